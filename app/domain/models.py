@@ -1,0 +1,178 @@
+"""Words of the domain as types: what is known of an account, what a run learned, how it ended. Pure: no I/O."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.domain.contract import Endpoint
+
+
+
+class RunKind(StrEnum):
+    """Which accounts a run takes: mismatched ones not backing off, all mismatched ones, or whatever differs from upstream."""
+
+    FULL = "full"
+    RETRY = "retry"
+    AUDIT = "audit"
+
+
+class RunStatus(StrEnum):
+    """The states of a run; the last four are ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    COMPLETED_WITH_ISSUES = "completed_with_issues"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether nothing more will happen to the run."""
+        return self not in (RunStatus.QUEUED, RunStatus.RUNNING)
+
+
+class Outcome(StrEnum):
+    """How an account left a run.
+
+    `unchanged`: there was nothing to heal; `healed`: issues were there and none is left; `explained`: what is left is not
+    the warehouse's to heal (upstream contradicts itself, forgot, still moves, or the identity is ambiguous); `partial`:
+    some issues were closed, some that can be healed are left; `failed`: none was closed.
+    """
+
+    UNCHANGED = "unchanged"
+    HEALED = "healed"
+    EXPLAINED = "explained"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the tables hold of an account: whether there are rows at all, and the trades that they count."""
+
+    has_alltime: bool
+    alltime: int
+    has_daily: bool
+    daily: int
+    has_hourly: bool
+    hourly: int
+    has_closed: bool
+    closed: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trades by table name."""
+        return {
+            "raw_metrics_alltime": self.alltime,
+            "raw_metrics_daily": self.daily,
+            "raw_metrics_hourly": self.hourly,
+            "raw_trades_closed": self.closed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DayCounts:
+    """One line of the day matrix: the trades that each table counts on a date on which they disagree."""
+
+    date: dt.date
+    daily: int
+    hourly: int
+    closed: int
+    daily_rows: int
+    hourly_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFinding:
+    """Rows of one natural key whose account id is missing (`holder` None) or not theirs, and the ids that fit on their dates."""
+
+    table: str
+    login: str
+    platform: str
+    broker: str
+    holder: str | None
+    candidates: tuple[str, ...]
+    rows: int
+    dates: tuple[dt.date, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What an audit found: upstream's figures and ours, or that upstream has the account no more (`absent`)."""
+
+    absent: bool
+    evidence: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """What detection sees of one account.
+
+    `days` are the dates that disagree, `known_days` the number of dates with any row, `open_issues` what was recorded
+    before, as `trade_recon.issues` holds it.
+    """
+
+    account_id: str
+    totals: Totals
+    days: tuple[DayCounts, ...] = ()
+    known_days: int = 0
+    first_day: dt.date | None = None
+    last_day: dt.date | None = None
+    findings: tuple[IdentityFinding, ...] = ()
+    drift: Drift | None = None
+    logins: tuple[str, ...] = ()
+    open_issues: tuple[Mapping[str, object], ...] = ()
+
+
+@dataclass(slots=True)
+class DatesRead:
+    """The dates of one table of one account that were read completely in this run."""
+
+    everything: bool = False
+    dates: set[dt.date] = field(default_factory=set)
+    ranges: list[tuple[dt.date, dt.date]] = field(default_factory=list)
+
+    def covers(self, day: dt.date) -> bool:
+        """Whether the date was read."""
+        return self.everything or day in self.dates or any(first <= day <= last for first, last in self.ranges)
+
+    def covers_all(self, days: Iterable[dt.date]) -> bool:
+        """Whether all of the dates were read."""
+        return all(self.covers(day) for day in days)
+
+
+@dataclass(slots=True)
+class Effort:
+    """What was written for an account in one run, in rows; `values_nulled` in fields."""
+
+    requests: int = 0
+    inserted: int = 0
+    updated: int = 0
+    moved: int = 0
+    removed: int = 0
+    set_aside: int = 0
+    values_nulled: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one run learned about an account so far: the only mutable value of the domain, one per account and run.
+
+    `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None for alltime);
+    `changed_days` the dates on which a daily row's figures were wrong; `refused` why rows could not be held.
+    """
+
+    read: dict[Endpoint, DatesRead] = field(default_factory=dict)
+    kept: dict[Endpoint, dict[dt.date | None, int]] = field(default_factory=dict)
+    changed_days: set[dt.date] = field(default_factory=set)
+    refused: list[str] = field(default_factory=list)
+    too_narrow: list[Mapping[str, object]] = field(default_factory=list)
+    left_alone: set[Endpoint] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+    effort: Effort = field(default_factory=Effort)
+
+    def dates_read(self, endpoint: Endpoint) -> DatesRead:
+        """The dates read of the endpoint's table."""
+        return self.read.setdefault(endpoint, DatesRead())

@@ -1,0 +1,68 @@
+"""The phase that an audit has before its batches: upstream's alltime metrics of every account, compared with ours."""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+
+from app.domain.contract import Endpoint, Request
+from app.domain.plan import PlannedRequest, plan_accounts, plan_days
+from app.engine.store import Store
+from app.errors import RequestTooLarge
+from app.store.scans import ScanSink
+from app.telemetry import get_logger
+from app.upstream.client import UpstreamClient
+
+_log = get_logger(__name__)
+_MOST_BY_ID = 5
+"""Above so many requests by id a scan of the days costs less."""
+
+
+async def audit(
+    store: Store, client: UpstreamClient, run_id: uuid.UUID, *, moving_from: dt.date, today: dt.date, account_ids: Sequence[str] | None
+) -> None:
+    """Note for a run which accounts (None: all) differ from upstream before `moving_from`, or are absent there.
+
+    All accounts are read by a scan without ids, which moves while it is read: an account that it did not show is asked
+    for by id before it counts as absent. Named accounts are asked for by id alone. Dates that still move are only read
+    for accounts that differ at all.
+    """
+    await store.scans.clear(run_id)
+    if account_ids is None:
+        await client.scan(Request(Endpoint.ALLTIME), store.scans.alltime_sink(run_id))
+        await store.scans.add_seen_accounts(run_id)
+    asked = await store.scans.unseen_accounts(run_id, None) if account_ids is None else list(account_ids)
+    for planned in plan_accounts(asked, max_ids=client.max_ids):
+        await _ask(client, planned, store.scans.asked_sink(run_id))
+    different = await store.scans.find_drift(run_id, dt.date.max, account_ids)
+    drifting = await store.scans.drifting_accounts(run_id)
+    if drifting:
+        await _note_moving_days(store, client, run_id, drifting, _days(moving_from, today))
+        different += await store.scans.find_drift(run_id, moving_from, drifting) - len(drifting)
+    _log.info("audit compared", run_id=str(run_id), upstream_accounts=await store.scans.count(run_id), asked_by_id=len(asked), different=different)
+
+
+async def _note_moving_days(store: Store, client: UpstreamClient, run_id: uuid.UUID, account_ids: Sequence[str], days: tuple[dt.date, ...]) -> None:
+    sink = store.scans.days_sink(run_id)
+    planned = plan_days(account_ids, days, max_ids=client.max_ids)
+    if len(planned) > _MOST_BY_ID:
+        # So many differ that reading the days of everybody takes fewer requests.
+        await client.scan(Request(Endpoint.DAILY, dates=days), sink)
+        return
+    for each in planned:
+        await _ask(client, each, sink)
+
+
+def _days(first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+    return tuple(first + dt.timedelta(days=days) for days in range((last - first).days + 1))
+
+
+async def _ask(client: UpstreamClient, planned: PlannedRequest, sink: ScanSink) -> None:
+    try:
+        await client.scan(planned.request, sink)
+    except RequestTooLarge:
+        client.note_too_large(len(planned.account_ids))
+        parts = planned.halved()
+        if not parts:
+            raise
+        for part in parts:
+            await _ask(client, part, sink)

@@ -1,0 +1,254 @@
+"""One batch through the flow: detect, plan, fetch, apply, verify, record; the claim came before.
+
+Rounds are shared by the whole batch: each asks for what the last one made worth asking. Metrics are applied before
+trades, since a trade finds its account through them. What fails, fails alone: an account whose rows cannot be fetched or
+written carries the error, the others go on.
+"""
+
+import asyncio
+import datetime as dt
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from app.domain.backoff import next_attempt
+from app.domain.contract import Endpoint
+from app.domain.issues import Issue, IssueCode, carried, detect, explain, judge, with_open_drift
+from app.domain.models import AccountView, Outcome, Progress, RunKind
+from app.domain.plan import MAX_ROUNDS, PlannedRequest, plan_round
+from app.errors import FetchFailed, RequestTooLarge
+from app.engine.config import EngineConfig
+from app.engine.fetching import Fetched, Fetcher
+from app.engine.maintenance import mend_accounts
+from app.engine.store import Store
+from app.store.changes import Applied, Writer
+from app.store.claims import Claim
+from app.store.runs import AccountResult
+from app.telemetry import get_logger
+from app.upstream.client import UpstreamClient
+
+_log = get_logger(__name__)
+_LOOKS = 3
+"""How often a slice is looked at that someone else keeps changing."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch on its way: what is known of its accounts, and what it cost so far."""
+
+    claim: Claim
+    views: dict[str, AccountView]
+    found: dict[str, tuple[Issue, ...]]
+    progress: dict[str, Progress]
+    seconds: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a phase."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - begun
+
+
+class BatchReconciler:
+    """Takes claimed batches through the flow."""
+
+    def __init__(self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
+        """Bind the parts; `now` gives the time (aware), so that tests choose it."""
+        self._store = store
+        self._client = client
+        self._config = config
+        self._now = now
+        self._fetcher = Fetcher(client, store.staging, store.changes)
+        self._slots = asyncio.Semaphore(config.fetches)
+
+    async def reconcile(self, claim: Claim, kind: RunKind) -> Counter[Outcome]:
+        """Heal the claimed accounts and record what came of each; the outcomes of those that were still ours.
+
+        Raises UpstreamRefused and UpstreamUnavailable when the API refuses or is out, DatabaseUnavailable when
+        PostgreSQL is gone: nothing is recorded then, and what was written is whole.
+        """
+        begun = time.monotonic()
+        views = await self._look(claim.account_ids, claim)
+        work = _Work(
+            claim,
+            views,
+            {account_id: detect(view) for account_id, view in views.items()},
+            {account_id: Progress() for account_id in views},
+        )
+        work.seconds["detect"] += time.monotonic() - begun
+        for look in range(_LOOKS):
+            if look:
+                _forget_left_alone(work.progress.values())
+            await self._rounds(work)
+            if not any(progress.left_alone for progress in work.progress.values()):
+                break
+        results = [self._result(work, account_id, kind) for account_id in work.views]
+        return await self._record(work, results, time.monotonic() - begun)
+
+    async def _look(self, account_ids: Sequence[str], claim: Claim) -> dict[str, AccountView]:
+        views = await self._store.detection.look(account_ids, claim.run_id)
+        return {account_id: with_open_drift(view) for account_id, view in views.items()}
+
+    async def _rounds(self, work: _Work) -> None:
+        for _ in range(MAX_ROUNDS):
+            waiting = [(view, work.progress[account_id]) for account_id, view in work.views.items()]
+            planned = plan_round(waiting, max_ids=self._client.max_ids)
+            if not planned:
+                return
+            await self._run_round(work, planned)
+            touched = sorted({account_id for each in planned for account_id in each.account_ids})
+            with work.phase("verify"):
+                work.views.update(await self._look(touched, work.claim))
+
+    async def _run_round(self, work: _Work, planned: Sequence[PlannedRequest]) -> None:
+        metrics = [each for each in planned if not each.request.endpoint.is_trades]
+        trades = [each for each in planned if each.request.endpoint.is_trades]
+        await self._fetch_all(work, metrics)
+        identified = sorted(
+            {
+                account_id
+                for each in metrics
+                if each.request.endpoint in (Endpoint.ALLTIME, Endpoint.DAILY)
+                for account_id in each.account_ids
+                if work.progress[account_id].effort.inserted or work.progress[account_id].effort.updated
+            }
+        )
+        if identified:
+            with work.phase("identity"):
+                await mend_accounts(self._store, identified)
+        await self._fetch_all(work, trades)
+
+    async def _fetch_all(self, work: _Work, planned: Sequence[PlannedRequest]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for each in planned:
+                    group.create_task(self._fetch_one(work, each))
+        except* Exception as errors:
+            # One reason is enough for whoever catches it; the others are the same outage seen by other fetches.
+            raise errors.exceptions[0] from None
+
+    async def _fetch_one(self, work: _Work, planned: PlannedRequest) -> None:
+        try:
+            async with self._slots:
+                begun = time.monotonic()
+                async with self._fetcher.fetched(planned) as fetched:
+                    work.seconds["fetch"] += time.monotonic() - begun
+                    work.requests += fetched.requests
+                    with work.phase("apply"):
+                        await self._apply(work, planned, fetched)
+        except RequestTooLarge as error:
+            parts = self._fetcher.split(planned)
+            if not parts:
+                self._blame(work, planned, str(error))
+            for part in parts:
+                await self._fetch_one(work, part)
+        except FetchFailed as error:
+            self._blame(work, planned, str(error))
+
+    def _blame(self, work: _Work, planned: PlannedRequest, reason: str) -> None:
+        _log.warning("fetch failed", endpoint=planned.request.endpoint.value, accounts=len(planned.account_ids), reason=reason)
+        for account_id in planned.account_ids:
+            work.progress[account_id].errors.append(f"{planned.request.endpoint.value}: {reason}")
+
+    async def _apply(self, work: _Work, planned: PlannedRequest, fetched: Fetched) -> None:
+        endpoint = planned.request.endpoint
+        if endpoint.is_trades:
+            await self._store.changes.resolve_trades(fetched.staged)
+        writer = Writer(work.claim.run_id, work.claim.claim_id, self._config.account_seconds, self._config.lease_seconds)
+        applied = await self._store.changes.apply(fetched.staged, fetched.proven, fetched.before, writer)
+        for account_id in planned.account_ids:
+            progress = work.progress[account_id]
+            progress.effort.requests += fetched.requests
+            done = applied.get(account_id, Applied())
+            _learn(progress, endpoint, done)
+            if done.error is None and not done.left_alone and not done.claim_lost:
+                _note_read(progress, planned)
+
+    def _result(self, work: _Work, account_id: str, kind: RunKind) -> AccountResult:
+        view, progress, found = work.views[account_id], work.progress[account_id], work.found[account_id]
+        left = explain(view, progress, moving_from=self._config.moving_from(self._now()))
+        if kind is not RunKind.AUDIT and not progress.dates_read(Endpoint.ALLTIME).everything:
+            left = (*left, *carried(view, left))
+        outcome = judge(found, left)
+        failing = outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone
+        reasons = [*progress.errors, *progress.refused]
+        if progress.left_alone:
+            reasons.append("someone else kept writing the same rows; they were left alone")
+        return AccountResult(account_id, outcome, found, left, progress.effort, failing, "; ".join(reasons)[:2000] or None)
+
+    async def _record(self, work: _Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
+        begun = time.monotonic()
+        ours = set(
+            await self._store.runs.record(
+                work.claim,
+                results,
+                seconds=round(seconds, 3),
+                requests=work.requests,
+                max_attempts=self._config.max_attempts,
+                next_attempt=lambda failures: next_attempt(failures, self._now(), jitter=random.random()),  # noqa: S311 - spreads load only
+                judged=sorted(IssueCode),
+            )
+        )
+        work.seconds["record"] += time.monotonic() - begun
+        for phase, spent in work.seconds.items():
+            await self._store.runs.add_phase(work.claim.run_id, phase, spent)
+        statistics = self._client.statistics.snapshot()
+        await self._store.runs.set_api_statistics(work.claim.run_id, self._store.claims.worker_id, statistics)
+        outcomes = Counter(result.outcome for result in results if result.account_id in ours)
+        _log.info(
+            "batch recorded",
+            run_id=str(work.claim.run_id),
+            accounts=len(ours),
+            requests=work.requests,
+            seconds=round(seconds, 2),
+            **{outcome.value: count for outcome, count in outcomes.items()},
+        )
+        return outcomes
+
+
+def _forget_left_alone(progress: Iterable[Progress]) -> None:
+    """What was left to another writer is read and looked at again."""
+    for each in progress:
+        for endpoint in each.left_alone:
+            each.read.pop(endpoint, None)
+        each.left_alone.clear()
+
+
+def _learn(progress: Progress, endpoint: Endpoint, done: Applied) -> None:
+    effort = progress.effort
+    effort.inserted += done.inserted
+    effort.updated += done.updated
+    effort.moved += done.moved
+    effort.removed += done.removed
+    effort.set_aside += done.set_aside
+    effort.values_nulled += done.values_nulled
+    progress.refused += done.refused
+    progress.too_narrow += done.too_narrow
+    if done.kept:
+        progress.kept.setdefault(endpoint, {}).update(done.kept)
+    if endpoint is Endpoint.DAILY:
+        progress.changed_days |= done.changed_days
+    if done.left_alone:
+        progress.left_alone.add(endpoint)
+    if done.claim_lost:
+        progress.errors.append("another worker took the account over")
+    if done.error is not None:
+        progress.errors.append(done.error)
+
+
+def _note_read(progress: Progress, planned: PlannedRequest) -> None:
+    request = planned.request
+    read = progress.dates_read(request.endpoint)
+    if request.date_from is not None and request.date_to is not None:
+        read.ranges.append((request.date_from, request.date_to))
+    elif request.dates:
+        read.dates |= set(request.dates)
+    else:
+        read.everything = True

@@ -1,0 +1,30 @@
+"""What the engine is told by its composition root."""
+
+import datetime as dt
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How the flow runs: sizes in accounts, times in seconds.
+
+    `account_seconds` is the longest that writing one account may take, `settle_hours` how long after its end a date of
+    `day_zone` still moves, `max_attempts` how many failures in a row exhaust an account, `fetches` how many fetches of a
+    batch are under way at once.
+    """
+
+    batch_size: int = 5000
+    workers: int = 2
+    lease_seconds: float = 60.0
+    account_seconds: float = 30.0
+    settle_hours: float = 24.0
+    day_zone: str = "UTC"
+    max_attempts: int = 5
+    fetches: int = 4
+    poll_seconds: float = 1.0
+    grace_seconds: float = 25.0
+
+    def moving_from(self, now: dt.datetime) -> dt.date:
+        """The first date that still moves at `now` (aware): it ended less than `settle_hours` ago, or has not ended."""
+        return (now.astimezone(ZoneInfo(self.day_zone)) - dt.timedelta(hours=self.settle_hours)).date()

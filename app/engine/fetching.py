@@ -1,0 +1,60 @@
+"""Fetching for a batch: planned requests through the client into staging, split where the API finds them too large."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from app.domain.plan import PlannedRequest
+from app.store.changes import Changes, Fingerprints, Slice
+from app.store.staging import StagedFetch, Staging
+from app.upstream.client import UpstreamClient
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A fetch that is proven whole: its rows in staging, the slices that it proves, and how those looked before."""
+
+    staged: StagedFetch
+    proven: Slice
+    before: Fingerprints
+    requests: int
+
+
+def slice_of(planned: PlannedRequest) -> Slice:
+    """The slices that a request proves when it is read whole."""
+    request = planned.request
+    if request.endpoint.is_trades:
+        if request.date_from is None or request.date_to is None:
+            raise ValueError("closed trades are asked for from a date to a date")
+        return Slice(request.endpoint, planned.account_ids, (request.date_from, request.date_to))
+    return Slice(request.endpoint, planned.account_ids, request.dates or None)
+
+
+class Fetcher:
+    """Reads planned requests into staging."""
+
+    def __init__(self, client: UpstreamClient, staging: Staging, changes: Changes) -> None:
+        """Bind the client to where its rows go."""
+        self._client = client
+        self._staging = staging
+        self._changes = changes
+
+    @asynccontextmanager
+    async def fetched(self, planned: PlannedRequest) -> AsyncIterator[Fetched]:
+        """One request, read whole; its staging is forgotten at the end, whatever happens.
+
+        Raises what the client raises; then nothing of it may be used.
+        """
+        proven = slice_of(planned)
+        before = await self._changes.fingerprints(proven)
+        sink = await self._staging.begin(planned.request.endpoint)
+        try:
+            proof = await self._client.fetch(planned.request, sink)
+            yield Fetched(sink.staged, proven, before, proof.requests)
+        finally:
+            await sink.forget()
+
+    def split(self, planned: PlannedRequest) -> tuple[PlannedRequest, ...]:
+        """The same work in two requests, after the API found one too long; none if it cannot be made smaller."""
+        self._client.note_too_large(max(len(planned.request.account_ids), len(planned.request.logins)))
+        return planned.halved()

@@ -1,0 +1,130 @@
+"""Maintenance: ids mended where exactly one account fits, the account list and every account's totals brought up to date."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from app.domain.contract import TABLES, Endpoint
+from app.domain.issues import COUNT_CODES, IDENTITY_CODES, detect
+from app.domain.sequences import pieces
+from app.engine.store import Store
+from app.store.identity import Mended
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+_LOOK_AT = 5000
+_SAMPLE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceResult:
+    """What maintenance did, the first four in the names of the first system.
+
+    `unmatched_combinations` counts natural keys that no account or several fit; `unmatched` names the largest of them.
+    """
+
+    closed_trades_updated: int = 0
+    open_trades_updated: int = 0
+    md5_hashes_fixed: int = 0
+    unmatched_combinations: int = 0
+    metrics_rows_updated: int = 0
+    ambiguous_combinations: int = 0
+    accounts_added: int = 0
+    totals_changed: int = 0
+    unmatched: list[dict[str, object]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """The result as JSON shows it."""
+        return asdict(self)
+
+
+async def fix_ids(store: Store) -> MaintenanceResult:
+    """Mend missing and wrong account ids across the warehouse; what fits no account or several is kept as it is and named."""
+    begun = time.monotonic()
+    await store.identity.refresh()
+    await store.identity.find()
+    await _record_identity_issues(store)
+    mended = await store.identity.mend()
+    if sum(mended.rows.values()):
+        await store.identity.refresh()
+        await store.identity.find()
+        await _record_identity_issues(store)
+    return await _result(store, mended, begun)
+
+
+async def maintain(store: Store) -> MaintenanceResult:
+    """The first step of a night: ids, then the account list, then every account's totals.
+
+    Safe to run at any time and beside others: each step changes only what differs.
+    """
+    begun = time.monotonic()
+    await store.staging.purge_dead(store.claims.lease_seconds)
+    added = await store.detection.refresh_account_list()
+    ids = await fix_ids(store)
+    if ids.metrics_rows_updated:
+        added += await store.detection.refresh_account_list()
+    changed = await store.detection.refresh_stats()
+    result = MaintenanceResult(**{**asdict(ids), "accounts_added": added, "totals_changed": changed, "seconds": round(time.monotonic() - begun, 3)})
+    _log.info("maintenance done", **{name: value for name, value in result.as_json().items() if name != "unmatched"})
+    return result
+
+
+async def inspect(store: Store) -> int:
+    """Detect without mending: the issues of every account as they stand, recorded for the report; the accounts that have any."""
+    await store.detection.refresh_account_list()
+    await store.identity.refresh()
+    await store.identity.find()
+    await _record_identity_issues(store)
+    await store.detection.refresh_stats()
+    accounts = await store.detection.mismatched_accounts()
+    judged = sorted(COUNT_CODES | IDENTITY_CODES)
+    for batch in pieces(accounts, _LOOK_AT):
+        views = await store.detection.look(batch)
+        await store.runs.record_issues({account_id: detect(view) for account_id, view in views.items()}, judged, note="inspection")
+    return len(accounts)
+
+
+async def mend_accounts(store: Store, account_ids: Sequence[str]) -> None:
+    """Map the ids of some accounts' rows again: after their metrics were healed, or before they are looked at."""
+    keys = await store.identity.refresh(account_ids)
+    if not keys.logins:
+        return
+    await store.identity.find(keys, account_ids)
+    mended = await store.identity.mend(keys)
+    if sum(mended.rows.values()):
+        await store.identity.find(keys, account_ids)
+
+
+async def _record_identity_issues(store: Store) -> None:
+    accounts = await store.identity.affected_accounts(sorted(IDENTITY_CODES))
+    for batch in pieces(accounts, _LOOK_AT):
+        views = await store.detection.look_at_identity(batch)
+        issues = {account_id: detect(view) for account_id, view in views.items()}
+        await store.runs.record_issues(issues, sorted(IDENTITY_CODES), note="mapping of account ids")
+
+
+async def _result(store: Store, mended: Mended, begun: float) -> MaintenanceResult:
+    findings, unmatched, ambiguous = await store.identity.unresolved(_SAMPLE)
+    closed, opened = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
+    return MaintenanceResult(
+        closed_trades_updated=mended.rows[closed],
+        open_trades_updated=mended.rows[opened],
+        md5_hashes_fixed=mended.md5_rows,
+        unmatched_combinations=unmatched + ambiguous,
+        metrics_rows_updated=sum(rows for table, rows in mended.rows.items() if table not in (closed, opened)),
+        ambiguous_combinations=ambiguous,
+        unmatched=[
+            {
+                "table": finding.table,
+                "login": finding.login,
+                "platform": finding.platform,
+                "broker": finding.broker,
+                "account_id": finding.holder,
+                "candidates": list(finding.candidates),
+                "rows": finding.rows,
+            }
+            for finding in findings
+        ],
+        seconds=round(time.monotonic() - begun, 3),
+    )

@@ -1,0 +1,95 @@
+"""What the engine tells about itself: a run, an account, the report. Nothing here asks upstream."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Mapping
+
+from app.engine.config import EngineConfig
+from app.engine.store import Store
+from app.store.report import AccountReport
+from app.upstream.client import UpstreamClient
+
+_UNMATCHED_SHOWN = 20
+
+
+class Readings:
+    """Reads the record; `client`, where there is one, adds this process's API statistics."""
+
+    def __init__(self, store: Store, config: EngineConfig, now: Callable[[], dt.datetime], client: UpstreamClient | None = None) -> None:
+        """Bind the parts; `now` gives the time (aware)."""
+        self._store = store
+        self._config = config
+        self._now = now
+        self._client = client
+
+    async def run_state(self, run_id: uuid.UUID) -> Mapping[str, object]:
+        """A run as it stands, as JSON shows it; NotFound if there is none."""
+        row = await self._store.runs.get(run_id)
+        state = {name: row[name] for name in ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "error")}
+        accounts = {name: row[name] for name in ("total", "unchanged", "healed", "explained", "partial", "failed", "skipped", "waiting")}
+        done = accounts["total"] - accounts["waiting"] if row["prepared_at"] is not None else 0
+        return {
+            **state,
+            "request": row["request"],
+            "accounts": {**accounts, "done": max(done, 0)},
+            "total_processed": max(done, 0),
+            "fully_resolved": row["unchanged"] + row["healed"] + row["explained"],
+            "partially_resolved": row["partial"],
+            "failed": row["failed"],
+            "skipped_due_to_previous_failure": row["skipped"],
+            "rows": {name: row[f"rows_{name}"] for name in ("inserted", "updated", "moved", "removed", "set_aside")},
+            "values_nulled": row["values_nulled"],
+            "requests": row["requests"],
+            "phases": row["phases"],
+            "api_stats": row["api"],
+            "maintenance": row["maintenance"],
+        }
+
+    async def account(self, account_id: str) -> AccountReport:
+        """One account with its history; NotFound if it is unknown."""
+        return await self._store.reports.account(account_id)
+
+    async def report(self) -> Mapping[str, object]:
+        """The report in the shape that existing users read, and what they did not have."""
+        figures = await self._store.reports.figures(self._config.moving_from(self._now()))
+        findings, unmatched, ambiguous = await self._store.identity.unresolved(_UNMATCHED_SHOWN)
+        activity = [dict(row) for row in figures.activity]
+        return {
+            "overall": dict(figures.overall),
+            "issues_by_type": [dict(row) for row in figures.issues],
+            "recent_activity": {
+                "accounts_checked": sum(row["accounts_checked"] for row in activity),
+                "resolved": sum(row["resolved"] for row in activity),
+                "failed": sum(row["failed"] for row in activity),
+                "days": activity,
+            },
+            "reconciled_through": figures.through,
+            "accounts_by_status": dict(figures.statuses),
+            "identity": {
+                "unmatched": unmatched,
+                "ambiguous": ambiguous,
+                "sample": [
+                    {
+                        "table": finding.table,
+                        "login": finding.login,
+                        "platform": finding.platform,
+                        "broker": finding.broker,
+                        "account_id": finding.holder,
+                        "candidates": list(finding.candidates),
+                        "rows": finding.rows,
+                    }
+                    for finding in findings
+                ],
+            },
+            "api": self._api(),
+            "last_run": dict(figures.last_run) if figures.last_run else None,
+        }
+
+    async def is_ready(self) -> bool:
+        """Whether the database answers with our schema; DatabaseUnavailable or DatabaseError if not."""
+        return await self._store.reports.is_ready()
+
+    def _api(self) -> Mapping[str, object] | None:
+        if self._client is None:
+            return None
+        return {"breaker": self._client.breaker_state.value, "since_start": self._client.statistics.snapshot()}

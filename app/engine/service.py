@@ -1,0 +1,93 @@
+"""What the faces ask of the engine: maintain, start runs, heal one account."""
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+
+from app.domain.models import RunKind, RunStatus
+from app.engine.config import EngineConfig
+from app.engine.maintenance import MaintenanceResult, fix_ids, inspect, maintain
+from app.engine.readings import Readings
+from app.engine.store import Store
+from app.engine.workers import WorkerPool
+from app.errors import InvalidRequest, NotFound
+from app.store.runs import RunRequest
+from app.upstream.client import UpstreamClient
+
+_LOOK_SECONDS = 0.05
+_LONGEST_LOOK_SECONDS = 1.0
+
+
+class ReconService:
+    """One process's engine; `pool` serves the runs that are started here or elsewhere."""
+
+    def __init__(self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
+        """Bind the parts; `now` gives the time (aware)."""
+        self.store = store
+        self.pool = WorkerPool(store, client, config, now)
+        self.readings = Readings(store, config, now, client)
+
+    async def maintain(self) -> MaintenanceResult:
+        """Mend ids, refresh the account list and all totals."""
+        return await maintain(self.store)
+
+    async def fix_ids(self) -> MaintenanceResult:
+        """Mend missing and wrong account ids only."""
+        return await fix_ids(self.store)
+
+    async def inspect(self) -> int:
+        """Record the issues of all accounts as they stand, without mending; the number of accounts that have any."""
+        return await inspect(self.store)
+
+    async def start_run(self, request: RunRequest) -> uuid.UUID:
+        """Queue a run; a worker of any process takes it up.
+
+        Raises InvalidRequest for limits that make no sense, NotFound for account ids that no account has.
+        """
+        if request.max_accounts is not None and request.max_accounts < 1:
+            raise InvalidRequest("max_accounts must be at least 1.")
+        if request.account_ids is not None:
+            if not request.account_ids:
+                raise InvalidRequest("account_ids must name at least one account, or be left out.")
+            unknown = await self.store.detection.unknown_accounts(request.account_ids)
+            if unknown:
+                raise NotFound(f"No such account: {', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}. No run was started.")  # noqa: PLR2004
+            limited = tuple(dict.fromkeys(request.account_ids))[: request.max_accounts]
+            request = RunRequest(request.kind, request.max_accounts, limited)
+        run_id = await self.store.runs.create(request)
+        self.pool.wake()
+        return run_id
+
+    async def wait_for_run(self, run_id: uuid.UUID) -> RunStatus:
+        """Wait until a run is over; how it ended."""
+        pause = _LOOK_SECONDS
+        while True:
+            status = RunStatus((await self.store.runs.get(run_id))["status"])
+            if status.is_end:
+                return status
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_LOOK_SECONDS)
+
+    async def reconcile_account(self, account_id: str) -> Mapping[str, object]:
+        """Compare one account with upstream and heal it now, whatever its state; what came of it.
+
+        Raises NotFound for an unknown account.
+        """
+        run_id = await self.start_run(RunRequest(RunKind.AUDIT, None, (account_id,)))
+        status = await self.wait_for_run(run_id)
+        state = await self.readings.run_state(run_id)
+        attempt = await self.store.reports.attempt(run_id, account_id)
+        account = await self.store.reports.account(account_id)
+        fields: Sequence[str] = ("outcome", "requests", "rows_inserted", "rows_updated", "rows_moved", "rows_removed", "rows_set_aside", "values_nulled")
+        return {
+            "account_id": account_id,
+            "run_id": run_id,
+            "status": status.value,
+            "error": state["error"],
+            # An account that upstream and all tables agree on needs no attempt: it is left as it was.
+            **{name: attempt[name] if attempt else ("unchanged" if name == "outcome" and status is not RunStatus.FAILED else None) for name in fields},
+            "issues_found": attempt["issues_found"] if attempt else [],
+            "issues": account.state["issues"],
+            "detail": attempt["detail"] if attempt else None,
+        }

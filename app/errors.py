@@ -1,0 +1,104 @@
+"""Every error of trade-recon: each class is a different decision for its catcher.
+
+ReconError
+├── ConfigurationError        the start stops: a setting, a right or a schema is not as it must be
+├── InvalidRequest            the caller asked for something that cannot be; say so, change nothing
+├── NotFound                  the account or run that the caller named is unknown
+├── Conflict                  the request contradicts something that is under way
+├── UpstreamError             the API did not give what was asked; the warehouse stays as it was
+│   ├── UpstreamRefused       401 or 403: the key is wrong; the run fails at once, no account is blamed
+│   ├── UpstreamUnavailable   an outage that lasted longer than the wait; the run fails, its accounts are released
+│   ├── FetchFailed           this request failed for good though the API answers others: its accounts fail
+│   ├── IncompleteFetch       the pages could not be proven whole: its accounts fail
+│   └── RequestTooLarge       413 or 414: ask for fewer ids
+├── DatabaseUnavailable       PostgreSQL cannot be reached or went away; wait and try again
+├── DatabaseError             PostgreSQL refuses a statement: a right is missing or the schema is not ours
+├── WriteConflict             someone else wrote the rows first; look at them again
+├── RowRefused                a constraint refuses a row: find the row, set it aside, keep the others
+├── StatementTooSlow          a statement met its time limit: split the work until the culprit stands alone
+└── ClaimLost                 the lease ended or another worker holds the accounts; write nothing
+"""
+
+from collections.abc import Sequence
+
+
+class ReconError(Exception):
+    """Base of all errors that trade-recon raises on purpose; its text is a sentence for the reader."""
+
+
+class ConfigurationError(ReconError):
+    """A setting, a right or a schema is not as it must be."""
+
+
+class InvalidRequest(ReconError):
+    """What the caller asked for cannot be; nothing was changed."""
+
+
+class NotFound(ReconError):
+    """The named account or run is unknown."""
+
+
+class Conflict(ReconError):
+    """The request contradicts something that is under way."""
+
+
+class UpstreamError(ReconError):
+    """The API did not give what was asked."""
+
+
+class UpstreamRefused(UpstreamError):
+    """The API refuses the key (401, 403)."""
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The API was out for longer than the service may wait."""
+
+
+class FetchFailed(UpstreamError):
+    """One request failed for good, though the API answers others."""
+
+
+class IncompleteFetch(FetchFailed):
+    """The pages of a fetch could not be proven to be all of its rows."""
+
+
+class RequestTooLarge(UpstreamError):
+    """The API finds the request too long (413, 414)."""
+
+
+class DatabaseUnavailable(ReconError):
+    """PostgreSQL cannot be reached or went away in the middle."""
+
+
+class DatabaseError(ReconError):
+    """PostgreSQL refuses a statement for a reason that trying again does not mend."""
+
+
+class WriteConflict(ReconError):
+    """Rows were written by someone else between our look and our write."""
+
+
+class RowRefused(ReconError):
+    """A constraint or a type refuses a row; `sqlstate` and `constraint` tell which."""
+
+    def __init__(self, message: str, *, sqlstate: str, constraint: str | None) -> None:
+        """Keep what PostgreSQL said about the row."""
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+
+
+class StatementTooSlow(ReconError):
+    """A statement met its time limit and was undone."""
+
+
+class ClaimLost(ReconError):
+    """The claim on some accounts is no longer ours.
+
+    `account_ids` are the accounts that were lost; nothing was written for them.
+    """
+
+    def __init__(self, account_ids: Sequence[str]) -> None:
+        """Name the accounts whose claim is gone."""
+        super().__init__(f"The claim on {len(account_ids)} accounts was lost to another worker; nothing was written for them.")
+        self.account_ids = tuple(account_ids)

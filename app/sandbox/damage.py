@@ -1,0 +1,161 @@
+"""Damages a filled warehouse in every way that it can suffer, for the demo and for tests."""
+
+import datetime as dt
+import random
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from app.domain.issues import IssueCode
+from app.sandbox.raw_sql import in_schema
+from app.sandbox.wrecking import WRECKERS, DamageKind, Victim
+
+_FEWEST_TRADES = 6
+_FEWEST_DAYS = 3
+_DAYS_THAT_MAY_MOVE = 2
+
+_CODES = {
+    DamageKind.NULL_CLOSED_IDS: IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES,
+    DamageKind.NULL_OPEN_IDS: IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES,
+    DamageKind.ALLTIME_MISSING: IssueCode.MISSING_METRICS_TABLES,
+    DamageKind.DAILY_MISSING: IssueCode.MISSING_METRICS_TABLES,
+    DamageKind.HOURLY_MISSING: IssueCode.MISSING_METRICS_TABLES,
+    DamageKind.CLOSED_MISSING: IssueCode.MISSING_TRADE_RECORDS,
+    DamageKind.ALLTIME_COUNT: IssueCode.TRADE_COUNT_MISMATCH,
+    DamageKind.SOME_CLOSED_MISSING: IssueCode.TRADE_COUNT_MISMATCH,
+    DamageKind.WHOLE_DAYS_MISSING: IssueCode.TRADE_COUNT_MISMATCH,
+    DamageKind.HOURLY_DAYS_MISSING: IssueCode.DAILY_WITHOUT_HOURLY,
+    DamageKind.DAILY_DAYS_MISSING: IssueCode.HOURLY_WITHOUT_DAILY,
+    DamageKind.HOUR_MISSING: IssueCode.HOURLY_DAILY_MISMATCH,
+    DamageKind.HOUR_COUNT: IssueCode.HOURLY_DAILY_MISMATCH,
+    DamageKind.SURPLUS_TRADE: IssueCode.TRADES_DAILY_MISMATCH,
+    DamageKind.TRADE_ON_OTHER_DATE: IssueCode.TRADES_DAILY_MISMATCH,
+    DamageKind.TRADE_DOUBLED: IssueCode.TRADES_DAILY_MISMATCH,
+    DamageKind.WRONG_DAY: IssueCode.HOURLY_DAILY_MISMATCH,
+    DamageKind.MD5_IDS: IssueCode.FOREIGN_ACCOUNT_ID,
+    DamageKind.LOGIN_IDS: IssueCode.FOREIGN_ACCOUNT_ID,
+    DamageKind.OTHER_ACCOUNTS_IDS: IssueCode.FOREIGN_ACCOUNT_ID,
+    DamageKind.MD5_DAILY_ROWS: IssueCode.FOREIGN_ACCOUNT_ID,
+    DamageKind.DRIFT_TRADE: IssueCode.UPSTREAM_DRIFT,
+    DamageKind.DRIFT_MONEY: IssueCode.UPSTREAM_DRIFT,
+    DamageKind.SECOND_HOLDER: IssueCode.AMBIGUOUS_IDENTITY,
+}
+
+HEALABLE_KINDS = frozenset(DamageKind) - {DamageKind.SECOND_HOLDER}
+"""The kinds after which a warehouse can be made equal to upstream again."""
+
+_NEEDS_SOLE_KEY = frozenset(
+    {
+        DamageKind.NULL_CLOSED_IDS,
+        DamageKind.NULL_OPEN_IDS,
+        DamageKind.MD5_IDS,
+        DamageKind.LOGIN_IDS,
+        DamageKind.OTHER_ACCOUNTS_IDS,
+        DamageKind.MD5_DAILY_ROWS,
+        DamageKind.SECOND_HOLDER,
+    }
+)
+"""Kinds that are only healed where the natural key never belonged to another account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What was done: `code` is the issue that it shows as, `account_ids` those whom it hit, the victim first."""
+
+    kind: DamageKind
+    code: IssueCode
+    account_ids: tuple[str, ...]
+    description: str
+
+    @property
+    def is_healable(self) -> bool:
+        """Whether it can be healed; what cannot is shown by the service and stays."""
+        return self.kind in HEALABLE_KINDS
+
+
+_FIND_VICTIMS = """
+    WITH daily AS (
+        SELECT account_id, sum(num_trades) AS trades FROM SCHEMA.raw_metrics_daily GROUP BY account_id
+    ), hourly AS (
+        SELECT account_id, sum(num_trades) AS trades FROM SCHEMA.raw_metrics_hourly GROUP BY account_id
+    ), closed AS (
+        SELECT account_id, count(*) AS trades, count(DISTINCT trade_date) FILTER (WHERE trade_date < $1) AS days,
+               count(*) FILTER (WHERE trade_date < $1) AS settled
+        FROM SCHEMA.raw_trades_closed WHERE account_id IS NOT NULL GROUP BY account_id
+    ), unowned AS (
+        SELECT DISTINCT login, platform, broker FROM SCHEMA.raw_trades_closed WHERE account_id IS NULL
+    ), keys AS (
+        SELECT account_id, login, platform, broker FROM SCHEMA.raw_metrics_alltime
+        UNION SELECT account_id, login, platform, broker FROM SCHEMA.raw_metrics_daily
+    ), held AS (
+        SELECT account_id, bool_and(holders = 1) AS sole, bool_or(unowned) AS unowned
+        FROM (
+            SELECT account_id, count(*) OVER (PARTITION BY login, platform, broker) AS holders,
+                   (login, platform, broker) IN (SELECT login, platform, broker FROM unowned) AS unowned
+            FROM keys
+        ) AS each_key
+        GROUP BY account_id
+    )
+    SELECT alltime.account_id::text AS account_id, held.sole,
+           EXISTS (SELECT FROM SCHEMA.raw_trades_open AS o WHERE o.account_id = alltime.account_id) AS has_open
+    FROM SCHEMA.raw_metrics_alltime AS alltime
+    JOIN daily USING (account_id) JOIN hourly USING (account_id) JOIN closed USING (account_id) JOIN held USING (account_id)
+    WHERE alltime.num_trades = daily.trades AND daily.trades = hourly.trades AND hourly.trades = closed.trades
+      AND closed.settled >= $2 AND closed.days >= $3 AND NOT held.unowned
+    ORDER BY 1
+"""
+
+
+async def damage(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    *,
+    seed: int,
+    kinds: Collection[DamageKind] = tuple(DamageKind),
+    accounts_per_kind: int = 3,
+    settled_before: dt.date | None = None,
+) -> list[Damage]:
+    """Damage the raw tables of `schema` in each of `kinds`, on `accounts_per_kind` seeded accounts each; gives what was done.
+
+    Only accounts that agree with themselves and have some trades are hit, each by one kind as long as there are enough accounts; in a
+    smaller warehouse fewer accounts a kind, and several kinds an account. The accounts of SECOND_HOLDER are hit by nothing
+    else, since they cannot be healed. Single dates are taken from before `settled_before` (default: two days ago in UTC), where
+    upstream does not move any more. A kind that finds nothing to damage is not in the answer. All in one transaction.
+    """
+    chance = random.Random(f"damage|{seed}")
+    async with connection.transaction():
+        before = settled_before or await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::integer", _DAYS_THAT_MAY_MOVE)
+        found = await connection.fetch(in_schema(_FIND_VICTIMS, schema), before, _FEWEST_TRADES, _FEWEST_DAYS)
+        wanted = [kind for kind in DamageKind if kind in kinds]
+        done = []
+        for kind, account_id in _assign(found, wanted, accounts_per_kind, chance):
+            victim = Victim(connection, schema, account_id, before, random.Random(f"{seed}|{kind}|{account_id}"))
+            hit = await WRECKERS[kind](victim)
+            if hit is not None:
+                done.append(Damage(kind, _CODES[kind], (account_id, *hit.others), hit.description))
+        return done
+
+
+def _assign(
+    found: Sequence[asyncpg.Record], kinds: Sequence[DamageKind], breadth: int, chance: random.Random
+) -> Iterator[tuple[DamageKind, str]]:
+    """Which kind hits whom: the accounts take turns, so that none is hit twice before all were hit once."""
+    turns = list(found)
+    chance.shuffle(turns)
+    width = min(breadth, max(1, len(turns) // max(1, len(kinds))))
+    for kind in sorted(kinds, key=lambda kind: kind is not DamageKind.SECOND_HOLDER):
+        fits = _fitting(kind)
+        for record in [record for record in turns if fits(record)][:width]:
+            turns.remove(record)
+            if kind is not DamageKind.SECOND_HOLDER:
+                turns.append(record)
+            yield kind, record["account_id"]
+
+
+def _fitting(kind: DamageKind) -> Callable[[asyncpg.Record], bool]:
+    if kind is DamageKind.NULL_OPEN_IDS:
+        return lambda record: bool(record["sole"] and record["has_open"])
+    if kind in _NEEDS_SOLE_KEY:
+        return lambda record: bool(record["sole"])
+    return lambda _: True

@@ -1,0 +1,66 @@
+"""Whose a trade is, as far as upstream's own metrics rows tell: trades carry no account id. Pure: no I/O."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Columns: TypeAlias = Mapping[str, object]
+"""One row by warehouse column, normalized by `app.sandbox.columns.rows_for_columns`."""
+
+HeldKey: TypeAlias = tuple[str, str, str]
+"""Login, platform and broker as text."""
+
+
+@dataclass(slots=True)
+class _Holding:
+    account_id: str
+    first: dt.date
+    last: dt.date
+
+
+class Holders:
+    """Who held which natural key when: from the first to the last daily row with it, and since then by alltime.
+
+    An account that alltime still lists under a key holds it until another account's daily rows with that key begin after its
+    own have ended: the login was recycled.
+    """
+
+    def __init__(self, alltime: Iterable[Columns], daily: Iterable[Columns]) -> None:
+        """Learn from the rows of both endpoints."""
+        self._holdings: dict[HeldKey, dict[str, _Holding]] = {}
+        self._current: dict[HeldKey, set[str]] = {}
+        for row in daily:
+            day = dt.date.fromisoformat(str(row["date"]))
+            account_id = str(row["account_id"])
+            by_account = self._holdings.setdefault(held_key(row), {})
+            holding = by_account.setdefault(account_id, _Holding(account_id, day, day))
+            holding.first, holding.last = min(holding.first, day), max(holding.last, day)
+        for row in alltime:
+            self._current.setdefault(held_key(row), set()).add(str(row["account_id"]))
+
+    def candidates(self, key: HeldKey, day: dt.date) -> frozenset[str]:
+        """The accounts that may have held `key` on `day`."""
+        holdings = self._holdings.get(key, {})
+        found = {holding.account_id for holding in holdings.values() if holding.first <= day <= holding.last}
+        for account_id in self._current.get(key, ()):
+            own = holdings.get(account_id)
+            succeeded = own is not None and any(own.last < other.first <= day for other in holdings.values())
+            if own is None or (day > own.last and not succeeded):
+                found.add(account_id)
+        return frozenset(found)
+
+    def owner(self, key: HeldKey, day: dt.date) -> str | None:
+        """The account that surely held `key` on `day`; None if several may have, or none did."""
+        found = self.candidates(key, day)
+        return next(iter(found)) if len(found) == 1 else None
+
+    def accounts(self) -> frozenset[str]:
+        """All accounts that the rows named."""
+        held = {account_id for holdings in self._holdings.values() for account_id in holdings}
+        return frozenset(held.union(*self._current.values()))
+
+
+def held_key(row: Columns) -> HeldKey:
+    """The natural key of a row of any raw table."""
+    return str(row["login"]), str(row["platform"]), str(row["broker"])

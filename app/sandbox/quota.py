@@ -1,0 +1,41 @@
+"""The sandbox's own quota: what upstream lets one key ask for."""
+
+import math
+import time
+from collections.abc import Callable
+
+from app.errors import InvalidRequest
+
+
+class Quota:
+    """A leaky bucket: at most `burst` requests at once and never more than `burst + rate * t` in `t` seconds.
+
+    InvalidRequest unless `rate` (a second) and `burst` are above 0. `clock` gives monotonic seconds.
+    """
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with the whole burst to spend."""
+        if rate <= 0 or burst < 1:
+            raise InvalidRequest("The sandbox's quota needs a rate above 0 and a burst of 1 or more.")
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._level = 0.0
+        self._at = clock()
+
+    def take(self) -> float:
+        """Spend one request; gives 0 if there is room, else the seconds until there is: then nothing was spent."""
+        now = self._clock()
+        self._level = max(0.0, self._level - (now - self._at) * self._rate)
+        self._at = now
+        excess = self._level + 1 - self._burst
+        # A hair of tolerance: a client that keeps exactly to the rate must not fail on rounding.
+        if excess > 1e-9:  # noqa: PLR2004
+            return excess / self._rate
+        self._level += 1
+        return 0.0
+
+
+def retry_after(wait: float) -> str:
+    """`wait` seconds as the whole seconds of a Retry-After header, rounded up."""
+    return str(math.ceil(wait))

@@ -1,0 +1,78 @@
+"""The small statistics that metrics rows are made of. Plain functions on floats; faster than the standard library's."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Summary(NamedTuple):
+    """What a sample looks like; all None for an empty one."""
+
+    mean: float | None
+    median: float | None
+    std: float | None
+    low: float | None
+    high: float | None
+    variation: float | None
+    """Standard deviation divided by the mean; None where the mean is 0."""
+
+
+NOTHING = Summary(None, None, None, None, None, None)
+
+
+def summary(values: Sequence[float]) -> Summary:
+    """Mean, median, population standard deviation, range and coefficient of variation of `values`."""
+    count = len(values)
+    if count == 0:
+        return NOTHING
+    if count == 1:
+        only = values[0]
+        return Summary(only, only, 0.0, only, only, 0.0 if only else None)
+    ordered = sorted(values)
+    mean = math.fsum(ordered) / count
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / count)
+    return Summary(mean, percentile(ordered, 0.5), std, ordered[0], ordered[-1], std / mean if mean else None)
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value below which `share` of the ascending, non-empty `ordered` lies, interpolated between neighbours."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    if below + 1 >= len(ordered):
+        return ordered[-1]
+    return ordered[below] + (ordered[below + 1] - ordered[below]) * (place - below)
+
+
+def places(value: float | None, digits: int) -> float | None:
+    """`value` rounded to `digits` decimal places; None stays None."""
+    return None if value is None else round(value, digits)
+
+
+def ratio(numerator: float | None, denominator: float | None) -> float | None:
+    """The quotient; None where a part is missing or the denominator is 0."""
+    return None if numerator is None or not denominator else numerator / denominator
+
+
+class Streaks(NamedTuple):
+    """Runs of neighbouring values of one sign: how long each is, and what it sums to."""
+
+    lengths: list[int]
+    sums: list[float]
+
+
+def streaks(values: Sequence[float], sign: int) -> Streaks:
+    """The runs of values above 0 (`sign` 1) or below 0 (`sign` -1), in order; a 0 ends a run."""
+    found = Streaks([], [])
+    within = False
+    for value in values:
+        if value * sign > 0:
+            if within:
+                found.lengths[-1] += 1
+                found.sums[-1] += value
+            else:
+                found.lengths.append(1)
+                found.sums.append(value)
+                within = True
+        else:
+            within = False
+    return found

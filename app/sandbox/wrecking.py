@@ -1,0 +1,367 @@
+"""The single ways of damaging one account in the raw tables. Values are parameters, the schema's name is quoted."""
+
+import datetime as dt
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import asyncpg
+
+from app.sandbox.raw_sql import in_schema
+
+
+class DamageKind(StrEnum):
+    """What is done to an account."""
+
+    NULL_CLOSED_IDS = "null_closed_ids"
+    NULL_OPEN_IDS = "null_open_ids"
+    ALLTIME_COUNT = "alltime_count"
+    SOME_CLOSED_MISSING = "some_closed_missing"
+    WHOLE_DAYS_MISSING = "whole_days_missing"
+    HOURLY_DAYS_MISSING = "hourly_days_missing"
+    DAILY_DAYS_MISSING = "daily_days_missing"
+    HOUR_MISSING = "hour_missing"
+    HOUR_COUNT = "hour_count"
+    SURPLUS_TRADE = "surplus_trade"
+    TRADE_ON_OTHER_DATE = "trade_on_other_date"
+    TRADE_DOUBLED = "trade_doubled"
+    WRONG_DAY = "wrong_day"
+    MD5_IDS = "md5_ids"
+    LOGIN_IDS = "login_ids"
+    OTHER_ACCOUNTS_IDS = "other_accounts_ids"
+    MD5_DAILY_ROWS = "md5_daily_rows"
+    DRIFT_TRADE = "drift_trade"
+    DRIFT_MONEY = "drift_money"
+    # Last, so that where kinds share an account the finer ones still find their rows.
+    ALLTIME_MISSING = "alltime_missing"
+    DAILY_MISSING = "daily_missing"
+    HOURLY_MISSING = "hourly_missing"
+    CLOSED_MISSING = "closed_missing"
+    SECOND_HOLDER = "second_holder"
+    """A made-up account holds the victim's natural key: nothing can be healed, it can only be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """What was done, as a sentence, and the other accounts that it touched."""
+
+    description: str
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """The account to damage. Single dates lie before `settled_before`; `chance` chooses."""
+
+    connection: "asyncpg.Connection[asyncpg.Record]"
+    schema: str
+    account_id: str
+    settled_before: dt.date
+    chance: random.Random
+
+    async def execute(self, statement: str, *values: object) -> int:
+        """Run `statement` with the account id as $1 and `values` behind it; gives the rows that it changed."""
+        status: str = await self.connection.execute(in_schema(statement, self.schema), self.account_id, *values)
+        return int(status.rpartition(" ")[2])
+
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """The rows of `statement`, with the account id as $1 and `values` behind it."""
+        return await self.connection.fetch(in_schema(statement, self.schema), self.account_id, *values)
+
+    async def dates(self, most: int, *, fewest_hours: int = 1) -> list[dt.date]:
+        """Some dates on which all levels have trades, `most` at most, each with trades in `fewest_hours` hours or more."""
+        rows = await self.fetch(_DATES, self.settled_before, fewest_hours)
+        days = [row["date"] for row in rows]
+        return sorted(self.chance.sample(days, min(most, len(days))))
+
+
+_DATES = """
+    SELECT date
+    FROM SCHEMA.raw_metrics_daily AS d
+    WHERE account_id = $1 AND date < $2 AND num_trades > 0
+      AND EXISTS (SELECT FROM SCHEMA.raw_trades_closed AS c WHERE c.account_id = d.account_id AND c.trade_date = d.date)
+      AND $3 <= (
+          SELECT count(*) FROM SCHEMA.raw_metrics_hourly AS h WHERE h.account_id = d.account_id AND h.date = d.date AND h.num_trades > 0
+      )
+    ORDER BY date
+"""
+_COPIED_COLUMNS = """
+    login, platform, broker, position, account_id, manager, std_symbol, side, lots, contract_size, qty_in_base_ccy, volume_usd,
+    stop_loss, take_profit, open_time, open_price, close_time, close_price, duration, profit, commission, fee, swap, comment
+"""
+
+_ADD_TRADE = """
+    INSERT INTO SCHEMA.raw_trades_closed (trade_date, ticket, COPIED_COLUMNS)
+    SELECT trade_date, concat('9', ticket, '9'), COPIED_COLUMNS
+    FROM SCHEMA.raw_trades_closed
+    WHERE account_id = $1 AND trade_date = $2
+    ORDER BY ticket
+    LIMIT 1
+""".replace("COPIED_COLUMNS", _COPIED_COLUMNS)
+_DOUBLE_TRADE = """
+    INSERT INTO SCHEMA.raw_trades_closed (trade_date, ticket, COPIED_COLUMNS)
+    SELECT $3::date, ticket, COPIED_COLUMNS
+    FROM SCHEMA.raw_trades_closed
+    WHERE account_id = $1 AND trade_date = $2
+    ORDER BY ticket
+    LIMIT 1
+""".replace("COPIED_COLUMNS", _COPIED_COLUMNS)
+_FIRST_HOUR = """
+    h.account_id = $1 AND h.date = $2 AND h.hour = (
+        SELECT min(i.hour) FROM SCHEMA.raw_metrics_hourly AS i WHERE i.account_id = h.account_id AND i.date = h.date AND i.num_trades > 0
+    )
+"""
+_DELETE_FIRST_HOUR = "DELETE FROM SCHEMA.raw_metrics_hourly AS h WHERE FIRST_HOUR".replace("FIRST_HOUR", _FIRST_HOUR)
+_RAISE_FIRST_HOUR = "UPDATE SCHEMA.raw_metrics_hourly AS h SET num_trades = num_trades + 2 WHERE FIRST_HOUR".replace(
+    "FIRST_HOUR", _FIRST_HOUR
+)
+_CHANGE_MONEY = "UPDATE SCHEMA.raw_metrics_alltime SET COLUMN = coalesce(COLUMN, 0) + $2::text::numeric WHERE account_id = $1"
+_SET_MD5 = "UPDATE SCHEMA.RAW_TABLE SET account_id = md5(concat_ws('|', login, platform, broker)) WHERE account_id = $1"
+_LOWER = """
+    UPDATE SCHEMA.RAW_TABLE
+    SET num_trades = num_trades - 1, net_profit = net_profit - $2::numeric, total_lots = total_lots - $3::numeric
+    WHERE account_id = $1
+"""
+_RAISE_COUNT = "UPDATE SCHEMA.raw_metrics_alltime SET num_trades = num_trades + $2::integer WHERE account_id = $1"
+
+
+async def _null_closed_ids(victim: Victim) -> Hit | None:
+    share = victim.chance.choice((2, 1))
+    rows = await victim.execute(
+        "UPDATE SCHEMA.raw_trades_closed SET account_id = NULL WHERE account_id = $1 AND hashtext(ticket::text) % $2::integer = 0", share
+    )
+    return Hit(f"{rows} closed trades lost their account id") if rows else None
+
+
+async def _null_open_ids(victim: Victim) -> Hit | None:
+    rows = await victim.execute("UPDATE SCHEMA.raw_trades_open SET account_id = NULL WHERE account_id = $1")
+    return Hit(f"{rows} open trades lost their account id") if rows else None
+
+
+async def _alltime_count(victim: Victim) -> Hit | None:
+    added = victim.chance.randint(1, 9)
+    rows = await victim.execute(_RAISE_COUNT, added)
+    return Hit(f"alltime counts {added} trades too many") if rows else None
+
+
+async def _some_closed_missing(victim: Victim) -> Hit | None:
+    days = await victim.dates(4)
+    rows = await victim.execute("DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = ANY($2::date[])", days)
+    return Hit(f"{rows} closed trades of {_listed(days)} are gone") if rows else None
+
+
+async def _whole_days_missing(victim: Victim) -> Hit | None:
+    days = await victim.dates(2)
+    rows = await _delete_days(victim, "raw_metrics_daily", days)
+    rows += await _delete_days(victim, "raw_metrics_hourly", days)
+    rows += await victim.execute("DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = ANY($2::date[])", days)
+    return Hit(f"{_listed(days)} are gone from daily, hourly and closed trades alike") if rows else None
+
+
+async def _hourly_days_missing(victim: Victim) -> Hit | None:
+    # More dates than any sample would show: all must be found.
+    days = await victim.dates(victim.chance.choice((2, 12)))
+    return Hit(f"hourly rows of {_listed(days)} are gone") if await _delete_days(victim, "raw_metrics_hourly", days) else None
+
+
+async def _daily_days_missing(victim: Victim) -> Hit | None:
+    days = await victim.dates(victim.chance.choice((2, 12)))
+    return Hit(f"daily rows of {_listed(days)} are gone") if await _delete_days(victim, "raw_metrics_daily", days) else None
+
+
+async def _hour_missing(victim: Victim) -> Hit | None:
+    for day in await victim.dates(1, fewest_hours=2):
+        await victim.execute(_DELETE_FIRST_HOUR, day)
+        return Hit(f"an hourly row of {day} is gone")
+    return None
+
+
+async def _hour_count(victim: Victim) -> Hit | None:
+    for day in await victim.dates(1):
+        await victim.execute(_RAISE_FIRST_HOUR, day)
+        return Hit(f"an hourly row of {day} counts two trades too many")
+    return None
+
+
+async def _surplus_trade(victim: Victim) -> Hit | None:
+    for day in await victim.dates(1):
+        await victim.execute(_ADD_TRADE, day)
+        return Hit(f"a made-up closed trade stands on {day}")
+    return None
+
+
+async def _trade_on_other_date(victim: Victim) -> Hit | None:
+    days = await victim.dates(2)
+    if len(days) < len(("from", "to")):
+        return None
+    await victim.execute(
+        "UPDATE SCHEMA.raw_trades_closed SET trade_date = $3 WHERE account_id = $1 AND trade_date = $2 AND (position, ticket) = "
+        "(SELECT position, ticket FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = $2 ORDER BY ticket LIMIT 1)",
+        *days,
+    )
+    return Hit(f"a closed trade of {days[0]} is filed under {days[1]}")
+
+
+async def _trade_doubled(victim: Victim) -> Hit | None:
+    days = await victim.dates(2)
+    if len(days) < len(("from", "to")):
+        return None
+    await victim.execute(_DOUBLE_TRADE, *days)
+    return Hit(f"a closed trade of {days[0]} stands under {days[1]} too")
+
+
+async def _wrong_day(victim: Victim) -> Hit | None:
+    days = await victim.dates(2)
+    rows = await victim.execute(
+        "UPDATE SCHEMA.raw_metrics_daily SET num_trades = num_trades + 1, net_profit = coalesce(net_profit, 0) + 100, mean_profit = NULL, "
+        "country = 'XX' WHERE account_id = $1 AND date = ANY($2::date[])",
+        days,
+    )
+    return Hit(f"daily rows of {_listed(days)} hold wrong values") if rows else None
+
+
+async def _md5_ids(victim: Victim) -> Hit | None:
+    rows = await victim.execute(_SET_MD5.replace("RAW_TABLE", "raw_trades_closed"))
+    rows += await victim.execute(_SET_MD5.replace("RAW_TABLE", "raw_trades_open"))
+    return Hit(f"{rows} trades carry an MD5 placeholder as their account id") if rows else None
+
+
+async def _login_ids(victim: Victim) -> Hit | None:
+    rows = await victim.execute(
+        "UPDATE SCHEMA.raw_trades_closed SET account_id = login WHERE account_id = $1 AND trade_date = ANY($2::date[])",
+        await victim.dates(3),
+    )
+    return Hit(f"{rows} closed trades carry their login as their account id") if rows else None
+
+
+async def _other_accounts_ids(victim: Victim) -> Hit | None:
+    others = await victim.fetch(_OTHER_ACCOUNTS)
+    if not others:
+        return None
+    other: str = victim.chance.choice(others)["account_id"]
+    rows = await victim.execute(
+        "UPDATE SCHEMA.raw_trades_closed SET account_id = $2 WHERE account_id = $1 AND trade_date = ANY($3::date[])",
+        other,
+        await victim.dates(2),
+    )
+    return Hit(f"{rows} closed trades carry the id of {other}", (other,)) if rows else None
+
+
+_OTHER_ACCOUNTS = """
+    SELECT a.account_id::text AS account_id
+    FROM SCHEMA.raw_metrics_alltime AS a
+    WHERE a.account_id <> $1 AND a.num_trades > 0
+      AND NOT EXISTS (
+          SELECT FROM SCHEMA.raw_metrics_alltime AS o
+          WHERE o.account_id <> a.account_id AND (o.login, o.platform, o.broker) = (a.login, a.platform, a.broker)
+      )
+    ORDER BY 1
+"""
+
+
+async def _md5_daily_rows(victim: Victim) -> Hit | None:
+    days = await victim.dates(3)
+    rows = await victim.execute(_SET_MD5.replace("RAW_TABLE", "raw_metrics_daily") + " AND date = ANY($2::date[])", days)
+    return Hit(f"daily rows of {_listed(days)} carry an MD5 placeholder as their account id") if rows else None
+
+
+async def _drift_trade(victim: Victim) -> Hit | None:
+    days = await victim.dates(1)
+    found = await victim.fetch(_SOME_TRADE, days)
+    for trade in found:
+        day, hour = trade["trade_date"], trade["hour"]
+        figures = (trade["profit"] or 0, trade["lots"] or 0)
+        await victim.execute(
+            "DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = $2 AND position = $3 AND ticket = $4",
+            day,
+            trade["position"],
+            trade["ticket"],
+        )
+        await victim.execute(_LOWER.replace("RAW_TABLE", "raw_metrics_hourly") + " AND date = $4 AND hour = $5", *figures, day, hour)
+        await victim.execute(_LOWER.replace("RAW_TABLE", "raw_metrics_daily") + " AND date = $4", *figures, day)
+        await victim.execute(_LOWER.replace("RAW_TABLE", "raw_metrics_alltime"), *figures)
+        return Hit(f"a trade of {day} is missing from closed trades and from every count")
+    return None
+
+
+_SOME_TRADE = """
+    SELECT trade_date, position, ticket, profit, lots, extract(hour FROM close_time)::integer AS hour
+    FROM SCHEMA.raw_trades_closed
+    WHERE account_id = $1 AND trade_date = ANY($2::date[])
+    ORDER BY ticket
+    LIMIT 1
+"""
+
+
+async def _drift_money(victim: Victim) -> Hit | None:
+    column, change = victim.chance.choice((("net_profit", "12.34"), ("total_lots", "0.5")))
+    return Hit(f"alltime {column} is off by {change}") if await victim.execute(_CHANGE_MONEY.replace("COLUMN", column), change) else None
+
+
+async def _alltime_missing(victim: Victim) -> Hit | None:
+    rows = await victim.execute("DELETE FROM SCHEMA.raw_metrics_alltime WHERE account_id = $1")
+    return Hit("the alltime row is gone") if rows else None
+
+
+async def _daily_missing(victim: Victim) -> Hit | None:
+    rows = await victim.execute("DELETE FROM SCHEMA.raw_metrics_daily WHERE account_id = $1")
+    return Hit(f"all {rows} daily rows are gone") if rows else None
+
+
+async def _hourly_missing(victim: Victim) -> Hit | None:
+    rows = await victim.execute("DELETE FROM SCHEMA.raw_metrics_hourly WHERE account_id = $1")
+    return Hit(f"all {rows} hourly rows are gone") if rows else None
+
+
+async def _closed_missing(victim: Victim) -> Hit | None:
+    rows = await victim.execute("DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1")
+    return Hit(f"all {rows} closed trades are gone") if rows else None
+
+
+async def _second_holder(victim: Victim) -> Hit | None:
+    made_up = f"{victim.account_id}-double"
+    rows = await victim.execute(
+        "INSERT INTO SCHEMA.raw_metrics_alltime (account_id, login, platform, broker, num_trades, first_trade_date) "
+        "SELECT $2, login, platform, broker, num_trades, first_trade_date FROM SCHEMA.raw_metrics_alltime WHERE account_id = $1",
+        made_up,
+    )
+    return Hit(f"the made-up account {made_up} has the same natural key", (made_up,)) if rows else None
+
+
+async def _delete_days(victim: Victim, table: str, days: list[dt.date]) -> int:
+    statement = "DELETE FROM SCHEMA.RAW_TABLE WHERE account_id = $1 AND date = ANY($2::date[])"
+    return await victim.execute(statement.replace("RAW_TABLE", table), days)
+
+
+def _listed(days: list[dt.date]) -> str:
+    return ", ".join(day.isoformat() for day in days)
+
+
+WRECKERS: Mapping[DamageKind, Callable[[Victim], Awaitable[Hit | None]]] = {
+    DamageKind.NULL_CLOSED_IDS: _null_closed_ids,
+    DamageKind.NULL_OPEN_IDS: _null_open_ids,
+    DamageKind.ALLTIME_COUNT: _alltime_count,
+    DamageKind.SOME_CLOSED_MISSING: _some_closed_missing,
+    DamageKind.WHOLE_DAYS_MISSING: _whole_days_missing,
+    DamageKind.HOURLY_DAYS_MISSING: _hourly_days_missing,
+    DamageKind.DAILY_DAYS_MISSING: _daily_days_missing,
+    DamageKind.HOUR_MISSING: _hour_missing,
+    DamageKind.HOUR_COUNT: _hour_count,
+    DamageKind.SURPLUS_TRADE: _surplus_trade,
+    DamageKind.TRADE_ON_OTHER_DATE: _trade_on_other_date,
+    DamageKind.TRADE_DOUBLED: _trade_doubled,
+    DamageKind.WRONG_DAY: _wrong_day,
+    DamageKind.MD5_IDS: _md5_ids,
+    DamageKind.LOGIN_IDS: _login_ids,
+    DamageKind.OTHER_ACCOUNTS_IDS: _other_accounts_ids,
+    DamageKind.MD5_DAILY_ROWS: _md5_daily_rows,
+    DamageKind.DRIFT_TRADE: _drift_trade,
+    DamageKind.DRIFT_MONEY: _drift_money,
+    DamageKind.ALLTIME_MISSING: _alltime_missing,
+    DamageKind.DAILY_MISSING: _daily_missing,
+    DamageKind.HOURLY_MISSING: _hourly_missing,
+    DamageKind.CLOSED_MISSING: _closed_missing,
+    DamageKind.SECOND_HOLDER: _second_holder,
+}
+"""What each kind does; None means that the account has nothing for it to damage."""

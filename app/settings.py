@@ -1,0 +1,172 @@
+"""The settings: read once, at the start, from the environment and from `.env` in the working directory.
+
+Each field is the variable of the same name in upper case. A field's description is what its variable may hold, in the words
+of the error that a wrong value gets.
+"""
+
+import re
+import zoneinfo
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from app.errors import ConfigurationError
+from app.telemetry import register_secret
+
+_SCHEMA = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+def _dsn(value: SecretStr) -> SecretStr:
+    # Only what asyncpg too begins with: what else a DSN may hold is for asyncpg to say, Unix-socket forms have no host at all.
+    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        raise ValueError
+    return value
+
+
+def _schema(value: str) -> str:
+    if not _SCHEMA.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)  # ValueError for brackets that do not match
+    secret = parts.username is not None or parts.password is not None
+    if parts.scheme not in ("http", "https") or not parts.hostname or secret or parts.query or parts.fragment:
+        raise ValueError
+    if parts.port == 0 or not value.isprintable() or " " in value:  # reading `port` raises ValueError above 65535
+        raise ValueError
+    return value if value.endswith("/") else f"{value}/"
+
+
+def _header_value(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, OSError) as error:  # OSError: the name of a folder, such as America
+        raise ValueError from error
+    return value
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+_Stripped = BeforeValidator(_stripped)
+_Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False, description="a number of seconds above 0, at most 86400")]
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAccess:
+    """Where the API is (the URL ends with `/`) and the key that it asks for."""
+
+    base_url: str
+    key: SecretStr
+
+
+class Settings(BaseSettings):
+    """What the environment says; secrets are never in its repr."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        env_file_encoding="utf-8",
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+    )
+
+    database_url: Annotated[SecretStr, _Stripped, AfterValidator(_dsn)] | None = Field(
+        default=None, description="a DSN that begins with postgresql://, or unset for the embedded PostgreSQL"
+    )
+    recon_schema: Annotated[str, AfterValidator(_schema)] = Field(
+        default="prop_trading_model",
+        description="letters, digits and underscores, not beginning with a digit or pg_, at most 63",
+    )
+    recon_batch_size: int = Field(default=5000, ge=1, le=100_000, description="a whole number from 1 to 100000")
+    recon_workers: int = Field(default=2, ge=1, le=64, description="a whole number from 1 to 64")
+    recon_lease_seconds: _Seconds = Field(default=60, ge=5, le=3600, description="a number of seconds from 5 to 3600")
+    recon_account_timeout: _Seconds = 30
+    recon_outage_wait: float = Field(default=600, ge=0, le=86_400, description="a number of seconds from 0 to 86400")
+    recon_settle_hours: float = Field(default=24, ge=0, le=8760, description="a number of hours from 0 to 8760")
+    recon_day_zone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="UTC", description="the name of a time zone, such as UTC or America/New_York"
+    )
+    recon_max_attempts: int = Field(default=5, ge=1, le=1000, description="a whole number from 1 to 1000")
+    recon_data_dir: Path = Field(default=Path(".trade-recon"), description="the path of a folder")
+    recon_statement_cache: int = Field(default=100, ge=0, le=10_000, description="a whole number from 0 to 10000")
+    recon_pool_size: int = Field(default=10, ge=1, le=1000, description="a whole number from 1 to 1000")
+
+    risk_api_base_url: Annotated[str, _Stripped, AfterValidator(_base_url)] | None = Field(
+        default=None, description="an http or https URL without user, query and fragment"
+    )
+    risk_api_key: Annotated[SecretStr, _Stripped, AfterValidator(_header_value)] | None = Field(
+        default=None, description="visible ASCII characters"
+    )
+    risk_api_rate: float = Field(default=15, ge=0.001, le=10_000, description="a number of requests a second from 0.001 to 10000")
+    risk_api_burst: int = Field(default=20, ge=1, le=10_000, description="a whole number from 1 to 10000")
+    risk_api_max_ids: int = Field(default=100, ge=1, le=1000, description="a whole number from 1 to 1000")
+    risk_api_timeout: _Seconds = 120
+    risk_api_breaker_failures: int = Field(default=5, ge=1, le=1000, description="a whole number from 1 to 1000")
+    risk_api_breaker_seconds: _Seconds = 60
+
+    @property
+    def day_zone(self) -> zoneinfo.ZoneInfo:
+        """The zone in which a day of the warehouse begins and ends."""
+        return zoneinfo.ZoneInfo(self.recon_day_zone)
+
+    def require_upstream(self) -> UpstreamAccess:
+        """The access to the API; ConfigurationError names what is missing."""
+        if self.risk_api_base_url is None or self.risk_api_key is None:
+            values = {"RISK_API_BASE_URL": self.risk_api_base_url, "RISK_API_KEY": self.risk_api_key}
+            missing = " and ".join(name for name, value in values.items() if value is None)
+            raise ConfigurationError(
+                f"{missing} must be set, in the environment or in .env: without it the upstream API cannot be asked. Nothing was changed."
+            )
+        return UpstreamAccess(self.risk_api_base_url, self.risk_api_key)
+
+    def secrets(self) -> Iterable[str]:
+        """The texts that must never be shown: the API key and the password of the DSN."""
+        if self.risk_api_key is not None:
+            yield self.risk_api_key.get_secret_value()
+        if self.database_url is not None:
+            dsn = self.database_url.get_secret_value()
+            parts = urlsplit(dsn)
+            yield unquote(parts.password or "")
+            yield from parse_qs(parts.query).get("password", [])
+
+
+def load_settings() -> Settings:
+    """Read the settings, and keep their secrets out of all later logs.
+
+    Raises ConfigurationError with one sentence that names each wrong variable and what it may hold, never what it held.
+    """
+    try:
+        settings = Settings(_env_file=".env")
+    except ValidationError as error:
+        # `from None`: the cause quotes values.
+        raise ConfigurationError(_sentence(error)) from None
+    except (OSError, UnicodeDecodeError, SettingsError) as error:
+        raise ConfigurationError(
+            f"The file .env in the working directory cannot be read ({type(error).__name__}): it must be a text file in UTF-8."
+        ) from None
+    for secret in settings.secrets():
+        register_secret(secret)
+    return settings
+
+
+def _sentence(error: ValidationError) -> str:
+    fields = {str(part["loc"][0]): None for part in error.errors(include_url=False, include_context=False, include_input=False)}
+    rules = [f"{name.upper()} must be {Settings.model_fields[name].description}" for name in fields]
+    return f"{'; '.join(rules)}. Correct it in the environment or in .env and start again."

@@ -1,0 +1,56 @@
+"""Claims: which worker works on which accounts, with one heartbeat row for each worker process."""
+
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.store.pool import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`."""
+
+    claim_id: uuid.UUID
+    run_id: uuid.UUID
+    account_ids: tuple[str, ...]
+
+
+class Claims:
+    """Taking and giving back accounts; the database's clock decides what is stale."""
+
+    def __init__(self, database: Database, worker_id: uuid.UUID, lease_seconds: float) -> None:
+        """Read the statements; a missing one fails here."""
+        self._database = database
+        self.worker_id = worker_id
+        self.lease_seconds = lease_seconds
+        sql = database.queries("claims")
+        self._beat = sql["beat"]
+        self._leave = sql["leave"]
+        self._purge = sql["purge_dead_workers"]
+        self._claim = sql["claim_accounts"]
+        self._release = sql["release_claim"]
+
+    async def beat(self) -> None:
+        """Say that this worker process is alive."""
+        await self._database.execute(self._beat, self.worker_id, socket.gethostname(), os.getpid(), seconds=self.lease_seconds / 3)
+
+    async def leave(self) -> None:
+        """Give everything back at the end of the process."""
+        await self._database.execute(self._leave, self.worker_id, seconds=self.lease_seconds / 3)
+
+    async def purge_dead_workers(self) -> None:
+        """Forget heartbeat rows that are a day old."""
+        await self._database.execute(self._purge)
+
+    async def claim(self, run_id: uuid.UUID, limit: int) -> Claim | None:
+        """Take the next accounts of a run, at most `limit`; None if there is none to take now."""
+        claim_id = uuid.uuid4()
+        rows = await self._database.fetch(self._claim, run_id, claim_id, self.worker_id, limit, self.lease_seconds)
+        return Claim(claim_id, run_id, tuple(sorted(row["account_id"] for row in rows))) if rows else None
+
+    async def release(self, claim: Claim, account_ids: Sequence[str] | None = None) -> None:
+        """Give back accounts of a claim without a record: they wait in their run again."""
+        await self._database.execute(self._release, claim.claim_id, list(account_ids if account_ids is not None else claim.account_ids))

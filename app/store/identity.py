@@ -1,0 +1,192 @@
+"""Identity: which account a natural key meant on a date, and rows that carry no id or a wrong one.
+
+Everything derives from daily rows (ranges) and alltime (who holds the key now). Rows are mended only where exactly one
+account fits; findings that remain are kept by natural key and shown.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.domain.contract import TABLES, Endpoint, Table
+from app.domain.models import IdentityFinding
+from app.errors import WriteConflict
+from app.store.pool import SWEEP_SECONDS, Database
+from app.store.queries import fill, for_schema, quote
+
+CHUNK_ROWS = 5_000
+"""Rows that one mending transaction writes at most, so that ingestion never waits long."""
+_TRIES = 5
+
+_TRADES = (TABLES[Endpoint.CLOSED], TABLES[Endpoint.OPEN])
+_METRICS = (TABLES[Endpoint.ALLTIME], TABLES[Endpoint.DAILY], TABLES[Endpoint.HOURLY])
+
+
+@dataclass(frozen=True, slots=True)
+class NaturalKeys:
+    """Natural keys as three arrays of equal length, the way SQL takes them."""
+
+    logins: list[str]
+    platforms: list[str]
+    brokers: list[str]
+
+    def placeholders(self) -> list[str]:
+        """The ids that stand for these keys where the real one is not known: their MD5, their login."""
+        keys = zip(self.logins, self.platforms, self.brokers, strict=True)
+        return sorted({*(hashlib.md5("|".join(key).encode(), usedforsecurity=False).hexdigest() for key in keys), *self.logins})
+
+
+@dataclass(slots=True)
+class Mended:
+    """Rows that got their account id, by table, and how many of them carried an MD5 placeholder."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    md5_rows: int = 0
+    account_ids: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """The statements for one reach: the whole warehouse, or some natural keys."""
+
+    refresh: str
+    clear: str
+    find_null: Mapping[str, str]
+    find_foreign: Mapping[str, str]
+    mend_null: Mapping[str, str]
+    mend_foreign: Mapping[str, str]
+    mend_metrics: Mapping[str, str]
+
+
+class Identity:
+    """Who held a natural key when, and the mending of rows whose account id is missing or wrong."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and fill the statements; a missing one fails here."""
+        self._database = database
+        sql = database.queries("identity")
+        in_keys = "(login, platform, broker) IN (SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[]))"
+        finding_in_keys = in_keys.replace("(login, platform, broker)", "(f.login, f.platform, f.broker)")
+        self._everywhere = self._fill(sql, accounts="true", holders="true", logins="true", keys="true", finding_keys="true", clear_keys="true")
+        self._somewhere = self._fill(
+            sql,
+            accounts="account_id = ANY($1::text[])",
+            holders="account_id = ANY($5::text[])",
+            logins="login = ANY($2::text[])",
+            keys=in_keys.format("$2", "$3", "$4"),
+            finding_keys=finding_in_keys.format("$3", "$4", "$5"),
+            clear_keys=in_keys.format("$1", "$2", "$3"),
+        )
+        self._validity = sql["refresh_validity"]
+        self._natural_keys = sql["get_natural_keys"]
+        self._summary = sql["get_findings_summary"]
+        self._count = sql["count_findings"]
+        self._affected = sql["get_affected_accounts"]
+
+    def _fill(
+        self, sql: Mapping[str, str], *, accounts: str, holders: str, logins: str, keys: str, finding_keys: str, clear_keys: str
+    ) -> _Statements:
+        placeholder_ids = "true" if accounts == "true" else "t.account_id = ANY($3::text[])"
+        trades = {table.name: self._tokens(table) for table in _TRADES}
+        metrics = {table.name: self._tokens(table) for table in _METRICS}
+        return _Statements(
+            refresh=fill(sql["refresh_identity"], accounts=accounts),
+            clear=fill(sql["clear_findings"], keys=clear_keys),
+            find_null={name: fill(sql["find_null_ids"], **tokens, logins=logins, keys=keys) for name, tokens in trades.items()},
+            find_foreign={name: fill(sql["find_foreign_ids"], **tokens, accounts=holders, keys=keys) for name, tokens in trades.items()},
+            mend_null={name: fill(sql["mend_null_ids"], **tokens, keys=finding_keys) for name, tokens in trades.items()},
+            mend_foreign={name: fill(sql["mend_foreign_ids"], **tokens, keys=finding_keys) for name, tokens in trades.items()},
+            mend_metrics={name: fill(sql["mend_placeholder_metrics"], **tokens, accounts=placeholder_ids) for name, tokens in metrics.items()},
+        )
+
+    def _tokens(self, table: Table) -> dict[str, str]:
+        others = [column for column in table.key if column != "account_id"]
+        return {
+            "raw": for_schema(f"prop_trading_model.{table.name}", self._database.schema),
+            "key": ", ".join(f"t.{quote(column)}" for column in table.key),
+            "same_key": " AND ".join(f"t.{quote(column)} = m.{quote(column)}" for column in table.key),
+            "owner_key": " AND ".join(["t.account_id = m.owner", *(f"t.{quote(column)} = m.{quote(column)}" for column in others)]),
+            "target": ", ".join(["fitting.candidates[1]", *(f"p.{quote(column)}" for column in others)]),
+            "day": f"t.{quote(table.date_column)}" if table.date_column else "current_date",
+        }
+
+    async def refresh(self, account_ids: Sequence[str] | None = None) -> NaturalKeys:
+        """Rebuild who held which natural key, for all accounts or these; the keys that may be judged anew."""
+        if account_ids is None:
+            changed = await self._database.fetch(self._everywhere.refresh, seconds=SWEEP_SECONDS)
+            held = []
+        else:
+            changed = await self._database.fetch(self._somewhere.refresh, list(account_ids))
+            held = await self._database.fetch(self._natural_keys, list(account_ids))
+        moved = _natural_keys({tuple(row) for row in changed})
+        await self._database.execute(self._validity, moved.logins, moved.platforms, moved.brokers, seconds=SWEEP_SECONDS)
+        return _natural_keys({tuple(row) for row in (*changed, *held)})
+
+    async def find(self, keys: NaturalKeys | None = None, account_ids: Sequence[str] = ()) -> None:
+        """Look for rows with a missing or wrong account id: everywhere, or those of some keys (held by `account_ids`, a placeholder, or no one)."""
+        async with self._database.transaction() as connection:
+            if keys is None:
+                await connection.execute(self._everywhere.clear)
+                for table in _TRADES:
+                    await connection.execute(self._everywhere.find_null[table.name], table.name, seconds=SWEEP_SECONDS)
+                    await connection.execute(self._everywhere.find_foreign[table.name], table.name, seconds=SWEEP_SECONDS)
+                return
+            arrays = (keys.logins, keys.platforms, keys.brokers)
+            held = await connection.fetch(self._somewhere.clear + " RETURNING holder", *arrays)
+            holders = sorted({row["holder"] for row in held if row["holder"]} | set(account_ids) | set(keys.placeholders()))
+            for table in _TRADES:
+                await connection.execute(self._somewhere.find_null[table.name], table.name, *arrays)
+                await connection.execute(self._somewhere.find_foreign[table.name], table.name, *arrays, holders)
+
+    async def mend(self, keys: NaturalKeys | None = None) -> Mended:
+        """Give each row that exactly one account fits to that account, in short transactions; findings are not looked for again."""
+        mended = Mended()
+        statements = self._everywhere if keys is None else self._somewhere
+        arrays: tuple[list[str], ...] = () if keys is None else (keys.logins, keys.platforms, keys.brokers)
+        for table in _TRADES:
+            await self._repeat(statements.mend_null[table.name], table, arrays, mended)
+            await self._repeat(statements.mend_foreign[table.name], table, arrays, mended)
+        placeholders: tuple[list[str], ...] = () if keys is None else (keys.placeholders(),)
+        for table in _METRICS:
+            await self._repeat(statements.mend_metrics[table.name], table, placeholders, mended)
+        return mended
+
+    async def _repeat(self, statement: str, table: Table, arguments: tuple[list[str], ...], mended: Mended) -> None:
+        conflicts = 0
+        while True:
+            try:
+                async with self._database.transaction() as connection:
+                    rows = await connection.fetch(statement, table.name, CHUNK_ROWS, *arguments, seconds=SWEEP_SECONDS)
+            except WriteConflict:
+                conflicts += 1
+                if conflicts == _TRIES:
+                    raise
+                continue
+            if not rows:
+                return
+            for row in rows:
+                mended.rows[table.name] += row["rows"]
+                mended.md5_rows += row.get("md5_rows", row["rows"])
+                mended.account_ids.add(row["account_id"])
+
+    async def unresolved(self, limit: int) -> tuple[list[IdentityFinding], int, int]:
+        """Natural keys that fit no account or several, the largest first, with the numbers of both kinds."""
+        rows = await self._database.fetch(self._summary, limit)
+        counts = await self._database.fetch_row(self._count)
+        findings = [
+            IdentityFinding(
+                row["table_name"], row["login"], row["platform"], row["broker"], row["holder"], tuple(row["candidates"]), row["rows"], ()
+            )
+            for row in rows
+        ]
+        return findings, counts["unmatched"] if counts else 0, counts["ambiguous"] if counts else 0
+
+    async def affected_accounts(self, codes: Sequence[str]) -> list[str]:
+        """Accounts that a finding concerns, or that have an open issue of these codes."""
+        return [row["account_id"] for row in await self._database.fetch(self._affected, list(codes), seconds=SWEEP_SECONDS)]
+
+
+def _natural_keys(keys: set[tuple[str, ...]]) -> NaturalKeys:
+    ordered = sorted(keys)
+    return NaturalKeys([key[0] for key in ordered], [key[1] for key in ordered], [key[2] for key in ordered])

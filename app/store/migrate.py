@@ -1,0 +1,72 @@
+"""Migrations: plain SQL files of db/migrations, in the order of their names, each once.
+
+A file that begins with ``-- creates: TABLE`` makes a table of the user's warehouse: where the table stands already it
+is left as it is and the file is only noted as adopted. Each file runs in one transaction, and a lock lets one process
+at a time migrate, so that two that start together do not meet.
+"""
+
+import re
+
+import asyncpg
+
+from app.errors import ConfigurationError
+from app.store.pool import translated
+from app.store.queries import SQL_DIRECTORY, for_schema, quote
+
+_CREATES = re.compile(r"^-- creates: (\w+)$", re.MULTILINE)
+_LOCK_KEY = 4_721_061_133
+_MIGRATE_SECONDS = 3600.0
+_OLDEST_SERVER = 150_000
+
+
+async def migrate(dsn: str, schema: str = "prop_trading_model") -> list[str]:
+    """Bring the schema to its newest state; the names of the files that were applied now.
+
+    Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if it is older than 15, DatabaseError
+    if the role lacks a right; what was applied before the failing file stays, the file itself leaves nothing behind.
+    """
+    with translated():
+        connection = await asyncpg.connect(dsn, timeout=15, command_timeout=_MIGRATE_SECONDS, server_settings={"application_name": "trade-recon"})
+        try:
+            return await _migrate(connection, schema)
+        finally:
+            await connection.close(timeout=5)
+
+
+async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> list[str]:
+    version = int(await connection.fetchval("SHOW server_version_num"))
+    if version < _OLDEST_SERVER:
+        raise ConfigurationError(f"PostgreSQL 15 or newer is needed; DATABASE_URL leads to {version // 10_000}. Nothing was changed.")
+    applied: list[str] = []
+    for path in sorted((SQL_DIRECTORY / "migrations").glob("*.sql")):
+        sql = for_schema(path.read_text(encoding="utf-8"), schema)
+        async with connection.transaction():
+            # A lock of the transaction, not of the session: it also holds behind a transaction pooler.
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
+            await _ensure_ledger(connection, schema)
+            if await connection.fetchval(for_schema("SELECT true FROM prop_trading_model.recon_migrations WHERE name = $1", schema), path.stem):
+                continue
+            creates = _CREATES.search(sql)
+            adopted = creates is not None and await connection.fetchval(
+                "SELECT to_regclass($1) IS NOT NULL", f"{quote(schema)}.{quote(creates.group(1))}"
+            )
+            if not adopted:
+                await connection.execute(sql)
+            await connection.execute(
+                for_schema("INSERT INTO prop_trading_model.recon_migrations (name, adopted) VALUES ($1, $2)", schema), path.stem, adopted
+            )
+            applied.append(path.stem)
+    return applied
+
+
+async def _ensure_ledger(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
+    if await connection.fetchval("SELECT to_regclass($1) IS NULL", f"{quote(schema)}.recon_migrations"):
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
+            await connection.execute(f"CREATE SCHEMA {quote(schema)}")
+        await connection.execute(
+            for_schema(
+                "CREATE TABLE prop_trading_model.recon_migrations"
+                " (name text PRIMARY KEY, adopted boolean NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
+                schema,
+            )
+        )

@@ -1,0 +1,191 @@
+"""The database as the rest of the store sees it: a pool, transactions, and our errors in place of asyncpg's."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Literal
+
+import asyncpg
+import msgspec
+
+from app.errors import ConfigurationError, DatabaseError, DatabaseUnavailable, RowRefused, StatementTooSlow, WriteConflict
+from app.store.queries import load_queries
+
+Record = asyncpg.Record
+Isolation = Literal["read_committed", "repeatable_read"]
+
+COMMAND_SECONDS = 120.0
+"""A statement on a batch takes at most this long: without a limit a black-holed connection would hang for ever."""
+SWEEP_SECONDS = 7200.0
+"""A statement over the whole warehouse takes at most this long."""
+_CONNECT_SECONDS = 15.0
+_CLOSE_SECONDS = 5.0
+
+_GONE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+_REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """The one place where asyncpg's errors become ours, with the cause chained."""
+    try:
+        yield
+    except asyncpg.QueryCanceledError as error:
+        raise StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.") from error
+    except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
+        raise WriteConflict(f"Someone else wrote the same rows first: {error}.") from error
+    except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError) as error:
+        raise RowRefused(str(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name) from error
+    except _REFUSED_LOGIN as error:
+        raise DatabaseUnavailable(f"PostgreSQL refuses the connection of DATABASE_URL: {error}.") from error
+    except _GONE as error:
+        raise DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__}: {error}); nothing was left half done.") from error
+    except asyncpg.PostgresError as error:
+        raise DatabaseError(f"PostgreSQL refused a statement: {error}.") from error
+
+
+class Connection:
+    """One connection inside a transaction; the same calls as `Database`."""
+
+    def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[Record] | asyncpg.Connection[Record]") -> None:
+        """Wrap an asyncpg connection."""
+        self._connection = connection
+
+    async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
+        """All rows of a query."""
+        with translated():
+            return await self._connection.fetch(sql, *arguments, timeout=seconds)
+
+    async def fetch_row(self, sql: str, *arguments: object, seconds: float | None = None) -> Record | None:
+        """The first row of a query, or None."""
+        with translated():
+            return await self._connection.fetchrow(sql, *arguments, timeout=seconds)
+
+    async def fetch_value(self, sql: str, *arguments: object, seconds: float | None = None) -> Any:  # noqa: ANN401 - a column of any type
+        """The first column of the first row, or None."""
+        with translated():
+            return await self._connection.fetchval(sql, *arguments, timeout=seconds)
+
+    async def execute(self, sql: str, *arguments: object, seconds: float | None = None) -> int:
+        """Run a statement; the number of rows that it wrote."""
+        with translated():
+            status = await self._connection.execute(sql, *arguments, timeout=seconds)
+        count = status.rsplit(" ", 1)[-1]
+        return int(count) if count.isdigit() else 0
+
+    @contextlib.asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A nested transaction: an error inside undoes only what happened inside."""
+        with translated():
+            async with self._connection.transaction():
+                yield
+
+
+class Database:
+    """A pool of connections and the schema in which the warehouse lives."""
+
+    def __init__(self, pool: "asyncpg.Pool[Record]", schema: str) -> None:
+        """Use `open` instead, which also closes."""
+        self._pool = pool
+        self.schema = schema
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, dsn: str, schema: str, *, pool_size: int = 10, statement_cache: int = 100) -> AsyncIterator["Database"]:
+        """A pool on `dsn`, closed at the end within a bounded time.
+
+        `statement_cache` 0 is for a pooler in transaction mode, which cannot keep prepared statements.
+        Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if the DSN makes no sense.
+        """
+        try:
+            with translated():
+                pool = await asyncpg.create_pool(
+                    dsn,
+                    min_size=0,
+                    max_size=pool_size,
+                    command_timeout=COMMAND_SECONDS,
+                    timeout=_CONNECT_SECONDS,
+                    statement_cache_size=statement_cache,
+                    init=_prepare_connection,
+                    server_settings={"application_name": "trade-recon"},
+                )
+        except (ValueError, asyncpg.ClientConfigurationError) as error:
+            raise ConfigurationError("DATABASE_URL is not a DSN that asyncpg understands.") from error
+        try:
+            yield cls(pool, schema)
+        finally:
+            try:
+                await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+            except TimeoutError:
+                pool.terminate()
+
+    def queries(self, name: str) -> Mapping[str, str]:
+        """The statements of db/queries/NAME.sql for this schema."""
+        return load_queries(name, self.schema)
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """One connection, outside a transaction."""
+        with translated():
+            async with self._pool.acquire(timeout=COMMAND_SECONDS) as connection:
+                yield Connection(connection)
+
+    @contextlib.asynccontextmanager
+    async def transaction(
+        self, isolation: Isolation = "read_committed", *, statement_seconds: float | None = None, idle_seconds: float | None = None
+    ) -> AsyncIterator[Connection]:
+        """One transaction: committed at the end, undone by any exception.
+
+        `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the transaction idle.
+        """
+        with translated():
+            async with self._pool.acquire(timeout=COMMAND_SECONDS) as raw, raw.transaction(isolation=isolation):
+                await raw.execute(
+                    "SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),"
+                    " set_config('lock_timeout', $3, true)",
+                    _milliseconds(statement_seconds),
+                    _milliseconds(idle_seconds),
+                    _milliseconds(statement_seconds),
+                )
+                yield Connection(raw)
+
+    async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
+        """All rows of a query, in a transaction of its own."""
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *arguments, seconds=seconds)
+
+    async def fetch_row(self, sql: str, *arguments: object, seconds: float | None = None) -> Record | None:
+        """The first row of a query, or None."""
+        async with self.connection() as connection:
+            return await connection.fetch_row(sql, *arguments, seconds=seconds)
+
+    async def fetch_value(self, sql: str, *arguments: object, seconds: float | None = None) -> Any:  # noqa: ANN401 - a column of any type
+        """The first column of the first row, or None."""
+        async with self.connection() as connection:
+            return await connection.fetch_value(sql, *arguments, seconds=seconds)
+
+    async def execute(self, sql: str, *arguments: object, seconds: float | None = None) -> int:
+        """Run a statement; the number of rows that it wrote."""
+        async with self.connection() as connection:
+            return await connection.execute(sql, *arguments, seconds=seconds)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "0" if seconds is None else str(max(1, int(seconds * 1000)))
+
+
+async def _prepare_connection(connection: "asyncpg.Connection[Record]") -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=msgspec.json.decode)
+
+
+def _encode_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,49 @@
+"""Named SQL from db/queries: read once, so that a missing name fails at start and not at night.
+
+A file holds queries as ``-- name: verb_noun``, one line that says what the query is for, and the statement. The SQL
+is written for the schema ``prop_trading_model`` and runs as it stands in psql; another schema is put in its place
+when the file is loaded. ``{{token}}`` marks column lists that depend on the warehouse's own columns.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import app
+from app.errors import ConfigurationError
+
+SQL_DIRECTORY = Path(app.__file__).parent.parent / "db"
+WRITTEN_SCHEMA = "prop_trading_model"
+
+_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+def quote(identifier: str) -> str:
+    """An identifier as SQL takes it, whatever characters it has."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def for_schema(sql: str, schema: str) -> str:
+    """The SQL text with the schema that it was written for replaced by `schema`.
+
+    Raises ConfigurationError if `schema` is not a plain identifier: it becomes part of the text.
+    """
+    if not _IDENTIFIER.fullmatch(schema):
+        raise ConfigurationError(f"RECON_SCHEMA must be letters, digits and underscores, at most 63; {schema!r} is not.")
+    return sql.replace(f"{WRITTEN_SCHEMA}.", f"{quote(schema)}.").replace(f"'{WRITTEN_SCHEMA}'", f"'{schema}'")
+
+
+def load_queries(name: str, schema: str) -> Mapping[str, str]:
+    """The statements of db/queries/NAME.sql by their names, for `schema`."""
+    text = for_schema((SQL_DIRECTORY / "queries" / f"{name}.sql").read_text(encoding="utf-8"), schema)
+    parts = _NAME.split(text)
+    return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+
+
+def fill(sql: str, **tokens: str) -> str:
+    """The statement with each ``{{token}}`` replaced; the values are made of quoted identifiers by the caller.
+
+    Raises KeyError if a token of the statement has no value.
+    """
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: tokens[match.group(1)], sql)

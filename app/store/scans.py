@@ -1,0 +1,89 @@
+"""What an audit sees of upstream, and the accounts that differ from it."""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+
+from app.store.pool import SWEEP_SECONDS, Database
+
+
+class ScanSink:
+    """Where the API client puts the rows of a scan: each proves itself, a row that comes twice counts once."""
+
+    def __init__(self, database: Database, run_id: uuid.UUID, note: str, clear: str) -> None:
+        """Bind a run to the statements that note and clear its rows."""
+        self._database = database
+        self._run_id = run_id
+        self._note = note
+        self._clear = clear
+
+    async def reset(self) -> None:
+        """The scan starts anew."""
+        await self._database.execute(self._clear, self._run_id)
+
+    async def add(self, rows: Sequence[bytes]) -> None:
+        """Note the rows of a page."""
+        if rows:
+            await self._database.execute(self._note, self._run_id, (b"[" + b",".join(rows) + b"]").decode("utf-8", "replace"))
+
+    async def distinct_keys(self) -> int:
+        """A scan is not proven by its keys: 0."""
+        return 0
+
+
+class Scans:
+    """An audit's notes of upstream's figures and their comparison with ours."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements; a missing one fails here."""
+        self._database = database
+        sql = database.queries("audit")
+        self._note_alltime, self._clear = sql["note_alltime"], sql["clear_scan"]
+        self._note_days, self._clear_days = sql["note_days"], sql["clear_scan_days"]
+        self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
+        self._find_drift, self._count = sql["find_drift"], sql["count_scan"]
+        self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
+
+    def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
+        """Takes rows of alltime metrics."""
+        return ScanSink(self._database, run_id, self._note_alltime, self._clear)
+
+    def asked_sink(self, run_id: uuid.UUID) -> ScanSink:
+        """Takes rows of alltime metrics of accounts asked by id, beside those that are there."""
+        return ScanSink(self._database, run_id, self._note_alltime, "SELECT $1::uuid")
+
+    def days_sink(self, run_id: uuid.UUID) -> ScanSink:
+        """Takes daily rows of dates that still move."""
+        return ScanSink(self._database, run_id, self._note_days, self._clear_days)
+
+    async def clear(self, run_id: uuid.UUID) -> None:
+        """Forget what a broken-off preparation of the run noted."""
+        await self._database.execute(self._clear, run_id)
+        await self._database.execute(self._clear_days, run_id)
+        await self._database.execute(self._clear_drift, run_id, None)
+
+    async def count(self, run_id: uuid.UUID) -> int:
+        """How many accounts upstream showed."""
+        return int(await self._database.fetch_value(self._count, run_id))
+
+    async def add_seen_accounts(self, run_id: uuid.UUID) -> int:
+        """Make accounts known that only upstream has; their number."""
+        return await self._database.execute(self._add_seen, run_id, seconds=SWEEP_SECONDS)
+
+    async def unseen_accounts(self, run_id: uuid.UUID, account_ids: Sequence[str] | None) -> list[str]:
+        """Accounts of ours (None: all) with rows that upstream did not show."""
+        ids = None if account_ids is None else list(account_ids)
+        return [row["account_id"] for row in await self._database.fetch(self._unseen, run_id, ids, seconds=SWEEP_SECONDS)]
+
+    async def find_drift(self, run_id: uuid.UUID, moving_from: dt.date, account_ids: Sequence[str] | None) -> int:
+        """Note the accounts (None: all) that differ from upstream before `moving_from`, or that it does not have; their number.
+
+        The daily figures from `moving_from` on are left out of both sides; upstream's must have been noted.
+        """
+        ids = None if account_ids is None else list(account_ids)
+        await self._database.execute(self._clear_drift, run_id, ids, seconds=SWEEP_SECONDS)
+        return await self._database.execute(self._find_drift, run_id, moving_from, ids, seconds=SWEEP_SECONDS)
+
+    async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
+        """The accounts noted as different; those absent upstream are not among them."""
+        return [row["account_id"] for row in await self._database.fetch(self._drifting, run_id)]

@@ -1,0 +1,231 @@
+"""Staging: pages of a fetch on their way into the warehouse, opened by PostgreSQL, kept until the fetch is proven.
+
+A page's rows go to PostgreSQL as one JSON parameter and are opened there, which keeps every digit and costs Python
+nothing but the page's length. A page that PostgreSQL cannot open as a whole is opened row by row; a row that cannot be
+read at all is staged as refused, so that it counts for completeness and is named.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from app.domain.contract import Endpoint
+from app.errors import RowRefused
+from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable
+from app.store.pool import Database
+from app.store.queries import quote
+
+_ROW_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(slots=True)
+class StagedFetch:
+    """A fetch in staging: its id, its table, and which columns the rows of each shape have."""
+
+    fetch_id: uuid.UUID
+    endpoint: Endpoint
+    shapes: list[frozenset[str]] = field(default_factory=list)
+    rows: int = 0
+
+    def shape_of(self, columns: frozenset[str]) -> int:
+        """The number of the shape with these columns."""
+        if columns not in self.shapes:
+            self.shapes.append(columns)
+        return self.shapes.index(columns)
+
+
+class Staging:
+    """Opens pages into the staging tables and forgets them again."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, worker_id: uuid.UUID) -> None:
+        """Compose the statements for each table."""
+        self._database = database
+        self._worker_id = worker_id
+        self._catalogue = catalogue
+        sql = database.queries("staging")
+        self._register = sql["register_fetch"]
+        self._forget = sql["forget_fetch"]
+        self._purge = sql["purge_dead_fetches"]
+        self._open = {endpoint: _open_statement(catalogue[endpoint], by_row=False) for endpoint in STAGED}
+        self._open_by_row = {endpoint: _open_statement(catalogue[endpoint], by_row=True) for endpoint in STAGED}
+        self._refuse = {endpoint: _refuse_statement(catalogue[endpoint]) for endpoint in STAGED}
+
+    async def begin(self, endpoint: Endpoint) -> "StageSink":
+        """A new fetch; its rows are ours to apply or forget."""
+        staged = StagedFetch(uuid.uuid4(), endpoint)
+        await self._database.execute(self._register, staged.fetch_id, self._worker_id, self._catalogue[endpoint].table.name)
+        return StageSink(self, staged)
+
+    async def add(self, staged: StagedFetch, rows: Sequence[bytes]) -> None:
+        """Stage raw JSON objects after those that are there."""
+        sent = {column.api_name: column.name for column in self._catalogue[staged.endpoint].columns}
+        groups: dict[int, list[bytes]] = {}
+        last_keys: tuple[str, ...] | None = None
+        shape = 0
+        for row in rows:
+            keys = tuple(_ROW_DECODER.decode(row))
+            if keys != last_keys:
+                last_keys = keys
+                shape = staged.shape_of(frozenset(sent[key] for key in keys if key in sent))
+            groups.setdefault(shape, []).append(row)
+        for number, group in groups.items():
+            await self._add_group(staged, number, group)
+
+    async def _add_group(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
+        try:
+            await self._database.execute(self._open[staged.endpoint], staged.fetch_id, staged.rows, shape, _array(rows))
+            staged.rows += len(rows)
+        except RowRefused:
+            for row in rows:
+                await self._add_row(staged, shape, row)
+
+    async def _add_row(self, staged: StagedFetch, shape: int, row: bytes) -> None:
+        try:
+            await self._database.execute(self._open_by_row[staged.endpoint], staged.fetch_id, staged.rows, shape, _array([row]))
+        except RowRefused as error:
+            # A zero byte is the one thing that PostgreSQL's json can hold and its text cannot.
+            text = row.decode("utf-8", "replace").replace("\\u0000", "\\ufffd")
+            reason = f"cannot be read: {error}"
+            await self._database.execute(self._refuse[staged.endpoint], staged.fetch_id, staged.rows, shape, text, reason)
+        staged.rows += 1
+
+    async def distinct_keys(self, staged: StagedFetch) -> int:
+        """Distinct keys among the staged rows; rows without a readable key count one each."""
+        table = self._catalogue[staged.endpoint]
+        key = ", ".join(quote(column) for column in table.key)
+        whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.key)
+        return int(
+            await self._database.fetch_value(
+                f"SELECT count(DISTINCT ({key})) FILTER (WHERE {whole}) + count(*) FILTER (WHERE NOT ({whole}))"  # noqa: S608 - quoted identifiers
+                f" FROM {table.stage} WHERE fetch_id = $1",
+                staged.fetch_id,
+            )
+        )
+
+    async def clear(self, staged: StagedFetch) -> None:
+        """Drop the rows of a fetch that starts anew; the fetch stays registered."""
+        await self._database.execute(f"DELETE FROM {self._catalogue[staged.endpoint].stage} WHERE fetch_id = $1", staged.fetch_id)  # noqa: S608
+        staged.rows = 0
+        staged.shapes.clear()
+
+    async def forget(self, staged: StagedFetch) -> None:
+        """Drop a fetch and its rows."""
+        await self.clear(staged)
+        await self._database.execute(self._forget, staged.fetch_id)
+
+    async def purge_dead(self, lease_seconds: float) -> int:
+        """Drop what workers left that are gone; the number of their fetches."""
+        dead = await self._database.fetch(self._purge, lease_seconds)
+        by_name = {self._catalogue[endpoint].table.name: self._catalogue[endpoint] for endpoint in STAGED}
+        for row in dead:
+            await self._database.execute(f"DELETE FROM {by_name[row['table_name']].stage} WHERE fetch_id = $1", row["fetch_id"])  # noqa: S608
+            await self._database.execute(self._forget, row["fetch_id"])
+        return len(dead)
+
+
+class StageSink:
+    """Where the API client puts the rows of one fetch."""
+
+    def __init__(self, staging: Staging, staged: StagedFetch) -> None:
+        """Bind a fetch to its staging."""
+        self._staging = staging
+        self.staged = staged
+
+    async def reset(self) -> None:
+        """The fetch starts anew: forget its rows."""
+        if self.staged.rows:
+            await self._staging.clear(self.staged)
+
+    async def add(self, rows: Sequence[bytes]) -> None:
+        """Stage the next rows."""
+        await self._staging.add(self.staged, rows)
+
+    async def distinct_keys(self) -> int:
+        """Distinct keys among the rows added."""
+        return await self._staging.distinct_keys(self.staged)
+
+    async def forget(self) -> None:
+        """Drop the fetch."""
+        await self._staging.forget(self.staged)
+
+
+def _array(rows: Sequence[bytes]) -> str:
+    return (b"[" + b",".join(rows) + b"]").decode("utf-8", "replace")
+
+
+def _open_statement(table: WarehouseTable, *, by_row: bool) -> str:
+    """Open a JSON array ($4) into staging: fetch $1, ordinals from $2, shape $3.
+
+    Numbers are opened as numeric and checked after rounding; `by_row` reads them through a function that also survives
+    those that PostgreSQL cannot hold. What the row's key lacks, or a text that is too long, refuses the row.
+    """
+    numbers = [column for column in table.columns if column.kind is Kind.NUMBER]
+    opened = ", ".join(f"{quote(column.api_name)} {'numeric' if column.kind is Kind.NUMBER and not by_row else 'text'}" for column in table.columns)
+    raw_names = ", ".join(quote(f"r_{column.name}") for column in table.columns)
+    converted = ", ".join(f"{_converted(column, table, by_row=by_row)} AS {quote(column.name)}" for column in table.columns)
+    read = ", ".join(quote(f"r_{column.name}") for column in numbers)
+    kept = ", ".join(quote(column.name) for column in numbers)
+    nulled = ", ".join(
+        f"CASE WHEN {quote(f'r_{column.name}')} IS NOT NULL AND {quote(column.name)} IS NULL THEN {_literal(column.name)} END" for column in numbers
+    )
+    columns = ", ".join(quote(column.name) for column in table.columns)
+    return f"""
+        WITH opened AS MATERIALIZED (
+            SELECT i.n, {", ".join(f"i.{quote(f'r_{column.name}')}" for column in table.columns)}
+            FROM ROWS FROM (json_to_recordset($4::json) AS ({opened})) WITH ORDINALITY AS i ({raw_names}, n)
+        ), converted AS MATERIALIZED (
+            SELECT n, {read}, {", ".join(quote(f"r_{column.name}") + " IS NOT NULL AS " + quote(f"h_{column.name}") for column in _key_columns(table))}, {converted}
+            FROM opened
+        ), judged AS (
+            SELECT *, nullif(concat_ws('; ', {_refusals(table)}), '') AS refused_as FROM converted
+        )
+        INSERT INTO {table.stage} (fetch_id, ordinal, shape, nulled, refused, source, {columns})
+        SELECT
+            $1, $2 + n, $3,
+            CASE WHEN num_nonnulls({read}) > num_nonnulls({kept}) THEN array_remove(ARRAY[{nulled}], NULL) END,
+            refused_as,
+            CASE WHEN refused_as IS NOT NULL THEN $4::json -> (n - 1)::integer END,
+            {", ".join(_shortened(column) for column in table.columns)}
+        FROM judged
+    """  # noqa: S608 - identifiers of the catalogue, quoted
+
+
+def _shortened(column: Column) -> str:
+    """The value as staging can hold it: a text that is too long has refused its row already."""
+    return quote(column.name) if column.longest is None else f"left({quote(column.name)}, {column.longest})"
+
+
+def _key_columns(table: WarehouseTable) -> tuple[Column, ...]:
+    return tuple(column for column in table.columns if column.name in table.key)
+
+
+def _converted(column: Column, table: WarehouseTable, *, by_row: bool) -> str:
+    value = quote(f"r_{column.name}")
+    return column.converted(value, f"{table.raw.split('.')[0]}.recon_number({value})" if by_row else value)
+
+
+def _refusals(table: WarehouseTable) -> str:
+    key = [
+        f"CASE WHEN {quote(column.name)} IS NULL THEN CASE WHEN {quote(f'h_{column.name}')}"
+        f" THEN {_literal(f'key part {column.name} is out of range')} ELSE {_literal(f'key part {column.name} is missing')} END END"
+        for column in _key_columns(table)
+    ]
+    long = [
+        f"CASE WHEN char_length({quote(column.name)}) > {column.longest} THEN {_literal(f'{column.name} is longer than {column.longest} characters')} END"
+        for column in table.columns
+        if column.longest is not None
+    ]
+    return ", ".join(key + long)
+
+
+def _refuse_statement(table: WarehouseTable) -> str:
+    """Stage a row that cannot be read: only its account, if it tells one, for whoever is to be named."""
+    account = next((column.api_name for column in table.columns if column.name == "account_id"), None)
+    value = f"$4::json ->> {_literal(account)}" if account else "NULL"
+    return f"INSERT INTO {table.stage} (fetch_id, ordinal, shape, source, refused, account_id) VALUES ($1, $2 + 1, $3, $4::json, $5, {value})"  # noqa: S608
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

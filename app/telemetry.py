@@ -1,0 +1,132 @@
+"""Logs: sentences on stderr, each with a stable `action` and ids, and with no secret in them.
+
+`configure_logging` sends structlog and the standard library's logging (uvicorn's too) the same way. Start uvicorn with
+`log_config=None`, or it puts its own handlers back.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import structlog
+
+REDACTED = "[redacted]"
+"""What stands in a log line where a secret stood."""
+
+_SECRET_KEY = re.compile(r"apikey|password|passwd|authorization|secret|dsn$|databaseurl$|token$|cookie$")
+"""Names of values that are secrets, in lower case without `-` and `_`. `tokens_left` is none."""
+
+_URL_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s@/]+@")
+_secrets: set[str] = set()
+
+
+def register_secret(value: str) -> None:
+    """Keep `value` out of every later log line, whatever field or traceback it stands in; also in its URL-encoded forms.
+
+    A short secret takes ordinary words with it: that is the price of never showing it. The empty string is no secret.
+    """
+    _secrets.update(form for form in (value, quote(value, safe=""), quote_plus(value)) if form)
+
+
+def configure_logging(*, json: bool | None = None, level: int | str = "INFO") -> None:
+    """Send all logs to stderr, as JSON lines or for the eye (`json` None: JSON unless stderr is a terminal).
+
+    May be called again: the last call counts. Raises ValueError for a level that logging does not know.
+    """
+    if json is None:
+        json = not sys.stderr.isatty()
+    # What every record gets, whether structlog or the standard library made it.
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = _StderrHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # Tracebacks become text before secrets are looked for: an exception's message may hold one.
+                structlog.processors.StackInfoRenderer(),
+                structlog.processors.format_exc_info,
+                redact,
+                _json_renderer() if json else _console_renderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.setLevel(level)
+    for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        server = logging.getLogger(name)
+        server.handlers.clear()
+        server.propagate = True
+    for name in ("httpx2", "httpcore2"):
+        # A line for each request: at 15 requests a second they would bury ours, which count them.
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger that follows `configure_logging`, even if that is called later."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take secrets out of an event: values under a secret's name, registered secrets, and passwords in URLs."""
+    return {_cleaned_text(str(key)): REDACTED if _is_secret(key) else _cleaned(value) for key, value in event.items()}
+
+
+def _is_secret(key: object) -> bool:
+    return _SECRET_KEY.search(re.sub(r"[-_ ]", "", str(key)).lower()) is not None
+
+
+def _cleaned(value: object) -> object:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {_cleaned_text(str(key)): REDACTED if _is_secret(key) else _cleaned(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_cleaned(item) for item in value]
+        case _:
+            # Whatever else would be turned into text by the renderer, where nobody looks for secrets any more.
+            return _cleaned_text(str(value))
+
+
+def _cleaned_text(text: str) -> str:
+    # Longest first: a secret that contains another must not leave its remainder behind.
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return _URL_PASSWORD.sub(rf"\1:{REDACTED}@", text)
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what `sys.stderr` is at that moment: a progress bar replaces it, and lines then go above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001 - logging's own rule: a line that cannot be written never breaks the work
+            self.handleError(record)
+
+
+def _json_renderer() -> structlog.processors.JSONRenderer:
+    return structlog.processors.JSONRenderer(ensure_ascii=False)
+
+
+def _console_renderer() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)

@@ -1,0 +1,185 @@
+"""The client of the risk-analytics API (docs/upstream.md): a fetch arrives whole, or an error of ours says why not."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlencode
+
+import httpx2
+from aiolimiter import AsyncLimiter
+from pydantic import SecretStr
+
+from app.domain.contract import PAGE_ROWS, Endpoint, Request
+from app.errors import ConfigurationError, FetchFailed
+from app.telemetry import register_secret
+from app.upstream.breaker import BreakerState
+from app.upstream.envelope import Answer, decode
+from app.upstream.faults import Redactor, failure_of_status
+from app.upstream.guard import Guard, GuardLimits
+from app.upstream.pace import Limiter, Pace
+from app.upstream.paging import FetchProof, RowSink, Sink, fetch_whole, scan_all
+from app.upstream.stats import ApiStatistics
+
+MOST_BODY_BYTES = 64 * 1024 * 1024
+"""The longest answer, decompressed, that is read."""
+
+_CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfig:
+    """How to reach the API, and how hard it may be used.
+
+    `rate` is requests a second, `burst` how many may go at once, `timeout` the total deadline of one request in seconds,
+    `outage_wait` the seconds that work waits for an API that answers nobody, `breaker_failures` the failures in a row
+    that stop all requests for `breaker_seconds`, `concurrency` the requests under way at once, `max_ids` the ids that
+    fit into one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`.
+    ConfigurationError: the address or the key cannot be used.
+    """
+
+    base_url: str
+    api_key: SecretStr
+    rate: float = 15.0
+    burst: int = 20
+    timeout: float = 120.0
+    outage_wait: float = 600.0
+    breaker_failures: int = 5
+    breaker_seconds: float = 60.0
+    concurrency: int = 8
+    max_ids: int = 100
+    retry_wait: float = 0.5
+    longest_retry_wait: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would only fail at the first request, there with the key in the error's text."""
+        key = self.api_key.get_secret_value()
+        if not key or not (key.isascii() and key.isprintable()) or key != key.strip():
+            raise ConfigurationError("RISK_API_KEY must be printable ASCII text without spaces around it.")
+        try:
+            url = httpx2.URL(self.base_url)
+        except httpx2.InvalidURL as error:
+            raise ConfigurationError(
+                "RISK_API_BASE_URL is no address; it looks like https://HOST/risk-analytics/FIRM/external/."
+            ) from error
+        if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query or url.fragment:
+            raise ConfigurationError(
+                "RISK_API_BASE_URL must be an http or https address with a host, without a user, a query or a fragment."
+            )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Requests sent so far for one fetch."""
+
+    requests: int = 0
+
+
+class UpstreamClient:
+    """Reads from the API; made by `open`, used within one event loop by any number of tasks."""
+
+    def __init__(self, http: httpx2.AsyncClient, pace: Pace, config: UpstreamConfig) -> None:
+        """Use an open HTTP client that sends the key."""
+        self.statistics = ApiStatistics()
+        self._http = http
+        self._redact = Redactor(config.api_key.get_secret_value())
+        self._max_ids = config.max_ids
+        limits = GuardLimits(
+            deadline=config.timeout,
+            outage_wait=config.outage_wait,
+            retry_wait=config.retry_wait,
+            longest_retry_wait=config.longest_retry_wait,
+            concurrency=config.concurrency,
+            breaker_failures=config.breaker_failures,
+            breaker_seconds=config.breaker_seconds,
+        )
+        self._guard = Guard(pace, limits, self._redact, self.statistics, self._ask_for_one_row)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: UpstreamConfig, limiter: Limiter | None = None) -> AsyncIterator[Self]:
+        """A client with its connections, closed at the end.
+
+        `limiter` keeps a quota that is shared with others; by default this client has the whole quota for itself.
+        """
+        register_secret(config.api_key.get_secret_value())
+        # Built here, in the running loop: an AsyncLimiter belongs to one loop.
+        pace = Pace(limiter or AsyncLimiter(config.burst, config.burst / config.rate), config.rate, config.outage_wait)
+        connections = httpx2.Limits(max_connections=config.concurrency, max_keepalive_connections=config.concurrency)
+        http = httpx2.AsyncClient(
+            base_url=config.base_url,
+            headers={"apiKey": config.api_key.get_secret_value(), "Accept": "application/json", "User-Agent": "trade-recon"},
+            limits=connections,
+            timeout=httpx2.Timeout(config.timeout, connect=min(config.timeout, _CONNECT_SECONDS)),
+            follow_redirects=False,  # the key would go along to wherever the answer points
+        )
+        async with http:
+            client = cls(http, pace, config)
+            try:
+                yield client
+            finally:
+                client._guard.close()
+
+    @property
+    def breaker_state(self) -> BreakerState:
+        """Whether requests flow, are stopped, or one is tried."""
+        return self._guard.state
+
+    @property
+    def max_ids(self) -> int:
+        """The most ids that a request may name, as far as is known."""
+        return self._max_ids
+
+    def note_too_large(self, ids: int) -> None:
+        """Remember that a request with so many ids was too long: from now on half of them are the most."""
+        self._max_ids = max(1, min(self._max_ids, ids // 2))
+
+    async def fetch(self, request: Request, sink: Sink) -> FetchProof:
+        """Hand all rows of a read to the sink and prove that they are all.
+
+        Any error means that what the sink holds is worthless. IncompleteFetch: the pages could not be proven whole.
+        RequestTooLarge: ask again for half the ids. FetchFailed, UpstreamRefused, UpstreamUnavailable: see app.errors.
+        """
+        tally = _Tally()
+        rows, pages = await fetch_whole(lambda skip: self._page(request, skip, tally), sink, f"The read of {request.endpoint.value}")
+        return FetchProof(rows, pages, tally.requests)
+
+    async def scan(self, request: Request, sink: RowSink) -> int:
+        """Hand the rows of a read to the sink as they come and count them: the data may move meanwhile, each row proves only itself."""
+        tally = _Tally()
+        return await scan_all(lambda skip: self._page(request, skip, tally), sink, f"The scan of {request.endpoint.value}")
+
+    async def _page(self, request: Request, skip: int, tally: _Tally) -> Answer:
+        params = {**request.params(), "limit": str(PAGE_ROWS), "skip": str(skip), "include-total": "1"}
+
+        async def attempt() -> Answer:
+            tally.requests += 1
+            return await self._send(request.endpoint, params)
+
+        answer = await self._guard.run(request.endpoint, attempt)
+        figures = self.statistics.of(request.endpoint)
+        figures.pages += 1
+        figures.rows += len(answer.rows)
+        return answer
+
+    async def _ask_for_one_row(self) -> Answer:
+        return await self._send(Endpoint.ALLTIME, {"limit": "1", "skip": "0"})
+
+    async def _send(self, endpoint: Endpoint, params: dict[str, str]) -> Answer:
+        """Send one request within the guard's limits and decode its answer."""
+        address = f"{endpoint.path}?{urlencode(params, safe=',')}"  # commas as they are: encoded, a list of ids is much longer
+        async with self._http.stream("GET", address) as response:
+            body = await _read(response)
+        failure = failure_of_status(response.status_code, response.headers, body, self._redact)
+        if failure is not None:
+            raise failure
+        return decode(body, self._redact)
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MOST_BODY_BYTES:
+            raise FetchFailed(f"The API's answer is longer than {MOST_BODY_BYTES} bytes and was not read to its end.")
+    return bytes(body)

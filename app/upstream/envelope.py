@@ -1,0 +1,85 @@
+"""Decoding of one answer of the API. Pure: no I/O.
+
+The rows stay the bytes that the API sent: no digit of a number passes through a float. Forms that are accepted are
+those of docs/upstream.md: `Data` as an object with `data`, `Data` as a bare list, the legacy key `data` with either.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from app.upstream.faults import AttemptFailed, FailureKind
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_FAILED = frozenset({"fail", "failed", "error"})
+_SUCCEEDED = frozenset({"ok", "success", ""})
+_TOTAL_DIGITS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One page: its rows as raw JSON objects, in order, and the number of rows that match the filter if the API told it."""
+
+    rows: tuple[bytes, ...]
+    total: int | None
+
+
+def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
+    """The rows and the total of an answer's body.
+
+    `quote` makes foreign text fit for an error. AttemptFailed: the body is no such answer, or it reports a failure.
+    """
+    try:
+        body.decode()  # msgspec leaves the strings inside raw rows unchecked; PostgreSQL would refuse them much later
+        top = _OBJECT.decode(body)
+        _refuse_failure(top, quote)
+        holder, rows = _rows_of(top)
+        answer = Answer(tuple(bytes(row) for row in _LIST.decode(rows)), _total_of(holder))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise AttemptFailed(FailureKind.GARBLED, f"The API's answer is no JSON of the agreed form ({quote(str(error))}).") from error
+    if not all(row.startswith(b"{") for row in answer.rows):
+        raise AttemptFailed(FailureKind.GARBLED, "The API's answer holds a row that is no JSON object.")
+    return answer
+
+
+def _refuse_failure(top: dict[str, msgspec.Raw], quote: Callable[[str], str]) -> None:
+    status = _value(top.get("Status"))
+    word = "" if status is None else str(status).strip().lower()
+    if word in _SUCCEEDED:
+        return
+    said = next((str(text) for key in ("Error", "Message") if (text := _value(top.get(key)))), "without a reason")
+    if word in _FAILED:
+        raise AttemptFailed(FailureKind.REPORTED, f"The API reports a failure ({quote(said)}).")
+    # A word that nobody agreed on could mean a part of the rows: an empty part would read as complete.
+    raise AttemptFailed(FailureKind.REPORTED, f"The API answered with the unknown status {quote(str(status))} ({quote(said)}).")
+
+
+def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgspec.Raw]:
+    """The object that holds the total, and the list of rows."""
+    data = top.get("Data", top.get("data"))
+    if data is None:
+        raise msgspec.ValidationError("neither `Data` nor `data`")
+    if not bytes(data).startswith(b"{"):
+        return top, data
+    inner = _OBJECT.decode(data)
+    rows = inner.get("data")
+    if rows is None:
+        raise msgspec.ValidationError("`Data` without `data`")
+    return inner, rows
+
+
+def _total_of(holder: dict[str, msgspec.Raw]) -> int | None:
+    total = _value(holder.get("total"))
+    if total is None:
+        return None
+    text = str(total).strip()
+    if isinstance(total, bool) or not text.isascii() or not text.isdigit() or len(text) > _TOTAL_DIGITS:
+        raise msgspec.ValidationError("`total` is no count")
+    return int(text)
+
+
+def _value(raw: msgspec.Raw | None) -> object:
+    value: object = None if raw is None else msgspec.json.decode(raw)
+    return value

@@ -1,0 +1,169 @@
+"""What can go wrong with one request, and the one place where errors of other libraries become ours.
+
+`AttemptFailed` means that the same request may succeed a moment later; it never leaves the guard, which turns it into
+`FetchFailed` or `UpstreamUnavailable` once it gives up. Everything else that a request raises is final at once.
+"""
+
+import datetime as dt
+import json
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from http import HTTPStatus
+from urllib.parse import quote, quote_plus
+
+import httpx2
+import msgspec
+
+from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamRefused
+
+EXCERPT_LENGTH = 200
+"""The most characters of an answer that an error quotes."""
+
+_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_TOO_LARGE = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_URI_TOO_LONG})
+_NOT_READY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
+
+FOREIGN = (
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    httpx2.CookieConflict,
+    httpx2.StreamError,
+    msgspec.MsgspecError,
+    OSError,
+    UnicodeError,
+    RecursionError,
+)
+"""Every class of error that other libraries raise while a request is sent and its answer is read (TimeoutError is an OSError)."""
+
+
+class FailureKind(StrEnum):
+    """Why one request failed, as the statistics count it."""
+
+    CONNECTION = "connection"
+    DEADLINE = "deadline"
+    THROTTLED = "throttled"
+    NOT_READY = "not_ready"
+    SERVER = "server_error"
+    GARBLED = "garbled"
+    REPORTED = "reported"
+    REFUSED = "refused"
+    TOO_LARGE = "too_large"
+    REJECTED = "rejected"
+
+
+class AttemptFailed(UpstreamError):
+    """One attempt failed in a way that may pass.
+
+    `retry_after` is what the API asked us to wait, in seconds; None if it said nothing.
+    """
+
+    def __init__(self, kind: FailureKind, message: str, retry_after: float | None = None) -> None:
+        """Keep the kind for the statistics and the wait for the next attempt."""
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after = retry_after
+
+
+class Redactor:
+    """Makes foreign text fit for errors and logs: without the key, printable, on one line, short."""
+
+    def __init__(self, secret: str) -> None:
+        """Hide `secret` in each form in which an answer could echo it."""
+        forms = {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote_plus(secret)}
+        self._forms = sorted(filter(None, forms), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """Return the text fit to be quoted; the key is hidden before the text is cut, or half a key would show."""
+        for form in self._forms:
+            text = text.replace(form, "***")
+        line = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * EXCERPT_LENGTH]).split())
+        return line if len(line) <= EXCERPT_LENGTH else f"{line[:EXCERPT_LENGTH]}…"
+
+    def cause(self, error: BaseException) -> BaseException | None:
+        """Return the error, to be chained; None if its own text holds the key, which a traceback would print."""
+        return None if any(form in repr(error) for form in self._forms) else error
+
+
+def translate(error: Exception, redact: Redactor) -> UpstreamError:
+    """Our error for a foreign one of `FOREIGN`; chain it to `redact.cause(error)`."""
+    name = type(error).__name__
+    if isinstance(error, (TimeoutError, httpx2.TimeoutException)):
+        return AttemptFailed(FailureKind.DEADLINE, "The API did not answer in time.")
+    if isinstance(error, (httpx2.DecodingError, msgspec.MsgspecError, UnicodeError, RecursionError)):
+        return AttemptFailed(FailureKind.GARBLED, f"The API's answer cannot be read ({name}: {redact(str(error))}).")
+    if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
+        return FetchFailed(f"The request cannot be sent ({name}: {redact(str(error))}); check the API's base URL and key.")
+    if isinstance(error, (httpx2.TransportError, OSError)):
+        return AttemptFailed(FailureKind.CONNECTION, f"The connection to the API failed ({name}: {redact(str(error))}).")
+    if isinstance(error, httpx2.InvalidURL) and "too long" in str(error):
+        return RequestTooLarge("The request's address is longer than the HTTP client sends; ask for fewer ids.")
+    return FetchFailed(f"The request failed in the HTTP client ({name}: {redact(str(error))}).")
+
+
+def failure_of_status(status: int, headers: Mapping[str, str], body: bytes, redact: Redactor) -> UpstreamError | None:
+    """Our error for an answer with this status; None for a success."""
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    said = redact(body.decode(errors="replace"))
+    answer = f"The API answered {status}" + (f" ({said})." if said else ".")
+    kind = _passing_kind(status)
+    if kind is not None:
+        return AttemptFailed(kind, answer, retry_after(headers))
+    if status in _REFUSED:
+        return UpstreamRefused(f"The API refuses the key ({status}); nothing was changed. Check RISK_API_KEY and its rights.")
+    if status in _TOO_LARGE:
+        return RequestTooLarge(f"The API finds the request too long ({status}); ask for fewer ids.")
+    if status < HTTPStatus.BAD_REQUEST:
+        return FetchFailed(
+            f"The API answered with a redirect ({status}), which is not followed: the key would go with it. Check RISK_API_BASE_URL."
+        )
+    return FetchFailed(answer)
+
+
+def _passing_kind(status: int) -> FailureKind | None:
+    """How a status that may pass is counted; None for one that trying again does not change."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return FailureKind.THROTTLED
+    if status in _NOT_READY:
+        return FailureKind.NOT_READY
+    return FailureKind.SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+
+
+def kind_of(error: UpstreamError) -> FailureKind:
+    """How the statistics count the error."""
+    match error:
+        case AttemptFailed():
+            return error.kind
+        case UpstreamRefused():
+            return FailureKind.REFUSED
+        case RequestTooLarge():
+            return FailureKind.TOO_LARGE
+        case _:
+            return FailureKind.REJECTED
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the answer's `Retry-After` asks for (RFC 9110: seconds or a date), never negative; None without a usable one.
+
+    A date is compared with the answer's own `Date` where it has one, so that a clock that differs from ours does no harm.
+    """
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        until = _http_date(value)
+        if until is None:
+            return None
+        now = _http_date(headers.get("date", "")) or dt.datetime.now(dt.UTC)
+        seconds = (until - now).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _http_date(value: str) -> dt.datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

@@ -1,0 +1,274 @@
+"""The way of every request to the API: breaker, a free connection, quota, deadline; then retries and the verdict.
+
+Retries happen here and nowhere else. Who is to blame for a request that keeps failing is decided by what happens to the
+others: if they succeed in between, it is this request (FetchFailed); if nobody succeeds, it is an outage, and the work
+waits (UpstreamUnavailable after `outage_wait` seconds). A lone request asks for a witness: a tiny request known to be good.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import stamina
+
+from app.domain.contract import Endpoint
+from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamUnavailable
+from app.telemetry import get_logger
+from app.upstream.breaker import BreakerOpen, BreakerState, CircuitBreaker, Permit
+from app.upstream.faults import FOREIGN, AttemptFailed, FailureKind, Redactor, kind_of, translate
+from app.upstream.pace import Pace
+from app.upstream.stats import ApiStatistics
+
+LEAST_ATTEMPTS = 6
+"""A request is tried at least this often before it is given up."""
+
+_PROVEN_FAILURES = 3
+"""Failures of one request between successes of others that prove the request, not the API, to be at fault."""
+
+_JITTER = 0.5
+
+_Result = TypeVar("_Result")
+_Attempt = Callable[[], Awaitable[_Result]]
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardLimits:
+    """Seconds and counts: total deadline of one request, patience with an outage, first and longest wait before a retry."""
+
+    deadline: float
+    outage_wait: float
+    retry_wait: float
+    longest_retry_wait: float
+    concurrency: int
+    breaker_failures: int
+    breaker_seconds: float
+
+
+class Outage:
+    """For how long nobody got an answer; counted only while somebody waits for one.
+
+    So a run that starts hours after an outage began, with nobody asking in between, has its full patience.
+    """
+
+    def __init__(self) -> None:
+        """Start in good health."""
+        self.answers = 0
+        self._since: float | None = None
+        self._callers = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first failure that no success followed; 0 in good health."""
+        return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
+
+    def answered(self) -> None:
+        """The API answered somebody."""
+        self.answers += 1
+        self._since = None
+
+    def failed(self) -> None:
+        """The API failed somebody."""
+        if self._since is None:
+            self._since = asyncio.get_running_loop().time()
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Count a caller who waits for an answer."""
+        self._callers += 1
+        try:
+            yield
+        finally:
+            self._callers -= 1
+            if not self._callers:
+                self._since = None
+
+
+class Call:
+    """One request and its attempts: whether another is worth while, and whom to blame."""
+
+    def __init__(self, outage: Outage, limits: GuardLimits) -> None:
+        """Start without an attempt."""
+        self._outage = outage
+        self._limits = limits
+        self._answers = outage.answers
+        self._failures = 0
+        self._proven_failures = 0
+        self._is_proven = False
+        self._first_failure: float | None = None
+        self.last: AttemptFailed | None = None
+
+    @property
+    def needs_witness(self) -> bool:
+        """Whether its attempts are used up, but nobody's success tells a bad request from an outage."""
+        return self._failures >= LEAST_ATTEMPTS and not self._is_proven
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the call may still wait for the API."""
+        return self._limits.outage_wait - max(self._outage.seconds, self._age)
+
+    @property
+    def _age(self) -> float:
+        return 0.0 if self._first_failure is None else asyncio.get_running_loop().time() - self._first_failure
+
+    def decide(self, error: Exception) -> bool | float:
+        """Whether to try again after this error: False, True for the usual wait, or the seconds to wait. Called once per failure."""
+        if not isinstance(error, AttemptFailed):
+            return False
+        self.last = error
+        if self._first_failure is None:
+            self._first_failure = asyncio.get_running_loop().time()
+        if error.kind is not FailureKind.THROTTLED:  # the request is not at fault: only time bounds it
+            self._failures += 1
+            self._is_proven = self._outage.answers > self._answers
+            self._proven_failures += self._is_proven
+        self._answers = self._outage.answers
+        if self.patience <= 0 or (self._failures >= LEAST_ATTEMPTS and self._proven_failures >= _PROVEN_FAILURES):
+            return False
+        if error.kind is FailureKind.THROTTLED:
+            return 0.0  # the pace holds everybody back for the time that the API asked for
+        if error.retry_after is None:
+            return True
+        return min(error.retry_after + random.uniform(0, _JITTER), self.patience)
+
+    def verdict(self) -> UpstreamError:
+        """The error that tells why the call is given up."""
+        if self._outage.seconds >= self._limits.outage_wait:
+            return self.outage_verdict()
+        return FetchFailed(f"The API answers others, but this request failed {self._failures} times. Last: {self.last}")
+
+    def outage_verdict(self) -> UpstreamUnavailable:
+        """The error that tells that nobody gets an answer."""
+        last = "" if self.last is None else f" Last: {self.last}"
+        return UpstreamUnavailable(
+            f"The API was out for {self._limits.outage_wait:g} s, as long as the service may wait; nothing was changed. "
+            f"Start again when it is back.{last}"
+        )
+
+
+class Guard:
+    """Sends requests when the quota, the breaker and the connections allow it, and again where that may help.
+
+    `witness` is the tiny request that tells a bad request from an outage. Use it within one event loop.
+    """
+
+    def __init__(self, pace: Pace, limits: GuardLimits, redact: Redactor, statistics: ApiStatistics, witness: _Attempt[object]) -> None:
+        """Start with a closed breaker and nobody waiting."""
+        self._pace = pace
+        self._limits = limits
+        self._redact = redact
+        self._statistics = statistics
+        self._witness = witness
+        self._outage = Outage()
+        self._breaker = CircuitBreaker(limits.breaker_failures, limits.breaker_seconds, _log_change)
+        self._connections = asyncio.Semaphore(limits.concurrency)
+
+    @property
+    def state(self) -> BreakerState:
+        """The breaker's state."""
+        return self._breaker.state
+
+    def close(self) -> None:
+        """Leave no timer behind."""
+        self._breaker.close()
+
+    async def run(self, endpoint: Endpoint, attempt: _Attempt[_Result]) -> _Result:
+        """What `attempt` returns, tried until it succeeds or the verdict is clear.
+
+        UpstreamRefused, RequestTooLarge and FetchFailed come at once where trying again cannot help; FetchFailed also
+        when only this request keeps failing, UpstreamUnavailable when the API is out.
+        """
+        call = Call(self._outage, self._limits)
+        retries = stamina.retry_context(
+            on=call.decide,
+            attempts=None,  # `decide` bounds them: by number while the API answers others, by time while it is out
+            timeout=None,
+            wait_initial=self._limits.retry_wait,
+            wait_max=self._limits.longest_retry_wait,
+            wait_jitter=self._limits.retry_wait,
+        )
+        with self._outage.awaited():
+            try:
+                async for retry in retries:
+                    with retry:
+                        self._statistics.of(endpoint).retries += retry.num > 1
+                        return await self._try(call, endpoint, attempt)
+            except AttemptFailed as failure:
+                raise call.verdict() from failure
+            except BreakerOpen:
+                raise call.outage_verdict() from call.last
+        raise AssertionError("retries end with a result or an error")
+
+    async def _try(self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result]) -> _Result:
+        if call.needs_witness:
+            with suppress(FetchFailed, RequestTooLarge):  # an answer is an answer
+                await self._send(call, Endpoint.ALLTIME, self._witness)
+        return await self._send(call, endpoint, attempt)
+
+    async def _send(self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result]) -> _Result:
+        figures = self._statistics.of(endpoint)
+        loop = asyncio.get_running_loop()
+        async with self._turn(call, endpoint) as permit:
+            figures.requests += 1
+            started = loop.time()
+            try:
+                async with asyncio.timeout(self._limits.deadline):
+                    result = await attempt()
+            except UpstreamError as error:
+                self._judge(error, endpoint, permit)
+                raise
+            except FOREIGN as error:
+                ours = translate(error, self._redact)
+                self._judge(ours, endpoint, permit)
+                raise ours from self._redact.cause(error)
+            else:
+                permit.succeed()
+                self._outage.answered()
+                self._pace.succeeded()
+                return result
+            finally:
+                figures.latency.add(loop.time() - started)
+
+    @asynccontextmanager
+    async def _turn(self, call: Call, endpoint: Endpoint) -> AsyncIterator[Permit]:
+        """Leave to send one request now, with a connection to send it on."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with await self._breaker.admit(call.patience) as permit:
+                async with self._connections:
+                    started = loop.time()
+                    await self._pace.acquire()
+                    self._statistics.of(endpoint).limiter_seconds += loop.time() - started
+                    if call.patience <= 0:
+                        raise call.last or AttemptFailed(FailureKind.THROTTLED, "The API answers nobody in time.")
+                    if permit.is_current:  # the breaker may have opened during the wait
+                        yield permit
+                        return
+
+    def _judge(self, error: UpstreamError, endpoint: Endpoint, permit: Permit) -> None:
+        """Tell breaker, pace and statistics what an error means: only failures of the API count against it."""
+        figures = self._statistics.of(endpoint)
+        figures.failures[kind_of(error)] += 1
+        if not isinstance(error, AttemptFailed):
+            self._outage.answered()
+            return
+        self._outage.failed()
+        if error.kind is FailureKind.THROTTLED:
+            figures.throttled += 1
+            self._pace.throttled(error.retry_after)
+        else:
+            permit.fail()
+
+
+def _log_change(state: BreakerState) -> None:
+    match state:
+        case BreakerState.OPEN:
+            _log.warning("The API keeps failing: no request is sent for a while.", action="breaker_opened")
+        case BreakerState.HALF_OPEN:
+            _log.info("One request is sent to see whether the API is back.", action="breaker_half_opened")
+        case BreakerState.CLOSED:
+            _log.info("The API answers again.", action="breaker_closed")

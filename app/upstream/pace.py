@@ -1,0 +1,61 @@
+"""How fast requests may go out: the quota's limiter, and a brake that a 429 puts on the whole client."""
+
+import asyncio
+from typing import Protocol
+
+_PAUSE_SECONDS = 1.0
+_SLOWEST_SHARE = 1 / 16
+_REGAINED_SHARE = 1 / 32
+
+
+class Limiter(Protocol):
+    """Keeps the requests of all replicas within the API's quota."""
+
+    async def acquire(self) -> None:
+        """Wait until one more request may be sent."""
+
+
+class Pace:
+    """Leave to send, one caller after the other.
+
+    A 429 stops everybody for the time that the API names (1 s if it names none, `longest_pause` at most), and halves the
+    speed; each success gives back a part of it.
+    """
+
+    def __init__(self, limiter: Limiter, rate: float, longest_pause: float) -> None:
+        """Start at full speed: `rate` requests a second are the quota."""
+        self._limiter = limiter
+        self._rate = rate
+        self._longest_pause = longest_pause
+        self._line = asyncio.Lock()
+        self._share = 1.0
+        self._paused_until = 0.0
+        self._next_at = 0.0
+
+    async def acquire(self) -> None:
+        """Wait until a request may be sent now."""
+        loop = asyncio.get_running_loop()
+        async with self._line:
+            while True:
+                wait = max(self._paused_until, self._next_at) - loop.time()
+                if wait > 0:
+                    await asyncio.sleep(wait)
+                    continue  # the pause may have become longer
+                await self._limiter.acquire()
+                # A permit that outlived a pause is thrown away: used late, it would come on top of those that its time allows.
+                if self._paused_until <= loop.time():
+                    break
+            if self._share < 1:
+                self._next_at = loop.time() + 1 / (self._rate * self._share)
+
+    def throttled(self, retry_after: float | None) -> None:
+        """Slow everybody down: the API answered 429 and asked for a wait of `retry_after` seconds."""
+        now = asyncio.get_running_loop().time()
+        if self._paused_until <= now:  # answers to requests sent before the pause belong to the same overload
+            self._share = max(_SLOWEST_SHARE, self._share / 2)
+        pause = _PAUSE_SECONDS if retry_after is None else retry_after
+        self._paused_until = max(self._paused_until, now + min(pause, self._longest_pause))
+
+    def succeeded(self) -> None:
+        """Give back a part of the speed."""
+        self._share = min(1.0, self._share + _REGAINED_SHARE)

@@ -1,0 +1,107 @@
+-- name: note_alltime
+-- Rows of upstream's alltime metrics that a scan saw; a row that moved while it was read may come twice.
+INSERT INTO prop_trading_model.recon_scan (run_id, account_id, num_trades, net_profit, total_lots)
+SELECT DISTINCT ON ("accountId")
+    $1, "accountId", prop_trading_model.recon_number("numTrades"), prop_trading_model.recon_number("netProfit"), prop_trading_model.recon_number("totalLots")
+FROM json_to_recordset($2::json) AS row ("accountId" text, login text, "numTrades" text, "netProfit" text, "totalLots" text)
+WHERE "accountId" IS NOT NULL AND char_length("accountId") <= 255 AND NOT prop_trading_model.recon_is_placeholder("accountId", login)
+ON CONFLICT DO NOTHING
+
+-- name: note_days
+-- Upstream's daily figures of dates that still move.
+INSERT INTO prop_trading_model.recon_scan_days (run_id, account_id, date, num_trades, net_profit, total_lots)
+SELECT DISTINCT ON ("accountId", substring(date from '^\d{4}-?\d{2}-?\d{2}')::date)
+    $1, "accountId", substring(date from '^\d{4}-?\d{2}-?\d{2}')::date,
+    prop_trading_model.recon_number("numTrades"), prop_trading_model.recon_number("netProfit"), prop_trading_model.recon_number("totalLots")
+FROM json_to_recordset($2::json) AS row ("accountId" text, login text, date text, "numTrades" text, "netProfit" text, "totalLots" text)
+WHERE "accountId" IS NOT NULL AND date ~ '^\d{4}-?\d{2}-?\d{2}' AND char_length("accountId") <= 255
+ON CONFLICT DO NOTHING
+
+-- name: clear_scan
+-- A scan starts anew.
+DELETE FROM prop_trading_model.recon_scan WHERE run_id = $1
+
+-- name: clear_scan_days
+-- A scan of days starts anew.
+DELETE FROM prop_trading_model.recon_scan_days WHERE run_id = $1
+
+-- name: add_seen_accounts
+-- Accounts that upstream has and that we have never heard of.
+INSERT INTO prop_trading_model.trade_recon (account_id)
+SELECT account_id FROM prop_trading_model.recon_scan WHERE run_id = $1
+ON CONFLICT DO NOTHING
+
+-- name: get_unseen_accounts
+-- Accounts of ours ($2, null: all) that the scan did not see: they are asked by id, since the scan moves while it is read.
+SELECT t.account_id
+FROM prop_trading_model.trade_recon AS t
+WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[]))
+  AND (t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed)
+  AND NOT EXISTS (SELECT FROM prop_trading_model.recon_scan AS s WHERE s.run_id = $1 AND s.account_id = t.account_id)
+ORDER BY 1
+
+-- name: find_drift
+-- Accounts ($3, null: all) whose settled figures differ from upstream's, or that upstream does not have. Settled: alltime less the daily figures from $2 on.
+WITH upstream AS (
+    SELECT s.account_id, s.num_trades - coalesce(d.num_trades, 0) AS num_trades, s.net_profit - coalesce(d.net_profit, 0) AS net_profit,
+           s.total_lots - coalesce(d.total_lots, 0) AS total_lots
+    FROM prop_trading_model.recon_scan AS s
+    LEFT JOIN (
+        SELECT account_id, sum(num_trades) AS num_trades, sum(net_profit) AS net_profit, sum(total_lots) AS total_lots
+        FROM prop_trading_model.recon_scan_days
+        WHERE run_id = $1
+        GROUP BY account_id
+    ) AS d ON d.account_id = s.account_id
+    WHERE s.run_id = $1
+), stored AS (
+    SELECT a.account_id, a.num_trades - coalesce(d.num_trades, 0) AS num_trades, a.net_profit - coalesce(d.net_profit, 0) AS net_profit,
+           a.total_lots - coalesce(d.total_lots, 0) AS total_lots
+    FROM prop_trading_model.raw_metrics_alltime AS a
+    LEFT JOIN (
+        SELECT account_id, sum(num_trades) AS num_trades, sum(net_profit) AS net_profit, sum(total_lots) AS total_lots
+        FROM prop_trading_model.raw_metrics_daily
+        WHERE date >= $2
+        GROUP BY account_id
+    ) AS d ON d.account_id = a.account_id
+), compared AS (
+    SELECT
+        t.account_id, u.account_id IS NULL AS absent, s.account_id IS NULL AS unknown,
+        t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed AS stored_somewhere,
+        u.num_trades AS upstream_trades, s.num_trades AS stored_trades,
+        -- Compared as the columns hold them: a digit that the column cannot keep is no drift, nor is a number out of its range.
+        round(u.net_profit, 2) AS upstream_profit, s.net_profit AS stored_profit,
+        round(u.total_lots, 6) AS upstream_lots, s.total_lots AS stored_lots
+    FROM prop_trading_model.trade_recon AS t
+    LEFT JOIN upstream AS u ON u.account_id = t.account_id
+    LEFT JOIN stored AS s ON s.account_id = t.account_id
+    WHERE $3::text[] IS NULL OR t.account_id = ANY($3::text[])
+)
+INSERT INTO prop_trading_model.recon_drift (run_id, account_id, absent, evidence)
+SELECT
+    $1, account_id, absent,
+    CASE WHEN absent THEN '{}'::jsonb ELSE jsonb_build_object(
+        'upstream', jsonb_build_object('num_trades', upstream_trades, 'net_profit', upstream_profit, 'total_lots', upstream_lots),
+        'stored', CASE WHEN NOT unknown THEN jsonb_build_object('num_trades', stored_trades, 'net_profit', stored_profit, 'total_lots', stored_lots) END,
+        'settled_before', $2::date
+    ) END
+FROM compared
+WHERE CASE
+    WHEN absent THEN stored_somewhere
+    ELSE unknown
+        OR stored_trades IS DISTINCT FROM upstream_trades
+        OR abs(upstream_profit) < 1e16 AND stored_profit IS DISTINCT FROM upstream_profit
+        OR abs(upstream_lots) < 1e12 AND stored_lots IS DISTINCT FROM upstream_lots
+END
+ON CONFLICT (run_id, account_id) DO UPDATE SET absent = excluded.absent, evidence = excluded.evidence
+
+-- name: count_scan
+-- How many accounts the scan saw.
+SELECT count(*) FROM prop_trading_model.recon_scan WHERE run_id = $1
+
+-- name: get_drifting_accounts
+-- Accounts whose figures differ from upstream's, so far.
+SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND NOT absent ORDER BY 1
+
+-- name: clear_drift
+-- Accounts that are compared again, or all ($2 null) of a preparation that starts anew.
+DELETE FROM prop_trading_model.recon_drift WHERE run_id = $1 AND ($2::text[] IS NULL OR account_id = ANY($2::text[]))

@@ -1,0 +1,48 @@
+-- name: beat
+-- The worker process is alive.
+INSERT INTO prop_trading_model.recon_workers (worker_id, host, pid) VALUES ($1, $2, $3)
+ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = now()
+
+-- name: leave
+-- The worker process ends in order: whatever it still holds is free at once.
+WITH freed AS (
+    UPDATE prop_trading_model.trade_recon SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL WHERE claimed_by = $1
+)
+DELETE FROM prop_trading_model.recon_workers WHERE worker_id = $1
+
+-- name: purge_dead_workers
+-- Heartbeat rows of workers that are long gone.
+DELETE FROM prop_trading_model.recon_workers WHERE heartbeat_at < now() - interval '1 day'
+
+-- name: claim_accounts
+-- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease.
+WITH due AS (
+    SELECT t.account_id
+    FROM prop_trading_model.recon_attempts AS a
+    JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+    WHERE a.run_id = $1 AND a.outcome IS NULL
+      AND (
+          t.claimed_by IS NULL
+          -- A claim is young enough by itself, or by its worker's heartbeat, which this snapshot may not see yet.
+          OR t.claimed_at < now() - make_interval(secs => $5)
+             AND NOT EXISTS (
+                 SELECT FROM prop_trading_model.recon_workers AS w
+                 WHERE w.worker_id = t.claimed_by AND w.heartbeat_at > now() - make_interval(secs => $5)
+             )
+      )
+    ORDER BY a.position
+    LIMIT $4
+    -- Both rows: an account that another worker recorded in the meantime must not be taken from an old snapshot.
+    FOR NO KEY UPDATE OF t, a SKIP LOCKED
+)
+UPDATE prop_trading_model.trade_recon AS t
+SET claim_id = $2, claimed_by = $3, claimed_at = now()
+FROM due
+WHERE t.account_id = due.account_id
+RETURNING t.account_id
+
+-- name: release_claim
+-- Give back accounts that were not recorded.
+UPDATE prop_trading_model.trade_recon
+SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+WHERE claim_id = $1 AND account_id = ANY($2::text[])

@@ -1,0 +1,102 @@
+-- name: refresh_account_list
+-- The account list, refreshed while readers go on reading it.
+REFRESH MATERIALIZED VIEW CONCURRENTLY prop_trading_model.mv_all_account_ids
+
+-- name: refresh_account_list_plainly
+-- The same where PostgreSQL refuses CONCURRENTLY (the view was never filled).
+REFRESH MATERIALIZED VIEW prop_trading_model.mv_all_account_ids
+
+-- name: add_listed_accounts
+-- Accounts of the list that trade_recon does not know yet.
+INSERT INTO prop_trading_model.trade_recon (account_id)
+SELECT account_id FROM prop_trading_model.mv_all_account_ids AS listed
+WHERE NOT EXISTS (SELECT FROM prop_trading_model.trade_recon AS known WHERE known.account_id = listed.account_id)
+ON CONFLICT DO NOTHING
+
+-- name: add_accounts
+-- Accounts that upstream has and the warehouse has no row of.
+INSERT INTO prop_trading_model.trade_recon (account_id)
+SELECT unnest($1::text[])
+ON CONFLICT DO NOTHING
+
+-- name: refresh_stats
+-- The totals and the checksum of accounts, written only where they changed. {{accounts}} limits both sides alike, so that the limit reaches the indexes.
+WITH fresh AS (
+    SELECT
+        known.account_id,
+        coalesce(has_alltime, false) AS has_alltime, coalesce(alltime, 0) AS alltime,
+        coalesce(has_daily, false) AS has_daily, coalesce(daily, 0) AS daily,
+        coalesce(has_hourly, false) AS has_hourly, coalesce(hourly, 0) AS hourly,
+        coalesce(has_closed, false) AS has_closed, coalesce(closed, 0) AS closed,
+        coalesce(mismatched_days, 0) AS mismatched_days,
+        coalesce(alltime, 0) >= 0 AND coalesce(alltime, 0) = coalesce(daily, 0) AND coalesce(daily, 0) = coalesce(hourly, 0)
+            AND coalesce(hourly, 0) = coalesce(closed, 0) AS checksum
+    FROM (SELECT account_id FROM prop_trading_model.trade_recon WHERE {{accounts}}) AS known
+    LEFT JOIN (SELECT * FROM prop_trading_model.v_recon_stats WHERE {{accounts}}) AS stats ON stats.account_id = known.account_id
+)
+UPDATE prop_trading_model.trade_recon AS r
+SET has_alltime = fresh.has_alltime, num_trades_alltime = fresh.alltime,
+    has_daily = fresh.has_daily, num_trades_daily = fresh.daily,
+    has_hourly = fresh.has_hourly, num_trades_hourly = fresh.hourly,
+    has_raw_closed = fresh.has_closed, num_trades_raw_closed = fresh.closed,
+    mismatched_days = fresh.mismatched_days, trades_recon_checksum = fresh.checksum
+FROM fresh
+WHERE r.account_id = fresh.account_id
+  AND (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
+       r.mismatched_days, r.trades_recon_checksum)
+      IS DISTINCT FROM
+      (fresh.has_alltime, fresh.alltime, fresh.has_daily, fresh.daily, fresh.has_hourly, fresh.hourly, fresh.has_closed, fresh.closed,
+       fresh.mismatched_days, fresh.checksum)
+
+-- name: get_totals
+-- The stored totals of accounts, and their open issues.
+SELECT account_id, has_alltime, num_trades_alltime, has_daily, num_trades_daily, has_hourly, num_trades_hourly, has_raw_closed, num_trades_raw_closed, issues
+FROM prop_trading_model.trade_recon
+WHERE account_id = ANY($1::text[])
+
+-- name: get_days
+-- The dates on which the tables disagree, of accounts.
+SELECT account_id, date, daily, hourly, closed, daily_rows, hourly_rows
+FROM prop_trading_model.v_recon_days
+WHERE account_id = ANY($1::text[]) AND (daily <> hourly OR daily <> closed)
+ORDER BY account_id, date
+
+-- name: get_spans
+-- First and last date with a row, and the number of such dates, of accounts.
+SELECT account_id, min(date) AS first_day, max(date) AS last_day, count(*) AS known_days
+FROM prop_trading_model.v_recon_days
+WHERE account_id = ANY($1::text[])
+GROUP BY account_id
+
+-- name: get_logins
+-- The logins under which accounts trade or traded.
+SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins
+FROM (
+    SELECT account_id, login FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
+    UNION
+    SELECT account_id, login FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[])
+) AS held
+GROUP BY account_id
+
+-- name: get_findings
+-- Rows with a missing or wrong account id that are these accounts' or fit them.
+SELECT table_name, login, platform, broker, holder, candidates, rows, dates
+FROM prop_trading_model.recon_identity_findings
+WHERE candidates && $1::text[] OR holder = ANY($1::text[])
+
+-- name: get_drift
+-- What the audit of a run found about accounts.
+SELECT account_id, absent, evidence
+FROM prop_trading_model.recon_drift
+WHERE run_id = $1 AND account_id = ANY($2::text[])
+
+-- name: get_mismatched_accounts
+-- Accounts whose tables disagree, or that have open issues.
+SELECT account_id FROM prop_trading_model.trade_recon
+WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]'
+ORDER BY account_id
+
+-- name: get_unknown_accounts
+-- Those of the ids that no account has.
+SELECT account_id FROM unnest($1::text[]) AS named (account_id)
+WHERE NOT EXISTS (SELECT FROM prop_trading_model.trade_recon AS t WHERE t.account_id = named.account_id)

@@ -1,0 +1,240 @@
+-- name: refresh_identity
+-- Who held which natural key when, from daily rows and alltime; only what changed is written. {{accounts}} limits the accounts.
+WITH held AS (
+    SELECT login::text, platform::text, coalesce(broker::text, '') AS broker, account_id::text,
+           min(date) AS daily_from, max(date) AS daily_to, false AS today, NULL::date AS first_trade
+    FROM prop_trading_model.raw_metrics_daily
+    WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login) AND {{accounts}}
+    GROUP BY 1, 2, 3, 4
+    UNION ALL
+    SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, first_trade_date
+    FROM prop_trading_model.raw_metrics_alltime
+    WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login) AND {{accounts}}
+), fresh AS (
+    SELECT login, platform, broker, account_id, min(daily_from) AS daily_from, max(daily_to) AS daily_to, bool_or(today) AS today, min(first_trade) AS first_trade
+    FROM held
+    GROUP BY login, platform, broker, account_id
+), gone AS (
+    DELETE FROM prop_trading_model.recon_identity AS i
+    WHERE {{accounts}}
+      AND NOT EXISTS (
+          SELECT FROM fresh AS f WHERE (f.login, f.platform, f.broker, f.account_id) = (i.login, i.platform, i.broker, i.account_id)
+      )
+    RETURNING login, platform, broker
+), written AS (
+    INSERT INTO prop_trading_model.recon_identity AS i (login, platform, broker, account_id, daily_from, daily_to, today, first_trade)
+    SELECT login, platform, broker, account_id, daily_from, daily_to, today, first_trade
+    FROM fresh AS f
+    WHERE NOT EXISTS (
+        SELECT FROM prop_trading_model.recon_identity AS i
+        WHERE (f.login, f.platform, f.broker, f.account_id) = (i.login, i.platform, i.broker, i.account_id)
+          AND (f.daily_from, f.daily_to, f.today, f.first_trade) IS NOT DISTINCT FROM (i.daily_from, i.daily_to, i.today, i.first_trade)
+    )
+    ORDER BY login, platform, broker, account_id
+    ON CONFLICT (login, platform, broker, account_id) DO UPDATE
+    SET daily_from = excluded.daily_from, daily_to = excluded.daily_to, today = excluded.today, first_trade = excluded.first_trade
+    RETURNING login, platform, broker
+)
+SELECT DISTINCT login, platform, broker FROM (SELECT * FROM gone UNION ALL SELECT * FROM written) AS changed
+
+-- name: refresh_validity
+-- The days on which each holder of the natural keys $1, $2, $3 had it. A sole holder whom alltime knows has it from its
+-- first day on; where there are several, each has it on its daily range, and those whom alltime knows after the last of all ranges.
+WITH touched AS (
+    SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[]) AS k (login, platform, broker)
+), holders AS (
+    SELECT
+        i.*,
+        count(*) OVER (PARTITION BY i.login, i.platform, i.broker) AS holders,
+        max(i.daily_to) OVER (PARTITION BY i.login, i.platform, i.broker) AS last_daily,
+        (SELECT count(*) FROM prop_trading_model.recon_identity AS own WHERE own.account_id = i.account_id) AS keys
+    FROM prop_trading_model.recon_identity AS i
+    JOIN touched USING (login, platform, broker)
+), ranges AS (
+    SELECT
+        login, platform, broker, account_id,
+        CASE
+            WHEN holders > 1 OR NOT today THEN daily_from
+            WHEN keys > 1 THEN coalesce(daily_from, current_date)
+            ELSE coalesce(least(daily_from, first_trade), '-infinity')
+        END AS valid_from,
+        CASE WHEN holders > 1 OR NOT today THEN daily_to ELSE 'infinity' END AS valid_to,
+        CASE WHEN holders > 1 AND today THEN coalesce(last_daily + 1, '-infinity') END AS open_from
+    FROM holders
+)
+UPDATE prop_trading_model.recon_identity AS i
+SET valid_from = r.valid_from, valid_to = r.valid_to, open_from = r.open_from
+FROM ranges AS r
+WHERE (i.login, i.platform, i.broker, i.account_id) = (r.login, r.platform, r.broker, r.account_id)
+  AND (i.valid_from, i.valid_to, i.open_from) IS DISTINCT FROM (r.valid_from, r.valid_to, r.open_from)
+
+-- name: get_natural_keys
+-- The natural keys that accounts hold or held.
+SELECT DISTINCT login, platform, broker FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
+
+-- name: clear_findings
+-- Findings about these natural keys ({{keys}}), before they are looked for again.
+DELETE FROM prop_trading_model.recon_identity_findings WHERE {{keys}}
+
+-- name: find_null_ids
+-- Trades of {{raw}} without an account id, by natural key and by the ids that fit on their dates.
+INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, rows, dates)
+SELECT $1, login, platform, broker, NULL, candidates, sum(rows), array_agg(DISTINCT trade_date)
+FROM (
+    SELECT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, trade_date, count(*) AS rows
+    FROM {{raw}}
+    WHERE account_id IS NULL AND login IS NOT NULL AND {{logins}}
+    GROUP BY 1, 2, 3, 4
+) AS nulls
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(DISTINCT i.account_id ORDER BY i.account_id), '{}') AS candidates
+    FROM prop_trading_model.recon_identity AS i
+    WHERE (i.login, i.platform, i.broker) = (nulls.login, nulls.platform, nulls.broker)
+      AND (nulls.trade_date BETWEEN i.valid_from AND i.valid_to OR nulls.trade_date >= i.open_from)
+) AS fitting
+WHERE {{keys}}
+GROUP BY login, platform, broker, candidates
+
+-- name: find_foreign_ids
+-- Trades of {{raw}} that carry a placeholder, or an id that their natural key did not have on their date though another
+-- account had the key then or the account had another key then. Groups that lie inside one range are passed over first.
+INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, rows, dates)
+WITH groups AS (
+    SELECT account_id::text AS holder, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
+           min(trade_date) AS first_day, max(trade_date) AS last_day
+    FROM {{raw}}
+    WHERE account_id IS NOT NULL AND {{accounts}}
+    GROUP BY 1, 2, 3, 4
+), suspects AS MATERIALIZED (
+    SELECT *, prop_trading_model.recon_is_placeholder(holder, login) AS placeholder
+    FROM groups AS g
+    WHERE prop_trading_model.recon_is_placeholder(holder, login)
+       OR NOT EXISTS (
+           SELECT FROM prop_trading_model.recon_identity AS i
+           WHERE (i.login, i.platform, i.broker, i.account_id) = (g.login, g.platform, g.broker, g.holder)
+             AND i.valid_from <= g.first_day AND i.valid_to >= g.last_day
+       )
+), days AS (
+    SELECT s.holder, s.login, s.platform, s.broker, s.placeholder, t.trade_date, count(*) AS rows
+    FROM suspects AS s
+    JOIN {{raw}} AS t
+      ON t.account_id = s.holder AND t.login = s.login AND t.platform::text = s.platform AND coalesce(t.broker::text, '') = s.broker
+    GROUP BY 1, 2, 3, 4, 5, 6
+), judged AS (
+    SELECT
+        d.*,
+        ARRAY(
+            SELECT DISTINCT i.account_id
+            FROM prop_trading_model.recon_identity AS i
+            WHERE (i.login, i.platform, i.broker) = (d.login, d.platform, d.broker)
+              AND (d.trade_date BETWEEN i.valid_from AND i.valid_to OR d.trade_date >= i.open_from)
+            ORDER BY i.account_id
+        ) AS candidates,
+        EXISTS (
+            SELECT FROM prop_trading_model.recon_identity AS i
+            WHERE i.account_id = d.holder AND (i.login, i.platform, i.broker) <> (d.login, d.platform, d.broker)
+              AND (d.trade_date BETWEEN i.valid_from AND i.valid_to OR d.trade_date >= i.open_from)
+        ) AS elsewhere
+    FROM days AS d
+)
+SELECT $1, login, platform, broker, holder, candidates, sum(rows), array_agg(DISTINCT trade_date)
+FROM judged
+WHERE {{keys}} AND (placeholder OR (NOT holder = ANY(candidates) AND (candidates <> '{}' OR elsewhere)))
+GROUP BY login, platform, broker, holder, candidates
+
+-- name: mend_null_ids
+-- Fill the account id of trades of {{raw}} for which exactly one fits; at most $2 rows, so that the transaction stays short.
+WITH mendable AS (
+    SELECT {{key}}, f.candidates[1] AS account_id
+    FROM prop_trading_model.recon_identity_findings AS f
+    JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login = f.login AND t.trade_date = ANY(f.dates)
+    WHERE f.table_name = $1 AND f.holder IS NULL AND cardinality(f.candidates) = 1 AND {{keys}}
+      AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker
+    ORDER BY {{key}}
+    LIMIT $2
+), written AS (
+    UPDATE {{raw}} AS t SET account_id = m.account_id
+    FROM mendable AS m
+    WHERE {{same_key}} AND t.account_id IS NULL
+    RETURNING t.account_id
+)
+SELECT account_id, count(*) AS rows FROM written GROUP BY account_id
+
+-- name: mend_foreign_ids
+-- Give trades of {{raw}} that carry another's id or a placeholder to the one account that fits; a copy is kept. At most $2 rows.
+WITH mendable AS (
+    SELECT {{key}}, f.candidates[1] AS account_id, t.account_id AS holder, to_jsonb(t) AS old_row, t.trade_date AS day
+    FROM prop_trading_model.recon_identity_findings AS f
+    JOIN {{raw}} AS t ON t.account_id = f.holder AND t.login = f.login AND t.trade_date = ANY(f.dates)
+    WHERE f.table_name = $1 AND cardinality(f.candidates) = 1 AND {{keys}}
+      AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker
+    ORDER BY {{key}}
+    LIMIT $2
+), written AS (
+    UPDATE {{raw}} AS t SET account_id = m.account_id
+    FROM mendable AS m
+    WHERE {{same_key}} AND t.account_id = m.holder
+    RETURNING t.account_id, m.holder, m.old_row, m.day
+), copies AS (
+    INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
+    SELECT account_id, $1, day, 'overwritten', old_row FROM written
+)
+SELECT account_id, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows FROM written GROUP BY account_id
+
+-- name: mend_placeholder_metrics
+-- Metrics rows of {{raw}} under a placeholder id: given to the one account that fits, or put aside where that account has the row already. At most $2 rows.
+WITH placeholders AS (
+    SELECT {{key}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, {{day}} AS day
+    FROM {{raw}} AS t
+    WHERE prop_trading_model.recon_is_placeholder(t.account_id, t.login) AND {{accounts}}
+), judged AS MATERIALIZED (
+    -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
+    SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner
+    FROM placeholders AS p
+    CROSS JOIN LATERAL (
+        SELECT array_agg(DISTINCT i.account_id) AS candidates
+        FROM prop_trading_model.recon_identity AS i
+        WHERE (i.login, i.platform, i.broker) = (p.login, p.platform, p.broker)
+          AND (p.day BETWEEN i.valid_from AND i.valid_to OR p.day >= i.open_from)
+    ) AS fitting
+    WHERE cardinality(fitting.candidates) = 1
+    ORDER BY {{target}}
+    LIMIT $2
+), doubled AS (
+    SELECT m.* FROM judged AS m WHERE EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
+), removed AS (
+    DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_key}} RETURNING m.owner, m.day, to_jsonb(t) AS old_row
+), copies AS (
+    INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
+    SELECT owner, $1, day, 'placeholder', old_row FROM removed
+), reassigned AS (
+    UPDATE {{raw}} AS t SET account_id = m.owner FROM judged AS m
+    WHERE {{same_key}} AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
+    RETURNING m.owner
+)
+SELECT owner AS account_id, count(*) AS rows FROM (SELECT owner FROM removed UNION ALL SELECT owner FROM reassigned) AS mended GROUP BY owner
+
+-- name: get_findings_summary
+-- Natural keys whose rows no account, or more than one, fits.
+SELECT table_name, login, platform, broker, holder, candidates, rows
+FROM prop_trading_model.recon_identity_findings
+WHERE cardinality(candidates) <> 1
+ORDER BY rows DESC, login
+LIMIT $1
+
+-- name: count_findings
+-- How many natural keys fit no account, and how many fit more than one.
+SELECT
+    count(DISTINCT (login, platform, broker)) FILTER (WHERE candidates = '{}') AS unmatched,
+    count(DISTINCT (login, platform, broker)) FILTER (WHERE cardinality(candidates) > 1) AS ambiguous
+FROM prop_trading_model.recon_identity_findings
+
+-- name: get_affected_accounts
+-- Accounts that a finding concerns, or whose open issues are about identity.
+SELECT DISTINCT account_id FROM prop_trading_model.trade_recon JOIN (
+    SELECT unnest(candidates) AS account_id FROM prop_trading_model.recon_identity_findings
+    UNION ALL
+    SELECT holder FROM prop_trading_model.recon_identity_findings WHERE holder IS NOT NULL
+    UNION ALL
+    SELECT account_id FROM prop_trading_model.recon_issue_history WHERE closed_at IS NULL AND type = ANY($1::text[])
+) AS concerned USING (account_id)

@@ -1,0 +1,66 @@
+-- name: get_progress
+-- The overall figures, as the view shows them.
+SELECT total_accounts, reconciled, needs_reconciliation, has_failures, has_issues, reconciliation_percentage, last_activity, oldest_unreconciled
+FROM prop_trading_model.v_reconciliation_progress
+
+-- name: get_issue_types
+-- Open issues by type, with five accounts of each.
+SELECT issue_type, severity, account_count, sample_accounts FROM prop_trading_model.get_issue_statistics()
+
+-- name: get_activity
+-- Accounts checked, resolved and failed in the last seven days.
+SELECT
+    finished_at::date AS day,
+    count(*) AS accounts_checked,
+    count(*) FILTER (WHERE outcome IN ('unchanged', 'healed', 'explained')) AS resolved,
+    count(*) FILTER (WHERE outcome = 'failed') AS failed
+FROM prop_trading_model.recon_attempts
+WHERE finished_at > now() - interval '7 days'
+GROUP BY 1
+ORDER BY 1
+
+-- name: get_reconciled_through
+-- The last date before $1 up to which no open issue that could be healed reaches; null while one has no dates.
+SELECT
+    count(*) FILTER (WHERE first_date IS NULL) AS undated,
+    least(min(first_date) - 1, $1::date - 1) AS through
+FROM (
+    SELECT (SELECT min(day::date) FROM jsonb_array_elements_text(issue -> 'missing_dates') AS dates (day)) AS first_date
+    FROM prop_trading_model.trade_recon, jsonb_array_elements(issues) AS issue
+    WHERE issues <> '[]' AND (issue ->> 'severity')::integer < 5
+) AS open_issues
+
+-- name: get_last_run
+-- The newest run that ended, and its API statistics.
+SELECT run_id, kind, status, finished_at, requests, api FROM prop_trading_model.recon_runs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
+
+-- name: count_unresolved
+-- Accounts that runs pass over or could not heal, by status.
+SELECT reconciliation_status AS status, count(*) AS accounts FROM prop_trading_model.trade_recon GROUP BY 1 ORDER BY 1
+
+-- name: get_account
+-- One account as it stands.
+SELECT * FROM prop_trading_model.trade_recon WHERE account_id = $1
+
+-- name: get_attempts
+-- The last attempts at an account.
+SELECT a.*, r.kind FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.recon_runs AS r USING (run_id)
+WHERE a.account_id = $1 AND a.finished_at IS NOT NULL
+ORDER BY a.finished_at DESC
+LIMIT $2
+
+-- name: get_history
+-- The last openings and closings of an account's issues.
+SELECT type, severity, opened_at, opened_run, closed_at, closed_run, closing_evidence
+FROM prop_trading_model.recon_issue_history
+WHERE account_id = $1
+ORDER BY opened_at DESC, issue_id DESC
+LIMIT $2
+
+-- name: get_attempt
+-- What one run did to one account.
+SELECT * FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND account_id = $2
+
+-- name: is_ready
+-- Whether the schema is there and answers.
+SELECT count(*) FROM prop_trading_model.recon_migrations

@@ -1,0 +1,210 @@
+-- name: create_run
+-- A new run, waiting for a worker.
+INSERT INTO prop_trading_model.recon_runs (run_id, kind, request, status) VALUES ($1, $2, $3, 'queued')
+
+-- name: get_run
+-- One run as it stands, with the number of accounts that still wait.
+SELECT r.*, (SELECT count(*) FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = r.run_id AND a.outcome IS NULL) AS waiting
+FROM prop_trading_model.recon_runs AS r
+WHERE r.run_id = $1
+
+-- name: find_active_run
+-- The run that a free worker serves next: small ones that people wait for go first, then the oldest.
+SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared
+FROM prop_trading_model.recon_runs
+WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1)
+ORDER BY request ->> 'account_ids' IS NULL, created_at
+
+-- name: take_preparation
+-- Become the one that prepares the run; another may take over when the first one's heartbeat is gone.
+UPDATE prop_trading_model.recon_runs AS r
+SET prepared_by = $2, status = 'running', started_at = coalesce(started_at, now())
+WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL
+  AND (
+      prepared_by IS NULL OR prepared_by = $2
+      OR NOT EXISTS (
+          SELECT FROM prop_trading_model.recon_workers AS w
+          WHERE w.worker_id = r.prepared_by AND w.heartbeat_at > now() - make_interval(secs => $3)
+      )
+  )
+RETURNING run_id
+
+-- name: enqueue_mismatched
+-- The accounts of a full ($2 false) or retry run: mismatched ones, the longest unchecked first; a full run leaves those that back off.
+WITH mismatched AS (
+    SELECT account_id, last_checked, failed_attempts > 0 AND NOT $2::boolean AND (reconciliation_status = 'exhausted' OR next_attempt_at > now()) AS waits
+    FROM prop_trading_model.trade_recon
+    WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]')
+), queued AS (
+    INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position)
+    SELECT $1, account_id, row_number() OVER (ORDER BY last_checked NULLS FIRST, account_id)
+    FROM mismatched
+    WHERE NOT waits
+    ORDER BY last_checked NULLS FIRST, account_id
+    LIMIT $3
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM queued) AS queued, (SELECT count(*) FROM mismatched WHERE waits) AS skipped
+
+-- name: enqueue_accounts
+-- Named accounts, in the order given.
+INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position)
+SELECT $1, account_id, ordinal FROM unnest($2::text[]) WITH ORDINALITY AS named (account_id, ordinal)
+ON CONFLICT DO NOTHING
+
+-- name: enqueue_audited
+-- The accounts of an audit: of those compared ($2, null: all), the mismatched ones and those that the audit found different; how many were equal.
+WITH compared AS (
+    SELECT t.account_id, t.last_checked,
+           NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]'
+           OR EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id) AS different
+    FROM prop_trading_model.trade_recon AS t
+    WHERE $2::text[] IS NULL OR t.account_id = ANY($2::text[])
+), queued AS (
+    INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position)
+    SELECT $1, account_id, row_number() OVER (ORDER BY last_checked NULLS FIRST, account_id) FROM compared WHERE different
+    ON CONFLICT DO NOTHING
+), checked AS (
+    UPDATE prop_trading_model.trade_recon AS t SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled'
+    FROM compared AS c WHERE c.account_id = t.account_id AND NOT c.different
+)
+SELECT count(*) FILTER (WHERE NOT different) AS equal FROM compared
+
+-- name: get_oldest_accounts
+-- The accounts that were not checked for the longest time.
+SELECT account_id FROM prop_trading_model.trade_recon ORDER BY last_checked NULLS FIRST, account_id LIMIT $1
+
+-- name: finish_preparation
+-- The run's accounts are known; batches may begin. Done again after a crash it counts the same.
+UPDATE prop_trading_model.recon_runs
+SET prepared_at = now(), skipped = $2, unchanged = $3, maintenance = $4,
+    total = $3 + (SELECT count(*) FROM prop_trading_model.recon_attempts WHERE run_id = $1)
+WHERE run_id = $1 AND prepared_at IS NULL
+
+-- name: finish_run
+-- End a run of which no account waits or is being worked on; exactly one caller gets the row.
+UPDATE prop_trading_model.recon_runs
+SET status = $2, finished_at = now()
+WHERE run_id = $1 AND status = 'running' AND prepared_at IS NOT NULL
+  AND NOT EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL)
+RETURNING run_id
+
+-- name: get_run_state
+-- Whether accounts of the run still wait, and whether its outcome is clean.
+SELECT
+    r.status,
+    r.explained + r.partial + r.failed + r.skipped > 0
+        OR EXISTS (SELECT FROM prop_trading_model.recon_identity_findings WHERE cardinality(candidates) <> 1) AS has_issues,
+    EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL) AS waiting
+FROM prop_trading_model.recon_runs AS r
+WHERE run_id = $1
+
+-- name: fail_run
+-- End a run early: its waiting accounts are taken out of it, unharmed.
+WITH ended AS (
+    UPDATE prop_trading_model.recon_runs SET status = $2, error = $3, finished_at = now()
+    WHERE run_id = $1 AND status IN ('queued', 'running')
+    RETURNING run_id
+)
+DELETE FROM prop_trading_model.recon_attempts AS a USING ended WHERE a.run_id = ended.run_id AND a.outcome IS NULL
+
+-- name: clear_scan
+-- What the audit of a finished run noted of upstream is not needed any more.
+WITH days AS (DELETE FROM prop_trading_model.recon_scan_days WHERE run_id = $1)
+DELETE FROM prop_trading_model.recon_scan WHERE run_id = $1
+
+-- name: add_phase_seconds
+-- Time spent in a phase, summed over workers, and the API statistics of this worker so far.
+UPDATE prop_trading_model.recon_runs
+SET phases = phases || jsonb_build_object($2::text, round((coalesce((phases ->> $2)::numeric, 0) + $3::numeric), 3))
+WHERE run_id = $1
+
+-- name: set_api_statistics
+-- The API statistics of one worker process for the run, beside those of the others.
+UPDATE prop_trading_model.recon_runs SET api = api || jsonb_build_object($2::text, $3::jsonb) WHERE run_id = $1
+
+-- name: lock_recorded
+-- The accounts of a batch that are still ours, locked for the record.
+SELECT t.account_id
+FROM prop_trading_model.trade_recon AS t
+JOIN prop_trading_model.recon_attempts AS a ON a.account_id = t.account_id AND a.run_id = $3
+WHERE t.account_id = ANY($1::text[]) AND t.claim_id = $2 AND a.outcome IS NULL
+ORDER BY t.account_id
+FOR NO KEY UPDATE OF t
+
+-- name: record_attempts
+-- The outcome of accounts, as arrays of equal length.
+UPDATE prop_trading_model.recon_attempts AS a
+SET outcome = r.outcome, finished_at = now(), seconds = $2, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
+    rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
+    issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.remaining)), detail = r.detail
+FROM jsonb_to_recordset($3) AS r (
+    account_id text, outcome text, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint,
+    found jsonb, remaining jsonb, detail text
+)
+WHERE a.run_id = $1 AND a.account_id = r.account_id
+
+-- name: record_accounts
+-- The state of accounts after a run, and their release.
+UPDATE prop_trading_model.trade_recon AS t
+SET issues = r.issues, last_checked = now(),
+    last_reconciled = CASE WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN now() ELSE t.last_reconciled END,
+    failed_attempts = CASE WHEN r.failing THEN t.failed_attempts + 1 WHEN r.outcome IN ('partial', 'failed') THEN t.failed_attempts ELSE 0 END,
+    last_failed_attempt = CASE WHEN r.failing THEN now() ELSE t.last_failed_attempt END,
+    next_attempt_at = CASE WHEN r.failing THEN r.next_attempt_at END,
+    reconciliation_status = CASE
+        WHEN r.failing AND t.failed_attempts + 1 >= $2 THEN 'exhausted'
+        WHEN r.failing THEN 'failed'
+        WHEN r.outcome IN ('unchanged', 'healed') THEN 'reconciled'
+        WHEN r.outcome = 'explained' THEN 'explained'
+        ELSE 'needs_reconciliation'
+    END,
+    claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+FROM jsonb_to_recordset($1) AS r (account_id text, outcome text, issues jsonb, failing boolean, next_attempt_at timestamptz)
+WHERE t.account_id = r.account_id
+
+-- name: get_failed_attempts
+-- How often accounts failed in a row so far.
+SELECT account_id, failed_attempts FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[])
+
+-- name: count_batch
+-- Add a batch's outcomes to its run; in the transaction that releases its accounts, so that none counts twice.
+UPDATE prop_trading_model.recon_runs
+SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4, partial = partial + $5, failed = failed + $6,
+    requests = requests + $7, rows_inserted = rows_inserted + $8, rows_updated = rows_updated + $9, rows_moved = rows_moved + $10,
+    rows_removed = rows_removed + $11, rows_set_aside = rows_set_aside + $12, values_nulled = values_nulled + $13
+WHERE run_id = $1
+
+-- name: close_issues
+-- Close what accounts ($1) no longer have: $2 holds what they have now, $3 limits the codes that this look judged.
+UPDATE prop_trading_model.recon_issue_history AS h
+SET closed_at = now(), closed_run = $4, closing_evidence = coalesce($5::jsonb -> h.account_id, '{}')
+WHERE h.closed_at IS NULL AND h.account_id = ANY($1::text[]) AND h.type = ANY($3::text[])
+  AND NOT EXISTS (
+      SELECT FROM jsonb_to_recordset($2) AS now_open (account_id text, type text)
+      WHERE now_open.account_id = h.account_id AND now_open.type = h.type
+  )
+
+-- name: open_issues
+-- Note what accounts have now and had not before; what stays open gets its newest severity.
+INSERT INTO prop_trading_model.recon_issue_history AS h (account_id, type, severity, opened_run, evidence)
+SELECT account_id, type, severity, $2, evidence
+FROM jsonb_to_recordset($1) AS found (account_id text, type text, severity integer, evidence jsonb)
+ORDER BY account_id, type
+ON CONFLICT (account_id, type) WHERE closed_at IS NULL DO UPDATE SET severity = excluded.severity
+WHERE h.severity <> excluded.severity
+
+-- name: merge_issues
+-- Replace in the accounts' open issues those of the codes that were judged ($2) by what was found ($1).
+UPDATE prop_trading_model.trade_recon AS t
+SET issues = coalesce((
+        SELECT jsonb_agg(issue ORDER BY issue ->> 'severity', issue ->> 'type')
+        FROM (
+            SELECT issue FROM jsonb_array_elements(t.issues) AS kept (issue) WHERE NOT issue ->> 'type' = ANY($2::text[])
+            UNION ALL
+            SELECT jsonb_array_elements(r.issues)
+        ) AS merged
+    ), '[]')
+FROM jsonb_to_recordset($1) AS r (account_id text, issues jsonb)
+WHERE t.account_id = r.account_id

@@ -1,0 +1,106 @@
+"""Fixtures of all tests: a real PostgreSQL, a database of its own for each test, and the shared trades."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from app.store.embedded import EmbeddedPostgres
+from app.store.migrate import migrate
+
+SCHEMA = "prop_trading_model"
+_SHARED_TRADES = Path(__file__).parents[2] / "shared" / "data" / "closed_trades.csv"
+
+_FAST_AND_UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+"""Settings for a server whose data nobody misses after a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A PostgreSQL on which tests may create databases."""
+
+    dsn: str
+
+    def database(self, name: str) -> str:
+        return urlunsplit(urlsplit(self.dsn)._replace(path=f"/{name}"))
+
+    async def execute(self, sql: str) -> None:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A migrated database that belongs to one test alone."""
+
+    dsn: str
+    schema: str
+
+    @asynccontextmanager
+    async def connect(self) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+        """A connection of its own whose search path begins with the schema."""
+        connection = await asyncpg.connect(self.dsn, server_settings={"search_path": f"{self.schema}, public"})
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that every account can enter: as root the server runs as another one. pytest's own are private."""
+    with tempfile.TemporaryDirectory(prefix="trade-recon-tests-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+async def postgres(open_folder: Path) -> AsyncIterator[Server]:
+    """The server of TEST_DATABASE_URL (its user must be allowed to create databases), else an embedded one for this session."""
+    if dsn := os.environ.get("TEST_DATABASE_URL"):
+        yield Server(dsn)
+        return
+    server = await EmbeddedPostgres.start(open_folder / "session", _FAST_AND_UNSAFE)
+    try:
+        yield Server(server.dsn())
+    finally:
+        await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: Server) -> AsyncIterator[str]:
+    """The name of a migrated database from which each test's own is cloned."""
+    name = f"recon_template_{secrets.token_hex(4)}"
+    await postgres.execute(f"CREATE DATABASE {name}")
+    await migrate(postgres.database(name), SCHEMA)
+    yield name
+    await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(postgres: Server, template: str) -> AsyncIterator[Database]:
+    """A database of the test's own, cloned from the template and dropped afterwards whoever is still connected."""
+    name = f"recon_test_{secrets.token_hex(4)}"
+    # A file copy of a small template takes a fraction of what its pages take through the WAL.
+    await postgres.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    yield Database(postgres.database(name), SCHEMA)
+    await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def shared_trades() -> Path:
+    """Real closed trades, which lie beside the project where it is developed."""
+    if not _SHARED_TRADES.exists():
+        pytest.skip(f"the real trades are not here: {_SHARED_TRADES.name} is not part of the project")
+    return _SHARED_TRADES

@@ -1,0 +1,410 @@
+"""What one request goes through: quota, breaker, deadline, retries, verdict."""
+
+import asyncio
+import json
+import logging
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from pydantic import SecretStr
+
+from app.domain.contract import Endpoint, Request
+from app.errors import ConfigurationError, FetchFailed, RequestTooLarge, UpstreamError, UpstreamRefused, UpstreamUnavailable
+from app.upstream import client as client_module
+from app.upstream.breaker import BreakerState
+from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.faults import FailureKind
+from tests.integration.upstream.scripted import (
+    KEY,
+    Arrival,
+    MemorySink,
+    Reply,
+    ScriptedApi,
+    always,
+    config_for,
+    page,
+    rows_of,
+    scripted_api,
+    serving,
+    until,
+)
+
+CLOSED = Request(Endpoint.CLOSED, logins=("007",))
+OPEN = Request(Endpoint.OPEN, logins=("007",))
+GOOD = page(rows_of(3), 3)
+
+
+def _first(bad: Reply, times: int = 1) -> Callable[[Arrival], Reply]:
+    """A script that answers badly so many times, then well."""
+    left = [times]
+
+    def script(_: Arrival) -> Reply:
+        left[0] -= 1
+        return bad if left[0] >= 0 else GOOD
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [
+        (Reply(500), "server_error"),
+        (Reply(503, b"<html>busy</html>"), "server_error"),
+        (Reply(408), "not_ready"),
+        (Reply(425), "not_ready"),
+        (Reply(429, headers={"Retry-After": "0"}), "throttled"),
+        (Reply(200, b'{"Status": "ok", "Data": {"da'), "garbled"),
+        (Reply(200, b"\x1f\x8b no gzip", headers={"Content-Encoding": "gzip"}), "garbled"),
+        (Reply(200, b'{"Status": "fail", "Error": "try later"}'), "reported"),
+        (Reply(200, b'{"status": "ok"}'), "garbled"),
+        (Reply(drop=True), "connection"),
+    ],
+)
+async def test_a_failure_that_may_pass_is_tried_again_until_it_passed(api: ScriptedApi, bad: Reply, kind: str) -> None:
+    api.script = _first(bad, times=4)
+    async with UpstreamClient.open(config_for(api, breaker_failures=100)) as client:
+        proof = await client.fetch(CLOSED, MemorySink())
+        figures = client.statistics.snapshot()["trades/closed"]
+    assert (proof.rows, proof.pages, proof.requests) == (3, 1, 5)
+    assert figures["failures"] == {kind: 4}
+    assert figures["retries"] == 4
+    assert figures["requests"] == 5
+    assert figures["throttled"] == (4 if kind == "throttled" else 0)
+    json.dumps(figures)
+
+
+async def test_a_retry_waits_as_long_as_retry_after_says_in_seconds_or_as_a_date(api: ScriptedApi) -> None:
+    now = datetime.now(UTC)
+    date = {"Date": format_datetime(now, usegmt=True), "Retry-After": format_datetime(now + timedelta(seconds=1), usegmt=True)}
+    for headers in ({"Retry-After": "1"}, date):
+        for status in (503, 429):
+            api.arrivals.clear()
+            api.script = _first(Reply(status, headers=headers))
+            async with UpstreamClient.open(config_for(api)) as client:
+                await client.fetch(CLOSED, MemorySink())
+            first, second = api.arrivals
+            assert 0.99 <= second.at - first.at < 3
+
+
+async def test_a_429_stops_every_caller_until_its_time_is_over_and_does_not_open_the_breaker(api: ScriptedApi) -> None:
+    throttled = [8]
+
+    def script(arrival: Arrival) -> Reply:
+        if arrival.path.endswith("open") and throttled[0]:
+            throttled[0] -= 1
+            return Reply(429, headers={"Retry-After": "1"} if throttled[0] == 7 else {"Retry-After": "0"})
+        return GOOD
+
+    api.script = script
+    async with UpstreamClient.open(config_for(api, breaker_failures=2)) as client:
+        unlucky = asyncio.create_task(client.fetch(OPEN, MemorySink()))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(unlucky, *(client.fetch(CLOSED, MemorySink()) for _ in range(20)))
+        assert client.breaker_state is BreakerState.CLOSED
+    first, *others = api.arrivals
+    assert min(other.at for other in others) - first.at >= 0.99
+
+
+async def test_after_a_429_the_speed_is_halved_and_comes_back(api: ScriptedApi) -> None:
+    api.script = _first(Reply(429, headers={"Retry-After": "0"}))
+    async with UpstreamClient.open(config_for(api, rate=100.0, burst=100)) as client:
+        for _ in range(30):
+            await client.fetch(CLOSED, MemorySink())
+    times = [arrival.at for arrival in api.arrivals]
+    assert times[6] - times[1] >= 4 / 60
+    assert times[26] - times[21] < times[6] - times[1]
+
+
+async def test_fifty_callers_at_a_half_open_breaker_send_one_request(api: ScriptedApi) -> None:
+    probe_may_end = asyncio.Event()
+    api.script = lambda _: Reply(503)
+
+    async def held(_: Arrival) -> Reply:
+        await probe_may_end.wait()
+        return GOOD
+
+    async with UpstreamClient.open(config_for(api, breaker_failures=5, breaker_seconds=0.5)) as client:
+        callers = [asyncio.create_task(client.fetch(CLOSED, MemorySink())) for _ in range(50)]
+        await until(lambda: client.breaker_state is BreakerState.OPEN)
+        await asyncio.sleep(0.1)
+        api.script = held
+        api.arrivals.clear()
+        await until(lambda: client.breaker_state is BreakerState.HALF_OPEN)
+        await asyncio.sleep(0.3)
+        assert len(api.arrivals) == 1
+        probe_may_end.set()
+        await asyncio.gather(*callers)
+        assert client.breaker_state is BreakerState.CLOSED
+    assert len(api.arrivals) == 50
+
+
+async def test_a_cancelled_probe_makes_room_for_the_next_and_closes_nothing(api: ScriptedApi) -> None:
+    api.script = lambda _: Reply(503)
+    async with UpstreamClient.open(config_for(api, breaker_failures=1, breaker_seconds=0.1, retry_wait=0.001)) as client:
+        first = asyncio.create_task(client.fetch(CLOSED, MemorySink()))
+        await until(lambda: client.breaker_state is BreakerState.OPEN)
+        api.script = lambda _: Reply(delay=60)
+        api.arrivals.clear()
+        await until(lambda: bool(api.arrivals))
+        first.cancel()
+        await asyncio.wait([first])
+        assert client.breaker_state is BreakerState.HALF_OPEN
+        api.script = lambda _: GOOD
+        await client.fetch(CLOSED, MemorySink())
+        assert client.breaker_state.value == "closed"
+
+
+async def test_cancelled_calls_and_faults_of_ours_never_open_the_breaker(api: ScriptedApi) -> None:
+    async with UpstreamClient.open(config_for(api, breaker_failures=2)) as client:
+        for status in (400, 404, 413, 414, 401, 302):
+            api.script = always(Reply(status))
+            for _ in range(5):
+                with pytest.raises(UpstreamError):
+                    await client.fetch(CLOSED, MemorySink())
+        api.script = lambda _: Reply(delay=60)
+        for _ in range(10):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.fetch(CLOSED, MemorySink()), 0.02)
+        assert client.breaker_state is BreakerState.CLOSED
+        api.script = lambda _: GOOD
+        await client.fetch(CLOSED, MemorySink())
+
+
+async def test_an_api_that_comes_back_in_time_costs_its_callers_nothing_but_time(api: ScriptedApi) -> None:
+    api.script = lambda _: Reply(drop=True)
+    async with UpstreamClient.open(config_for(api, breaker_seconds=0.1)) as client:
+        callers = [asyncio.create_task(client.fetch(CLOSED, MemorySink())) for _ in range(10)]
+        await asyncio.sleep(1.5)
+        down = len(api.arrivals)
+        api.script = lambda _: GOOD
+        await asyncio.gather(*callers)
+    assert down < 60  # the breaker kept most attempts from a dead API
+
+
+async def test_an_outage_longer_than_the_wait_is_unavailable_and_a_later_caller_has_its_own_patience(api: ScriptedApi) -> None:
+    api.script = lambda _: Reply(500, b"boom")
+    async with UpstreamClient.open(config_for(api, outage_wait=0.6, breaker_seconds=0.1)) as client:
+        started = asyncio.get_running_loop().time()
+        results = await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(12)), return_exceptions=True)
+        assert 0.55 <= asyncio.get_running_loop().time() - started < 3
+        assert {type(result) for result in results} == {UpstreamUnavailable}
+        assert any("500 (boom)" in str(result) for result in results)
+        await asyncio.sleep(0.6)
+        api.script = _first(Reply(500))
+        await client.fetch(CLOSED, MemorySink())
+
+
+async def test_an_api_that_only_throttles_is_unavailable_after_the_wait(api: ScriptedApi) -> None:
+    api.script = lambda _: Reply(429, headers={"Retry-After": "3600"})
+    async with UpstreamClient.open(config_for(api, outage_wait=0.4)) as client:
+        with pytest.raises(UpstreamUnavailable):
+            await client.fetch(CLOSED, MemorySink())
+        assert client.breaker_state is BreakerState.CLOSED
+    assert len(api.arrivals) == 1
+
+
+async def test_a_server_that_is_not_there_is_unavailable_after_the_wait() -> None:
+    async with scripted_api() as api:
+        config = config_for(api, outage_wait=0.3, breaker_seconds=0.05)
+    async with UpstreamClient.open(config) as client:
+        with pytest.raises(UpstreamUnavailable, match="connection"):
+            await client.fetch(CLOSED, MemorySink())
+
+
+async def test_a_request_that_keeps_failing_while_others_succeed_is_given_up_after_at_least_six_attempts(api: ScriptedApi) -> None:
+    api.script = lambda arrival: Reply(500) if arrival.path.endswith("open") else GOOD
+    async with UpstreamClient.open(config_for(api)) as client:
+        bad = asyncio.create_task(client.fetch(OPEN, MemorySink()))
+        while not bad.done():
+            await client.fetch(CLOSED, MemorySink())
+        with pytest.raises(FetchFailed, match="answers others"):
+            await bad
+    assert sum(arrival.path.endswith("open") for arrival in api.arrivals) >= 6
+
+
+async def test_a_lone_request_that_keeps_failing_is_told_from_an_outage_by_a_witness(api: ScriptedApi) -> None:
+    api.script = lambda arrival: page([], 0) if arrival.is_witness else Reply(500)
+    async with UpstreamClient.open(config_for(api)) as client:
+        with pytest.raises(FetchFailed, match="answers others"):
+            await client.fetch(OPEN, MemorySink())
+        api.script = lambda _: GOOD
+        await client.fetch(OPEN, MemorySink())
+    assert 1 <= sum(arrival.is_witness for arrival in api.arrivals) <= 3
+
+
+@pytest.mark.parametrize("slow", [Reply(delay=60), Reply(200, b" " * 4000, drip=0.02)], ids=["silent", "dripping"])
+async def test_the_pool_is_whole_after_two_hundred_deadlines(api: ScriptedApi, slow: Reply) -> None:
+    slow_at_first = {str(number) for number in range(500) if number % 5 in {0, 2}}  # fewer than open the breaker
+
+    def script(arrival: Arrival) -> Reply:
+        if arrival.query["logins"] in slow_at_first:
+            slow_at_first.discard(arrival.query["logins"])
+            return slow
+        return GOOD
+
+    api.script = script
+    async with UpstreamClient.open(config_for(api, timeout=0.1, breaker_seconds=0.01)) as client:
+        await asyncio.gather(*(client.fetch(Request(Endpoint.CLOSED, logins=(str(number),)), MemorySink()) for number in range(500)))
+        assert client.statistics.of(Endpoint.CLOSED).failures[FailureKind.DEADLINE] >= 200
+        eight_came = asyncio.Event()
+
+        async def together(_: Arrival) -> Reply:
+            if len(api.arrivals) == 8:
+                eight_came.set()
+            await eight_came.wait()
+            return GOOD
+
+        api.arrivals.clear()
+        api.script = together
+        await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(8)))
+
+
+async def test_callers_beyond_the_concurrency_wait_for_a_connection_and_not_for_a_deadline(api: ScriptedApi) -> None:
+    api.script = lambda _: Reply(200, GOOD.body, delay=0.1)
+    async with UpstreamClient.open(config_for(api, timeout=0.3, concurrency=4)) as client:
+        await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(40)))
+        assert not client.statistics.of(Endpoint.CLOSED).failures
+    assert api.most_at_once == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, UpstreamRefused),
+        (403, UpstreamRefused),
+        (413, RequestTooLarge),
+        (414, RequestTooLarge),
+        (404, FetchFailed),
+        (422, FetchFailed),
+    ],
+)
+async def test_an_answer_that_trying_again_does_not_change_is_final_at_once(
+    api: ScriptedApi, status: int, error: type[UpstreamError]
+) -> None:
+    api.script = lambda _: Reply(status, f"bad\nkey {KEY}, {'x' * 1000}".encode())
+    async with UpstreamClient.open(config_for(api)) as client:
+        with pytest.raises(error) as caught:
+            await client.fetch(CLOSED, MemorySink())
+    assert len(api.arrivals) == 1
+    assert str(status) in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert KEY not in str(caught.value)
+
+
+async def test_more_ids_than_an_address_holds_is_too_large(api: ScriptedApi) -> None:
+    async with UpstreamClient.open(config_for(api)) as client:
+        with pytest.raises(RequestTooLarge):
+            await client.fetch(Request(Endpoint.DAILY, account_ids=tuple(f"account-{n:09}" for n in range(9000))), MemorySink())
+        client.note_too_large(80)
+        assert client.max_ids == 40
+        client.note_too_large(60)
+        assert client.max_ids == 30
+        client.note_too_large(1)
+        assert client.max_ids == 1
+    assert api.arrivals == []
+
+
+async def test_a_redirect_is_not_followed_and_the_key_stays_here(api: ScriptedApi) -> None:
+    async with scripted_api() as other:
+        api.script = lambda _: Reply(307, headers={"Location": other.url})
+        async with UpstreamClient.open(config_for(api)) as client:
+            with pytest.raises(FetchFailed, match="redirect"):
+                await client.fetch(CLOSED, MemorySink())
+        assert other.arrivals == []
+
+
+async def test_an_answer_without_end_is_not_read(api: ScriptedApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MOST_BODY_BYTES", 100_000)
+    api.script = lambda _: Reply(200, b"[" * 200_000)
+    async with UpstreamClient.open(config_for(api)) as client:
+        with pytest.raises(FetchFailed, match="longer than"):
+            await client.fetch(CLOSED, MemorySink())
+
+
+async def test_the_key_is_in_no_log_repr_or_error(api: ScriptedApi, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    config = config_for(api, outage_wait=0.2, breaker_seconds=0.05)
+    shown: list[str] = [repr(config), str(config)]
+    echo = f"who sent {KEY}?".encode()
+    bodies = [echo, b'{"Status": "fail", "Error": "' + echo + b'"}', b'{"Status": "' + echo + b'"}']
+    for status in (200, 401, 404, 413, 500, 429, 302):
+        for body in bodies:
+            api.script = always(Reply(status, body), witness=page([], 0))
+            async with UpstreamClient.open(config) as client:
+                shown.append(repr(client))
+                with pytest.raises(UpstreamError) as caught:
+                    await client.fetch(CLOSED, MemorySink())
+                shown.append("".join(traceback.format_exception(caught.value)))
+                shown.append(json.dumps(client.statistics.snapshot()))
+    assert all(arrival.headers["apikey"] == KEY for arrival in api.arrivals)
+    assert KEY not in "\n".join(shown) + caplog.text
+
+
+@pytest.mark.parametrize("key", ["", " padded ", "new\nline", "schlüssel"])
+def test_a_key_that_no_header_can_carry_stops_the_start_without_being_shown(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="RISK_API_KEY") as caught:
+        UpstreamConfig("http://localhost/", SecretStr(key))
+    assert not key or key not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "ftp://host/", "host/path", "https://", "https://user:pass@host/", "https://host/?a=1", "http://[::1"])
+def test_an_address_that_cannot_be_used_stops_the_start(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="RISK_API_BASE_URL") as caught:
+        UpstreamConfig(url, SecretStr(KEY))
+    assert "pass" not in str(caught.value)
+
+
+async def test_the_quota_holds_in_every_window_with_retries_counted(api: ScriptedApi) -> None:
+    answers = [0]
+
+    def script(_: Arrival) -> Reply:
+        answers[0] += 1
+        return Reply(503) if answers[0] % 4 == 0 else GOOD
+
+    api.script = script
+    rate, burst = 40.0, 10
+    async with UpstreamClient.open(config_for(api, rate=rate, burst=burst)) as client:
+        await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(60)))
+        assert client.statistics.of(Endpoint.CLOSED).limiter_seconds > 0
+    times = sorted(arrival.at for arrival in api.arrivals)
+    assert len(times) >= 79
+    for first, start in enumerate(times):
+        for last in range(first, len(times)):
+            assert last - first + 1 <= burst + rate * (times[last] - start) + 2  # two may have been held up on their way here
+
+
+async def test_a_limiter_of_the_callers_choice_is_asked_before_every_request(api: ScriptedApi) -> None:
+    class Counting:
+        asked = 0
+
+        async def acquire(self) -> None:
+            self.asked += 1
+
+    limiter = Counting()
+    api.script = _first(Reply(503), times=2)
+    async with UpstreamClient.open(config_for(api), limiter) as client:
+        await client.fetch(CLOSED, MemorySink())
+    assert limiter.asked == len(api.arrivals) == 3
+
+
+async def test_an_account_under_many_faults_ends_right(api: ScriptedApi) -> None:
+    rows = rows_of(6200)
+    served = serving(rows)
+    count = [0]
+
+    def script(arrival: Arrival) -> Reply:
+        count[0] += 1
+        bad = [Reply(500), Reply(drop=True), Reply(429, headers={"Retry-After": "0"}), Reply(200, b"{"), page([], len(rows))]
+        reply = bad[count[0] // 4 % 5] if count[0] % 4 == 0 else served(arrival)
+        assert isinstance(reply, Reply)
+        return reply
+
+    api.script = script
+    async with UpstreamClient.open(config_for(api)) as client:
+        for _ in range(3):
+            sink = MemorySink()
+            await client.fetch(CLOSED, sink)
+            assert sink.decoded == rows

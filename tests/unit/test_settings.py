@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from app.errors import ConfigurationError
+from app.settings import Settings, load_settings
+
+_SECRET = "hunter2-tres-secret"
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def _refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert refused.value.__cause__ is None
+    return str(refused.value)
+
+
+def test_without_any_variable_the_documented_defaults_hold() -> None:
+    settings = load_settings()
+    assert settings.database_url is None
+    assert settings.recon_schema == "prop_trading_model"
+    assert (settings.recon_batch_size, settings.recon_lease_seconds, settings.recon_account_timeout) == (5000, 60, 30)
+    assert (settings.recon_outage_wait, settings.risk_api_rate, settings.risk_api_burst, settings.risk_api_max_ids) == (600, 15, 20, 100)
+
+
+def test_the_environment_wins_over_the_env_file_and_unknown_keys_are_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("RECON_WORKERS=3\nRISK_API_RATE=0.5\nSOMETHING_ELSE=1\n", encoding="utf-8")
+    monkeypatch.setenv("RECON_WORKERS", "4")
+    settings = load_settings()
+    assert (settings.recon_workers, settings.risk_api_rate) == (4, 0.5)
+
+
+def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("RISK_API_RATE", "")
+    settings = load_settings()
+    assert settings.database_url is None
+    assert settings.risk_api_rate == 15
+
+
+def test_the_example_file_is_valid_and_names_every_variable(tmp_path: Path) -> None:
+    example = (Path(__file__).parents[2] / ".env.example").read_text(encoding="utf-8")
+    (tmp_path / ".env").write_text(example, encoding="utf-8")
+    assert load_settings() == Settings()
+    named = {line.partition("=")[0] for line in example.splitlines() if line and not line.startswith("#")}
+    assert named == {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    ["postgresql://postgres:@/db?host=/dir", "postgres://u:p%40ss@h1:5432,h2:5433/db?sslmode=require", "postgresql:///db", "postgresql://"],
+)
+def test_any_form_of_dsn_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", dsn)
+    assert load_settings().database_url == SecretStr(dsn)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://root@host/db"),
+        ("DATABASE_URL", "postgresql://[host/db"),
+        ("RECON_SCHEMA", "drop table"),
+        ("RECON_SCHEMA", "1st"),
+        ("RECON_SCHEMA", "x" * 64),
+        ("RECON_SCHEMA", "schema\n"),
+        ("RECON_SCHEMA", "pg_recon"),
+        ("RECON_BATCH_SIZE", "0"),
+        ("RECON_WORKERS", "two"),
+        ("RECON_LEASE_SECONDS", "1"),
+        ("RECON_ACCOUNT_TIMEOUT", "inf"),
+        ("RECON_OUTAGE_WAIT", "-1"),
+        ("RECON_SETTLE_HOURS", "nan"),
+        ("RECON_DAY_ZONE", "Mars/Olympus"),
+        ("RECON_DAY_ZONE", "America"),
+        ("RECON_DAY_ZONE", "../etc/passwd"),
+        ("RECON_STATEMENT_CACHE", "-1"),
+        ("RECON_POOL_SIZE", "0"),
+        ("RISK_API_BASE_URL", "ftp://host/"),
+        ("RISK_API_BASE_URL", "https:///path"),
+        ("RISK_API_BASE_URL", "https://host:99999/"),
+        ("RISK_API_BASE_URL", "https://host/?a=1"),
+        ("RISK_API_BASE_URL", "https://user:pass@host/"),
+        ("RISK_API_KEY", "two\nlines"),
+        ("RISK_API_KEY", "schlüssel"),
+        ("RISK_API_RATE", "0"),
+        ("RISK_API_RATE", "inf"),
+        ("RISK_API_BURST", "0"),
+        ("RISK_API_MAX_IDS", "0"),
+        ("RISK_API_TIMEOUT", "nan"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_with_a_sentence_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    assert _refusal(monkeypatch, **{name: value}).startswith(f"{name} must be ")
+
+
+def test_several_wrong_values_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = _refusal(monkeypatch, RECON_WORKERS="0", RISK_API_RATE="-1")
+    assert "RECON_WORKERS must be a whole number from 1 to 64; RISK_API_RATE must be a number" in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", f"mysql://u:{_SECRET}@h/db"),
+        ("RISK_API_KEY", f"{_SECRET} and more"),
+        ("RISK_API_BASE_URL", f"https://u:{_SECRET}@h/"),
+    ],
+)
+def test_a_refused_value_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    assert _SECRET not in _refusal(monkeypatch, **{name: value})
+
+
+def test_secrets_are_not_in_repr_and_str(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{_SECRET}@h/db")
+    monkeypatch.setenv("RISK_API_KEY", _SECRET)
+    monkeypatch.setenv("RISK_API_BASE_URL", "https://h/")
+    settings = load_settings()
+    for shown in (repr(settings), str(settings), repr(settings.require_upstream()), str(settings.model_dump())):
+        assert _SECRET not in shown
+    assert set(settings.secrets()) == {_SECRET}
+
+
+def test_the_base_url_ends_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RISK_API_BASE_URL", " https://host/risk-analytics/firm/external ")
+    assert load_settings().risk_api_base_url == "https://host/risk-analytics/firm/external/"
+
+
+@pytest.mark.parametrize("missing", ["RISK_API_BASE_URL", "RISK_API_KEY"])
+def test_a_missing_access_to_the_api_is_named_when_it_is_needed(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name, value in {"RISK_API_BASE_URL": "https://h/", "RISK_API_KEY": "k"}.items():
+        if name != missing:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"^{missing} must be set"):
+        load_settings().require_upstream()
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.recon_workers = 3  # type: ignore[misc]
+
+
+def test_an_unreadable_env_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"RECON_SCHEMA=\xff\xfe\n")
+    with pytest.raises(ConfigurationError, match=r"\.env"):
+        load_settings()
+
+
+def test_a_day_begins_in_the_zone_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECON_DAY_ZONE", "America/New_York")
+    assert str(load_settings().day_zone) == "America/New_York"
