@@ -72,7 +72,13 @@ IDENTITY_CODES = frozenset(
 """Issues that are seen in account ids alone."""
 
 NOT_OURS_TO_HEAL = frozenset(
-    {IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM, IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED, IssueCode.KEY_TOO_NARROW}
+    {
+        IssueCode.AMBIGUOUS_IDENTITY,
+        IssueCode.ABSENT_UPSTREAM,
+        IssueCode.UPSTREAM_INCONSISTENT,
+        IssueCode.UNSETTLED,
+        IssueCode.KEY_TOO_NARROW,
+    }
 )
 """Issues that no fetch can close: they are shown, and cost the account no attempt."""
 
@@ -241,7 +247,8 @@ def _identity_issues(view: AccountView) -> list[Issue]:
     ambiguous = [finding for finding in view.findings if len(finding.candidates) > 1]
     if ambiguous:
         candidates = sorted({candidate for finding in ambiguous for candidate in finding.candidates})
-        text = f"{sum(finding.rows for finding in ambiguous)} rows have a natural key that fits {len(candidates)} account ids; none is guessed."
+        rows = sum(finding.rows for finding in ambiguous)
+        text = f"A natural key fits {len(candidates)} account ids; the {rows} rows without an id are not guessed."
         tables = tuple(sorted({finding.table for finding in ambiguous}))
         issues.append(Issue(IssueCode.AMBIGUOUS_IDENTITY, Severity.HIGH, text, tables, "show_candidates", _finding_evidence(ambiguous)))
     return issues
@@ -276,7 +283,14 @@ def _presence_issues(view: AccountView) -> list[Issue]:
     if missing and len(missing) < len(present) and any(totals.counts.values()):
         text = f"The account has no rows in {', '.join(missing)}, though other tables count trades."
         issues.append(
-            Issue(IssueCode.MISSING_METRICS_TABLES, Severity.HIGH, text, missing, "fetch_missing_metrics", {"metadata": {"counts": totals.counts}})
+            Issue(
+                IssueCode.MISSING_METRICS_TABLES,
+                Severity.HIGH,
+                text,
+                missing,
+                "fetch_missing_metrics",
+                {"metadata": {"counts": totals.counts}},
+            )
         )
     if totals.alltime > 0 and totals.closed == 0:
         text = f"Alltime counts {totals.alltime} trades, none is stored."
@@ -390,5 +404,8 @@ def _narrow_issues(progress: Progress) -> tuple[Issue, ...]:
         return ()
     tables = tuple(sorted({str(entry["table"]) for entry in progress.too_narrow}))
     text = f"{len(progress.too_narrow)} rows of upstream do not fit beside stored rows under the table's own key; nothing was overwritten."
-    evidence = {"total_mismatches": len(progress.too_narrow), "metadata": {"rows": [dict(entry) for entry in progress.too_narrow[:_SAMPLE]]}}
+    evidence = {
+        "total_mismatches": len(progress.too_narrow),
+        "metadata": {"rows": [dict(entry) for entry in progress.too_narrow[:_SAMPLE]]},
+    }
     return (Issue(IssueCode.KEY_TOO_NARROW, Severity.HIGH, text, tables, "show_rows", evidence),)

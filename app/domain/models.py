@@ -8,7 +8,6 @@ from enum import StrEnum
 from app.domain.contract import Endpoint
 
 
-
 class RunKind(StrEnum):
     """Which accounts a run takes: mismatched ones not backing off, all mismatched ones, or whatever differs from upstream."""
 

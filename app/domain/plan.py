@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from app.domain.contract import PAGE_ROWS, Endpoint, Request
 from app.domain.models import AccountView, Progress
+from app.domain.sequences import pieces
 
 MAX_DATES = 100
 """Dates of one request, for the length of the URL."""
@@ -40,7 +41,10 @@ class PlannedRequest:
             return self._part(slice(None, middle)), self._part(slice(middle, None))
         days = len(self.request.dates) // 2
         if days:
-            return tuple(replace(self, request=replace(self.request, dates=dates)) for dates in (self.request.dates[:days], self.request.dates[days:]))
+            return tuple(
+                replace(self, request=replace(self.request, dates=dates))
+                for dates in (self.request.dates[:days], self.request.dates[days:])
+            )
         return ()
 
     def _part(self, part: slice) -> "PlannedRequest":
@@ -136,7 +140,7 @@ def plan_days(account_ids: Sequence[str], days: tuple[dt.date, ...], *, max_ids:
 
 def _by_ids(endpoint: Endpoint, account_ids: Sequence[str], max_ids: int) -> list[PlannedRequest]:
     ordered = sorted(account_ids)
-    packs = [tuple(ordered[start : start + max_ids]) for start in range(0, len(ordered), max_ids)]
+    packs = [tuple(pack) for pack in pieces(ordered, max_ids)]
     return [PlannedRequest(Request(endpoint, account_ids=pack), pack) for pack in packs]
 
 
@@ -163,14 +167,13 @@ class _DatesBin:
 
 
 def _by_dates(endpoint: Endpoint, wanted: Mapping[str, frozenset[dt.date]], max_ids: int) -> list[PlannedRequest]:
-    pieces: list[tuple[list[dt.date], str]] = []
-    for account_id, dates in wanted.items():
-        ordered = sorted(dates)
-        pieces += [(ordered[start : start + MAX_DATES], account_id) for start in range(0, len(ordered), MAX_DATES)]
+    cut = [(piece, account_id) for account_id, dates in wanted.items() for piece in pieces(sorted(dates), MAX_DATES)]
     bins: list[_DatesBin] = []
-    for dates, account_id in sorted(pieces):
-        needed = frozenset(dates)
-        chosen = next((each for each in reversed(bins[-_OPEN_BINS:]) if account_id not in each.account_ids and each.takes(needed, max_ids)), None)
+    for piece, account_id in sorted(cut, key=lambda pair: (list(pair[0]), pair[1])):
+        needed = frozenset(piece)
+        chosen = next(
+            (each for each in reversed(bins[-_OPEN_BINS:]) if account_id not in each.account_ids and each.takes(needed, max_ids)), None
+        )
         if chosen is None:
             chosen = _DatesBin(_ROWS_A_DAY[endpoint])
             bins.append(chosen)

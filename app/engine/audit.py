@@ -13,6 +13,8 @@ from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 
 _log = get_logger(__name__)
+_TIMES_ASKED = 2
+"""An account counts as absent when upstream says so twice: nothing at all is what a sick API says most easily."""
 _MOST_BY_ID = 5
 """Above so many requests by id a scan of the days costs less."""
 
@@ -30,18 +32,25 @@ async def audit(
     if account_ids is None:
         await client.scan(Request(Endpoint.ALLTIME), store.scans.alltime_sink(run_id))
         await store.scans.add_seen_accounts(run_id)
-    asked = await store.scans.unseen_accounts(run_id, None) if account_ids is None else list(account_ids)
-    for planned in plan_accounts(asked, max_ids=client.max_ids):
-        await _ask(client, planned, store.scans.asked_sink(run_id))
+    asked = 0
+    for _ in range(_TIMES_ASKED):
+        unseen = await store.scans.unseen_accounts(run_id, account_ids)
+        asked += len(unseen)
+        for planned in plan_accounts(unseen, max_ids=client.max_ids):
+            await _ask(client, planned, store.scans.asked_sink(run_id))
     different = await store.scans.find_drift(run_id, dt.date.max, account_ids)
     drifting = await store.scans.drifting_accounts(run_id)
     if drifting:
         await _note_moving_days(store, client, run_id, drifting, _days(moving_from, today))
         different += await store.scans.find_drift(run_id, moving_from, drifting) - len(drifting)
-    _log.info("audit compared", run_id=str(run_id), upstream_accounts=await store.scans.count(run_id), asked_by_id=len(asked), different=different)
+    _log.info(
+        "audit compared", run_id=str(run_id), upstream_accounts=await store.scans.count(run_id), asked_by_id=asked, different=different
+    )
 
 
-async def _note_moving_days(store: Store, client: UpstreamClient, run_id: uuid.UUID, account_ids: Sequence[str], days: tuple[dt.date, ...]) -> None:
+async def _note_moving_days(
+    store: Store, client: UpstreamClient, run_id: uuid.UUID, account_ids: Sequence[str], days: tuple[dt.date, ...]
+) -> None:
     sink = store.scans.days_sink(run_id)
     planned = plan_days(account_ids, days, max_ids=client.max_ids)
     if len(planned) > _MOST_BY_ID:

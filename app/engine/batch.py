@@ -9,7 +9,7 @@ import asyncio
 import datetime as dt
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ from app.domain.contract import Endpoint
 from app.domain.issues import Issue, IssueCode, carried, detect, explain, judge, with_open_drift
 from app.domain.models import AccountView, Outcome, Progress, RunKind
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, plan_round
-from app.errors import FetchFailed, RequestTooLarge
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.maintenance import mend_accounts
 from app.engine.store import Store
+from app.errors import FetchFailed, RequestTooLarge
 from app.store.changes import Applied, Writer
 from app.store.claims import Claim
 from app.store.runs import AccountResult
@@ -43,7 +43,7 @@ class _Work:
     views: dict[str, AccountView]
     found: dict[str, tuple[Issue, ...]]
     progress: dict[str, Progress]
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     requests: int = 0
 
     @contextmanager
@@ -87,7 +87,8 @@ class BatchReconciler:
             if look:
                 _forget_left_alone(work.progress.values())
             await self._rounds(work)
-            if not any(progress.left_alone for progress in work.progress.values()):
+            await self._map_again(work)
+            if not any(progress.left_alone for progress in work.progress.values()) and not self._plan(work):
                 break
         results = [self._result(work, account_id, kind) for account_id in work.views]
         return await self._record(work, results, time.monotonic() - begun)
@@ -98,14 +99,24 @@ class BatchReconciler:
 
     async def _rounds(self, work: _Work) -> None:
         for _ in range(MAX_ROUNDS):
-            waiting = [(view, work.progress[account_id]) for account_id, view in work.views.items()]
-            planned = plan_round(waiting, max_ids=self._client.max_ids)
+            planned = self._plan(work)
             if not planned:
                 return
             await self._run_round(work, planned)
             touched = sorted({account_id for each in planned for account_id in each.account_ids})
             with work.phase("verify"):
                 work.views.update(await self._look(touched, work.claim))
+
+    def _plan(self, work: _Work) -> list[PlannedRequest]:
+        return plan_round([(view, work.progress[account_id]) for account_id, view in work.views.items()], max_ids=self._client.max_ids)
+
+    async def _map_again(self, work: _Work) -> None:
+        """Judge ids once more where any were in doubt: what was fetched may have told whose the rows are."""
+        doubtful = sorted(account_id for account_id, view in work.views.items() if view.findings)
+        if doubtful:
+            with work.phase("identity"):
+                await mend_accounts(self._store, doubtful)
+                work.views.update(await self._look(doubtful, work.claim))
 
     async def _run_round(self, work: _Work, planned: Sequence[PlannedRequest]) -> None:
         metrics = [each for each in planned if not each.request.endpoint.is_trades]
@@ -130,9 +141,9 @@ class BatchReconciler:
             async with asyncio.TaskGroup() as group:
                 for each in planned:
                     group.create_task(self._fetch_one(work, each))
-        except* Exception as errors:
+        except ExceptionGroup as errors:
             # One reason is enough for whoever catches it; the others are the same outage seen by other fetches.
-            raise errors.exceptions[0] from None
+            raise errors.exceptions[0] from errors
 
     async def _fetch_one(self, work: _Work, planned: PlannedRequest) -> None:
         try:
@@ -192,7 +203,7 @@ class BatchReconciler:
                 seconds=round(seconds, 3),
                 requests=work.requests,
                 max_attempts=self._config.max_attempts,
-                next_attempt=lambda failures: next_attempt(failures, self._now(), jitter=random.random()),  # noqa: S311 - spreads load only
+                next_attempt=lambda failures: next_attempt(failures, self._now(), jitter=random.random()),
                 judged=sorted(IssueCode),
             )
         )

@@ -65,7 +65,9 @@ async def maintain(store: Store) -> MaintenanceResult:
     if ids.metrics_rows_updated:
         added += await store.detection.refresh_account_list()
     changed = await store.detection.refresh_stats()
-    result = MaintenanceResult(**{**asdict(ids), "accounts_added": added, "totals_changed": changed, "seconds": round(time.monotonic() - begun, 3)})
+    result = MaintenanceResult(
+        **{**asdict(ids), "accounts_added": added, "totals_changed": changed, "seconds": round(time.monotonic() - begun, 3)}
+    )
     _log.info("maintenance done", **{name: value for name, value in result.as_json().items() if name != "unmatched"})
     return result
 

@@ -27,12 +27,12 @@ class Readings:
         row = await self._store.runs.get(run_id)
         state = {name: row[name] for name in ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "error")}
         accounts = {name: row[name] for name in ("total", "unchanged", "healed", "explained", "partial", "failed", "skipped", "waiting")}
-        done = accounts["total"] - accounts["waiting"] if row["prepared_at"] is not None else 0
+        done = sum(row[name] for name in ("unchanged", "healed", "explained", "partial", "failed"))
         return {
             **state,
             "request": row["request"],
-            "accounts": {**accounts, "done": max(done, 0)},
-            "total_processed": max(done, 0),
+            "accounts": {**accounts, "done": done},
+            "total_processed": done,
             "fully_resolved": row["unchanged"] + row["healed"] + row["explained"],
             "partially_resolved": row["partial"],
             "failed": row["failed"],

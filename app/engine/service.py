@@ -79,14 +79,26 @@ class ReconService:
         state = await self.readings.run_state(run_id)
         attempt = await self.store.reports.attempt(run_id, account_id)
         account = await self.store.reports.account(account_id)
-        fields: Sequence[str] = ("outcome", "requests", "rows_inserted", "rows_updated", "rows_moved", "rows_removed", "rows_set_aside", "values_nulled")
+        fields: Sequence[str] = (
+            "outcome",
+            "requests",
+            "rows_inserted",
+            "rows_updated",
+            "rows_moved",
+            "rows_removed",
+            "rows_set_aside",
+            "values_nulled",
+        )
         return {
             "account_id": account_id,
             "run_id": run_id,
             "status": status.value,
             "error": state["error"],
             # An account that upstream and all tables agree on needs no attempt: it is left as it was.
-            **{name: attempt[name] if attempt else ("unchanged" if name == "outcome" and status is not RunStatus.FAILED else None) for name in fields},
+            **{
+                name: attempt[name] if attempt else ("unchanged" if name == "outcome" and status is not RunStatus.FAILED else None)
+                for name in fields
+            },
             "issues_found": attempt["issues_found"] if attempt else [],
             "issues": account.state["issues"],
             "detail": attempt["detail"] if attempt else None,

@@ -1,7 +1,8 @@
 """The worker pool: asyncio tasks that serve runs until they are told to stop.
 
 A worker that meets an outage of upstream, or an error that trying again would not mend, ends the run with the reason;
-one that loses PostgreSQL waits and goes on when it is back. Accounts that a broken-off batch held are released as soon as PostgreSQL answers.
+one that loses PostgreSQL waits and goes on when it is back. Accounts that a broken-off batch held are released as soon
+as PostgreSQL answers.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import datetime as dt
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from app.domain.models import RunStatus
 from app.engine.batch import BatchReconciler
@@ -17,10 +19,12 @@ from app.engine.config import EngineConfig
 from app.engine.preparation import Preparation
 from app.engine.store import Store
 from app.errors import DatabaseUnavailable, ReconError, WriteConflict
-from app.store.claims import Claim
 from app.store.runs import ActiveRun
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
+
+if TYPE_CHECKING:
+    from app.store.claims import Claim
 
 _log = get_logger(__name__)
 _LONGEST_PAUSE = 15.0
@@ -114,7 +118,7 @@ class WorkerPool:
     async def _sleep(self, seconds: float) -> None:
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):  # noqa: S311 - spreads load only
+            async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):
                 await self._wake.wait()
 
     async def _serve_some(self, runs: list[ActiveRun]) -> bool:
@@ -129,7 +133,7 @@ class WorkerPool:
                 _log.error("run failed", run_id=str(run.run_id), reason=str(error))
                 await self._store.runs.end_early(run.run_id, RunStatus.FAILED, str(error))
                 return True
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
                 # A defect of ours: the run says so instead of meeting it for ever.
                 _log.exception("run failed", run_id=str(run.run_id))
                 await self._store.runs.end_early(run.run_id, RunStatus.FAILED, f"An error in trade-recon itself ended the run: {error!r}.")

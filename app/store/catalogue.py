@@ -100,16 +100,12 @@ class Column:
         return f"CASE WHEN abs({value}) < {least} THEN 0 WHEN abs({value}) <= {largest} THEN {value}::{base} END"
 
     def _timestamp(self, value: str) -> str:
-        zoned = self.sql_type.endswith("with time zone") and "without" not in self.sql_type
-        if zoned:
-            return (
-                f"CASE WHEN {value} ~ '\\d:\\d\\d.*(Z|[+-]\\d\\d(:?\\d\\d)?)$' THEN nullif({value}, '')::timestamptz"
-                f" ELSE nullif({value}, '')::timestamp AT TIME ZONE 'UTC' END"
-            )
+        if self.sql_type.endswith("with time zone") and "without" not in self.sql_type:
+            stated = rf"{value} ~ '\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)$'"
+            return f"CASE WHEN {stated} THEN {value}::timestamptz ELSE nullif({value}, '')::timestamp AT TIME ZONE 'UTC' END"
         # A timestamp with a zone is taken to UTC; the plain cast would drop the zone silently.
-        return (
-            f"CASE WHEN {value} ~ '\\d:\\d\\d.*[+-]\\d\\d(:?\\d\\d)?$' THEN {value}::timestamptz AT TIME ZONE 'UTC' ELSE nullif({value}, '')::timestamp END"
-        )
+        offset = rf"{value} ~ '\d:\d\d.*[+-]\d\d(:?\d\d)?$'"
+        return f"CASE WHEN {offset} THEN {value}::timestamptz AT TIME ZONE 'UTC' ELSE nullif({value}, '')::timestamp END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +159,9 @@ class Catalogue:
             stage = for_schema(f"prop_trading_model.{stage_name}", database.schema)
             tables[endpoint] = WarehouseTable(table, raw, stage, columns, origin)
         if missing:
-            raise ConfigurationError(f"The warehouse lacks {', '.join(missing)}; run `trade-recon migrate` or set RECON_SCHEMA. Nothing was changed.")
+            raise ConfigurationError(
+                f"The warehouse lacks {', '.join(missing)}; run `trade-recon migrate` or set RECON_SCHEMA. Nothing was changed."
+            )
         return cls(tables)
 
 

@@ -133,11 +133,11 @@ class Changes:
     async def _chunks(self, job: _Job) -> list[list[str]]:
         rows = await self._database.fetch(fill(self._sql["count_staged"], stage=job.table.stage), job.staged.fetch_id)
         sizes = {row["account_id"]: row["rows"] for row in rows}
-        chunks: list[list[str]] = []
-        filled = CHUNK_ROWS
+        chunks: list[list[str]] = [[]]
+        filled = 0
         for account_id in sorted(job.proven.account_ids):
             size = sizes.get(account_id, 0)
-            if filled + size > CHUNK_ROWS:
+            if chunks[-1] and filled + size > CHUNK_ROWS:
                 chunks.append([])
                 filled = 0
             chunks[-1].append(account_id)
@@ -147,14 +147,13 @@ class Changes:
     async def _apply_chunk(self, job: _Job, account_ids: Sequence[str], applied: dict[str, Applied]) -> None:
         """Apply some accounts; who fails together is tried in halves until the culprit stands alone."""
         careful = False
+        results: dict[str, Applied] = {account_id: Applied(left_alone=True) for account_id in account_ids}
         for attempt in range(1, _TRIES + 1):
-            results: dict[str, Applied] = defaultdict(Applied)
+            written: dict[str, Applied] = defaultdict(Applied)
             try:
-                await self._transact(job, account_ids, results, careful=careful)
+                await self._transact(job, account_ids, written, careful=careful)
             except WriteConflict:
-                if attempt == _TRIES:
-                    results = {account_id: Applied(left_alone=True) for account_id in account_ids}
-                    break
+                continue
             except (RowRefused, StatementTooSlow) as error:
                 if isinstance(error, StatementTooSlow) or attempt == _TRIES:
                     await self._halve(job, account_ids, applied, error)
@@ -162,6 +161,7 @@ class Changes:
                 # A key that is taken may be a concurrent insert, which the next look sees; anything else needs the search.
                 careful = error.sqlstate != _UNIQUE_VIOLATION or attempt > 1
             else:
+                results = written
                 break
         applied.update(results)
 
@@ -174,7 +174,9 @@ class Changes:
         await self._apply_chunk(job, account_ids[middle:], applied)
 
     async def _transact(self, job: _Job, account_ids: Sequence[str], results: dict[str, Applied], *, careful: bool) -> None:
-        seconds = job.writer.account_seconds if len(account_ids) == 1 else min(COMMAND_SECONDS, job.writer.account_seconds * len(account_ids))
+        seconds = (
+            job.writer.account_seconds if len(account_ids) == 1 else min(COMMAND_SECONDS, job.writer.account_seconds * len(account_ids))
+        )
         async with self._database.transaction(
             "repeatable_read", statement_seconds=seconds, idle_seconds=job.writer.lease_seconds / 2
         ) as connection:

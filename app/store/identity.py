@@ -52,6 +52,7 @@ class _Statements:
 
     refresh: str
     clear: str
+    find_shared: str
     find_null: Mapping[str, str]
     find_foreign: Mapping[str, str]
     mend_null: Mapping[str, str]
@@ -68,7 +69,9 @@ class Identity:
         sql = database.queries("identity")
         in_keys = "(login, platform, broker) IN (SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[]))"
         finding_in_keys = in_keys.replace("(login, platform, broker)", "(f.login, f.platform, f.broker)")
-        self._everywhere = self._fill(sql, accounts="true", holders="true", logins="true", keys="true", finding_keys="true", clear_keys="true")
+        self._everywhere = self._fill(
+            sql, accounts="true", holders="true", logins="true", keys="true", finding_keys="true", clear_keys="true"
+        )
         self._somewhere = self._fill(
             sql,
             accounts="account_id = ANY($1::text[])",
@@ -93,11 +96,14 @@ class Identity:
         return _Statements(
             refresh=fill(sql["refresh_identity"], accounts=accounts),
             clear=fill(sql["clear_findings"], keys=clear_keys),
+            find_shared=fill(sql["find_shared_keys"], keys=keys),
             find_null={name: fill(sql["find_null_ids"], **tokens, logins=logins, keys=keys) for name, tokens in trades.items()},
             find_foreign={name: fill(sql["find_foreign_ids"], **tokens, accounts=holders, keys=keys) for name, tokens in trades.items()},
             mend_null={name: fill(sql["mend_null_ids"], **tokens, keys=finding_keys) for name, tokens in trades.items()},
             mend_foreign={name: fill(sql["mend_foreign_ids"], **tokens, keys=finding_keys) for name, tokens in trades.items()},
-            mend_metrics={name: fill(sql["mend_placeholder_metrics"], **tokens, accounts=placeholder_ids) for name, tokens in metrics.items()},
+            mend_metrics={
+                name: fill(sql["mend_placeholder_metrics"], **tokens, accounts=placeholder_ids) for name, tokens in metrics.items()
+            },
         )
 
     def _tokens(self, table: Table) -> dict[str, str]:
@@ -124,10 +130,14 @@ class Identity:
         return _natural_keys({tuple(row) for row in (*changed, *held)})
 
     async def find(self, keys: NaturalKeys | None = None, account_ids: Sequence[str] = ()) -> None:
-        """Look for rows with a missing or wrong account id: everywhere, or those of some keys (held by `account_ids`, a placeholder, or no one)."""
+        """Look for rows with a missing or wrong account id: everywhere, or those of some keys.
+
+        Of some keys, rows are found that `account_ids`, a placeholder or no one holds, or that were found before.
+        """
         async with self._database.transaction() as connection:
             if keys is None:
                 await connection.execute(self._everywhere.clear)
+                await connection.execute(self._everywhere.find_shared, _METRICS[0].name, seconds=SWEEP_SECONDS)
                 for table in _TRADES:
                     await connection.execute(self._everywhere.find_null[table.name], table.name, seconds=SWEEP_SECONDS)
                     await connection.execute(self._everywhere.find_foreign[table.name], table.name, seconds=SWEEP_SECONDS)
@@ -135,6 +145,7 @@ class Identity:
             arrays = (keys.logins, keys.platforms, keys.brokers)
             held = await connection.fetch(self._somewhere.clear + " RETURNING holder", *arrays)
             holders = sorted({row["holder"] for row in held if row["holder"]} | set(account_ids) | set(keys.placeholders()))
+            await connection.execute(self._somewhere.find_shared, _METRICS[0].name, *arrays)
             for table in _TRADES:
                 await connection.execute(self._somewhere.find_null[table.name], table.name, *arrays)
                 await connection.execute(self._somewhere.find_foreign[table.name], table.name, *arrays, holders)

@@ -26,7 +26,9 @@ async def migrate(dsn: str, schema: str = "prop_trading_model") -> list[str]:
     if the role lacks a right; what was applied before the failing file stays, the file itself leaves nothing behind.
     """
     with translated():
-        connection = await asyncpg.connect(dsn, timeout=15, command_timeout=_MIGRATE_SECONDS, server_settings={"application_name": "trade-recon"})
+        connection = await asyncpg.connect(
+            dsn, timeout=15, command_timeout=_MIGRATE_SECONDS, server_settings={"application_name": "trade-recon"}
+        )
         try:
             return await _migrate(connection, schema)
         finally:
@@ -44,7 +46,9 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
             # A lock of the transaction, not of the session: it also holds behind a transaction pooler.
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
             await _ensure_ledger(connection, schema)
-            if await connection.fetchval(for_schema("SELECT true FROM prop_trading_model.recon_migrations WHERE name = $1", schema), path.stem):
+            if await connection.fetchval(
+                for_schema("SELECT true FROM prop_trading_model.recon_migrations WHERE name = $1", schema), path.stem
+            ):
                 continue
             creates = _CREATES.search(sql)
             adopted = creates is not None and await connection.fetchval(

@@ -151,7 +151,9 @@ class Runs:
             failures = {
                 row["account_id"]: row["failed_attempts"] for row in await connection.fetch(self._sql["get_failed_attempts"], sorted(ours))
             }
-            await self._record_issues(connection, {result.account_id: result.left for result in mine}, judged, claim.run_id, _closing(mine, claim))
+            await self._record_issues(
+                connection, {result.account_id: result.left for result in mine}, judged, claim.run_id, _closing(mine, claim)
+            )
             await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, [_attempt(result) for result in mine])
             await connection.execute(
                 self._sql["record_accounts"],
@@ -198,7 +200,12 @@ class Runs:
 def _closing(results: Sequence[AccountResult], claim: Claim) -> dict[str, object]:
     """The evidence with which an account's issues are closed: what the heal wrote before the check found them gone."""
     return {
-        result.account_id: {"closed_by": "detection after the heal", "run_id": str(claim.run_id), "outcome": result.outcome.value, **asdict(result.effort)}
+        result.account_id: {
+            "closed_by": "detection after the heal",
+            "run_id": str(claim.run_id),
+            "outcome": result.outcome.value,
+            **asdict(result.effort),
+        }
         for result in results
     }
 

@@ -225,13 +225,11 @@ class Guard:
                 ours = translate(error, self._redact)
                 self._judge(ours, endpoint, permit)
                 raise ours from self._redact.cause(error)
-            else:
-                permit.succeed()
-                self._outage.answered()
-                self._pace.succeeded()
-                return result
-            finally:
-                figures.latency.add(loop.time() - started)
+            permit.succeed()
+            self._outage.answered()
+            self._pace.succeeded()
+            figures.latency.add(loop.time() - started)
+            return result
 
     @asynccontextmanager
     async def _turn(self, call: Call, endpoint: Endpoint) -> AsyncIterator[Permit]:

@@ -35,7 +35,7 @@ class LatencySample:
 
 @dataclass(slots=True)
 class EndpointStatistics:
-    """Figures of one endpoint; `requests` counts everything sent, retries and probes too."""
+    """Figures of one endpoint; `requests` counts everything sent, retries and probes too, `latency` what was answered well."""
 
     requests: int = 0
     pages: int = 0

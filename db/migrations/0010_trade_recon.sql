@@ -126,6 +126,7 @@ CREATE TABLE prop_trading_model.recon_identity (
     daily_from  date,
     daily_to    date,
     today       boolean NOT NULL,
+    counts      boolean NOT NULL,
     first_trade date,
     valid_from  date,
     valid_to    date,
@@ -135,6 +136,7 @@ CREATE TABLE prop_trading_model.recon_identity (
 CREATE INDEX recon_identity_account ON prop_trading_model.recon_identity (account_id);
 COMMENT ON TABLE prop_trading_model.recon_identity IS
     'who held a natural key when; derived from daily rows (daily_from, daily_to) and alltime (today), rebuilt by maintenance';
+COMMENT ON COLUMN prop_trading_model.recon_identity.counts IS 'alltime counts trades for the account';
 COMMENT ON COLUMN prop_trading_model.recon_identity.open_from IS
     'the account also holds the key from this day on: alltime says so, and no daily row of any holder reaches it';
 

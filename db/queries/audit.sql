@@ -32,22 +32,22 @@ SELECT account_id FROM prop_trading_model.recon_scan WHERE run_id = $1
 ON CONFLICT DO NOTHING
 
 -- name: get_unseen_accounts
--- Accounts of ours ($2, null: all) that the scan did not see: they are asked by id, since the scan moves while it is read.
+-- Accounts ($2, null: all with a row) that the scan did not see: they are asked by id, since the scan moves while it is read.
 SELECT t.account_id
 FROM prop_trading_model.trade_recon AS t
-WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[]))
-  AND (t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed)
+WHERE (t.account_id = ANY($2::text[]) OR $2::text[] IS NULL AND (t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed))
   AND NOT EXISTS (SELECT FROM prop_trading_model.recon_scan AS s WHERE s.run_id = $1 AND s.account_id = t.account_id)
 ORDER BY 1
 
 -- name: find_drift
 -- Accounts ($3, null: all) whose settled figures differ from upstream's, or that upstream does not have. Settled: alltime less the daily figures from $2 on.
 WITH upstream AS (
-    SELECT s.account_id, s.num_trades - coalesce(d.num_trades, 0) AS num_trades, s.net_profit - coalesce(d.net_profit, 0) AS net_profit,
-           s.total_lots - coalesce(d.total_lots, 0) AS total_lots
+    -- Rounded as the columns hold them, before any sum: a digit that a column cannot keep is no drift.
+    SELECT s.account_id, round(s.num_trades) - coalesce(d.num_trades, 0) AS num_trades, round(s.net_profit, 2) - coalesce(d.net_profit, 0) AS net_profit,
+           round(s.total_lots, 6) - coalesce(d.total_lots, 0) AS total_lots
     FROM prop_trading_model.recon_scan AS s
     LEFT JOIN (
-        SELECT account_id, sum(num_trades) AS num_trades, sum(net_profit) AS net_profit, sum(total_lots) AS total_lots
+        SELECT account_id, sum(round(num_trades)) AS num_trades, sum(round(net_profit, 2)) AS net_profit, sum(round(total_lots, 6)) AS total_lots
         FROM prop_trading_model.recon_scan_days
         WHERE run_id = $1
         GROUP BY account_id
@@ -68,9 +68,7 @@ WITH upstream AS (
         t.account_id, u.account_id IS NULL AS absent, s.account_id IS NULL AS unknown,
         t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed AS stored_somewhere,
         u.num_trades AS upstream_trades, s.num_trades AS stored_trades,
-        -- Compared as the columns hold them: a digit that the column cannot keep is no drift, nor is a number out of its range.
-        round(u.net_profit, 2) AS upstream_profit, s.net_profit AS stored_profit,
-        round(u.total_lots, 6) AS upstream_lots, s.total_lots AS stored_lots
+        u.net_profit AS upstream_profit, s.net_profit AS stored_profit, u.total_lots AS upstream_lots, s.total_lots AS stored_lots
     FROM prop_trading_model.trade_recon AS t
     LEFT JOIN upstream AS u ON u.account_id = t.account_id
     LEFT JOIN stored AS s ON s.account_id = t.account_id
@@ -85,10 +83,11 @@ SELECT
         'settled_before', $2::date
     ) END
 FROM compared
+-- A number that its column cannot hold is stored as NULL, which is no drift.
 WHERE CASE
     WHEN absent THEN stored_somewhere
     ELSE unknown
-        OR stored_trades IS DISTINCT FROM upstream_trades
+        OR abs(upstream_trades) < 2147483648 AND stored_trades IS DISTINCT FROM upstream_trades
         OR abs(upstream_profit) < 1e16 AND stored_profit IS DISTINCT FROM upstream_profit
         OR abs(upstream_lots) < 1e12 AND stored_lots IS DISTINCT FROM upstream_lots
 END

@@ -2,16 +2,17 @@
 -- Who held which natural key when, from daily rows and alltime; only what changed is written. {{accounts}} limits the accounts.
 WITH held AS (
     SELECT login::text, platform::text, coalesce(broker::text, '') AS broker, account_id::text,
-           min(date) AS daily_from, max(date) AS daily_to, false AS today, NULL::date AS first_trade
+           min(date) AS daily_from, max(date) AS daily_to, false AS today, false AS counts, NULL::date AS first_trade
     FROM prop_trading_model.raw_metrics_daily
     WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login) AND {{accounts}}
     GROUP BY 1, 2, 3, 4
     UNION ALL
-    SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, first_trade_date
+    SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, coalesce(num_trades, 0) > 0, first_trade_date
     FROM prop_trading_model.raw_metrics_alltime
     WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login) AND {{accounts}}
 ), fresh AS (
-    SELECT login, platform, broker, account_id, min(daily_from) AS daily_from, max(daily_to) AS daily_to, bool_or(today) AS today, min(first_trade) AS first_trade
+    SELECT login, platform, broker, account_id, min(daily_from) AS daily_from, max(daily_to) AS daily_to, bool_or(today) AS today, bool_or(counts) AS counts,
+           min(first_trade) AS first_trade
     FROM held
     GROUP BY login, platform, broker, account_id
 ), gone AS (
@@ -22,34 +23,42 @@ WITH held AS (
       )
     RETURNING login, platform, broker
 ), written AS (
-    INSERT INTO prop_trading_model.recon_identity AS i (login, platform, broker, account_id, daily_from, daily_to, today, first_trade)
-    SELECT login, platform, broker, account_id, daily_from, daily_to, today, first_trade
+    INSERT INTO prop_trading_model.recon_identity AS i (login, platform, broker, account_id, daily_from, daily_to, today, counts, first_trade)
+    SELECT login, platform, broker, account_id, daily_from, daily_to, today, counts, first_trade
     FROM fresh AS f
     WHERE NOT EXISTS (
         SELECT FROM prop_trading_model.recon_identity AS i
         WHERE (f.login, f.platform, f.broker, f.account_id) = (i.login, i.platform, i.broker, i.account_id)
-          AND (f.daily_from, f.daily_to, f.today, f.first_trade) IS NOT DISTINCT FROM (i.daily_from, i.daily_to, i.today, i.first_trade)
+          AND (f.daily_from, f.daily_to, f.today, f.counts, f.first_trade) IS NOT DISTINCT FROM (i.daily_from, i.daily_to, i.today, i.counts, i.first_trade)
     )
     ORDER BY login, platform, broker, account_id
     ON CONFLICT (login, platform, broker, account_id) DO UPDATE
-    SET daily_from = excluded.daily_from, daily_to = excluded.daily_to, today = excluded.today, first_trade = excluded.first_trade
+    SET daily_from = excluded.daily_from, daily_to = excluded.daily_to, today = excluded.today, counts = excluded.counts, first_trade = excluded.first_trade
     RETURNING login, platform, broker
 )
 SELECT DISTINCT login, platform, broker FROM (SELECT * FROM gone UNION ALL SELECT * FROM written) AS changed
 
 -- name: refresh_validity
 -- The days on which each holder of the natural keys $1, $2, $3 had it. A sole holder whom alltime knows has it from its
--- first day on; where there are several, each has it on its daily range, and those whom alltime knows after the last of all ranges.
+-- first day on; where there are several, each has it on its daily range, and after the last of all ranges the one that
+-- took over after all others, or, where the ranges do not tell who that is, each whom alltime knows.
 WITH touched AS (
     SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[]) AS k (login, platform, broker)
 ), holders AS (
     SELECT
         i.*,
-        count(*) OVER (PARTITION BY i.login, i.platform, i.broker) AS holders,
-        max(i.daily_to) OVER (PARTITION BY i.login, i.platform, i.broker) AS last_daily,
-        (SELECT count(*) FROM prop_trading_model.recon_identity AS own WHERE own.account_id = i.account_id) AS keys
+        count(*) OVER same_key AS holders,
+        max(i.daily_to) OVER same_key AS last_daily,
+        (SELECT count(*) FROM prop_trading_model.recon_identity AS own WHERE own.account_id = i.account_id) AS keys,
+        bool_and(i.daily_from IS NOT NULL) OVER same_key AND i.daily_from > (
+            SELECT max(other.daily_to) FROM prop_trading_model.recon_identity AS other
+            WHERE (other.login, other.platform, other.broker) = (i.login, i.platform, i.broker) AND other.account_id <> i.account_id
+        ) AS successor
     FROM prop_trading_model.recon_identity AS i
     JOIN touched USING (login, platform, broker)
+    WINDOW same_key AS (PARTITION BY i.login, i.platform, i.broker)
+), judged AS (
+    SELECT *, bool_or(successor) OVER (PARTITION BY login, platform, broker) AS has_successor FROM holders
 ), ranges AS (
     SELECT
         login, platform, broker, account_id,
@@ -59,8 +68,8 @@ WITH touched AS (
             ELSE coalesce(least(daily_from, first_trade), '-infinity')
         END AS valid_from,
         CASE WHEN holders > 1 OR NOT today THEN daily_to ELSE 'infinity' END AS valid_to,
-        CASE WHEN holders > 1 AND today THEN coalesce(last_daily + 1, '-infinity') END AS open_from
-    FROM holders
+        CASE WHEN holders > 1 AND today AND (successor OR NOT coalesce(has_successor, false)) THEN coalesce(last_daily + 1, '-infinity') END AS open_from
+    FROM judged
 )
 UPDATE prop_trading_model.recon_identity AS i
 SET valid_from = r.valid_from, valid_to = r.valid_to, open_from = r.open_from
@@ -141,6 +150,24 @@ SELECT $1, login, platform, broker, holder, candidates, sum(rows), array_agg(DIS
 FROM judged
 WHERE {{keys}} AND (placeholder OR (NOT holder = ANY(candidates) AND (candidates <> '{}' OR elsewhere)))
 GROUP BY login, platform, broker, holder, candidates
+
+-- name: find_shared_keys
+-- Natural keys that several accounts hold at the same time. An account that counts trades and has no daily rows may have held it any day.
+INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, rows, dates)
+WITH held AS (
+    SELECT
+        login, platform, broker, account_id,
+        CASE WHEN daily_from IS NOT NULL THEN daterange(daily_from, daily_to, '[]') WHEN counts THEN '(,)'::daterange ELSE 'empty'::daterange END AS days
+    FROM prop_trading_model.recon_identity
+    WHERE {{keys}}
+)
+SELECT $1, login, platform, broker, NULL, array_agg(account_id ORDER BY account_id), 0, '{}'
+FROM held AS h
+WHERE EXISTS (
+    SELECT FROM held AS other
+    WHERE (other.login, other.platform, other.broker) = (h.login, h.platform, h.broker) AND other.account_id <> h.account_id AND other.days && h.days
+)
+GROUP BY login, platform, broker
 
 -- name: mend_null_ids
 -- Fill the account id of trades of {{raw}} for which exactly one fits; at most $2 rows, so that the transaction stays short.

@@ -44,7 +44,6 @@ async def fill(world: World, connection: Connection, schema: str) -> None:
     assert written == {endpoint: len(world.rows(endpoint)) for endpoint in Endpoint}
 
 
-
 async def differences(world: World, connection: Connection, schema: str) -> int:
     return (await compare({endpoint: world.rows(endpoint) for endpoint in Endpoint}, connection, schema)).differences
 
@@ -65,12 +64,15 @@ async def test_ingestion_gives_every_trade_its_owner_or_none_where_two_accounts_
     world = World.generate(60, seed=4, today=TODAY, trades_per_account=12)
     await fill(world, connection, database.schema)
     owners = {
-        (str(row["login"]), str(row["position"]), str(row["ticket"]), str(row["platform"])): world.owner_of_trade(row) for row in world.rows(Endpoint.CLOSED)
+        (str(row["login"]), str(row["position"]), str(row["ticket"]), str(row["platform"])): world.owner_of_trade(row)
+        for row in world.rows(Endpoint.CLOSED)
     }
     ambiguous = {account_id for account_id, kind in world.contradictions.items() if kind.name == "SAME_NATURAL_KEY"}
     assert ambiguous
     nobody = set()
-    for row in await connection.fetch(f"SELECT login, position, ticket, platform::text, account_id FROM {database.schema}.raw_trades_closed"):
+    for row in await connection.fetch(
+        f"SELECT login, position, ticket, platform::text, account_id FROM {database.schema}.raw_trades_closed"
+    ):
         owner = owners[row["login"], row["position"], row["ticket"], row["platform"]]
         assert row["account_id"] in (owner, None)
         if row["account_id"] is None:
@@ -104,8 +106,8 @@ async def test_the_witness_names_missing_surplus_and_differing_rows_with_their_a
     await connection.execute(f"DELETE FROM {raw}_metrics_alltime WHERE account_id = 'acc-00001'")
     await connection.execute(f"UPDATE {raw}_metrics_daily SET max_drawdown = -1, country = 'XX' WHERE account_id = 'acc-00002'")
     await connection.execute(
-        f"INSERT INTO {raw}_metrics_hourly (account_id, date, hour, login, platform, broker) SELECT 'made-up', date, hour, login, platform, broker "
-        f"FROM {raw}_metrics_hourly WHERE account_id = 'acc-00003' LIMIT 1"
+        f"INSERT INTO {raw}_metrics_hourly (account_id, date, hour, login, platform, broker) "
+        f"SELECT 'made-up', date, hour, login, platform, broker FROM {raw}_metrics_hourly WHERE account_id = 'acc-00003' LIMIT 1"
     )
     await connection.execute(f"UPDATE {raw}_trades_closed SET account_id = 'acc-00001' WHERE account_id = 'acc-00005'")
     found = await compare({endpoint: world.rows(endpoint) for endpoint in Endpoint}, connection, database.schema)
@@ -149,7 +151,8 @@ async def test_ingesting_again_heals_what_only_overwrites_or_deletes(database: P
         world,
         connection,
         database.schema,
-        kinds=HEALABLE_KINDS - {DamageKind.SURPLUS_TRADE, DamageKind.TRADE_DOUBLED, DamageKind.TRADE_ON_OTHER_DATE, DamageKind.MD5_DAILY_ROWS},
+        kinds=HEALABLE_KINDS
+        - {DamageKind.SURPLUS_TRADE, DamageKind.TRADE_DOUBLED, DamageKind.TRADE_ON_OTHER_DATE, DamageKind.MD5_DAILY_ROWS},
     )
     assert await differences(world, connection, database.schema) > 0
     await fill(world, connection, database.schema)

@@ -86,7 +86,7 @@ async def test_a_retry_waits_as_long_as_retry_after_says_in_seconds_or_as_a_date
             async with UpstreamClient.open(config_for(api)) as client:
                 await client.fetch(CLOSED, MemorySink())
             first, second = api.arrivals
-            assert 0.99 <= second.at - first.at < 3
+            assert second.at - first.at >= 0.99
 
 
 async def test_a_429_stops_every_caller_until_its_time_is_over_and_does_not_open_the_breaker(api: ScriptedApi) -> None:
@@ -189,7 +189,7 @@ async def test_an_outage_longer_than_the_wait_is_unavailable_and_a_later_caller_
     async with UpstreamClient.open(config_for(api, outage_wait=0.6, breaker_seconds=0.1)) as client:
         started = asyncio.get_running_loop().time()
         results = await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(12)), return_exceptions=True)
-        assert 0.55 <= asyncio.get_running_loop().time() - started < 3
+        assert asyncio.get_running_loop().time() - started >= 0.55
         assert {type(result) for result in results} == {UpstreamUnavailable}
         assert any("500 (boom)" in str(result) for result in results)
         await asyncio.sleep(0.6)

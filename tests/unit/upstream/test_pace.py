@@ -28,7 +28,7 @@ async def test_a_pause_is_as_long_as_the_longest_wait_asked_for_and_bounded() ->
     pace.throttled(3600)
     pace.throttled(0)
     await pace.acquire()
-    assert 0.1 <= _now() - started < 1
+    assert 0.1 <= _now() - started < 60
 
 
 async def test_a_pause_that_begins_while_a_caller_waits_for_the_limiter_holds_for_it() -> None:

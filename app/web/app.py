@@ -1,0 +1,49 @@
+"""The HTTP app without its composition: whoever serves it puts a `ReconService` into `app.state.service`."""
+
+import asyncio
+import importlib.metadata
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import StatelessLifespan
+
+from app.web.problems import MEDIA_TYPE, add_problem_handlers
+from app.web.routes import router
+
+_FIRST_ERROR_STATUS = 400
+_DESCRIPTION = """\
+trade-recon keeps a warehouse equal to the upstream risk-analytics API: it finds every account whose metrics and trades \
+disagree, fetches the truth, writes only what differs, and proves the result.
+
+Every answer that is not a success is a problem as RFC 9457 has it."""
+
+
+class ReconApp(FastAPI):
+    """FastAPI whose description says what the app really answers with: problems, not the framework's own errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document; errors stand under the media type of problems."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for path in document["paths"].values():
+                for operation in path.values():
+                    for status, response in operation["responses"].items():
+                        if int(status) >= _FIRST_ERROR_STATUS:
+                            response["content"] = {MEDIA_TYPE: response["content"].pop("application/json")}
+        return super().openapi()
+
+
+def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
+    """The app with its routes; `lifespan` provides `app.state.service`, or the caller does before the first request."""
+    app = ReconApp(
+        title="trade-recon",
+        version=importlib.metadata.version("trade-recon"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.maintenance_turn = asyncio.Lock()
+    add_problem_handlers(app)
+    app.include_router(router)
+    return app

@@ -1,0 +1,309 @@
+"""What goes over HTTP: requests as they may be, answers as they are."""
+
+import datetime as dt
+import uuid
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain.models import Outcome, RunKind, RunStatus
+
+_MOST_ACCOUNTS = 10_000
+_LARGEST_LIMIT = 2**31 - 1
+
+AccountId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=255,
+        pattern="^[^\\x00]+$",  # PostgreSQL holds every character but this one
+        description="An account id as the warehouse holds it.",
+    ),
+]
+
+
+class RunOrder(BaseModel):
+    """What a run shall do; everything may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: RunKind = Field(
+        default=RunKind.FULL,
+        description="`full`: mismatched accounts that are not backing off; `retry`: all mismatched accounts; `audit`: every account is compared with upstream.",
+    )
+    max_accounts: Annotated[int, Field(strict=True, ge=1, le=_LARGEST_LIMIT)] | None = Field(
+        default=None, description="At most so many accounts, the longest unchecked first; null: all."
+    )
+    account_ids: Annotated[list[AccountId], Field(min_length=1, max_length=_MOST_ACCOUNTS)] | None = Field(
+        default=None, description="Only these accounts, whatever their state; null: those that the kind takes."
+    )
+
+
+class RunAccepted(BaseModel):
+    """A run was queued."""
+
+    run_id: uuid.UUID
+
+
+class RunAccounts(BaseModel):
+    """Accounts of a run by outcome."""
+
+    total: int
+    unchanged: int = Field(description="There was nothing to heal.")
+    healed: int = Field(description="Issues were there and none is left.")
+    explained: int = Field(description="What is left is not the warehouse's to heal.")
+    partial: int = Field(description="Some issues were closed, some that can be healed are left.")
+    failed: int = Field(description="No issue was closed.")
+    skipped: int = Field(description="Left out, since they are backing off after failures.")
+    waiting: int
+    done: int
+
+
+class RunRows(BaseModel):
+    """Rows of the warehouse that a run wrote."""
+
+    inserted: int
+    updated: int
+    moved: int
+    removed: int
+    set_aside: int = Field(description="Rows of upstream that the warehouse cannot hold as they are.")
+
+
+class Run(BaseModel):
+    """A run as it stands."""
+
+    run_id: uuid.UUID
+    kind: RunKind
+    status: RunStatus
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    error: str | None = Field(description="Why the run ended early.")
+    request: dict[str, Any]
+    accounts: RunAccounts
+    total_processed: int
+    fully_resolved: int
+    partially_resolved: int
+    failed: int
+    skipped_due_to_previous_failure: int
+    rows: RunRows
+    values_nulled: int = Field(description="Numbers outside their column's range, stored as NULL.")
+    requests: int = Field(description="Requests sent to upstream, retries included.")
+    phases: dict[str, float] = Field(description="Seconds by phase, summed over workers.")
+    api_stats: dict[str, Any] = Field(description="API statistics by worker process, endpoint and figure.")
+    maintenance: dict[str, Any] = Field(description="What the maintenance before the run did.")
+
+
+class UnmatchedKey(BaseModel):
+    """Rows whose account id is missing or wrong and fits no account or several."""
+
+    table: str
+    login: str
+    platform: str
+    broker: str
+    account_id: str | None = Field(description="The id that the rows carry.")
+    candidates: list[str] = Field(description="The accounts that fit; none of them is guessed.")
+    rows: int
+
+
+class Maintenance(BaseModel):
+    """What maintenance did."""
+
+    closed_trades_updated: int
+    open_trades_updated: int
+    md5_hashes_fixed: int
+    unmatched_combinations: int = Field(description="Natural keys that no account or several fit.")
+    metrics_rows_updated: int
+    ambiguous_combinations: int = Field(description="Natural keys that several accounts fit.")
+    accounts_added: int
+    totals_changed: int
+    unmatched: list[UnmatchedKey] = Field(description="The largest of the unmatched combinations.")
+    seconds: float
+
+
+class IssueEntry(BaseModel):
+    """An open issue; evidence stands beside these names."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    severity: int = Field(description="1 (critical) to 5 (for information).")
+    description: str
+    affected: list[str]
+    resolution_strategy: str
+
+
+class Attempt(BaseModel):
+    """What one run did to the account."""
+
+    run_id: uuid.UUID
+    kind: RunKind
+    outcome: Outcome
+    finished_at: dt.datetime
+    seconds: float | None = Field(description="What the account's batch took.")
+    requests: int | None
+    rows_inserted: int | None
+    rows_updated: int | None
+    rows_moved: int | None
+    rows_removed: int | None
+    rows_set_aside: int | None
+    values_nulled: int | None
+    issues_found: list[str] | None
+    issues_left: list[str] | None
+    detail: str | None
+
+
+class IssueHistory(BaseModel):
+    """The opening of an issue, and its closing with the evidence."""
+
+    type: str
+    severity: int
+    opened_at: dt.datetime
+    opened_run: uuid.UUID | None
+    closed_at: dt.datetime | None
+    closed_run: uuid.UUID | None
+    closing_evidence: dict[str, Any] | None
+
+
+class AccountStatistics(BaseModel):
+    """What each table holds of the account."""
+
+    has_alltime: bool
+    num_trades_alltime: int
+    has_daily: bool
+    num_trades_daily: int
+    has_hourly: bool
+    num_trades_hourly: int
+    has_raw_closed: bool
+    num_trades_raw_closed: int
+    mismatched_days: int
+    trades_recon_checksum: bool
+
+
+class Account(BaseModel):
+    """An account as it stands."""
+
+    account_id: str
+    status: str
+    stats: AccountStatistics
+    issues: list[IssueEntry]
+    failed_attempts: int
+    last_checked: dt.datetime | None
+    last_reconciled: dt.datetime | None
+    last_failed_attempt: dt.datetime | None
+    next_attempt_at: dt.datetime | None
+    attempts: list[Attempt] = Field(description="The last attempts, newest first.")
+    history: list[IssueHistory] = Field(description="Openings and closings of issues, newest first.")
+
+
+class AccountOutcome(BaseModel):
+    """What came of healing one account."""
+
+    account_id: str
+    run_id: uuid.UUID
+    status: RunStatus
+    error: str | None = Field(description="Why the run ended early.")
+    outcome: Outcome | None = Field(description="null if the run failed before the account's turn.")
+    requests: int | None
+    rows_inserted: int | None
+    rows_updated: int | None
+    rows_moved: int | None
+    rows_removed: int | None
+    rows_set_aside: int | None
+    values_nulled: int | None
+    issues_found: list[str]
+    issues: list[IssueEntry] = Field(description="The issues that are still open.")
+    detail: str | None
+
+
+class Overall(BaseModel):
+    """The account figures of the report."""
+
+    total_accounts: int
+    reconciled: int
+    needs_reconciliation: int
+    has_failures: int
+    has_issues: int
+    reconciliation_percentage: float | None
+    last_activity: dt.datetime | None
+    oldest_unreconciled: dt.datetime | None
+
+
+class IssueType(BaseModel):
+    """Accounts with one kind of issue."""
+
+    issue_type: str
+    severity: int
+    account_count: int
+    sample_accounts: list[str]
+
+
+class ActivityDay(BaseModel):
+    """One of the last seven days."""
+
+    day: dt.date
+    accounts_checked: int
+    resolved: int
+    failed: int
+
+
+class Activity(BaseModel):
+    """What was done in the last seven days."""
+
+    accounts_checked: int
+    resolved: int
+    failed: int
+    days: list[ActivityDay]
+
+
+class IdentityReport(BaseModel):
+    """Rows that fit no account or several."""
+
+    unmatched: int
+    ambiguous: int
+    sample: list[UnmatchedKey]
+
+
+class ApiReport(BaseModel):
+    """This process's use of the API."""
+
+    breaker: str
+    since_start: dict[str, Any]
+
+
+class LastRun(BaseModel):
+    """The newest run that ended."""
+
+    run_id: uuid.UUID
+    kind: RunKind
+    status: RunStatus
+    finished_at: dt.datetime
+    requests: int
+    api: dict[str, Any]
+
+
+class Report(BaseModel):
+    """How the warehouse stands."""
+
+    overall: Overall
+    issues_by_type: list[IssueType]
+    recent_activity: Activity
+    reconciled_through: dt.date | None = Field(
+        description="The date through which everything is reconciled; null while that cannot be said."
+    )
+    accounts_by_status: dict[str, int]
+    identity: IdentityReport
+    api: ApiReport | None
+    last_run: LastRun | None
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """The process can do its work."""
+
+    status: Literal["ready"] = "ready"

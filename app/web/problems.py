@@ -1,0 +1,107 @@
+"""Errors as problem details (RFC 9457): one shape for every answer that is not a success."""
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from app.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    InvalidRequest,
+    NotFound,
+    ReconError,
+    UpstreamError,
+    UpstreamUnavailable,
+    WriteConflict,
+)
+from app.telemetry import get_logger, redact
+
+MEDIA_TYPE = "application/problem+json"
+_RETRY_SECONDS = "5"
+_log = get_logger(__name__)
+
+_STATUSES: tuple[tuple[type[ReconError], HTTPStatus], ...] = (
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (InvalidRequest, HTTPStatus.UNPROCESSABLE_CONTENT if hasattr(HTTPStatus, "UNPROCESSABLE_CONTENT") else HTTPStatus.UNPROCESSABLE_ENTITY),
+    (Conflict, HTTPStatus.CONFLICT),
+    (WriteConflict, HTTPStatus.CONFLICT),
+    (DatabaseUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (UpstreamUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (UpstreamError, HTTPStatus.BAD_GATEWAY),
+    (ReconError, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+"""The first class that fits decides: a class stands before its base."""
+
+
+class FieldProblem(BaseModel):
+    """One value of a request that cannot be."""
+
+    field: str = Field(description="Where the value stands, such as `body.max_accounts`.", examples=["body.max_accounts"])
+    message: str = Field(description="What it must be.")
+
+
+class Problem(BaseModel):
+    """Why a request was not fulfilled, as RFC 9457 has it."""
+
+    type: str = Field(default="about:blank", description="`about:blank`: the status says what kind of problem it is.")
+    title: str = Field(description="The status in words.", examples=["Not Found"])
+    status: int = Field(description="The HTTP status.", examples=[404])
+    detail: str = Field(description="What happened, what was kept and what to do, as a sentence.")
+    instance: str = Field(description="The path that was asked for.", examples=["/accounts/4711"])
+    errors: list[FieldProblem] | None = Field(default=None, description="The values that cannot be; only with status 422.")
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Let every error of the app end as a problem: ours, the framework's, and those that nobody expected."""
+    app.add_exception_handler(ReconError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _frameworks)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def status_of(error: ReconError) -> HTTPStatus:
+    """The HTTP status that says best what the error means to the caller."""
+    return next(status for kind, status in _STATUSES if isinstance(error, kind))
+
+
+def problem(request: Request, status: HTTPStatus, detail: str, errors: list[FieldProblem] | None = None) -> Response:
+    """The answer for a problem; `detail` is cleaned of secrets, whoever wrote it."""
+    cleaned = redact(None, "", {"detail": detail})["detail"]
+    body = Problem(title=status.phrase, status=status.value, detail=cleaned, instance=request.url.path, errors=errors)
+    headers = {"Retry-After": _RETRY_SECONDS} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    return Response(body.model_dump_json(exclude_none=True), status.value, headers, MEDIA_TYPE)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    status = status_of(error) if isinstance(error, ReconError) else HTTPStatus.INTERNAL_SERVER_ERROR
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("A request failed.", action="http.failed", path=request.url.path, status=status.value, reason=str(error))
+    return problem(request, status, str(error))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    found = error.errors() if isinstance(error, RequestValidationError) else ()
+    # Never the input: it may be long, or a secret that was put into the wrong field.
+    fields = [FieldProblem(field=".".join(str(part) for part in each["loc"]), message=str(each["msg"])) for each in found]
+    names = ", ".join(dict.fromkeys(each.field for each in fields))
+    return problem(request, status_of(InvalidRequest()), f"The request cannot be understood ({names}); nothing was changed.", fields)
+
+
+async def _frameworks(request: Request, error: Exception) -> Response:
+    status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+    details = {
+        HTTPStatus.NOT_FOUND: f"There is nothing at {request.url.path}.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not know the method {request.method}.",
+    }
+    answer = problem(request, status, details.get(status, f"{status.phrase}."))
+    for name, value in (getattr(error, "headers", None) or {}).items():
+        answer.headers[name] = value
+    return answer
+
+
+async def _unexpected(request: Request, _error: Exception) -> Response:
+    # The server logs the traceback; the caller gets none of it.
+    return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "An error in trade-recon itself; its log tells more.")

@@ -1,0 +1,162 @@
+"""The routes: each turns a request into one call of the engine, and what it gives into an answer."""
+
+import asyncio
+import uuid
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.engine.service import ReconService
+from app.errors import DatabaseUnavailable, ReconError
+from app.store.runs import RunRequest
+from app.web.models import (
+    Account,
+    AccountId,
+    AccountOutcome,
+    AccountStatistics,
+    Health,
+    Maintenance,
+    Readiness,
+    Report,
+    Run,
+    RunAccepted,
+    RunOrder,
+)
+from app.web.problems import Problem
+
+_READY_SECONDS = 3.0
+_INVALID = 422
+
+router = APIRouter()
+
+
+def _service(request: Request) -> ReconService:
+    service: ReconService = request.app.state.service
+    return service
+
+
+def _maintenance_turn(request: Request) -> asyncio.Lock:
+    lock: asyncio.Lock = request.app.state.maintenance_turn
+    return lock
+
+
+Service = Annotated[ReconService, Depends(_service)]
+_Responses = dict[int | str, dict[str, Any]]
+
+
+def _problems(**sentences: str) -> _Responses:
+    """Descriptions of the problems that a route may answer with; every route that asks the database may find it gone."""
+    described = {int(name.removeprefix("on_")): sentence for name, sentence in sentences.items()}
+    described |= {
+        500: "trade-recon or PostgreSQL refuses for a reason that trying again does not mend.",
+        503: "PostgreSQL cannot be reached.",
+    }
+    return {status: {"model": Problem, "description": sentence} for status, sentence in sorted(described.items())}
+
+
+@router.post(
+    "/maintenance",
+    summary="Mend account ids, refresh the account list and all totals",
+    tags=["warehouse"],
+    responses=_problems(on_409="Someone else wrote the same rows at that moment; ask again."),
+)
+async def maintain(service: Service, turn: Annotated[asyncio.Lock, Depends(_maintenance_turn)]) -> Maintenance:
+    """Ids are mended by joins inside the warehouse, where exactly one account fits; upstream is not asked."""
+    # One after the other: a second one at the same time would only wait for the first one's row locks.
+    async with turn:
+        return Maintenance.model_validate((await service.maintain()).as_json())
+
+
+@router.post(
+    "/runs",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Start a run",
+    tags=["runs"],
+    responses={
+        202: {"headers": {"Location": {"description": "Where the run can be looked at.", "schema": {"type": "string"}}}},
+        **_problems(on_404="An account is unknown; no run was started.", on_422="The request cannot be; no run was started."),
+    },
+)
+async def start_run(service: Service, response: Response, order: RunOrder | None = None) -> RunAccepted:
+    """The run is queued and served in the background; look at it with GET /runs/{run_id}."""
+    wanted = order or RunOrder()
+    ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
+    run_id = await service.start_run(RunRequest(wanted.kind, wanted.max_accounts, ids))
+    response.headers["Location"] = f"/runs/{run_id}"
+    return RunAccepted(run_id=run_id)
+
+
+@router.get(
+    "/runs/{run_id}",
+    summary="A run as it stands",
+    tags=["runs"],
+    responses=_problems(on_404="There is no such run.", on_422="The run id is no UUID."),
+)
+async def get_run(service: Service, run_id: uuid.UUID) -> Run:
+    """Status, accounts by outcome, rows written, seconds by phase and API statistics."""
+    return Run.model_validate(await service.readings.run_state(run_id))
+
+
+@router.get(
+    "/accounts/{account_id}",
+    summary="An account as it stands",
+    tags=["accounts"],
+    responses=_problems(on_404="There is no such account.", on_422="The account id cannot be one."),
+)
+async def get_account(service: Service, account_id: AccountId) -> Account:
+    """Status, totals, open issues with their evidence, the last attempts and the issues' history."""
+    found = await service.readings.account(account_id)
+    state = dict(found.state)
+    return Account.model_validate(
+        {
+            **state,
+            "status": state["reconciliation_status"],
+            "stats": AccountStatistics.model_validate(state),
+            "attempts": [dict(row) for row in found.attempts],
+            "history": [dict(row) for row in found.history],
+        }
+    )
+
+
+@router.post(
+    "/accounts/{account_id}/reconcile",
+    summary="Heal one account now",
+    tags=["accounts"],
+    responses=_problems(on_404="There is no such account.", on_422="The account id cannot be one."),
+)
+async def reconcile_account(service: Service, account_id: AccountId) -> AccountOutcome:
+    """The account is compared with upstream and healed whatever its state; the answer comes when that is done."""
+    return AccountOutcome.model_validate(await service.reconcile_account(account_id))
+
+
+@router.get("/report", summary="The report", tags=["warehouse"], responses=_problems())
+async def get_report(service: Service) -> Report:
+    """How the warehouse stands: accounts, issues by type, the last seven days, identities that fit no account or several."""
+    return Report.model_validate(await service.readings.report())
+
+
+@router.get("/healthz", summary="Whether the process answers", tags=["health"])
+async def get_health() -> Health:
+    """Asks nobody else."""
+    return Health()
+
+
+@router.get(
+    "/readyz",
+    summary="Whether the process can work",
+    tags=["health"],
+    responses={503: {"model": Problem, "description": "PostgreSQL does not answer with the schema of trade-recon."}},
+)
+async def get_readiness(service: Service) -> Readiness:
+    """Asks PostgreSQL; an upstream that is down does not count, for runs wait for it."""
+    try:
+        async with asyncio.timeout(_READY_SECONDS):
+            await service.readings.is_ready()
+    except TimeoutError as error:
+        raise DatabaseUnavailable(
+            f"PostgreSQL did not answer within {_READY_SECONDS:.0f} seconds; the service goes on when it does."
+        ) from error
+    except ReconError as error:
+        raise DatabaseUnavailable(str(error)) from error
+    return Readiness()

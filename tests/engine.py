@@ -1,0 +1,66 @@
+"""An engine on a test's own database and sandbox, the way the composition root builds it."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic import SecretStr
+
+from app.domain.contract import Endpoint
+from app.domain.models import RunKind, RunStatus
+from app.engine.config import EngineConfig
+from app.engine.service import ReconService
+from app.engine.store import Store
+from app.sandbox.comparison import Comparison, compare
+from app.sandbox.ingestion import ingest
+from app.sandbox.process import SandboxServer
+from app.store.pool import Database as Pool
+from app.store.runs import RunRequest
+from app.upstream.client import UpstreamClient, UpstreamConfig
+from tests.conftest import Database
+
+
+@asynccontextmanager
+async def engine(
+    database: Database, sandbox: SandboxServer, *, config: EngineConfig | None = None, api_key: str = "sandbox", outage_wait: float = 10.0
+) -> AsyncIterator[ReconService]:
+    """A service on the database and the sandbox, with a quota that a test need not wait for."""
+    upstream = UpstreamConfig(
+        sandbox.base_url,
+        SecretStr(api_key),
+        rate=1000,
+        burst=1000,
+        timeout=5,
+        outage_wait=outage_wait,
+        breaker_seconds=0.5,
+        retry_wait=0.02,
+        longest_retry_wait=0.2,
+    )
+    config = config or EngineConfig(workers=1, poll_seconds=0.05)
+    async with (
+        Pool.open(database.dsn, database.schema) as pool,
+        UpstreamClient.open(upstream) as client,
+    ):
+        store = await Store.build(pool, config.lease_seconds)
+        yield ReconService(store, client, config, lambda: dt.datetime.now(dt.UTC))
+
+
+async def fill(database: Database, sandbox: SandboxServer) -> None:
+    """Let the user's ingestion fill the warehouse."""
+    async with database.connect() as connection:
+        await ingest(sandbox.base_url, "sandbox", connection, database.schema)
+
+
+async def run(service: ReconService, kind: RunKind, **request: object) -> dict[str, object]:
+    """Run to the end; the run's state."""
+    run_id = await service.start_run(RunRequest(kind=kind, **request))  # type: ignore[arg-type]
+    await service.pool.run_until_finished(run_id)
+    state = await service.readings.run_state(run_id)
+    assert RunStatus(str(state["status"])).is_end
+    return dict(state)
+
+
+async def difference(database: Database, sandbox: SandboxServer) -> Comparison:
+    """Every row of the warehouse against upstream, told by the witness."""
+    async with database.connect() as connection:
+        return await compare({endpoint: sandbox.world.rows(endpoint) for endpoint in Endpoint}, connection, database.schema)

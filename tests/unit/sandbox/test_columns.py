@@ -1,0 +1,56 @@
+"""API rows become warehouse rows by the rules of truth."""
+
+from decimal import Decimal
+
+import pytest
+
+from app.domain.contract import Endpoint
+from app.sandbox.columns import rows_for_columns
+from app.sandbox.trades import Value
+
+
+def read(name: str, value: Value, endpoint: Endpoint = Endpoint.HOURLY) -> Value:
+    (found,) = rows_for_columns(endpoint, {name: value}).values()
+    return found
+
+
+@pytest.mark.parametrize("sent", ["2025-06-01T00:00:00.000Z", "2025-06-01", "20250601", "2025-06-01T23:00:00-05:00"])
+def test_only_the_date_part_of_a_date_counts(sent: str) -> None:
+    assert read("date", sent) == "2025-06-01"
+
+
+def test_timestamps_become_utc_without_a_zone() -> None:
+    assert read("closeTime", "2025-06-01T23:00:00.250-05:00", Endpoint.CLOSED) == "2025-06-02T04:00:00.250000"
+    assert read("closeTime", None, Endpoint.CLOSED) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "kept"),
+    [
+        ("numTrades", "7", 7),
+        ("numTrades", Decimal("7.0"), 7),
+        ("numTrades", Decimal("2.5"), 3),
+        ("numTrades", 2**31, None),
+        ("numTrades", -(2**31), -(2**31)),
+        ("numTrades", Decimal("1E+999999"), None),
+        ("numTrades", "many", None),
+        ("successRate", Decimal("999.994"), Decimal("999.994")),
+        ("successRate", Decimal("999.995"), None),
+        ("successRate", "NaN", None),
+        ("netProfit", "12.50", Decimal("12.50")),
+        ("meanRet", "1e400", None),
+        ("meanRet", "1e-400", None),
+        ("login", "007", "007"),
+        ("country", None, None),
+    ],
+)
+def test_a_number_outside_its_columns_range_becomes_null_and_others_are_kept(name: str, sent: Value, kept: Value) -> None:
+    assert read(name, sent) == kept
+
+
+def test_a_ticket_sent_as_a_number_is_text() -> None:
+    assert read("ticket", 12345678901234567890, Endpoint.CLOSED) == "12345678901234567890"
+
+
+def test_fields_that_were_not_sent_are_left_out() -> None:
+    assert rows_for_columns(Endpoint.DAILY, {"accountId": "a", "unheard": 1}) == {"account_id": "a"}
