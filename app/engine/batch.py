@@ -82,6 +82,7 @@ class BatchReconciler:
             {account_id: detect(view) for account_id, view in views.items()},
             {account_id: Progress() for account_id in views},
         )
+        await self._store.runs.open_issues(claim.run_id, work.found)
         work.seconds["detect"] += time.monotonic() - begun
         for look in range(_LOOKS):
             if look:

@@ -55,6 +55,7 @@ class _Statements:
     find_shared: str
     find_null: Mapping[str, str]
     find_foreign: Mapping[str, str]
+    find_metrics: Mapping[str, str]
     mend_null: Mapping[str, str]
     mend_foreign: Mapping[str, str]
     mend_metrics: Mapping[str, str]
@@ -99,6 +100,10 @@ class Identity:
             find_shared=fill(sql["find_shared_keys"], keys=keys),
             find_null={name: fill(sql["find_null_ids"], **tokens, logins=logins, keys=keys) for name, tokens in trades.items()},
             find_foreign={name: fill(sql["find_foreign_ids"], **tokens, accounts=holders, keys=keys) for name, tokens in trades.items()},
+            find_metrics={
+                name: fill(sql["find_placeholder_metrics"], **tokens, accounts=f"t.{holders}" if keys != "true" else "true", keys=keys)
+                for name, tokens in metrics.items()
+            },
             mend_null={name: fill(sql["mend_null_ids"], **tokens, keys=finding_keys) for name, tokens in trades.items()},
             mend_foreign={name: fill(sql["mend_foreign_ids"], **tokens, keys=finding_keys) for name, tokens in trades.items()},
             mend_metrics={
@@ -141,6 +146,8 @@ class Identity:
                 for table in _TRADES:
                     await connection.execute(self._everywhere.find_null[table.name], table.name, seconds=SWEEP_SECONDS)
                     await connection.execute(self._everywhere.find_foreign[table.name], table.name, seconds=SWEEP_SECONDS)
+                for table in _METRICS:
+                    await connection.execute(self._everywhere.find_metrics[table.name], table.name, seconds=SWEEP_SECONDS)
                 return
             arrays = (keys.logins, keys.platforms, keys.brokers)
             held = await connection.fetch(self._somewhere.clear + " RETURNING holder", *arrays)
@@ -149,6 +156,8 @@ class Identity:
             for table in _TRADES:
                 await connection.execute(self._somewhere.find_null[table.name], table.name, *arrays)
                 await connection.execute(self._somewhere.find_foreign[table.name], table.name, *arrays, holders)
+            for table in _METRICS:
+                await connection.execute(self._somewhere.find_metrics[table.name], table.name, *arrays, holders)
 
     async def mend(self, keys: NaturalKeys | None = None) -> Mended:
         """Give each row that exactly one account fits to that account, in short transactions; findings are not looked for again."""

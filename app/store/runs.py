@@ -180,6 +180,12 @@ class Runs:
             entries = [{"account_id": account_id, "issues": [issue.as_json() for issue in issues]} for account_id, issues in found.items()]
             await connection.execute(self._sql["merge_issues"], entries, list(judged))
 
+    async def open_issues(self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]]) -> None:
+        """Note in the history what detection found, before anything is healed."""
+        entries = _history_entries(found)
+        if entries:
+            await self._database.execute(self._sql["open_issues"], entries, run_id)
+
     async def _record_issues(
         self,
         connection: Connection,
@@ -188,13 +194,17 @@ class Runs:
         run_id: uuid.UUID | None,
         closing: Mapping[str, object],
     ) -> None:
-        entries = [
-            {"account_id": account_id, "type": issue.code.value, "severity": int(issue.severity), "evidence": issue.as_json()}
-            for account_id, issues in found.items()
-            for issue in issues
-        ]
+        entries = _history_entries(found)
         await connection.execute(self._sql["close_issues"], list(found), entries, list(judged), run_id, dict(closing))
         await connection.execute(self._sql["open_issues"], entries, run_id)
+
+
+def _history_entries(found: Mapping[str, Sequence[Issue]]) -> list[dict[str, object]]:
+    return [
+        {"account_id": account_id, "type": issue.code.value, "severity": int(issue.severity), "evidence": issue.as_json()}
+        for account_id, issues in found.items()
+        for issue in issues
+    ]
 
 
 def _closing(results: Sequence[AccountResult], claim: Claim) -> dict[str, object]:

@@ -1,14 +1,18 @@
 """The HTTP app without its composition: whoever serves it puts a `ReconService` into `app.state.service`."""
 
 import asyncio
-import importlib.metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from starlette.types import StatelessLifespan
 
 from app.web.problems import MEDIA_TYPE, add_problem_handlers
 from app.web.routes import router
+
+if TYPE_CHECKING:
+    from starlette.types import StatelessLifespan
+
+INTERFACE_VERSION = "0.1.0"
+"""The version of the HTTP interface, in its description."""
 
 _FIRST_ERROR_STATUS = 400
 _DESCRIPTION = """\
@@ -37,11 +41,12 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
     """The app with its routes; `lifespan` provides `app.state.service`, or the caller does before the first request."""
     app = ReconApp(
         title="trade-recon",
-        version=importlib.metadata.version("trade-recon"),
+        version=INTERFACE_VERSION,
         description=_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.maintenance_turn = asyncio.Lock()
     add_problem_handlers(app)

@@ -29,7 +29,8 @@ class RunOrder(BaseModel):
 
     kind: RunKind = Field(
         default=RunKind.FULL,
-        description="`full`: mismatched accounts that are not backing off; `retry`: all mismatched accounts; `audit`: every account is compared with upstream.",
+        description="`full`: mismatched accounts that are not backing off; `retry`: all mismatched accounts; "
+        "`audit`: every account is compared with upstream.",
     )
     max_accounts: Annotated[int, Field(strict=True, ge=1, le=_LARGEST_LIMIT)] | None = Field(
         default=None, description="At most so many accounts, the longest unchecked first; null: all."
@@ -265,7 +266,7 @@ class IdentityReport(BaseModel):
 
 
 class ApiReport(BaseModel):
-    """This process's use of the API."""
+    """The use of the API by the process that answers."""
 
     breaker: str
     since_start: dict[str, Any]

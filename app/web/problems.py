@@ -21,11 +21,14 @@ from app.telemetry import get_logger, redact
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "5"
+_INVALID = HTTPStatus(422)  # its name is not the same in all versions of Python
+_FIELDS_NAMED = 5
+_FIELDS_LISTED = 100
 _log = get_logger(__name__)
 
 _STATUSES: tuple[tuple[type[ReconError], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
-    (InvalidRequest, HTTPStatus.UNPROCESSABLE_CONTENT if hasattr(HTTPStatus, "UNPROCESSABLE_CONTENT") else HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InvalidRequest, _INVALID),
     (Conflict, HTTPStatus.CONFLICT),
     (WriteConflict, HTTPStatus.CONFLICT),
     (DatabaseUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -86,8 +89,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     found = error.errors() if isinstance(error, RequestValidationError) else ()
     # Never the input: it may be long, or a secret that was put into the wrong field.
     fields = [FieldProblem(field=".".join(str(part) for part in each["loc"]), message=str(each["msg"])) for each in found]
-    names = ", ".join(dict.fromkeys(each.field for each in fields))
-    return problem(request, status_of(InvalidRequest()), f"The request cannot be understood ({names}); nothing was changed.", fields)
+    names = ", ".join(list(dict.fromkeys(each.field for each in fields))[:_FIELDS_NAMED])
+    return problem(request, _INVALID, f"The request cannot be understood ({names}); nothing was changed.", fields[:_FIELDS_LISTED])
 
 
 async def _frameworks(request: Request, error: Exception) -> Response:

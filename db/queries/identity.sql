@@ -151,6 +151,26 @@ FROM judged
 WHERE {{keys}} AND (placeholder OR (NOT holder = ANY(candidates) AND (candidates <> '{}' OR elsewhere)))
 GROUP BY login, platform, broker, holder, candidates
 
+-- name: find_placeholder_metrics
+-- Metrics rows of {{raw}} under a placeholder id, by natural key and by the ids that fit on their dates.
+INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, rows, dates)
+SELECT $1, login, platform, broker, holder, candidates, sum(rows), array_agg(DISTINCT day)
+FROM (
+    SELECT t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, t.account_id::text AS holder,
+           {{day}} AS day, count(*) AS rows
+    FROM {{raw}} AS t
+    WHERE t.login IS NOT NULL AND t.platform IS NOT NULL AND prop_trading_model.recon_is_placeholder(t.account_id, t.login) AND {{accounts}}
+    GROUP BY 1, 2, 3, 4, 5
+) AS placeholders
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(DISTINCT i.account_id ORDER BY i.account_id), '{}') AS candidates
+    FROM prop_trading_model.recon_identity AS i
+    WHERE (i.login, i.platform, i.broker) = (placeholders.login, placeholders.platform, placeholders.broker)
+      AND (placeholders.day BETWEEN i.valid_from AND i.valid_to OR placeholders.day >= i.open_from)
+) AS fitting
+WHERE {{keys}}
+GROUP BY login, platform, broker, holder, candidates
+
 -- name: find_shared_keys
 -- Natural keys that several accounts hold at the same time. An account that counts trades and has no daily rows may have held it any day.
 INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, rows, dates)

@@ -1,0 +1,236 @@
+"""The command `trade-recon`. Results go to stdout, logs and progress to stderr; an error of ours is one sentence and an exit code."""
+
+import asyncio
+import datetime as dt
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from app import demo as demonstration
+from app.console import plain_table, results_console, serve_run, show_report, show_run
+from app.domain.models import RunKind, RunStatus
+from app.engine.maintenance import MaintenanceResult, fix_ids
+from app.engine.maintenance import maintain as maintain_warehouse
+from app.engine.store import Store
+from app.errors import ConfigurationError, InvalidRequest, NotFound, ReconError
+from app.main import migrate_warehouse, open_readings, open_service, open_store
+from app.main import serve as serve_http
+from app.sandbox.process import WorldArguments
+from app.sandbox.process import serve as serve_sandbox
+from app.settings import Settings, load_settings
+from app.store.runs import RunRequest
+from app.telemetry import configure_logging, redact
+
+
+class ExitCode(IntEnum):
+    """What the shell gets to know."""
+
+    SUCCESS = 0
+    ISSUES_LEFT = 1
+    WRONG_USE = 2
+    FAILURE = 3
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class ReportFormat(StrEnum):
+    """How the report is written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+_HELP = """Keeps a trading warehouse equal to its upstream risk-analytics API.
+
+Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is used.
+
+Exit codes: 0 success; 1 issues are left (a run that completed with issues, rows that differ without a reason in the demo); \
+2 wrong use or settings; 3 failure (a run failed, database or upstream unavailable); 130 interrupted; 143 terminated. \
+Only `serve` ends with 0 when it is told to stop."""
+
+app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any free one, named in the log.")]
+Trades = Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV file of closed trades; without it a world is made up.")]
+Accounts = Annotated[int, typer.Option(min=1, max=100_000, help="How many accounts the made-up world has.")]
+Seed = Annotated[int, typer.Option(help="The same seed makes up the same world.")]
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+@app.command()
+def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Serve HTTP and work on runs, until it is told to stop."""
+    _perform(lambda: _served(host, port))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema; safe to repeat."""
+
+    async def work() -> ExitCode:
+        applied = await migrate_warehouse(load_settings())
+        console = results_console()
+        for name in applied:
+            console.print(f"applied {name}")
+        console.print("The schema is up to date.")
+        return ExitCode.SUCCESS
+
+    _perform(work)
+
+
+@app.command()
+def maintain() -> None:
+    """Mend account ids, refresh the account list and all totals; upstream is not asked."""
+    _perform(lambda: _maintained(maintain_warehouse))
+
+
+@app.command("fix-null-ids")
+def fix_null_ids() -> None:
+    """Mend missing and wrong account ids only; upstream is not asked."""
+    _perform(lambda: _maintained(fix_ids))
+
+
+@app.command()
+def reconcile(
+    kind: Annotated[RunKind, typer.Option(help="full: mismatched accounts; retry: failed ones too; audit: all, against upstream.")] = RunKind.FULL,
+    max_accounts: Annotated[int | None, typer.Option(min=1, help="At most so many accounts.")] = None,
+    account: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")] = None,
+) -> None:
+    """Run once over the accounts that need it, and tell what came of it."""
+    request = RunRequest(kind, max_accounts, tuple(account) if account else None)
+    _perform(lambda: _reconciled(request))
+
+
+@app.command()
+def report(
+    format_: Annotated[ReportFormat, typer.Option("--format", help="For people or for programs.")] = ReportFormat.TABLE,
+) -> None:
+    """Tell how the warehouse stands."""
+    _perform(lambda: _reported(format_))
+
+
+@app.command()
+def sandbox(
+    accounts: Accounts = 300,
+    seed: Seed = 0,
+    trades: Trades = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8100,
+    api_key: Annotated[str, typer.Option(help="The key that it asks for.")] = "sandbox",
+) -> None:
+    """Serve an upstream of our own, to try trade-recon on: a made-up world, or real trades."""
+
+    def work() -> ExitCode:
+        world = _world_arguments(trades, accounts, seed).world()
+        Console(stderr=True).print(f"The sandbox serves {len(world.account_ids)} accounts on http://{host}:{port}/ until Ctrl-C.")
+        serve_sandbox(world, host, port, api_key=api_key)
+        return ExitCode.SUCCESS
+
+    _finish(work)
+
+
+@app.command()
+def demo(trades: Trades = None, accounts: Accounts = 300, seed: Seed = 0) -> None:
+    """Damage a warehouse of its own in every way, heal it, and compare every row with upstream."""
+
+    async def work() -> ExitCode:
+        is_equal = await demonstration.run(_world_arguments(trades, accounts, seed), results_console())
+        return ExitCode.SUCCESS if is_equal else ExitCode.ISSUES_LEFT
+
+    # On a terminal the story is told on stdout, and logs in between would hide it.
+    _perform(work, quiet=sys.stderr.isatty())
+
+
+def _perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> None:
+    """Do it in an event loop that SIGINT and SIGTERM end in order, and exit."""
+
+    async def until_signal() -> ExitCode:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is not None:
+            cancel = task.cancel
+            # Not the loop's own handler: `serve` puts another one in its place for a while, which that would not notice.
+            signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(cancel))
+        return await work()
+
+    _finish(lambda: asyncio.run(until_signal()), quiet=quiet)
+
+
+def _finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
+    """Do it and exit; errors of ours become a sentence on stderr."""
+    configure_logging(level="WARNING" if quiet else "INFO")
+    try:
+        code = work()
+    except ReconError as error:
+        sentence = redact(None, "", {"sentence": str(error)})["sentence"]
+        sys.stderr.write(f"trade-recon: {sentence}\n")
+        code = ExitCode.WRONG_USE if isinstance(error, ConfigurationError | InvalidRequest | NotFound) else ExitCode.FAILURE
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except asyncio.CancelledError:
+        code = ExitCode.TERMINATED
+    raise typer.Exit(code)
+
+
+async def _served(host: str, port: int) -> ExitCode:
+    await serve_http(load_settings(), host, port)
+    return ExitCode.SUCCESS
+
+
+async def _maintained(work: Callable[[Store], Awaitable[MaintenanceResult]]) -> ExitCode:
+    async with open_store(load_settings()) as store:
+        with Console(stderr=True).status("Maintaining the warehouse ..."):
+            result = await work(store)
+    table = plain_table("Maintenance", "", "#")
+    for name, value in result.as_json().items():
+        if not isinstance(value, list):
+            table.add_row(name.replace("_", " "), str(value))
+    console = results_console()
+    console.print(table)
+    for key in result.unmatched:
+        console.print(f"fits no account or several: {key}", markup=False)
+    return ExitCode.SUCCESS
+
+
+async def _reconciled(request: RunRequest) -> ExitCode:
+    async with open_service(load_settings()) as service:
+        state = await serve_run(service, await service.start_run(request))
+    show_run(results_console(), state)
+    match RunStatus(state["status"]):
+        case RunStatus.SUCCEEDED:
+            return ExitCode.SUCCESS
+        case RunStatus.COMPLETED_WITH_ISSUES:
+            return ExitCode.ISSUES_LEFT
+        case _:
+            return ExitCode.FAILURE
+
+
+async def _reported(format_: ReportFormat) -> ExitCode:
+    settings: Settings = load_settings()
+    async with open_store(settings) as store:
+        found = await open_readings(settings, store).report()
+    if format_ is ReportFormat.JSON:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+    else:
+        show_report(results_console(), found)
+    return ExitCode.SUCCESS
+
+
+def _world_arguments(trades: Path | None, accounts: int, seed: int) -> WorldArguments:
+    today = dt.datetime.now(dt.UTC).date()
+    return WorldArguments(today=today, trades_file=str(trades) if trades else None, accounts=accounts, seed=seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""What people see in a terminal: tables of results, and the progress of a run.
+
+Results go to the console that the caller gives (stdout), progress and logs to stderr.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from app.domain.issues import IssueCode, Severity
+from app.domain.models import RunStatus
+from app.engine.service import ReconService
+from app.errors import DatabaseUnavailable, ReconError
+from app.telemetry import get_logger
+
+_LOOK_SECONDS = 0.2
+_LOGGED_EVERY = 100
+_PLAIN_WIDTH = 120
+_SAMPLES = 3
+_log = get_logger(__name__)
+
+MEANINGS: Mapping[IssueCode, str] = {
+    IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES: "closed trades without account id",
+    IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES: "open trades without account id",
+    IssueCode.MISSING_METRICS_TABLES: "in some metrics tables, not in others",
+    IssueCode.MISSING_TRADE_RECORDS: "alltime counts trades, none is stored",
+    IssueCode.TRADE_COUNT_MISMATCH: "the tables' totals differ",
+    IssueCode.DAILY_WITHOUT_HOURLY: "dates with daily trades and no hourly rows",
+    IssueCode.HOURLY_WITHOUT_DAILY: "dates with hourly trades and no daily row",
+    IssueCode.HOURLY_DAILY_MISMATCH: "dates on which hourly and daily differ",
+    IssueCode.TRADES_DAILY_MISMATCH: "dates on which closed trades and daily differ",
+    IssueCode.FOREIGN_ACCOUNT_ID: "rows under a placeholder or another account's id",
+    IssueCode.AMBIGUOUS_IDENTITY: "a natural key fits several accounts: not guessed",
+    IssueCode.UPSTREAM_DRIFT: "agrees with itself, but not with upstream",
+    IssueCode.ABSENT_UPSTREAM: "upstream no longer has it: kept",
+    IssueCode.UPSTREAM_INCONSISTENT: "upstream contradicts itself: nothing to heal",
+    IssueCode.KEY_TOO_NARROW: "the table's key cannot hold two rows of upstream",
+    IssueCode.UNSETTLED: "on dates that still move: the next run looks again",
+}
+"""Each issue in a few words."""
+
+
+def results_console() -> Console:
+    """The console for results: stdout, wide enough for the tables where it is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """A table with its title on the left; columns whose name begins with `#` hold figures."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left")
+    return table
+
+
+def issues_table(title: str, issues: Sequence[Mapping[str, Any]]) -> Table:
+    """The open issues by type, as the report holds them."""
+    table = plain_table(title, "issue", "severity", "#accounts", "meaning", "for example")
+    for issue in issues:
+        code = IssueCode(issue["issue_type"])
+        samples = ", ".join(issue["sample_accounts"][:_SAMPLES])
+        table.add_row(code.value, severity_name(issue["severity"]), str(issue["account_count"]), MEANINGS[code], samples)
+    return table
+
+
+def severity_name(severity: int) -> str:
+    """The severity's name and number."""
+    return f"{Severity(severity).name} {severity}"
+
+
+def show_report(console: Console, report: Mapping[str, Any]) -> None:
+    """The report for a person; the same figures as its JSON."""
+    overall, activity, identity, last = report["overall"], report["recent_activity"], report["identity"], report["last_run"]
+    percentage = overall["reconciliation_percentage"]
+    figures = plain_table("Accounts", "", "#")
+    figures.add_row("all", str(overall["total_accounts"]))
+    figures.add_row("reconciled", f"{overall['reconciled']}" + ("" if percentage is None else f" ({percentage} %)"))
+    figures.add_row("need reconciliation", str(overall["needs_reconciliation"]))
+    figures.add_row("with issues", str(overall["has_issues"]))
+    figures.add_row("with failures", str(overall["has_failures"]))
+    for status, accounts in report["accounts_by_status"].items():
+        figures.add_row(f"status {status}", str(accounts))
+    console.print(figures)
+    console.print()
+    if report["issues_by_type"]:
+        console.print(issues_table("Open issues", report["issues_by_type"]))
+        console.print()
+    console.print(f"Reconciled through: {report['reconciled_through'] or 'cannot be said while issues without dates are open'}")
+    console.print(
+        f"Last seven days: {activity['accounts_checked']} accounts checked, {activity['resolved']} resolved, {activity['failed']} failed"
+    )
+    console.print(f"Natural keys without an account: {identity['unmatched']}, that fit several: {identity['ambiguous']}")
+    for key in identity["sample"]:
+        candidates = ", ".join(key["candidates"]) or "none"
+        console.print(
+            f"  {key['table']}: login {key['login']}, platform {key['platform']}, broker {key['broker']}, {key['rows']} rows, "
+            f"account id {key['account_id'] or 'missing'}, candidates: {candidates}",
+            markup=False,
+        )
+    if last is not None:
+        console.print(f"Last run: {last['kind']} {last['run_id']}, {last['status']}, {last['requests']} requests, ended {last['finished_at']}")
+
+
+def show_run(console: Console, state: Mapping[str, Any]) -> None:
+    """How a run ended."""
+    accounts, rows = state["accounts"], state["rows"]
+    table = plain_table(f"Run {state['run_id']} ({state['kind']}): {state['status']}", "", "#")
+    for name in ("total", "unchanged", "healed", "explained", "partial", "failed", "skipped"):
+        table.add_row(f"accounts {name}", str(accounts[name]))
+    for name, count in rows.items():
+        table.add_row(f"rows {name.replace('_', ' ')}", str(count))
+    table.add_row("values out of range, stored as NULL", str(state["values_nulled"]))
+    table.add_row("requests to upstream", str(state["requests"]))
+    table.add_row("seconds", run_seconds(state))
+    console.print(table)
+    if state["error"]:
+        console.print(state["error"], markup=False)
+
+
+def run_seconds(state: Mapping[str, Any]) -> str:
+    """How long a run took from its start to its end."""
+    if state["started_at"] is None or state["finished_at"] is None:
+        return "-"
+    return f"{(state['finished_at'] - state['started_at']).total_seconds():.1f}"
+
+
+async def serve_run(service: ReconService, run_id: UUID) -> Mapping[str, Any]:
+    """Work on the run in this process until it is over, showing its progress; how it stands then.
+
+    A cancellation ends it in order: accounts are released, what was healed stays, and the run is `cancelled`.
+    """
+    working = asyncio.create_task(service.pool.run_until_finished(run_id))
+    try:
+        with _progress() as show:
+            while not working.done():
+                await asyncio.wait({working}, timeout=_LOOK_SECONDS)
+                # The workers tell that the database is away, and go on when it is back.
+                with contextlib.suppress(DatabaseUnavailable):
+                    show(await service.readings.run_state(run_id))
+        await working
+    except asyncio.CancelledError:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        # Without PostgreSQL the run stays open, and the next process that serves takes it up.
+        with contextlib.suppress(ReconError):
+            reason = "The run was interrupted where it was started; what was healed until then stays healed."
+            await service.store.runs.end_early(run_id, RunStatus.CANCELLED, reason)
+        raise
+    return await service.readings.run_state(run_id)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _ProgressLog().show
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("preparing", total=None)
+
+        def show(state: Mapping[str, Any]) -> None:
+            accounts = state["accounts"]
+            if accounts["total"]:
+                progress.update(task, description="accounts", total=accounts["total"], completed=accounts["done"])
+
+        yield show
+
+
+class _ProgressLog:
+    """A line in the log every hundred accounts, and at the end."""
+
+    def __init__(self) -> None:
+        self._logged = 0
+
+    def show(self, state: Mapping[str, Any]) -> None:
+        accounts = state["accounts"]
+        done, total = accounts["done"], accounts["total"]
+        is_over = RunStatus(state["status"]).is_end
+        if done // _LOGGED_EVERY > self._logged // _LOGGED_EVERY or is_over:
+            _log.info("Accounts were reconciled.", action="run.progress", run_id=str(state["run_id"]), done=done, total=total)
+            self._logged = done

@@ -1,0 +1,205 @@
+"""The composition root: builds the parts from the settings, and the app that serves them.
+
+For a server that makes the app itself: `uvicorn --factory app.main:create_app`. The command `trade-recon serve` calls `serve`.
+"""
+
+import contextlib
+import datetime as dt
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.engine.config import EngineConfig
+from app.engine.readings import Readings
+from app.engine.service import ReconService
+from app.engine.store import Store
+from app.errors import ConfigurationError, DatabaseError
+from app.settings import Settings, load_settings
+from app.store.embedded import EmbeddedPostgres, create_database
+from app.store.migrate import migrate
+from app.store.pool import Database
+from app.telemetry import get_logger
+from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.web.app import build_app
+
+_EMBEDDED_DATABASE = "trade_recon"
+_ANSWER_SECONDS = 5
+"""How long requests under way may take to end after the signal to stop; batches get `_GRACE_SECONDS` after that.
+
+Together they stay below the 30 seconds after which orchestrators kill.
+"""
+_GRACE_SECONDS = 15.0
+_WAITING_CONNECTIONS = 512
+_log = get_logger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The app with its workers, which start and end with it; `settings` are read from the environment unless given.
+
+    Its start raises ConfigurationError or DatabaseUnavailable. Later it outlives a database that goes away.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_service(settings or load_settings()) as service, service.pool.running():
+            app.state.service = service
+            yield
+
+    return build_app(lifespan)
+
+
+async def serve(settings: Settings, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT comes, then end in order; a second SIGINT ends at once.
+
+    Raises ConfigurationError if a setting is missing or the address cannot be had, DatabaseUnavailable if PostgreSQL does not answer.
+    """
+    # Opened here and not in a lifespan: there an error of ours would end as a traceback of the framework's.
+    async with open_service(settings) as service:
+        with _listener(host, port) as listener:
+            app = build_app()
+            app.state.service = service
+            config = uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_ANSWER_SECONDS,
+            )
+            async with service.pool.running():
+                address = listener.getsockname()
+                shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+                _log.info("trade-recon serves.", action="http.serving", url=f"http://{shown}:{address[1]}")
+                await _Server(config).serve(sockets=[listener])
+                _log.info("A signal came: trade-recon ends its work.", action="http.stopping")
+
+
+@contextlib.asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[ReconService]:
+    """The engine on the warehouse and the API of the settings; its pool serves runs once the caller lets it.
+
+    An API that is down is no error. Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    """
+    access = settings.require_upstream()
+    upstream = UpstreamConfig(
+        access.base_url,
+        access.key,
+        rate=settings.risk_api_rate,
+        burst=settings.risk_api_burst,
+        timeout=settings.risk_api_timeout,
+        outage_wait=settings.recon_outage_wait,
+        breaker_failures=settings.risk_api_breaker_failures,
+        breaker_seconds=settings.risk_api_breaker_seconds,
+        max_ids=settings.risk_api_max_ids,
+    )
+    async with open_store(settings) as store, UpstreamClient.open(upstream) as client:
+        yield ReconService(store, client, engine_config(settings), now)
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """The warehouse of the settings: the embedded one is brought to its newest schema, another one must be.
+
+    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    """
+    async with (
+        open_dsn(settings) as dsn,
+        Database.open(
+            dsn, settings.recon_schema, pool_size=settings.recon_pool_size, statement_cache=settings.recon_statement_cache
+        ) as database,
+    ):
+        with _dsn_errors():
+            if settings.database_url is None:
+                await migrate(dsn, settings.recon_schema)
+            store = await Store.build(database, settings.recon_lease_seconds)
+        await _require_schema(store, settings.recon_schema)
+        yield store
+
+
+async def migrate_warehouse(settings: Settings) -> list[str]:
+    """Bring the schema to its newest state; the migrations that were applied now.
+
+    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    """
+    async with open_dsn(settings) as dsn:
+        with _dsn_errors():
+            return await migrate(dsn, settings.recon_schema)
+
+
+@contextlib.asynccontextmanager
+async def open_dsn(settings: Settings) -> AsyncIterator[str]:
+    """The DSN of the warehouse; without DATABASE_URL that of an embedded server, which runs as long as the context lasts."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    server = await EmbeddedPostgres.start(settings.recon_data_dir)
+    try:
+        await create_database(server.dsn(), _EMBEDDED_DATABASE)
+        yield server.dsn(_EMBEDDED_DATABASE)
+    finally:
+        await server.stop()
+
+
+def open_readings(settings: Settings, store: Store) -> Readings:
+    """What the record tells, for faces that need no API."""
+    return Readings(store, engine_config(settings), now)
+
+
+def engine_config(settings: Settings) -> EngineConfig:
+    """What the settings say of the flow."""
+    return EngineConfig(
+        batch_size=settings.recon_batch_size,
+        workers=settings.recon_workers,
+        lease_seconds=settings.recon_lease_seconds,
+        account_seconds=settings.recon_account_timeout,
+        settle_hours=settings.recon_settle_hours,
+        day_zone=settings.recon_day_zone,
+        max_attempts=settings.recon_max_attempts,
+        grace_seconds=_GRACE_SECONDS,
+    )
+
+
+def now() -> dt.datetime:
+    """The time, aware, in UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that does not send itself the signal once more when it has ended: what it runs in still has work to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_WAITING_CONNECTIONS)
+    except OSError as error:
+        raise ConfigurationError(f"trade-recon cannot listen on {host}:{port}: {error.strerror}. Choose another host or port.") from error
+
+
+@contextlib.contextmanager
+def _dsn_errors() -> Iterator[None]:
+    """The DSN is read at the first connection; what asyncpg says of one that it cannot read may quote a password."""
+    try:
+        yield
+    except ValueError:
+        raise ConfigurationError("DATABASE_URL is not a DSN that asyncpg understands. Correct it and start again.") from None
+
+
+async def _require_schema(store: Store, schema: str) -> None:
+    try:
+        await store.reports.is_ready()
+    except DatabaseError as error:
+        raise ConfigurationError(
+            f"The schema {schema} has no tables of trade-recon: run `trade-recon migrate` first, or set RECON_SCHEMA. Nothing was changed."
+        ) from error

@@ -1,0 +1,47 @@
+"""A warehouse filled once by ingestion from a small perfect world; each test gets its own copy and its own upstream."""
+
+import datetime as dt
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.sandbox.process import SandboxServer
+from app.sandbox.world import World
+from tests.conftest import SCHEMA, Database, Server
+from tests.engine import fill
+
+TODAY = dt.datetime.now(dt.UTC).date()
+_ACCOUNTS = 30
+
+
+def perfect_world() -> World:
+    """The same world each time: one that never contradicts itself."""
+    return World.generate(_ACCOUNTS, seed=11, today=TODAY, trades_per_account=15, contradictory=False)
+
+
+@pytest.fixture(scope="session")
+async def filled_template(postgres: Server, template: str) -> AsyncIterator[str]:
+    """The name of a database that ingestion has filled."""
+    name = f"recon_filled_{secrets.token_hex(4)}"
+    await postgres.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    async with SandboxServer(perfect_world()) as sandbox:
+        await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    yield name
+    await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def warehouse(postgres: Server, filled_template: str) -> AsyncIterator[Database]:
+    """A filled warehouse of the test's own."""
+    name = f"recon_test_{secrets.token_hex(4)}"
+    await postgres.execute(f"CREATE DATABASE {name} TEMPLATE {filled_template} STRATEGY FILE_COPY")
+    yield Database(postgres.database(name), SCHEMA)
+    await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[SandboxServer]:
+    """Upstream of the filled warehouse, in perfect health."""
+    async with SandboxServer(perfect_world()) as server:
+        yield server
