@@ -104,7 +104,9 @@ def fix_null_ids() -> None:
 
 @app.command()
 def reconcile(
-    kind: Annotated[RunKind, typer.Option(help="full: mismatched accounts; retry: failed ones too; audit: all, against upstream.")] = RunKind.FULL,
+    kind: Annotated[
+        RunKind, typer.Option(help="full: mismatched accounts; retry: failed ones too; audit: all, against upstream.")
+    ] = RunKind.FULL,
     max_accounts: Annotated[int | None, typer.Option(min=1, help="At most so many accounts.")] = None,
     account: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")] = None,
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -21,7 +21,7 @@ from app.telemetry import get_logger
 
 _LOOK_SECONDS = 0.2
 _LOGGED_EVERY = 100
-_PLAIN_WIDTH = 120
+_PLAIN_WIDTH = 150
 _SAMPLES = 3
 _log = get_logger(__name__)
 
@@ -53,10 +53,11 @@ def results_console() -> Console:
 
 
 def plain_table(title: str, *columns: str) -> Table:
-    """A table with its title on the left; columns whose name begins with `#` hold figures."""
+    """A table with its title on the left; columns whose name begins with `#` hold figures, and only the last column wraps."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left")
+        justify: JustifyMethod = "right" if column.startswith("#") else "left"
+        table.add_column(column.removeprefix("#"), justify=justify, no_wrap=column is not columns[-1])
     return table
 
 
@@ -105,7 +106,9 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
             markup=False,
         )
     if last is not None:
-        console.print(f"Last run: {last['kind']} {last['run_id']}, {last['status']}, {last['requests']} requests, ended {last['finished_at']}")
+        console.print(
+            f"Last run: {last['kind']} {last['run_id']}, {last['status']}, {last['requests']} requests, ended {last['finished_at']}"
+        )
 
 
 def show_run(console: Console, state: Mapping[str, Any]) -> None:
@@ -179,11 +182,12 @@ class _ProgressLog:
 
     def __init__(self) -> None:
         self._logged = 0
+        self._is_over = False
 
     def show(self, state: Mapping[str, Any]) -> None:
         accounts = state["accounts"]
         done, total = accounts["done"], accounts["total"]
-        is_over = RunStatus(state["status"]).is_end
-        if done // _LOGGED_EVERY > self._logged // _LOGGED_EVERY or is_over:
+        is_end = RunStatus(state["status"]).is_end and not self._is_over
+        if done // _LOGGED_EVERY > self._logged // _LOGGED_EVERY or is_end:
             _log.info("Accounts were reconciled.", action="run.progress", run_id=str(state["run_id"]), done=done, total=total)
-            self._logged = done
+            self._logged, self._is_over = done, is_end

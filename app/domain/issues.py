@@ -200,17 +200,30 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     if any(kept.values()):
         issues.append(_absent_issue(kept))
     ambiguous = {day for finding in view.findings if len(finding.candidates) != 1 and finding.table == _CLOSED for day in finding.dates}
-    days = [_without_kept(day, kept) for day in view.days]
+    days = [_without_kept(day, kept) for day in view.days if not _is_forgotten(day, kept, progress)]
     days = [day for day in days if day.daily != day.hourly or (day.daily != day.closed and day.date not in ambiguous)]
     settled = [day for day in days if day.date < moving_from]
     alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
     daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())
+    # Alltime may go on counting days that upstream has forgotten: then it agrees with the rows that are kept.
+    totals_agree = view.totals.daily in (view.totals.alltime, alltime) or alltime == daily
     moves = view.last_day is not None and view.last_day >= moving_from
-    if settled or (alltime != daily and not moves):
+    if settled or not (totals_agree or moves):
         issues.append(_inconsistent_issue(view, settled))
-    elif days or alltime != daily:
+    elif days or not totals_agree:
         issues.append(_unsettled_issue(view, days, moving_from))
     return tuple(issues)
+
+
+def _is_forgotten(day: DayCounts, kept: Mapping[Endpoint, Mapping[dt.date | None, int]], progress: Progress) -> bool:
+    """Whether upstream has nothing on the date: its daily row is only stored, and so is whatever was read of the finer tables."""
+    if day.date not in kept.get(Endpoint.DAILY, {}):
+        return False
+    left = _without_kept(day, kept)
+    return all(
+        not trades or not progress.dates_read(endpoint).covers(day.date)
+        for endpoint, trades in ((Endpoint.HOURLY, left.hourly), (Endpoint.CLOSED, left.closed))
+    )
 
 
 def _without_kept(day: DayCounts, kept: Mapping[Endpoint, Mapping[dt.date | None, int]]) -> DayCounts:

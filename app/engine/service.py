@@ -54,6 +54,8 @@ class ReconService:
             if unknown:
                 raise NotFound(f"No such account: {', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}. No run was started.")  # noqa: PLR2004
             limited = tuple(dict.fromkeys(request.account_ids))[: request.max_accounts]
+            # Ingestion may have brought an account since the last maintenance.
+            await self.store.detection.add_accounts(limited)
             request = RunRequest(request.kind, request.max_accounts, limited)
         run_id = await self.store.runs.create(request)
         self.pool.wake()

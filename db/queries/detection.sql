@@ -97,6 +97,10 @@ WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]'
 ORDER BY account_id
 
 -- name: get_unknown_accounts
--- Those of the ids that no account has.
+-- Those of the ids that no account has: trade_recon does not know them, and no raw table has a row of them.
 SELECT account_id FROM unnest($1::text[]) AS named (account_id)
 WHERE NOT EXISTS (SELECT FROM prop_trading_model.trade_recon AS t WHERE t.account_id = named.account_id)
+  AND NOT EXISTS (SELECT FROM prop_trading_model.raw_metrics_alltime AS t WHERE t.account_id = named.account_id)
+  AND NOT EXISTS (SELECT FROM prop_trading_model.raw_metrics_daily AS t WHERE t.account_id = named.account_id)
+  AND NOT EXISTS (SELECT FROM prop_trading_model.raw_metrics_hourly AS t WHERE t.account_id = named.account_id)
+  AND NOT EXISTS (SELECT FROM prop_trading_model.raw_trades_closed AS t WHERE t.account_id = named.account_id)
