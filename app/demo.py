@@ -29,7 +29,7 @@ from app.engine.service import ReconService
 from app.engine.store import Store
 from app.errors import ReconError
 from app.sandbox.comparison import Comparison, DifferenceKind, compare
-from app.sandbox.damage import Damage, damage
+from app.sandbox.damage import HEALABLE_KINDS, Damage, damage
 from app.sandbox.ingestion import ingest
 from app.sandbox.process import SandboxProcess, WorldArguments
 from app.sandbox.reading import read_upstream
@@ -72,9 +72,8 @@ class Cause:
 
     def explains(self, codes: Collection[IssueCode], differences: Collection[DifferenceKind]) -> bool:
         """Whether these issues and rows are what the cause brings about."""
-        return (
-            bool(codes) and self.codes.issuperset(codes) and {DifferenceKind.SURPLUS if self.keeps_rows else None}.issuperset(differences)
-        )
+        allowed = {DifferenceKind.SURPLUS} if self.keeps_rows else set[DifferenceKind]()
+        return bool(codes) and self.codes.issuperset(codes) and allowed.issuperset(differences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +103,7 @@ async def run(arguments: WorldArguments, console: Console) -> bool:
             f"{_RATE:.0f} requests a second allowed, {_BURST} at once.\n"
         )
         await _fill(stage)
-        done = await damage(stage.warehouse, _SCHEMA, seed=arguments.seed)
-        forgotten = await _forget(stage, {account_id for each in done for account_id in each.account_ids})
+        done, forgotten = await _damage(stage)
         _show_damage(console, done, forgotten)
         await stage.service.inspect()
         before = await stage.service.readings.report()
@@ -154,6 +152,18 @@ async def _fill(stage: Stage) -> None:
         rows = await ingest(stage.upstream.base_url, stage.key, stage.warehouse, _SCHEMA)
     held = ", ".join(f"{TABLES[endpoint].name} {count}" for endpoint, count in rows.items())
     stage.console.print(f"The warehouse was filled in {time.monotonic() - begun:.1f} s, rows by table: {held}.\n")
+
+
+async def _damage(stage: Stage) -> tuple[list[Damage], list[str]]:
+    """What was done to the warehouse, and the accounts that upstream forgot.
+
+    Real trades suffer only what can be healed, so that in the end not one row may differ.
+    """
+    arguments = stage.upstream.arguments
+    if arguments.trades_file is not None:
+        return await damage(stage.warehouse, _SCHEMA, seed=arguments.seed, kinds=HEALABLE_KINDS), []
+    done = await damage(stage.warehouse, _SCHEMA, seed=arguments.seed)
+    return done, await _forget(stage, {account_id for each in done for account_id in each.account_ids})
 
 
 async def _forget(stage: Stage, spared: Collection[str]) -> list[str]:

@@ -169,5 +169,10 @@ class WorkerPool:
 
     async def _release_orphans(self) -> None:
         while self._orphans:
-            await self._store.claims.release(self._orphans[0])
-            self._orphans.pop(0)
+            # Taken out first: another worker of this process may be here too.
+            claim = self._orphans.pop()
+            try:
+                await self._store.claims.release(claim)
+            except ReconError:
+                self._orphans.append(claim)
+                raise

@@ -1,0 +1,117 @@
+"""Claims: one account, one worker; the dead are relieved; a stale worker writes nothing."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.domain.models import RunKind
+from app.engine.store import Store
+from app.sandbox.process import SandboxServer
+from app.store.changes import Slice, Writer
+from app.store.pool import Database as Pool
+from app.store.runs import RunRequest
+from app.domain.contract import Endpoint
+from tests.conftest import Database
+from tests.engine import difference
+
+
+@asynccontextmanager
+async def process(database: Database) -> AsyncIterator[Store]:
+    """The store of one more worker process."""
+    async with Pool.open(database.dsn, database.schema) as pool:
+        store = await Store.build(pool, 60)
+        await store.claims.beat()
+        yield store
+
+
+async def queued(store: Store) -> uuid.UUID:
+    """A run in which all accounts of the warehouse wait."""
+    await store.detection.refresh_account_list()
+    accounts = await store.runs.oldest_accounts(1000)
+    run_id = await store.runs.create(RunRequest(kind=RunKind.RETRY))
+    await store.runs.enqueue_accounts(run_id, accounts)
+    return run_id
+
+
+async def test_no_account_is_claimed_twice_however_many_ask_at_once(warehouse: Database) -> None:
+    async with process(warehouse) as one, process(warehouse) as other:
+        run_id = await queued(one)
+        claims = await asyncio.gather(*(store.claims.claim(run_id, 4) for store in (one, other) * 6))
+        taken = [account_id for claim in claims if claim for account_id in claim.account_ids]
+        assert len(taken) == len(set(taken)) == 30
+        assert await one.claims.claim(run_id, 4) is None
+
+
+async def test_a_released_account_can_be_claimed_again(warehouse: Database) -> None:
+    async with process(warehouse) as store:
+        run_id = await queued(store)
+        claim = await store.claims.claim(run_id, 100)
+        assert claim is not None
+        await store.claims.release(claim, claim.account_ids[:3])
+        again = await store.claims.claim(run_id, 100)
+        assert again is not None
+        assert again.account_ids == claim.account_ids[:3]
+
+
+async def test_the_accounts_of_a_worker_without_heartbeat_are_free_after_the_lease(warehouse: Database) -> None:
+    async with process(warehouse) as dead, process(warehouse) as alive, warehouse.connect() as connection:
+        run_id = await queued(dead)
+        claim = await dead.claims.claim(run_id, 100)
+        assert claim is not None
+        assert await alive.claims.claim(run_id, 100) is None
+        await connection.execute("UPDATE recon_workers SET heartbeat_at = now() - interval '61 seconds' WHERE worker_id = $1", dead.claims.worker_id)
+        assert await alive.claims.claim(run_id, 100) is None, "the claim itself is younger than the lease"
+        await connection.execute("UPDATE trade_recon SET claimed_at = now() - interval '61 seconds'")
+        taken = await alive.claims.claim(run_id, 100)
+        assert taken is not None
+        assert taken.account_ids == claim.account_ids
+
+
+async def test_a_worker_whose_claim_was_taken_over_writes_nothing(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with process(warehouse) as stale, process(warehouse) as alive, warehouse.connect() as connection:
+        run_id = await queued(stale)
+        claim = await stale.claims.claim(run_id, 100)
+        assert claim is not None
+        account_id = claim.account_ids[0]
+        await connection.execute("DELETE FROM raw_metrics_alltime WHERE account_id = $1", account_id)
+        proven = Slice(Endpoint.ALLTIME, (account_id,), None)
+        before = await stale.changes.fingerprints(proven)
+        sink = await stale.staging.begin(Endpoint.ALLTIME)
+        await sink.add([bytes(record.encoded) for record in sandbox.world.records(Endpoint.ALLTIME, [account_id])])
+        await connection.execute("UPDATE trade_recon SET claimed_at = NULL, claimed_by = NULL, claim_id = NULL")
+        assert await alive.claims.claim(run_id, 100) is not None
+        applied = await stale.changes.apply(sink.staged, proven, before, Writer(run_id, claim.claim_id, 30, 60))
+        assert applied[account_id].claim_lost
+        assert await connection.fetchval("SELECT count(*) FROM raw_metrics_alltime WHERE account_id = $1", account_id) == 0
+        taken = await alive.claims.claim(run_id, 1)
+        assert taken is None
+
+
+@pytest.mark.parametrize("what", ["update", "insert", "delete"])
+async def test_a_slice_that_someone_else_changed_since_the_fetch_began_is_left_alone(
+    what: str, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with process(warehouse) as store, warehouse.connect() as connection:
+        run_id = await queued(store)
+        claim = await store.claims.claim(run_id, 100)
+        assert claim is not None
+        account_id = await connection.fetchval("SELECT account_id FROM raw_metrics_daily GROUP BY 1 HAVING count(*) > 3 LIMIT 1")
+        proven = Slice(Endpoint.DAILY, (account_id,), None)
+        before = await store.changes.fingerprints(proven)
+        sink = await store.staging.begin(Endpoint.DAILY)
+        await sink.add([bytes(record.encoded) for record in sandbox.world.records(Endpoint.DAILY, [account_id])])
+        changes = {
+            "update": "UPDATE raw_metrics_daily SET net_profit = 4711 WHERE account_id = $1",
+            "insert": "INSERT INTO raw_metrics_daily (account_id, date, net_profit) SELECT $1, date '2020-01-01' + 1, 4711",
+            "delete": "DELETE FROM raw_metrics_daily WHERE account_id = $1",
+        }
+        await connection.execute("SELECT recon_create_partitions('raw_metrics_daily', ARRAY[date '2020-01-01'])")
+        await connection.execute(changes[what], account_id)
+        rows = await connection.fetchval("SELECT count(*) FROM raw_metrics_daily WHERE account_id = $1", account_id)
+        applied = await store.changes.apply(sink.staged, proven, before, Writer(run_id, claim.claim_id, 30, 60))
+        assert applied[account_id].left_alone
+        assert await connection.fetchval("SELECT count(*) FROM raw_metrics_daily WHERE account_id = $1", account_id) == rows
+    assert not (await difference(warehouse, sandbox)).is_equal

@@ -1,0 +1,28 @@
+import datetime as dt
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.sandbox.process import SandboxServer
+from app.sandbox.world import World
+from tests.conftest import Database
+from tests.engine import fill
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """Upstream's data; tests leave them as they are."""
+    return World.generate(20, seed=5, today=dt.datetime.now(dt.UTC).date(), trades_per_account=12, days=30, contradictory=False)
+
+
+@pytest.fixture
+async def sandbox(world: World) -> AsyncIterator[SandboxServer]:
+    async with SandboxServer(world) as server:
+        yield server
+
+
+@pytest.fixture
+async def filled(database: Database, sandbox: SandboxServer) -> Database:
+    """A warehouse equal to upstream."""
+    await fill(database, sandbox)
+    return database

@@ -1,0 +1,122 @@
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.sandbox.process import SandboxServer
+from app.store.embedded import EmbeddedPostgres
+from app.store.migrate import migrate
+from tests.commands import served, settings_for
+from tests.conftest import Database
+
+
+def _problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"].endswith(".")
+    assert body["instance"].startswith("/")
+    assert "Traceback" not in answer.text
+    return body
+
+
+@pytest.fixture
+async def client(database: Database, sandbox: SandboxServer) -> AsyncIterator[httpx2.AsyncClient]:
+    async with served(settings_for(database.dsn, sandbox.base_url)) as client:
+        yield client
+
+
+async def test_what_is_unknown_is_a_problem_with_404(client: httpx2.AsyncClient) -> None:
+    run_id = uuid.uuid4()
+    assert str(run_id) in _problem(await client.get(f"/runs/{run_id}"), 404)["detail"]
+    assert "nobody" in _problem(await client.get("/accounts/nobody"), 404)["detail"]
+    assert "nobody" in _problem(await client.post("/accounts/nobody/reconcile"), 404)["detail"]
+    assert "nobody" in _problem(await client.post("/runs", json={"account_ids": ["nobody"]}), 404)["detail"]
+    assert _problem(await client.get("/nothing"), 404)["instance"] == "/nothing"
+
+
+async def test_a_method_that_a_path_does_not_know_is_a_problem_with_405(client: httpx2.AsyncClient) -> None:
+    answer = await client.delete("/runs")
+    _problem(answer, 405)
+    assert answer.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"kind": "everything"}', "body.kind"),
+        ('{"max_accounts": 0}', "body.max_accounts"),
+        ('{"max_accounts": "5"}', "body.max_accounts"),
+        ('{"max_accounts": true}', "body.max_accounts"),
+        ('{"max_accounts": 1e30}', "body.max_accounts"),
+        ('{"account_ids": []}', "body.account_ids"),
+        ('{"account_ids": "one"}', "body.account_ids"),
+        ('{"account_ids": [""]}', "body.account_ids.0"),
+        ('{"account_ids": ["a", 7]}', "body.account_ids.1"),
+        ('{"account_ids": ["a\\u0000b"]}', "body.account_ids.0"),
+        ('{"account_ids": ["\\ud800"]}', "body.account_ids.0"),
+        (f'{{"account_ids": ["{"x" * 256}"]}}', "body.account_ids.0"),
+        (f'{{"account_ids": [{", ".join(["1"] * 10_001)}]}}', "body.account_ids"),
+        ('{"unheard_of": 1}', "body.unheard_of"),
+        ("[]", "body"),
+        ("{", "body.1"),
+    ],
+)
+async def test_a_run_that_cannot_be_is_a_problem_that_names_the_field(
+    client: httpx2.AsyncClient, database: Database, body: str, field: str
+) -> None:
+    answer = await client.post("/runs", content=body, headers={"Content-Type": "application/json"})
+    problem = _problem(answer, 422)
+    assert field in {each["field"] for each in problem["errors"]}
+    assert len(answer.content) < 20_000
+    async with database.connect() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM recon_runs") == 0
+
+
+async def test_ids_in_a_path_that_cannot_be_are_problems_with_422(client: httpx2.AsyncClient) -> None:
+    assert _problem(await client.get("/runs/17"), 422)["errors"][0]["field"] == "path.run_id"
+    assert _problem(await client.get("/accounts/a%00b"), 422)["errors"][0]["field"] == "path.account_id"
+    assert _problem(await client.post(f"/accounts/{'x' * 256}/reconcile"), 422)["errors"][0]["field"] == "path.account_id"
+    # Bytes that are no UTF-8 name no account.
+    _problem(await client.get("/accounts/%ff"), 404)
+
+
+async def test_a_service_whose_database_goes_away_says_so_and_recovers_by_itself(open_folder: Path, sandbox: SandboxServer) -> None:
+    folder = open_folder / f"gone-{uuid.uuid4().hex[:8]}"
+    server = await EmbeddedPostgres.start(folder)
+    try:
+        await migrate(server.dsn())
+        async with served(settings_for(server.dsn(), sandbox.base_url)) as client:
+            assert (await client.get("/readyz")).json() == {"status": "ready"}
+            await server.stop()
+            answer = await client.get("/readyz")
+            _problem(answer, 503)
+            assert answer.headers["Retry-After"]
+            for call in (client.get("/report"), client.get(f"/runs/{uuid.uuid4()}"), client.post("/runs"), client.post("/maintenance")):
+                _problem(await call, 503)
+            assert (await client.get("/healthz")).status_code == 200
+            server = await EmbeddedPostgres.start(folder)
+            assert (await client.get("/readyz")).status_code == 200
+            assert (await client.get("/report")).status_code == 200
+    finally:
+        await server.stop()
+
+
+async def test_the_description_that_is_served_is_the_committed_one(client: httpx2.AsyncClient) -> None:
+    served_paths = (await client.get("/openapi.json")).json()["paths"]
+    assert set(served_paths) == {
+        "/maintenance",
+        "/runs",
+        "/runs/{run_id}",
+        "/accounts/{account_id}",
+        "/accounts/{account_id}/reconcile",
+    } | {
+        "/report",
+        "/healthz",
+        "/readyz",
+    }

@@ -1,0 +1,39 @@
+from collections.abc import Iterator
+
+import pytest
+
+from app import errors
+from app.errors import ReconError
+from app.web.problems import status_of
+
+_EXPECTED = {
+    "ConfigurationError": 500,
+    "InvalidRequest": 422,
+    "NotFound": 404,
+    "Conflict": 409,
+    "UpstreamError": 502,
+    "UpstreamRefused": 502,
+    "UpstreamUnavailable": 503,
+    "FetchFailed": 502,
+    "IncompleteFetch": 502,
+    "RequestTooLarge": 502,
+    "DatabaseUnavailable": 503,
+    "DatabaseError": 500,
+    "WriteConflict": 409,
+    "RowRefused": 500,
+    "StatementTooSlow": 500,
+    "ClaimLost": 500,
+}
+
+
+def _kinds(base: type[ReconError]) -> Iterator[type[ReconError]]:
+    for kind in base.__subclasses__():
+        if kind.__module__ == errors.__name__:
+            yield kind
+            yield from _kinds(kind)
+
+
+@pytest.mark.parametrize("kind", sorted(_kinds(ReconError), key=lambda kind: kind.__name__))
+def test_each_error_has_the_status_that_tells_the_caller_what_to_do(kind: type[ReconError]) -> None:
+    # Made without its arguments: the status hangs on the class alone.
+    assert status_of(kind.__new__(kind)) == _EXPECTED[kind.__name__]
