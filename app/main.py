@@ -21,7 +21,7 @@ from app.settings import Settings, load_settings
 from app.store.embedded import EmbeddedPostgres, create_database
 from app.store.migrate import migrate
 from app.store.pool import Database
-from app.telemetry import get_logger
+from app.telemetry import configure_logging, get_logger
 from app.upstream.client import UpstreamClient, UpstreamConfig
 from app.web.app import build_app
 
@@ -37,14 +37,18 @@ _log = get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The app with its workers, which start and end with it; `settings` are read from the environment unless given.
+    """The app with its workers, which start and end with it; without `settings` it reads them itself and sends logs to stderr.
 
-    Its start raises ConfigurationError or DatabaseUnavailable. Later it outlives a database that goes away.
+    Raises ConfigurationError, and its start that or DatabaseUnavailable. Later it outlives a database that goes away.
     """
+    if settings is None:
+        configure_logging()
+        settings = load_settings()
+    chosen = settings
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_service(settings or load_settings()) as service, service.pool.running():
+        async with open_service(chosen) as service, service.pool.running():
             app.state.service = service
             yield
 

@@ -19,6 +19,8 @@ from app.store.runs import RunRequest
 from app.upstream.client import UpstreamClient, UpstreamConfig
 from tests.conftest import Database
 
+TODAY = dt.datetime.now(dt.UTC).date()
+
 
 @asynccontextmanager
 async def engine(

@@ -47,6 +47,38 @@ class Mended:
 
 
 @dataclass(frozen=True, slots=True)
+class _Reach:
+    """How far the statements reach, as conditions; parameters are numbered as the methods of `Identity` pass them."""
+
+    accounts: str = "true"
+    holders: str = "true"
+    metrics_holders: str = "true"
+    placeholders: str = "true"
+    logins: str = "true"
+    keys: str = "true"
+    found_keys: str = "true"
+    cleared_keys: str = "true"
+
+
+def _among(columns: str, first: int) -> str:
+    """The condition that a natural key is among three array parameters, the first of which is numbered `first`."""
+    return f"{columns} IN (SELECT * FROM unnest(${first}::text[], ${first + 1}::text[], ${first + 2}::text[]))"
+
+
+_EVERYWHERE = _Reach()
+_SOMEWHERE = _Reach(
+    accounts="account_id = ANY($1::text[])",
+    holders="account_id = ANY($5::text[])",
+    metrics_holders="t.account_id = ANY($5::text[])",
+    placeholders="t.account_id = ANY($3::text[])",
+    logins="login = ANY($2::text[])",
+    keys=_among("(login, platform, broker)", 2),
+    found_keys=_among("(f.login, f.platform, f.broker)", 3),
+    cleared_keys=_among("(login, platform, broker)", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class _Statements:
     """The statements for one reach: the whole warehouse, or some natural keys."""
 
@@ -68,47 +100,28 @@ class Identity:
         """Read and fill the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("identity")
-        in_keys = "(login, platform, broker) IN (SELECT * FROM unnest({0}::text[], {1}::text[], {2}::text[]))"
-        finding_in_keys = in_keys.replace("(login, platform, broker)", "(f.login, f.platform, f.broker)")
-        self._everywhere = self._fill(
-            sql, accounts="true", holders="true", logins="true", keys="true", finding_keys="true", clear_keys="true"
-        )
-        self._somewhere = self._fill(
-            sql,
-            accounts="account_id = ANY($1::text[])",
-            holders="account_id = ANY($5::text[])",
-            logins="login = ANY($2::text[])",
-            keys=in_keys.format("$2", "$3", "$4"),
-            finding_keys=finding_in_keys.format("$3", "$4", "$5"),
-            clear_keys=in_keys.format("$1", "$2", "$3"),
-        )
+        self._everywhere = self._fill(sql, _EVERYWHERE)
+        self._somewhere = self._fill(sql, _SOMEWHERE)
         self._validity = sql["refresh_validity"]
         self._natural_keys = sql["get_natural_keys"]
         self._summary = sql["get_findings_summary"]
         self._count = sql["count_findings"]
         self._affected = sql["get_affected_accounts"]
 
-    def _fill(
-        self, sql: Mapping[str, str], *, accounts: str, holders: str, logins: str, keys: str, finding_keys: str, clear_keys: str
-    ) -> _Statements:
-        placeholder_ids = "true" if accounts == "true" else "t.account_id = ANY($3::text[])"
-        trades = {table.name: self._tokens(table) for table in _TRADES}
-        metrics = {table.name: self._tokens(table) for table in _METRICS}
+    def _fill(self, sql: Mapping[str, str], reach: _Reach) -> _Statements:
+        def each(name: str, tables: Sequence[Table], **conditions: str) -> dict[str, str]:
+            return {table.name: fill(sql[name], **self._tokens(table), **conditions) for table in tables}
+
         return _Statements(
-            refresh=fill(sql["refresh_identity"], accounts=accounts),
-            clear=fill(sql["clear_findings"], keys=clear_keys),
-            find_shared=fill(sql["find_shared_keys"], keys=keys),
-            find_null={name: fill(sql["find_null_ids"], **tokens, logins=logins, keys=keys) for name, tokens in trades.items()},
-            find_foreign={name: fill(sql["find_foreign_ids"], **tokens, accounts=holders, keys=keys) for name, tokens in trades.items()},
-            find_metrics={
-                name: fill(sql["find_placeholder_metrics"], **tokens, accounts=f"t.{holders}" if keys != "true" else "true", keys=keys)
-                for name, tokens in metrics.items()
-            },
-            mend_null={name: fill(sql["mend_null_ids"], **tokens, keys=finding_keys) for name, tokens in trades.items()},
-            mend_foreign={name: fill(sql["mend_foreign_ids"], **tokens, keys=finding_keys) for name, tokens in trades.items()},
-            mend_metrics={
-                name: fill(sql["mend_placeholder_metrics"], **tokens, accounts=placeholder_ids) for name, tokens in metrics.items()
-            },
+            refresh=fill(sql["refresh_identity"], accounts=reach.accounts),
+            clear=fill(sql["clear_findings"], keys=reach.cleared_keys),
+            find_shared=fill(sql["find_shared_keys"], keys=reach.keys),
+            find_null=each("find_null_ids", _TRADES, logins=reach.logins, keys=reach.keys),
+            find_foreign=each("find_foreign_ids", _TRADES, accounts=reach.holders, keys=reach.keys),
+            find_metrics=each("find_placeholder_metrics", _METRICS, accounts=reach.metrics_holders, keys=reach.keys),
+            mend_null=each("mend_null_ids", _TRADES, keys=reach.found_keys),
+            mend_foreign=each("mend_foreign_ids", _TRADES, keys=reach.found_keys),
+            mend_metrics=each("mend_placeholder_metrics", _METRICS, accounts=reach.placeholders),
         )
 
     def _tokens(self, table: Table) -> dict[str, str]:
@@ -187,7 +200,7 @@ class Identity:
                 return
             for row in rows:
                 mended.rows[table.name] += row["rows"]
-                mended.md5_rows += row.get("md5_rows", row["rows"])
+                mended.md5_rows += row["md5_rows"]
                 mended.account_ids.add(row["account_id"])
 
     async def unresolved(self, limit: int) -> tuple[list[IdentityFinding], int, int]:

@@ -205,7 +205,7 @@ WITH mendable AS (
     WHERE {{same_key}} AND t.account_id IS NULL
     RETURNING t.account_id
 )
-SELECT account_id, count(*) AS rows FROM written GROUP BY account_id
+SELECT account_id, count(*) AS rows, 0::bigint AS md5_rows FROM written GROUP BY account_id
 
 -- name: mend_foreign_ids
 -- Give trades of {{raw}} that carry another's id or a placeholder to the one account that fits; a copy is kept. At most $2 rows.
@@ -250,16 +250,18 @@ WITH placeholders AS (
 ), doubled AS (
     SELECT m.* FROM judged AS m WHERE EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_key}} RETURNING m.owner, m.day, to_jsonb(t) AS old_row
+    DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_key}} RETURNING m.owner, m.account_id AS holder, m.day, to_jsonb(t) AS old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
     SELECT owner, $1, day, 'placeholder', old_row FROM removed
 ), reassigned AS (
     UPDATE {{raw}} AS t SET account_id = m.owner FROM judged AS m
     WHERE {{same_key}} AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
-    RETURNING m.owner
+    RETURNING m.owner, m.account_id AS holder
 )
-SELECT owner AS account_id, count(*) AS rows FROM (SELECT owner FROM removed UNION ALL SELECT owner FROM reassigned) AS mended GROUP BY owner
+SELECT owner AS account_id, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows
+FROM (SELECT owner, holder FROM removed UNION ALL SELECT owner, holder FROM reassigned) AS mended
+GROUP BY owner
 
 -- name: get_findings_summary
 -- Natural keys whose rows no account, or more than one, fits.

@@ -1,6 +1,5 @@
 """A warehouse filled once by ingestion from a small perfect world; each test gets its own copy and its own upstream."""
 
-import datetime as dt
 import secrets
 from collections.abc import AsyncIterator
 
@@ -9,9 +8,8 @@ import pytest
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import fill
+from tests.engine import TODAY, fill
 
-TODAY = dt.datetime.now(dt.UTC).date()
 _ACCOUNTS = 30
 
 

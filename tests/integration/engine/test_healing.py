@@ -12,8 +12,7 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from app.sandbox.wrecking import DamageKind
 from tests.conftest import Database
-from tests.engine import difference, engine, fill, run
-from tests.integration.engine.conftest import TODAY
+from tests.engine import TODAY, difference, engine, fill, run
 
 
 @pytest.mark.parametrize("kind", sorted(HEALABLE_KINDS))

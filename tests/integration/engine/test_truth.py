@@ -13,8 +13,8 @@ from app.sandbox.rows import Record
 from app.sandbox.trades import Row
 from app.sandbox.world import World
 from tests.conftest import Database
-from tests.engine import difference, engine, run
-from tests.integration.engine.conftest import TODAY, perfect_world
+from tests.engine import TODAY, difference, engine, run
+from tests.integration.engine.conftest import perfect_world
 
 Connection = asyncpg.Connection
 

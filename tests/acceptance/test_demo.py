@@ -1,0 +1,46 @@
+from pathlib import Path
+
+from app.domain.issues import IssueCode
+from tests.commands import run_command
+
+
+async def test_the_demonstration_heals_every_damage_and_names_what_is_not_the_warehouses_to_heal(tmp_path: Path) -> None:
+    ended = await run_command(tmp_path, {}, "demo", "--accounts", "100")
+    assert ended.code == 0, ended.stdout + ended.stderr
+    assert "NOT E" not in ended.stdout
+    before, after = ended.stdout.split("After: the issues that are left")
+    shown = {code for code in IssueCode if code.value in before}
+    # Narrow keys need an adopted table, and dates that still move are no damage.
+    assert shown == set(IssueCode) - {IssueCode.KEY_TOO_NARROW, IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED}
+    left = {code for code in IssueCode if code.value in after}
+    assert left == {IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM, IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED}
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_on_real_trades_not_one_row_differs_afterwards(tmp_path: Path, shared_trades: Path) -> None:
+    ended = await run_command(tmp_path, {}, "demo", "--trades", str(shared_trades))
+    assert ended.code == 0, ended.stdout + ended.stderr
+    assert "without exception" in ended.stdout
+
+
+async def test_the_settings_of_the_user_do_not_reach_the_demonstration(tmp_path: Path, shared_trades: Path) -> None:
+    variables = {
+        "DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/never",
+        "RISK_API_BASE_URL": "http://127.0.0.1:1/",
+        "RECON_SCHEMA": "other",
+    }
+    ended = await run_command(tmp_path, variables, "demo", "--trades", str(shared_trades))
+    assert ended.code == 0, ended.stdout + ended.stderr
+
+
+async def test_a_trades_file_that_cannot_be_read_is_named_in_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "trades.csv"
+    missing = await run_command(tmp_path, {}, "demo", "--trades", str(file))
+    file.write_text("account_id,login\n1,2\n", encoding="utf-8")
+    wrong = await run_command(tmp_path, {}, "demo", "--trades", str(file))
+    for ended in (missing, wrong):
+        assert (ended.code, ended.stdout) == (2, "")
+        [line] = ended.stderr.splitlines()
+        assert line.startswith("trade-recon: ")
+        assert str(file) in line
+    assert "line 1" in wrong.stderr

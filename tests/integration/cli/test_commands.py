@@ -1,0 +1,149 @@
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from app.sandbox.process import SandboxServer
+from tests.commands import access, run_command
+from tests.conftest import Database, Server
+from tests.engine import difference
+
+_KEY = "very-secret-key-4711"
+_SCHEMA = "prop_trading_model"
+_NO_SERVER = "postgresql://someone:geheim-4711@127.0.0.1:1/db"
+
+
+async def _damage(database: Database, statement: str) -> None:
+    async with database.connect() as connection:
+        await connection.execute(statement)
+
+
+def _one_sentence(text: str) -> str:
+    [line] = [line for line in text.splitlines() if not line.startswith("{")]
+    assert line.startswith("trade-recon: ")
+    assert line.endswith(".")
+    assert "4711" not in text
+    return line
+
+
+async def test_reconcile_heals_and_its_exit_code_is_0(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    await _damage(filled, f"DELETE FROM {_SCHEMA}.raw_metrics_hourly WHERE date > current_date - 20")
+    ended = await run_command(tmp_path, access(filled, sandbox), "reconcile")
+    assert ended.code == 0, ended.stderr
+    assert "succeeded" in ended.stdout
+    assert "rows inserted" in ended.stdout
+    progress = [line for line in ended.log if line.get("action") == "run.progress"]
+    assert progress[-1]["done"] == progress[-1]["total"] != 0
+    assert not any("run.progress" in line for line in ended.stdout.splitlines())
+    assert (await difference(filled, sandbox)).is_equal
+
+
+async def test_reconcile_that_leaves_issues_ends_with_1(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    await _damage(
+        filled,
+        f"INSERT INTO {_SCHEMA}.raw_metrics_alltime (account_id, login, platform, broker, num_trades)"
+        f" SELECT account_id || '-double', login, platform, broker, num_trades FROM {_SCHEMA}.raw_metrics_alltime WHERE num_trades > 0",
+    )
+    ended = await run_command(tmp_path, access(filled, sandbox), "reconcile", "--kind", "audit")
+    assert (ended.code, "completed_with_issues" in ended.stdout) == (1, True), ended.stderr
+
+
+async def test_reconcile_with_the_wrong_key_ends_with_3_and_says_why(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    ended = await run_command(tmp_path, access(filled, sandbox, api_key=_KEY), "reconcile", "--kind", "audit")
+    assert ended.code == 3
+    assert "failed" in ended.stdout
+    assert "key" in ended.stdout
+    assert _KEY not in ended.stdout + ended.stderr
+
+
+async def test_reconcile_of_named_accounts_touches_no_others(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    first, second = [account_id for account_id in sandbox.world.account_ids if sandbox.world.trades(account_id)][:2]
+    await _damage(
+        filled, f"UPDATE {_SCHEMA}.raw_metrics_alltime SET num_trades = num_trades + 7 WHERE account_id IN ('{first}', '{second}')"
+    )
+    assert (await run_command(tmp_path, access(filled, sandbox), "maintain")).code == 0
+    ended = await run_command(tmp_path, access(filled, sandbox), "reconcile", "--account", first)
+    assert ended.code == 0, ended.stderr
+    assert (await difference(filled, sandbox)).account_ids == {second}
+    unknown = await run_command(tmp_path, access(filled, sandbox), "reconcile", "--account", "nobody")
+    assert unknown.code == 2
+    assert "nobody" in _one_sentence(unknown.stderr)
+
+
+async def test_ids_are_mended_and_reported_without_an_api(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    variables = {"DATABASE_URL": filled.dsn}
+    await _damage(filled, f"UPDATE {_SCHEMA}.raw_trades_closed SET account_id = NULL")
+    assert (await run_command(tmp_path, variables, "maintain")).code == 0
+    fixed = await run_command(tmp_path, variables, "fix-null-ids")
+    assert fixed.code == 0, fixed.stderr
+    assert "closed trades updated" in fixed.stdout
+    assert (await difference(filled, sandbox)).is_equal
+    shown = await run_command(tmp_path, variables, "report")
+    assert (shown.code, "Accounts" in shown.stdout) == (0, True)
+    as_json = json.loads((await run_command(tmp_path, variables, "report", "--format", "json")).stdout)
+    assert as_json["overall"]["total_accounts"] == len(sandbox.world.account_ids)
+    assert {"issues_by_type", "recent_activity", "reconciled_through", "identity", "last_run"} <= as_json.keys()
+
+
+async def test_an_empty_database_is_refused_until_it_is_migrated(postgres: Server, tmp_path: Path) -> None:
+    name = f"recon_empty_{secrets.token_hex(4)}"
+    await postgres.execute(f"CREATE DATABASE {name}")
+    variables = {"DATABASE_URL": postgres.database(name)}
+    try:
+        refused = await run_command(tmp_path, variables, "report")
+        assert refused.code == 2
+        assert "trade-recon migrate" in _one_sentence(refused.stderr)
+        first = await run_command(tmp_path, variables, "migrate")
+        assert (first.code, "applied 0001" in first.stdout) == (0, True), first.stderr
+        again = await run_command(tmp_path, variables, "migrate")
+        assert (again.code, "applied" in again.stdout) == (0, False)
+        assert (await run_command(tmp_path, variables, "report")).code == 0
+    finally:
+        await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_warehouse_without_our_tables_is_refused_until_it_is_migrated(database: Database, tmp_path: Path) -> None:
+    await _damage(database, f"DROP TABLE {_SCHEMA}.recon_migrations")
+    ended = await run_command(tmp_path, {"DATABASE_URL": database.dsn}, "report")
+    assert ended.code == 2
+    assert "trade-recon migrate" in _one_sentence(ended.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "code", "named"),
+    [
+        (["serve"], {}, 2, "RISK_API_BASE_URL and RISK_API_KEY"),
+        (["serve"], {"RISK_API_BASE_URL": "http://127.0.0.1:1/"}, 2, "RISK_API_KEY"),
+        (["reconcile"], {"RISK_API_KEY": _KEY}, 2, "RISK_API_BASE_URL"),
+        (["serve"], {"RISK_API_KEY": f"{_KEY}\n\n spaces"}, 2, "RISK_API_KEY"),
+        (["report"], {"RECON_BATCH_SIZE": "many-4711"}, 2, "RECON_BATCH_SIZE"),
+        (["report"], {"RECON_SCHEMA": "no-schema; DROP 4711"}, 2, "RECON_SCHEMA"),
+        (["migrate"], {"DATABASE_URL": "mysql://me:geheim-4711@host/db"}, 2, "DATABASE_URL"),
+        (["migrate"], {"DATABASE_URL": "postgresql://me:a@b:geheim-4711@host:x4711/db"}, 2, "DATABASE_URL"),
+        (["report"], {"DATABASE_URL": "postgresql://me:a@b:geheim-4711@host:x4711/db"}, 2, "DATABASE_URL"),
+        (["report"], {"DATABASE_URL": _NO_SERVER}, 3, "PostgreSQL cannot be reached"),
+        (["serve"], {"DATABASE_URL": _NO_SERVER, "RISK_API_BASE_URL": "http://127.0.0.1:1/", "RISK_API_KEY": _KEY}, 3, "PostgreSQL"),
+    ],
+)
+async def test_what_cannot_start_says_why_in_one_sentence(
+    tmp_path: Path, words: list[str], variables: Mapping[str, str], code: int, named: str
+) -> None:
+    ended = await run_command(tmp_path, variables, *words)
+    assert (ended.code, ended.stdout) == (code, "")
+    assert named in _one_sentence(ended.stderr)
+
+
+@pytest.mark.parametrize(
+    "words", [["reconcile", "--kind", "everything"], ["reconcile", "--max-accounts", "0"], ["report", "--nothing"], []]
+)
+async def test_wrong_words_end_with_2(tmp_path: Path, words: list[str]) -> None:
+    ended = await run_command(tmp_path, {}, *words)
+    assert ended.code == 2
+    assert "Traceback" not in ended.stderr
+
+
+async def test_help_tells_the_exit_codes(tmp_path: Path) -> None:
+    ended = await run_command(tmp_path, {}, "--help")
+    assert (ended.code, "Exit codes: 0 success; 1 issues are left" in " ".join(ended.stdout.split())) == (0, True)

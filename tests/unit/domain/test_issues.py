@@ -1,0 +1,180 @@
+"""What counts say is wrong, and what a difference is once upstream was read."""
+
+import datetime as dt
+
+import pytest
+
+from app.domain.contract import Endpoint
+from app.domain.issues import Issue, IssueCode, Severity, carried, detect, explain, judge, with_open_drift
+from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Outcome, Progress, Totals
+
+DAY = dt.date(2026, 5, 4)
+LATER = DAY + dt.timedelta(days=9)
+
+
+def totals(alltime: int = 0, daily: int = 0, hourly: int = 0, closed: int = 0, *, missing: str = "") -> Totals:
+    return Totals(
+        has_alltime="a" not in missing,
+        alltime=alltime,
+        has_daily="d" not in missing,
+        daily=daily,
+        has_hourly="h" not in missing,
+        hourly=hourly,
+        has_closed=closed > 0,
+        closed=closed,
+    )
+
+
+def day(daily: int, hourly: int, closed: int, date: dt.date = DAY) -> DayCounts:
+    return DayCounts(date, daily, hourly, closed, int(daily > 0), int(hourly > 0))
+
+
+def codes(view: AccountView) -> set[str]:
+    return {issue.code.value for issue in detect(view)}
+
+
+def finding(holder: str | None, *candidates: str, table: str = "raw_trades_closed") -> IdentityFinding:
+    return IdentityFinding(table, "7", "8", "1", holder, candidates, 3, (DAY,))
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (AccountView("a", totals(5, 5, 5, 5)), set()),
+        (AccountView("a", totals(0, 0, 0, 0, missing="dh")), set()),
+        (AccountView("a", totals(0, 0, 0, 0, missing="adh")), set()),
+        (AccountView("a", totals(5, 5, 0, 5, missing="h"), days=(day(5, 0, 5),)),
+         {"missing_metrics_tables", "trade_count_mismatch", "daily_without_hourly", "hourly_daily_mismatch"}),
+        (AccountView("a", totals(5, 0, 5, 5, missing="d"), days=(day(0, 5, 5),)),
+         {"missing_metrics_tables", "trade_count_mismatch", "hourly_without_daily", "hourly_daily_mismatch", "trades_daily_mismatch"}),
+        (AccountView("a", totals(5, 5, 5, 0), days=(day(5, 5, 0),)),
+         {"missing_trade_records", "trade_count_mismatch", "trades_daily_mismatch"}),
+        (AccountView("a", totals(6, 5, 5, 5)), {"trade_count_mismatch"}),
+        (AccountView("a", totals(5, 5, 5, 5), days=(day(3, 3, 2), day(2, 2, 3, LATER))), {"trades_daily_mismatch"}),
+        (AccountView("a", totals(5, 5, 5, 5), drift=Drift(absent=False, evidence={})), {"upstream_drift"}),
+        (AccountView("a", totals(5, 5, 5, 5), drift=Drift(absent=True, evidence={})), {"absent_upstream"}),
+        (AccountView("a", totals(), findings=(finding(None, "a"),)), {"null_account_id_closed_trades"}),
+        (AccountView("a", totals(), findings=(finding(None, "a", table="raw_trades_open"),)), {"null_account_id_open_trades"}),
+        (AccountView("a", totals(), findings=(finding("b", "a"),)), {"foreign_account_id"}),
+        (AccountView("a", totals(), findings=(finding(None, "a", "b"),)), {"ambiguous_identity"}),
+    ],
+)  # fmt: skip
+def test_each_issue_is_told_from_the_counts(view: AccountView, expected: set[str]) -> None:
+    assert codes(view) == expected
+
+
+@pytest.mark.parametrize(("largest", "severity"), [(100, Severity.MEDIUM), (101, Severity.HIGH)])
+def test_a_mismatch_of_totals_is_high_above_ten_percent_of_the_largest(largest: int, severity: Severity) -> None:
+    (issue,) = detect(AccountView("a", totals(largest, 90, 90, 90)))
+    assert issue.severity is severity
+
+
+def test_all_dates_of_an_issue_are_named_however_many() -> None:
+    days = tuple(day(1, 0, 1, DAY + dt.timedelta(days=number)) for number in range(500))
+    issue = next(issue for issue in detect(AccountView("a", totals(500, 500, 0, 500), days=days)) if issue.code is IssueCode.DAILY_WITHOUT_HOURLY)
+    assert issue.evidence["total_missing"] == len(issue.as_json()["missing_dates"]) == 500  # type: ignore[arg-type]
+    assert {"type", "severity", "description", "affected", "resolution_strategy"} <= issue.as_json().keys()
+
+
+def read_everything() -> Progress:
+    progress = Progress()
+    for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED):
+        progress.dates_read(endpoint).everything = True
+    return progress
+
+
+def left(view: AccountView, progress: Progress) -> set[str]:
+    return {issue.code.value for issue in explain(view, progress, moving_from=LATER)}
+
+
+def test_a_difference_is_upstreams_own_only_when_all_of_it_was_read() -> None:
+    view = AccountView("a", totals(6, 5, 5, 5))
+    assert left(view, Progress()) == {"trade_count_mismatch"}
+    half = Progress()
+    half.dates_read(Endpoint.ALLTIME).everything = True
+    assert left(view, half) == {"trade_count_mismatch"}
+    half.dates_read(Endpoint.DAILY).everything = True
+    assert left(view, half) == {"upstream_inconsistent"}
+
+
+def test_a_finer_table_must_be_read_on_each_date_that_differs() -> None:
+    view = AccountView("a", totals(5, 5, 5, 4), days=(day(3, 3, 2), day(2, 2, 1, DAY + dt.timedelta(days=1))))
+    progress = Progress()
+    progress.dates_read(Endpoint.ALLTIME).everything = True
+    progress.dates_read(Endpoint.DAILY).everything = True
+    progress.dates_read(Endpoint.CLOSED).dates.add(DAY)
+    assert "trades_daily_mismatch" in left(view, progress)
+    progress.dates_read(Endpoint.CLOSED).ranges.append((DAY, DAY + dt.timedelta(days=1)))
+    assert left(view, progress) == {"upstream_inconsistent"}
+
+
+@pytest.mark.parametrize("trouble", ["errors", "refused"])
+def test_trouble_on_the_way_never_turns_into_upstreams_fault(trouble: str) -> None:
+    view = AccountView("a", totals(5, 5, 5, 4), days=(day(3, 3, 2),))
+    progress = read_everything()
+    getattr(progress, trouble).append("something went wrong")
+    assert left(view, progress) == {"trade_count_mismatch", "trades_daily_mismatch"}
+    progress = read_everything()
+    progress.left_alone.add(Endpoint.CLOSED)
+    assert left(view, progress) == {"trade_count_mismatch", "trades_daily_mismatch"}
+
+
+def test_rows_that_upstream_forgot_explain_exactly_their_share() -> None:
+    view = AccountView("a", totals(5, 8, 5, 5), days=(day(3, 0, 0),))
+    progress = read_everything()
+    progress.kept = {Endpoint.DAILY: {DAY: 3}}
+    assert left(view, progress) == {"absent_upstream"}
+    view = AccountView("a", totals(5, 9, 5, 5), days=(day(3, 0, 0), day(2, 1, 1, DAY + dt.timedelta(days=1))))
+    assert left(view, progress) == {"absent_upstream", "upstream_inconsistent"}
+
+
+def test_a_difference_on_dates_that_still_move_is_unsettled() -> None:
+    moving = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER)
+    assert left(moving, read_everything()) == {"unsettled"}
+    both = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 2), day(2, 3, 3, LATER)), last_day=LATER)
+    assert left(both, read_everything()) == {"upstream_inconsistent"}
+
+
+def test_trades_of_an_ambiguous_key_explain_their_own_absence() -> None:
+    view = AccountView("a", totals(3, 3, 3, 0), days=(day(3, 3, 0),), findings=(finding(None, "a", "b"),))
+    assert left(view, read_everything()) == {"ambiguous_identity"}
+
+
+def test_a_key_that_is_too_narrow_explains_the_rows_that_it_cannot_hold() -> None:
+    progress = read_everything()
+    progress.too_narrow.append({"table": "raw_trades_closed", "key": "8|1|7"})
+    assert left(AccountView("a", totals(3, 3, 3, 2), days=(day(3, 3, 2),)), progress) == {"key_too_narrow"}
+
+
+def test_drift_is_over_when_the_coarse_levels_were_read_and_not_before() -> None:
+    view = AccountView("a", totals(5, 5, 5, 5), drift=Drift(absent=False, evidence={}))
+    assert left(view, Progress()) == {"upstream_drift"}
+    assert left(view, read_everything()) == set()
+
+
+def test_what_only_an_audit_can_judge_stays_open_until_one_does() -> None:
+    absent = AccountView("a", totals(5, 5, 5, 5), open_issues=({"type": "absent_upstream", "metadata": {"note": 1}},))
+    (issue,) = carried(absent, ())
+    assert issue.code is IssueCode.ABSENT_UPSTREAM
+    assert carried(absent, (issue,)) == ()
+    drifted = with_open_drift(AccountView("a", totals(), open_issues=({"type": "upstream_drift", "metadata": {"note": 1}},)))
+    assert drifted.drift == Drift(absent=False, evidence={"note": 1})
+
+
+@pytest.mark.parametrize(
+    ("found", "remaining", "outcome"),
+    [
+        ((), (), Outcome.UNCHANGED),
+        ((IssueCode.UPSTREAM_DRIFT,), (), Outcome.HEALED),
+        ((IssueCode.TRADE_COUNT_MISMATCH,), (IssueCode.UPSTREAM_INCONSISTENT,), Outcome.EXPLAINED),
+        ((IssueCode.TRADE_COUNT_MISMATCH, IssueCode.UPSTREAM_DRIFT), (IssueCode.TRADE_COUNT_MISMATCH,), Outcome.PARTIAL),
+        ((IssueCode.TRADE_COUNT_MISMATCH,), (IssueCode.TRADE_COUNT_MISMATCH,), Outcome.FAILED),
+    ],
+)
+def test_an_outcome_follows_from_what_was_found_and_what_is_left(
+    found: tuple[IssueCode, ...], remaining: tuple[IssueCode, ...], outcome: Outcome
+) -> None:
+    def issues(wanted: tuple[IssueCode, ...]) -> list[Issue]:
+        return [Issue(code, Severity.HIGH, "", (), "") for code in wanted]
+
+    assert judge(issues(found), issues(remaining)) is outcome
