@@ -22,7 +22,6 @@ from app.telemetry import get_logger
 _LOOK_SECONDS = 0.2
 _LOGGED_EVERY = 100
 _PLAIN_WIDTH = 150
-_SAMPLES = 3
 _log = get_logger(__name__)
 
 MEANINGS: Mapping[IssueCode, str] = {
@@ -53,11 +52,11 @@ def results_console() -> Console:
 
 
 def plain_table(title: str, *columns: str) -> Table:
-    """A table with its title on the left; columns whose name begins with `#` hold figures, and only the last column wraps."""
+    """A table with its title on the left; columns whose name begins with `#` hold figures; they and the first do not wrap."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
+    for place, column in enumerate(columns):
         justify: JustifyMethod = "right" if column.startswith("#") else "left"
-        table.add_column(column.removeprefix("#"), justify=justify, no_wrap=column is not columns[-1])
+        table.add_column(column.removeprefix("#"), justify=justify, no_wrap=place == 0 or column.startswith("#"))
     return table
 
 
@@ -66,8 +65,8 @@ def issues_table(title: str, issues: Sequence[Mapping[str, Any]]) -> Table:
     table = plain_table(title, "issue", "severity", "#accounts", "meaning", "for example")
     for issue in issues:
         code = IssueCode(issue["issue_type"])
-        samples = ", ".join(issue["sample_accounts"][:_SAMPLES])
-        table.add_row(code.value, severity_name(issue["severity"]), str(issue["account_count"]), MEANINGS[code], samples)
+        sample = next(iter(issue["sample_accounts"]), "")
+        table.add_row(code.value, severity_name(issue["severity"]), str(issue["account_count"]), MEANINGS[code], sample)
     return table
 
 

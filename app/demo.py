@@ -279,13 +279,13 @@ def _causes(world: World, done: Sequence[Damage], forgotten: Sequence[str]) -> d
     """The accounts that may differ or keep an issue, for a reason that was there before the run."""
     told = frozenset({IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED, IssueCode.AMBIGUOUS_IDENTITY})
     causes = {
-        account_id: Cause(f"upstream contradicts itself: {contradiction.value}", told, keeps_rows=False)
+        account_id: Cause(f"upstream: {contradiction.value}", told, keeps_rows=False)
         for account_id, contradiction in world.contradictions.items()
     }
-    absent = Cause("upstream has forgotten the account: its rows are kept", frozenset({IssueCode.ABSENT_UPSTREAM}), keeps_rows=True)
+    absent = Cause("upstream has forgotten it: kept", frozenset({IssueCode.ABSENT_UPSTREAM}), keeps_rows=True)
     causes |= dict.fromkeys(forgotten, absent)
     shared = Cause(
-        "two accounts have one natural key, by the damage: nothing is guessed",
+        "two accounts with one natural key: not guessed",
         frozenset({IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM}),
         keeps_rows=True,
     )

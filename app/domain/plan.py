@@ -65,6 +65,14 @@ class Needs:
     closed: frozenset[dt.date] = frozenset()
 
 
+def why_not_asked(view: AccountView) -> str | None:
+    """Why the API cannot be asked about the account; None if it can."""
+    for name, values in (("account id", (view.account_id,)), ("login", view.logins)):
+        if any("," in value for value in values):
+            return f"Its {name} holds a comma, which separates ids in the API's lists: it cannot be asked for."
+    return None
+
+
 def needs_of(view: AccountView, progress: Progress) -> Needs:
     """What must be read next of the account, given what this run has read already.
 
@@ -103,8 +111,10 @@ def _fine_needs(view: AccountView, progress: Progress) -> Needs:
     hourly = {day for day in hourly if not hourly_read.covers(day)}
     closed = {day for day in closed if not closed_read.covers(day)} if view.logins else set()
     if hourly or closed:
+        # A table without a row also lacks those of days without trades, which no count shows.
         most = len(hourly) > MAX_DATES and len(hourly) >= _MOST_OF * view.known_days
-        return Needs(hourly=None if most else frozenset(hourly), closed=frozenset(closed))
+        everything = bool(hourly) and (most or not view.totals.has_hourly)
+        return Needs(hourly=None if everything else frozenset(hourly), closed=frozenset(closed))
     daily_read = progress.dates_read(Endpoint.DAILY)
     daily = frozenset(day.date for day in view.days if not daily_read.covers(day.date))
     return Needs(alltime=bool(view.days) and not progress.dates_read(Endpoint.ALLTIME).everything, daily=daily)

@@ -18,7 +18,7 @@ from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
 from app.domain.issues import Issue, IssueCode, carried, detect, explain, judge, with_open_drift
 from app.domain.models import AccountView, Outcome, Progress, RunKind
-from app.domain.plan import MAX_ROUNDS, PlannedRequest, plan_round
+from app.domain.plan import MAX_ROUNDS, PlannedRequest, plan_round, why_not_asked
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.maintenance import mend_accounts
@@ -80,7 +80,7 @@ class BatchReconciler:
             claim,
             views,
             {account_id: detect(view) for account_id, view in views.items()},
-            {account_id: Progress() for account_id in views},
+            {account_id: _beginning(view) for account_id, view in views.items()},
         )
         await self._store.runs.open_issues(claim.run_id, work.found)
         work.seconds["detect"] += time.monotonic() - begun
@@ -223,6 +223,11 @@ class BatchReconciler:
             **{outcome.value: count for outcome, count in outcomes.items()},
         )
         return outcomes
+
+
+def _beginning(view: AccountView) -> Progress:
+    reason = why_not_asked(view)
+    return Progress(errors=[reason] if reason else [])
 
 
 def _forget_left_alone(progress: Iterable[Progress]) -> None:

@@ -124,6 +124,11 @@ class WarehouseTable:
         return self.table.key
 
     @property
+    def names(self) -> frozenset[str]:
+        """The names of the columns that the API fills."""
+        return frozenset(column.name for column in self.columns)
+
+    @property
     def values(self) -> tuple[Column, ...]:
         """The columns that are no part of the key."""
         return tuple(column for column in self.columns if column.name not in self.table.key)

@@ -115,6 +115,7 @@ class Changes:
         Raises DatabaseUnavailable if PostgreSQL goes away: what was committed is whole.
         """
         job = _Job(staged, self._catalogue[staged.endpoint], proven, before, writer)
+        await self._database.execute(fill(self._sql["refuse_doubled_keys"], **_tokens(job.table)), staged.fetch_id)
         await self._create_partitions(job)
         applied: dict[str, Applied] = defaultdict(Applied)
         for chunk in await self._chunks(job):
@@ -341,7 +342,9 @@ def _tokens(table: WarehouseTable, shape: frozenset[str] | None = None) -> dict[
         "day_of_m": f"m.{day}" if date else day,
         "t_key": ", ".join(f"t.{quote(column)}" for column in key),
         "s_key": ", ".join(f"s.{quote(column)}" for column in key),
+        "plain_key": ", ".join(quote(column) for column in key),
         "same_key": same("t", "m", key),
+        "same_key_sm": same("s", "m", key),
         "same_key_s": same("t", "s", key),
         "same_unit": same("t", "s", unit),
         "also_key": same("also", "t", key),

@@ -31,6 +31,7 @@ _GONE = (
     OSError,
     TimeoutError,
 )
+_WRONG_VALUE = (asyncpg.exceptions._base.DataError, asyncpg.UnsupportedClientFeatureError)  # noqa: SLF001 - the public DataError is the server's
 _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
@@ -47,6 +48,9 @@ def translated() -> Iterator[None]:
         raise RowRefused(str(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name) from error
     except _REFUSED_LOGIN as error:
         raise DatabaseUnavailable(f"PostgreSQL refuses the connection of DATABASE_URL: {error}.") from error
+    except _WRONG_VALUE as error:
+        # An InterfaceError by descent, but a defect of ours: waiting for PostgreSQL would not mend it.
+        raise DatabaseError(f"A statement was given a value that it cannot take: {error}.") from error
     except _GONE as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__}: {error}); nothing was left half done.") from error
     except asyncpg.PostgresError as error:

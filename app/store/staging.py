@@ -1,7 +1,7 @@
 """Staging: pages of a fetch on their way into the warehouse, opened by PostgreSQL, kept until the fetch is proven.
 
 A page's rows go to PostgreSQL as one JSON parameter and are opened there, which keeps every digit and costs Python
-nothing but the page's length. A page that PostgreSQL cannot open as a whole is opened row by row; a row that cannot be
+nothing but the page's length. A page that PostgreSQL cannot open as a whole is opened in halves; a row that cannot be
 read at all is staged as refused, so that it counts for completeness and is named.
 """
 
@@ -49,8 +49,8 @@ class Staging:
         self._register = sql["register_fetch"]
         self._forget = sql["forget_fetch"]
         self._purge = sql["purge_dead_fetches"]
-        self._open = {endpoint: _open_statement(catalogue[endpoint], by_row=False) for endpoint in STAGED}
-        self._open_by_row = {endpoint: _open_statement(catalogue[endpoint], by_row=True) for endpoint in STAGED}
+        self._open = {endpoint: _open_statement(catalogue[endpoint], carefully=False) for endpoint in STAGED}
+        self._open_carefully = {endpoint: _open_statement(catalogue[endpoint], carefully=True) for endpoint in STAGED}
         self._refuse = {endpoint: _refuse_statement(catalogue[endpoint]) for endpoint in STAGED}
 
     async def begin(self, endpoint: Endpoint) -> "StageSink":
@@ -77,25 +77,33 @@ class Staging:
     async def _add_group(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
         try:
             await self._database.execute(self._open[staged.endpoint], staged.fetch_id, staged.rows, shape, _array(rows))
-            staged.rows += len(rows)
         except RowRefused:
-            for row in rows:
-                await self._add_row(staged, shape, row)
+            await self._add_carefully(staged, shape, rows)
+        else:
+            staged.rows += len(rows)
 
-    async def _add_row(self, staged: StagedFetch, shape: int, row: bytes) -> None:
+    async def _add_carefully(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
+        """Open rows with the forgiving reader of numbers, in halves, until a row that cannot be read stands alone."""
         try:
-            await self._database.execute(self._open_by_row[staged.endpoint], staged.fetch_id, staged.rows, shape, _array([row]))
+            await self._database.execute(self._open_carefully[staged.endpoint], staged.fetch_id, staged.rows, shape, _array(rows))
         except RowRefused as error:
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                await self._add_carefully(staged, shape, rows[:middle])
+                await self._add_carefully(staged, shape, rows[middle:])
+                return
             # A zero byte is the one thing that PostgreSQL's json can hold and its text cannot.
-            text = row.decode("utf-8", "replace").replace("\\u0000", "\\ufffd")
+            text = rows[0].decode("utf-8", "replace").replace("\\u0000", "\\ufffd")
             reason = f"cannot be read: {error}"
             await self._database.execute(self._refuse[staged.endpoint], staged.fetch_id, staged.rows, shape, text, reason)
-        staged.rows += 1
+        staged.rows += len(rows)
 
     async def distinct_keys(self, staged: StagedFetch) -> int:
         """Distinct keys among the staged rows; rows without a readable key count one each."""
         table = self._catalogue[staged.endpoint]
-        key = ", ".join(quote(column) for column in table.key)
+        # An account id that stands for two natural keys sends two rows under one key of ours: they are distinct rows all the same.
+        natural = [column for column in ("login", "platform", "broker") if column not in table.key and column in table.names]
+        key = ", ".join(quote(column) for column in (*table.key, *natural))
         whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.key)
         return int(
             await self._database.fetch_value(
@@ -156,18 +164,18 @@ def _array(rows: Sequence[bytes]) -> str:
     return (b"[" + b",".join(rows) + b"]").decode("utf-8", "replace")
 
 
-def _open_statement(table: WarehouseTable, *, by_row: bool) -> str:
+def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     """Open a JSON array ($4) into staging: fetch $1, ordinals from $2, shape $3.
 
-    Numbers are opened as numeric and checked after rounding; `by_row` reads them through a function that also survives
+    Numbers are opened as numeric and checked after rounding; `carefully` reads them through a function that also survives
     those that PostgreSQL cannot hold. What the row's key lacks, or a text that is too long, refuses the row.
     """
     numbers = [column for column in table.columns if column.kind is Kind.NUMBER]
     opened = ", ".join(
-        f"{quote(column.api_name)} {'numeric' if column.kind is Kind.NUMBER and not by_row else 'text'}" for column in table.columns
+        f"{quote(column.api_name)} {'numeric' if column.kind is Kind.NUMBER and not carefully else 'text'}" for column in table.columns
     )
     raw_names = ", ".join(quote(f"r_{column.name}") for column in table.columns)
-    converted = ", ".join(f"{_converted(column, table, by_row=by_row)} AS {quote(column.name)}" for column in table.columns)
+    converted = ", ".join(f"{_converted(column, table, carefully=carefully)} AS {quote(column.name)}" for column in table.columns)
     read = ", ".join(quote(f"r_{column.name}") for column in numbers)
     had = ", ".join(f"{quote(f'r_{column.name}')} IS NOT NULL AS {quote(f'h_{column.name}')}" for column in _key_columns(table))
     lost = f"{_count_filled([f'r_{column.name}' for column in numbers])} > {_count_filled([column.name for column in numbers])}"
@@ -211,9 +219,9 @@ def _key_columns(table: WarehouseTable) -> tuple[Column, ...]:
     return tuple(column for column in table.columns if column.name in table.key)
 
 
-def _converted(column: Column, table: WarehouseTable, *, by_row: bool) -> str:
+def _converted(column: Column, table: WarehouseTable, *, carefully: bool) -> str:
     value = quote(f"r_{column.name}")
-    return column.converted(value, f"{table.raw.split('.')[0]}.recon_number({value})" if by_row else value)
+    return column.converted(value, f"{table.raw.split('.')[0]}.recon_number({value})" if carefully else value)
 
 
 def _refusals(table: WarehouseTable) -> str:

@@ -37,6 +37,8 @@ SELECT t.account_id
 FROM prop_trading_model.trade_recon AS t
 WHERE (t.account_id = ANY($2::text[]) OR $2::text[] IS NULL AND (t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed))
   AND NOT EXISTS (SELECT FROM prop_trading_model.recon_scan AS s WHERE s.run_id = $1 AND s.account_id = t.account_id)
+  -- The API's lists are separated by commas: an id with one cannot be asked for.
+  AND t.account_id !~ ','
 ORDER BY 1
 
 -- name: find_drift
@@ -85,7 +87,7 @@ SELECT
 FROM compared
 -- A number that its column cannot hold is stored as NULL, which is no drift.
 WHERE CASE
-    WHEN absent THEN stored_somewhere
+    WHEN absent THEN stored_somewhere AND account_id !~ ','
     ELSE unknown
         OR abs(upstream_trades) < 2147483648 AND stored_trades IS DISTINCT FROM upstream_trades
         OR abs(upstream_profit) < 1e16 AND stored_profit IS DISTINCT FROM upstream_profit

@@ -27,6 +27,12 @@ FROM (
 ) AS owner
 WHERE s.fetch_id = $1 AND s.ordinal = owner.ordinal
 
+-- name: refuse_doubled_keys
+-- Rows of upstream that share a key of {{raw}}: the table cannot hold them side by side, so none of them is written.
+UPDATE {{stage}} AS s SET refused = 'key too narrow: upstream sends several rows with this key', source = to_json(s)
+FROM (SELECT {{plain_key}} FROM {{stage}} WHERE fetch_id = $1 AND refused IS NULL GROUP BY {{plain_key}} HAVING count(*) > 1) AS m
+WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{same_key_sm}}
+
 -- name: get_staged_months
 -- The months that staged rows fall into.
 SELECT DISTINCT date_trunc('month', {{date}})::date AS month FROM {{stage}} WHERE fetch_id = $1 AND {{date}} IS NOT NULL

@@ -97,10 +97,22 @@ WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]'
 ORDER BY account_id
 
 -- name: get_unknown_accounts
--- Those of the ids that no account has: trade_recon does not know them, and no raw table has a row of them.
+-- Those of the ids that no account has: trade_recon does not know them, and no raw table has a row of them. A placeholder is no account.
 SELECT account_id FROM unnest($1::text[]) AS named (account_id)
 WHERE NOT EXISTS (SELECT FROM prop_trading_model.trade_recon AS t WHERE t.account_id = named.account_id)
-  AND NOT EXISTS (SELECT FROM prop_trading_model.raw_metrics_alltime AS t WHERE t.account_id = named.account_id)
-  AND NOT EXISTS (SELECT FROM prop_trading_model.raw_metrics_daily AS t WHERE t.account_id = named.account_id)
-  AND NOT EXISTS (SELECT FROM prop_trading_model.raw_metrics_hourly AS t WHERE t.account_id = named.account_id)
-  AND NOT EXISTS (SELECT FROM prop_trading_model.raw_trades_closed AS t WHERE t.account_id = named.account_id)
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.raw_metrics_alltime AS t
+      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login)
+  )
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.raw_metrics_daily AS t
+      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login)
+  )
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.raw_metrics_hourly AS t
+      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login)
+  )
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.raw_trades_closed AS t
+      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login)
+  )

@@ -20,12 +20,18 @@ GROUP BY 1
 ORDER BY 1
 
 -- name: get_reconciled_through
--- The last date before $1 up to which no open issue that could be healed reaches; null while one has no dates.
+-- The last date before $1 up to which no open issue reaches, and how many accounts disagree on dates that are not known yet.
+-- INFO is upstream's own; an issue about a whole account (drift apart) says nothing of dates.
 SELECT
-    count(*) FILTER (WHERE first_date IS NULL) AS undated,
+    (
+        SELECT count(*) FROM prop_trading_model.trade_recon AS t
+        WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]'
+    ) + count(*) FILTER (
+        WHERE first_date IS NULL AND type IN ('missing_metrics_tables', 'missing_trade_records', 'trade_count_mismatch', 'upstream_drift')
+    ) AS undated,
     least(min(first_date) - 1, $1::date - 1) AS through
 FROM (
-    SELECT (SELECT min(day::date) FROM jsonb_array_elements_text(issue -> 'missing_dates') AS dates (day)) AS first_date
+    SELECT issue ->> 'type' AS type, (SELECT min(day::date) FROM jsonb_array_elements_text(issue -> 'missing_dates') AS dates (day)) AS first_date
     FROM prop_trading_model.trade_recon, jsonb_array_elements(issues) AS issue
     WHERE issues <> '[]' AND (issue ->> 'severity')::integer < 5
 ) AS open_issues

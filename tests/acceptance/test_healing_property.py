@@ -1,4 +1,4 @@
-"""Random worlds, random damage, random faults of upstream: healed through a socket, the warehouse equals upstream in every row and column."""
+"""Random worlds, damage and faults: healed through a socket, the warehouse equals upstream in every row and column."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from app.domain.contract import Endpoint
 from app.domain.models import RunKind
 from app.engine.store import Store
 from app.sandbox.process import SandboxServer
 from app.store.changes import Slice, Writer
 from app.store.pool import Database as Pool
 from app.store.runs import RunRequest
-from app.domain.contract import Endpoint
 from tests.conftest import Database
 from tests.engine import difference
 
@@ -62,7 +62,9 @@ async def test_the_accounts_of_a_worker_without_heartbeat_are_free_after_the_lea
         claim = await dead.claims.claim(run_id, 100)
         assert claim is not None
         assert await alive.claims.claim(run_id, 100) is None
-        await connection.execute("UPDATE recon_workers SET heartbeat_at = now() - interval '61 seconds' WHERE worker_id = $1", dead.claims.worker_id)
+        await connection.execute(
+            "UPDATE recon_workers SET heartbeat_at = now() - interval '61 seconds' WHERE worker_id = $1", dead.claims.worker_id
+        )
         assert await alive.claims.claim(run_id, 100) is None, "the claim itself is younger than the lease"
         await connection.execute("UPDATE trade_recon SET claimed_at = now() - interval '61 seconds'")
         taken = await alive.claims.claim(run_id, 100)

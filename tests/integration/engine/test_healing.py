@@ -101,7 +101,9 @@ async def test_the_real_trades_are_healed_without_a_difference(database: Databas
     assert state["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("kind", [FaultKind.SHIFTING_TOTAL, FaultKind.REPEATED_ROW, FaultKind.SHORT_PAGE, FaultKind.INVALID_JSON, FaultKind.FAILED_STATUS])
+@pytest.mark.parametrize(
+    "kind", [FaultKind.SHIFTING_TOTAL, FaultKind.REPEATED_ROW, FaultKind.SHORT_PAGE, FaultKind.INVALID_JSON, FaultKind.FAILED_STATUS]
+)
 async def test_a_fetch_that_cannot_be_proven_changes_no_row_and_closes_no_issue(
     kind: FaultKind, warehouse: Database, sandbox: SandboxServer
 ) -> None:

@@ -2,9 +2,8 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-
-import asyncpg
 import pytest
 
 from app.engine.maintenance import MaintenanceResult, maintain
@@ -12,6 +11,9 @@ from app.engine.store import Store
 from app.store.pool import Database as Pool
 from tests.conftest import Database
 from tests.engine import TODAY
+
+if TYPE_CHECKING:
+    import asyncpg
 
 FIRST = dt.date(2025, 1, 1)
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -71,8 +73,6 @@ class Warehouse:
         await self.connection.execute("SELECT recon_create_partitions($1, $2)", table, dates)
 
 
-
-
 @pytest.fixture
 async def made(database: Database) -> AsyncIterator[Warehouse]:
     """An empty warehouse to be filled by hand."""
@@ -94,7 +94,9 @@ async def test_a_trade_without_id_gets_the_one_account_of_its_natural_key(table:
     assert result.unmatched_combinations == 1
     assert result.unmatched[0]["login"] == "100"
     code = "null_account_id_closed_trades" if table == "raw_trades_closed" else "null_account_id_open_trades"
-    history = await made.connection.fetch("SELECT account_id, type, closed_at IS NOT NULL AS closed FROM recon_issue_history WHERE account_id = 'a'")
+    history = await made.connection.fetch(
+        "SELECT account_id, type, closed_at IS NOT NULL AS closed FROM recon_issue_history WHERE account_id = 'a'"
+    )
     assert (("a", code, True)) in [tuple(row) for row in history]
 
 

@@ -75,7 +75,9 @@ async def test_a_full_run_leaves_accounts_that_back_off_and_a_retry_takes_them(w
         await connection.execute(
             "UPDATE trade_recon SET failed_attempts = 1, next_attempt_at = now() + interval '1 hour' WHERE account_id = $1", victims[0]
         )
-        await connection.execute("UPDATE trade_recon SET failed_attempts = 5, reconciliation_status = 'exhausted' WHERE account_id = $1", victims[1])
+        await connection.execute(
+            "UPDATE trade_recon SET failed_attempts = 5, reconciliation_status = 'exhausted' WHERE account_id = $1", victims[1]
+        )
         full = await run(service, RunKind.FULL)
         assert full["skipped_due_to_previous_failure"] == 2
         assert full["accounts"]["healed"] == 1  # type: ignore[index]

@@ -52,8 +52,7 @@ async def test_a_date_that_upstream_forgot_stays_stored_and_holds_up_nobody_else
     async with warehouse.connect() as connection:
         account_id = await victim(connection)
         days = [
-            row["date"]
-            for row in await connection.fetch("SELECT date FROM raw_metrics_daily WHERE account_id = $1 ORDER BY 1", account_id)
+            row["date"] for row in await connection.fetch("SELECT date FROM raw_metrics_daily WHERE account_id = $1 ORDER BY 1", account_id)
         ]
         sandbox.world.forget(account_id, days[2])
         # One forgotten date loses its hourly rows; one that upstream still has loses them too.
@@ -121,7 +120,9 @@ async def test_a_surplus_row_stays_where_upstreams_count_disagrees_with_daily(wa
         edit(sandbox.world, Endpoint.DAILY, account_id, one_more)
         await connection.execute("DELETE FROM raw_metrics_daily WHERE account_id = $1 AND date = $2", account_id, day)
         await connection.execute(
-            "CREATE TEMP TABLE made_up AS SELECT * FROM raw_trades_closed WHERE account_id = $1 AND trade_date = $2 LIMIT 1", account_id, day
+            "CREATE TEMP TABLE made_up AS SELECT * FROM raw_trades_closed WHERE account_id = $1 AND trade_date = $2 LIMIT 1",
+            account_id,
+            day,
         )
         await connection.execute("UPDATE made_up SET ticket = 'made-up'")
         await connection.execute("INSERT INTO raw_trades_closed SELECT * FROM made_up")
@@ -144,7 +145,8 @@ async def test_a_field_that_upstream_does_not_send_keeps_its_value_and_an_explic
 
         edit(sandbox.world, Endpoint.ALLTIME, account_id, change)
         await connection.execute(
-            "UPDATE raw_metrics_alltime SET num_trades = num_trades + 3, gross_profit = 77.5, mean_profit = 5 WHERE account_id = $1", account_id
+            "UPDATE raw_metrics_alltime SET num_trades = num_trades + 3, gross_profit = 77.5, mean_profit = 5 WHERE account_id = $1",
+            account_id,
         )
         async with engine(warehouse, sandbox) as service:
             await run(service, RunKind.FULL)
@@ -255,7 +257,10 @@ async def test_a_trade_known_under_another_date_is_moved_and_not_doubled(warehou
         async with engine(warehouse, sandbox) as service:
             state = await run(service, RunKind.FULL)
         assert state["rows"]["moved"] == 1  # type: ignore[index]
-        assert await connection.fetchval("SELECT count(*) FROM raw_trades_closed WHERE ticket = $1 AND account_id = $2", moved, account_id) == 1
+        assert (
+            await connection.fetchval("SELECT count(*) FROM raw_trades_closed WHERE ticket = $1 AND account_id = $2", moved, account_id)
+            == 1
+        )
         assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows WHERE reason = 'moved'") == 1
     assert (await difference(warehouse, sandbox)).sample == ()
 
@@ -270,9 +275,54 @@ async def test_timestamps_of_any_zone_are_stored_in_utc_and_dates_are_never_shif
         await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1", account_id)
         async with engine(warehouse, sandbox) as service:
             await run(service, RunKind.FULL)
-        row = await connection.fetchrow("SELECT trade_date, close_time, open_time FROM raw_trades_closed WHERE ticket = $1", str(record.row["ticket"]))
+        row = await connection.fetchrow(
+            "SELECT trade_date, close_time, open_time FROM raw_trades_closed WHERE ticket = $1", str(record.row["ticket"])
+        )
         midnight = dt.datetime.combine(day, dt.time())
         assert row is not None
         assert row["trade_date"] == day
         assert row["close_time"] == midnight - dt.timedelta(minutes=30) + dt.timedelta(milliseconds=500)
         assert row["open_time"] == midnight + dt.timedelta(hours=10)
+
+
+async def test_two_rows_of_upstream_under_one_key_overwrite_nothing_and_are_shown(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with warehouse.connect() as connection:
+        account_id = await victim(connection)
+        days = {record.day for record in sandbox.world.records(Endpoint.DAILY, [account_id])}
+        double = next(record for record in sandbox.world.records(Endpoint.DAILY) if record.account_id != account_id and record.day in days)
+        # The other account's row of that date comes under this account's id, with another natural key.
+        double.row["accountId"] = account_id
+        double._encoded = None
+        double.account_id = account_id
+        day = double.day
+        stored = await connection.fetchval("SELECT net_profit FROM raw_metrics_daily WHERE account_id = $1 AND date = $2", account_id, day)
+        await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = $1", account_id)
+        sandbox.world._records[Endpoint.DAILY, account_id].append(double)
+        async with engine(warehouse, sandbox) as service:
+            await run(service, RunKind.FULL)
+        kept = await connection.fetchval("SELECT net_profit FROM raw_metrics_daily WHERE account_id = $1 AND date = $2", account_id, day)
+        assert kept == stored
+        assert await issues_of(connection, account_id) == {"key_too_narrow"}
+        assert await connection.fetchval("SELECT reason FROM recon_set_aside_rows WHERE account_id = $1", account_id) == (
+            "key too narrow: upstream sends several rows with this key"
+        )
+
+
+async def test_a_page_of_odd_but_readable_numbers_is_read_whole(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with warehouse.connect() as connection:
+        account_id = await victim(connection)
+
+        def odd(row: Row) -> None:
+            row.update(lots=" 1.5 ", swap="", commission="-0", profit="1e1", fee="0.005")
+
+        records = edit(sandbox.world, Endpoint.CLOSED, account_id, odd)
+        await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1", account_id)
+        async with engine(warehouse, sandbox) as service:
+            state = await run(service, RunKind.FULL)
+        rows = await connection.fetch(
+            "SELECT DISTINCT lots::text, swap, commission::text, profit::text, fee::text FROM raw_trades_closed WHERE account_id = $1",
+            account_id,
+        )
+        assert [tuple(row) for row in rows] == [("1.5000", None, "0.00", "10.00", "0.01")]
+        assert state["rows"]["inserted"] == len(records)  # type: ignore[index]
+        assert state["status"] == "succeeded"

@@ -60,11 +60,16 @@ async def test_a_raw_table_that_stands_already_is_left_as_it_is(postgres: Server
         async with database.connect() as connection:
             await connection.execute("CREATE SCHEMA prop_trading_model")
             await connection.execute(
-                "CREATE TABLE prop_trading_model.raw_metrics_alltime (account_id text PRIMARY KEY, login text, platform integer, broker integer,"
-                " num_trades integer, net_profit numeric, total_lots numeric, first_trade_date date)"
+                "CREATE TABLE prop_trading_model.raw_metrics_alltime (account_id text PRIMARY KEY, login text, platform integer,"
+                " broker integer, num_trades integer, net_profit numeric, total_lots numeric, first_trade_date date)"
             )
             await migrate(dsn)
-            assert await connection.fetchval("SELECT count(*) FROM pg_attribute WHERE attrelid = 'raw_metrics_alltime'::regclass AND attnum > 0") == 8
+            assert (
+                await connection.fetchval(
+                    "SELECT count(*) FROM pg_attribute WHERE attrelid = 'raw_metrics_alltime'::regclass AND attnum > 0"
+                )
+                == 8
+            )
             assert await connection.fetchval("SELECT adopted FROM recon_migrations WHERE name = '0001_raw_metrics_alltime'")
     finally:
         await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -73,11 +78,12 @@ async def test_a_raw_table_that_stands_already_is_left_as_it_is(postgres: Server
 async def test_partitions_are_made_once_by_month_and_found_under_other_names(database: Database) -> None:
     async with database.connect() as connection:
         make = "SELECT recon_create_partitions('raw_metrics_daily', $1::text::date[])"
-        assert await connection.fetchval(make, "{2019-12-31,2020-01-01,2020-01-31}") == ["raw_metrics_daily_2019_12", "raw_metrics_daily_2020_01"]
+        assert await connection.fetchval(make, "{2019-12-31,2020-01-01,2020-01-31}") == [
+            "raw_metrics_daily_2019_12",
+            "raw_metrics_daily_2020_01",
+        ]
         assert await connection.fetchval(make, "{2020-01-15}") == []
-        await connection.execute(
-            "CREATE TABLE elsewhere PARTITION OF raw_metrics_daily FOR VALUES FROM ('2018-01-01') TO ('2019-01-01')"
-        )
+        await connection.execute("CREATE TABLE elsewhere PARTITION OF raw_metrics_daily FOR VALUES FROM ('2018-01-01') TO ('2019-01-01')")
         assert await connection.fetchval(make, "{2018-06-01}") == []
         assert await connection.fetchval("SELECT to_regclass('raw_metrics_daily_2018_06')") is None
         assert await connection.fetchval("SELECT recon_create_partitions('raw_metrics_alltime', ARRAY[date '2020-01-01'])") == []
@@ -85,16 +91,22 @@ async def test_partitions_are_made_once_by_month_and_found_under_other_names(dat
 
 async def test_the_functions_and_views_of_the_first_system_work(database: Database) -> None:
     async with database.connect() as connection:
-        await connection.execute("INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, num_trades) VALUES ('a', '7', 8, 1, 5)")
+        await connection.execute(
+            "INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, num_trades) VALUES ('a', '7', 8, 1, 5)"
+        )
         await connection.execute("SELECT update_trade_recon_stats('a')")
-        row = await connection.fetchrow("SELECT has_alltime, num_trades_alltime, has_daily, trades_recon_checksum FROM trade_recon WHERE account_id = 'a'")
+        row = await connection.fetchrow(
+            "SELECT has_alltime, num_trades_alltime, has_daily, trades_recon_checksum FROM trade_recon WHERE account_id = 'a'"
+        )
         assert tuple(row or ()) == (True, 5, False, False)
         await connection.execute(
-            "UPDATE trade_recon SET issues = '[{\"type\": \"missing_trade_records\", \"severity\": 1}]' WHERE account_id = 'a'"
+            'UPDATE trade_recon SET issues = \'[{"type": "missing_trade_records", "severity": 1}]\' WHERE account_id = \'a\''
         )
         statistics = await connection.fetch("SELECT * FROM get_issue_statistics()")
         assert [tuple(row) for row in statistics] == [("missing_trade_records", 1, 1, ["a"])]
-        progress = await connection.fetchrow("SELECT total_accounts, reconciled, needs_reconciliation, has_issues FROM v_reconciliation_progress")
+        progress = await connection.fetchrow(
+            "SELECT total_accounts, reconciled, needs_reconciliation, has_issues FROM v_reconciliation_progress"
+        )
         assert tuple(progress or ()) == (1, 0, 1, 1)
         await connection.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY mv_all_account_ids")
         assert await connection.fetchval("SELECT string_agg(account_id, ',') FROM mv_all_account_ids") == "a"

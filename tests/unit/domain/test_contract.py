@@ -17,7 +17,13 @@ def test_the_fields_are_those_of_the_published_list() -> None:
         pytest.skip("the vendor's field list is not part of the project")
     with _FIELDS.open(encoding="utf-8") as file:
         published = {
-            (row["endpoint"], row["api_field"], row["table"], row["column"], row["sql_type"].upper().replace("DECIMAL", "NUMERIC").replace(" ", ""))
+            (
+                row["endpoint"],
+                row["api_field"],
+                row["table"],
+                row["column"],
+                row["sql_type"].upper().replace("DECIMAL", "NUMERIC").replace(" ", ""),
+            )
             for row in csv.DictReader(file)
         }
     ours = {

@@ -71,7 +71,9 @@ def test_a_mismatch_of_totals_is_high_above_ten_percent_of_the_largest(largest: 
 
 def test_all_dates_of_an_issue_are_named_however_many() -> None:
     days = tuple(day(1, 0, 1, DAY + dt.timedelta(days=number)) for number in range(500))
-    issue = next(issue for issue in detect(AccountView("a", totals(500, 500, 0, 500), days=days)) if issue.code is IssueCode.DAILY_WITHOUT_HOURLY)
+    issue = next(
+        issue for issue in detect(AccountView("a", totals(500, 500, 0, 500), days=days)) if issue.code is IssueCode.DAILY_WITHOUT_HOURLY
+    )
     assert issue.evidence["total_missing"] == len(issue.as_json()["missing_dates"]) == 500  # type: ignore[arg-type]
     assert {"type", "severity", "description", "affected", "resolution_strategy"} <= issue.as_json().keys()
 

@@ -96,7 +96,9 @@ def test_trades_are_asked_by_login_from_the_first_affected_date_to_the_last() ->
 
 
 def test_a_request_that_is_too_large_is_halved_until_one_account_or_date_is_left() -> None:
-    both = PlannedRequest(Request(Endpoint.CLOSED, logins=("1", "2", "3"), date_from=DAY, date_to=DAY), ("a", "b"), (("1", "2"), ("2", "3")))
+    both = PlannedRequest(
+        Request(Endpoint.CLOSED, logins=("1", "2", "3"), date_from=DAY, date_to=DAY), ("a", "b"), (("1", "2"), ("2", "3"))
+    )
     first, second = both.halved()
     assert (first.request.logins, first.account_ids) == (("1", "2"), ("a",))
     assert (second.request.logins, second.account_ids) == (("2", "3"), ("b",))
@@ -121,7 +123,13 @@ def test_rounds_end_never_ask_twice_and_prove_only_what_they_ask(
     accounts: list[tuple[int, int, list[tuple[int, int, int]], bool]], max_ids: int
 ) -> None:
     views = [
-        view(f"a{number}", alltime, daily, *[each for each in days if not each[0] == each[1] == each[2]], drift=Drift(drift, {}) if drift else None)
+        view(
+            f"a{number}",
+            alltime,
+            daily,
+            *[each for each in days if not each[0] == each[1] == each[2]],
+            drift=Drift(drift, {}) if drift else None,
+        )
         for number, (alltime, daily, days, drift) in enumerate(accounts)
     ]
     state = [(each, Progress()) for each in views]
