@@ -75,7 +75,7 @@ fmt: install ## format the code and mend what ruff can mend
 
 .PHONY: openapi
 openapi: install ## write openapi.yaml from what the app serves
-	@$(BIN)/python -m app.web.openapi
+	@$(BIN)/python -m app.web.openapi > openapi.yaml
 
 .PHONY: install
 install: $(STAMP) ## set up .venv with the command .venv/bin/trade-recon

@@ -16,10 +16,10 @@ from app.engine.config import EngineConfig
 from app.engine.readings import Readings
 from app.engine.service import ReconService
 from app.engine.store import Store
-from app.errors import ConfigurationError, DatabaseError
+from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
 from app.store.embedded import EmbeddedPostgres, create_database
-from app.store.migrate import migrate
+from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
 from app.telemetry import configure_logging, get_logger
 from app.upstream.client import UpstreamClient, UpstreamConfig
@@ -115,11 +115,15 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
             dsn, settings.recon_schema, pool_size=settings.recon_pool_size, statement_cache=settings.recon_statement_cache
         ) as database,
     ):
-        with _dsn_errors():
-            if settings.database_url is None:
-                await migrate(dsn, settings.recon_schema)
-            store = await Store.build(database, settings.recon_lease_seconds)
-        await _require_schema(store, settings.recon_schema)
+        if settings.database_url is None:
+            await migrate(dsn, settings.recon_schema)
+        pending = await pending_migrations(database)
+        if pending:
+            raise ConfigurationError(
+                f"The schema {settings.recon_schema} lacks {len(pending)} migrations of trade-recon ({pending[0]} first):"
+                " run `trade-recon migrate`, or set RECON_SCHEMA. Nothing was changed."
+            )
+        store = await Store.build(database, settings.recon_lease_seconds)
         yield store
 
 
@@ -129,8 +133,7 @@ async def migrate_warehouse(settings: Settings) -> list[str]:
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
     async with open_dsn(settings) as dsn:
-        with _dsn_errors():
-            return await migrate(dsn, settings.recon_schema)
+        return await migrate(dsn, settings.recon_schema)
 
 
 @contextlib.asynccontextmanager
@@ -189,21 +192,3 @@ def _listener(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_WAITING_CONNECTIONS)
     except OSError as error:
         raise ConfigurationError(f"trade-recon cannot listen on {host}:{port}: {error.strerror}. Choose another host or port.") from error
-
-
-@contextlib.contextmanager
-def _dsn_errors() -> Iterator[None]:
-    """The DSN is read at the first connection; what asyncpg says of one that it cannot read may quote a password."""
-    try:
-        yield
-    except ValueError:
-        raise ConfigurationError("DATABASE_URL is not a DSN that asyncpg understands. Correct it and start again.") from None
-
-
-async def _require_schema(store: Store, schema: str) -> None:
-    try:
-        await store.reports.is_ready()
-    except DatabaseError as error:
-        raise ConfigurationError(
-            f"The schema {schema} has no tables of trade-recon: run `trade-recon migrate` first, or set RECON_SCHEMA. Nothing was changed."
-        ) from error

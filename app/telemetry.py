@@ -68,6 +68,7 @@ def configure_logging(*, json: bool | None = None, level: int | str = "INFO") ->
         server = logging.getLogger(name)
         server.handlers.clear()
         server.propagate = True
+        server.setLevel(logging.NOTSET)
     for name in ("httpx2", "httpcore2"):
         # A line for each request: at 15 requests a second they would bury ours, which count them.
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -58,8 +58,11 @@ class WorkerPool:
         finally:
             self._stopping.set()
             self._wake.set()
-            _done, late = await asyncio.wait(workers, timeout=self._config.grace_seconds)
-            await self._end(heart, *late)
+            try:
+                await asyncio.wait(workers, timeout=self._config.grace_seconds)
+            finally:
+                # Also when the wait itself is cancelled by a second signal: what is held is given back.
+                await self._end(heart, *workers)
 
     async def run_until_finished(self, run_id: uuid.UUID) -> None:
         """Serve one run until it is over; for the command line."""

@@ -6,11 +6,12 @@ at a time migrate, so that two that start together do not meet.
 """
 
 import re
+from pathlib import Path
 
 import asyncpg
 
 from app.errors import ConfigurationError
-from app.store.pool import translated
+from app.store.pool import Database, connecting, translated
 from app.store.queries import SQL_DIRECTORY, for_schema, quote
 
 _CREATES = re.compile(r"^-- creates: (\w+)$", re.MULTILINE)
@@ -25,14 +26,29 @@ async def migrate(dsn: str, schema: str = "prop_trading_model") -> list[str]:
     Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if it is older than 15, DatabaseError
     if the role lacks a right; what was applied before the failing file stays, the file itself leaves nothing behind.
     """
-    with translated():
+    with connecting():
         connection = await asyncpg.connect(
             dsn, timeout=15, command_timeout=_MIGRATE_SECONDS, server_settings={"application_name": "trade-recon"}
         )
-        try:
+    try:
+        with translated():
             return await _migrate(connection, schema)
-        finally:
-            await connection.close(timeout=5)
+    finally:
+        await connection.close(timeout=5)
+
+
+async def pending_migrations(database: Database) -> list[str]:
+    """The migrations that the schema lacks; all of them where it was never migrated."""
+    names = [path.stem for path in _files()]
+    ledger = for_schema("prop_trading_model.recon_migrations", database.schema)
+    if await database.fetch_value("SELECT to_regclass($1) IS NULL", ledger):
+        return names
+    applied = {row["name"] for row in await database.fetch(f"SELECT name FROM {ledger}")}
+    return [name for name in names if name not in applied]
+
+
+def _files() -> list[Path]:
+    return sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
 
 
 async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> list[str]:
@@ -40,7 +56,7 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
     if version < _OLDEST_SERVER:
         raise ConfigurationError(f"PostgreSQL 15 or newer is needed; DATABASE_URL leads to {version // 10_000}. Nothing was changed.")
     applied: list[str] = []
-    for path in sorted((SQL_DIRECTORY / "migrations").glob("*.sql")):
+    for path in _files():
         sql = for_schema(path.read_text(encoding="utf-8"), schema)
         async with connection.transaction():
             # A lock of the transaction, not of the session: it also holds behind a transaction pooler.

@@ -40,6 +40,9 @@ def translated() -> Iterator[None]:
     """The one place where asyncpg's errors become ours, with the cause chained."""
     try:
         yield
+    except asyncpg.ClientConfigurationError:
+        # Without the cause: asyncpg quotes the DSN, which may hold a password.
+        raise ConfigurationError("DATABASE_URL is not a DSN that asyncpg understands. Correct it and start again.") from None
     except asyncpg.QueryCanceledError as error:
         raise StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.") from error
     except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
@@ -55,6 +58,16 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__}: {error}); nothing was left half done.") from error
     except asyncpg.PostgresError as error:
         raise DatabaseError(f"PostgreSQL refused a statement: {error}.") from error
+
+
+@contextlib.contextmanager
+def connecting() -> Iterator[None]:
+    """The same around a first connection, at which asyncpg reads the DSN: what it says of one that it cannot read may quote a password."""
+    try:
+        with translated():
+            yield
+    except ValueError:
+        raise ConfigurationError("DATABASE_URL is not a DSN that asyncpg understands. Correct it and start again.") from None
 
 
 class Connection:
@@ -110,21 +123,20 @@ class Database:
         `statement_cache` 0 is for a pooler in transaction mode, which cannot keep prepared statements.
         Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if the DSN makes no sense.
         """
+        with connecting():
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=0,
+                max_size=pool_size,
+                command_timeout=COMMAND_SECONDS,
+                timeout=_CONNECT_SECONDS,
+                statement_cache_size=statement_cache,
+                init=_prepare_connection,
+                server_settings={"application_name": "trade-recon"},
+            )
         try:
-            with translated():
-                pool = await asyncpg.create_pool(
-                    dsn,
-                    min_size=0,
-                    max_size=pool_size,
-                    command_timeout=COMMAND_SECONDS,
-                    timeout=_CONNECT_SECONDS,
-                    statement_cache_size=statement_cache,
-                    init=_prepare_connection,
-                    server_settings={"application_name": "trade-recon"},
-                )
-        except (ValueError, asyncpg.ClientConfigurationError) as error:
-            raise ConfigurationError("DATABASE_URL is not a DSN that asyncpg understands.") from error
-        try:
+            with connecting():
+                await pool.fetchval("SELECT 1")
             yield cls(pool, schema)
         finally:
             try:
