@@ -44,7 +44,12 @@ async def audit(
         await _note_moving_days(store, client, run_id, drifting, _days(moving_from, today))
         different += await store.scans.find_drift(run_id, moving_from, drifting) - len(drifting)
     _log.info(
-        "audit compared", run_id=str(run_id), upstream_accounts=await store.scans.count(run_id), asked_by_id=asked, different=different
+        "Every account was compared with upstream.",
+        action="audit.compared",
+        run_id=str(run_id),
+        upstream_accounts=await store.scans.count(run_id),
+        asked_by_id=asked,
+        different=different,
     )
 
 

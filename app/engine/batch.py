@@ -165,7 +165,13 @@ class BatchReconciler:
             self._blame(work, planned, str(error))
 
     def _blame(self, work: _Work, planned: PlannedRequest, reason: str) -> None:
-        _log.warning("fetch failed", endpoint=planned.request.endpoint.value, accounts=len(planned.account_ids), reason=reason)
+        _log.warning(
+            "A fetch failed; its accounts are left as they are.",
+            action="fetch.failed",
+            endpoint=planned.request.endpoint.value,
+            accounts=len(planned.account_ids),
+            reason=reason,
+        )
         for account_id in planned.account_ids:
             work.progress[account_id].errors.append(f"{planned.request.endpoint.value}: {reason}")
 
@@ -215,7 +221,8 @@ class BatchReconciler:
         await self._store.runs.set_api_statistics(work.claim.run_id, self._store.claims.worker_id, statistics)
         outcomes = Counter(result.outcome for result in results if result.account_id in ours)
         _log.info(
-            "batch recorded",
+            "A batch is recorded.",
+            action="batch.recorded",
             run_id=str(work.claim.run_id),
             accounts=len(ours),
             requests=work.requests,

@@ -68,7 +68,11 @@ async def maintain(store: Store) -> MaintenanceResult:
     result = MaintenanceResult(
         **{**asdict(ids), "accounts_added": added, "totals_changed": changed, "seconds": round(time.monotonic() - begun, 3)}
     )
-    _log.info("maintenance done", **{name: value for name, value in result.as_json().items() if name != "unmatched"})
+    _log.info(
+        "Maintenance is done.",
+        action="maintenance.done",
+        **{name: value for name, value in result.as_json().items() if name != "unmatched"},
+    )
     return result
 
 

@@ -44,7 +44,14 @@ class Preparation:
         await self._store.runs.add_phase(run.run_id, "maintenance", time.monotonic() - begun)
         skipped, unchanged = await self._enqueue(run, named)
         await self._store.runs.finish_preparation(run.run_id, skipped=skipped, unchanged=unchanged, maintenance=maintenance)
-        _log.info("run prepared", run_id=str(run.run_id), kind=run.request.kind.value, skipped=skipped, unchanged=unchanged)
+        _log.info(
+            "The accounts of the run are known.",
+            action="run.prepared",
+            run_id=str(run.run_id),
+            kind=run.request.kind.value,
+            skipped=skipped,
+            unchanged=unchanged,
+        )
 
     async def _enqueue(self, run: ActiveRun, named: Sequence[str] | None) -> tuple[int, int]:
         """How many accounts are left out since they back off, and how many need nothing."""

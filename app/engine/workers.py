@@ -86,7 +86,7 @@ class WorkerPool:
             try:
                 await self._store.claims.beat()
             except ReconError as error:
-                _log.warning("heartbeat missed", reason=str(error))
+                _log.warning("A heartbeat was missed.", action="worker.heartbeat_missed", reason=str(error))
             await asyncio.sleep(self._config.lease_seconds / 4)
 
     async def _serve(self, only: uuid.UUID | None) -> None:
@@ -102,7 +102,12 @@ class WorkerPool:
                 pause = self._config.poll_seconds
             except (DatabaseUnavailable, WriteConflict) as error:
                 # Both pass: PostgreSQL comes back, a conflicting writer commits. The accounts wait in their run meanwhile.
-                _log.warning("database unavailable", reason=str(error), pause=round(pause, 1))
+                _log.warning(
+                    "PostgreSQL does not answer or is busy with the same rows; the work waits.",
+                    action="worker.waiting",
+                    reason=str(error),
+                    pause=round(pause, 1),
+                )
                 worked, pause = False, min(pause * 2, _LONGEST_PAUSE)
             if not worked:
                 await self._sleep(pause)
@@ -113,7 +118,7 @@ class WorkerPool:
             try:
                 await self._store.claims.beat()
             except ReconError as error:
-                _log.warning("database unavailable", reason=str(error))
+                _log.warning("PostgreSQL does not answer; the work waits.", action="worker.waiting", reason=str(error))
                 await self._sleep(self._config.poll_seconds)
             else:
                 return
@@ -133,12 +138,12 @@ class WorkerPool:
             except (DatabaseUnavailable, WriteConflict):
                 raise
             except ReconError as error:
-                _log.error("run failed", run_id=str(run.run_id), reason=str(error))
+                _log.error("A run failed; its accounts are released.", action="run.failed", run_id=str(run.run_id), reason=str(error))
                 await self._store.runs.end_early(run.run_id, RunStatus.FAILED, str(error))
                 return True
             except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
                 # A defect of ours: the run says so instead of meeting it for ever.
-                _log.exception("run failed", run_id=str(run.run_id))
+                _log.exception("A run failed by an error of ours; its accounts are released.", action="run.failed", run_id=str(run.run_id))
                 await self._store.runs.end_early(run.run_id, RunStatus.FAILED, f"An error in trade-recon itself ended the run: {error!r}.")
                 return True
         return False

@@ -7,6 +7,7 @@ from typing import Self
 from urllib.parse import urlencode
 
 import httpx2
+import stamina
 from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
@@ -103,6 +104,8 @@ class UpstreamClient:
         `limiter` keeps a quota that is shared with others; by default this client has the whole quota for itself.
         """
         register_secret(config.api_key.get_secret_value())
+        # stamina logs a line for each retry; the statistics count them.
+        stamina.instrumentation.set_on_retry_hooks([])
         # Built here, in the running loop: an AsyncLimiter belongs to one loop.
         pace = Pace(limiter or AsyncLimiter(config.burst, config.burst / config.rate), config.rate, config.outage_wait)
         connections = httpx2.Limits(max_connections=config.concurrency, max_keepalive_connections=config.concurrency)

@@ -147,11 +147,15 @@ CREATE TABLE prop_trading_model.recon_identity_findings (
     broker     text NOT NULL,
     holder     text,
     candidates text[] NOT NULL,
+    fits       text NOT NULL,
     rows       bigint NOT NULL,
     dates      date[] NOT NULL,
     found_at   timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX recon_identity_findings_natural_key ON prop_trading_model.recon_identity_findings (login, platform, broker);
+CREATE UNIQUE INDEX recon_identity_findings_natural_key
+    ON prop_trading_model.recon_identity_findings (login, platform, broker, table_name, holder, fits) NULLS NOT DISTINCT;
+COMMENT ON INDEX prop_trading_model.recon_identity_findings_natural_key IS 'identity: two that look at once find a thing once';
+COMMENT ON COLUMN prop_trading_model.recon_identity_findings.fits IS 'MD5 of the candidates, which may be too long for an index';
 CREATE INDEX recon_identity_findings_candidates ON prop_trading_model.recon_identity_findings USING gin (candidates);
 COMMENT ON TABLE prop_trading_model.recon_identity_findings IS
     'rows whose account id is missing, a placeholder or another account''s, by natural key; holder is the id they carry, candidates those that fit';

@@ -87,8 +87,8 @@ DELETE FROM prop_trading_model.recon_identity_findings WHERE {{keys}}
 
 -- name: find_null_ids
 -- Trades of {{raw}} without an account id, by natural key and by the ids that fit on their dates.
-INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, rows, dates)
-SELECT $1, login, platform, broker, NULL, candidates, sum(rows), array_agg(DISTINCT trade_date)
+INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
+SELECT $1, login, platform, broker, NULL, candidates, md5(array_to_string(candidates, '|')), sum(rows), array_agg(DISTINCT trade_date)
 FROM (
     SELECT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, trade_date, count(*) AS rows
     FROM {{raw}}
@@ -103,11 +103,12 @@ CROSS JOIN LATERAL (
 ) AS fitting
 WHERE {{keys}}
 GROUP BY login, platform, broker, candidates
+ON CONFLICT DO NOTHING
 
 -- name: find_foreign_ids
 -- Trades of {{raw}} that carry a placeholder, or an id that their natural key did not have on their date though another
 -- account had the key then or the account had another key then. Groups that lie inside one range are passed over first.
-INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, rows, dates)
+INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 WITH groups AS (
     SELECT account_id::text AS holder, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
            min(trade_date) AS first_day, max(trade_date) AS last_day
@@ -146,15 +147,16 @@ WITH groups AS (
         ) AS elsewhere
     FROM days AS d
 )
-SELECT $1, login, platform, broker, holder, candidates, sum(rows), array_agg(DISTINCT trade_date)
+SELECT $1, login, platform, broker, holder, candidates, md5(array_to_string(candidates, '|')), sum(rows), array_agg(DISTINCT trade_date)
 FROM judged
 WHERE {{keys}} AND (placeholder OR (NOT holder = ANY(candidates) AND (candidates <> '{}' OR elsewhere)))
 GROUP BY login, platform, broker, holder, candidates
+ON CONFLICT DO NOTHING
 
 -- name: find_placeholder_metrics
 -- Metrics rows of {{raw}} under a placeholder id, by natural key and by the ids that fit on their dates.
-INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, rows, dates)
-SELECT $1, login, platform, broker, holder, candidates, sum(rows), array_agg(DISTINCT day)
+INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
+SELECT $1, login, platform, broker, holder, candidates, md5(array_to_string(candidates, '|')), sum(rows), array_agg(DISTINCT day)
 FROM (
     SELECT t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, t.account_id::text AS holder,
            {{day}} AS day, count(*) AS rows
@@ -170,10 +172,11 @@ CROSS JOIN LATERAL (
 ) AS fitting
 WHERE {{keys}}
 GROUP BY login, platform, broker, holder, candidates
+ON CONFLICT DO NOTHING
 
 -- name: find_shared_keys
 -- Natural keys that several accounts hold at the same time. An account that counts trades and has no daily rows may have held it any day.
-INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, rows, dates)
+INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 WITH held AS (
     SELECT
         login, platform, broker, account_id,
@@ -181,13 +184,15 @@ WITH held AS (
     FROM prop_trading_model.recon_identity
     WHERE {{keys}}
 )
-SELECT $1, login, platform, broker, NULL, array_agg(account_id ORDER BY account_id), 0, '{}'
+SELECT
+    $1, login, platform, broker, NULL, array_agg(account_id ORDER BY account_id), md5(string_agg(account_id, '|' ORDER BY account_id)), 0, '{}'
 FROM held AS h
 WHERE EXISTS (
     SELECT FROM held AS other
     WHERE (other.login, other.platform, other.broker) = (h.login, h.platform, h.broker) AND other.account_id <> h.account_id AND other.days && h.days
 )
 GROUP BY login, platform, broker
+ON CONFLICT DO NOTHING
 
 -- name: mend_null_ids
 -- Fill the account id of trades of {{raw}} for which exactly one fits; at most $2 rows, so that the transaction stays short.
