@@ -95,7 +95,9 @@ RETURNING run_id
 SELECT
     r.status,
     r.explained + r.partial + r.failed + r.skipped > 0
-        OR EXISTS (SELECT FROM prop_trading_model.recon_identity_findings WHERE cardinality(candidates) <> 1) AS has_issues,
+        -- Rows that fit no account, or several, are nobody's outcome, but the warehouse is not clean with them.
+        OR r.request ->> 'account_ids' IS NULL
+            AND EXISTS (SELECT FROM prop_trading_model.recon_identity_findings WHERE cardinality(candidates) <> 1) AS has_issues,
     EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL) AS waiting
 FROM prop_trading_model.recon_runs AS r
 WHERE run_id = $1
