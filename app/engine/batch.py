@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 
 from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
-from app.domain.issues import Issue, IssueCode, carried, detect, explain, judge, with_open_drift
+from app.domain.detection import carried, detect, with_open_drift
+from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Outcome, Progress, RunKind
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, plan_round, why_not_asked
+from app.domain.verdict import explain, judge
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.maintenance import mend_accounts

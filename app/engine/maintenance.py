@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from app.domain.contract import TABLES, Endpoint
-from app.domain.issues import COUNT_CODES, IDENTITY_CODES, detect
+from app.domain.detection import detect
+from app.domain.issues import COUNT_CODES, IDENTITY_CODES
 from app.domain.sequences import pieces
 from app.engine.store import Store
 from app.store.identity import Mended

@@ -5,8 +5,10 @@ import datetime as dt
 import pytest
 
 from app.domain.contract import Endpoint
-from app.domain.issues import Issue, IssueCode, Severity, carried, detect, explain, judge, with_open_drift
+from app.domain.detection import carried, detect, with_open_drift
+from app.domain.issues import Issue, IssueCode, Severity
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Outcome, Progress, Totals
+from app.domain.verdict import explain, judge
 
 DAY = dt.date(2026, 5, 4)
 LATER = DAY + dt.timedelta(days=9)

@@ -1,0 +1,184 @@
+"""Detection: what is wrong with an account as it stands, told from counts and ids alone. Pure: no I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from app.domain.contract import TABLES, Endpoint
+from app.domain.issues import COUNTED_TABLES, SAMPLE, Issue, IssueCode, Severity, dates_evidence, days_evidence
+from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding
+
+_SHARP_DISCREPANCY = 10.0
+"""Above this share of the largest total, in percent, a mismatch of totals is HIGH."""
+
+_CLOSED = TABLES[Endpoint.CLOSED].name
+_OPEN = TABLES[Endpoint.OPEN].name
+_ALLTIME = TABLES[Endpoint.ALLTIME].name
+_DAILY = TABLES[Endpoint.DAILY].name
+_HOURLY = TABLES[Endpoint.HOURLY].name
+
+
+def detect(view: AccountView) -> tuple[Issue, ...]:
+    """All issues of an account as it stands, each with all of its dates."""
+    return (*_identity_issues(view), *_presence_issues(view), *_total_issues(view), *_day_issues(view), *_drift_issues(view))
+
+
+def with_open_drift(view: AccountView) -> AccountView:
+    """The account with the drift that an earlier audit found and no run has healed since: it is still to be healed."""
+    if view.drift is not None:
+        return view
+    for entry in view.open_issues:
+        if entry.get("type") == IssueCode.UPSTREAM_DRIFT:
+            return replace(view, drift=Drift(absent=False, evidence=_metadata(entry)))
+    return view
+
+
+def carried(view: AccountView, left: Sequence[Issue]) -> tuple[Issue, ...]:
+    """What only an audit can judge, and no audit has: an account that upstream did not have stays shown as that."""
+    if any(issue.code is IssueCode.ABSENT_UPSTREAM for issue in left):
+        return ()
+    for entry in view.open_issues:
+        if entry.get("type") == IssueCode.ABSENT_UPSTREAM:
+            return tuple(_drift_issues(replace(view, drift=Drift(absent=True, evidence=_metadata(entry)))))
+    return ()
+
+
+def _metadata(entry: Mapping[str, object]) -> Mapping[str, object]:
+    metadata = entry.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
+
+
+def _identity_issues(view: AccountView) -> list[Issue]:
+    issues: list[Issue] = []
+    for table, code, strategy in (
+        (_CLOSED, IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES, "assign_account_id_closed_trades"),
+        (_OPEN, IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES, "assign_account_id_open_trades"),
+    ):
+        nulls = [finding for finding in view.findings if finding.table == table and finding.holder is None and len(finding.candidates) == 1]
+        if nulls:
+            rows = sum(finding.rows for finding in nulls)
+            text = f"{rows} rows of {table} have no account id, though their natural key is this account's."
+            issues.append(Issue(code, Severity.HIGH, text, (table,), strategy, _finding_evidence(nulls)))
+    foreign = [finding for finding in view.findings if finding.holder is not None and len(finding.candidates) <= 1]
+    if foreign:
+        rows = sum(finding.rows for finding in foreign)
+        text = f"{rows} rows carry an account id that their natural key did not have on their date."
+        tables = tuple(sorted({finding.table for finding in foreign}))
+        issues.append(Issue(IssueCode.FOREIGN_ACCOUNT_ID, Severity.HIGH, text, tables, "reassign_account_id", _finding_evidence(foreign)))
+    ambiguous = [finding for finding in view.findings if len(finding.candidates) > 1]
+    if ambiguous:
+        candidates = sorted({candidate for finding in ambiguous for candidate in finding.candidates})
+        rows = sum(finding.rows for finding in ambiguous)
+        text = f"A natural key fits {len(candidates)} account ids; the {rows} rows without an id are not guessed."
+        tables = tuple(sorted({finding.table for finding in ambiguous}))
+        issues.append(Issue(IssueCode.AMBIGUOUS_IDENTITY, Severity.HIGH, text, tables, "show_candidates", _finding_evidence(ambiguous)))
+    return issues
+
+
+def _finding_evidence(findings: Sequence[IdentityFinding]) -> dict[str, object]:
+    keys = [
+        {
+            "table": finding.table,
+            "login": finding.login,
+            "platform": finding.platform,
+            "broker": finding.broker,
+            "holder": finding.holder,
+            "candidates": list(finding.candidates),
+            "rows": finding.rows,
+        }
+        for finding in findings
+    ]
+    dates = sorted({day for finding in findings for day in finding.dates})
+    return {
+        **dates_evidence(dates),
+        "total_mismatches": sum(finding.rows for finding in findings),
+        "metadata": {"natural_keys": keys[:SAMPLE], "natural_keys_total": len(keys)},
+    }
+
+
+def _presence_issues(view: AccountView) -> list[Issue]:
+    totals = view.totals
+    present = {_ALLTIME: totals.has_alltime, _DAILY: totals.has_daily, _HOURLY: totals.has_hourly}
+    missing = tuple(table for table, there in present.items() if not there)
+    issues = []
+    if missing and len(missing) < len(present) and any(totals.counts.values()):
+        text = f"The account has no rows in {', '.join(missing)}, though other tables count trades."
+        issues.append(
+            Issue(
+                IssueCode.MISSING_METRICS_TABLES,
+                Severity.HIGH,
+                text,
+                missing,
+                "fetch_missing_metrics",
+                {"metadata": {"counts": totals.counts}},
+            )
+        )
+    if totals.alltime > 0 and totals.closed == 0:
+        text = f"Alltime counts {totals.alltime} trades, none is stored."
+        evidence = {"total_missing": totals.alltime, "metadata": {"counts": totals.counts}}
+        issues.append(Issue(IssueCode.MISSING_TRADE_RECORDS, Severity.CRITICAL, text, (_CLOSED,), "fetch_all_closed_trades", evidence))
+    return issues
+
+
+def _total_issues(view: AccountView) -> list[Issue]:
+    counts = view.totals.counts
+    largest, least = max(counts.values()), min(counts.values())
+    if largest == least:
+        return []
+    percentage = round(100.0 * (largest - least) / max(abs(largest), 1), 2)
+    severity = Severity.HIGH if percentage > _SHARP_DISCREPANCY else Severity.MEDIUM
+    text = f"The totals differ by {percentage} %: " + ", ".join(f"{table} {count}" for table, count in counts.items()) + "."
+    evidence = {**days_evidence(view.days), "discrepancy_percentage": percentage, "metadata": {"counts": counts}}
+    return [Issue(IssueCode.TRADE_COUNT_MISMATCH, severity, text, COUNTED_TABLES, "refetch_all_data", evidence)]
+
+
+def _day_issues(view: AccountView) -> list[Issue]:
+    kinds: tuple[tuple[IssueCode, Severity, str, tuple[str, ...], str, list[DayCounts]], ...] = (
+        (
+            IssueCode.DAILY_WITHOUT_HOURLY,
+            Severity.HIGH,
+            "{} dates have trades in daily and no hourly rows.",
+            (_HOURLY,),
+            "fetch_hourly_for_existing_daily",
+            [day for day in view.days if day.daily > 0 and not day.hourly_rows],
+        ),
+        (
+            IssueCode.HOURLY_WITHOUT_DAILY,
+            Severity.HIGH,
+            "{} dates have trades in hourly and no daily row.",
+            (_DAILY,),
+            "fetch_daily_for_existing_hourly",
+            [day for day in view.days if day.hourly > 0 and not day.daily_rows],
+        ),
+        (
+            IssueCode.HOURLY_DAILY_MISMATCH,
+            Severity.MEDIUM,
+            "On {} dates daily and the sum of hourly differ.",
+            (_DAILY, _HOURLY),
+            "refetch_hourly_for_dates",
+            [day for day in view.days if day.hourly != day.daily],
+        ),
+        (
+            IssueCode.TRADES_DAILY_MISMATCH,
+            Severity.MEDIUM,
+            "On {} dates daily and the number of closed trades differ.",
+            (_DAILY, _CLOSED),
+            "refetch_all_data",
+            [day for day in view.days if day.closed != day.daily],
+        ),
+    )
+    return [
+        Issue(code, severity, text.format(len(days)), affected, strategy, days_evidence(days))
+        for code, severity, text, affected, strategy, days in kinds
+        if days
+    ]
+
+
+def _drift_issues(view: AccountView) -> list[Issue]:
+    if view.drift is None:
+        return []
+    evidence = {"metadata": dict(view.drift.evidence)}
+    if view.drift.absent:
+        text = "Upstream no longer has the account; the stored rows are kept."
+        return [Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, COUNTED_TABLES, "keep_stored_rows", evidence)]
+    text = "Upstream's figures differ from the stored ones."
+    return [Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, (_ALLTIME,), "refetch_all_data", evidence)]

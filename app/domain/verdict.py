@@ -1,0 +1,155 @@
+"""The verdict after a heal: what a difference is that still stands, and how the account leaves the run. Pure: no I/O.
+
+Where everything involved was read completely and written, and the counts still differ, the difference is upstream's, lies
+in rows that upstream forgot, or in dates that still move.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from app.domain.contract import TABLES, Endpoint
+from app.domain.detection import detect
+from app.domain.issues import (
+    COUNT_CODES,
+    COUNTED_TABLES,
+    NOT_OURS_TO_HEAL,
+    SAMPLE,
+    Issue,
+    IssueCode,
+    Severity,
+    dates_evidence,
+    days_evidence,
+)
+from app.domain.models import AccountView, DayCounts, Outcome, Progress
+
+_CLOSED = TABLES[Endpoint.CLOSED].name
+
+
+def judge(found: Sequence[Issue], left: Sequence[Issue]) -> Outcome:
+    """How an account leaves a run, from what it came with and what is left of it."""
+    if not left:
+        return Outcome.HEALED if found else Outcome.UNCHANGED
+    healable = {issue.code for issue in left} - NOT_OURS_TO_HEAL
+    if not healable:
+        return Outcome.EXPLAINED
+    closed = {issue.code for issue in found} - {issue.code for issue in left}
+    return Outcome.PARTIAL if closed else Outcome.FAILED
+
+
+def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> tuple[Issue, ...]:
+    """What remains of an account after its heal; dates from `moving_from` on still move.
+
+    A mismatch stays what it is while anything that could heal it was not read, was refused, failed or was left to
+    another writer. Only when all of it was read and written does it become upstream's.
+    """
+    found = detect(view)
+    others = tuple(issue for issue in found if issue.code not in COUNT_CODES and issue.code is not IssueCode.UPSTREAM_DRIFT)
+    counts = tuple(issue for issue in found if issue.code in COUNT_CODES)
+    drift = tuple(issue for issue in found if issue.code is IssueCode.UPSTREAM_DRIFT)
+    narrow = _narrow_issues(progress)
+    unfinished = bool(progress.errors or progress.refused or progress.left_alone)
+    if drift and not unfinished and _coarse_levels_were_read(progress):
+        drift = ()
+    if not counts or unfinished or not _was_read(view, progress):
+        return (*narrow, *others, *counts, *drift)
+    # Where the table's own key is too narrow, the rows that it cannot hold explain the difference.
+    explanations = narrow or _explanations(view, progress, moving_from)
+    if any(issue.code is IssueCode.ABSENT_UPSTREAM for issue in explanations):
+        others = tuple(issue for issue in others if issue.code is not IssueCode.ABSENT_UPSTREAM)
+    return (*others, *explanations, *drift)
+
+
+def _coarse_levels_were_read(progress: Progress) -> bool:
+    return progress.dates_read(Endpoint.ALLTIME).everything and progress.dates_read(Endpoint.DAILY).everything
+
+
+def _was_read(view: AccountView, progress: Progress) -> bool:
+    """Whether every table that takes part in a mismatch was read where it takes part."""
+    days = [day.date for day in view.days]
+    if not progress.dates_read(Endpoint.ALLTIME).everything or not progress.dates_read(Endpoint.DAILY).covers_all(days):
+        return False
+    if view.totals.alltime != view.totals.daily and not progress.dates_read(Endpoint.DAILY).everything:
+        return False
+    hourly = [day.date for day in view.days if day.hourly != day.daily]
+    closed = [day.date for day in view.days if day.closed != day.daily]
+    return progress.dates_read(Endpoint.HOURLY).covers_all(hourly) and progress.dates_read(Endpoint.CLOSED).covers_all(closed)
+
+
+def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:
+    """What a difference is that stands though all of it was read: forgotten rows, moving dates, ambiguous ids, or a contradiction."""
+    kept = {endpoint: {day: trades for day, trades in days.items() if trades} for endpoint, days in progress.kept.items()}
+    issues: list[Issue] = []
+    if any(kept.values()):
+        issues.append(_absent_issue(kept))
+    ambiguous = {day for finding in view.findings if len(finding.candidates) != 1 and finding.table == _CLOSED for day in finding.dates}
+    days = [_without_kept(day, kept) for day in view.days if not _is_forgotten(day, kept, progress)]
+    days = [day for day in days if day.daily != day.hourly or (day.daily != day.closed and day.date not in ambiguous)]
+    settled = [day for day in days if day.date < moving_from]
+    alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
+    daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())
+    # Alltime may go on counting days that upstream has forgotten: then it agrees with the rows that are kept.
+    totals_agree = view.totals.daily in (view.totals.alltime, alltime) or alltime == daily
+    moves = view.last_day is not None and view.last_day >= moving_from
+    if settled or not (totals_agree or moves):
+        issues.append(_inconsistent_issue(view, settled))
+    elif days or not totals_agree:
+        issues.append(_unsettled_issue(view, days, moving_from))
+    return tuple(issues)
+
+
+def _is_forgotten(day: DayCounts, kept: Mapping[Endpoint, Mapping[dt.date | None, int]], progress: Progress) -> bool:
+    """Whether upstream has nothing on the date: its daily row is only stored, and so is whatever was read of the finer tables."""
+    if day.date not in kept.get(Endpoint.DAILY, {}):
+        return False
+    left = _without_kept(day, kept)
+    return all(
+        not trades or not progress.dates_read(endpoint).covers(day.date)
+        for endpoint, trades in ((Endpoint.HOURLY, left.hourly), (Endpoint.CLOSED, left.closed))
+    )
+
+
+def _without_kept(day: DayCounts, kept: Mapping[Endpoint, Mapping[dt.date | None, int]]) -> DayCounts:
+    def less(count: int, endpoint: Endpoint) -> int:
+        return count - kept.get(endpoint, {}).get(day.date, 0)
+
+    return DayCounts(
+        day.date,
+        less(day.daily, Endpoint.DAILY),
+        less(day.hourly, Endpoint.HOURLY),
+        less(day.closed, Endpoint.CLOSED),
+        day.daily_rows,
+        day.hourly_rows,
+    )
+
+
+def _absent_issue(kept: Mapping[Endpoint, Mapping[dt.date | None, int]]) -> Issue:
+    tables = tuple(TABLES[endpoint].name for endpoint, days in kept.items() if days)
+    dates = sorted({day for days in kept.values() for day in days if day is not None})
+    trades = {TABLES[endpoint].name: sum(days.values()) for endpoint, days in kept.items() if days}
+    text = f"Upstream no longer sends rows that are stored ({', '.join(tables)}); they are kept."
+    evidence = {**dates_evidence(dates), "metadata": {"trades_kept": trades}}
+    return Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, tables, "keep_stored_rows", evidence)
+
+
+def _inconsistent_issue(view: AccountView, days: Sequence[DayCounts]) -> Issue:
+    text = "Upstream contradicts itself: everything was read anew and the counts still differ."
+    evidence = {**days_evidence(days), "metadata": {"upstream_counts": view.totals.counts}}
+    return Issue(IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, text, COUNTED_TABLES, "none", evidence)
+
+
+def _unsettled_issue(view: AccountView, days: Sequence[DayCounts], moving_from: dt.date) -> Issue:
+    text = f"The counts differ on dates from {moving_from} on, which still move; the next run looks again."
+    evidence = {**days_evidence(days), "metadata": {"upstream_counts": view.totals.counts, "moving_from": moving_from.isoformat()}}
+    return Issue(IssueCode.UNSETTLED, Severity.INFO, text, COUNTED_TABLES, "look_again", evidence)
+
+
+def _narrow_issues(progress: Progress) -> tuple[Issue, ...]:
+    if not progress.too_narrow:
+        return ()
+    tables = tuple(sorted({str(entry["table"]) for entry in progress.too_narrow}))
+    text = f"{len(progress.too_narrow)} rows of upstream do not fit beside stored rows under the table's own key; nothing was overwritten."
+    evidence = {
+        "total_mismatches": len(progress.too_narrow),
+        "metadata": {"rows": [dict(entry) for entry in progress.too_narrow[:SAMPLE]]},
+    }
+    return (Issue(IssueCode.KEY_TOO_NARROW, Severity.HIGH, text, tables, "show_rows", evidence),)
