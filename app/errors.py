@@ -43,7 +43,9 @@ class Conflict(ReconError):
 
 
 class UpstreamError(ReconError):
-    """The API did not give what was asked."""
+    """The API did not give what was asked; `requests` were sent for it."""
+
+    requests: int = 0
 
 
 class UpstreamRefused(UpstreamError):

@@ -7,8 +7,8 @@ from app.domain.contract import TABLES, Endpoint
 from app.domain.issues import COUNTED_TABLES, SAMPLE, Issue, IssueCode, Severity, dates_evidence, days_evidence
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding
 
-_SHARP_DISCREPANCY = 10.0
-"""Above this share of the largest total, in percent, a mismatch of totals is HIGH."""
+_SHARP_SHARE = 10
+"""A mismatch of totals above this part (a tenth) of the largest is HIGH."""
 
 _CLOSED = TABLES[Endpoint.CLOSED].name
 _OPEN = TABLES[Endpoint.OPEN].name
@@ -125,7 +125,7 @@ def _total_issues(view: AccountView) -> list[Issue]:
     if largest == least:
         return []
     percentage = round(100.0 * (largest - least) / max(abs(largest), 1), 2)
-    severity = Severity.HIGH if percentage > _SHARP_DISCREPANCY else Severity.MEDIUM
+    severity = Severity.HIGH if _SHARP_SHARE * (largest - least) > largest else Severity.MEDIUM
     text = f"The totals differ by {percentage} %: " + ", ".join(f"{table} {count}" for table, count in counts.items()) + "."
     evidence = {**days_evidence(view.days), "discrepancy_percentage": percentage, "metadata": {"counts": counts}}
     return [Issue(IssueCode.TRADE_COUNT_MISMATCH, severity, text, COUNTED_TABLES, "refetch_all_data", evidence)]
@@ -174,6 +174,10 @@ def _day_issues(view: AccountView) -> list[Issue]:
 
 
 def _drift_issues(view: AccountView) -> list[Issue]:
+    if view.drift is None and view.descents:
+        text = f"Daily rows of {len(view.descents)} dates were wrong; the hourly rows and trades below them were not read since."
+        evidence: dict[str, object] = dates_evidence(sorted(view.descents))
+        return [Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, (_HOURLY, _CLOSED), "refetch_all_data", evidence)]
     if view.drift is None:
         return []
     evidence = {"metadata": dict(view.drift.evidence)}

@@ -110,7 +110,8 @@ class AccountView:
     """What detection sees of one account.
 
     `days` are the dates that disagree, `known_days` the number of dates with any row, `open_issues` what was recorded
-    before, as `trade_recon.issues` holds it.
+    before, as `trade_recon.issues` holds it, `descents` the dates whose daily row an audit's heal changed and whose finer
+    rows were not read since.
     """
 
     account_id: str
@@ -123,6 +124,7 @@ class AccountView:
     drift: Drift | None = None
     logins: tuple[str, ...] = ()
     open_issues: tuple[Mapping[str, object], ...] = ()
+    descents: frozenset[dt.date] = frozenset()
 
 
 @dataclass(slots=True)
@@ -160,12 +162,11 @@ class Progress:
     """What one run learned about an account so far: the only mutable value of the domain, one per account and run.
 
     `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None for alltime);
-    `changed_days` the dates on which a daily row's figures were wrong; `refused` why rows could not be held.
+    `refused` tells why rows could not be held.
     """
 
     read: dict[Endpoint, DatesRead] = field(default_factory=dict)
     kept: dict[Endpoint, dict[dt.date | None, int]] = field(default_factory=dict)
-    changed_days: set[dt.date] = field(default_factory=set)
     refused: list[str] = field(default_factory=list)
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)
     left_alone: set[Endpoint] = field(default_factory=set)

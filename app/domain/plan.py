@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app.domain.contract import PAGE_ROWS, Endpoint, Request
-from app.domain.models import AccountView, Progress
+from app.domain.models import AccountView, DayCounts, Progress
 from app.domain.sequences import pieces
 
 MAX_DATES = 100
@@ -86,28 +86,29 @@ def needs_of(view: AccountView, progress: Progress) -> Needs:
 
 def _coarse_needs(view: AccountView, progress: Progress) -> Needs:
     totals = view.totals
-    disagree = totals.alltime != totals.daily
     drifts = view.drift is not None and not view.drift.absent
-    suspect = [day for day in view.days if _daily_stands_alone(day.daily, day.hourly, day.closed)]
-    alltime = (disagree or drifts or bool(suspect)) and not progress.dates_read(Endpoint.ALLTIME).everything
+    # Without alltime or daily rows an account also lacks what tells its trades from others'.
+    lacks = any(totals.counts.values()) and not (totals.has_alltime and totals.has_daily)
+    coarse = totals.alltime != totals.daily or drifts or lacks
+    suspect = [day for day in view.days if _daily_is_suspect(day)]
+    alltime = (coarse or bool(suspect)) and not progress.dates_read(Endpoint.ALLTIME).everything
     daily = progress.dates_read(Endpoint.DAILY)
-    if (disagree or drifts) and not daily.everything:
+    if coarse and not daily.everything:
         return Needs(alltime=alltime, daily=None)
     unread = frozenset(day.date for day in suspect if not daily.covers(day.date))
     return Needs(alltime=alltime, daily=unread)
 
 
-def _daily_stands_alone(daily: int, hourly: int, closed: int) -> bool:
-    """Whether both finer tables agree on trades that daily does not count: then daily is the one to doubt first."""
-    return hourly == closed != daily and hourly > 0
+def _daily_is_suspect(day: DayCounts) -> bool:
+    """Whether daily is to be read before the finer tables: they agree against it, or have more than it, which only it can condemn."""
+    return (day.hourly == day.closed != day.daily and day.hourly > 0) or day.hourly > day.daily or day.closed > day.daily
 
 
 def _fine_needs(view: AccountView, progress: Progress) -> Needs:
     hourly_read, closed_read = progress.dates_read(Endpoint.HOURLY), progress.dates_read(Endpoint.CLOSED)
     # Only an audit's drift makes the finer tables suspect where the counts agree.
-    descent = progress.changed_days if view.drift is not None else set()
-    hourly = {day.date for day in view.days if day.hourly != day.daily} | descent
-    closed = {day.date for day in view.days if day.closed != day.daily} | descent
+    hourly = {day.date for day in view.days if day.hourly != day.daily} | view.descents
+    closed = {day.date for day in view.days if day.closed != day.daily} | view.descents
     hourly = {day for day in hourly if not hourly_read.covers(day)}
     closed = {day for day in closed if not closed_read.covers(day)} if view.logins else set()
     if hourly or closed:

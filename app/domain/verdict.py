@@ -48,7 +48,7 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     drift = tuple(issue for issue in found if issue.code is IssueCode.UPSTREAM_DRIFT)
     narrow = _narrow_issues(progress)
     unfinished = bool(progress.errors or progress.refused or progress.left_alone)
-    if drift and not unfinished and _coarse_levels_were_read(progress):
+    if drift and not unfinished and _drift_was_followed(view, progress):
         drift = ()
     if not counts or unfinished or not _was_read(view, progress):
         return (*narrow, *others, *counts, *drift)
@@ -59,8 +59,16 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     return (*others, *explanations, *drift)
 
 
-def _coarse_levels_were_read(progress: Progress) -> bool:
-    return progress.dates_read(Endpoint.ALLTIME).everything and progress.dates_read(Endpoint.DAILY).everything
+def _drift_was_followed(view: AccountView, progress: Progress) -> bool:
+    """Whether the coarse levels were read, and below them every date whose daily row was wrong."""
+    coarse = progress.dates_read(Endpoint.ALLTIME).everything and progress.dates_read(Endpoint.DAILY).everything
+    return (coarse or view.drift is None) and descended(view, progress) == view.descents
+
+
+def descended(view: AccountView, progress: Progress) -> frozenset[dt.date]:
+    """The dates below a drift whose hourly rows and trades were both read."""
+    hourly, closed = progress.dates_read(Endpoint.HOURLY), progress.dates_read(Endpoint.CLOSED)
+    return frozenset(day for day in view.descents if hourly.covers(day) and closed.covers(day))
 
 
 def _was_read(view: AccountView, progress: Progress) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.domain.contract import Endpoint, Request
 from app.domain.plan import PlannedRequest, plan_accounts, plan_days
 from app.engine.store import Store
-from app.errors import RequestTooLarge
+from app.errors import FetchFailed, RequestTooLarge
 from app.store.scans import ScanSink
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
@@ -21,24 +21,25 @@ _MOST_BY_ID = 5
 
 async def audit(
     store: Store, client: UpstreamClient, run_id: uuid.UUID, *, moving_from: dt.date, today: dt.date, account_ids: Sequence[str] | None
-) -> None:
+) -> list[str]:
     """Note for a run which accounts (None: all) differ from upstream before `moving_from`, or are absent there.
 
     All accounts are read by a scan without ids, which moves while it is read: an account that it did not show is asked
     for by id before it counts as absent. Named accounts are asked for by id alone. Dates that still move are only read
-    for accounts that differ at all.
+    for accounts that differ at all. Accounts about which upstream gave no answer are returned: they are neither equal nor
+    absent.
     """
     await store.scans.clear(run_id)
     if account_ids is None:
         await client.scan(Request(Endpoint.ALLTIME), store.scans.alltime_sink(run_id))
         await store.scans.add_seen_accounts(run_id)
-    asked = 0
+    asked, unanswered = 0, set[str]()
     for _ in range(_TIMES_ASKED):
-        unseen = await store.scans.unseen_accounts(run_id, account_ids)
+        unseen = [account_id for account_id in await store.scans.unseen_accounts(run_id, account_ids) if account_id not in unanswered]
         asked += len(unseen)
         for planned in plan_accounts(unseen, max_ids=client.max_ids):
-            await _ask(client, planned, store.scans.asked_sink(run_id))
-    different = await store.scans.find_drift(run_id, dt.date.max, account_ids)
+            unanswered |= set(await _ask(client, planned, store.scans.asked_sink(run_id)))
+    different = await store.scans.find_drift(run_id, dt.date.max, account_ids) - await store.scans.forget(run_id, sorted(unanswered))
     drifting = await store.scans.drifting_accounts(run_id)
     if drifting:
         await _note_moving_days(store, client, run_id, drifting, _days(moving_from, today))
@@ -50,7 +51,9 @@ async def audit(
         upstream_accounts=await store.scans.count(run_id),
         asked_by_id=asked,
         different=different,
+        unanswered=len(unanswered),
     )
+    return sorted(unanswered)
 
 
 async def _note_moving_days(
@@ -70,13 +73,19 @@ def _days(first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
     return tuple(first + dt.timedelta(days=days) for days in range((last - first).days + 1))
 
 
-async def _ask(client: UpstreamClient, planned: PlannedRequest, sink: ScanSink) -> None:
+async def _ask(client: UpstreamClient, planned: PlannedRequest, sink: ScanSink) -> list[str]:
+    """Ask about accounts by id, in halves where the API fails; the accounts that alone get no answer."""
     try:
         await client.scan(planned.request, sink)
-    except RequestTooLarge:
-        client.note_too_large(len(planned.account_ids))
-        parts = planned.halved()
-        if not parts:
-            raise
-        for part in parts:
-            await _ask(client, part, sink)
+    except (RequestTooLarge, FetchFailed) as error:
+        if isinstance(error, RequestTooLarge):
+            client.note_too_large(len(planned.account_ids))
+        if len(planned.account_ids) == 1:
+            (account_id,) = planned.account_ids
+            _log.warning("The API gives no answer about an account.", action="audit.unanswered", account_id=account_id, reason=str(error))
+            return [account_id]
+        unanswered: list[str] = []
+        for part in planned.halved():
+            unanswered += await _ask(client, part, sink)
+        return unanswered
+    return []

@@ -6,27 +6,27 @@ written carries the error, the others go on.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
 from app.domain.detection import carried, detect, with_open_drift
 from app.domain.issues import Issue, IssueCode
-from app.domain.models import AccountView, Outcome, Progress, RunKind
+from app.domain.models import AccountView, Effort, Outcome, Progress, RunKind
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, plan_round, why_not_asked
-from app.domain.verdict import explain, judge
+from app.domain.verdict import descended, explain, judge
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.maintenance import mend_accounts
 from app.engine.store import Store
-from app.errors import FetchFailed, RequestTooLarge
-from app.store.changes import Applied, Writer
+from app.errors import FetchFailed, IncompleteFetch, ReconError, RequestTooLarge, RowRefused, StatementTooSlow
+from app.store.changes import Applied, Witness, Writer
 from app.store.claims import Claim
 from app.store.runs import AccountResult
 from app.telemetry import get_logger
@@ -35,6 +35,8 @@ from app.upstream.client import UpstreamClient
 _log = get_logger(__name__)
 _LOOKS = 3
 """How often a slice is looked at that someone else keeps changing."""
+_MOST_SPLITS = 32
+"""How many failed requests of a batch are split to find the account that spoils them; an API that fails always costs no more."""
 
 
 @dataclass(slots=True)
@@ -47,8 +49,10 @@ class _Work:
     progress: dict[str, Progress]
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     requests: int = 0
+    splits: int = 0
+    ownerless: Effort = field(default_factory=Effort)
 
-    @contextmanager
+    @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the time spent inside to a phase."""
         begun = time.monotonic()
@@ -86,6 +90,18 @@ class BatchReconciler:
         )
         await self._store.runs.open_issues(claim.run_id, work.found)
         work.seconds["detect"] += time.monotonic() - begun
+        try:
+            await self._heal(work)
+        except ReconError:
+            # The batch breaks off and its accounts wait again; what it wrote and asked is still counted.
+            with contextlib.suppress(ReconError):
+                efforts = [progress.effort for progress in work.progress.values()]
+                await self._store.runs.add_effort(claim.run_id, [*efforts, work.ownerless], work.requests)
+            raise
+        results = [self._result(work, account_id, kind) for account_id in work.views]
+        return await self._record(work, results, time.monotonic() - begun)
+
+    async def _heal(self, work: _Work) -> None:
         for look in range(_LOOKS):
             if look:
                 _forget_left_alone(work.progress.values())
@@ -93,8 +109,8 @@ class BatchReconciler:
             await self._map_again(work)
             if not any(progress.left_alone for progress in work.progress.values()) and not self._plan(work):
                 break
-        results = [self._result(work, account_id, kind) for account_id in work.views]
-        return await self._record(work, results, time.monotonic() - begun)
+        done = [(account_id, day) for account_id, view in work.views.items() for day in descended(view, work.progress[account_id])]
+        await self._store.changes.end_descents(done)
 
     async def _look(self, account_ids: Sequence[str], claim: Claim) -> dict[str, AccountView]:
         views = await self._store.detection.look(account_ids, claim.run_id)
@@ -158,13 +174,31 @@ class BatchReconciler:
                     with work.phase("apply"):
                         await self._apply(work, planned, fetched)
         except RequestTooLarge as error:
-            parts = self._fetcher.split(planned)
-            if not parts:
-                self._blame(work, planned, str(error))
-            for part in parts:
-                await self._fetch_one(work, part)
-        except FetchFailed as error:
+            work.requests += error.requests
+            self._fetcher.note_too_large(planned)
+            await self._halve(work, planned, error)
+        except IncompleteFetch as error:
+            work.requests += error.requests
             self._blame(work, planned, str(error))
+        except FetchFailed as error:
+            work.requests += error.requests
+            work.splits += 1
+            if work.splits > _MOST_SPLITS:
+                self._blame(work, planned, str(error))
+            else:
+                await self._halve(work, planned, error)
+        except (RowRefused, StatementTooSlow) as error:
+            # A connection that died silently looks like a slow statement; then this raises, and no account is blamed.
+            await self._store.reports.is_ready()
+            await self._halve(work, planned, error)
+
+    async def _halve(self, work: _Work, planned: PlannedRequest, error: ReconError) -> None:
+        """Do the same work in two requests, until the account that spoils it stands alone."""
+        parts = planned.halved()
+        if not parts:
+            self._blame(work, planned, str(error))
+        for part in parts:
+            await self._fetch_one(work, part)
 
     def _blame(self, work: _Work, planned: PlannedRequest, reason: str) -> None:
         _log.warning(
@@ -179,10 +213,13 @@ class BatchReconciler:
 
     async def _apply(self, work: _Work, planned: PlannedRequest, fetched: Fetched) -> None:
         endpoint = planned.request.endpoint
+        strangers: Mapping[str, str] = {}
         if endpoint.is_trades:
-            await self._store.changes.resolve_trades(fetched.staged)
+            logins = dict(zip(planned.account_ids, planned.logins, strict=True))
+            strangers = await self._store.changes.resolve_trades(fetched.staged, logins)
         writer = Writer(work.claim.run_id, work.claim.claim_id, self._config.account_seconds, self._config.lease_seconds)
-        applied = await self._store.changes.apply(fetched.staged, fetched.proven, fetched.before, writer)
+        applied = await self._store.changes.apply(fetched.staged, fetched.proven, fetched.before, writer, _witness(work, planned))
+        work.ownerless.set_aside += applied.get("", Applied()).set_aside
         for account_id in planned.account_ids:
             progress = work.progress[account_id]
             progress.effort.requests += fetched.requests
@@ -190,6 +227,8 @@ class BatchReconciler:
             _learn(progress, endpoint, done)
             if done.error is None and not done.left_alone and not done.claim_lost:
                 _note_read(progress, planned)
+            if account_id in strangers:
+                progress.refused.append(strangers[account_id])
 
     def _result(self, work: _Work, account_id: str, kind: RunKind) -> AccountResult:
         view, progress, found = work.views[account_id], work.progress[account_id], work.found[account_id]
@@ -198,13 +237,15 @@ class BatchReconciler:
             left = (*left, *carried(view, left))
         outcome = judge(found, left)
         failing = outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone
-        reasons = [*progress.errors, *progress.refused]
+        reasons = [*progress.errors, *progress.refused] if left else []
         if progress.left_alone:
             reasons.append("someone else kept writing the same rows; they were left alone")
         return AccountResult(account_id, outcome, found, left, progress.effort, failing, "; ".join(reasons)[:2000] or None)
 
     async def _record(self, work: _Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
         begun = time.monotonic()
+        if work.ownerless.set_aside:
+            await self._store.runs.add_effort(work.claim.run_id, [work.ownerless], 0)
         ours = set(
             await self._store.runs.record(
                 work.claim,
@@ -259,8 +300,9 @@ def _learn(progress: Progress, endpoint: Endpoint, done: Applied) -> None:
     progress.too_narrow += done.too_narrow
     if done.kept:
         progress.kept.setdefault(endpoint, {}).update(done.kept)
-    if endpoint is Endpoint.DAILY:
-        progress.changed_days |= done.changed_days
+    if endpoint in (Endpoint.ALLTIME, Endpoint.DAILY) and (done.inserted or done.updated):
+        # Trades find their account through these rows: what was read of them before may belong elsewhere now.
+        progress.read.pop(Endpoint.CLOSED, None)
     if done.left_alone:
         progress.left_alone.add(endpoint)
     if done.claim_lost:
@@ -278,3 +320,25 @@ def _note_read(progress: Progress, planned: PlannedRequest) -> None:
         read.dates |= set(request.dates)
     else:
         read.everything = True
+    if request.endpoint is Endpoint.DAILY:
+        _settle_again(progress)
+
+
+def _settle_again(progress: Progress) -> None:
+    """Rows that were kept for want of a daily row to judge them by are looked at once more, now that it was read."""
+    daily = progress.dates_read(Endpoint.DAILY)
+    for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED):
+        if any(day is not None and daily.covers(day) for day in progress.kept.get(endpoint, {})):
+            progress.read.pop(endpoint, None)
+            progress.kept.pop(endpoint)
+
+
+def _witness(work: _Work, planned: PlannedRequest) -> Witness:
+    """What of this run decides on removals, and on descents."""
+    daily = {account_id: work.progress[account_id].dates_read(Endpoint.DAILY) for account_id in planned.account_ids}
+    return Witness(
+        {account_id: None if read.everything else frozenset(read.dates) for account_id, read in daily.items()},
+        frozenset(
+            account_id for account_id in planned.account_ids if (drift := work.views[account_id].drift) is not None and not drift.absent
+        ),
+    )

@@ -50,11 +50,11 @@ class Fetcher:
         sink = await self._staging.begin(planned.request.endpoint)
         try:
             proof = await self._client.fetch(planned.request, sink)
+            await sink.seal()
             yield Fetched(sink.staged, proven, before, proof.requests)
         finally:
             await sink.forget()
 
-    def split(self, planned: PlannedRequest) -> tuple[PlannedRequest, ...]:
-        """The same work in two requests, after the API found one too long; none if it cannot be made smaller."""
+    def note_too_large(self, planned: PlannedRequest) -> None:
+        """The API found the request too long: the next ones name fewer ids."""
         self._client.note_too_large(max(len(planned.request.account_ids), len(planned.request.logins)))
-        return planned.halved()

@@ -4,6 +4,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Sequence
 
+from app.domain.contract import PAGE_ROWS
 from app.domain.models import RunKind
 from app.domain.sequences import pieces
 from app.engine.audit import audit
@@ -58,23 +59,25 @@ class Preparation:
         request = run.request
         if request.kind is RunKind.AUDIT:
             compared = named
-            if compared is None and request.max_accounts is not None:
+            if compared is None and request.max_accounts is not None and await self._costs_less_by_id(request.max_accounts):
                 compared = await self._store.runs.oldest_accounts(request.max_accounts)
-            await self._audit(run, compared)
-            unchanged = await self._store.runs.enqueue_audited(run.run_id, compared)
-            return 0, unchanged
+            unanswered = await self._audit(run, compared)
+            equal, skipped = await self._store.runs.enqueue_audited(run.run_id, compared, limit=request.max_accounts, unanswered=unanswered)
+            return skipped + len(unanswered), equal
         if named is not None:
             await self._store.runs.enqueue_accounts(run.run_id, named)
             return 0, 0
         retry = request.kind is RunKind.RETRY
         return await self._store.runs.enqueue_mismatched(run.run_id, retry=retry, limit=request.max_accounts), 0
 
-    async def _audit(self, run: ActiveRun, account_ids: Sequence[str] | None) -> None:
-        if account_ids is not None and not account_ids:
-            return
+    async def _costs_less_by_id(self, accounts: int) -> bool:
+        """Whether asking for some accounts by id takes fewer requests than the scan, which also sees accounts that only upstream has."""
+        return accounts * PAGE_ROWS < await self._store.runs.count_accounts() * self._client.max_ids
+
+    async def _audit(self, run: ActiveRun, account_ids: Sequence[str] | None) -> list[str]:
         begun, sent = time.monotonic(), self._client.statistics.requests
         now = self._now()
-        await audit(
+        unanswered = await audit(
             self._store,
             self._client,
             run.run_id,
@@ -83,4 +86,5 @@ class Preparation:
             account_ids=account_ids,
         )
         await self._store.runs.add_phase(run.run_id, "audit", time.monotonic() - begun)
-        await self._store.runs.add_requests(run.run_id, self._client.statistics.requests - sent)
+        await self._store.runs.add_effort(run.run_id, (), self._client.statistics.requests - sent)
+        return unanswered

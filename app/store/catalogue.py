@@ -64,20 +64,23 @@ class Column:
         """The most characters that a text column holds; None for no limit."""
         return self._parts()[1] if self.kind is Kind.TEXT else None
 
-    def converted(self, value: str, number: str) -> str:
+    def converted(self, value: str, readers: str | None = None) -> str:
         """The SQL expression that turns the opened `value` into the column's type, NULL where a number is out of range.
 
-        `number` is how a numeric value is read: the value itself, or a function that reads it from text.
+        `readers` names the schema of functions that read from text what the plain casts cannot, and give NULL for what is
+        not readable at all.
         """
         match self.kind:
             case Kind.NUMBER:
-                return self._number(number)
+                return self._number(value if readers is None else f"{readers}.recon_number({value})")
             case Kind.TEXT:
                 return value
-            case Kind.DATE:
+            case Kind.DATE if readers is None:
                 return rf"substring({value} from '^\d{{4}}-?\d{{2}}-?\d{{2}}')::date"
+            case Kind.DATE:
+                return f"{readers}.recon_date({value})"
             case Kind.TIMESTAMP:
-                return self._timestamp(value)
+                return self._timestamp(value, readers)
 
     def _parts(self) -> tuple[str, int | None, int | None]:
         match = _TYPE.fullmatch(self.sql_type)
@@ -99,13 +102,17 @@ class Column:
         least, largest = ("1.2e-38", "3.4e38") if base == "real" else ("2.3e-308", "1.79e308")
         return f"CASE WHEN abs({value}) < {least} THEN 0 WHEN abs({value}) <= {largest} THEN {value}::{base} END"
 
-    def _timestamp(self, value: str) -> str:
-        if self.sql_type.endswith("with time zone") and "without" not in self.sql_type:
+    def _timestamp(self, value: str, readers: str | None) -> str:
+        zoned = self.sql_type.endswith("with time zone") and "without" not in self.sql_type
+        if readers is not None:
+            read = f"{readers}.recon_timestamp({value})"
+            return f"{read} AT TIME ZONE 'UTC'" if zoned else read
+        if zoned:
             stated = rf"{value} ~ '\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)$'"
-            return f"CASE WHEN {stated} THEN {value}::timestamptz ELSE nullif({value}, '')::timestamp AT TIME ZONE 'UTC' END"
+            return f"CASE WHEN {stated} THEN {value}::timestamptz ELSE {value}::timestamp AT TIME ZONE 'UTC' END"
         # A timestamp with a zone is taken to UTC; the plain cast would drop the zone silently.
         offset = rf"{value} ~ '\d:\d\d.*[+-]\d\d(:?\d\d)?$'"
-        return f"CASE WHEN {offset} THEN {value}::timestamptz AT TIME ZONE 'UTC' ELSE nullif({value}, '')::timestamp END"
+        return f"CASE WHEN {offset} THEN {value}::timestamptz AT TIME ZONE 'UTC' ELSE {value}::timestamp END"
 
 
 @dataclass(frozen=True, slots=True)

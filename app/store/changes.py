@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
-from app.errors import ReconError, RowRefused, StatementTooSlow, WriteConflict
+from app.errors import DatabaseUnavailable, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import FIGURES, Catalogue, WarehouseTable, names
 from app.store.pool import COMMAND_SECONDS, Connection, Database
 from app.store.queries import fill, quote
@@ -23,6 +23,7 @@ CHUNK_ROWS = 20_000
 """Staged rows that one transaction brings in at most; one account is never split."""
 _TRIES = 4
 _UNIQUE_VIOLATION = "23505"
+_QUOTE = '"'
 _TOO_NARROW = "key too narrow"
 
 Fingerprints = Mapping[str, tuple[int, int]]
@@ -48,7 +49,6 @@ class Applied:
     set_aside: int = 0
     values_nulled: int = 0
     kept: dict[dt.date | None, int] = field(default_factory=dict)
-    changed_days: set[dt.date] = field(default_factory=set)
     refused: list[str] = field(default_factory=list)
     too_narrow: list[dict[str, object]] = field(default_factory=list)
     left_alone: bool = False
@@ -67,6 +67,18 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """What else of this run matters to a write.
+
+    `daily_read` are the dates of each account on which daily was read, which alone allow a removal (None: all dates);
+    `descending` the accounts whose finer tables must be read wherever a daily row's figures change.
+    """
+
+    daily_read: Mapping[str, frozenset[dt.date] | None] = field(default_factory=dict)
+    descending: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class _Job:
     """One fetch on its way in: what is written, for whom, and how its slices looked before the fetch."""
 
@@ -75,6 +87,7 @@ class _Job:
     proven: Slice
     before: Fingerprints
     writer: Writer
+    witness: Witness
 
     @property
     def dates(self) -> list[dt.date] | None:
@@ -97,31 +110,57 @@ class Changes:
 
     async def _fingerprints(self, connection: Connection, proven: Slice, account_ids: Sequence[str]) -> Fingerprints:
         table = self._catalogue[proven.endpoint]
-        statement = fill(self._sql["get_fingerprints"], raw=table.raw, in_slice_second=_in_slice(table, "t", 2))
+        tokens = {"raw": table.raw, "in_slice_second": _in_slice(table, "t", 2)}
+        without_id = fill(self._sql["get_fingerprints_without_id"], **tokens) if proven.endpoint.is_trades else ""
+        statement = fill(self._sql["get_fingerprints"], **tokens, without_id=without_id)
         rows = await connection.fetch(statement, list(account_ids), None if proven.dates is None else list(proven.dates))
         return {row["account_id"]: (row["rows"], row["versions"]) for row in rows}
 
-    async def resolve_trades(self, staged: StagedFetch) -> None:
-        """Find the account of each staged trade; those that fit none or several stay without."""
-        await self._database.execute(
-            fill(self._sql["resolve_staged_trades"], stage=self._catalogue[staged.endpoint].stage), staged.fetch_id, seconds=COMMAND_SECONDS
-        )
+    async def resolve_trades(self, staged: StagedFetch, logins: Mapping[str, Sequence[str]]) -> dict[str, str]:
+        """Find the account of each staged trade; those that fit none or several stay without.
 
-    async def apply(self, staged: StagedFetch, proven: Slice, before: Fingerprints, writer: Writer) -> dict[str, Applied]:
+        `logins` are those of the accounts that the fetch is for. An account whose login sends trades with a natural key
+        that no account has is named with a sentence: its trades may be among them.
+        """
+        stage = self._catalogue[staged.endpoint].stage
+        await self._database.execute(fill(self._sql["resolve_staged_trades"], stage=stage), staged.fetch_id, seconds=COMMAND_SECONDS)
+        pairs = [(account_id, login) for account_id, held in logins.items() for login in held]
+        rows = await self._database.fetch(
+            fill(self._sql["get_strangers"], stage=stage), staged.fetch_id, [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        )
+        return {
+            row["account_id"]: f"{row['rows']} trades under its login have a natural key that no account has, such as {row['natural_key']}"
+            for row in rows
+        }
+
+    async def end_descents(self, days: Sequence[tuple[str, dt.date]]) -> None:
+        """The finer tables of these accounts and dates were read: nothing waits to be looked at there."""
+        if days:
+            await self._database.execute(self._sql["end_descents"], [day[0] for day in days], [day[1] for day in days])
+
+    async def apply(
+        self, staged: StagedFetch, proven: Slice, before: Fingerprints, writer: Writer, witness: Witness | None = None
+    ) -> dict[str, Applied]:
         """Make the slices equal to the staged fetch; what was done, by account.
 
         An account whose slice someone else changed is left alone; one whose claim is lost is not written; one that
-        cannot be written in its time carries the error. None of them stops the others.
+        cannot be written in its time carries the error. None of them stops the others. Under the empty id stands what
+        belongs to no account that can be told.
         Raises DatabaseUnavailable if PostgreSQL goes away: what was committed is whole.
         """
-        job = _Job(staged, self._catalogue[staged.endpoint], proven, before, writer)
-        await self._database.execute(fill(self._sql["refuse_doubled_keys"], **_tokens(job.table)), staged.fetch_id)
+        job = _Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
+        await self._refuse_doubled(job)
         await self._create_partitions(job)
         applied: dict[str, Applied] = defaultdict(Applied)
         for chunk in await self._chunks(job):
             await self._apply_chunk(job, chunk, applied)
         await self._record_refused(job, applied)
         return dict(applied)
+
+    async def _refuse_doubled(self, job: _Job) -> None:
+        for row in await self._database.fetch(fill(self._sql["get_doubled_keys"], **_tokens(job.table)), job.staged.fetch_id):
+            reason = f"{_TOO_NARROW}: upstream sends several rows with this key"
+            await self._database.execute(fill(self._sql["refuse_row"], stage=job.table.stage), job.staged.fetch_id, row["ordinal"], reason)
 
     async def _create_partitions(self, job: _Job) -> None:
         if job.table.table.date_column is None:
@@ -182,6 +221,10 @@ class Changes:
             "repeatable_read", statement_seconds=seconds, idle_seconds=job.writer.lease_seconds / 2
         ) as connection:
             locked = await connection.fetch(self._sql["lock_claims"], list(account_ids), job.writer.claim_id)
+            staged = await connection.fetch_value(f"SELECT count(*) FROM {job.table.stage} WHERE fetch_id = $1", job.staged.fetch_id)
+            if staged != job.staged.rows:
+                # Staging is not logged: a crash of PostgreSQL empties it, and an empty fetch would read as rows that are gone.
+                raise DatabaseUnavailable("The fetched rows were lost in a restart of PostgreSQL; they are fetched again.")
             ours = [row["account_id"] for row in locked]
             now = await self._fingerprints(connection, job.proven, ours)
             untouched = [account_id for account_id in ours if now.get(account_id) == job.before.get(account_id)]
@@ -225,9 +268,14 @@ class Changes:
             statement = fill(self._sql["overwrite_rows"], **tokens)
             for row in await connection.fetch(statement, *head, job.writer.run_id, job.table.table.name, number, ordinals):
                 results[row["account_id"]].updated += row["rows"]
-                results[row["account_id"]].changed_days |= set(row["days"] or ())
+                await self._begin_descents(connection, job, row["account_id"], row["days"] or ())
         for row in await connection.fetch(fill(self._sql["insert_rows"], **tokens), *head, number, ordinals):
             results[row["account_id"]].inserted += row["rows"]
+
+    async def _begin_descents(self, connection: Connection, job: _Job, account_id: str, days: Sequence[dt.date]) -> None:
+        """In the transaction that changes the daily rows, so that no crash forgets what is still to be read below them."""
+        if job.proven.endpoint is Endpoint.DAILY and account_id in job.witness.descending and days:
+            await connection.execute(self._sql["begin_descents"], [account_id] * len(days), list(days))
 
     async def _write_carefully(
         self,
@@ -258,12 +306,14 @@ class Changes:
         for account_id, done in attempt.items():
             results[account_id].updated += done.updated
             results[account_id].inserted += done.inserted
-            results[account_id].changed_days |= done.changed_days
 
     async def _settle_stale(self, connection: Connection, job: _Job, account_ids: list[str], results: dict[str, Applied]) -> None:
         tokens = {**_tokens(job.table), "daily": self._catalogue[Endpoint.DAILY].raw}
+        read = {account_id: job.witness.daily_read.get(account_id, frozenset()) for account_id in account_ids}
+        witnessed = [(account_id, day) for account_id, days in read.items() for day in ([None] if days is None else days)]
         arguments = (job.staged.fetch_id, account_ids, job.dates, job.writer.run_id, job.table.table.name)
-        for row in await connection.fetch(fill(self._sql["settle_stale_rows"], **tokens), *arguments):
+        days = ([account_id for account_id, _ in witnessed], [day for _, day in witnessed])
+        for row in await connection.fetch(fill(self._sql["settle_stale_rows"], **tokens), *arguments, *days):
             if row["goes"]:
                 results[row["account_id"]].removed += row["rows"]
             else:
@@ -274,12 +324,12 @@ class Changes:
         table = job.table.table.name
         for row in await self._database.fetch(statement, job.staged.fetch_id, list(job.proven.account_ids)):
             owners = [account_id for account_id in row["owners"] if account_id in job.proven.account_ids]
-            reason = row["refused"] or f"stored with NULL, since the number is out of range: {', '.join(row['nulled'])}"
+            reason = row["refused"] or f"stored with NULL, since the value cannot be held: {', '.join(row['nulled'])}"
             if owners or row["refused"]:
                 key = row["row_key"] or f"row {row['ordinal']} of fetch {job.staged.fetch_id}"
                 owner = owners[0] if owners else None
                 await self._database.execute(self._sql["set_aside"], table, key, owner, reason, row["source"], job.writer.run_id)
-            for account_id in owners:
+            for account_id in owners or [""]:
                 done = applied[account_id]
                 done.values_nulled += len(row["nulled"] or ())
                 if row["refused"] is None:
@@ -313,7 +363,8 @@ def _tokens(table: WarehouseTable, shape: frozenset[str] | None = None) -> dict[
     # A trade's account id comes from its natural key: where that fits none or several, the stored id stays.
     t_values = [f"t.{quote(column.name)}" for column in sent] + (["t.account_id"] if trades else [])
     s_values = [f"s.{quote(column.name)}" for column in sent] + (["coalesce(s.account_id, t.account_id)"] if trades else [])
-    assignments = [f"{left.removeprefix('t.')} = {right}" for left, right in zip(t_values, s_values, strict=True)]
+    news = [quote(f"n_{left.removeprefix('t.').strip(_QUOTE)}") for left in t_values]
+    assignments = [f"{left.removeprefix('t.')} = m.{new}" for left, new in zip(t_values, news, strict=True)]
     columns = [quote(name) for name in key] + [quote(column.name) for column in sent] + (["account_id"] if trades else [])
     s_columns = [f"s.{name}" for name in columns]
     if table.has_origin:
@@ -344,7 +395,6 @@ def _tokens(table: WarehouseTable, shape: frozenset[str] | None = None) -> dict[
         "s_key": ", ".join(f"s.{quote(column)}" for column in key),
         "plain_key": ", ".join(quote(column) for column in key),
         "same_key": same("t", "m", key),
-        "same_key_sm": same("s", "m", key),
         "same_key_s": same("t", "s", key),
         "same_unit": same("t", "s", unit),
         "also_key": same("also", "t", key),
@@ -353,6 +403,7 @@ def _tokens(table: WarehouseTable, shape: frozenset[str] | None = None) -> dict[
         "in_slice": _in_slice(table, "t", 3),
         "t_values": ", ".join(t_values),
         "s_values": ", ".join(s_values),
+        "new_values": ", ".join(f"{right} AS {new}" for right, new in zip(s_values, news, strict=True)),
         "assignments": ", ".join(assignments),
         "columns": ", ".join(columns),
         "s_columns": ", ".join(s_columns),

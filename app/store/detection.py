@@ -33,6 +33,7 @@ class Detection:
         self._drift = sql["get_drift"]
         self._mismatched = sql["get_mismatched_accounts"]
         self._unknown = sql["get_unknown_accounts"]
+        self._descents = sql["get_descents"]
 
     async def refresh_account_list(self) -> int:
         """Bring the list of all account ids up to date; the number of accounts that are new."""
@@ -64,6 +65,7 @@ class Detection:
             logins = {row["account_id"]: tuple(row["logins"]) for row in await connection.fetch(self._logins, ids)}
             findings = _by_account(await connection.fetch(self._findings, ids))
             drift = await self._drift_of(connection, ids, run_id)
+            descents = {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._descents, ids)}
         return {
             account_id: AccountView(
                 account_id,
@@ -76,6 +78,7 @@ class Detection:
                 drift=drift.get(account_id),
                 logins=logins.get(account_id, ()),
                 open_issues=tuple(stored[account_id]["issues"]) if account_id in stored else (),
+                descents=descents.get(account_id, frozenset()),
             )
             for account_id in ids
         }

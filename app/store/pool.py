@@ -47,7 +47,7 @@ def translated() -> Iterator[None]:
         raise StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.") from error
     except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
         raise WriteConflict(f"Someone else wrote the same rows first: {error}.") from error
-    except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError) as error:
+    except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.ProgramLimitExceededError) as error:
         raise RowRefused(str(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name) from error
     except _REFUSED_LOGIN as error:
         raise DatabaseUnavailable(f"PostgreSQL refuses the connection of DATABASE_URL: {error}.") from error
@@ -58,6 +58,15 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__}: {error}); nothing was left half done.") from error
     except asyncpg.PostgresError as error:
         raise DatabaseError(f"PostgreSQL refused a statement: {error}.") from error
+
+
+@contextlib.contextmanager
+def _timed() -> Iterator[None]:
+    """Around one statement: a time limit on our side is the statement's, though a connection that died silently looks the same."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise StatementTooSlow("A statement did not answer within its time limit.") from error
 
 
 @contextlib.contextmanager
@@ -79,22 +88,22 @@ class Connection:
 
     async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
         """All rows of a query."""
-        with translated():
+        with translated(), _timed():
             return await self._connection.fetch(sql, *arguments, timeout=seconds)
 
     async def fetch_row(self, sql: str, *arguments: object, seconds: float | None = None) -> Record | None:
         """The first row of a query, or None."""
-        with translated():
+        with translated(), _timed():
             return await self._connection.fetchrow(sql, *arguments, timeout=seconds)
 
     async def fetch_value(self, sql: str, *arguments: object, seconds: float | None = None) -> Any:  # noqa: ANN401 - a column of any type
         """The first column of the first row, or None."""
-        with translated():
+        with translated(), _timed():
             return await self._connection.fetchval(sql, *arguments, timeout=seconds)
 
     async def execute(self, sql: str, *arguments: object, seconds: float | None = None) -> int:
         """Run a statement; the number of rows that it wrote."""
-        with translated():
+        with translated(), _timed():
             status = await self._connection.execute(sql, *arguments, timeout=seconds)
         count = status.rsplit(" ", 1)[-1]
         return int(count) if count.isdigit() else 0
@@ -170,7 +179,8 @@ class Database:
                     " set_config('lock_timeout', $3, true)",
                     _milliseconds(statement_seconds),
                     _milliseconds(idle_seconds),
-                    _milliseconds(statement_seconds),
+                    # Well before the statement's own end: a row that someone else holds is a conflict, not slowness.
+                    _milliseconds(None if statement_seconds is None else statement_seconds / 3),
                 )
                 yield Connection(raw)
 

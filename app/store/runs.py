@@ -86,10 +86,20 @@ class Runs:
         """Put named accounts into the run."""
         await self._database.execute(self._sql["enqueue_accounts"], run_id, list(account_ids))
 
-    async def enqueue_audited(self, run_id: uuid.UUID, account_ids: Sequence[str] | None) -> int:
-        """Put the accounts that an audit found different into the run; the number of those that are equal."""
+    async def enqueue_audited(
+        self, run_id: uuid.UUID, account_ids: Sequence[str] | None, *, limit: int | None, unanswered: Sequence[str]
+    ) -> tuple[int, int]:
+        """Put the accounts that an audit found different into the run, but those that upstream did not answer about.
+
+        The number of accounts that are equal, and of those left out since they back off or since there are more than `limit`.
+        """
         ids = None if account_ids is None else list(account_ids)
-        return int(await self._database.fetch_value(self._sql["enqueue_audited"], run_id, ids, seconds=SWEEP_SECONDS) or 0)
+        row = await self._database.fetch_row(self._sql["enqueue_audited"], run_id, ids, limit, list(unanswered), seconds=SWEEP_SECONDS)
+        return (int(row["equal"]), int(row["skipped"])) if row else (0, 0)
+
+    async def count_accounts(self) -> int:
+        """How many accounts are known."""
+        return int(await self._database.fetch_value(self._sql["count_accounts"]))
 
     async def oldest_accounts(self, limit: int) -> list[str]:
         """The accounts that were not checked for the longest time."""
@@ -123,9 +133,9 @@ class Runs:
         """Keep this worker process's API statistics for the run."""
         await self._database.execute(self._sql["set_api_statistics"], run_id, str(worker_id), dict(statistics))
 
-    async def add_requests(self, run_id: uuid.UUID, requests: int) -> None:
-        """Count requests that belong to no account, such as an audit's scan."""
-        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, 0, 0, 0, 0, 0, 0)
+    async def add_effort(self, run_id: uuid.UUID, efforts: Sequence[Effort], requests: int) -> None:
+        """Count what belongs to no recorded account: an audit's scan, a batch that broke off."""
+        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts))
 
     async def record(
         self,
@@ -240,10 +250,16 @@ def _attempt(result: AccountResult) -> dict[str, object]:
 
 def _batch_counts(results: Sequence[AccountResult], requests: int) -> tuple[int, ...]:
     outcomes = Counter(result.outcome for result in results)
-    efforts = [result.effort for result in results]
     return (
         *(outcomes[outcome] for outcome in (Outcome.UNCHANGED, Outcome.HEALED, Outcome.EXPLAINED, Outcome.PARTIAL, Outcome.FAILED)),
         requests,
+        *_rows([result.effort for result in results]),
+    )
+
+
+def _rows(efforts: Sequence[Effort]) -> tuple[int, ...]:
+    """What efforts wrote together, in the order of the run's columns."""
+    return (
         sum(effort.inserted for effort in efforts),
         sum(effort.updated for effort in efforts),
         sum(effort.moved for effort in efforts),

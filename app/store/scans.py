@@ -84,6 +84,12 @@ class Scans:
         await self._database.execute(self._clear_drift, run_id, ids, seconds=SWEEP_SECONDS)
         return await self._database.execute(self._find_drift, run_id, moving_from, ids, seconds=SWEEP_SECONDS)
 
+    async def forget(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> int:
+        """Take back what was noted about accounts of which upstream said nothing; the number of notes."""
+        if not account_ids:
+            return 0
+        return await self._database.execute(self._clear_drift, run_id, list(account_ids))
+
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
         """The accounts noted as different; those absent upstream are not among them."""
         return [row["account_id"] for row in await self._database.fetch(self._drifting, run_id)]

@@ -18,6 +18,8 @@ from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable
 from app.store.pool import Database
 from app.store.queries import quote
 
+_ANALYZED_ROWS = 500
+"""From so many rows on a fetch's statistics are worth their time."""
 _ROW_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -113,6 +115,15 @@ class Staging:
             )
         )
 
+    async def seal(self, staged: StagedFetch) -> None:
+        """Make a proven fetch ready to be applied: PostgreSQL learns how many rows it has, or it would plan for one."""
+        if staged.rows >= _ANALYZED_ROWS:
+            await self._database.execute(f"ANALYZE {self._catalogue[staged.endpoint].stage} ({self._analyzed(staged.endpoint)})")
+
+    def _analyzed(self, endpoint: Endpoint) -> str:
+        key = self._catalogue[endpoint].key
+        return ", ".join(quote(column) for column in dict.fromkeys(("fetch_id", "ordinal", "account_id", *key)))
+
     async def clear(self, staged: StagedFetch) -> None:
         """Drop the rows of a fetch that starts anew; the fetch stays registered."""
         await self._database.execute(f"DELETE FROM {self._catalogue[staged.endpoint].stage} WHERE fetch_id = $1", staged.fetch_id)
@@ -155,6 +166,10 @@ class StageSink:
         """Distinct keys among the rows added."""
         return await self._staging.distinct_keys(self.staged)
 
+    async def seal(self) -> None:
+        """The fetch is proven: make it ready to be applied."""
+        await self._staging.seal(self.staged)
+
     async def forget(self) -> None:
         """Drop the fetch."""
         await self._staging.forget(self.staged)
@@ -167,42 +182,51 @@ def _array(rows: Sequence[bytes]) -> str:
 def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     """Open a JSON array ($4) into staging: fetch $1, ordinals from $2, shape $3.
 
-    Numbers are opened as numeric and checked after rounding; `carefully` reads them through a function that also survives
-    those that PostgreSQL cannot hold. What the row's key lacks, or a text that is too long, refuses the row.
+    Numbers are opened as numeric and checked after rounding; `carefully` reads numbers, dates and times through functions
+    that survive any text. What the row's key lacks, or a text that is too long, refuses the row.
     """
-    numbers = [column for column in table.columns if column.kind is Kind.NUMBER]
+    read = [column for column in table.columns if column.kind is not Kind.TEXT]
+    readers = table.raw.split(".")[0] if carefully else None
     opened = ", ".join(
         f"{quote(column.api_name)} {'numeric' if column.kind is Kind.NUMBER and not carefully else 'text'}" for column in table.columns
     )
     raw_names = ", ".join(quote(f"r_{column.name}") for column in table.columns)
-    converted = ", ".join(f"{_converted(column, table, carefully=carefully)} AS {quote(column.name)}" for column in table.columns)
-    read = ", ".join(quote(f"r_{column.name}") for column in numbers)
-    had = ", ".join(f"{quote(f'r_{column.name}')} IS NOT NULL AS {quote(f'h_{column.name}')}" for column in _key_columns(table))
-    lost = f"{_count_filled([f'r_{column.name}' for column in numbers])} > {_count_filled([column.name for column in numbers])}"
+    given = ", ".join(_given(column, carefully=carefully) for column in table.columns)
+    converted = ", ".join(f"{column.converted(quote(f'r_{column.name}'), readers)} AS {quote(column.name)}" for column in table.columns)
     nulled = ", ".join(
         f"CASE WHEN {quote(f'r_{column.name}')} IS NOT NULL AND {quote(column.name)} IS NULL THEN {_literal(column.name)} END"
-        for column in numbers
+        for column in read
     )
     columns = ", ".join(quote(column.name) for column in table.columns)
+    had = ", ".join(f"{quote(f'r_{column.name}')} IS NOT NULL AS {quote(f'h_{column.name}')}" for column in _key_columns(table))
+    lost = f"{_count_filled([f'r_{column.name}' for column in read])} > {_count_filled([column.name for column in read])}"
     return f"""
         WITH opened AS MATERIALIZED (
-            SELECT i.n, {", ".join(f"i.{quote(f'r_{column.name}')}" for column in table.columns)}
+            SELECT i.n, {given}
             FROM ROWS FROM (json_to_recordset($4::json) AS ({opened})) WITH ORDINALITY AS i ({raw_names}, n)
         ), converted AS MATERIALIZED (
-            SELECT n, {read}, {had}, {converted}
+            SELECT n, {", ".join(quote(f"r_{column.name}") for column in read)}, {had}, {converted}
             FROM opened
         ), judged AS (
-            SELECT *, nullif(concat_ws('; ', {_refusals(table)}), '') AS refused_as FROM converted
+            SELECT *, nullif(concat_ws('; ', {_refusals(table)}), '') AS refused_as, {lost} AS loses FROM converted
         )
         INSERT INTO {table.stage} (fetch_id, ordinal, shape, nulled, refused, source, {columns})
         SELECT
             $1, $2 + n, $3,
-            CASE WHEN {lost} THEN array_remove(ARRAY[{nulled}], NULL) END,
+            CASE WHEN loses THEN array_remove(ARRAY[{nulled}], NULL) END,
             refused_as,
-            CASE WHEN refused_as IS NOT NULL THEN $4::json -> (n - 1)::integer END,
+            CASE WHEN refused_as IS NOT NULL OR loses THEN $4::json -> (n - 1)::integer END,
             {", ".join(_shortened(column) for column in table.columns)}
         FROM judged
     """
+
+
+def _given(column: Column, *, carefully: bool) -> str:
+    """A value as it was sent; an empty text says nothing where a number or a time is due."""
+    name = quote(f"r_{column.name}")
+    if column.kind is Kind.TEXT or (column.kind is Kind.NUMBER and not carefully):
+        return f"i.{name}"
+    return f"nullif(btrim(i.{name}), '') AS {name}"
 
 
 def _count_filled(columns: Sequence[str]) -> str:
@@ -217,11 +241,6 @@ def _shortened(column: Column) -> str:
 
 def _key_columns(table: WarehouseTable) -> tuple[Column, ...]:
     return tuple(column for column in table.columns if column.name in table.key)
-
-
-def _converted(column: Column, table: WarehouseTable, *, carefully: bool) -> str:
-    value = quote(f"r_{column.name}")
-    return column.converted(value, f"{table.raw.split('.')[0]}.recon_number({value})" if carefully else value)
 
 
 def _refusals(table: WarehouseTable) -> str:

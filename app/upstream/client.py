@@ -12,7 +12,7 @@ from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
 from app.domain.contract import PAGE_ROWS, Endpoint, Request
-from app.errors import ConfigurationError, FetchFailed
+from app.errors import ConfigurationError, FetchFailed, UpstreamError
 from app.telemetry import register_secret
 from app.upstream.breaker import BreakerState
 from app.upstream.envelope import Answer, decode
@@ -144,7 +144,11 @@ class UpstreamClient:
         RequestTooLarge: ask again for half the ids. FetchFailed, UpstreamRefused, UpstreamUnavailable: see app.errors.
         """
         tally = _Tally()
-        rows, pages = await fetch_whole(lambda skip: self._page(request, skip, tally), sink, f"The read of {request.endpoint.value}")
+        try:
+            rows, pages = await fetch_whole(lambda skip: self._page(request, skip, tally), sink, f"The read of {request.endpoint.value}")
+        except UpstreamError as error:
+            error.requests = tally.requests
+            raise
         return FetchProof(rows, pages, tally.requests)
 
     async def scan(self, request: Request, sink: RowSink) -> int:

@@ -4,6 +4,7 @@ The rows stay the bytes that the API sent: no digit of a number passes through a
 those of docs/upstream.md: `Data` as an object with `data`, `Data` as a bare list, the legacy key `data` with either.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,11 +27,34 @@ class Answer:
     total: int | None
 
 
+_ESCAPE = re.compile(rb"""
+    \\(?:
+        u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}
+        | (?P<lone> u[dD][89a-fA-F][0-9a-fA-F]{2})
+        | .
+    )""", re.VERBOSE | re.DOTALL)  # fmt: skip
+
+
 def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
     """The rows and the total of an answer's body.
 
     `quote` makes foreign text fit for an error. AttemptFailed: the body is no such answer, or it reports a failure.
     """
+    try:
+        return _decode(body, quote)
+    except AttemptFailed:
+        repaired = _ESCAPE.sub(_repair, body)
+        if repaired == body:
+            raise
+        return _decode(repaired, quote)
+
+
+def _repair(escape: re.Match[bytes]) -> bytes:
+    """Half a surrogate pair stands for no character, but is valid JSON: it becomes the replacement character, the rest stays."""
+    return b"\\ufffd" if escape["lone"] else escape[0]
+
+
+def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
     try:
         body.decode()  # msgspec leaves the strings inside raw rows unchecked; PostgreSQL would refuse them much later
         top = _OBJECT.decode(body)

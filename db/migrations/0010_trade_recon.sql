@@ -194,15 +194,19 @@ CREATE TABLE prop_trading_model.recon_fetches (
 );
 COMMENT ON TABLE prop_trading_model.recon_fetches IS 'whose rows are in staging, so that those of dead workers can be purged';
 
-CREATE UNLOGGED TABLE prop_trading_model.recon_scan (
-    run_id     uuid NOT NULL,
-    account_id varchar(255) NOT NULL,
-    num_trades numeric,
-    net_profit numeric,
-    total_lots numeric,
+-- Logged, unlike staging: emptied by a crash of PostgreSQL, a scan would read as an upstream that has nothing.
+CREATE TABLE prop_trading_model.recon_scan (
+    run_id      uuid NOT NULL,
+    account_id  varchar(255) NOT NULL,
+    num_trades  numeric,
+    net_profit  numeric,
+    total_lots  numeric,
+    sends_trades boolean NOT NULL,
+    sends_profit boolean NOT NULL,
+    sends_lots   boolean NOT NULL,
     PRIMARY KEY (run_id, account_id)
 );
-CREATE UNLOGGED TABLE prop_trading_model.recon_scan_days (
+CREATE TABLE prop_trading_model.recon_scan_days (
     run_id     uuid NOT NULL,
     account_id varchar(255) NOT NULL,
     date       date NOT NULL,
@@ -211,7 +215,15 @@ CREATE UNLOGGED TABLE prop_trading_model.recon_scan_days (
     total_lots numeric,
     PRIMARY KEY (run_id, account_id, date)
 );
-COMMENT ON TABLE prop_trading_model.recon_scan IS 'what an audit saw of upstream''s alltime metrics; its rows go when the run ends';
+COMMENT ON TABLE prop_trading_model.recon_scan IS 'what an audit saw of upstream''s alltime metrics, and which figures were sent at all; its rows go when the run ends';
+
+CREATE TABLE prop_trading_model.recon_descents (
+    account_id varchar(255) NOT NULL,
+    date       date NOT NULL,
+    PRIMARY KEY (account_id, date)
+);
+COMMENT ON TABLE prop_trading_model.recon_descents IS
+    'dates whose daily row an audit''s heal changed and whose hourly rows and trades were not read since; written with the daily row';
 
 CREATE TABLE prop_trading_model.recon_drift (
     run_id     uuid NOT NULL,

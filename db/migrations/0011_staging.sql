@@ -16,7 +16,16 @@ BEGIN
             'SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000)',
             'prop_trading_model', stage
         );
-        EXECUTE format('CREATE INDEX %I ON %I.%I (fetch_id, account_id)', stage || '_fetch', 'prop_trading_model', stage);
+        EXECUTE format('CREATE INDEX %I ON %I.%I (fetch_id, ordinal)', stage || '_fetch', 'prop_trading_model', stage);
+        EXECUTE format(
+            'CREATE INDEX %I ON %I.%I (fetch_id, %s)', stage || '_key', 'prop_trading_model', stage,
+            CASE raw
+                WHEN 'raw_metrics_alltime' THEN 'account_id'
+                WHEN 'raw_metrics_daily' THEN 'account_id, date'
+                WHEN 'raw_metrics_hourly' THEN 'account_id, date, hour'
+                ELSE 'login, position, ticket'
+            END
+        );
         EXECUTE format(
             'COMMENT ON TABLE %I.%I IS %L', 'prop_trading_model', stage,
             'pages of ' || raw || ' on their way in; shape: which fields were sent; nulled: columns whose number was out of range; refused: why the row cannot be held'

@@ -2,7 +2,7 @@
 
 CREATE FUNCTION prop_trading_model.recon_is_placeholder(account_id text, login text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN account_id ~ '^[0-9a-fA-F]{32}$' OR account_id = login OR account_id = '';
+RETURN account_id ~ '^[0-9a-fA-F]{32}$' OR coalesce(account_id = login, false) OR account_id = '';
 COMMENT ON FUNCTION prop_trading_model.recon_is_placeholder IS 'whether an account id stands in for an unknown one: 32 hex digits (MD5 of the natural key), a login, or nothing';
 
 CREATE FUNCTION prop_trading_model.recon_create_partitions(parent text, months date[]) RETURNS text[]
@@ -33,8 +33,9 @@ BEGIN
                 'prop_trading_model', parent, 'prop_trading_model', partition, month, (month + interval '1 month')::date
             );
             created := created || partition;
-        EXCEPTION WHEN invalid_object_definition THEN
-            -- A partition of another name holds this month already: there is nothing to make, and the inner block undid the table.
+        EXCEPTION WHEN invalid_object_definition OR check_violation THEN
+            -- A partition of another name holds this month already, or the default partition has rows of it and takes the new ones
+            -- too: there is nothing to make, and the inner block undid the table.
             NULL;
         END;
     END LOOP;
@@ -146,6 +147,15 @@ SELECT
 FROM prop_trading_model.trade_recon;
 COMMENT ON VIEW prop_trading_model.v_reconciliation_progress IS 'how much of the warehouse agrees with itself';
 
+CREATE VIEW prop_trading_model.v_recon_mismatched AS
+SELECT account_id FROM prop_trading_model.trade_recon WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]'
+UNION
+SELECT account_id FROM prop_trading_model.recon_descents
+UNION
+SELECT account_id FROM prop_trading_model.recon_issue_history WHERE closed_at IS NULL;
+COMMENT ON VIEW prop_trading_model.v_recon_mismatched IS
+    'accounts that a run looks at: their tables disagree, an issue is open, or a descent that an audit began is not finished';
+
 CREATE MATERIALIZED VIEW prop_trading_model.mv_all_account_ids AS
 SELECT account_id FROM prop_trading_model.raw_metrics_alltime WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
 UNION
@@ -153,8 +163,18 @@ SELECT account_id FROM prop_trading_model.raw_metrics_daily WHERE NOT prop_tradi
 UNION
 SELECT account_id FROM prop_trading_model.raw_metrics_hourly WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
 UNION
-SELECT account_id FROM prop_trading_model.raw_trades_closed WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
+SELECT account_id FROM prop_trading_model.raw_trades_closed AS t
+WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.recon_identity AS i
+      WHERE i.login = t.account_id AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id)
+  )
 UNION
-SELECT account_id FROM prop_trading_model.raw_trades_open WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login);
+SELECT account_id FROM prop_trading_model.raw_trades_open AS t
+WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.recon_identity AS i
+      WHERE i.login = t.account_id AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id)
+  );
 CREATE UNIQUE INDEX mv_all_account_ids_account_id ON prop_trading_model.mv_all_account_ids (account_id);
-COMMENT ON MATERIALIZED VIEW prop_trading_model.mv_all_account_ids IS 'every account id of the raw tables that is no placeholder';
+COMMENT ON MATERIALIZED VIEW prop_trading_model.mv_all_account_ids IS 'every account id of the raw tables that is no placeholder; a login that only trades carry as an id is none';

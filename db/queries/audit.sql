@@ -1,10 +1,19 @@
 -- name: note_alltime
--- Rows of upstream's alltime metrics that a scan saw; a row that moved while it was read may come twice.
-INSERT INTO prop_trading_model.recon_scan (run_id, account_id, num_trades, net_profit, total_lots)
-SELECT DISTINCT ON ("accountId")
-    $1, "accountId", prop_trading_model.recon_number("numTrades"), prop_trading_model.recon_number("netProfit"), prop_trading_model.recon_number("totalLots")
-FROM json_to_recordset($2::json) AS row ("accountId" text, login text, "numTrades" text, "netProfit" text, "totalLots" text)
-WHERE "accountId" IS NOT NULL AND char_length("accountId") <= 255 AND NOT prop_trading_model.recon_is_placeholder("accountId", login)
+-- Rows of upstream's alltime metrics that a scan saw; a row that moved while it was read may come twice. What is no number counts as not sent.
+INSERT INTO prop_trading_model.recon_scan (run_id, account_id, num_trades, net_profit, total_lots, sends_trades, sends_profit, sends_lots)
+SELECT DISTINCT ON (account_id)
+    $1, account_id, prop_trading_model.recon_figure(num_trades), prop_trading_model.recon_figure(net_profit), prop_trading_model.recon_figure(total_lots),
+    sends_trades AND (num_trades IS NULL OR prop_trading_model.recon_figure(num_trades) IS NOT NULL),
+    sends_profit AND (net_profit IS NULL OR prop_trading_model.recon_figure(net_profit) IS NOT NULL),
+    sends_lots AND (total_lots IS NULL OR prop_trading_model.recon_figure(total_lots) IS NOT NULL)
+FROM (
+    SELECT
+        row ->> 'accountId' AS account_id, row ->> 'login' AS login,
+        row ->> 'numTrades' AS num_trades, row ->> 'netProfit' AS net_profit, row ->> 'totalLots' AS total_lots,
+        row -> 'numTrades' IS NOT NULL AS sends_trades, row -> 'netProfit' IS NOT NULL AS sends_profit, row -> 'totalLots' IS NOT NULL AS sends_lots
+    FROM json_array_elements($2::json) AS page (row)
+) AS sent
+WHERE account_id IS NOT NULL AND char_length(account_id) <= 255 AND NOT prop_trading_model.recon_is_placeholder(account_id, login)
 ON CONFLICT DO NOTHING
 
 -- name: note_days
@@ -12,7 +21,7 @@ ON CONFLICT DO NOTHING
 INSERT INTO prop_trading_model.recon_scan_days (run_id, account_id, date, num_trades, net_profit, total_lots)
 SELECT DISTINCT ON ("accountId", substring(date from '^\d{4}-?\d{2}-?\d{2}')::date)
     $1, "accountId", substring(date from '^\d{4}-?\d{2}-?\d{2}')::date,
-    prop_trading_model.recon_number("numTrades"), prop_trading_model.recon_number("netProfit"), prop_trading_model.recon_number("totalLots")
+    prop_trading_model.recon_figure("numTrades"), prop_trading_model.recon_figure("netProfit"), prop_trading_model.recon_figure("totalLots")
 FROM json_to_recordset($2::json) AS row ("accountId" text, login text, date text, "numTrades" text, "netProfit" text, "totalLots" text)
 WHERE "accountId" IS NOT NULL AND date ~ '^\d{4}-?\d{2}-?\d{2}' AND char_length("accountId") <= 255
 ON CONFLICT DO NOTHING
@@ -45,7 +54,7 @@ ORDER BY 1
 -- Accounts ($3, null: all) whose settled figures differ from upstream's, or that upstream does not have. Settled: alltime less the daily figures from $2 on.
 WITH upstream AS (
     -- Rounded as the columns hold them, before any sum: a digit that a column cannot keep is no drift.
-    SELECT s.account_id, round(s.num_trades) - coalesce(d.num_trades, 0) AS num_trades, round(s.net_profit, 2) - coalesce(d.net_profit, 0) AS net_profit,
+    SELECT s.account_id, s.sends_trades, s.sends_profit, s.sends_lots, round(s.num_trades) - coalesce(d.num_trades, 0) AS num_trades, round(s.net_profit, 2) - coalesce(d.net_profit, 0) AS net_profit,
            round(s.total_lots, 6) - coalesce(d.total_lots, 0) AS total_lots
     FROM prop_trading_model.recon_scan AS s
     LEFT JOIN (
@@ -70,7 +79,7 @@ WITH upstream AS (
         t.account_id, u.account_id IS NULL AS absent, s.account_id IS NULL AS unknown,
         t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed AS stored_somewhere,
         u.num_trades AS upstream_trades, s.num_trades AS stored_trades,
-        u.net_profit AS upstream_profit, s.net_profit AS stored_profit, u.total_lots AS upstream_lots, s.total_lots AS stored_lots
+        u.sends_trades, u.sends_profit, u.sends_lots, u.net_profit AS upstream_profit, s.net_profit AS stored_profit, u.total_lots AS upstream_lots, s.total_lots AS stored_lots
     FROM prop_trading_model.trade_recon AS t
     LEFT JOIN upstream AS u ON u.account_id = t.account_id
     LEFT JOIN stored AS s ON s.account_id = t.account_id
@@ -89,9 +98,9 @@ FROM compared
 WHERE CASE
     WHEN absent THEN stored_somewhere AND account_id !~ ','
     ELSE unknown
-        OR abs(upstream_trades) < 2147483648 AND stored_trades IS DISTINCT FROM upstream_trades
-        OR abs(upstream_profit) < 1e16 AND stored_profit IS DISTINCT FROM upstream_profit
-        OR abs(upstream_lots) < 1e12 AND stored_lots IS DISTINCT FROM upstream_lots
+        OR sends_trades AND stored_trades IS DISTINCT FROM upstream_trades AND (upstream_trades IS NULL OR abs(upstream_trades) < 2147483648)
+        OR sends_profit AND stored_profit IS DISTINCT FROM upstream_profit AND (upstream_profit IS NULL OR abs(upstream_profit) < 1e16)
+        OR sends_lots AND stored_lots IS DISTINCT FROM upstream_lots AND (upstream_lots IS NULL OR abs(upstream_lots) < 1e12)
 END
 ON CONFLICT (run_id, account_id) DO UPDATE SET absent = excluded.absent, evidence = excluded.evidence
 

@@ -91,10 +91,12 @@ FROM prop_trading_model.recon_drift
 WHERE run_id = $1 AND account_id = ANY($2::text[])
 
 -- name: get_mismatched_accounts
--- Accounts whose tables disagree, or that have open issues.
-SELECT account_id FROM prop_trading_model.trade_recon
-WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]'
-ORDER BY account_id
+-- Accounts that a run would look at.
+SELECT account_id FROM prop_trading_model.v_recon_mismatched ORDER BY account_id
+
+-- name: get_descents
+-- Dates of accounts whose finer rows are still to be read below a drift.
+SELECT account_id, array_agg(date) AS dates FROM prop_trading_model.recon_descents WHERE account_id = ANY($1::text[]) GROUP BY account_id
 
 -- name: get_unknown_accounts
 -- Those of the ids that no account has: trade_recon does not know them, and no raw table has a row of them. A placeholder is no account.

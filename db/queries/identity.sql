@@ -116,7 +116,12 @@ WITH groups AS (
     WHERE account_id IS NOT NULL AND {{accounts}}
     GROUP BY 1, 2, 3, 4
 ), suspects AS MATERIALIZED (
-    SELECT *, prop_trading_model.recon_is_placeholder(holder, login) AS placeholder
+    SELECT
+        *,
+        prop_trading_model.recon_is_placeholder(holder, login)
+            -- Another account's login stands for an unknown id no less than the account's own.
+            OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = g.holder)
+            AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.account_id = g.holder) AS placeholder
     FROM groups AS g
     WHERE prop_trading_model.recon_is_placeholder(holder, login)
        OR NOT EXISTS (

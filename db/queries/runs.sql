@@ -34,7 +34,7 @@ RETURNING run_id
 WITH mismatched AS (
     SELECT account_id, last_checked, failed_attempts > 0 AND NOT $2::boolean AND (reconciliation_status = 'exhausted' OR next_attempt_at > now()) AS waits
     FROM prop_trading_model.trade_recon
-    WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]')
+    JOIN prop_trading_model.v_recon_mismatched USING (account_id)
 ), queued AS (
     INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position)
     SELECT $1, account_id, row_number() OVER (ORDER BY last_checked NULLS FIRST, account_id)
@@ -54,22 +54,36 @@ SELECT $1, account_id, ordinal FROM unnest($2::text[]) WITH ORDINALITY AS named 
 ON CONFLICT DO NOTHING
 
 -- name: enqueue_audited
--- The accounts of an audit: of those compared ($2, null: all), the mismatched ones and those that the audit found different; how many were equal.
+-- The accounts of an audit: of those compared ($2, null: all; but $4, which were not answered), the mismatched ones and those that the
+-- audit found different, but those that back off, at most $3; how many were equal, and how many are left out.
 WITH compared AS (
     SELECT t.account_id, t.last_checked,
-           NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]'
-           OR EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id) AS different
+           m.account_id IS NOT NULL
+               OR EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id) AS different,
+           $2::text[] IS NULL AND failed_attempts > 0 AND (reconciliation_status = 'exhausted' OR next_attempt_at > now()) AS waits
     FROM prop_trading_model.trade_recon AS t
-    WHERE $2::text[] IS NULL OR t.account_id = ANY($2::text[])
+    LEFT JOIN prop_trading_model.v_recon_mismatched AS m ON m.account_id = t.account_id
+    WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[])) AND NOT t.account_id = ANY($4::text[])
 ), queued AS (
     INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position)
-    SELECT $1, account_id, row_number() OVER (ORDER BY last_checked NULLS FIRST, account_id) FROM compared WHERE different
+    SELECT $1, account_id, row_number() OVER (ORDER BY last_checked NULLS FIRST, account_id)
+    FROM compared
+    WHERE different AND NOT waits
+    ORDER BY last_checked NULLS FIRST, account_id
+    LIMIT $3
     ON CONFLICT DO NOTHING
 ), checked AS (
     UPDATE prop_trading_model.trade_recon AS t SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled'
     FROM compared AS c WHERE c.account_id = t.account_id AND NOT c.different
 )
-SELECT count(*) FILTER (WHERE NOT different) AS equal FROM compared
+SELECT
+    count(*) FILTER (WHERE NOT different) AS equal,
+    count(*) FILTER (WHERE different) - least(count(*) FILTER (WHERE different AND NOT waits), coalesce($3::bigint, 9223372036854775807)) AS skipped
+FROM compared
+
+-- name: count_accounts
+-- How many accounts are known.
+SELECT count(*) FROM prop_trading_model.trade_recon
 
 -- name: get_oldest_accounts
 -- The accounts that were not checked for the longest time.

@@ -182,7 +182,6 @@ async def test_a_number_out_of_range_becomes_null_is_counted_and_named(warehouse
         ("comment", "x" * 300, "comment is longer than 255 characters"),
         ("ticket", None, "key part ticket is missing"),
         ("broker", 10**12, "key part broker is out of range"),
-        ("lots", "many", "cannot be read"),
         ("comment", "zero \0 byte", "cannot be read"),
     ],
 )
@@ -308,12 +307,12 @@ async def test_two_rows_of_upstream_under_one_key_overwrite_nothing_and_are_show
         )
 
 
-async def test_a_page_of_odd_but_readable_numbers_is_read_whole(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_a_page_of_odd_values_is_read_and_what_is_no_value_becomes_null_and_is_named(warehouse: Database, sandbox: SandboxServer) -> None:
     async with warehouse.connect() as connection:
         account_id = await victim(connection)
 
         def odd(row: Row) -> None:
-            row.update(lots=" 1.5 ", swap="", commission="-0", profit="1e1", fee="0.005")
+            row.update(lots=" 1.5 ", swap="", commission="-0", profit="1e1", fee="0.005", stopLoss="many", openTime="yesterday")
 
         records = edit(sandbox.world, Endpoint.CLOSED, account_id, odd)
         await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1", account_id)
@@ -326,3 +325,6 @@ async def test_a_page_of_odd_but_readable_numbers_is_read_whole(warehouse: Datab
         assert [tuple(row) for row in rows] == [("1.5000", None, "0.00", "10.00", "0.01")]
         assert state["rows"]["inserted"] == len(records)  # type: ignore[index]
         assert state["status"] == "succeeded"
+        assert state["values_nulled"] == 2 * len(records)
+        reasons = await connection.fetch("SELECT DISTINCT reason FROM recon_set_aside_rows")
+        assert [row["reason"] for row in reasons] == ["stored with NULL, since the value cannot be held: stop_loss, open_time"]

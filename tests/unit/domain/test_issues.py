@@ -65,9 +65,9 @@ def test_each_issue_is_told_from_the_counts(view: AccountView, expected: set[str
     assert codes(view) == expected
 
 
-@pytest.mark.parametrize(("largest", "severity"), [(100, Severity.MEDIUM), (101, Severity.HIGH)])
+@pytest.mark.parametrize(("largest", "severity"), [(100_000, Severity.MEDIUM), (100_001, Severity.HIGH)])
 def test_a_mismatch_of_totals_is_high_above_ten_percent_of_the_largest(largest: int, severity: Severity) -> None:
-    (issue,) = detect(AccountView("a", totals(largest, 90, 90, 90)))
+    (issue,) = detect(AccountView("a", totals(largest, 90_000, 90_000, 90_000)))
     assert issue.severity is severity
 
 
@@ -154,6 +154,16 @@ def test_drift_is_over_when_the_coarse_levels_were_read_and_not_before() -> None
     view = AccountView("a", totals(5, 5, 5, 5), drift=Drift(absent=False, evidence={}))
     assert left(view, Progress()) == {"upstream_drift"}
     assert left(view, read_everything()) == set()
+
+
+def test_a_descent_that_was_begun_is_drift_until_both_finer_tables_were_read() -> None:
+    view = AccountView("a", totals(5, 5, 5, 5), descents=frozenset({DAY}))
+    assert codes(view) == {"upstream_drift"}
+    progress = Progress()
+    progress.dates_read(Endpoint.HOURLY).dates.add(DAY)
+    assert left(view, progress) == {"upstream_drift"}
+    progress.dates_read(Endpoint.CLOSED).ranges.append((DAY, DAY))
+    assert left(view, progress) == set()
 
 
 def test_what_only_an_audit_can_judge_stays_open_until_one_does() -> None:

@@ -1,6 +1,7 @@
 """The planner: coarse levels first, requests shared, nothing read twice, an end."""
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -45,7 +46,7 @@ def test_an_audits_drift_begins_with_the_coarse_levels_and_descends_where_daily_
     progress.dates_read(Endpoint.ALLTIME).everything = True
     progress.dates_read(Endpoint.DAILY).everything = True
     assert needs_of(drifted, progress) == Needs()
-    progress.changed_days.add(DAY)
+    drifted = replace(drifted, descents=frozenset({DAY}))
     assert needs_of(drifted, progress) == Needs(hourly=frozenset({DAY}), closed=frozenset({DAY}))
 
 
@@ -56,6 +57,17 @@ def test_only_the_table_that_differs_is_read_where_alltime_confirms_daily() -> N
 
 def test_daily_is_doubted_first_where_both_finer_tables_agree_on_trades() -> None:
     assert needs_of(view("a", 5, 5, (2, 3, 3)), Progress()) == Needs(alltime=True, daily=frozenset({DAY}))
+
+
+@pytest.mark.parametrize("day", [(2, 3, 2), (2, 2, 3)])
+def test_daily_is_read_before_a_table_that_has_more_than_it_since_only_it_can_condemn_a_row(day: tuple[int, int, int]) -> None:
+    assert needs_of(view("a", 5, 5, day), Progress()) == Needs(alltime=True, daily=frozenset({DAY}))
+
+
+def test_an_account_without_alltime_or_daily_rows_gets_those_first() -> None:
+    lost = view("a", 0, 0, (0, 2, 1))
+    lost = replace(lost, totals=replace(lost.totals, has_alltime=False, has_daily=False, hourly=2, closed=1))
+    assert needs_of(lost, Progress()) == Needs(alltime=True, daily=None)
 
 
 def test_what_still_differs_after_the_finer_tables_makes_daily_suspect_and_then_nothing_is_left_to_ask() -> None:
