@@ -162,12 +162,13 @@ class Progress:
     """What one run learned about an account so far: the only mutable value of the domain, one per account and run.
 
     `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None for alltime);
-    `refused` tells why rows could not be held.
+    `refused` tells why rows could not be held, `strangers` that its logins have trades of natural keys that no account has.
     """
 
     read: dict[Endpoint, DatesRead] = field(default_factory=dict)
     kept: dict[Endpoint, dict[dt.date | None, int]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)
     left_alone: set[Endpoint] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)

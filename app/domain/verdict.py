@@ -50,7 +50,9 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     unfinished = bool(progress.errors or progress.refused or progress.left_alone)
     if drift and not unfinished and _drift_was_followed(view, progress):
         drift = ()
-    if not counts or unfinished or not _was_read(view, progress):
+    # Trades that fit no account may be those that are missing here: then upstream is not to blame.
+    unmatched = bool(progress.strangers) and any(day.closed < day.daily for day in view.days)
+    if not counts or unfinished or unmatched or not _was_read(view, progress):
         return (*narrow, *others, *counts, *drift)
     # Where the table's own key is too narrow, the rows that it cannot hold explain the difference.
     explanations = narrow or _explanations(view, progress, moving_from)

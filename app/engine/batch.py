@@ -228,7 +228,7 @@ class BatchReconciler:
             if done.error is None and not done.left_alone and not done.claim_lost:
                 _note_read(progress, planned)
             if account_id in strangers:
-                progress.refused.append(strangers[account_id])
+                progress.strangers.append(strangers[account_id])
 
     def _result(self, work: _Work, account_id: str, kind: RunKind) -> AccountResult:
         view, progress, found = work.views[account_id], work.progress[account_id], work.found[account_id]
@@ -237,7 +237,7 @@ class BatchReconciler:
             left = (*left, *carried(view, left))
         outcome = judge(found, left)
         failing = outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone
-        reasons = [*progress.errors, *progress.refused] if left else []
+        reasons = [*progress.errors, *progress.refused, *progress.strangers] if left else []
         if progress.left_alone:
             reasons.append("someone else kept writing the same rows; they were left alone")
         return AccountResult(account_id, outcome, found, left, progress.effort, failing, "; ".join(reasons)[:2000] or None)

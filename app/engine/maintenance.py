@@ -44,6 +44,11 @@ async def fix_ids(store: Store) -> MaintenanceResult:
     """Mend missing and wrong account ids across the warehouse; what fits no account or several is kept as it is and named."""
     begun = time.monotonic()
     await store.identity.refresh()
+    return await _fix_known(store, begun)
+
+
+async def _fix_known(store: Store, begun: float) -> MaintenanceResult:
+    """The same once it is known who held which natural key."""
     await store.identity.find()
     await _record_identity_issues(store)
     mended = await store.identity.mend()
@@ -61,8 +66,10 @@ async def maintain(store: Store) -> MaintenanceResult:
     """
     begun = time.monotonic()
     await store.staging.purge_dead(store.claims.lease_seconds)
+    # Natural keys before the list: they tell a login that trades carry as an id from an account.
+    await store.identity.refresh()
     added = await store.detection.refresh_account_list()
-    ids = await fix_ids(store)
+    ids = await _fix_known(store, begun)
     if ids.metrics_rows_updated:
         added += await store.detection.refresh_account_list()
     changed = await store.detection.refresh_stats()
@@ -79,8 +86,8 @@ async def maintain(store: Store) -> MaintenanceResult:
 
 async def inspect(store: Store) -> int:
     """Detect without mending: the issues of every account as they stand, recorded for the report; the accounts that have any."""
-    await store.detection.refresh_account_list()
     await store.identity.refresh()
+    await store.detection.refresh_account_list()
     await store.identity.find()
     await _record_identity_issues(store)
     await store.detection.refresh_stats()

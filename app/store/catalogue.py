@@ -107,12 +107,14 @@ class Column:
         if readers is not None:
             read = f"{readers}.recon_timestamp({value})"
             return f"{read} AT TIME ZONE 'UTC'" if zoned else read
+        # PostgreSQL also takes words such as now or yesterday for times.
+        wordy = rf"{value} !~ '^\d{{4}}-?\d{{2}}-?\d{{2}}'"
         if zoned:
             stated = rf"{value} ~ '\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)$'"
-            return f"CASE WHEN {stated} THEN {value}::timestamptz ELSE {value}::timestamp AT TIME ZONE 'UTC' END"
+            return f"CASE WHEN {wordy} THEN NULL WHEN {stated} THEN {value}::timestamptz ELSE {value}::timestamp AT TIME ZONE 'UTC' END"
         # A timestamp with a zone is taken to UTC; the plain cast would drop the zone silently.
         offset = rf"{value} ~ '\d:\d\d.*[+-]\d\d(:?\d\d)?$'"
-        return f"CASE WHEN {offset} THEN {value}::timestamptz AT TIME ZONE 'UTC' ELSE {value}::timestamp END"
+        return f"CASE WHEN {wordy} THEN NULL WHEN {offset} THEN {value}::timestamptz AT TIME ZONE 'UTC' ELSE {value}::timestamp END"
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,7 +307,9 @@ async def test_two_rows_of_upstream_under_one_key_overwrite_nothing_and_are_show
         )
 
 
-async def test_a_page_of_odd_values_is_read_and_what_is_no_value_becomes_null_and_is_named(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_a_page_of_odd_values_is_read_and_what_is_no_value_becomes_null_and_is_named(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     async with warehouse.connect() as connection:
         account_id = await victim(connection)
 

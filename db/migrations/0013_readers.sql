@@ -30,6 +30,10 @@ COMMENT ON FUNCTION prop_trading_model.recon_date IS 'the date part of a text; N
 CREATE FUNCTION prop_trading_model.recon_timestamp(value text) RETURNS timestamp
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
+    -- PostgreSQL also takes words such as now or yesterday for times.
+    IF value !~ '^\d{4}-?\d{2}-?\d{2}' THEN
+        RETURN NULL;
+    END IF;
     IF value ~ '\d:\d\d.*[+-]\d\d(:?\d\d)?$' THEN
         RETURN value::timestamptz AT TIME ZONE 'UTC';
     END IF;
