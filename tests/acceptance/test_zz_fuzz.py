@@ -1,0 +1,47 @@
+"""Random worlds, damage and faults: healed through a socket, the warehouse equals upstream in every row and column."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.domain.models import RunKind
+from app.sandbox.damage import HEALABLE_KINDS, damage
+from app.sandbox.faults import Faults
+from app.sandbox.process import SandboxServer
+from app.sandbox.world import World
+from tests.conftest import Database
+from tests.engine import TODAY, difference, engine, fill, run
+
+_TABLES = """
+SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables
+WHERE schemaname = $1 AND tablename <> 'recon_migrations' AND tablename !~ '_[0-9]{4}_[0-9]{2}$'
+"""
+
+
+@settings(
+    max_examples=200, deadline=None, derandomize=False, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(
+    accounts=st.integers(2, 14),
+    seed=st.integers(0, 10_000_000),
+    kinds=st.sets(st.sampled_from(sorted(HEALABLE_KINDS)), min_size=1, max_size=8),
+    breadth=st.integers(1, 4),
+    bad_answers=st.sampled_from([0.0, 0.0, 0.1, 0.25]),
+)
+async def test_any_damage_to_any_world_is_healed(
+    database: Database, accounts: int, seed: int, kinds: set[str], breadth: int, bad_answers: float
+) -> None:
+    async with database.connect() as connection:
+        await connection.execute(f"TRUNCATE {await connection.fetchval(_TABLES, database.schema)}")
+    world = World.generate(accounts, seed=seed, today=TODAY, trades_per_account=10, days=30, contradictory=False)
+    async with SandboxServer(world) as sandbox, engine(database, sandbox) as service:
+        await fill(database, sandbox)
+        async with database.connect() as connection:
+            done = await damage(connection, database.schema, seed=seed, kinds=kinds, accounts_per_kind=breadth)  # type: ignore[arg-type]
+        sandbox.set_faults(Faults.everything(bad_answers, seed))
+        state = await run(service, RunKind.AUDIT)
+        sandbox.set_faults(Faults())
+        assert (await difference(database, sandbox)).sample == (), f"after {[each.description for each in done]}"
+        assert state["status"] == "succeeded"
+        again = await run(service, RunKind.FULL)
+        assert again["requests"] == 0
+        assert sum(again["rows"].values()) == 0  # type: ignore[attr-defined]
