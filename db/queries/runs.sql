@@ -73,8 +73,10 @@ WITH compared AS (
     LIMIT $3
     ON CONFLICT DO NOTHING
 ), checked AS (
-    UPDATE prop_trading_model.trade_recon AS t SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled'
-    FROM compared AS c WHERE c.account_id = t.account_id AND NOT c.different
+    UPDATE prop_trading_model.trade_recon AS t
+    SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled', failed_attempts = 0, next_attempt_at = NULL
+    FROM compared AS c
+    WHERE c.account_id = t.account_id AND NOT c.different
 )
 SELECT
     count(*) FILTER (WHERE NOT different) AS equal,
