@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Self
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.models import DayCounts
@@ -79,6 +80,12 @@ NOT_OURS_TO_HEAL = frozenset(
 """Issues that no fetch can close: they are shown, and cost the account no attempt."""
 
 
+LASTING = frozenset({IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM, IssueCode.KEY_TOO_NARROW})
+"""Issues that asking upstream again does not change while the warehouse stays as it is; an audit asks all the same."""
+
+_OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})
+
+
 @dataclass(frozen=True, slots=True)
 class Issue:
     """One kind of disagreement of one account, with its evidence."""
@@ -100,6 +107,20 @@ class Issue:
             "resolution_strategy": self.strategy,
             **self.evidence,
         }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, object]) -> Self:
+        """The issue that `as_json` wrote."""
+        evidence = {name: value for name, value in entry.items() if name not in _OWN_FIELDS}
+        affected = entry.get("affected")
+        return cls(
+            IssueCode(str(entry["type"])),
+            Severity(int(str(entry["severity"]))),
+            str(entry.get("description", "")),
+            tuple(str(table) for table in affected) if isinstance(affected, list) else (),
+            str(entry.get("resolution_strategy", "")),
+            evidence,
+        )
 
 
 def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:

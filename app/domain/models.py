@@ -1,6 +1,7 @@
 """Words of the domain as types: what is known of an account, what a run learned, how it ended. Pure: no I/O."""
 
 import datetime as dt
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -110,7 +111,8 @@ class AccountView:
     """What detection sees of one account.
 
     `days` are the dates that disagree, `known_days` the number of dates with any row, `open_issues` what was recorded
-    before, as `trade_recon.issues` holds it, `descents` the dates whose daily row an audit's heal changed and whose finer
+    before, as `trade_recon.issues` holds it, `explained_as` the signature that it had when a run could only explain what was
+    left, `descents` the dates whose daily row an audit's heal changed and whose finer
     rows were not read since.
     """
 
@@ -125,6 +127,13 @@ class AccountView:
     logins: tuple[str, ...] = ()
     open_issues: tuple[Mapping[str, object], ...] = ()
     descents: frozenset[dt.date] = frozenset()
+    explained_as: str | None = None
+
+    @property
+    def signature(self) -> str:
+        """What detection sees, in short: equal for two looks between which nothing changed."""
+        seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents))
+        return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -162,7 +171,8 @@ class Progress:
     """What one run learned about an account so far: the only mutable value of the domain, one per account and run.
 
     `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None for alltime);
-    `refused` tells why rows could not be held, `strangers` that its logins have trades of natural keys that no account has.
+    `refused` tells why rows could not be held, `strangers` that its logins have trades of natural keys that no account has; `known`
+    that an earlier run explained just this state for good, so that nothing is asked.
     """
 
     read: dict[Endpoint, DatesRead] = field(default_factory=dict)
@@ -171,6 +181,7 @@ class Progress:
     strangers: list[str] = field(default_factory=list)
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)
     left_alone: set[Endpoint] = field(default_factory=set)
+    known: bool = False
     errors: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
 

@@ -76,9 +76,10 @@ def why_not_asked(view: AccountView) -> str | None:
 def needs_of(view: AccountView, progress: Progress) -> Needs:
     """What must be read next of the account, given what this run has read already.
 
-    Empty when nothing more can be learned. An account that failed, or that someone else is writing, is left.
+    Empty when nothing more can be learned. An account that failed, that someone else is writing, or
+    that is explained for good is left.
     """
-    if progress.errors or progress.left_alone:
+    if progress.errors or progress.left_alone or progress.known:
         return Needs()
     coarse = _coarse_needs(view, progress)
     return coarse if coarse != Needs() else _fine_needs(view, progress)

@@ -12,6 +12,7 @@ from app.domain.detection import detect
 from app.domain.issues import (
     COUNT_CODES,
     COUNTED_TABLES,
+    LASTING,
     NOT_OURS_TO_HEAL,
     SAMPLE,
     Issue,
@@ -36,12 +37,20 @@ def judge(found: Sequence[Issue], left: Sequence[Issue]) -> Outcome:
     return Outcome.PARTIAL if closed else Outcome.FAILED
 
 
+def is_known(view: AccountView) -> bool:
+    """Whether an earlier run explained just this state, by issues that asking again does not change."""
+    codes = {entry.get("type") for entry in view.open_issues}
+    return view.drift is None and bool(codes) and codes <= LASTING and view.explained_as == view.signature
+
+
 def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> tuple[Issue, ...]:
     """What remains of an account after its heal; dates from `moving_from` on still move.
 
     A mismatch stays what it is while anything that could heal it was not read, was refused, failed or was left to
     another writer. Only when all of it was read and written does it become upstream's.
     """
+    if progress.known:
+        return tuple(Issue.from_json(entry) for entry in view.open_issues)
     found = detect(view)
     others = tuple(issue for issue in found if issue.code not in COUNT_CODES and issue.code is not IssueCode.UPSTREAM_DRIFT)
     counts = tuple(issue for issue in found if issue.code in COUNT_CODES)

@@ -20,7 +20,7 @@ from app.domain.detection import carried, detect, with_open_drift
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Effort, Outcome, Progress, RunKind
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, plan_round, why_not_asked
-from app.domain.verdict import descended, explain, judge
+from app.domain.verdict import descended, explain, is_known, judge
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.maintenance import mend_accounts
@@ -86,9 +86,11 @@ class BatchReconciler:
             claim,
             views,
             {account_id: detect(view) for account_id, view in views.items()},
-            {account_id: _beginning(view) for account_id, view in views.items()},
+            {account_id: _beginning(view, kind) for account_id, view in views.items()},
         )
-        await self._store.runs.open_issues(claim.run_id, work.found)
+        # What an earlier run explained and nothing changed since is open under its explanation already.
+        news = {view.account_id: work.found[view.account_id] for view in views.values() if view.explained_as != view.signature}
+        await self._store.runs.open_issues(claim.run_id, news)
         work.seconds["detect"] += time.monotonic() - begun
         try:
             await self._heal(work)
@@ -233,14 +235,14 @@ class BatchReconciler:
     def _result(self, work: _Work, account_id: str, kind: RunKind) -> AccountResult:
         view, progress, found = work.views[account_id], work.progress[account_id], work.found[account_id]
         left = explain(view, progress, moving_from=self._config.moving_from(self._now()))
-        if kind is not RunKind.AUDIT and not progress.dates_read(Endpoint.ALLTIME).everything:
+        if kind is not RunKind.AUDIT and not progress.known and not progress.dates_read(Endpoint.ALLTIME).everything:
             left = (*left, *carried(view, left))
         outcome = judge(found, left)
         failing = outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone
         reasons = [*progress.errors, *progress.refused, *progress.strangers] if left else []
         if progress.left_alone:
             reasons.append("someone else kept writing the same rows; they were left alone")
-        return AccountResult(account_id, outcome, found, left, progress.effort, failing, "; ".join(reasons)[:2000] or None)
+        return AccountResult(account_id, outcome, found, left, progress.effort, failing, view.signature, "; ".join(reasons)[:2000] or None)
 
     async def _record(self, work: _Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
         begun = time.monotonic()
@@ -275,9 +277,9 @@ class BatchReconciler:
         return outcomes
 
 
-def _beginning(view: AccountView) -> Progress:
+def _beginning(view: AccountView, kind: RunKind) -> Progress:
     reason = why_not_asked(view)
-    return Progress(errors=[reason] if reason else [])
+    return Progress(errors=[reason] if reason else [], known=kind is RunKind.FULL and is_known(view))
 
 
 def _forget_left_alone(progress: Iterable[Progress]) -> None:

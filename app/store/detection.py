@@ -79,6 +79,7 @@ class Detection:
                 logins=logins.get(account_id, ()),
                 open_issues=tuple(stored[account_id]["issues"]) if account_id in stored else (),
                 descents=descents.get(account_id, frozenset()),
+                explained_as=stored[account_id]["explained_as"] if account_id in stored else None,
             )
             for account_id in ids
         }

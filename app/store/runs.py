@@ -34,7 +34,7 @@ class ActiveRun:
 
 @dataclass(frozen=True, slots=True)
 class AccountResult:
-    """How one account left a batch: `failing` if this costs it an attempt."""
+    """How one account left a batch: `failing` if this costs it an attempt, `signature` what detection saw of it at the end."""
 
     account_id: str
     outcome: Outcome
@@ -42,6 +42,7 @@ class AccountResult:
     left: tuple[Issue, ...]
     effort: Effort
     failing: bool
+    signature: str
     detail: str | None
 
 
@@ -173,6 +174,7 @@ class Runs:
                         "outcome": result.outcome.value,
                         "issues": [issue.as_json() for issue in result.left],
                         "failing": result.failing,
+                        "signature": result.signature,
                         "next_attempt_at": next_attempt(failures[result.account_id] + 1).isoformat() if result.failing else None,
                     }
                     for result in mine

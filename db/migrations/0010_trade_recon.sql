@@ -24,6 +24,7 @@ ALTER TABLE prop_trading_model.trade_recon
     ADD COLUMN IF NOT EXISTS reconciliation_status text NOT NULL DEFAULT 'pending',
     ADD COLUMN IF NOT EXISTS mismatched_days bigint NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS next_attempt_at timestamptz,
+    ADD COLUMN IF NOT EXISTS explained_as text,
     ADD COLUMN IF NOT EXISTS claim_id uuid,
     ADD COLUMN IF NOT EXISTS claimed_by uuid,
     ADD COLUMN IF NOT EXISTS claimed_at timestamptz;
@@ -33,6 +34,9 @@ ALTER TABLE prop_trading_model.trade_recon SET (fillfactor = 70);
 
 COMMENT ON COLUMN prop_trading_model.trade_recon.mismatched_days IS 'dates on which daily, hourly and closed trades disagree';
 COMMENT ON COLUMN prop_trading_model.trade_recon.next_attempt_at IS 'no ordinary run takes the account before this time: it is backing off';
+
+COMMENT ON COLUMN prop_trading_model.trade_recon.explained_as IS
+    'what detection saw when a run could only explain what was left: while it sees the same, a full run need not ask again';
 
 CREATE TABLE prop_trading_model.recon_workers (
     worker_id    uuid PRIMARY KEY,

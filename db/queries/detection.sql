@@ -50,7 +50,7 @@ WHERE r.account_id = fresh.account_id
 
 -- name: get_totals
 -- The stored totals of accounts, and their open issues.
-SELECT account_id, has_alltime, num_trades_alltime, has_daily, num_trades_daily, has_hourly, num_trades_hourly, has_raw_closed, num_trades_raw_closed, issues
+SELECT account_id, has_alltime, num_trades_alltime, has_daily, num_trades_daily, has_hourly, num_trades_hourly, has_raw_closed, num_trades_raw_closed, issues, explained_as
 FROM prop_trading_model.trade_recon
 WHERE account_id = ANY($1::text[])
 

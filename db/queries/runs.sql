@@ -178,8 +178,9 @@ SET issues = r.issues, last_checked = now(),
         WHEN r.outcome = 'explained' THEN 'explained'
         ELSE 'needs_reconciliation'
     END,
+    explained_as = CASE WHEN r.outcome = 'explained' THEN r.signature END,
     claim_id = NULL, claimed_by = NULL, claimed_at = NULL
-FROM jsonb_to_recordset($1) AS r (account_id text, outcome text, issues jsonb, failing boolean, next_attempt_at timestamptz)
+FROM jsonb_to_recordset($1) AS r (account_id text, outcome text, issues jsonb, failing boolean, signature text, next_attempt_at timestamptz)
 WHERE t.account_id = r.account_id
 
 -- name: get_failed_attempts

@@ -234,3 +234,27 @@ async def test_trades_that_fit_no_account_are_named_and_not_upstreams_fault(ware
             account = await service.readings.account(account_id)
         assert "upstream_inconsistent" not in await issues_of(connection, account_id)
         assert "have a natural key that no account has" in account.attempts[0]["detail"]
+
+
+async def test_what_upstream_forgot_is_not_asked_for_again_until_something_changes_or_an_audit_comes(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
+        account_id = await victim(connection)
+        sandbox.world.forget(account_id)
+        await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1", account_id)
+        await run(service, RunKind.FULL)
+        assert await issues_of(connection, account_id) == {"absent_upstream"}
+        history = await connection.fetchval("SELECT count(*) FROM recon_issue_history")
+        sandbox.log.reset()
+        state = await run(service, RunKind.FULL)
+        assert (state["requests"], sandbox.log.total, state["status"]) == (0, 0, "completed_with_issues")
+        assert await issues_of(connection, account_id) == {"absent_upstream"}
+        assert await connection.fetchval("SELECT count(*) FROM recon_issue_history") == history
+        await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1", account_id)
+        await run(service, RunKind.FULL)
+        assert sandbox.log.total > 0
+        sandbox.log.reset()
+        await run(service, RunKind.AUDIT)
+        assert account_id in sandbox.log.ids(Endpoint.ALLTIME)
+        assert await issues_of(connection, account_id) == {"absent_upstream"}
