@@ -9,7 +9,6 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 
@@ -27,6 +26,7 @@ from app.sandbox.process import serve as serve_sandbox
 from app.settings import Settings, load_settings
 from app.store.runs import RunRequest
 from app.telemetry import configure_logging, redact
+from app.web.models import Report
 
 
 class ExitCode(IntEnum):
@@ -223,7 +223,8 @@ async def _reported(format_: ReportFormat) -> ExitCode:
     async with open_store(settings) as store:
         found = await open_readings(settings, store).report()
     if format_ is ReportFormat.JSON:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+        # In the model of the HTTP route, so that both faces answer alike.
+        sys.stdout.write(Report.model_validate(found).model_dump_json(indent=2) + "\n")
     else:
         show_report(results_console(), found)
     return ExitCode.SUCCESS

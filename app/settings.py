@@ -132,7 +132,7 @@ class Settings(BaseSettings):
             values = {"RISK_API_BASE_URL": self.risk_api_base_url, "RISK_API_KEY": self.risk_api_key}
             missing = " and ".join(name for name, value in values.items() if value is None)
             raise ConfigurationError(
-                f"{missing} must be set, in the environment or in .env: without it the upstream API cannot be asked. Nothing was changed."
+                f"{missing} must be set, in the environment or in .env: otherwise the upstream API cannot be asked. Nothing was changed."
             )
         return UpstreamAccess(self.risk_api_base_url, self.risk_api_key)
 

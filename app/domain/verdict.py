@@ -24,6 +24,7 @@ from app.domain.issues import (
 from app.domain.models import AccountView, DayCounts, Outcome, Progress
 
 _CLOSED = TABLES[Endpoint.CLOSED].name
+_ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
 def judge(found: Sequence[Issue], left: Sequence[Issue]) -> Outcome:
@@ -102,7 +103,9 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
         issues.append(_absent_issue(kept))
     ambiguous = {day for finding in view.findings if len(finding.candidates) != 1 and finding.table == _CLOSED for day in finding.dates}
     days = [_without_kept(day, kept) for day in view.days if not _is_forgotten(day, kept, progress)]
-    days = [day for day in days if day.daily != day.hourly or (day.daily != day.closed and day.date not in ambiguous)]
+    # Of a key that two accounts hold at once no trade says whose it is: neither account's closed trades can be judged.
+    shared = any(len(finding.candidates) > 1 and finding.table == _ALLTIME for finding in view.findings)
+    days = [day for day in days if day.daily != day.hourly or (day.daily != day.closed and not shared and day.date not in ambiguous)]
     settled = [day for day in days if day.date < moving_from]
     alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
     daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())

@@ -15,6 +15,7 @@ from app.errors import InvalidRequest, NotFound
 from app.store.runs import RunRequest
 from app.upstream.client import UpstreamClient
 
+_MOST_ACCOUNTS = 2**31 - 1
 _LOOK_SECONDS = 0.05
 _LONGEST_LOOK_SECONDS = 1.0
 
@@ -45,8 +46,8 @@ class ReconService:
 
         Raises InvalidRequest for limits that make no sense, NotFound for account ids that no account has.
         """
-        if request.max_accounts is not None and request.max_accounts < 1:
-            raise InvalidRequest("max_accounts must be at least 1.")
+        if request.max_accounts is not None and not 1 <= request.max_accounts <= _MOST_ACCOUNTS:
+            raise InvalidRequest(f"max_accounts must be from 1 to {_MOST_ACCOUNTS}.")
         if request.account_ids is not None:
             if not request.account_ids:
                 raise InvalidRequest("account_ids must name at least one account, or be left out.")

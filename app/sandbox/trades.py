@@ -2,8 +2,10 @@
 
 import datetime as dt
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
 Value: TypeAlias = str | int | float | Decimal | None
@@ -114,3 +116,16 @@ class Trade:
 def stable_hash(*parts: object) -> int:
     """A number from 0 to 2**32 - 1 that depends on `parts` alone, in every process and on every machine."""
     return zlib.crc32("|".join(map(str, parts)).encode())
+
+
+def sharing_accounts(trades: Iterable[Trade]) -> set[str]:
+    """The accounts that share a natural key with another at the same time: from first to last trade, their days overlap."""
+    days: dict[NaturalKey, dict[str, list[dt.date]]] = {}
+    for trade in trades:
+        days.setdefault(trade.key, {}).setdefault(trade.account_id, []).append(trade.trade_date)
+    sharing: set[str] = set()
+    for held in days.values():
+        for one, other in combinations(held, 2):
+            if min(held[one]) <= max(held[other]) and min(held[other]) <= max(held[one]):
+                sharing |= {one, other}
+    return sharing

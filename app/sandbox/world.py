@@ -14,7 +14,7 @@ from app.domain.contract import Endpoint
 from app.errors import InvalidRequest
 from app.sandbox.generation import Contradictions, Plan, generate
 from app.sandbox.rows import AccountRows, Contradiction, Record
-from app.sandbox.trades import Account, NaturalKey, Row, Trade, TradeKey
+from app.sandbox.trades import Account, NaturalKey, Row, Trade, TradeKey, sharing_accounts
 from app.sandbox.trades_file import accounts_of, read_trades
 
 _KEPT_SELECTIONS = 64
@@ -60,7 +60,8 @@ class World:
         trades = read_trades(path)
         if not trades:
             raise InvalidRequest(f"{path} holds no trades.")
-        return cls(accounts_of(trades), trades, seed=seed, today=max(trade.trade_date for trade in trades))
+        shared = dict.fromkeys(sharing_accounts(trades), Contradiction.SAME_NATURAL_KEY)
+        return cls(accounts_of(trades), trades, seed=seed, today=max(trade.trade_date for trade in trades), contradictions=shared)
 
     @classmethod
     def generate(

@@ -75,8 +75,14 @@ def connecting() -> Iterator[None]:
     try:
         with translated():
             yield
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigurationError("DATABASE_URL is not a DSN that asyncpg understands. Correct it and start again.") from None
+    except DatabaseError as error:
+        raise ConfigurationError(f"DATABASE_URL leads to a PostgreSQL that refuses the connection's settings: {error}") from error
+    except DatabaseUnavailable as error:
+        if isinstance(error.__cause__, _REFUSED_LOGIN):
+            raise ConfigurationError(f"{error} Correct DATABASE_URL and start again.") from error
+        raise DatabaseUnavailable(f"The database of DATABASE_URL does not answer. {error}") from error
 
 
 class Connection:

@@ -112,7 +112,9 @@ def failure_of_status(status: int, headers: Mapping[str, str], body: bytes, reda
     if kind is not None:
         return AttemptFailed(kind, answer, retry_after(headers))
     if status in _REFUSED:
-        return UpstreamRefused(f"The API refuses the key ({status}); nothing was changed. Check RISK_API_KEY and its rights.")
+        return UpstreamRefused(
+            f"The API refuses the key ({status}); what was healed before stays, nothing else was changed. Check RISK_API_KEY."
+        )
     if status in _TOO_LARGE:
         return RequestTooLarge(f"The API finds the request too long ({status}); ask for fewer ids.")
     if status < HTTPStatus.BAD_REQUEST:

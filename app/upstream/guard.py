@@ -145,7 +145,8 @@ class Call:
         """The error that tells that nobody gets an answer."""
         last = "" if self.last is None else f" Last: {self.last}"
         return UpstreamUnavailable(
-            f"The API was out for {self._limits.outage_wait:g} s, as long as the service may wait; nothing was changed. "
+            f"The API was out for {self._limits.outage_wait:g} s, as long as the service may wait; "
+            "what was healed before stays, nothing else was changed. "
             f"Start again when it is back.{last}"
         )
 

@@ -99,6 +99,9 @@ async def _frameworks(request: Request, error: Exception) -> Response:
         HTTPStatus.NOT_FOUND: f"There is nothing at {request.url.path}.",
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not know the method {request.method}.",
     }
+    if status is HTTPStatus.BAD_REQUEST:
+        # The framework's word for a body that it cannot even decode; ours for bad input is 422.
+        return problem(request, _INVALID, "The body is no JSON in UTF-8 of a reasonable depth; nothing was changed.")
     answer = problem(request, status, details.get(status, f"{status.phrase}."))
     for name, value in (getattr(error, "headers", None) or {}).items():
         answer.headers[name] = value

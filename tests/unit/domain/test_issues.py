@@ -192,3 +192,9 @@ def test_an_outcome_follows_from_what_was_found_and_what_is_left(
         return [Issue(code, Severity.HIGH, "", (), "") for code in wanted]
 
     assert judge(issues(found), issues(remaining)) is outcome
+
+
+def test_closed_trades_of_a_key_that_two_accounts_hold_at_once_are_never_held_against_upstream() -> None:
+    shared = IdentityFinding("raw_metrics_alltime", "7", "8", "1", None, ("a", "b"), 0, ())
+    view = AccountView("a", totals(3, 3, 3, 5), days=(day(3, 3, 5),), findings=(shared,))
+    assert left(view, read_everything()) == {"ambiguous_identity"}
