@@ -64,15 +64,18 @@ def issues_table(title: str, issues: Sequence[Mapping[str, Any]]) -> Table:
     """The open issues by type, as the report holds them."""
     table = plain_table(title, "issue", "severity", "#accounts", "meaning", "for example")
     for issue in issues:
-        code = IssueCode(issue["issue_type"])
+        # A warehouse may hold issues that another system recorded, with types and severities of its own.
+        name = str(issue["issue_type"])
+        meaning = {code.value: text for code, text in MEANINGS.items()}.get(name, "recorded by another system")
         sample = next(iter(issue["sample_accounts"]), "")
-        table.add_row(code.value, severity_name(issue["severity"]), str(issue["account_count"]), MEANINGS[code], sample)
+        table.add_row(name, severity_name(issue["severity"]), str(issue["account_count"]), meaning, sample)
     return table
 
 
 def severity_name(severity: int) -> str:
-    """The severity's name and number."""
-    return f"{Severity(severity).name} {severity}"
+    """The severity's name, where it has one, and number."""
+    names = {int(known): known.name for known in Severity}
+    return f"{names.get(severity, '')} {severity}".strip()
 
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:
