@@ -38,7 +38,7 @@ async def audit(
         unseen = [account_id for account_id in await store.scans.unseen_accounts(run_id, account_ids) if account_id not in unanswered]
         asked += len(unseen)
         for planned in plan_accounts(unseen, max_ids=client.max_ids):
-            unanswered |= set(await _ask(client, planned, store.scans.asked_sink(run_id)))
+            unanswered |= set(await _ask(client, planned, store.scans.alltime_sink(run_id)))
     different = await store.scans.find_drift(run_id, dt.date.max, account_ids) - await store.scans.forget(run_id, sorted(unanswered))
     drifting = await store.scans.drifting_accounts(run_id)
     if drifting:

@@ -66,6 +66,7 @@ async def maintain(store: Store) -> MaintenanceResult:
     """
     begun = time.monotonic()
     await store.staging.purge_dead(store.claims.lease_seconds)
+    await store.claims.purge_dead_workers()
     # Natural keys before the list: they tell a login that trades carry as an id from an account.
     await store.identity.refresh()
     added = await store.detection.refresh_account_list()

@@ -10,25 +10,16 @@ from app.store.pool import SWEEP_SECONDS, Database
 class ScanSink:
     """Where the API client puts the rows of a scan: each proves itself, a row that comes twice counts once."""
 
-    def __init__(self, database: Database, run_id: uuid.UUID, note: str, clear: str) -> None:
-        """Bind a run to the statements that note and clear its rows."""
+    def __init__(self, database: Database, run_id: uuid.UUID, note: str) -> None:
+        """Bind a run to the statement that notes its rows."""
         self._database = database
         self._run_id = run_id
         self._note = note
-        self._clear = clear
-
-    async def reset(self) -> None:
-        """The scan starts anew."""
-        await self._database.execute(self._clear, self._run_id)
 
     async def add(self, rows: Sequence[bytes]) -> None:
         """Note the rows of a page."""
         if rows:
             await self._database.execute(self._note, self._run_id, (b"[" + b",".join(rows) + b"]").decode("utf-8", "replace"))
-
-    async def distinct_keys(self) -> int:
-        """A scan is not proven by its keys: 0."""
-        return 0
 
 
 class Scans:
@@ -45,16 +36,12 @@ class Scans:
         self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
 
     def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
-        """Takes rows of alltime metrics."""
-        return ScanSink(self._database, run_id, self._note_alltime, self._clear)
-
-    def asked_sink(self, run_id: uuid.UUID) -> ScanSink:
-        """Takes rows of alltime metrics of accounts asked by id, beside those that are there."""
-        return ScanSink(self._database, run_id, self._note_alltime, "SELECT $1::uuid")
+        """Takes rows of alltime metrics, beside those that are noted already."""
+        return ScanSink(self._database, run_id, self._note_alltime)
 
     def days_sink(self, run_id: uuid.UUID) -> ScanSink:
         """Takes daily rows of dates that still move."""
-        return ScanSink(self._database, run_id, self._note_days, self._clear_days)
+        return ScanSink(self._database, run_id, self._note_days)
 
     async def clear(self, run_id: uuid.UUID) -> None:
         """Forget what a broken-off preparation of the run noted."""

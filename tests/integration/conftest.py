@@ -1,3 +1,5 @@
+"""An upstream and a warehouse equal to it, for tests of the faces; others bring their own."""
+
 import datetime as dt
 from collections.abc import AsyncIterator
 
