@@ -1,11 +1,9 @@
 """The command `trade-recon`. Results go to stdout, logs and progress to stderr; an error of ours is one sentence and an exit code."""
 
-import asyncio
 import datetime as dt
-import signal
 import sys
 from collections.abc import Awaitable, Callable
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,26 +16,14 @@ from app.domain.models import RunKind, RunStatus
 from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
 from app.engine.store import Store
-from app.errors import ConfigurationError, InvalidRequest, NotFound, ReconError
 from app.main import migrate_warehouse, open_readings, open_service, open_store
 from app.main import serve as serve_http
 from app.sandbox.process import WorldArguments
 from app.sandbox.process import serve as serve_sandbox
 from app.settings import Settings, load_settings
+from app.shell import ExitCode, finish, perform
 from app.store.runs import RunRequest
-from app.telemetry import configure_logging, redact
 from app.web.models import Report
-
-
-class ExitCode(IntEnum):
-    """What the shell gets to know."""
-
-    SUCCESS = 0
-    ISSUES_LEFT = 1
-    WRONG_USE = 2
-    FAILURE = 3
-    INTERRUPTED = 130
-    TERMINATED = 143
 
 
 class ReportFormat(StrEnum):
@@ -72,7 +58,7 @@ def main() -> None:
 @app.command()
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve HTTP and work on runs, until it is told to stop."""
-    _perform(lambda: _served(host, port))
+    perform(lambda: _served(host, port))
 
 
 @app.command()
@@ -87,19 +73,19 @@ def migrate() -> None:
         console.print("The schema is up to date.")
         return ExitCode.SUCCESS
 
-    _perform(work)
+    perform(work)
 
 
 @app.command()
 def maintain() -> None:
     """Mend account ids, refresh the account list and all totals; upstream is not asked."""
-    _perform(lambda: _maintained(maintain_warehouse))
+    perform(lambda: _maintained(maintain_warehouse))
 
 
 @app.command("fix-null-ids")
 def fix_null_ids() -> None:
     """Mend missing and wrong account ids only; upstream is not asked."""
-    _perform(lambda: _maintained(fix_ids))
+    perform(lambda: _maintained(fix_ids))
 
 
 @app.command()
@@ -112,7 +98,7 @@ def reconcile(
 ) -> None:
     """Run once over the accounts that need it, and tell what came of it."""
     request = RunRequest(kind, max_accounts, tuple(account) if account else None)
-    _perform(lambda: _reconciled(request))
+    perform(lambda: _reconciled(request))
 
 
 @app.command()
@@ -120,7 +106,7 @@ def report(
     format_: Annotated[ReportFormat, typer.Option("--format", help="For people or for programs.")] = ReportFormat.TABLE,
 ) -> None:
     """Tell how the warehouse stands."""
-    _perform(lambda: _reported(format_))
+    perform(lambda: _reported(format_))
 
 
 @app.command()
@@ -140,7 +126,7 @@ def sandbox(
         serve_sandbox(world, host, port, api_key=api_key)
         return ExitCode.SUCCESS
 
-    _finish(work)
+    finish(work)
 
 
 @app.command()
@@ -152,37 +138,7 @@ def demo(trades: Trades = None, accounts: Accounts = 300, seed: Seed = 0) -> Non
         return ExitCode.SUCCESS if is_equal else ExitCode.ISSUES_LEFT
 
     # On a terminal the story is told on stdout, and logs in between would hide it.
-    _perform(work, quiet=sys.stderr.isatty())
-
-
-def _perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> None:
-    """Do it in an event loop that SIGINT and SIGTERM end in order, and exit."""
-
-    async def until_signal() -> ExitCode:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        if task is not None:
-            cancel = task.cancel
-            # Not the loop's own handler: `serve` puts another one in its place for a while, which that would not notice.
-            signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(cancel))
-        return await work()
-
-    _finish(lambda: asyncio.run(until_signal()), quiet=quiet)
-
-
-def _finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
-    """Do it and exit; errors of ours become a sentence on stderr."""
-    configure_logging(level="WARNING" if quiet else "INFO")
-    try:
-        code = work()
-    except ReconError as error:
-        sentence = redact(None, "", {"sentence": str(error)})["sentence"]
-        sys.stderr.write(f"trade-recon: {sentence}\n")
-        code = ExitCode.WRONG_USE if isinstance(error, ConfigurationError | InvalidRequest | NotFound) else ExitCode.FAILURE
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
-    except asyncio.CancelledError:
-        code = ExitCode.TERMINATED
-    raise typer.Exit(code)
+    perform(work, quiet=sys.stderr.isatty())
 
 
 async def _served(host: str, port: int) -> ExitCode:

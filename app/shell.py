@@ -1,0 +1,53 @@
+"""What every command shares: exit codes, signals, and errors as sentences."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
+
+import typer
+
+from app.errors import ConfigurationError, InvalidRequest, NotFound, ReconError
+from app.telemetry import configure_logging, redact
+
+
+class ExitCode(IntEnum):
+    """What the shell gets to know."""
+
+    SUCCESS = 0
+    ISSUES_LEFT = 1
+    WRONG_USE = 2
+    FAILURE = 3
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> None:
+    """Do it in an event loop that SIGINT and SIGTERM end in order, and exit."""
+
+    async def until_signal() -> ExitCode:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is not None:
+            cancel = task.cancel
+            # Not the loop's own handler: `serve` puts another one in its place for a while, which that would not notice.
+            signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(cancel))
+        return await work()
+
+    finish(lambda: asyncio.run(until_signal()), quiet=quiet)
+
+
+def finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
+    """Do it and exit; errors of ours become a sentence on stderr."""
+    configure_logging(level="WARNING" if quiet else "INFO")
+    try:
+        code = work()
+    except ReconError as error:
+        sentence = redact(None, "", {"sentence": str(error)})["sentence"]
+        sys.stderr.write(f"trade-recon: {sentence}\n")
+        code = ExitCode.WRONG_USE if isinstance(error, ConfigurationError | InvalidRequest | NotFound) else ExitCode.FAILURE
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except asyncio.CancelledError:
+        code = ExitCode.TERMINATED
+    raise typer.Exit(code)
