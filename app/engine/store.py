@@ -3,16 +3,20 @@
 import uuid
 from dataclasses import dataclass
 
+from app.store.adoption import require
 from app.store.catalogue import Catalogue
 from app.store.changes import Changes
 from app.store.claims import Claims
 from app.store.detection import Detection
+from app.store.feed import ChangeFeed
 from app.store.identity import Identity
+from app.store.pace import WritePace
 from app.store.pool import Database
 from app.store.report import Reports
 from app.store.runs import Runs
 from app.store.scans import Scans
 from app.store.staging import Staging
+from app.store.survey import survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +32,28 @@ class Store:
     runs: Runs
     scans: Scans
     reports: Reports
+    feed: ChangeFeed
 
     @classmethod
-    async def build(cls, database: Database, lease_seconds: float) -> "Store":
-        """Read the catalogue and every statement; ConfigurationError if the warehouse lacks what is needed."""
+    async def build(cls, database: Database, lease_seconds: float, write_rate: float | None = None) -> "Store":
+        """Survey the warehouse and read every statement; `write_rate` bounds the rows a second that go into raw tables.
+
+        Raises ConfigurationError with everything that stops us in this warehouse.
+        """
         worker_id = uuid.uuid4()
-        catalogue = await Catalogue.read(database)
+        found = await survey(database, database.schema)
+        require(found, database.schema, before_migration=False)
+        catalogue = await Catalogue.read(database, found)
+        feed, pace = ChangeFeed(database), WritePace(write_rate)
         return cls(
             database,
             Detection(database),
-            Identity(database),
+            Identity(database, catalogue, feed, pace),
             Staging(database, catalogue, worker_id),
-            Changes(database, catalogue),
+            Changes(database, catalogue, feed, pace),
             Claims(database, worker_id, lease_seconds),
             Runs(database),
-            Scans(database),
+            Scans(database, catalogue),
             Reports(database),
+            feed,
         )

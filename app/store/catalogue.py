@@ -1,10 +1,11 @@
 """The raw tables as they stand in this warehouse: which columns the API fills here, and how each value gets in.
 
-A warehouse that trade-recon did not make may have fewer columns or other types; everything that is written or compared
-goes through what is read here.
+A warehouse that trade-recon did not make may have fewer columns, other types and other keys; everything that is written or
+compared goes through what is read here.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +13,7 @@ from app.domain.contract import TABLES, Endpoint, Table
 from app.errors import ConfigurationError
 from app.store.pool import Database
 from app.store.queries import for_schema, quote
+from app.store.survey import Survey, TableFacts, UniqueKey
 
 STAGED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 """The endpoints that are fetched and healed; open trades are snapshots, in which only ids are mended."""
@@ -19,13 +21,16 @@ STAGED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 FIGURES = ("num_trades", "net_profit", "total_lots")
 """The columns whose difference means drift."""
 
-_COLUMNS = """
+STAGING_COLUMNS = """
 SELECT attname AS column, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute
 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
 """
+"""The columns of the staging table $1 and their types."""
 _TYPE = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<first>\d+)(?:,(?P<second>-?\d+))?\))?(?P<zone> with(?:out)? time zone)?")
 _INTEGER_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+_LONGEST_PATH = 32
+"""Characters that the name of an endpoint takes at most."""
 
 
 class Kind(StrEnum):
@@ -39,30 +44,36 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that the API fills in this warehouse; `sql_type` as the catalogue writes it."""
+    """A column that the API fills in this warehouse; `sql_type` as the catalogue writes it, below any domain; `labels` of an enum."""
 
     name: str
     api_name: str
     sql_type: str
+    labels: tuple[str, ...] | None = None
 
     @property
-    def kind(self) -> Kind:
-        """How its values are opened; ConfigurationError for a type that no value of the API fits."""
+    def kind(self) -> Kind | None:
+        """How its values are opened; None for a type that no value of the API fits."""
         base = self._parts()[0]
         if base in (*_INTEGER_BOUNDS, "numeric", "double precision", "real"):
             return Kind.NUMBER
-        if base in ("character varying", "text", "character"):
+        if self.labels is not None or base in ("character varying", "text", "character", "citext"):
             return Kind.TEXT
         if base == "date":
             return Kind.DATE
         if base == "timestamp":
             return Kind.TIMESTAMP
-        raise ConfigurationError(f"Column {self.name} has the type {self.sql_type}, which the API's values do not fit.")
+        return None
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether sums of its values may differ in the last digits though the values are equal."""
+        return self._parts()[0] in ("double precision", "real")
 
     @property
     def longest(self) -> int | None:
         """The most characters that a text column holds; None for no limit."""
-        return self._parts()[1] if self.kind is Kind.TEXT else None
+        return self._parts()[1] if self.kind is Kind.TEXT and self.labels is None else None
 
     def converted(self, value: str, readers: str | None = None) -> str:
         """The SQL expression that turns the opened `value` into the column's type, NULL where a number is out of range.
@@ -73,7 +84,10 @@ class Column:
         match self.kind:
             case Kind.NUMBER:
                 return self._number(value if readers is None else f"{readers}.recon_number({value})")
-            case Kind.TEXT:
+            case Kind.TEXT | None if self.labels is not None:
+                known = ", ".join(_literal(label) for label in self.labels)
+                return f"CASE WHEN {value} IN ({known}) THEN {value}::{self.sql_type} END"
+            case Kind.TEXT | None:
                 return value
             case Kind.DATE if readers is None:
                 return rf"substring({value} from '^\d{{4}}-?\d{{2}}-?\d{{2}}')::date"
@@ -119,13 +133,22 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class WarehouseTable:
-    """A raw table, its staging table, and the columns that both have and the API fills."""
+    """A raw table, its staging table, and the columns that both have and the API fills.
+
+    `nullable` are the parts of our key that may be NULL here; `is_unique` tells whether the table itself keeps two rows of
+    one key apart; `narrow_keys` are its unique keys that two rows of upstream may share; `origin` the expressions for the
+    columns that tell where a row came from.
+    """
 
     table: Table
     raw: str
     stage: str
     columns: tuple[Column, ...]
-    has_origin: bool
+    nullable: frozenset[str]
+    is_unique: bool
+    narrow_keys: tuple[UniqueKey, ...]
+    is_partitioned: bool
+    origin: tuple[tuple[str, str], ...]
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -142,41 +165,112 @@ class WarehouseTable:
         """The columns that are no part of the key."""
         return tuple(column for column in self.columns if column.name not in self.table.key)
 
+    @property
+    def optional(self) -> frozenset[str]:
+        """Parts of the key that upstream may leave out: only the broker, where the table takes NULL for it."""
+        return self.nullable & {"broker"}
+
+    def same(self, left: str, right: str, columns: Sequence[str] | None = None) -> str:
+        """The condition that a row of the API `right` and a stored one `left` agree in `columns` (None: the key)."""
+        return _equal(left, right, self.key if columns is None else columns, self.optional)
+
+    @property
+    def place(self) -> str:
+        """What else tells a stored row `t` apart, as columns behind its key: nothing where its key is unique."""
+        return "" if self.is_unique else ", t.tableoid AS row_table, t.ctid AS row_place"
+
+    @property
+    def same_row(self) -> str:
+        """The condition that `t` is the stored row of which `m` has key and place."""
+        # By its place alone, where no index knows the key: conditions on columns that may be NULL would be none.
+        return _equal("t", "m", self.key, self.nullable) if self.is_unique else "t.tableoid = m.row_table AND t.ctid = m.row_place"
+
+
+def _equal(left: str, right: str, columns: Sequence[str], nullable: frozenset[str]) -> str:
+    # IS NOT DISTINCT FROM only where NULL can be: no index and no hash serves it.
+    return " AND ".join(
+        f"{left}.{quote(column)} {'IS NOT DISTINCT FROM' if column in nullable else '='} {right}.{quote(column)}" for column in columns
+    )
+
 
 class Catalogue:
     """The raw tables of this warehouse by endpoint."""
 
-    def __init__(self, tables: dict[Endpoint, WarehouseTable]) -> None:
+    def __init__(self, tables: Mapping[Endpoint, WarehouseTable]) -> None:
         """Use `read`."""
         self._tables = tables
 
     def __getitem__(self, endpoint: Endpoint) -> WarehouseTable:
-        """The table that an endpoint fills; KeyError for open trades, which are never fetched."""
+        """The table that an endpoint fills; that of open trades has no staging, for they are never fetched."""
         return self._tables[endpoint]
 
     @classmethod
-    async def read(cls, database: Database) -> "Catalogue":
-        """Read the tables from the catalogue.
+    async def read(cls, database: Database, survey: Survey) -> "Catalogue":
+        """The tables of a survey that was found fit to work in.
 
-        Raises ConfigurationError naming the tables and key columns that are missing: then nothing can be healed.
+        Raises ConfigurationError where the staging tables do not fit them any more: a raw table was changed since the last migration.
         """
-        tables: dict[Endpoint, WarehouseTable] = {}
-        missing: list[str] = []
-        for endpoint in STAGED:
-            table = TABLES[endpoint]
-            raw = for_schema(f"prop_trading_model.{table.name}", database.schema)
-            stage_name = table.name.replace("raw_metrics", "recon_stage").replace("raw_trades", "recon_stage")
-            types = {row["column"]: row["type"] for row in await database.fetch(_COLUMNS, raw)}
-            missing += [f"{table.name}.{column}" for column in table.key if column not in types] if types else [table.name]
-            columns = tuple(Column(field.column, field.api_name, types[field.column]) for field in table.fields if field.column in types)
-            origin = {"ingestion_timestamp", "source_api_endpoint"} <= types.keys()
-            stage = for_schema(f"prop_trading_model.{stage_name}", database.schema)
-            tables[endpoint] = WarehouseTable(table, raw, stage, columns, origin)
-        if missing:
-            raise ConfigurationError(
-                f"The warehouse lacks {', '.join(missing)}; run `trade-recon migrate` or set RECON_SCHEMA. Nothing was changed."
-            )
+        tables = {endpoint: warehouse_table(endpoint, survey.tables[TABLES[endpoint].name], database.schema) for endpoint in Endpoint}
+        for table in (tables[endpoint] for endpoint in STAGED):
+            types = {row["column"]: row["type"] for row in await database.fetch(STAGING_COLUMNS, table.stage)}
+            if not is_staged(table, types):
+                raise ConfigurationError(
+                    f"{table.table.name} has other columns than when trade-recon was migrated: run `trade-recon migrate`,"
+                    " which makes its staging table anew. Nothing was changed."
+                )
         return cls(tables)
+
+
+def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str) -> WarehouseTable:
+    """What a survey tells of the raw table of an endpoint."""
+    table = TABLES[endpoint]
+    there = facts.by_name
+    written = [field for field in table.fields if field.column in there and there[field.column].is_written]
+    columns = tuple(Column(each.column, each.api_name, there[each.column].base_type, there[each.column].labels) for each in written)
+    nullable = frozenset(column for column in table.key if column in there and not there[column].not_null)
+    key, keys = frozenset(table.key), facts.keys or ()
+    staged = {"account_id", *(column.name for column in columns)}
+    return WarehouseTable(
+        table,
+        for_schema(f"prop_trading_model.{table.name}", schema),
+        for_schema(f"prop_trading_model.{table.name.replace('raw_metrics', 'recon_stage').replace('raw_trades', 'recon_stage')}", schema),
+        columns,
+        nullable,
+        any(key >= set(each.columns) and (each.nulls_are_equal or not nullable & set(each.columns)) for each in keys),
+        tuple(each for each in keys if not key <= set(each.columns) and staged >= set(each.columns)),
+        facts.kind == "p",
+        tuple(_origin(endpoint, facts)),
+    )
+
+
+def staged_columns(table: WarehouseTable) -> dict[str, str]:
+    """The columns that a staging table needs, with their types: those that the API fills, and the account id."""
+    wanted = {column.name: column.sql_type for column in table.columns}
+    return {"account_id": "text", **wanted} if "account_id" not in wanted else wanted
+
+
+def is_staged(table: WarehouseTable, types: dict[str, str]) -> bool:
+    """Whether a staging table with columns of these types holds what the table's rows are made of."""
+    wanted = {column.name: column.sql_type for column in table.columns}
+    return "account_id" in types and all(types.get(name) == sql_type for name, sql_type in wanted.items())
+
+
+def _origin(endpoint: Endpoint, facts: TableFacts) -> list[tuple[str, str]]:
+    """When and whence a row came, in the columns that the table has for it, as far as their types hold that."""
+    origin: list[tuple[str, str]] = []
+    when, whence = facts.by_name.get("ingestion_timestamp"), facts.by_name.get("source_api_endpoint")
+    if when is not None and when.is_written and when.base_type.startswith("timestamp"):
+        zoned = when.base_type.endswith("with time zone") and "without" not in when.base_type
+        origin.append((when.name, "now()" if zoned else "now() AT TIME ZONE 'UTC'"))
+    if whence is not None and whence.is_written:
+        column = Column(whence.name, "-", whence.base_type, whence.labels)
+        if column.kind is Kind.TEXT and whence.labels is None and (column.longest or _LONGEST_PATH) >= _LONGEST_PATH:
+            origin.append((whence.name, _literal(endpoint.path)))
+    return origin
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def names(columns: tuple[Column, ...], prefix: str = "") -> str:

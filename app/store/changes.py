@@ -1,30 +1,39 @@
 """Apply: make slices of the warehouse equal to a proven fetch, in short transactions that check the claim first.
 
-Each transaction works on some accounts of one fetch: it locks their claims, leaves what someone else changed since the
-fetch began, moves trades that are known under another date, overwrites rows that differ, inserts those that lack, and
-settles stored rows that upstream does not send. Repeatable read makes a concurrent write of the same rows an error
-instead of a lost update: the chunk is then looked at again.
+Each transaction works on some accounts of one fetch, or on some dates of an account that has too many rows for one: it
+locks their claims, leaves what someone else changed since the fetch began, moves trades that are known under another date,
+settles stored rows that upstream does not send, overwrites rows that differ and inserts those that lack. Repeatable read
+makes a concurrent write of the same rows an error instead of a lost update: the part is then looked at again.
 """
 
+import contextlib
 import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
 from app.errors import DatabaseUnavailable, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import FIGURES, Catalogue, WarehouseTable, names
-from app.store.pool import COMMAND_SECONDS, Connection, Database
+from app.store.feed import ChangeFeed
+from app.store.pace import WritePace
+from app.store.pool import COMMAND_SECONDS, LOCK_SECONDS, Connection, Database
 from app.store.queries import fill, quote
 from app.store.staging import StagedFetch
+from app.store.survey import UniqueKey
+from app.telemetry import get_logger
 
-CHUNK_ROWS = 20_000
-"""Staged rows that one transaction brings in at most; one account is never split."""
 _TRIES = 4
+_PASSES = 3
+"""How often a part is written anew because rows that were to go made room for rows that could not be held."""
+_PARTITION_SECONDS = 15.0
 _UNIQUE_VIOLATION = "23505"
 _QUOTE = '"'
 _TOO_NARROW = "key too narrow"
+_DOUBLED = f"{_TOO_NARROW}: upstream sends several rows with this key"
+_NO_PARTITION = "no partition"
+_log = get_logger(__name__)
 
 Fingerprints = Mapping[str, tuple[int, int]]
 
@@ -55,6 +64,22 @@ class Applied:
     claim_lost: bool = False
     error: str | None = None
 
+    def add(self, other: "Applied") -> None:
+        """What another part of the same account came to."""
+        self.inserted += other.inserted
+        self.updated += other.updated
+        self.moved += other.moved
+        self.removed += other.removed
+        self.kept.update(other.kept)
+        self.left_alone |= other.left_alone
+        self.claim_lost |= other.claim_lost
+        self.error = self.error or other.error
+
+    @property
+    def written(self) -> int:
+        """Rows of the raw table that were touched."""
+        return self.inserted + self.updated + self.moved + self.removed
+
 
 @dataclass(frozen=True, slots=True)
 class Writer:
@@ -80,27 +105,70 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One fetch on its way in: what is written, for whom, and how its slices looked before the fetch."""
+    """One fetch on its way in: what is written, for whom, and how its slices looked before the fetch.
+
+    `beside` tells of refused rows, by ordinal, which row has their place.
+    """
 
     staged: StagedFetch
     table: WarehouseTable
     proven: Slice
-    before: Fingerprints
+    before: dict[str, tuple[int, int]]
     writer: Writer
     witness: Witness
+    beside: dict[int, dict[str, object]] = field(default_factory=dict)
 
-    @property
-    def dates(self) -> list[dt.date] | None:
-        return None if self.proven.dates is None else list(self.proven.dates)
+    def dates(self, part: "_Part") -> list[dt.date] | None:
+        """The dates that the statements of a part are about."""
+        dates = part.dates or self.proven.dates
+        return None if dates is None else list(dates)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one transaction works on: accounts on all proven dates, or one account from a first to a last date."""
+
+    account_ids: tuple[str, ...]
+    dates: tuple[dt.date, dt.date] | None = None
+
+
+@dataclass(slots=True)
+class _Written:
+    """What one transaction did: by account, and which slices it changed."""
+
+    results: dict[str, Applied] = field(default_factory=lambda: defaultdict(Applied))
+    changed: dict[str, set[dt.date | None]] = field(default_factory=lambda: defaultdict(set))
+    removed: set[tuple[str, dt.date | None]] = field(default_factory=set)
+
+    def note(self, account_id: str | None, days: Sequence[dt.date | None], holder: str | None = None) -> Applied:
+        """The account's result, its changed slices noted; `holder` is the account under which the rows stood before."""
+        for owner in (account_id, holder):
+            if owner is not None:
+                self.changed[owner].update(days)
+        return self.results[account_id or ""]
+
+    def add(self, other: "_Written") -> None:
+        """Something more that the same transaction did."""
+        for account_id, done in other.results.items():
+            self.results[account_id].add(done)
+        for account_id, days in other.changed.items():
+            self.changed[account_id] |= days
+        self.removed |= other.removed
+
+
+class _UndoneError(Exception):
+    """Raised inside a savepoint of ours to undo it."""
 
 
 class Changes:
     """The writing side of the warehouse."""
 
-    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue, feed: ChangeFeed, pace: WritePace) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
         self._catalogue = catalogue
+        self._feed = feed
+        self._pace = pace
         self._sql = database.queries("changes")
 
     async def fingerprints(self, proven: Slice) -> Fingerprints:
@@ -148,79 +216,115 @@ class Changes:
         belongs to no account that can be told.
         Raises DatabaseUnavailable if PostgreSQL goes away: what was committed is whole.
         """
-        job = _Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
-        await self._refuse_doubled(job)
-        await self._create_partitions(job)
+        job = _Job(staged, self._catalogue[staged.endpoint], proven, dict(before), writer, witness or Witness())
+        await self._database.execute(fill(self._sql["refuse_doubled_rows"], **_tokens(job.table)), staged.fetch_id, _DOUBLED)
+        await self._find_partitions(job)
         applied: dict[str, Applied] = defaultdict(Applied)
-        for chunk in await self._chunks(job):
-            await self._apply_chunk(job, chunk, applied)
+        for part in await self._parts(job):
+            await self._apply_part(job, part, applied)
         await self._record_refused(job, applied)
         return dict(applied)
 
-    async def _refuse_doubled(self, job: _Job) -> None:
-        for row in await self._database.fetch(fill(self._sql["get_doubled_keys"], **_tokens(job.table)), job.staged.fetch_id):
-            reason = f"{_TOO_NARROW}: upstream sends several rows with this key"
-            await self._database.execute(fill(self._sql["refuse_row"], stage=job.table.stage), job.staged.fetch_id, row["ordinal"], reason)
-
-    async def _create_partitions(self, job: _Job) -> None:
-        if job.table.table.date_column is None:
+    async def _find_partitions(self, job: _Job) -> None:
+        """Make the partitions that the rows need, where we may; rows that have none are refused with what would make it."""
+        table = job.table
+        if not table.is_partitioned:
             return
-        tokens = {"stage": job.table.stage, "date": quote(job.table.table.date_column)}
-        months = await self._database.fetch(fill(self._sql["get_staged_months"], **tokens), job.staged.fetch_id)
-        if months:
-            await self._database.execute(self._sql["create_partitions"], job.table.table.name, [row["month"] for row in months])
+        staged = await self._database.fetch(fill(self._sql["get_staged_days"], **_tokens(table)), job.staged.fetch_id)
+        missing = await self._database.fetch_value(
+            self._sql["get_days_without_partition"], table.table.name, [row["day"] for row in staged]
+        )
+        if missing:
+            try:
+                async with self._database.transaction(statement_seconds=_PARTITION_SECONDS) as connection:
+                    await connection.execute(self._sql["create_partitions"], table.table.name, missing)
+            except WriteConflict as error:
+                _log.warning("The table is locked; its partitions are made next time.", action="partitions.locked", reason=str(error))
+            missing = await self._database.fetch_value(self._sql["get_days_without_partition"], table.table.name, missing)
+        by_month: dict[dt.date, list[dt.date]] = defaultdict(list)
+        for day in missing:
+            by_month[day.replace(day=1)].append(day)
+        for month, days in by_month.items():
+            await self._database.execute(
+                fill(self._sql["refuse_days"], **_tokens(table)), job.staged.fetch_id, days, _partition_wanted(table, month, days)
+            )
 
-    async def _chunks(self, job: _Job) -> list[list[str]]:
+    async def _parts(self, job: _Job) -> list[_Part]:
+        most = self._pace.chunk()
         rows = await self._database.fetch(fill(self._sql["count_staged"], stage=job.table.stage), job.staged.fetch_id)
         sizes = {row["account_id"]: row["rows"] for row in rows}
-        chunks: list[list[str]] = [[]]
+        parts: list[_Part] = []
+        together: list[str] = []
         filled = 0
         for account_id in sorted(job.proven.account_ids):
             size = sizes.get(account_id, 0)
-            if chunks[-1] and filled + size > CHUNK_ROWS:
-                chunks.append([])
-                filled = 0
-            chunks[-1].append(account_id)
+            if job.proven.endpoint.is_trades and size > most:
+                parts += await self._parts_of(job, account_id, most)
+                continue
+            if together and filled + size > most:
+                parts.append(_Part(tuple(together)))
+                together, filled = [], 0
+            together.append(account_id)
             filled += size
-        return chunks
+        return [*parts, _Part(tuple(together))] if together else parts
 
-    async def _apply_chunk(self, job: _Job, account_ids: Sequence[str], applied: dict[str, Applied]) -> None:
-        """Apply some accounts; who fails together is tried in halves until the culprit stands alone."""
+    async def _parts_of(self, job: _Job, account_id: str, most: int) -> list[_Part]:
+        """The dates of one account in stretches that together leave none out; one date is never split."""
+        if job.proven.dates is None:
+            raise ValueError("trades are proven from a date to a date")
+        first, last = job.proven.dates[0], job.proven.dates[-1]
+        statement = fill(self._sql["count_staged_days"], **_tokens(job.table))
+        parts: list[_Part] = []
+        filled = 0
+        for row in await self._database.fetch(statement, job.staged.fetch_id, account_id):
+            if filled and filled + row["rows"] > most and row["day"] <= last:
+                parts.append(_Part((account_id,), (first, row["day"] - dt.timedelta(days=1))))
+                first, filled = row["day"], 0
+            filled += row["rows"]
+        return [*parts, _Part((account_id,), (first, last))]
+
+    async def _apply_part(self, job: _Job, part: _Part, applied: dict[str, Applied]) -> None:
+        """Apply a part; accounts that fail together are tried in halves until the culprit stands alone."""
         careful = False
-        results: dict[str, Applied] = {account_id: Applied(left_alone=True) for account_id in account_ids}
+        results: Mapping[str, Applied] = {account_id: Applied(left_alone=True) for account_id in part.account_ids}
         for attempt in range(1, _TRIES + 1):
-            written: dict[str, Applied] = defaultdict(Applied)
             try:
-                await self._transact(job, account_ids, written, careful=careful)
+                results = (await self._transact(job, part, careful=careful)).results
             except WriteConflict:
                 continue
             except (RowRefused, StatementTooSlow) as error:
                 if isinstance(error, StatementTooSlow) or attempt == _TRIES:
-                    await self._halve(job, account_ids, applied, error)
+                    await self._halve(job, part, applied, error)
                     return
                 # A key that is taken may be a concurrent insert, which the next look sees; anything else needs the search.
                 careful = error.sqlstate != _UNIQUE_VIOLATION or attempt > 1
             else:
-                results = written
                 break
-        applied.update(results)
+        for account_id, done in results.items():
+            applied[account_id].add(done)
+        await self._pace.spend(sum(done.written for done in results.values()))
 
-    async def _halve(self, job: _Job, account_ids: Sequence[str], applied: dict[str, Applied], error: ReconError) -> None:
-        if len(account_ids) == 1:
-            applied[account_ids[0]].error = f"{job.table.table.name} could not be written: {error}"
+    async def _halve(self, job: _Job, part: _Part, applied: dict[str, Applied], error: ReconError) -> None:
+        if len(part.account_ids) == 1:
+            applied[part.account_ids[0]].error = f"{job.table.table.name} could not be written: {error}"
             return
-        middle = len(account_ids) // 2
-        await self._apply_chunk(job, account_ids[:middle], applied)
-        await self._apply_chunk(job, account_ids[middle:], applied)
+        middle = len(part.account_ids) // 2
+        await self._apply_part(job, _Part(part.account_ids[:middle]), applied)
+        await self._apply_part(job, _Part(part.account_ids[middle:]), applied)
 
-    async def _transact(self, job: _Job, account_ids: Sequence[str], results: dict[str, Applied], *, careful: bool) -> None:
+    async def _transact(self, job: _Job, part: _Part, *, careful: bool) -> _Written:
+        account_ids = part.account_ids
         seconds = (
             job.writer.account_seconds if len(account_ids) == 1 else min(COMMAND_SECONDS, job.writer.account_seconds * len(account_ids))
         )
+        written = _Written()
+        fresh: Fingerprints = {}
         async with self._database.transaction(
             "repeatable_read", statement_seconds=seconds, idle_seconds=job.writer.lease_seconds / 2
         ) as connection:
             locked = await connection.fetch(self._sql["lock_claims"], list(account_ids), job.writer.claim_id)
+            # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.
+            await connection.limit_locks(min(LOCK_SECONDS, seconds / 3))
             staged = await connection.fetch_value(f"SELECT count(*) FROM {job.table.stage} WHERE fetch_id = $1", job.staged.fetch_id)
             if staged != job.staged.rows:
                 # Staging is not logged: a crash of PostgreSQL empties it, and an empty fetch would read as rows that are gone.
@@ -229,48 +333,90 @@ class Changes:
             now = await self._fingerprints(connection, job.proven, ours)
             untouched = [account_id for account_id in ours if now.get(account_id) == job.before.get(account_id)]
             for account_id in account_ids:
-                results[account_id].claim_lost = account_id not in ours
-                results[account_id].left_alone = account_id in ours and account_id not in untouched
+                written.results[account_id].claim_lost = account_id not in ours
+                written.results[account_id].left_alone = account_id in ours and account_id not in untouched
             if untouched:
-                await self._write(connection, job, untouched, results, careful=careful)
+                written.add(await self._write(connection, job, _Part(tuple(untouched), part.dates), careful=careful))
+            if part.dates is not None:
+                # The account's next part must tell our own rows from someone else's.
+                fresh = await self._fingerprints(connection, job.proven, untouched)
+            await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed)
+        job.before.update(fresh)
+        return written
 
-    async def _write(
-        self, connection: Connection, job: _Job, account_ids: list[str], results: dict[str, Applied], *, careful: bool
-    ) -> None:
+    async def _write(self, connection: Connection, job: _Job, part: _Part, *, careful: bool) -> _Written:
+        """Write a part; rows that were removed on dates where rows of upstream could not be held are put back, by doing it anew without."""
+        if careful:
+            # A constraint that waits for the commit would be found where no row can be blamed any more.
+            await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        kept: set[tuple[str, dt.date | None]] = set()
+        for attempt in range(_PASSES):
+            if attempt == _PASSES - 1:
+                kept |= {(account_id, None) for account_id in part.account_ids}
+            with contextlib.suppress(_UndoneError):
+                async with connection.savepoint():
+                    written = await self._write_once(connection, job, part, kept, careful=careful)
+                    lost = written.removed & await self._unheld(connection, job, part) if written.removed else set()
+                    if lost:
+                        kept |= lost
+                        raise _UndoneError
+                return written
+        raise AssertionError("the last pass removes nothing")
+
+    async def _unheld(self, connection: Connection, job: _Job, part: _Part) -> set[tuple[str, dt.date | None]]:
+        statement = fill(self._sql["get_unheld_days"], **_tokens(job.table))
+        rows = await connection.fetch(statement, job.staged.fetch_id, list(part.account_ids), _DOUBLED)
+        return {(row["account_id"], row["day"]) for row in rows}
+
+    async def _write_once(
+        self, connection: Connection, job: _Job, part: _Part, kept: set[tuple[str, dt.date | None]], *, careful: bool
+    ) -> _Written:
+        written = _Written()
+        head = (job.staged.fetch_id, list(part.account_ids), job.dates(part))
+        record = (job.writer.run_id, job.table.table.name)
+        tokens = _tokens(job.table)
         if job.proven.endpoint.is_trades:
-            statement = fill(self._sql["move_trades"], **_tokens(job.table))
-            arguments = (job.staged.fetch_id, account_ids, job.dates, job.writer.run_id, job.table.table.name)
-            for row in await connection.fetch(statement, *arguments):
-                results[row["account_id"]].moved += row["rows"]
+            for row in await connection.fetch(fill(self._sql["move_trades"], **tokens), *head, *record):
+                written.note(row["account_id"], row["days"]).moved += row["rows"]
+        if not job.table.is_unique:
+            for row in await connection.fetch(fill(self._sql["remove_doubled_rows"], **tokens), *head, *record):
+                written.note(row["account_id"], row["days"]).removed += row["rows"]
+        # Before anything is inserted: a row that goes may hold a key that a row of upstream needs.
+        await self._settle_stale(connection, job, part, kept, written)
+        await self._refuse_too_narrow(connection, job, head)
         for shape, columns in enumerate(job.staged.shapes):
             if careful:
-                listed = await connection.fetch(
-                    fill(self._sql["get_writable"], **_tokens(job.table)), job.staged.fetch_id, account_ids, job.dates, shape
-                )
-                await self._write_carefully(connection, job, account_ids, (shape, columns), [row["ordinal"] for row in listed], results)
+                listed = await connection.fetch(fill(self._sql["get_writable"], **tokens), *head, shape)
+                await self._write_carefully(connection, job, part, (shape, columns), [row["ordinal"] for row in listed], written)
             else:
-                await self._write_rows(connection, job, account_ids, (shape, columns), None, results)
-        await self._settle_stale(connection, job, account_ids, results)
+                written.add(await self._write_rows(connection, job, part, (shape, columns), None))
+        return written
+
+    async def _refuse_too_narrow(self, connection: Connection, job: _Job, head: tuple[object, ...]) -> None:
+        for key in job.table.narrow_keys:
+            statement = fill(self._sql["refuse_too_narrow"], **_tokens(job.table), **_narrow_tokens(key))
+            for row in await connection.fetch(statement, *head, _TOO_NARROW, key.name):
+                job.beside[row["ordinal"]] = {
+                    "unique_key": key.name,
+                    "columns": list(key.columns),
+                    "held_by": {"key": row["other_key"], "account_id": row["other_account"]},
+                }
 
     async def _write_rows(
-        self,
-        connection: Connection,
-        job: _Job,
-        account_ids: list[str],
-        shape: tuple[int, frozenset[str]],
-        ordinals: list[int] | None,
-        results: dict[str, Applied],
-    ) -> None:
+        self, connection: Connection, job: _Job, part: _Part, shape: tuple[int, frozenset[str]], ordinals: list[int] | None
+    ) -> _Written:
+        written = _Written()
         number, columns = shape
         tokens = _tokens(job.table, columns)
-        head = (job.staged.fetch_id, account_ids, job.dates)
+        head = (job.staged.fetch_id, list(part.account_ids), job.dates(part))
         if tokens["t_values"]:
             statement = fill(self._sql["overwrite_rows"], **tokens)
             for row in await connection.fetch(statement, *head, job.writer.run_id, job.table.table.name, number, ordinals):
-                results[row["account_id"]].updated += row["rows"]
-                await self._begin_descents(connection, job, row["account_id"], row["days"] or ())
+                written.note(row["account_id"], row["days"], row["holder"]).updated += row["rows"]
+                await self._begin_descents(connection, job, row["account_id"], row["figure_days"] or ())
         for row in await connection.fetch(fill(self._sql["insert_rows"], **tokens), *head, number, ordinals):
-            results[row["account_id"]].inserted += row["rows"]
+            written.note(row["account_id"], row["days"]).inserted += row["rows"]
+        return written
 
     async def _begin_descents(self, connection: Connection, job: _Job, account_id: str, days: Sequence[dt.date]) -> None:
         """In the transaction that changes the daily rows, so that no crash forgets what is still to be read below them."""
@@ -281,18 +427,17 @@ class Changes:
         self,
         connection: Connection,
         job: _Job,
-        account_ids: list[str],
+        part: _Part,
         shape: tuple[int, frozenset[str]],
         ordinals: list[int],
-        results: dict[str, Applied],
+        written: _Written,
     ) -> None:
         """Write rows in halves, each in a savepoint, until a row that is refused stands alone; it is marked, the others are written."""
         if not ordinals:
             return
-        attempt: dict[str, Applied] = defaultdict(Applied)
         try:
             async with connection.savepoint():
-                await self._write_rows(connection, job, account_ids, shape, ordinals, attempt)
+                attempt = await self._write_rows(connection, job, part, shape, ordinals)
         except RowRefused as error:
             if len(ordinals) == 1:
                 kind = _TOO_NARROW if error.sqlstate == _UNIQUE_VIOLATION else "refused by the table"
@@ -300,45 +445,95 @@ class Changes:
                 await connection.execute(statement, job.staged.fetch_id, ordinals[0], f"{kind}: {error}")
                 return
             middle = len(ordinals) // 2
-            await self._write_carefully(connection, job, account_ids, shape, ordinals[:middle], results)
-            await self._write_carefully(connection, job, account_ids, shape, ordinals[middle:], results)
-            return
-        for account_id, done in attempt.items():
-            results[account_id].updated += done.updated
-            results[account_id].inserted += done.inserted
+            await self._write_carefully(connection, job, part, shape, ordinals[:middle], written)
+            await self._write_carefully(connection, job, part, shape, ordinals[middle:], written)
+        else:
+            written.add(attempt)
 
-    async def _settle_stale(self, connection: Connection, job: _Job, account_ids: list[str], results: dict[str, Applied]) -> None:
-        tokens = {**_tokens(job.table), "daily": self._catalogue[Endpoint.DAILY].raw}
-        read = {account_id: job.witness.daily_read.get(account_id, frozenset()) for account_id in account_ids}
+    async def _settle_stale(
+        self, connection: Connection, job: _Job, part: _Part, kept: set[tuple[str, dt.date | None]], written: _Written
+    ) -> None:
+        tokens = {**_tokens(job.table), "daily": _one_a_day(self._catalogue[Endpoint.DAILY])}
+        read = {account_id: job.witness.daily_read.get(account_id, frozenset()) for account_id in part.account_ids}
         witnessed = [(account_id, day) for account_id, days in read.items() for day in ([None] if days is None else days)]
-        arguments = (job.staged.fetch_id, account_ids, job.dates, job.writer.run_id, job.table.table.name)
-        days = ([account_id for account_id, _ in witnessed], [day for _, day in witnessed])
-        for row in await connection.fetch(fill(self._sql["settle_stale_rows"], **tokens), *arguments, *days):
+        rows = await connection.fetch(
+            fill(self._sql["settle_stale_rows"], **tokens),
+            job.staged.fetch_id,
+            list(part.account_ids),
+            job.dates(part),
+            job.writer.run_id,
+            job.table.table.name,
+            *_pairs(witnessed),
+            *_pairs(kept),
+            _DOUBLED,
+        )
+        for row in rows:
             if row["goes"]:
-                results[row["account_id"]].removed += row["rows"]
+                written.note(row["account_id"], [row["day"]]).removed += row["rows"]
+                written.removed.add((row["account_id"], row["day"]))
             else:
-                results[row["account_id"]].kept[row["day"]] = row["trades"] or 0
+                written.results[row["account_id"]].kept[row["day"]] = row["trades"] or 0
 
     async def _record_refused(self, job: _Job, applied: dict[str, Applied]) -> None:
-        statement = fill(self._sql["get_refused"], **_tokens(job.table))
-        table = job.table.table.name
-        for row in await self._database.fetch(statement, job.staged.fetch_id, list(job.proven.account_ids)):
-            owners = [account_id for account_id in row["owners"] if account_id in job.proven.account_ids]
-            reason = row["refused"] or f"stored with NULL, since the value cannot be held: {', '.join(row['nulled'])}"
-            if owners or row["refused"]:
-                key = row["row_key"] or f"row {row['ordinal']} of fetch {job.staged.fetch_id}"
-                owner = owners[0] if owners else None
-                await self._database.execute(self._sql["set_aside"], table, key, owner, reason, row["source"], job.writer.run_id)
-            for account_id in owners or [""]:
+        tokens, table, asked = _tokens(job.table), job.table.table.name, list(job.proven.account_ids)
+        rows = await self._database.fetch(fill(self._sql["get_refused"], **tokens), job.staged.fetch_id, asked)
+        if not rows:
+            return
+        statement = fill(self._sql["set_aside_rows"], **tokens)
+        await self._database.execute(statement, job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION)
+        for row in rows:
+            reason, keys = row["refused"], row["keys"]
+            for account_id in [owner for owner in row["owners"] if owner in job.proven.account_ids] or [""]:
                 done = applied[account_id]
-                done.values_nulled += len(row["nulled"] or ())
-                if row["refused"] is None:
+                done.values_nulled += row["nulled"]
+                if reason is None:
                     continue
-                done.set_aside += 1
+                if not reason.startswith(_NO_PARTITION):
+                    done.set_aside += row["rows"]
                 if reason.startswith(_TOO_NARROW):
-                    done.too_narrow.append({"table": table, "key": row["row_key"], "reason": reason})
+                    done.too_narrow += [
+                        {"table": table, "key": key, "reason": reason, **job.beside.get(ordinal, {})}
+                        for ordinal, key in zip(row["ordinals"], keys, strict=True)
+                    ]
                 else:
-                    done.refused.append(f"{table} {row['row_key']}: {reason}")
+                    others = f" and {len(keys) - 1} other rows" if len(keys) > 1 else ""
+                    done.refused.append(f"{table} {keys[0]}{others}: {reason}")
+
+
+def _pairs(days: Iterable[tuple[str, dt.date | None]]) -> tuple[list[str], list[dt.date | None]]:
+    """Accounts and dates as two arrays of equal length, the way SQL takes them."""
+    ordered = list(days)
+    return [account_id for account_id, _ in ordered], [day for _, day in ordered]
+
+
+def _one_a_day(daily: WarehouseTable) -> str:
+    """The daily table, with one row a day even where it has no unique key that sees to it."""
+    return (
+        daily.raw if daily.is_unique else f"(SELECT DISTINCT ON (account_id, date) * FROM {daily.raw} WHERE account_id = ANY($2::text[]))"
+    )
+
+
+def _partition_wanted(table: WarehouseTable, month: dt.date, days: Sequence[dt.date]) -> str:
+    """Which partition is missing, and how to make it."""
+    following = (month + dt.timedelta(days=31)).replace(day=1)
+    schema = table.raw.split(".")[0]
+    return (
+        f"{_NO_PARTITION} of {table.table.name} takes {days[0]}{f' to {days[-1]}' if len(days) > 1 else ''}, and trade-recon could not make one;"
+        f" let the owner run: CREATE TABLE {schema}.{quote(f'{table.table.name}_{month:%Y_%m}')} PARTITION OF {table.raw}"
+        f" FOR VALUES FROM ('{month}') TO ('{following}')"
+    )
+
+
+def _narrow_tokens(key: UniqueKey) -> dict[str, str]:
+    """The column lists of a unique key that is narrower than upstream's."""
+    equal = "IS NOT DISTINCT FROM" if key.nulls_are_equal else "="
+    columns = [quote(column) for column in key.columns]
+    return {
+        "narrow": ", ".join(columns),
+        "s_narrow": ", ".join(f"s.{column}" for column in columns if column != '"account_id"') or "NULL",
+        "narrow_filled": "true" if key.nulls_are_equal else " AND ".join(f"s.{column} IS NOT NULL" for column in columns),
+        "same_narrow": " AND ".join(f"t.{column} {equal} r.{column}" for column in columns),
+    }
 
 
 def _in_slice(table: WarehouseTable, alias: str, number: int) -> str:
@@ -367,20 +562,15 @@ def _tokens(table: WarehouseTable, shape: frozenset[str] | None = None) -> dict[
     assignments = [f"{left.removeprefix('t.')} = m.{new}" for left, new in zip(t_values, news, strict=True)]
     columns = [quote(name) for name in key] + [quote(column.name) for column in sent] + (["account_id"] if trades else [])
     s_columns = [f"s.{name}" for name in columns]
-    if table.has_origin:
-        origin = {"ingestion_timestamp": "now() AT TIME ZONE 'UTC'", "source_api_endpoint": f"'{table.table.endpoint.path}'"}
-        assignments += [f"{name} = {value}" for name, value in origin.items()]
-        columns += list(origin)
-        s_columns += list(origin.values())
+    assignments += [f"{quote(name)} = {value}" for name, value in table.origin]
+    columns += [quote(name) for name, _ in table.origin]
+    s_columns += [value for _, value in table.origin]
     held = "s.account_id = ANY($2::text[])"
     if trades:
         held = (
-            f"({held} OR s.account_id IS NULL AND (s.login, s.platform::text, coalesce(s.broker::text, '')) IN"
+            f"({held} OR s.account_id IS NULL AND (s.login::text, s.platform::text, coalesce(s.broker::text, '')) IN"
             f" (SELECT login, platform, broker FROM {table.raw.split('.')[0]}.recon_identity WHERE account_id = ANY($2::text[])))"
         )
-
-    def same(left: str, right: str, columns: Sequence[str]) -> str:
-        return " AND ".join(f"{left}.{quote(column)} = {right}.{quote(column)}" for column in columns)
 
     day = quote(date) if date else "NULL::date"
     return {
@@ -394,11 +584,13 @@ def _tokens(table: WarehouseTable, shape: frozenset[str] | None = None) -> dict[
         "t_key": ", ".join(f"t.{quote(column)}" for column in key),
         "s_key": ", ".join(f"s.{quote(column)}" for column in key),
         "plain_key": ", ".join(quote(column) for column in key),
-        "same_key": same("t", "m", key),
-        "same_key_s": same("t", "s", key),
-        "same_unit": same("t", "s", unit),
-        "also_key": same("also", "t", key),
-        "there_key": same("there", "s", key),
+        "place": table.place,
+        "same_row": table.same_row,
+        "same_doubled": table.same("s", "d"),
+        "same_key_s": table.same("t", "s"),
+        "same_unit": table.same("t", "s", unit),
+        "also_key": table.same("also", "t"),
+        "there_key": table.same("there", "s"),
         "held": f"{held} AND {_in_slice(table, 's', 3)}",
         "in_slice": _in_slice(table, "t", 3),
         "t_values": ", ".join(t_values),
@@ -413,4 +605,5 @@ def _tokens(table: WarehouseTable, shape: frozenset[str] | None = None) -> dict[
         # A daily row that upstream lacks is a date that upstream lacks: only finer tables ever lose rows.
         "removable": "true" if table.table.endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) else "false",
         "key_text": "concat_ws('|', " + ", ".join(f"s.{quote(column)}" for column in key) + ")",
+        "t_key_text": "concat_ws('|', " + ", ".join(f"t.{quote(column)}" for column in key) + ")",
     }

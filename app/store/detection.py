@@ -22,6 +22,7 @@ class Detection:
         self._refresh_list = sql["refresh_account_list"]
         self._refresh_list_plainly = sql["refresh_account_list_plainly"]
         self._add_listed = sql["add_listed_accounts"]
+        self._forget_placeholders = sql["forget_placeholders"]
         self._add = sql["add_accounts"]
         self._refresh_all = fill(sql["refresh_stats"], accounts="true")
         self._refresh_some = fill(sql["refresh_stats"], accounts="account_id = ANY($1::text[])")
@@ -42,6 +43,7 @@ class Detection:
         except DatabaseError:
             # Refused where the view has never been filled; any other reason shows again in the plain form.
             await self._database.execute(self._refresh_list_plainly, seconds=SWEEP_SECONDS)
+        await self._database.execute(self._forget_placeholders, seconds=SWEEP_SECONDS)
         return await self._database.execute(self._add_listed, seconds=SWEEP_SECONDS)
 
     async def add_accounts(self, account_ids: Sequence[str]) -> None:

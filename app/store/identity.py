@@ -4,20 +4,30 @@ Everything derives from daily rows (ranges) and alltime (who holds the key now).
 account fits; findings that remain are kept by natural key and shown.
 """
 
+import asyncio
+import datetime as dt
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import TABLES, Endpoint, Table
 from app.domain.models import IdentityFinding
-from app.errors import WriteConflict
-from app.store.pool import SWEEP_SECONDS, Database
-from app.store.queries import fill, for_schema, quote
+from app.errors import RowRefused, WriteConflict
+from app.store.catalogue import Catalogue
+from app.store.feed import ChangeFeed
+from app.store.pace import WritePace
+from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Database, Record
+from app.store.queries import fill, quote
+from app.telemetry import get_logger
 
 CHUNK_ROWS = 5_000
 """Rows that one mending transaction writes at most, so that ingestion never waits long."""
 _TRIES = 5
+_PAUSE_SECONDS = 0.2
+_MOST_REFUSED = 100
+"""Rows of one table that may refuse their account id before the others are left for the next time: each costs a search."""
+_log = get_logger(__name__)
 
 _TRADES = (TABLES[Endpoint.CLOSED], TABLES[Endpoint.OPEN])
 _METRICS = (TABLES[Endpoint.ALLTIME], TABLES[Endpoint.DAILY], TABLES[Endpoint.HOURLY])
@@ -70,10 +80,10 @@ _SOMEWHERE = _Reach(
     accounts="account_id = ANY($1::text[])",
     holders="account_id = ANY($5::text[])",
     metrics_holders="t.account_id = ANY($5::text[])",
-    placeholders="t.account_id = ANY($3::text[])",
-    logins="login = ANY($2::text[])",
+    placeholders="t.account_id = ANY($4::text[])",
+    logins="login::text = ANY($2::text[])",
     keys=_among("(login, platform, broker)", 2),
-    found_keys=_among("(f.login, f.platform, f.broker)", 3),
+    found_keys=_among("(f.login, f.platform, f.broker)", 4),
     cleared_keys=_among("(login, platform, broker)", 1),
 )
 
@@ -96,9 +106,12 @@ class _Statements:
 class Identity:
     """Who held a natural key when, and the mending of rows whose account id is missing or wrong."""
 
-    def __init__(self, database: Database) -> None:
-        """Read and fill the statements; a missing one fails here."""
+    def __init__(self, database: Database, tables: Catalogue, feed: ChangeFeed, pace: WritePace) -> None:
+        """Read and fill the statements for the raw tables as they stand; a missing statement fails here."""
         self._database = database
+        self._tables = tables
+        self._feed = feed
+        self._pace = pace
         sql = database.queries("identity")
         self._everywhere = self._fill(sql, _EVERYWHERE)
         self._somewhere = self._fill(sql, _SOMEWHERE)
@@ -113,7 +126,7 @@ class Identity:
             return {table.name: fill(sql[name], **self._tokens(table), **conditions) for table in tables}
 
         return _Statements(
-            refresh=fill(sql["refresh_identity"], accounts=reach.accounts),
+            refresh=fill(sql["refresh_identity"], accounts=reach.accounts, first_trade=self._first_trade()),
             clear=fill(sql["clear_findings"], keys=reach.cleared_keys),
             find_shared=fill(sql["find_shared_keys"], keys=reach.keys),
             find_null=each("find_null_ids", _TRADES, logins=reach.logins, keys=reach.keys),
@@ -124,15 +137,21 @@ class Identity:
             mend_metrics=each("mend_placeholder_metrics", _METRICS, accounts=reach.placeholders),
         )
 
+    def _first_trade(self) -> str:
+        return "first_trade_date::date" if "first_trade_date" in self._tables[Endpoint.ALLTIME].names else "NULL::date"
+
     def _tokens(self, table: Table) -> dict[str, str]:
+        there = self._tables[table.endpoint]
         others = [column for column in table.key if column != "account_id"]
         return {
-            "raw": for_schema(f"prop_trading_model.{table.name}", self._database.schema),
+            "raw": there.raw,
             "key": ", ".join(f"t.{quote(column)}" for column in table.key),
-            "same_key": " AND ".join(f"t.{quote(column)} = m.{quote(column)}" for column in table.key),
+            "place": there.place,
+            "same_row": there.same_row,
             "owner_key": " AND ".join(["t.account_id = m.owner", *(f"t.{quote(column)} = m.{quote(column)}" for column in others)]),
             "target": ", ".join(["fitting.candidates[1]", *(f"p.{quote(column)}" for column in others)]),
             "day": f"t.{quote(table.date_column)}" if table.date_column else "current_date",
+            "is_dated": "true" if table.date_column else "false",
         }
 
     async def refresh(self, account_ids: Sequence[str] | None = None) -> NaturalKeys:
@@ -186,22 +205,51 @@ class Identity:
         return mended
 
     async def _repeat(self, statement: str, table: Table, arguments: tuple[list[str], ...], mended: Mended) -> None:
-        conflicts = 0
-        while True:
+        """Mend in short transactions until nothing is left; rows that the table refuses, or that others are writing, stay as they are and are found again."""
+        refused = conflicts = 0
+        most = limit = self._pace.chunk(CHUNK_ROWS)
+        while refused < _MOST_REFUSED:
             try:
-                async with self._database.transaction() as connection:
-                    rows = await connection.fetch(statement, table.name, CHUNK_ROWS, *arguments, seconds=SWEEP_SECONDS)
-            except WriteConflict:
+                rows = await self._mend_some(statement, table, (limit, refused, *arguments))
+            except WriteConflict as error:
                 conflicts += 1
                 if conflicts == _TRIES:
-                    raise
+                    _log.warning(
+                        "Others are writing rows whose account id is wrong; they are mended next time.",
+                        action="identity.left",
+                        table=table.name,
+                        reason=str(error),
+                    )
+                    return
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            except RowRefused as error:
+                if limit > 1:
+                    limit = max(1, limit // 8)
+                    continue
+                # In the order of the statement it stays the first of those that can be mended: the next ones begin behind it.
+                refused += 1
+                _log.warning("A table refuses a row's right account id.", action="identity.refused", table=table.name, reason=str(error))
                 continue
             if not rows:
                 return
+            limit = min(most, limit * 2)
             for row in rows:
                 mended.rows[table.name] += row["rows"]
                 mended.md5_rows += row["md5_rows"]
                 mended.account_ids.add(row["account_id"])
+            await self._pace.spend(sum(row["rows"] for row in rows))
+
+    async def _mend_some(self, statement: str, table: Table, arguments: tuple[object, ...]) -> list[Record]:
+        async with self._database.transaction(lock_seconds=LOCK_SECONDS) as connection:
+            rows = await connection.fetch(statement, table.name, *arguments, seconds=SWEEP_SECONDS)
+            changed: dict[str, set[dt.date | None]] = defaultdict(set)
+            for row in rows:
+                changed[row["account_id"]].update(row["days"])
+                if row["holder"] is not None:
+                    changed[row["holder"]].update(row["days"])
+            await self._feed.note(connection, None, table.name, changed)
+        return rows
 
     async def unresolved(self, limit: int) -> tuple[list[IdentityFinding], int, int]:
         """Natural keys that fit no account or several, the largest first, with the numbers of both kinds."""

@@ -2,7 +2,9 @@
 
 A file that begins with ``-- creates: TABLE`` makes a table of the user's warehouse: where the table stands already it
 is left as it is and the file is only noted as adopted. Each file runs in one transaction, and a lock lets one process
-at a time migrate, so that two that start together do not meet.
+at a time migrate, so that two that start together do not meet. Before the first of them the warehouse is surveyed: what
+would stop trade-recon there stops the migration while nothing is changed. At the end the staging tables are made to fit
+the raw tables as they stand.
 """
 
 import re
@@ -10,12 +12,18 @@ from pathlib import Path
 
 import asyncpg
 
+from app.domain.contract import TABLES
 from app.errors import ConfigurationError
-from app.store.pool import Database, connecting, translated
-from app.store.queries import SQL_DIRECTORY, for_schema, quote
+from app.store.adoption import require
+from app.store.catalogue import STAGED, STAGING_COLUMNS, is_staged, staged_columns, warehouse_table
+from app.store.pool import Connection, Database, connecting, translated
+from app.store.queries import SQL_DIRECTORY, fill, for_schema, load_queries, quote
+from app.store.survey import survey
 
 _CREATES = re.compile(r"^-- creates: (\w+)$", re.MULTILINE)
 _LOCK_KEY = 4_721_061_133
+# Not to_regclass, which in a transaction that waited for the lock may go on denying what was made meanwhile.
+_STANDS = "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND relname = $2)"
 _MIGRATE_SECONDS = 3600.0
 _OLDEST_SERVER = 150_000
 
@@ -23,8 +31,9 @@ _OLDEST_SERVER = 150_000
 async def migrate(dsn: str, schema: str = "prop_trading_model") -> list[str]:
     """Bring the schema to its newest state; the names of the files that were applied now.
 
-    Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if it is older than 15, DatabaseError
-    if the role lacks a right; what was applied before the failing file stays, the file itself leaves nothing behind.
+    Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if it is older than 15 or if the warehouse
+    is none to work in: then nothing was changed. DatabaseError if PostgreSQL refuses a file: what was applied before it stays,
+    the file itself leaves nothing behind.
     """
     with connecting():
         connection = await asyncpg.connect(
@@ -39,8 +48,12 @@ async def migrate(dsn: str, schema: str = "prop_trading_model") -> list[str]:
 
 async def pending_migrations(database: Database) -> list[str]:
     """The migrations that the schema lacks; all of them where it was never migrated."""
+    return await _pending(database, database.schema)
+
+
+async def _pending(database: Database | Connection, schema: str) -> list[str]:
     names = [path.stem for path in _files()]
-    ledger = for_schema("prop_trading_model.recon_migrations", database.schema)
+    ledger = for_schema("prop_trading_model.recon_migrations", schema)
     if await database.fetch_value("SELECT to_regclass($1) IS NULL", ledger):
         return names
     applied = {row["name"] for row in await database.fetch(f"SELECT name FROM {ledger}")}
@@ -56,6 +69,8 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
     if version < _OLDEST_SERVER:
         raise ConfigurationError(f"PostgreSQL 15 or newer is needed; DATABASE_URL leads to {version // 10_000}. Nothing was changed.")
     applied: list[str] = []
+    pending = await _pending(Connection(connection), schema)
+    require(await survey(Connection(connection), schema), schema, before_migration=bool(pending))
     for path in _files():
         sql = for_schema(path.read_text(encoding="utf-8"), schema)
         async with connection.transaction():
@@ -67,20 +82,34 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
             ):
                 continue
             creates = _CREATES.search(sql)
-            adopted = creates is not None and await connection.fetchval(
-                "SELECT to_regclass($1) IS NOT NULL", f"{quote(schema)}.{quote(creates.group(1))}"
-            )
+            adopted = creates is not None and await connection.fetchval(_STANDS, schema, creates.group(1))
             if not adopted:
                 await connection.execute(sql)
             await connection.execute(
                 for_schema("INSERT INTO prop_trading_model.recon_migrations (name, adopted) VALUES ($1, $2)", schema), path.stem, adopted
             )
             applied.append(path.stem)
+    await _fit_staging(connection, schema)
     return applied
 
 
+async def _fit_staging(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
+    """Make the staging tables anew whose raw table has other columns or types by now; a fetch that is under way starts over."""
+    tables = (await survey(Connection(connection), schema)).tables
+    for endpoint in STAGED:
+        table = warehouse_table(endpoint, tables[TABLES[endpoint].name], schema)
+        types = {row["column"]: row["type"] for row in await connection.fetch(STAGING_COLUMNS, table.stage)}
+        if not is_staged(table, types):
+            columns = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in staged_columns(table).items())
+            unit = [column for column in table.key if column not in ("platform", "broker", "trade_date")]
+            tokens = {"stage": table.stage, "columns": columns, "key": ", ".join(quote(column) for column in unit)}
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
+                await connection.execute(fill(load_queries("staging", schema)["create_staging"], **tokens))
+
+
 async def _ensure_ledger(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    if await connection.fetchval("SELECT to_regclass($1) IS NULL", f"{quote(schema)}.recon_migrations"):
+    if not await connection.fetchval(_STANDS, schema, "recon_migrations"):
         if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
             await connection.execute(f"CREATE SCHEMA {quote(schema)}")
         await connection.execute(

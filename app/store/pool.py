@@ -18,6 +18,8 @@ COMMAND_SECONDS = 120.0
 """A statement on a batch takes at most this long: without a limit a black-holed connection would hang for ever."""
 SWEEP_SECONDS = 7200.0
 """A statement over the whole warehouse takes at most this long."""
+LOCK_SECONDS = 1.0
+"""Where we hold locks on raw rows, we wait so long for the next one: whoever waits for us waits hardly longer."""
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
 
@@ -47,7 +49,8 @@ def translated() -> Iterator[None]:
         raise StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.") from error
     except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
         raise WriteConflict(f"Someone else wrote the same rows first: {error}.") from error
-    except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.ProgramLimitExceededError) as error:
+    except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.RaiseError) as error:
+        # RaiseError: a trigger of the table's owner has its own say.
         raise RowRefused(str(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name) from error
     except _REFUSED_LOGIN as error:
         raise DatabaseUnavailable(f"PostgreSQL refuses the connection of DATABASE_URL: {error}.") from error
@@ -114,6 +117,10 @@ class Connection:
         count = status.rsplit(" ", 1)[-1]
         return int(count) if count.isdigit() else 0
 
+    async def limit_locks(self, seconds: float) -> None:
+        """From now on, to the end of the transaction, wait so long for a lock."""
+        await self.execute("SELECT set_config('lock_timeout', $1, true)", _milliseconds(seconds))
+
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """A nested transaction: an error inside undoes only what happened inside."""
@@ -172,11 +179,17 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def transaction(
-        self, isolation: Isolation = "read_committed", *, statement_seconds: float | None = None, idle_seconds: float | None = None
+        self,
+        isolation: Isolation = "read_committed",
+        *,
+        statement_seconds: float | None = None,
+        idle_seconds: float | None = None,
+        lock_seconds: float | None = None,
     ) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, undone by any exception.
 
-        `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the transaction idle.
+        `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the transaction idle,
+        `lock_seconds` the wait for a lock; without it a lock may take a third of a statement's time.
         """
         with translated():
             async with self._pool.acquire(timeout=COMMAND_SECONDS) as raw, raw.transaction(isolation=isolation):
@@ -186,7 +199,7 @@ class Database:
                     _milliseconds(statement_seconds),
                     _milliseconds(idle_seconds),
                     # Well before the statement's own end: a row that someone else holds is a conflict, not slowness.
-                    _milliseconds(None if statement_seconds is None else statement_seconds / 3),
+                    _milliseconds(lock_seconds or (None if statement_seconds is None else statement_seconds / 3)),
                 )
                 yield Connection(raw)
 

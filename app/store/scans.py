@@ -4,7 +4,10 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 
+from app.domain.contract import Endpoint
+from app.store.catalogue import FIGURES, Catalogue
 from app.store.pool import SWEEP_SECONDS, Database
+from app.store.queries import fill
 
 
 class ScanSink:
@@ -25,14 +28,14 @@ class ScanSink:
 class Scans:
     """An audit's notes of upstream's figures and their comparison with ours."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("audit")
         self._note_alltime, self._clear = sql["note_alltime"], sql["clear_scan"]
         self._note_days, self._clear_days = sql["note_days"], sql["clear_scan_days"]
         self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
-        self._find_drift, self._count = sql["find_drift"], sql["count_scan"]
+        self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
         self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
 
     def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
@@ -80,3 +83,19 @@ class Scans:
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
         """The accounts noted as different; those absent upstream are not among them."""
         return [row["account_id"] for row in await self._database.fetch(self._drifting, run_id)]
+
+
+def _figures(catalogue: Catalogue) -> dict[str, str]:
+    """How the figures that drift is told by look in this warehouse: upstream's as the columns hold them, and the stored ones."""
+    alltime, daily = catalogue[Endpoint.ALLTIME], catalogue[Endpoint.DAILY]
+    tokens = {"alltime": alltime.raw, "daily": daily.raw}
+    for name in FIGURES:
+        short = name.rpartition("_")[2]
+        # Both, since the days that still move are taken off alltime.
+        compared = name in alltime.names and name in daily.names
+        tokens[f"compares_{short}"] = "true" if compared else "false"
+        tokens[f"stored_{short}"] = name if compared else "NULL"
+        for level, table in (("alltime", alltime), ("daily", daily)):
+            value = next(column.converted(f"s.{name}") for column in table.columns if column.name == name) if compared else "NULL"
+            tokens[f"{level}_{short}"] = f"({value})"
+    return tokens

@@ -106,7 +106,7 @@ class Staging:
         # An account id that stands for two natural keys sends two rows under one key of ours: they are distinct rows all the same.
         natural = [column for column in ("login", "platform", "broker") if column not in table.key and column in table.names]
         key = ", ".join(quote(column) for column in (*table.key, *natural))
-        whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.key)
+        whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.key if column not in table.optional)
         return int(
             await self._database.fetch_value(
                 f"SELECT count(DISTINCT ({key})) FILTER (WHERE {whole}) + count(*) FILTER (WHERE NOT ({whole}))"
@@ -185,7 +185,7 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     Numbers are opened as numeric and checked after rounding; `carefully` reads numbers, dates and times through functions
     that survive any text. What the row's key lacks, or a text that is too long, refuses the row.
     """
-    read = [column for column in table.columns if column.kind is not Kind.TEXT]
+    read = [column for column in table.columns if column.kind is not Kind.TEXT or column.labels is not None]
     readers = table.raw.split(".")[0] if carefully else None
     opened = ", ".join(
         f"{quote(column.api_name)} {'numeric' if column.kind is Kind.NUMBER and not carefully else 'text'}" for column in table.columns
@@ -248,6 +248,7 @@ def _refusals(table: WarehouseTable) -> str:
         f"CASE WHEN {quote(column.name)} IS NULL THEN CASE WHEN {quote(f'h_{column.name}')}"
         f" THEN {_literal(f'key part {column.name} is out of range')} ELSE {_literal(f'key part {column.name} is missing')} END END"
         for column in _key_columns(table)
+        if column.name not in table.optional
     ]
     long = [
         f"CASE WHEN char_length({quote(column.name)}) > {column.longest}"

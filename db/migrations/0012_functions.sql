@@ -1,5 +1,24 @@
 -- Functions, views and the materialized view: those of the first system keep their names and shapes.
 
+-- Where the first system's own stand, they are put aside under another name: what depends on them goes on as it was.
+DO $$
+DECLARE
+    old record;
+BEGIN
+    FOR old IN
+        SELECT 'FUNCTION' AS kind, p.oid::regprocedure::text AS identity, p.proname::text AS name
+        FROM pg_proc AS p
+        WHERE p.pronamespace = quote_ident('prop_trading_model')::regnamespace AND p.proname IN ('update_trade_recon_stats', 'get_issue_statistics')
+        UNION ALL
+        SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, c.oid::regclass::text, c.relname::text
+        FROM pg_class AS c
+        WHERE c.relnamespace = quote_ident('prop_trading_model')::regnamespace AND c.relname IN ('v_reconciliation_progress', 'mv_all_account_ids')
+    LOOP
+        EXECUTE format('ALTER %s %s RENAME TO %I', old.kind, old.identity, old.name || '_before_trade_recon');
+    END LOOP;
+END
+$$;
+
 CREATE FUNCTION prop_trading_model.recon_is_placeholder(account_id text, login text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN account_id ~ '^[0-9a-fA-F]{32}$' OR coalesce(account_id = login, false) OR account_id = '';
@@ -157,24 +176,51 @@ COMMENT ON VIEW prop_trading_model.v_recon_mismatched IS
     'accounts that a run looks at: their tables disagree, an issue is open, or a descent that an audit began is not finished';
 
 CREATE MATERIALIZED VIEW prop_trading_model.mv_all_account_ids AS
-SELECT account_id FROM prop_trading_model.raw_metrics_alltime WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
+SELECT account_id FROM prop_trading_model.raw_metrics_alltime WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
 UNION
-SELECT account_id FROM prop_trading_model.raw_metrics_daily WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
+SELECT account_id FROM prop_trading_model.raw_metrics_daily WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
 UNION
-SELECT account_id FROM prop_trading_model.raw_metrics_hourly WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
+SELECT account_id FROM prop_trading_model.raw_metrics_hourly WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
 UNION
 SELECT account_id FROM prop_trading_model.raw_trades_closed AS t
-WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
+WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.recon_identity AS i
       WHERE i.login = t.account_id AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id)
   )
 UNION
 SELECT account_id FROM prop_trading_model.raw_trades_open AS t
-WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
+WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.recon_identity AS i
       WHERE i.login = t.account_id AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id)
   );
 CREATE UNIQUE INDEX mv_all_account_ids_account_id ON prop_trading_model.mv_all_account_ids (account_id);
 COMMENT ON MATERIALIZED VIEW prop_trading_model.mv_all_account_ids IS 'every account id of the raw tables that is no placeholder; a login that only trades carry as an id is none';
+
+-- Whoever might read or call the first system's may do so with ours.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT
+            CASE WHEN acl.privilege_type = 'EXECUTE' THEN 'FUNCTION ' ELSE '' END || ours.identity AS object,
+            acl.privilege_type, CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END AS grantee
+        FROM (
+            SELECT p.proname::text AS name, p.proowner AS owner, p.proacl AS acl FROM pg_proc AS p WHERE p.pronamespace = quote_ident('prop_trading_model')::regnamespace
+            UNION ALL
+            SELECT c.relname::text, c.relowner, c.relacl FROM pg_class AS c WHERE c.relnamespace = quote_ident('prop_trading_model')::regnamespace
+        ) AS old
+        JOIN (
+            SELECT p.proname::text AS name, p.oid::regprocedure::text AS identity FROM pg_proc AS p WHERE p.pronamespace = quote_ident('prop_trading_model')::regnamespace
+            UNION ALL
+            SELECT c.relname::text, c.oid::regclass::text FROM pg_class AS c WHERE c.relnamespace = quote_ident('prop_trading_model')::regnamespace
+        ) AS ours ON old.name = ours.name || '_before_trade_recon'
+        CROSS JOIN LATERAL aclexplode(old.acl) AS acl
+        WHERE acl.grantee <> old.owner
+    LOOP
+        EXECUTE format('GRANT %s ON %s TO %s', granted.privilege_type, granted.object, granted.grantee);
+    END LOOP;
+END
+$$;

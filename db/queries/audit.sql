@@ -46,20 +46,24 @@ SELECT t.account_id
 FROM prop_trading_model.trade_recon AS t
 WHERE (t.account_id = ANY($2::text[]) OR $2::text[] IS NULL AND (t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed))
   AND NOT EXISTS (SELECT FROM prop_trading_model.recon_scan AS s WHERE s.run_id = $1 AND s.account_id = t.account_id)
-  -- The API's lists are separated by commas: an id with one cannot be asked for.
-  AND t.account_id !~ ','
+  -- The API's lists are separated by commas: an id with one cannot be asked for. A placeholder is nobody's name upstream.
+  AND t.account_id !~ ',' AND NOT prop_trading_model.recon_is_placeholder(t.account_id, NULL)
 ORDER BY 1
 
 -- name: find_drift
 -- Accounts ($3, null: all) whose settled figures differ from upstream's, or that upstream does not have. Settled: alltime less the daily figures from $2 on.
 WITH upstream AS (
-    -- Rounded as the columns hold them, before any sum: a digit that a column cannot keep is no drift.
-    SELECT s.account_id, s.sends_trades, s.sends_profit, s.sends_lots, round(s.num_trades) - coalesce(d.num_trades, 0) AS num_trades, round(s.net_profit, 2) - coalesce(d.net_profit, 0) AS net_profit,
-           round(s.total_lots, 6) - coalesce(d.total_lots, 0) AS total_lots
+    -- As the columns hold them, before any sum: a digit that a column cannot keep is no drift, and a number that it cannot hold is not sent.
+    SELECT s.account_id,
+           s.sends_trades AND {{compares_trades}} AND (s.num_trades IS NULL OR {{alltime_trades}} IS NOT NULL) AS sends_trades,
+           s.sends_profit AND {{compares_profit}} AND (s.net_profit IS NULL OR {{alltime_profit}} IS NOT NULL) AS sends_profit,
+           s.sends_lots AND {{compares_lots}} AND (s.total_lots IS NULL OR {{alltime_lots}} IS NOT NULL) AS sends_lots,
+           {{alltime_trades}}::numeric - coalesce(d.num_trades, 0) AS num_trades, {{alltime_profit}}::numeric - coalesce(d.net_profit, 0) AS net_profit,
+           {{alltime_lots}}::numeric - coalesce(d.total_lots, 0) AS total_lots
     FROM prop_trading_model.recon_scan AS s
     LEFT JOIN (
-        SELECT account_id, sum(round(num_trades)) AS num_trades, sum(round(net_profit, 2)) AS net_profit, sum(round(total_lots, 6)) AS total_lots
-        FROM prop_trading_model.recon_scan_days
+        SELECT account_id, sum(({{daily_trades}})::numeric) AS num_trades, sum(({{daily_profit}})::numeric) AS net_profit, sum(({{daily_lots}})::numeric) AS total_lots
+        FROM prop_trading_model.recon_scan_days AS s
         WHERE run_id = $1
         GROUP BY account_id
     ) AS d ON d.account_id = s.account_id
@@ -67,10 +71,17 @@ WITH upstream AS (
 ), stored AS (
     SELECT a.account_id, a.num_trades - coalesce(d.num_trades, 0) AS num_trades, a.net_profit - coalesce(d.net_profit, 0) AS net_profit,
            a.total_lots - coalesce(d.total_lots, 0) AS total_lots
-    FROM prop_trading_model.raw_metrics_alltime AS a
+    FROM (
+        -- A table without a unique key may hold an account twice; if its rows differ, the sums do.
+        SELECT account_id, sum(DISTINCT ({{stored_trades}})::numeric) AS num_trades, sum(DISTINCT ({{stored_profit}})::numeric) AS net_profit,
+               sum(DISTINCT ({{stored_lots}})::numeric) AS total_lots
+        FROM {{alltime}}
+        GROUP BY account_id
+    ) AS a
     LEFT JOIN (
-        SELECT account_id, sum(num_trades) AS num_trades, sum(net_profit) AS net_profit, sum(total_lots) AS total_lots
-        FROM prop_trading_model.raw_metrics_daily
+        SELECT account_id, sum(({{stored_trades}})::numeric) AS num_trades, sum(({{stored_profit}})::numeric) AS net_profit,
+               sum(({{stored_lots}})::numeric) AS total_lots
+        FROM {{daily}}
         WHERE date >= $2
         GROUP BY account_id
     ) AS d ON d.account_id = a.account_id
@@ -94,13 +105,12 @@ SELECT
         'settled_before', $2::date
     ) END
 FROM compared
--- A number that its column cannot hold is stored as NULL, which is no drift.
 WHERE CASE
     WHEN absent THEN stored_somewhere AND account_id !~ ','
     ELSE unknown
-        OR sends_trades AND stored_trades IS DISTINCT FROM upstream_trades AND (upstream_trades IS NULL OR abs(upstream_trades) < 2147483648)
-        OR sends_profit AND stored_profit IS DISTINCT FROM upstream_profit AND (upstream_profit IS NULL OR abs(upstream_profit) < 1e16)
-        OR sends_lots AND stored_lots IS DISTINCT FROM upstream_lots AND (upstream_lots IS NULL OR abs(upstream_lots) < 1e12)
+        OR sends_trades AND stored_trades IS DISTINCT FROM upstream_trades
+        OR sends_profit AND stored_profit IS DISTINCT FROM upstream_profit
+        OR sends_lots AND stored_lots IS DISTINCT FROM upstream_lots
 END
 ON CONFLICT (run_id, account_id) DO UPDATE SET absent = excluded.absent, evidence = excluded.evidence
 

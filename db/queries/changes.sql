@@ -22,7 +22,7 @@ GROUP BY account_id
 UNION ALL
 SELECT i.account_id, count(*), sum(t.xmin::text::bigint)
 FROM prop_trading_model.recon_identity AS i
-JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login = i.login AND t.platform::text = i.platform AND coalesce(t.broker::text, '') = i.broker
+JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login::text = i.login AND t.platform::text = i.platform AND coalesce(t.broker::text, '') = i.broker
 WHERE i.account_id = ANY($1::text[]) AND {{in_slice_second}}
 GROUP BY i.account_id
 
@@ -31,7 +31,7 @@ GROUP BY i.account_id
 UPDATE {{stage}} AS s SET account_id = (
     SELECT min(i.account_id)
     FROM prop_trading_model.recon_identity AS i
-    WHERE i.login = s.login AND i.platform = s.platform::text AND i.broker = coalesce(s.broker::text, '')
+    WHERE i.login = s.login::text AND i.platform = s.platform::text AND i.broker = coalesce(s.broker::text, '')
       AND (s.trade_date BETWEEN i.valid_from AND i.valid_to OR s.trade_date >= i.open_from)
     HAVING count(DISTINCT i.account_id) = 1
 )
@@ -41,25 +41,39 @@ WHERE s.fetch_id = $1 AND s.refused IS NULL
 -- Accounts of $2 under whose logins upstream sends trades with a natural key that no account has, and how many.
 SELECT owner.account_id, count(*) AS rows, min(concat_ws('/', s.login, s.platform, s.broker)) AS natural_key
 FROM {{stage}} AS s
-JOIN unnest($2::text[], $3::text[]) AS owner (account_id, login) ON owner.login = s.login
+JOIN unnest($2::text[], $3::text[]) AS owner (account_id, login) ON owner.login = s.login::text
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND s.account_id IS NULL
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.recon_identity AS i
-      WHERE i.login = s.login AND i.platform = s.platform::text AND i.broker = coalesce(s.broker::text, '')
+      WHERE i.login = s.login::text AND i.platform = s.platform::text AND i.broker = coalesce(s.broker::text, '')
   )
 GROUP BY owner.account_id
 
--- name: get_doubled_keys
+-- name: refuse_doubled_rows
 -- Rows of upstream that share a key of {{raw}}: the table cannot hold them side by side.
-SELECT unnest(array_agg(ordinal)) AS ordinal FROM {{stage}} WHERE fetch_id = $1 AND refused IS NULL GROUP BY {{plain_key}} HAVING count(*) > 1
+UPDATE {{stage}} AS s SET refused = $2, source = to_json(s)
+FROM (SELECT {{plain_key}} FROM {{stage}} WHERE fetch_id = $1 AND refused IS NULL GROUP BY {{plain_key}} HAVING count(*) > 1) AS d
+WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{same_doubled}}
 
--- name: get_staged_months
--- The months that staged rows fall into.
-SELECT DISTINCT date_trunc('month', {{date}})::date AS month FROM {{stage}} WHERE fetch_id = $1 AND {{date}} IS NOT NULL
+-- name: get_staged_days
+-- The dates that staged rows have.
+SELECT DISTINCT {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND refused IS NULL AND {{date}} IS NOT NULL
+
+-- name: get_days_without_partition
+-- Those of the days that no partition of the table takes.
+SELECT prop_trading_model.recon_days_without_partition($1, $2::date[])
+
+-- name: refuse_days
+-- Rows of days that have no partition.
+UPDATE {{stage}} AS s SET refused = $3 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{date}} = ANY($2::date[])
 
 -- name: count_staged
 -- How many staged rows each account has.
 SELECT account_id, count(*) AS rows FROM {{stage}} WHERE fetch_id = $1 AND account_id IS NOT NULL GROUP BY account_id
+
+-- name: count_staged_days
+-- How many staged rows an account has on each date.
+SELECT {{date}} AS day, count(*) AS rows FROM {{stage}} WHERE fetch_id = $1 AND account_id = $2 AND {{date}} IS NOT NULL GROUP BY 1 ORDER BY 1
 
 -- name: create_partitions
 -- Make the monthly partitions that a heal needs.
@@ -68,7 +82,7 @@ SELECT prop_trading_model.recon_create_partitions($1, $2::date[])
 -- name: move_trades
 -- Trades that upstream has under another date than we: moved there, or put aside where we have them under both, or under two others.
 WITH known AS MATERIALIZED (
-    SELECT {{t_key}}, s.ordinal, s.{{date}} AS new_date, coalesce(s.account_id, t.account_id) AS owner, to_jsonb(t) AS old_row,
+    SELECT {{t_key}}{{place}}, s.ordinal, s.{{date}} AS new_date, coalesce(s.account_id, t.account_id) AS owner, to_jsonb(t) AS old_row,
            EXISTS (SELECT FROM {{raw}} AS there WHERE {{there_key}}) AS there
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
@@ -82,16 +96,61 @@ WITH known AS MATERIALIZED (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, owner, $5, {{plain_date}}, 'moved', old_row FROM judged
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING judged AS m WHERE {{same_key}} AND m.doubled RETURNING m.owner
+    DELETE FROM {{raw}} AS t USING judged AS m WHERE {{same_row}} AND m.doubled RETURNING m.owner, m.{{plain_date}} AS old_date, m.new_date
 ), moved AS (
-    UPDATE {{raw}} AS t SET {{plain_date}} = m.new_date FROM judged AS m WHERE {{same_key}} AND NOT m.doubled RETURNING m.owner
+    UPDATE {{raw}} AS t SET {{plain_date}} = m.new_date FROM judged AS m
+    WHERE {{same_row}} AND NOT m.doubled
+    RETURNING m.owner, m.{{plain_date}} AS old_date, m.new_date
 )
-SELECT owner AS account_id, count(*) AS rows FROM (SELECT owner FROM removed UNION ALL SELECT owner FROM moved) AS gone GROUP BY owner
+SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) AS days
+FROM (SELECT * FROM removed UNION ALL SELECT * FROM moved) AS gone
+GROUP BY owner
+
+-- name: remove_doubled_rows
+-- Rows that are stored more than once, in a table without a unique key: one stays, a copy of each other is kept.
+WITH stored AS MATERIALIZED (
+    SELECT {{t_key}}{{place}}, coalesce(t.account_id, s.account_id) AS owner, to_jsonb(t) AS old_row,
+           row_number() OVER (PARTITION BY s.ordinal ORDER BY t.account_id IS DISTINCT FROM s.account_id, t.tableoid, t.ctid) AS copy
+    FROM {{stage}} AS s
+    JOIN {{raw}} AS t ON {{same_key_s}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
+), copies AS (
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
+    SELECT $4, owner, $5, {{day_of_m}}, 'removed', old_row FROM stored AS m WHERE copy > 1
+), removed AS (
+    DELETE FROM {{raw}} AS t USING stored AS m WHERE {{same_row}} AND m.copy > 1 RETURNING m.owner, {{day_of_m}} AS day
+)
+SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT day) AS days FROM removed GROUP BY owner
+
+-- name: refuse_too_narrow
+-- Rows that a unique key of the table which is narrower than upstream's ({{narrow}}) cannot hold: beside another row of upstream, the stored one
+-- or else the first, or beside a stored row that upstream does not send here. The row that is there stays, and both are named.
+WITH mine AS MATERIALIZED (
+    SELECT s.ordinal, s.account_id, {{s_narrow}}, {{key_text}} AS key, EXISTS (SELECT FROM {{raw}} AS t WHERE {{same_key_s}}) AS stored
+    FROM {{stage}} AS s
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{narrow_filled}}
+), ranked AS MATERIALIZED (
+    SELECT *, first_value(key) OVER sharers AS first_key, first_value(account_id) OVER sharers AS first_account, row_number() OVER sharers AS place
+    FROM mine
+    WINDOW sharers AS (PARTITION BY {{narrow}} ORDER BY stored DESC, ordinal)
+), beside AS (
+    SELECT ordinal, first_key AS other_key, first_account::text AS other_account, true AS is_sent FROM ranked WHERE place > 1 AND NOT stored
+    UNION ALL
+    SELECT r.ordinal, {{t_key_text}}, t.account_id::text, false
+    FROM ranked AS r
+    JOIN {{raw}} AS t ON {{same_narrow}}
+    WHERE r.place = 1 AND NOT r.stored
+)
+UPDATE {{stage}} AS s
+SET refused = $4::text || format(': %s holds %s of account %s', $5::text, b.other_key, coalesce(b.other_account, 'unknown')), source = to_json(s)
+FROM (SELECT DISTINCT ON (ordinal) * FROM beside ORDER BY ordinal) AS b
+WHERE s.fetch_id = $1 AND s.ordinal = b.ordinal
+RETURNING s.ordinal, b.other_key, b.other_account
 
 -- name: overwrite_rows
 -- Stored rows that differ from upstream in a field that it sent: a copy kept, then only those written, in key order. $7 limits them to some ordinals.
 WITH changed AS MATERIALIZED (
-    SELECT {{t_key}}, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{new_values}}
+    SELECT {{t_key}}{{place}}, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{new_values}}
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
     WHERE s.fetch_id = $1 AND s.shape = $6 AND s.refused IS NULL AND {{held}}
@@ -105,10 +164,12 @@ WITH changed AS MATERIALIZED (
 ), written AS (
     UPDATE {{raw}} AS t SET {{assignments}}
     FROM changed AS m
-    WHERE {{same_key}}
-    RETURNING t.account_id, {{day_of_t}} AS day, m.figures
+    WHERE {{same_row}}
+    RETURNING t.account_id, nullif(m.old_row ->> 'account_id', t.account_id) AS holder, {{day_of_t}} AS day, m.figures
 )
-SELECT account_id, count(*) AS rows, array_agg(DISTINCT day) FILTER (WHERE figures) AS days FROM written GROUP BY account_id
+SELECT account_id, holder, count(*) AS rows, array_agg(DISTINCT day) AS days, array_agg(DISTINCT day) FILTER (WHERE figures) AS figure_days
+FROM written
+GROUP BY account_id, holder
 
 -- name: insert_rows
 -- Rows of upstream that are not stored, in key order. $5 limits them to some ordinals, to find one that is refused.
@@ -138,20 +199,26 @@ UPDATE {{stage}} AS s SET refused = $3, source = to_json(s) WHERE s.fetch_id = $
 -- name: settle_stale_rows
 -- Stored rows that upstream does not send. Removed, a copy kept, only where upstream has rows of the same account and date
 -- whose count agrees with daily, and daily was read in this run ($6, $7: accounts and dates; date null: all); the others stay and are reported.
+-- Nothing goes where a row of upstream could not be held (known before, or $8, $9: accounts and dates; date null: all): the stored one may be what is left of it.
 WITH sent AS (
     SELECT account_id, {{plain_date}} AS day, {{sent_trades}} AS trades
     FROM {{stage}}
     WHERE fetch_id = $1 AND account_id = ANY($2::text[])
     GROUP BY account_id, {{plain_date}}
+), unheld AS MATERIALIZED (
+    SELECT DISTINCT account_id, {{plain_date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND refused IS NOT NULL AND NOT starts_with(refused, $10)
+    UNION
+    SELECT * FROM unnest($8::text[], $9::date[])
 ), stale AS MATERIALIZED (
-    SELECT {{t_key}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades, to_jsonb(t) AS old_row,
-           -- A row of the fetch that could not be read may be any stored row: then none is surplus.
+    SELECT {{t_key}}{{place}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades, to_jsonb(t) AS old_row,
            {{removable}} AND sent.account_id IS NOT NULL AND sent.trades = coalesce(daily.num_trades, 0)
                AND EXISTS (
                    SELECT FROM unnest($6::text[], $7::date[]) AS witnessed (account_id, day)
                    WHERE witnessed.account_id = t.account_id AND coalesce(witnessed.day = {{day_of_t}}, witnessed.day IS NULL)
                )
-               AND NOT EXISTS (SELECT FROM {{stage}} WHERE fetch_id = $1 AND refused LIKE 'cannot be read%') AS goes
+               AND NOT EXISTS (
+                   SELECT FROM unheld WHERE coalesce(unheld.account_id = t.account_id, true) AND coalesce(unheld.day = {{day_of_t}}, true)
+               ) AS goes
     FROM {{raw}} AS t
     LEFT JOIN sent ON sent.account_id = t.account_id AND sent.day = {{day_of_t}}
     LEFT JOIN {{daily}} AS daily ON daily.account_id = t.account_id AND daily.date = {{day_of_t}}
@@ -163,28 +230,53 @@ WITH sent AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, owner, $5, day, 'removed', old_row FROM stale WHERE goes
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING stale AS m WHERE {{same_key}} AND m.goes RETURNING m.owner
+    DELETE FROM {{raw}} AS t USING stale AS m WHERE {{same_row}} AND m.goes RETURNING m.owner
 )
 SELECT owner AS account_id, day, coalesce(goes, false) AS goes, count(*) AS rows, sum(trades)::bigint AS trades FROM stale GROUP BY owner, day, goes
 
--- name: get_refused
--- Rows of a fetch that could not be held, and numbers that were out of range, with the accounts of $2 that they belong to.
-SELECT
-    CASE WHEN account_id IS NOT NULL THEN ARRAY[account_id::text]
-         ELSE ARRAY(
-             SELECT DISTINCT i.account_id FROM prop_trading_model.recon_identity AS i
-             WHERE i.account_id = ANY($2::text[]) AND i.login = coalesce(s.login, s.source ->> 'login')
-         )
-    END AS owners,
-    ordinal, refused, nulled, coalesce(source, to_json(s))::text AS source, {{key_text}} AS row_key
-FROM {{stage}} AS s
-WHERE fetch_id = $1 AND (refused IS NOT NULL OR nulled IS NOT NULL)
+-- name: get_unheld_days
+-- The dates of accounts on which rows of upstream were refused, but those that only a narrow key keeps from standing beside another row of upstream.
+SELECT DISTINCT account_id, {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND account_id = ANY($2::text[]) AND refused IS NOT NULL AND NOT starts_with(refused, $3)
 
--- name: set_aside
--- Keep a row that the warehouse cannot hold as it was sent, with the reason.
+-- name: get_refused
+-- Rows of a fetch that could not be held, and numbers that were out of range, with the accounts of $2 that they belong to, by reason.
+SELECT owners, refused, count(*) AS rows, coalesce(sum(cardinality(nulled)), 0)::bigint AS nulled, array_agg(ordinal ORDER BY ordinal) AS ordinals,
+       array_agg(row_key ORDER BY ordinal) AS keys
+FROM (
+    SELECT
+        CASE WHEN account_id IS NOT NULL THEN ARRAY[account_id::text]
+             ELSE ARRAY(
+                 SELECT DISTINCT i.account_id FROM prop_trading_model.recon_identity AS i
+                 WHERE i.account_id = ANY($2::text[]) AND i.login = coalesce(s.login::text, s.source ->> 'login')
+             )
+        END AS owners,
+        ordinal, refused, nulled, {{key_text}} AS row_key
+    FROM {{stage}} AS s
+    WHERE fetch_id = $1 AND (refused IS NOT NULL OR nulled IS NOT NULL)
+) AS unheld
+GROUP BY owners, refused
+
+-- name: set_aside_rows
+-- Keep the rows that the warehouse cannot hold as they were sent, with the reason; but those for which only a partition is missing ($5), and
+-- those that are held but for a value and are nobody's of $2.
 INSERT INTO prop_trading_model.recon_set_aside_rows (table_name, row_key, account_id, reason, row_data, run_id)
-VALUES ($1, $2, $3, $4, $5::json, $6)
-ON CONFLICT (table_name, row_key) DO UPDATE SET reason = excluded.reason, row_data = excluded.row_data, run_id = excluded.run_id, last_seen = now()
+SELECT DISTINCT ON (row_key) $3, row_key, owner, reason, row_data, $4
+FROM (
+    SELECT
+        coalesce(nullif({{key_text}}, ''), format('row %s of fetch %s', ordinal, fetch_id)) AS row_key,
+        coalesce(account_id::text, (
+            SELECT min(i.account_id) FROM prop_trading_model.recon_identity AS i
+            WHERE i.account_id = ANY($2::text[]) AND i.login = coalesce(s.login::text, s.source ->> 'login')
+        )) AS owner,
+        refused, coalesce(refused, 'stored with NULL, since the value cannot be held: ' || array_to_string(nulled, ', ')) AS reason,
+        coalesce(source, to_json(s)) AS row_data
+    FROM {{stage}} AS s
+    WHERE fetch_id = $1 AND (refused IS NOT NULL AND NOT starts_with(refused, $5) OR refused IS NULL AND nulled IS NOT NULL)
+) AS unheld
+WHERE refused IS NOT NULL OR owner = ANY($2::text[])
+ORDER BY row_key
+ON CONFLICT (table_name, row_key) DO UPDATE
+SET account_id = excluded.account_id, reason = excluded.reason, row_data = excluded.row_data, run_id = excluded.run_id, last_seen = now()
 
 -- name: begin_descents
 -- Dates whose daily rows an audit's heal changed: their finer rows are to be read, in this run or, if it breaks off, in the next.

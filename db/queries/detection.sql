@@ -13,6 +13,17 @@ SELECT account_id FROM prop_trading_model.mv_all_account_ids AS listed
 WHERE NOT EXISTS (SELECT FROM prop_trading_model.trade_recon AS known WHERE known.account_id = listed.account_id)
 ON CONFLICT DO NOTHING
 
+-- name: forget_placeholders
+-- Entries of the account list that are no accounts: an earlier system listed the ids that stand for unknown ones.
+DELETE FROM prop_trading_model.trade_recon AS t
+WHERE t.claimed_by IS NULL
+  AND (
+      prop_trading_model.recon_is_placeholder(t.account_id, NULL)
+      OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = t.account_id)
+         AND NOT EXISTS (SELECT FROM prop_trading_model.mv_all_account_ids AS listed WHERE listed.account_id = t.account_id)
+         AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id)
+  )
+
 -- name: add_accounts
 -- Accounts that upstream has and the warehouse has no row of.
 INSERT INTO prop_trading_model.trade_recon (account_id)
@@ -74,7 +85,7 @@ SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins
 FROM (
     SELECT account_id, login FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
     UNION
-    SELECT account_id, login FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[])
+    SELECT account_id, login::text FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[])
 ) AS held
 GROUP BY account_id
 
@@ -104,17 +115,17 @@ SELECT account_id FROM unnest($1::text[]) AS named (account_id)
 WHERE NOT EXISTS (SELECT FROM prop_trading_model.trade_recon AS t WHERE t.account_id = named.account_id)
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.raw_metrics_alltime AS t
-      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login)
+      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login::text)
   )
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.raw_metrics_daily AS t
-      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login)
+      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login::text)
   )
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.raw_metrics_hourly AS t
-      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login)
+      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login::text)
   )
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.raw_trades_closed AS t
-      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login)
+      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login::text)
   )

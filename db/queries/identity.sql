@@ -1,15 +1,15 @@
 -- name: refresh_identity
--- Who held which natural key when, from daily rows and alltime; only what changed is written. {{accounts}} limits the accounts.
+-- Who held which natural key when, from daily rows and alltime; only what changed is written. {{accounts}} limits the accounts; {{first_trade}} is NULL where alltime does not know it.
 WITH held AS (
     SELECT login::text, platform::text, coalesce(broker::text, '') AS broker, account_id::text,
            min(date) AS daily_from, max(date) AS daily_to, false AS today, false AS counts, NULL::date AS first_trade
     FROM prop_trading_model.raw_metrics_daily
-    WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login) AND {{accounts}}
+    WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text) AND {{accounts}}
     GROUP BY 1, 2, 3, 4
     UNION ALL
-    SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, coalesce(num_trades, 0) > 0, first_trade_date
+    SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, coalesce(num_trades, 0) > 0, {{first_trade}}
     FROM prop_trading_model.raw_metrics_alltime
-    WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login) AND {{accounts}}
+    WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text) AND {{accounts}}
 ), fresh AS (
     SELECT login, platform, broker, account_id, min(daily_from) AS daily_from, max(daily_to) AS daily_to, bool_or(today) AS today, bool_or(counts) AS counts,
            min(first_trade) AS first_trade
@@ -133,7 +133,7 @@ WITH groups AS (
     SELECT s.holder, s.login, s.platform, s.broker, s.placeholder, t.trade_date, count(*) AS rows
     FROM suspects AS s
     JOIN {{raw}} AS t
-      ON t.account_id = s.holder AND t.login = s.login AND t.platform::text = s.platform AND coalesce(t.broker::text, '') = s.broker
+      ON t.account_id = s.holder AND t.login::text = s.login AND t.platform::text = s.platform AND coalesce(t.broker::text, '') = s.broker
     GROUP BY 1, 2, 3, 4, 5, 6
 ), judged AS (
     SELECT
@@ -166,7 +166,7 @@ FROM (
     SELECT t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, t.account_id::text AS holder,
            {{day}} AS day, count(*) AS rows
     FROM {{raw}} AS t
-    WHERE t.login IS NOT NULL AND t.platform IS NOT NULL AND prop_trading_model.recon_is_placeholder(t.account_id, t.login) AND {{accounts}}
+    WHERE t.login IS NOT NULL AND t.platform IS NOT NULL AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text) AND {{accounts}}
     GROUP BY 1, 2, 3, 4, 5
 ) AS placeholders
 CROSS JOIN LATERAL (
@@ -200,50 +200,56 @@ GROUP BY login, platform, broker
 ON CONFLICT DO NOTHING
 
 -- name: mend_null_ids
--- Fill the account id of trades of {{raw}} for which exactly one fits; at most $2 rows, so that the transaction stays short.
-WITH mendable AS (
-    SELECT {{key}}, f.candidates[1] AS account_id
+-- Fill the account id of trades of {{raw}} for which exactly one fits: at most $2 rows, so that the transaction stays short, but the first $3, which
+-- the table refused. A row that ingestion is writing is left for the next time.
+WITH mendable AS MATERIALIZED (
+    SELECT {{key}}{{place}}, f.candidates[1] AS account_id
     FROM prop_trading_model.recon_identity_findings AS f
-    JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login = f.login AND t.trade_date = ANY(f.dates)
+    JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login::text = f.login AND t.trade_date = ANY(f.dates)
     WHERE f.table_name = $1 AND f.holder IS NULL AND cardinality(f.candidates) = 1 AND {{keys}}
       AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker
     ORDER BY {{key}}
-    LIMIT $2
+    LIMIT $2 OFFSET $3
+    FOR NO KEY UPDATE OF t SKIP LOCKED
 ), written AS (
     UPDATE {{raw}} AS t SET account_id = m.account_id
     FROM mendable AS m
-    WHERE {{same_key}} AND t.account_id IS NULL
-    RETURNING t.account_id
+    WHERE {{same_row}} AND t.account_id IS NULL
+    RETURNING t.account_id, t.trade_date AS day
 )
-SELECT account_id, count(*) AS rows, 0::bigint AS md5_rows FROM written GROUP BY account_id
+SELECT account_id, NULL AS holder, count(*) AS rows, 0::bigint AS md5_rows, array_agg(DISTINCT day) AS days FROM written GROUP BY account_id
 
 -- name: mend_foreign_ids
--- Give trades of {{raw}} that carry another's id or a placeholder to the one account that fits; a copy is kept. At most $2 rows.
-WITH mendable AS (
-    SELECT {{key}}, f.candidates[1] AS account_id, t.account_id AS holder, to_jsonb(t) AS old_row, t.trade_date AS day
+-- Give trades of {{raw}} that carry another's id or a placeholder to the one account that fits; a copy is kept. At most $2 rows, but the first $3.
+WITH mendable AS MATERIALIZED (
+    SELECT {{key}}{{place}}, f.candidates[1] AS account_id, t.account_id AS holder, to_jsonb(t) AS old_row, t.trade_date AS day
     FROM prop_trading_model.recon_identity_findings AS f
-    JOIN {{raw}} AS t ON t.account_id = f.holder AND t.login = f.login AND t.trade_date = ANY(f.dates)
+    JOIN {{raw}} AS t ON t.account_id = f.holder AND t.login::text = f.login AND t.trade_date = ANY(f.dates)
     WHERE f.table_name = $1 AND cardinality(f.candidates) = 1 AND {{keys}}
       AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker
     ORDER BY {{key}}
-    LIMIT $2
+    LIMIT $2 OFFSET $3
+    FOR NO KEY UPDATE OF t SKIP LOCKED
 ), written AS (
     UPDATE {{raw}} AS t SET account_id = m.account_id
     FROM mendable AS m
-    WHERE {{same_key}} AND t.account_id = m.holder
+    WHERE {{same_row}} AND t.account_id = m.holder
     RETURNING t.account_id, m.holder, m.old_row, m.day
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
     SELECT account_id, $1, day, 'overwritten', old_row FROM written
 )
-SELECT account_id, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows FROM written GROUP BY account_id
+SELECT account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows, array_agg(DISTINCT day) AS days
+FROM written
+GROUP BY account_id, holder
 
 -- name: mend_placeholder_metrics
--- Metrics rows of {{raw}} under a placeholder id: given to the one account that fits, or put aside where that account has the row already. At most $2 rows.
+-- Metrics rows of {{raw}} under a placeholder id: given to the one account that fits, or put aside where that account has the row already.
+-- At most $2 rows, but the first $3, which the table refused.
 WITH placeholders AS (
-    SELECT {{key}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, {{day}} AS day
+    SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, {{day}} AS day
     FROM {{raw}} AS t
-    WHERE prop_trading_model.recon_is_placeholder(t.account_id, t.login) AND {{accounts}}
+    WHERE prop_trading_model.recon_is_placeholder(t.account_id, t.login::text) AND {{accounts}}
 ), judged AS MATERIALIZED (
     -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
     SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner
@@ -256,22 +262,23 @@ WITH placeholders AS (
     ) AS fitting
     WHERE cardinality(fitting.candidates) = 1
     ORDER BY {{target}}
-    LIMIT $2
+    LIMIT $2 OFFSET $3
 ), doubled AS (
     SELECT m.* FROM judged AS m WHERE EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_key}} RETURNING m.owner, m.account_id AS holder, m.day, to_jsonb(t) AS old_row
+    DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_row}} RETURNING m.owner, m.account_id AS holder, m.day, to_jsonb(t) AS old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
     SELECT owner, $1, day, 'placeholder', old_row FROM removed
 ), reassigned AS (
     UPDATE {{raw}} AS t SET account_id = m.owner FROM judged AS m
-    WHERE {{same_key}} AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
-    RETURNING m.owner, m.account_id AS holder
+    WHERE {{same_row}} AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
+    RETURNING m.owner, m.account_id AS holder, m.day
 )
-SELECT owner AS account_id, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows
-FROM (SELECT owner, holder FROM removed UNION ALL SELECT owner, holder FROM reassigned) AS mended
-GROUP BY owner
+SELECT owner AS account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows,
+       array_agg(DISTINCT CASE WHEN {{is_dated}} THEN day END) AS days
+FROM (SELECT owner, holder, day FROM removed UNION ALL SELECT owner, holder, day FROM reassigned) AS mended
+GROUP BY owner, holder
 
 -- name: get_findings_summary
 -- Natural keys whose rows no account, or more than one, fits.

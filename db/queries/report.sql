@@ -31,9 +31,15 @@ SELECT
     ) AS undated,
     least(min(first_date) - 1, $1::date - 1) AS through
 FROM (
-    SELECT issue ->> 'type' AS type, (SELECT min(day::date) FROM jsonb_array_elements_text(issue -> 'missing_dates') AS dates (day)) AS first_date
+    SELECT
+        issue ->> 'type' AS type,
+        -- Entries of an earlier system may hold anything.
+        (
+            SELECT min(substring(day from '^\d{4}-\d\d-\d\d')::date)
+            FROM jsonb_array_elements_text(CASE jsonb_typeof(issue -> 'missing_dates') WHEN 'array' THEN issue -> 'missing_dates' ELSE '[]' END) AS dates (day)
+        ) AS first_date
     FROM prop_trading_model.trade_recon, jsonb_array_elements(issues) AS issue
-    WHERE issues <> '[]' AND (issue ->> 'severity')::integer < 5
+    WHERE issues <> '[]' AND NOT coalesce(issue ->> 'severity' = '5', false)
 ) AS open_issues
 
 -- name: get_last_run

@@ -14,3 +14,15 @@ WHERE NOT EXISTS (
     SELECT FROM prop_trading_model.recon_workers AS w
     WHERE w.worker_id = f.worker_id AND w.heartbeat_at > now() - make_interval(secs => $1)
 )
+
+-- name: create_staging
+-- A staging table that fits its raw table as that stands now: UNLOGGED, since a fetch can always be repeated, and an ordinary
+-- table, since a transaction pooler may hand each statement another session.
+DROP TABLE IF EXISTS {{stage}};
+CREATE UNLOGGED TABLE {{stage}} (
+    {{columns}},
+    fetch_id uuid NOT NULL, ordinal bigint NOT NULL, shape integer NOT NULL, nulled text[], refused text, source json
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+CREATE INDEX ON {{stage}} (fetch_id, ordinal);
+CREATE INDEX ON {{stage}} (fetch_id, {{key}});
+COMMENT ON TABLE {{stage}} IS 'pages on their way in; shape: which fields were sent; nulled: columns whose number was out of range; refused: why the row cannot be held'

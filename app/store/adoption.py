@@ -1,0 +1,205 @@
+"""Whether trade-recon can work in a warehouse as it stands: everything that stops it in one report, and what is worth knowing.
+
+A survey is judged before anything is changed. What stops the start is what would make us hide, lose or misread rows;
+what only costs speed or completeness is a note.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from app.domain.contract import TABLES, Endpoint, Table
+from app.errors import ConfigurationError
+from app.store.catalogue import Column, Kind
+from app.store.survey import STATE_TABLE, SchemaFacts, Survey, TableFacts
+
+_NATURAL_KEY = ("login", "platform", "broker")
+MINIMUM: Mapping[Endpoint, tuple[str, ...]] = {
+    Endpoint.ALLTIME: ("account_id", "num_trades", *_NATURAL_KEY),
+    Endpoint.DAILY: ("account_id", "date", "num_trades", *_NATURAL_KEY),
+    Endpoint.HOURLY: ("account_id", "date", "hour", "num_trades", *_NATURAL_KEY),
+    Endpoint.CLOSED: ("trade_date", "position", "ticket", "account_id", *_NATURAL_KEY),
+    Endpoint.OPEN: ("trade_date", "position", "ticket", "account_id", *_NATURAL_KEY),
+}
+"""The columns without which nothing can be detected or mended."""
+
+_MENDED_ONLY = frozenset({Endpoint.OPEN})
+"""Tables in which only account ids are mended: no row of theirs is added or goes."""
+_OWN_COLUMNS = frozenset({"account_id", "ingestion_timestamp", "source_api_endpoint"})
+_STATE_TYPES: Mapping[str, tuple[str, ...]] = {
+    "account_id": ("character varying", "text", "character"),
+    "issues": ("jsonb",),
+    "reconciliation_status": ("character varying", "text"),
+    "failed_attempts": ("integer", "bigint", "smallint"),
+    "trades_recon_checksum": ("boolean",),
+    "has_alltime": ("boolean",),
+    "has_daily": ("boolean",),
+    "has_hourly": ("boolean",),
+    "has_raw_closed": ("boolean",),
+    "num_trades_alltime": ("integer", "bigint", "numeric"),
+    "num_trades_daily": ("integer", "bigint", "numeric"),
+    "num_trades_hourly": ("integer", "bigint", "numeric"),
+    "num_trades_raw_closed": ("integer", "bigint", "numeric"),
+    "last_checked": ("timestamp with time zone", "timestamp without time zone"),
+    "last_reconciled": ("timestamp with time zone", "timestamp without time zone"),
+    "last_failed_attempt": ("timestamp with time zone", "timestamp without time zone"),
+    "created_at": ("timestamp with time zone", "timestamp without time zone"),
+}
+
+
+def require(survey: Survey, schema: str, *, before_migration: bool) -> None:
+    """Raise ConfigurationError with everything that stops trade-recon in this warehouse; nothing was changed."""
+    found = [*_schema_problems(survey.schema, schema, before_migration=before_migration)]
+    for endpoint, table in TABLES.items():
+        facts = survey.tables.get(table.name)
+        if facts is not None:
+            found += (f"{table.name} {problem}" for problem in _table_problems(endpoint, table, facts))
+        elif not before_migration:
+            found.append(f"{table.name} is missing: run `trade-recon migrate`, or set RECON_SCHEMA")
+    state = survey.tables.get(STATE_TABLE)
+    if state is not None:
+        found += (f"{STATE_TABLE} {problem}" for problem in _state_problems(state))
+    if found:
+        listed = "".join(f"\n- {problem};" for problem in found).removesuffix(";")
+        raise ConfigurationError(
+            f"trade-recon cannot work in the schema {schema} as it stands ({len(found)} reasons); nothing was changed:{listed}."
+        )
+
+
+def notes(survey: Survey) -> list[str]:
+    """What is worth knowing of the raw tables that stand, a sentence each: what cannot be held, what fires, what is slow."""
+    return [
+        f"{table.name} {note}"
+        for endpoint, table in TABLES.items()
+        if (facts := survey.tables.get(table.name)) is not None
+        for note in _table_notes(endpoint, table, facts)
+    ]
+
+
+def _schema_problems(facts: SchemaFacts, schema: str, *, before_migration: bool) -> Iterator[str]:
+    if facts.is_read_only:
+        yield "the database is read-only (a standby, or default_transaction_read_only): DATABASE_URL must lead to the primary"
+    if not facts.may_use:
+        yield f"the role {facts.role} has no USAGE on the schema"
+    elif before_migration and not facts.may_create:
+        where = f"schema {schema}" if facts.exists else f"database {facts.database}"
+        yield f"the role {facts.role} has no CREATE on the {where}, which trade-recon's own tables need"
+    if before_migration and not facts.is_migrated:
+        for name in facts.others_own or ():
+            yield (
+                f"the {name}, of an earlier system, is to be replaced, and the role {facts.role} may not:"
+                " let its owner run `trade-recon migrate`, or what `trade-recon migrate --print` writes"
+            )
+        if facts.strangers:
+            yield f"{', '.join(facts.strangers)} stand under names that trade-recon needs for itself, and are not its own"
+
+
+def _table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:
+    if facts.kind not in ("r", "p"):
+        yield "is no table but a view or a foreign table: rows of it cannot be locked and compared"
+        return
+    missing = [name for name in MINIMUM[endpoint] if name not in facts.by_name]
+    if missing:
+        yield f"lacks {_listed(missing, 'the column', 'the columns')}, without which nothing can be told of its rows"
+    yield from _type_problems(table, facts)
+    yield from _right_problems(endpoint, facts)
+    if facts.rules:
+        yield f"has {_listed(facts.rules, 'the rule', 'the rules')}, which would rewrite what is written"
+    for cascade in facts.cascades or ():
+        yield f"is referenced by the foreign key {cascade}, through which rows of other tables would change with its own: make it NO ACTION"
+    if facts.unreplicable_in:
+        yield (
+            f"is published ({', '.join(facts.unreplicable_in)}) without a replica identity: PostgreSQL refuses updates and deletes there;"
+            " give it a primary key or REPLICA IDENTITY FULL"
+        )
+    if endpoint not in _MENDED_ONLY and not any(trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()):
+        known = {field.column for field in table.fields} | _OWN_COLUMNS
+        unfilled = [c.name for c in facts.columns or () if c.not_null and not c.has_default and c.is_written and c.name not in known]
+        if unfilled:
+            yield f"has {_listed(unfilled, 'the column', 'the columns')} NOT NULL without a default, which nothing fills: no row could be added"
+
+
+def _type_problems(table: Table, facts: TableFacts) -> Iterator[str]:
+    columns = facts.by_name
+    for field in table.fields:
+        if field.column in columns:
+            column = columns[field.column]
+            kind = Column(field.column, field.api_name, column.base_type, column.labels).kind
+            if kind is None or kind not in _fitting_kinds(field.column):
+                yield f"has {field.column} as {column.sql_type}, with which the API's values cannot be compared"
+            elif not column.is_written and field.column in (*table.key, *_NATURAL_KEY, "num_trades"):
+                yield f"generates {field.column} itself, so that what the API sends cannot be stored"
+    if "account_id" in columns and columns["account_id"].base_type.partition("(")[0] not in _STATE_TYPES["account_id"]:
+        yield f"has account_id as {columns['account_id'].sql_type}: account ids are text"
+
+
+def _fitting_kinds(column: str) -> frozenset[Kind]:
+    match column:
+        case "date" | "trade_date":
+            return frozenset({Kind.DATE})
+        case "num_trades" | "net_profit" | "total_lots" | "hour":
+            return frozenset({Kind.NUMBER})
+        case "account_id":
+            return frozenset(Kind)  # judged apart: trades have it too, and the API does not send it there
+        case "login" | "platform" | "broker" | "position" | "ticket":
+            return frozenset({Kind.NUMBER, Kind.TEXT})
+        case _:
+            return frozenset(Kind)
+
+
+def _right_problems(endpoint: Endpoint, facts: TableFacts) -> Iterator[str]:
+    needed = ("SELECT", "UPDATE") if endpoint in _MENDED_ONLY else ("SELECT", "INSERT", "UPDATE", "DELETE")
+    missing = [right for right in needed if right in (facts.missing_rights or ())]
+    if missing:
+        yield f"does not grant us {', '.join(missing)}"
+    if facts.hides_rows:
+        yield (
+            "has row-level security that may hide rows from us: what is hidden would read as missing;"
+            " give the role BYPASSRLS or a policy FOR ALL USING (true)"
+        )
+
+
+def _state_problems(facts: TableFacts) -> Iterator[str]:
+    if facts.kind not in ("r", "p"):
+        yield "is no table"
+        return
+    for name, types in _STATE_TYPES.items():
+        column = facts.by_name.get(name)
+        if column is not None and column.base_type.partition("(")[0] not in types:
+            yield f"has {name} as {column.sql_type} instead of {types[0]}"
+    if not any(key.columns == ("account_id",) for key in facts.keys or ()):
+        yield "has no primary key or unique index on account_id alone"
+    for check in facts.checks or ():
+        if "reconciliation_status" in check:
+            yield f"has a constraint that refuses what is written to reconciliation_status: {check}; drop it"
+    if facts.hides_rows:
+        yield "has row-level security that may hide rows from us"
+    if facts.missing_rights:
+        yield f"does not grant us {', '.join(facts.missing_rights)}"
+
+
+def _table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:
+    key = set(table.key)
+    keys = facts.keys or ()
+    for narrow in keys:
+        if not key <= set(narrow.columns) and set(narrow.columns) <= facts.by_name.keys() and endpoint not in _MENDED_ONLY:
+            generated = [
+                name for name in narrow.columns if facts.by_name[name].has_default and name not in {f.column for f in table.fields}
+            ]
+            if not generated:
+                yield (
+                    f"has the unique key {narrow.name} ({', '.join(narrow.columns)}): rows of upstream that it cannot hold side by side"
+                    " are shown as key_too_narrow"
+                )
+    if not any(set(each.columns) <= key for each in keys):
+        yield f"has no unique key within ({', '.join(table.key)}): rows may be stored twice, which is healed but not prevented"
+    absent = [field.column for field in table.fields if field.column not in facts.by_name]
+    if absent:
+        yield f"lacks {len(absent)} columns that the API sends ({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}): they are not kept"  # noqa: PLR2004
+    if facts.triggers:
+        yield f"has {_listed([trigger.name for trigger in facts.triggers], 'the trigger', 'the triggers')}, which fires on our writes too"
+    if facts.makes_partitions is False:
+        yield "is partitioned, and trade-recon cannot make partitions of it: an account whose rows have none says so"
+
+
+def _listed(names: Iterable[str], one: str, several: str) -> str:
+    every = list(names)
+    return f"{one if len(every) == 1 else several} {', '.join(every)}"

@@ -1,0 +1,96 @@
+"""What the catalogue says of the tables that trade-recon works on: facts only, judged elsewhere."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from app.domain.contract import TABLES
+from app.store.pool import Connection, Database
+from app.store.queries import load_queries
+
+STATE_TABLE = "trade_recon"
+"""The table of an earlier system that keeps its rows and becomes ours."""
+
+
+class ColumnFacts(msgspec.Struct, frozen=True):
+    """A column: its type as declared, the type below its domains, the labels of an enum, and whether we may write it."""
+
+    name: str
+    sql_type: str
+    base_type: str
+    labels: tuple[str, ...] | None
+    not_null: bool
+    has_default: bool
+    is_written: bool
+
+
+class UniqueKey(msgspec.Struct, frozen=True):
+    """A unique index on plain columns that holds for all rows; whether it takes two NULLs for equal."""
+
+    name: str
+    columns: tuple[str, ...]
+    nulls_are_equal: bool
+
+
+class TriggerFacts(msgspec.Struct, frozen=True):
+    """A trigger that fires on our writes."""
+
+    name: str
+    is_before_row: bool
+    on_insert: bool
+    on_delete: bool
+    on_update: bool
+
+
+class TableFacts(msgspec.Struct, frozen=True):
+    """A table; `kind` is the letter that PostgreSQL has for it (`r`: table, `p`: partitioned)."""
+
+    name: str
+    kind: str
+    owner: str
+    is_ours_to_alter: bool
+    columns: tuple[ColumnFacts, ...] | None
+    keys: tuple[UniqueKey, ...] | None
+    missing_rights: tuple[str, ...] | None
+    hides_rows: bool
+    triggers: tuple[TriggerFacts, ...] | None
+    rules: tuple[str, ...] | None
+    checks: tuple[str, ...] | None
+    cascades: tuple[str, ...] | None
+    unreplicable_in: tuple[str, ...] | None
+    makes_partitions: bool | None
+
+    @property
+    def by_name(self) -> Mapping[str, ColumnFacts]:
+        """The columns by name."""
+        return {column.name: column for column in self.columns or ()}
+
+
+class SchemaFacts(msgspec.Struct, frozen=True):
+    """What our role may do in the schema, and what stands there under the names of our own objects."""
+
+    is_read_only: bool
+    role: str
+    database: str
+    exists: bool
+    may_use: bool
+    may_create: bool
+    is_migrated: bool
+    others_own: tuple[str, ...] | None
+    strangers: tuple[str, ...] | None
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """The warehouse as it stands: the schema, and those of the raw tables and of `trade_recon` that are there."""
+
+    schema: SchemaFacts
+    tables: Mapping[str, TableFacts]
+
+
+async def survey(database: Database | Connection, schema: str) -> Survey:
+    """Look at the schema and its tables; nothing is changed and no row is read."""
+    sql = load_queries("adoption", schema)
+    names = [*(table.name for table in TABLES.values()), STATE_TABLE]
+    tables = msgspec.json.decode(await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts])
+    facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"]), type=SchemaFacts)
+    return Survey(facts, {table.name: table for table in tables})

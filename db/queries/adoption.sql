@@ -1,0 +1,138 @@
+-- name: survey_tables
+-- What the catalogue says of the tables $1 of the schema, as one JSON list; tables that are not there are left out.
+SELECT coalesce(json_agg(facts ORDER BY facts ->> 'name'), '[]')::text
+FROM (
+    SELECT json_build_object(
+        'name', c.relname,
+        'kind', c.relkind,
+        'owner', pg_get_userbyid(c.relowner),
+        'is_ours_to_alter', pg_has_role(c.relowner, 'USAGE'),
+        'columns', (
+            SELECT json_agg(json_build_object(
+                'name', a.attname,
+                'sql_type', format_type(a.atttypid, a.atttypmod),
+                'base_type', format_type(base.type, base.modifier),
+                'labels', (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e WHERE e.enumtypid = base.type),
+                'not_null', a.attnotnull OR base.not_null,
+                'has_default', a.atthasdef OR a.attidentity <> '' OR base.has_default,
+                'is_written', a.attgenerated = '' AND a.attidentity <> 'a'
+            ) ORDER BY a.attnum)
+            FROM pg_attribute AS a
+            CROSS JOIN LATERAL (
+                -- A domain stands for the type below it, however many domains lie between.
+                WITH RECURSIVE below AS (
+                    SELECT a.atttypid AS type, a.atttypmod AS modifier, false AS not_null, false AS has_default, 0 AS depth
+                    UNION ALL
+                    SELECT t.typbasetype, t.typtypmod, below.not_null OR t.typnotnull, below.has_default OR t.typdefault IS NOT NULL, depth + 1
+                    FROM below JOIN pg_type AS t ON t.oid = below.type
+                    WHERE t.typtype = 'd'
+                )
+                SELECT * FROM below ORDER BY depth DESC LIMIT 1
+            ) AS base
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        ),
+        'keys', (
+            SELECT json_agg(json_build_object(
+                'name', index_class.relname,
+                'columns', (
+                    SELECT json_agg(a.attname ORDER BY k.place)
+                    FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
+                    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
+                    WHERE k.place <= i.indnkeyatts
+                ),
+                'nulls_are_equal', i.indnullsnotdistinct
+            ) ORDER BY index_class.relname)
+            FROM pg_index AS i
+            JOIN pg_class AS index_class ON index_class.oid = i.indexrelid
+            WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+        ),
+        'missing_rights', (
+            SELECT json_agg(wanted) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS wanted WHERE NOT has_table_privilege(c.oid, wanted)
+        ),
+        -- A policy that shows a role all rows hides none; a restrictive one may.
+        'hides_rows', c.relkind IN ('r', 'p') AND row_security_active(c.oid) AND (
+            NOT EXISTS (
+                SELECT FROM pg_policy AS p
+                WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd = '*' AND pg_get_expr(p.polqual, p.polrelid) = 'true'
+                  AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true'
+                  AND (0 = ANY(p.polroles) OR EXISTS (SELECT FROM unnest(p.polroles) AS role WHERE role <> 0 AND pg_has_role(role, 'USAGE')))
+            )
+            OR EXISTS (
+                SELECT FROM pg_policy AS p
+                WHERE p.polrelid = c.oid AND NOT p.polpermissive
+                  AND (0 = ANY(p.polroles) OR EXISTS (SELECT FROM unnest(p.polroles) AS role WHERE role <> 0 AND pg_has_role(role, 'USAGE')))
+            )
+        ),
+        'triggers', (
+            SELECT json_agg(json_build_object(
+                'name', t.tgname,
+                'is_before_row', t.tgtype & 3 = 3,
+                'on_insert', t.tgtype & 4 <> 0,
+                'on_delete', t.tgtype & 8 <> 0,
+                'on_update', t.tgtype & 16 <> 0
+            ) ORDER BY t.tgname)
+            FROM pg_trigger AS t
+            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+        ),
+        'rules', (SELECT json_agg(r.rulename ORDER BY r.rulename) FROM pg_rewrite AS r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled IN ('O', 'A')),
+        'checks', (SELECT json_agg(pg_get_constraintdef(k.oid) ORDER BY k.conname) FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c'),
+        -- Rows of other tables that would go, or lose what they hold, with a row of this one.
+        'cascades', (
+            SELECT json_agg(format('%s of %s', k.conname, k.conrelid::regclass) ORDER BY k.conname)
+            FROM pg_constraint AS k
+            WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0 AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('n', 'd'))
+        ),
+        'unreplicable_in', (
+            SELECT json_agg(DISTINCT p.pubname)
+            FROM (SELECT c.oid AS relid UNION SELECT relid FROM pg_partition_tree(c.oid)) AS part
+            JOIN pg_class AS leaf ON leaf.oid = part.relid AND leaf.relkind = 'r'
+            JOIN pg_publication_tables AS published
+              ON (published.schemaname, published.tablename) IN ((leaf.relnamespace::regnamespace::text, leaf.relname), (n.nspname, c.relname))
+            JOIN pg_publication AS p ON p.pubname = published.pubname AND (p.pubupdate OR p.pubdelete)
+            WHERE leaf.relreplident = 'n'
+               OR leaf.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = leaf.oid AND i.indisprimary)
+        ),
+        'makes_partitions', (
+            SELECT p.partstrat = 'r' AND p.partnatts = 1 AND pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE')
+            FROM pg_partitioned_table AS p WHERE p.partrelid = c.oid
+        )
+    ) AS facts
+    FROM pg_class AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'prop_trading_model' AND c.relname = ANY($1::text[]) AND c.relkind NOT IN ('i', 'I', 'S', 't', 'c')
+) AS surveyed
+
+-- name: survey_schema
+-- What the role may do here at all, and what stands under the names of our own objects.
+SELECT json_build_object(
+    'is_read_only', pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
+    'role', current_user,
+    'database', current_database(),
+    'exists', EXISTS (SELECT FROM pg_namespace WHERE nspname = 'prop_trading_model'),
+    'may_use', coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = 'prop_trading_model'), true),
+    'may_create', coalesce(
+        (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'prop_trading_model'),
+        has_database_privilege(current_database(), 'CREATE')
+    ),
+    'is_migrated', to_regclass('prop_trading_model.recon_migrations') IS NOT NULL,
+    -- Objects of an earlier system that migrations put aside, and that only their owner may rename.
+    'others_own', (
+        SELECT json_agg(format('%s %s of %s', what, name, pg_get_userbyid(owner)) ORDER BY name)
+        FROM (
+            SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END AS what, c.relname::text AS name, c.relowner AS owner
+            FROM pg_class AS c
+            WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
+              AND c.relname IN ('trade_recon', 'v_reconciliation_progress', 'mv_all_account_ids')
+            UNION ALL
+            SELECT 'function', p.oid::regprocedure::text, p.proowner
+            FROM pg_proc AS p
+            WHERE p.pronamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.proname IN ('update_trade_recon_stats', 'get_issue_statistics')
+        ) AS taken_over
+        WHERE NOT pg_has_role(owner, 'USAGE')
+    ),
+    'strangers', (
+        SELECT json_agg(c.relname ORDER BY c.relname)
+        FROM pg_class AS c
+        WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname ~ '^recon_' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    )
+)::text
