@@ -11,12 +11,13 @@ import typer
 from rich.console import Console
 
 from app import demo as demonstration
+from app.cli_legacy import legacy
 from app.console import plain_table, results_console, serve_run, show_report, show_run
 from app.domain.models import RunKind, RunStatus
 from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
 from app.engine.store import Store
-from app.main import migrate_warehouse, open_readings, open_service, open_store
+from app.main import migrate_warehouse, open_readings, open_service, open_store, print_advice
 from app.main import serve as serve_http
 from app.sandbox.process import WorldArguments
 from app.sandbox.process import serve as serve_sandbox
@@ -62,10 +63,19 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    *,
+    print_: Annotated[
+        bool, typer.Option("--print", help="Change nothing; write SQL that the tables' owner may run: a role with least rights, indexes.")
+    ] = False,
+    role: Annotated[str, typer.Option(metavar="NAME", help="With --print: the role that trade-recon is to connect as.")] = "trade_recon",
+) -> None:
     """Bring the database to the newest schema; safe to repeat."""
 
     async def work() -> ExitCode:
+        if print_:
+            sys.stdout.write(await print_advice(load_settings(), role))
+            return ExitCode.SUCCESS
         applied = await migrate_warehouse(load_settings())
         console = results_console()
         for name in applied:
@@ -107,6 +117,9 @@ def report(
 ) -> None:
     """Tell how the warehouse stands."""
     perform(lambda: _reported(format_))
+
+
+app.command()(legacy)
 
 
 @app.command()

@@ -18,9 +18,11 @@ from app.engine.service import ReconService
 from app.engine.store import Store
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
+from app.store.advice import advise
 from app.store.embedded import EmbeddedPostgres, create_database
 from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
+from app.store.wake import require_same_database
 from app.telemetry import configure_logging, get_logger
 from app.upstream.client import UpstreamClient, UpstreamConfig
 from app.web.app import build_app
@@ -112,28 +114,56 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
     async with (
         open_dsn(settings) as dsn,
         Database.open(
-            dsn, settings.recon_schema, pool_size=settings.recon_pool_size, statement_cache=settings.recon_statement_cache
+            dsn,
+            settings.recon_schema,
+            pool_size=settings.recon_pool_size,
+            statement_cache=settings.recon_statement_cache,
+            direct_dsn=dsn if settings.database_url is None else _direct_dsn(settings),
         ) as database,
     ):
         if settings.database_url is None:
-            await migrate(dsn, settings.recon_schema)
+            await migrate(dsn, settings.recon_schema, statement_cache=settings.recon_statement_cache)
         pending = await pending_migrations(database)
         if pending:
             raise ConfigurationError(
                 f"The schema {settings.recon_schema} lacks {len(pending)} migrations of trade-recon ({pending[0]} first):"
                 " run `trade-recon migrate`, or set RECON_SCHEMA. Nothing was changed."
             )
-        store = await Store.build(database, settings.recon_lease_seconds)
+        store = await Store.build(database, settings.recon_lease_seconds, settings.recon_write_rate)
         yield store
 
 
 async def migrate_warehouse(settings: Settings) -> list[str]:
-    """Bring the schema to its newest state; the migrations that were applied now.
+    """Bring the schema to its newest state, past a pooler where the settings name a way; the migrations that were applied now.
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
+    schema, statement_cache = settings.recon_schema, settings.recon_statement_cache
     async with open_dsn(settings) as dsn:
-        return await migrate(dsn, settings.recon_schema)
+        direct_dsn = _direct_dsn(settings)
+        if direct_dsn is None:
+            return await migrate(dsn, schema, statement_cache=statement_cache)
+        # Before anything is changed: tables made in a wrong database would be hard to tell from those of another installation.
+        async with Database.open(dsn, schema, pool_size=1, statement_cache=statement_cache) as database:
+            await require_same_database(database, direct_dsn)
+        return await migrate(direct_dsn, schema, statement_cache=statement_cache, variable="DATABASE_DIRECT_URL")
+
+
+def _direct_dsn(settings: Settings) -> str | None:
+    return None if settings.database_direct_url is None else settings.database_direct_url.get_secret_value()
+
+
+async def print_advice(settings: Settings, role: str) -> str:
+    """The SQL that the owner of the warehouse's tables may run for a role of trade-recon's own and for speed; nothing is changed.
+
+    Raises InvalidRequest if no role can have the name, ConfigurationError, DatabaseUnavailable, DatabaseError.
+    """
+    if settings.database_url is None:
+        return "-- Without DATABASE_URL the warehouse is the embedded PostgreSQL, which is trade-recon's own: there is nothing to run.\n"
+    async with Database.open(
+        settings.database_url.get_secret_value(), settings.recon_schema, pool_size=1, statement_cache=settings.recon_statement_cache
+    ) as database:
+        return await advise(database, role)
 
 
 @contextlib.asynccontextmanager
@@ -166,6 +196,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         day_zone=settings.recon_day_zone,
         max_attempts=settings.recon_max_attempts,
         grace_seconds=_GRACE_SECONDS,
+        write_rate=settings.recon_write_rate,
     )
 
 

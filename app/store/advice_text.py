@@ -1,0 +1,76 @@
+"""SQL as text for a person to run: names and values written so that any client reads them as they are meant.
+
+The script goes through clients that know nothing of parameters, and some that split it at lines which end with a semicolon.
+So every name is quoted, and a name with a line break in it is written without one.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+LONGEST_NAME = 63
+"""Bytes that PostgreSQL keeps of a name."""
+
+
+def identifier(name: str) -> str:
+    """A name as SQL takes it, on one line whatever it holds."""
+    quoted = name.replace('"', '""')
+    if name.isprintable():
+        return f'"{quoted}"'
+    return 'U&"' + "".join(_escaped(character, "\\+{:06X}") for character in quoted) + '"'
+
+
+def qualified(schema: str, name: str) -> str:
+    """A name with its schema."""
+    return f"{identifier(schema)}.{identifier(name)}"
+
+
+def literal(text: str) -> str:
+    """A text value as SQL takes it, on one line whatever it holds."""
+    quoted = text.replace("'", "''")
+    if text.isprintable() and "\\" not in text:
+        return f"'{quoted}'"
+    return "E'" + "".join(_escaped(character, "\\U{:08X}") for character in quoted) + "'"
+
+
+def regclass(schema: str, name: str) -> str:
+    """A relation as a value that the catalogue can be asked with."""
+    return f"{literal(plain_qualified(schema, name))}::regclass"
+
+
+def plain_qualified(schema: str, name: str) -> str:
+    """A name with its schema as the catalogue's functions read it, in the text of a literal."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name))
+
+
+def block(*lines: str) -> str:
+    """A DO block around `lines`; its quotes are such as do not occur in them."""
+    body = "\n".join(f"    {line}" for line in lines)
+    quotes = "$$"
+    while quotes in body:
+        quotes = f"$q{quotes.strip('$')}$"
+    return f"DO {quotes}\nBEGIN\n{body}\nEND\n{quotes};"
+
+
+def comment(*sentences: str) -> str:
+    """Lines of comment."""
+    return "\n".join(f"-- {sentence}" for sentence in sentences)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a list, each quoted."""
+    return ", ".join(identifier(name) for name in names)
+
+
+def fitted(name: str, ending: str) -> str:
+    """`name` and `ending` as one name that PostgreSQL does not cut: the middle of a longer one becomes a digest of `name`."""
+    whole = f"{name}_{ending}"
+    if len(whole.encode()) <= LONGEST_NAME:
+        return whole
+    tail = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}_{ending}"
+    return name.encode()[: LONGEST_NAME - len(tail.encode())].decode(errors="ignore") + tail
+
+
+def _escaped(character: str, form: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    return character if character.isprintable() else form.format(ord(character))
