@@ -172,7 +172,8 @@ class Progress:
 
     `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None for alltime);
     `refused` tells why rows could not be held, `strangers` that its logins have trades of natural keys that no account has; `known`
-    that an earlier run explained just this state for good, so that nothing is asked.
+    that an earlier run explained just this state for good, so that nothing is asked; `again` the dates to be read once more
+    since daily may condemn rows there that keep others out.
     """
 
     read: dict[Endpoint, DatesRead] = field(default_factory=dict)
@@ -180,6 +181,7 @@ class Progress:
     refused: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)
+    again: dict[Endpoint, set[dt.date]] = field(default_factory=dict)
     left_alone: set[Endpoint] = field(default_factory=set)
     known: bool = False
     errors: list[str] = field(default_factory=list)

@@ -97,7 +97,14 @@ def _coarse_needs(view: AccountView, progress: Progress) -> Needs:
     if coarse and not daily.everything:
         return Needs(alltime=alltime, daily=None)
     unread = frozenset(day.date for day in suspect if not daily.covers(day.date))
-    return Needs(alltime=alltime, daily=unread)
+    return Needs(alltime=alltime, daily=unread | {day for day in _squatters(progress) if not daily.covers(day)})
+
+
+def _squatters(progress: Progress) -> set[dt.date]:
+    """Dates of stored rows that upstream does not send and that may hold the key of one that it does: only daily can condemn them."""
+    if not progress.too_narrow:
+        return set()
+    return {day for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) for day in progress.kept.get(endpoint, {}) if day is not None}
 
 
 def _daily_is_suspect(day: DayCounts) -> bool:
@@ -108,8 +115,8 @@ def _daily_is_suspect(day: DayCounts) -> bool:
 def _fine_needs(view: AccountView, progress: Progress) -> Needs:
     hourly_read, closed_read = progress.dates_read(Endpoint.HOURLY), progress.dates_read(Endpoint.CLOSED)
     # Only an audit's drift makes the finer tables suspect where the counts agree.
-    hourly = {day.date for day in view.days if day.hourly != day.daily} | view.descents
-    closed = {day.date for day in view.days if day.closed != day.daily} | view.descents
+    hourly = {day.date for day in view.days if day.hourly != day.daily} | view.descents | progress.again.get(Endpoint.HOURLY, set())
+    closed = {day.date for day in view.days if day.closed != day.daily} | view.descents | progress.again.get(Endpoint.CLOSED, set())
     hourly = {day for day in hourly if not hourly_read.covers(day)}
     closed = {day for day in closed if not closed_read.covers(day)} if view.logins else set()
     if hourly or closed:

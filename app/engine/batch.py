@@ -239,7 +239,8 @@ class BatchReconciler:
             left = (*left, *carried(view, left))
         outcome = judge(found, left)
         failing = outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone
-        reasons = [*progress.errors, *progress.refused, *progress.strangers] if left else []
+        # What was refused is told even where the counts agree.
+        reasons = [*progress.errors, *progress.refused, *(progress.strangers if left else ())]
         if progress.left_alone:
             reasons.append("someone else kept writing the same rows; they were left alone")
         return AccountResult(account_id, outcome, found, left, progress.effort, failing, view.signature, "; ".join(reasons)[:2000] or None)
@@ -330,9 +331,13 @@ def _settle_again(progress: Progress) -> None:
     """Rows that were kept for want of a daily row to judge them by are looked at once more, now that it was read."""
     daily = progress.dates_read(Endpoint.DAILY)
     for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED):
-        if any(day is not None and daily.covers(day) for day in progress.kept.get(endpoint, {})):
+        days = {day for day in progress.kept.get(endpoint, {}) if day is not None and daily.covers(day)}
+        if days:
             progress.read.pop(endpoint, None)
             progress.kept.pop(endpoint)
+            if progress.too_narrow:
+                progress.again.setdefault(endpoint, set()).update(days)
+                progress.too_narrow.clear()
 
 
 def _witness(work: _Work, planned: PlannedRequest) -> Witness:

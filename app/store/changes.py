@@ -31,7 +31,9 @@ _PARTITION_SECONDS = 15.0
 _UNIQUE_VIOLATION = "23505"
 _QUOTE = '"'
 _TOO_NARROW = "key too narrow"
-_DOUBLED = f"{_TOO_NARROW}: upstream sends several rows with this key"
+_BOTH_SENT = f"{_TOO_NARROW}: upstream sends"
+"""Upstream sends both rows of which the table can hold one: no stored row stands for the other."""
+_DOUBLED = f"{_BOTH_SENT} several rows with this key"
 _NO_PARTITION = "no partition"
 _log = get_logger(__name__)
 
@@ -365,7 +367,7 @@ class Changes:
 
     async def _unheld(self, connection: Connection, job: _Job, part: _Part) -> set[tuple[str, dt.date | None]]:
         statement = fill(self._sql["get_unheld_days"], **_tokens(job.table))
-        rows = await connection.fetch(statement, job.staged.fetch_id, list(part.account_ids), _DOUBLED)
+        rows = await connection.fetch(statement, job.staged.fetch_id, list(part.account_ids), _BOTH_SENT)
         return {(row["account_id"], row["day"]) for row in rows}
 
     async def _write_once(
@@ -395,7 +397,7 @@ class Changes:
     async def _refuse_too_narrow(self, connection: Connection, job: _Job, head: tuple[object, ...]) -> None:
         for key in job.table.narrow_keys:
             statement = fill(self._sql["refuse_too_narrow"], **_tokens(job.table), **_narrow_tokens(key))
-            for row in await connection.fetch(statement, *head, _TOO_NARROW, key.name):
+            for row in await connection.fetch(statement, *head, _TOO_NARROW, _BOTH_SENT, key.name):
                 job.beside[row["ordinal"]] = {
                     "unique_key": key.name,
                     "columns": list(key.columns),
@@ -465,7 +467,7 @@ class Changes:
             job.table.table.name,
             *_pairs(witnessed),
             *_pairs(kept),
-            _DOUBLED,
+            _BOTH_SENT,
         )
         for row in rows:
             if row["goes"]:

@@ -69,12 +69,12 @@ WITH upstream AS (
     ) AS d ON d.account_id = s.account_id
     WHERE s.run_id = $1
 ), stored AS (
-    SELECT a.account_id, a.num_trades - coalesce(d.num_trades, 0) AS num_trades, a.net_profit - coalesce(d.net_profit, 0) AS net_profit,
+    SELECT a.account_id, a.doubled, a.num_trades - coalesce(d.num_trades, 0) AS num_trades, a.net_profit - coalesce(d.net_profit, 0) AS net_profit,
            a.total_lots - coalesce(d.total_lots, 0) AS total_lots
     FROM (
-        -- A table without a unique key may hold an account twice; if its rows differ, the sums do.
-        SELECT account_id, sum(DISTINCT ({{stored_trades}})::numeric) AS num_trades, sum(DISTINCT ({{stored_profit}})::numeric) AS net_profit,
-               sum(DISTINCT ({{stored_lots}})::numeric) AS total_lots
+        -- A table without a unique key may hold an account twice.
+        SELECT account_id, count(*) > 1 AS doubled, sum(({{stored_trades}})::numeric) AS num_trades, sum(({{stored_profit}})::numeric) AS net_profit,
+               sum(({{stored_lots}})::numeric) AS total_lots
         FROM {{alltime}}
         GROUP BY account_id
     ) AS a
@@ -87,7 +87,7 @@ WITH upstream AS (
     ) AS d ON d.account_id = a.account_id
 ), compared AS (
     SELECT
-        t.account_id, u.account_id IS NULL AS absent, s.account_id IS NULL AS unknown,
+        t.account_id, u.account_id IS NULL AS absent, s.account_id IS NULL AS unknown, s.doubled,
         t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed AS stored_somewhere,
         u.num_trades AS upstream_trades, s.num_trades AS stored_trades,
         u.sends_trades, u.sends_profit, u.sends_lots, u.net_profit AS upstream_profit, s.net_profit AS stored_profit, u.total_lots AS upstream_lots, s.total_lots AS stored_lots
@@ -107,7 +107,7 @@ SELECT
 FROM compared
 WHERE CASE
     WHEN absent THEN stored_somewhere AND account_id !~ ','
-    ELSE unknown
+    ELSE unknown OR doubled
         OR sends_trades AND stored_trades IS DISTINCT FROM upstream_trades
         OR sends_profit AND stored_profit IS DISTINCT FROM upstream_profit
         OR sends_lots AND stored_lots IS DISTINCT FROM upstream_lots

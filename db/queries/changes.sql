@@ -142,8 +142,10 @@ WITH mine AS MATERIALIZED (
     WHERE r.place = 1 AND NOT r.stored
 )
 UPDATE {{stage}} AS s
-SET refused = $4::text || format(': %s holds %s of account %s', $5::text, b.other_key, coalesce(b.other_account, 'unknown')), source = to_json(s)
-FROM (SELECT DISTINCT ON (ordinal) * FROM beside ORDER BY ordinal) AS b
+SET refused = CASE WHEN b.is_sent THEN format('%s %s of account %s too, and the unique key %s takes one of them', $5::text, b.other_key, b.holder, $6::text)
+                   ELSE format('%s: the unique key %s is taken by %s of account %s', $4::text, $6::text, b.other_key, b.holder) END,
+    source = to_json(s)
+FROM (SELECT DISTINCT ON (ordinal) *, coalesce(other_account, 'unknown') AS holder FROM beside ORDER BY ordinal) AS b
 WHERE s.fetch_id = $1 AND s.ordinal = b.ordinal
 RETURNING s.ordinal, b.other_key, b.other_account
 

@@ -2,6 +2,10 @@
 -- A new run, waiting for a worker.
 INSERT INTO prop_trading_model.recon_runs (run_id, kind, request, status) VALUES ($1, $2, $3, 'queued')
 
+-- name: notify_workers
+-- Tell who listens ($1) that there is a new run; in the transaction that creates it, so that who hears of it finds it.
+SELECT pg_notify($1, $2)
+
 -- name: get_run
 -- One run as it stands, with the number of accounts that still wait.
 SELECT r.*, (SELECT count(*) FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = r.run_id AND a.outcome IS NULL) AS waiting
@@ -32,7 +36,7 @@ RETURNING run_id
 -- name: enqueue_mismatched
 -- The accounts of a full ($2 false) or retry run: mismatched ones, the longest unchecked first; a full run leaves those that back off.
 WITH mismatched AS (
-    SELECT account_id, last_checked, failed_attempts > 0 AND NOT $2::boolean AND (reconciliation_status = 'exhausted' OR next_attempt_at > now()) AS waits
+    SELECT account_id, last_checked, failed_attempts > 0 AND NOT $2::boolean AND (reconciliation_status = 'exhausted' OR coalesce(next_attempt_at > now(), false)) AS waits
     FROM prop_trading_model.trade_recon
     JOIN prop_trading_model.v_recon_mismatched USING (account_id)
 ), queued AS (
@@ -60,7 +64,7 @@ WITH compared AS (
     SELECT t.account_id, t.last_checked,
            m.account_id IS NOT NULL
                OR EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id) AS different,
-           $2::text[] IS NULL AND failed_attempts > 0 AND (reconciliation_status = 'exhausted' OR next_attempt_at > now()) AS waits
+           $2::text[] IS NULL AND failed_attempts > 0 AND (reconciliation_status = 'exhausted' OR coalesce(next_attempt_at > now(), false)) AS waits
     FROM prop_trading_model.trade_recon AS t
     LEFT JOIN prop_trading_model.v_recon_mismatched AS m ON m.account_id = t.account_id
     WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[])) AND NOT t.account_id = ANY($4::text[])
