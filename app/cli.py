@@ -17,12 +17,12 @@ from app.domain.models import RunKind, RunStatus
 from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
 from app.engine.store import Store
-from app.main import migrate_warehouse, open_readings, open_service, open_store, print_advice
+from app.main import migrate_warehouse, open_readings, open_service, open_store, print_advice, warehouse_notes
 from app.main import serve as serve_http
 from app.sandbox.process import WorldArguments
 from app.sandbox.process import serve as serve_sandbox
 from app.settings import Settings, load_settings
-from app.shell import ExitCode, finish, perform
+from app.shell import ExitCode, exit_code_of, finish, perform
 from app.store.runs import RunRequest
 from app.web.models import Report
 
@@ -80,6 +80,8 @@ def migrate(
         console = results_console()
         for name in applied:
             console.print(f"applied {name}")
+        for note in await warehouse_notes(load_settings()):
+            console.print(f"note: {note}", markup=False, soft_wrap=True)
         console.print("The schema is up to date.")
         return ExitCode.SUCCESS
 
@@ -178,13 +180,7 @@ async def _reconciled(request: RunRequest) -> ExitCode:
     async with open_service(load_settings()) as service:
         state = await serve_run(service, await service.start_run(request))
     show_run(results_console(), state)
-    match RunStatus(state["status"]):
-        case RunStatus.SUCCEEDED:
-            return ExitCode.SUCCESS
-        case RunStatus.COMPLETED_WITH_ISSUES:
-            return ExitCode.ISSUES_LEFT
-        case _:
-            return ExitCode.FAILURE
+    return exit_code_of(RunStatus(state["status"]))
 
 
 async def _reported(format_: ReportFormat) -> ExitCode:

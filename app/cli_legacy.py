@@ -1,1 +1,157 @@
-"""Placeholder."""
+"""`trade-recon legacy`: the command of the first system, for scripts that were written for it.
+
+The same flags, and one labelled JSON for each step on stdout with the names and shapes that those scripts read; what is
+new stands beside them under names of its own.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from app.console import serve_run
+from app.domain.contract import TABLES, Endpoint
+from app.domain.models import Outcome, RunKind, RunStatus
+from app.engine.maintenance import fix_ids
+from app.engine.readings import Readings
+from app.engine.service import ReconService
+from app.engine.store import Store
+from app.errors import InvalidRequest
+from app.main import open_readings, open_service, open_store
+from app.settings import load_settings
+from app.shell import ExitCode, exit_code_of, perform
+from app.store.pool import Record
+from app.store.runs import RunRequest
+from app.web.models import Report
+
+_UNMATCHED_LISTED = 100
+_RUN_FIGURES = ("total_processed", "fully_resolved", "partially_resolved", "failed", "skipped_due_to_previous_failure")
+_RESOLVED = frozenset({Outcome.UNCHANGED, Outcome.HEALED, Outcome.EXPLAINED})
+"""Outcomes that `fully_resolved` counts."""
+_CALLS: Mapping[str, str] = {
+    Endpoint.ALLTIME: "fetch_alltime",
+    Endpoint.DAILY: "fetch_daily",
+    Endpoint.HOURLY: "fetch_hourly",
+    Endpoint.CLOSED: "fetch_trades",
+    Endpoint.OPEN: "fetch_open_trades",
+}
+"""The first system's names of the kinds of call; it never fetched open trades."""
+_TRADE_TYPES: Mapping[str, str] = {TABLES[Endpoint.CLOSED].name: "closed", TABLES[Endpoint.OPEN].name: "open"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What is to be done; `reconcile` None: no run."""
+
+    fix_null_ids: bool
+    reconcile: RunRequest | None
+    report: bool
+
+
+def legacy(
+    *,
+    fix_null_ids: Annotated[bool, typer.Option("--fix-null-ids", help="Mend missing and wrong account ids.")] = False,
+    reconcile: Annotated[bool, typer.Option("--reconcile", help="Run over the mismatched accounts that did not fail before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="With --reconcile: those that failed before, too.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Tell how the warehouse stands.")] = False,
+    max_accounts: Annotated[int | None, typer.Option(min=1, help="With --reconcile: at most so many accounts.")] = None,
+) -> None:
+    """The first system's command: its flags, done in the order of a night, with its results as JSON."""
+    perform(lambda: _perform_steps(fix_null_ids=fix_null_ids, reconcile=reconcile, retry=retry_failed, report=report, most=max_accounts))
+
+
+async def _perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, report: bool, most: int | None) -> ExitCode:
+    if retry and not reconcile:
+        raise InvalidRequest("--retry-failed does nothing without --reconcile: give both. Nothing was done.")
+    if not (fix_null_ids or reconcile or report):
+        alone = "" if most is None else "--max-accounts does nothing by itself. "
+        raise InvalidRequest(f"{alone}Give at least one of --fix-null-ids, --reconcile and --report. Nothing was done.")
+    request = RunRequest(RunKind.RETRY if retry else RunKind.FULL, most, None) if reconcile else None
+    steps = _Steps(fix_null_ids, request, report)
+    settings = load_settings()
+    if request is not None:
+        async with open_service(settings) as service:
+            return await _done(steps, service.store, service.readings, service)
+    async with open_store(settings) as store:
+        return await _done(steps, store, open_readings(settings, store), None)
+
+
+async def _done(steps: _Steps, store: Store, readings: Readings, service: ReconService | None) -> ExitCode:
+    code = ExitCode.SUCCESS
+    if steps.fix_null_ids:
+        _tell("NULL account_id fix results", await _fixed(store))
+    if steps.reconcile is not None and service is not None:
+        state = await serve_run(service, await service.start_run(steps.reconcile))
+        _tell("Reconciliation results", _run_results(state, await store.reports.run_attempts(state["run_id"])))
+        code = exit_code_of(RunStatus(state["status"]))
+    if steps.report:
+        # In the model of the HTTP route, so that all faces answer alike.
+        _tell("Reconciliation report", Report.model_validate(await readings.report()).model_dump(mode="json"))
+    return code
+
+
+def _tell(label: str, results: Mapping[str, object]) -> None:
+    # ASCII alone, whatever stdout's encoding; at once, so that a later step that breaks off takes nothing back.
+    sys.stdout.write(f"{label}: {json.dumps(results, indent=2)}\n")
+    sys.stdout.flush()
+
+
+async def _fixed(store: Store) -> dict[str, object]:
+    result = await fix_ids(store)
+    findings, _, _ = await store.identity.unresolved(_UNMATCHED_LISTED)
+    return {
+        "closed_trades_updated": result.closed_trades_updated,
+        "open_trades_updated": result.open_trades_updated,
+        "md5_hashes_fixed": result.md5_hashes_fixed,
+        "unmatched_combinations": [
+            {
+                "login": finding.login,
+                "platform": finding.platform,
+                "broker": finding.broker,
+                "trade_type": _TRADE_TYPES.get(finding.table, "metrics"),
+                "account_id": finding.holder,
+                "candidates": list(finding.candidates),
+                "rows": finding.rows,
+            }
+            for finding in findings
+        ],
+        "unmatched_total": result.unmatched_combinations,
+    }
+
+
+def _run_results(state: Mapping[str, Any], attempts: Sequence[Record]) -> dict[str, object]:
+    return {
+        **{name: state[name] for name in _RUN_FIGURES},
+        "api_stats": _calls(state["api_stats"]),
+        "details": [_detail(attempt) for attempt in attempts],
+        "run_id": str(state["run_id"]),
+        "status": str(state["status"]),
+        "error": state["error"],
+    }
+
+
+def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, int]:
+    """Requests by kind of call and failed ones, summed over the worker processes."""
+    calls: Counter[str] = Counter()
+    for endpoints in api_stats.values():
+        for endpoint, figures in endpoints.items():
+            calls[_CALLS[endpoint]] += figures["requests"]
+            calls["api_errors"] += sum(figures["failures"].values())
+    return {kind: count for kind, count in sorted(calls.items()) if count}
+
+
+def _detail(attempt: Record) -> dict[str, object]:
+    found, left = set(attempt["issues_found"] or ()), attempt["issues_left"] or ()
+    return {
+        "account_id": attempt["account_id"],
+        "resolved": Outcome(attempt["outcome"]) in _RESOLVED,
+        "issues_found": len(found),
+        "issues_resolved": len(found - set(left)),
+        "new_issues": [{"type": code} for code in left],
+        "outcome": attempt["outcome"],
+        "detail": attempt["detail"],
+    }

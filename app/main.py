@@ -18,10 +18,12 @@ from app.engine.service import ReconService
 from app.engine.store import Store
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
+from app.store.adoption import notes
 from app.store.advice import advise
 from app.store.embedded import EmbeddedPostgres, create_database
 from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
+from app.store.survey import survey
 from app.store.wake import require_same_database
 from app.telemetry import configure_logging, get_logger
 from app.upstream.client import UpstreamClient, UpstreamConfig
@@ -131,6 +133,18 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
             )
         store = await Store.build(database, settings.recon_lease_seconds, settings.recon_write_rate)
         yield store
+
+
+async def warehouse_notes(settings: Settings) -> list[str]:
+    """What is worth knowing of the raw tables that trade-recon works on; none of a warehouse of its own.
+
+    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    """
+    async with (
+        open_dsn(settings) as dsn,
+        Database.open(dsn, settings.recon_schema, pool_size=1, statement_cache=settings.recon_statement_cache) as database,
+    ):
+        return notes(await survey(database, settings.recon_schema))
 
 
 async def migrate_warehouse(settings: Settings) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.errors import ConfigurationError
@@ -24,6 +24,13 @@ _SCHEMA = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}")
 def _dsn(value: SecretStr) -> SecretStr:
     # Only what asyncpg too begins with: what else a DSN may hold is for asyncpg to say, Unix-socket forms have no host at all.
     if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        raise ValueError
+    return value
+
+
+def _beside_database_url(value: SecretStr, others: ValidationInfo) -> SecretStr:
+    # A DATABASE_URL that was refused is missing here, and named by itself.
+    if others.data.get("database_url", value) is None:
         raise ValueError
     return value
 
@@ -90,6 +97,9 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, _Stripped, AfterValidator(_dsn)] | None = Field(
         default=None, description="a DSN that begins with postgresql://, or unset for the embedded PostgreSQL"
     )
+    database_direct_url: Annotated[SecretStr, _Stripped, AfterValidator(_dsn), AfterValidator(_beside_database_url)] | None = Field(
+        default=None, description="a DSN that begins with postgresql://, beside a DATABASE_URL to the same database, or unset"
+    )
     recon_schema: Annotated[str, AfterValidator(_schema)] = Field(
         default="prop_trading_model",
         description="letters, digits and underscores, not beginning with a digit or pg_, at most 63",
@@ -107,6 +117,9 @@ class Settings(BaseSettings):
     recon_data_dir: Path = Field(default=Path(".trade-recon"), description="the path of a folder")
     recon_statement_cache: int = Field(default=100, ge=0, le=10_000, description="a whole number from 0 to 10000")
     recon_pool_size: int = Field(default=10, ge=1, le=1000, description="a whole number from 1 to 1000")
+    recon_write_rate: float | None = Field(
+        default=None, ge=1, le=10_000_000, description="a number of rows a second from 1 to 10000000, or unset for no limit"
+    )
 
     risk_api_base_url: Annotated[str, _Stripped, AfterValidator(_base_url)] | None = Field(
         default=None, description="an http or https URL without user, query and fragment"
@@ -137,14 +150,14 @@ class Settings(BaseSettings):
         return UpstreamAccess(self.risk_api_base_url, self.risk_api_key)
 
     def secrets(self) -> Iterable[str]:
-        """The texts that must never be shown: the API key and the password of the DSN."""
+        """The texts that must never be shown: the API key and the passwords of the DSNs."""
         if self.risk_api_key is not None:
             yield self.risk_api_key.get_secret_value()
-        if self.database_url is not None:
-            dsn = self.database_url.get_secret_value()
-            parts = urlsplit(dsn)
-            yield unquote(parts.password or "")
-            yield from parse_qs(parts.query).get("password", [])
+        for dsn in (self.database_url, self.database_direct_url):
+            if dsn is not None:
+                parts = urlsplit(dsn.get_secret_value())
+                yield unquote(parts.password or "")
+                yield from parse_qs(parts.query).get("password", [])
 
 
 def load_settings() -> Settings:

@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import typer
 
+from app.domain.models import RunStatus
 from app.errors import ConfigurationError, InvalidRequest, NotFound, ReconError
 from app.telemetry import configure_logging, redact
 
@@ -21,6 +22,17 @@ class ExitCode(IntEnum):
     FAILURE = 3
     INTERRUPTED = 130
     TERMINATED = 143
+
+
+def exit_code_of(status: RunStatus) -> ExitCode:
+    """What the shell gets to know of a run that ended so."""
+    match status:
+        case RunStatus.SUCCEEDED:
+            return ExitCode.SUCCESS
+        case RunStatus.COMPLETED_WITH_ISSUES:
+            return ExitCode.ISSUES_LEFT
+        case _:
+            return ExitCode.FAILURE
 
 
 def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> None:

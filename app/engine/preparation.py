@@ -31,9 +31,11 @@ class Preparation:
     async def prepare(self, run: ActiveRun) -> None:
         """Bring the warehouse's own state up to date and put the accounts that need work into the run.
 
-        Raises UpstreamRefused or UpstreamUnavailable if an audit cannot read upstream.
+        Raises UpstreamRefused or UpstreamUnavailable if an audit cannot read upstream, ConfigurationError if the warehouse was
+        changed so that we cannot work in it any more.
         """
         begun = time.monotonic()
+        await self._store.require_fit()
         named = run.request.account_ids
         maintenance: dict[str, object] = {}
         if named is None:

@@ -1,15 +1,20 @@
 """What the engine tells about itself: a run, an account, the report. Nothing here asks upstream."""
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 
 from app.engine.config import EngineConfig
 from app.engine.store import Store
+from app.errors import InvalidRequest
 from app.store.report import AccountReport
 from app.upstream.client import UpstreamClient
 
 _UNMATCHED_SHOWN = 20
+_CURSOR = re.compile(r"0|[1-9][0-9]{0,18}")
+_LARGEST_CURSOR = 2**63 - 1
 
 
 class Readings:
@@ -85,6 +90,15 @@ class Readings:
             "last_run": dict(figures.last_run) if figures.last_run else None,
         }
 
+    async def changes(self, since: str | None, limit: int) -> Mapping[str, object]:
+        """The slices written after the cursor `since` (None: all), about `limit` of them, and the cursor behind them.
+
+        Raises InvalidRequest if `since` is no cursor.
+        """
+        cursor = 0 if since is None else _cursor(since)
+        page = await self._store.feed.since(cursor, limit)
+        return {"changes": [asdict(change) for change in page.changes], "next": str(page.next), "more": page.more}
+
     async def is_ready(self) -> bool:
         """Whether the database answers with our schema; DatabaseUnavailable or DatabaseError if not."""
         return await self._store.reports.is_ready()
@@ -93,3 +107,11 @@ class Readings:
         if self._client is None:
             return None
         return {"breaker": self._client.breaker_state.value, "since_start": self._client.statistics.snapshot()}
+
+
+def _cursor(text: str) -> int:
+    if not _CURSOR.fullmatch(text) or int(text) > _LARGEST_CURSOR:
+        raise InvalidRequest(
+            "`since` is no cursor of this feed: give the `next` of an earlier answer, or leave it out to begin at the beginning."
+        )
+    return int(text)

@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 
+from app.errors import ConfigurationError
 from app.store.adoption import require
 from app.store.catalogue import Catalogue
 from app.store.changes import Changes
@@ -16,7 +17,7 @@ from app.store.report import Reports
 from app.store.runs import Runs
 from app.store.scans import Scans
 from app.store.staging import Staging
-from app.store.survey import survey
+from app.store.survey import Survey, survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Store:
     """Everything that speaks SQL, under one name each."""
 
     database: Database
+    catalogue: Catalogue
     detection: Detection
     identity: Identity
     staging: Staging
@@ -41,12 +43,12 @@ class Store:
         Raises ConfigurationError with everything that stops us in this warehouse.
         """
         worker_id = uuid.uuid4()
-        found = await survey(database, database.schema)
-        require(found, database.schema, before_migration=False)
+        found = await _require_fit(database)
         catalogue = await Catalogue.read(database, found)
         feed, pace = ChangeFeed(database), WritePace(write_rate)
         return cls(
             database,
+            catalogue,
             Detection(database),
             Identity(database, catalogue, feed, pace),
             Staging(database, catalogue, worker_id),
@@ -57,3 +59,20 @@ class Store:
             Reports(database),
             feed,
         )
+
+    async def require_fit(self) -> None:
+        """Look again whether we can work here, before a run relies on it: rights, policies and columns may have changed since.
+
+        Raises ConfigurationError with everything that stops us.
+        """
+        catalogue = await Catalogue.read(self.database, await _require_fit(self.database))
+        if not catalogue.is_like(self.catalogue):
+            raise ConfigurationError(
+                "The raw tables have other columns or keys than when this process began: restart it. Nothing was changed."
+            )
+
+
+async def _require_fit(database: Database) -> Survey:
+    found = await survey(database, database.schema)
+    require(found, database.schema, before_migration=False)
+    return found

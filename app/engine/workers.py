@@ -20,6 +20,7 @@ from app.engine.preparation import Preparation
 from app.engine.store import Store
 from app.errors import DatabaseUnavailable, ReconError, WriteConflict
 from app.store.runs import ActiveRun
+from app.store.wake import WakeUps
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 
@@ -41,28 +42,39 @@ class WorkerPool:
         self._preparation = Preparation(store, client, config, now)
         self._preparing: set[uuid.UUID] = set()
         self._orphans: list[Claim] = []
-        self._wake = asyncio.Event()
+        self._bell = asyncio.Event()
         self._stopping = asyncio.Event()
+        direct_dsn = store.database.direct_dsn
+        self._wake_ups = None if direct_dsn is None else WakeUps(store.database, direct_dsn)
 
     def wake(self) -> None:
         """There may be work: look now instead of at the next poll."""
-        self._wake.set()
+        # A new bell for each ring: a worker that takes one before it looks misses no ring, and takes none from another.
+        self._bell.set()
+        self._bell = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve runs while the context lasts; at its end batches get the grace time to finish, the rest is released."""
-        heart = asyncio.create_task(self._heartbeat())
+        """Serve runs while the context lasts; at its end batches get the grace time to finish, the rest is released.
+
+        Raises ConfigurationError if the direct way to the database leads to another one.
+        """
+        if self._wake_ups is not None:
+            await self._wake_ups.check()
+        others = [asyncio.create_task(self._heartbeat())]
+        if self._wake_ups is not None:
+            others.append(asyncio.create_task(self._wake_ups.listen(self.wake)))
         workers = [asyncio.create_task(self._serve(None)) for _ in range(self._config.workers)]
         try:
             yield
         finally:
             self._stopping.set()
-            self._wake.set()
+            self.wake()
             try:
                 await asyncio.wait(workers, timeout=self._config.grace_seconds)
             finally:
                 # Also when the wait itself is cancelled by a second signal: what is held is given back.
-                await self._end(heart, *workers)
+                await self._end(*others, *workers)
 
     async def run_until_finished(self, run_id: uuid.UUID) -> None:
         """Serve one run until it is over; for the command line."""
@@ -93,6 +105,7 @@ class WorkerPool:
         pause = self._config.poll_seconds
         await self._first_beat()
         while not self._stopping.is_set():
+            bell = self._bell
             try:
                 await self._release_orphans()
                 runs = await self._store.runs.active(only)
@@ -110,24 +123,19 @@ class WorkerPool:
                 )
                 worked, pause = False, min(pause * 2, _LONGEST_PAUSE)
             if not worked:
-                await self._sleep(pause)
+                await _sleep(pause, bell)
 
     async def _first_beat(self) -> None:
         """A claim without a heartbeat behind it would be anyone's: beat before the first."""
         while not self._stopping.is_set():
+            bell = self._bell
             try:
                 await self._store.claims.beat()
             except ReconError as error:
                 _log.warning("PostgreSQL does not answer; the work waits.", action="worker.waiting", reason=str(error))
-                await self._sleep(self._config.poll_seconds)
+                await _sleep(self._config.poll_seconds, bell)
             else:
                 return
-
-    async def _sleep(self, seconds: float) -> None:
-        self._wake.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):
-                await self._wake.wait()
 
     async def _serve_some(self, runs: list[ActiveRun]) -> bool:
         """Do one piece of work for the first run that has one; whether there was any."""
@@ -184,3 +192,10 @@ class WorkerPool:
             except ReconError:
                 self._orphans.append(claim)
                 raise
+
+
+async def _sleep(seconds: float, bell: asyncio.Event) -> None:
+    """Wait for the bell, at most about so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):
+            await bell.wait()

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 import asyncpg
 
-from app.domain.contract import TABLES, Endpoint, Table
-from app.sandbox.columns import rows_for_columns
+from app.domain.contract import Endpoint
 from app.sandbox.identity import Columns, Holders, held_key
 from app.sandbox.raw_sql import name_list, quoted, recordset
+from app.sandbox.raw_tables import RawTable, read_table
 from app.sandbox.trades import Row, Value
 
 _CHUNK_ROWS = 1000
@@ -89,11 +89,14 @@ async def compare(
 ) -> Comparison:
     """Compare every row of the raw tables in `schema` with the `upstream` rows, as the API sends them, in every column that the API fills.
 
+    Values are compared as the columns of this warehouse can hold them.
+
     The account id of a trade is compared where upstream's alltime and daily rows name exactly one; to tell that, both must be in
-    `upstream`. Endpoints that are not in `upstream` are not compared. Columns that the warehouse's table lacks are left out.
-    `sample` bounds the differences listed by table.
+    `upstream`. Endpoints that are not in `upstream` are not compared. Columns that the warehouse's table lacks or
+    generates itself are left out. `sample` bounds the differences listed by table.
     """
-    rows = {endpoint: [rows_for_columns(endpoint, row) for row in upstream[endpoint]] for endpoint in Endpoint if endpoint in upstream}
+    tables = {endpoint: await read_table(connection, schema, endpoint) for endpoint in Endpoint if endpoint in upstream}
+    rows = {endpoint: [table.reader.read(row) for row in upstream[endpoint]] for endpoint, table in tables.items()}
     holders = Holders(rows.get(Endpoint.ALLTIME, ()), rows.get(Endpoint.DAILY, ()))
     for endpoint, sent in rows.items():
         if endpoint.is_trades:
@@ -102,23 +105,23 @@ async def compare(
     # One snapshot for all tables, while ingestion may write.
     async with connection.transaction(isolation="repeatable_read"):
         return Comparison(
-            {endpoint: await _Judge(connection, schema, TABLES[endpoint], holders, sample).judge(rows[endpoint]) for endpoint in rows}
+            {endpoint: await _Judge(connection, table, holders, sample).judge(rows[endpoint]) for endpoint, table in tables.items()}
         )
 
 
 class _Judge:
     """Compares one table."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", schema: str, table: Table, holders: Holders, sample: int) -> None:
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", raw: RawTable, holders: Holders, sample: int) -> None:
         self._connection = connection
-        self._table = table
+        self._raw = raw
+        self._table = raw.table
         self._holders = holders
         self._sample = sample
-        self._raw = f"{quoted(schema)}.{quoted(table.name)}"
-        self._upstream = f"pg_temp.{quoted(f'witness_{table.name}')}"
+        self._upstream = f"pg_temp.{quoted(f'witness_{raw.table.name}')}"
 
     async def judge(self, rows: Sequence[Mapping[str, Value]]) -> TableComparison:
-        columns = await self._columns()
+        columns = self._raw.api_columns
         await self._load(rows, columns)
         differing = [
             Difference(self._table.name, DifferenceKind(found["kind"]), self._accounts(found), found["key"], tuple(found["columns"]))
@@ -128,7 +131,7 @@ class _Judge:
         return TableComparison(
             table=self._table.name,
             upstream_rows=len(rows),
-            warehouse_rows=int(await self._connection.fetchval(f"SELECT count(*) FROM {self._raw}")),  # noqa: S608 (a quoted name of our own)
+            warehouse_rows=int(await self._connection.fetchval(f"SELECT count(*) FROM {self._raw.target}")),  # noqa: S608 (a quoted name of our own)
             missing=counts[DifferenceKind.MISSING],
             surplus=counts[DifferenceKind.SURPLUS],
             differing=counts[DifferenceKind.DIFFERING],
@@ -136,22 +139,12 @@ class _Judge:
             sample=tuple(differing[: self._sample]),
         )
 
-    async def _columns(self) -> list[str]:
-        """The columns to compare: those that the API fills and that the table has, and the account id."""
-        there = await self._connection.fetch(
-            "SELECT attname::text AS name FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped",
-            self._raw,
-        )
-        names = {record["name"] for record in there}
-        return [column for column in [*(field.column for field in self._table.fields), "account_id"] if column in names]
-
     async def _load(self, rows: Sequence[Mapping[str, Value]], columns: Sequence[str]) -> None:
-        names = name_list(dict.fromkeys(columns))
+        """Bring the rows in as the table's types hold them, but with texts of any length: one that is too long is held nowhere."""
+        opened = ", ".join(f"{quoted(column)} {self._raw.types[column]}" for column in columns)
         temporary = quoted(f"witness_{self._table.name}")
-        await self._connection.execute(
-            f"CREATE TEMPORARY TABLE {temporary} ON COMMIT DROP AS SELECT {names} FROM {self._raw} WITH NO DATA"  # noqa: S608 (quoted names of our own)
-        )
-        insert = f"INSERT INTO {temporary} SELECT {names} FROM json_populate_recordset(NULL::{self._raw}, $1::json)"  # noqa: S608 (quoted names of our own)
+        await self._connection.execute(f"CREATE TEMPORARY TABLE {temporary} ({opened}) ON COMMIT DROP")
+        insert = f"INSERT INTO {temporary} SELECT * FROM json_to_recordset($1::json) AS r ({opened})"  # noqa: S608 (quoted names of our own)
         for start in range(0, len(rows), _CHUNK_ROWS):
             await self._connection.execute(insert, recordset(rows[start : start + _CHUNK_ROWS]))
         await self._connection.execute(f"ANALYZE {temporary}")
@@ -166,7 +159,7 @@ class _Judge:
         text_key = ", ".join(f"coalesce({quoted(column)}::text, '') AS {quoted(f'key_{column}')}" for column in key)
         copies = f"row_number() OVER (PARTITION BY {name_list(key)}) AS copy"
         matched = " AND ".join(f"u.{quoted(f'key_{column}')} = w.{quoted(f'key_{column}')}" for column in key)
-        names = [column for column in dict.fromkeys(columns) if column not in key]
+        names = [column for column in columns if column not in key]
         unequal = {column: f"u.{quoted(column)} IS DISTINCT FROM w.{quoted(column)}" for column in names}
         if self._table.endpoint.is_trades:
             # Without a certain owner upstream there is nothing to hold the warehouse's id against.
@@ -180,7 +173,7 @@ class _Judge:
         shown = ", ".join(f"coalesce(u.{quoted(f'key_{column}')}, w.{quoted(f'key_{column}')})" for column in key)
         return f"""
             WITH u AS (SELECT *, {text_key}, {copies} FROM {self._upstream}),
-                 w AS (SELECT *, {text_key}, {copies} FROM {self._raw})
+                 w AS (SELECT *, {text_key}, {copies} FROM {self._raw.target})
             SELECT CASE WHEN w.copy IS NULL THEN 'missing' WHEN u.copy IS NULL THEN 'surplus' ELSE 'differing' END AS kind,
                    concat_ws(' ', {shown}) AS key,
                    array[u.account_id, w.account_id]::text[] AS holders, {day} AS day,
@@ -196,7 +189,7 @@ class _Judge:
         """The accounts that the row is about: those it names, and where it names none those that its natural key fits."""
         named = {account_id for account_id in found["holders"] if account_id}
         if not named and found["day"] is not None:
-            named = set(self._holders.candidates((found["login"], found["platform"], found["broker"]), found["day"]))
+            named = set(self._holders.candidates(held_key(dict(found)), found["day"]))
         return tuple(sorted(named))
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import asyncpg
 
 from app.domain.issues import IssueCode
-from app.sandbox.raw_sql import in_schema
-from app.sandbox.wrecking import WRECKERS, DamageKind, Victim
+from app.sandbox.raw_sql import REFUSALS, in_schema
+from app.sandbox.wrecking import WRECKERS, DamageKind, Hit, Victim
 
 _FEWEST_TRADES = 6
 _FEWEST_DAYS = 3
@@ -84,16 +84,15 @@ _FIND_VICTIMS = """
                count(*) FILTER (WHERE trade_date < $1) AS settled
         FROM SCHEMA.raw_trades_closed WHERE account_id IS NOT NULL GROUP BY account_id
     ), unowned AS (
-        SELECT DISTINCT login, platform, broker FROM SCHEMA.raw_trades_closed WHERE account_id IS NULL
+        SELECT DISTINCT concat_ws('/', login, platform, broker) AS key FROM SCHEMA.raw_trades_closed WHERE account_id IS NULL
     ), keys AS (
-        SELECT account_id, login, platform, broker FROM SCHEMA.raw_metrics_alltime
-        UNION SELECT account_id, login, platform, broker FROM SCHEMA.raw_metrics_daily
+        -- As text: the tables may hold the parts of a natural key in different types.
+        SELECT account_id, concat_ws('/', login, platform, broker) AS key FROM SCHEMA.raw_metrics_alltime
+        UNION SELECT account_id, concat_ws('/', login, platform, broker) FROM SCHEMA.raw_metrics_daily
     ), held AS (
         SELECT account_id, bool_and(holders = 1) AS sole, bool_or(unowned) AS unowned
         FROM (
-            SELECT account_id, count(*) OVER (PARTITION BY login, platform, broker) AS holders,
-                   (login, platform, broker) IN (SELECT login, platform, broker FROM unowned) AS unowned
-            FROM keys
+            SELECT account_id, count(*) OVER (PARTITION BY key) AS holders, key IN (SELECT key FROM unowned) AS unowned FROM keys
         ) AS each_key
         GROUP BY account_id
     )
@@ -121,20 +120,32 @@ async def damage(
     Only accounts that agree with themselves and have some trades are hit, each by one kind as long as there are enough accounts; in a
     smaller warehouse fewer accounts a kind, and several kinds an account. The accounts of SECOND_HOLDER are hit by nothing
     else, since they cannot be healed. Single dates are taken from before `settled_before` (default: two days ago in UTC), where
-    upstream does not move any more. A kind that finds nothing to damage is not in the answer. All in one transaction.
+    upstream does not move any more. A kind that finds nothing to damage, or that a constraint or trigger of the table keeps out,
+    is not in the answer. All in one transaction.
     """
     chance = random.Random(f"damage|{seed}")
     async with connection.transaction():
+        # A deferred constraint would speak at the commit only, and undo everything.
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         before = settled_before or await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::integer", _DAYS_THAT_MAY_MOVE)
         found = await connection.fetch(in_schema(_FIND_VICTIMS, schema), before, _FEWEST_TRADES, _FEWEST_DAYS)
         wanted = [kind for kind in DamageKind if kind in kinds]
         done = []
         for kind, account_id in _assign(found, wanted, accounts_per_kind, chance):
             victim = Victim(connection, schema, account_id, before, random.Random(f"{seed}|{kind}|{account_id}"))
-            hit = await WRECKERS[kind](victim)
+            hit = await _hit(kind, victim)
             if hit is not None:
                 done.append(Damage(kind, _CODES[kind], (account_id, *hit.others), hit.description))
         return done
+
+
+async def _hit(kind: DamageKind, victim: Victim) -> Hit | None:
+    try:
+        async with victim.connection.transaction():
+            return await WRECKERS[kind](victim)
+    except REFUSALS:
+        # An adopted table's own rules may make this damage impossible there.
+        return None
 
 
 def _assign(

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import asyncpg
 import msgspec
 
 from app.sandbox.trades import Value
+
+REFUSALS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.RaiseError)
+"""How a table refuses a row: by a constraint, a length, a partition that is not there, or a trigger."""
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 

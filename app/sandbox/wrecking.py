@@ -8,7 +8,9 @@ from enum import StrEnum
 
 import asyncpg
 
-from app.sandbox.raw_sql import in_schema
+from app.domain.contract import Endpoint
+from app.sandbox.raw_sql import in_schema, name_list, quoted
+from app.sandbox.raw_tables import RawTable, read_table
 
 
 class DamageKind(StrEnum):
@@ -69,6 +71,10 @@ class Victim:
         """The rows of `statement`, with the account id as $1 and `values` behind it."""
         return await self.connection.fetch(in_schema(statement, self.schema), self.account_id, *values)
 
+    async def table(self, endpoint: Endpoint) -> RawTable:
+        """The raw table of `endpoint`, as it stands in this warehouse."""
+        return await read_table(self.connection, self.schema, endpoint)
+
     async def dates(self, most: int, *, fewest_hours: int = 1) -> list[dt.date]:
         """Some dates on which all levels have trades, `most` at most, each with trades in `fewest_hours` hours or more."""
         rows = await self.fetch(_DATES, self.settled_before, fewest_hours)
@@ -86,27 +92,6 @@ _DATES = """
       )
     ORDER BY date
 """
-_COPIED_COLUMNS = """
-    login, platform, broker, position, account_id, manager, std_symbol, side, lots, contract_size, qty_in_base_ccy, volume_usd,
-    stop_loss, take_profit, open_time, open_price, close_time, close_price, duration, profit, commission, fee, swap, comment
-"""
-
-_ADD_TRADE = """
-    INSERT INTO SCHEMA.raw_trades_closed (trade_date, ticket, COPIED_COLUMNS)
-    SELECT trade_date, concat('9', ticket, '9'), COPIED_COLUMNS
-    FROM SCHEMA.raw_trades_closed
-    WHERE account_id = $1 AND trade_date = $2
-    ORDER BY ticket
-    LIMIT 1
-""".replace("COPIED_COLUMNS", _COPIED_COLUMNS)
-_DOUBLE_TRADE = """
-    INSERT INTO SCHEMA.raw_trades_closed (trade_date, ticket, COPIED_COLUMNS)
-    SELECT $3::date, ticket, COPIED_COLUMNS
-    FROM SCHEMA.raw_trades_closed
-    WHERE account_id = $1 AND trade_date = $2
-    ORDER BY ticket
-    LIMIT 1
-""".replace("COPIED_COLUMNS", _COPIED_COLUMNS)
 _FIRST_HOUR = """
     h.account_id = $1 AND h.date = $2 AND h.hour = (
         SELECT min(i.hour) FROM SCHEMA.raw_metrics_hourly AS i WHERE i.account_id = h.account_id AND i.date = h.date AND i.num_trades > 0
@@ -118,11 +103,6 @@ _RAISE_FIRST_HOUR = "UPDATE SCHEMA.raw_metrics_hourly AS h SET num_trades = num_
 )
 _CHANGE_MONEY = "UPDATE SCHEMA.raw_metrics_alltime SET COLUMN = coalesce(COLUMN, 0) + $2::text::numeric WHERE account_id = $1"
 _SET_MD5 = "UPDATE SCHEMA.RAW_TABLE SET account_id = md5(concat_ws('|', login, platform, broker)) WHERE account_id = $1"
-_LOWER = """
-    UPDATE SCHEMA.RAW_TABLE
-    SET num_trades = num_trades - 1, net_profit = net_profit - $2::numeric, total_lots = total_lots - $3::numeric
-    WHERE account_id = $1
-"""
 _RAISE_COUNT = "UPDATE SCHEMA.raw_metrics_alltime SET num_trades = num_trades + $2::integer WHERE account_id = $1"
 
 
@@ -185,10 +165,29 @@ async def _hour_count(victim: Victim) -> Hit | None:
 
 
 async def _surplus_trade(victim: Victim) -> Hit | None:
+    table = await victim.table(Endpoint.CLOSED)
     for day in await victim.dates(1):
-        await victim.execute(_ADD_TRADE, day)
+        await _copy_trade(victim, table, day, {column: _made_up(column, table) for column in ("position", "ticket")})
         return Hit(f"a made-up closed trade stands on {day}")
     return None
+
+
+def _made_up(column: str, table: RawTable) -> str:
+    """An identifier that no other trade has: as a number shorter than upstream's, so that it fits any column."""
+    made = f"concat('9', {column}, '9')" if table.types[column] == "text" else f"concat('9', right({column}::text, 6))"
+    return f"{made}::{table.types[column]}"
+
+
+async def _copy_trade(victim: Victim, table: RawTable, day: dt.date, changes: Mapping[str, str], *values: object) -> None:
+    """Store a closed trade of `day` once more, some columns changed by expressions, whose `values` are $3 and so on."""
+    columns = table.api_columns
+    copied = ", ".join(changes.get(column, quoted(column)) for column in columns)
+    await victim.execute(
+        f"INSERT INTO {table.target} ({name_list(columns)}) SELECT {copied} FROM {table.target} "  # noqa: S608 (quoted names of our own)
+        "WHERE account_id = $1 AND trade_date = $2 ORDER BY ticket LIMIT 1",
+        day,
+        *values,
+    )
 
 
 async def _trade_on_other_date(victim: Victim) -> Hit | None:
@@ -207,18 +206,24 @@ async def _trade_doubled(victim: Victim) -> Hit | None:
     days = await victim.dates(2)
     if len(days) < len(("from", "to")):
         return None
-    await victim.execute(_DOUBLE_TRADE, *days)
+    await _copy_trade(victim, await victim.table(Endpoint.CLOSED), days[0], {"trade_date": "$3::date"}, days[1])
     return Hit(f"a closed trade of {days[0]} stands under {days[1]} too")
 
 
 async def _wrong_day(victim: Victim) -> Hit | None:
     days = await victim.dates(2)
-    rows = await victim.execute(
-        "UPDATE SCHEMA.raw_metrics_daily SET num_trades = num_trades + 1, net_profit = coalesce(net_profit, 0) + 100, mean_profit = NULL, "
-        "country = 'XX' WHERE account_id = $1 AND date = ANY($2::date[])",
-        days,
-    )
+    table = await victim.table(Endpoint.DAILY)
+    wrong = ", ".join(f"{column} = {value}" for column, value in _WRONG_VALUES.items() if column in table.types)
+    rows = await victim.execute(f"UPDATE {table.target} SET {wrong} WHERE account_id = $1 AND date = ANY($2::date[])", days)  # noqa: S608 (constants)
     return Hit(f"daily rows of {_listed(days)} hold wrong values") if rows else None
+
+
+_WRONG_VALUES = {
+    "num_trades": "num_trades + 1",
+    "net_profit": "coalesce(net_profit, 0) + 100",
+    "mean_profit": "NULL",
+    "country": "'XX'",
+}
 
 
 async def _md5_ids(victim: Victim) -> Hit | None:
@@ -229,7 +234,7 @@ async def _md5_ids(victim: Victim) -> Hit | None:
 
 async def _login_ids(victim: Victim) -> Hit | None:
     rows = await victim.execute(
-        "UPDATE SCHEMA.raw_trades_closed SET account_id = login WHERE account_id = $1 AND trade_date = ANY($2::date[])",
+        "UPDATE SCHEMA.raw_trades_closed SET account_id = login::text WHERE account_id = $1 AND trade_date = ANY($2::date[])",
         await victim.dates(3),
     )
     return Hit(f"{rows} closed trades carry their login as their account id") if rows else None
@@ -254,7 +259,7 @@ _OTHER_ACCOUNTS = """
     WHERE a.account_id <> $1 AND a.num_trades > 0
       AND NOT EXISTS (
           SELECT FROM SCHEMA.raw_metrics_alltime AS o
-          WHERE o.account_id <> a.account_id AND (o.login, o.platform, o.broker) = (a.login, a.platform, a.broker)
+          WHERE o.account_id <> a.account_id AND (o.login, o.platform, o.broker) IS NOT DISTINCT FROM (a.login, a.platform, a.broker)
       )
     ORDER BY 1
 """
@@ -270,23 +275,40 @@ async def _drift_trade(victim: Victim) -> Hit | None:
     days = await victim.dates(1)
     found = await victim.fetch(_SOME_TRADE, days)
     for trade in found:
-        day, hour = trade["trade_date"], trade["hour"]
-        figures = (trade["profit"] or 0, trade["lots"] or 0)
+        day, hour = trade["trade_date"], _utc_hour(trade["close_time"])
         await victim.execute(
             "DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = $2 AND position = $3 AND ticket = $4",
             day,
             trade["position"],
             trade["ticket"],
         )
-        await victim.execute(_LOWER.replace("RAW_TABLE", "raw_metrics_hourly") + " AND date = $4 AND hour = $5", *figures, day, hour)
-        await victim.execute(_LOWER.replace("RAW_TABLE", "raw_metrics_daily") + " AND date = $4", *figures, day)
-        await victim.execute(_LOWER.replace("RAW_TABLE", "raw_metrics_alltime"), *figures)
+        await _lower(victim, Endpoint.HOURLY, trade, " AND date = $2 AND hour = $3", day, hour)
+        await _lower(victim, Endpoint.DAILY, trade, " AND date = $2", day)
+        await _lower(victim, Endpoint.ALLTIME, trade, "")
         return Hit(f"a trade of {day} is missing from closed trades and from every count")
     return None
 
 
+def _utc_hour(moment: dt.datetime) -> int:
+    return (moment.astimezone(dt.UTC) if moment.tzinfo else moment).hour
+
+
+async def _lower(victim: Victim, endpoint: Endpoint, trade: asyncpg.Record, where: str, *values: object) -> None:
+    """Take one trade out of the figures of a metrics row, as far as the table has them."""
+    table = await victim.table(endpoint)
+    first = 2 + len(values)
+    amounts = {"net_profit": trade["profit"] or 0, "total_lots": trade["lots"] or 0}
+    there = [column for column in amounts if column in table.types]
+    lowered = [f"{column} = {column} - ${number}::text::numeric" for number, column in enumerate(there, start=first)]
+    await victim.execute(
+        f"UPDATE {table.target} SET {', '.join(['num_trades = num_trades - 1', *lowered])} WHERE account_id = $1{where}",  # noqa: S608 (constants)
+        *values,
+        *(str(amounts[column]) for column in there),
+    )
+
+
 _SOME_TRADE = """
-    SELECT trade_date, position, ticket, profit, lots, extract(hour FROM close_time)::integer AS hour
+    SELECT trade_date, position, ticket, profit, lots, close_time
     FROM SCHEMA.raw_trades_closed
     WHERE account_id = $1 AND trade_date = ANY($2::date[])
     ORDER BY ticket
@@ -295,7 +317,11 @@ _SOME_TRADE = """
 
 
 async def _drift_money(victim: Victim) -> Hit | None:
-    column, change = victim.chance.choice((("net_profit", "12.34"), ("total_lots", "0.5")))
+    table = await victim.table(Endpoint.ALLTIME)
+    figures = [figure for figure in (("net_profit", "12.34"), ("total_lots", "0.5")) if figure[0] in table.types]
+    if not figures:
+        return None
+    column, change = victim.chance.choice(figures)
     return Hit(f"alltime {column} is off by {change}") if await victim.execute(_CHANGE_MONEY.replace("COLUMN", column), change) else None
 
 
@@ -321,12 +347,16 @@ async def _closed_missing(victim: Victim) -> Hit | None:
 
 async def _second_holder(victim: Victim) -> Hit | None:
     made_up = f"{victim.account_id}-double"
+    table = await victim.table(Endpoint.ALLTIME)
+    copied = name_list(column for column in _HELD_COLUMNS if column in table.types)
     rows = await victim.execute(
-        "INSERT INTO SCHEMA.raw_metrics_alltime (account_id, login, platform, broker, num_trades, first_trade_date) "
-        "SELECT $2, login, platform, broker, num_trades, first_trade_date FROM SCHEMA.raw_metrics_alltime WHERE account_id = $1",
+        f"INSERT INTO {table.target} (account_id, {copied}) SELECT $2, {copied} FROM {table.target} WHERE account_id = $1",  # noqa: S608 (constants)
         made_up,
     )
     return Hit(f"the made-up account {made_up} has the same natural key", (made_up,)) if rows else None
+
+
+_HELD_COLUMNS = ("login", "platform", "broker", "num_trades", "first_trade_date")
 
 
 async def _delete_days(victim: Victim, table: str, days: list[dt.date]) -> int:

@@ -24,6 +24,7 @@ MINIMUM: Mapping[Endpoint, tuple[str, ...]] = {
 _MENDED_ONLY = frozenset({Endpoint.OPEN})
 """Tables in which only account ids are mended: no row of theirs is added or goes."""
 _OWN_COLUMNS = frozenset({"account_id", "ingestion_timestamp", "source_api_endpoint"})
+_SHOWN = 5
 _STATE_TYPES: Mapping[str, tuple[str, ...]] = {
     "account_id": ("character varying", "text", "character"),
     "issues": ("jsonb",),
@@ -82,6 +83,13 @@ def _schema_problems(facts: SchemaFacts, schema: str, *, before_migration: bool)
     elif before_migration and not facts.may_create:
         where = f"schema {schema}" if facts.exists else f"database {facts.database}"
         yield f"the role {facts.role} has no CREATE on the {where}, which trade-recon's own tables need"
+    if facts.is_migrated and facts.denied:
+        yield (
+            f"the role {facts.role} may not read and write trade-recon's own {', '.join(facts.denied)}:"
+            " `trade-recon migrate --print` writes what it needs"
+        )
+    if facts.is_migrated and not facts.may_refresh:
+        yield f"the role {facts.role} may not refresh mv_all_account_ids: it must own it, or have MAINTAIN on it (PostgreSQL 17 and newer)"
     if before_migration and not facts.is_migrated:
         for name in facts.others_own or ():
             yield (
@@ -114,7 +122,8 @@ def _table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iter
         known = {field.column for field in table.fields} | _OWN_COLUMNS
         unfilled = [c.name for c in facts.columns or () if c.not_null and not c.has_default and c.is_written and c.name not in known]
         if unfilled:
-            yield f"has {_listed(unfilled, 'the column', 'the columns')} NOT NULL without a default, which nothing fills: no row could be added"
+            listed = _listed(unfilled, "the column", "the columns")
+            yield f"has {listed} NOT NULL without a default, and nothing fills it: no row could be added"
 
 
 def _type_problems(table: Table, facts: TableFacts) -> Iterator[str]:
@@ -193,7 +202,8 @@ def _table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterato
         yield f"has no unique key within ({', '.join(table.key)}): rows may be stored twice, which is healed but not prevented"
     absent = [field.column for field in table.fields if field.column not in facts.by_name]
     if absent:
-        yield f"lacks {len(absent)} columns that the API sends ({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}): they are not kept"  # noqa: PLR2004
+        shown = [*absent[:_SHOWN], *(["..."] if len(absent) > _SHOWN else [])]
+        yield f"lacks {_listed(shown, 'the column', f'{len(absent)} columns')} that the API sends: what it says there is not kept"
     if facts.triggers:
         yield f"has {_listed([trigger.name for trigger in facts.triggers], 'the trigger', 'the triggers')}, which fires on our writes too"
     if facts.makes_partitions is False:

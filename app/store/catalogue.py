@@ -204,6 +204,10 @@ class Catalogue:
         """The table that an endpoint fills; that of open trades has no staging, for they are never fetched."""
         return self._tables[endpoint]
 
+    def is_like(self, other: "Catalogue") -> bool:
+        """Whether both found the same columns and keys: what was composed for one fits the other."""
+        return self._tables == other._tables  # noqa: SLF001 - one of our own
+
     @classmethod
     async def read(cls, database: Database, survey: Survey) -> "Catalogue":
         """The tables of a survey that was found fit to work in.

@@ -518,11 +518,11 @@ def _one_a_day(daily: WarehouseTable) -> str:
 def _partition_wanted(table: WarehouseTable, month: dt.date, days: Sequence[dt.date]) -> str:
     """Which partition is missing, and how to make it."""
     following = (month + dt.timedelta(days=31)).replace(day=1)
-    schema = table.raw.split(".")[0]
+    needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
+    partition = f"{table.raw.split('.')[0]}.{quote(f'{table.table.name}_{month:%Y_%m}')}"
     return (
-        f"{_NO_PARTITION} of {table.table.name} takes {days[0]}{f' to {days[-1]}' if len(days) > 1 else ''}, and trade-recon could not make one;"
-        f" let the owner run: CREATE TABLE {schema}.{quote(f'{table.table.name}_{month:%Y_%m}')} PARTITION OF {table.raw}"
-        f" FOR VALUES FROM ('{month}') TO ('{following}')"
+        f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not"
+        f" make one; let the owner run: CREATE TABLE {partition} PARTITION OF {table.raw} FOR VALUES FROM ('{month}') TO ('{following}')"
     )
 
 

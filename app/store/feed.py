@@ -1,19 +1,66 @@
-"""The change feed (interface; its author fills it in)."""
+"""The change feed: which slices of the raw tables were written, in an order that a reader can follow without missing one."""
 
 import datetime as dt
 import uuid
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from app.store.pool import Connection, Database
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One slice that was written; `date` is None where rows have none (alltime), `run_id` None outside a run."""
+
+    account_id: str
+    table: str
+    date: dt.date | None
+    changed_at: dt.datetime
+    run_id: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """A piece of the feed; `next` is the cursor behind it, `more` whether anything stood there already."""
+
+    changes: tuple[Change, ...]
+    next: int
+    more: bool
+
+
 class ChangeFeed:
-    """Placeholder until its author has written it."""
+    """Notes what is written, and reads it in the order of the commits."""
 
     def __init__(self, database: Database) -> None:
+        """Read the statements; a missing one fails here."""
         self._database = database
+        sql = database.queries("feed")
+        self._lock, self._note, self._get = sql["lock_feed"], sql["note_changes"], sql["get_changes"]
 
     async def note(
         self, connection: Connection, run_id: uuid.UUID | None, table: str, changed: Mapping[str, Collection[dt.date | None]]
     ) -> None:
-        """Nothing yet."""
+        """Note the slices that the transaction of `connection` wrote: dates by account, None where rows have no date.
+
+        Must be the transaction's last statement; does nothing where nothing changed. Raises WriteConflict if another
+        transaction held up the feed for longer than the transaction's limit for locks.
+        """
+        slices = [(account_id, day) for account_id, days in changed.items() for day in days]
+        if not slices:
+            return
+        # Ids are given out before the commit: without the lock a reader could see a later id, move its cursor there, and
+        # never see an earlier one that commits after it. The lock is kept until the commit is visible, so ids become
+        # visible in their order. It cannot deadlock: it is taken last, its holder inserts rows that nobody else knows and
+        # commits, and what a commit could wait for (deferred constraints and triggers) ran just before it was taken.
+        # In repeatable read it holds too: the order comes from the sequence and the lock, not from the snapshot.
+        await connection.execute(self._lock)
+        await connection.execute(self._note, run_id, table, [each[0] for each in slices], [each[1] for each in slices])
+
+    async def since(self, cursor: int, limit: int) -> ChangePage:
+        """The changes behind `cursor` (0: from the beginning), in the order of their commits, each change's dates in theirs.
+
+        As many changes as fit into `limit` entries, but always a whole one: a change of many dates may exceed it.
+        """
+        rows = await self._database.fetch(self._get, cursor, limit)
+        changes = tuple(Change(row["account_id"], row["table_name"], row["day"], row["changed_at"], row["run_id"]) for row in rows)
+        return ChangePage(changes, rows[-1]["change_id"], rows[-1]["more"]) if rows else ChangePage((), cursor, more=False)

@@ -5,11 +5,11 @@ account fits; findings that remain are kept by natural key and shown.
 """
 
 import asyncio
-import datetime as dt
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from app.domain.contract import TABLES, Endpoint, Table
 from app.domain.models import IdentityFinding
@@ -20,6 +20,9 @@ from app.store.pace import WritePace
 from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Database, Record
 from app.store.queries import fill, quote
 from app.telemetry import get_logger
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 CHUNK_ROWS = 5_000
 """Rows that one mending transaction writes at most, so that ingestion never waits long."""
@@ -205,7 +208,7 @@ class Identity:
         return mended
 
     async def _repeat(self, statement: str, table: Table, arguments: tuple[list[str], ...], mended: Mended) -> None:
-        """Mend in short transactions until nothing is left; rows that the table refuses, or that others are writing, stay as they are and are found again."""
+        """Mend in short transactions until nothing is left; rows that the table refuses, or that others are writing, stay as they are."""
         refused = conflicts = 0
         most = limit = self._pace.chunk(CHUNK_ROWS)
         while refused < _MOST_REFUSED:

@@ -28,19 +28,24 @@ _MIGRATE_SECONDS = 3600.0
 _OLDEST_SERVER = 150_000
 
 
-async def migrate(dsn: str, schema: str = "prop_trading_model") -> list[str]:
+async def migrate(dsn: str, schema: str = "prop_trading_model", *, statement_cache: int = 100, variable: str = "DATABASE_URL") -> list[str]:
     """Bring the schema to its newest state; the names of the files that were applied now.
 
+    `statement_cache` 0 is for a `dsn` that leads through a pooler in transaction mode; `variable` is the setting that held it.
     Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if it is older than 15 or if the warehouse
     is none to work in: then nothing was changed. DatabaseError if PostgreSQL refuses a file: what was applied before it stays,
     the file itself leaves nothing behind.
     """
-    with connecting():
+    with connecting(variable):
         connection = await asyncpg.connect(
-            dsn, timeout=15, command_timeout=_MIGRATE_SECONDS, server_settings={"application_name": "trade-recon"}
+            dsn,
+            timeout=15,
+            command_timeout=_MIGRATE_SECONDS,
+            statement_cache_size=statement_cache,
+            server_settings={"application_name": "trade-recon"},
         )
     try:
-        with translated():
+        with translated(variable):
             return await _migrate(connection, schema)
     finally:
         await connection.close(timeout=5)

@@ -10,7 +10,9 @@ import msgspec
 
 from app.errors import ConfigurationError, DatabaseError, DatabaseUnavailable, RowRefused, StatementTooSlow, WriteConflict
 from app.store.queries import load_queries
+from app.telemetry import get_logger
 
+_log = get_logger(__name__)
 Record = asyncpg.Record
 Isolation = Literal["read_committed", "repeatable_read"]
 
@@ -35,16 +37,23 @@ _GONE = (
 )
 _WRONG_VALUE = (asyncpg.exceptions._base.DataError, asyncpg.UnsupportedClientFeatureError)  # noqa: SLF001 - the public DataError is the server's
 _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+_POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+"""What becomes of prepared statements where each transaction may get another connection of the server."""
 
 
 @contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """The one place where asyncpg's errors become ours, with the cause chained."""
+def translated(variable: str = "DATABASE_URL") -> Iterator[None]:
+    """The one place where asyncpg's errors become ours, with the cause chained; `variable` held the DSN of the connection."""
     try:
         yield
     except asyncpg.ClientConfigurationError:
         # Without the cause: asyncpg quotes the DSN, which may hold a password.
-        raise ConfigurationError("DATABASE_URL is not a DSN that asyncpg understands. Correct it and start again.") from None
+        raise ConfigurationError(f"{variable} is not a DSN that asyncpg understands. Correct it and start again.") from None
+    except _POOLED as error:
+        raise ConfigurationError(
+            f"{variable} leads through a pooler that keeps no prepared statements ({error.__class__.__name__}): set RECON_STATEMENT_CACHE=0"
+            " and start again. Nothing was left half done."
+        ) from error
     except asyncpg.QueryCanceledError as error:
         raise StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.") from error
     except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
@@ -53,7 +62,7 @@ def translated() -> Iterator[None]:
         # RaiseError: a trigger of the table's owner has its own say.
         raise RowRefused(str(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name) from error
     except _REFUSED_LOGIN as error:
-        raise DatabaseUnavailable(f"PostgreSQL refuses the connection of DATABASE_URL: {error}.") from error
+        raise DatabaseUnavailable(f"PostgreSQL refuses the connection of {variable}: {error}.") from error
     except _WRONG_VALUE as error:
         # An InterfaceError by descent, but a defect of ours: waiting for PostgreSQL would not mend it.
         raise DatabaseError(f"A statement was given a value that it cannot take: {error}.") from error
@@ -73,19 +82,19 @@ def _timed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def connecting() -> Iterator[None]:
+def connecting(variable: str = "DATABASE_URL") -> Iterator[None]:
     """The same around a first connection, at which asyncpg reads the DSN: what it says of one that it cannot read may quote a password."""
     try:
-        with translated():
+        with translated(variable):
             yield
     except (ValueError, OverflowError):
-        raise ConfigurationError("DATABASE_URL is not a DSN that asyncpg understands. Correct it and start again.") from None
+        raise ConfigurationError(f"{variable} is not a DSN that asyncpg understands. Correct it and start again.") from None
     except DatabaseError as error:
-        raise ConfigurationError(f"DATABASE_URL leads to a PostgreSQL that refuses the connection's settings: {error}") from error
+        raise ConfigurationError(f"{variable} leads to a PostgreSQL that refuses the connection's settings: {error}") from error
     except DatabaseUnavailable as error:
         if isinstance(error.__cause__, _REFUSED_LOGIN):
-            raise ConfigurationError(f"{error} Correct DATABASE_URL and start again.") from error
-        raise DatabaseUnavailable(f"The database of DATABASE_URL does not answer. {error}") from error
+            raise ConfigurationError(f"{error} Correct {variable} and start again.") from error
+        raise DatabaseUnavailable(f"The database of {variable} does not answer. {error}") from error
 
 
 class Connection:
@@ -132,17 +141,21 @@ class Connection:
 class Database:
     """A pool of connections and the schema in which the warehouse lives."""
 
-    def __init__(self, pool: "asyncpg.Pool[Record]", schema: str) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Record]", schema: str, direct_dsn: str | None = None) -> None:
         """Use `open` instead, which also closes."""
         self._pool = pool
         self.schema = schema
+        self.direct_dsn = direct_dsn
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, dsn: str, schema: str, *, pool_size: int = 10, statement_cache: int = 100) -> AsyncIterator["Database"]:
+    async def open(
+        cls, dsn: str, schema: str, *, pool_size: int = 10, statement_cache: int = 100, direct_dsn: str | None = None
+    ) -> AsyncIterator["Database"]:
         """A pool on `dsn`, closed at the end within a bounded time.
 
-        `statement_cache` 0 is for a pooler in transaction mode, which cannot keep prepared statements.
+        `statement_cache` 0 is for a pooler in transaction mode, which cannot keep prepared statements. `direct_dsn` leads to the same
+        database past any pooler: whoever needs a session of the server's takes it; None: nobody knows such a way.
         Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if the DSN makes no sense.
         """
         with connecting():
@@ -153,13 +166,20 @@ class Database:
                 command_timeout=COMMAND_SECONDS,
                 timeout=_CONNECT_SECONDS,
                 statement_cache_size=statement_cache,
-                init=_prepare_connection,
+                init=_prepare_connection if statement_cache else _prepare_pooled,
+                # asyncpg's own reset would reach, through a pooler, whichever session comes next: somebody else's.
+                reset=None if statement_cache else _leave_alone,
                 server_settings={"application_name": "trade-recon"},
             )
         try:
             with connecting():
-                await pool.fetchval("SELECT 1")
-            yield cls(pool, schema)
+                if await _is_pooled(pool) and statement_cache:
+                    _log.warning(
+                        "A pooler stands between trade-recon and PostgreSQL: in transaction mode, and older than pgbouncer 1.21, it needs"
+                        " RECON_STATEMENT_CACHE=0.",
+                        action="database.pooled",
+                    )
+            yield cls(pool, schema, direct_dsn)
         finally:
             try:
                 await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
@@ -230,6 +250,29 @@ def _milliseconds(seconds: float | None) -> str:
 
 async def _prepare_connection(connection: "asyncpg.Connection[Record]") -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=msgspec.json.decode)
+
+
+async def _is_pooled(pool: "asyncpg.Pool[Record]") -> bool:
+    """Whether something stands between us and the server: it then names its own number of the session, not the server's."""
+    async with pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+        return bool(connection.get_server_pid() != await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+async def _prepare_pooled(connection: "asyncpg.Connection[Record]") -> None:
+    """The same, and learn the array types of our statements before they are met.
+
+    asyncpg asks the server about them, and changes `jit` in the session while it does: through a pooler that change would stay behind
+    on a connection of the server that others use. Here it is undone with the transaction.
+    """
+    await _prepare_connection(connection)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.fetch("SELECT NULL::bigint[], NULL::date[]")
+    await transaction.rollback()
+
+
+async def _leave_alone(_connection: "asyncpg.Connection[Record]") -> None:
+    """Nothing is to be reset: what a transaction set ended with it, and nothing else is ever set."""
 
 
 def _encode_json(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.errors import NotFound
-from app.store.pool import Database, Record
+from app.store.pool import SWEEP_SECONDS, Database, Record
 
 _ATTEMPTS = 10
 _HISTORY = 50
@@ -72,6 +72,10 @@ class Reports:
     async def attempt(self, run_id: uuid.UUID, account_id: str) -> Record | None:
         """What a run did to an account; None if the account is not part of it."""
         return await self._database.fetch_row(self._sql["get_attempt"], run_id, account_id)
+
+    async def run_attempts(self, run_id: uuid.UUID) -> list[Record]:
+        """What a run did to each account that it is done with, in the run's order."""
+        return await self._database.fetch(self._sql["get_run_attempts"], run_id, seconds=SWEEP_SECONDS)
 
     async def is_ready(self) -> bool:
         """Whether the schema answers; DatabaseUnavailable or DatabaseError if not."""

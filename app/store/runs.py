@@ -13,6 +13,7 @@ from app.domain.models import Effort, Outcome, RunKind, RunStatus
 from app.errors import NotFound
 from app.store.claims import Claim
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
+from app.store.wake import wake_channel
 
 
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,9 +56,11 @@ class Runs:
         self._sql = database.queries("runs")
 
     async def create(self, request: RunRequest) -> uuid.UUID:
-        """A new run that waits for a worker."""
+        """A new run that waits for a worker; the processes that listen are told."""
         run_id = uuid.uuid4()
-        await self._database.execute(self._sql["create_run"], run_id, request.kind.value, msgspec.to_builtins(request))
+        async with self._database.transaction() as connection:
+            await connection.execute(self._sql["create_run"], run_id, request.kind.value, msgspec.to_builtins(request))
+            await connection.execute(self._sql["notify_workers"], wake_channel(self._database.schema), str(run_id))
         return run_id
 
     async def get(self, run_id: uuid.UUID) -> Record:

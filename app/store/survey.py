@@ -77,6 +77,8 @@ class SchemaFacts(msgspec.Struct, frozen=True):
     may_create: bool
     is_migrated: bool
     others_own: tuple[str, ...] | None
+    denied: tuple[str, ...] | None
+    may_refresh: bool
     strangers: tuple[str, ...] | None
 
 

@@ -298,6 +298,24 @@ class Report(BaseModel):
     last_run: LastRun | None
 
 
+class Change(BaseModel):
+    """One slice of a raw table that trade-recon wrote: rows of the account, on the date, were inserted, overwritten, moved or removed."""
+
+    account_id: str
+    table: str = Field(examples=["raw_metrics_daily"])
+    date: dt.date | None = Field(description="null where the table's rows have no date (alltime).")
+    changed_at: dt.datetime
+    run_id: uuid.UUID | None = Field(description="null: account ids were mended outside a run.")
+
+
+class Changes(BaseModel):
+    """A piece of the change feed."""
+
+    changes: list[Change] = Field(description="In the order in which they were committed; a change of many dates is one entry for each.")
+    next: str = Field(description="The cursor behind these changes, for `since`; the one that was given if there are none.")
+    more: bool = Field(description="Whether there was more behind these changes already.")
+
+
 class Health(BaseModel):
     """The process answers."""
 

@@ -5,7 +5,7 @@ import uuid
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.engine.service import ReconService
 from app.errors import DatabaseUnavailable, ReconError
@@ -15,6 +15,7 @@ from app.web.models import (
     AccountId,
     AccountOutcome,
     AccountStatistics,
+    Changes,
     Health,
     Maintenance,
     Readiness,
@@ -26,6 +27,8 @@ from app.web.models import (
 from app.web.problems import Problem
 
 _READY_SECONDS = 3.0
+_SOME_CHANGES = 1_000
+_MOST_CHANGES = 10_000
 _INVALID = 422
 
 router = APIRouter()
@@ -134,6 +137,28 @@ async def reconcile_account(service: Service, account_id: AccountId) -> AccountO
 async def get_report(service: Service) -> Report:
     """How the warehouse stands: accounts, issues by type, the last seven days, identities that fit no account or several."""
     return Report.model_validate(await service.readings.report())
+
+
+@router.get(
+    "/changes",
+    summary="What was written",
+    tags=["warehouse"],
+    responses=_problems(on_422="`since` is no cursor of this feed, or the limit cannot be."),
+)
+async def get_changes(
+    service: Service,
+    since: Annotated[str | None, Query(description="`next` of an earlier answer, kept as it is; without it: from the beginning.")] = None,
+    limit: Annotated[
+        int,
+        Query(ge=1, le=_MOST_CHANGES, description="About so many entries: changes are not split, so that one of many dates may exceed it."),
+    ] = _SOME_CHANGES,
+) -> Changes:
+    """Account, table and date of every slice that trade-recon wrote, so that what is computed from it can be computed again.
+
+    Ask, do the work, keep `next`, and ask again with it: no slice is missed, however many runs write at the same time. Ask at
+    once while `more` is true. A slice comes again each time that it is written. What ingestion writes is not listed.
+    """
+    return Changes.model_validate(await service.readings.changes(since, limit))
 
 
 @router.get("/healthz", summary="Whether the process answers", tags=["health"])

@@ -130,6 +130,21 @@ SELECT json_build_object(
         ) AS taken_over
         WHERE NOT pg_has_role(owner, 'USAGE')
     ),
+    'denied', (
+        SELECT json_agg(c.relname ORDER BY c.relname)
+        FROM pg_class AS c
+        WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND (c.relname ~ '^recon_' OR c.relname = 'trade_recon') AND c.relkind = 'r'
+          AND NOT (
+              has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+              AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+          )
+    ),
+    'may_refresh', coalesce((
+        SELECT pg_has_role(c.relowner, 'USAGE')
+               OR CASE WHEN current_setting('server_version_num')::integer >= 170000 THEN has_table_privilege(c.oid, 'MAINTAIN') ELSE false END
+        FROM pg_class AS c
+        WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'mv_all_account_ids' AND c.relkind = 'm'
+    ), true),
     'strangers', (
         SELECT json_agg(c.relname ORDER BY c.relname)
         FROM pg_class AS c

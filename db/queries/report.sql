@@ -73,6 +73,12 @@ LIMIT $2
 -- What one run did to one account.
 SELECT * FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND account_id = $2
 
+-- name: get_run_attempts
+-- What one run did to each of its accounts, in the order in which they were queued.
+SELECT account_id, outcome, issues_found, issues_left, detail FROM prop_trading_model.recon_attempts
+WHERE run_id = $1 AND outcome IS NOT NULL
+ORDER BY position, account_id
+
 -- name: is_ready
 -- Whether the schema is there and answers.
 SELECT count(*) FROM prop_trading_model.recon_migrations

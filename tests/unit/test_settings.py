@@ -70,6 +70,7 @@ def test_any_form_of_dsn_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, dsn:
     [
         ("DATABASE_URL", "mysql://root@host/db"),
         ("DATABASE_URL", "postgresql://[host/db"),
+        ("DATABASE_DIRECT_URL", "postgresql://host/db"),
         ("RECON_SCHEMA", "drop table"),
         ("RECON_SCHEMA", "1st"),
         ("RECON_SCHEMA", "x" * 64),
@@ -86,6 +87,9 @@ def test_any_form_of_dsn_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, dsn:
         ("RECON_DAY_ZONE", "../etc/passwd"),
         ("RECON_STATEMENT_CACHE", "-1"),
         ("RECON_POOL_SIZE", "0"),
+        ("RECON_WRITE_RATE", "0"),
+        ("RECON_WRITE_RATE", "inf"),
+        ("RECON_WRITE_RATE", "10000001"),
         ("RISK_API_BASE_URL", "ftp://host/"),
         ("RISK_API_BASE_URL", "https:///path"),
         ("RISK_API_BASE_URL", "https://host:99999/"),
@@ -115,6 +119,7 @@ def test_several_wrong_values_are_named_together(monkeypatch: pytest.MonkeyPatch
     ("name", "value"),
     [
         ("DATABASE_URL", f"mysql://u:{_SECRET}@h/db"),
+        ("DATABASE_DIRECT_URL", f"postgresql://u:{_SECRET}@h/db"),
         ("RISK_API_KEY", f"{_SECRET} and more"),
         ("RISK_API_BASE_URL", f"https://u:{_SECRET}@h/"),
     ],
@@ -123,14 +128,34 @@ def test_a_refused_value_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: s
     assert _SECRET not in _refusal(monkeypatch, **{name: value})
 
 
+@pytest.mark.parametrize("pooled", ["postgresql://pooler/db", "mysql://pooler/db"])
+def test_a_direct_way_stands_beside_the_pooled_one_and_is_as_strict(monkeypatch: pytest.MonkeyPatch, pooled: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", pooled)
+    monkeypatch.setenv("DATABASE_DIRECT_URL", " postgresql://host/db")
+    if pooled.startswith("mysql"):
+        assert "DIRECT" not in _refusal(monkeypatch)
+        return
+    assert load_settings().database_direct_url == SecretStr("postgresql://host/db")
+    assert _refusal(monkeypatch, DATABASE_DIRECT_URL="mysql://host/db").startswith("DATABASE_DIRECT_URL must be ")
+
+
+def test_no_write_rate_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().recon_write_rate is None
+    monkeypatch.setenv("RECON_WRITE_RATE", "")
+    assert load_settings().recon_write_rate is None
+    monkeypatch.setenv("RECON_WRITE_RATE", "2500.5")
+    assert load_settings().recon_write_rate == 2500.5
+
+
 def test_secrets_are_not_in_repr_and_str(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{_SECRET}@h/db")
+    monkeypatch.setenv("DATABASE_DIRECT_URL", f"postgresql://u@h/db?password=direct-{_SECRET}")
     monkeypatch.setenv("RISK_API_KEY", _SECRET)
     monkeypatch.setenv("RISK_API_BASE_URL", "https://h/")
     settings = load_settings()
     for shown in (repr(settings), str(settings), repr(settings.require_upstream()), str(settings.model_dump())):
         assert _SECRET not in shown
-    assert set(settings.secrets()) == {_SECRET}
+    assert set(settings.secrets()) - {""} == {_SECRET, f"direct-{_SECRET}"}
 
 
 def test_the_base_url_ends_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ def test_there_are_exactly_the_calls_that_the_service_promises() -> None:
         ("GET", "/accounts/{account_id}"),
         ("POST", "/accounts/{account_id}/reconcile"),
         ("GET", "/report"),
+        ("GET", "/changes"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
     }

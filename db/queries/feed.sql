@@ -1,0 +1,35 @@
+-- name: lock_feed
+-- Let no other transaction give out ids of the feed before this one has committed; its deferred checks, which may wait for others, come first.
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT pg_advisory_xact_lock(hashtext('trade-recon changes'), hashtext('prop_trading_model'))
+
+-- name: note_changes
+-- The slices that a transaction wrote: one row for each account, its dates as ranges.
+INSERT INTO prop_trading_model.recon_changes (account_id, table_name, days, entries, run_id)
+SELECT account_id, $2, range_agg(daterange(day, day, '[]')) FILTER (WHERE day IS NOT NULL), greatest(count(DISTINCT day), 1), $1
+FROM (
+    -- Nobody could walk a range up to an infinite date: it is told as the furthest one that a calendar has.
+    SELECT account_id, CASE day WHEN 'infinity' THEN '9999-12-31' WHEN '-infinity' THEN '0001-01-01' ELSE day END AS day
+    FROM unnest($3::text[], $4::date[]) AS written (account_id, day)
+) AS slices
+GROUP BY account_id, day IS NULL
+ORDER BY account_id
+
+-- name: get_changes
+-- The feed after change $1: as many whole changes as fit into $2 entries, at least one, each opened to its dates; nothing else is opened.
+WITH waiting AS (
+    SELECT change_id, entries FROM prop_trading_model.recon_changes WHERE change_id > $1 ORDER BY change_id LIMIT $2::bigint + 1
+), summed AS (
+    SELECT change_id, row_number() OVER (ORDER BY change_id) AS place, sum(entries) OVER (ORDER BY change_id) AS entries FROM waiting
+), page AS (
+    SELECT max(change_id) AS last, count(*) < (SELECT count(*) FROM waiting) AS more FROM summed WHERE place = 1 OR entries <= $2
+)
+SELECT c.change_id, c.account_id, c.table_name, dates.day, c.changed_at, c.run_id, (SELECT more FROM page) AS more
+FROM prop_trading_model.recon_changes AS c
+LEFT JOIN LATERAL (
+    -- Counted in whole days: a series of times would stumble where a time zone has no midnight.
+    SELECT lower(stretch) + step AS day FROM unnest(c.days) AS stretch, generate_series(0, upper(stretch) - lower(stretch) - 1) AS step
+) AS dates ON true
+-- The end as a value, not as a join: it bounds the scan of the key, which would read on to the feed's end.
+WHERE c.change_id > $1 AND c.change_id <= (SELECT last FROM page)
+ORDER BY c.change_id, dates.day

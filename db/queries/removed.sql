@@ -1,0 +1,101 @@
+-- name: list_removed_rows
+-- Copies of rows, newest first: of an account $1, a table $2, a run $3, a reason $4 (null: any), older than copy $5, at most $6. The row as text: its digits stay as they are.
+SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text
+FROM prop_trading_model.recon_removed_rows
+WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::text IS NULL OR table_name = $2::text) AND ($3::uuid IS NULL OR run_id = $3::uuid)
+  AND ($4::text IS NULL OR reason = $4::text) AND ($5::bigint IS NULL OR removed_id < $5::bigint)
+ORDER BY removed_id DESC
+LIMIT $6
+
+-- name: get_removed_row
+-- One copy.
+SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text
+FROM prop_trading_model.recon_removed_rows
+WHERE removed_id = $1
+
+-- name: get_unknown_ids
+-- Those of $1 that no copy has.
+SELECT wanted.removed_id
+FROM unnest($1::bigint[]) AS wanted (removed_id)
+WHERE NOT EXISTS (SELECT FROM prop_trading_model.recon_removed_rows AS c WHERE c.removed_id = wanted.removed_id)
+ORDER BY wanted.removed_id
+
+-- name: get_ids_of_run
+-- The copies that a run made, newest first, and which of them were not restored yet.
+SELECT removed_id, restored_at IS NULL AS is_waiting FROM prop_trading_model.recon_removed_rows WHERE run_id = $1 ORDER BY removed_id DESC
+
+-- name: lock_restoring
+-- One restore at a time: two of different copies of one row would otherwise both find its place empty, which no unique key need prevent.
+SELECT pg_advisory_xact_lock(hashtext('trade-recon restores'), hashtext('prop_trading_model'))
+
+-- name: lock_copy
+-- A copy, locked, and when it was restored.
+SELECT removed_id, restored_at FROM prop_trading_model.recon_removed_rows WHERE removed_id = $1 FOR UPDATE
+
+-- name: get_columns
+-- The columns of the table $1 as it stands now, and what may be written to them.
+SELECT attname AS name, attgenerated <> '' AS is_generated, attidentity = 'a' AS is_numbered
+FROM pg_attribute
+WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum
+
+-- name: lock_present_rows
+-- The rows of {{raw}} that stand for copy $1 now, on whatever date: where they are, whether they have its whole key, and whether they differ from it in
+-- a column that can be written (not in $2).
+SELECT t.tableoid AS row_table, t.ctid AS row_place, t.account_id::text AS account_id, {{day_of_t}} AS day, {{has_key}} AS has_key,
+       (to_jsonb(t) - $2::text[]) = (to_jsonb(r) - $2::text[]) AS is_equal
+FROM prop_trading_model.recon_removed_rows AS c
+CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
+JOIN {{raw}} AS t ON {{same_unit}}
+WHERE c.removed_id = $1
+ORDER BY {{day_of_t}}
+FOR UPDATE OF t
+
+-- name: keep_present_row
+-- A copy of the row at a place of {{raw}}, before it gets the values of copy $3; outside any run.
+INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
+SELECT coalesce(t.account_id, c.account_id), c.table_name, {{day_of_t}}, c.reason, to_jsonb(t)
+FROM {{raw}} AS t
+JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = $3
+WHERE t.tableoid = $1::oid AND t.ctid = $2::tid
+RETURNING removed_id
+
+-- name: write_back
+-- Give the row at a place of {{raw}} the values of copy $1; the row as it is now, and which of the columns $2 hold something else than the copy.
+WITH written AS (
+    UPDATE {{raw}} AS t SET {{assignments}}
+    FROM prop_trading_model.recon_removed_rows AS c
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
+    WHERE c.removed_id = $1 AND t.tableoid = $3::oid AND t.ctid = $4::tid
+    RETURNING t.account_id::text AS account_id, {{day_of_t}} AS day, to_jsonb(t) AS new_row
+)
+SELECT w.account_id, w.day, {{changed}} AS changed
+FROM written AS w
+JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = $1
+
+-- name: insert_again
+-- Store copy $1 in {{raw}} again; the row as it is now, and which of the columns $2 hold something else than the copy.
+WITH written AS (
+    INSERT INTO {{raw}} AS t ({{columns}}) OVERRIDING SYSTEM VALUE
+    SELECT {{r_columns}}
+    FROM prop_trading_model.recon_removed_rows AS c
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
+    WHERE c.removed_id = $1
+    RETURNING t.account_id::text AS account_id, {{day_of_t}} AS day, to_jsonb(t) AS new_row
+)
+SELECT w.account_id, w.day, {{changed}} AS changed
+FROM written AS w
+JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = $1
+
+-- name: name_changed_columns
+-- Columns of $2 that a row has otherwise than its copy: by the column's type as it is now, or by a trigger.
+ARRAY(
+    SELECT held.key FROM jsonb_each(c.row_data) AS held
+    WHERE held.key = ANY($2::text[])
+      AND held.value IS DISTINCT FROM w.new_row -> held.key AND held.value #>> '{}' IS DISTINCT FROM w.new_row ->> held.key
+    ORDER BY held.key
+)
+
+-- name: mark_restored
+-- Note that a copy was brought back.
+UPDATE prop_trading_model.recon_removed_rows SET restored_at = clock_timestamp() WHERE removed_id = $1

@@ -1,0 +1,183 @@
+"""`trade-recon legacy` through real processes: the old flags, the old labels, the old names."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.process import SandboxServer
+from tests.commands import Ended, access, run_command
+from tests.conftest import Database
+from tests.engine import difference
+
+_FIX, _RUN, _REPORT = "NULL account_id fix results", "Reconciliation results", "Reconciliation report"
+
+
+def _parts(ended: Ended) -> dict[str, dict[str, Any]]:
+    """The JSON of each step by its label, in the order of stdout, which holds nothing else."""
+    parts: dict[str, dict[str, Any]] = {}
+    text, decoder = ended.stdout, json.JSONDecoder()
+    while text:
+        label, brace, _ = text.partition("{")
+        assert brace, text
+        assert label.endswith(": ")
+        parts[label.removesuffix(": ")], end = decoder.raw_decode(text[len(label) :])
+        text = text[len(label) + end :]
+        assert text.startswith("\n")
+        text = text[1:]
+    return parts
+
+
+async def _damage(database: Database, statement: str) -> None:
+    async with database.connect() as connection:
+        assert await connection.execute(statement) not in {"DELETE 0", "UPDATE 0"}
+
+
+async def _legacy(folder: Path, variables: dict[str, str], *words: str) -> Ended:
+    return await run_command(folder, variables, "legacy", *words)
+
+
+async def test_all_steps_of_a_night_are_done_in_their_order_and_told_with_the_old_names(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    await _damage(filled, "UPDATE raw_trades_closed SET account_id = NULL")
+    await _damage(filled, "DELETE FROM raw_metrics_hourly WHERE date > current_date - 20")
+    await _damage(filled, "UPDATE raw_metrics_alltime SET num_trades = num_trades + 1")
+    sandbox.set_faults(Faults.of(FaultKind.INTERNAL_ERROR, first_n=1))
+    sandbox.log.reset()
+    ended = await _legacy(tmp_path, access(filled, sandbox), "--report", "--reconcile", "--fix-null-ids")
+    assert ended.code == 0, ended.stderr
+    parts = _parts(ended)
+    assert list(parts) == [_FIX, _RUN, _REPORT]
+    fixed, run, report = parts.values()
+    assert fixed["closed_trades_updated"] > 0
+    assert (fixed["open_trades_updated"], fixed["md5_hashes_fixed"], fixed["unmatched_combinations"]) == (0, 0, [])
+    assert run["total_processed"] == run["fully_resolved"] == len(run["details"]) > 0
+    assert (run["partially_resolved"], run["failed"], run["skipped_due_to_previous_failure"]) == (0, 0, 0)
+    assert run["api_stats"].pop("api_errors") == 1
+    assert sum(run["api_stats"].values()) == len(sandbox.log.requests)
+    assert {"fetch_alltime", "fetch_hourly"} <= run["api_stats"].keys() <= {"fetch_alltime", "fetch_daily", "fetch_hourly", "fetch_trades"}
+    for entry in run["details"]:
+        assert entry["resolved"] is True
+        assert entry["issues_found"] == entry["issues_resolved"] > 0
+        assert entry["new_issues"] == []
+    assert {"overall", "issues_by_type", "recent_activity"} <= report.keys()
+    assert report["overall"]["reconciled"] == report["overall"]["total_accounts"] == len(sandbox.world.account_ids)
+    assert report["recent_activity"]["resolved"] == run["total_processed"]
+    assert (await difference(filled, sandbox)).is_equal
+
+
+async def test_a_script_that_cuts_at_the_first_brace_reads_the_results(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    ended = await _legacy(tmp_path, access(filled, sandbox), "--reconcile")
+    assert ended.stdout.startswith(f'{_RUN}: {{\n  "total_processed": 0')
+    assert json.loads(ended.stdout[ended.stdout.index("{") :])["details"] == []
+
+
+async def test_ids_and_the_report_need_no_api(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    variables = {"DATABASE_URL": filled.dsn}
+    await _damage(filled, "UPDATE raw_trades_closed SET account_id = md5(concat_ws('|', login, platform, broker))")
+    ended = await _legacy(tmp_path, variables, "--fix-null-ids", "--report", "--max-accounts", "5")
+    assert ended.code == 0, ended.stderr
+    parts = _parts(ended)
+    assert list(parts) == [_FIX, _REPORT]
+    assert parts[_FIX]["md5_hashes_fixed"] > 0
+    assert (await difference(filled, sandbox)).is_equal
+    refused = await _legacy(tmp_path, variables, "--fix-null-ids", "--reconcile")
+    assert (refused.code, refused.stdout) == (2, "")
+    assert "RISK_API_BASE_URL" in refused.stderr
+
+
+async def test_keys_that_fit_no_account_are_listed(filled: Database, tmp_path: Path) -> None:
+    await _damage(
+        filled,
+        "UPDATE raw_trades_closed SET account_id = NULL, login = 'nobody' WHERE position = (SELECT min(position) FROM raw_trades_closed)",
+    )
+    fixed = _parts(await _legacy(tmp_path, {"DATABASE_URL": filled.dsn}, "--fix-null-ids"))[_FIX]
+    assert [(key["login"], key["trade_type"], key["candidates"]) for key in fixed["unmatched_combinations"]] == [("nobody", "closed", [])]
+    assert fixed["unmatched_total"] == 1
+
+
+async def test_accounts_that_failed_before_are_left_out_unless_they_are_asked_for(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    await _damage(filled, "DELETE FROM raw_metrics_hourly")
+    sandbox.set_faults(Faults.of(FaultKind.SHORT_PAGE))
+    variables = access(filled, sandbox)
+    first = await _legacy(tmp_path, variables, "--reconcile", "--max-accounts", "3")
+    assert first.code == 1, first.stderr
+    failed = _parts(first)[_RUN]
+    assert (failed["total_processed"], failed["failed"], failed["fully_resolved"]) == (3, 3, 0)
+    for entry in failed["details"]:
+        assert entry["resolved"] is False
+        assert (entry["issues_found"] > 0, entry["issues_resolved"]) == (True, 0)
+        assert entry["new_issues"]
+        assert entry["detail"]
+    sandbox.set_faults(NO_FAULTS)
+    again = _parts(await _legacy(tmp_path, variables, "--reconcile"))[_RUN]
+    victims = {entry["account_id"] for entry in failed["details"]}
+    assert again["skipped_due_to_previous_failure"] == 3
+    assert not victims & {entry["account_id"] for entry in again["details"]}
+    retried = await _legacy(tmp_path, variables, "--reconcile", "--retry-failed")
+    assert retried.code == 0, retried.stderr
+    assert {entry["account_id"] for entry in _parts(retried)[_RUN]["details"]} == victims
+    assert (await difference(filled, sandbox)).is_equal
+
+
+async def test_a_run_that_leaves_issues_ends_with_1_and_counts_as_its_details_do(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    await _damage(filled, "DELETE FROM raw_metrics_hourly WHERE date > current_date - 20")
+    async with filled.connect() as connection:
+        await connection.execute(
+            "INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, num_trades)"
+            " SELECT account_id || '-double', login, platform, broker, num_trades FROM raw_metrics_alltime WHERE num_trades > 0"
+        )
+    ended = await _legacy(tmp_path, access(filled, sandbox), "--reconcile")
+    assert ended.code == 1, ended.stderr
+    run = _parts(ended)[_RUN]
+    outcomes = Counter(entry["outcome"] for entry in run["details"])
+    assert run["partially_resolved"] == outcomes["partial"]
+    assert run["failed"] == outcomes["failed"]
+    assert run["fully_resolved"] == sum(entry["resolved"] for entry in run["details"])
+    assert run["total_processed"] == len(run["details"])
+
+
+async def test_a_run_that_fails_is_told_with_its_reason_and_the_report_still_comes(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    await _damage(filled, "DELETE FROM raw_metrics_hourly")
+    ended = await _legacy(tmp_path, access(filled, sandbox, api_key="very-secret-key-4711"), "--reconcile", "--report")
+    assert ended.code == 3, ended.stderr
+    run, report = _parts(ended).values()
+    assert (run["status"], run["details"]) == ("failed", [])
+    assert "key" in run["error"]
+    assert report["overall"]["needs_reconciliation"] > 0
+    assert "4711" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "at least one of"),
+        (["--retry-failed"], "--retry-failed does nothing without --reconcile"),
+        (["--retry-failed", "--report"], "--retry-failed does nothing without --reconcile"),
+        (["--max-accounts", "5"], "--max-accounts does nothing by itself"),
+    ],
+)
+async def test_flags_that_would_do_nothing_are_refused_with_a_sentence(tmp_path: Path, words: list[str], said: str) -> None:
+    ended = await _legacy(tmp_path, {}, *words)
+    assert (ended.code, ended.stdout) == (2, "")
+    [line] = ended.stderr.splitlines()
+    assert said in line
+    assert line.startswith("trade-recon: ")
+    assert line.endswith("Nothing was done.")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("most", ["0", "-1", "many", "1.5"])
+async def test_a_limit_that_cannot_be_is_refused(tmp_path: Path, most: str) -> None:
+    ended = await _legacy(tmp_path, {}, "--reconcile", "--max-accounts", most)
+    assert (ended.code, ended.stdout) == (2, "")
