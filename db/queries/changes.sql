@@ -96,13 +96,13 @@ WITH known AS MATERIALIZED (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, owner, $5, {{plain_date}}, 'moved', old_row FROM judged
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING judged AS m WHERE {{same_row}} AND m.doubled RETURNING m.owner, m.{{plain_date}} AS old_date, m.new_date
+    DELETE FROM {{raw}} AS t USING judged AS m WHERE {{same_row}} AND m.doubled RETURNING m.owner, m.{{plain_date}} AS old_date, NULL::date AS new_date
 ), moved AS (
     UPDATE {{raw}} AS t SET {{plain_date}} = m.new_date FROM judged AS m
     WHERE {{same_row}} AND NOT m.doubled
     RETURNING m.owner, m.{{plain_date}} AS old_date, m.new_date
 )
-SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) AS days
+SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) FILTER (WHERE new_date IS NOT NULL) AS days
 FROM (SELECT * FROM removed UNION ALL SELECT * FROM moved) AS gone
 GROUP BY owner
 
