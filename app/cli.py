@@ -12,6 +12,7 @@ from rich.console import Console
 
 from app import demo as demonstration
 from app.cli_legacy import legacy
+from app.cli_removed import removed
 from app.console import plain_table, results_console, serve_run, show_report, show_run
 from app.domain.models import RunKind, RunStatus
 from app.engine.maintenance import MaintenanceResult, fix_ids
@@ -122,6 +123,7 @@ def report(
 
 
 app.command()(legacy)
+app.add_typer(removed, name="removed")
 
 
 @app.command()

@@ -1,1 +1,164 @@
-"""Placeholder."""
+"""`trade-recon removed`: the rows that trade-recon removed, moved or overwrote, and bringing them back."""
+
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from app.console import plain_table, results_console
+from app.domain.contract import TABLES, Endpoint
+from app.errors import InvalidRequest
+from app.main import open_store
+from app.settings import load_settings
+from app.shell import ExitCode, perform
+from app.store.removed import Reason, RemovedRow, RemovedRows, Wanted
+
+_LARGEST_ID = 2**63 - 1
+_PLAIN_WIDTH = 240
+"""Columns for the list where it goes to no terminal: ids stay whole there."""
+_CAUTION = "A later run that reads these rows from upstream may change them again."
+_ANY = Wanted()
+
+
+class TableName(StrEnum):
+    """The raw tables."""
+
+    ALLTIME = TABLES[Endpoint.ALLTIME].name
+    DAILY = TABLES[Endpoint.DAILY].name
+    HOURLY = TABLES[Endpoint.HOURLY].name
+    CLOSED = TABLES[Endpoint.CLOSED].name
+    OPEN = TABLES[Endpoint.OPEN].name
+
+
+class ListFormat(StrEnum):
+    """How the list is written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What is listed: of the copies `wanted` that are older than `before` (None: of all) the newest, at most `limit`."""
+
+    wanted: Wanted = _ANY
+    limit: int = 50
+    before: int | None = None
+    format: ListFormat = ListFormat.TABLE
+
+
+removed = typer.Typer(rich_markup_mode=None)
+
+
+@removed.callback(invoke_without_command=True)
+def list_removed(  # noqa: PLR0913 - an option each
+    context: typer.Context,
+    *,
+    account: Annotated[str | None, typer.Option(metavar="ID", help="Only rows of this account.")] = None,
+    table: Annotated[TableName | None, typer.Option(help="Only rows of this table.")] = None,
+    run: Annotated[uuid.UUID | None, typer.Option(help="Only rows that this run changed.")] = None,
+    reason: Annotated[Reason | None, typer.Option(help="Only rows that were changed in this way.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 50,
+    before: Annotated[int | None, typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only those older than this one.")] = None,
+    format_: Annotated[ListFormat, typer.Option("--format", help="For people or, with the whole rows, for programs.")] = ListFormat.TABLE,
+) -> None:
+    """List the rows that trade-recon removed, moved or overwrote, newest first; `restore` brings them back.
+
+    Reasons: removed (upstream does not have it), overwritten (with other values or another account id), moved (a trade, to another
+    date; or put aside, since it stood there too), placeholder (metrics under a made-up account id, put aside).
+    """
+    view = _View(Wanted(account, table, run, reason), limit, before, format_)
+    if context.invoked_subcommand is None:
+        perform(lambda: _listed(view))
+    elif view != _View():
+        context.fail(f"The options before `{context.invoked_subcommand}` are for the list, and would choose nothing there.")
+
+
+@removed.command()
+def restore(
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", min=1, max=_LARGEST_ID, help="The ids that `trade-recon removed` lists.")
+    ] = None,
+    all_of_run: Annotated[uuid.UUID | None, typer.Option(help="All rows that this run changed and that were not restored yet.")] = None,
+) -> None:
+    """Bring rows back as they were, each by itself, the newest copy first.
+
+    Nothing is lost: what a row held until now is kept as a copy of its own. Rows that a run only added stay. A later run that
+    reads the same rows from upstream may change them again.
+
+    Exit codes: 0 all of them stand as they were; 1 some were not restored; 2 an id does not exist (nothing was restored).
+    """
+    perform(lambda: _restored(ids or (), all_of_run))
+
+
+async def _listed(view: _View) -> ExitCode:
+    async with open_store(load_settings()) as store:
+        rows = await RemovedRows(store.database, store.feed).page(view.wanted, view.limit, view.before)
+    following = rows[-1].removed_id if len(rows) == view.limit else None
+    if view.format is ListFormat.JSON:
+        sys.stdout.write(_as_json(rows, following))
+    else:
+        _show(rows, following)
+    return ExitCode.SUCCESS
+
+
+async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
+    if bool(ids) == (run_id is not None):
+        raise InvalidRequest("Name either the ids of the rows to restore or --all-of-run. Nothing was restored.")
+    console = results_console()
+    there = refused = 0
+    async with open_store(load_settings()) as store:
+        rows = RemovedRows(store.database, store.feed)
+        async for result in rows.restore(ids if run_id is None else await rows.waiting_of_run(run_id)):
+            console.print(f"{result.removed_id}: {result.sentence}", markup=False, soft_wrap=True)
+            there += result.is_there
+            refused += not result.is_there
+    if not there + refused:
+        console.print("All rows of the run were restored before; nothing was changed.")
+        return ExitCode.SUCCESS
+    console.print(f"{there} stand as they were, {refused} were not restored. {_CAUTION}", soft_wrap=True)
+    return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
+
+
+def _as_json(rows: Sequence[RemovedRow], following: int | None) -> str:
+    """The list as one object; the rows go in as the text that they are, so that no number is rounded."""
+    listed = [
+        {
+            "id": row.removed_id,
+            "removed_at": row.removed_at,
+            "table": row.table,
+            "account_id": row.account_id,
+            "date": row.date,
+            "reason": row.reason,
+            "run_id": row.run_id,
+            "restored_at": row.restored_at,
+            "row": msgspec.Raw(row.row.encode()),
+        }
+        for row in rows
+    ]
+    return msgspec.json.format(msgspec.json.encode({"rows": listed, "next_before": following}), indent=2).decode() + "\n"
+
+
+def _show(rows: Sequence[RemovedRow], following: int | None) -> None:
+    console = results_console()
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    if not rows:
+        console.print("No row is kept that fits.")
+        return
+    columns = ("id", "when", "table", "account", "date", "reason", "run", "key", "restored")
+    table = plain_table("Rows that were removed, moved or overwritten", *columns)
+    for row in rows:
+        when, restored = (None if at is None else f"{at:%Y-%m-%d %H:%M:%S}" for at in (row.removed_at, row.restored_at))
+        cells = (row.removed_id, when, row.table, row.account_id, row.date, row.reason, row.run_id, row.key, restored)
+        table.add_row(*("-" if cell is None else escape(str(cell)) for cell in cells))
+    console.print(table)
+    console.print(f"`trade-recon removed restore ID` brings a row back. {_CAUTION}")
+    if following is not None:
+        console.print(f"There may be older ones: --before {following}.")

@@ -26,9 +26,9 @@ from app.engine.fetching import Fetched, Fetcher
 from app.engine.maintenance import mend_accounts
 from app.engine.store import Store
 from app.errors import FetchFailed, IncompleteFetch, ReconError, RequestTooLarge, RowRefused, StatementTooSlow
-from app.store.changes import Applied, Witness, Writer
 from app.store.claims import Claim
 from app.store.runs import AccountResult
+from app.store.slices import Applied, Witness, Writer
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 

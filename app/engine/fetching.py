@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from app.domain.plan import PlannedRequest
-from app.store.changes import Changes, Fingerprints, Slice
+from app.store.changes import Changes
+from app.store.slices import Fingerprints, Slice
 from app.store.staging import StagedFetch, Staging
 from app.upstream.client import UpstreamClient
 

@@ -115,7 +115,9 @@ async def test_no_row_goes_on_a_date_on_which_a_row_of_upstream_cannot_be_held(w
     async with warehouse.connect() as connection:
         row = await connection.fetchrow(_SOLE)
         assert row is not None
-        await connection.execute("UPDATE raw_trades_closed SET ticket = 'made-up' WHERE ticket = $1 AND login = $2", row["ticket"], row["login"])
+        await connection.execute(
+            "UPDATE raw_trades_closed SET ticket = 'made-up' WHERE ticket = $1 AND login = $2", row["ticket"], row["login"]
+        )
         await connection.execute(f"ALTER TABLE raw_trades_closed ADD CHECK (ticket <> '{row['ticket']}')")
         await _take_one(connection, row, "made-up")
         async with engine(warehouse, sandbox) as service:

@@ -9,7 +9,7 @@ from app.domain.models import RunKind
 from app.sandbox.faults import Faults
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
-from app.store.changes import Slice
+from app.store.slices import Slice
 from tests.conftest import Database
 from tests.engine import TODAY, difference, engine, run
 from tests.integration.engine.test_claims import process, queued

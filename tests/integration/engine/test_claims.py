@@ -11,9 +11,9 @@ from app.domain.contract import Endpoint
 from app.domain.models import RunKind
 from app.engine.store import Store
 from app.sandbox.process import SandboxServer
-from app.store.changes import Slice, Writer
 from app.store.pool import Database as Pool
 from app.store.runs import RunRequest
+from app.store.slices import Slice, Writer
 from tests.conftest import Database
 from tests.engine import difference
 

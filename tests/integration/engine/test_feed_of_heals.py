@@ -23,7 +23,7 @@ _DATES = {
 
 async def _slices(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[tuple[str, str, dt.date | None], str]:
     """What each slice holds, in short."""
-    found = {}
+    found: dict[tuple[str, str, dt.date | None], str] = {}
     for table, day in _DATES.items():
         rows = await connection.fetch(
             f"SELECT account_id, {day} AS day, md5(string_agg(md5(t::text), '' ORDER BY t::text)) AS content FROM {table} AS t"

@@ -1,0 +1,97 @@
+"""Rows of upstream that the warehouse cannot hold: found before the write where that is known, and kept with the reason after it."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Sequence
+
+from app.errors import WriteConflict
+from app.store.catalogue import WarehouseTable
+from app.store.column_lists import column_lists
+from app.store.pool import Database
+from app.store.queries import fill, quote
+from app.store.slices import Applied, Job
+from app.telemetry import get_logger
+
+UNIQUE_VIOLATION = "23505"
+TOO_NARROW = "key too narrow"
+"""How the reason begins where a unique key takes one of two rows."""
+BOTH_SENT = f"{TOO_NARROW}: upstream sends"
+"""Upstream sends both rows of which the table can hold one: no stored row stands for the other."""
+_DOUBLED = f"{BOTH_SENT} several rows with this key"
+_NO_PARTITION = "no partition"
+_PARTITION_SECONDS = 15.0
+_log = get_logger(__name__)
+
+
+class Refusals:
+    """Marks rows in staging that have no place in the table, and keeps what was refused."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements; a missing one fails here."""
+        self._database = database
+        self._sql = database.queries("changes")
+
+    async def find_doubled(self, job: Job) -> None:
+        """Refuse rows of upstream that share a key of the table: it cannot hold them side by side."""
+        await self._database.execute(fill(self._sql["refuse_doubled_rows"], **column_lists(job.table)), job.staged.fetch_id, _DOUBLED)
+
+    async def find_partitions(self, job: Job) -> None:
+        """Make the partitions that the rows need, where we may; rows that have none are refused with what would make it."""
+        table = job.table
+        if not table.is_partitioned:
+            return
+        staged = await self._database.fetch(fill(self._sql["get_staged_days"], **column_lists(table)), job.staged.fetch_id)
+        missing = await self._database.fetch_value(
+            self._sql["get_days_without_partition"], table.table.name, [row["day"] for row in staged]
+        )
+        if missing:
+            try:
+                async with self._database.transaction(statement_seconds=_PARTITION_SECONDS) as connection:
+                    await connection.execute(self._sql["create_partitions"], table.table.name, missing)
+            except WriteConflict as error:
+                _log.warning("The table is locked; its partitions are made next time.", action="partitions.locked", reason=str(error))
+            missing = await self._database.fetch_value(self._sql["get_days_without_partition"], table.table.name, missing)
+        by_month: dict[dt.date, list[dt.date]] = defaultdict(list)
+        for day in missing:
+            by_month[day.replace(day=1)].append(day)
+        for month, days in by_month.items():
+            await self._database.execute(
+                fill(self._sql["refuse_days"], **column_lists(table)), job.staged.fetch_id, days, _partition_wanted(table, month, days)
+            )
+
+    async def record(self, job: Job, applied: dict[str, Applied]) -> None:
+        """Keep the rows of a fetch that could not be held as they were sent, and tell their accounts why."""
+        tokens, table, asked = column_lists(job.table), job.table.table.name, list(job.proven.account_ids)
+        rows = await self._database.fetch(fill(self._sql["get_refused"], **tokens), job.staged.fetch_id, asked)
+        if not rows:
+            return
+        statement = fill(self._sql["set_aside_rows"], **tokens)
+        await self._database.execute(statement, job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION)
+        for row in rows:
+            reason, keys = row["refused"], row["keys"]
+            for account_id in [owner for owner in row["owners"] if owner in job.proven.account_ids] or [""]:
+                done = applied[account_id]
+                done.values_nulled += row["nulled"]
+                if reason is None:
+                    continue
+                if not reason.startswith(_NO_PARTITION):
+                    done.set_aside += row["rows"]
+                if reason.startswith(TOO_NARROW):
+                    done.too_narrow += [
+                        {"table": table, "key": key, "reason": reason, **job.beside.get(ordinal, {})}
+                        for ordinal, key in zip(row["ordinals"], keys, strict=True)
+                    ]
+                else:
+                    others = f" and {len(keys) - 1} other rows" if len(keys) > 1 else ""
+                    done.refused.append(f"{table} {keys[0]}{others}: {reason}")
+
+
+def _partition_wanted(table: WarehouseTable, month: dt.date, days: Sequence[dt.date]) -> str:
+    """Which partition is missing, and how to make it."""
+    following = (month + dt.timedelta(days=31)).replace(day=1)
+    needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
+    partition = f"{table.raw.split('.')[0]}.{quote(f'{table.table.name}_{month:%Y_%m}')}"
+    return (
+        f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not"
+        f" make one; let the owner run: CREATE TABLE {partition} PARTITION OF {table.raw} FOR VALUES FROM ('{month}') TO ('{following}')"
+    )

@@ -1,0 +1,131 @@
+"""What the writing side of the warehouse speaks of: slices, what is done to them, and on whose behalf."""
+
+import datetime as dt
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.domain.contract import Endpoint
+from app.store.catalogue import WarehouseTable
+from app.store.staging import StagedFetch
+
+Fingerprints = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The slices that a fetch proves: these accounts on these dates; None: all dates; for trades: first and last date."""
+
+    endpoint: Endpoint
+    account_ids: tuple[str, ...]
+    dates: tuple[dt.date, ...] | None
+
+
+@dataclass(slots=True)
+class Applied:
+    """What one fetch did to one account; `kept` are trades of stored rows that upstream does not send, by date."""
+
+    inserted: int = 0
+    updated: int = 0
+    moved: int = 0
+    removed: int = 0
+    set_aside: int = 0
+    values_nulled: int = 0
+    kept: dict[dt.date | None, int] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    too_narrow: list[dict[str, object]] = field(default_factory=list)
+    left_alone: bool = False
+    claim_lost: bool = False
+    error: str | None = None
+
+    def add(self, other: "Applied") -> None:
+        """What another part of the same account came to."""
+        self.inserted += other.inserted
+        self.updated += other.updated
+        self.moved += other.moved
+        self.removed += other.removed
+        self.kept.update(other.kept)
+        self.left_alone |= other.left_alone
+        self.claim_lost |= other.claim_lost
+        self.error = self.error or other.error
+
+    @property
+    def written(self) -> int:
+        """Rows of the raw table that were touched."""
+        return self.inserted + self.updated + self.moved + self.removed
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """On whose behalf rows are written: the run, the claim that must still hold, and the seconds that one account may take."""
+
+    run_id: uuid.UUID | None
+    claim_id: uuid.UUID
+    account_seconds: float
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """What else of this run matters to a write.
+
+    `daily_read` are the dates of each account on which daily was read, which alone allow a removal (None: all dates);
+    `descending` the accounts whose finer tables must be read wherever a daily row's figures change.
+    """
+
+    daily_read: Mapping[str, frozenset[dt.date] | None] = field(default_factory=dict)
+    descending: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One fetch on its way in: what is written, for whom, and how its slices looked before the fetch.
+
+    `beside` tells of refused rows, by ordinal, which row has their place.
+    """
+
+    staged: StagedFetch
+    table: WarehouseTable
+    proven: Slice
+    before: dict[str, tuple[int, int]]
+    writer: Writer
+    witness: Witness
+    beside: dict[int, dict[str, object]] = field(default_factory=dict)
+
+    def dates(self, part: "Part") -> list[dt.date] | None:
+        """The dates that the statements of a part are about."""
+        dates = part.dates or self.proven.dates
+        return None if dates is None else list(dates)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one transaction works on: accounts on all proven dates, or one account from a first to a last date."""
+
+    account_ids: tuple[str, ...]
+    dates: tuple[dt.date, dt.date] | None = None
+
+
+@dataclass(slots=True)
+class Written:
+    """What one transaction did: by account, and which slices it changed."""
+
+    results: dict[str, Applied] = field(default_factory=lambda: defaultdict(Applied))
+    changed: dict[str, set[dt.date | None]] = field(default_factory=lambda: defaultdict(set))
+    removed: set[tuple[str, dt.date | None]] = field(default_factory=set)
+
+    def note(self, account_id: str | None, days: Sequence[dt.date | None], holder: str | None = None) -> Applied:
+        """The account's result, its changed slices noted; `holder` is the account under which the rows stood before."""
+        for owner in (account_id, holder):
+            if owner is not None:
+                self.changed[owner].update(days)
+        return self.results[account_id or ""]
+
+    def add(self, other: "Written") -> None:
+        """Something more that the same transaction did."""
+        for account_id, done in other.results.items():
+            self.results[account_id].add(done)
+        for account_id, days in other.changed.items():
+            self.changed[account_id] |= days
+        self.removed |= other.removed
