@@ -152,7 +152,7 @@ def _show(rows: Sequence[RemovedRow], following: int | None) -> None:
     if not rows:
         console.print("No row is kept that fits.")
         return
-    columns = ("id", "when", "table", "account", "date", "reason", "run", "key", "restored")
+    columns = ("id", "when (UTC)", "table", "account", "date", "reason", "run", "key", "restored (UTC)")
     table = plain_table("Rows that were removed, moved or overwritten", *columns)
     for row in rows:
         when, restored = (None if at is None else f"{at:%Y-%m-%d %H:%M:%S}" for at in (row.removed_at, row.restored_at))

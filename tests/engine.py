@@ -24,9 +24,20 @@ TODAY = dt.datetime.now(dt.UTC).date()
 
 @asynccontextmanager
 async def engine(
-    database: Database, sandbox: SandboxServer, *, config: EngineConfig | None = None, api_key: str = "sandbox", outage_wait: float = 10.0
+    database: Database,
+    sandbox: SandboxServer,
+    *,
+    config: EngineConfig | None = None,
+    api_key: str = "sandbox",
+    outage_wait: float = 10.0,
+    dsn: str | None = None,
+    statement_cache: int = 100,
+    direct_dsn: str | None = None,
 ) -> AsyncIterator[ReconService]:
-    """A service on the database and the sandbox, with a quota that a test need not wait for."""
+    """A service on the database and the sandbox, with a quota that a test need not wait for.
+
+    `dsn` is another way to the database, `direct_dsn` the one on which the service may listen.
+    """
     upstream = UpstreamConfig(
         sandbox.base_url,
         SecretStr(api_key),
@@ -40,7 +51,7 @@ async def engine(
     )
     config = config or EngineConfig(workers=1, poll_seconds=0.05)
     async with (
-        Pool.open(database.dsn, database.schema) as pool,
+        Pool.open(dsn or database.dsn, database.schema, statement_cache=statement_cache, direct_dsn=direct_dsn) as pool,
         UpstreamClient.open(upstream) as client,
     ):
         store = await Store.build(pool, config.lease_seconds)

@@ -6,6 +6,7 @@ settles stored rows that upstream does not send, overwrites rows that differ and
 makes a concurrent write of the same rows an error instead of a lost update: the part is then looked at again.
 """
 
+import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ from app.store.staging import StagedFetch
 from app.store.writing import SliceWriter
 
 _TRIES = 4
+_PAUSE_SECONDS = 0.25
+"""Between the tries nothing is held: whoever is in the way gets time to commit."""
 
 
 class Changes:
@@ -135,7 +138,7 @@ class Changes:
         careful = False
         while True:
             try:
-                written = await self._transact(job, part, careful=careful, lock_seconds=LOCK_SECONDS * patience / _TRIES)
+                written = await self._transact(job, part, careful=careful)
             except WriteConflict:
                 conflicts += 1
                 if conflicts == patience:
@@ -143,6 +146,7 @@ class Changes:
                     if not await self._halve(job, part, applied, 1):
                         applied[part.account_ids[0]].left_alone = True
                     return
+                await asyncio.sleep(_PAUSE_SECONDS * conflicts)
             except (RowRefused, StatementTooSlow) as error:
                 refusals += 1
                 if isinstance(error, StatementTooSlow) or refusals == _TRIES:
@@ -166,7 +170,7 @@ class Changes:
         await self._apply_part(job, Part(part.account_ids[middle:]), applied, patience)
         return True
 
-    async def _transact(self, job: Job, part: Part, *, careful: bool, lock_seconds: float) -> Written:
+    async def _transact(self, job: Job, part: Part, *, careful: bool) -> Written:
         account_ids = part.account_ids
         seconds = (
             job.writer.account_seconds if len(account_ids) == 1 else min(COMMAND_SECONDS, job.writer.account_seconds * len(account_ids))
@@ -178,7 +182,7 @@ class Changes:
         ) as connection:
             locked = await connection.fetch(self._sql["lock_claims"], list(account_ids), job.writer.claim_id)
             # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.
-            await connection.limit_locks(min(lock_seconds, seconds / 3))
+            await connection.limit_locks(LOCK_SECONDS)
             staged = await connection.fetch_value(f"SELECT count(*) FROM {job.table.stage} WHERE fetch_id = $1", job.staged.fetch_id)
             if staged != job.staged.rows:
                 # Staging is not logged: a crash of PostgreSQL empties it, and an empty fetch would read as rows that are gone.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from app.store.pool import Connection, Database
 
+_LOCK_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -42,8 +44,8 @@ class ChangeFeed:
     ) -> None:
         """Note the slices that the transaction of `connection` wrote: dates by account, None where rows have no date.
 
-        Must be the transaction's last statement; does nothing where nothing changed. Raises WriteConflict if another
-        transaction held up the feed for longer than the transaction's limit for locks.
+        Must be the transaction's last statement; does nothing where nothing changed. Raises WriteConflict if other
+        transactions held up the feed for too long.
         """
         slices = [(account_id, day) for account_id, days in changed.items() for day in days]
         if not slices:
@@ -53,6 +55,8 @@ class ChangeFeed:
         # visible in their order. It cannot deadlock: it is taken last, its holder inserts rows that nobody else knows and
         # commits, and what a commit could wait for (deferred constraints and triggers) ran just before it was taken.
         # In repeatable read it holds too: the order comes from the sequence and the lock, not from the snapshot.
+        # Its limit is not that of locks on rows: it is only ever held through a commit of ours.
+        await connection.limit_locks(_LOCK_SECONDS)
         await connection.execute(self._lock)
         await connection.execute(self._note, run_id, table, [each[0] for each in slices], [each[1] for each in slices])
 

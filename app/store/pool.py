@@ -20,8 +20,9 @@ COMMAND_SECONDS = 120.0
 """A statement on a batch takes at most this long: without a limit a black-holed connection would hang for ever."""
 SWEEP_SECONDS = 7200.0
 """A statement over the whole warehouse takes at most this long."""
-LOCK_SECONDS = 1.0
-"""Where we hold locks on raw rows, we wait so long for the next one: whoever waits for us waits hardly longer."""
+LOCK_SECONDS = 0.02
+"""Where we hold locks on raw rows, we hardly wait for more of them: we let go and try again, so that nobody waits for us meanwhile, and
+where two wait for each other it is us who give way, long before PostgreSQL looks for a victim."""
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
 

@@ -41,23 +41,25 @@ class Refusals:
         if not table.is_partitioned:
             return
         staged = await self._database.fetch(fill(self._sql["get_staged_days"], **column_lists(table)), job.staged.fetch_id)
-        missing = await self._database.fetch_value(
-            self._sql["get_days_without_partition"], table.table.name, [row["day"] for row in staged]
-        )
-        if missing:
+        gaps = await self._gaps(table, [row["day"] for row in staged])
+        if gaps:
+            missing = [day for days in gaps.values() for day in days]
             try:
                 async with self._database.transaction(statement_seconds=_PARTITION_SECONDS) as connection:
                     await connection.execute(self._sql["create_partitions"], table.table.name, missing)
             except WriteConflict as error:
                 _log.warning("The table is locked; its partitions are made next time.", action="partitions.locked", reason=str(error))
-            missing = await self._database.fetch_value(self._sql["get_days_without_partition"], table.table.name, missing)
-        by_month: dict[dt.date, list[dt.date]] = defaultdict(list)
-        for day in missing:
-            by_month[day.replace(day=1)].append(day)
-        for month, days in by_month.items():
-            await self._database.execute(
-                fill(self._sql["refuse_days"], **column_lists(table)), job.staged.fetch_id, days, _partition_wanted(table, month, days)
-            )
+            gaps = await self._gaps(table, missing)
+        for gap, days in gaps.items():
+            statement = fill(self._sql["refuse_days"], **column_lists(table))
+            await self._database.execute(statement, job.staged.fetch_id, days, _partition_wanted(table, gap, days))
+
+    async def _gaps(self, table: WarehouseTable, days: Sequence[dt.date]) -> dict[tuple[dt.date, dt.date], list[dt.date]]:
+        """The days that no partition takes, by the stretch (the end excluded) that one could take."""
+        gaps: dict[tuple[dt.date, dt.date], list[dt.date]] = defaultdict(list)
+        for row in await self._database.fetch(self._sql["get_partition_gaps"], table.table.name, list(days)):
+            gaps[row["gap_from"], row["gap_to"]].append(row["day"])
+        return gaps
 
     async def record(self, job: Job, applied: dict[str, Applied]) -> None:
         """Keep the rows of a fetch that could not be held as they were sent, and tell their accounts why."""
@@ -86,12 +88,13 @@ class Refusals:
                     done.refused.append(f"{table} {keys[0]}{others}: {reason}")
 
 
-def _partition_wanted(table: WarehouseTable, month: dt.date, days: Sequence[dt.date]) -> str:
+def _partition_wanted(table: WarehouseTable, gap: tuple[dt.date, dt.date], days: Sequence[dt.date]) -> str:
     """Which partition is missing, and how to make it."""
-    following = (month + dt.timedelta(days=31)).replace(day=1)
+    first, behind = gap
+    is_month = first.day == 1 and behind.day == 1
+    name = f"{table.table.name}_{first:%Y_%m}" if is_month else f"{table.table.name}_{first:%Y_%m_%d}"
     needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
-    partition = f"{table.raw.split('.')[0]}.{quote(f'{table.table.name}_{month:%Y_%m}')}"
     return (
-        f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not"
-        f" make one; let the owner run: CREATE TABLE {partition} PARTITION OF {table.raw} FOR VALUES FROM ('{month}') TO ('{following}')"
+        f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not make one; let the owner run:"
+        f" CREATE TABLE {table.raw.split('.')[0]}.{quote(name)} PARTITION OF {table.raw} FOR VALUES FROM ('{first}') TO ('{behind}')"
     )

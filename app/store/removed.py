@@ -113,7 +113,7 @@ class RemovedRows:
     """Lists the copies, and brings rows back."""
 
     def __init__(self, database: Database, feed: ChangeFeed) -> None:
-        """Read the statements; a missing one fails here or when a row is first restored by a test of this class."""
+        """Read the statements."""
         self._database = database
         self._feed = feed
         self._sql = database.queries("removed")

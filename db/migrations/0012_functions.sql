@@ -67,7 +67,8 @@ SELECT prop_trading_model.recon_create_partitions(
     parent, ARRAY(SELECT generate_series(date_trunc('month', now()) - interval '1 month', now() + interval '1 month', interval '1 month')::date)
 )
 FROM unnest(ARRAY['raw_metrics_daily', 'raw_metrics_hourly', 'raw_trades_closed', 'raw_trades_open']) AS parent
-WHERE has_schema_privilege('prop_trading_model', 'CREATE');
+-- Only of tables that we made: in a warehouse that stood, nothing is added ahead of a need.
+WHERE EXISTS (SELECT FROM prop_trading_model.recon_migrations WHERE right(name, -5) = parent AND NOT adopted);
 
 CREATE VIEW prop_trading_model.v_recon_days AS
 SELECT

@@ -96,7 +96,7 @@ BEGIN
         EXCEPTION WHEN invalid_object_definition OR check_violation OR duplicate_table OR insufficient_privilege OR lock_not_available THEN
             -- A partition of another name holds this month or a part of it, the default partition has rows of it and takes the new ones
             -- too, the name is another table's (a partition that was detached, say), or we may not or cannot now: the inner block undid
-            -- the table, and whoever needs a day that has no partition asks recon_days_without_partition.
+            -- the table, and whoever needs a day that has no partition asks recon_partition_gaps.
             NULL;
         END;
     END LOOP;
@@ -104,21 +104,32 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION prop_trading_model.recon_days_without_partition(parent text, days date[]) RETURNS date[]
+CREATE FUNCTION prop_trading_model.recon_partition_gaps(parent text, days date[]) RETURNS TABLE (day date, gap_from date, gap_to date)
 LANGUAGE sql STABLE
 -- The bounds below are read from text.
 SET datestyle = 'ISO' AS $$
-    SELECT coalesce(array_agg(DISTINCT day ORDER BY day), '{}')
-    FROM pg_partitioned_table AS p
-    JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] AND a.atttypid = 'date'::regtype
-    CROSS JOIN unnest(days) AS day
-    WHERE p.partrelid = format('%I.%I', 'prop_trading_model', parent)::regclass AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0
-      AND NOT EXISTS (
-          SELECT FROM pg_inherits AS i
-          JOIN pg_class AS c ON c.oid = i.inhrelid
-          CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS bound
-          WHERE i.inhparent = p.partrelid
-            AND (bound[1] = 'MINVALUE' OR day >= btrim(bound[1], '''')::date) AND (bound[2] = 'MAXVALUE' OR day < btrim(bound[2], '''')::date)
-      )
+    WITH partitioned AS (
+        SELECT p.partrelid
+        FROM pg_partitioned_table AS p
+        JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] AND a.atttypid = 'date'::regtype
+        WHERE p.partrelid = format('%I.%I', 'prop_trading_model', parent)::regclass AND p.partstrat = 'r' AND p.partnatts = 1 AND p.partdefid = 0
+    ), bounds AS (
+        SELECT
+            CASE bound[1] WHEN 'MINVALUE' THEN '-infinity' ELSE btrim(bound[1], '''')::date END AS first,
+            CASE bound[2] WHEN 'MAXVALUE' THEN 'infinity' ELSE btrim(bound[2], '''')::date END AS behind
+        FROM partitioned AS p
+        JOIN pg_inherits AS i ON i.inhparent = p.partrelid
+        JOIN pg_class AS c ON c.oid = i.inhrelid
+        CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS bound
+    )
+    SELECT
+        d.day,
+        greatest(date_trunc('month', d.day)::date, (SELECT max(behind) FROM bounds WHERE behind <= d.day)),
+        least((date_trunc('month', d.day) + interval '1 month')::date, (SELECT min(first) FROM bounds WHERE first > d.day))
+    FROM partitioned
+    CROSS JOIN (SELECT DISTINCT unnest(days) AS day) AS d
+    WHERE NOT EXISTS (SELECT FROM bounds WHERE d.day >= first AND d.day < behind)
+    ORDER BY d.day
 $$;
-COMMENT ON FUNCTION prop_trading_model.recon_days_without_partition IS 'days of which no partition takes rows; none where the table is not partitioned by ranges of dates';
+COMMENT ON FUNCTION prop_trading_model.recon_partition_gaps IS
+    'days of which no partition takes rows, each with the stretch of its month that none takes; none where the table is not partitioned by ranges of dates';

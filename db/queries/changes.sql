@@ -59,9 +59,9 @@ WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{same_doubled}}
 -- The dates that staged rows have.
 SELECT DISTINCT {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND refused IS NULL AND {{date}} IS NOT NULL
 
--- name: get_days_without_partition
--- Those of the days that no partition of the table takes.
-SELECT prop_trading_model.recon_days_without_partition($1, $2::date[])
+-- name: get_partition_gaps
+-- Those of the days that no partition of the table takes, each with the stretch of its month that none takes.
+SELECT day, gap_from, gap_to FROM prop_trading_model.recon_partition_gaps($1, $2::date[])
 
 -- name: refuse_days
 -- Rows of days that have no partition.

@@ -267,13 +267,20 @@ WITH placeholders AS (
     SELECT m.* FROM judged AS m WHERE EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
 ), removed AS (
     DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_row}} RETURNING m.owner, m.account_id AS holder, m.day, to_jsonb(t) AS old_row
+), known AS MATERIALIZED (
+    SELECT m.*, to_jsonb(t) AS old_row
+    FROM judged AS m
+    JOIN {{raw}} AS t ON {{same_row}}
+    WHERE NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
+), reassigned AS (
+    UPDATE {{raw}} AS t SET account_id = m.owner FROM known AS m
+    WHERE {{same_row}}
+    RETURNING m.owner, m.account_id AS holder, m.day, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
-    SELECT owner, $1, day, 'placeholder', old_row FROM removed
-), reassigned AS (
-    UPDATE {{raw}} AS t SET account_id = m.owner FROM judged AS m
-    WHERE {{same_row}} AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
-    RETURNING m.owner, m.account_id AS holder, m.day
+    SELECT owner, $1, day, 'placeholder', old_row FROM (
+        SELECT owner, day, old_row FROM removed UNION ALL SELECT owner, day, old_row FROM reassigned
+    ) AS mended
 )
 SELECT owner AS account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows,
        array_agg(DISTINCT CASE WHEN {{is_dated}} THEN day END) AS days

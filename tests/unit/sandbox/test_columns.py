@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.sandbox.columns import rows_for_columns
+from app.domain.contract import TABLES, Endpoint
+from app.sandbox.columns import RowReader, rows_for_columns
 from app.sandbox.trades import Value
 
 
@@ -54,3 +54,30 @@ def test_a_ticket_sent_as_a_number_is_text() -> None:
 
 def test_fields_that_were_not_sent_are_left_out() -> None:
     assert rows_for_columns(Endpoint.DAILY, {"accountId": "a", "unheard": 1}) == {"account_id": "a"}
+
+
+@pytest.mark.parametrize(
+    ("column", "sql_type", "sent", "kept"),
+    [
+        ("num_trades", "smallint", 2**15 - 1, 2**15 - 1),
+        ("num_trades", "smallint", 2**15, None),
+        ("num_trades", "bigint", str(2**31), 2**31),
+        ("num_trades", "bigint", 2**63, None),
+        ("login", "bigint", "00407", 407),
+        ("login", "bigint", "me", None),
+        ("platform", "text", 5, "5"),
+        ("net_profit", "numeric", "1e30", Decimal("1e30")),
+        ("net_profit", "real", "3.5e38", None),
+        ("net_profit", "double precision", "3.5e38", Decimal("3.5e38")),
+        ("datetime", "timestamp with time zone", "2025-06-01T23:00:00-05:00", "2025-06-02T04:00:00+00:00"),
+        ("datetime", "date", "2025-06-01T23:00:00-05:00", "2025-06-01"),
+    ],
+)
+def test_a_value_is_read_as_the_column_of_an_adopted_table_holds_it(column: str, sql_type: str, sent: Value, kept: Value) -> None:
+    field = TABLES[Endpoint.HOURLY].field(column)
+    assert RowReader(Endpoint.HOURLY, {column: sql_type}).read({field.api_name: sent, "unheard": 1}) == {column: kept}
+
+
+def test_a_word_that_an_enum_does_not_have_becomes_null() -> None:
+    reader = RowReader(Endpoint.CLOSED, {"side": "trade_side"}, {"side": {"Buy", "Sell"}})
+    assert [reader.read({"side": side})["side"] for side in ("Buy", "Hold", None)] == ["Buy", None, None]

@@ -1,0 +1,54 @@
+"""Partitions that are missing: made where trade-recon may, else told, with SQL that makes them."""
+
+import re
+
+import pytest
+
+from app.domain.contract import Endpoint
+from app.domain.models import RunKind
+from app.sandbox.comparison import compare
+from tests.engine import engine, run
+from tests.integration.adoption.conftest import Stories
+from tests.warehouses.shape import Shape
+from tests.warehouses.shapes import IN_MISSING_MONTH, MISSING_MONTH, OTHER_PARTITIONS, SERVICE_ROLE
+
+DAILY = f"raw_metrics_daily_{MISSING_MONTH:%Y_%m}"
+_ADVICE = re.compile(r"CREATE TABLE .*? FOR VALUES FROM \('[0-9-]+'\) TO \('[0-9-]+'\)")
+
+
+async def test_a_missing_month_is_made_and_attached_where_we_own_the_table(stories: Stories) -> None:
+    story = await stories(OTHER_PARTITIONS)
+    assert DAILY in story.catalogues[2].keys() - story.catalogues[0].keys()
+    assert {each.table for each in story.comparison.sample} <= {"raw_metrics_hourly"}
+
+
+async def test_a_missing_month_is_told_with_its_name_where_we_may_not_make_it(stories: Stories) -> None:
+    story = await stories(SERVICE_ROLE)
+    assert story.catalogues[2] == story.catalogues[0]
+    told = {account_id for account_id, detail in story.details.items() if DAILY in detail and _ADVICE.search(detail)}
+    assert told >= IN_MISSING_MONTH
+
+
+@pytest.mark.parametrize("shape", [OTHER_PARTITIONS, SERVICE_ROLE], ids=lambda shape: shape.name)
+async def test_once_the_owner_has_run_what_was_told_a_retry_heals_the_accounts(stories: Stories, shape: Shape) -> None:
+    story = await stories(shape)
+    advised = set(_ADVICE.findall(" ".join(story.details.values())))
+    for _ in ("daily rows first", "then the hourly rows below them"):
+        async with story.place.owner.connect() as connection:
+            for statement in advised:
+                await connection.execute(statement)
+            done = advised
+        async with engine(story.database, story.sandbox) as service:
+            await run(service, RunKind.RETRY)
+            await run(service, RunKind.AUDIT)
+        async with story.place.owner.connect() as connection:
+            details = [
+                row["detail"] or "" for row in await connection.fetch("SELECT detail FROM recon_attempts WHERE finished_at IS NOT NULL")
+            ]
+            advised = set(_ADVICE.findall(" ".join(details))) - done
+    async with story.place.owner.connect() as connection:
+        found = await compare({endpoint: story.sandbox.world.rows(endpoint) for endpoint in Endpoint}, connection, shape.schema)
+        # Rows that count nothing are no reason to look at an account again.
+        [counted] = await connection.fetch("SELECT count(*) AS rows FROM trade_recon WHERE issues <> '[]'")
+    assert counted["rows"] == 0
+    assert {account_id for each in found.sample for account_id in each.account_ids}.isdisjoint(IN_MISSING_MONTH)

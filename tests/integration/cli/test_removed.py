@@ -1,0 +1,146 @@
+"""`trade-recon removed` as a person and a script meet it."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from app.domain.contract import TABLES, Endpoint
+from app.sandbox.process import SandboxServer
+from tests.commands import Ended, access, run_command
+from tests.conftest import Database
+from tests.engine import difference
+
+_ALLTIME = TABLES[Endpoint.ALLTIME]
+_RUN = uuid.UUID(int=7)
+_AGAIN = "A later run that reads these rows from upstream may change them again."
+
+
+async def _removed(database: Database, folder: Path, *words: str) -> Ended:
+    return await run_command(folder, {"DATABASE_URL": database.dsn}, "removed", *words)
+
+
+async def _json(database: Database, folder: Path, *words: str) -> tuple[list[dict[str, object]], int | None]:
+    ended = await _removed(database, folder, "--format", "json", *words)
+    assert ended.code == 0, ended.stderr
+    listed = json.loads(ended.stdout, parse_float=Decimal)
+    return listed["rows"], listed["next_before"]
+
+
+@pytest.fixture
+async def kept(database: Database) -> Sequence[int]:
+    """Copies of three rows of alltime that are gone."""
+    async with database.connect() as connection:
+        await connection.execute(
+            "INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, net_profit)"
+            " SELECT 'account-' || n, '00' || n, 8, 1, 1234567890123456.10 FROM generate_series(1, 3) AS n"
+        )
+        rows = await connection.fetch(
+            "INSERT INTO recon_removed_rows (run_id, account_id, table_name, reason, row_data)"
+            " SELECT $1, account_id, 'raw_metrics_alltime', 'removed', to_jsonb(t) FROM raw_metrics_alltime AS t ORDER BY account_id"
+            " RETURNING removed_id",
+            _RUN,
+        )
+        await connection.execute("DELETE FROM raw_metrics_alltime")
+    return [row["removed_id"] for row in rows]
+
+
+async def test_the_list_tells_what_was_kept_and_how_it_comes_back(database: Database, kept: Sequence[int], tmp_path: Path) -> None:
+    ended = await _removed(database, tmp_path)
+    assert ended.code == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    found = [line.split() for line in lines if "raw_metrics_alltime" in line]
+    assert [int(words[0]) for words in found] == list(kept)[::-1]
+    assert found[0][3:] == ["raw_metrics_alltime", "account-3", "-", "removed", str(_RUN), "account-3", "-"]
+    assert any(_AGAIN in line for line in lines)
+    assert (await _removed(database, tmp_path, "restore", str(kept[2]))).code == 0
+    again = [line.split() for line in (await _removed(database, tmp_path)).stdout.splitlines() if f"{kept[2]} " in line]
+    assert again[0][-2].startswith("20")
+
+
+async def test_json_holds_the_whole_rows_with_every_digit_page_by_page(database: Database, kept: Sequence[int], tmp_path: Path) -> None:
+    rows, following = await _json(database, tmp_path, "--limit", "2")
+    assert ([row["id"] for row in rows], following) == ([kept[2], kept[1]], kept[1])
+    row = rows[0]["row"]
+    assert isinstance(row, dict)
+    assert (row["login"], str(row["net_profit"])) == ("003", "1234567890123456.10")
+    assert row.keys() == {field.column for field in (*_ALLTIME.fields, *_ALLTIME.own_columns)}
+    rows, following = await _json(database, tmp_path, "--limit", "2", "--before", str(following))
+    assert ([row["id"] for row in rows], following) == ([kept[0]], None)
+    rows, _ = await _json(database, tmp_path, "--account", "account-2", "--table", "raw_metrics_alltime", "--run", str(_RUN))
+    assert [row["id"] for row in rows] == [kept[1]]
+    assert await _json(database, tmp_path, "--reason", "moved") == ([], None)
+
+
+async def test_the_exit_code_tells_whether_all_rows_came_back(database: Database, kept: Sequence[int], tmp_path: Path) -> None:
+    unknown = await _removed(database, tmp_path, "restore", str(kept[0]), "4711")
+    assert (unknown.code, unknown.stdout) == (2, "")
+    assert "No row is kept under 4711. Nothing was restored." in unknown.stderr
+    first = await _removed(database, tmp_path, "restore", str(kept[0]))
+    assert (first.code, f"{kept[0]}: raw_metrics_alltime account-1 is stored again." in first.stdout) == (0, True), first.stderr
+    assert _AGAIN in first.stdout
+    some = await _removed(database, tmp_path, "restore", str(kept[0]), str(kept[1]))
+    assert some.code == 1
+    assert f"{kept[1]}: raw_metrics_alltime account-2 is stored again." in some.stdout
+    assert f"{kept[0]}: raw_metrics_alltime account-1 was not restored: it was restored already" in some.stdout
+    rest = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN))
+    assert (rest.code, "1 stand as they were, 0 were not restored." in rest.stdout) == (0, True), rest.stderr
+    done = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN))
+    assert (done.code, "restored before" in done.stdout) == (0, True), done.stderr
+    nothing = await _removed(database, tmp_path, "restore", "--all-of-run", str(uuid.uuid4()))
+    assert (nothing.code, nothing.stdout) == (2, "")
+
+
+async def test_a_run_that_overwrote_and_moved_is_undone(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    damage = (
+        "UPDATE raw_metrics_hourly SET net_profit = net_profit + 0.01, num_trades = num_trades + 1 WHERE num_trades > 0",
+        "UPDATE raw_trades_closed SET trade_date = trade_date - 1 WHERE ticket = (SELECT min(ticket) FROM raw_trades_closed)",
+    )
+
+    async def everything() -> dict[str, list[str]]:
+        async with filled.connect() as connection:
+            tables = ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed")
+            return {table: [row[0] for row in await connection.fetch(f"SELECT t::text FROM {table} AS t ORDER BY 1")] for table in tables}
+
+    async with filled.connect() as connection:
+        for statement in damage:
+            await connection.execute(statement)
+    before = await everything()
+    for words in (("maintain",), ("reconcile",)):
+        ended = await run_command(tmp_path, access(filled, sandbox), *words)
+        assert ended.code == 0, ended.stderr
+    assert (await difference(filled, sandbox)).is_equal
+    rows, _ = await _json(filled, tmp_path, "--limit", "10000")
+    assert {row["reason"] for row in rows} == {"overwritten", "moved"}
+    restored = await _removed(filled, tmp_path, "restore", "--all-of-run", str(rows[0]["run_id"]))
+    assert restored.code == 0, restored.stdout
+    assert await everything() == before
+    healed = await run_command(tmp_path, access(filled, sandbox), "maintain")
+    assert healed.code == 0
+    healed = await run_command(tmp_path, access(filled, sandbox), "reconcile")
+    assert healed.code == 0, healed.stderr
+    assert (await difference(filled, sandbox)).is_equal
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--limit", "0"],
+        ["--limit", "10001"],
+        ["--table", "trade_recon"],
+        ["--reason", "lost"],
+        ["--run", "7"],
+        ["--limit", "3", "restore", "1"],
+        ["restore"],
+        ["restore", "0"],
+        ["restore", "9223372036854775808"],
+        ["restore", "1", "--all-of-run", str(_RUN)],
+    ],
+)
+async def test_wrong_words_end_with_2_before_the_database_is_asked(tmp_path: Path, words: list[str]) -> None:
+    ended = await run_command(tmp_path, {"DATABASE_URL": "postgresql://127.0.0.1:1/nothing"}, "removed", *words)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "Traceback" not in ended.stderr
