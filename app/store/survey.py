@@ -1,15 +1,17 @@
 """What the catalogue says of the tables that trade-recon works on: facts only, judged elsewhere."""
 
+import re
 from collections.abc import Mapping
 
 import msgspec
 
 from app.domain.contract import TABLES
 from app.store.pool import Connection, Database
-from app.store.queries import load_queries
+from app.store.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, load_queries
 
 STATE_TABLE = "trade_recon"
 """The table of an earlier system that keeps its rows and becomes ours."""
+_CREATED = re.compile(rf"^CREATE (?:TABLE|VIEW) {WRITTEN_SCHEMA}\.(v?_?recon_\w+)", re.MULTILINE)
 
 
 class ColumnFacts(msgspec.Struct, frozen=True):
@@ -94,5 +96,11 @@ async def survey(database: Database | Connection, schema: str) -> Survey:
     sql = load_queries("adoption", schema)
     names = [*(table.name for table in TABLES.values()), STATE_TABLE]
     tables = msgspec.json.decode(await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts])
-    facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"]), type=SchemaFacts)
+    facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"], _own_names()), type=SchemaFacts)
     return Survey(facts, {table.name: table for table in tables})
+
+
+def _own_names() -> list[str]:
+    """The tables and views that migrations make under names of ours."""
+    files = sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
+    return sorted({name for path in files for name in _CREATED.findall(path.read_text(encoding="utf-8"))})

@@ -103,7 +103,7 @@ FROM (
 ) AS surveyed
 
 -- name: survey_schema
--- What the role may do here at all, and what stands under the names of our own objects.
+-- What the role may do here at all, and what stands under $1, the names of our own tables and views.
 SELECT json_build_object(
     'is_read_only', pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
     'role', current_user,
@@ -133,7 +133,7 @@ SELECT json_build_object(
     'denied', (
         SELECT json_agg(c.relname ORDER BY c.relname)
         FROM pg_class AS c
-        WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND (c.relname ~ '^recon_' OR c.relname = 'trade_recon') AND c.relkind = 'r'
+        WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = ANY($1::text[] || 'trade_recon'::text) AND c.relkind = 'r'
           AND NOT (
               has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
               AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
@@ -148,6 +148,6 @@ SELECT json_build_object(
     'strangers', (
         SELECT json_agg(c.relname ORDER BY c.relname)
         FROM pg_class AS c
-        WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname ~ '^recon_' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = ANY($1::text[])
     )
 )::text
