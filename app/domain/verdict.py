@@ -169,7 +169,7 @@ def _narrow_issues(progress: Progress) -> tuple[Issue, ...]:
     if not progress.too_narrow:
         return ()
     tables = tuple(sorted({str(entry["table"]) for entry in progress.too_narrow}))
-    text = f"{len(progress.too_narrow)} rows of upstream do not fit beside stored rows under the table's own key; nothing was overwritten."
+    text = f"Rows of upstream that the table's own key cannot hold beside others: {len(progress.too_narrow)}; nothing was overwritten."
     evidence = {
         "total_mismatches": len(progress.too_narrow),
         "metadata": {"rows": [dict(entry) for entry in progress.too_narrow[:SAMPLE]]},

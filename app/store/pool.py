@@ -61,7 +61,7 @@ def translated(variable: str = "DATABASE_URL") -> Iterator[None]:
         raise WriteConflict(f"Someone else wrote the same rows first: {error}.") from error
     except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.RaiseError) as error:
         # RaiseError: a trigger of the table's owner has its own say.
-        raise RowRefused(str(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name) from error
+        raise RowRefused(_said_of_row(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name) from error
     except _REFUSED_LOGIN as error:
         raise DatabaseUnavailable(f"PostgreSQL refuses the connection of {variable}: {error}.") from error
     except _WRONG_VALUE as error:
@@ -71,6 +71,12 @@ def translated(variable: str = "DATABASE_URL") -> Iterator[None]:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__}: {error}); nothing was left half done.") from error
     except asyncpg.PostgresError as error:
         raise DatabaseError(f"PostgreSQL refused a statement: {error}.") from error
+
+
+def _said_of_row(error: asyncpg.PostgresError) -> str:
+    """What PostgreSQL said, without the whole row that it adds where a check fails: whoever refuses the row keeps it."""
+    detail = error.detail or ""
+    return error.args[0] if not detail or detail.startswith("Failing row") else f"{error.args[0]} ({detail.rstrip('.')})"
 
 
 @contextlib.contextmanager

@@ -123,6 +123,16 @@ async def issues(connection: "Connection[asyncpg.Record]", schema: str) -> dict[
     return {row["account_id"]: {issue["type"]: issue for issue in json.loads(row["issues"])} for row in rows}
 
 
+def empty_rows(story: Story) -> frozenset[str]:
+    """Keys of upstream's rows of days and hours without trades: they mean the same as no rows, and no account is looked at for them."""
+    return frozenset(
+        " ".join(str(part) for part in (record.account_id, record.day, record.hour) if part is not None)
+        for endpoint in (Endpoint.DAILY, Endpoint.HOURLY)
+        for record in story.sandbox.world.records(endpoint)
+        if float(str(record.row["numTrades"])) == 0
+    )
+
+
 def lost_rows(story: Story) -> dict[str, list[str]]:
     """Rows that were equal to upstream before the damage and after it, and are not there at the end as they were."""
     return {table: list(lost) for table in story.rows[0] if (lost := (story.rows[0][table] & story.rows[1][table]) - story.rows[3][table])}

@@ -65,12 +65,12 @@ class Writer:
         trades = self.rows(Endpoint.CLOSED, account_id)
         await self.upsert(connection, Endpoint.CLOSED, [{**row, "account_id": None} for row in trades])
         await asyncio.sleep(self.chance.uniform(0, 0.3))
-        logins = sorted({str(row["login"]) for row in trades})
+        # By the whole key: accounts that share a login may share position numbers too.
         await connection.execute(
-            "UPDATE raw_trades_closed SET account_id = $1 WHERE account_id IS NULL AND login = ANY($2)"
-            " AND position = ANY(SELECT position FROM json_to_recordset($3::json) AS r (position text))",
+            "UPDATE raw_trades_closed AS t SET account_id = $1"
+            " FROM json_to_recordset($2::json) AS s (platform integer, position text, trade_date date)"
+            " WHERE t.account_id IS NULL AND (t.platform, t.position, t.trade_date) = (s.platform, s.position, s.trade_date)",
             account_id,
-            logins,
             recordset(trades),
         )
         self._note(Endpoint.CLOSED, trades)

@@ -148,9 +148,9 @@ async def test_a_placeholder_is_never_a_candidate_and_is_replaced(placeholder: s
     daily = await made.connection.fetch("SELECT account_id, date FROM raw_metrics_daily ORDER BY date")
     assert [tuple(row) for row in daily] == [("a", FIRST + dt.timedelta(days=number)) for number in range(3)]
     assert await made.connection.fetchval("SELECT string_agg(account_id, ',') FROM raw_metrics_alltime") == "a"
-    # The doubles went aside, the trade's old id was overwritten: a copy of each is kept.
+    # The doubles went aside, a third row and the trade got their ids: a copy of each is kept.
     reasons = await made.connection.fetch("SELECT reason FROM recon_removed_rows ORDER BY 1")
-    assert [row["reason"] for row in reasons] == ["overwritten", "placeholder", "placeholder"]
+    assert [row["reason"] for row in reasons] == ["overwritten", "placeholder", "placeholder", "placeholder"]
     assert await made.connection.fetchval("SELECT string_agg(account_id, ',') FROM trade_recon") == "a"
     assert result.md5_hashes_fixed == (4 if placeholder == MD5 else 0)
 
