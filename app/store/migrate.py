@@ -29,7 +29,7 @@ _OLDEST_SERVER = 150_000
 
 
 async def migrate(dsn: str, schema: str = "prop_trading_model", *, statement_cache: int = 100, variable: str = "DATABASE_URL") -> list[str]:
-    """Bring the schema to its newest state; the names of the files that were applied now.
+    """Bring the schema to its newest state; the names of the files that were applied now, without those of tables that stood already.
 
     `statement_cache` 0 is for a `dsn` that leads through a pooler in transaction mode; `variable` is the setting that held it.
     Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if it is older than 15 or if the warehouse
@@ -93,7 +93,8 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
             await connection.execute(
                 for_schema("INSERT INTO prop_trading_model.recon_migrations (name, adopted) VALUES ($1, $2)", schema), path.stem, adopted
             )
-            applied.append(path.stem)
+            if not adopted:
+                applied.append(path.stem)
     await _fit_staging(connection, schema)
     return applied
 
