@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from app.errors import DatabaseUnavailable, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue
@@ -86,16 +87,16 @@ class Changes:
         belongs to no account that can be told.
         Raises DatabaseUnavailable if PostgreSQL goes away: what was committed is whole.
         """
-        job = Job(staged, self._catalogue[staged.endpoint], proven, dict(before), writer, witness or Witness())
+        job = Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
         await self._refusals.find_doubled(job)
         await self._refusals.find_partitions(job)
         applied: dict[str, Applied] = defaultdict(Applied)
-        for part in await self._parts(job):
+        for part in await self._parts(job, applied):
             await self._apply_part(job, part, applied)
         await self._refusals.record(job, applied)
         return dict(applied)
 
-    async def _parts(self, job: Job) -> list[Part]:
+    async def _parts(self, job: Job, applied: dict[str, Applied]) -> list[Part]:
         most = self._pace.chunk()
         rows = await self._database.fetch(fill(self._sql["count_staged"], stage=job.table.stage), job.staged.fetch_id)
         sizes = {row["account_id"]: row["rows"] for row in rows}
@@ -105,7 +106,7 @@ class Changes:
         for account_id in sorted(job.proven.account_ids):
             size = sizes.get(account_id, 0)
             if job.proven.endpoint.is_trades and size > most:
-                parts += await self._parts_of(job, account_id, most)
+                parts += await self._parts_of(job, account_id, most, applied)
                 continue
             if together and filled + size > most:
                 parts.append(Part(tuple(together)))
@@ -114,20 +115,26 @@ class Changes:
             filled += size
         return [*parts, Part(tuple(together))] if together else parts
 
-    async def _parts_of(self, job: Job, account_id: str, most: int) -> list[Part]:
+    async def _parts_of(self, job: Job, account_id: str, most: int, applied: dict[str, Applied]) -> list[Part]:
         """The dates of one account in stretches that together leave none out; one date is never split."""
         if job.proven.dates is None:
             raise ValueError("trades are proven from a date to a date")
         first, last = job.proven.dates[0], job.proven.dates[-1]
         statement = fill(self._sql["count_staged_days"], **column_lists(job.table))
-        parts: list[Part] = []
+        stretches: list[tuple[dt.date, dt.date]] = []
         filled = 0
         for row in await self._database.fetch(statement, job.staged.fetch_id, account_id):
             if filled and filled + row["rows"] > most and row["day"] <= last:
-                parts.append(Part((account_id,), (first, row["day"] - dt.timedelta(days=1))))
+                stretches.append((first, row["day"] - dt.timedelta(days=1)))
                 first, filled = row["day"], 0
             filled += row["rows"]
-        return [*parts, Part((account_id,), (first, last))]
+        whole = replace(job.proven, account_ids=(account_id,))
+        parts = [Part((account_id,), dates, await self.fingerprints(replace(whole, dates=dates))) for dates in (*stretches, (first, last))]
+        # After those of its parts: who wrote since the fetch began is seen here, who writes from now on by the part.
+        if (await self.fingerprints(whole)).get(account_id) != job.before.get(account_id):
+            applied[account_id].left_alone = True
+            return []
+        return parts
 
     async def _apply_part(self, job: Job, part: Part, applied: dict[str, Applied], patience: int = _TRIES) -> None:
         """Apply a part; accounts that fail together, or are in someone's way, are tried in halves until the culprit stands alone.
@@ -175,8 +182,8 @@ class Changes:
         seconds = (
             job.writer.account_seconds if len(account_ids) == 1 else min(COMMAND_SECONDS, job.writer.account_seconds * len(account_ids))
         )
+        before = job.before if part.before is None else part.before
         written = Written()
-        fresh: Fingerprints = {}
         async with self._database.transaction(
             "repeatable_read", statement_seconds=seconds, idle_seconds=job.writer.lease_seconds / 2
         ) as connection:
@@ -188,16 +195,12 @@ class Changes:
                 # Staging is not logged: a crash of PostgreSQL empties it, and an empty fetch would read as rows that are gone.
                 raise DatabaseUnavailable("The fetched rows were lost in a restart of PostgreSQL; they are fetched again.")
             ours = [row["account_id"] for row in locked]
-            now = await self._fingerprints(connection, job.proven, ours)
-            untouched = [account_id for account_id in ours if now.get(account_id) == job.before.get(account_id)]
+            now = await self._fingerprints(connection, replace(job.proven, dates=part.dates or job.proven.dates), ours)
+            untouched = [account_id for account_id in ours if now.get(account_id) == before.get(account_id)]
             for account_id in account_ids:
                 written.results[account_id].claim_lost = account_id not in ours
                 written.results[account_id].left_alone = account_id in ours and account_id not in untouched
             if untouched:
-                written.add(await self._writer.write(connection, job, Part(tuple(untouched), part.dates), careful=careful))
-            if part.dates is not None:
-                # The account's next part must tell our own rows from someone else's.
-                fresh = await self._fingerprints(connection, job.proven, untouched)
+                written.add(await self._writer.write(connection, job, replace(part, account_ids=tuple(untouched)), careful=careful))
             await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed)
-        job.before.update(fresh)
         return written

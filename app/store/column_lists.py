@@ -65,6 +65,7 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "there_key": table.same("there", "s"),
         "held": f"{held} AND {in_slice(table, 's', 3)}",
         "in_slice": in_slice(table, "t", 3),
+        "sent_in_slice": in_slice(table, "s", 3),
         "t_values": ", ".join(t_values),
         "s_values": ", ".join(s_values),
         "new_values": ", ".join(f"{right} AS {new}" for right, new in zip(s_values, news, strict=True)),

@@ -88,7 +88,7 @@ class Job:
     staged: StagedFetch
     table: WarehouseTable
     proven: Slice
-    before: dict[str, tuple[int, int]]
+    before: Fingerprints
     writer: Writer
     witness: Witness
     beside: dict[int, dict[str, object]] = field(default_factory=dict)
@@ -101,10 +101,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one transaction works on: accounts on all proven dates, or one account from a first to a last date."""
+    """What one transaction works on: accounts on all proven dates, or one account on some dates, and how those looked before."""
 
     account_ids: tuple[str, ...]
     dates: tuple[dt.date, dt.date] | None = None
+    before: Fingerprints | None = None
 
 
 @dataclass(slots=True)

@@ -204,8 +204,8 @@ UPDATE {{stage}} AS s SET refused = $3, source = to_json(s) WHERE s.fetch_id = $
 -- Nothing goes where a row of upstream could not be held (known before, or $8, $9: accounts and dates; date null: all): the stored one may be what is left of it.
 WITH sent AS (
     SELECT account_id, {{plain_date}} AS day, {{sent_trades}} AS trades
-    FROM {{stage}}
-    WHERE fetch_id = $1 AND account_id = ANY($2::text[])
+    FROM {{stage}} AS s
+    WHERE fetch_id = $1 AND account_id = ANY($2::text[]) AND {{sent_in_slice}}
     GROUP BY account_id, {{plain_date}}
 ), unheld AS MATERIALIZED (
     SELECT DISTINCT account_id, {{plain_date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND refused IS NOT NULL AND NOT starts_with(refused, $10)
