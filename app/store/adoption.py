@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from app.domain.contract import TABLES, Endpoint, Table
 from app.errors import ConfigurationError
-from app.store.catalogue import Column, Kind
+from app.store.catalogue import Column, Kind, warehouse_table
 from app.store.survey import STATE_TABLE, SchemaFacts, Survey, TableFacts
 
 _NATURAL_KEY = ("login", "platform", "broker")
@@ -23,10 +23,9 @@ MINIMUM: Mapping[Endpoint, tuple[str, ...]] = {
 
 _MENDED_ONLY = frozenset({Endpoint.OPEN})
 """Tables in which only account ids are mended: no row of theirs is added or goes."""
-_OWN_COLUMNS = frozenset({"account_id", "ingestion_timestamp", "source_api_endpoint"})
 _SHOWN = 5
 _STATE_TYPES: Mapping[str, tuple[str, ...]] = {
-    "account_id": ("character varying", "text", "character"),
+    "account_id": ("character varying", "text"),
     "issues": ("jsonb",),
     "reconciliation_status": ("character varying", "text"),
     "failed_attempts": ("integer", "bigint", "smallint"),
@@ -43,7 +42,15 @@ _STATE_TYPES: Mapping[str, tuple[str, ...]] = {
     "last_reconciled": ("timestamp with time zone", "timestamp without time zone"),
     "last_failed_attempt": ("timestamp with time zone", "timestamp without time zone"),
     "created_at": ("timestamp with time zone", "timestamp without time zone"),
+    "mismatched_days": ("bigint", "integer"),
+    "next_attempt_at": ("timestamp with time zone",),
+    "explained_as": ("text", "character varying"),
+    "claim_id": ("uuid",),
+    "claimed_by": ("uuid",),
+    "claimed_at": ("timestamp with time zone",),
 }
+"""The columns that we write in the table of an earlier system, and the types that they may have there, ours first."""
+_LONGEST_ID = 255
 
 
 def require(survey: Survey, schema: str, *, before_migration: bool) -> None:
@@ -119,7 +126,8 @@ def _table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iter
             " give it a primary key or REPLICA IDENTITY FULL"
         )
     if endpoint not in _MENDED_ONLY and not any(trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()):
-        known = {field.column for field in table.fields} | _OWN_COLUMNS
+        origin = {name for name, _ in warehouse_table(endpoint, facts, "public").origin}
+        known = {field.column for field in table.fields} | {"account_id"} | origin
         unfilled = [c.name for c in facts.columns or () if c.not_null and not c.has_default and c.is_written and c.name not in known]
         if unfilled:
             listed = _listed(unfilled, "the column", "the columns")
@@ -137,7 +145,7 @@ def _type_problems(table: Table, facts: TableFacts) -> Iterator[str]:
             elif not column.is_written and field.column in (*table.key, *_NATURAL_KEY, "num_trades"):
                 yield f"generates {field.column} itself, so that what the API sends cannot be stored"
     if "account_id" in columns and columns["account_id"].base_type.partition("(")[0] not in _STATE_TYPES["account_id"]:
-        yield f"has account_id as {columns['account_id'].sql_type}: account ids are text"
+        yield f"has account_id as {columns['account_id'].sql_type}: account ids are varchar or text"
 
 
 def _fitting_kinds(column: str) -> frozenset[Kind]:
@@ -159,6 +167,8 @@ def _right_problems(endpoint: Endpoint, facts: TableFacts) -> Iterator[str]:
     missing = [right for right in needed if right in (facts.missing_rights or ())]
     if missing:
         yield f"does not grant us {', '.join(missing)}"
+    if facts.denied_sequences and endpoint not in _MENDED_ONLY:
+        yield f"numbers its rows by {', '.join(facts.denied_sequences)}, which we have no USAGE on: no row could be added"
     if facts.hides_rows:
         yield (
             "has row-level security that may hide rows from us: what is hidden would read as missing;"
@@ -174,15 +184,29 @@ def _state_problems(facts: TableFacts) -> Iterator[str]:
         column = facts.by_name.get(name)
         if column is not None and column.base_type.partition("(")[0] not in types:
             yield f"has {name} as {column.sql_type} instead of {types[0]}"
+        elif column is not None and not column.is_written:
+            yield f"generates {name} itself, so that we cannot write it"
+    yield from _state_row_problems(facts)
     if not any(key.columns == ("account_id",) for key in facts.keys or ()):
         yield "has no primary key or unique index on account_id alone"
     for check in facts.checks or ():
-        if "reconciliation_status" in check:
-            yield f"has a constraint that refuses what is written to reconciliation_status: {check}; drop it"
+        if "reconciliation_status" in (check.columns or ()):
+            yield f"has the constraint {check.name} ({check.condition}), which refuses what is written to reconciliation_status: drop it"
     if facts.hides_rows:
         yield "has row-level security that may hide rows from us"
     if facts.missing_rights:
         yield f"does not grant us {', '.join(facts.missing_rights)}"
+
+
+def _state_row_problems(facts: TableFacts) -> Iterator[str]:
+    """What would refuse rows that we add to the table."""
+    account_id = facts.by_name.get("account_id")
+    if account_id is not None and (Column("account_id", "-", account_id.base_type).longest or _LONGEST_ID) < _LONGEST_ID:
+        yield f"has account_id as {account_id.sql_type}, which is too short for account ids of up to {_LONGEST_ID} characters"
+    unfilled = [each.name for each in facts.columns or () if each.not_null and not each.has_default and each.is_written]
+    unfilled = [name for name in unfilled if name not in _STATE_TYPES]
+    if unfilled and not any(trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()):
+        yield f"has {_listed(unfilled, 'the column', 'the columns')} NOT NULL without a default, and nothing fills it"
 
 
 def _table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:

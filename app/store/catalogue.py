@@ -13,7 +13,7 @@ from app.domain.contract import TABLES, Endpoint, Table
 from app.errors import ConfigurationError
 from app.store.pool import Database
 from app.store.queries import for_schema, quote
-from app.store.survey import Survey, TableFacts, UniqueKey
+from app.store.survey import CheckFacts, Survey, TableFacts, UniqueKey
 
 STAGED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 """The endpoints that are fetched and healed; open trades are snapshots, in which only ids are mended."""
@@ -136,8 +136,9 @@ class WarehouseTable:
     """A raw table, its staging table, and the columns that both have and the API fills.
 
     `nullable` are the parts of our key that may be NULL here; `is_unique` tells whether the table itself keeps two rows of
-    one key apart; `narrow_keys` are its unique keys that two rows of upstream may share; `origin` the expressions for the
-    columns that tell where a row came from.
+    one key apart; `narrow_keys` are its unique keys that two rows of upstream may share; `checks` what a row must meet, as far as the
+    columns that the API fills tell; `has_guards` whether triggers have their say before a row is written; `origin` the expressions
+    for the columns that tell where a row came from.
     """
 
     table: Table
@@ -148,6 +149,8 @@ class WarehouseTable:
     is_unique: bool
     narrow_keys: tuple[UniqueKey, ...]
     is_partitioned: bool
+    checks: tuple[CheckFacts, ...]
+    has_guards: bool
     origin: tuple[tuple[str, str], ...]
 
     @property
@@ -243,6 +246,8 @@ def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str) -> Wareh
         any(key >= set(each.columns) and (each.nulls_are_equal or not nullable & set(each.columns)) for each in keys),
         tuple(each for each in keys if not key <= set(each.columns) and staged >= set(each.columns)),
         facts.kind == "p",
+        (*_not_nulls(facts, columns), *_checks(facts, columns)),
+        any(trigger.is_before_row and (trigger.on_insert or trigger.on_update) for trigger in facts.triggers or ()),
         tuple(_origin(endpoint, facts)),
     )
 
@@ -257,6 +262,20 @@ def is_staged(table: WarehouseTable, types: dict[str, str]) -> bool:
     """Whether a staging table with columns of these types holds what the table's rows are made of."""
     wanted = {column.name: column.sql_type for column in table.columns}
     return "account_id" in types and all(types.get(name) == sql_type for name, sql_type in wanted.items())
+
+
+def _not_nulls(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
+    return [
+        CheckFacts(f"NOT NULL of {column.name}", f"{quote(column.name)} IS NOT NULL", (column.name,), holds_for_all=True)
+        for column in columns
+        if facts.by_name[column.name].not_null
+    ]
+
+
+def _checks(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
+    """Those that can be asked of a row in staging; of the others, and where stored rows break one, only the write tells."""
+    known = {column.name for column in columns}
+    return [check for check in facts.checks or () if check.holds_for_all and check.columns and known >= set(check.columns)]
 
 
 def _origin(endpoint: Endpoint, facts: TableFacts) -> list[tuple[str, str]]:

@@ -10,23 +10,37 @@ import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from app.errors import DatabaseUnavailable, RowRefused, StatementTooSlow, WriteConflict
+from app.errors import DatabaseUnavailable, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue
 from app.store.column_lists import column_lists, in_slice
 from app.store.feed import ChangeFeed
 from app.store.pace import WritePace
-from app.store.pool import COMMAND_SECONDS, LOCK_SECONDS, Connection, Database
+from app.store.pool import CLAIM_LOCK_SECONDS, COMMAND_SECONDS, LOCK_SECONDS, Connection, Database
 from app.store.queries import fill
 from app.store.refusals import UNIQUE_VIOLATION, Refusals
 from app.store.slices import Applied, Fingerprints, Job, Part, Slice, Witness, Writer, Written
 from app.store.staging import StagedFetch
-from app.store.writing import SliceWriter
+from app.store.writing import SliceWriter, UnfinishedSearchError
 
 _TRIES = 4
 _PAUSE_SECONDS = 0.25
 """Between the tries nothing is held: whoever is in the way gets time to commit."""
+_SEARCH_SECONDS = 1.0
+"""How long rows may be locked while the one among them is searched that is refused."""
+_MOST_SEARCHES = 60
+
+
+@dataclass(slots=True)
+class _Tries:
+    """How often the same part was tried, and why in vain; with `search_seconds` the next try looks for rows that are refused."""
+
+    patience: int
+    conflicts: int = 0
+    refusals: int = 0
+    searches: int = 0
+    search_seconds: float | None = None
 
 
 class Changes:
@@ -52,8 +66,10 @@ class Changes:
         tokens = {"raw": table.raw, "in_slice_second": in_slice(table, "t", 2)}
         without_id = fill(self._sql["get_fingerprints_without_id"], **tokens) if proven.endpoint.is_trades else ""
         statement = fill(self._sql["get_fingerprints"], **tokens, without_id=without_id)
+        # Before the look: what is written in between counts as written since.
+        horizon = await connection.fetch_value(self._sql["get_horizon"])
         rows = await connection.fetch(statement, list(account_ids), None if proven.dates is None else list(proven.dates))
-        return {row["account_id"]: (row["rows"], row["versions"]) for row in rows}
+        return Fingerprints({row["account_id"]: (row["rows"], row["versions"]) for row in rows}, horizon)
 
     async def resolve_trades(self, staged: StagedFetch, logins: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """Find the account of each staged trade; those that fit none or several stay without.
@@ -89,6 +105,7 @@ class Changes:
         """
         job = Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
         await self._refusals.find_doubled(job)
+        await self._refusals.find_unfit(job)
         await self._refusals.find_partitions(job)
         applied: dict[str, Applied] = defaultdict(Applied)
         for part in await self._parts(job, applied):
@@ -131,7 +148,7 @@ class Changes:
         whole = replace(job.proven, account_ids=(account_id,))
         parts = [Part((account_id,), dates, await self.fingerprints(replace(whole, dates=dates))) for dates in (*stretches, (first, last))]
         # After those of its parts: who wrote since the fetch began is seen here, who writes from now on by the part.
-        if (await self.fingerprints(whole)).get(account_id) != job.before.get(account_id):
+        if not job.before.unchanged(account_id, await self.fingerprints(whole)):
             applied[account_id].left_alone = True
             return []
         return parts
@@ -139,34 +156,60 @@ class Changes:
     async def _apply_part(self, job: Job, part: Part, applied: dict[str, Applied], patience: int = _TRIES) -> None:
         """Apply a part; accounts that fail together, or are in someone's way, are tried in halves until the culprit stands alone.
 
-        `patience` is how often a conflict with another writer is met before that.
+        `patience` is how often a conflict with another writer is met before that. Only an account by itself is searched for
+        the row that is refused, and never for long while its rows are locked: what was found is noted, and the search goes on anew.
         """
-        conflicts = refusals = 0
-        careful = False
-        while True:
+        tries = _Tries(patience)
+        is_over = False
+        while not is_over:
             try:
-                written = await self._transact(job, part, careful=careful)
+                written = await self._transact(job, part, search_seconds=tries.search_seconds)
             except WriteConflict:
-                conflicts += 1
-                if conflicts == patience:
-                    # With less patience: whoever holds rows of many accounts would cost a wait for each of them.
-                    if not await self._halve(job, part, applied, 1):
-                        applied[part.account_ids[0]].left_alone = True
-                    return
-                await asyncio.sleep(_PAUSE_SECONDS * conflicts)
+                is_over = await self._after_conflict(job, part, applied, tries)
+            except UnfinishedSearchError as unfinished:
+                is_over = await self._after_search(job, part, applied, tries, unfinished)
             except (RowRefused, StatementTooSlow) as error:
-                refusals += 1
-                if isinstance(error, StatementTooSlow) or refusals == _TRIES:
-                    if not await self._halve(job, part, applied, patience):
-                        applied[part.account_ids[0]].error = f"{job.table.table.name} could not be written: {error}"
-                    return
-                # A key that is taken may be a concurrent insert, which the next look sees; anything else needs the search.
-                careful = error.sqlstate != UNIQUE_VIOLATION or refusals > 1
+                is_over = await self._after_refusal(job, part, applied, tries, error)
             else:
                 for account_id, done in written.results.items():
                     applied[account_id].add(done)
                 await self._pace.spend(sum(done.written for done in written.results.values()))
-                return
+                is_over = True
+
+    async def _after_conflict(self, job: Job, part: Part, applied: dict[str, Applied], tries: "_Tries") -> bool:
+        tries.conflicts += 1
+        if tries.conflicts < tries.patience:
+            await asyncio.sleep(_PAUSE_SECONDS * tries.conflicts)
+            return False
+        # With less patience: whoever holds rows of many accounts would cost a wait for each of them.
+        if not await self._halve(job, part, applied, 1):
+            applied[part.account_ids[0]].left_alone = True
+        return True
+
+    async def _after_search(
+        self, job: Job, part: Part, applied: dict[str, Applied], tries: "_Tries", unfinished: UnfinishedSearchError
+    ) -> bool:
+        tries.searches += 1
+        if tries.searches == _MOST_SEARCHES:
+            table = job.table.table.name
+            applied[part.account_ids[0]].error = f"{table} refuses too many rows to tell all of them, such as one: {unfinished}"
+            return True
+        await self._refusals.mark(job, unfinished.found)
+        tries.search_seconds = (tries.search_seconds or _SEARCH_SECONDS) * (1 if unfinished.found else 2)
+        return False
+
+    async def _after_refusal(self, job: Job, part: Part, applied: dict[str, Applied], tries: "_Tries", error: ReconError) -> bool:
+        tries.refusals += 1
+        # A key that is taken may be a concurrent insert, which the next look sees.
+        if isinstance(error, RowRefused) and error.sqlstate == UNIQUE_VIOLATION and tries.refusals == 1:
+            return False
+        if await self._halve(job, part, applied, tries.patience):
+            return True
+        if isinstance(error, StatementTooSlow) or tries.refusals == _TRIES:
+            applied[part.account_ids[0]].error = f"{job.table.table.name} could not be written: {error}"
+            return True
+        tries.search_seconds = _SEARCH_SECONDS
+        return False
 
     async def _halve(self, job: Job, part: Part, applied: dict[str, Applied], patience: int) -> bool:
         """Apply a part of several accounts in halves; whether there were several."""
@@ -177,7 +220,7 @@ class Changes:
         await self._apply_part(job, Part(part.account_ids[middle:]), applied, patience)
         return True
 
-    async def _transact(self, job: Job, part: Part, *, careful: bool) -> Written:
+    async def _transact(self, job: Job, part: Part, *, search_seconds: float | None) -> Written:
         account_ids = part.account_ids
         seconds = (
             job.writer.account_seconds if len(account_ids) == 1 else min(COMMAND_SECONDS, job.writer.account_seconds * len(account_ids))
@@ -187,8 +230,9 @@ class Changes:
         async with self._database.transaction(
             "repeatable_read", statement_seconds=seconds, idle_seconds=job.writer.lease_seconds / 2
         ) as connection:
+            # Whoever wants rows that we hold must not wait for us while we wait for someone else: not for the rows of trade_recon either.
+            await connection.limit_locks(CLAIM_LOCK_SECONDS)
             locked = await connection.fetch(self._sql["lock_claims"], list(account_ids), job.writer.claim_id)
-            # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.
             await connection.limit_locks(LOCK_SECONDS)
             staged = await connection.fetch_value(f"SELECT count(*) FROM {job.table.stage} WHERE fetch_id = $1", job.staged.fetch_id)
             if staged != job.staged.rows:
@@ -196,11 +240,13 @@ class Changes:
                 raise DatabaseUnavailable("The fetched rows were lost in a restart of PostgreSQL; they are fetched again.")
             ours = [row["account_id"] for row in locked]
             now = await self._fingerprints(connection, replace(job.proven, dates=part.dates or job.proven.dates), ours)
-            untouched = [account_id for account_id in ours if now.get(account_id) == before.get(account_id)]
+            untouched = [account_id for account_id in ours if before.unchanged(account_id, now)]
             for account_id in account_ids:
                 written.results[account_id].claim_lost = account_id not in ours
                 written.results[account_id].left_alone = account_id in ours and account_id not in untouched
             if untouched:
-                written.add(await self._writer.write(connection, job, replace(part, account_ids=tuple(untouched)), careful=careful))
+                written.add(
+                    await self._writer.write(connection, job, replace(part, account_ids=tuple(untouched)), before.horizon, search_seconds)
+                )
             await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed)
         return written

@@ -23,6 +23,8 @@ SWEEP_SECONDS = 7200.0
 LOCK_SECONDS = 0.02
 """Where we hold locks on raw rows, we hardly wait for more of them: we let go and try again, so that nobody waits for us meanwhile, and
 where two wait for each other it is us who give way, long before PostgreSQL looks for a victim."""
+CLAIM_LOCK_SECONDS = 0.3
+"""The same for rows of trade_recon, which our own workers hold a little longer, and which others may write too."""
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
 

@@ -1,10 +1,11 @@
 """Rows of upstream that the warehouse cannot hold: found before the write where that is known, and kept with the reason after it."""
 
+import contextlib
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 
-from app.errors import WriteConflict
+from app.errors import DatabaseError, RowRefused, WriteConflict
 from app.store.catalogue import WarehouseTable
 from app.store.column_lists import column_lists
 from app.store.pool import Database
@@ -13,6 +14,8 @@ from app.store.slices import Applied, Job
 from app.telemetry import get_logger
 
 UNIQUE_VIOLATION = "23505"
+REFUSED = "refused by the table"
+"""How the reason begins where a constraint or a trigger takes no row like it."""
 TOO_NARROW = "key too narrow"
 """How the reason begins where a unique key takes one of two rows."""
 BOTH_SENT = f"{TOO_NARROW}: upstream sends"
@@ -34,6 +37,27 @@ class Refusals:
     async def find_doubled(self, job: Job) -> None:
         """Refuse rows of upstream that share a key of the table: it cannot hold them side by side."""
         await self._database.execute(fill(self._sql["refuse_doubled_rows"], **column_lists(job.table)), job.staged.fetch_id, _DOUBLED)
+
+    async def find_unfit(self, job: Job) -> None:
+        """Refuse rows that a CHECK or NOT NULL of the table would refuse: all at once, instead of one by one at the write."""
+        for check in job.table.checks:
+            needed = set(check.columns or ())
+            shapes = [number for number, columns in enumerate(job.staged.shapes) if needed <= columns]
+            if not shapes:
+                continue
+            statement = fill(self._sql["refuse_unfit_rows"], **column_lists(job.table), condition=check.condition)
+            reason = f"{REFUSED}: {check.name} ({check.condition})"
+            # A condition that fails on some value says nothing of the others: then the write tells.
+            with contextlib.suppress(RowRefused, DatabaseError):
+                await self._database.execute(statement, job.staged.fetch_id, reason, shapes)
+
+    async def mark(self, job: Job, found: Sequence[tuple[int, str]]) -> None:
+        """Note which rows the table refused in a write that was undone."""
+        by_reason: dict[str, list[int]] = defaultdict(list)
+        for ordinal, reason in found:
+            by_reason[reason].append(ordinal)
+        for reason, ordinals in by_reason.items():
+            await self._database.execute(fill(self._sql["refuse_rows"], stage=job.table.stage), job.staged.fetch_id, ordinals, reason)
 
     async def find_partitions(self, job: Job) -> None:
         """Make the partitions that the rows need, where we may; rows that have none are refused with what would make it."""

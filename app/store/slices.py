@@ -10,7 +10,17 @@ from app.domain.contract import Endpoint
 from app.store.catalogue import WarehouseTable
 from app.store.staging import StagedFetch
 
-Fingerprints = Mapping[str, tuple[int, int]]
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """How slices looked, by account: rows and the sum of their versions; later writes have the transaction id `horizon` or a higher one."""
+
+    slices: Mapping[str, tuple[int, int]]
+    horizon: int
+
+    def unchanged(self, account_id: str, now: "Fingerprints") -> bool:
+        """Whether the account's slices look the same now."""
+        return self.slices.get(account_id) == now.slices.get(account_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class Applied:
         self.moved += other.moved
         self.removed += other.removed
         self.kept.update(other.kept)
+        self.refused += other.refused
         self.left_alone |= other.left_alone
         self.claim_lost |= other.claim_lost
         self.error = self.error or other.error

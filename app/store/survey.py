@@ -34,6 +34,15 @@ class UniqueKey(msgspec.Struct, frozen=True):
     nulls_are_equal: bool
 
 
+class CheckFacts(msgspec.Struct, frozen=True):
+    """A CHECK: its condition as SQL, the columns in it, and whether the stored rows are known to meet it."""
+
+    name: str
+    condition: str
+    columns: tuple[str, ...] | None
+    holds_for_all: bool
+
+
 class TriggerFacts(msgspec.Struct, frozen=True):
     """A trigger that fires on our writes."""
 
@@ -57,7 +66,8 @@ class TableFacts(msgspec.Struct, frozen=True):
     hides_rows: bool
     triggers: tuple[TriggerFacts, ...] | None
     rules: tuple[str, ...] | None
-    checks: tuple[str, ...] | None
+    checks: tuple[CheckFacts, ...] | None
+    denied_sequences: tuple[str, ...] | None
     cascades: tuple[str, ...] | None
     unreplicable_in: tuple[str, ...] | None
     makes_partitions: bool | None

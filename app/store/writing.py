@@ -6,7 +6,9 @@ overwritten, those that lack are inserted. What the table refuses is marked in s
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
 from app.errors import RowRefused
@@ -14,7 +16,7 @@ from app.store.catalogue import Catalogue, WarehouseTable
 from app.store.column_lists import column_lists, narrow_lists
 from app.store.pool import Connection
 from app.store.queries import fill
-from app.store.refusals import BOTH_SENT, TOO_NARROW, UNIQUE_VIOLATION
+from app.store.refusals import BOTH_SENT, REFUSED, TOO_NARROW, UNIQUE_VIOLATION
 from app.store.slices import Job, Part, Written
 
 _PASSES = 3
@@ -25,6 +27,52 @@ class _UndoneError(Exception):
     """Raised inside a savepoint of ours to undo it."""
 
 
+class UnfinishedSearchError(Exception):
+    """The search for rows that the table refuses took too long; `found` are those that were found, with what was said of each."""
+
+    def __init__(self, found: Sequence[tuple[int, str]]) -> None:
+        """Keep what was found: the write is undone, and can be done without these rows."""
+        super().__init__(found[0][1] if found else "none was found yet")
+        self.found = tuple(found)
+
+
+@dataclass(slots=True)
+class _Search:
+    """A write in which rows may be refused: until when it looks for them, and those that it found."""
+
+    until: float
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def go_on(self) -> None:
+        """Raise UnfinishedSearchError when the time is up."""
+        if time.monotonic() > self.until:
+            raise UnfinishedSearchError(self.found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One transaction's share of a fetch; without `search` a refused row undoes it all."""
+
+    connection: Connection
+    job: Job
+    part: Part
+    horizon: int
+    search: _Search | None
+
+    @property
+    def head(self) -> tuple[object, ...]:
+        """The parameters that all statements begin with: the fetch, the accounts, the dates."""
+        return self.job.staged.fetch_id, list(self.part.account_ids), self.job.dates(self.part)
+
+    @property
+    def record(self) -> tuple[object, ...]:
+        """The parameters of copies that are kept: the run, and the table's name."""
+        return self.job.writer.run_id, self.job.table.table.name
+
+
+_Write = Callable[[_Work, tuple[int, frozenset[str]], list[int] | None], Awaitable[Written]]
+
+
 class SliceWriter:
     """The statements that change raw rows."""
 
@@ -33,9 +81,15 @@ class SliceWriter:
         self._sql = sql
         self._catalogue = catalogue
 
-    async def write(self, connection: Connection, job: Job, part: Part, *, careful: bool) -> Written:
-        """Write a part; rows that were removed on dates where rows of upstream could not be held are put back, by doing it anew without."""
-        if careful:
+    async def write(self, connection: Connection, job: Job, part: Part, horizon: int, search_seconds: float | None) -> Written:
+        """Write a part; rows that were removed on dates where rows of upstream could not be held are put back, by doing it anew without.
+
+        `horizon` is from before the fetch. Raises RowRefused for the first row that the table refuses; with `search_seconds` such
+        rows are searched for and marked, and UnfinishedSearchError is raised when that takes longer.
+        """
+        search = None if search_seconds is None else _Search(time.monotonic() + search_seconds)
+        work = _Work(connection, job, part, horizon, search)
+        if search is not None:
             # A constraint that waits for the commit would be found where no row can be blamed any more.
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         kept: set[tuple[str, dt.date | None]] = set()
@@ -44,124 +98,185 @@ class SliceWriter:
                 kept |= {(account_id, None) for account_id in part.account_ids}
             with contextlib.suppress(_UndoneError):
                 async with connection.savepoint():
-                    written = await self._write_once(connection, job, part, kept, careful=careful)
-                    lost = written.removed & await self._unheld(connection, job, part) if written.removed else set()
+                    written = await self._write_once(work, kept)
+                    lost = written.removed & await self._unheld(work) if written.removed else set()
                     if lost:
                         kept |= lost
                         raise _UndoneError
                 return written
         raise AssertionError("the last pass removes nothing")
 
-    async def _unheld(self, connection: Connection, job: Job, part: Part) -> set[tuple[str, dt.date | None]]:
-        statement = fill(self._sql["get_unheld_days"], **column_lists(job.table))
-        rows = await connection.fetch(statement, job.staged.fetch_id, list(part.account_ids), BOTH_SENT)
+    async def _unheld(self, work: _Work) -> set[tuple[str, dt.date | None]]:
+        statement = fill(self._sql["get_unheld_days"], **column_lists(work.job.table))
+        rows = await work.connection.fetch(statement, work.job.staged.fetch_id, list(work.part.account_ids), BOTH_SENT)
         return {(row["account_id"], row["day"]) for row in rows}
 
-    async def _write_once(
-        self, connection: Connection, job: Job, part: Part, kept: set[tuple[str, dt.date | None]], *, careful: bool
-    ) -> Written:
+    async def _write_once(self, work: _Work, kept: set[tuple[str, dt.date | None]]) -> Written:
         written = Written()
-        head = (job.staged.fetch_id, list(part.account_ids), job.dates(part))
-        record = (job.writer.run_id, job.table.table.name)
-        tokens = column_lists(job.table)
-        if job.proven.endpoint.is_trades:
-            for row in await connection.fetch(fill(self._sql["move_trades"], **tokens), *head, *record):
-                written.note(row["account_id"], row["days"]).moved += row["rows"]
-        if not job.table.is_unique:
-            for row in await connection.fetch(fill(self._sql["remove_doubled_rows"], **tokens), *head, *record):
-                written.note(row["account_id"], row["days"]).removed += row["rows"]
+        if work.job.proven.endpoint.is_trades:
+            await self._move(work, written)
         # Before anything is inserted: a row that goes may hold a key that a row of upstream needs.
-        await self._settle_stale(connection, job, part, kept, written)
-        await self._refuse_too_narrow(connection, job, head)
-        for shape, columns in enumerate(job.staged.shapes):
-            if careful:
-                listed = await connection.fetch(fill(self._sql["get_writable"], **tokens), *head, shape)
-                await self._write_carefully(connection, job, part, (shape, columns), [row["ordinal"] for row in listed], written)
-            else:
-                written.add(await self._write_rows(connection, job, part, (shape, columns), None))
+        await self._take_out(work, kept, written)
+        shapes = list(enumerate(work.job.staged.shapes))
+        for shape in shapes:
+            await self._each(work, shape, self._overwrite, written)
+        # After the overwriting, which may free a place, and before the inserting.
+        await self._refuse_too_narrow(work)
+        for shape in shapes:
+            await self._each(work, shape, self._insert, written)
         return written
 
-    async def _refuse_too_narrow(self, connection: Connection, job: Job, head: tuple[object, ...]) -> None:
-        for key in job.table.narrow_keys:
-            statement = fill(self._sql["refuse_too_narrow"], **column_lists(job.table), **narrow_lists(key))
-            for row in await connection.fetch(statement, *head, TOO_NARROW, BOTH_SENT, key.name):
-                job.beside[row["ordinal"]] = {
+    async def _move(self, work: _Work, written: Written) -> None:
+        tokens = column_lists(work.job.table)
+        try:
+            async with _tolerated(work):
+                for row in await work.connection.fetch(fill(self._sql["move_trades"], **tokens), *work.head, *work.record):
+                    written.note(row["account_id"], row["days"]).moved += row["rows"]
+        except RowRefused as error:
+            if work.search is None:
+                raise
+            kind = TOO_NARROW if error.sqlstate == UNIQUE_VIOLATION else REFUSED
+            reason = f"{kind}: the trade is stored under another date and cannot be moved: {error}"
+            await work.connection.execute(fill(self._sql["refuse_moves"], **tokens), *work.head, reason)
+
+    async def _take_out(self, work: _Work, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
+        """Doubled rows and rows that upstream does not send; where one may not go, all stay, and that is told."""
+        attempt = Written()
+        try:
+            async with _tolerated(work):
+                if not work.job.table.is_unique:
+                    statement = fill(self._sql["remove_doubled_rows"], **column_lists(work.job.table))
+                    for row in await work.connection.fetch(statement, *work.head, *work.record):
+                        attempt.note(row["account_id"], row["days"]).removed += row["rows"]
+                await self._settle_stale(work, kept, attempt)
+        except RowRefused as error:
+            if work.search is None:
+                raise
+            attempt = Written()
+            await self._settle_stale(work, {(account_id, None) for account_id in work.part.account_ids}, attempt)
+            for account_id in work.part.account_ids:
+                attempt.results[account_id].refused.append(f"{work.job.table.table.name} lets no row go: {error}")
+        written.add(attempt)
+
+    async def _refuse_too_narrow(self, work: _Work) -> None:
+        for key in work.job.table.narrow_keys:
+            statement = fill(self._sql["refuse_too_narrow"], **column_lists(work.job.table), **narrow_lists(key))
+            for row in await work.connection.fetch(statement, *work.head, TOO_NARROW, BOTH_SENT, key.name):
+                work.job.beside[row["ordinal"]] = {
                     "unique_key": key.name,
                     "columns": list(key.columns),
                     "held_by": {"key": row["other_key"], "account_id": row["other_account"]},
                 }
 
-    async def _write_rows(
-        self, connection: Connection, job: Job, part: Part, shape: tuple[int, frozenset[str]], ordinals: list[int] | None
-    ) -> Written:
-        written = Written()
-        number, columns = shape
-        tokens = column_lists(job.table, columns)
-        head = (job.staged.fetch_id, list(part.account_ids), job.dates(part))
-        if tokens["t_values"]:
-            statement = fill(self._sql["overwrite_rows"], **tokens)
-            for row in await connection.fetch(statement, *head, job.writer.run_id, job.table.table.name, number, ordinals):
-                written.note(row["account_id"], row["days"], row["holder"]).updated += row["rows"]
-                await self._begin_descents(connection, job, row["account_id"], row["figure_days"] or ())
-        for row in await connection.fetch(fill(self._sql["insert_rows"], **tokens), *head, number, ordinals):
-            written.note(row["account_id"], row["days"]).inserted += row["rows"]
-        return written
+    async def _each(self, work: _Work, shape: tuple[int, frozenset[str]], write: _Write, written: Written) -> None:
+        """Write the rows of a shape, at once or searching for those that are refused."""
+        if work.search is None:
+            written.add(await write(work, shape, None))
+            return
+        listed = await work.connection.fetch(fill(self._sql["get_writable"], **column_lists(work.job.table)), *work.head, shape[0])
+        await self._search(work, work.search, shape, write, [row["ordinal"] for row in listed], written)
 
-    async def _begin_descents(self, connection: Connection, job: Job, account_id: str, days: Sequence[dt.date]) -> None:
-        """In the transaction that changes the daily rows, so that no crash forgets what is still to be read below them."""
-        if job.proven.endpoint is Endpoint.DAILY and account_id in job.witness.descending and days:
-            await connection.execute(self._sql["begin_descents"], [account_id] * len(days), list(days))
-
-    async def _write_carefully(
+    async def _search(
         self,
-        connection: Connection,
-        job: Job,
-        part: Part,
+        work: _Work,
+        search: _Search,
         shape: tuple[int, frozenset[str]],
+        write: _Write,
         ordinals: list[int],
         written: Written,
     ) -> None:
         """Write rows in halves, each in a savepoint, until a row that is refused stands alone; it is marked, the others are written."""
         if not ordinals:
             return
+        search.go_on()
         try:
-            async with connection.savepoint():
-                attempt = await self._write_rows(connection, job, part, shape, ordinals)
+            async with work.connection.savepoint():
+                attempt = await write(work, shape, ordinals)
         except RowRefused as error:
             if len(ordinals) == 1:
-                kind = TOO_NARROW if error.sqlstate == UNIQUE_VIOLATION else "refused by the table"
-                statement = fill(self._sql["refuse_row"], stage=job.table.stage)
-                await connection.execute(statement, job.staged.fetch_id, ordinals[0], f"{kind}: {error}")
+                kind = TOO_NARROW if error.sqlstate == UNIQUE_VIOLATION else REFUSED
+                await self._refuse(work, ordinals, f"{kind}: {error}")
+                search.found.append((ordinals[0], f"{kind}: {error}"))
                 return
             middle = len(ordinals) // 2
-            await self._write_carefully(connection, job, part, shape, ordinals[:middle], written)
-            await self._write_carefully(connection, job, part, shape, ordinals[middle:], written)
+            await self._search(work, search, shape, write, ordinals[:middle], written)
+            await self._search(work, search, shape, write, ordinals[middle:], written)
         else:
             written.add(attempt)
 
-    async def _settle_stale(
-        self, connection: Connection, job: Job, part: Part, kept: set[tuple[str, dt.date | None]], written: Written
-    ) -> None:
-        tokens = {**column_lists(job.table), "daily": _one_a_day(self._catalogue[Endpoint.DAILY])}
-        read = {account_id: job.witness.daily_read.get(account_id, frozenset()) for account_id in part.account_ids}
+    async def _refuse(self, work: _Work, ordinals: Sequence[int], reason: str) -> None:
+        statement = fill(self._sql["refuse_rows"], stage=work.job.table.stage)
+        await work.connection.execute(statement, work.job.staged.fetch_id, list(ordinals), reason)
+
+    async def _overwrite(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None) -> Written:
+        written = Written()
+        number, columns = shape
+        tokens = column_lists(work.job.table, columns)
+        if not tokens["t_values"]:
+            return written
+        only, limit = _only(ordinals, 8)
+        statement = fill(self._sql["overwrite_rows"], **tokens, only=only)
+        for row in await work.connection.fetch(statement, *work.head, *work.record, number, work.horizon, *limit):
+            if row["resisting"]:
+                await self._refuse(work, row["resisting"], f"{REFUSED}: a trigger keeps the stored row as it is")
+                continue
+            written.note(row["account_id"], row["days"], row["holder"]).updated += row["rows"]
+            await self._begin_descents(work, row["account_id"], row["figure_days"] or ())
+        return written
+
+    async def _insert(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None) -> Written:
+        written = Written()
+        number, columns = shape
+        only, limit = _only(ordinals, 5)
+        statement = fill(self._sql["insert_rows"], **column_lists(work.job.table, columns), only=only)
+        if not work.job.table.has_guards:
+            for row in await work.connection.fetch(statement, *work.head, number, *limit):
+                written.note(row["account_id"], row["days"]).inserted += row["rows"]
+            return written
+        # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
+        look = fill(self._sql["get_missing_rows"], **column_lists(work.job.table, columns), only=only)
+        missing = await work.connection.fetch(look, *work.head, number, *limit)
+        if missing:
+            await work.connection.fetch(statement, *work.head, number, *limit)
+            dropped = {row["ordinal"] for row in await work.connection.fetch(look, *work.head, number, *limit)}
+            for row in missing:
+                if row["ordinal"] not in dropped:
+                    written.note(row["account_id"], [row["day"]]).inserted += 1
+            if dropped:
+                await self._refuse(work, sorted(dropped), f"{REFUSED}: a trigger drops the row")
+        return written
+
+    async def _begin_descents(self, work: _Work, account_id: str, days: Sequence[dt.date]) -> None:
+        """In the transaction that changes the daily rows, so that no crash forgets what is still to be read below them."""
+        if work.job.proven.endpoint is Endpoint.DAILY and account_id in work.job.witness.descending and days:
+            await work.connection.execute(self._sql["begin_descents"], [account_id] * len(days), list(days))
+
+    async def _settle_stale(self, work: _Work, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
+        tokens = {**column_lists(work.job.table), "daily": _one_a_day(self._catalogue[Endpoint.DAILY])}
+        read = {account_id: work.job.witness.daily_read.get(account_id, frozenset()) for account_id in work.part.account_ids}
         witnessed = [(account_id, day) for account_id, days in read.items() for day in ([None] if days is None else days)]
-        rows = await connection.fetch(
-            fill(self._sql["settle_stale_rows"], **tokens),
-            job.staged.fetch_id,
-            list(part.account_ids),
-            job.dates(part),
-            job.writer.run_id,
-            job.table.table.name,
-            *_pairs(witnessed),
-            *_pairs(kept),
-            BOTH_SENT,
-        )
-        for row in rows:
+        statement = fill(self._sql["settle_stale_rows"], **tokens)
+        for row in await work.connection.fetch(statement, *work.head, *work.record, *_pairs(witnessed), *_pairs(kept), BOTH_SENT):
             if row["goes"]:
                 written.note(row["account_id"], [row["day"]]).removed += row["rows"]
                 written.removed.add((row["account_id"], row["day"]))
             else:
                 written.results[row["account_id"]].kept[row["day"]] = row["trades"] or 0
+
+
+@contextlib.asynccontextmanager
+async def _tolerated(work: _Work) -> AsyncIterator[None]:
+    """Around what may be refused as a whole: undone by itself where the write goes on without it."""
+    if work.search is None:
+        yield
+        return
+    async with work.connection.savepoint():
+        yield
+
+
+def _only(ordinals: list[int] | None, number: int) -> tuple[str, tuple[list[int], ...]]:
+    """The condition that limits a statement to some rows of staging, and its parameter, numbered `number`; none without `ordinals`."""
+    return ("true", ()) if ordinals is None else (f"s.ordinal = ANY(${number}::bigint[])", (ordinals,))
 
 
 def _pairs(days: Iterable[tuple[str, dt.date | None]]) -> tuple[list[str], list[dt.date | None]]:

@@ -75,7 +75,23 @@ FROM (
             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
         ),
         'rules', (SELECT json_agg(r.rulename ORDER BY r.rulename) FROM pg_rewrite AS r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled IN ('O', 'A')),
-        'checks', (SELECT json_agg(pg_get_constraintdef(k.oid) ORDER BY k.conname) FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c'),
+        'checks', (
+            SELECT json_agg(json_build_object(
+                'name', k.conname,
+                'condition', pg_get_expr(k.conbin, k.conrelid),
+                'columns', (SELECT json_agg(a.attname) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = ANY(k.conkey)),
+                'holds_for_all', k.convalidated
+            ) ORDER BY k.conname)
+            FROM pg_constraint AS k
+            WHERE k.conrelid = c.oid AND k.contype = 'c'
+        ),
+        'denied_sequences', (
+            SELECT json_agg(DISTINCT d.refobjid::regclass::text)
+            FROM pg_attrdef AS e
+            JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid AND d.refclassid = 'pg_class'::regclass
+            JOIN pg_class AS sequence ON sequence.oid = d.refobjid
+            WHERE e.adrelid = c.oid AND CASE sequence.relkind WHEN 'S' THEN NOT has_sequence_privilege(sequence.oid, 'USAGE') ELSE false END
+        ),
         -- Rows of other tables that would go, or lose what they hold, with a row of this one.
         'cascades', (
             SELECT json_agg(format('%s of %s', k.conname, k.conrelid::regclass) ORDER BY k.conname)

@@ -26,6 +26,10 @@ JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login::text = i.login AND t.plat
 WHERE i.account_id = ANY($1::text[]) AND {{in_slice_second}}
 GROUP BY i.account_id
 
+-- name: get_horizon
+-- Whatever is committed from now on has this transaction id or a higher one.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+
 -- name: resolve_staged_trades
 -- Give staged trades the one account that held their natural key on their date.
 UPDATE {{stage}} AS s SET account_id = (
@@ -92,18 +96,22 @@ WITH known AS MATERIALIZED (
     FOR UPDATE OF t
 ), judged AS (
     SELECT *, there OR row_number() OVER (PARTITION BY ordinal ORDER BY {{plain_date}}) > 1 AS doubled FROM known
-), copies AS (
-    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
-    SELECT $4, owner, $5, {{plain_date}}, 'moved', old_row FROM judged
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING judged AS m WHERE {{same_row}} AND m.doubled RETURNING m.owner, m.{{plain_date}} AS old_date, NULL::date AS new_date
+    DELETE FROM {{raw}} AS t USING judged AS m
+    WHERE {{same_row}} AND m.doubled
+    RETURNING m.owner, m.{{plain_date}} AS old_date, NULL::date AS new_date, m.old_row
 ), moved AS (
     UPDATE {{raw}} AS t SET {{plain_date}} = m.new_date FROM judged AS m
     WHERE {{same_row}} AND NOT m.doubled
-    RETURNING m.owner, m.{{plain_date}} AS old_date, m.new_date
+    RETURNING m.owner, m.{{plain_date}} AS old_date, m.new_date, m.old_row
+), gone AS (
+    SELECT * FROM removed UNION ALL SELECT * FROM moved
+), copies AS (
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
+    SELECT $4, owner, $5, old_date, 'moved', old_row FROM gone
 )
 SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) FILTER (WHERE new_date IS NOT NULL) AS days
-FROM (SELECT * FROM removed UNION ALL SELECT * FROM moved) AS gone
+FROM gone
 GROUP BY owner
 
 -- name: remove_doubled_rows
@@ -114,11 +122,11 @@ WITH stored AS MATERIALIZED (
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
+), removed AS (
+    DELETE FROM {{raw}} AS t USING stored AS m WHERE {{same_row}} AND m.copy > 1 RETURNING m.owner, {{day_of_m}} AS day, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
-    SELECT $4, owner, $5, {{day_of_m}}, 'removed', old_row FROM stored AS m WHERE copy > 1
-), removed AS (
-    DELETE FROM {{raw}} AS t USING stored AS m WHERE {{same_row}} AND m.copy > 1 RETURNING m.owner, {{day_of_m}} AS day
+    SELECT $4, owner, $5, day, 'removed', old_row FROM removed
 )
 SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT day) AS days FROM removed GROUP BY owner
 
@@ -149,38 +157,64 @@ FROM (SELECT DISTINCT ON (ordinal) *, coalesce(other_account, 'unknown') AS hold
 WHERE s.fetch_id = $1 AND s.ordinal = b.ordinal
 RETURNING s.ordinal, b.other_key, b.other_account
 
+-- name: refuse_moves
+-- Trades that cannot be moved to the date that upstream has: not brought in under it either, or they would stand twice.
+UPDATE {{stage}} AS s SET refused = $4, source = to_json(s)
+WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
+  AND EXISTS (
+      SELECT FROM {{raw}} AS t
+      WHERE {{same_unit}} AND t.{{date}} <> s.{{date}} AND NOT EXISTS (SELECT FROM {{stage}} AS also WHERE also.fetch_id = $1 AND {{also_key}})
+  )
+
+-- name: refuse_unfit_rows
+-- Rows that a CHECK or NOT NULL of the table refuses, as far as the columns were sent ($3: the shapes that sent them).
+UPDATE {{stage}} SET refused = $2, source = to_json({{stage_name}}) WHERE fetch_id = $1 AND refused IS NULL AND shape = ANY($3::integer[]) AND NOT ({{condition}})
+
 -- name: overwrite_rows
--- Stored rows that differ from upstream in a field that it sent: a copy kept, then only those written, in key order. $7 limits them to some ordinals.
+-- Stored rows that differ from upstream in a field that it sent: a copy kept, then only those written, in key order. {{only}} limits them to some ordinals.
+-- A trade under an id that is none of these accounts' ($2) is only taken if nobody can have written it since the fetch began ($7). Last those that a
+-- trigger of the table kept as they were.
 WITH changed AS MATERIALIZED (
-    SELECT {{t_key}}{{place}}, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{new_values}}
+    SELECT {{t_key}}{{place}}, s.ordinal, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{new_values}}
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
-    WHERE s.fetch_id = $1 AND s.shape = $6 AND s.refused IS NULL AND {{held}}
-      AND ($7::bigint[] IS NULL OR s.ordinal = ANY($7::bigint[]))
+    WHERE s.fetch_id = $1 AND s.shape = $6 AND s.refused IS NULL AND {{held}} AND {{only}}
       AND ({{t_values}}) IS DISTINCT FROM ({{s_values}})
+      AND ({{is_theirs}} OR age(t.xmin) > pg_current_xact_id()::text::bigint - $7::bigint)
     ORDER BY {{t_key}}
     FOR NO KEY UPDATE OF t
-), copies AS (
-    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
-    SELECT $4, old_row ->> 'account_id', $5, {{day_of_m}}, 'overwritten', old_row FROM changed AS m
 ), written AS (
     UPDATE {{raw}} AS t SET {{assignments}}
     FROM changed AS m
     WHERE {{same_row}}
-    RETURNING t.account_id, nullif(m.old_row ->> 'account_id', t.account_id) AS holder, {{day_of_t}} AS day, m.figures
+    RETURNING m.ordinal, t.account_id, nullif(m.old_row ->> 'account_id', t.account_id) AS holder, {{day_of_t}} AS day, m.figures, m.old_row
+), copies AS (
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
+    SELECT $4, old_row ->> 'account_id', $5, day, 'overwritten', old_row FROM written
 )
-SELECT account_id, holder, count(*) AS rows, array_agg(DISTINCT day) AS days, array_agg(DISTINCT day) FILTER (WHERE figures) AS figure_days
+SELECT account_id, holder, count(*) AS rows, array_agg(DISTINCT day) AS days, array_agg(DISTINCT day) FILTER (WHERE figures) AS figure_days,
+       NULL::bigint[] AS resisting
 FROM written
 GROUP BY account_id, holder
+UNION ALL
+SELECT NULL, NULL, 0, NULL, NULL, array_agg(ordinal)
+FROM changed
+WHERE NOT EXISTS (SELECT FROM written WHERE written.ordinal = changed.ordinal)
+HAVING count(*) > 0
+
+-- name: get_missing_rows
+-- Rows of upstream that are not stored. {{only}} limits them to some ordinals.
+SELECT s.ordinal, s.account_id, {{day_of_s}} AS day
+FROM {{stage}} AS s
+WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{same_key_s}})
 
 -- name: insert_rows
--- Rows of upstream that are not stored, in key order. $5 limits them to some ordinals, to find one that is refused.
+-- Rows of upstream that are not stored, in key order. {{only}} limits them to some ordinals, to find one that is refused.
 WITH written AS (
     INSERT INTO {{raw}} ({{columns}})
     SELECT {{s_columns}}
     FROM {{stage}} AS s
-    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}}
-      AND ($5::bigint[] IS NULL OR s.ordinal = ANY($5::bigint[]))
+    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}}
       AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{same_key_s}})
     ORDER BY {{s_key}}
     RETURNING account_id, {{plain_day}} AS day
@@ -194,9 +228,9 @@ FROM {{stage}} AS s
 WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}}
 ORDER BY s.ordinal
 
--- name: refuse_row
--- A row that the table's own constraints refuse: it stays in staging with the reason.
-UPDATE {{stage}} AS s SET refused = $3, source = to_json(s) WHERE s.fetch_id = $1 AND s.ordinal = $2
+-- name: refuse_rows
+-- Rows that the table does not take for one reason: they stay in staging with it.
+UPDATE {{stage}} AS s SET refused = $3, source = to_json(s) WHERE s.fetch_id = $1 AND s.ordinal = ANY($2::bigint[])
 
 -- name: settle_stale_rows
 -- Stored rows that upstream does not send. Removed, a copy kept, only where upstream has rows of the same account and date
@@ -211,30 +245,36 @@ WITH sent AS (
     SELECT DISTINCT account_id, {{plain_date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND refused IS NOT NULL AND NOT starts_with(refused, $10)
     UNION
     SELECT * FROM unnest($8::text[], $9::date[])
-), stale AS MATERIALIZED (
-    SELECT {{t_key}}{{place}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades, to_jsonb(t) AS old_row,
-           {{removable}} AND sent.account_id IS NOT NULL AND sent.trades = coalesce(daily.num_trades, 0)
-               AND EXISTS (
-                   SELECT FROM unnest($6::text[], $7::date[]) AS witnessed (account_id, day)
-                   WHERE witnessed.account_id = t.account_id AND coalesce(witnessed.day = {{day_of_t}}, witnessed.day IS NULL)
-               )
-               AND NOT EXISTS (
-                   SELECT FROM unheld WHERE coalesce(unheld.account_id = t.account_id, true) AND coalesce(unheld.day = {{day_of_t}}, true)
-               ) AS goes
+), found AS MATERIALIZED (
+    SELECT {{t_key}}{{place}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades, to_jsonb(t) AS old_row
     FROM {{raw}} AS t
-    LEFT JOIN sent ON sent.account_id = t.account_id AND sent.day = {{day_of_t}}
-    LEFT JOIN {{daily}} AS daily ON daily.account_id = t.account_id AND daily.date = {{day_of_t}}
     WHERE t.account_id = ANY($2::text[]) AND {{in_slice}}
       AND NOT EXISTS (SELECT FROM {{stage}} AS s WHERE s.fetch_id = $1 AND {{same_key_s}})
     ORDER BY {{t_key}}
     FOR UPDATE OF t
+), stale AS MATERIALIZED (
+    SELECT f.*, row_number() OVER () AS number,
+           coalesce({{removable}} AND sent.account_id IS NOT NULL AND sent.trades = coalesce(daily.num_trades, 0), false)
+               AND EXISTS (
+                   SELECT FROM unnest($6::text[], $7::date[]) AS witnessed (account_id, day)
+                   WHERE witnessed.account_id = f.owner AND coalesce(witnessed.day = f.day, witnessed.day IS NULL)
+               )
+               AND NOT EXISTS (
+                   SELECT FROM unheld WHERE coalesce(unheld.account_id = f.owner, true) AND coalesce(unheld.day = f.day, true)
+               ) AS goes
+    FROM found AS f
+    LEFT JOIN sent ON sent.account_id = f.owner AND sent.day = f.day
+    LEFT JOIN {{daily}} AS daily ON daily.account_id = f.owner AND daily.date = f.day
+), removed AS (
+    DELETE FROM {{raw}} AS t USING stale AS m WHERE {{same_row}} AND m.goes RETURNING m.number, m.owner, m.day, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
-    SELECT $4, owner, $5, day, 'removed', old_row FROM stale WHERE goes
-), removed AS (
-    DELETE FROM {{raw}} AS t USING stale AS m WHERE {{same_row}} AND m.goes RETURNING m.owner
+    SELECT $4, owner, $5, day, 'removed', old_row FROM removed
 )
-SELECT owner AS account_id, day, coalesce(goes, false) AS goes, count(*) AS rows, sum(trades)::bigint AS trades FROM stale GROUP BY owner, day, goes
+SELECT s.owner AS account_id, s.day, r.number IS NOT NULL AS goes, count(*) AS rows, sum(s.trades)::bigint AS trades
+FROM stale AS s
+LEFT JOIN removed AS r USING (number)
+GROUP BY s.owner, s.day, r.number IS NOT NULL
 
 -- name: get_unheld_days
 -- The dates of accounts on which rows of upstream were refused, but those that only a narrow key keeps from standing beside another row of upstream.
