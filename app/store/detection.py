@@ -1,14 +1,18 @@
 """Detection: what the warehouse's tables say about accounts, always by sets."""
 
+import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Totals
-from app.errors import DatabaseError
-from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
+from app.errors import DatabaseError, WriteConflict
+from app.store.pool import CLAIM_LOCK_SECONDS, COMMAND_SECONDS, SWEEP_SECONDS, Connection, Database, Record
 from app.store.queries import fill
 
+_TRIES = 6
+_PAUSE_SECONDS = 0.1
 NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
 
 
@@ -24,8 +28,9 @@ class Detection:
         self._add_listed = sql["add_listed_accounts"]
         self._forget_placeholders = sql["forget_placeholders"]
         self._add = sql["add_accounts"]
-        self._refresh_all = fill(sql["refresh_stats"], accounts="true")
-        self._refresh_some = fill(sql["refresh_stats"], accounts="account_id = ANY($1::text[])")
+        # Over all accounts, those that someone holds have their turn when they are looked at; a look itself needs what is true now.
+        self._refresh_all = fill(sql["refresh_stats"], accounts="true", locked="SKIP LOCKED")
+        self._refresh_some = fill(sql["refresh_stats"], accounts="account_id = ANY($1::text[])", locked="")
         self._totals = sql["get_totals"]
         self._days = sql["get_days"]
         self._spans = sql["get_spans"]
@@ -54,13 +59,22 @@ class Detection:
         """Recompute totals and checksum of all accounts, or of these; the number that changed."""
         if account_ids is None:
             return await self._database.execute(self._refresh_all, seconds=SWEEP_SECONDS)
-        return await self._database.execute(self._refresh_some, list(account_ids))
+        return await self._refresh(list(account_ids))
+
+    async def _refresh(self, ids: list[str]) -> int:
+        """Recompute some accounts, giving way to others who hold rows of them; WriteConflict if they hold them for long."""
+        for attempt in range(_TRIES):
+            with contextlib.suppress(WriteConflict):
+                async with self._database.transaction(statement_seconds=COMMAND_SECONDS, lock_seconds=CLAIM_LOCK_SECONDS) as connection:
+                    return await connection.execute(self._refresh_some, ids)
+            await asyncio.sleep(_PAUSE_SECONDS * (attempt + 1))
+        raise WriteConflict("Someone else holds rows of trade_recon; the accounts are looked at again when they are free.")
 
     async def look(self, account_ids: Sequence[str], run_id: UUID | None = None) -> dict[str, AccountView]:
         """The accounts as they stand now, totals recomputed first; `run_id` adds what that run's audit found."""
         ids = list(account_ids)
+        await self._refresh(ids)
         async with self._database.connection() as connection:
-            await connection.execute(self._refresh_some, ids)
             stored = {row["account_id"]: row for row in await connection.fetch(self._totals, ids)}
             days = await self._days_of(connection, ids)
             spans = {row["account_id"]: row for row in await connection.fetch(self._spans, ids)}

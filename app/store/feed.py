@@ -37,7 +37,8 @@ class ChangeFeed:
         """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("feed")
-        self._lock, self._note, self._get = sql["lock_feed"], sql["note_changes"], sql["get_changes"]
+        self._check, self._lock = sql["check_deferred"], sql["lock_feed"]
+        self._note, self._get = sql["note_changes"], sql["get_changes"]
 
     async def note(
         self, connection: Connection, run_id: uuid.UUID | None, table: str, changed: Mapping[str, Collection[dt.date | None]]
@@ -55,6 +56,7 @@ class ChangeFeed:
         # visible in their order. It cannot deadlock: it is taken last, its holder inserts rows that nobody else knows and
         # commits, and what a commit could wait for (deferred constraints and triggers) ran just before it was taken.
         # In repeatable read it holds too: the order comes from the sequence and the lock, not from the snapshot.
+        await connection.execute(self._check)
         # Its limit is not that of locks on rows: it is only ever held through a commit of ours.
         await connection.limit_locks(_LOCK_SECONDS)
         await connection.execute(self._lock)

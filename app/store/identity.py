@@ -209,20 +209,16 @@ class Identity:
 
     async def _repeat(self, statement: str, table: Table, arguments: tuple[list[str], ...], mended: Mended) -> None:
         """Mend in short transactions until nothing is left; rows that the table refuses, or that others are writing, stay as they are."""
-        refused = conflicts = 0
+        refused = resisting = conflicts = 0
         most = limit = self._pace.chunk(CHUNK_ROWS)
         while refused < _MOST_REFUSED:
             try:
-                rows = await self._mend_some(statement, table, (limit, refused, *arguments))
+                # In the order of the statement the rows that cannot be mended come first, and the next ones begin behind them.
+                rows = await self._mend_some(statement, table, (limit, refused + resisting, *arguments))
             except WriteConflict as error:
                 conflicts += 1
                 if conflicts == _TRIES:
-                    _log.warning(
-                        "Others are writing rows whose account id is wrong; they are mended next time.",
-                        action="identity.left",
-                        table=table.name,
-                        reason=str(error),
-                    )
+                    _note_left(table, f"others are writing them: {error}")
                     return
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
@@ -230,24 +226,29 @@ class Identity:
                 if limit > 1:
                     limit = max(1, limit // 8)
                     continue
-                # In the order of the statement it stays the first of those that can be mended: the next ones begin behind it.
                 refused += 1
-                _log.warning("A table refuses a row's right account id.", action="identity.refused", table=table.name, reason=str(error))
+                _note_left(table, f"the table refuses one: {error}")
                 continue
             if not rows:
-                return
+                break
             limit = min(most, limit * 2)
+            resisting += sum(row["resisting"] for row in rows)
             for row in rows:
-                mended.rows[table.name] += row["rows"]
-                mended.md5_rows += row["md5_rows"]
-                mended.account_ids.add(row["account_id"])
+                if row["account_id"] is not None:
+                    mended.rows[table.name] += row["rows"]
+                    mended.md5_rows += row["md5_rows"]
+                    mended.account_ids.add(row["account_id"])
             await self._pace.spend(sum(row["rows"] for row in rows))
+        if resisting:
+            _note_left(table, f"a trigger of the table keeps those of {resisting}")
 
     async def _mend_some(self, statement: str, table: Table, arguments: tuple[object, ...]) -> list[Record]:
         async with self._database.transaction(lock_seconds=LOCK_SECONDS) as connection:
             rows = await connection.fetch(statement, table.name, *arguments, seconds=SWEEP_SECONDS)
             changed: dict[str, set[dt.date | None]] = defaultdict(set)
             for row in rows:
+                if row["account_id"] is None:
+                    continue
                 changed[row["account_id"]].update(row["days"])
                 if row["holder"] is not None:
                     changed[row["holder"]].update(row["days"])
@@ -269,6 +270,10 @@ class Identity:
     async def affected_accounts(self, codes: Sequence[str]) -> list[str]:
         """Accounts that a finding concerns, or that have an open issue of these codes."""
         return [row["account_id"] for row in await self._database.fetch(self._affected, list(codes), seconds=SWEEP_SECONDS)]
+
+
+def _note_left(table: Table, reason: str) -> None:
+    _log.warning("Rows keep a missing or wrong account id for now.", action="identity.left", table=table.name, reason=reason)
 
 
 def _natural_keys(keys: set[tuple[str, ...]]) -> NaturalKeys:

@@ -7,13 +7,14 @@ would stop trade-recon there stops the migration while nothing is changed. At th
 the raw tables as they stand.
 """
 
+import asyncio
 import re
 from pathlib import Path
 
 import asyncpg
 
 from app.domain.contract import TABLES
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, WriteConflict
 from app.store.adoption import require
 from app.store.catalogue import STAGED, STAGING_COLUMNS, is_staged, staged_columns, warehouse_table
 from app.store.pool import Connection, Database, connecting, translated
@@ -25,6 +26,9 @@ _LOCK_KEY = 4_721_061_133
 # Not to_regclass, which in a transaction that waited for the lock may go on denying what was made meanwhile.
 _STANDS = "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND relname = $2)"
 _MIGRATE_SECONDS = 3600.0
+_LOCK_TIMEOUT = "3s"
+_TRIES = 5
+_PAUSE_SECONDS = 2.0
 _OLDEST_SERVER = 150_000
 
 
@@ -34,7 +38,7 @@ async def migrate(dsn: str, schema: str = "prop_trading_model", *, statement_cac
     `statement_cache` 0 is for a `dsn` that leads through a pooler in transaction mode; `variable` is the setting that held it.
     Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if it is older than 15 or if the warehouse
     is none to work in: then nothing was changed. DatabaseError if PostgreSQL refuses a file: what was applied before it stays,
-    the file itself leaves nothing behind.
+    the file itself leaves nothing behind. WriteConflict if others hold the locks that it needs for long.
     """
     with connecting(variable):
         connection = await asyncpg.connect(
@@ -45,8 +49,20 @@ async def migrate(dsn: str, schema: str = "prop_trading_model", *, statement_cac
             server_settings={"application_name": "trade-recon"},
         )
     try:
-        with translated(variable):
-            return await _migrate(connection, schema)
+        applied: list[str] = []
+        for attempt in range(_TRIES):
+            try:
+                with translated(variable):
+                    await _migrate(connection, schema, applied)
+            except WriteConflict as error:
+                if attempt == _TRIES - 1:
+                    raise WriteConflict(
+                        f"Others hold locks that the migration needs ({error}); {len(applied)} files were applied, run it again."
+                    ) from error
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                break
+        return applied
     finally:
         await connection.close(timeout=5)
 
@@ -69,18 +85,16 @@ def _files() -> list[Path]:
     return sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
 
 
-async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> list[str]:
+async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, applied: list[str]) -> None:
     version = int(await connection.fetchval("SHOW server_version_num"))
     if version < _OLDEST_SERVER:
         raise ConfigurationError(f"PostgreSQL 15 or newer is needed; DATABASE_URL leads to {version // 10_000}. Nothing was changed.")
-    applied: list[str] = []
     pending = await _pending(Connection(connection), schema)
     require(await survey(Connection(connection), schema), schema, before_migration=bool(pending))
     for path in _files():
         sql = for_schema(path.read_text(encoding="utf-8"), schema)
         async with connection.transaction():
-            # A lock of the transaction, not of the session: it also holds behind a transaction pooler.
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
+            await _lock(connection)
             await _ensure_ledger(connection, schema)
             if await connection.fetchval(
                 for_schema("SELECT true FROM prop_trading_model.recon_migrations WHERE name = $1", schema), path.stem
@@ -96,7 +110,26 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
             if not adopted:
                 applied.append(path.stem)
     await _fit_staging(connection, schema)
-    return applied
+    await _fill_list(connection, schema)
+
+
+async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Be the only one that migrates, until the end of the transaction, and from here on wait for nobody's locks for long."""
+    # A lock of the transaction, not of the session: it also holds behind a transaction pooler.
+    await connection.execute("SELECT set_config('statement_timeout', '0', true)")
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
+    # Behind a lock that we wait for, everyone else would wait too.
+    await connection.execute("SELECT set_config('lock_timeout', $1, true)", _LOCK_TIMEOUT)
+
+
+async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
+    """Fill the account list once; later maintenance refreshes it. Apart from the migrations, which hold locks."""
+    filled = "SELECT relispopulated FROM pg_class WHERE oid = to_regclass($1)"
+    name = f"{quote(schema)}.mv_all_account_ids"
+    if await connection.fetchval(filled, name) is False:
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('statement_timeout', '0', true)")
+            await connection.execute(f"REFRESH MATERIALIZED VIEW {name}")
 
 
 async def _fit_staging(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
@@ -110,7 +143,7 @@ async def _fit_staging(connection: "asyncpg.Connection[asyncpg.Record]", schema:
             unit = [column for column in table.key if column not in ("platform", "broker", "trade_date")]
             tokens = {"stage": table.stage, "columns": columns, "key": ", ".join(quote(column) for column in unit)}
             async with connection.transaction():
-                await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
+                await _lock(connection)
                 await connection.execute(fill(load_queries("staging", schema)["create_staging"], **tokens))
 
 

@@ -232,24 +232,31 @@ class Database:
                 )
                 yield Connection(raw)
 
+    @contextlib.asynccontextmanager
+    async def _limited(self, seconds: float | None) -> AsyncIterator[Connection]:
+        """A connection for one statement; one with a time of its own must not meet the limit that the role or the database sets."""
+        limited = self.connection() if seconds is None else self.transaction(statement_seconds=seconds)
+        async with limited as connection:
+            yield connection
+
     async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
         """All rows of a query, in a transaction of its own."""
-        async with self.connection() as connection:
+        async with self._limited(seconds) as connection:
             return await connection.fetch(sql, *arguments, seconds=seconds)
 
     async def fetch_row(self, sql: str, *arguments: object, seconds: float | None = None) -> Record | None:
         """The first row of a query, or None."""
-        async with self.connection() as connection:
+        async with self._limited(seconds) as connection:
             return await connection.fetch_row(sql, *arguments, seconds=seconds)
 
     async def fetch_value(self, sql: str, *arguments: object, seconds: float | None = None) -> Any:  # noqa: ANN401 - a column of any type
         """The first column of the first row, or None."""
-        async with self.connection() as connection:
+        async with self._limited(seconds) as connection:
             return await connection.fetch_value(sql, *arguments, seconds=seconds)
 
     async def execute(self, sql: str, *arguments: object, seconds: float | None = None) -> int:
         """Run a statement; the number of rows that it wrote."""
-        async with self.connection() as connection:
+        async with self._limited(seconds) as connection:
             return await connection.execute(sql, *arguments, seconds=seconds)
 
 

@@ -11,7 +11,7 @@ from app.store.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, load_queries
 
 STATE_TABLE = "trade_recon"
 """The table of an earlier system that keeps its rows and becomes ours."""
-_CREATED = re.compile(rf"^CREATE (?:TABLE|VIEW) {WRITTEN_SCHEMA}\.(v?_?recon_\w+)", re.MULTILINE)
+_CREATED = re.compile(rf"^CREATE (TABLE|VIEW|FUNCTION) {WRITTEN_SCHEMA}\.((?:v_)?recon_\w+)", re.MULTILINE)
 
 
 class ColumnFacts(msgspec.Struct, frozen=True):
@@ -106,11 +106,13 @@ async def survey(database: Database | Connection, schema: str) -> Survey:
     sql = load_queries("adoption", schema)
     names = [*(table.name for table in TABLES.values()), STATE_TABLE]
     tables = msgspec.json.decode(await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts])
-    facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"], _own_names()), type=SchemaFacts)
+    facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"], *_own_names()), type=SchemaFacts)
     return Survey(facts, {table.name: table for table in tables})
 
 
-def _own_names() -> list[str]:
-    """The tables and views that migrations make under names of ours."""
+def _own_names() -> tuple[list[str], list[str]]:
+    """The tables and views, and the functions, that migrations make under names of ours."""
     files = sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
-    return sorted({name for path in files for name in _CREATED.findall(path.read_text(encoding="utf-8"))})
+    made = {found for path in files for found in _CREATED.findall(path.read_text(encoding="utf-8"))}
+    functions = {name for kind, name in made if kind == "FUNCTION"}
+    return sorted({name for _, name in made} - functions), sorted(functions)

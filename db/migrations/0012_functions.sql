@@ -1,21 +1,35 @@
 -- Functions, views and the materialized view: those of the first system keep their names and shapes.
 
--- Where the first system's own stand, they are put aside under another name: what depends on them goes on as it was.
+-- Where the first system's own stand, they are put aside under another name: what depends on them goes on as it was. Until the end of
+-- this file a setting of the transaction keeps who is whose predecessor.
 DO $$
 DECLARE
     old record;
+    free text;
+    aside jsonb := '[]';
 BEGIN
     FOR old IN
-        SELECT 'FUNCTION' AS kind, p.oid::regprocedure::text AS identity, p.proname::text AS name
+        SELECT 'ROUTINE' AS kind, p.oid, p.oid::regprocedure::text AS identity, p.proname::text AS name, p.proargnames[1] AS argument
         FROM pg_proc AS p
         WHERE p.pronamespace = quote_ident('prop_trading_model')::regnamespace AND p.proname IN ('update_trade_recon_stats', 'get_issue_statistics')
         UNION ALL
-        SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, c.oid::regclass::text, c.relname::text
+        SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'i' THEN 'INDEX' ELSE 'TABLE' END,
+               c.oid, c.oid::regclass::text, c.relname::text, NULL
         FROM pg_class AS c
-        WHERE c.relnamespace = quote_ident('prop_trading_model')::regnamespace AND c.relname IN ('v_reconciliation_progress', 'mv_all_account_ids')
+        WHERE c.relnamespace = quote_ident('prop_trading_model')::regnamespace
+          AND c.relname IN ('v_reconciliation_progress', 'mv_all_account_ids', 'mv_all_account_ids_account_id')
     LOOP
-        EXECUTE format('ALTER %s %s RENAME TO %I', old.kind, old.identity, old.name || '_before_trade_recon');
+        SELECT name INTO free
+        FROM generate_series(1, 1000) AS number
+        CROSS JOIN LATERAL (SELECT old.name || '_before_trade_recon' || CASE number WHEN 1 THEN '' ELSE '_' || number END AS name) AS named
+        WHERE to_regclass(format('%I.%I', 'prop_trading_model', name)) IS NULL
+          AND NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = quote_ident('prop_trading_model')::regnamespace AND proname = named.name)
+        ORDER BY number
+        LIMIT 1;
+        EXECUTE format('ALTER %s %s RENAME TO %I', old.kind, old.identity, free);
+        aside := aside || jsonb_build_object('name', old.name, 'oid', old.oid::bigint, 'kind', old.kind, 'argument', old.argument);
     END LOOP;
+    PERFORM set_config('trade_recon.put_aside', aside::text, true);
 END
 $$;
 
@@ -132,6 +146,8 @@ LANGUAGE sql AS $$
         now()
     FROM (SELECT $1 AS account_id) AS wanted
     LEFT JOIN (SELECT * FROM prop_trading_model.v_recon_stats WHERE account_id = $1) AS s ON true
+    -- Triggers of ingestion may call this for trades that have no account yet.
+    WHERE $1 IS NOT NULL
     ON CONFLICT (account_id) DO UPDATE SET
         has_alltime = excluded.has_alltime, num_trades_alltime = excluded.num_trades_alltime,
         has_daily = excluded.has_daily, num_trades_daily = excluded.num_trades_daily,
@@ -195,31 +211,42 @@ WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.recon_identity AS i
       WHERE i.login = t.account_id AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id)
-  );
+  )
+WITH NO DATA;
 CREATE UNIQUE INDEX mv_all_account_ids_account_id ON prop_trading_model.mv_all_account_ids (account_id);
 COMMENT ON MATERIALIZED VIEW prop_trading_model.mv_all_account_ids IS 'every account id of the raw tables that is no placeholder; a login that only trades carry as an id is none';
 
--- Whoever might read or call the first system's may do so with ours.
+-- Callers that name the argument as the first system did go on, and whoever might read or call its objects may do so with ours.
 DO $$
 DECLARE
+    argument text;
     granted record;
+    definition text := pg_get_functiondef('prop_trading_model.update_trade_recon_stats(text)'::regprocedure);
 BEGIN
+    SELECT aside ->> 'argument' INTO argument
+    FROM jsonb_array_elements(current_setting('trade_recon.put_aside')::jsonb) AS aside
+    WHERE aside ->> 'name' = 'update_trade_recon_stats' AND aside ->> 'argument' <> '';
+    IF argument IS NOT NULL THEN
+        DROP FUNCTION prop_trading_model.update_trade_recon_stats(text);
+        EXECUTE replace(definition, '(account_id text)', format('(%I text)', argument));
+    END IF;
     FOR granted IN
         SELECT
-            CASE WHEN acl.privilege_type = 'EXECUTE' THEN 'FUNCTION ' ELSE '' END || ours.identity AS object,
+            CASE aside ->> 'kind' WHEN 'ROUTINE' THEN 'FUNCTION ' ELSE '' END || ours.identity AS object,
             acl.privilege_type, CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END AS grantee
-        FROM (
-            SELECT p.proname::text AS name, p.proowner AS owner, p.proacl AS acl FROM pg_proc AS p WHERE p.pronamespace = quote_ident('prop_trading_model')::regnamespace
+        FROM jsonb_array_elements(current_setting('trade_recon.put_aside')::jsonb) AS aside
+        JOIN (
+            SELECT oid::bigint, proowner AS owner, proacl AS acl FROM pg_proc
             UNION ALL
-            SELECT c.relname::text, c.relowner, c.relacl FROM pg_class AS c WHERE c.relnamespace = quote_ident('prop_trading_model')::regnamespace
-        ) AS old
+            SELECT oid::bigint, relowner, relacl FROM pg_class
+        ) AS old ON old.oid = (aside ->> 'oid')::bigint
         JOIN (
             SELECT p.proname::text AS name, p.oid::regprocedure::text AS identity FROM pg_proc AS p WHERE p.pronamespace = quote_ident('prop_trading_model')::regnamespace
             UNION ALL
             SELECT c.relname::text, c.oid::regclass::text FROM pg_class AS c WHERE c.relnamespace = quote_ident('prop_trading_model')::regnamespace
-        ) AS ours ON old.name = ours.name || '_before_trade_recon'
+        ) AS ours ON ours.name = aside ->> 'name'
         CROSS JOIN LATERAL aclexplode(old.acl) AS acl
-        WHERE acl.grantee <> old.owner
+        WHERE acl.grantee <> old.owner AND aside ->> 'kind' <> 'INDEX'
     LOOP
         EXECUTE format('GRANT %s ON %s TO %s', granted.privilege_type, granted.object, granted.grantee);
     END LOOP;

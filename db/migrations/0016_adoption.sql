@@ -33,6 +33,20 @@ ALTER TABLE prop_trading_model.trade_recon
     -- An account is not checked when it becomes known: the first run takes the longest unchecked first.
     ALTER COLUMN last_checked DROP DEFAULT, ALTER COLUMN last_checked DROP NOT NULL;
 
+-- Where the function was made before it knew what to do without an account, as triggers of ingestion may call it.
+DO $$
+DECLARE
+    definition text;
+BEGIN
+    SELECT pg_get_functiondef(oid) INTO definition
+    FROM pg_proc
+    WHERE pronamespace = quote_ident('prop_trading_model')::regnamespace AND proname = 'update_trade_recon_stats' AND prosrc !~ '\$1 IS NOT NULL';
+    IF FOUND THEN
+        EXECUTE replace(definition, 'AS s ON true', 'AS s ON true WHERE $1 IS NOT NULL');
+    END IF;
+END
+$$;
+
 -- Entries of an earlier system may hold a severity that is no number.
 CREATE OR REPLACE FUNCTION prop_trading_model.get_issue_statistics()
 RETURNS TABLE (issue_type text, severity integer, account_count bigint, sample_accounts text[])

@@ -119,7 +119,7 @@ FROM (
 ) AS surveyed
 
 -- name: survey_schema
--- What the role may do here at all, and what stands under $1, the names of our own tables and views.
+-- What the role may do here at all, and what stands under $1, the names of our own tables and views, and $2, those of our functions.
 SELECT json_build_object(
     'is_read_only', pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
     'role', current_user,
@@ -162,8 +162,13 @@ SELECT json_build_object(
         WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'mv_all_account_ids' AND c.relkind = 'm'
     ), true),
     'strangers', (
-        SELECT json_agg(c.relname ORDER BY c.relname)
-        FROM pg_class AS c
-        WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = ANY($1::text[])
+        SELECT json_agg(name ORDER BY name)
+        FROM (
+            SELECT relname::text AS name FROM pg_class
+            WHERE relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND relname = ANY($1::text[])
+            UNION
+            SELECT oid::regprocedure::text FROM pg_proc
+            WHERE pronamespace = to_regnamespace(quote_ident('prop_trading_model')) AND proname = ANY($2::text[])
+        ) AS taken
     )
 )::text

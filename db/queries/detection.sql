@@ -31,7 +31,8 @@ SELECT unnest($1::text[])
 ON CONFLICT DO NOTHING
 
 -- name: refresh_stats
--- The totals and the checksum of accounts, written only where they changed. {{accounts}} limits both sides alike, so that the limit reaches the indexes.
+-- The totals and the checksum of accounts, written only where they changed. {{accounts}} limits both sides alike, so that the limit reaches the indexes;
+-- {{locked}} tells what becomes of rows that someone else holds.
 WITH fresh AS (
     SELECT
         known.account_id,
@@ -44,20 +45,27 @@ WITH fresh AS (
             AND coalesce(hourly, 0) = coalesce(closed, 0) AS checksum
     FROM (SELECT account_id FROM prop_trading_model.trade_recon WHERE {{accounts}}) AS known
     LEFT JOIN (SELECT * FROM prop_trading_model.v_recon_stats WHERE {{accounts}}) AS stats ON stats.account_id = known.account_id
+), changed AS MATERIALIZED (
+    SELECT fresh.*
+    FROM fresh
+    JOIN prop_trading_model.trade_recon AS r ON r.account_id = fresh.account_id
+    WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
+           r.mismatched_days, r.trades_recon_checksum)
+          IS DISTINCT FROM
+          (fresh.has_alltime, fresh.alltime, fresh.has_daily, fresh.daily, fresh.has_hourly, fresh.hourly, fresh.has_closed, fresh.closed,
+           fresh.mismatched_days, fresh.checksum)
+    -- In one order, so that no two of us wait for each other.
+    ORDER BY r.account_id
+    FOR NO KEY UPDATE OF r {{locked}}
 )
 UPDATE prop_trading_model.trade_recon AS r
-SET has_alltime = fresh.has_alltime, num_trades_alltime = fresh.alltime,
-    has_daily = fresh.has_daily, num_trades_daily = fresh.daily,
-    has_hourly = fresh.has_hourly, num_trades_hourly = fresh.hourly,
-    has_raw_closed = fresh.has_closed, num_trades_raw_closed = fresh.closed,
-    mismatched_days = fresh.mismatched_days, trades_recon_checksum = fresh.checksum
-FROM fresh
-WHERE r.account_id = fresh.account_id
-  AND (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
-       r.mismatched_days, r.trades_recon_checksum)
-      IS DISTINCT FROM
-      (fresh.has_alltime, fresh.alltime, fresh.has_daily, fresh.daily, fresh.has_hourly, fresh.hourly, fresh.has_closed, fresh.closed,
-       fresh.mismatched_days, fresh.checksum)
+SET has_alltime = changed.has_alltime, num_trades_alltime = changed.alltime,
+    has_daily = changed.has_daily, num_trades_daily = changed.daily,
+    has_hourly = changed.has_hourly, num_trades_hourly = changed.hourly,
+    has_raw_closed = changed.has_closed, num_trades_raw_closed = changed.closed,
+    mismatched_days = changed.mismatched_days, trades_recon_checksum = changed.checksum
+FROM changed
+WHERE r.account_id = changed.account_id
 
 -- name: get_totals
 -- The stored totals of accounts, and their open issues.

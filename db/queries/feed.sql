@@ -1,6 +1,9 @@
+-- name: check_deferred
+-- What would wait for others at the commit is waited for before the feed is locked.
+SET CONSTRAINTS ALL IMMEDIATE
+
 -- name: lock_feed
--- Let no other transaction give out ids of the feed before this one has committed; its deferred checks, which may wait for others, come first.
-SET CONSTRAINTS ALL IMMEDIATE;
+-- Let no other transaction give out ids of the feed before this one has committed.
 SELECT pg_advisory_xact_lock(hashtext('trade-recon changes'), hashtext('prop_trading_model'))
 
 -- name: note_changes

@@ -201,7 +201,7 @@ ON CONFLICT DO NOTHING
 
 -- name: mend_null_ids
 -- Fill the account id of trades of {{raw}} for which exactly one fits: at most $2 rows, so that the transaction stays short, but the first $3, which
--- the table refused. A row that ingestion is writing is left for the next time.
+-- the table refused. A row that ingestion is writing is left for the next time. Last how many rows resisted: triggers of the table keep their id.
 WITH mendable AS MATERIALIZED (
     SELECT {{key}}{{place}}, f.candidates[1] AS account_id
     FROM prop_trading_model.recon_identity_findings AS f
@@ -215,9 +215,14 @@ WITH mendable AS MATERIALIZED (
     UPDATE {{raw}} AS t SET account_id = m.account_id
     FROM mendable AS m
     WHERE {{same_row}} AND t.account_id IS NULL
-    RETURNING t.account_id, t.trade_date AS day
+    RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, t.trade_date AS day
 )
-SELECT account_id, NULL AS holder, count(*) AS rows, 0::bigint AS md5_rows, array_agg(DISTINCT day) AS days FROM written GROUP BY account_id
+SELECT account_id, NULL AS holder, count(*) AS rows, 0::bigint AS md5_rows, array_agg(DISTINCT day) AS days, 0::bigint AS resisting
+FROM written
+WHERE mended
+GROUP BY account_id
+UNION ALL
+SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM written WHERE mended) FROM mendable HAVING count(*) > 0
 
 -- name: mend_foreign_ids
 -- Give trades of {{raw}} that carry another's id or a placeholder to the one account that fits; a copy is kept. At most $2 rows, but the first $3.
@@ -234,14 +239,18 @@ WITH mendable AS MATERIALIZED (
     UPDATE {{raw}} AS t SET account_id = m.account_id
     FROM mendable AS m
     WHERE {{same_row}} AND t.account_id = m.holder
-    RETURNING t.account_id, m.holder, m.old_row, m.day
+    RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, m.holder, m.old_row, m.day
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
-    SELECT account_id, $1, day, 'overwritten', old_row FROM written
+    SELECT account_id, $1, day, 'overwritten', old_row FROM written WHERE mended
 )
-SELECT account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows, array_agg(DISTINCT day) AS days
+SELECT account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows, array_agg(DISTINCT day) AS days,
+       0::bigint AS resisting
 FROM written
+WHERE mended
 GROUP BY account_id, holder
+UNION ALL
+SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM written WHERE mended) FROM mendable HAVING count(*) > 0
 
 -- name: mend_placeholder_metrics
 -- Metrics rows of {{raw}} under a placeholder id: given to the one account that fits, or put aside where that account has the row already.
@@ -275,17 +284,19 @@ WITH placeholders AS (
 ), reassigned AS (
     UPDATE {{raw}} AS t SET account_id = m.owner FROM known AS m
     WHERE {{same_row}}
-    RETURNING m.owner, m.account_id AS holder, m.day, m.old_row
+    RETURNING m.owner, m.account_id AS holder, m.day, m.old_row, t.account_id IS NOT DISTINCT FROM m.owner AS mended
+), mended AS (
+    SELECT owner, holder, day, old_row FROM removed UNION ALL SELECT owner, holder, day, old_row FROM reassigned WHERE mended
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
-    SELECT owner, $1, day, 'placeholder', old_row FROM (
-        SELECT owner, day, old_row FROM removed UNION ALL SELECT owner, day, old_row FROM reassigned
-    ) AS mended
+    SELECT owner, $1, day, 'placeholder', old_row FROM mended
 )
 SELECT owner AS account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows,
-       array_agg(DISTINCT CASE WHEN {{is_dated}} THEN day END) AS days
-FROM (SELECT owner, holder, day FROM removed UNION ALL SELECT owner, holder, day FROM reassigned) AS mended
+       array_agg(DISTINCT CASE WHEN {{is_dated}} THEN day END) AS days, 0::bigint AS resisting
+FROM mended
 GROUP BY owner, holder
+UNION ALL
+SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM mended) FROM judged HAVING count(*) > 0
 
 -- name: get_findings_summary
 -- Natural keys whose rows no account, or more than one, fits.
