@@ -199,3 +199,32 @@ async def test_a_lock_that_ingestion_holds_is_not_waited_for_while_rows_of_ours_
             await ingestion.execute("COMMIT")
             state = await run(service, RunKind.FULL)
             assert state["status"] == "succeeded"
+
+
+async def test_a_place_that_the_same_write_frees_is_taken_at_once(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with warehouse.connect() as connection:
+        row = await connection.fetchrow(_SOLE)
+        assert row is not None
+        other = await connection.fetchrow(
+            "SELECT * FROM raw_trades_closed WHERE account_id = $1 AND trade_date = $2 AND ticket <> $3 AND open_time <> $4 LIMIT 1",
+            row["account_id"],
+            row["trade_date"],
+            row["ticket"],
+            row["open_time"],
+        )
+        assert other is not None
+        # The stored row has the time of the one that is missing.
+        await connection.execute("DELETE FROM raw_trades_closed WHERE ticket = $1 AND login = $2", other["ticket"], other["login"])
+        await connection.execute(
+            "UPDATE raw_trades_closed SET open_time = $1, close_time = $2 WHERE ticket = $3 AND login = $4",
+            other["open_time"],
+            other["close_time"],
+            row["ticket"],
+            row["login"],
+        )
+        await connection.execute("CREATE UNIQUE INDEX by_time ON raw_trades_closed (login, platform, open_time, close_time, trade_date)")
+        async with engine(warehouse, sandbox) as service:
+            state = await run(service, RunKind.FULL)
+        assert state["rows"]["inserted"] == 1  # type: ignore[index]
+        assert state["status"] == "succeeded"
+    assert (await difference(warehouse, sandbox)).is_equal

@@ -117,3 +117,33 @@ async def test_a_slice_that_someone_else_changed_since_the_fetch_began_is_left_a
         assert applied[account_id].left_alone
         assert await connection.fetchval("SELECT count(*) FROM raw_metrics_daily WHERE account_id = $1", account_id) == rows
     assert not (await difference(warehouse, sandbox)).is_equal
+
+
+@pytest.mark.parametrize("written", ["since", "before"])
+async def test_a_trade_under_a_foreign_id_is_overwritten_only_if_nobody_wrote_it_since_the_fetch_began(
+    written: str, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with process(warehouse) as store, warehouse.connect() as connection:
+        await store.identity.refresh()
+        run_id = await queued(store)
+        claim = await store.claims.claim(run_id, 100)
+        assert claim is not None
+        trade = await connection.fetchrow(
+            "SELECT t.account_id, t.login, t.ticket, t.trade_date, t.profit"
+            " FROM raw_trades_closed AS t JOIN recon_identity AS i USING (login)"
+            " WHERE t.account_id IS NOT NULL AND t.trade_date BETWEEN i.valid_from AND i.valid_to"
+            " AND (SELECT count(*) FROM recon_identity AS o WHERE o.login = t.login) = 1 ORDER BY t.account_id, t.ticket LIMIT 1"
+        )
+        assert trade is not None
+        await connection.execute("UPDATE raw_trades_closed SET account_id = md5(login), profit = 4242 WHERE ticket = $1", trade["ticket"])
+        proven = Slice(Endpoint.CLOSED, (trade["account_id"],), (trade["trade_date"], trade["trade_date"]))
+        before = await store.changes.fingerprints(proven)
+        sink = await store.staging.begin(Endpoint.CLOSED)
+        records = [record for record in sandbox.world.records(Endpoint.CLOSED, [trade["account_id"]]) if record.day == trade["trade_date"]]
+        await sink.add([bytes(record.encoded) for record in records])
+        await store.changes.resolve_trades(sink.staged, {trade["account_id"]: [trade["login"]]})
+        if written == "since":
+            await connection.execute("UPDATE raw_trades_closed SET profit = 4243 WHERE ticket = $1", trade["ticket"])
+        await store.changes.apply(sink.staged, proven, before, Writer(run_id, claim.claim_id, 30, 60))
+        profit = await connection.fetchval("SELECT profit FROM raw_trades_closed WHERE ticket = $1", trade["ticket"])
+        assert profit == (4243 if written == "since" else trade["profit"])
