@@ -246,7 +246,7 @@ def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str) -> Wareh
         any(key >= set(each.columns) and (each.nulls_are_equal or not nullable & set(each.columns)) for each in keys),
         tuple(each for each in keys if not key <= set(each.columns) and staged >= set(each.columns)),
         facts.kind == "p",
-        (*_not_nulls(facts, columns), *_checks(facts, columns)),
+        (*_not_nulls(facts, columns, table.key), *_checks(facts, columns)),
         any(trigger.is_before_row and (trigger.on_insert or trigger.on_update) for trigger in facts.triggers or ()),
         tuple(_origin(endpoint, facts)),
     )
@@ -264,11 +264,12 @@ def is_staged(table: WarehouseTable, types: dict[str, str]) -> bool:
     return "account_id" in types and all(types.get(name) == sql_type for name, sql_type in wanted.items())
 
 
-def _not_nulls(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
+def _not_nulls(facts: TableFacts, columns: Sequence[Column], key: Sequence[str]) -> list[CheckFacts]:
     return [
         CheckFacts(f"NOT NULL of {column.name}", f"{quote(column.name)} IS NOT NULL", (column.name,), holds_for_all=True)
         for column in columns
-        if facts.by_name[column.name].not_null
+        # Parts of the key are looked at when the row is read.
+        if facts.by_name[column.name].not_null and column.name not in key
     ]
 
 

@@ -1,18 +1,14 @@
 """Detection: what the warehouse's tables say about accounts, always by sets."""
 
-import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Totals
-from app.errors import DatabaseError, WriteConflict
-from app.store.pool import CLAIM_LOCK_SECONDS, COMMAND_SECONDS, SWEEP_SECONDS, Connection, Database, Record
+from app.errors import DatabaseError
+from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
 from app.store.queries import fill
 
-_TRIES = 6
-_PAUSE_SECONDS = 0.1
 NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
 
 
@@ -62,13 +58,7 @@ class Detection:
         return await self._refresh(list(account_ids))
 
     async def _refresh(self, ids: list[str]) -> int:
-        """Recompute some accounts, giving way to others who hold rows of them; WriteConflict if they hold them for long."""
-        for attempt in range(_TRIES):
-            with contextlib.suppress(WriteConflict):
-                async with self._database.transaction(statement_seconds=COMMAND_SECONDS, lock_seconds=CLAIM_LOCK_SECONDS) as connection:
-                    return await connection.execute(self._refresh_some, ids)
-            await asyncio.sleep(_PAUSE_SECONDS * (attempt + 1))
-        raise WriteConflict("Someone else holds rows of trade_recon; the accounts are looked at again when they are free.")
+        return await self._database.give_way(lambda connection: connection.execute(self._refresh_some, ids))
 
     async def look(self, account_ids: Sequence[str], run_id: UUID | None = None) -> dict[str, AccountView]:
         """The accounts as they stand now, totals recomputed first; `run_id` adds what that run's audit found."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any, Literal, TypeVar
 
 import asyncpg
 import msgspec
@@ -14,6 +14,7 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 Record = asyncpg.Record
+Result = TypeVar("Result")
 Isolation = Literal["read_committed", "repeatable_read"]
 
 COMMAND_SECONDS = 120.0
@@ -25,6 +26,8 @@ LOCK_SECONDS = 0.02
 where two wait for each other it is us who give way, long before PostgreSQL looks for a victim."""
 CLAIM_LOCK_SECONDS = 0.3
 """The same for rows of trade_recon, which our own workers hold a little longer, and which others may write too."""
+_WAY_TRIES = 6
+_WAY_PAUSE_SECONDS = 0.1
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
 
@@ -238,6 +241,21 @@ class Database:
         limited = self.connection() if seconds is None else self.transaction(statement_seconds=seconds)
         async with limited as connection:
             yield connection
+
+    async def give_way(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Do `work` in a transaction that never waits long for a lock while it may hold others; it is tried again when it had to.
+
+        Raises WriteConflict if someone holds the rows for seconds.
+        """
+        for attempt in range(1, _WAY_TRIES + 1):
+            try:
+                async with self.transaction(statement_seconds=COMMAND_SECONDS, lock_seconds=CLAIM_LOCK_SECONDS) as connection:
+                    return await work(connection)
+            except WriteConflict:
+                if attempt == _WAY_TRIES:
+                    raise
+                await asyncio.sleep(_WAY_PAUSE_SECONDS * attempt)
+        raise AssertionError("the last try returns or raises")
 
     async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
         """All rows of a query, in a transaction of its own."""

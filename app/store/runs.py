@@ -157,7 +157,8 @@ class Runs:
         `seconds` is what the batch took, `requests` what it sent, `next_attempt` tells from the number of failures in a
         row when an account may be tried again, `judged` are the issue codes on which this look has the last word.
         """
-        async with self._database.transaction() as connection:
+
+        async def write(connection: Connection) -> list[str]:
             ids = [result.account_id for result in results]
             locked = await connection.fetch(self._sql["lock_recorded"], ids, claim.claim_id, claim.run_id)
             ours = {row["account_id"] for row in locked}
@@ -185,15 +186,20 @@ class Runs:
                 max_attempts,
             )
             await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, requests))
-        return sorted(ours)
+            return sorted(ours)
+
+        return await self._database.give_way(write)
 
     async def record_issues(self, found: Mapping[str, Sequence[Issue]], judged: Sequence[str], *, note: str) -> None:
         """Replace the open issues of accounts, of the codes that were judged, outside a run; history is kept."""
-        async with self._database.transaction() as connection:
-            closing: dict[str, object] = {account_id: {"closed_by": note} for account_id in found}
+        closing: dict[str, object] = {account_id: {"closed_by": note} for account_id in found}
+        entries = [{"account_id": account_id, "issues": [issue.as_json() for issue in issues]} for account_id, issues in found.items()]
+
+        async def write(connection: Connection) -> None:
             await self._record_issues(connection, found, judged, None, closing)
-            entries = [{"account_id": account_id, "issues": [issue.as_json() for issue in issues]} for account_id, issues in found.items()]
             await connection.execute(self._sql["merge_issues"], entries, list(judged))
+
+        await self._database.give_way(write)
 
     async def open_issues(self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]]) -> None:
         """Note in the history what detection found, before anything is healed."""
