@@ -168,7 +168,7 @@ WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
 
 -- name: refuse_unfit_rows
 -- Rows that a CHECK or NOT NULL of the table refuses, as far as the columns were sent ($3: the shapes that sent them).
-UPDATE {{stage}} SET refused = $2, source = to_json({{stage_name}}) WHERE fetch_id = $1 AND refused IS NULL AND shape = ANY($3::integer[]) AND NOT ({{condition}})
+UPDATE {{stage}} SET refused = $2, source = to_json({{stage_name}}) WHERE fetch_id = $1 AND refused IS NULL AND shape = ANY($3::bigint[]) AND NOT ({{condition}})
 
 -- name: overwrite_rows
 -- Stored rows that differ from upstream in a field that it sent: a copy kept, then only those written, in key order. {{only}} limits them to some ordinals.
