@@ -197,10 +197,8 @@ SELECT account_id, holder, count(*) AS rows, array_agg(DISTINCT day) AS days, ar
 FROM written
 GROUP BY account_id, holder
 UNION ALL
-SELECT NULL, NULL, 0, NULL, NULL, array_agg(ordinal)
-FROM changed
-WHERE NOT EXISTS (SELECT FROM written WHERE written.ordinal = changed.ordinal)
-HAVING count(*) > 0
+-- By EXCEPT, which hashes: of what a statement makes itself PostgreSQL expects one row, and would loop over all pairs.
+SELECT NULL, NULL, 0, NULL, NULL, array_agg(ordinal) FROM (SELECT ordinal FROM changed EXCEPT SELECT ordinal FROM written) AS kept HAVING count(*) > 0
 
 -- name: get_missing_rows
 -- Rows of upstream that are not stored. {{only}} limits them to some ordinals.
@@ -236,7 +234,7 @@ UPDATE {{stage}} AS s SET refused = $3, source = to_json(s) WHERE s.fetch_id = $
 -- Stored rows that upstream does not send. Removed, a copy kept, only where upstream has rows of the same account and date
 -- whose count agrees with daily, and daily was read in this run ($6, $7: accounts and dates; date null: all); the others stay and are reported.
 -- Nothing goes where a row of upstream could not be held (known before, or $8, $9: accounts and dates; date null: all): the stored one may be what is left of it.
-WITH sent AS (
+WITH sent AS MATERIALIZED (
     SELECT account_id, {{plain_date}} AS day, {{sent_trades}} AS trades
     FROM {{stage}} AS s
     WHERE fetch_id = $1 AND account_id = ANY($2::text[]) AND {{sent_in_slice}}
@@ -266,15 +264,23 @@ WITH sent AS (
     LEFT JOIN sent ON sent.account_id = f.owner AND sent.day = f.day
     LEFT JOIN {{daily}} AS daily ON daily.account_id = f.owner AND daily.date = f.day
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING stale AS m WHERE {{same_row}} AND m.goes RETURNING m.number, m.owner, m.day, m.old_row
+    DELETE FROM {{raw}} AS t USING stale AS m WHERE {{same_row}} AND m.goes RETURNING m.number, m.owner, m.day, m.trades, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, owner, $5, day, 'removed', old_row FROM removed
 )
-SELECT s.owner AS account_id, s.day, r.number IS NOT NULL AS goes, count(*) AS rows, sum(s.trades)::bigint AS trades
-FROM stale AS s
-LEFT JOIN removed AS r USING (number)
-GROUP BY s.owner, s.day, r.number IS NOT NULL
+SELECT account_id, day, goes, count(*) AS rows, sum(trades)::bigint AS trades
+FROM (
+    -- By grouping and not by a join, which would loop over all pairs.
+    SELECT number, min(owner) AS account_id, min(day) AS day, max(trades) AS trades, bool_or(went) AS goes
+    FROM (
+        SELECT number, owner, day, trades, false AS went FROM stale
+        UNION ALL
+        SELECT number, owner, day, trades, true FROM removed
+    ) AS each
+    GROUP BY number
+) AS settled
+GROUP BY account_id, day, goes
 
 -- name: get_unheld_days
 -- The dates of accounts on which rows of upstream were refused, but those that only a narrow key keeps from standing beside another row of upstream.
