@@ -210,7 +210,6 @@ def engine_config(settings: Settings) -> EngineConfig:
         day_zone=settings.recon_day_zone,
         max_attempts=settings.recon_max_attempts,
         grace_seconds=_GRACE_SECONDS,
-        write_rate=settings.recon_write_rate,
     )
 
 

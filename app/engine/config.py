@@ -11,7 +11,7 @@ class EngineConfig:
 
     `account_seconds` is the longest that writing one account may take, `settle_hours` how long after its end a date of
     `day_zone` still moves, `max_attempts` how many failures in a row exhaust an account, `fetches` how many fetches of a
-    batch are under way at once, `write_rate` how many rows a second go into the warehouse's tables (None: no limit).
+    batch are under way at once.
     """
 
     batch_size: int = 5000
@@ -24,7 +24,6 @@ class EngineConfig:
     fetches: int = 4
     poll_seconds: float = 1.0
     grace_seconds: float = 25.0
-    write_rate: float | None = None
 
     def moving_from(self, now: dt.datetime) -> dt.date:
         """The first date that still moves at `now` (aware): it ended less than `settle_hours` ago, or has not ended."""

@@ -66,11 +66,6 @@ class Column:
         return None
 
     @property
-    def is_approximate(self) -> bool:
-        """Whether sums of its values may differ in the last digits though the values are equal."""
-        return self._parts()[0] in ("double precision", "real")
-
-    @property
     def longest(self) -> int | None:
         """The most characters that a text column holds; None for no limit."""
         return self._parts()[1] if self.kind is Kind.TEXT and self.labels is None else None
