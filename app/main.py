@@ -23,6 +23,7 @@ from app.store.advice import advise
 from app.store.embedded import EmbeddedPostgres, create_database
 from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
+from app.store.quota import Quota
 from app.store.survey import survey
 from app.store.wake import require_same_database
 from app.telemetry import configure_logging, get_logger
@@ -103,8 +104,11 @@ async def open_service(settings: Settings) -> AsyncIterator[ReconService]:
         breaker_seconds=settings.risk_api_breaker_seconds,
         max_ids=settings.risk_api_max_ids,
     )
-    async with open_store(settings) as store, UpstreamClient.open(upstream) as client:
-        yield ReconService(store, client, engine_config(settings), now)
+    async with open_store(settings) as store:
+        # From the warehouse: whoever works on it, with whatever command, draws from the same quota.
+        quota = Quota(store.database, settings.risk_api_rate, settings.risk_api_burst)
+        async with UpstreamClient.open(upstream, quota) as client:
+            yield ReconService(store, client, engine_config(settings), now)
 
 
 @contextlib.asynccontextmanager
