@@ -8,9 +8,10 @@ ReconError
 ├── UpstreamError             the API did not give what was asked; the warehouse stays as it was
 │   ├── UpstreamRefused       401 or 403: the key is wrong; the run fails at once, no account is blamed
 │   ├── UpstreamUnavailable   an outage that lasted longer than the wait; the run fails, its accounts are released
-│   ├── FetchFailed           this request failed for good though the API answers others: its accounts fail
-│   ├── IncompleteFetch       the pages could not be proven whole: its accounts fail
-│   └── RequestTooLarge       413 or 414: ask for fewer ids
+│   ├── FetchFailed           this request failed for good though the API answers others: its accounts are read once more, then fail
+│   ├── IncompleteFetch       the pages could not be proven whole: the same
+│   ├── RequestTooLarge       413 or 414: ask for fewer ids
+│   └── FetchTooBroad         a read without ids brings more rows than it is worth: ask by id
 ├── DatabaseUnavailable       PostgreSQL cannot be reached or went away; wait and try again
 ├── DatabaseError             PostgreSQL refuses a statement: a right is missing or the schema is not ours
 ├── WriteConflict             someone else wrote the rows first; look at them again
@@ -43,9 +44,7 @@ class Conflict(ReconError):
 
 
 class UpstreamError(ReconError):
-    """The API did not give what was asked; `requests` were sent for it."""
-
-    requests: int = 0
+    """The API did not give what was asked."""
 
 
 class UpstreamRefused(UpstreamError):
@@ -66,6 +65,10 @@ class IncompleteFetch(FetchFailed):
 
 class RequestTooLarge(UpstreamError):
     """The API finds the request too long (413, 414)."""
+
+
+class FetchTooBroad(UpstreamError):
+    """A read names more rows than the caller wants to pay for; none of them was kept."""
 
 
 class DatabaseUnavailable(ReconError):

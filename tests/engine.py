@@ -1,7 +1,7 @@
 """An engine on a test's own database and sandbox, the way the composition root builds it."""
 
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
@@ -33,10 +33,11 @@ async def engine(
     dsn: str | None = None,
     statement_cache: int = 100,
     direct_dsn: str | None = None,
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> AsyncIterator[ReconService]:
     """A service on the database and the sandbox, with a quota that a test need not wait for.
 
-    `dsn` is another way to the database, `direct_dsn` the one on which the service may listen.
+    `dsn` is another way to the database, `direct_dsn` the one on which the service may listen, `now` the time that it believes in.
     """
     upstream = UpstreamConfig(
         sandbox.base_url,
@@ -49,13 +50,13 @@ async def engine(
         retry_wait=0.02,
         longest_retry_wait=0.2,
     )
-    config = config or EngineConfig(workers=1, poll_seconds=0.05)
+    config = config or EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0)
     async with (
         Pool.open(dsn or database.dsn, database.schema, statement_cache=statement_cache, direct_dsn=direct_dsn) as pool,
         UpstreamClient.open(upstream) as client,
     ):
         store = await Store.build(pool, config.lease_seconds)
-        yield ReconService(store, client, config, lambda: dt.datetime.now(dt.UTC))
+        yield ReconService(store, client, config, now)
 
 
 async def fill(database: Database, sandbox: SandboxServer) -> None:

@@ -13,6 +13,8 @@ from app.domain.fields import METRICS_FIELDS, TRADE_FIELDS
 
 PAGE_ROWS = 1000
 """The most rows that the API puts into one page."""
+MAX_DATES = 100
+"""Dates of one request, for the length of the URL."""
 
 
 class Endpoint(StrEnum):

@@ -100,10 +100,14 @@ class IdentityFinding:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What an audit found: upstream's figures and ours, or that upstream has the account no more (`absent`)."""
+    """What an audit found: upstream's figures and ours, or that upstream has the account no more (`absent`).
+
+    `daily_agrees`: the stored daily rows already add up to upstream's figures, so that only the alltime row is stale.
+    """
 
     absent: bool
     evidence: Mapping[str, object]
+    daily_agrees: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,29 @@
 """The planner: from what is known of a batch to the fewest API requests that tell what is not. Pure: no I/O.
 
-Coarse levels come first: where alltime and daily disagree, or an audit saw drift, both are read before anything finer,
-since they say on which dates the finer tables are wrong. A date whose daily figure stands is then read in those tables
-that differ from it. What still differs after that makes daily itself suspect. Requests are shared by the whole batch:
-accounts are packed together while one request for all costs no more pages than one for each.
+One level at a time, the coarsest first, so that a round's requests are shared by the whole batch: alltime, then daily, then hourly
+rows and closed trades. Accounts are named by id, 100 in a request, or not at all: where most of upstream's accounts need the same
+dates, a scan of these dates costs fewer pages. What each account needs is said in `app.domain.needs`, which accounts share a
+request in `app.domain.packing`.
 """
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from app.domain.contract import PAGE_ROWS, Endpoint, Request
-from app.domain.models import AccountView, DayCounts, Progress
+from app.domain.contract import MAX_DATES, PAGE_ROWS, Endpoint, Request
+from app.domain.expectation import Upstream, common_gaps, expected_elsewhere, expected_of, expected_on, upstream_a_day, upstream_rows
+from app.domain.models import AccountView, Progress
+from app.domain.needs import may_need_alltime, needs_of
+from app.domain.packing import Pack, Piece, cost_of, pack, pack_whole, pages_of
 from app.domain.sequences import pieces
 
-MAX_DATES = 100
-"""Dates of one request, for the length of the URL."""
-MAX_ROUNDS = 8
+MAX_ROUNDS = 12
 """Rounds of fetching that a batch can need; more would mean that a round learns nothing."""
-_OPEN_BINS = 20
-_ROWS_A_DAY = {Endpoint.DAILY: 1.0, Endpoint.HOURLY: 8.0}
-_MOST_OF = 0.5
+_HOT_SHARES = (0.6, 1.0)
+"""When a date is scanned: what it costs by id beside what its scan costs; by id some part of a page stays empty, too."""
+_WORTH_A_GUESS = 2
+"""How much cheaper dates that are only guessed to be missing must look than all dates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,28 @@ class PlannedRequest:
     """A request and the accounts whose slices it will prove: these accounts, on the request's dates (all, if it names none).
 
     `logins` are, for trades, those of each account in the same order: an account is only proven when all of its logins are asked for.
+    `cost` is the number of requests that it probably takes. `most_rows` is set for a scan, which names no id: if upstream has more
+    rows than that, asking by id costs less.
     """
 
     request: Request
     account_ids: tuple[str, ...]
     logins: tuple[tuple[str, ...], ...] = ()
+    cost: float = 1.0
+    most_rows: int | None = None
 
-    def halved(self) -> tuple["PlannedRequest", ...]:
-        """The same work in two requests, each for half of the accounts, or half of the dates of one; none if that cannot be."""
+    @property
+    def is_scan(self) -> bool:
+        """Whether the request names no ids: then upstream sends what it has of everybody."""
+        return self.most_rows is not None
+
+    def halved(self, max_ids: int) -> tuple["PlannedRequest", ...]:
+        """The same work in smaller requests, none if that cannot be.
+
+        A scan becomes requests by id; others are cut into one for each half of the accounts, or half of the dates of one.
+        """
+        if self.is_scan:
+            return tuple(self._part(slice(start, start + max_ids)) for start in range(0, len(self.account_ids), max_ids))
         middle = len(self.account_ids) // 2
         if middle:
             return self._part(slice(None, middle)), self._part(slice(middle, None))
@@ -47,22 +64,17 @@ class PlannedRequest:
             )
         return ()
 
+    def joined_by(self, account_ids: Sequence[str]) -> "PlannedRequest":
+        """The same request to a table of metrics for further accounts."""
+        ids = (*self.account_ids, *account_ids)
+        return replace(self, account_ids=ids, request=self.request if self.is_scan else replace(self.request, account_ids=ids))
+
     def _part(self, part: slice) -> "PlannedRequest":
         ids, logins = self.account_ids[part], self.logins[part]
         if self.request.endpoint.is_trades:
             asked = tuple(sorted({login for each in logins for login in each}))
             return PlannedRequest(replace(self.request, logins=asked), ids, logins)
         return PlannedRequest(replace(self.request, account_ids=ids), ids)
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What must be read next of one account; an empty set of dates means nothing, None every date."""
-
-    alltime: bool = False
-    daily: frozenset[dt.date] | None = frozenset()
-    hourly: frozenset[dt.date] | None = frozenset()
-    closed: frozenset[dt.date] = frozenset()
 
 
 def why_not_asked(view: AccountView) -> str | None:
@@ -73,184 +85,174 @@ def why_not_asked(view: AccountView) -> str | None:
     return None
 
 
-def needs_of(view: AccountView, progress: Progress) -> Needs:
-    """What must be read next of the account, given what this run has read already.
-
-    Empty when nothing more can be learned. An account that failed, that someone else is writing, or
-    that is explained for good is left.
-    """
-    if progress.errors or progress.left_alone or progress.known:
-        return Needs()
-    coarse = _coarse_needs(view, progress)
-    return coarse if coarse != Needs() else _fine_needs(view, progress)
-
-
-def _coarse_needs(view: AccountView, progress: Progress) -> Needs:
-    totals = view.totals
-    drifts = view.drift is not None and not view.drift.absent
-    # Without alltime or daily rows an account also lacks what tells its trades from others'.
-    lacks = any(totals.counts.values()) and not (totals.has_alltime and totals.has_daily)
-    coarse = totals.alltime != totals.daily or drifts or lacks
-    suspect = [day for day in view.days if _daily_is_suspect(day)]
-    alltime = (coarse or bool(suspect)) and not progress.dates_read(Endpoint.ALLTIME).everything
-    daily = progress.dates_read(Endpoint.DAILY)
-    if coarse and not daily.everything:
-        return Needs(alltime=alltime, daily=None)
-    unread = frozenset(day.date for day in suspect if not daily.covers(day.date))
-    return Needs(alltime=alltime, daily=unread | {day for day in _squatters(progress) if not daily.covers(day)})
-
-
-def _squatters(progress: Progress) -> set[dt.date]:
-    """Dates of stored rows that upstream does not send and that may hold the key of one that it does: only daily can condemn them."""
-    if not progress.too_narrow:
-        return set()
-    return {day for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) for day in progress.kept.get(endpoint, {}) if day is not None}
-
-
-def _daily_is_suspect(day: DayCounts) -> bool:
-    """Whether daily is to be read before the finer tables: they agree against it, or have more than it, which only it can condemn."""
-    return (day.hourly == day.closed != day.daily and day.hourly > 0) or day.hourly > day.daily or day.closed > day.daily
-
-
-def _fine_needs(view: AccountView, progress: Progress) -> Needs:
-    hourly_read, closed_read = progress.dates_read(Endpoint.HOURLY), progress.dates_read(Endpoint.CLOSED)
-    # Only an audit's drift makes the finer tables suspect where the counts agree.
-    hourly = {day.date for day in view.days if day.hourly != day.daily} | view.descents | progress.again.get(Endpoint.HOURLY, set())
-    closed = {day.date for day in view.days if day.closed != day.daily} | view.descents | progress.again.get(Endpoint.CLOSED, set())
-    hourly = {day for day in hourly if not hourly_read.covers(day)}
-    closed = {day for day in closed if not closed_read.covers(day)} if view.logins else set()
-    if hourly or closed:
-        # A table without a row also lacks those of days without trades, which no count shows.
-        most = len(hourly) > MAX_DATES and len(hourly) >= _MOST_OF * view.known_days
-        everything = bool(hourly) and (most or not view.totals.has_hourly)
-        return Needs(hourly=None if everything else frozenset(hourly), closed=frozenset(closed))
-    daily_read = progress.dates_read(Endpoint.DAILY)
-    daily = frozenset(day.date for day in view.days if not daily_read.covers(day.date))
-    return Needs(alltime=bool(view.days) and not progress.dates_read(Endpoint.ALLTIME).everything, daily=daily)
-
-
-def plan_round(accounts: Iterable[tuple[AccountView, Progress]], *, max_ids: int) -> list[PlannedRequest]:
+def plan_round(
+    accounts: Iterable[tuple[AccountView, Progress]],
+    *,
+    max_ids: int,
+    upstream: Upstream | None = None,
+    gaps: frozenset[dt.date] = frozenset(),
+) -> list[PlannedRequest]:
     """The requests of the next round for a batch; none when no account needs anything more.
 
-    Raises ValueError if `max_ids` is not positive.
+    `upstream` tells how large upstream is (None: not known, nothing is scanned), `gaps` are the dates that
+    everybody lacks. Raises ValueError if `max_ids` is not positive.
     """
-    if max_ids < 1:
-        raise ValueError(f"a request needs at least one id, not {max_ids}")
-    needs = [(view, needs_of(view, progress)) for view, progress in accounts]
-    planned = _by_ids(Endpoint.ALLTIME, [view.account_id for view, need in needs if need.alltime], max_ids)
-    for endpoint, wanted in (
-        (Endpoint.DAILY, [(view, need.daily) for view, need in needs]),
-        (Endpoint.HOURLY, [(view, need.hourly) for view, need in needs]),
-    ):
-        planned += _by_ids(endpoint, [view.account_id for view, dates in wanted if dates is None], max_ids)
-        planned += _by_dates(endpoint, {view.account_id: dates for view, dates in wanted if dates}, max_ids)
-    return planned + _by_logins([(view, need.closed) for view, need in needs if need.closed], max_ids)
+    known = list(accounts)
+    planner = _Planner([view for view, _ in known], max_ids, upstream)
+    needs = [(view, needs_of(view, progress, gaps)) for view, progress in known]
+    riders = [view for view, progress in known if may_need_alltime(view, progress)]
+    # Each level is planned only when the coarser ones need nothing.
+    return (
+        planner.fill_up(planner.plan(Endpoint.ALLTIME, [(view, None) for view, need in needs if need.alltime]), riders)
+        or planner.plan(Endpoint.DAILY, [(view, need.daily) for view, need in needs])
+        or planner.plan(Endpoint.HOURLY, [(view, need.hourly) for view, need in needs])
+        + planner.plan(Endpoint.CLOSED, [(view, need.closed) for view, need in needs])
+    )
+
+
+def find_gaps(
+    short: Sequence[AccountView], coverage: Mapping[dt.date, int], until: dt.date, *, max_ids: int, upstream: Upstream
+) -> frozenset[dt.date]:
+    """The dates that all accounts probably lack, if it costs less to look at them first than at all daily rows.
+
+    `short` are the accounts that lack trades of unknown dates, `coverage` how many of them have rows on a date, `until` the last
+    date that may be missing.
+    """
+    gaps = common_gaps(coverage, until)
+    if not gaps or len(gaps) > MAX_DATES:
+        return frozenset()
+    planner = _Planner(short, max_ids, upstream)
+    guess, everything = (_cost(planner.plan(Endpoint.DAILY, [(view, dates) for view in short])) for dates in (gaps, None))
+    return gaps if _WORTH_A_GUESS * guess <= everything else frozenset()
 
 
 def plan_accounts(account_ids: Sequence[str], *, max_ids: int) -> list[PlannedRequest]:
     """Requests that ask alltime about accounts by id: for accounts that an audit's scan did not see."""
-    return _by_ids(Endpoint.ALLTIME, account_ids, max_ids)
+    return [PlannedRequest(Request(Endpoint.ALLTIME, account_ids=tuple(ids)), tuple(ids)) for ids in pieces(sorted(account_ids), max_ids)]
 
 
 def plan_days(account_ids: Sequence[str], days: tuple[dt.date, ...], *, max_ids: int) -> list[PlannedRequest]:
     """Requests that ask for the same daily rows of accounts, by id."""
-    return [replace(each, request=replace(each.request, dates=days)) for each in _by_ids(Endpoint.DAILY, account_ids, max_ids)]
-
-
-def _by_ids(endpoint: Endpoint, account_ids: Sequence[str], max_ids: int) -> list[PlannedRequest]:
-    ordered = sorted(account_ids)
-    packs = [tuple(pack) for pack in pieces(ordered, max_ids)]
-    return [PlannedRequest(Request(endpoint, account_ids=pack), pack) for pack in packs]
-
-
-def _pages(rows: float) -> int:
-    """Pages that hold `rows`; neighbouring pages share a row."""
-    return max(1, -int(-rows // (PAGE_ROWS - 1)))
-
-
-@dataclass(slots=True)
-class _DatesBin:
-    rows_a_day: float
-    account_ids: list[str] = field(default_factory=list)
-    dates: frozenset[dt.date] = frozenset()
-
-    def pages(self, accounts: int, dates: Collection[dt.date]) -> int:
-        return _pages(self.rows_a_day * accounts * len(dates))
-
-    def takes(self, dates: frozenset[dt.date], max_ids: int) -> bool:
-        union = self.dates | dates
-        if len(self.account_ids) == max_ids or len(union) > MAX_DATES:
-            return False
-        together = self.pages(len(self.account_ids) + 1, union)
-        return together <= self.pages(len(self.account_ids), self.dates) + self.pages(1, dates)
-
-
-def _by_dates(endpoint: Endpoint, wanted: Mapping[str, frozenset[dt.date]], max_ids: int) -> list[PlannedRequest]:
-    cut = [(piece, account_id) for account_id, dates in wanted.items() for piece in pieces(sorted(dates), MAX_DATES)]
-    bins: list[_DatesBin] = []
-    for piece, account_id in sorted(cut, key=lambda pair: (list(pair[0]), pair[1])):
-        needed = frozenset(piece)
-        chosen = next(
-            (each for each in reversed(bins[-_OPEN_BINS:]) if account_id not in each.account_ids and each.takes(needed, max_ids)), None
-        )
-        if chosen is None:
-            chosen = _DatesBin(_ROWS_A_DAY[endpoint])
-            bins.append(chosen)
-        chosen.account_ids.append(account_id)
-        chosen.dates |= needed
     return [
-        PlannedRequest(Request(endpoint, account_ids=tuple(each.account_ids), dates=tuple(sorted(each.dates))), tuple(each.account_ids))
-        for each in bins
+        PlannedRequest(Request(Endpoint.DAILY, account_ids=tuple(ids), dates=days), tuple(ids))
+        for ids in pieces(sorted(account_ids), max_ids)
     ]
 
 
-@dataclass(slots=True)
-class _RangeBin:
-    first: dt.date
-    last: dt.date
-    account_ids: list[str] = field(default_factory=list)
-    account_logins: list[tuple[str, ...]] = field(default_factory=list)
-    logins: set[str] = field(default_factory=set)
-    rows_a_day: float = 0.0
-
-    def pages(self, first: dt.date, last: dt.date, rows_a_day: float) -> int:
-        return _pages(rows_a_day * ((last - first).days + 1))
+_Wanted = Sequence[tuple[AccountView, Collection[dt.date] | None]]
+"""Accounts and the dates that they need; None: every date."""
 
 
-def _by_logins(wanted: Sequence[tuple[AccountView, frozenset[dt.date]]], max_ids: int) -> list[PlannedRequest]:
-    """Closed trades are asked by login and by one range of dates, from an account's first affected date to its last."""
-    bins: list[_RangeBin] = []
-    for view, dates in sorted(wanted, key=lambda pair: (min(pair[1]), max(pair[1]), pair[0].account_id)):
-        first, last, density = min(dates), max(dates), _trades_a_day(view)
-        chosen = next((each for each in reversed(bins[-_OPEN_BINS:]) if _joins(each, view, first, last, density, max_ids)), None)
-        if chosen is None:
-            chosen = _RangeBin(first, last)
-            bins.append(chosen)
-        chosen.first, chosen.last = min(chosen.first, first), max(chosen.last, last)
-        chosen.account_ids.append(view.account_id)
-        chosen.account_logins.append(view.logins)
-        chosen.logins |= set(view.logins)
-        chosen.rows_a_day += density
-    return [
-        PlannedRequest(
-            Request(Endpoint.CLOSED, logins=tuple(sorted(each.logins)), date_from=each.first, date_to=each.last),
-            tuple(each.account_ids),
-            tuple(each.account_logins),
-        )
-        for each in bins
-    ]
+class _Planner:
+    """Plans requests to one endpoint after the other, for accounts of one batch."""
+
+    def __init__(self, views: Sequence[AccountView], max_ids: int, upstream: Upstream | None) -> None:
+        if max_ids < 1:
+            raise ValueError(f"a request needs at least one id, not {max_ids}")
+        self._views = views
+        self._max_ids = max_ids
+        self._upstream = upstream
+
+    def plan(self, endpoint: Endpoint, wanted: _Wanted) -> list[PlannedRequest]:
+        """The requests that cost least; accounts with an empty set of dates need none."""
+        wanted = [(view, dates) for view, dates in wanted if dates is None or dates]
+        plans = [self._by_ids(endpoint, wanted)]
+        if wanted and self._upstream is not None:
+            a_day = upstream_a_day(self._views, endpoint, self._upstream)
+            plans += [self._by_hot_dates(endpoint, wanted, share * pages_of(a_day), a_day, _cost(plans[0])) for share in _HOT_SHARES]
+            if not endpoint.is_trades and any(dates is None for _, dates in wanted):
+                cost = cost_of(upstream_rows(self._views, endpoint, self._upstream))
+                plans.append([_scan(Request(endpoint), [view for view, _ in wanted], cost, _cost(plans[0]))])
+        return min(plans, key=_cost)
+
+    def fill_up(self, planned: Sequence[PlannedRequest], riders: Sequence[AccountView]) -> list[PlannedRequest]:
+        """The same requests to alltime, with riders in places that are left: their rows cost no request now, and might cost one later."""
+        asked = {account_id for each in planned for account_id in each.account_ids}
+        waiting = [view.account_id for view in riders if view.account_id not in asked]
+        filled = []
+        for each in planned:
+            free = len(waiting) if each.is_scan else self._max_ids - len(each.account_ids)
+            more, waiting = waiting[:free], waiting[free:]
+            filled.append(each.joined_by(more))
+        return filled
+
+    def _by_ids(self, endpoint: Endpoint, wanted: _Wanted) -> list[PlannedRequest]:
+        views = {view.account_id: view for view, _ in wanted}
+        whole = [
+            Piece(view.account_id, _ids(endpoint, view), {}, expected_of(view, endpoint).rows) for view, dates in wanted if dates is None
+        ]
+        dated = [
+            Piece(view.account_id, _ids(endpoint, view), rows, expected_elsewhere(view, endpoint, rows))
+            for view, dates in wanted
+            if dates is not None and (rows := expected_on(view, endpoint, dates))
+        ]
+        packs = pack_whole(whole, max_ids=self._max_ids) + pack(dated, max_ids=self._max_ids, is_range=endpoint.is_trades)
+        return [_request_by_ids(endpoint, each, [views[account_id] for account_id in each.account_ids]) for each in packs]
+
+    def _by_hot_dates(
+        self, endpoint: Endpoint, wanted: _Wanted, least_cost: float, rows_a_day: float, cost_by_ids: float
+    ) -> list[PlannedRequest]:
+        """Reads of everybody's rows on the dates that cost more than `least_cost` by id; what else is needed by id."""
+        by_id = self._cost_by_date(endpoint, wanted)
+        hot = frozenset(day for day, cost in by_id.items() if cost > least_cost)
+        # A range by id would run over dates that are scanned, and two fetches of one slice disturb each other.
+        scanned = {view.account_id: _scanned(dates, hot, is_range=endpoint.is_trades) for view, dates in wanted if dates is not None}
+        cold: _Wanted = [(view, dates and [day for day in dates if day not in scanned[view.account_id]]) for view, dates in wanted]
+        rest = self._by_ids(endpoint, [(view, dates) for view, dates in cold if dates is None or dates])
+        groups = _ranges(sorted(hot), rows_a_day) if endpoint.is_trades else [tuple(part) for part in pieces(sorted(hot), MAX_DATES)]
+        scans = []
+        for days in groups:
+            length = (days[-1] - days[0]).days + 1 if endpoint.is_trades else len(days)
+            request = Request(endpoint, date_from=days[0], date_to=days[-1]) if endpoint.is_trades else Request(endpoint, dates=days)
+            views = [view for view, dates in wanted if dates is not None and not scanned[view.account_id].isdisjoint(days)]
+            if views:
+                spared = (cost_by_ids - _cost(rest)) * len(days) / len(hot)
+                scans.append(_scan(request, views, cost_of(rows_a_day * length), spared))
+        return scans + rest
+
+    def _cost_by_date(self, endpoint: Endpoint, wanted: _Wanted) -> Mapping[dt.date, float]:
+        """What it costs by id that a date is needed, in parts of requests."""
+        cost: defaultdict[dt.date, float] = defaultdict(float)
+        for view, dates in wanted:
+            for day, rows in expected_on(view, endpoint, dates or ()).items():
+                cost[day] += max(pages_of(rows), 1 / self._max_ids / len(dates or (day,)))
+        return cost
 
 
-def _joins(chosen: _RangeBin, view: AccountView, first: dt.date, last: dt.date, density: float, max_ids: int) -> bool:
-    if len(chosen.logins | set(view.logins)) > max_ids:
-        return False
-    union = (min(chosen.first, first), max(chosen.last, last))
-    apart = chosen.pages(chosen.first, chosen.last, chosen.rows_a_day) + chosen.pages(first, last, density)
-    return chosen.pages(*union, chosen.rows_a_day + density) <= apart
+def _scanned(dates: Collection[dt.date], hot: frozenset[dt.date], *, is_range: bool) -> frozenset[dt.date]:
+    """Those of an account's dates that a scan of the hot dates is to read for it."""
+    return frozenset() if is_range and not hot.issuperset(dates) else hot.intersection(dates)
 
 
-def _trades_a_day(view: AccountView) -> float:
-    if view.first_day is None or view.last_day is None:
-        return 1.0
-    trades = max(view.totals.alltime, view.totals.daily, view.totals.closed, 1)
-    return trades / ((view.last_day - view.first_day).days + 1)
+def _ids(endpoint: Endpoint, view: AccountView) -> tuple[str, ...]:
+    return view.logins if endpoint.is_trades else (view.account_id,)
+
+
+def _request_by_ids(endpoint: Endpoint, packed: Pack, views: Sequence[AccountView]) -> PlannedRequest:
+    ids = tuple(sorted({each for view in views for each in _ids(endpoint, view)}))
+    if endpoint.is_trades:
+        request = Request(endpoint, logins=ids, date_from=packed.dates[0], date_to=packed.dates[-1])
+        return PlannedRequest(request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost)
+    return PlannedRequest(Request(endpoint, account_ids=ids, dates=packed.dates), packed.account_ids, cost=packed.cost)
+
+
+def _scan(request: Request, views: Sequence[AccountView], cost: float, spared: float) -> PlannedRequest:
+    """`spared` are the requests that the scan makes unnecessary: it may take as many."""
+    logins = tuple(view.logins for view in views) if request.endpoint.is_trades else ()
+    most_rows = PAGE_ROWS * (1 + round(max(cost, spared)))
+    return PlannedRequest(request, tuple(view.account_id for view in views), logins, cost=cost, most_rows=most_rows)
+
+
+def _ranges(days: Sequence[dt.date], rows_a_day: float) -> list[tuple[dt.date, ...]]:
+    """Dates in ranges; the dates between two of one range fill less than a page."""
+    ranges: list[list[dt.date]] = []
+    for day in days:
+        if ranges and pages_of(rows_a_day * ((day - ranges[-1][-1]).days - 1)) < 1:
+            ranges[-1].append(day)
+        else:
+            ranges.append([day])
+    return [tuple(each) for each in ranges]
+
+
+def _cost(planned: Iterable[PlannedRequest]) -> float:
+    return sum(each.cost for each in planned)

@@ -5,7 +5,7 @@ in rows that upstream forgot, or in dates that still move.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.detection import detect
@@ -22,19 +22,20 @@ from app.domain.issues import (
     days_evidence,
 )
 from app.domain.models import AccountView, DayCounts, Outcome, Progress
+from app.domain.needs import is_daily_alone
 
 _CLOSED = TABLES[Endpoint.CLOSED].name
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
-def judge(found: Sequence[Issue], left: Sequence[Issue]) -> Outcome:
-    """How an account leaves a run, from what it came with and what is left of it."""
+def judge(found: Sequence[Issue], left: Sequence[Issue], before: Collection[IssueCode] = ()) -> Outcome:
+    """How an account leaves a run, from what it came with and what is left of it; `before` is what an earlier pass of the run found."""
     if not left:
-        return Outcome.HEALED if found else Outcome.UNCHANGED
+        return Outcome.HEALED if found or before else Outcome.UNCHANGED
     healable = {issue.code for issue in left} - NOT_OURS_TO_HEAL
     if not healable:
         return Outcome.EXPLAINED
-    closed = {issue.code for issue in found} - {issue.code for issue in left}
+    closed = {*before, *(issue.code for issue in found)} - {issue.code for issue in left}
     return Outcome.PARTIAL if closed else Outcome.FAILED
 
 
@@ -72,9 +73,12 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
 
 
 def _drift_was_followed(view: AccountView, progress: Progress) -> bool:
-    """Whether the coarse levels were read, and below them every date whose daily row was wrong."""
-    coarse = progress.dates_read(Endpoint.ALLTIME).everything and progress.dates_read(Endpoint.DAILY).everything
-    return (coarse or view.drift is None) and descended(view, progress) == view.descents
+    """Whether the levels at which it lies were read, and below them every date whose daily row was wrong."""
+    if view.drift is not None and not progress.dates_read(Endpoint.ALLTIME).everything:
+        return False
+    if view.drift is not None and not view.drift.daily_agrees and not progress.dates_read(Endpoint.DAILY).everything:
+        return False
+    return descended(view, progress) == view.descents
 
 
 def descended(view: AccountView, progress: Progress) -> frozenset[dt.date]:
@@ -85,6 +89,8 @@ def descended(view: AccountView, progress: Progress) -> frozenset[dt.date]:
 
 def _was_read(view: AccountView, progress: Progress) -> bool:
     """Whether every table that takes part in a mismatch was read where it takes part."""
+    if is_daily_alone(view, progress):
+        return True
     days = [day.date for day in view.days]
     if not progress.dates_read(Endpoint.ALLTIME).everything or not progress.dates_read(Endpoint.DAILY).covers_all(days):
         return False

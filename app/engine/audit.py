@@ -40,6 +40,7 @@ async def audit(
         for planned in plan_accounts(unseen, max_ids=client.max_ids):
             unanswered |= set(await _ask(client, planned, store.scans.alltime_sink(run_id)))
     different = await store.scans.find_drift(run_id, dt.date.max, account_ids) - await store.scans.forget(run_id, sorted(unanswered))
+    await store.scans.note_stale_alltime(run_id)
     drifting = await store.scans.drifting_accounts(run_id)
     if drifting:
         await _note_moving_days(store, client, run_id, drifting, _days(moving_from, today))
@@ -85,7 +86,7 @@ async def _ask(client: UpstreamClient, planned: PlannedRequest, sink: ScanSink) 
             _log.warning("The API gives no answer about an account.", action="audit.unanswered", account_id=account_id, reason=str(error))
             return [account_id]
         unanswered: list[str] = []
-        for part in planned.halved():
+        for part in planned.halved(client.max_ids):
             unanswered += await _ask(client, part, sink)
         return unanswered
     return []

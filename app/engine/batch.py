@@ -2,7 +2,8 @@
 
 Rounds are shared by the whole batch: each asks for what the last one made worth asking. Metrics are applied before
 trades, since a trade finds its account through them. What fails, fails alone: an account whose rows cannot be fetched or
-written carries the error, the others go on.
+written carries the error, the others go on. One whose rows could not be fetched goes through the flow once more behind all
+other accounts of its run, and carries the error only if that fails too.
 """
 
 import asyncio
@@ -17,20 +18,24 @@ from dataclasses import dataclass, field
 from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
 from app.domain.detection import carried, detect, with_open_drift
+from app.domain.expectation import Upstream
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Effort, Outcome, Progress, RunKind
-from app.domain.plan import MAX_ROUNDS, PlannedRequest, plan_round, why_not_asked
+from app.domain.needs import is_short
+from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round, why_not_asked
 from app.domain.verdict import descended, explain, is_known, judge
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.maintenance import mend_accounts
 from app.engine.store import Store
-from app.errors import FetchFailed, IncompleteFetch, ReconError, RequestTooLarge, RowRefused, StatementTooSlow
-from app.store.claims import Claim
-from app.store.runs import AccountResult
+from app.engine.usage import RunUse
+from app.errors import FetchFailed, FetchTooBroad, IncompleteFetch, ReconError, RequestTooLarge, RowRefused, StatementTooSlow
+from app.store.claims import Claim, FirstPass
+from app.store.runs import AccountResult, Terms
 from app.store.slices import Applied, Witness, Writer
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
+from app.upstream.stats import ApiStatistics
 
 _log = get_logger(__name__)
 _LOOKS = 3
@@ -48,9 +53,21 @@ class _Work:
     found: dict[str, tuple[Issue, ...]]
     progress: dict[str, Progress]
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    requests: int = 0
+    use: ApiStatistics = field(default_factory=ApiStatistics)
     splits: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    upstream: Upstream | None = None
+    gaps: frozenset[dt.date] = frozenset()
     ownerless: Effort = field(default_factory=Effort)
+
+    @property
+    def requests(self) -> int:
+        """Requests that were sent for it, whatever came of them."""
+        return self.use.requests
+
+    def is_unread(self, account_id: str) -> bool:
+        """Whether nothing went wrong with the account but that fetches could not be completed."""
+        return 0 < self.unread[account_id] == len(self.progress[account_id].errors)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -74,11 +91,13 @@ class BatchReconciler:
         self._fetcher = Fetcher(client, store.staging, store.changes)
         self._slots = asyncio.Semaphore(config.fetches)
 
-    async def reconcile(self, claim: Claim, kind: RunKind) -> Counter[Outcome]:
-        """Heal the claimed accounts and record what came of each; the outcomes of those that were still ours.
+    async def reconcile(self, claim: Claim, kind: RunKind, use: RunUse) -> Counter[Outcome]:
+        """Heal the claimed accounts and record what came of each; the outcomes of those that were still ours and are settled.
 
-        Raises UpstreamRefused and UpstreamUnavailable when the API refuses or is out, DatabaseUnavailable when
-        PostgreSQL is gone: nothing is recorded then, and what was written is whole.
+        An account whose only trouble is that a fetch could not be completed goes back into the run, once.
+
+        `use` records what the run asks of the API. Raises UpstreamRefused and UpstreamUnavailable when the API refuses or is
+        out, DatabaseUnavailable when PostgreSQL is gone: nothing is recorded then, and what was written is whole.
         """
         begun = time.monotonic()
         views = await self._look(claim.account_ids, claim)
@@ -93,17 +112,21 @@ class BatchReconciler:
         await self._store.runs.open_issues(claim.run_id, news)
         work.seconds["detect"] += time.monotonic() - begun
         try:
-            await self._heal(work)
+            with work.use.recording():
+                await self._heal(work)
         except ReconError:
             # The batch breaks off and its accounts wait again; what it wrote and asked is still counted.
             with contextlib.suppress(ReconError):
+                await use.keep()
                 efforts = [progress.effort for progress in work.progress.values()]
                 await self._store.runs.add_effort(claim.run_id, [*efforts, work.ownerless], work.requests)
             raise
         results = [self._result(work, account_id, kind) for account_id in work.views]
+        await use.keep()
         return await self._record(work, results, time.monotonic() - begun)
 
     async def _heal(self, work: _Work) -> None:
+        await self._survey(work)
         for look in range(_LOOKS):
             if look:
                 _forget_left_alone(work.progress.values())
@@ -129,7 +152,20 @@ class BatchReconciler:
                 work.views.update(await self._look(touched, work.claim))
 
     def _plan(self, work: _Work) -> list[PlannedRequest]:
-        return plan_round([(view, work.progress[account_id]) for account_id, view in work.views.items()], max_ids=self._client.max_ids)
+        return plan_round(
+            [(view, work.progress[account_id]) for account_id, view in work.views.items()],
+            max_ids=self._client.max_ids,
+            upstream=work.upstream,
+            gaps=work.gaps,
+        )
+
+    async def _survey(self, work: _Work) -> None:
+        """What the planner should know beside the accounts themselves: how many upstream has, and which dates all of ours lack."""
+        work.upstream = await self._store.detection.size()
+        short = [view for view in work.views.values() if is_short(view) and not work.progress[view.account_id].known]
+        if short:
+            coverage = await self._store.detection.coverage([view.account_id for view in short])
+            work.gaps = find_gaps(short, coverage, self._now().date(), max_ids=self._client.max_ids, upstream=work.upstream)
 
     async def _map_again(self, work: _Work) -> None:
         """Judge ids once more where any were in doubt: what was fetched may have told whose the rows are."""
@@ -172,46 +208,55 @@ class BatchReconciler:
                 begun = time.monotonic()
                 async with self._fetcher.fetched(planned) as fetched:
                     work.seconds["fetch"] += time.monotonic() - begun
-                    work.requests += fetched.requests
                     with work.phase("apply"):
                         await self._apply(work, planned, fetched)
         except RequestTooLarge as error:
-            work.requests += error.requests
             self._fetcher.note_too_large(planned)
             await self._halve(work, planned, error)
+        except FetchTooBroad as error:
+            await self._halve(work, planned, error)
         except IncompleteFetch as error:
-            work.requests += error.requests
-            self._blame(work, planned, str(error))
-        except FetchFailed as error:
-            work.requests += error.requests
-            work.splits += 1
-            if work.splits > _MOST_SPLITS:
-                self._blame(work, planned, str(error))
-            else:
+            if planned.is_scan:  # what moves at one account spoils the read of all: by id it spoils that account's
                 await self._halve(work, planned, error)
+            elif len(planned.account_ids) > 1 and not work.claim.postponed.keys().isdisjoint(planned.account_ids):
+                # What moves comes to rest, most likely; when it did not until the end of the run, it is searched for.
+                await self._split(work, planned, error)
+            else:
+                self._blame(work, planned, error)
+        except FetchFailed as error:
+            await self._split(work, planned, error)
         except (RowRefused, StatementTooSlow) as error:
             # A connection that died silently looks like a slow statement; then this raises, and no account is blamed.
             await self._store.reports.is_ready()
             await self._halve(work, planned, error)
 
+    async def _split(self, work: _Work, planned: PlannedRequest, error: FetchFailed) -> None:
+        """Halve the request, if the batch may split one more."""
+        work.splits += 1
+        if work.splits > _MOST_SPLITS:
+            self._blame(work, planned, error)
+        else:
+            await self._halve(work, planned, error)
+
     async def _halve(self, work: _Work, planned: PlannedRequest, error: ReconError) -> None:
         """Do the same work in two requests, until the account that spoils it stands alone."""
-        parts = planned.halved()
+        parts = planned.halved(self._client.max_ids)
         if not parts:
-            self._blame(work, planned, str(error))
+            self._blame(work, planned, error)
         for part in parts:
             await self._fetch_one(work, part)
 
-    def _blame(self, work: _Work, planned: PlannedRequest, reason: str) -> None:
+    def _blame(self, work: _Work, planned: PlannedRequest, error: ReconError) -> None:
         _log.warning(
             "A fetch failed; its accounts are left as they are.",
             action="fetch.failed",
             endpoint=planned.request.endpoint.value,
             accounts=len(planned.account_ids),
-            reason=reason,
+            reason=str(error),
         )
         for account_id in planned.account_ids:
-            work.progress[account_id].errors.append(f"{planned.request.endpoint.value}: {reason}")
+            work.progress[account_id].errors.append(f"{planned.request.endpoint.value}: {error}")
+            work.unread[account_id] += isinstance(error, FetchFailed)
 
     async def _apply(self, work: _Work, planned: PlannedRequest, fetched: Fetched) -> None:
         endpoint = planned.request.endpoint
@@ -237,13 +282,27 @@ class BatchReconciler:
         left = explain(view, progress, moving_from=self._config.moving_from(self._now()))
         if kind is not RunKind.AUDIT and not progress.known and not progress.dates_read(Endpoint.ALLTIME).everything:
             left = (*left, *carried(view, left))
-        outcome = judge(found, left)
+        before = work.claim.postponed.get(account_id)
+        outcome = judge(found, left, before.found if before else ())
         failing = outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone
         # What was refused is told even where the counts agree.
         reasons = [*progress.errors, *progress.refused, *(progress.strangers if left else ())]
+        if before and work.unread[account_id]:
+            reasons.append("this was read for the second time in the run, in vain as before")
         if progress.left_alone:
             reasons.append("someone else kept writing the same rows; they were left alone")
-        return AccountResult(account_id, outcome, found, left, progress.effort, failing, view.signature, "; ".join(reasons)[:2000] or None)
+        return AccountResult(
+            account_id,
+            outcome,
+            found,
+            left,
+            progress.effort,
+            failing,
+            view.signature,
+            "; ".join(reasons)[:2000] or None,
+            postponed=bool(left) and before is None and work.is_unread(account_id),
+            before=before or FirstPass(),
+        )
 
     async def _record(self, work: _Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
         begun = time.monotonic()
@@ -255,22 +314,26 @@ class BatchReconciler:
                 results,
                 seconds=round(seconds, 3),
                 requests=work.requests,
-                max_attempts=self._config.max_attempts,
-                next_attempt=lambda failures: next_attempt(failures, self._now(), jitter=random.random()),
+                terms=Terms(
+                    self._config.max_attempts,
+                    lambda failures: next_attempt(failures, self._now(), jitter=random.random()),
+                    self._config.postpone_seconds,
+                    self._config.postpone_named_seconds,
+                ),
                 judged=sorted(IssueCode),
             )
         )
         work.seconds["record"] += time.monotonic() - begun
         for phase, spent in work.seconds.items():
             await self._store.runs.add_phase(work.claim.run_id, phase, spent)
-        statistics = self._client.statistics.snapshot()
-        await self._store.runs.set_api_statistics(work.claim.run_id, self._store.claims.worker_id, statistics)
-        outcomes = Counter(result.outcome for result in results if result.account_id in ours)
+        outcomes = Counter(result.outcome for result in results if result.account_id in ours and not result.postponed)
+        postponed = sum(result.postponed for result in results if result.account_id in ours)
         _log.info(
             "A batch is recorded.",
             action="batch.recorded",
             run_id=str(work.claim.run_id),
-            accounts=len(ours),
+            accounts=len(ours) - postponed,
+            postponed=postponed,
             requests=work.requests,
             seconds=round(seconds, 2),
             **{outcome.value: count for outcome, count in outcomes.items()},

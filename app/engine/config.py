@@ -11,7 +11,9 @@ class EngineConfig:
 
     `account_seconds` is the longest that writing one account may take, `settle_hours` how long after its end a date of
     `day_zone` still moves, `max_attempts` how many failures in a row exhaust an account, `fetches` how many fetches of a
-    batch are under way at once.
+    batch are under way at once. An account of which a fetch could not be completed is read once more at the end of its run,
+    not before `postpone_seconds`, so that data in motion comes to rest; `postpone_named_seconds` where people named the accounts
+    and wait for them.
     """
 
     batch_size: int = 5000
@@ -22,6 +24,8 @@ class EngineConfig:
     day_zone: str = "UTC"
     max_attempts: int = 5
     fetches: int = 4
+    postpone_seconds: float = 5.0
+    postpone_named_seconds: float = 1.0
     poll_seconds: float = 1.0
     grace_seconds: float = 25.0
 

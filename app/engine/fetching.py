@@ -50,7 +50,7 @@ class Fetcher:
         before = await self._changes.fingerprints(proven)
         sink = await self._staging.begin(planned.request.endpoint)
         try:
-            proof = await self._client.fetch(planned.request, sink)
+            proof = await self._client.fetch(planned.request, sink, most_rows=planned.most_rows)
             await sink.seal()
             yield Fetched(sink.staged, proven, before, proof.requests)
         finally:
@@ -58,4 +58,6 @@ class Fetcher:
 
     def note_too_large(self, planned: PlannedRequest) -> None:
         """The API found the request too long: the next ones name fewer ids."""
-        self._client.note_too_large(max(len(planned.request.account_ids), len(planned.request.logins)))
+        ids = max(len(planned.request.account_ids), len(planned.request.logins))
+        if ids:
+            self._client.note_too_large(ids)

@@ -4,17 +4,28 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.errors import InvalidRequest
 from app.store.report import AccountReport
+from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient
+from app.upstream.stats import ApiStatistics
 
+_ACCOUNTS = ("total", "unchanged", "healed", "explained", "partial", "failed", "skipped", "waiting", "postponed")
 _UNMATCHED_SHOWN = 20
 _CURSOR = re.compile(r"0|[1-9][0-9]{0,18}")
 _LARGEST_CURSOR = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ApiUse:
+    """The use of the API by this process since it started, and whether requests flow at this moment."""
+
+    breaker: BreakerState
+    statistics: ApiStatistics
 
 
 class Readings:
@@ -31,7 +42,7 @@ class Readings:
         """A run as it stands, as JSON shows it; NotFound if there is none."""
         row = await self._store.runs.get(run_id)
         state = {name: row[name] for name in ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "error")}
-        accounts = {name: row[name] for name in ("total", "unchanged", "healed", "explained", "partial", "failed", "skipped", "waiting")}
+        accounts = {name: row[name] for name in _ACCOUNTS}
         done = sum(row[name] for name in ("unchanged", "healed", "explained", "partial", "failed"))
         return {
             **state,
@@ -103,10 +114,13 @@ class Readings:
         """Whether the database answers with our schema; DatabaseUnavailable or DatabaseError if not."""
         return await self._store.reports.is_ready()
 
+    def api_use(self) -> ApiUse | None:
+        """How this process uses the API; None for a face that needs none."""
+        return None if self._client is None else ApiUse(self._client.breaker_state, self._client.statistics)
+
     def _api(self) -> Mapping[str, object] | None:
-        if self._client is None:
-            return None
-        return {"breaker": self._client.breaker_state.value, "since_start": self._client.statistics.snapshot()}
+        use = self.api_use()
+        return None if use is None else {"breaker": use.breaker.value, "since_start": use.statistics.snapshot()}
 
 
 def _cursor(text: str) -> int:

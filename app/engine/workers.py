@@ -18,6 +18,7 @@ from app.engine.batch import BatchReconciler
 from app.engine.config import EngineConfig
 from app.engine.preparation import Preparation
 from app.engine.store import Store
+from app.engine.usage import RunUsage
 from app.errors import DatabaseUnavailable, ReconError, WriteConflict
 from app.store.runs import ActiveRun
 from app.store.wake import WakeUps
@@ -40,6 +41,7 @@ class WorkerPool:
         self._config = config
         self._batches = BatchReconciler(store, client, config, now)
         self._preparation = Preparation(store, client, config, now)
+        self._usage = RunUsage(store.runs, store.claims.worker_id)
         self._preparing: set[uuid.UUID] = set()
         self._orphans: list[Claim] = []
         self._bell = asyncio.Event()
@@ -147,11 +149,13 @@ class WorkerPool:
                 raise
             except ReconError as error:
                 _log.error("A run failed; its accounts are released.", action="run.failed", run_id=str(run.run_id), reason=str(error))
+                self._usage.forget(run.run_id)
                 await self._store.runs.end_early(run.run_id, RunStatus.FAILED, str(error))
                 return True
             except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
                 # A defect of ours: the run says so instead of meeting it for ever.
                 _log.exception("A run failed by an error of ours; its accounts are released.", action="run.failed", run_id=str(run.run_id))
+                self._usage.forget(run.run_id)
                 await self._store.runs.end_early(run.run_id, RunStatus.FAILED, f"An error in trade-recon itself ended the run: {error!r}.")
                 return True
         return False
@@ -161,9 +165,13 @@ class WorkerPool:
             return await self._prepare(run)
         claim = await self._store.claims.claim(run.run_id, self._config.batch_size)
         if claim is None:
-            return await self._store.runs.finish(run.run_id)
+            ended = await self._store.runs.finish(run.run_id)
+            if ended:
+                self._usage.forget(run.run_id)
+            return ended
         try:
-            await self._batches.reconcile(claim, run.request.kind)
+            with self._usage.recording(run.run_id) as use:
+                await self._batches.reconcile(claim, run.request.kind, use)
         finally:
             # Recorded accounts are free already; whatever is left of the claim is given back.
             self._orphans.append(claim)
@@ -177,7 +185,8 @@ class WorkerPool:
         try:
             if not await self._store.runs.take_preparation(run.run_id, self._store.claims.worker_id, self._config.lease_seconds):
                 return False
-            await self._preparation.prepare(run)
+            with self._usage.recording(run.run_id) as use:
+                await self._preparation.prepare(run, use)
         finally:
             self._preparing.discard(run.run_id)
         self.wake()

@@ -18,6 +18,7 @@ from app.sandbox.rows import Record
 _JSON = b"application/json"
 _DRIP_PIECES = 25
 _SEND_SECONDS = 0.01
+_WRONG_TOTALS = {FaultKind.SHIFTING_TOTAL: (-2, -1, 1, 2), FaultKind.SMALLER_TOTAL: (-1,), FaultKind.LARGER_TOTAL: (1,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def page_of(records: Sequence[Record], query: Query, draw: Draw) -> Page:
     if kind is FaultKind.REPEATED_ROW and rows:
         place = chance.randrange(len(rows))
         return Page([*rows[: place + 1], *rows[place:]][: query.limit], page.total)
-    if kind is FaultKind.SHIFTING_TOTAL:
-        return Page(rows, max(0, page.total + chance.choice((-2, -1, 1, 2))))
+    if kind in _WRONG_TOTALS:
+        return Page(rows, max(0, page.total + chance.choice(_WRONG_TOTALS[kind])))
     if kind is FaultKind.SHIFTING_ROWS and records:
         moved = min(max(query.skip - 1, 0), len(records) - 1)
         shifted = [*records[:moved], *records[moved + 1 :], records[moved]]

@@ -29,13 +29,14 @@ class DifferenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row that differs: whose it may be (several accounts where that is uncertain), its key as text, the columns that differ."""
+    """One row that differs: whose it may be (several accounts where that is uncertain), its key as text, the columns, its date."""
 
     table: str
     kind: DifferenceKind
     account_ids: tuple[str, ...]
     key: str
     columns: tuple[str, ...] = ()
+    day: dt.date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,9 @@ class _Judge:
         columns = self._raw.api_columns
         await self._load(rows, columns)
         differing = [
-            Difference(self._table.name, DifferenceKind(found["kind"]), self._accounts(found), found["key"], tuple(found["columns"]))
+            Difference(
+                self._table.name, DifferenceKind(found["kind"]), self._accounts(found), found["key"], tuple(found["columns"]), found["day"]
+            )
             for found in await self._connection.fetch(self._statement(columns))
         ]
         counts = {kind: sum(1 for difference in differing if difference.kind is kind) for kind in DifferenceKind}

@@ -3,19 +3,33 @@
 import os
 import socket
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from app.store.pool import Database
+from app.domain.issues import IssueCode
+from app.domain.models import Effort
+from app.store.pool import Database, Record
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPass:
+    """What a run found at an account and did for it before the account was postponed."""
+
+    found: frozenset[IssueCode] = frozenset()
+    effort: Effort = field(default_factory=Effort)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`."""
+    """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
+
+    `postponed` are those of them for which a fetch could not be completed when the run first came to them.
+    """
 
     claim_id: uuid.UUID
     run_id: uuid.UUID
     account_ids: tuple[str, ...]
+    postponed: Mapping[str, FirstPass] = field(default_factory=dict)
 
 
 class Claims:
@@ -49,8 +63,17 @@ class Claims:
         """Take the next accounts of a run, at most `limit`; None if there is none to take now."""
         claim_id = uuid.uuid4()
         rows = await self._database.fetch(self._claim, run_id, claim_id, self.worker_id, limit, self.lease_seconds)
-        return Claim(claim_id, run_id, tuple(sorted(row["account_id"] for row in rows))) if rows else None
+        if not rows:
+            return None
+        postponed = {row["account_id"]: _first_pass(row) for row in rows if row["postponed"]}
+        return Claim(claim_id, run_id, tuple(sorted(row["account_id"] for row in rows)), postponed)
 
     async def release(self, claim: Claim, account_ids: Sequence[str] | None = None) -> None:
         """Give back accounts of a claim without a record: they wait in their run again."""
         await self._database.execute(self._release, claim.claim_id, list(account_ids if account_ids is not None else claim.account_ids))
+
+
+def _first_pass(row: Record) -> FirstPass:
+    written: dict[str, int] = {what: row[f"rows_{what}"] for what in ("inserted", "updated", "moved", "removed", "set_aside")}
+    effort = Effort(requests=row["requests"], values_nulled=row["values_nulled"], **written)
+    return FirstPass(frozenset(map(IssueCode, row["issues_found"])), effort)

@@ -1,9 +1,11 @@
 """Detection: what the warehouse's tables say about accounts, always by sets."""
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
+from app.domain.expectation import Upstream
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Totals
 from app.errors import DatabaseError
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
@@ -30,6 +32,8 @@ class Detection:
         self._totals = sql["get_totals"]
         self._days = sql["get_days"]
         self._spans = sql["get_spans"]
+        self._size = sql["get_size"]
+        self._coverage = sql["get_coverage"]
         self._logins = sql["get_logins"]
         self._findings = sql["get_findings"]
         self._drift = sql["get_drift"]
@@ -90,6 +94,17 @@ class Detection:
             for account_id in ids
         }
 
+    async def size(self) -> Upstream:
+        """How large the warehouse is, by which upstream's size can be judged."""
+        row = await self._database.fetch_row(self._size)
+        if row is None:
+            raise DatabaseError("The accounts could not be counted.")
+        return Upstream(row["accounts"], row["trades"])
+
+    async def coverage(self, account_ids: Sequence[str]) -> dict[dt.date, int]:
+        """How many of the accounts have a row on a date; dates without any are not in it."""
+        return {row["date"]: row["accounts"] for row in await self._database.fetch(self._coverage, list(account_ids))}
+
     async def look_at_identity(self, account_ids: Sequence[str]) -> dict[str, AccountView]:
         """The accounts as far as identity goes: their findings, and no counts."""
         findings = _by_account(await self._database.fetch(self._findings, list(account_ids)))
@@ -115,7 +130,7 @@ class Detection:
         if run_id is None:
             return {}
         rows = await connection.fetch(self._drift, run_id, ids)
-        return {row["account_id"]: Drift(row["absent"], row["evidence"]) for row in rows}
+        return {row["account_id"]: Drift(row["absent"], row["evidence"], daily_agrees="daily_agrees" in row["evidence"]) for row in rows}
 
 
 def _totals(row: Record) -> Totals:

@@ -4,14 +4,14 @@ import datetime as dt
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import msgspec
 
 from app.domain.issues import Issue
 from app.domain.models import Effort, Outcome, RunKind, RunStatus
 from app.errors import NotFound
-from app.store.claims import Claim
+from app.store.claims import Claim, FirstPass
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
 from app.store.wake import wake_channel
 
@@ -35,7 +35,11 @@ class ActiveRun:
 
 @dataclass(frozen=True, slots=True)
 class AccountResult:
-    """How one account left a batch: `failing` if this costs it an attempt, `signature` what detection saw of it at the end."""
+    """How one account left a batch: `failing` if this costs it an attempt, `signature` what detection saw of it at the end.
+
+    With `postponed` nothing is settled yet: the account goes back into the run, to be claimed once more behind all others.
+    When it was, `before` is what the run had found and done by then; `found` and `effort` are of this batch alone.
+    """
 
     account_id: str
     outcome: Outcome
@@ -45,6 +49,35 @@ class AccountResult:
     failing: bool
     signature: str
     detail: str | None
+    postponed: bool = False
+    before: FirstPass = field(default_factory=FirstPass)
+
+    @property
+    def codes_found(self) -> list[str]:
+        """The codes of all issues with which the account came into the run, and of those that came up since."""
+        now = [issue.code for issue in self.found]
+        return [*now, *sorted(self.before.found - set(now))]
+
+    @property
+    def whole_effort(self) -> Effort:
+        """What the whole run did for the account."""
+        now, before = asdict(self.effort), asdict(self.before.effort)
+        return Effort(**{name: now[name] + before[name] for name in now})
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What becomes of accounts that fail.
+
+    `max_attempts` failures in a row exhaust one, `next_attempt` tells from their number when it may be tried again. A postponed
+    one may be claimed again after `postpone_seconds`; in a run of named accounts, for which people wait, after
+    `postpone_named_seconds`.
+    """
+
+    max_attempts: int
+    next_attempt: Callable[[int], dt.datetime]
+    postpone_seconds: float
+    postpone_named_seconds: float
 
 
 class Runs:
@@ -139,7 +172,7 @@ class Runs:
 
     async def add_effort(self, run_id: uuid.UUID, efforts: Sequence[Effort], requests: int) -> None:
         """Count what belongs to no recorded account: an audit's scan, a batch that broke off."""
-        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts))
+        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts), 0)
 
     async def record(
         self,
@@ -148,21 +181,21 @@ class Runs:
         *,
         seconds: float,
         requests: int,
-        max_attempts: int,
-        next_attempt: Callable[[int], dt.datetime],
+        terms: Terms,
         judged: Sequence[str],
     ) -> list[str]:
         """Record a batch and release its accounts, in one transaction; the accounts that were still ours.
 
-        `seconds` is what the batch took, `requests` what it sent, `next_attempt` tells from the number of failures in a
-        row when an account may be tried again, `judged` are the issue codes on which this look has the last word.
+        `seconds` is what the batch took, `requests` what it sent, `terms` are for accounts that failed, `judged` are the issue
+        codes on which this look has the last word. Of postponed accounts only the effort counts now.
         """
 
         async def write(connection: Connection) -> list[str]:
             ids = [result.account_id for result in results]
             locked = await connection.fetch(self._sql["lock_recorded"], ids, claim.claim_id, claim.run_id)
             ours = {row["account_id"] for row in locked}
-            mine = [result for result in results if result.account_id in ours]
+            mine = [result for result in results if result.account_id in ours and not result.postponed]
+            later = [result for result in results if result.account_id in ours and result.postponed]
             failures = {
                 row["account_id"]: row["failed_attempts"] for row in await connection.fetch(self._sql["get_failed_attempts"], sorted(ours))
             }
@@ -179,13 +212,17 @@ class Runs:
                         "issues": [issue.as_json() for issue in result.left],
                         "failing": result.failing,
                         "signature": result.signature,
-                        "next_attempt_at": next_attempt(failures[result.account_id] + 1).isoformat() if result.failing else None,
+                        "next_attempt_at": terms.next_attempt(failures[result.account_id] + 1).isoformat() if result.failing else None,
                     }
                     for result in mine
                 ],
-                max_attempts,
+                terms.max_attempts,
             )
-            await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, requests))
+            if later:
+                attempts = [_attempt(result) for result in later]
+                pauses = terms.postpone_seconds, terms.postpone_named_seconds
+                await connection.execute(self._sql["postpone_accounts"], claim.run_id, seconds, attempts, *pauses)
+            await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, later, requests))
             return sorted(ours)
 
         return await self._database.give_way(write)
@@ -235,14 +272,14 @@ def _closing(results: Sequence[AccountResult], claim: Claim) -> dict[str, object
             "closed_by": "detection after the heal",
             "run_id": str(claim.run_id),
             "outcome": result.outcome.value,
-            **asdict(result.effort),
+            **asdict(result.whole_effort),
         }
         for result in results
     }
 
 
 def _attempt(result: AccountResult) -> dict[str, object]:
-    effort = result.effort
+    effort = result.whole_effort
     return {
         "account_id": result.account_id,
         "outcome": result.outcome.value,
@@ -253,18 +290,19 @@ def _attempt(result: AccountResult) -> dict[str, object]:
         "removed": effort.removed,
         "set_aside": effort.set_aside,
         "nulled": effort.values_nulled,
-        "found": [issue.code.value for issue in result.found],
+        "found": result.codes_found,
         "remaining": [issue.code.value for issue in result.left],
         "detail": result.detail,
     }
 
 
-def _batch_counts(results: Sequence[AccountResult], requests: int) -> tuple[int, ...]:
+def _batch_counts(results: Sequence[AccountResult], postponed: Sequence[AccountResult], requests: int) -> tuple[int, ...]:
     outcomes = Counter(result.outcome for result in results)
     return (
         *(outcomes[outcome] for outcome in (Outcome.UNCHANGED, Outcome.HEALED, Outcome.EXPLAINED, Outcome.PARTIAL, Outcome.FAILED)),
         requests,
-        *_rows([result.effort for result in results]),
+        *_rows([result.effort for result in (*results, *postponed)]),
+        len(postponed),
     )
 
 

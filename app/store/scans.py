@@ -36,6 +36,7 @@ class Scans:
         self._note_days, self._clear_days = sql["note_days"], sql["clear_scan_days"]
         self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
         self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
+        self._note_stale = fill(sql["note_stale_alltime"], **_figures(catalogue))
         self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
 
     def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
@@ -80,8 +81,12 @@ class Scans:
             return 0
         return await self._database.execute(self._clear_drift, run_id, list(account_ids))
 
+    async def note_stale_alltime(self, run_id: uuid.UUID) -> int:
+        """Mark the accounts whose stored daily rows agree with upstream: only their alltime row is to be read; their number."""
+        return await self._database.execute(self._note_stale, run_id, seconds=SWEEP_SECONDS)
+
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
-        """The accounts noted as different; those absent upstream are not among them."""
+        """The accounts noted as different; not those that are absent upstream, nor those whose alltime row alone is stale."""
         return [row["account_id"] for row in await self._database.fetch(self._drifting, run_id)]
 
 

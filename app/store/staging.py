@@ -101,7 +101,7 @@ class Staging:
         staged.rows += len(rows)
 
     async def distinct_keys(self, staged: StagedFetch) -> int:
-        """Distinct keys among the staged rows; rows without a readable key count one each."""
+        """Distinct keys among the staged rows; of rows without a readable key, those that differ in any character."""
         table = self._catalogue[staged.endpoint]
         # An account id that stands for two natural keys sends two rows under one key of ours: they are distinct rows all the same.
         natural = [column for column in ("login", "platform", "broker") if column not in table.key and column in table.names]
@@ -109,7 +109,8 @@ class Staging:
         whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.key if column not in table.optional)
         return int(
             await self._database.fetch_value(
-                f"SELECT count(DISTINCT ({key})) FILTER (WHERE {whole}) + count(*) FILTER (WHERE NOT ({whole}))"
+                # One that came twice hides one that is missing, with a key or without; a refused row is kept as it was sent.
+                f"SELECT count(DISTINCT ({key})) FILTER (WHERE {whole}) + count(DISTINCT source::text) FILTER (WHERE NOT ({whole}))"
                 f" FROM {table.stage} WHERE fetch_id = $1",
                 staged.fetch_id,
             )

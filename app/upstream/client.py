@@ -12,7 +12,7 @@ from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
 from app.domain.contract import PAGE_ROWS, Endpoint, Request
-from app.errors import ConfigurationError, FetchFailed, UpstreamError
+from app.errors import ConfigurationError, FetchFailed, FetchTooBroad
 from app.telemetry import register_secret
 from app.upstream.breaker import BreakerState
 from app.upstream.envelope import Answer, decode
@@ -26,6 +26,8 @@ MOST_BODY_BYTES = 64 * 1024 * 1024
 """The longest answer, decompressed, that is read."""
 
 _CONNECT_SECONDS = 10.0
+_RETRY_SHARE = 1 / 15
+"""The part of the quota that retries may use when nothing succeeds: one a second of the usual 15."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class UpstreamConfig:
     `rate` is requests a second, `burst` how many may go at once, `timeout` the total deadline of one request in seconds,
     `outage_wait` the seconds that work waits for an API that answers nobody, `breaker_failures` the failures in a row
     that stop all requests for `breaker_seconds`, `concurrency` the requests under way at once, `max_ids` the ids that
-    fit into one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`.
+    fit into one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`, and
+    `retry_budget` of them may go out beyond those that successes pay for (app.upstream.budget).
     ConfigurationError: the address or the key cannot be used.
     """
 
@@ -51,6 +54,7 @@ class UpstreamConfig:
     max_ids: int = 100
     retry_wait: float = 0.5
     longest_retry_wait: float = 20.0
+    retry_budget: int = 60
 
     def __post_init__(self) -> None:
         """Refuse what would only fail at the first request, there with the key in the error's text."""
@@ -67,13 +71,6 @@ class UpstreamConfig:
             raise ConfigurationError(
                 "RISK_API_BASE_URL must be an http or https address with a host, without a user, a query or a fragment."
             )
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Requests sent so far for one fetch."""
-
-    requests: int = 0
 
 
 class UpstreamClient:
@@ -93,6 +90,8 @@ class UpstreamClient:
             concurrency=config.concurrency,
             breaker_failures=config.breaker_failures,
             breaker_seconds=config.breaker_seconds,
+            retry_budget=config.retry_budget,
+            retries_per_second=config.rate * _RETRY_SHARE,
         )
         self._guard = Guard(pace, limits, self._redact, self.statistics, self._ask_for_one_row)
 
@@ -137,36 +136,33 @@ class UpstreamClient:
         """Remember that a request with so many ids was too long: from now on half of them are the most."""
         self._max_ids = max(1, min(self._max_ids, ids // 2))
 
-    async def fetch(self, request: Request, sink: Sink) -> FetchProof:
+    async def fetch(self, request: Request, sink: Sink, *, most_rows: int | None = None) -> FetchProof:
         """Hand all rows of a read to the sink and prove that they are all.
 
         Any error means that what the sink holds is worthless. IncompleteFetch: the pages could not be proven whole.
-        RequestTooLarge: ask again for half the ids. FetchFailed, UpstreamRefused, UpstreamUnavailable: see app.errors.
+        RequestTooLarge: ask again for half the ids. FetchTooBroad: there are more than `most_rows`, which the first page tells.
+        FetchFailed, UpstreamRefused, UpstreamUnavailable: see app.errors.
         """
-        tally = _Tally()
-        try:
-            rows, pages = await fetch_whole(lambda skip: self._page(request, skip, tally), sink, f"The read of {request.endpoint.value}")
-        except UpstreamError as error:
-            error.requests = tally.requests
-            raise
-        return FetchProof(rows, pages, tally.requests)
+
+        async def read(skip: int) -> Answer:
+            answer = await self._page(request, skip)
+            if most_rows is not None and max(answer.total or 0, skip + len(answer.rows)) > most_rows:
+                raise FetchTooBroad(f"The read of {request.endpoint.value} would bring more than {most_rows} rows.")
+            return answer
+
+        use = ApiStatistics()
+        with use.recording():
+            rows, pages = await fetch_whole(read, sink, f"The read of {request.endpoint.value}")
+        return FetchProof(rows, pages, use.requests)
 
     async def scan(self, request: Request, sink: RowSink) -> int:
         """Hand the rows of a read to the sink as they come and count them: the data may move meanwhile, each row proves only itself."""
-        tally = _Tally()
-        return await scan_all(lambda skip: self._page(request, skip, tally), sink, f"The scan of {request.endpoint.value}")
+        return await scan_all(lambda skip: self._page(request, skip), sink, f"The scan of {request.endpoint.value}")
 
-    async def _page(self, request: Request, skip: int, tally: _Tally) -> Answer:
+    async def _page(self, request: Request, skip: int) -> Answer:
         params = {**request.params(), "limit": str(PAGE_ROWS), "skip": str(skip), "include-total": "1"}
-
-        async def attempt() -> Answer:
-            tally.requests += 1
-            return await self._send(request.endpoint, params)
-
-        answer = await self._guard.run(request.endpoint, attempt)
-        figures = self.statistics.of(request.endpoint)
-        figures.pages += 1
-        figures.rows += len(answer.rows)
+        answer = await self._guard.run(request.endpoint, lambda: self._send(request.endpoint, params))
+        self.statistics.note_page(request.endpoint, len(answer.rows))
         return answer
 
     async def _ask_for_one_row(self) -> Answer:

@@ -1,4 +1,4 @@
-"""The way of every request to the API: breaker, a free connection, quota, deadline; then retries and the verdict.
+"""The way of every request to the API: breaker, a free connection, quota, deadline; then retries within their budget and the verdict.
 
 Retries happen here and nowhere else. Who is to blame for a request that keeps failing is decided by what happens to the
 others: if they succeed in between, it is this request (FetchFailed); if nobody succeeds, it is an outage, and the work
@@ -18,6 +18,7 @@ from app.domain.contract import Endpoint
 from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamUnavailable
 from app.telemetry import get_logger
 from app.upstream.breaker import BreakerOpen, BreakerState, CircuitBreaker, Permit
+from app.upstream.budget import RetryBudget
 from app.upstream.faults import FOREIGN, AttemptFailed, FailureKind, Redactor, kind_of, translate
 from app.upstream.pace import Pace
 from app.upstream.stats import ApiStatistics
@@ -37,7 +38,10 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class GuardLimits:
-    """Seconds and counts: total deadline of one request, patience with an outage, first and longest wait before a retry."""
+    """Seconds and counts: total deadline of one request, patience with an outage, first and longest wait before a retry.
+
+    `retry_budget` and `retries_per_second` are what successes need not pay for: retries at once, and in the course of time.
+    """
 
     deadline: float
     outage_wait: float
@@ -46,6 +50,8 @@ class GuardLimits:
     concurrency: int
     breaker_failures: int
     breaker_seconds: float
+    retry_budget: int
+    retries_per_second: float
 
 
 class Outage:
@@ -107,6 +113,11 @@ class Call:
         return self._failures >= LEAST_ATTEMPTS and not self._is_proven
 
     @property
+    def was_throttled(self) -> bool:
+        """Whether its last attempt came too early for the API, and not to a failure."""
+        return self.last is not None and self.last.kind is FailureKind.THROTTLED
+
+    @property
     def patience(self) -> float:
         """Seconds that the call may still wait for the API."""
         return self._limits.outage_wait - max(self._outage.seconds, self._age)
@@ -166,6 +177,7 @@ class Guard:
         self._witness = witness
         self._outage = Outage()
         self._breaker = CircuitBreaker(limits.breaker_failures, limits.breaker_seconds, _log_change)
+        self._budget = RetryBudget(limits.retry_budget, limits.retries_per_second)
         self._connections = asyncio.Semaphore(limits.concurrency)
 
     @property
@@ -196,25 +208,28 @@ class Guard:
             try:
                 async for retry in retries:
                     with retry:
-                        self._statistics.of(endpoint).retries += retry.num > 1
-                        return await self._try(call, endpoint, attempt)
+                        again = retry.num > 1
+                        # Not after a 429: it cost the API nothing, and the pace slows everybody down for it already.
+                        if again and not call.was_throttled:
+                            await self._pay(call, endpoint)
+                        return await self._try(call, endpoint, attempt, again=again)
             except AttemptFailed as failure:
                 raise call.verdict() from failure
             except BreakerOpen:
                 raise call.outage_verdict() from call.last
         raise AssertionError("retries end with a result or an error")
 
-    async def _try(self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result]) -> _Result:
+    async def _try(self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result], *, again: bool) -> _Result:
         if call.needs_witness:
+            await self._pay(call, Endpoint.ALLTIME)
             with suppress(FetchFailed, RequestTooLarge):  # an answer is an answer
                 await self._send(call, Endpoint.ALLTIME, self._witness)
-        return await self._send(call, endpoint, attempt)
+        return await self._send(call, endpoint, attempt, again=again)
 
-    async def _send(self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result]) -> _Result:
-        figures = self._statistics.of(endpoint)
+    async def _send(self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result], *, again: bool = False) -> _Result:
         loop = asyncio.get_running_loop()
         async with self._turn(call, endpoint) as permit:
-            figures.requests += 1
+            self._statistics.note_request(endpoint, again=again)
             started = loop.time()
             try:
                 async with asyncio.timeout(self._limits.deadline):
@@ -229,8 +244,18 @@ class Guard:
             permit.succeed()
             self._outage.answered()
             self._pace.succeeded()
-            figures.latency.add(loop.time() - started)
+            self._budget.succeeded()
+            self._statistics.note_answer(endpoint, loop.time() - started)
             return result
+
+    async def _pay(self, call: Call, endpoint: Endpoint) -> None:
+        """Wait until the budget has room for one more request than there would be without failures.
+
+        When the call's patience ends first, it goes on: the turn that it then asks for finds the patience at its end.
+        """
+        started = asyncio.get_running_loop().time()
+        await self._budget.take(call.patience)
+        self._statistics.note_budget_wait(endpoint, asyncio.get_running_loop().time() - started)
 
     @asynccontextmanager
     async def _turn(self, call: Call, endpoint: Endpoint) -> AsyncIterator[Permit]:
@@ -241,7 +266,7 @@ class Guard:
                 async with self._connections:
                     started = loop.time()
                     await self._pace.acquire()
-                    self._statistics.of(endpoint).limiter_seconds += loop.time() - started
+                    self._statistics.note_limiter_wait(endpoint, loop.time() - started)
                     if call.patience <= 0:
                         raise call.last or AttemptFailed(FailureKind.THROTTLED, "The API answers nobody in time.")
                     if permit.is_current:  # the breaker may have opened during the wait
@@ -250,14 +275,12 @@ class Guard:
 
     def _judge(self, error: UpstreamError, endpoint: Endpoint, permit: Permit) -> None:
         """Tell breaker, pace and statistics what an error means: only failures of the API count against it."""
-        figures = self._statistics.of(endpoint)
-        figures.failures[kind_of(error)] += 1
+        self._statistics.note_failure(endpoint, kind_of(error))
         if not isinstance(error, AttemptFailed):
             self._outage.answered()
             return
         self._outage.failed()
         if error.kind is FailureKind.THROTTLED:
-            figures.throttled += 1
             self._pace.throttled(error.retry_after)
         else:
             permit.fail()

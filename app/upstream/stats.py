@@ -1,30 +1,47 @@
-"""Figures on the use of the API, per endpoint, since the client was opened."""
+"""Figures on the use of the API, per endpoint: since the client was opened, and of any piece of work that wants its own.
 
+A piece of work (a run, a batch, a fetch) has its own by `with ApiStatistics().recording()`: what clients do inside, and in
+the tasks that are made inside, counts for it as well, retries and witnesses included.
+"""
+
+import math
 import random
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from app.domain.contract import Endpoint
 from app.upstream.faults import FailureKind
+
+LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+"""Seconds at which latencies are parted for dashboards: from a quick page to the usual deadline of a request."""
 
 _SAMPLES = 1024
 _PERCENTILES = (50, 90, 99)
 
 
-class LatencySample:
-    """Percentiles of any number of latencies from a fixed number of them: each has the same chance to be kept."""
+class Latency:
+    """What latencies tell, however many: percentiles from a fair sample of them, counts up to fixed bounds, their sum in seconds."""
 
     def __init__(self) -> None:
         """Start without a latency."""
         self._kept: list[float] = []
         self._seen = 0
+        self._counts = [0] * (len(LATENCY_BOUNDS) + 1)
+        self.total = 0.0
 
     def add(self, seconds: float) -> None:
         """Take one latency into account."""
+        self._counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self.total += seconds
         self._seen += 1
         if len(self._kept) < _SAMPLES:
             self._kept.append(seconds)
-        elif (place := random.randrange(self._seen)) < _SAMPLES:
+        elif (place := random.randrange(self._seen)) < _SAMPLES:  # each latency has the same chance to be kept
             self._kept[place] = seconds
 
     def percentiles(self) -> dict[str, float]:
@@ -32,10 +49,17 @@ class LatencySample:
         ordered = sorted(self._kept)
         return {f"p{share}": round(ordered[len(ordered) * share // 100], 4) for share in _PERCENTILES if ordered}
 
+    def cumulative(self) -> list[tuple[float, int]]:
+        """Each bound of `LATENCY_BOUNDS`, and infinity, with the number of latencies up to it."""
+        return list(zip((*LATENCY_BOUNDS, math.inf), accumulate(self._counts), strict=True))
+
 
 @dataclass(slots=True)
 class EndpointStatistics:
-    """Figures of one endpoint; `requests` counts everything sent, retries and probes too, `latency` what was answered well."""
+    """Figures of one endpoint; `requests` counts everything sent, retries and witnesses too, `latency` what was answered well.
+
+    `limiter_seconds` were spent waiting for the quota, `budget_seconds` for the retry budget, both summed over callers.
+    """
 
     requests: int = 0
     pages: int = 0
@@ -43,8 +67,9 @@ class EndpointStatistics:
     retries: int = 0
     throttled: int = 0
     failures: Counter[FailureKind] = field(default_factory=Counter)
-    latency: LatencySample = field(default_factory=LatencySample)
+    latency: Latency = field(default_factory=Latency)
     limiter_seconds: float = 0.0
+    budget_seconds: float = 0.0
 
     def snapshot(self) -> dict[str, object]:
         """The figures as JSON values; latencies and waits in seconds."""
@@ -57,18 +82,19 @@ class EndpointStatistics:
             "failures": {kind.value: count for kind, count in sorted(self.failures.items())},
             "latency_seconds": self.latency.percentiles(),
             "limiter_wait_seconds": round(self.limiter_seconds, 3),
+            "retry_budget_wait_seconds": round(self.budget_seconds, 3),
         }
 
 
 class ApiStatistics:
-    """Figures of every endpoint."""
+    """Figures of every endpoint. What is noted here is noted, too, wherever the caller's context is being recorded."""
 
     def __init__(self) -> None:
         """Start at zero."""
         self._endpoints = {endpoint: EndpointStatistics() for endpoint in Endpoint}
 
     def of(self, endpoint: Endpoint) -> EndpointStatistics:
-        """The figures of one endpoint, to be read or added to."""
+        """The figures of one endpoint, to be read."""
         return self._endpoints[endpoint]
 
     @property
@@ -79,3 +105,53 @@ class ApiStatistics:
     def snapshot(self) -> dict[str, dict[str, object]]:
         """The figures of each endpoint that was asked, by its name, as JSON values."""
         return {endpoint.value: figures.snapshot() for endpoint, figures in self._endpoints.items() if figures.requests}
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Note here what clients do inside, and in the tasks made inside, beside whatever else records the same."""
+        token = _recording.set((*_recording.get(), self))
+        try:
+            yield
+        finally:
+            _recording.reset(token)
+
+    def note_request(self, endpoint: Endpoint, *, again: bool = False) -> None:
+        """A request goes out, `again` if an earlier attempt failed."""
+        for figures in self._noting(endpoint):
+            figures.requests += 1
+            figures.retries += again
+
+    def note_answer(self, endpoint: Endpoint, seconds: float) -> None:
+        """A request was answered well after so many seconds."""
+        for figures in self._noting(endpoint):
+            figures.latency.add(seconds)
+
+    def note_failure(self, endpoint: Endpoint, kind: FailureKind) -> None:
+        """A request failed."""
+        for figures in self._noting(endpoint):
+            figures.failures[kind] += 1
+            figures.throttled += kind is FailureKind.THROTTLED
+
+    def note_page(self, endpoint: Endpoint, rows: int) -> None:
+        """A page of so many rows came."""
+        for figures in self._noting(endpoint):
+            figures.pages += 1
+            figures.rows += rows
+
+    def note_limiter_wait(self, endpoint: Endpoint, seconds: float) -> None:
+        """A request waited so long for the quota."""
+        for figures in self._noting(endpoint):
+            figures.limiter_seconds += seconds
+
+    def note_budget_wait(self, endpoint: Endpoint, seconds: float) -> None:
+        """A retry waited so long for the retry budget."""
+        for figures in self._noting(endpoint):
+            figures.budget_seconds += seconds
+
+    def _noting(self, endpoint: Endpoint) -> Iterator[EndpointStatistics]:
+        for statistics in (self, *_recording.get()):
+            yield statistics.of(endpoint)
+
+
+_recording: ContextVar[tuple[ApiStatistics, ...]] = ContextVar("api_statistics_recording", default=())
+"""Whose figures the present work counts for, the widest piece of work first."""

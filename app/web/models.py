@@ -57,6 +57,9 @@ class RunAccounts(BaseModel):
     failed: int = Field(description="No issue was closed.")
     skipped: int = Field(description="Left out, since they are backing off after failures.")
     waiting: int
+    postponed: int = Field(
+        description="Read, or waiting to be read, a second time at the end of the run, since a fetch could not be completed."
+    )
     done: int
 
 

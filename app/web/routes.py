@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from app.engine.service import ReconService
 from app.errors import DatabaseUnavailable, ReconError
 from app.store.runs import RunRequest
+from app.web.metrics import MetricsResponse, exposition
 from app.web.models import (
     Account,
     AccountId,
@@ -185,3 +186,9 @@ async def get_readiness(service: Service) -> Readiness:
     except ReconError as error:
         raise DatabaseUnavailable(str(error)) from error
     return Readiness()
+
+
+@router.get("/metrics", summary="Figures for Prometheus", tags=["health"], response_class=MetricsResponse)
+async def get_metrics(service: Service) -> MetricsResponse:
+    """How the process that answers uses upstream, since it started: scrape each replica. Asks nobody else."""
+    return MetricsResponse(exposition(service.readings.api_use()))

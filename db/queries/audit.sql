@@ -114,13 +114,29 @@ WHERE CASE
 END
 ON CONFLICT (run_id, account_id) DO UPDATE SET absent = excluded.absent, evidence = excluded.evidence
 
+-- name: note_stale_alltime
+-- Drift that lies in the alltime row alone: the stored daily rows already add up to what upstream's alltime says.
+UPDATE prop_trading_model.recon_drift AS r
+SET evidence = r.evidence || '{"daily_agrees": true}'
+FROM (
+    SELECT account_id, sum(({{stored_trades}})::numeric) AS num_trades, sum(({{stored_profit}})::numeric) AS net_profit, sum(({{stored_lots}})::numeric) AS total_lots
+    FROM {{daily}}
+    WHERE account_id IN (SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND NOT absent)
+    GROUP BY account_id
+) AS d
+WHERE r.run_id = $1 AND NOT r.absent AND d.account_id = r.account_id
+  AND d.num_trades = (r.evidence #>> '{upstream,num_trades}')::numeric
+  -- What is not sent, or not compared here, says nothing.
+  AND coalesce(d.net_profit = (r.evidence #>> '{upstream,net_profit}')::numeric, true)
+  AND coalesce(d.total_lots = (r.evidence #>> '{upstream,total_lots}')::numeric, true)
+
 -- name: count_scan
 -- How many accounts the scan saw.
 SELECT count(*) FROM prop_trading_model.recon_scan WHERE run_id = $1
 
 -- name: get_drifting_accounts
--- Accounts whose figures differ from upstream's, so far.
-SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND NOT absent ORDER BY 1
+-- Accounts whose figures differ from upstream's, so far, and not in the alltime row alone.
+SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND NOT absent AND NOT evidence ? 'daily_agrees' ORDER BY 1
 
 -- name: clear_drift
 -- Accounts that are compared again, or all ($2 null) of a preparation that starts anew.

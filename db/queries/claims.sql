@@ -15,12 +15,13 @@ DELETE FROM prop_trading_model.recon_workers WHERE worker_id = $1
 DELETE FROM prop_trading_model.recon_workers WHERE heartbeat_at < now() - interval '1 day'
 
 -- name: claim_accounts
--- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease.
+-- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease; postponed ones last.
 WITH due AS (
-    SELECT t.account_id
+    SELECT t.account_id, a.postponed_until IS NOT NULL AS postponed, a.issues_found, a.requests, a.rows_inserted, a.rows_updated, a.rows_moved,
+           a.rows_removed, a.rows_set_aside, a.values_nulled
     FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
-    WHERE a.run_id = $1 AND a.outcome IS NULL
+    WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())
       AND (
           t.claimed_by IS NULL
           -- A claim is young enough by itself, or by its worker's heartbeat, which this snapshot may not see yet.
@@ -30,7 +31,7 @@ WITH due AS (
                  WHERE w.worker_id = t.claimed_by AND w.heartbeat_at > now() - make_interval(secs => $5)
              )
       )
-    ORDER BY a.position
+    ORDER BY a.postponed_until NULLS FIRST, a.position
     LIMIT $4
     -- Both rows: an account that another worker recorded in the meantime must not be taken from an old snapshot.
     FOR NO KEY UPDATE OF t, a SKIP LOCKED
@@ -39,7 +40,7 @@ UPDATE prop_trading_model.trade_recon AS t
 SET claim_id = $2, claimed_by = $3, claimed_at = now()
 FROM due
 WHERE t.account_id = due.account_id
-RETURNING t.account_id
+RETURNING due.*
 
 -- name: release_claim
 -- Give back accounts that were not recorded.

@@ -87,6 +87,19 @@ FROM prop_trading_model.v_recon_days
 WHERE account_id = ANY($1::text[])
 GROUP BY account_id
 
+-- name: get_size
+-- How many accounts are known, and how many trades are counted for them.
+SELECT count(*) AS accounts,
+       coalesce(sum(greatest(num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed)), 0)::bigint AS trades
+FROM prop_trading_model.trade_recon
+
+-- name: get_coverage
+-- How many of these accounts have a row on a date.
+SELECT date, count(*) AS accounts
+FROM prop_trading_model.v_recon_days
+WHERE account_id = ANY($1::text[])
+GROUP BY date
+
 -- name: get_logins
 -- The logins under which accounts trade or traded.
 SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins

@@ -156,9 +156,9 @@ ORDER BY t.account_id
 FOR NO KEY UPDATE OF t
 
 -- name: record_attempts
--- The outcome of accounts, as arrays of equal length.
+-- The outcome of accounts, with all that the run did for them; $2 are the seconds of this batch alone.
 UPDATE prop_trading_model.recon_attempts AS a
-SET outcome = r.outcome, finished_at = now(), seconds = $2, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
+SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
     rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
     issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.remaining)), detail = r.detail
 FROM jsonb_to_recordset($3) AS r (
@@ -166,6 +166,26 @@ FROM jsonb_to_recordset($3) AS r (
     found jsonb, remaining jsonb, detail text
 )
 WHERE a.run_id = $1 AND a.account_id = r.account_id
+
+-- name: postpone_accounts
+-- Put accounts back behind all others of their run, with what was found and done so far, and release them; $4 says after how many seconds
+-- they may be claimed again, $5 the same in a run of named accounts, for which people wait.
+WITH postponed AS (
+    UPDATE prop_trading_model.recon_attempts AS a
+    SET postponed_until = now() + make_interval(secs => CASE WHEN run.request ->> 'account_ids' IS NULL THEN $4::double precision ELSE $5::double precision END),
+        seconds = $2, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
+        rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
+        issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found))
+    FROM jsonb_to_recordset($3) AS r (
+        account_id text, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint, found jsonb
+    ), prop_trading_model.recon_runs AS run
+    WHERE a.run_id = $1 AND a.account_id = r.account_id AND run.run_id = $1
+    RETURNING a.account_id
+)
+UPDATE prop_trading_model.trade_recon AS t
+SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+FROM postponed AS p
+WHERE t.account_id = p.account_id
 
 -- name: record_accounts
 -- The state of accounts after a run, and their release.
@@ -196,7 +216,7 @@ SELECT account_id, failed_attempts FROM prop_trading_model.trade_recon WHERE acc
 UPDATE prop_trading_model.recon_runs
 SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4, partial = partial + $5, failed = failed + $6,
     requests = requests + $7, rows_inserted = rows_inserted + $8, rows_updated = rows_updated + $9, rows_moved = rows_moved + $10,
-    rows_removed = rows_removed + $11, rows_set_aside = rows_set_aside + $12, values_nulled = values_nulled + $13
+    rows_removed = rows_removed + $11, rows_set_aside = rows_set_aside + $12, values_nulled = values_nulled + $13, postponed = postponed + $14
 WHERE run_id = $1
 
 -- name: close_issues

@@ -1,9 +1,11 @@
 """What one request goes through: quota, breaker, deadline, retries, verdict."""
 
 import asyncio
+import itertools
 import json
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -382,6 +384,78 @@ async def test_the_quota_holds_in_every_window_with_retries_counted(api: Scripte
     for first, start in enumerate(granted):
         for last in range(first, len(granted)):
             assert last - first + 1 <= burst + rate * (granted[last] - start) + 1
+
+
+async def test_with_two_fifths_of_the_answers_bad_retries_stay_within_what_successes_pay_for_and_all_requests_succeed(
+    api: ScriptedApi,
+) -> None:
+    calls, capacity, rate = 300, 10, 300.0
+    bad: list[bool] = []
+    seen: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    overdrawn: list[float] = []
+
+    def script(arrival: Arrival) -> Reply:
+        login = arrival.query["logins"]
+        seen[login] += 1
+        retries = seen.total() - len(seen)
+        # What time alone paid for: a fifteenth of the rate. One more of each kind may be on its way while another arrives.
+        paid = capacity + 0.5 * bad.count(False) + rate / 15 * (arrival.at - api.arrivals[0].at)
+        overdrawn.append(retries - paid)
+        bad.append(len(bad) % 5 in {0, 2} and failed[login] < 3)
+        failed[login] += bad[-1]
+        return Reply(503) if bad[-1] else GOOD
+
+    api.script = script
+    async with UpstreamClient.open(config_for(api, rate=rate, retry_budget=capacity, outage_wait=60.0)) as client:
+        fetches = [client.fetch(Request(Endpoint.CLOSED, logins=(str(number),)), MemorySink()) for number in range(calls)]
+        assert {proof.rows for proof in await asyncio.gather(*fetches)} == {3}
+        figures = client.statistics.of(Endpoint.CLOSED)
+    assert bad.count(True) > 0.35 * len(bad)
+    assert max(overdrawn) <= 1
+    assert figures.retries == len(api.arrivals) - calls == bad.count(True)
+    assert figures.budget_seconds > 0
+    assert not figures.failures.keys() - {FailureKind.SERVER}
+
+
+async def test_a_fifth_of_bad_answers_never_makes_a_retry_wait_for_the_budget(api: ScriptedApi) -> None:
+    numbers = itertools.count()
+    api.script = lambda _: Reply(503) if next(numbers) % 5 == 4 else GOOD
+    async with UpstreamClient.open(config_for(api, rate=0.001, burst=2000, retry_budget=20)) as client:
+        for _ in range(10):
+            await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(30)))
+        figures = client.statistics.of(Endpoint.CLOSED)
+    # At a thousandth of a request a second, a retry that had to wait would wait for hours.
+    assert figures.retries == figures.failures.total() >= 70
+
+
+async def test_an_empty_budget_takes_no_attempt_from_a_request_that_keeps_failing_nor_from_its_witness(api: ScriptedApi) -> None:
+    api.script = lambda arrival: page([], 0) if arrival.is_witness else Reply(500)
+    async with UpstreamClient.open(config_for(api, retry_budget=1, breaker_failures=100)) as client:
+        with pytest.raises(FetchFailed, match="answers others"):
+            await client.fetch(OPEN, MemorySink())
+        assert client.statistics.of(Endpoint.OPEN).budget_seconds > 0
+        assert client.statistics.of(Endpoint.ALLTIME).requests == sum(arrival.is_witness for arrival in api.arrivals) >= 1
+    assert sum(not arrival.is_witness for arrival in api.arrivals) >= 6
+
+
+async def test_an_outage_with_an_empty_budget_is_unavailable_after_the_wait_and_blames_no_request(api: ScriptedApi) -> None:
+    api.script = lambda _: Reply(500, b"boom")
+    async with UpstreamClient.open(config_for(api, rate=1.0, burst=100, outage_wait=0.6, retry_budget=1, breaker_failures=100)) as client:
+        results = await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(12)), return_exceptions=True)
+        assert {type(result) for result in results} == {UpstreamUnavailable}
+        assert client.statistics.of(Endpoint.CLOSED).retries == len(api.arrivals) - 12 < 3
+        api.script = lambda _: GOOD
+        await client.fetch(CLOSED, MemorySink())
+
+
+async def test_retries_after_429_are_left_to_the_pace_and_not_charged_to_the_budget(api: ScriptedApi) -> None:
+    api.script = _first(Reply(429, headers={"Retry-After": "0"}), times=12)
+    async with UpstreamClient.open(config_for(api, rate=1000.0, retry_budget=1)) as client:
+        await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(6)))
+        figures = client.statistics.of(Endpoint.CLOSED)
+    assert figures.retries == figures.throttled == 12
+    assert figures.budget_seconds == 0
 
 
 async def test_a_limiter_of_the_callers_choice_is_asked_before_every_request(api: ScriptedApi) -> None:

@@ -1,95 +1,52 @@
-"""The planner: coarse levels first, requests shared, nothing read twice, an end."""
+"""The planner: coarse levels first, requests shared, scans where they cost less, nothing read twice, an end."""
 
 import datetime as dt
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.contract import Endpoint, Request
-from app.domain.models import AccountView, DayCounts, Drift, Progress, Totals
-from app.domain.plan import MAX_DATES, MAX_ROUNDS, Needs, PlannedRequest, needs_of, plan_round
+from app.domain.contract import MAX_DATES, Endpoint, Request
+from app.domain.expectation import Upstream
+from app.domain.models import AccountView, DayCounts, Drift, Progress
+from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
+from tests.unit.domain.views import DAY, days, view
 
-DAY = dt.date(2026, 5, 4)
-
-
-def view(
-    account_id: str, alltime: int, daily: int, *days: tuple[int, int, int], drift: Drift | None = None, first: dt.date = DAY
-) -> AccountView:
-    lines = tuple(
-        DayCounts(first + dt.timedelta(days=number), *counts, int(counts[0] > 0), int(counts[1] > 0)) for number, counts in enumerate(days)
-    )
-    totals = Totals(
-        has_alltime=True, alltime=alltime, has_daily=True, daily=daily, has_hourly=True, hourly=alltime, has_closed=True, closed=alltime
-    )
-    last = first + dt.timedelta(days=max(len(days) - 1, 0))
-    return AccountView(account_id, totals, lines, len(days), first, last, drift=drift, logins=(f"login-{account_id}",))
+EVERYBODY = Upstream(1000, 5000)
 
 
 def endpoints(planned: list[PlannedRequest]) -> list[Endpoint]:
     return sorted({each.request.endpoint for each in planned})
 
 
+def many(
+    number: int, *counts: tuple[int, int, int], alltime: int = 5, daily: int = 5, finer: int = 5
+) -> list[tuple[AccountView, Progress]]:
+    return [(view(f"a{place:04}", alltime, daily, *counts, finer=finer, known_days=5), Progress()) for place in range(number)]
+
+
 def test_nothing_is_asked_about_an_account_that_agrees_with_itself() -> None:
     assert plan_round([(view("a", 5, 5), Progress())], max_ids=100) == []
 
 
-def test_coarse_levels_come_first_where_alltime_and_daily_disagree() -> None:
-    assert needs_of(view("a", 6, 5, (5, 4, 5)), Progress()) == Needs(alltime=True, daily=None)
-
-
-def test_an_audits_drift_begins_with_the_coarse_levels_and_descends_where_daily_changed() -> None:
-    drifted = view("a", 5, 5, drift=Drift(absent=False, evidence={}))
-    progress = Progress()
-    assert needs_of(drifted, progress) == Needs(alltime=True, daily=None)
-    progress.dates_read(Endpoint.ALLTIME).everything = True
-    progress.dates_read(Endpoint.DAILY).everything = True
-    assert needs_of(drifted, progress) == Needs()
-    drifted = replace(drifted, descents=frozenset({DAY}))
-    assert needs_of(drifted, progress) == Needs(hourly=frozenset({DAY}), closed=frozenset({DAY}))
-
-
-def test_only_the_table_that_differs_is_read_where_alltime_confirms_daily() -> None:
-    assert needs_of(view("a", 5, 5, (5, 4, 5)), Progress()) == Needs(hourly=frozenset({DAY}))
-    assert needs_of(view("a", 5, 5, (5, 5, 4)), Progress()) == Needs(closed=frozenset({DAY}))
-
-
-def test_daily_is_doubted_first_where_both_finer_tables_agree_on_trades() -> None:
-    assert needs_of(view("a", 5, 5, (2, 3, 3)), Progress()) == Needs(alltime=True, daily=frozenset({DAY}))
-
-
-@pytest.mark.parametrize("day", [(2, 3, 2), (2, 2, 3)])
-def test_daily_is_read_before_a_table_that_has_more_than_it_since_only_it_can_condemn_a_row(day: tuple[int, int, int]) -> None:
-    assert needs_of(view("a", 5, 5, day), Progress()) == Needs(alltime=True, daily=frozenset({DAY}))
-
-
-def test_an_account_without_alltime_or_daily_rows_gets_those_first() -> None:
-    lost = view("a", 0, 0, (0, 2, 1))
-    lost = replace(lost, totals=replace(lost.totals, has_alltime=False, has_daily=False, hourly=2, closed=1))
-    assert needs_of(lost, Progress()) == Needs(alltime=True, daily=None)
-
-
-def test_what_still_differs_after_the_finer_tables_makes_daily_suspect_and_then_nothing_is_left_to_ask() -> None:
-    differing, progress = view("a", 5, 5, (5, 4, 5)), Progress()
-    progress.dates_read(Endpoint.HOURLY).dates.add(DAY)
-    assert needs_of(differing, progress) == Needs(alltime=True, daily=frozenset({DAY}))
-    progress.dates_read(Endpoint.ALLTIME).everything = True
-    progress.dates_read(Endpoint.DAILY).dates.add(DAY)
-    assert needs_of(differing, progress) == Needs()
-
-
-def test_an_account_that_failed_or_is_being_written_is_left() -> None:
-    failed, busy = Progress(errors=["no"]), Progress(left_alone={Endpoint.DAILY})
-    assert needs_of(view("a", 6, 5), failed) == needs_of(view("a", 6, 5), busy) == Needs()
-
-
 def test_accounts_share_requests_up_to_the_most_ids() -> None:
-    accounts = [(view(f"a{number:03}", 5, 5, (5, 4, 5)), Progress()) for number in range(250)]
+    accounts = many(250, (5, 4, 5))
     planned = plan_round(accounts, max_ids=100)
     assert endpoints(planned) == [Endpoint.HOURLY]
     assert sorted(len(each.account_ids) for each in planned) == [50, 100, 100]
     assert sorted(account_id for each in planned for account_id in each.account_ids) == sorted(view.account_id for view, _ in accounts)
+
+
+def test_a_level_waits_until_no_account_needs_a_coarser_one() -> None:
+    accounts = [*many(3, (5, 4, 5)), (view("z", 6, 5, finer=5), Progress())]
+    planned = plan_round(accounts, max_ids=100)
+    assert endpoints(planned) == [Endpoint.ALLTIME]
+
+
+def test_places_left_in_a_request_to_alltime_go_to_accounts_that_may_need_it_later() -> None:
+    (planned,) = plan_round([*many(3, (5, 4, 5)), *many(2), (view("z", 6, 5, finer=5), Progress())], max_ids=3)
+    assert set(planned.account_ids) == {"z", "a0000", "a0001"}
+    assert set(planned.request.account_ids) == set(planned.account_ids)
 
 
 def test_accounts_with_dates_far_apart_are_not_multiplied_into_one_request() -> None:
@@ -98,7 +55,8 @@ def test_accounts_with_dates_far_apart_are_not_multiplied_into_one_request() -> 
     ]
     planned = plan_round(accounts, max_ids=100)
     assert all(len(each.request.dates) <= MAX_DATES for each in planned)
-    assert all(len(each.account_ids) == 1 for each in planned)
+    assert len(planned) <= 8
+    assert all(len(each.account_ids) <= 2 for each in planned)
 
 
 def test_trades_are_asked_by_login_from_the_first_affected_date_to_the_last() -> None:
@@ -107,16 +65,68 @@ def test_trades_are_asked_by_login_from_the_first_affected_date_to_the_last() ->
     assert planned.logins == (("login-a",),)
 
 
+def test_dates_that_nearly_everybody_needs_are_scanned_and_the_others_asked_by_id() -> None:
+    accounts = many(900, (1, 0, 0), alltime=5, daily=5, finer=4)
+    odd = view("odd", 5, 5, (1, 1, 1), (5, 3, 5), finer=5, known_days=5)
+    days_of_odd = tuple(DayCounts(DAY + dt.timedelta(days=number), 5, 3, 5, 1, 1) for number in (3,))
+    accounts.append((AccountView("odd", odd.totals, days_of_odd, 5, odd.first_day, odd.last_day, logins=("1",)), Progress()))
+    planned = plan_round(accounts, max_ids=100, upstream=EVERYBODY)
+    hourly = [each for each in planned if each.request.endpoint is Endpoint.HOURLY]
+    (scan,) = [each for each in hourly if each.is_scan]
+    assert scan.request == Request(Endpoint.HOURLY, dates=(DAY,))
+    assert len(scan.account_ids) == 900
+    (by_id,) = [each for each in hourly if not each.is_scan]
+    assert by_id.request == Request(Endpoint.HOURLY, account_ids=("odd",), dates=(DAY + dt.timedelta(days=3),))
+    (closed,) = [each for each in planned if each.request.endpoint is Endpoint.CLOSED]
+    assert closed.request == Request(Endpoint.CLOSED, date_from=DAY, date_to=DAY)
+    assert len(closed.logins) == len(closed.account_ids) == 900
+
+
+def test_nothing_is_scanned_where_upstream_has_many_more_accounts_than_need_it() -> None:
+    planned = plan_round(many(900, (1, 0, 0), finer=4), max_ids=100, upstream=Upstream(500_000, 2_500_000))
+    assert not any(each.is_scan for each in planned)
+    assert not any(each.is_scan for each in plan_round(many(900, (1, 0, 0), finer=4), max_ids=100))
+
+
+def test_alltime_of_nearly_everybody_is_one_scan() -> None:
+    (planned,) = plan_round(many(900, alltime=6), max_ids=100, upstream=EVERYBODY)
+    assert planned.request == Request(Endpoint.ALLTIME)
+    assert planned.is_scan
+    assert len(planned.account_ids) == 900
+    assert planned.most_rows is not None
+    assert planned.most_rows >= 1000
+
+
+def test_dates_that_everybody_lacks_are_only_guessed_where_that_costs_clearly_less() -> None:
+    short = [account for account, _ in many(200, alltime=9)]
+    seen = {DAY + dt.timedelta(days=number): 150 for number in range(56) if number not in {20, 21}}
+    until = DAY + dt.timedelta(days=55)
+    assert find_gaps(short, seen, until, max_ids=100, upstream=Upstream(500_000, 2_500_000)) == frozenset()
+    active = [view(f"a{number:04}", 90, 80, finer=80, known_days=50) for number in range(200)]
+    assert find_gaps(active, seen, until, max_ids=100, upstream=Upstream(500_000, 45_000_000)) == days(20, 21)
+
+
 def test_a_request_that_is_too_large_is_halved_until_one_account_or_date_is_left() -> None:
     both = PlannedRequest(
         Request(Endpoint.CLOSED, logins=("1", "2", "3"), date_from=DAY, date_to=DAY), ("a", "b"), (("1", "2"), ("2", "3"))
     )
-    first, second = both.halved()
+    first, second = both.halved(100)
     assert (first.request.logins, first.account_ids) == (("1", "2"), ("a",))
     assert (second.request.logins, second.account_ids) == (("2", "3"), ("b",))
-    assert first.halved() == ()
+    assert first.halved(100) == ()
     dates = PlannedRequest(Request(Endpoint.HOURLY, account_ids=("a",), dates=(DAY, DAY + dt.timedelta(days=1))), ("a",))
-    assert [half.request.dates for half in dates.halved()] == [(DAY,), (DAY + dt.timedelta(days=1),)]
+    assert [half.request.dates for half in dates.halved(100)] == [(DAY,), (DAY + dt.timedelta(days=1),)]
+
+
+@pytest.mark.parametrize("endpoint", [Endpoint.ALLTIME, Endpoint.CLOSED])
+def test_a_scan_that_cannot_be_had_becomes_requests_by_id(endpoint: Endpoint) -> None:
+    ids = tuple(f"a{number}" for number in range(5))
+    logins = tuple((f"login-{number}",) for number in range(5)) if endpoint.is_trades else ()
+    scan = PlannedRequest(Request(endpoint), ids, logins, cost=3.0, most_rows=3000)
+    parts = scan.halved(2)
+    assert [part.account_ids for part in parts] == [ids[:2], ids[2:4], ids[4:]]
+    assert not any(part.is_scan for part in parts)
+    assert all(part.request.logins or part.request.account_ids for part in parts)
 
 
 def test_a_request_without_ids_cannot_be_planned() -> None:
@@ -124,45 +134,58 @@ def test_a_request_without_ids_cannot_be_planned() -> None:
         plan_round([], max_ids=0)
 
 
+_COUNTS = st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=6)
+
+
 @given(
-    st.lists(
-        st.tuples(st.integers(0, 5), st.integers(0, 5), st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=6), st.booleans()),
-        max_size=12,
-    ),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 5), _COUNTS, st.integers(0, 2)), max_size=12),
     st.integers(1, 5),
+    st.sampled_from([None, Upstream(3, 10), Upstream(12, 50)]),
+    st.frozensets(st.integers(0, 5), max_size=3),
 )
 def test_rounds_end_never_ask_twice_and_prove_only_what_they_ask(
-    accounts: list[tuple[int, int, list[tuple[int, int, int]], bool]], max_ids: int
+    accounts: list[tuple[int, int, int, list[tuple[int, int, int]], int]], max_ids: int, upstream: Upstream | None, gaps: frozenset[int]
 ) -> None:
     views = [
         view(
             f"a{number}",
             alltime,
             daily,
-            *[each for each in days if not each[0] == each[1] == each[2]],
-            drift=Drift(drift, {}) if drift else None,
+            *[each for each in counts if not each[0] == each[1] == each[2]],
+            finer=finer,
+            drift=Drift(absent=False, evidence={}, daily_agrees=drift == 2) if drift else None,
         )
-        for number, (alltime, daily, days, drift) in enumerate(accounts)
+        for number, (alltime, daily, finer, counts, drift) in enumerate(accounts)
     ]
     state = [(each, Progress()) for each in views]
     progress = {each.account_id: learned for each, learned in state}
     for _ in range(MAX_ROUNDS):
-        planned = plan_round(state, max_ids=max_ids)
+        planned = plan_round(state, max_ids=max_ids, upstream=upstream, gaps=days(*gaps))
         if not planned:
             break
         for each in planned:
-            request = each.request
-            assert len(request.account_ids) <= max_ids
-            assert len(request.logins) <= max_ids
-            assert len(request.dates) <= MAX_DATES
-            for account_id in each.account_ids:
-                read = progress[account_id].dates_read(request.endpoint)
-                assert not read.everything, "asked for again"
-                if request.dates:
-                    read.dates |= set(request.dates)
-                elif request.date_from and request.date_to:
-                    read.ranges.append((request.date_from, request.date_to))
-                else:
-                    read.everything = True
+            _read(each, progress, max_ids)
     else:
         pytest.fail("the rounds did not end")
+
+
+def _read(planned: PlannedRequest, progress: dict[str, Progress], max_ids: int) -> None:
+    request = planned.request
+    assert planned.account_ids
+    assert len(request.account_ids) <= max_ids
+    assert len(request.logins) <= max_ids
+    assert len(request.dates) <= MAX_DATES
+    assert planned.is_scan or request.account_ids or request.logins
+    if request.endpoint.is_trades:
+        assert len(planned.logins) == len(planned.account_ids)
+    for account_id in planned.account_ids:
+        read = progress[account_id].dates_read(request.endpoint)
+        assert not read.everything, "asked for again"
+        if request.dates:
+            assert not read.dates & set(request.dates), "asked for again"
+            read.dates |= set(request.dates)
+        elif request.date_from and request.date_to:
+            assert not any(first <= request.date_to and request.date_from <= last for first, last in read.ranges), "asked for again"
+            read.ranges.append((request.date_from, request.date_to))
+        else:
+            read.everything = True

@@ -133,6 +133,17 @@ async def test_a_shifting_total_differs_from_page_to_page(sandbox: SandboxServer
     assert found["total"] != true["total"]
 
 
+@pytest.mark.parametrize(("kind", "off"), [(FaultKind.SMALLER_TOTAL, -1), (FaultKind.LARGER_TOTAL, 1)])
+async def test_a_wrong_total_is_the_same_on_every_page(
+    sandbox: SandboxServer, client: httpx2.AsyncClient, kind: FaultKind, off: int
+) -> None:
+    true = [await page(client, skip) for skip in (0, 49, 98)]
+    sandbox.set_faults(Faults.of(kind))
+    found = [await page(client, skip) for skip in (0, 49, 98)]
+    assert [each["data"] for each in found] == [each["data"] for each in true]
+    assert [each["total"] for each in found] == [each["total"] + off for each in true]
+
+
 async def test_shifting_rows_lose_the_first_row_of_a_page_without_a_change_of_the_total(
     sandbox: SandboxServer, client: httpx2.AsyncClient
 ) -> None:

@@ -25,11 +25,14 @@ def test_there_are_exactly_the_calls_that_the_service_promises() -> None:
         ("GET", "/changes"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
+        ("GET", "/metrics"),
     }
 
 
 def test_every_answer_is_described_and_every_error_is_a_problem() -> None:
     for path, operations in build_app().openapi()["paths"].items():
+        if path == "/metrics":  # text for Prometheus, not JSON
+            continue
         for operation in operations.values():
             for status, response in operation["responses"].items():
                 media_type = "application/problem+json" if int(status) >= 400 else "application/json"
@@ -42,4 +45,10 @@ def test_every_answer_is_described_and_every_error_is_a_problem() -> None:
 def test_calls_that_ask_the_database_say_that_it_may_be_gone() -> None:
     paths = build_app().openapi()["paths"]
     silent = [path for path, operations in paths.items() for each in operations.values() if "503" not in each["responses"]]
-    assert silent == ["/healthz"]
+    assert silent == ["/healthz", "/metrics"]
+
+
+def test_metrics_are_described_as_the_text_that_prometheus_reads() -> None:
+    responses = build_app().openapi()["paths"]["/metrics"]["get"]["responses"]
+    assert list(responses) == ["200"]
+    assert responses["200"]["content"] == {"text/plain; version=0.0.4; charset=utf-8": {"schema": {"type": "string"}}}

@@ -17,6 +17,7 @@ _EXPECTED = {
     "FetchFailed": 502,
     "IncompleteFetch": 502,
     "RequestTooLarge": 502,
+    "FetchTooBroad": 502,
     "DatabaseUnavailable": 503,
     "DatabaseError": 500,
     "WriteConflict": 409,

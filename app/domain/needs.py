@@ -1,0 +1,146 @@
+"""What must be read next of one account: the descent from coarse levels to fine ones. Pure: no I/O.
+
+Where alltime and daily agree, daily stands, and only what differs from it on a date is read. Where they do not, the dates
+on which hourly rows and closed trades agree against daily come first if they explain the difference, then the dates that
+everybody lacks, then alltime itself, then all of daily. What still differs after the finer tables makes daily suspect.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.domain.contract import MAX_DATES, Endpoint
+from app.domain.models import AccountView, DatesRead, DayCounts, Progress
+
+_MOST_OF = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What must be read next of one account; an empty set of dates means nothing, None every date."""
+
+    alltime: bool = False
+    daily: frozenset[dt.date] | None = frozenset()
+    hourly: frozenset[dt.date] | None = frozenset()
+    closed: frozenset[dt.date] = frozenset()
+
+
+NOTHING = Needs()
+
+
+def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = frozenset()) -> Needs:
+    """What must be read next of the account, given what this run has read already; `gaps` are dates that everybody lacks.
+
+    Empty when nothing more can be learned. An account that failed, that someone else is writing, or
+    that is explained for good is left.
+    """
+    if progress.errors or progress.left_alone or progress.known:
+        return NOTHING
+    coarse = _coarse_needs(view, progress, gaps)
+    return coarse if coarse != NOTHING else _fine_needs(view, progress)
+
+
+def may_need_alltime(view: AccountView, progress: Progress) -> bool:
+    """Whether alltime may have to be heard before the account is explained, though it is not needed yet."""
+    is_open = not (progress.errors or progress.left_alone or progress.known)
+    return is_open and bool(view.days or view.totals.alltime != view.totals.daily) and not progress.dates_read(Endpoint.ALLTIME).everything
+
+
+def is_short(view: AccountView) -> bool:
+    """Whether alltime counts trades that no other table tells a date of: whole days may be missing."""
+    totals = view.totals
+    return totals.has_daily and totals.alltime > max(_daily_if_outvoted(view))
+
+
+def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
+    totals = view.totals
+    alltime_is_unread, daily = not progress.dates_read(Endpoint.ALLTIME).everything, progress.dates_read(Endpoint.DAILY)
+    drifts = view.drift is not None and not view.drift.absent
+    counts_trades = any(totals.counts.values())
+    # Without alltime or daily rows an account also lacks what tells its trades from others'.
+    alltime = alltime_is_unread and (drifts or (counts_trades and not totals.has_alltime))
+    descends = drifts and view.drift is not None and not view.drift.daily_agrees
+    everything = not daily.everything and (descends or (counts_trades and not totals.has_daily))
+    if alltime or everything:
+        return Needs(alltime=alltime, daily=None if everything else frozenset())
+    suspect = _unread(daily, (*_squatters(progress), *_ambiguous_days(view), *(day.date for day in view.days if _has_surplus(day))))
+    outvoted = _unread(daily, (day.date for day in view.days if _is_outvoted(day)))
+    if totals.alltime == totals.daily:
+        return Needs(alltime=alltime_is_unread and _is_split(view), daily=frozenset(suspect))
+    expected = _daily_if_outvoted(view)
+    lacking = _unread(daily, _within_life(view, gaps)) if totals.alltime > max(expected) else set()
+    if totals.alltime in expected or lacking:
+        # If daily was read there and stands against all others, it only remains to hear alltime.
+        asked = frozenset(suspect | outvoted | lacking)
+        return Needs(alltime=alltime_is_unread and not asked, daily=asked)
+    # Alltime may be wrong itself, which costs least to see.
+    return Needs(alltime=True) if alltime_is_unread else Needs(daily=frozenset() if daily.everything else None)
+
+
+def _daily_if_outvoted(view: AccountView) -> tuple[int, int]:
+    """What daily would count if it were wrong wherever both finer tables agree against it; and wherever they agree on some trades."""
+    differences = [(day.hourly, day.hourly - day.daily) for day in view.days if _is_outvoted(day)]
+    return (
+        view.totals.daily + sum(difference for _, difference in differences),
+        view.totals.daily + sum(difference for trades, difference in differences if trades),
+    )
+
+
+def _is_outvoted(day: DayCounts) -> bool:
+    return day.hourly == day.closed != day.daily
+
+
+def is_daily_alone(view: AccountView, progress: Progress) -> bool:
+    """Whether daily, read anew, stands alone against alltime, read anew, and everything finer: upstream contradicts itself there."""
+    totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
+    agree = totals.alltime == totals.hourly == totals.closed != totals.daily
+    was_read = progress.dates_read(Endpoint.ALLTIME).everything and all(daily.covers(day.date) for day in view.days)
+    return agree and was_read and all(_is_outvoted(day) for day in view.days)
+
+
+def _has_surplus(day: DayCounts) -> bool:
+    """Whether a finer table has more than daily, which only daily, read in the same run, can condemn."""
+    return day.hourly > day.daily or day.closed > day.daily
+
+
+def _is_split(view: AccountView) -> bool:
+    """Whether it is two against two: alltime and daily count less than both finer tables, or trades fit several accounts."""
+    return any(_is_outvoted(day) and _has_surplus(day) for day in view.days) or bool(_ambiguous_days(view))
+
+
+def _ambiguous_days(view: AccountView) -> set[dt.date]:
+    """Dates that lack trades which fit several accounts: all that can be had there is upstream's word on the counts."""
+    lacking = {day.date for day in view.days if day.closed < day.daily}
+    return lacking.intersection(day for finding in view.findings if len(finding.candidates) > 1 for day in finding.dates)
+
+
+def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:
+    return {day for day in days if view.first_day is None or day >= view.first_day}
+
+
+def _squatters(progress: Progress) -> set[dt.date]:
+    """Dates of stored rows that upstream does not send and that may hold the key of one that it does: only daily can condemn them."""
+    if not progress.too_narrow:
+        return set()
+    return {day for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) for day in progress.kept.get(endpoint, {}) if day is not None}
+
+
+def _unread(read: DatesRead, days: Iterable[dt.date]) -> set[dt.date]:
+    return {day for day in days if not read.covers(day)}
+
+
+def _fine_needs(view: AccountView, progress: Progress) -> Needs:
+    if is_daily_alone(view, progress) and not view.descents and not progress.again:
+        return NOTHING
+    # Only an audit's drift makes the finer tables suspect where the counts agree.
+    hourly = {day.date for day in view.days if day.hourly != day.daily} | view.descents | progress.again.get(Endpoint.HOURLY, set())
+    closed = {day.date for day in view.days if day.closed != day.daily} | view.descents | progress.again.get(Endpoint.CLOSED, set())
+    hourly = _unread(progress.dates_read(Endpoint.HOURLY), hourly)
+    closed = _unread(progress.dates_read(Endpoint.CLOSED), closed) if view.logins else set()
+    if hourly or closed:
+        # A table without a row also lacks those of days without trades, which no count shows.
+        most = len(hourly) > MAX_DATES and len(hourly) >= _MOST_OF * view.known_days
+        everything = bool(hourly) and (most or not view.totals.has_hourly)
+        return Needs(hourly=None if everything else frozenset(hourly), closed=frozenset(closed))
+    daily = _unread(progress.dates_read(Endpoint.DAILY), (day.date for day in view.days))
+    return Needs(alltime=bool(view.days) and not progress.dates_read(Endpoint.ALLTIME).everything, daily=frozenset(daily))

@@ -1,0 +1,181 @@
+"""How many API requests a heal takes, beside the fewest that its data allows: `python -m bench.requests`.
+
+Four worlds, each damaged, healed by one run and compared with upstream afterwards. The figures are counts: they do not
+depend on the machine.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from app.domain.contract import TABLES, Endpoint
+from app.domain.models import RunKind
+from app.engine.config import EngineConfig
+from app.sandbox.comparison import Comparison, compare
+from app.sandbox.damage import HEALABLE_KINDS, damage
+from app.sandbox.generation import Contradictions
+from app.sandbox.world import World
+from app.store.runs import RunRequest
+from app.telemetry import configure_logging
+from bench.floor import Floor, floor_of
+from bench.stage import SCHEMA, Filled, Stage, filled
+
+_ALL = 10**9
+_TODAY = dt.date(2026, 11, 1)
+_GIANT = "acc-00051"
+"""The account that a made-up world makes 30 times as large as the others."""
+
+_METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
+_DAMAGED = (*_METRICS, Endpoint.CLOSED)
+_TAKEN = f"SELECT account_id FROM {SCHEMA}.recon_attempts WHERE run_id = $1"
+_Wreck = Callable[[Stage], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One damage and the run that heals it; `target` is the most requests that it may take, as a multiple of the floor."""
+
+    name: str
+    target: float
+    kind: RunKind
+    wreck: _Wreck
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one case took."""
+
+    case: Case
+    accounts: int
+    floor: Floor
+    requests: dict[Endpoint, int]
+    differences: int
+
+    @property
+    def total(self) -> int:
+        """Requests to all endpoints."""
+        return sum(self.requests.values())
+
+    @property
+    def ratio(self) -> float:
+        """Requests beside the floor."""
+        return self.total / self.floor.total
+
+
+def _scattered(seed: int, accounts_per_kind: int) -> _Wreck:
+    async def wreck(stage: Stage) -> None:
+        await damage(
+            stage.warehouse,
+            SCHEMA,
+            seed=seed,
+            kinds=HEALABLE_KINDS,
+            accounts_per_kind=accounts_per_kind,
+            settled_before=_TODAY - dt.timedelta(days=2),
+        )
+
+    return wreck
+
+
+async def _three_days(stage: Stage) -> None:
+    days = [_TODAY - dt.timedelta(days=number) for number in (9, 10, 11)]
+    for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED):
+        table = TABLES[endpoint]
+        await stage.warehouse.execute(f"DELETE FROM {SCHEMA}.{table.name} WHERE {table.date_column} = ANY($1::date[])", days)
+
+
+def _whole_tables(*endpoints: Endpoint) -> _Wreck:
+    async def wreck(stage: Stage) -> None:
+        for endpoint in endpoints:
+            await stage.warehouse.execute(f"TRUNCATE {SCHEMA}.{TABLES[endpoint].name}")
+
+    return wreck
+
+
+async def _giant(stage: Stage) -> None:
+    for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED):
+        table = TABLES[endpoint]
+        await stage.warehouse.execute(
+            f"DELETE FROM {SCHEMA}.{table.name} WHERE account_id = $1 AND extract(day FROM {table.date_column}) > 9", _GIANT
+        )
+
+
+async def _play(case: Case, world: Filled, config: EngineConfig) -> Result:
+    async with world.stage(config) as stage:
+        await case.wreck(stage)
+        await stage.service.maintain()  # account ids are mended without the API: what differs after that needs it
+        before = await _difference(stage)
+        has_scan = case.kind is RunKind.AUDIT
+        differences = [each for table in before.tables.values() for each in table.sample]
+        floor = floor_of(stage.sandbox.world, differences, max_ids=stage.max_ids, has_scan=has_scan)
+        stage.sandbox.log.reset()
+        run_id = await stage.service.start_run(RunRequest(kind=case.kind))
+        await stage.service.pool.run_until_finished(run_id)
+        after = await _difference(stage)
+        # Only an audit sees accounts of which no table tells, and nothing tells of rows that count no trade.
+        taken = {row["account_id"] for row in await stage.warehouse.fetch(_TAKEN, run_id)} - set(stage.sandbox.world.contradictions)
+        left = sum(1 for table in after.tables.values() for each in table.sample if not taken.isdisjoint(each.account_ids))
+        return Result(case, len(before.account_ids), floor, stage.sandbox.log.counts, left)
+
+
+async def _difference(stage: Stage) -> Comparison:
+    upstream = {endpoint: stage.sandbox.world.rows(endpoint) for endpoint in _DAMAGED}
+    return await compare(upstream, stage.warehouse, SCHEMA, sample=_ALL)
+
+
+@contextlib.asynccontextmanager
+async def _worlds(accounts: int, seed: int) -> AsyncIterator[tuple[Filled, Filled]]:
+    """A world of many accounts, and one of few with a giant among them."""
+    many = World.generate(accounts, seed=seed, today=_TODAY, contradictions=Contradictions(5, 5, 5, 5))
+    few = World.generate(60, seed=seed, today=_TODAY, trades_per_account=400, days=365, contradictory=False)
+    async with filled(many) as first, filled(few) as second:
+        yield first, second
+
+
+def _cases(accounts: int, seed: int) -> Sequence[Case]:
+    return (
+        Case("scattered damage", 2.0, RunKind.AUDIT, _scattered(seed, max(1, accounts // len(HEALABLE_KINDS)))),
+        Case("three days missing for everyone", 1.2, RunKind.FULL, _three_days),
+        *(Case(f"whole table missing: {each.value}", 1.2, RunKind.FULL, _whole_tables(each)) for each in _DAMAGED),
+        Case("whole tables missing: all four", 1.2, RunKind.AUDIT, _whole_tables(*_DAMAGED)),
+        Case("one giant account", 1.2, RunKind.FULL, _giant),
+    )
+
+
+def _show(result: Result) -> None:
+    each = "  ".join(
+        f"{endpoint.value} {result.requests[endpoint]}/{result.floor.requests.get(endpoint, 0)}"
+        for endpoint in _DAMAGED
+        if result.requests[endpoint] or result.floor.requests.get(endpoint)
+    )
+    verdict = "met" if result.ratio <= result.case.target else "MISSED"
+    print(
+        f"{result.case.name:34} {result.accounts:6} {result.floor.total:6} {result.total:9} {result.ratio:6.2f} "
+        f"{result.case.target:7.1f} {verdict:7} {each}" + (f"  NOT HEALED: {result.differences} rows" if result.differences else ""),
+        flush=True,
+    )
+
+
+async def main(accounts: int, seed: int, batch: int, only: str) -> bool:
+    """Play every case and print one line for each; whether all targets were met and everything was healed."""
+    print(f"{'case':34} {'broken':>6} {'floor':>6} {'requests':>9} {'ratio':>6} {'target':>7} {'':7} requests/floor by endpoint")
+    results = []
+    async with _worlds(accounts, seed) as (many, few):
+        for case in _cases(accounts, seed):
+            if only in case.name:
+                results.append(await _play(case, few if case.wreck is _giant else many, EngineConfig(batch_size=batch, workers=1)))
+                _show(results[-1])
+    return all(result.ratio <= result.case.target and not result.differences for result in results)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accounts", type=int, default=1000, help="accounts of the world (1000)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the world and of its damage (1)")
+    parser.add_argument("--batch", type=int, default=5000, help="accounts in a batch (5000)")
+    parser.add_argument("--only", default="", help="cases whose names hold this text (all)")
+    chosen = parser.parse_args()
+    configure_logging(level="WARNING")
+    raise SystemExit(not asyncio.run(main(chosen.accounts, chosen.seed, chosen.batch, chosen.only)))

@@ -1,0 +1,43 @@
+"""Staging counts what proves a fetch: as many distinct rows as came."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.domain.contract import Endpoint
+from app.engine.store import Store
+from app.store.pool import Database as Pool
+from app.store.staging import StageSink
+from tests.conftest import Database
+
+_TRADE = {"login": "007", "platform": 5, "broker": 1, "position": "1", "ticket": "1", "tradeDate": "2026-01-02", "lots": 1}
+
+
+def _row(**fields: object) -> bytes:
+    return json.dumps({**_TRADE, **fields}).encode()
+
+
+@pytest.fixture
+async def sink(database: Database) -> AsyncIterator[StageSink]:
+    async with Pool.open(database.dsn, database.schema) as pool:
+        store = await Store.build(pool, 60)
+        yield await store.staging.begin(Endpoint.CLOSED)
+
+
+async def test_rows_of_one_key_count_once_however_its_parts_are_written(sink: StageSink) -> None:
+    await sink.add([_row(), _row(platform="5"), _row(tradeDate="20260102"), _row(tradeDate="2026-01-02T00:00:00.000Z", lots=2)])
+    assert await sink.distinct_keys() == 1
+
+
+async def test_leading_zeros_and_case_tell_keys_apart(sink: StageSink) -> None:
+    await sink.add([_row(), _row(login="7"), _row(ticket="01"), _row(position="a"), _row(position="A")])
+    assert await sink.distinct_keys() == 5
+
+
+async def test_a_row_without_a_key_that_comes_twice_counts_once(sink: StageSink) -> None:
+    # In the answer to a later page: within one page the client sees it itself.
+    await sink.add([_row(ticket=None), _row(ticket=None, lots=2), _row(comment="zero \0 byte")])
+    assert await sink.distinct_keys() == 3
+    await sink.add([_row(ticket=None), _row(comment="zero \0 byte")])
+    assert (sink.staged.rows, await sink.distinct_keys()) == (5, 3)
