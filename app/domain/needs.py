@@ -67,9 +67,8 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     outvoted = _unread(daily, (day.date for day in view.days if _is_outvoted(day)))
     if totals.alltime == totals.daily:
         return Needs(alltime=alltime_is_unread and _is_split(view), daily=frozenset(suspect))
-    expected = _daily_if_outvoted(view)
-    lacking = _unread(daily, _within_life(view, gaps)) if totals.alltime > max(expected) else set()
-    if totals.alltime in expected or lacking:
+    lacking = _unread(daily, _within_life(view, gaps)) if is_short(view) else set()
+    if is_outvoted(view) or lacking:
         # If daily was read there and stands against all others, it only remains to hear alltime.
         asked = frozenset(suspect | outvoted | lacking)
         return Needs(alltime=alltime_is_unread and not asked, daily=asked)
@@ -94,8 +93,15 @@ def is_daily_alone(view: AccountView, progress: Progress) -> bool:
     """Whether daily, read anew, stands alone against alltime, read anew, and everything finer: upstream contradicts itself there."""
     totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
     agree = totals.alltime == totals.hourly == totals.closed != totals.daily
+    # A row that upstream no longer sends, or never did, contradicts nothing: the date may be forgotten.
+    sent = all(day.daily_rows and day.date not in progress.kept.get(Endpoint.DAILY, {}) for day in view.days)
     was_read = progress.dates_read(Endpoint.ALLTIME).everything and all(daily.covers(day.date) for day in view.days)
-    return agree and was_read and all(_is_outvoted(day) for day in view.days)
+    return agree and sent and was_read and all(_is_outvoted(day) for day in view.days)
+
+
+def is_outvoted(view: AccountView) -> bool:
+    """Whether the dates on which both finer tables agree against daily explain what alltime counts."""
+    return view.totals.alltime in _daily_if_outvoted(view)
 
 
 def _has_surplus(day: DayCounts) -> bool:

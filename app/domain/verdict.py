@@ -22,7 +22,7 @@ from app.domain.issues import (
     days_evidence,
 )
 from app.domain.models import AccountView, DayCounts, Outcome, Progress
-from app.domain.needs import is_daily_alone
+from app.domain.needs import is_daily_alone, is_outvoted
 
 _CLOSED = TABLES[Endpoint.CLOSED].name
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
@@ -94,7 +94,7 @@ def _was_read(view: AccountView, progress: Progress) -> bool:
     days = [day.date for day in view.days]
     if not progress.dates_read(Endpoint.ALLTIME).everything or not progress.dates_read(Endpoint.DAILY).covers_all(days):
         return False
-    if view.totals.alltime != view.totals.daily and not progress.dates_read(Endpoint.DAILY).everything:
+    if view.totals.alltime != view.totals.daily and not is_outvoted(view) and not progress.dates_read(Endpoint.DAILY).everything:
         return False
     hourly = [day.date for day in view.days if day.hourly != day.daily]
     closed = [day.date for day in view.days if day.closed != day.daily]

@@ -295,7 +295,9 @@ async def test_two_rows_of_upstream_under_one_key_overwrite_nothing_and_are_show
         double.account_id = account_id
         day = double.day
         stored = await connection.fetchval("SELECT net_profit FROM raw_metrics_daily WHERE account_id = $1 AND date = $2", account_id, day)
-        await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = $1", account_id)
+        await connection.execute(
+            "UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE account_id = $1 AND date = $2", account_id, day
+        )
         sandbox.world._records[Endpoint.DAILY, account_id].append(double)
         async with engine(warehouse, sandbox) as service:
             await run(service, RunKind.FULL)

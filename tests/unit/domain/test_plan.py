@@ -182,10 +182,11 @@ def _read(planned: PlannedRequest, progress: dict[str, Progress], max_ids: int) 
         read = progress[account_id].dates_read(request.endpoint)
         assert not read.everything, "asked for again"
         if request.dates:
-            assert not read.dates & set(request.dates), "asked for again"
+            assert not read.covers_all(request.dates), "asked for again"
             read.dates |= set(request.dates)
         elif request.date_from and request.date_to:
-            assert not any(first <= request.date_to and request.date_from <= last for first, last in read.ranges), "asked for again"
+            length = (request.date_to - request.date_from).days + 1
+            assert not read.covers_all(request.date_from + dt.timedelta(days=number) for number in range(length)), "asked for again"
             read.ranges.append((request.date_from, request.date_to))
         else:
             read.everything = True
