@@ -172,7 +172,7 @@ async def main(accounts: int, seed: int, batch: int, only: str) -> bool:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--accounts", type=int, default=1000, help="accounts of the world (1000)")
+    parser.add_argument("--accounts", type=int, default=1500, help="accounts of the world (1500)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the world and of its damage (1)")
     parser.add_argument("--batch", type=int, default=5000, help="accounts in a batch (5000)")
     parser.add_argument("--only", default="", help="cases whose names hold this text (all)")

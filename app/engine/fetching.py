@@ -48,9 +48,10 @@ class Fetcher:
         """
         proven = slice_of(planned)
         before = await self._changes.fingerprints(proven)
-        sink = await self._staging.begin(planned.request.endpoint)
+        request = planned.request
+        sink = await self._staging.begin(request.endpoint, request.logins or request.account_ids)
         try:
-            proof = await self._client.fetch(planned.request, sink, most_rows=planned.most_rows)
+            proof = await self._client.fetch(request, sink, most_rows=planned.most_rows)
             await sink.seal()
             yield Fetched(sink.staged, proven, before, proof.requests)
         finally:

@@ -52,6 +52,8 @@ class FaultKind(StrEnum):
     """The answer comes after `delay_seconds`."""
     DRIP = "drip"
     """The answer trickles out over `delay_seconds`, so that no single read waits for long."""
+    OTHERS_ROWS = "others_rows"
+    """200 with the rows of those who were not asked for, as a cache that mixes up its answers sends them."""
     EMPTY = "empty"
     """200 with no rows and a total of 0."""
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.domain.contract import PAGE_ROWS, Endpoint
 from app.errors import InvalidRequest
@@ -11,6 +11,7 @@ from app.sandbox.world import World
 
 _PAGING = frozenset({"limit", "skip", "include-total"})
 _PROFILE_FILTERS = frozenset({"types", "phases", "providers", "platforms"})
+_ID_FILTERS = frozenset({"accountIds", "logins"})
 _LAST_HOUR = 23
 _DATE_DIGITS = 8
 _ALLOWED: Mapping[Endpoint, frozenset[str]] = {
@@ -38,7 +39,11 @@ class Query:
     @property
     def ids(self) -> tuple[str, ...]:
         """The account ids and logins that are asked for."""
-        return tuple(part for name, text in self.filters if name in ("accountIds", "logins") for part in text.split(","))
+        return tuple(part for name, text in self.filters if name in _ID_FILTERS for part in text.split(","))
+
+    def without_ids(self) -> "Query":
+        """The same request about everybody."""
+        return replace(self, filters=tuple((name, text) for name, text in self.filters if name not in _ID_FILTERS))
 
 
 def read_query(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:

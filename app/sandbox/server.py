@@ -5,6 +5,7 @@ The five endpoints answer below `/v2/`, a control API below `/_control/`; both n
 
 import datetime as dt
 import hmac
+from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
@@ -15,10 +16,11 @@ from starlette.types import Receive, Scope, Send
 from app.domain.contract import Endpoint
 from app.errors import InvalidRequest
 from app.sandbox.answers import Answer, Envelope, close_socket, deliver, failure, page_answer, page_of, refusal, send_answer
-from app.sandbox.faults import NO_FAULTS, Draw, Faults, FaultState
-from app.sandbox.filters import matching, read_query
+from app.sandbox.faults import NO_FAULTS, Draw, FaultKind, Faults, FaultState
+from app.sandbox.filters import Query, matching, read_query
 from app.sandbox.quota import Quota, retry_after
 from app.sandbox.request_log import LoggedRequest, RequestLog
+from app.sandbox.rows import Record
 from app.sandbox.world import World
 
 _ENDPOINTS = {f"/{endpoint.path}": endpoint for endpoint in Endpoint}
@@ -99,13 +101,20 @@ class _Api:
             parameters = parse_qsl(scope["query_string"].decode(), keep_blank_values=True, strict_parsing=bool(scope["query_string"]))
             query = read_query(logged.endpoint, parameters)
             logged.ids, logged.skip = query.ids, query.skip
-            page = page_of(matching(self.world, query), query, draw)
+            page = page_of(self._records(query, draw), query, draw)
         except InvalidRequest as error:
             return refusal(HTTPStatus.BAD_REQUEST, str(error))
         except ValueError:
             return refusal(HTTPStatus.BAD_REQUEST, "The query of the URL cannot be read.")
         logged.rows = len(page.rows)
         return page_answer(page, query, self._envelope)
+
+    def _records(self, query: Query, draw: Draw) -> Sequence[Record]:
+        records = matching(self.world, query)
+        if draw.kind is FaultKind.OTHERS_ROWS and query.ids:
+            asked = {record.key for record in records}
+            return [record for record in matching(self.world, query.without_ids()) if record.key not in asked]
+        return records
 
 
 class _Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ from app.domain.sequences import pieces
 from app.errors import RowRefused
 from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable
 from app.store.pool import Database
-from app.store.queries import quote
+from app.store.queries import fill, quote
 
 _ANALYZED_ROWS = 500
 """From so many rows on a fetch's statistics are worth their time."""
@@ -51,15 +51,16 @@ class Staging:
         self._register = sql["register_fetch"]
         self._forget = sql["forget_fetch"]
         self._purge = sql["purge_dead_fetches"]
+        self._holds_any = sql["holds_any"]
         self._open = {endpoint: _open_statement(catalogue[endpoint], carefully=False) for endpoint in STAGED}
         self._open_carefully = {endpoint: _open_statement(catalogue[endpoint], carefully=True) for endpoint in STAGED}
         self._refuse = {endpoint: _refuse_statement(catalogue[endpoint]) for endpoint in STAGED}
 
-    async def begin(self, endpoint: Endpoint) -> "StageSink":
-        """A new fetch; its rows are ours to apply or forget."""
+    async def begin(self, endpoint: Endpoint, asked: Sequence[str] = ()) -> "StageSink":
+        """A new fetch of the logins (trades) or accounts that are asked for, if any; its rows are ours to apply or forget."""
         staged = StagedFetch(uuid.uuid4(), endpoint)
         await self._database.execute(self._register, staged.fetch_id, self._worker_id, self._catalogue[endpoint].table.name)
-        return StageSink(self, staged)
+        return StageSink(self, staged, asked)
 
     async def add(self, staged: StagedFetch, rows: Sequence[bytes]) -> None:
         """Stage raw JSON objects after those that are there."""
@@ -116,6 +117,14 @@ class Staging:
             )
         )
 
+    async def holds_any(self, staged: StagedFetch, asked: Sequence[str]) -> bool:
+        """Whether a staged row is of one of these logins (trades) or accounts, or may be since it cannot be read; true if none is named."""
+        if not asked:
+            return True
+        table = self._catalogue[staged.endpoint]
+        statement = fill(self._holds_any, stage=table.stage, id="login" if staged.endpoint.is_trades else "account_id")
+        return bool(await self._database.fetch_value(statement, staged.fetch_id, list(asked)))
+
     async def seal(self, staged: StagedFetch) -> None:
         """Make a proven fetch ready to be applied: PostgreSQL learns how many rows it has, or it would plan for one."""
         if staged.rows >= _ANALYZED_ROWS:
@@ -149,9 +158,10 @@ class Staging:
 class StageSink:
     """Where the API client puts the rows of one fetch."""
 
-    def __init__(self, staging: Staging, staged: StagedFetch) -> None:
+    def __init__(self, staging: Staging, staged: StagedFetch, asked: Sequence[str]) -> None:
         """Bind a fetch to its staging."""
         self._staging = staging
+        self._asked = asked
         self.staged = staged
 
     async def reset(self) -> None:
@@ -166,6 +176,10 @@ class StageSink:
     async def distinct_keys(self) -> int:
         """Distinct keys among the rows added."""
         return await self._staging.distinct_keys(self.staged)
+
+    async def is_of_asked(self) -> bool:
+        """Whether there is a row of anyone who was asked for."""
+        return await self._staging.holds_any(self.staged, self._asked)
 
     async def seal(self) -> None:
         """The fetch is proven: make it ready to be applied."""

@@ -16,15 +16,16 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _FAILED = frozenset({"fail", "failed", "error"})
 _SUCCEEDED = frozenset({"ok", "success", ""})
-_TOTAL_DIGITS = 18
+_COUNT_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One page: its rows as raw JSON objects, in order, and the number of rows that match the filter if the API told it."""
+    """One page: its rows as raw JSON objects, in order; how many match the filter, and the page's limit, if the API told them."""
 
     rows: tuple[bytes, ...]
     total: int | None
+    limit: int | None = None
 
 
 _ESCAPE = re.compile(rb"""
@@ -60,7 +61,7 @@ def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
         top = _OBJECT.decode(body)
         _refuse_failure(top, quote)
         holder, rows = _rows_of(top)
-        answer = Answer(tuple(bytes(row) for row in _LIST.decode(rows)), _total_of(holder))
+        answer = Answer(tuple(bytes(row) for row in _LIST.decode(rows)), _total_of(holder), _count(_value(holder.get("limit"))))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise AttemptFailed(FailureKind.GARBLED, f"The API's answer is no JSON of the agreed form ({quote(str(error))}).") from error
     if not all(row.startswith(b"{") for row in answer.rows):
@@ -98,10 +99,16 @@ def _total_of(holder: dict[str, msgspec.Raw]) -> int | None:
     total = _value(holder.get("total"))
     if total is None:
         return None
-    text = str(total).strip()
-    if isinstance(total, bool) or not text.isascii() or not text.isdigit() or len(text) > _TOTAL_DIGITS:
+    count = _count(total)
+    if count is None:
         raise msgspec.ValidationError("`total` is no count")
-    return int(text)
+    return count
+
+
+def _count(value: object) -> int | None:
+    text = str(value).strip()
+    is_count = not isinstance(value, bool) and text.isascii() and text.isdigit() and len(text) <= _COUNT_DIGITS
+    return int(text) if is_count else None
 
 
 def _value(raw: msgspec.Raw | None) -> object:

@@ -41,6 +41,9 @@ class Sink(Protocol):
     async def distinct_keys(self) -> int:
         """Count the distinct keys among the rows taken."""
 
+    async def is_of_asked(self) -> bool:
+        """Whether there is a row of anyone who was asked for; also true where nobody in particular was."""
+
 
 class RowSink(Protocol):
     """Takes the rows of a scan."""
@@ -137,6 +140,8 @@ class _Reading:
         distinct = await self._sink.distinct_keys()
         if distinct != self.held:
             raise UnprovenError(f"{self.held} rows came, but only {distinct} distinct keys: rows were repeated, so others may be missing")
+        if self.held and not await self._sink.is_of_asked():
+            raise UnprovenError(f"{self.held} rows came, none of them of anyone who was asked for: it is the answer to another question")
 
     async def _advance(self) -> bool:
         """Take one page; False when it was the last."""
@@ -154,7 +159,7 @@ class _Reading:
         if self.pages == 1 and len(fresh) == PAGE_ROWS:
             self._pages.plan(range(self.held - 1, self._total - 1, PAGE_ROWS - 1))
         # A full page ends where its limit is, not where the rows do: only one more page shows that the total was not too small.
-        return self.held < self._total or len(answer.rows) >= PAGE_ROWS
+        return self.held < self._total or len(answer.rows) >= min(PAGE_ROWS, answer.limit or PAGE_ROWS)
 
     async def _fitting_page(self, skip: int) -> Answer:
         answer = await self._pages.read(skip)

@@ -15,6 +15,10 @@ WHERE NOT EXISTS (
     WHERE w.worker_id = f.worker_id AND w.heartbeat_at > now() - make_interval(secs => $1)
 )
 
+-- name: holds_any
+-- Whether a fetch brought anything of those who were asked for ($2); a row that cannot be held may be theirs.
+SELECT EXISTS (SELECT FROM {{stage}} WHERE fetch_id = $1 AND (refused IS NOT NULL OR {{id}}::text = ANY($2::text[])))
+
 -- name: create_staging
 -- A staging table that fits its raw table as that stands now: UNLOGGED, since a fetch can always be repeated, and an ordinary
 -- table, since a transaction pooler may hand each statement another session.

@@ -35,7 +35,7 @@ _TODAY = dt.date(2026, 3, 10)
 _ROUNDS = 2
 _NOW = dt.datetime(2026, 3, 12, 9, tzinfo=dt.UTC)
 _CONFIG = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, settle_hours=0, batch_size=4)
-_LIES = (FaultKind.SMALLER_TOTAL, FaultKind.LARGER_TOTAL, FaultKind.REPEATED_ROW)
+_LIES = (FaultKind.SMALLER_TOTAL, FaultKind.LARGER_TOTAL, FaultKind.REPEATED_ROW, FaultKind.OTHERS_ROWS)
 
 
 def _large_world() -> World:

@@ -35,6 +35,22 @@ async def test_leading_zeros_and_case_tell_keys_apart(sink: StageSink) -> None:
     assert await sink.distinct_keys() == 5
 
 
+async def test_rows_of_others_alone_are_no_answer_to_what_was_asked(database: Database) -> None:
+    async with Pool.open(database.dsn, database.schema) as pool:
+        store = await Store.build(pool, 60)
+        asked = await store.staging.begin(Endpoint.CLOSED, ["007", "8"])
+        await asked.add([_row(login="7"), _row(login="9")])
+        assert not await asked.is_of_asked()
+        await asked.add([_row(login="007")])
+        assert await asked.is_of_asked()
+        unread = await store.staging.begin(Endpoint.CLOSED, ["8"])
+        await unread.add([_row(ticket=None)])
+        assert await unread.is_of_asked()
+        of_all = await store.staging.begin(Endpoint.CLOSED)
+        await of_all.add([_row()])
+        assert await of_all.is_of_asked()
+
+
 async def test_a_row_without_a_key_that_comes_twice_counts_once(sink: StageSink) -> None:
     # In the answer to a later page: within one page the client sees it itself.
     await sink.add([_row(ticket=None), _row(ticket=None, lots=2), _row(comment="zero \0 byte")])

@@ -162,6 +162,9 @@ class MemorySink:
     async def distinct_keys(self) -> int:
         return len({json.loads(row)["accountId"] for row in self.rows})
 
+    async def is_of_asked(self) -> bool:
+        return True
+
     @property
     def decoded(self) -> list[object]:
         return [json.loads(row) for row in self.rows]

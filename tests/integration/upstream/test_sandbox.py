@@ -32,6 +32,9 @@ class _Rows:
     async def distinct_keys(self) -> int:
         return len({tuple(json.loads(row).get(name) for name in self._key) for row in self.rows})
 
+    async def is_of_asked(self) -> bool:
+        return True
+
 
 @pytest.fixture(scope="module")
 def world() -> World:

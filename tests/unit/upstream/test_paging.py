@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,9 @@ class _Sink:
 
     async def distinct_keys(self) -> int:
         return len(set(self.rows))
+
+    async def is_of_asked(self) -> bool:
+        return True
 
 
 def _bad(rows: list[bytes], total: int, skip: int, fault: str) -> Answer:
@@ -68,3 +72,16 @@ def test_rows_are_compared_by_their_exact_values() -> None:
     assert not same_row(b'{"a": "1"}', b'{"a": 1}')
     assert not same_row(b'{"a": null}', b"{}")
     assert same_row(b'{"a": ' + b"9" * 6000 + b"}", b'{"a":' + b"9" * 6000 + b"}")
+
+
+async def test_a_server_that_caps_its_pages_and_names_their_size_as_the_total_is_not_believed() -> None:
+    rows = [b'{"accountId": "%d"}' % number for number in range(30)]
+
+    async def read(skip: int) -> Answer:
+        page = tuple(rows[skip : skip + 10])
+        return Answer(page, total=len(page), limit=10)
+
+    sink = _Sink()
+    with pytest.raises(IncompleteFetch):
+        await fetch_whole(read, sink, "The read")
+    assert sink.rows == []
