@@ -117,7 +117,7 @@ def show_run(console: Console, state: Mapping[str, Any]) -> None:
     """How a run ended."""
     accounts, rows = state["accounts"], state["rows"]
     table = plain_table(f"Run {state['run_id']} ({state['kind']}): {state['status']}", "", "#")
-    for name in ("total", "unchanged", "healed", "explained", "partial", "failed", "skipped"):
+    for name in ("total", "unchanged", "healed", "explained", "partial", "failed", "skipped", "postponed"):
         table.add_row(f"accounts {name}", str(accounts[name]))
     for name, count in rows.items():
         table.add_row(f"rows {name.replace('_', ' ')}", str(count))

@@ -12,7 +12,7 @@ import datetime as dt
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.backoff import next_attempt
@@ -22,10 +22,11 @@ from app.domain.expectation import Upstream
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Effort, Outcome, Progress, RunKind
 from app.domain.needs import is_short
-from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round, why_not_asked
-from app.domain.verdict import descended, explain, is_known, judge
+from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
+from app.domain.verdict import descended, explain, judge
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
+from app.engine.learning import beginning, forget_left_alone, learn, note_read
 from app.engine.maintenance import mend_accounts
 from app.engine.store import Store
 from app.engine.usage import RunUse
@@ -105,7 +106,7 @@ class BatchReconciler:
             claim,
             views,
             {account_id: detect(view) for account_id, view in views.items()},
-            {account_id: _beginning(view, kind) for account_id, view in views.items()},
+            {account_id: beginning(view, kind) for account_id, view in views.items()},
         )
         # What an earlier run explained and nothing changed since is open under its explanation already.
         news = {view.account_id: work.found[view.account_id] for view in views.values() if view.explained_as != view.signature}
@@ -129,7 +130,7 @@ class BatchReconciler:
         await self._survey(work)
         for look in range(_LOOKS):
             if look:
-                _forget_left_alone(work.progress.values())
+                forget_left_alone(work.progress.values())
             await self._rounds(work)
             await self._map_again(work)
             if not any(progress.left_alone for progress in work.progress.values()) and not self._plan(work):
@@ -271,9 +272,9 @@ class BatchReconciler:
             progress = work.progress[account_id]
             progress.effort.requests += fetched.requests
             done = applied.get(account_id, Applied())
-            _learn(progress, endpoint, done)
+            learn(progress, endpoint, done)
             if done.error is None and not done.left_alone and not done.claim_lost:
-                _note_read(progress, planned)
+                note_read(progress, planned)
             if account_id in strangers:
                 progress.strangers.append(strangers[account_id])
 
@@ -339,68 +340,6 @@ class BatchReconciler:
             **{outcome.value: count for outcome, count in outcomes.items()},
         )
         return outcomes
-
-
-def _beginning(view: AccountView, kind: RunKind) -> Progress:
-    reason = why_not_asked(view)
-    return Progress(errors=[reason] if reason else [], known=kind is RunKind.FULL and is_known(view))
-
-
-def _forget_left_alone(progress: Iterable[Progress]) -> None:
-    """What was left to another writer is read and looked at again."""
-    for each in progress:
-        for endpoint in each.left_alone:
-            each.read.pop(endpoint, None)
-        each.left_alone.clear()
-
-
-def _learn(progress: Progress, endpoint: Endpoint, done: Applied) -> None:
-    effort = progress.effort
-    effort.inserted += done.inserted
-    effort.updated += done.updated
-    effort.moved += done.moved
-    effort.removed += done.removed
-    effort.set_aside += done.set_aside
-    effort.values_nulled += done.values_nulled
-    progress.refused += done.refused
-    progress.too_narrow += done.too_narrow
-    if done.kept:
-        progress.kept.setdefault(endpoint, {}).update(done.kept)
-    if endpoint in (Endpoint.ALLTIME, Endpoint.DAILY) and (done.inserted or done.updated):
-        # Trades find their account through these rows: what was read of them before may belong elsewhere now.
-        progress.read.pop(Endpoint.CLOSED, None)
-    if done.left_alone:
-        progress.left_alone.add(endpoint)
-    if done.claim_lost:
-        progress.errors.append("another worker took the account over")
-    if done.error is not None:
-        progress.errors.append(done.error)
-
-
-def _note_read(progress: Progress, planned: PlannedRequest) -> None:
-    request = planned.request
-    read = progress.dates_read(request.endpoint)
-    if request.date_from is not None and request.date_to is not None:
-        read.ranges.append((request.date_from, request.date_to))
-    elif request.dates:
-        read.dates |= set(request.dates)
-    else:
-        read.everything = True
-    if request.endpoint is Endpoint.DAILY:
-        _settle_again(progress)
-
-
-def _settle_again(progress: Progress) -> None:
-    """Rows that were kept for want of a daily row to judge them by are looked at once more, now that it was read."""
-    daily = progress.dates_read(Endpoint.DAILY)
-    for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED):
-        days = {day for day in progress.kept.get(endpoint, {}) if day is not None and daily.covers(day)}
-        if days:
-            progress.read.pop(endpoint, None)
-            progress.kept.pop(endpoint)
-            if progress.too_narrow:
-                progress.again.setdefault(endpoint, set()).update(days)
-                progress.too_narrow.clear()
 
 
 def _witness(work: _Work, planned: PlannedRequest) -> Witness:

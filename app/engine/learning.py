@@ -1,0 +1,74 @@
+"""What a run learns of an account from each fetch and write."""
+
+from collections.abc import Iterable
+
+from app.domain.contract import Endpoint
+from app.domain.models import AccountView, Progress, RunKind
+from app.domain.plan import PlannedRequest, why_not_asked
+from app.domain.verdict import is_known
+from app.store.slices import Applied
+
+
+def beginning(view: AccountView, kind: RunKind) -> Progress:
+    """What a run knows of an account before it asks; one that cannot be asked about carries the reason as an error."""
+    reason = why_not_asked(view)
+    return Progress(errors=[reason] if reason else [], known=kind is RunKind.FULL and is_known(view))
+
+
+def forget_left_alone(progress: Iterable[Progress]) -> None:
+    """What was left to another writer is read and looked at again."""
+    for each in progress:
+        for endpoint in each.left_alone:
+            each.read.pop(endpoint, None)
+        each.left_alone.clear()
+
+
+def learn(progress: Progress, endpoint: Endpoint, done: Applied) -> None:
+    """Take in what a write came to."""
+    effort = progress.effort
+    effort.inserted += done.inserted
+    effort.updated += done.updated
+    effort.moved += done.moved
+    effort.removed += done.removed
+    effort.set_aside += done.set_aside
+    effort.values_nulled += done.values_nulled
+    progress.refused += done.refused
+    progress.too_narrow += done.too_narrow
+    if done.kept:
+        progress.kept.setdefault(endpoint, {}).update(done.kept)
+    if endpoint in (Endpoint.ALLTIME, Endpoint.DAILY) and (done.inserted or done.updated):
+        # Trades find their account through these rows: what was read of them before may belong elsewhere now.
+        progress.read.pop(Endpoint.CLOSED, None)
+    if done.left_alone:
+        progress.left_alone.add(endpoint)
+    if done.claim_lost:
+        progress.errors.append("another worker took the account over")
+    if done.error is not None:
+        progress.errors.append(done.error)
+
+
+def note_read(progress: Progress, planned: PlannedRequest) -> None:
+    """Take in that a request of the account was read completely, and written."""
+    request = planned.request
+    read = progress.dates_read(request.endpoint)
+    if request.date_from is not None and request.date_to is not None:
+        read.ranges.append((request.date_from, request.date_to))
+    elif request.dates:
+        read.dates |= set(request.dates)
+    else:
+        read.everything = True
+    if request.endpoint is Endpoint.DAILY:
+        _settle_again(progress)
+
+
+def _settle_again(progress: Progress) -> None:
+    """Rows that were kept for want of a daily row to judge them by are looked at once more, now that it was read."""
+    daily = progress.dates_read(Endpoint.DAILY)
+    for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED):
+        days = {day for day in progress.kept.get(endpoint, {}) if day is not None and daily.covers(day)}
+        if days:
+            progress.read.pop(endpoint, None)
+            progress.kept.pop(endpoint)
+            if progress.too_narrow:
+                progress.again.setdefault(endpoint, set()).update(days)
+                progress.too_narrow.clear()
