@@ -23,6 +23,7 @@ _OPEN_BINS = 8
 _FILLED = 0.95 * (PAGE_ROWS - 1)
 """Rows that a page is planned to hold: neighbouring pages share a row, and a row more than expected would cost a whole page."""
 _HALF = 0.5
+_PATIENCE = 2
 _GOOD_ENOUGH = 1.1
 
 
@@ -82,12 +83,16 @@ def _pack_best(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list
     best: list[Pack] = []
     least = _least_pages(pieces, max_ids)
     needed = sorted({day for piece in pieces for day in piece.dates})
-    for ends in _cuts(pieces, needed, max_ids):
-        packs = [each for window in _windows(pieces, ends) for each in _Packer(max_ids, is_range=is_range).pack(window)]
-        if not best or _cost(packs) < _cost(best):
-            best = packs
-        if _cost(best) <= _GOOD_ENOUGH * least:
+    worse = 0
+    for starts in sorted(_cuts(pieces, needed, max_ids), key=len):
+        # Each window costs a request at least; and where finer cuts begin to cost more, still finer ones cost more again.
+        if best and (len(starts) >= _cost(best) or worse == _PATIENCE or _cost(best) <= _GOOD_ENOUGH * least):
             break
+        packs = [each for window in _windows(pieces, starts) for each in _Packer(max_ids, is_range=is_range).pack(window)]
+        if not best or _cost(packs) < _cost(best):
+            best, worse = packs, 0
+        else:
+            worse += 1
     return best
 
 

@@ -133,7 +133,7 @@ class BatchReconciler:
                 forget_left_alone(work.progress.values())
             await self._rounds(work)
             await self._map_again(work)
-            if not any(progress.left_alone for progress in work.progress.values()) and not self._plan(work):
+            if not any(progress.left_alone for progress in work.progress.values()) and not await self._plan(work):
                 break
         done = [(account_id, day) for account_id, view in work.views.items() for day in descended(view, work.progress[account_id])]
         await self._store.changes.end_descents(done)
@@ -144,7 +144,7 @@ class BatchReconciler:
 
     async def _rounds(self, work: _Work) -> None:
         for _ in range(MAX_ROUNDS):
-            planned = self._plan(work)
+            planned = await self._plan(work)
             if not planned:
                 return
             await self._run_round(work, planned)
@@ -152,8 +152,10 @@ class BatchReconciler:
             with work.phase("verify"):
                 work.views.update(await self._look(touched, work.claim))
 
-    def _plan(self, work: _Work) -> list[PlannedRequest]:
-        return plan_round(
+    async def _plan(self, work: _Work) -> list[PlannedRequest]:
+        # Packing thousands of accounts takes a second or more, in which heartbeats and other batches must go on.
+        return await asyncio.to_thread(
+            plan_round,
             [(view, work.progress[account_id]) for account_id, view in work.views.items()],
             max_ids=self._client.max_ids,
             upstream=work.upstream,
