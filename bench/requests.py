@@ -116,8 +116,24 @@ async def _play(case: Case, world: Filled, config: EngineConfig) -> Result:
         after = await _difference(stage)
         # Only an audit sees accounts of which no table tells, and nothing tells of rows that count no trade.
         taken = {row["account_id"] for row in await stage.warehouse.fetch(_TAKEN, run_id)} - set(stage.sandbox.world.contradictions)
-        left = sum(1 for table in after.tables.values() for each in table.sample if not taken.isdisjoint(each.account_ids))
+        empty = _rows_without_trades(stage.sandbox.world)
+        left = sum(
+            1
+            for table in after.tables.values()
+            for each in table.sample
+            if not taken.isdisjoint(each.account_ids) and (each.table, each.key) not in empty
+        )
         return Result(case, len(before.account_ids), floor, stage.sandbox.log.counts, left)
+
+
+def _rows_without_trades(world: World) -> set[tuple[str, str]]:
+    """Tables and keys of upstream's rows that count no trade: no row means the same."""
+    return {
+        (TABLES[endpoint].name, " ".join(str(part) for part in (record.account_id, record.day, record.hour) if part is not None))
+        for endpoint in (Endpoint.DAILY, Endpoint.HOURLY)
+        for record in world.records(endpoint)
+        if not record.row["numTrades"]
+    }
 
 
 async def _difference(stage: Stage) -> Comparison:
