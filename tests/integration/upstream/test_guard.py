@@ -266,8 +266,8 @@ async def test_the_pool_is_whole_after_two_hundred_deadlines(api: ScriptedApi, s
 
 
 async def test_callers_beyond_the_concurrency_wait_for_a_connection_and_not_for_a_deadline(api: ScriptedApi) -> None:
-    api.script = lambda _: Reply(200, GOOD.body, delay=0.1)
-    async with UpstreamClient.open(config_for(api, timeout=0.3, concurrency=4)) as client:
+    api.script = lambda _: Reply(200, GOOD.body, delay=0.2)
+    async with UpstreamClient.open(config_for(api, timeout=1.5, concurrency=4)) as client:
         await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(40)))
         assert not client.statistics.of(Endpoint.CLOSED).failures
     assert api.most_at_once == 4
