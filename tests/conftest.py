@@ -31,6 +31,17 @@ class Server:
     def database(self, name: str) -> str:
         return urlunsplit(urlsplit(self.dsn)._replace(path=f"/{name}"))
 
+    @asynccontextmanager
+    async def clone(self, template: str, kind: str) -> AsyncIterator[str]:
+        """The name of a copy of a database, dropped afterwards whoever is still connected."""
+        name = f"recon_{kind}_{secrets.token_hex(4)}"
+        # A file copy of a small template takes a fraction of what its pages take through the WAL.
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        try:
+            yield name
+        finally:
+            await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
     async def execute(self, sql: str) -> None:
         connection = await asyncpg.connect(self.dsn)
         try:
@@ -90,12 +101,9 @@ async def template(postgres: Server) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def database(postgres: Server, template: str) -> AsyncIterator[Database]:
-    """A database of the test's own, cloned from the template and dropped afterwards whoever is still connected."""
-    name = f"recon_test_{secrets.token_hex(4)}"
-    # A file copy of a small template takes a fraction of what its pages take through the WAL.
-    await postgres.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    yield Database(postgres.database(name), SCHEMA)
-    await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    """A database of the test's own."""
+    async with postgres.clone(template, "test") as name:
+        yield Database(postgres.database(name), SCHEMA)
 
 
 @pytest.fixture(scope="session")

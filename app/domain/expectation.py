@@ -17,6 +17,10 @@ _TRADES_A_DAY = 3.0
 _HOURS_A_DAY = 24.0
 _HOURS_EXPONENT = 0.7
 """Trades of a day come in bunches: in real accounts about trades ** 0.7 different hours have some."""
+_FEWEST_USUAL = 10
+"""With fewer accounts a date without rows is chance."""
+_GAP_SHARE = 10
+"""By how much fewer rows than usual make a date a gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ def expected_of(view: AccountView, endpoint: Endpoint) -> Expected:
     """The rows that upstream probably has of the account."""
     if endpoint is Endpoint.ALLTIME:
         return Expected(1.0, 0.0)
-    trades = max(1, *view.totals.counts.values())
+    trades = _counted_trades(view)
     days = float(view.known_days) or max(1.0, trades / _TRADES_A_DAY)
     span = days if view.first_day is None or view.last_day is None else (view.last_day - view.first_day).days + 1
     rows = days if endpoint is Endpoint.DAILY else days * _rows(endpoint, trades / days)
@@ -44,7 +48,7 @@ def expected_on(view: AccountView, endpoint: Endpoint, dates: Iterable[dt.date])
     if endpoint is Endpoint.DAILY:
         density = expected_of(view, endpoint).density
         return {day: 1.0 if day in counted else density for day in dates}
-    usual = max(1, *view.totals.counts.values()) / max(1, view.known_days)
+    usual = _counted_trades(view) / max(1, view.known_days)
     return {day: _rows(endpoint, counted.get(day, usual)) for day in dates}
 
 
@@ -93,9 +97,8 @@ def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt
     )
 
 
-_FEWEST_USUAL = 10
-"""With fewer accounts a date without rows is chance."""
-_GAP_SHARE = 10
+def _counted_trades(view: AccountView) -> int:
+    return max(1, *view.totals.counts.values())
 
 
 def _rows(endpoint: Endpoint, trades: float) -> float:

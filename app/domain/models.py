@@ -134,6 +134,11 @@ class AccountView:
     explained_as: str | None = None
 
     @property
+    def drifts(self) -> bool:
+        """Whether an audit found other figures upstream; an account that is absent there has none."""
+        return self.drift is not None and not self.drift.absent
+
+    @property
     def signature(self) -> str:
         """What detection sees, in short: equal for two looks between which nothing changed."""
         seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents))

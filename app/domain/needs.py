@@ -34,7 +34,7 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
     Empty when nothing more can be learned. An account that failed, that someone else is writing, or
     that is explained for good is left.
     """
-    if progress.errors or progress.left_alone or progress.known:
+    if _is_left(progress):
         return NOTHING
     coarse = _coarse_needs(view, progress, gaps)
     return coarse if coarse != NOTHING else _fine_needs(view, progress)
@@ -42,8 +42,13 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
 
 def may_need_alltime(view: AccountView, progress: Progress) -> bool:
     """Whether alltime may have to be heard before the account is explained, though it is not needed yet."""
-    is_open = not (progress.errors or progress.left_alone or progress.known)
-    return is_open and bool(view.days or view.totals.alltime != view.totals.daily) and not progress.dates_read(Endpoint.ALLTIME).everything
+    if _is_left(progress) or progress.dates_read(Endpoint.ALLTIME).everything:
+        return False
+    return bool(view.days) or view.totals.alltime != view.totals.daily
+
+
+def _is_left(progress: Progress) -> bool:
+    return bool(progress.errors or progress.left_alone or progress.known)
 
 
 def is_short(view: AccountView) -> bool:
@@ -55,11 +60,10 @@ def is_short(view: AccountView) -> bool:
 def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
     totals = view.totals
     alltime_is_unread, daily = not progress.dates_read(Endpoint.ALLTIME).everything, progress.dates_read(Endpoint.DAILY)
-    drifts = view.drift is not None and not view.drift.absent
     counts_trades = any(totals.counts.values())
     # Without alltime or daily rows an account also lacks what tells its trades from others'.
-    alltime = alltime_is_unread and (drifts or (counts_trades and not totals.has_alltime))
-    descends = drifts and view.drift is not None and not view.drift.daily_agrees
+    alltime = alltime_is_unread and (view.drifts or (counts_trades and not totals.has_alltime))
+    descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
     everything = not daily.everything and (descends or (counts_trades and not totals.has_daily))
     if alltime or everything:
         return Needs(alltime=alltime, daily=None if everything else frozenset())

@@ -159,8 +159,11 @@ class _Planner:
         plans = [self._by_ids(endpoint, wanted)]
         if wanted and self._upstream is not None:
             a_day = upstream_a_day(self._views, endpoint, self._upstream)
-            by_dates = (self._by_hot_dates(endpoint, wanted, share * pages_of(a_day), a_day, _cost(plans[0])) for share in _HOT_SHARES)
-            plans += [plan for plan in by_dates if plan is not None]
+            by_date = self._cost_by_date(endpoint, wanted)
+            for share in _HOT_SHARES:
+                hot = frozenset(day for day, cost in by_date.items() if cost > share * pages_of(a_day))
+                if hot:
+                    plans.append(self._by_hot_dates(endpoint, wanted, hot, a_day, _cost(plans[0])))
             if not endpoint.is_trades and any(dates is None for _, dates in wanted):
                 cost = cost_of(upstream_rows(self._views, endpoint, self._upstream))
                 plans.append([_scan(Request(endpoint), [view for view, _ in wanted], cost, _cost(plans[0]))])
@@ -191,13 +194,9 @@ class _Planner:
         return [_request_by_ids(endpoint, each, [views[account_id] for account_id in each.account_ids]) for each in packs]
 
     def _by_hot_dates(
-        self, endpoint: Endpoint, wanted: _Wanted, least_cost: float, rows_a_day: float, cost_by_ids: float
-    ) -> list[PlannedRequest] | None:
-        """Reads of everybody's rows on the dates that cost more than `least_cost` by id, the rest by id; None if no date does."""
-        by_id = self._cost_by_date(endpoint, wanted)
-        hot = frozenset(day for day, cost in by_id.items() if cost > least_cost)
-        if not hot:
-            return None
+        self, endpoint: Endpoint, wanted: _Wanted, hot: frozenset[dt.date], rows_a_day: float, cost_by_ids: float
+    ) -> list[PlannedRequest]:
+        """Reads of everybody's rows on the hot dates, and of the rest by id."""
         # A range by id would run over dates that are scanned, and two fetches of one slice disturb each other.
         scanned = {view.account_id: _scanned(dates, hot, is_range=endpoint.is_trades) for view, dates in wanted if dates is not None}
         cold: _Wanted = [(view, dates and [day for day in dates if day not in scanned[view.account_id]]) for view, dates in wanted]

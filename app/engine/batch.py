@@ -349,7 +349,5 @@ def _witness(work: _Work, planned: PlannedRequest) -> Witness:
     daily = {account_id: work.progress[account_id].dates_read(Endpoint.DAILY) for account_id in planned.account_ids}
     return Witness(
         {account_id: None if read.everything else frozenset(read.dates) for account_id, read in daily.items()},
-        frozenset(
-            account_id for account_id in planned.account_ids if (drift := work.views[account_id].drift) is not None and not drift.absent
-        ),
+        frozenset(account_id for account_id in planned.account_ids if work.views[account_id].drifts),
     )

@@ -5,7 +5,6 @@ The worlds end on a fixed day and the engine believes in a fixed time, so that a
 
 import asyncio
 import datetime as dt
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,21 +45,17 @@ def _large_world() -> World:
 @pytest.fixture(scope="module")
 async def large_template(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled from the large account."""
-    name = f"recon_large_{secrets.token_hex(4)}"
-    await postgres.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    async with SandboxServer(_large_world()) as sandbox:
-        await fill(Database(postgres.database(name), SCHEMA), sandbox)
-    yield name
-    await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with postgres.clone(template, "large") as name:
+        async with SandboxServer(_large_world()) as sandbox:
+            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+        yield name
 
 
 @pytest.fixture
 async def large(postgres: Server, large_template: str) -> AsyncIterator[Database]:
     """A warehouse of one large account."""
-    name = f"recon_test_{secrets.token_hex(4)}"
-    await postgres.execute(f"CREATE DATABASE {name} TEMPLATE {large_template} STRATEGY FILE_COPY")
-    yield Database(postgres.database(name), SCHEMA)
-    await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with postgres.clone(large_template, "test") as name:
+        yield Database(postgres.database(name), SCHEMA)
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """A warehouse filled once by ingestion from a small perfect world; each test gets its own copy and its own upstream."""
 
-import secrets
 from collections.abc import AsyncIterator
 
 import pytest
@@ -21,21 +20,17 @@ def perfect_world() -> World:
 @pytest.fixture(scope="session")
 async def filled_template(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    name = f"recon_filled_{secrets.token_hex(4)}"
-    await postgres.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    async with SandboxServer(perfect_world()) as sandbox:
-        await fill(Database(postgres.database(name), SCHEMA), sandbox)
-    yield name
-    await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with postgres.clone(template, "filled") as name:
+        async with SandboxServer(perfect_world()) as sandbox:
+            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+        yield name
 
 
 @pytest.fixture
 async def warehouse(postgres: Server, filled_template: str) -> AsyncIterator[Database]:
     """A filled warehouse of the test's own."""
-    name = f"recon_test_{secrets.token_hex(4)}"
-    await postgres.execute(f"CREATE DATABASE {name} TEMPLATE {filled_template} STRATEGY FILE_COPY")
-    yield Database(postgres.database(name), SCHEMA)
-    await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with postgres.clone(filled_template, "test") as name:
+        yield Database(postgres.database(name), SCHEMA)
 
 
 @pytest.fixture

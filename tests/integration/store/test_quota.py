@@ -54,6 +54,14 @@ async def _quota(database: Database, rate: float, burst: int) -> AsyncIterator[Q
 
 
 @contextlib.asynccontextmanager
+async def _held_row(database: Database) -> AsyncIterator[None]:
+    """Somebody has the quota's row locked and does not let go."""
+    async with database.connect() as holder, holder.transaction():
+        await holder.execute("UPDATE recon_quota SET permits = 0")
+        yield
+
+
+@contextlib.asynccontextmanager
 async def _calling(quota: Quota, times: list[float], callers: int = 4) -> AsyncIterator[None]:
     """Callers who take every permit that they get, and note when."""
 
@@ -222,9 +230,8 @@ async def test_a_clock_that_was_set_does_not_open_the_quota_again(database: Data
 
 
 async def test_the_clock_is_read_when_the_row_is_ours(database: Database) -> None:
-    async with _quota(database, 10, 10) as quota, database.connect() as holder, database.connect() as onlooker:
-        async with holder.transaction():
-            await holder.execute("UPDATE recon_quota SET permits = 0")
+    async with _quota(database, 10, 10) as quota, database.connect() as onlooker:
+        async with _held_row(database):
             caller = asyncio.create_task(quota.acquire())
             await _somebody_waits(database)
             waited = await onlooker.fetchval("SELECT clock_timestamp()")
@@ -255,9 +262,8 @@ async def test_callers_who_are_cancelled_hold_up_nobody(database: Database) -> N
 
 
 async def test_a_connection_that_is_lost_is_our_error_and_the_next_caller_gets_another(database: Database) -> None:
-    async with _quota(database, 100, 10) as quota, database.connect() as holder, database.connect() as onlooker:
-        async with holder.transaction():
-            await holder.execute("UPDATE recon_quota SET permits = 0")
+    async with _quota(database, 100, 10) as quota, database.connect() as onlooker:
+        async with _held_row(database):
             caller = asyncio.create_task(quota.acquire())
             await _somebody_waits(database)
             await onlooker.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
@@ -268,9 +274,8 @@ async def test_a_connection_that_is_lost_is_our_error_and_the_next_caller_gets_a
 
 async def test_a_row_that_somebody_holds_is_a_database_that_does_not_answer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.store.quota._DRAW_SECONDS", 0.1)
-    async with _quota(database, 10, 10) as quota, database.connect() as holder:
-        async with holder.transaction():
-            await holder.execute("UPDATE recon_quota SET permits = 0")
+    async with _quota(database, 10, 10) as quota:
+        async with _held_row(database):
             with pytest.raises(DatabaseUnavailable, match="Nothing was sent"):
                 await quota.acquire()
         await quota.acquire()
