@@ -18,6 +18,7 @@ from app.domain.models import RunKind, RunStatus
 from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
 from app.engine.store import Store
+from app.errors import Conflict
 from app.main import migrate_warehouse, open_readings, open_service, open_store, print_advice, warehouse_notes
 from app.main import serve as serve_http
 from app.sandbox.process import WorldArguments
@@ -180,7 +181,13 @@ async def _maintained(work: Callable[[Store], Awaitable[MaintenanceResult]]) -> 
 
 async def _reconciled(request: RunRequest) -> ExitCode:
     async with open_service(load_settings()) as service:
-        state = await serve_run(service, await service.start_run(request))
+        try:
+            run_id, is_ours = await service.start_run(request), True
+        except Conflict as error:
+            # Perhaps nobody works on it any more: whoever started it may have been killed.
+            run_id, is_ours = error.run_id, False
+            Console(stderr=True).print(f"A full run is active already: this command helps with {run_id}, and starts none.", markup=False)
+        state = await serve_run(service, run_id, is_ours=is_ours)
     show_run(results_console(), state)
     return exit_code_of(RunStatus(state["status"]))
 

@@ -22,6 +22,8 @@ from app.telemetry import get_logger
 _LOOK_SECONDS = 0.2
 _LOGGED_EVERY = 100
 _PLAIN_WIDTH = 150
+_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation")
+_ACCOUNTS = ("total", *_OUTCOMES, "skipped", "waiting", "postponed")
 _log = get_logger(__name__)
 
 MEANINGS: Mapping[IssueCode, str] = {
@@ -117,8 +119,8 @@ def show_run(console: Console, state: Mapping[str, Any]) -> None:
     """How a run ended."""
     accounts, rows = state["accounts"], state["rows"]
     table = plain_table(f"Run {state['run_id']} ({state['kind']}): {state['status']}", "", "#")
-    for name in ("total", "unchanged", "healed", "explained", "partial", "failed", "skipped", "postponed"):
-        table.add_row(f"accounts {name}", str(accounts[name]))
+    for name in _ACCOUNTS:
+        table.add_row(f"accounts {name.replace('_', ' ')}", str(accounts[name]))
     for name, count in rows.items():
         table.add_row(f"rows {name.replace('_', ' ')}", str(count))
     table.add_row("values out of range, stored as NULL", str(state["values_nulled"]))
@@ -136,10 +138,10 @@ def run_seconds(state: Mapping[str, Any]) -> str:
     return f"{(state['finished_at'] - state['started_at']).total_seconds():.1f}"
 
 
-async def serve_run(service: ReconService, run_id: UUID) -> Mapping[str, Any]:
-    """Work on the run in this process until it is over, showing its progress; how it stands then.
+async def serve_run(service: ReconService, run_id: UUID, *, is_ours: bool = True) -> Mapping[str, Any]:
+    """Work on the run in this process until it is over or paused, showing its progress; how it stands then.
 
-    A cancellation ends it in order: accounts are released, what was healed stays, and the run is `cancelled`.
+    A cancellation ends it in order: accounts are released, what was healed stays, and the run is `cancelled`; one that is not ours goes on.
     """
     working = asyncio.create_task(service.pool.run_until_finished(run_id))
     try:
@@ -153,10 +155,11 @@ async def serve_run(service: ReconService, run_id: UUID) -> Mapping[str, Any]:
     except asyncio.CancelledError:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
-        # Without PostgreSQL the run stays open, and the next process that serves takes it up.
-        with contextlib.suppress(ReconError):
-            reason = "The run was interrupted where it was started; what was healed until then stays healed."
-            await service.store.runs.end_early(run_id, RunStatus.CANCELLED, reason)
+        if is_ours:
+            # Without PostgreSQL the run stays open, and the next process that serves takes it up.
+            with contextlib.suppress(ReconError):
+                reason = "The run was interrupted where it was started; what was healed until then stays healed."
+                await service.store.control.cancel(run_id, reason)
         raise
     return await service.readings.run_state(run_id)
 

@@ -4,23 +4,24 @@ ReconError
 ├── ConfigurationError        the start stops: a setting, a right or a schema is not as it must be
 ├── InvalidRequest            the caller asked for something that cannot be; say so, change nothing
 ├── NotFound                  the account or run that the caller named is unknown
-├── Conflict                  the request contradicts something that is under way
+├── Conflict                  the request contradicts a run as it stands; look at that one
 ├── UpstreamError             the API did not give what was asked; the warehouse stays as it was
 │   ├── UpstreamRefused       401 or 403: the key is wrong; the run fails at once, no account is blamed
 │   ├── UpstreamUnavailable   an outage that lasted longer than the wait; the run fails, its accounts are released
 │   ├── FetchFailed           this request failed for good though the API answers others: its accounts are read once more, then fail
 │   ├── IncompleteFetch       the pages could not be proven whole: the same
 │   ├── RequestTooLarge       413 or 414: ask for fewer ids
-│   └── FetchTooBroad         a read without ids brings more rows than it is worth: ask by id
+│   ├── FetchTooBroad         a read without ids brings more rows than it is worth: ask by id
+│   └── UpstreamSuspect       it answers, but nothing that can be true: the run writes no more until somebody confirms it
 ├── DatabaseUnavailable       PostgreSQL cannot be reached or went away; wait and try again
 ├── DatabaseError             PostgreSQL refuses a statement: a right is missing or the schema is not ours
 ├── WriteConflict             someone else wrote the rows first; look at them again
 ├── RowRefused                a constraint refuses a row: find the row, set it aside, keep the others
 ├── StatementTooSlow          a statement met its time limit: split the work until the culprit stands alone
-└── ClaimLost                 the lease ended or another worker holds the accounts; write nothing
+└── ClaimLost                 the lease ended or another worker took the work over: write nothing, leave it to the other
 """
 
-from collections.abc import Sequence
+import uuid
 
 
 class ReconError(Exception):
@@ -40,7 +41,12 @@ class NotFound(ReconError):
 
 
 class Conflict(ReconError):
-    """The request contradicts something that is under way."""
+    """The request contradicts a run as it stands; `run_id` tells which."""
+
+    def __init__(self, message: str, run_id: uuid.UUID) -> None:
+        """Name the run."""
+        super().__init__(message)
+        self.run_id = run_id
 
 
 class UpstreamError(ReconError):
@@ -71,6 +77,10 @@ class FetchTooBroad(UpstreamError):
     """A read names more rows than the caller wants to pay for; none of them was kept."""
 
 
+class UpstreamSuspect(UpstreamError):
+    """What the API says of too many accounts at once is hard to believe; nothing more is written."""
+
+
 class DatabaseUnavailable(ReconError):
     """PostgreSQL cannot be reached or went away in the middle."""
 
@@ -98,12 +108,4 @@ class StatementTooSlow(ReconError):
 
 
 class ClaimLost(ReconError):
-    """The claim on some accounts is no longer ours.
-
-    `account_ids` are the accounts that were lost; nothing was written for them.
-    """
-
-    def __init__(self, account_ids: Sequence[str]) -> None:
-        """Name the accounts whose claim is gone."""
-        super().__init__(f"The claim on {len(account_ids)} accounts was lost to another worker; nothing was written for them.")
-        self.account_ids = tuple(account_ids)
+    """The work is no longer ours: the lease ended, or another worker took it over; nothing was written for it."""

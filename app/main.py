@@ -3,15 +3,18 @@
 For a server that makes the app itself: `uvicorn --factory app.main:create_app`. The command `trade-recon serve` calls `serve`.
 """
 
+import asyncio
 import contextlib
 import datetime as dt
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.domain.guards import GuardLimits
 from app.engine.config import EngineConfig
 from app.engine.readings import Readings
 from app.engine.service import ReconService
@@ -32,11 +35,9 @@ from app.web.app import build_app
 
 _EMBEDDED_DATABASE = "trade_recon"
 _ANSWER_SECONDS = 5
-"""How long requests under way may take to end after the signal to stop; batches get `_GRACE_SECONDS` after that.
-
-Together they stay below the 30 seconds after which orchestrators kill.
-"""
-_GRACE_SECONDS = 15.0
+"""How long requests under way may take to end after the signal to stop."""
+_GRACE_SECONDS = 25.0
+"""How long batches may take to their next safe point, from the same moment: below the 30 seconds after which orchestrators kill."""
 _WAITING_CONNECTIONS = 512
 _log = get_logger(__name__)
 
@@ -82,8 +83,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
                 address = listener.getsockname()
                 shown = f"[{address[0]}]" if ":" in address[0] else address[0]
                 _log.info("trade-recon serves.", action="http.serving", url=f"http://{shown}:{address[1]}")
-                await _Server(config).serve(sockets=[listener])
-                _log.info("A signal came: trade-recon ends its work.", action="http.stopping")
+                await _Server(config, service.pool.stop).serve(sockets=[listener])
 
 
 @contextlib.asynccontextmanager
@@ -125,6 +125,8 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
             pool_size=settings.recon_pool_size,
             statement_cache=settings.recon_statement_cache,
             direct_dsn=dsn if settings.database_url is None else _direct_dsn(settings),
+            # Below the lease: whoever takes over the accounts of a stopped process finds their rows unlocked.
+            idle_seconds=settings.recon_lease_seconds / 2,
         ) as database,
     ):
         if settings.database_url is None:
@@ -214,6 +216,8 @@ def engine_config(settings: Settings) -> EngineConfig:
         day_zone=settings.recon_day_zone,
         max_attempts=settings.recon_max_attempts,
         grace_seconds=_GRACE_SECONDS,
+        retention_days=settings.recon_retention_days,
+        guard=GuardLimits(settings.recon_guard_row_share, settings.recon_guard_rows, settings.recon_guard_account_share),
     )
 
 
@@ -223,7 +227,19 @@ def now() -> dt.datetime:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that does not send itself the signal once more when it has ended: what it runs in still has work to end."""
+    """uvicorn that lets the work end from the signal on, and does not send itself the signal once more when it has ended itself."""
+
+    def __init__(self, config: uvicorn.Config, stop_work: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stop_work = stop_work
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal: batches stop beside the requests, not after them."""
+        if not self.should_exit:
+            _log.info("A signal came: trade-recon ends its work.", action="http.stopping")
+            self._loop.call_soon_threadsafe(self._stop_work)
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

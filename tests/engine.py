@@ -1,7 +1,8 @@
 """An engine on a test's own database and sandbox, the way the composition root builds it."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
@@ -72,6 +73,13 @@ async def run(service: ReconService, kind: RunKind, **request: object) -> dict[s
     state = await service.readings.run_state(run_id)
     assert RunStatus(str(state["status"])).is_end
     return dict(state)
+
+
+async def reconcile(service: ReconService, account_id: str) -> Mapping[str, object]:
+    """Reconcile one account, however long it takes; what came of it."""
+    result = await service.reconcile_account(account_id)
+    assert not isinstance(result, uuid.UUID)
+    return result
 
 
 async def difference(database: Database, sandbox: SandboxServer) -> Comparison:

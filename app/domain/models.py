@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from app.domain.contract import Endpoint
 
@@ -18,19 +19,21 @@ class RunKind(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """The states of a run; the last four are ends."""
+    """The states of a run; all but the first three are ends, and from `needs_confirmation` somebody may let it go on."""
 
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     COMPLETED_WITH_ISSUES = "completed_with_issues"
+    NEEDS_CONFIRMATION = "needs_confirmation"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
     @property
     def is_end(self) -> bool:
-        """Whether nothing more will happen to the run."""
-        return self not in (RunStatus.QUEUED, RunStatus.RUNNING)
+        """Whether nothing more will happen to the run by itself."""
+        return self not in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED)
 
 
 class Outcome(StrEnum):
@@ -38,7 +41,9 @@ class Outcome(StrEnum):
 
     `unchanged`: there was nothing to heal; `healed`: issues were there and none is left; `explained`: what is left is not
     the warehouse's to heal (upstream contradicts itself, forgot, still moves, or the identity is ambiguous); `partial`:
-    some issues were closed, some that can be healed are left; `failed`: none was closed.
+    some issues were closed, some that can be healed are left; `failed`: none was closed. Held, and not healed though that is
+    possible: `flapping`, where the same issue opens again and again right after healing; `needs_confirmation`, where healing
+    would rewrite too much, or upstream suddenly has nothing.
     """
 
     UNCHANGED = "unchanged"
@@ -46,6 +51,16 @@ class Outcome(StrEnum):
     EXPLAINED = "explained"
     PARTIAL = "partial"
     FAILED = "failed"
+    FLAPPING = "flapping"
+    NEEDS_CONFIRMATION = "needs_confirmation"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """That an account is held, as what, and the sentence that says why."""
+
+    outcome: Literal[Outcome.FLAPPING, Outcome.NEEDS_CONFIRMATION]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +132,7 @@ class AccountView:
     `days` are the dates that disagree, `known_days` the number of dates with any row, `open_issues` what was recorded
     before, as `trade_recon.issues` holds it, `explained_as` the signature that it had when a run could only explain what was
     left, `descents` the dates whose daily row an audit's heal changed and whose finer
-    rows were not read since.
+    rows were not read since, `status` how the last run left it.
     """
 
     account_id: str
@@ -132,6 +147,7 @@ class AccountView:
     open_issues: tuple[Mapping[str, object], ...] = ()
     descents: frozenset[dt.date] = frozenset()
     explained_as: str | None = None
+    status: str = "pending"
 
     @property
     def drifts(self) -> bool:
@@ -174,6 +190,11 @@ class Effort:
     set_aside: int = 0
     values_nulled: int = 0
 
+    @property
+    def rewritten(self) -> int:
+        """Rows that do not stand any more as they stood before."""
+        return self.updated + self.moved + self.removed
+
 
 @dataclass(slots=True)
 class Progress:
@@ -182,7 +203,8 @@ class Progress:
     `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None for alltime);
     `refused` tells why rows could not be held, `strangers` that its logins have trades of natural keys that no account has; `known`
     that an earlier run explained just this state for good, so that nothing is asked; `again` the dates to be read once more
-    since daily may condemn rows there that keep others out.
+    since daily may condemn rows there that keep others out; `sent` the tables of which upstream sent any row, `hold` that
+    nothing more may be done for it.
     """
 
     read: dict[Endpoint, DatesRead] = field(default_factory=dict)
@@ -192,6 +214,8 @@ class Progress:
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)
     again: dict[Endpoint, set[dt.date]] = field(default_factory=dict)
     left_alone: set[Endpoint] = field(default_factory=set)
+    sent: set[Endpoint] = field(default_factory=set)
+    hold: Hold | None = None
     known: bool = False
     errors: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)

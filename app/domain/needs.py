@@ -31,7 +31,7 @@ NOTHING = Needs()
 def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = frozenset()) -> Needs:
     """What must be read next of the account, given what this run has read already; `gaps` are dates that everybody lacks.
 
-    Empty when nothing more can be learned. An account that failed, that someone else is writing, or
+    Empty when nothing more can be learned. An account that failed, that is held, that someone else is writing, or
     that is explained for good is left.
     """
     if _is_left(progress):
@@ -48,7 +48,7 @@ def may_need_alltime(view: AccountView, progress: Progress) -> bool:
 
 
 def _is_left(progress: Progress) -> bool:
-    return bool(progress.errors or progress.left_alone or progress.known)
+    return bool(progress.errors or progress.left_alone or progress.known or progress.hold)
 
 
 def is_short(view: AccountView) -> bool:

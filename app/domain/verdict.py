@@ -21,15 +21,20 @@ from app.domain.issues import (
     dates_evidence,
     days_evidence,
 )
-from app.domain.models import AccountView, DayCounts, Outcome, Progress
+from app.domain.models import AccountView, DayCounts, Hold, Outcome, Progress
 from app.domain.needs import is_daily_alone, is_outvoted
 
+SETTLED_AFTER = 3
+"""In so many runs a date that still moves may disagree; then the disagreement is what it is."""
+_TOTALS = "totals"
 _CLOSED = TABLES[Endpoint.CLOSED].name
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
-def judge(found: Sequence[Issue], left: Sequence[Issue], before: Collection[IssueCode] = ()) -> Outcome:
+def judge(found: Sequence[Issue], left: Sequence[Issue], before: Collection[IssueCode] = (), hold: Hold | None = None) -> Outcome:
     """How an account leaves a run, from what it came with and what is left of it; `before` is what an earlier pass of the run found."""
+    if hold is not None and left:
+        return hold.outcome
     if not left:
         return Outcome.HEALED if found or before else Outcome.UNCHANGED
     healable = {issue.code for issue in left} - NOT_OURS_TO_HEAL
@@ -58,7 +63,7 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     counts = tuple(issue for issue in found if issue.code in COUNT_CODES)
     drift = tuple(issue for issue in found if issue.code is IssueCode.UPSTREAM_DRIFT)
     narrow = _narrow_issues(progress)
-    unfinished = bool(progress.errors or progress.refused or progress.left_alone)
+    unfinished = bool(progress.errors or progress.refused or progress.left_alone or progress.hold)
     if drift and not unfinished and _drift_was_followed(view, progress):
         drift = ()
     # Trades that fit no account may be those that are missing here: then upstream is not to blame.
@@ -112,17 +117,28 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     # Of a key that two accounts hold at once no trade says whose it is: neither account's closed trades can be judged.
     shared = any(len(finding.candidates) > 1 and finding.table == _ALLTIME for finding in view.findings)
     days = [day for day in days if day.daily != day.hourly or (day.daily != day.closed and not shared and day.date not in ambiguous)]
-    settled = [day for day in days if day.date < moving_from]
+    looks = _looks(view)
+    settled = [day for day in days if day.date < moving_from or looks.get(day.date.isoformat(), 0) >= SETTLED_AFTER]
     alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
     daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())
     # Alltime may go on counting days that upstream has forgotten: then it agrees with the rows that are kept.
     totals_agree = view.totals.daily in (view.totals.alltime, alltime) or alltime == daily
-    moves = view.last_day is not None and view.last_day >= moving_from
+    moves = view.last_day is not None and view.last_day >= moving_from and looks.get(_TOTALS, 0) < SETTLED_AFTER
     if settled or not (totals_agree or moves):
         issues.append(_inconsistent_issue(view, settled))
     elif days or not totals_agree:
-        issues.append(_unsettled_issue(view, days, moving_from))
+        issues.append(_unsettled_issue(view, days, moving_from, looks))
     return tuple(issues)
+
+
+def _looks(view: AccountView) -> dict[str, int]:
+    """In how many runs so far each date, or the totals alone, was left as unsettled."""
+    for entry in view.open_issues:
+        metadata = entry.get("metadata")
+        looks = metadata.get("looks") if isinstance(metadata, Mapping) else None
+        if entry.get("type") == IssueCode.UNSETTLED and isinstance(looks, Mapping):
+            return {str(place): count for place, count in looks.items() if isinstance(count, int)}
+    return {}
 
 
 def _is_forgotten(day: DayCounts, kept: Mapping[Endpoint, Mapping[dt.date | None, int]], progress: Progress) -> bool:
@@ -165,9 +181,15 @@ def _inconsistent_issue(view: AccountView, days: Sequence[DayCounts]) -> Issue:
     return Issue(IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, text, COUNTED_TABLES, "none", evidence)
 
 
-def _unsettled_issue(view: AccountView, days: Sequence[DayCounts], moving_from: dt.date) -> Issue:
+def _unsettled_issue(view: AccountView, days: Sequence[DayCounts], moving_from: dt.date, looks: Mapping[str, int]) -> Issue:
     text = f"The counts differ on dates from {moving_from} on, which still move; the next run looks again."
-    evidence = {**days_evidence(days), "metadata": {"upstream_counts": view.totals.counts, "moving_from": moving_from.isoformat()}}
+    places = [day.date.isoformat() for day in days] or [_TOTALS]
+    metadata = {
+        "upstream_counts": view.totals.counts,
+        "moving_from": moving_from.isoformat(),
+        "looks": {place: looks.get(place, 0) + 1 for place in places},
+    }
+    evidence = {**days_evidence(days), "metadata": metadata}
     return Issue(IssueCode.UNSETTLED, Severity.INFO, text, COUNTED_TABLES, "look_again", evidence)
 
 

@@ -4,6 +4,9 @@ Rounds are shared by the whole batch: each asks for what the last one made worth
 trades, since a trade finds its account through them. What fails, fails alone: an account whose rows cannot be fetched or
 written carries the error, the others go on. One whose rows could not be fetched goes through the flow once more behind all
 other accounts of its run, and carries the error only if that fails too.
+
+Between two requests and between two rounds a batch can stop: what is finished by then is recorded, the other accounts wait in
+their run as before. It does so when its run is halted, and when so many accounts are held that upstream is suspect.
 """
 
 import asyncio
@@ -13,32 +16,36 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
-from app.domain.detection import carried, detect, with_open_drift
+from app.domain.detection import detect, with_open_drift
 from app.domain.expectation import Upstream
+from app.domain.guards import FLAPS, vanished
 from app.domain.issues import Issue, IssueCode
-from app.domain.models import AccountView, Effort, Outcome, Progress, RunKind
+from app.domain.models import AccountView, Effort, Hold, Outcome, Progress, RunKind
 from app.domain.needs import is_short
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
-from app.domain.verdict import descended, explain, judge
+from app.domain.verdict import descended
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
+from app.engine.halts import Halt
 from app.engine.learning import beginning, forget_left_alone, learn, note_read
 from app.engine.maintenance import mend_accounts
+from app.engine.results import Passed, result_of
 from app.engine.store import Store
 from app.engine.usage import RunUse
 from app.errors import FetchFailed, FetchTooBroad, IncompleteFetch, ReconError, RequestTooLarge, RowRefused, StatementTooSlow
-from app.store.claims import Claim, FirstPass
-from app.store.runs import AccountResult, Terms
+from app.store.claims import Claim
+from app.store.runs import AccountResult, ActiveRun, Terms
 from app.store.slices import Applied, Witness, Writer
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
 
 _log = get_logger(__name__)
+_NO_EFFORT = astuple(Effort())
 _LOOKS = 3
 """How often a slice is looked at that someone else keeps changing."""
 _MOST_SPLITS = 32
@@ -50,6 +57,8 @@ class _Work:
     """A batch on its way: what is known of its accounts, and what it cost so far."""
 
     claim: Claim
+    run: ActiveRun
+    halt: Halt
     views: dict[str, AccountView]
     found: dict[str, tuple[Issue, ...]]
     progress: dict[str, Progress]
@@ -60,15 +69,27 @@ class _Work:
     upstream: Upstream | None = None
     gaps: frozenset[dt.date] = frozenset()
     ownerless: Effort = field(default_factory=Effort)
+    is_suspect: bool = False
+    unfinished: set[str] = field(default_factory=set)
 
     @property
     def requests(self) -> int:
         """Requests that were sent for it, whatever came of them."""
         return self.use.requests
 
-    def is_unread(self, account_id: str) -> bool:
-        """Whether nothing went wrong with the account but that fetches could not be completed."""
-        return 0 < self.unread[account_id] == len(self.progress[account_id].errors)
+    @property
+    def stops(self) -> bool:
+        """Whether nothing more is begun."""
+        return self.halt.is_set or self.is_suspect
+
+    @property
+    def held(self) -> int:
+        """Accounts of the run for which healing waits for somebody's word, as far as this batch knows."""
+        return self.run.held + sum(
+            (progress.hold or vanished(self.views[account_id], progress)) is not None
+            for account_id, progress in self.progress.items()
+            if progress.hold is None or progress.hold.outcome is Outcome.NEEDS_CONFIRMATION
+        )
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -92,10 +113,11 @@ class BatchReconciler:
         self._fetcher = Fetcher(client, store.staging, store.changes)
         self._slots = asyncio.Semaphore(config.fetches)
 
-    async def reconcile(self, claim: Claim, kind: RunKind, use: RunUse) -> Counter[Outcome]:
+    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> Counter[Outcome]:
         """Heal the claimed accounts and record what came of each; the outcomes of those that were still ours and are settled.
 
-        An account whose only trouble is that a fetch could not be completed goes back into the run, once.
+        An account whose only trouble is that a fetch could not be completed goes back into the run, once. After `halt` only
+        what is finished is recorded. A run that makes upstream suspect is stopped.
 
         `use` records what the run asks of the API. Raises UpstreamRefused and UpstreamUnavailable when the API refuses or is
         out, DatabaseUnavailable when PostgreSQL is gone: nothing is recorded then, and what was written is whole.
@@ -104,27 +126,44 @@ class BatchReconciler:
         views = await self._look(claim.account_ids, claim)
         work = _Work(
             claim,
+            run,
+            halt,
             views,
             {account_id: detect(view) for account_id, view in views.items()},
-            {account_id: beginning(view, kind) for account_id, view in views.items()},
+            {account_id: beginning(view, run.request.kind) for account_id, view in views.items()},
         )
         # What an earlier run explained and nothing changed since is open under its explanation already.
         news = {view.account_id: work.found[view.account_id] for view in views.values() if view.explained_as != view.signature}
-        await self._store.runs.open_issues(claim.run_id, news)
+        await self._store.runs.open_issues(claim.run_id, news, self._config.moving_from(self._now()))
+        await self._hold_flapping(work)
         work.seconds["detect"] += time.monotonic() - begun
         try:
             with work.use.recording():
                 await self._heal(work)
-        except ReconError:
+        except (ReconError, asyncio.CancelledError):
             # The batch breaks off and its accounts wait again; what it wrote and asked is still counted.
             with contextlib.suppress(ReconError):
                 await use.keep()
                 efforts = [progress.effort for progress in work.progress.values()]
                 await self._store.runs.add_effort(claim.run_id, [*efforts, work.ownerless], work.requests)
             raise
-        results = [self._result(work, account_id, kind) for account_id in work.views]
+        results = [self._result(work, account_id) for account_id in work.views if account_id not in work.unfinished]
         await use.keep()
-        return await self._record(work, results, time.monotonic() - begun)
+        outcomes = await self._record(work, results, time.monotonic() - begun)
+        if work.is_suspect:
+            reason = self._config.guard.suspicion(work.held, work.run.total)
+            await self._store.control.suspend(claim.run_id, reason)
+        return outcomes
+
+    def terms(self) -> Terms:
+        """On which terms results are recorded now."""
+        return Terms(
+            self._config.max_attempts,
+            lambda failures: next_attempt(failures, self._now(), jitter=random.random()),
+            self._config.postpone_seconds,
+            self._config.postpone_named_seconds,
+            self._config.lease_seconds,
+        )
 
     async def _heal(self, work: _Work) -> None:
         await self._survey(work)
@@ -133,6 +172,10 @@ class BatchReconciler:
                 forget_left_alone(work.progress.values())
             await self._rounds(work)
             await self._map_again(work)
+            if work.stops:
+                work.unfinished = {account_id for each in await self._plan(work) for account_id in each.account_ids}
+                work.unfinished |= {account_id for account_id, progress in work.progress.items() if progress.left_alone}
+                break
             if not any(progress.left_alone for progress in work.progress.values()) and not await self._plan(work):
                 break
         done = [(account_id, day) for account_id, view in work.views.items() for day in descended(view, work.progress[account_id])]
@@ -144,6 +187,9 @@ class BatchReconciler:
 
     async def _rounds(self, work: _Work) -> None:
         for _ in range(MAX_ROUNDS):
+            work.is_suspect = self._makes_suspect(work)
+            if work.stops:
+                return
             planned = await self._plan(work)
             if not planned:
                 return
@@ -151,6 +197,10 @@ class BatchReconciler:
             touched = sorted({account_id for each in planned for account_id in each.account_ids})
             with work.phase("verify"):
                 work.views.update(await self._look(touched, work.claim))
+
+    def _makes_suspect(self, work: _Work) -> bool:
+        """Whether so many accounts of the run are held that nothing more shall be written."""
+        return not work.run.confirmed and self._config.guard.suspects(work.held, work.run.total)
 
     async def _plan(self, work: _Work) -> list[PlannedRequest]:
         # Packing thousands of accounts takes a second or more, in which heartbeats and other batches must go on.
@@ -208,6 +258,8 @@ class BatchReconciler:
     async def _fetch_one(self, work: _Work, planned: PlannedRequest) -> None:
         try:
             async with self._slots:
+                if work.stops:
+                    return
                 begun = time.monotonic()
                 async with self._fetcher.fetched(planned) as fetched:
                     work.seconds["fetch"] += time.monotonic() - begun
@@ -267,7 +319,14 @@ class BatchReconciler:
         if endpoint.is_trades:
             logins = dict(zip(planned.account_ids, planned.logins, strict=True))
             strangers = await self._store.changes.resolve_trades(fetched.staged, logins)
-        writer = Writer(work.claim.run_id, work.claim.claim_id, self._config.account_seconds, self._config.lease_seconds)
+        writer = Writer(
+            work.claim.run_id,
+            work.claim.claim_id,
+            self._config.account_seconds,
+            self._config.lease_seconds,
+            None if work.run.confirmed else self._config.guard,
+            {account_id: work.progress[account_id].effort.rewritten for account_id in planned.account_ids},
+        )
         applied = await self._store.changes.apply(fetched.staged, fetched.proven, fetched.before, writer, _witness(work, planned))
         work.ownerless.set_aside += applied.get("", Applied()).set_aside
         for account_id in planned.account_ids:
@@ -275,54 +334,57 @@ class BatchReconciler:
             progress.effort.requests += fetched.requests
             done = applied.get(account_id, Applied())
             learn(progress, endpoint, done)
-            if done.error is None and not done.left_alone and not done.claim_lost:
+            work.is_suspect |= progress.hold is not None and self._makes_suspect(work)
+            if done.error is None and not done.left_alone and not done.claim_lost and done.hold is None:
                 note_read(progress, planned)
             if account_id in strangers:
                 progress.strangers.append(strangers[account_id])
 
-    def _result(self, work: _Work, account_id: str, kind: RunKind) -> AccountResult:
-        view, progress, found = work.views[account_id], work.progress[account_id], work.found[account_id]
-        left = explain(view, progress, moving_from=self._config.moving_from(self._now()))
-        if kind is not RunKind.AUDIT and not progress.known and not progress.dates_read(Endpoint.ALLTIME).everything:
-            left = (*left, *carried(view, left))
-        before = work.claim.postponed.get(account_id)
-        outcome = judge(found, left, before.found if before else ())
-        failing = outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone
-        # What was refused is told even where the counts agree.
-        reasons = [*progress.errors, *progress.refused, *(progress.strangers if left else ())]
-        if before and work.unread[account_id]:
-            reasons.append("this was read for the second time in the run, in vain as before")
-        if progress.left_alone:
-            reasons.append("someone else kept writing the same rows; they were left alone")
-        return AccountResult(
-            account_id,
-            outcome,
-            found,
-            left,
-            progress.effort,
-            failing,
-            view.signature,
-            "; ".join(reasons)[:2000] or None,
-            postponed=bool(left) and before is None and work.is_unread(account_id),
-            before=before or FirstPass(),
+    async def _hold_flapping(self, work: _Work) -> None:
+        """Hold back the accounts whose same issue opens again and again, unless somebody asked for them."""
+        if work.run.confirmed or work.run.request.kind is RunKind.RETRY or work.run.request.account_ids is not None:
+            return
+        for account_id, times in (await self._store.runs.reopened(work.claim.account_ids)).items():
+            view, progress = work.views[account_id], work.progress[account_id]
+            # One that was held back already is healed when its time is up: it may have come to rest.
+            if times >= FLAPS and view.status != Outcome.FLAPPING:
+                progress.hold = Hold(
+                    Outcome.FLAPPING,
+                    f"The same issue opened again right after healing, {times} times in a row: somebody else writes these rows."
+                    " The account is held back for a day; reconcile it by name to heal it now.",
+                )
+
+    def _result(self, work: _Work, account_id: str) -> AccountResult:
+        now = self._now()
+        passed = Passed(
+            work.views[account_id],
+            work.progress[account_id],
+            work.found[account_id],
+            work.unread[account_id],
+            work.claim.postponed.get(account_id),
+        )
+        return result_of(
+            passed,
+            work.run.request.kind,
+            guarded=not work.run.confirmed,
+            now=now,
+            moving_from=self._config.moving_from(now),
+            flap_seconds=self._config.flap_seconds,
         )
 
     async def _record(self, work: _Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
         begun = time.monotonic()
-        if work.ownerless.set_aside:
-            await self._store.runs.add_effort(work.claim.run_id, [work.ownerless], 0)
+        # What belongs to no account that is recorded now: rows without an owner, and what was done for accounts that go on waiting.
+        efforts = [work.ownerless, *(work.progress[account_id].effort for account_id in work.unfinished)]
+        if any(astuple(effort) != _NO_EFFORT for effort in efforts):
+            await self._store.runs.add_effort(work.claim.run_id, efforts, 0)
         ours = set(
             await self._store.runs.record(
                 work.claim,
                 results,
                 seconds=round(seconds, 3),
                 requests=work.requests,
-                terms=Terms(
-                    self._config.max_attempts,
-                    lambda failures: next_attempt(failures, self._now(), jitter=random.random()),
-                    self._config.postpone_seconds,
-                    self._config.postpone_named_seconds,
-                ),
+                terms=self.terms(),
                 judged=sorted(IssueCode),
             )
         )
@@ -337,6 +399,7 @@ class BatchReconciler:
             run_id=str(work.claim.run_id),
             accounts=len(ours) - postponed,
             postponed=postponed,
+            unfinished=len(work.unfinished),
             requests=work.requests,
             seconds=round(seconds, 2),
             **{outcome.value: count for outcome, count in outcomes.items()},

@@ -1,8 +1,10 @@
 """What the engine is told by its composition root."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
+
+from app.domain.guards import GuardLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +15,8 @@ class EngineConfig:
     `day_zone` still moves, `max_attempts` how many failures in a row exhaust an account, `fetches` how many fetches of a
     batch are under way at once. An account of which a fetch could not be completed is read once more at the end of its run,
     not before `postpone_seconds`, so that data in motion comes to rest; `postpone_named_seconds` where people named the accounts
-    and wait for them.
+    and wait for them. `grace_seconds` is how long a batch may take to its next safe point when it is told to stop,
+    `retention_days` how long the history of runs is kept, `flap_seconds` for how long a flapping account is held back.
     """
 
     batch_size: int = 5000
@@ -28,6 +31,9 @@ class EngineConfig:
     postpone_named_seconds: float = 1.0
     poll_seconds: float = 1.0
     grace_seconds: float = 25.0
+    guard: GuardLimits = field(default_factory=GuardLimits)
+    retention_days: int = 90
+    flap_seconds: float = 86_400.0
 
     def moving_from(self, now: dt.datetime) -> dt.date:
         """The first date that still moves at `now` (aware): it ended less than `settle_hours` ago, or has not ended."""

@@ -32,6 +32,9 @@ def learn(progress: Progress, endpoint: Endpoint, done: Applied) -> None:
     effort.removed += done.removed
     effort.set_aside += done.set_aside
     effort.values_nulled += done.values_nulled
+    if done.sent:
+        progress.sent.add(endpoint)
+    progress.hold = progress.hold or done.hold
     progress.refused += done.refused
     progress.too_narrow += done.too_narrow
     if done.kept:

@@ -3,7 +3,7 @@
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.domain.contract import PAGE_ROWS
 from app.domain.models import RunKind
@@ -14,6 +14,7 @@ from app.engine.maintenance import maintain, mend_accounts
 from app.engine.store import Store
 from app.engine.usage import RunUse
 from app.errors import ReconError
+from app.store.preparations import Queued
 from app.store.runs import ActiveRun
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
@@ -36,6 +37,7 @@ class Preparation:
         """Bring the warehouse's own state up to date and put the accounts that need work into the run.
 
         `use` records what the run asks of the API. Raises UpstreamRefused or UpstreamUnavailable if an audit cannot read upstream,
+        UpstreamSuspect if it has nothing for too many accounts, ClaimLost if another worker took the preparation over,
         ConfigurationError if the warehouse was changed so that we cannot work in it any more.
         """
         begun = time.monotonic()
@@ -49,32 +51,32 @@ class Preparation:
                 await mend_accounts(self._store, batch)
                 await self._store.detection.refresh_stats(batch)
         await self._store.runs.add_phase(run.run_id, "maintenance", time.monotonic() - begun)
-        skipped, unchanged = await self._enqueue(run, named, use)
-        await self._store.runs.finish_preparation(run.run_id, skipped=skipped, unchanged=unchanged, maintenance=maintenance)
+        queued = await self._enqueue(run, named, use, maintenance)
         _log.info(
             "The accounts of the run are known.",
             action="run.prepared",
             run_id=str(run.run_id),
             kind=run.request.kind.value,
-            skipped=skipped,
-            unchanged=unchanged,
+            skipped=queued.skipped,
+            unchanged=queued.unchanged,
         )
 
-    async def _enqueue(self, run: ActiveRun, named: Sequence[str] | None, use: RunUse) -> tuple[int, int]:
-        """How many accounts are left out since they back off, and how many need nothing."""
+    async def _enqueue(self, run: ActiveRun, named: Sequence[str] | None, use: RunUse, maintenance: Mapping[str, object]) -> Queued:
         request = run.request
-        if request.kind is RunKind.AUDIT:
-            compared = named
+        is_audit, compared, unanswered = request.kind is RunKind.AUDIT, named, list[str]()
+        if is_audit:
             if compared is None and request.max_accounts is not None and await self._costs_less_by_id(request.max_accounts):
                 compared = await self._store.runs.oldest_accounts(request.max_accounts)
             unanswered = await self._audit(run, compared, use)
-            equal, skipped = await self._store.runs.enqueue_audited(run.run_id, compared, limit=request.max_accounts, unanswered=unanswered)
-            return skipped + len(unanswered), equal
-        if named is not None:
-            await self._store.runs.enqueue_accounts(run.run_id, named)
-            return 0, 0
-        retry = request.kind is RunKind.RETRY
-        return await self._store.runs.enqueue_mismatched(run.run_id, retry=retry, limit=request.max_accounts), 0
+        async with self._store.preparations.queue(run.run_id) as queue:
+            if is_audit:
+                queued = await queue.audited(compared, limit=request.max_accounts, unanswered=unanswered)
+            elif named is not None:
+                queued = await queue.accounts(named)
+            else:
+                queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts)
+            await queue.finish(queued, maintenance)
+        return queued
 
     async def _costs_less_by_id(self, accounts: int) -> bool:
         """Whether asking for some accounts by id takes fewer requests than the scan, which also sees accounts that only upstream has."""
@@ -92,6 +94,7 @@ class Preparation:
                     moving_from=self._config.moving_from(now),
                     today=now.date() + dt.timedelta(days=1),
                     account_ids=account_ids,
+                    guard=None if run.confirmed else self._config.guard,
                 )
         except ReconError:
             # It breaks off; what it asked is still counted.

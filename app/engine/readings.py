@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
+from app.domain.models import RunStatus
 from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.errors import InvalidRequest
@@ -14,7 +15,9 @@ from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
 
-_ACCOUNTS = ("total", "unchanged", "healed", "explained", "partial", "failed", "skipped", "waiting", "postponed")
+_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation")
+_BESIDE = ("total", "skipped", "waiting", "postponed")
+_RUN = ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "stop_at", "confirmed_at")
 _UNMATCHED_SHOWN = 20
 _CURSOR = re.compile(r"0|[1-9][0-9]{0,18}")
 _LARGEST_CURSOR = 2**63 - 1
@@ -41,11 +44,13 @@ class Readings:
     async def run_state(self, run_id: uuid.UUID) -> Mapping[str, object]:
         """A run as it stands, as JSON shows it; NotFound if there is none."""
         row = await self._store.runs.get(run_id)
-        state = {name: row[name] for name in ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "error")}
-        accounts = {name: row[name] for name in _ACCOUNTS}
-        done = sum(row[name] for name in ("unchanged", "healed", "explained", "partial", "failed"))
+        state = {name: row[name] for name in _RUN}
+        accounts = {name: row[name] for name in (*_BESIDE, *_OUTCOMES)}
+        done = sum(row[name] for name in _OUTCOMES)
+        left = row["waiting"] if RunStatus(row["status"]).is_end else 0
         return {
             **state,
+            "error": f"{row['error'] or 'The run ended early.'} {left} of its accounts are left." if left else row["error"],
             "request": row["request"],
             "accounts": {**accounts, "done": done},
             "total_processed": done,

@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime as dt
+import math
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,7 +14,7 @@ from app.engine.readings import Readings
 from app.engine.store import Store
 from app.engine.workers import WorkerPool
 from app.errors import InvalidRequest, NotFound
-from app.store.runs import RunRequest
+from app.store.runs import IdempotencyKey, RunRequest
 from app.upstream.client import UpstreamClient
 
 _MOST_ACCOUNTS = 2**31 - 1
@@ -25,6 +27,7 @@ class ReconService:
 
     def __init__(self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
         """Bind the parts; `now` gives the time (aware)."""
+        self._now = now
         self.store = store
         self.pool = WorkerPool(store, client, config, now)
         self.readings = Readings(store, config, now, client)
@@ -41,11 +44,17 @@ class ReconService:
         """Record the issues of all accounts as they stand, without mending; the number of accounts that have any."""
         return await inspect(self.store)
 
-    async def start_run(self, request: RunRequest) -> uuid.UUID:
-        """Queue a run; a worker of any process takes it up.
+    async def start_run(self, request: RunRequest, idempotency_key: str | None = None) -> uuid.UUID:
+        """Queue a run; a worker of any process takes it up. With a key that was used before: the run that was started with it.
 
-        Raises InvalidRequest for limits that make no sense, NotFound for account ids that no account has.
+        Raises InvalidRequest for limits that make no sense, NotFound for account ids that no account has, Conflict if the key was
+        used for another request, or if a full run is active beside which this one would be a second.
         """
+        key = None if idempotency_key is None else IdempotencyKey(idempotency_key, request.digest)
+        if key is not None and (known := await self.store.runs.of_key(key)) is not None:
+            return known
+        if request.stop_at is not None and request.stop_at <= self._now():
+            raise InvalidRequest(f"stop_at must be in the future; {request.stop_at.isoformat()} is past. No run was started.")
         if request.max_accounts is not None and not 1 <= request.max_accounts <= _MOST_ACCOUNTS:
             raise InvalidRequest(f"max_accounts must be from 1 to {_MOST_ACCOUNTS}.")
         if request.account_ids is not None:
@@ -57,28 +66,54 @@ class ReconService:
             limited = tuple(dict.fromkeys(request.account_ids))[: request.max_accounts]
             # Ingestion may have brought an account since the last maintenance.
             await self.store.detection.add_accounts(limited)
-            request = RunRequest(request.kind, request.max_accounts, limited)
-        run_id = await self.store.runs.create(request)
+            request = RunRequest(request.kind, request.max_accounts, limited, request.stop_at)
+        run_id = await self.store.runs.create(request, key)
         self.pool.wake()
         return run_id
 
-    async def wait_for_run(self, run_id: uuid.UUID) -> RunStatus:
-        """Wait until a run is over; how it ended."""
-        pause = _LOOK_SECONDS
+    async def pause(self, run_id: uuid.UUID) -> None:
+        """Take no more accounts of the run until it is resumed; what is under way stops at its next safe point.
+
+        Like the three below raises NotFound if there is no such run, Conflict if it is in no state for this.
+        """
+        await self.store.control.pause(run_id)
+        self.pool.wake()
+
+    async def resume(self, run_id: uuid.UUID) -> None:
+        """Let a paused run go on."""
+        await self.store.control.resume(run_id)
+        self.pool.wake()
+
+    async def cancel(self, run_id: uuid.UUID) -> None:
+        """End a run for good; what was healed stays healed."""
+        await self.store.control.cancel(run_id, "The run was cancelled; what was healed until then stays healed.")
+        self.pool.wake()
+
+    async def confirm(self, run_id: uuid.UUID) -> None:
+        """Let a run write what it held."""
+        await self.store.control.confirm(run_id)
+        self.pool.wake()
+
+    async def wait_for_run(self, run_id: uuid.UUID, seconds: float = math.inf) -> RunStatus:
+        """Wait until a run is over, at most so long and not while this process ends; how it stands then."""
+        pause, until = _LOOK_SECONDS, time.monotonic() + seconds
         while True:
             status = RunStatus((await self.store.runs.get(run_id))["status"])
-            if status.is_end:
+            left = until - time.monotonic()
+            if status.is_end or left <= 0 or self.pool.is_stopping:
                 return status
-            await asyncio.sleep(pause)
+            await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST_LOOK_SECONDS)
 
-    async def reconcile_account(self, account_id: str) -> Mapping[str, object]:
-        """Compare one account with upstream and heal it now, whatever its state; what came of it.
+    async def reconcile_account(self, account_id: str, wait_seconds: float = math.inf) -> "Mapping[str, object] | uuid.UUID":
+        """Compare one account with upstream and heal it now, before all other work and whatever its state.
 
-        Raises NotFound for an unknown account.
+        What came of it, or the id of its run if that is not over after `wait_seconds`. Raises NotFound for an unknown account.
         """
         run_id = await self.start_run(RunRequest(RunKind.AUDIT, None, (account_id,)))
-        status = await self.wait_for_run(run_id)
+        status = await self.wait_for_run(run_id, wait_seconds)
+        if not status.is_end:
+            return run_id
         state = await self.readings.run_state(run_id)
         attempt = await self.store.reports.attempt(run_id, account_id)
         account = await self.store.reports.account(account_id)
@@ -99,10 +134,10 @@ class ReconService:
             "error": state["error"],
             # An account that upstream and all tables agree on needs no attempt: it is left as it was.
             **{
-                name: attempt[name] if attempt else ("unchanged" if name == "outcome" and status is not RunStatus.FAILED else None)
+                name: attempt[name] if attempt else ("unchanged" if name == "outcome" and status is RunStatus.SUCCEEDED else None)
                 for name in fields
             },
-            "issues_found": attempt["issues_found"] if attempt else [],
+            "issues_found": (attempt["issues_found"] or []) if attempt else [],
             "issues": account.state["issues"],
             "detail": attempt["detail"] if attempt else None,
         }

@@ -8,12 +8,15 @@ from app.store.adoption import require
 from app.store.catalogue import Catalogue
 from app.store.changes import Changes
 from app.store.claims import Claims
+from app.store.control import RunControl
 from app.store.detection import Detection
 from app.store.feed import ChangeFeed
 from app.store.identity import Identity
 from app.store.pace import WritePace
 from app.store.pool import Database
+from app.store.preparations import Preparations
 from app.store.report import Reports
+from app.store.retention import Retention
 from app.store.runs import Runs
 from app.store.scans import Scans
 from app.store.staging import Staging
@@ -32,6 +35,9 @@ class Store:
     changes: Changes
     claims: Claims
     runs: Runs
+    control: RunControl
+    preparations: Preparations
+    retention: Retention
     scans: Scans
     reports: Reports
     feed: ChangeFeed
@@ -46,6 +52,7 @@ class Store:
         found = await _require_fit(database)
         catalogue = await Catalogue.read(database, found)
         feed, pace = ChangeFeed(database), WritePace(write_rate)
+        preparations = Preparations(database, worker_id, lease_seconds)
         return cls(
             database,
             catalogue,
@@ -55,7 +62,10 @@ class Store:
             Changes(database, catalogue, feed, pace),
             Claims(database, worker_id, lease_seconds),
             Runs(database),
-            Scans(database, catalogue),
+            RunControl(database),
+            preparations,
+            Retention(database),
+            Scans(database, catalogue, preparations),
             Reports(database),
             feed,
         )

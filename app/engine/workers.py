@@ -2,7 +2,8 @@
 
 A worker that meets an outage of upstream, or an error that trying again would not mend, ends the run with the reason;
 one that loses PostgreSQL waits and goes on when it is back. Accounts that a broken-off batch held are released as soon
-as PostgreSQL answers.
+as PostgreSQL answers. One worker more serves only runs of named accounts, for which people wait: it is free when the
+others are at batches of thousands.
 """
 
 import asyncio
@@ -11,15 +12,19 @@ import datetime as dt
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.domain.models import RunStatus
 from app.engine.batch import BatchReconciler
 from app.engine.config import EngineConfig
+from app.engine.halts import Halts
+from app.engine.housekeeping import keep_house
+from app.engine.isolation import Isolation
 from app.engine.preparation import Preparation
 from app.engine.store import Store
 from app.engine.usage import RunUsage
-from app.errors import DatabaseUnavailable, ReconError, WriteConflict
+from app.errors import ClaimLost, DatabaseUnavailable, ReconError, UpstreamSuspect, WriteConflict
 from app.store.runs import ActiveRun
 from app.store.wake import WakeUps
 from app.telemetry import get_logger
@@ -32,6 +37,14 @@ _log = get_logger(__name__)
 _LONGEST_PAUSE = 15.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Duty:
+    """What a worker serves: every run, or `only` one of them, or only runs of accounts that people `named`."""
+
+    only: uuid.UUID | None = None
+    named: bool = False
+
+
 class WorkerPool:
     """Serves queued runs, all of them or one, with several workers in this process."""
 
@@ -39,9 +52,11 @@ class WorkerPool:
         """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._config = config
-        self._batches = BatchReconciler(store, client, config, now)
+        batches = BatchReconciler(store, client, config, now)
+        self._isolation = Isolation(batches, store.runs, batches.terms)
         self._preparation = Preparation(store, client, config, now)
         self._usage = RunUsage(store.runs, store.claims.worker_id)
+        self._halts = Halts(store.control)
         self._preparing: set[uuid.UUID] = set()
         self._orphans: list[Claim] = []
         self._bell = asyncio.Event()
@@ -50,42 +65,57 @@ class WorkerPool:
         self._wake_ups = None if direct_dsn is None else WakeUps(store.database, direct_dsn)
 
     def wake(self) -> None:
-        """There may be work: look now instead of at the next poll."""
+        """There may be work, or less of it: look now instead of at the next poll."""
         # A new bell for each ring: a worker that takes one before it looks misses no ring, and takes none from another.
         self._bell.set()
         self._bell = asyncio.Event()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether this process ends its work."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Begin no batch any more; those under way stop at their next safe point."""
+        self._stopping.set()
+        self._halts.stop()
+        self.wake()
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve runs while the context lasts; at its end batches get the grace time to finish, the rest is released.
+        """Serve runs while the context lasts; at its end batches get the grace time to a safe point, the rest is released.
 
         Raises ConfigurationError if the direct way to the database leads to another one.
         """
         if self._wake_ups is not None:
             await self._wake_ups.check()
-        others = [asyncio.create_task(self._heartbeat())]
+        others = [*self._companions(), asyncio.create_task(keep_house(self._store, self._config))]
         if self._wake_ups is not None:
             others.append(asyncio.create_task(self._wake_ups.listen(self.wake)))
-        workers = [asyncio.create_task(self._serve(None)) for _ in range(self._config.workers)]
+        duties = [_Duty()] * self._config.workers + [_Duty(named=True)]
+        workers = [asyncio.create_task(self._serve(duty)) for duty in duties]
         try:
             yield
         finally:
-            self._stopping.set()
-            self.wake()
+            self.stop()
             try:
-                await asyncio.wait(workers, timeout=self._config.grace_seconds)
+                # A batch that finds no safe point in its grace time is cancelled, and given back, by its worker.
+                await asyncio.wait(workers, timeout=self._config.grace_seconds + 1)
             finally:
                 # Also when the wait itself is cancelled by a second signal: what is held is given back.
                 await self._end(*others, *workers)
 
     async def run_until_finished(self, run_id: uuid.UUID) -> None:
-        """Serve one run until it is over; for the command line."""
-        heart = asyncio.create_task(self._heartbeat())
-        workers = [asyncio.create_task(self._serve(run_id)) for _ in range(self._config.workers)]
+        """Serve one run until there is nothing to do for it, since it is over or paused; for the command line."""
+        companions = self._companions()
+        workers = [asyncio.create_task(self._serve(_Duty(run_id))) for _ in range(self._config.workers)]
         try:
             await asyncio.gather(*workers)
         finally:
-            await self._end(heart, *workers)
+            await self._end(*companions, *workers)
+
+    def _companions(self) -> "list[asyncio.Task[None]]":
+        return [asyncio.create_task(self._heartbeat()), asyncio.create_task(self._watch())]
 
     async def _end(self, *tasks: "asyncio.Task[None]") -> None:
         for task in tasks:
@@ -97,21 +127,37 @@ class WorkerPool:
 
     async def _heartbeat(self) -> None:
         while True:
-            try:
-                await self._store.claims.beat()
-            except ReconError as error:
-                _log.warning("A heartbeat was missed.", action="worker.heartbeat_missed", reason=str(error))
+            await self._beat()
             await asyncio.sleep(self._config.lease_seconds / 4)
 
-    async def _serve(self, only: uuid.UUID | None) -> None:
+    async def _beat(self) -> bool:
+        try:
+            lost = await self._store.claims.beat()
+        except ReconError as error:
+            _log.warning("A heartbeat was missed.", action="worker.heartbeat_missed", reason=str(error))
+            return False
+        if lost:
+            _log.warning("The lease had ended: the accounts of this process were given up.", action="worker.lapsed", accounts=lost)
+        return True
+
+    async def _watch(self) -> None:
+        """Notice runs that are paused, over, or past their time."""
+        while True:
+            bell = self._bell
+            await self._halts.look()
+            await _sleep(self._config.poll_seconds, bell)
+
+    async def _serve(self, duty: _Duty) -> None:
         pause = self._config.poll_seconds
-        await self._first_beat()
+        # A claim without a heartbeat behind it would be anyone's: beat before the first.
+        while not self._stopping.is_set() and not await self._beat():
+            await _sleep(pause, self._bell)
         while not self._stopping.is_set():
             bell = self._bell
             try:
                 await self._release_orphans()
-                runs = await self._store.runs.active(only)
-                if only is not None and not runs:
+                runs = await self._store.runs.active(duty.only, named=duty.named)
+                if duty.only is not None and not runs:
                     return
                 worked = await self._serve_some(runs)
                 pause = self._config.poll_seconds
@@ -127,51 +173,52 @@ class WorkerPool:
             if not worked:
                 await _sleep(pause, bell)
 
-    async def _first_beat(self) -> None:
-        """A claim without a heartbeat behind it would be anyone's: beat before the first."""
-        while not self._stopping.is_set():
-            bell = self._bell
-            try:
-                await self._store.claims.beat()
-            except ReconError as error:
-                _log.warning("PostgreSQL does not answer; the work waits.", action="worker.waiting", reason=str(error))
-                await _sleep(self._config.poll_seconds, bell)
-            else:
-                return
-
     async def _serve_some(self, runs: list[ActiveRun]) -> bool:
         """Do one piece of work for the first run that has one; whether there was any."""
         for run in runs:
+            if self._stopping.is_set():
+                return False
             try:
                 if await self._serve_run(run):
                     return True
             except (DatabaseUnavailable, WriteConflict):
                 raise
+            except ClaimLost as error:
+                _log.warning("Another worker took the work over.", action="worker.superseded", run_id=str(run.run_id), reason=str(error))
+            except UpstreamSuspect as error:
+                await self._store.control.suspend(run.run_id, str(error))
+                return True
             except ReconError as error:
                 _log.error("A run failed; its accounts are released.", action="run.failed", run_id=str(run.run_id), reason=str(error))
-                self._usage.forget(run.run_id)
-                await self._store.runs.end_early(run.run_id, RunStatus.FAILED, str(error))
+                await self._fail(run, str(error))
                 return True
             except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
                 # A defect of ours: the run says so instead of meeting it for ever.
                 _log.exception("A run failed by an error of ours; its accounts are released.", action="run.failed", run_id=str(run.run_id))
-                self._usage.forget(run.run_id)
-                await self._store.runs.end_early(run.run_id, RunStatus.FAILED, f"An error in trade-recon itself ended the run: {error!r}.")
+                await self._fail(run, f"An error in trade-recon itself ended the run: {error!r}.")
                 return True
         return False
+
+    async def _fail(self, run: ActiveRun, reason: str) -> None:
+        self._forget(run.run_id)
+        await self._store.runs.end_early(run.run_id, RunStatus.FAILED, reason)
+
+    def _forget(self, run_id: uuid.UUID) -> None:
+        self._usage.forget(run_id)
+        self._isolation.forget(run_id)
 
     async def _serve_run(self, run: ActiveRun) -> bool:
         if not run.prepared:
             return await self._prepare(run)
         claim = await self._store.claims.claim(run.run_id, self._config.batch_size)
         if claim is None:
-            ended = await self._store.runs.finish(run.run_id)
+            ended = await self._store.runs.finish(run.run_id, self._config.guard)
             if ended:
-                self._usage.forget(run.run_id)
+                self._forget(run.run_id)
             return ended
         try:
-            with self._usage.recording(run.run_id) as use:
-                await self._batches.reconcile(claim, run.request.kind, use)
+            with self._usage.recording(run.run_id) as use, self._halts.working_on(run.run_id) as halt:
+                await halt.limit(self._isolation.reconcile(claim, run, use, halt), self._config.grace_seconds)
         finally:
             # Recorded accounts are free already; whatever is left of the claim is given back.
             self._orphans.append(claim)
@@ -183,10 +230,11 @@ class WorkerPool:
             return False
         self._preparing.add(run.run_id)
         try:
-            if not await self._store.runs.take_preparation(run.run_id, self._store.claims.worker_id, self._config.lease_seconds):
+            if not await self._store.preparations.take(run.run_id):
                 return False
-            with self._usage.recording(run.run_id) as use:
-                await self._preparation.prepare(run, use)
+            with self._usage.recording(run.run_id) as use, self._halts.working_on(run.run_id) as halt:
+                # It has no safe point, and needs none: it is done again from the beginning.
+                await halt.limit(self._preparation.prepare(run, use), 0)
         finally:
             self._preparing.discard(run.run_id)
         self.wake()

@@ -12,6 +12,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from app.domain.contract import Endpoint
+from app.domain.guards import rewriting
+from app.domain.models import Hold
 from app.errors import DatabaseUnavailable, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue
 from app.store.column_lists import column_lists, in_slice
@@ -41,6 +44,15 @@ class _Tries:
     refusals: int = 0
     searches: int = 0
     search_seconds: float | None = None
+
+
+class _HeldError(Exception):
+    """Raised inside the writing transaction to undo it: too many rows of these accounts would change."""
+
+    def __init__(self, holds: Mapping[str, Hold]) -> None:
+        """Keep why each account is held."""
+        super().__init__(f"{len(holds)} accounts are held")
+        self.holds = holds
 
 
 class Changes:
@@ -109,7 +121,8 @@ class Changes:
         await self._refusals.find_partitions(job)
         applied: dict[str, Applied] = defaultdict(Applied)
         for part in await self._parts(job, applied):
-            await self._apply_part(job, part, applied)
+            if len(part.account_ids) > 1 or not applied[part.account_ids[0]].hold:
+                await self._apply_part(job, part, applied)
         await self._refusals.record(job, applied)
         return dict(applied)
 
@@ -117,6 +130,8 @@ class Changes:
         most = self._pace.chunk()
         rows = await self._database.fetch(fill(self._sql["count_staged"], stage=job.table.stage), job.staged.fetch_id)
         sizes = {row["account_id"]: row["rows"] for row in rows}
+        for account_id in sizes:
+            applied[account_id].sent = True
         parts: list[Part] = []
         together: list[str] = []
         filled = 0
@@ -163,7 +178,12 @@ class Changes:
         is_over = False
         while not is_over:
             try:
-                written = await self._transact(job, part, search_seconds=tries.search_seconds)
+                written = await self._transact(job, part, applied, search_seconds=tries.search_seconds)
+            except _HeldError as held:
+                for account_id, hold in held.holds.items():
+                    applied[account_id].hold = hold
+                part = replace(part, account_ids=tuple(account_id for account_id in part.account_ids if account_id not in held.holds))
+                is_over = not part.account_ids
             except WriteConflict:
                 is_over = await self._after_conflict(job, part, applied, tries)
             except UnfinishedSearchError as unfinished:
@@ -220,7 +240,7 @@ class Changes:
         await self._apply_part(job, Part(part.account_ids[middle:]), applied, patience)
         return True
 
-    async def _transact(self, job: Job, part: Part, *, search_seconds: float | None) -> Written:
+    async def _transact(self, job: Job, part: Part, applied: Mapping[str, Applied], *, search_seconds: float | None) -> Written:
         account_ids = part.account_ids
         seconds = (
             job.writer.account_seconds if len(account_ids) == 1 else min(COMMAND_SECONDS, job.writer.account_seconds * len(account_ids))
@@ -232,7 +252,7 @@ class Changes:
         ) as connection:
             # Whoever wants rows that we hold must not wait for us while we wait for someone else: not for the rows of trade_recon either.
             await connection.limit_locks(CLAIM_LOCK_SECONDS)
-            locked = await connection.fetch(self._sql["lock_claims"], list(account_ids), job.writer.claim_id)
+            locked = await connection.fetch(self._sql["lock_claims"], list(account_ids), job.writer.claim_id, job.writer.lease_seconds)
             await connection.limit_locks(LOCK_SECONDS)
             staged = await connection.fetch_value(f"SELECT count(*) FROM {job.table.stage} WHERE fetch_id = $1", job.staged.fetch_id)
             if staged != job.staged.rows:
@@ -248,5 +268,38 @@ class Changes:
                 written.add(
                     await self._writer.write(connection, job, replace(part, account_ids=tuple(untouched)), before.horizon, search_seconds)
                 )
+            await self._guard(connection, job, part, applied, written)
             await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed)
         return written
+
+    async def _guard(self, connection: Connection, job: Job, part: Part, applied: Mapping[str, Applied], written: Written) -> None:
+        """Undo the transaction if it changed too many rows of an account, all that the run changed of it before counted.
+
+        Looking after the write costs nothing where nothing is wrong: what would change is counted by changing it.
+        """
+        guard = job.writer.guard
+        if guard is None:
+            return
+        changed = {
+            account_id: sum((done.rewritten, applied[account_id].rewritten, job.writer.rewritten.get(account_id, 0)))
+            for account_id, done in written.results.items()
+            if account_id in part.account_ids and done.rewritten
+        }
+        many = {account_id: rows for account_id, rows in changed.items() if rows >= guard.rows}
+        if not many:
+            return
+        tables = {endpoint.name.lower(): self._catalogue[endpoint].raw for endpoint in Endpoint}
+        counted = await connection.fetch(fill(self._sql["count_rows"], **tables), list(many))
+        # As they stood before this transaction.
+        stored = {
+            row["account_id"]: row["rows"] + written.results[row["account_id"]].removed - written.results[row["account_id"]].inserted
+            for row in counted
+        }
+        table = job.table.table.name
+        holds = {
+            account_id: rewriting(rows, stored.get(account_id, 0), table)
+            for account_id, rows in many.items()
+            if guard.is_too_much(rows, stored.get(account_id, 0))
+        }
+        if holds:
+            raise _HeldError(holds)

@@ -47,9 +47,13 @@ class Claims:
         self._claim = sql["claim_accounts"]
         self._release = sql["release_claim"]
 
-    async def beat(self) -> None:
-        """Say that this worker process is alive."""
-        await self._database.execute(self._beat, self.worker_id, socket.gethostname(), os.getpid(), seconds=self.lease_seconds / 3)
+    async def beat(self) -> int:
+        """Say that this worker process is alive; the number of accounts that it lost since its lease had ended before."""
+        return int(
+            await self._database.fetch_value(
+                self._beat, self.worker_id, socket.gethostname(), os.getpid(), self.lease_seconds, seconds=self.lease_seconds / 3
+            )
+        )
 
     async def leave(self) -> None:
         """Give everything back at the end of the process."""

@@ -90,6 +90,7 @@ class Detection:
                 open_issues=tuple(stored[account_id]["issues"]) if account_id in stored else (),
                 descents=descents.get(account_id, frozenset()),
                 explained_as=stored[account_id]["explained_as"] if account_id in stored else None,
+                status=stored[account_id]["reconciliation_status"] if account_id in stored else "pending",
             )
             for account_id in ids
         }

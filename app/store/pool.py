@@ -36,6 +36,7 @@ _GONE = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
@@ -153,21 +154,30 @@ class Connection:
 class Database:
     """A pool of connections and the schema in which the warehouse lives."""
 
-    def __init__(self, pool: "asyncpg.Pool[Record]", schema: str, direct_dsn: str | None = None) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Record]", schema: str, direct_dsn: str | None, idle_seconds: float) -> None:
         """Use `open` instead, which also closes."""
         self._pool = pool
+        self._idle_seconds = idle_seconds
         self.schema = schema
         self.direct_dsn = direct_dsn
 
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, dsn: str, schema: str, *, pool_size: int = 10, statement_cache: int = 100, direct_dsn: str | None = None
+        cls,
+        dsn: str,
+        schema: str,
+        *,
+        pool_size: int = 10,
+        statement_cache: int = 100,
+        direct_dsn: str | None = None,
+        idle_seconds: float = 30.0,
     ) -> AsyncIterator["Database"]:
         """A pool on `dsn`, closed at the end within a bounded time.
 
         `statement_cache` 0 is for a pooler in transaction mode, which cannot keep prepared statements. `direct_dsn` leads to the same
-        database past any pooler: whoever needs a session of the server's takes it; None: nobody knows such a way.
+        database past any pooler: whoever needs a session of the server's takes it; None: nobody knows such a way. PostgreSQL ends
+        a transaction that we leave idle for `idle_seconds`: a process that was stopped must not keep its locks.
         Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if the DSN makes no sense.
         """
         with connecting():
@@ -191,7 +201,7 @@ class Database:
                         " RECON_STATEMENT_CACHE=0.",
                         action="database.pooled",
                     )
-            yield cls(pool, schema, direct_dsn)
+            yield cls(pool, schema, direct_dsn, idle_seconds)
         finally:
             try:
                 await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
@@ -220,7 +230,7 @@ class Database:
     ) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, undone by any exception.
 
-        `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the transaction idle,
+        `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the transaction idle (None: the usual),
         `lock_seconds` the wait for a lock; without it a lock may take a third of a statement's time.
         """
         with translated():
@@ -229,7 +239,7 @@ class Database:
                     "SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),"
                     " set_config('lock_timeout', $3, true)",
                     _milliseconds(statement_seconds),
-                    _milliseconds(idle_seconds),
+                    _milliseconds(idle_seconds or self._idle_seconds),
                     # Well before the statement's own end: a row that someone else holds is a conflict, not slowness.
                     _milliseconds(lock_seconds or (None if statement_seconds is None else statement_seconds / 3)),
                 )

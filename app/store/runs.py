@@ -1,6 +1,7 @@
 """Runs, attempts and the history of issues: what was done, for whom, and how it ended."""
 
 import datetime as dt
+import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -8,34 +9,69 @@ from dataclasses import asdict, dataclass, field
 
 import msgspec
 
+from app.domain.guards import GuardLimits
 from app.domain.issues import Issue
 from app.domain.models import Effort, Outcome, RunKind, RunStatus
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.store.claims import Claim, FirstPass
-from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
+from app.store.pool import Connection, Database, Record
 from app.store.wake import wake_channel
+
+_REOPENING = (172_800, 1_800)
+"""Seconds: an issue opened again in the same place within two days of being healed, or anywhere within half an hour, flaps."""
 
 
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was asked to do: its kind, at most how many accounts (None: all), or which ones (None: those that need it)."""
+    """What a run was asked to do: its kind, at most how many accounts (None: all), or which ones (None: those that need it).
+
+    At `stop_at` (aware) it ends in order, whatever is left; None: when nothing is left.
+    """
 
     kind: RunKind = RunKind.FULL
     max_accounts: int | None = None
     account_ids: tuple[str, ...] | None = None
+    stop_at: dt.datetime | None = None
+
+    @property
+    def is_sole(self) -> bool:
+        """Whether it takes whatever needs healing: a second such run beside it would find nothing of its own to do."""
+        return self.kind is RunKind.FULL and self.account_ids is None
+
+    @property
+    def digest(self) -> str:
+        """The same for equal requests."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a caller names a request by, so that sending it twice does it once, and the digest of that request."""
+
+    key: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run that is not over; `prepared` once its accounts are known."""
+    """A run that is being worked on; `prepared` once its accounts are known.
+
+    `total` is the number of its accounts, `held` of those for which healing waits for somebody's word, unless it is `confirmed`.
+    """
 
     run_id: uuid.UUID
     request: RunRequest
     prepared: bool
+    confirmed: bool = False
+    total: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class AccountResult:
     """How one account left a batch: `failing` if this costs it an attempt, `signature` what detection saw of it at the end.
+
+    Its next failure says when it may be tried again; one that is held back without a failure is `held_until`. With `left` None
+    it could not even be looked at, and its open issues stay as they are.
 
     With `postponed` nothing is settled yet: the account goes back into the run, to be claimed once more behind all others.
     When it was, `before` is what the run had found and done by then; `found` and `effort` are of this batch alone.
@@ -44,13 +80,14 @@ class AccountResult:
     account_id: str
     outcome: Outcome
     found: tuple[Issue, ...]
-    left: tuple[Issue, ...]
+    left: tuple[Issue, ...] | None
     effort: Effort
     failing: bool
     signature: str
     detail: str | None
     postponed: bool = False
     before: FirstPass = field(default_factory=FirstPass)
+    held_until: dt.datetime | None = None
 
     @property
     def codes_found(self) -> list[str]:
@@ -67,7 +104,9 @@ class AccountResult:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What becomes of accounts that fail.
+    """On which terms results are recorded, and what becomes of accounts that fail.
+
+    A worker that said nothing for `lease_seconds` records nothing.
 
     `max_attempts` failures in a row exhaust one, `next_attempt` tells from their number when it may be tried again. A postponed
     one may be claimed again after `postpone_seconds`; in a run of named accounts, for which people wait, after
@@ -78,6 +117,7 @@ class Terms:
     next_attempt: Callable[[int], dt.datetime]
     postpone_seconds: float
     postpone_named_seconds: float
+    lease_seconds: float
 
 
 class Runs:
@@ -88,13 +128,40 @@ class Runs:
         self._database = database
         self._sql = database.queries("runs")
 
-    async def create(self, request: RunRequest) -> uuid.UUID:
-        """A new run that waits for a worker; the processes that listen are told."""
+    async def create(self, request: RunRequest, key: IdempotencyKey | None = None) -> uuid.UUID:
+        """A new run that waits for a worker, or the one that was started with the key; the processes that listen are told.
+
+        Raises Conflict if the key came with another request before, or if the run must be the only one and another is active.
+        """
         run_id = uuid.uuid4()
-        async with self._database.transaction() as connection:
-            await connection.execute(self._sql["create_run"], run_id, request.kind.value, msgspec.to_builtins(request))
-            await connection.execute(self._sql["notify_workers"], wake_channel(self._database.schema), str(run_id))
-        return run_id
+        kept = None if key is None else key.key, None if key is None else key.digest
+        while True:
+            async with self._database.transaction() as connection:
+                values = run_id, request.kind.value, msgspec.to_builtins(request), request.stop_at, request.is_sole
+                if await connection.fetch_value(self._sql["create_run"], *values, *kept) is not None:
+                    await connection.execute(self._sql["notify_workers"], wake_channel(self._database.schema), str(run_id))
+                    return run_id
+            if key is not None and (known := await self.of_key(key)) is not None:
+                return known
+            sole = await self._database.fetch_row(self._sql["get_sole_run"])
+            if sole is not None:
+                raise Conflict(
+                    f"A full run is {sole['status']} already: {sole['run_id']}. No run was started; look at that one, or cancel it first.",
+                    sole["run_id"],
+                )
+            # What was in the way ended in between.
+
+    async def of_key(self, key: IdempotencyKey) -> uuid.UUID | None:
+        """The run that was started with the key, if any; Conflict if that was for another request."""
+        row = await self._database.fetch_row(self._sql["get_run_of_key"], key.key)
+        if row is None:
+            return None
+        if row["request_digest"] != key.digest:
+            raise Conflict(
+                f"The Idempotency-Key was used before, for another request (run {row['run_id']}). No run was started; use a new key.",
+                row["run_id"],
+            )
+        return uuid.UUID(str(row["run_id"]))
 
     async def get(self, run_id: uuid.UUID) -> Record:
         """The run as it stands; NotFound if there is none."""
@@ -103,36 +170,19 @@ class Runs:
             raise NotFound(f"There is no run {run_id}.")
         return row
 
-    async def active(self, run_id: uuid.UUID | None = None) -> list[ActiveRun]:
-        """Runs that are not over (or this one, if it is not), those that people wait for first."""
-        rows = await self._database.fetch(self._sql["find_active_run"], run_id)
+    async def active(self, run_id: uuid.UUID | None = None, *, named: bool = False) -> list[ActiveRun]:
+        """Runs to be worked on (or this one, if it is), those that people wait for first; with `named` they alone."""
         return [
-            ActiveRun(row["run_id"], msgspec.convert({**row["request"], "kind": row["kind"]}, RunRequest), row["prepared"]) for row in rows
+            ActiveRun(
+                row["run_id"],
+                msgspec.convert({**row["request"], "kind": row["kind"]}, RunRequest),
+                row["prepared"],
+                row["confirmed"],
+                row["total"],
+                row["needs_confirmation"],
+            )
+            for row in await self._database.fetch(self._sql["find_active_run"], run_id, named)
         ]
-
-    async def take_preparation(self, run_id: uuid.UUID, worker_id: uuid.UUID, lease_seconds: float) -> bool:
-        """Whether this worker is the one to prepare the run."""
-        return await self._database.fetch_value(self._sql["take_preparation"], run_id, worker_id, lease_seconds) is not None
-
-    async def enqueue_mismatched(self, run_id: uuid.UUID, *, retry: bool, limit: int | None) -> int:
-        """Put mismatched accounts into the run; the number of those that are left out since they back off."""
-        row = await self._database.fetch_row(self._sql["enqueue_mismatched"], run_id, retry, limit, seconds=SWEEP_SECONDS)
-        return int(row["skipped"]) if row else 0
-
-    async def enqueue_accounts(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
-        """Put named accounts into the run."""
-        await self._database.execute(self._sql["enqueue_accounts"], run_id, list(account_ids))
-
-    async def enqueue_audited(
-        self, run_id: uuid.UUID, account_ids: Sequence[str] | None, *, limit: int | None, unanswered: Sequence[str]
-    ) -> tuple[int, int]:
-        """Put the accounts that an audit found different into the run, but those that upstream did not answer about.
-
-        The number of accounts that are equal, and of those left out since they back off or since there are more than `limit`.
-        """
-        ids = None if account_ids is None else list(account_ids)
-        row = await self._database.fetch_row(self._sql["enqueue_audited"], run_id, ids, limit, list(unanswered), seconds=SWEEP_SECONDS)
-        return (int(row["equal"]), int(row["skipped"])) if row else (0, 0)
 
     async def count_accounts(self) -> int:
         """How many accounts are known."""
@@ -142,24 +192,23 @@ class Runs:
         """The accounts that were not checked for the longest time."""
         return [row["account_id"] for row in await self._database.fetch(self._sql["get_oldest_accounts"], limit)]
 
-    async def finish_preparation(self, run_id: uuid.UUID, *, skipped: int, unchanged: int, maintenance: Mapping[str, object]) -> None:
-        """Let the batches begin."""
-        await self._database.execute(self._sql["finish_preparation"], run_id, skipped, unchanged, dict(maintenance))
-
-    async def finish(self, run_id: uuid.UUID) -> bool:
-        """End the run if nothing of it waits any more; whether this call ended it."""
+    async def finish(self, run_id: uuid.UUID, guard: GuardLimits) -> bool:
+        """End the run if nothing of it waits any more; whether this call ended it. One that held too many accounts needs confirmation."""
         state = await self._database.fetch_row(self._sql["get_run_state"], run_id)
         if state is None or state["waiting"] or state["status"] != RunStatus.RUNNING:
             return False
+        reason = None
         status = RunStatus.COMPLETED_WITH_ISSUES if state["has_issues"] else RunStatus.SUCCEEDED
-        ended = await self._database.fetch_value(self._sql["finish_run"], run_id, status.value) is not None
+        if not state["confirmed"] and guard.suspects(state["needs_confirmation"], state["total"]):
+            status, reason = RunStatus.NEEDS_CONFIRMATION, guard.suspicion(state["needs_confirmation"], state["total"])
+        ended = await self._database.fetch_value(self._sql["finish_run"], run_id, status.value, reason) is not None
         if ended:
             await self._database.execute(self._sql["clear_scan"], run_id)
         return ended
 
     async def end_early(self, run_id: uuid.UUID, status: RunStatus, reason: str) -> None:
-        """End a run that cannot go on; its waiting accounts are taken out of it and none is blamed."""
-        await self._database.execute(self._sql["fail_run"], run_id, status.value, reason)
+        """End a run that cannot go on; the accounts that wait are left, and none is blamed."""
+        await self._database.execute(self._sql["end_run"], run_id, status.value, reason)
         await self._database.execute(self._sql["clear_scan"], run_id)
 
     async def add_phase(self, run_id: uuid.UUID, phase: str, seconds: float) -> None:
@@ -172,7 +221,7 @@ class Runs:
 
     async def add_effort(self, run_id: uuid.UUID, efforts: Sequence[Effort], requests: int) -> None:
         """Count what belongs to no recorded account: an audit's scan, a batch that broke off."""
-        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts), 0)
+        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts), 0, 0, 0)
 
     async def record(
         self,
@@ -192,7 +241,7 @@ class Runs:
 
         async def write(connection: Connection) -> list[str]:
             ids = [result.account_id for result in results]
-            locked = await connection.fetch(self._sql["lock_recorded"], ids, claim.claim_id, claim.run_id)
+            locked = await connection.fetch(self._sql["lock_recorded"], ids, claim.claim_id, claim.run_id, terms.lease_seconds)
             ours = {row["account_id"] for row in locked}
             mine = [result for result in results if result.account_id in ours and not result.postponed]
             later = [result for result in results if result.account_id in ours and result.postponed]
@@ -200,7 +249,7 @@ class Runs:
                 row["account_id"]: row["failed_attempts"] for row in await connection.fetch(self._sql["get_failed_attempts"], sorted(ours))
             }
             await self._record_issues(
-                connection, {result.account_id: result.left for result in mine}, judged, claim.run_id, _closing(mine, claim)
+                connection, {result.account_id: result.left or () for result in mine}, judged, claim.run_id, _closing(mine, claim)
             )
             await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, [_attempt(result) for result in mine])
             await connection.execute(
@@ -209,10 +258,10 @@ class Runs:
                     {
                         "account_id": result.account_id,
                         "outcome": result.outcome.value,
-                        "issues": [issue.as_json() for issue in result.left],
+                        "issues": None if result.left is None else [issue.as_json() for issue in result.left],
                         "failing": result.failing,
                         "signature": result.signature,
-                        "next_attempt_at": terms.next_attempt(failures[result.account_id] + 1).isoformat() if result.failing else None,
+                        "next_attempt_at": _next_attempt_at(result, failures[result.account_id], terms),
                     }
                     for result in mine
                 ],
@@ -238,11 +287,16 @@ class Runs:
 
         await self._database.give_way(write)
 
-    async def open_issues(self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]]) -> None:
-        """Note in the history what detection found, before anything is healed."""
+    async def open_issues(self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date) -> None:
+        """Note in the history what detection found, before anything is healed; dates from `moving_from` on still move."""
         entries = _history_entries(found)
         if entries:
-            await self._database.execute(self._sql["open_issues"], entries, run_id)
+            await self._database.execute(self._sql["open_issues"], entries, run_id, *_REOPENING, moving_from.isoformat())
+
+    async def reopened(self, account_ids: Sequence[str]) -> dict[str, int]:
+        """How often in a row an open issue of an account was healed and came back, its worst one; accounts without one are left out."""
+        rows = await self._database.fetch(self._sql["get_reopened"], list(account_ids))
+        return {row["account_id"]: row["reopened"] for row in rows}
 
     async def _record_issues(
         self,
@@ -254,7 +308,8 @@ class Runs:
     ) -> None:
         entries = _history_entries(found)
         await connection.execute(self._sql["close_issues"], list(found), entries, list(judged), run_id, dict(closing))
-        await connection.execute(self._sql["open_issues"], entries, run_id)
+        # What came up during a heal is news of that heal, and did not open again: no date counts as settled.
+        await connection.execute(self._sql["open_issues"], entries, run_id, 0, 0, dt.date.min.isoformat())
 
 
 def _history_entries(found: Mapping[str, Sequence[Issue]]) -> list[dict[str, object]]:
@@ -291,9 +346,14 @@ def _attempt(result: AccountResult) -> dict[str, object]:
         "set_aside": effort.set_aside,
         "nulled": effort.values_nulled,
         "found": result.codes_found,
-        "remaining": [issue.code.value for issue in result.left],
+        "remaining": [issue.code.value for issue in result.left or ()],
         "detail": result.detail,
     }
+
+
+def _next_attempt_at(result: AccountResult, failures: int, terms: Terms) -> str | None:
+    at = terms.next_attempt(failures + 1) if result.failing else result.held_until
+    return None if at is None else at.isoformat()
 
 
 def _batch_counts(results: Sequence[AccountResult], postponed: Sequence[AccountResult], requests: int) -> tuple[int, ...]:
@@ -303,6 +363,8 @@ def _batch_counts(results: Sequence[AccountResult], postponed: Sequence[AccountR
         requests,
         *_rows([result.effort for result in (*results, *postponed)]),
         len(postponed),
+        outcomes[Outcome.FLAPPING],
+        outcomes[Outcome.NEEDS_CONFIRMATION],
     )
 
 

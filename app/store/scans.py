@@ -7,30 +7,36 @@ from collections.abc import Sequence
 from app.domain.contract import Endpoint
 from app.store.catalogue import FIGURES, Catalogue
 from app.store.pool import SWEEP_SECONDS, Database
+from app.store.preparations import Preparations
 from app.store.queries import fill
 
 
 class ScanSink:
     """Where the API client puts the rows of a scan: each proves itself, a row that comes twice counts once."""
 
-    def __init__(self, database: Database, run_id: uuid.UUID, note: str) -> None:
+    def __init__(self, preparations: Preparations, run_id: uuid.UUID, note: str) -> None:
         """Bind a run to the statement that notes its rows."""
-        self._database = database
+        self._preparations = preparations
         self._run_id = run_id
         self._note = note
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        """Note the rows of a page."""
+        """Note the rows of a page; ClaimLost if another worker prepares the run by now."""
         if rows:
-            await self._database.execute(self._note, self._run_id, (b"[" + b",".join(rows) + b"]").decode("utf-8", "replace"))
+            async with self._preparations.transaction(self._run_id) as connection:
+                await connection.execute(self._note, self._run_id, (b"[" + b",".join(rows) + b"]").decode("utf-8", "replace"))
 
 
 class Scans:
-    """An audit's notes of upstream's figures and their comparison with ours."""
+    """An audit's notes of upstream's figures and their comparison with ours.
 
-    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+    Whatever writes them raises ClaimLost, and writes nothing, if another worker prepares the run by now.
+    """
+
+    def __init__(self, database: Database, catalogue: Catalogue, preparations: Preparations) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
+        self._preparations = preparations
         sql = database.queries("audit")
         self._note_alltime, self._clear = sql["note_alltime"], sql["clear_scan"]
         self._note_days, self._clear_days = sql["note_days"], sql["clear_scan_days"]
@@ -41,17 +47,18 @@ class Scans:
 
     def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
         """Takes rows of alltime metrics, beside those that are noted already."""
-        return ScanSink(self._database, run_id, self._note_alltime)
+        return ScanSink(self._preparations, run_id, self._note_alltime)
 
     def days_sink(self, run_id: uuid.UUID) -> ScanSink:
         """Takes daily rows of dates that still move."""
-        return ScanSink(self._database, run_id, self._note_days)
+        return ScanSink(self._preparations, run_id, self._note_days)
 
     async def clear(self, run_id: uuid.UUID) -> None:
         """Forget what a broken-off preparation of the run noted."""
-        await self._database.execute(self._clear, run_id)
-        await self._database.execute(self._clear_days, run_id)
-        await self._database.execute(self._clear_drift, run_id, None)
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._clear, run_id, seconds=SWEEP_SECONDS)
+            await connection.execute(self._clear_days, run_id, seconds=SWEEP_SECONDS)
+            await connection.execute(self._clear_drift, run_id, None, seconds=SWEEP_SECONDS)
 
     async def count(self, run_id: uuid.UUID) -> int:
         """How many accounts upstream showed."""
@@ -72,18 +79,21 @@ class Scans:
         The daily figures from `moving_from` on are left out of both sides; upstream's must have been noted.
         """
         ids = None if account_ids is None else list(account_ids)
-        await self._database.execute(self._clear_drift, run_id, ids, seconds=SWEEP_SECONDS)
-        return await self._database.execute(self._find_drift, run_id, moving_from, ids, seconds=SWEEP_SECONDS)
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._clear_drift, run_id, ids, seconds=SWEEP_SECONDS)
+            return await connection.execute(self._find_drift, run_id, moving_from, ids, seconds=SWEEP_SECONDS)
 
     async def forget(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> int:
         """Take back what was noted about accounts of which upstream said nothing; the number of notes."""
         if not account_ids:
             return 0
-        return await self._database.execute(self._clear_drift, run_id, list(account_ids))
+        async with self._preparations.transaction(run_id) as connection:
+            return await connection.execute(self._clear_drift, run_id, list(account_ids))
 
     async def note_stale_alltime(self, run_id: uuid.UUID) -> int:
         """Mark the accounts whose stored daily rows agree with upstream: only their alltime row is to be read; their number."""
-        return await self._database.execute(self._note_stale, run_id, seconds=SWEEP_SECONDS)
+        async with self._preparations.transaction(run_id) as connection:
+            return await connection.execute(self._note_stale, run_id, seconds=SWEEP_SECONDS)
 
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
         """The accounts noted as different; not those that are absent upstream, nor those whose alltime row alone is stale."""

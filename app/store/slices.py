@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
+from app.domain.guards import GuardLimits
+from app.domain.models import Hold
 from app.store.catalogue import WarehouseTable
 from app.store.staging import StagedFetch
 
@@ -34,7 +36,10 @@ class Slice:
 
 @dataclass(slots=True)
 class Applied:
-    """What one fetch did to one account; `kept` are trades of stored rows that upstream does not send, by date."""
+    """What one fetch did to one account; `kept` are trades of stored rows that upstream does not send, by date.
+
+    `sent` tells whether upstream sent any row of it, `hold` that too many of its rows would have changed: then nothing was written.
+    """
 
     inserted: int = 0
     updated: int = 0
@@ -48,6 +53,8 @@ class Applied:
     left_alone: bool = False
     claim_lost: bool = False
     error: str | None = None
+    sent: bool = False
+    hold: Hold | None = None
 
     def add(self, other: "Applied") -> None:
         """What another part of the same account came to."""
@@ -60,6 +67,12 @@ class Applied:
         self.left_alone |= other.left_alone
         self.claim_lost |= other.claim_lost
         self.error = self.error or other.error
+        self.hold = self.hold or other.hold
+
+    @property
+    def rewritten(self) -> int:
+        """Rows that do not stand any more as they stood before."""
+        return self.updated + self.moved + self.removed
 
     @property
     def written(self) -> int:
@@ -69,12 +82,17 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """On whose behalf rows are written: the run, the claim that must still hold, and the seconds that one account may take."""
+    """On whose behalf rows are written: the run, the claim that must still hold, and the seconds that one account may take.
+
+    `guard` limits what may change of an account (None: somebody confirmed it), `rewritten` are the rows that the run changed already.
+    """
 
     run_id: uuid.UUID | None
     claim_id: uuid.UUID
     account_seconds: float
     lease_seconds: float
+    guard: GuardLimits | None = None
+    rewritten: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.domain.models import Outcome, RunKind, RunStatus
 
@@ -38,6 +38,10 @@ class RunOrder(BaseModel):
     account_ids: Annotated[list[AccountId], Field(min_length=1, max_length=_MOST_ACCOUNTS)] | None = Field(
         default=None, description="Only these accounts, whatever their state; null: those that the kind takes."
     )
+    stop_at: AwareDatetime | None = Field(
+        default=None,
+        description="When the run ends in order, whatever is left: a time in the future, with its zone; null: when nothing is left.",
+    )
 
 
 class RunAccepted(BaseModel):
@@ -55,8 +59,12 @@ class RunAccounts(BaseModel):
     explained: int = Field(description="What is left is not the warehouse's to heal.")
     partial: int = Field(description="Some issues were closed, some that can be healed are left.")
     failed: int = Field(description="No issue was closed.")
-    skipped: int = Field(description="Left out, since they are backing off after failures.")
-    waiting: int
+    flapping: int = Field(description="Held back: the same issue opened again and again right after healing.")
+    needs_confirmation: int = Field(
+        description="Held: upstream suddenly has nothing for them, or healing would rewrite most of their rows; the run can be confirmed."
+    )
+    skipped: int = Field(description="Left out, since they are backing off after failures or held back.")
+    waiting: int = Field(description="Not done yet; of a run that is over, those that are left.")
     postponed: int = Field(
         description="Read, or waiting to be read, a second time at the end of the run, since a fetch could not be completed."
     )
@@ -82,7 +90,9 @@ class Run(BaseModel):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
-    error: str | None = Field(description="Why the run ended early.")
+    stop_at: dt.datetime | None = Field(description="When the run ends, whatever is left.")
+    confirmed_at: dt.datetime | None = Field(description="When somebody let the run write what it had held.")
+    error: str | None = Field(description="Why the run ended early, and how many accounts are left.")
     request: dict[str, Any]
     accounts: RunAccounts
     total_processed: int

@@ -82,7 +82,10 @@ async def _ours(request: Request, error: Exception) -> Response:
     status = status_of(error) if isinstance(error, ReconError) else HTTPStatus.INTERNAL_SERVER_ERROR
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("A request failed.", action="http.failed", path=request.url.path, status=status.value, reason=str(error))
-    return problem(request, status, str(error))
+    answer = problem(request, status, str(error))
+    if isinstance(error, Conflict):
+        answer.headers["Location"] = f"/runs/{error.run_id}"
+    return answer
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ import uuid
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.engine.service import ReconService
 from app.errors import DatabaseUnavailable, ReconError
@@ -31,6 +31,9 @@ _READY_SECONDS = 3.0
 _SOME_CHANGES = 1_000
 _MOST_CHANGES = 10_000
 _INVALID = 422
+_USUAL_WAIT = 30.0
+_LONGEST_WAIT = 300.0
+_LOCATION = {"Location": {"description": "Where the run can be looked at.", "schema": {"type": "string"}}}
 
 router = APIRouter()
 
@@ -59,6 +62,11 @@ def _problems(**sentences: str) -> _Responses:
     return {status: {"model": Problem, "description": sentence} for status, sentence in sorted(described.items())}
 
 
+_STEERING = _problems(
+    on_404="There is no such run.", on_409="The run is in no state for this; nothing was changed.", on_422="The run id is no UUID."
+)
+
+
 @router.post(
     "/maintenance",
     summary="Mend account ids, refresh the account list and all totals",
@@ -78,15 +86,32 @@ async def maintain(service: Service, turn: Annotated[asyncio.Lock, Depends(_main
     summary="Start a run",
     tags=["runs"],
     responses={
-        202: {"headers": {"Location": {"description": "Where the run can be looked at.", "schema": {"type": "string"}}}},
-        **_problems(on_404="An account is unknown; no run was started.", on_422="The request cannot be; no run was started."),
+        202: {"headers": _LOCATION},
+        **_problems(
+            on_404="An account is unknown; no run was started.",
+            on_409="A full run is active already, or the key was used for another request; Location tells the run. No run was started.",
+            on_422="The request cannot be; no run was started.",
+        ),
     },
 )
-async def start_run(service: Service, response: Response, order: RunOrder | None = None) -> RunAccepted:
+async def start_run(
+    service: Service,
+    response: Response,
+    order: RunOrder | None = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern="^[\x21-\x7e]+$",
+            description="A name of the caller's for this request: sent again with the same body it starts nothing and names that run.",
+        ),
+    ] = None,
+) -> RunAccepted:
     """The run is queued and served in the background; look at it with GET /runs/{run_id}."""
     wanted = order or RunOrder()
     ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
-    run_id = await service.start_run(RunRequest(wanted.kind, wanted.max_accounts, ids))
+    run_id = await service.start_run(RunRequest(wanted.kind, wanted.max_accounts, ids, wanted.stop_at), idempotency_key)
     response.headers["Location"] = f"/runs/{run_id}"
     return RunAccepted(run_id=run_id)
 
@@ -100,6 +125,34 @@ async def start_run(service: Service, response: Response, order: RunOrder | None
 async def get_run(service: Service, run_id: uuid.UUID) -> Run:
     """Status, accounts by outcome, rows written, seconds by phase and API statistics."""
     return Run.model_validate(await service.readings.run_state(run_id))
+
+
+@router.post("/runs/{run_id}/pause", summary="Pause a run", tags=["runs"], responses=_STEERING)
+async def pause_run(service: Service, run_id: uuid.UUID) -> Run:
+    """No more accounts of it are taken; what is under way is recorded as far as it is finished, the rest waits. Safe to repeat."""
+    await service.pause(run_id)
+    return await get_run(service, run_id)
+
+
+@router.post("/runs/{run_id}/resume", summary="Let a paused run go on", tags=["runs"], responses=_STEERING)
+async def resume_run(service: Service, run_id: uuid.UUID) -> Run:
+    """It goes on where it was. Safe to repeat."""
+    await service.resume(run_id)
+    return await get_run(service, run_id)
+
+
+@router.post("/runs/{run_id}/cancel", summary="End a run for good", tags=["runs"], responses=_STEERING)
+async def cancel_run(service: Service, run_id: uuid.UUID) -> Run:
+    """What was healed stays healed, and `accounts.waiting` tells how many are left. Safe to repeat."""
+    await service.cancel(run_id)
+    return await get_run(service, run_id)
+
+
+@router.post("/runs/{run_id}/confirm", summary="Let a run write what it held", tags=["runs"], responses=_STEERING)
+async def confirm_run(service: Service, run_id: uuid.UUID) -> Run:
+    """For a run that needs confirmation, or one with such accounts: they are looked at once more, this time without guards."""
+    await service.confirm(run_id)
+    return await get_run(service, run_id)
 
 
 @router.get(
@@ -127,11 +180,23 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
     "/accounts/{account_id}/reconcile",
     summary="Heal one account now",
     tags=["accounts"],
-    responses=_problems(on_404="There is no such account.", on_422="The account id cannot be one."),
+    response_model=AccountOutcome,
+    responses={
+        202: {"model": RunAccepted, "description": "It takes longer; look at the run.", "headers": _LOCATION},
+        **_problems(on_404="There is no such account.", on_422="The account id cannot be one, or the wait cannot be."),
+    },
 )
-async def reconcile_account(service: Service, account_id: AccountId) -> AccountOutcome:
-    """The account is compared with upstream and healed whatever its state; the answer comes when that is done."""
-    return AccountOutcome.model_validate(await service.reconcile_account(account_id))
+async def reconcile_account(
+    service: Service,
+    account_id: AccountId,
+    wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for the end.")] = _USUAL_WAIT,
+) -> AccountOutcome | Response:
+    """The account is compared with upstream and healed before all other work, whatever its state."""
+    found = await service.reconcile_account(account_id, wait)
+    if not isinstance(found, uuid.UUID):
+        return AccountOutcome.model_validate(found)
+    accepted = RunAccepted(run_id=found).model_dump_json()
+    return Response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/runs/{found}"}, media_type="application/json")
 
 
 @router.get("/report", summary="The report", tags=["warehouse"], responses=_problems())

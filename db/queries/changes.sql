@@ -1,9 +1,17 @@
 -- name: lock_claims
 -- The accounts that are still ours, locked so that nobody takes them over before the commit.
-SELECT account_id FROM prop_trading_model.trade_recon
-WHERE account_id = ANY($1::text[]) AND claim_id = $2
-ORDER BY account_id
-FOR NO KEY UPDATE
+SELECT t.account_id FROM prop_trading_model.trade_recon AS t
+WHERE t.account_id = ANY($1::text[]) AND t.claim_id = $2
+  -- A worker that was away for longer than its lease writes nothing, even if nobody took the accounts over.
+  AND (
+      t.claimed_at > now() - make_interval(secs => $3)
+      OR EXISTS (
+          SELECT FROM prop_trading_model.recon_workers AS w
+          WHERE w.worker_id = t.claimed_by AND w.heartbeat_at > now() - make_interval(secs => $3)
+      )
+  )
+ORDER BY t.account_id
+FOR NO KEY UPDATE OF t
 
 -- name: get_fingerprints
 -- What the slices of {{raw}} look like now: any insert, update or delete by someone else changes the count or the sum.
@@ -70,6 +78,18 @@ SELECT day, gap_from, gap_to FROM prop_trading_model.recon_partition_gaps($1, $2
 -- name: refuse_days
 -- Rows of days that have no partition.
 UPDATE {{stage}} AS s SET refused = $3 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{date}} = ANY($2::date[])
+
+-- name: count_rows
+-- How many rows the raw tables hold of accounts, all tables together.
+SELECT account_id, sum(rows)::bigint AS rows
+FROM (
+    SELECT account_id::text, count(*) AS rows FROM {{alltime}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
+    UNION ALL SELECT account_id::text, count(*) FROM {{daily}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
+    UNION ALL SELECT account_id::text, count(*) FROM {{hourly}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
+    UNION ALL SELECT account_id::text, count(*) FROM {{closed}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
+    UNION ALL SELECT account_id::text, count(*) FROM {{open}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
+) AS counted
+GROUP BY account_id
 
 -- name: count_staged
 -- How many staged rows each account has.

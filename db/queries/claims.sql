@@ -1,12 +1,28 @@
 -- name: beat
--- The worker process is alive.
+-- The worker process is alive. If its lease ended before ($4), whatever it still held is free, and it is told how much that was: what it
+-- fetched before it was away is old, even where nobody else has taken the accounts.
+WITH lapsed AS MATERIALIZED (
+    SELECT FROM prop_trading_model.recon_workers WHERE worker_id = $1 AND heartbeat_at < now() - make_interval(secs => $4)
+), held AS MATERIALIZED (
+    SELECT account_id FROM prop_trading_model.trade_recon WHERE claimed_by = $1 AND EXISTS (SELECT FROM lapsed)
+    ORDER BY account_id
+    FOR NO KEY UPDATE
+), freed AS (
+    UPDATE prop_trading_model.trade_recon AS t SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+    FROM held WHERE t.account_id = held.account_id
+    RETURNING 1
+)
 INSERT INTO prop_trading_model.recon_workers (worker_id, host, pid) VALUES ($1, $2, $3)
 ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = now()
+RETURNING (SELECT count(*) FROM freed) AS lost
 
 -- name: leave
 -- The worker process ends in order: whatever it still holds is free at once.
-WITH freed AS (
-    UPDATE prop_trading_model.trade_recon SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL WHERE claimed_by = $1
+WITH held AS MATERIALIZED (
+    SELECT account_id FROM prop_trading_model.trade_recon WHERE claimed_by = $1 ORDER BY account_id FOR NO KEY UPDATE
+), freed AS (
+    UPDATE prop_trading_model.trade_recon AS t SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+    FROM held WHERE t.account_id = held.account_id
 )
 DELETE FROM prop_trading_model.recon_workers WHERE worker_id = $1
 
@@ -22,6 +38,11 @@ WITH due AS (
     FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())
+      -- Not from a run that was paused or ended since the worker looked for one.
+      AND EXISTS (
+          SELECT FROM prop_trading_model.recon_runs
+          WHERE run_id = $1 AND status IN ('queued', 'running') AND (stop_at IS NULL OR stop_at > now())
+      )
       AND (
           t.claimed_by IS NULL
           -- A claim is young enough by itself, or by its worker's heartbeat, which this snapshot may not see yet.
@@ -44,6 +65,9 @@ RETURNING due.*
 
 -- name: release_claim
 -- Give back accounts that were not recorded.
-UPDATE prop_trading_model.trade_recon
+UPDATE prop_trading_model.trade_recon AS t
 SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
-WHERE claim_id = $1 AND account_id = ANY($2::text[])
+FROM (
+    SELECT account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($2::text[]) AND claim_id = $1 ORDER BY account_id FOR NO KEY UPDATE
+) AS held
+WHERE t.account_id = held.account_id

@@ -69,7 +69,8 @@ WHERE r.account_id = changed.account_id
 
 -- name: get_totals
 -- The stored totals of accounts, and their open issues.
-SELECT account_id, has_alltime, num_trades_alltime, has_daily, num_trades_daily, has_hourly, num_trades_hourly, has_raw_closed, num_trades_raw_closed, issues, explained_as
+SELECT account_id, has_alltime, num_trades_alltime, has_daily, num_trades_daily, has_hourly, num_trades_hourly, has_raw_closed, num_trades_raw_closed, issues, explained_as,
+       reconciliation_status
 FROM prop_trading_model.trade_recon
 WHERE account_id = ANY($1::text[])
 

@@ -1,9 +1,20 @@
 -- name: create_run
--- A new run, waiting for a worker.
-INSERT INTO prop_trading_model.recon_runs (run_id, kind, request, status) VALUES ($1, $2, $3, 'queued')
+-- A new run, waiting for a worker; no row if its key was used before, or if it must be the only one ($5) and another one is active.
+INSERT INTO prop_trading_model.recon_runs (run_id, kind, request, status, stop_at, is_sole, idempotency_key, request_digest)
+VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7)
+ON CONFLICT DO NOTHING
+RETURNING run_id
+
+-- name: get_run_of_key
+-- The run that was started with an idempotency key.
+SELECT run_id, request_digest FROM prop_trading_model.recon_runs WHERE idempotency_key = $1
+
+-- name: get_sole_run
+-- The active run that wants to be the only one of its sort.
+SELECT run_id, status FROM prop_trading_model.recon_runs WHERE is_sole AND status IN ('queued', 'running', 'paused')
 
 -- name: notify_workers
--- Tell who listens ($1) that there is a new run; in the transaction that creates it, so that who hears of it finds it.
+-- Tell who listens ($1) that a run is new or steered; in the transaction that does it, so that who hears of it finds it.
 SELECT pg_notify($1, $2)
 
 -- name: get_run
@@ -13,17 +24,18 @@ FROM prop_trading_model.recon_runs AS r
 WHERE r.run_id = $1
 
 -- name: find_active_run
--- The run that a free worker serves next: small ones that people wait for go first, then the oldest.
-SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared
+-- The run that a free worker serves next: small ones that people wait for go first (with $2 they alone), then the oldest.
+SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at IS NOT NULL AS confirmed, total, needs_confirmation
 FROM prop_trading_model.recon_runs
-WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1)
+WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1) AND (stop_at IS NULL OR stop_at > now())
+  AND (NOT $2::boolean OR request ->> 'account_ids' IS NOT NULL)
 ORDER BY request ->> 'account_ids' IS NULL, created_at
 
 -- name: take_preparation
 -- Become the one that prepares the run; another may take over when the first one's heartbeat is gone.
 UPDATE prop_trading_model.recon_runs AS r
 SET prepared_by = $2, status = 'running', started_at = coalesce(started_at, now())
-WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL
+WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL AND (stop_at IS NULL OR stop_at > now())
   AND (
       prepared_by IS NULL OR prepared_by = $2
       OR NOT EXISTS (
@@ -34,9 +46,9 @@ WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL
 RETURNING run_id
 
 -- name: enqueue_mismatched
--- The accounts of a full ($2 false) or retry run: mismatched ones, the longest unchecked first; a full run leaves those that back off.
+-- The accounts of a full ($2 false) or retry run: mismatched ones, the longest unchecked first; a full run leaves those that back off or flap.
 WITH mismatched AS (
-    SELECT account_id, last_checked, failed_attempts > 0 AND NOT $2::boolean AND (reconciliation_status = 'exhausted' OR coalesce(next_attempt_at > now(), false)) AS waits
+    SELECT account_id, last_checked, NOT $2::boolean AND (reconciliation_status = 'exhausted' OR coalesce(next_attempt_at > now(), false)) AS waits
     FROM prop_trading_model.trade_recon
     JOIN prop_trading_model.v_recon_mismatched USING (account_id)
 ), queued AS (
@@ -64,7 +76,7 @@ WITH compared AS (
     SELECT t.account_id, t.last_checked,
            m.account_id IS NOT NULL
                OR EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id) AS different,
-           $2::text[] IS NULL AND failed_attempts > 0 AND (reconciliation_status = 'exhausted' OR coalesce(next_attempt_at > now(), false)) AS waits
+           $2::text[] IS NULL AND (reconciliation_status = 'exhausted' OR coalesce(next_attempt_at > now(), false)) AS waits
     FROM prop_trading_model.trade_recon AS t
     LEFT JOIN prop_trading_model.v_recon_mismatched AS m ON m.account_id = t.account_id
     WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[])) AND NOT t.account_id = ANY($4::text[])
@@ -76,11 +88,17 @@ WITH compared AS (
     ORDER BY last_checked NULLS FIRST, account_id
     LIMIT $3
     ON CONFLICT DO NOTHING
+), equal AS MATERIALIZED (
+    SELECT t.account_id FROM prop_trading_model.trade_recon AS t JOIN compared AS c USING (account_id)
+    WHERE NOT c.different
+    -- In one order, so that no two of us wait for each other.
+    ORDER BY t.account_id
+    FOR NO KEY UPDATE OF t
 ), checked AS (
     UPDATE prop_trading_model.trade_recon AS t
     SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled', failed_attempts = 0, next_attempt_at = NULL
-    FROM compared AS c
-    WHERE c.account_id = t.account_id AND NOT c.different
+    FROM equal AS e
+    WHERE e.account_id = t.account_id
 )
 SELECT
     count(*) FILTER (WHERE NOT different) AS equal,
@@ -95,17 +113,21 @@ SELECT count(*) FROM prop_trading_model.trade_recon
 -- The accounts that were not checked for the longest time.
 SELECT account_id FROM prop_trading_model.trade_recon ORDER BY last_checked NULLS FIRST, account_id LIMIT $1
 
+-- name: hold_preparation
+-- Keep the run in this worker's hands until the end of the transaction; no row if another worker prepares it by now, or nobody shall.
+SELECT run_id FROM prop_trading_model.recon_runs WHERE run_id = $1 AND prepared_by = $2 AND prepared_at IS NULL AND status = 'running' FOR NO KEY UPDATE
+
 -- name: finish_preparation
 -- The run's accounts are known; batches may begin. Done again after a crash it counts the same.
 UPDATE prop_trading_model.recon_runs
 SET prepared_at = now(), skipped = $2, unchanged = $3, maintenance = $4,
     total = $3 + (SELECT count(*) FROM prop_trading_model.recon_attempts WHERE run_id = $1)
-WHERE run_id = $1 AND prepared_at IS NULL
+WHERE run_id = $1
 
 -- name: finish_run
 -- End a run of which no account waits or is being worked on; exactly one caller gets the row.
 UPDATE prop_trading_model.recon_runs
-SET status = $2, finished_at = now()
+SET status = $2, finished_at = now(), error = $3
 WHERE run_id = $1 AND status = 'running' AND prepared_at IS NOT NULL
   AND NOT EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL)
 RETURNING run_id
@@ -113,8 +135,8 @@ RETURNING run_id
 -- name: get_run_state
 -- Whether accounts of the run still wait, and whether its outcome is clean.
 SELECT
-    r.status,
-    r.explained + r.partial + r.failed + r.skipped > 0
+    r.status, r.confirmed_at IS NOT NULL AS confirmed, r.total, r.needs_confirmation,
+    r.explained + r.partial + r.failed + r.skipped + r.flapping + r.needs_confirmation > 0
         -- Rows that fit no account, or several, are nobody's outcome, but the warehouse is not clean with them.
         OR r.request ->> 'account_ids' IS NULL
             AND EXISTS (SELECT FROM prop_trading_model.recon_identity_findings WHERE cardinality(candidates) <> 1) AS has_issues,
@@ -122,14 +144,11 @@ SELECT
 FROM prop_trading_model.recon_runs AS r
 WHERE run_id = $1
 
--- name: fail_run
--- End a run early: its waiting accounts are taken out of it, unharmed.
-WITH ended AS (
-    UPDATE prop_trading_model.recon_runs SET status = $2, error = $3, finished_at = now()
-    WHERE run_id = $1 AND status IN ('queued', 'running')
-    RETURNING run_id
-)
-DELETE FROM prop_trading_model.recon_attempts AS a USING ended WHERE a.run_id = ended.run_id AND a.outcome IS NULL
+-- name: end_run
+-- End a run early, for a reason: the accounts that still wait stay in its record as those that are left.
+UPDATE prop_trading_model.recon_runs SET status = $2, error = $3, finished_at = now(), prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
+WHERE run_id = $1 AND status IN ('queued', 'running', 'paused')
+RETURNING run_id
 
 -- name: clear_scan
 -- What the audit of a finished run noted of upstream is not needed any more.
@@ -152,6 +171,14 @@ SELECT t.account_id
 FROM prop_trading_model.trade_recon AS t
 JOIN prop_trading_model.recon_attempts AS a ON a.account_id = t.account_id AND a.run_id = $3
 WHERE t.account_id = ANY($1::text[]) AND t.claim_id = $2 AND a.outcome IS NULL
+  -- A worker that was away for longer than its lease records nothing, even if nobody took the accounts over.
+  AND (
+      t.claimed_at > now() - make_interval(secs => $4)
+      OR EXISTS (
+          SELECT FROM prop_trading_model.recon_workers AS w
+          WHERE w.worker_id = t.claimed_by AND w.heartbeat_at > now() - make_interval(secs => $4)
+      )
+  )
 ORDER BY t.account_id
 FOR NO KEY UPDATE OF t
 
@@ -190,16 +217,16 @@ WHERE t.account_id = p.account_id
 -- name: record_accounts
 -- The state of accounts after a run, and their release.
 UPDATE prop_trading_model.trade_recon AS t
-SET issues = r.issues, last_checked = now(),
+SET issues = coalesce(r.issues, t.issues), last_checked = now(),
     last_reconciled = CASE WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN now() ELSE t.last_reconciled END,
-    failed_attempts = CASE WHEN r.failing THEN t.failed_attempts + 1 WHEN r.outcome IN ('partial', 'failed') THEN t.failed_attempts ELSE 0 END,
+    failed_attempts = CASE WHEN r.failing THEN t.failed_attempts + 1 WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN 0 ELSE t.failed_attempts END,
     last_failed_attempt = CASE WHEN r.failing THEN now() ELSE t.last_failed_attempt END,
-    next_attempt_at = CASE WHEN r.failing THEN r.next_attempt_at END,
+    next_attempt_at = r.next_attempt_at,
     reconciliation_status = CASE
         WHEN r.failing AND t.failed_attempts + 1 >= $2 THEN 'exhausted'
         WHEN r.failing THEN 'failed'
         WHEN r.outcome IN ('unchanged', 'healed') THEN 'reconciled'
-        WHEN r.outcome = 'explained' THEN 'explained'
+        WHEN r.outcome IN ('explained', 'flapping', 'needs_confirmation') THEN r.outcome
         ELSE 'needs_reconciliation'
     END,
     explained_as = CASE WHEN r.outcome = 'explained' THEN r.signature END,
@@ -216,7 +243,10 @@ SELECT account_id, failed_attempts FROM prop_trading_model.trade_recon WHERE acc
 UPDATE prop_trading_model.recon_runs
 SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4, partial = partial + $5, failed = failed + $6,
     requests = requests + $7, rows_inserted = rows_inserted + $8, rows_updated = rows_updated + $9, rows_moved = rows_moved + $10,
-    rows_removed = rows_removed + $11, rows_set_aside = rows_set_aside + $12, values_nulled = values_nulled + $13, postponed = postponed + $14
+    rows_removed = rows_removed + $11, rows_set_aside = rows_set_aside + $12, values_nulled = values_nulled + $13, postponed = postponed + $14,
+    flapping = flapping + $15, needs_confirmation = needs_confirmation + $16,
+    -- A batch that was under way when its run was ended is the last that the run does.
+    finished_at = CASE WHEN finished_at IS NOT NULL THEN now() END
 WHERE run_id = $1
 
 -- name: close_issues
@@ -230,13 +260,42 @@ WHERE h.closed_at IS NULL AND h.account_id = ANY($1::text[]) AND h.type = ANY($3
   )
 
 -- name: open_issues
--- Note what accounts have now and had not before; what stays open gets its newest severity.
-INSERT INTO prop_trading_model.recon_issue_history AS h (account_id, type, severity, opened_run, evidence)
-SELECT account_id, type, severity, $2, evidence
-FROM jsonb_to_recordset($1) AS found (account_id text, type text, severity integer, evidence jsonb)
-ORDER BY account_id, type
+-- Note what accounts have now and had not before; what stays open gets its newest severity. One that a run had healed and that is back right after
+-- ($4), or is back in the same place within $3 seconds, is counted as opened again. Dates from $5 on still move: trouble there proves nothing.
+INSERT INTO prop_trading_model.recon_issue_history AS h (account_id, type, severity, opened_run, evidence, reopened)
+SELECT f.account_id, f.type, f.severity, $2, f.evidence, coalesce(healed.reopened + 1, 0)
+FROM jsonb_to_recordset($1) AS f (account_id text, type text, severity integer, evidence jsonb)
+CROSS JOIN LATERAL (
+    SELECT array_agg(day) AS days
+    FROM jsonb_array_elements_text(CASE jsonb_typeof(f.evidence -> 'missing_dates') WHEN 'array' THEN f.evidence -> 'missing_dates' ELSE '[]' END) AS dates (day)
+) AS place
+LEFT JOIN LATERAL (
+    SELECT last.* FROM (
+        SELECT * FROM prop_trading_model.recon_issue_history AS c
+        WHERE c.account_id = f.account_id AND c.type = f.type AND c.closed_at IS NOT NULL
+        ORDER BY c.closed_at DESC
+        LIMIT 1
+    ) AS last
+    WHERE last.closed_run IS NOT NULL AND last.closed_at > now() - make_interval(secs => $3)
+      AND CASE
+          WHEN place.days IS NULL
+              -- Trouble without dates is the same if the figures are.
+              THEN last.closed_at > now() - make_interval(secs => $4)
+                  OR (last.evidence -> 'metadata') - 'settled_before' IS NOT DISTINCT FROM (f.evidence -> 'metadata') - 'settled_before'
+          WHEN last.closed_at > now() - make_interval(secs => $4) THEN EXISTS (SELECT FROM unnest(place.days) AS now_open (day) WHERE day < $5::text)
+          ELSE EXISTS (SELECT FROM unnest(place.days) AS now_open (day) WHERE day < $5::text AND last.evidence -> 'missing_dates' ? day)
+      END
+) AS healed ON true
+ORDER BY f.account_id, f.type
 ON CONFLICT (account_id, type) WHERE closed_at IS NULL DO UPDATE SET severity = excluded.severity
 WHERE h.severity <> excluded.severity
+
+-- name: get_reopened
+-- How often in a row an issue of the accounts that is open now was healed and came back, the worst of each account.
+SELECT account_id, max(reopened) AS reopened
+FROM prop_trading_model.recon_issue_history
+WHERE account_id = ANY($1::text[]) AND closed_at IS NULL AND reopened > 0
+GROUP BY account_id
 
 -- name: merge_issues
 -- Replace in the accounts' open issues those of the codes that were judged ($2) by what was found ($1).

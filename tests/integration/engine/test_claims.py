@@ -32,7 +32,9 @@ async def queued(store: Store) -> uuid.UUID:
     await store.detection.refresh_account_list()
     accounts = await store.runs.oldest_accounts(1000)
     run_id = await store.runs.create(RunRequest(kind=RunKind.RETRY))
-    await store.runs.enqueue_accounts(run_id, accounts)
+    assert await store.preparations.take(run_id)
+    async with store.preparations.queue(run_id) as queue:
+        await queue.finish(await queue.accounts(accounts), {})
     return run_id
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.domain.contract import Endpoint
+from app.domain.guards import GuardLimits
 from app.domain.issues import Issue, IssueCode, Severity
 from app.domain.models import Effort, Outcome, RunKind
 from app.engine.config import EngineConfig
@@ -16,7 +17,7 @@ from app.sandbox.process import SandboxServer
 from app.store.claims import Claim
 from app.store.runs import AccountResult, RunRequest, Terms
 from tests.conftest import Database
-from tests.engine import TODAY, difference, engine, run
+from tests.engine import TODAY, difference, engine, reconcile, run
 from tests.integration.engine.test_claims import process, queued
 from tests.integration.engine.test_truth import victim
 
@@ -147,7 +148,7 @@ async def test_named_accounts_wait_only_shortly_for_their_second_pass(warehouse:
     sandbox.set_faults(_lying(Endpoint.HOURLY, first_n=_READINGS))
     config = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=3600, postpone_named_seconds=0)
     async with engine(warehouse, sandbox, config=config) as service, service.pool.running():
-        result = await service.reconcile_account(account_id)
+        result = await reconcile(service, account_id)
     assert (result["outcome"], result["issues"]) == ("healed", [])
 
 
@@ -164,7 +165,7 @@ async def test_a_run_is_not_over_while_a_postponed_account_waits_for_its_time(wa
                 await asyncio.sleep(0.02)
         asked = sandbox.log.total
         for _ in range(5):
-            assert not await service.store.runs.finish(run_id)
+            assert not await service.store.runs.finish(run_id, GuardLimits())
             await asyncio.sleep(0.05)
         state = await service.readings.run_state(run_id)
         assert (state["status"], state["accounts"]["waiting"]) == ("running", 1)  # type: ignore[index]
@@ -181,7 +182,7 @@ async def test_a_run_is_not_over_while_a_postponed_account_waits_for_its_time(wa
         assert (await service.readings.run_state(run_id))["status"] == "succeeded"
 
 
-_TERMS = Terms(5, lambda _: dt.datetime.now(dt.UTC), 0, 0)
+_TERMS = Terms(5, lambda _: dt.datetime.now(dt.UTC), 0, 0, 60)
 
 
 def _postponed(account_id: str) -> AccountResult:

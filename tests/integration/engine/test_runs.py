@@ -13,7 +13,7 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.wrecking import DamageKind
 from app.store.runs import RunRequest
 from tests.conftest import Database, Server
-from tests.engine import difference, engine, run
+from tests.engine import difference, engine, reconcile, run
 
 
 async def hurt(database: Database, *kinds: DamageKind, accounts: int = 2) -> list[str]:
@@ -115,9 +115,9 @@ async def test_max_accounts_bounds_a_run_and_the_rest_is_taken_by_the_next(wareh
 async def test_one_account_is_reconciled_on_demand_and_no_other_is_touched(warehouse: Database, sandbox: SandboxServer) -> None:
     one, other = await hurt(warehouse, DamageKind.DRIFT_MONEY, accounts=2)
     async with engine(warehouse, sandbox) as service, service.pool.running():
-        result = await service.reconcile_account(one)
+        result = await reconcile(service, one)
         assert (result["outcome"], result["status"], result["issues"]) == ("healed", "succeeded", [])
-        assert (await service.reconcile_account(one))["outcome"] == "unchanged"
+        assert (await reconcile(service, one))["outcome"] == "unchanged"
         assert (await difference(warehouse, sandbox)).account_ids == {other}
         with pytest.raises(NotFound, match="nobody"):
             await service.reconcile_account("nobody")

@@ -1,0 +1,97 @@
+"""Halts: how work that is under way learns that its run is no longer to be worked on.
+
+A halt asks; whoever works stops at the next safe point, where everything that was written is whole and what is finished can be
+recorded. Work that finds none within the grace time is cancelled, which is as safe, and only forgets what it had fetched.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from typing import TypeVar
+
+from app.errors import ReconError
+from app.store.control import RunControl
+from app.telemetry import get_logger
+
+_Result = TypeVar("_Result")
+_log = get_logger(__name__)
+
+
+class Halt:
+    """Whether to stop at the next safe point."""
+
+    def __init__(self) -> None:
+        """Begin without a wish to stop."""
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Stop at the next safe point."""
+        self._event.set()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._event.is_set()
+
+    async def limit(self, work: Coroutine[object, object, _Result], grace_seconds: float) -> _Result | None:
+        """What `work` returns; None if it had to be cancelled, `grace_seconds` after the halt was set."""
+        task = asyncio.ensure_future(work)
+        halted = asyncio.ensure_future(self._event.wait())
+        try:
+            await asyncio.wait({task, halted}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task}, timeout=grace_seconds)
+            if not task.done():
+                return None
+            return await task
+        finally:
+            halted.cancel()
+            task.cancel()
+            await asyncio.gather(task, halted, return_exceptions=True)
+
+
+class Halts:
+    """The halts of one worker process, by run."""
+
+    def __init__(self, control: RunControl) -> None:
+        """Bind where the state of runs stands."""
+        self._control = control
+        self._halts: dict[uuid.UUID, Halt] = {}
+        self._users: Counter[uuid.UUID] = Counter()
+        self._is_stopping = False
+
+    @contextlib.contextmanager
+    def working_on(self, run_id: uuid.UUID) -> Iterator[Halt]:
+        """The halt of a run, watched while somebody works on it."""
+        halt = self._halts.setdefault(run_id, Halt())
+        self._users[run_id] += 1
+        if self._is_stopping:
+            halt.set()
+        try:
+            yield halt
+        finally:
+            self._users[run_id] -= 1
+            if not self._users[run_id]:
+                # The run may be resumed: who takes it up again gets a new halt.
+                del self._users[run_id], self._halts[run_id]
+
+    def stop(self) -> None:
+        """Halt all runs, also those that are still to come."""
+        self._is_stopping = True
+        for halt in self._halts.values():
+            halt.set()
+
+    async def look(self) -> None:
+        """End the runs whose time is up, and halt those of ours that are paused or over."""
+        try:
+            for run_id in await self._control.end_overdue():
+                _log.info("A run ended at its stop_at.", action="run.stopped", run_id=str(run_id))
+            if self._halts:
+                working = await self._control.working(list(self._halts))
+                for run_id, halt in self._halts.items():
+                    if run_id not in working and not halt.is_set:
+                        _log.info("A run is paused or over; its batches stop.", action="run.halted", run_id=str(run_id))
+                        halt.set()
+        except ReconError as error:
+            _log.warning("The state of the runs is not known for the moment.", action="run.unwatched", reason=str(error))

@@ -1,0 +1,71 @@
+"""How an account leaves a batch: the verdict on what was found, done and left, put into the words of the record."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from app.domain.contract import Endpoint
+from app.domain.detection import carried
+from app.domain.guards import vanished
+from app.domain.issues import Issue
+from app.domain.models import AccountView, Outcome, Progress, RunKind
+from app.domain.verdict import explain, judge
+from app.store.claims import FirstPass
+from app.store.runs import AccountResult
+
+_LONGEST_DETAIL = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What one pass of a run came to at one account.
+
+    `found` are the issues with which it came, `unread` how many fetches for it could not be completed, `before` what the run found
+    and did when it first came to it.
+    """
+
+    view: AccountView
+    progress: Progress
+    found: tuple[Issue, ...]
+    unread: int
+    before: FirstPass | None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether nothing went wrong but that fetches could not be completed."""
+        return 0 < self.unread == len(self.progress.errors)
+
+
+def result_of(
+    passed: Passed, kind: RunKind, *, guarded: bool, now: dt.datetime, moving_from: dt.date, flap_seconds: float
+) -> AccountResult:
+    """The record of an account; `guarded` unless somebody confirmed the run, dates from `moving_from` on still move at `now`."""
+    view, progress, before = passed.view, passed.progress, passed.before
+    left = explain(view, progress, moving_from=moving_from)
+    if kind is not RunKind.AUDIT and not progress.known and not progress.dates_read(Endpoint.ALLTIME).everything:
+        left = (*left, *carried(view, left))
+    hold = progress.hold or (vanished(view, progress) if guarded else None)
+    outcome = judge(passed.found, left, before.found if before else (), hold)
+    return AccountResult(
+        view.account_id,
+        outcome,
+        passed.found,
+        left,
+        progress.effort,
+        failing=outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone,
+        signature=view.signature,
+        detail=_detail(passed, hold.reason if hold else None, is_left=bool(left)),
+        postponed=bool(left) and before is None and hold is None and passed.is_unread,
+        before=before or FirstPass(),
+        held_until=now + dt.timedelta(seconds=flap_seconds) if outcome is Outcome.FLAPPING else None,
+    )
+
+
+def _detail(passed: Passed, hold: str | None, *, is_left: bool) -> str | None:
+    progress = passed.progress
+    # What was refused is told even where the counts agree.
+    reasons = [*([hold] if hold else []), *progress.errors, *progress.refused, *(progress.strangers if is_left else ())]
+    if passed.before and passed.unread:
+        reasons.append("this was read for the second time in the run, in vain as before")
+    if progress.left_alone:
+        reasons.append("someone else kept writing the same rows; they were left alone")
+    return "; ".join(reasons)[:_LONGEST_DETAIL] or None

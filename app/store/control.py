@@ -1,0 +1,83 @@
+"""The control of runs: pause, resume, cancel, confirm, and the ends that come by themselves."""
+
+import uuid
+from collections.abc import Sequence
+
+from app.domain.models import RunStatus
+from app.errors import Conflict, NotFound, RowRefused
+from app.store.pool import Database
+from app.store.wake import wake_channel
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+
+
+class RunControl:
+    """Steers runs by their status; workers notice, and stop at their next safe point."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements; a missing one fails here."""
+        self._database = database
+        sql = database.queries("control")
+        self._notify = sql["notify_workers"]
+        self._pause, self._resume, self._cancel = sql["pause_run"], sql["resume_run"], sql["cancel_run"]
+        self._suspend, self._confirm = sql["suspend_run"], sql["confirm_run"]
+        self._end_overdue, self._working = sql["end_overdue_runs"], sql["get_working_runs"]
+        runs = database.queries("runs")
+        self._get, self._clear_scan, self._get_sole = runs["get_run"], runs["clear_scan"], runs["get_sole_run"]
+
+    async def pause(self, run_id: uuid.UUID) -> None:
+        """Take no more accounts of the run; Conflict if it is over, NotFound if there is none."""
+        await self._steer(self._pause, run_id, "paused", (RunStatus.PAUSED,))
+
+    async def resume(self, run_id: uuid.UUID) -> None:
+        """Let a paused run go on; Conflict if it is over, NotFound if there is none."""
+        await self._steer(self._resume, run_id, "resumed", (RunStatus.QUEUED, RunStatus.RUNNING))
+
+    async def cancel(self, run_id: uuid.UUID, reason: str) -> None:
+        """End the run for good; Conflict if it is over otherwise, NotFound if there is none."""
+        await self._steer(self._cancel, run_id, "cancelled", (RunStatus.CANCELLED,), reason)
+        await self._database.execute(self._clear_scan, run_id)
+
+    async def confirm(self, run_id: uuid.UUID) -> None:
+        """Let the run write what it held; Conflict if it holds nothing or another full run is active, NotFound if there is none."""
+        try:
+            await self._steer(self._confirm, run_id, "confirmed", ())
+        except RowRefused as error:
+            sole = await self._database.fetch_row(self._get_sole)
+            if sole is None:
+                raise
+            raise Conflict(
+                f"Another full run is {sole['status']}: {sole['run_id']}. This one holds its accounts as before; confirm it after that.",
+                sole["run_id"],
+            ) from error
+
+    async def suspend(self, run_id: uuid.UUID, reason: str) -> bool:
+        """Stop a run that makes upstream suspect; whether it had to be stopped: one that somebody confirmed goes on."""
+        is_stopped = await self._database.fetch_value(self._suspend, run_id, reason) is not None
+        if is_stopped:
+            _log.error("A run was stopped, since upstream is suspect.", action="run.suspended", run_id=str(run_id), reason=reason)
+        return is_stopped
+
+    async def end_overdue(self) -> list[uuid.UUID]:
+        """End the runs whose time is up; which they were."""
+        ended = [row["run_id"] for row in await self._database.fetch(self._end_overdue)]
+        for run_id in ended:
+            await self._database.execute(self._clear_scan, run_id)
+        return ended
+
+    async def working(self, run_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        """Those of the runs that are still to be worked on."""
+        return {row["run_id"] for row in await self._database.fetch(self._working, list(run_ids))}
+
+    async def _steer(self, statement: str, run_id: uuid.UUID, done: str, already: Sequence[RunStatus], *values: object) -> None:
+        async with self._database.transaction() as connection:
+            if await connection.fetch_value(statement, run_id, *values) is not None:
+                await connection.execute(self._notify, wake_channel(self._database.schema), str(run_id))
+                return
+            row = await connection.fetch_row(self._get, run_id)
+        if row is None:
+            raise NotFound(f"There is no run {run_id}.")
+        status = RunStatus(row["status"])
+        if status not in already:
+            raise Conflict(f"The run is {status.value.replace('_', ' ')}; it cannot be {done}. Nothing was changed.", run_id)

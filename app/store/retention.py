@@ -1,0 +1,29 @@
+"""Retention: the history of runs, attempts and issues is forgotten after a time, in small steps."""
+
+import asyncio
+
+from app.store.pool import Database
+
+_STEP = 2_000
+_PAUSE_SECONDS = 0.05
+"""Between steps, so that whoever works on the same tables gets on."""
+
+
+class Retention:
+    """Deletes history that is too old."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements; a missing one fails here."""
+        self._database = database
+        sql = database.queries("retention")
+        # Attempts before their runs: a run takes all of its attempts with it in one step.
+        self._purges = sql["purge_attempts"], sql["purge_drift"], sql["purge_runs"], sql["purge_issues"]
+
+    async def purge(self, days: int, step: int = _STEP) -> int:
+        """Forget what ended more than `days` days ago, at most `step` rows in a transaction; how many rows that were."""
+        purged = 0
+        for statement in self._purges:
+            while deleted := await self._database.execute(statement, days, step):
+                purged += deleted
+                await asyncio.sleep(_PAUSE_SECONDS)
+        return purged

@@ -1,0 +1,61 @@
+-- name: notify_workers
+-- Tell who listens ($1) that a run is steered; in the transaction that does it.
+SELECT pg_notify($1, $2)
+
+-- name: pause_run
+-- No worker takes accounts of the run any more, until it is resumed; who prepares it stops.
+UPDATE prop_trading_model.recon_runs
+SET status = 'paused', prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
+WHERE run_id = $1 AND status IN ('queued', 'running')
+RETURNING run_id
+
+-- name: resume_run
+-- A paused run goes on where it was.
+UPDATE prop_trading_model.recon_runs
+SET status = CASE WHEN prepared_at IS NULL THEN 'queued' ELSE 'running' END
+WHERE run_id = $1 AND status = 'paused'
+RETURNING run_id
+
+-- name: cancel_run
+-- End a run for good, with the reason; what waits stays in its record as left.
+UPDATE prop_trading_model.recon_runs
+SET status = 'cancelled', finished_at = now(), error = $2, prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
+WHERE run_id = $1 AND status IN ('queued', 'running', 'paused', 'needs_confirmation')
+RETURNING run_id
+
+-- name: suspend_run
+-- Stop a run that makes upstream suspect, with the reason: nothing more is written until somebody confirms it.
+UPDATE prop_trading_model.recon_runs
+SET status = 'needs_confirmation', finished_at = now(), error = $2, prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
+WHERE run_id = $1 AND status IN ('running', 'paused') AND confirmed_at IS NULL
+RETURNING run_id
+
+-- name: confirm_run
+-- Let a run write what it held: the held accounts wait in it again, with what was found and done for them, and a stop that is past is forgotten.
+WITH confirmed AS (
+    UPDATE prop_trading_model.recon_runs
+    SET confirmed_at = now(), finished_at = NULL, error = NULL, needs_confirmation = 0,
+        status = CASE WHEN prepared_at IS NULL THEN 'queued' ELSE 'running' END,
+        stop_at = CASE WHEN stop_at > now() THEN stop_at END
+    WHERE run_id = $1 AND (status = 'needs_confirmation' OR status = 'completed_with_issues' AND needs_confirmation > 0)
+    RETURNING run_id
+), waiting AS (
+    UPDATE prop_trading_model.recon_attempts AS a
+    SET outcome = NULL, finished_at = NULL, issues_left = NULL, detail = NULL, postponed_until = now()
+    FROM confirmed
+    WHERE a.run_id = confirmed.run_id AND a.outcome = 'needs_confirmation'
+)
+SELECT run_id FROM confirmed
+
+-- name: end_overdue_runs
+-- End the runs whose time is up; one of which nothing is left ends by itself.
+UPDATE prop_trading_model.recon_runs AS r
+SET status = 'completed_with_issues', finished_at = now(), prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END,
+    error = 'The run ended at its stop_at, ' || to_char(stop_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC.'
+WHERE status IN ('queued', 'running', 'paused') AND stop_at <= now()
+  AND (prepared_at IS NULL OR EXISTS (SELECT FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = r.run_id AND a.outcome IS NULL))
+RETURNING run_id
+
+-- name: get_working_runs
+-- Those of the runs ($1) that are still to be worked on.
+SELECT run_id FROM prop_trading_model.recon_runs WHERE run_id = ANY($1::uuid[]) AND status IN ('queued', 'running') AND (stop_at IS NULL OR stop_at > now())
