@@ -27,6 +27,7 @@ from app.domain.needs import is_daily_alone, is_outvoted
 SETTLED_AFTER = 3
 """In so many runs a date that still moves may disagree; then the disagreement is what it is."""
 _TOTALS = "totals"
+_SETTLING = (IssueCode.UNSETTLED, IssueCode.UPSTREAM_INCONSISTENT)
 _CLOSED = TABLES[Endpoint.CLOSED].name
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
@@ -125,18 +126,18 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     totals_agree = view.totals.daily in (view.totals.alltime, alltime) or alltime == daily
     moves = view.last_day is not None and view.last_day >= moving_from and looks.get(_TOTALS, 0) < SETTLED_AFTER
     if settled or not (totals_agree or moves):
-        issues.append(_inconsistent_issue(view, settled))
+        issues.append(_inconsistent_issue(view, settled, looks))
     elif days or not totals_agree:
         issues.append(_unsettled_issue(view, days, moving_from, looks))
     return tuple(issues)
 
 
 def _looks(view: AccountView) -> dict[str, int]:
-    """In how many runs so far each date, or the totals alone, was left as unsettled."""
+    """In how many runs so far each date, or the totals alone, was left as unsettled; kept when it became what it is, which lasts."""
     for entry in view.open_issues:
         metadata = entry.get("metadata")
         looks = metadata.get("looks") if isinstance(metadata, Mapping) else None
-        if entry.get("type") == IssueCode.UNSETTLED and isinstance(looks, Mapping):
+        if entry.get("type") in _SETTLING and isinstance(looks, Mapping):
             return {str(place): count for place, count in looks.items() if isinstance(count, int)}
     return {}
 
@@ -175,9 +176,10 @@ def _absent_issue(kept: Mapping[Endpoint, Mapping[dt.date | None, int]]) -> Issu
     return Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, tables, "keep_stored_rows", evidence)
 
 
-def _inconsistent_issue(view: AccountView, days: Sequence[DayCounts]) -> Issue:
+def _inconsistent_issue(view: AccountView, days: Sequence[DayCounts], looks: Mapping[str, int]) -> Issue:
     text = "Upstream contradicts itself: everything was read anew and the counts still differ."
-    evidence = {**days_evidence(days), "metadata": {"upstream_counts": view.totals.counts}}
+    metadata: dict[str, object] = {"upstream_counts": view.totals.counts, **({"looks": dict(looks)} if looks else {})}
+    evidence = {**days_evidence(days), "metadata": metadata}
     return Issue(IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, text, COUNTED_TABLES, "none", evidence)
 
 

@@ -85,11 +85,8 @@ class _Work:
     @property
     def held(self) -> int:
         """Accounts of the run for which healing waits for somebody's word, as far as this batch knows."""
-        return self.run.held + sum(
-            (progress.hold or vanished(self.views[account_id], progress)) is not None
-            for account_id, progress in self.progress.items()
-            if progress.hold is None or progress.hold.outcome is Outcome.NEEDS_CONFIRMATION
-        )
+        holds = [progress.hold for progress in self.progress.values() if progress.hold is not None]
+        return self.run.held + sum(hold.outcome is Outcome.NEEDS_CONFIRMATION for hold in holds)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -187,7 +184,7 @@ class BatchReconciler:
 
     async def _rounds(self, work: _Work) -> None:
         for _ in range(MAX_ROUNDS):
-            work.is_suspect = self._makes_suspect(work)
+            self._hold_vanished(work)
             if work.stops:
                 return
             planned = await self._plan(work)
@@ -197,6 +194,13 @@ class BatchReconciler:
             touched = sorted({account_id for each in planned for account_id in each.account_ids})
             with work.phase("verify"):
                 work.views.update(await self._look(touched, work.claim))
+
+    def _hold_vanished(self, work: _Work) -> None:
+        """Hold the accounts for which upstream suddenly has nothing, unless somebody confirmed that."""
+        if not work.run.confirmed:
+            for account_id, progress in work.progress.items():
+                progress.hold = progress.hold or vanished(work.views[account_id], progress)
+            work.is_suspect = self._makes_suspect(work)
 
     def _makes_suspect(self, work: _Work) -> bool:
         """Whether so many accounts of the run are held that nothing more shall be written."""
@@ -366,7 +370,6 @@ class BatchReconciler:
         return result_of(
             passed,
             work.run.request.kind,
-            guarded=not work.run.confirmed,
             now=now,
             moving_from=self._config.moving_from(now),
             flap_seconds=self._config.flap_seconds,

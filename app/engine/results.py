@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from app.domain.contract import Endpoint
 from app.domain.detection import carried
-from app.domain.guards import vanished
 from app.domain.issues import Issue
 from app.domain.models import AccountView, Outcome, Progress, RunKind
 from app.domain.verdict import explain, judge
@@ -35,16 +34,13 @@ class Passed:
         return 0 < self.unread == len(self.progress.errors)
 
 
-def result_of(
-    passed: Passed, kind: RunKind, *, guarded: bool, now: dt.datetime, moving_from: dt.date, flap_seconds: float
-) -> AccountResult:
-    """The record of an account; `guarded` unless somebody confirmed the run, dates from `moving_from` on still move at `now`."""
+def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float) -> AccountResult:
+    """The record of an account; dates from `moving_from` on still move at `now`, a flapping account is held back for `flap_seconds`."""
     view, progress, before = passed.view, passed.progress, passed.before
     left = explain(view, progress, moving_from=moving_from)
     if kind is not RunKind.AUDIT and not progress.known and not progress.dates_read(Endpoint.ALLTIME).everything:
         left = (*left, *carried(view, left))
-    hold = progress.hold or (vanished(view, progress) if guarded else None)
-    outcome = judge(passed.found, left, before.found if before else (), hold)
+    outcome = judge(passed.found, left, before.found if before else (), progress.hold)
     return AccountResult(
         view.account_id,
         outcome,
@@ -53,15 +49,16 @@ def result_of(
         progress.effort,
         failing=outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone,
         signature=view.signature,
-        detail=_detail(passed, hold.reason if hold else None, is_left=bool(left)),
-        postponed=bool(left) and before is None and hold is None and passed.is_unread,
+        detail=_detail(passed, is_left=bool(left)),
+        postponed=bool(left) and before is None and progress.hold is None and passed.is_unread,
         before=before or FirstPass(),
         held_until=now + dt.timedelta(seconds=flap_seconds) if outcome is Outcome.FLAPPING else None,
     )
 
 
-def _detail(passed: Passed, hold: str | None, *, is_left: bool) -> str | None:
+def _detail(passed: Passed, *, is_left: bool) -> str | None:
     progress = passed.progress
+    hold = progress.hold.reason if progress.hold else None
     # What was refused is told even where the counts agree.
     reasons = [*([hold] if hold else []), *progress.errors, *progress.refused, *(progress.strangers if is_left else ())]
     if passed.before and passed.unread:

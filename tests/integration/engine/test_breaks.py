@@ -1,6 +1,7 @@
 """Breaks that a review found: what a run that stops half-way must leave behind, and what must stand alone."""
 
 import datetime as dt
+import uuid
 
 import pytest
 
@@ -243,7 +244,12 @@ async def test_what_upstream_forgot_is_not_asked_for_again_until_something_chang
         account_id = await victim(connection)
         sandbox.world.forget(account_id)
         await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1", account_id)
-        await run(service, RunKind.FULL)
+        held = await run(service, RunKind.FULL)
+        assert held["status"] == "needs_confirmation"
+        # Somebody says that upstream really forgot it.
+        confirmed = uuid.UUID(str(held["run_id"]))
+        await service.confirm(confirmed)
+        await service.pool.run_until_finished(confirmed)
         assert await issues_of(connection, account_id) == {"absent_upstream"}
         history = await connection.fetchval("SELECT count(*) FROM recon_issue_history")
         sandbox.log.reset()

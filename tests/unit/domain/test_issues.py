@@ -1,6 +1,7 @@
 """What counts say is wrong, and what a difference is once upstream was read."""
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 
@@ -137,6 +138,31 @@ def test_a_difference_on_dates_that_still_move_is_unsettled() -> None:
     assert left(moving, read_everything()) == {"unsettled"}
     both = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 2), day(2, 3, 3, LATER)), last_day=LATER)
     assert left(both, read_everything()) == {"upstream_inconsistent"}
+
+
+def test_a_date_that_stays_unsettled_for_three_runs_is_what_it_is() -> None:
+    next_day = LATER + dt.timedelta(days=1)
+    view = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER)
+    for _ in range(3):
+        (issue,) = explain(view, read_everything(), moving_from=LATER)
+        assert issue.code is IssueCode.UNSETTLED
+        view = replace(view, open_issues=(issue.as_json(),))
+    # Another date that moves has its own three runs.
+    other = replace(view, days=(day(2, 3, 3, next_day),), last_day=next_day)
+    assert left(other, read_everything()) == {"unsettled"}
+    for _ in range(2):
+        (issue,) = explain(view, read_everything(), moving_from=LATER)
+        assert issue.code is IssueCode.UPSTREAM_INCONSISTENT
+        view = replace(view, open_issues=(issue.as_json(),))
+
+
+def test_totals_that_stay_unsettled_for_three_runs_are_what_they_are() -> None:
+    view = AccountView("a", totals(5, 6, 6, 6), last_day=LATER)
+    for _ in range(3):
+        (issue,) = explain(view, read_everything(), moving_from=LATER)
+        assert issue.code is IssueCode.UNSETTLED
+        view = replace(view, open_issues=(issue.as_json(),))
+    assert left(view, read_everything()) == {"upstream_inconsistent"}
 
 
 def test_trades_of_an_ambiguous_key_explain_their_own_absence() -> None:

@@ -18,6 +18,7 @@ _EXPECTED = {
     "IncompleteFetch": 502,
     "RequestTooLarge": 502,
     "FetchTooBroad": 502,
+    "UpstreamSuspect": 502,
     "DatabaseUnavailable": 503,
     "DatabaseError": 500,
     "WriteConflict": 409,
