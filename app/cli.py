@@ -13,12 +13,11 @@ from rich.console import Console
 from app import demo as demonstration
 from app.cli_legacy import legacy
 from app.cli_removed import removed
-from app.console import plain_table, results_console, serve_run, show_report, show_run
+from app.console import plain_table, results_console, serve_run, show_report, show_run, start_or_join
 from app.domain.models import RunKind, RunStatus
 from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
 from app.engine.store import Store
-from app.errors import Conflict
 from app.main import migrate_warehouse, open_readings, open_service, open_store, print_advice, warehouse_notes
 from app.main import serve as serve_http
 from app.sandbox.process import WorldArguments
@@ -40,7 +39,8 @@ _HELP = """Keeps a trading warehouse equal to its upstream risk-analytics API.
 
 Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is used.
 
-Exit codes: 0 success; 1 issues are left (a run that completed with issues, rows that differ without a reason in the demo); \
+Exit codes: 0 success; 1 issues are left (a run that completed with issues or needs confirmation, rows that differ without a \
+reason in the demo); \
 2 wrong use or settings; 3 failure (a run failed, database or upstream unavailable); 130 interrupted; 143 terminated. \
 Only `serve` ends with 0 when it is told to stop."""
 
@@ -181,12 +181,7 @@ async def _maintained(work: Callable[[Store], Awaitable[MaintenanceResult]]) -> 
 
 async def _reconciled(request: RunRequest) -> ExitCode:
     async with open_service(load_settings()) as service:
-        try:
-            run_id, is_ours = await service.start_run(request), True
-        except Conflict as error:
-            # Perhaps nobody works on it any more: whoever started it may have been killed.
-            run_id, is_ours = error.run_id, False
-            Console(stderr=True).print(f"A full run is active already: this command helps with {run_id}, and starts none.", markup=False)
+        run_id, is_ours = await start_or_join(service, request)
         state = await serve_run(service, run_id, is_ours=is_ours)
     show_run(results_console(), state)
     return exit_code_of(RunStatus(state["status"]))

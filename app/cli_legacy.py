@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.console import serve_run
+from app.console import serve_run, start_or_join
 from app.domain.contract import TABLES, Endpoint
 from app.domain.models import Outcome, RunKind, RunStatus
 from app.engine.maintenance import fix_ids
@@ -85,7 +85,8 @@ async def _done(steps: _Steps, store: Store, readings: Readings, service: ReconS
     if steps.fix_null_ids:
         _tell("NULL account_id fix results", await _fixed(store))
     if steps.reconcile is not None and service is not None:
-        state = await serve_run(service, await service.start_run(steps.reconcile))
+        run_id, is_ours = await start_or_join(service, steps.reconcile)
+        state = await serve_run(service, run_id, is_ours=is_ours)
         _tell("Reconciliation results", _run_results(state, await store.reports.run_attempts(state["run_id"])))
         code = exit_code_of(RunStatus(state["status"]))
     if steps.report:

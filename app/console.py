@@ -16,7 +16,8 @@ from rich.table import Table
 from app.domain.issues import IssueCode, Severity
 from app.domain.models import RunStatus
 from app.engine.service import ReconService
-from app.errors import DatabaseUnavailable, ReconError
+from app.errors import Conflict, DatabaseUnavailable, ReconError
+from app.store.runs import RunRequest
 from app.telemetry import get_logger
 
 _LOOK_SECONDS = 0.2
@@ -136,6 +137,16 @@ def run_seconds(state: Mapping[str, Any]) -> str:
     if state["started_at"] is None or state["finished_at"] is None:
         return "-"
     return f"{(state['finished_at'] - state['started_at']).total_seconds():.1f}"
+
+
+async def start_or_join(service: ReconService, request: RunRequest) -> tuple[UUID, bool]:
+    """A run for the request, and whether it was started for it: where a full run is active already, that one is helped with."""
+    try:
+        return await service.start_run(request), True
+    except Conflict as error:
+        # Perhaps nobody works on it any more: whoever started it may have been killed.
+        Console(stderr=True).print(f"A full run is active already: this command helps with {error.run_id}, and starts none.", markup=False)
+        return error.run_id, False
 
 
 async def serve_run(service: ReconService, run_id: UUID, *, is_ours: bool = True) -> Mapping[str, Any]:

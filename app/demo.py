@@ -213,7 +213,7 @@ async def _audit(stage: Stage) -> Mapping[str, Any]:
     table.add_row(
         "accounts",
         f"{accounts['total']}: {accounts['unchanged']} were equal, {accounts['healed']} healed, {accounts['explained']} explained, "
-        f"{accounts['partial']} partly healed, {accounts['failed']} failed",
+        f"{accounts['partial']} partly healed, {accounts['failed']} failed, {accounts['needs_confirmation']} held for somebody's word",
     )
     ids = state["maintenance"]
     mended = sum(ids.get(name, 0) for name in ("closed_trades_updated", "open_trades_updated", "metrics_rows_updated"))

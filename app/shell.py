@@ -29,7 +29,7 @@ def exit_code_of(status: RunStatus) -> ExitCode:
     match status:
         case RunStatus.SUCCEEDED:
             return ExitCode.SUCCESS
-        case RunStatus.COMPLETED_WITH_ISSUES:
+        case RunStatus.COMPLETED_WITH_ISSUES | RunStatus.NEEDS_CONFIRMATION | RunStatus.PAUSED:
             return ExitCode.ISSUES_LEFT
         case _:
             return ExitCode.FAILURE

@@ -42,6 +42,12 @@ def carried(view: AccountView, left: Sequence[Issue]) -> tuple[Issue, ...]:
     return ()
 
 
+def absence(view: AccountView) -> Issue:
+    """That upstream has nothing at all for the account."""
+    (issue,) = _drift_issues(replace(view, drift=Drift(absent=True, evidence={})))
+    return issue
+
+
 def _metadata(entry: Mapping[str, object]) -> Mapping[str, object]:
     metadata = entry.get("metadata")
     return metadata if isinstance(metadata, Mapping) else {}

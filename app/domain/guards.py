@@ -64,6 +64,7 @@ def vanished(view: AccountView, progress: Progress) -> Hold | None:
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
         "Upstream suddenly has nothing for the account; all its rows are kept. Confirm the run if upstream really forgot it.",
+        absent=True,
     )
 
 

@@ -57,10 +57,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """That an account is held, as what, and the sentence that says why."""
+    """That an account is held, as what, and the sentence that says why; `absent` if upstream has nothing at all for it."""
 
     outcome: Literal[Outcome.FLAPPING, Outcome.NEEDS_CONFIRMATION]
     reason: str
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +191,29 @@ class Effort:
     set_aside: int = 0
     values_nulled: int = 0
 
+    def __add__(self, other: "Effort") -> "Effort":
+        """Both together."""
+        return Effort(
+            self.requests + other.requests,
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.moved + other.moved,
+            self.removed + other.removed,
+            self.set_aside + other.set_aside,
+            self.values_nulled + other.values_nulled,
+        )
+
+    def __bool__(self) -> bool:
+        """Whether anything was done."""
+        return self != _NO_EFFORT
+
     @property
     def rewritten(self) -> int:
         """Rows that do not stand any more as they stood before."""
         return self.updated + self.moved + self.removed
+
+
+_NO_EFFORT = Effort()
 
 
 @dataclass(slots=True)

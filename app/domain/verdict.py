@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 
 from app.domain.contract import TABLES, Endpoint
-from app.domain.detection import detect
+from app.domain.detection import absence, detect
 from app.domain.issues import (
     COUNT_CODES,
     COUNTED_TABLES,
@@ -64,6 +64,9 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     counts = tuple(issue for issue in found if issue.code in COUNT_CODES)
     drift = tuple(issue for issue in found if issue.code is IssueCode.UPSTREAM_DRIFT)
     narrow = _narrow_issues(progress)
+    if progress.hold is not None and progress.hold.absent:
+        # How its own tables disagree is of no interest any more: there is nothing to heal them by.
+        return (*(issue for issue in others if issue.code is not IssueCode.ABSENT_UPSTREAM), absence(view))
     unfinished = bool(progress.errors or progress.refused or progress.left_alone or progress.hold)
     if drift and not unfinished and _drift_was_followed(view, progress):
         drift = ()

@@ -16,7 +16,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
@@ -45,7 +45,6 @@ from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
 
 _log = get_logger(__name__)
-_NO_EFFORT = astuple(Effort())
 _LOOKS = 3
 """How often a slice is looked at that someone else keeps changing."""
 _MOST_SPLITS = 32
@@ -379,7 +378,7 @@ class BatchReconciler:
         begun = time.monotonic()
         # What belongs to no account that is recorded now: rows without an owner, and what was done for accounts that go on waiting.
         efforts = [work.ownerless, *(work.progress[account_id].effort for account_id in work.unfinished)]
-        if any(astuple(effort) != _NO_EFFORT for effort in efforts):
+        if any(efforts):
             await self._store.runs.add_effort(work.claim.run_id, efforts, 0)
         ours = set(
             await self._store.runs.record(

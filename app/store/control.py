@@ -68,7 +68,7 @@ class RunControl:
 
     async def working(self, run_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
         """Those of the runs that are still to be worked on."""
-        return {row["run_id"] for row in await self._database.fetch(self._working, list(run_ids))}
+        return {row["run_id"] for row in await self._database.fetch(self._working, [str(run_id) for run_id in run_ids])}
 
     async def _steer(self, statement: str, run_id: uuid.UUID, done: str, already: Sequence[RunStatus], *values: object) -> None:
         async with self._database.transaction() as connection:

@@ -98,8 +98,19 @@ class AccountResult:
     @property
     def whole_effort(self) -> Effort:
         """What the whole run did for the account."""
-        now, before = asdict(self.effort), asdict(self.before.effort)
-        return Effort(**{name: now[name] + before[name] for name in now})
+        return self.effort + self.before.effort
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there was nothing to heal, and nothing at all was done: only that is to be noted, at little cost for many."""
+        return (
+            self.outcome is Outcome.UNCHANGED
+            and self.left == ()
+            and not (self.found or self.failing or self.postponed or self.detail or self.held_until)
+            and not self.before.found
+            and not self.effort
+            and not self.before.effort
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,48 +252,51 @@ class Runs:
 
         async def write(connection: Connection) -> list[str]:
             ids = [result.account_id for result in results]
-            locked = await connection.fetch(self._sql["lock_recorded"], ids, claim.claim_id, claim.run_id, terms.lease_seconds)
-            ours = {row["account_id"] for row in locked}
-            mine = [result for result in results if result.account_id in ours and not result.postponed]
-            later = [result for result in results if result.account_id in ours and result.postponed]
-            failures = {
-                row["account_id"]: row["failed_attempts"] for row in await connection.fetch(self._sql["get_failed_attempts"], sorted(ours))
-            }
-            await self._record_issues(
-                connection, {result.account_id: result.left or () for result in mine}, judged, claim.run_id, _closing(mine, claim)
-            )
-            await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, [_attempt(result) for result in mine])
-            await connection.execute(
-                self._sql["record_accounts"],
-                [
-                    {
-                        "account_id": result.account_id,
-                        "outcome": result.outcome.value,
-                        "issues": None if result.left is None else [issue.as_json() for issue in result.left],
-                        "failing": result.failing,
-                        "signature": result.signature,
-                        "next_attempt_at": _next_attempt_at(result, failures[result.account_id], terms),
-                    }
-                    for result in mine
-                ],
-                terms.max_attempts,
-            )
+            locked = await connection.fetch(self._sql["lock_recorded"], ids, claim.claim_id, terms.lease_seconds)
+            failures: dict[str, int] = {row["account_id"]: row["failed_attempts"] for row in locked}
+            mine = [result for result in results if result.account_id in failures and not result.postponed]
+            later = [result for result in results if result.account_id in failures and result.postponed]
+            news = [result for result in mine if not result.is_quiet]
+            loud = {result.account_id for result in news}
+            quiet = [result.account_id for result in mine if result.account_id not in loud]
+            left = {result.account_id: result.left or () for result in mine}
+            closing = {result.account_id: _closing(claim, result.outcome, result.whole_effort) for result in news}
+            await self._record_issues(connection, left, judged, claim.run_id, closing, _closing(claim, Outcome.UNCHANGED, Effort()))
+            if quiet:
+                await connection.execute(self._sql["record_unchanged_attempts"], claim.run_id, seconds, quiet)
+                await connection.execute(self._sql["record_unchanged_accounts"], quiet)
+            if news:
+                await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, [_attempt(result) for result in news])
+                await connection.execute(
+                    self._sql["record_accounts"],
+                    [
+                        {
+                            "account_id": result.account_id,
+                            "outcome": result.outcome.value,
+                            "issues": None if result.left is None else [issue.as_json() for issue in result.left],
+                            "failing": result.failing,
+                            "signature": result.signature,
+                            "next_attempt_at": _next_attempt_at(result, failures[result.account_id], terms),
+                        }
+                        for result in news
+                    ],
+                    terms.max_attempts,
+                )
             if later:
                 attempts = [_attempt(result) for result in later]
                 pauses = terms.postpone_seconds, terms.postpone_named_seconds
                 await connection.execute(self._sql["postpone_accounts"], claim.run_id, seconds, attempts, *pauses)
             await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, later, requests))
-            return sorted(ours)
+            return sorted(failures)
 
         return await self._database.give_way(write)
 
     async def record_issues(self, found: Mapping[str, Sequence[Issue]], judged: Sequence[str], *, note: str) -> None:
         """Replace the open issues of accounts, of the codes that were judged, outside a run; history is kept."""
-        closing: dict[str, object] = {account_id: {"closed_by": note} for account_id in found}
         entries = [{"account_id": account_id, "issues": [issue.as_json() for issue in issues]} for account_id, issues in found.items()]
 
         async def write(connection: Connection) -> None:
-            await self._record_issues(connection, found, judged, None, closing)
+            await self._record_issues(connection, found, judged, None, {}, {"closed_by": note})
             await connection.execute(self._sql["merge_issues"], entries, list(judged))
 
         await self._database.give_way(write)
@@ -305,11 +319,13 @@ class Runs:
         judged: Sequence[str],
         run_id: uuid.UUID | None,
         closing: Mapping[str, object],
+        closing_others: Mapping[str, object],
     ) -> None:
         entries = _history_entries(found)
-        await connection.execute(self._sql["close_issues"], list(found), entries, list(judged), run_id, dict(closing))
+        await connection.execute(self._sql["close_issues"], list(found), entries, list(judged), run_id, dict(closing), dict(closing_others))
         # What came up during a heal is news of that heal, and did not open again: no date counts as settled.
-        await connection.execute(self._sql["open_issues"], entries, run_id, 0, 0, dt.date.min.isoformat())
+        if entries:
+            await connection.execute(self._sql["open_issues"], entries, run_id, 0, 0, dt.date.min.isoformat())
 
 
 def _history_entries(found: Mapping[str, Sequence[Issue]]) -> list[dict[str, object]]:
@@ -320,17 +336,9 @@ def _history_entries(found: Mapping[str, Sequence[Issue]]) -> list[dict[str, obj
     ]
 
 
-def _closing(results: Sequence[AccountResult], claim: Claim) -> dict[str, object]:
+def _closing(claim: Claim, outcome: Outcome, effort: Effort) -> dict[str, object]:
     """The evidence with which an account's issues are closed: what the heal wrote before the check found them gone."""
-    return {
-        result.account_id: {
-            "closed_by": "detection after the heal",
-            "run_id": str(claim.run_id),
-            "outcome": result.outcome.value,
-            **asdict(result.whole_effort),
-        }
-        for result in results
-    }
+    return {"closed_by": "detection after the heal", "run_id": str(claim.run_id), "outcome": outcome.value, **asdict(effort)}
 
 
 def _attempt(result: AccountResult) -> dict[str, object]:

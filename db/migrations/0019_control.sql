@@ -37,3 +37,6 @@ COMMENT ON COLUMN prop_trading_model.recon_issue_history.reopened IS
     'how often in a row the same issue of the account was healed before and opened again right after';
 CREATE INDEX recon_issue_history_closed ON prop_trading_model.recon_issue_history (closed_at) WHERE closed_at IS NOT NULL;
 COMMENT ON INDEX prop_trading_model.recon_issue_history_closed IS 'retention: purge_issues';
+
+-- More room than before: a claim, a record and the issues that widen a row in between all find their place on its page.
+ALTER TABLE prop_trading_model.trade_recon SET (fillfactor = 40);

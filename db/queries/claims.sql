@@ -32,7 +32,7 @@ DELETE FROM prop_trading_model.recon_workers WHERE heartbeat_at < now() - interv
 
 -- name: claim_accounts
 -- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease; postponed ones last.
-WITH due AS (
+WITH due AS MATERIALIZED (
     SELECT t.account_id, a.postponed_until IS NOT NULL AS postponed, a.issues_found, a.requests, a.rows_inserted, a.rows_updated, a.rows_moved,
            a.rows_removed, a.rows_set_aside, a.values_nulled
     FROM prop_trading_model.recon_attempts AS a
@@ -56,12 +56,13 @@ WITH due AS (
     LIMIT $4
     -- Both rows: an account that another worker recorded in the meantime must not be taken from an old snapshot.
     FOR NO KEY UPDATE OF t, a SKIP LOCKED
+), claimed AS (
+    -- By key, whatever the planner thinks of 5,000 of them: joined with `due`, it reads the whole table.
+    UPDATE prop_trading_model.trade_recon
+    SET claim_id = $2, claimed_by = $3, claimed_at = now()
+    WHERE account_id = ANY (ARRAY(SELECT account_id FROM due))
 )
-UPDATE prop_trading_model.trade_recon AS t
-SET claim_id = $2, claimed_by = $3, claimed_at = now()
-FROM due
-WHERE t.account_id = due.account_id
-RETURNING due.*
+SELECT * FROM due
 
 -- name: release_claim
 -- Give back accounts that were not recorded.

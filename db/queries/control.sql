@@ -58,4 +58,4 @@ RETURNING run_id
 
 -- name: get_working_runs
 -- Those of the runs ($1) that are still to be worked on.
-SELECT run_id FROM prop_trading_model.recon_runs WHERE run_id = ANY($1::uuid[]) AND status IN ('queued', 'running') AND (stop_at IS NULL OR stop_at > now())
+SELECT run_id FROM prop_trading_model.recon_runs WHERE run_id = ANY(($1::text[])::uuid[]) AND status IN ('queued', 'running') AND (stop_at IS NULL OR stop_at > now())

@@ -166,17 +166,16 @@ WHERE run_id = $1
 UPDATE prop_trading_model.recon_runs SET api = api || jsonb_build_object($2::text, $3::jsonb) WHERE run_id = $1
 
 -- name: lock_recorded
--- The accounts of a batch that are still ours, locked for the record.
-SELECT t.account_id
+-- The accounts of a batch that are still ours, locked for the record, and how often they failed in a row so far.
+SELECT t.account_id, t.failed_attempts
 FROM prop_trading_model.trade_recon AS t
-JOIN prop_trading_model.recon_attempts AS a ON a.account_id = t.account_id AND a.run_id = $3
-WHERE t.account_id = ANY($1::text[]) AND t.claim_id = $2 AND a.outcome IS NULL
+WHERE t.account_id = ANY($1::text[]) AND t.claim_id = $2
   -- A worker that was away for longer than its lease records nothing, even if nobody took the accounts over.
   AND (
-      t.claimed_at > now() - make_interval(secs => $4)
+      t.claimed_at > now() - make_interval(secs => $3)
       OR EXISTS (
           SELECT FROM prop_trading_model.recon_workers AS w
-          WHERE w.worker_id = t.claimed_by AND w.heartbeat_at > now() - make_interval(secs => $4)
+          WHERE w.worker_id = t.claimed_by AND w.heartbeat_at > now() - make_interval(secs => $3)
       )
   )
 ORDER BY t.account_id
@@ -234,9 +233,19 @@ SET issues = coalesce(r.issues, t.issues), last_checked = now(),
 FROM jsonb_to_recordset($1) AS r (account_id text, outcome text, issues jsonb, failing boolean, signature text, next_attempt_at timestamptz)
 WHERE t.account_id = r.account_id
 
--- name: get_failed_attempts
--- How often accounts failed in a row so far.
-SELECT account_id, failed_attempts FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[])
+-- name: record_unchanged_attempts
+-- The same for accounts ($3) for which nothing was to be done.
+UPDATE prop_trading_model.recon_attempts
+SET outcome = 'unchanged', finished_at = now(), seconds = coalesce(seconds, 0) + $2, requests = 0, rows_inserted = 0, rows_updated = 0, rows_moved = 0,
+    rows_removed = 0, rows_set_aside = 0, values_nulled = 0, issues_found = '{}', issues_left = '{}', detail = NULL
+WHERE run_id = $1 AND account_id = ANY($3::text[])
+
+-- name: record_unchanged_accounts
+-- The same for accounts ($1) for which nothing was to be done.
+UPDATE prop_trading_model.trade_recon
+SET issues = '[]', last_checked = now(), last_reconciled = now(), failed_attempts = 0, next_attempt_at = NULL,
+    reconciliation_status = 'reconciled', explained_as = NULL, claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+WHERE account_id = ANY($1::text[])
 
 -- name: count_batch
 -- Add a batch's outcomes to its run; in the transaction that releases its accounts, so that none counts twice.
@@ -250,9 +259,10 @@ SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4
 WHERE run_id = $1
 
 -- name: close_issues
--- Close what accounts ($1) no longer have: $2 holds what they have now, $3 limits the codes that this look judged.
+-- Close what accounts ($1) no longer have: $2 holds what they have now, $3 limits the codes that this look judged, $5 the evidence by account,
+-- $6 that of all others.
 UPDATE prop_trading_model.recon_issue_history AS h
-SET closed_at = now(), closed_run = $4, closing_evidence = coalesce($5::jsonb -> h.account_id, '{}')
+SET closed_at = now(), closed_run = $4, closing_evidence = coalesce($5::jsonb -> h.account_id, $6)
 WHERE h.closed_at IS NULL AND h.account_id = ANY($1::text[]) AND h.type = ANY($3::text[])
   AND NOT EXISTS (
       SELECT FROM jsonb_to_recordset($2) AS now_open (account_id text, type text)
