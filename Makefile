@@ -55,7 +55,7 @@ demo: install ## damage a warehouse, heal it and prove it equal to upstream (TRA
 
 .PHONY: test
 test: lint ## run all checks and tests: what CI runs
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: lint
 lint: install ## check style, types and layers

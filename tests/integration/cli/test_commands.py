@@ -47,7 +47,7 @@ async def test_reconcile_that_leaves_issues_ends_with_1(filled: Database, sandbo
         f" SELECT account_id || '-double', login, platform, broker, num_trades FROM {_SCHEMA}.raw_metrics_alltime WHERE num_trades > 0",
     )
     ended = await run_command(tmp_path, access(filled, sandbox), "reconcile", "--kind", "audit")
-    assert (ended.code, "completed_with_issues" in ended.stdout) == (1, True), ended.stderr
+    assert (ended.code, "needs_confirmation" in ended.stdout) == (1, True), ended.stderr
 
 
 async def test_reconcile_with_the_wrong_key_ends_with_3_and_says_why(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
