@@ -58,7 +58,8 @@ def vanished(view: AccountView, progress: Progress) -> Hold | None:
     totals = view.totals
     has_rows = totals.has_alltime or totals.has_daily or totals.has_hourly or totals.has_closed
     absent = view.drift is not None and view.drift.absent
-    silent = progress.dates_read(Endpoint.ALLTIME).everything and Endpoint.DAILY in progress.read and not progress.sent
+    asked = progress.dates_read(Endpoint.ALLTIME).everything and (view.is_doubtful or Endpoint.DAILY in progress.read)
+    silent = asked and not progress.sent
     if not has_rows or progress.known or not (absent or silent) or _is_accepted(view):
         return None
     return Hold(

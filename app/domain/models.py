@@ -156,6 +156,11 @@ class AccountView:
         return self.drift is not None and not self.drift.absent
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether it was held since upstream had nothing for it, and nobody said yet that this is so."""
+        return self.status == Outcome.NEEDS_CONFIRMATION and any(entry.get("type") == "absent_upstream" for entry in self.open_issues)
+
+    @property
     def signature(self) -> str:
         """What detection sees, in short: equal for two looks between which nothing changed."""
         seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents))

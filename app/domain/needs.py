@@ -62,7 +62,7 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     alltime_is_unread, daily = not progress.dates_read(Endpoint.ALLTIME).everything, progress.dates_read(Endpoint.DAILY)
     counts_trades = any(totals.counts.values())
     # Without alltime or daily rows an account also lacks what tells its trades from others'.
-    alltime = alltime_is_unread and (view.drifts or (counts_trades and not totals.has_alltime))
+    alltime = alltime_is_unread and (view.drifts or view.is_doubtful or (counts_trades and not totals.has_alltime))
     descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
     everything = not daily.everything and (descends or (counts_trades and not totals.has_daily))
     if alltime or everything:

@@ -3,7 +3,6 @@
 import datetime as dt
 from dataclasses import dataclass
 
-from app.domain.contract import Endpoint
 from app.domain.detection import carried
 from app.domain.issues import Issue
 from app.domain.models import AccountView, Outcome, Progress, RunKind
@@ -38,7 +37,7 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
     """The record of an account; dates from `moving_from` on still move at `now`, a flapping account is held back for `flap_seconds`."""
     view, progress, before = passed.view, passed.progress, passed.before
     left = explain(view, progress, moving_from=moving_from)
-    if kind is not RunKind.AUDIT and not progress.known and not progress.dates_read(Endpoint.ALLTIME).everything:
+    if kind is not RunKind.AUDIT and not progress.known and not progress.sent:
         left = (*left, *carried(view, left))
     outcome = judge(passed.found, left, before.found if before else (), progress.hold)
     return AccountResult(

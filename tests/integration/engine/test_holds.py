@@ -95,6 +95,28 @@ async def test_an_account_that_upstream_suddenly_lost_is_held_alone_until_that_i
             await _confirm(service, confirmed)
 
 
+async def test_an_account_that_was_held_as_lost_is_asked_about_again_by_the_next_full_run(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
+        account_id = await victim(connection)
+        sandbox.set_faults(Faults.of(FaultKind.EMPTY))
+        assert (await _reconciled_elsewhere(warehouse, sandbox, account_id))["outcome"] == "needs_confirmation"
+        # Still lost: held again, not silently accepted.
+        state = await run(service, RunKind.FULL)
+        assert (state["status"], state["accounts"]["needs_confirmation"]) == ("needs_confirmation", 1)  # type: ignore[index]
+        sandbox.set_faults(NO_FAULTS)
+        state = await run(service, RunKind.FULL)
+        assert (state["status"], state["accounts"]["unchanged"]) == ("succeeded", 1)  # type: ignore[index]
+        assert await _status(connection, account_id) == "reconciled"
+
+
+async def _reconciled_elsewhere(warehouse: Database, sandbox: SandboxServer, account_id: str) -> dict[str, object]:
+    async with engine(warehouse, sandbox, config=_GUARD) as other:
+        await other.maintain()
+        return await _reconciled(other, account_id)
+
+
 async def test_an_account_of_which_too_much_would_be_rewritten_is_held_and_the_others_are_healed(
     warehouse: Database, sandbox: SandboxServer
 ) -> None:
@@ -114,8 +136,7 @@ async def test_an_account_of_which_too_much_would_be_rewritten_is_held_and_the_o
         assert "of the account's" in str(account.attempts[0]["detail"])
         assert account.state["issues"], "what is open stays open"
         # By name it is held as well, and its run waits for the same word.
-        async with engine(warehouse, sandbox, config=_GUARD) as other:
-            result = await _reconciled(other, account_id)
+        result = await _reconciled_elsewhere(warehouse, sandbox, account_id)
         assert (result["status"], result["outcome"]) == ("needs_confirmation", "needs_confirmation")
         confirmed = await _confirm(service, state)
         assert (confirmed["status"], confirmed["accounts"]["healed"]) == ("succeeded", len({*others, account_id}))  # type: ignore[index]
