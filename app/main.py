@@ -14,7 +14,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app.domain.guards import GuardLimits
+from app.domain.holds import HoldLimits
 from app.engine.config import EngineConfig
 from app.engine.readings import Readings
 from app.engine.service import ReconService
@@ -99,6 +99,7 @@ async def open_service(settings: Settings) -> AsyncIterator[ReconService]:
         rate=settings.risk_api_rate,
         burst=settings.risk_api_burst,
         timeout=settings.risk_api_timeout,
+        account_timeout=settings.recon_account_timeout,
         outage_wait=settings.recon_outage_wait,
         breaker_failures=settings.risk_api_breaker_failures,
         breaker_seconds=settings.risk_api_breaker_seconds,
@@ -217,7 +218,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         max_attempts=settings.recon_max_attempts,
         grace_seconds=_GRACE_SECONDS,
         retention_days=settings.recon_retention_days,
-        guard=GuardLimits(settings.recon_guard_row_share, settings.recon_guard_rows, settings.recon_guard_account_share),
+        guard=HoldLimits(settings.recon_guard_row_share, settings.recon_guard_rows, settings.recon_guard_account_share),
     )
 
 

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 
 from app.domain.contract import Endpoint, Request
-from app.domain.guards import GuardLimits
+from app.domain.holds import HoldLimits
 from app.domain.plan import PlannedRequest, plan_accounts, plan_days
 from app.engine.store import Store
 from app.errors import FetchFailed, RequestTooLarge, UpstreamSuspect
@@ -30,7 +30,7 @@ async def audit(
     moving_from: dt.date,
     today: dt.date,
     account_ids: Sequence[str] | None,
-    guard: GuardLimits | None,
+    guard: HoldLimits | None,
 ) -> list[str]:
     """Note for a run which accounts (None: all) differ from upstream before `moving_from`, or are absent there.
 
@@ -69,7 +69,7 @@ async def audit(
     return sorted(unanswered)
 
 
-async def _suspect(store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: GuardLimits) -> None:
+async def _suspect(store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits) -> None:
     """Stop asking for accounts one by one when upstream has nothing of the first, and far too many others are not there either."""
     total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
     unseen = len(await store.scans.unseen_accounts(run_id, account_ids))

@@ -22,7 +22,7 @@ from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
 from app.domain.detection import detect, with_open_drift
 from app.domain.expectation import Upstream
-from app.domain.guards import FLAPS, vanished
+from app.domain.holds import FLAPS, vanished
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Effort, Hold, Outcome, Progress, RunKind
 from app.domain.needs import is_short

@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from app.domain.guards import GuardLimits
+from app.domain.holds import HoldLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class EngineConfig:
     postpone_named_seconds: float = 1.0
     poll_seconds: float = 1.0
     grace_seconds: float = 25.0
-    guard: GuardLimits = field(default_factory=GuardLimits)
+    guard: HoldLimits = field(default_factory=HoldLimits)
     retention_days: int = 90
     flap_seconds: float = 86_400.0
 

@@ -2,7 +2,7 @@
 
 A worker that meets an outage of upstream, or an error that trying again would not mend, ends the run with the reason;
 one that loses PostgreSQL waits and goes on when it is back. Accounts that a broken-off batch held are released as soon
-as PostgreSQL answers. One worker more serves only runs of named accounts, for which people wait: it is free when the
+as PostgreSQL answers. One worker more serves only runs of few named accounts, for which people wait: it is free when the
 others are at batches of thousands.
 """
 
@@ -39,7 +39,7 @@ _LONGEST_PAUSE = 15.0
 
 @dataclass(frozen=True, slots=True)
 class _Duty:
-    """What a worker serves: every run, or `only` one of them, or only runs of accounts that people `named`."""
+    """What a worker serves: every run, or `only` one of them, or only runs of few accounts that people `named`."""
 
     only: uuid.UUID | None = None
     named: bool = False

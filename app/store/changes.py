@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.contract import Endpoint
-from app.domain.guards import rewriting
+from app.domain.holds import rewriting
 from app.domain.models import Hold
 from app.errors import DatabaseUnavailable, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue

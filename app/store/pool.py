@@ -26,6 +26,8 @@ LOCK_SECONDS = 0.02
 where two wait for each other it is us who give way, long before PostgreSQL looks for a victim."""
 CLAIM_LOCK_SECONDS = 0.3
 """The same for rows of trade_recon, which our own workers hold a little longer, and which others may write too."""
+_DEATH_CHECK = "1000"
+"""Milliseconds between two looks of the server whether the client of a running statement is still there."""
 _WAY_TRIES = 6
 _WAY_PAUSE_SECONDS = 0.1
 _CONNECT_SECONDS = 15.0
@@ -154,10 +156,13 @@ class Connection:
 class Database:
     """A pool of connections and the schema in which the warehouse lives."""
 
-    def __init__(self, pool: "asyncpg.Pool[Record]", schema: str, direct_dsn: str | None, idle_seconds: float) -> None:
+    def __init__(
+        self, pool: "asyncpg.Pool[Record]", schema: str, direct_dsn: str | None, idle_seconds: float, *, notices_death: bool
+    ) -> None:
         """Use `open` instead, which also closes."""
         self._pool = pool
         self._idle_seconds = idle_seconds
+        self._death_check = _DEATH_CHECK if notices_death else "0"
         self.schema = schema
         self.direct_dsn = direct_dsn
 
@@ -201,7 +206,8 @@ class Database:
                         " RECON_STATEMENT_CACHE=0.",
                         action="database.pooled",
                     )
-            yield cls(pool, schema, direct_dsn, idle_seconds)
+                notices_death = await _notices_death(pool)
+            yield cls(pool, schema, direct_dsn, idle_seconds, notices_death=notices_death)
         finally:
             try:
                 await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
@@ -237,11 +243,13 @@ class Database:
             async with self._pool.acquire(timeout=COMMAND_SECONDS) as raw, raw.transaction(isolation=isolation):
                 await raw.execute(
                     "SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),"
-                    " set_config('lock_timeout', $3, true)",
+                    " set_config('lock_timeout', $3, true), set_config('client_connection_check_interval', $4, true)",
                     _milliseconds(statement_seconds),
                     _milliseconds(idle_seconds or self._idle_seconds),
                     # Well before the statement's own end: a row that someone else holds is a conflict, not slowness.
                     _milliseconds(lock_seconds or (None if statement_seconds is None else statement_seconds / 3)),
+                    # A process that was killed: its statement and its locks end with it, not when the statement is done.
+                    self._death_check,
                 )
                 yield Connection(raw)
 
@@ -300,6 +308,17 @@ async def _is_pooled(pool: "asyncpg.Pool[Record]") -> bool:
     """Whether something stands between us and the server: it then names its own number of the session, not the server's."""
     async with pool.acquire(timeout=_CONNECT_SECONDS) as connection:
         return bool(connection.get_server_pid() != await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+async def _notices_death(pool: "asyncpg.Pool[Record]") -> bool:
+    """Whether the server can see in the middle of a statement that the client is gone; not every operating system can."""
+    async with pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+        try:
+            async with connection.transaction():
+                await connection.execute("SELECT set_config('client_connection_check_interval', $1, true)", _DEATH_CHECK)
+        except asyncpg.InvalidParameterValueError:
+            return False
+    return True
 
 
 async def _prepare_pooled(connection: "asyncpg.Connection[Record]") -> None:

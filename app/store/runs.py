@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import msgspec
 
-from app.domain.guards import GuardLimits
+from app.domain.holds import HoldLimits
 from app.domain.issues import Issue
 from app.domain.models import Effort, Outcome, RunKind, RunStatus
 from app.errors import Conflict, NotFound
@@ -182,7 +182,7 @@ class Runs:
         return row
 
     async def active(self, run_id: uuid.UUID | None = None, *, named: bool = False) -> list[ActiveRun]:
-        """Runs to be worked on (or this one, if it is), those that people wait for first; with `named` they alone."""
+        """Runs to be worked on (or this one, if it is), those that people wait for first; with `named` only those of few named accounts."""
         return [
             ActiveRun(
                 row["run_id"],
@@ -203,7 +203,7 @@ class Runs:
         """The accounts that were not checked for the longest time."""
         return [row["account_id"] for row in await self._database.fetch(self._sql["get_oldest_accounts"], limit)]
 
-    async def finish(self, run_id: uuid.UUID, guard: GuardLimits) -> bool:
+    async def finish(self, run_id: uuid.UUID, guard: HoldLimits) -> bool:
         """End the run if nothing of it waits any more; whether this call ended it. One that held too many accounts needs confirmation."""
         state = await self._database.fetch_row(self._sql["get_run_state"], run_id)
         if state is None or state["waiting"] or state["status"] != RunStatus.RUNNING:

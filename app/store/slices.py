@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
-from app.domain.guards import GuardLimits
+from app.domain.holds import HoldLimits
 from app.domain.models import Hold
 from app.store.catalogue import WarehouseTable
 from app.store.staging import StagedFetch
@@ -91,7 +91,7 @@ class Writer:
     claim_id: uuid.UUID
     account_seconds: float
     lease_seconds: float
-    guard: GuardLimits | None = None
+    guard: HoldLimits | None = None
     rewritten: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -17,7 +17,7 @@ from app.telemetry import register_secret
 from app.upstream.breaker import BreakerState
 from app.upstream.envelope import Answer, decode
 from app.upstream.faults import Redactor, failure_of_status
-from app.upstream.guard import Guard, GuardLimits
+from app.upstream.guard import Guard, GuardLimits, Share
 from app.upstream.pace import Limiter, Pace
 from app.upstream.paging import FetchProof, RowSink, Sink, fetch_whole, scan_all
 from app.upstream.stats import ApiStatistics
@@ -35,6 +35,7 @@ class UpstreamConfig:
     """How to reach the API, and how hard it may be used.
 
     `rate` is requests a second, `burst` how many may go at once, `timeout` the total deadline of one request in seconds,
+    `account_timeout` that of one which names a single account (several have as many times that, up to `timeout`),
     `outage_wait` the seconds that work waits for an API that answers nobody, `breaker_failures` the failures in a row
     that stop all requests for `breaker_seconds`, `concurrency` the requests under way at once, `max_ids` the ids that
     fit into one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`, and
@@ -47,6 +48,7 @@ class UpstreamConfig:
     rate: float = 15.0
     burst: int = 20
     timeout: float = 120.0
+    account_timeout: float = 30.0
     outage_wait: float = 600.0
     breaker_failures: int = 5
     breaker_seconds: float = 60.0
@@ -82,6 +84,7 @@ class UpstreamClient:
         self._http = http
         self._redact = Redactor(config.api_key.get_secret_value())
         self._max_ids = config.max_ids
+        self._timeout, self._account_timeout = config.timeout, config.account_timeout
         limits = GuardLimits(
             deadline=config.timeout,
             outage_wait=config.outage_wait,
@@ -161,7 +164,9 @@ class UpstreamClient:
 
     async def _page(self, request: Request, skip: int) -> Answer:
         params = {**request.params(), "limit": str(PAGE_ROWS), "skip": str(skip), "include-total": "1"}
-        answer = await self._guard.run(request.endpoint, lambda: self._send(request.endpoint, params))
+        named = max(len(request.account_ids), len(request.logins))
+        share = Share(min(self._timeout, self._account_timeout * named), is_divisible=named > 1) if named else Share()
+        answer = await self._guard.run(request.endpoint, lambda: self._send(request.endpoint, params), share)
         self.statistics.note_page(request.endpoint, len(answer.rows))
         return answer
 

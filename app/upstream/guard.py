@@ -93,13 +93,22 @@ class Outage:
                 self._since = None
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one request is among others: how long an answer may take (None: the usual), and whether its work can be asked for in parts."""
+
+    deadline: float | None = None
+    is_divisible: bool = False
+
+
 class Call:
     """One request and its attempts: whether another is worth while, and whom to blame."""
 
-    def __init__(self, outage: Outage, limits: GuardLimits) -> None:
+    def __init__(self, outage: Outage, limits: GuardLimits, *, is_divisible: bool = False) -> None:
         """Start without an attempt."""
         self._outage = outage
         self._limits = limits
+        self._is_divisible = is_divisible
         self._answers = outage.answers
         self._failures = 0
         self._proven_failures = 0
@@ -138,6 +147,9 @@ class Call:
             self._is_proven = self._outage.answers > self._answers
             self._proven_failures += self._is_proven
         self._answers = self._outage.answers
+        if error.kind is FailureKind.DEADLINE and self._is_divisible and self._is_proven:
+            # The API answers others in time: who is slow in this one is found in its parts, sooner than by waiting once more for all.
+            return False
         if self.patience <= 0 or (self._failures >= LEAST_ATTEMPTS and self._proven_failures >= _PROVEN_FAILURES):
             return False
         if error.kind is FailureKind.THROTTLED:
@@ -189,13 +201,13 @@ class Guard:
         """Leave no timer behind."""
         self._breaker.close()
 
-    async def run(self, endpoint: Endpoint, attempt: _Attempt[_Result]) -> _Result:
+    async def run(self, endpoint: Endpoint, attempt: _Attempt[_Result], share: Share = Share()) -> _Result:
         """What `attempt` returns, tried until it succeeds or the verdict is clear.
 
         UpstreamRefused, RequestTooLarge and FetchFailed come at once where trying again cannot help; FetchFailed also
         when only this request keeps failing, UpstreamUnavailable when the API is out.
         """
-        call = Call(self._outage, self._limits)
+        call = Call(self._outage, self._limits, is_divisible=share.is_divisible)
         retries = stamina.retry_context(
             on=call.decide,
             attempts=None,  # `decide` bounds them: by number while the API answers others, by time while it is out
@@ -212,27 +224,29 @@ class Guard:
                         # Not after a 429: it cost the API nothing, and the pace slows everybody down for it already.
                         if again and not call.was_throttled:
                             await self._pay(call, endpoint)
-                        return await self._try(call, endpoint, attempt, again=again)
+                        return await self._try(call, endpoint, attempt, again=again, deadline=share.deadline)
             except AttemptFailed as failure:
                 raise call.verdict() from failure
             except BreakerOpen:
                 raise call.outage_verdict() from call.last
         raise AssertionError("retries end with a result or an error")
 
-    async def _try(self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result], *, again: bool) -> _Result:
+    async def _try(self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result], *, again: bool, deadline: float | None) -> _Result:
         if call.needs_witness:
             await self._pay(call, Endpoint.ALLTIME)
             with suppress(FetchFailed, RequestTooLarge):  # an answer is an answer
                 await self._send(call, Endpoint.ALLTIME, self._witness)
-        return await self._send(call, endpoint, attempt, again=again)
+        return await self._send(call, endpoint, attempt, again=again, deadline=deadline)
 
-    async def _send(self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result], *, again: bool = False) -> _Result:
+    async def _send(
+        self, call: Call, endpoint: Endpoint, attempt: _Attempt[_Result], *, again: bool = False, deadline: float | None = None
+    ) -> _Result:
         loop = asyncio.get_running_loop()
         async with self._turn(call, endpoint) as permit:
             self._statistics.note_request(endpoint, again=again)
             started = loop.time()
             try:
-                async with asyncio.timeout(self._limits.deadline):
+                async with asyncio.timeout(deadline or self._limits.deadline):
                     result = await attempt()
             except UpstreamError as error:
                 self._judge(error, endpoint, permit)

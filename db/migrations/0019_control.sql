@@ -24,6 +24,9 @@ COMMENT ON INDEX prop_trading_model.recon_runs_sole IS 'runs: create_run, of two
 CREATE UNIQUE INDEX recon_runs_idempotency_key ON prop_trading_model.recon_runs (idempotency_key) WHERE idempotency_key IS NOT NULL;
 COMMENT ON INDEX prop_trading_model.recon_runs_idempotency_key IS 'runs: create_run and get_run_of_key';
 
+CREATE INDEX recon_runs_stop_at ON prop_trading_model.recon_runs (stop_at) WHERE stop_at IS NOT NULL AND status IN ('queued', 'running', 'paused');
+COMMENT ON INDEX prop_trading_model.recon_runs_stop_at IS 'control: end_overdue_runs, each second of each process';
+
 -- Not validated: no row can break it, and the table may be long.
 ALTER TABLE prop_trading_model.recon_attempts
     DROP CONSTRAINT recon_attempts_outcome_check,

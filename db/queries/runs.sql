@@ -24,12 +24,13 @@ FROM prop_trading_model.recon_runs AS r
 WHERE r.run_id = $1
 
 -- name: find_active_run
--- The run that a free worker serves next: small ones that people wait for go first (with $2 they alone), then the oldest.
+-- The run that a free worker serves next: those of named accounts, for which people wait, go first, of them the smallest, then the oldest.
+-- With $2 only those of few named accounts.
 SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at IS NOT NULL AS confirmed, total, needs_confirmation
 FROM prop_trading_model.recon_runs
 WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1) AND (stop_at IS NULL OR stop_at > now())
-  AND (NOT $2::boolean OR request ->> 'account_ids' IS NOT NULL)
-ORDER BY request ->> 'account_ids' IS NULL, created_at
+  AND (NOT $2::boolean OR jsonb_typeof(request -> 'account_ids') = 'array' AND jsonb_array_length(request -> 'account_ids') <= 100)
+ORDER BY CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') END, created_at
 
 -- name: take_preparation
 -- Become the one that prepares the run; another may take over when the first one's heartbeat is gone.

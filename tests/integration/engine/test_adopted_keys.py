@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 from pydantic import SecretStr
 
-from app.domain.guards import GuardLimits
+from app.domain.holds import HoldLimits
 from app.domain.models import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
@@ -59,7 +59,7 @@ async def _take_one(connection: "Connection", row: asyncpg.Record, *but: str) ->
 
 @asynccontextmanager
 async def _paced(database: Database, sandbox: SandboxServer, rows_per_second: float) -> "AsyncIterator[ReconService]":
-    config = EngineConfig(workers=1, poll_seconds=0.05, guard=GuardLimits(row_share=1.0))
+    config = EngineConfig(workers=1, poll_seconds=0.05, guard=HoldLimits(row_share=1.0))
     upstream = UpstreamConfig(sandbox.base_url, SecretStr("sandbox"), rate=1000, burst=1000, timeout=5)
     async with Pool.open(database.dsn, database.schema) as pool, UpstreamClient.open(upstream) as client:
         store = await Store.build(pool, config.lease_seconds, rows_per_second)

@@ -203,10 +203,10 @@ async def test_a_named_account_goes_first_while_every_worker_is_at_a_long_batch(
     *_, last = await hurt(warehouse, DamageKind.HOURLY_MISSING, DamageKind.CLOSED_MISSING, accounts=4)
     async with warehouse.connect() as connection:
         one = str(await connection.fetchval("SELECT account_id FROM raw_metrics_alltime WHERE account_id <> $1 ORDER BY 1 LIMIT 1", last))
-        sandbox.set_faults(_STUCK)
-        config = EngineConfig(workers=1, poll_seconds=0.05, fetches=1, grace_seconds=0.2)
+        fine = frozenset({Endpoint.HOURLY, Endpoint.CLOSED})
+        sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=20, only_endpoints=fine))
+        config = EngineConfig(workers=1, poll_seconds=0.05, grace_seconds=0.2)
         async with engine(warehouse, sandbox, config=config) as service, _begun(service, sandbox) as run_id:
-            sandbox.set_faults(NO_FAULTS)
             result = await reconcile(service, one)
             assert result["outcome"] == "unchanged"
             assert (await service.readings.run_state(run_id))["status"] == "running"

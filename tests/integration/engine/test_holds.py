@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.contract import Endpoint
-from app.domain.guards import GuardLimits
+from app.domain.holds import HoldLimits
 from app.domain.models import RunKind
 from app.engine.batch import BatchReconciler
 from app.engine.config import EngineConfig
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
 _RAW = ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed", "raw_trades_open")
-_GUARD = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, guard=GuardLimits(rows=10))
+_GUARD = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, guard=HoldLimits(rows=10))
 
 
 async def _versions(connection: "Connection") -> list[object]:
@@ -152,7 +152,7 @@ async def test_few_rows_and_small_parts_are_rewritten_without_a_question(databas
     world = World.generate(1, seed=3, today=TODAY, trades_per_account=700, days=40, contradictory=False)
     async with SandboxServer(world) as sandbox, database.connect() as connection:
         await fill(database, sandbox)
-        config = EngineConfig(workers=1, poll_seconds=0.05, guard=GuardLimits(rows=100))
+        config = EngineConfig(workers=1, poll_seconds=0.05, guard=HoldLimits(rows=100))
         async with engine(database, sandbox, config=config) as service:
             # Below the number of rows, below the part of the account, and above both.
             for rows, status in ((30, "succeeded"), (90, "succeeded"), (650, "needs_confirmation")):
@@ -170,7 +170,7 @@ async def test_a_run_that_holds_too_many_stops_writing_and_goes_on_when_it_is_co
         await connection.execute("UPDATE raw_trades_closed SET profit = profit + 1 WHERE trade_date < current_date - 3")
         await connection.execute("UPDATE raw_metrics_daily SET net_profit = net_profit + 1 WHERE date < current_date - 3")
         await connection.execute("UPDATE raw_metrics_alltime SET net_profit = net_profit + 1")
-        config = EngineConfig(workers=1, poll_seconds=0.05, batch_size=3, guard=GuardLimits(rows=2))
+        config = EngineConfig(workers=1, poll_seconds=0.05, batch_size=3, guard=HoldLimits(rows=2))
         async with engine(warehouse, sandbox, config=config) as service:
             state = await run(service, RunKind.AUDIT)
             assert state["status"] == "needs_confirmation"

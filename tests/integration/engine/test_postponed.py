@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.domain.contract import Endpoint
-from app.domain.guards import GuardLimits
+from app.domain.holds import HoldLimits
 from app.domain.issues import Issue, IssueCode, Severity
 from app.domain.models import Effort, Outcome, RunKind
 from app.engine.config import EngineConfig
@@ -165,7 +165,7 @@ async def test_a_run_is_not_over_while_a_postponed_account_waits_for_its_time(wa
                 await asyncio.sleep(0.02)
         asked = sandbox.log.total
         for _ in range(5):
-            assert not await service.store.runs.finish(run_id, GuardLimits())
+            assert not await service.store.runs.finish(run_id, HoldLimits())
             await asyncio.sleep(0.05)
         state = await service.readings.run_state(run_id)
         assert (state["status"], state["accounts"]["waiting"]) == ("running", 1)  # type: ignore[index]

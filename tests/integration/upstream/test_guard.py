@@ -265,6 +265,27 @@ async def test_the_pool_is_whole_after_two_hundred_deadlines(api: ScriptedApi, s
         await asyncio.gather(*(client.fetch(CLOSED, MemorySink()) for _ in range(8)))
 
 
+async def test_who_is_slow_among_several_is_found_in_their_parts_and_waited_for_as_long_as_one_may_take(
+    api: ScriptedApi,
+) -> None:
+    api.script = lambda arrival: Reply(delay=60) if "slow" in arrival.query.get("accountIds", "") else GOOD
+    several, one = Request(Endpoint.DAILY, account_ids=("a", "slow")), Request(Endpoint.DAILY, account_ids=("slow",))
+    async with UpstreamClient.open(config_for(api, timeout=60, account_timeout=0.3)) as client:
+
+        async def others() -> None:
+            while True:
+                await client.fetch(CLOSED, MemorySink())
+
+        busy = asyncio.create_task(others())
+        for request, most in ((several, 1), (one, 20)):
+            api.arrivals.clear()
+            with pytest.raises(FetchFailed, match="answers others"):
+                await client.fetch(request, MemorySink())
+            assert 1 <= sum(arrival.path.endswith("daily") for arrival in api.arrivals) <= most
+        busy.cancel()
+        await asyncio.gather(busy, return_exceptions=True)
+
+
 async def test_callers_beyond_the_concurrency_wait_for_a_connection_and_not_for_a_deadline(api: ScriptedApi) -> None:
     api.script = lambda _: Reply(200, GOOD.body, delay=0.2)
     async with UpstreamClient.open(config_for(api, timeout=1.5, concurrency=4)) as client:

@@ -13,7 +13,7 @@ _DAILY = TABLES[Endpoint.DAILY].name
 
 
 @dataclass(frozen=True, slots=True)
-class GuardLimits:
+class HoldLimits:
     """What may be healed without a question.
 
     An account is held if more than `row_share` of its rows, and at least `rows`, would be rewritten or removed; a run stops
