@@ -255,8 +255,9 @@ SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4
     requests = requests + $7, rows_inserted = rows_inserted + $8, rows_updated = rows_updated + $9, rows_moved = rows_moved + $10,
     rows_removed = rows_removed + $11, rows_set_aside = rows_set_aside + $12, values_nulled = values_nulled + $13, postponed = postponed + $14,
     flapping = flapping + $15, needs_confirmation = needs_confirmation + $16,
-    -- A batch that was under way when its run was ended is the last that the run does.
-    finished_at = CASE WHEN finished_at IS NOT NULL THEN now() END
+    -- A batch that was under way when its run was ended is the last that the run does; one that lost its accounts does nothing.
+    finished_at = CASE WHEN finished_at IS NOT NULL AND $2::bigint + $3::bigint + $4::bigint + $5::bigint + $6::bigint + $15::bigint + $16::bigint > 0
+                       THEN now() ELSE finished_at END
 WHERE run_id = $1
 
 -- name: close_issues

@@ -206,7 +206,7 @@ async def test_a_named_account_goes_first_while_every_worker_is_at_a_long_batch(
         fine = frozenset({Endpoint.HOURLY, Endpoint.CLOSED})
         sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=20, only_endpoints=fine))
         config = EngineConfig(workers=1, poll_seconds=0.05, grace_seconds=0.2)
-        async with engine(warehouse, sandbox, config=config) as service, _begun(service, sandbox) as run_id:
+        async with engine(warehouse, sandbox, config=config, outage_wait=60) as service, _begun(service, sandbox) as run_id:
             result = await reconcile(service, one)
             assert result["outcome"] == "unchanged"
             assert (await service.readings.run_state(run_id))["status"] == "running"
