@@ -13,9 +13,9 @@ import msgspec
 
 from app.domain.contract import Endpoint
 from app.domain.sequences import pieces
-from app.errors import RowRefused
+from app.errors import DatabaseUnavailable, RowRefused
 from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable
-from app.store.pool import Database
+from app.store.pool import COMMAND_SECONDS, Database
 from app.store.queries import fill, quote
 
 _ANALYZED_ROWS = 500
@@ -79,16 +79,22 @@ class Staging:
 
     async def _add_group(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
         try:
-            await self._database.execute(self._open[staged.endpoint], staged.fetch_id, staged.rows, shape, _array(rows))
+            await self._insert(self._open[staged.endpoint], staged, shape, _array(rows), len(rows))
         except RowRefused:
             await self._add_carefully(staged, shape, rows)
-        else:
-            staged.rows += len(rows)
+
+    async def _insert(self, statement: str, staged: StagedFetch, shape: int, text: str, rows: int, *values: object) -> None:
+        """Stage rows, as long as the fetch is registered: nobody would ever drop those of one that counts as dead."""
+        if await self._database.execute(statement, staged.fetch_id, staged.rows, shape, text, *values) != rows:
+            raise DatabaseUnavailable(
+                "This process was away for longer than its lease: what it had fetched was dropped, and is fetched again."
+            )
+        staged.rows += rows
 
     async def _add_carefully(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
         """Open rows with the forgiving reader of numbers, in halves, until a row that cannot be read stands alone."""
         try:
-            await self._database.execute(self._open_carefully[staged.endpoint], staged.fetch_id, staged.rows, shape, _array(rows))
+            await self._insert(self._open_carefully[staged.endpoint], staged, shape, _array(rows), len(rows))
         except RowRefused as error:
             if len(rows) > 1:
                 middle = len(rows) // 2
@@ -98,8 +104,7 @@ class Staging:
             # A zero byte is the one thing that PostgreSQL's json can hold and its text cannot.
             text = rows[0].decode("utf-8", "replace").replace("\\u0000", "\\ufffd")
             reason = f"cannot be read: {error}"
-            await self._database.execute(self._refuse[staged.endpoint], staged.fetch_id, staged.rows, shape, text, reason)
-        staged.rows += len(rows)
+            await self._insert(self._refuse[staged.endpoint], staged, shape, text, 1, reason)
 
     async def distinct_keys(self, staged: StagedFetch) -> int:
         """Distinct keys among the staged rows; of rows without a readable key, those that differ in any character."""
@@ -150,8 +155,10 @@ class Staging:
         dead = await self._database.fetch(self._purge, lease_seconds)
         by_name = {self._catalogue[endpoint].table.name: self._catalogue[endpoint] for endpoint in STAGED}
         for row in dead:
-            await self._database.execute(f"DELETE FROM {by_name[row['table_name']].stage} WHERE fetch_id = $1", row["fetch_id"])
-            await self._database.execute(self._forget, row["fetch_id"])
+            async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+                # First the registration, which whoever stages a page holds: one that wakes up stages nothing more.
+                await connection.execute(self._forget, row["fetch_id"])
+                await connection.execute(f"DELETE FROM {by_name[row['table_name']].stage} WHERE fetch_id = $1", row["fetch_id"])
         return len(dead)
 
 
@@ -216,7 +223,9 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     had = ", ".join(f"{quote(f'r_{column.name}')} IS NOT NULL AS {quote(f'h_{column.name}')}" for column in _key_columns(table))
     lost = f"{_count_filled([f'r_{column.name}' for column in read])} > {_count_filled([column.name for column in read])}"
     return f"""
-        WITH opened AS MATERIALIZED (
+        WITH registered AS MATERIALIZED (
+            SELECT fetch_id FROM {_registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE
+        ), opened AS MATERIALIZED (
             SELECT i.n, {given}
             FROM ROWS FROM (json_to_recordset($4::json) AS ({opened})) WITH ORDINALITY AS i ({raw_names}, n)
         ), converted AS MATERIALIZED (
@@ -232,7 +241,7 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
             refused_as,
             CASE WHEN refused_as IS NOT NULL OR loses THEN $4::json -> (n - 1)::integer END,
             {", ".join(_shortened(column) for column in table.columns)}
-        FROM judged
+        FROM judged CROSS JOIN registered
     """
 
 
@@ -279,8 +288,13 @@ def _refuse_statement(table: WarehouseTable) -> str:
     account = next((column.api_name for column in table.columns if column.name == "account_id"), None)
     value = f"$4::json ->> {_literal(account)}" if account else "NULL"
     return (
-        f"INSERT INTO {table.stage} (fetch_id, ordinal, shape, source, refused, account_id) VALUES ($1, $2 + 1, $3, $4::json, $5, {value})"
+        f"INSERT INTO {table.stage} (fetch_id, ordinal, shape, source, refused, account_id)"
+        f" SELECT fetch_id, $2 + 1, $3, $4::json, $5, {value} FROM {_registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE"
     )
+
+
+def _registrations(table: WarehouseTable) -> str:
+    return f"{table.stage.rpartition('.')[0]}.recon_fetches"
 
 
 def _literal(text: str) -> str:

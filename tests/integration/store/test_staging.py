@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.contract import Endpoint
 from app.engine.store import Store
+from app.errors import DatabaseUnavailable
 from app.store.pool import Database as Pool
 from app.store.staging import StageSink
 from tests.conftest import Database
@@ -57,3 +58,14 @@ async def test_a_row_without_a_key_that_comes_twice_counts_once(sink: StageSink)
     assert await sink.distinct_keys() == 3
     await sink.add([_row(ticket=None), _row(comment="zero \0 byte")])
     assert (sink.staged.rows, await sink.distinct_keys()) == (5, 3)
+
+
+async def test_a_fetch_whose_worker_counts_as_dead_is_dropped_and_takes_no_more_rows(database: Database, sink: StageSink) -> None:
+    await sink.add([_row()])
+    async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
+        store = await Store.build(pool, 60)
+        assert await store.staging.purge_dead(60) == 1
+        for row in (_row(), _row(ticket=None), _row(comment="zero \0 byte")):
+            with pytest.raises(DatabaseUnavailable, match="fetched again"):
+                await sink.add([row])
+        assert await connection.fetchval("SELECT count(*) FROM recon_stage_closed") == 0
