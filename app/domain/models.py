@@ -210,15 +210,12 @@ class Effort:
 
     def __bool__(self) -> bool:
         """Whether anything was done."""
-        return self != _NO_EFFORT
+        return bool(self.requests or self.inserted or self.updated or self.moved or self.removed or self.set_aside or self.values_nulled)
 
     @property
     def rewritten(self) -> int:
         """Rows that do not stand any more as they stood before."""
         return self.updated + self.moved + self.removed
-
-
-_NO_EFFORT = Effort()
 
 
 @dataclass(slots=True)

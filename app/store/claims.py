@@ -45,6 +45,7 @@ class Claims:
         self._leave = sql["leave"]
         self._purge = sql["purge_dead_workers"]
         self._claim = sql["claim_accounts"]
+        self._first_passes = sql["get_first_passes"]
         self._release = sql["release_claim"]
 
     async def beat(self) -> int:
@@ -69,8 +70,11 @@ class Claims:
         rows = await self._database.fetch(self._claim, run_id, claim_id, self.worker_id, limit, self.lease_seconds)
         if not rows:
             return None
-        postponed = {row["account_id"]: _first_pass(row) for row in rows if row["postponed"]}
-        return Claim(claim_id, run_id, tuple(sorted(row["account_id"] for row in rows)), postponed)
+        postponed = [row["account_id"] for row in rows if row["postponed"]]
+        passes = await self._database.fetch(self._first_passes, run_id, postponed) if postponed else []
+        return Claim(
+            claim_id, run_id, tuple(sorted(row["account_id"] for row in rows)), {row["account_id"]: _first_pass(row) for row in passes}
+        )
 
     async def release(self, claim: Claim, account_ids: Sequence[str] | None = None) -> None:
         """Give back accounts of a claim without a record: they wait in their run again."""

@@ -263,8 +263,7 @@ class Runs:
             closing = {result.account_id: _closing(claim, result.outcome, result.whole_effort) for result in news}
             await self._record_issues(connection, left, judged, claim.run_id, closing, _closing(claim, Outcome.UNCHANGED, Effort()))
             if quiet:
-                await connection.execute(self._sql["record_unchanged_attempts"], claim.run_id, seconds, quiet)
-                await connection.execute(self._sql["record_unchanged_accounts"], quiet)
+                await connection.execute(self._sql["record_unchanged"], claim.run_id, seconds, quiet)
             if news:
                 await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, [_attempt(result) for result in news])
                 await connection.execute(

@@ -33,8 +33,7 @@ DELETE FROM prop_trading_model.recon_workers WHERE heartbeat_at < now() - interv
 -- name: claim_accounts
 -- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease; postponed ones last.
 WITH due AS MATERIALIZED (
-    SELECT t.account_id, a.postponed_until IS NOT NULL AS postponed, a.issues_found, a.requests, a.rows_inserted, a.rows_updated, a.rows_moved,
-           a.rows_removed, a.rows_set_aside, a.values_nulled
+    SELECT t.account_id, a.postponed_until IS NOT NULL AS postponed
     FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())
@@ -63,6 +62,12 @@ WITH due AS MATERIALIZED (
     WHERE account_id = ANY (ARRAY(SELECT account_id FROM due))
 )
 SELECT * FROM due
+
+-- name: get_first_passes
+-- What the run found at postponed accounts and did for them so far.
+SELECT account_id, issues_found, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled
+FROM prop_trading_model.recon_attempts
+WHERE run_id = $1 AND account_id = ANY($2::text[])
 
 -- name: release_claim
 -- Give back accounts that were not recorded.

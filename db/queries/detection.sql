@@ -7,10 +7,12 @@ REFRESH MATERIALIZED VIEW CONCURRENTLY prop_trading_model.mv_all_account_ids
 REFRESH MATERIALIZED VIEW prop_trading_model.mv_all_account_ids
 
 -- name: add_listed_accounts
--- Accounts of the list that trade_recon does not know yet.
+-- Accounts of the list that trade_recon does not know yet. By EXCEPT, which hashes: of an empty table PostgreSQL expects nothing, and would
+-- read again for each account all that the statement has inserted so far.
 INSERT INTO prop_trading_model.trade_recon (account_id)
-SELECT account_id FROM prop_trading_model.mv_all_account_ids AS listed
-WHERE NOT EXISTS (SELECT FROM prop_trading_model.trade_recon AS known WHERE known.account_id = listed.account_id)
+SELECT account_id FROM prop_trading_model.mv_all_account_ids
+EXCEPT
+SELECT account_id FROM prop_trading_model.trade_recon
 ON CONFLICT DO NOTHING
 
 -- name: forget_placeholders

@@ -234,19 +234,18 @@ SET issues = coalesce(r.issues, t.issues), last_checked = now(),
 FROM jsonb_to_recordset($1) AS r (account_id text, outcome text, issues jsonb, failing boolean, signature text, next_attempt_at timestamptz)
 WHERE t.account_id = r.account_id
 
--- name: record_unchanged_attempts
--- The same for accounts ($3) for which nothing was to be done.
-UPDATE prop_trading_model.recon_attempts
-SET outcome = 'unchanged', finished_at = now(), seconds = coalesce(seconds, 0) + $2, requests = 0, rows_inserted = 0, rows_updated = 0, rows_moved = 0,
-    rows_removed = 0, rows_set_aside = 0, values_nulled = 0, issues_found = '{}', issues_left = '{}', detail = NULL
-WHERE run_id = $1 AND account_id = ANY($3::text[])
-
--- name: record_unchanged_accounts
--- The same for accounts ($1) for which nothing was to be done.
+-- name: record_unchanged
+-- The outcome, the state and the release of accounts ($3) for which nothing was to be done.
+WITH attempts AS (
+    UPDATE prop_trading_model.recon_attempts
+    SET outcome = 'unchanged', finished_at = now(), seconds = coalesce(seconds, 0) + $2, requests = 0, rows_inserted = 0, rows_updated = 0,
+        rows_moved = 0, rows_removed = 0, rows_set_aside = 0, values_nulled = 0, issues_found = '{}', issues_left = '{}', detail = NULL
+    WHERE run_id = $1 AND account_id = ANY($3::text[])
+)
 UPDATE prop_trading_model.trade_recon
 SET issues = '[]', last_checked = now(), last_reconciled = now(), failed_attempts = 0, next_attempt_at = NULL,
     reconciliation_status = 'reconciled', explained_as = NULL, claim_id = NULL, claimed_by = NULL, claimed_at = NULL
-WHERE account_id = ANY($1::text[])
+WHERE account_id = ANY($3::text[])
 
 -- name: count_batch
 -- Add a batch's outcomes to its run; in the transaction that releases its accounts, so that none counts twice.
