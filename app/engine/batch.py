@@ -25,7 +25,7 @@ from app.domain.expectation import Upstream
 from app.domain.holds import FLAPS, vanished
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Effort, Hold, Outcome, Progress, RunKind
-from app.domain.needs import is_short
+from app.domain.needs import NOTHING, is_short, needs_of
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
 from app.domain.verdict import descended
 from app.engine.config import EngineConfig
@@ -80,6 +80,14 @@ class _Work:
     def stops(self) -> bool:
         """Whether nothing more is begun."""
         return self.halt.is_set or self.is_suspect
+
+    def note_unfinished(self) -> None:
+        """Tell the accounts of which something is still to be read, at any level: a plan of the next round names only the coarsest."""
+        self.unfinished = {
+            account_id
+            for account_id, progress in self.progress.items()
+            if progress.left_alone or needs_of(self.views[account_id], progress, self.gaps) != NOTHING
+        }
 
     @property
     def held(self) -> int:
@@ -169,8 +177,7 @@ class BatchReconciler:
             await self._rounds(work)
             await self._map_again(work)
             if work.stops:
-                work.unfinished = {account_id for each in await self._plan(work) for account_id in each.account_ids}
-                work.unfinished |= {account_id for account_id, progress in work.progress.items() if progress.left_alone}
+                work.note_unfinished()
                 break
             if not any(progress.left_alone for progress in work.progress.values()) and not await self._plan(work):
                 break

@@ -7,7 +7,7 @@ recorded. Work that finds none within the grace time is cancelled, which is as s
 import asyncio
 import contextlib
 import uuid
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Coroutine, Iterator
 from typing import TypeVar
 
@@ -52,46 +52,49 @@ class Halt:
 
 
 class Halts:
-    """The halts of one worker process, by run."""
+    """The halts of one worker process: one for each piece of work, by run."""
 
     def __init__(self, control: RunControl) -> None:
         """Bind where the state of runs stands."""
         self._control = control
-        self._halts: dict[uuid.UUID, Halt] = {}
-        self._users: Counter[uuid.UUID] = Counter()
+        self._halts: defaultdict[uuid.UUID, set[Halt]] = defaultdict(set)
         self._is_stopping = False
 
     @contextlib.contextmanager
     def working_on(self, run_id: uuid.UUID) -> Iterator[Halt]:
-        """The halt of a run, watched while somebody works on it."""
-        halt = self._halts.setdefault(run_id, Halt())
-        self._users[run_id] += 1
+        """The halt of a piece of work on a run, watched as long as it lasts.
+
+        Each has its own: a run that is resumed is taken up anew while what was halted before still comes to its end.
+        """
+        halt = Halt()
+        self._halts[run_id].add(halt)
         if self._is_stopping:
             halt.set()
         try:
             yield halt
         finally:
-            self._users[run_id] -= 1
-            if not self._users[run_id]:
-                # The run may be resumed: who takes it up again gets a new halt.
-                del self._users[run_id], self._halts[run_id]
+            self._halts[run_id].discard(halt)
+            if not self._halts[run_id]:
+                del self._halts[run_id]
 
     def stop(self) -> None:
-        """Halt all runs, also those that are still to come."""
+        """Halt everything, also what is still to come."""
         self._is_stopping = True
-        for halt in self._halts.values():
-            halt.set()
+        for halts in self._halts.values():
+            for halt in halts:
+                halt.set()
 
     async def look(self) -> None:
         """End the runs whose time is up, and halt those of ours that are paused or over."""
         try:
             for run_id in await self._control.end_overdue():
                 _log.info("A run ended at its stop_at.", action="run.stopped", run_id=str(run_id))
-            if self._halts:
-                working = await self._control.working(list(self._halts))
-                for run_id, halt in self._halts.items():
-                    if run_id not in working and not halt.is_set:
-                        _log.info("A run is paused or over; its batches stop.", action="run.halted", run_id=str(run_id))
-                        halt.set()
+            ours = set(self._halts)
+            for run_id in ours - await self._control.working(sorted(ours)) if ours else ():
+                begun = [halt for halt in self._halts.get(run_id, ()) if not halt.is_set]
+                if begun:
+                    _log.info("A run is paused or over; its batches stop.", action="run.halted", run_id=str(run_id), batches=len(begun))
+                for halt in begun:
+                    halt.set()
         except ReconError as error:
             _log.warning("The state of the runs is not known for the moment.", action="run.unwatched", reason=str(error))

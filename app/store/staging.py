@@ -47,6 +47,7 @@ class Staging:
         self._database = database
         self._worker_id = worker_id
         self._catalogue = catalogue
+        self._left: set[tuple[uuid.UUID, str]] = set()
         sql = database.queries("staging")
         self._register = sql["register_fetch"]
         self._forget = sql["forget_fetch"]
@@ -146,19 +147,23 @@ class Staging:
         staged.shapes.clear()
 
     async def forget(self, staged: StagedFetch) -> None:
-        """Drop a fetch and its rows."""
+        """Drop a fetch and its rows; what cannot be dropped now is dropped with what the dead left."""
+        self._left.add((staged.fetch_id, self._catalogue[staged.endpoint].table.name))
         await self.clear(staged)
         await self._database.execute(self._forget, staged.fetch_id)
+        self._left.discard((staged.fetch_id, self._catalogue[staged.endpoint].table.name))
 
     async def purge_dead(self, lease_seconds: float) -> int:
-        """Drop what workers left that are gone; the number of their fetches."""
-        dead = await self._database.fetch(self._purge, lease_seconds)
+        """Drop what workers left that are gone, and what this one could not drop before; the number of their fetches."""
+        ours = sorted(self._left)
+        dead = [*ours, *((row["fetch_id"], row["table_name"]) for row in await self._database.fetch(self._purge, lease_seconds))]
         by_name = {self._catalogue[endpoint].table.name: self._catalogue[endpoint] for endpoint in STAGED}
-        for row in dead:
+        for fetch_id, table_name in dead:
             async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
                 # First the registration, which whoever stages a page holds: one that wakes up stages nothing more.
-                await connection.execute(self._forget, row["fetch_id"])
-                await connection.execute(f"DELETE FROM {by_name[row['table_name']].stage} WHERE fetch_id = $1", row["fetch_id"])
+                await connection.execute(self._forget, fetch_id)
+                await connection.execute(f"DELETE FROM {by_name[table_name].stage} WHERE fetch_id = $1", fetch_id)
+        self._left.difference_update(ours)
         return len(dead)
 
 

@@ -11,7 +11,9 @@ import pytest
 from app.domain.contract import Endpoint
 from app.domain.models import RunKind
 from app.engine.config import EngineConfig
+from app.engine.halts import Halt, Halts
 from app.engine.service import ReconService
+from app.engine.usage import RunUse
 from app.errors import ClaimLost, Conflict, InvalidRequest, NotFound
 from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.process import SandboxServer
@@ -264,3 +266,49 @@ async def test_who_was_away_for_longer_than_the_lease_holds_nothing_even_if_nobo
         again = await store.claims.claim(run_id, 100)
         assert again is not None
         assert len(again.account_ids) == 30
+
+
+async def test_what_is_halted_before_its_end_costs_no_account_an_attempt_whatever_it_waits_for(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    await hurt(warehouse, DamageKind.DAILY_MISSING, DamageKind.HOURLY_MISSING, DamageKind.SOME_CLOSED_MISSING, accounts=2)
+    async with engine(warehouse, sandbox) as service, warehouse.connect() as connection:
+        run_id = await service.start_run(RunRequest())
+        async with process(warehouse) as store:
+            assert await store.preparations.take(run_id)
+            await store.detection.refresh_account_list()
+            await store.identity.refresh()
+            await store.detection.refresh_stats()
+            async with store.preparations.queue(run_id) as queue:
+                await queue.finish(await queue.mismatched(retry=False, limit=None), {})
+        (active,) = await service.store.runs.active(run_id)
+        await service.store.claims.beat()
+        claim = await service.store.claims.claim(run_id, 100)
+        assert claim is not None
+        halt = Halt()
+        halt.set()
+        batches = service.pool._isolation._batches
+        await batches.reconcile(claim, active, RunUse(run_id, service.store.claims.worker_id, service.store.runs), halt)
+        assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE failed_attempts > 0") == 0
+        assert await connection.fetchval("SELECT count(*) FROM recon_attempts WHERE outcome IS NULL") == len(claim.account_ids) == 6
+        assert sandbox.log.total == 0
+
+
+async def test_a_run_that_is_taken_up_while_others_are_looked_after_is_not_halted(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox) as service:
+        halts, asked, answer = Halts(service.store.control), asyncio.Event(), asyncio.Event()
+        working = service.store.control.working
+
+        async def slow(run_ids: list[uuid.UUID]) -> set[uuid.UUID]:
+            asked.set()
+            await answer.wait()
+            return await working(run_ids)
+
+        service.store.control.working = slow  # type: ignore[method-assign,assignment]
+        with halts.working_on(uuid.uuid4()) as over:
+            looking = asyncio.create_task(halts.look())
+            await asked.wait()
+            with halts.working_on(uuid.uuid4()) as begun:
+                answer.set()
+                await looking
+                assert (over.is_set, begun.is_set) == (True, False)

@@ -1,5 +1,6 @@
 """Staging counts what proves a fetch: as many distinct rows as came."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -69,3 +70,26 @@ async def test_a_fetch_whose_worker_counts_as_dead_is_dropped_and_takes_no_more_
             with pytest.raises(DatabaseUnavailable, match="fetched again"):
                 await sink.add([row])
         assert await connection.fetchval("SELECT count(*) FROM recon_stage_closed") == 0
+
+
+async def test_what_could_not_be_dropped_since_the_connection_died_is_dropped_later(database: Database, sink: StageSink) -> None:
+    await sink.add([_row()])
+    async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection, database.connect() as other:
+        store = await Store.build(pool, 60)
+        await store.claims.beat()
+        mine = await store.staging.begin(Endpoint.CLOSED)
+        await mine.add([_row()])
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("LOCK TABLE recon_fetches")
+        dropping = asyncio.create_task(mine.forget())
+        waiting = "SELECT pid FROM pg_stat_activity WHERE application_name = 'trade-recon' AND wait_event_type = 'Lock'"
+        while (pid := await other.fetchval(waiting)) is None:  # noqa: ASYNC110 - another session's event
+            await asyncio.sleep(0.01)
+        await other.execute("SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises(DatabaseUnavailable):
+            await dropping
+        await transaction.rollback()
+        assert await store.staging.purge_dead(60) == 2
+        assert await store.staging.purge_dead(60) == 0
+        assert await connection.fetchval("SELECT count(*) FROM recon_fetches") == 0
