@@ -170,6 +170,12 @@ class WorkerPool:
                     pause=round(pause, 1),
                 )
                 worked, pause = False, min(pause * 2, _LONGEST_PAUSE)
+            except Exception:
+                if duty.only is not None:
+                    raise
+                # Nobody would notice a worker that ended: it says so, and tries again.
+                _log.exception("A worker met an error that no run is to blame for; it tries again.", action="worker.failed")
+                worked, pause = False, min(pause * 2, _LONGEST_PAUSE)
             if not worked:
                 await _sleep(pause, bell)
 

@@ -29,7 +29,7 @@ WHERE r.run_id = $1
 SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at IS NOT NULL AS confirmed, total, needs_confirmation
 FROM prop_trading_model.recon_runs
 WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1) AND (stop_at IS NULL OR stop_at > now())
-  AND (NOT $2::boolean OR jsonb_typeof(request -> 'account_ids') = 'array' AND jsonb_array_length(request -> 'account_ids') <= 100)
+  AND (NOT $2::boolean OR CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') <= 100 ELSE false END)
 ORDER BY CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') END, created_at
 
 -- name: take_preparation

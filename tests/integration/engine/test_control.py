@@ -27,16 +27,19 @@ from tests.integration.engine.test_runs import hurt
 
 _SMALL = EngineConfig(workers=1, poll_seconds=0.05, batch_size=1, postpone_seconds=0, grace_seconds=5)
 _SLOW = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=0.4)
+_HELD = "SELECT count(*) FROM prop_trading_model.trade_recon WHERE claim_id IS NOT NULL"
 _STUCK = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=4.0)
 
 
 @asynccontextmanager
 async def _begun(service: ReconService, sandbox: SandboxServer, **request: object) -> AsyncIterator[uuid.UUID]:
-    """A full run of which some requests were sent, served until the end of the context."""
+    """A full run of which accounts were claimed, served until the end of the context."""
     sandbox.log.reset()
     async with service.pool.running():
         run_id = await service.start_run(RunRequest(**request))  # type: ignore[arg-type]
-        await _until(lambda: sandbox.log.total >= 2)
+        async with asyncio.timeout(20):
+            while not await service.store.database.fetch_value(_HELD):  # noqa: ASYNC110 - other tasks' event
+                await asyncio.sleep(0.01)
         yield run_id
 
 
@@ -49,8 +52,7 @@ async def _until(holds: Callable[[], bool]) -> None:
 async def _still(service: ReconService, run_id: uuid.UUID) -> dict[str, object]:
     """The run's state once nothing of it is under way any more."""
     async with asyncio.timeout(20):
-        held = "SELECT count(*) FROM prop_trading_model.trade_recon WHERE claim_id IS NOT NULL"
-        while await service.store.database.fetch_value(held):  # noqa: ASYNC110 - other tasks' event
+        while await service.store.database.fetch_value(_HELD):  # noqa: ASYNC110 - other tasks' event
             await asyncio.sleep(0.02)
     return dict(await service.readings.run_state(run_id))
 
@@ -202,9 +204,9 @@ async def test_of_full_runs_that_start_at_once_one_is_started_and_the_others_are
 
 
 async def test_a_named_account_goes_first_while_every_worker_is_at_a_long_batch(warehouse: Database, sandbox: SandboxServer) -> None:
-    *_, last = await hurt(warehouse, DamageKind.HOURLY_MISSING, DamageKind.CLOSED_MISSING, accounts=4)
+    victims = await hurt(warehouse, DamageKind.HOURLY_MISSING, DamageKind.CLOSED_MISSING, accounts=4)
     async with warehouse.connect() as connection:
-        one = str(await connection.fetchval("SELECT account_id FROM raw_metrics_alltime WHERE account_id <> $1 ORDER BY 1 LIMIT 1", last))
+        one = str(await connection.fetchval("SELECT min(account_id) FROM raw_metrics_alltime WHERE account_id <> ALL($1::text[])", victims))
         fine = frozenset({Endpoint.HOURLY, Endpoint.CLOSED})
         sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=20, only_endpoints=fine))
         config = EngineConfig(workers=1, poll_seconds=0.05, grace_seconds=0.2)
