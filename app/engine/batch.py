@@ -273,6 +273,8 @@ class BatchReconciler:
                 begun = time.monotonic()
                 async with self._fetcher.fetched(planned) as fetched:
                     work.seconds["fetch"] += time.monotonic() - begun
+                    if work.is_suspect:
+                        return
                     with work.phase("apply"):
                         await self._apply(work, planned, fetched)
         except RequestTooLarge as error:
