@@ -14,18 +14,16 @@ import contextlib
 import datetime as dt
 import random
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
 from app.domain.detection import detect, with_open_drift
-from app.domain.expectation import Upstream
 from app.domain.holds import FLAPS, vanished
-from app.domain.issues import Issue, IssueCode
-from app.domain.models import AccountView, Effort, Hold, Outcome, Progress, RunKind
-from app.domain.needs import NOTHING, is_short, needs_of
+from app.domain.issues import IssueCode
+from app.domain.models import AccountView, Hold, Outcome, RunKind
+from app.domain.needs import is_short
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
 from app.domain.verdict import descended
 from app.engine.config import EngineConfig
@@ -36,73 +34,19 @@ from app.engine.maintenance import mend_accounts
 from app.engine.results import Passed, result_of
 from app.engine.store import Store
 from app.engine.usage import RunUse
+from app.engine.work import Work
 from app.errors import FetchFailed, FetchTooBroad, IncompleteFetch, ReconError, RequestTooLarge, RowRefused, StatementTooSlow
 from app.store.claims import Claim
 from app.store.runs import AccountResult, ActiveRun, Terms
 from app.store.slices import Applied, Witness, Writer
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
-from app.upstream.stats import ApiStatistics
 
 _log = get_logger(__name__)
 _LOOKS = 3
 """How often a slice is looked at that someone else keeps changing."""
 _MOST_SPLITS = 32
 """How many failed requests of a batch are split to find the account that spoils them; an API that fails always costs no more."""
-
-
-@dataclass(slots=True)
-class _Work:
-    """A batch on its way: what is known of its accounts, and what it cost so far."""
-
-    claim: Claim
-    run: ActiveRun
-    halt: Halt
-    views: dict[str, AccountView]
-    found: dict[str, tuple[Issue, ...]]
-    progress: dict[str, Progress]
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    use: ApiStatistics = field(default_factory=ApiStatistics)
-    splits: int = 0
-    unread: Counter[str] = field(default_factory=Counter)
-    upstream: Upstream | None = None
-    gaps: frozenset[dt.date] = frozenset()
-    ownerless: Effort = field(default_factory=Effort)
-    is_suspect: bool = False
-    unfinished: set[str] = field(default_factory=set)
-
-    @property
-    def requests(self) -> int:
-        """Requests that were sent for it, whatever came of them."""
-        return self.use.requests
-
-    @property
-    def stops(self) -> bool:
-        """Whether nothing more is begun."""
-        return self.halt.is_set or self.is_suspect
-
-    def note_unfinished(self) -> None:
-        """Tell the accounts of which something is still to be read, at any level: a plan of the next round names only the coarsest."""
-        self.unfinished = {
-            account_id
-            for account_id, progress in self.progress.items()
-            if progress.left_alone or needs_of(self.views[account_id], progress, self.gaps) != NOTHING
-        }
-
-    @property
-    def held(self) -> int:
-        """Accounts of the run for which healing waits for somebody's word, as far as this batch knows."""
-        holds = [progress.hold for progress in self.progress.values() if progress.hold is not None]
-        return self.run.held + sum(hold.outcome is Outcome.NEEDS_CONFIRMATION for hold in holds)
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a phase."""
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.monotonic() - begun
 
 
 class BatchReconciler:
@@ -128,7 +72,7 @@ class BatchReconciler:
         """
         begun = time.monotonic()
         views = await self._look(claim.account_ids, claim)
-        work = _Work(
+        work = Work(
             claim,
             run,
             halt,
@@ -169,7 +113,7 @@ class BatchReconciler:
             self._config.lease_seconds,
         )
 
-    async def _heal(self, work: _Work) -> None:
+    async def _heal(self, work: Work) -> None:
         await self._survey(work)
         for look in range(_LOOKS):
             if look:
@@ -188,7 +132,7 @@ class BatchReconciler:
         views = await self._store.detection.look(account_ids, claim.run_id)
         return {account_id: with_open_drift(view) for account_id, view in views.items()}
 
-    async def _rounds(self, work: _Work) -> None:
+    async def _rounds(self, work: Work) -> None:
         for _ in range(MAX_ROUNDS):
             self._hold_vanished(work)
             if work.stops:
@@ -201,18 +145,18 @@ class BatchReconciler:
             with work.phase("verify"):
                 work.views.update(await self._look(touched, work.claim))
 
-    def _hold_vanished(self, work: _Work) -> None:
+    def _hold_vanished(self, work: Work) -> None:
         """Hold the accounts for which upstream suddenly has nothing, unless somebody confirmed that."""
         if not work.run.confirmed:
             for account_id, progress in work.progress.items():
                 progress.hold = progress.hold or vanished(work.views[account_id], progress)
             work.is_suspect = self._makes_suspect(work)
 
-    def _makes_suspect(self, work: _Work) -> bool:
+    def _makes_suspect(self, work: Work) -> bool:
         """Whether so many accounts of the run are held that nothing more shall be written."""
         return not work.run.confirmed and self._config.guard.suspects(work.held, work.run.total)
 
-    async def _plan(self, work: _Work) -> list[PlannedRequest]:
+    async def _plan(self, work: Work) -> list[PlannedRequest]:
         # Packing thousands of accounts takes a second or more, in which heartbeats and other batches must go on.
         return await asyncio.to_thread(
             plan_round,
@@ -222,7 +166,7 @@ class BatchReconciler:
             gaps=work.gaps,
         )
 
-    async def _survey(self, work: _Work) -> None:
+    async def _survey(self, work: Work) -> None:
         """What the planner should know beside the accounts themselves: how many upstream has, and which dates all of ours lack."""
         work.upstream = await self._store.detection.size()
         short = [view for view in work.views.values() if is_short(view) and not work.progress[view.account_id].known]
@@ -230,7 +174,7 @@ class BatchReconciler:
             coverage = await self._store.detection.coverage([view.account_id for view in short])
             work.gaps = find_gaps(short, coverage, self._now().date(), max_ids=self._client.max_ids, upstream=work.upstream)
 
-    async def _map_again(self, work: _Work) -> None:
+    async def _map_again(self, work: Work) -> None:
         """Judge ids once more where any were in doubt: what was fetched may have told whose the rows are."""
         doubtful = sorted(account_id for account_id, view in work.views.items() if view.findings)
         if doubtful:
@@ -238,7 +182,7 @@ class BatchReconciler:
                 await mend_accounts(self._store, doubtful)
                 work.views.update(await self._look(doubtful, work.claim))
 
-    async def _run_round(self, work: _Work, planned: Sequence[PlannedRequest]) -> None:
+    async def _run_round(self, work: Work, planned: Sequence[PlannedRequest]) -> None:
         metrics = [each for each in planned if not each.request.endpoint.is_trades]
         trades = [each for each in planned if each.request.endpoint.is_trades]
         await self._fetch_all(work, metrics)
@@ -256,7 +200,7 @@ class BatchReconciler:
                 await mend_accounts(self._store, identified)
         await self._fetch_all(work, trades)
 
-    async def _fetch_all(self, work: _Work, planned: Sequence[PlannedRequest]) -> None:
+    async def _fetch_all(self, work: Work, planned: Sequence[PlannedRequest]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for each in planned:
@@ -265,7 +209,7 @@ class BatchReconciler:
             # One reason is enough for whoever catches it; the others are the same outage seen by other fetches.
             raise errors.exceptions[0] from errors
 
-    async def _fetch_one(self, work: _Work, planned: PlannedRequest) -> None:
+    async def _fetch_one(self, work: Work, planned: PlannedRequest) -> None:
         try:
             async with self._slots:
                 if work.stops:
@@ -297,7 +241,7 @@ class BatchReconciler:
             await self._store.reports.is_ready()
             await self._halve(work, planned, error)
 
-    async def _split(self, work: _Work, planned: PlannedRequest, error: FetchFailed) -> None:
+    async def _split(self, work: Work, planned: PlannedRequest, error: FetchFailed) -> None:
         """Halve the request, if the batch may split one more."""
         work.splits += 1
         if work.splits > _MOST_SPLITS:
@@ -305,7 +249,7 @@ class BatchReconciler:
         else:
             await self._halve(work, planned, error)
 
-    async def _halve(self, work: _Work, planned: PlannedRequest, error: ReconError) -> None:
+    async def _halve(self, work: Work, planned: PlannedRequest, error: ReconError) -> None:
         """Do the same work in two requests, until the account that spoils it stands alone."""
         parts = planned.halved(self._client.max_ids)
         if not parts:
@@ -313,7 +257,7 @@ class BatchReconciler:
         for part in parts:
             await self._fetch_one(work, part)
 
-    def _blame(self, work: _Work, planned: PlannedRequest, error: ReconError) -> None:
+    def _blame(self, work: Work, planned: PlannedRequest, error: ReconError) -> None:
         _log.warning(
             "A fetch failed; its accounts are left as they are.",
             action="fetch.failed",
@@ -325,7 +269,7 @@ class BatchReconciler:
             work.progress[account_id].errors.append(f"{planned.request.endpoint.value}: {error}")
             work.unread[account_id] += isinstance(error, FetchFailed)
 
-    async def _apply(self, work: _Work, planned: PlannedRequest, fetched: Fetched) -> None:
+    async def _apply(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> None:
         endpoint = planned.request.endpoint
         strangers: Mapping[str, str] = {}
         if endpoint.is_trades:
@@ -352,7 +296,7 @@ class BatchReconciler:
             if account_id in strangers:
                 progress.strangers.append(strangers[account_id])
 
-    async def _hold_flapping(self, work: _Work) -> None:
+    async def _hold_flapping(self, work: Work) -> None:
         """Hold back the accounts whose same issue opens again and again, unless somebody asked for them."""
         if work.run.confirmed or work.run.request.kind is RunKind.RETRY or work.run.request.account_ids is not None:
             return
@@ -366,7 +310,7 @@ class BatchReconciler:
                     " The account is held back for a day; reconcile it by name to heal it now.",
                 )
 
-    def _result(self, work: _Work, account_id: str) -> AccountResult:
+    def _result(self, work: Work, account_id: str) -> AccountResult:
         now = self._now()
         passed = Passed(
             work.views[account_id],
@@ -383,7 +327,7 @@ class BatchReconciler:
             flap_seconds=self._config.flap_seconds,
         )
 
-    async def _record(self, work: _Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
+    async def _record(self, work: Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
         begun = time.monotonic()
         # What belongs to no account that is recorded now: rows without an owner, and what was done for accounts that go on waiting.
         efforts = [work.ownerless, *(work.progress[account_id].effort for account_id in work.unfinished)]
@@ -418,7 +362,7 @@ class BatchReconciler:
         return outcomes
 
 
-def _witness(work: _Work, planned: PlannedRequest) -> Witness:
+def _witness(work: Work, planned: PlannedRequest) -> Witness:
     """What of this run decides on removals, and on descents."""
     daily = {account_id: work.progress[account_id].dates_read(Endpoint.DAILY) for account_id in planned.account_ids}
     return Witness(

@@ -1,0 +1,75 @@
+"""A batch on its way through the flow: what is known of its accounts, what it cost, and whether it goes on."""
+
+import contextlib
+import datetime as dt
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from app.domain.expectation import Upstream
+from app.domain.issues import Issue
+from app.domain.models import AccountView, Effort, Outcome, Progress
+from app.domain.needs import NOTHING, needs_of
+from app.engine.halts import Halt
+from app.store.claims import Claim
+from app.store.runs import ActiveRun
+from app.upstream.stats import ApiStatistics
+
+
+@dataclass(slots=True)
+class Work:
+    """A batch on its way: what is known of its accounts, and what it cost so far.
+
+    `unread` counts the fetches that could not be completed by account, `ownerless` is what was done for nobody in particular;
+    `is_suspect` if so much is held that nothing more shall be written, `unfinished` are then the accounts that wait in the run again.
+    """
+
+    claim: Claim
+    run: ActiveRun
+    halt: Halt
+    views: dict[str, AccountView]
+    found: dict[str, tuple[Issue, ...]]
+    progress: dict[str, Progress]
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    use: ApiStatistics = field(default_factory=ApiStatistics)
+    splits: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    upstream: Upstream | None = None
+    gaps: frozenset[dt.date] = frozenset()
+    ownerless: Effort = field(default_factory=Effort)
+    is_suspect: bool = False
+    unfinished: set[str] = field(default_factory=set)
+
+    @property
+    def requests(self) -> int:
+        """Requests that were sent for it, whatever came of them."""
+        return self.use.requests
+
+    @property
+    def stops(self) -> bool:
+        """Whether nothing more is begun."""
+        return self.halt.is_set or self.is_suspect
+
+    def note_unfinished(self) -> None:
+        """Tell the accounts of which something is still to be read, at any level: a plan of the next round names only the coarsest."""
+        self.unfinished = {
+            account_id
+            for account_id, progress in self.progress.items()
+            if progress.left_alone or needs_of(self.views[account_id], progress, self.gaps) != NOTHING
+        }
+
+    @property
+    def held(self) -> int:
+        """Accounts of the run for which healing waits for somebody's word, as far as this batch knows."""
+        holds = [progress.hold for progress in self.progress.values() if progress.hold is not None]
+        return self.run.held + sum(hold.outcome is Outcome.NEEDS_CONFIRMATION for hold in holds)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a phase."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - begun
