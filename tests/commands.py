@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import uvicorn
@@ -132,6 +133,18 @@ async def served(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     finally:
         server.should_exit = True
         await running
+
+
+async def ended(client: httpx2.AsyncClient, location: str) -> dict[str, Any]:
+    """The run once it is over."""
+    async with asyncio.timeout(30):
+        while True:
+            answer = await client.get(location)
+            assert answer.status_code == 200
+            state: dict[str, Any] = answer.json()
+            if state["finished_at"]:
+                return state
+            await asyncio.sleep(0.05)
 
 
 class _Server(uvicorn.Server):

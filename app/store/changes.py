@@ -65,6 +65,7 @@ class Changes:
         self._feed = feed
         self._pace = pace
         self._sql = database.queries("changes")
+        self._lock_claims = database.queries("claims")["lock_claims"]
         self._writer = SliceWriter(self._sql, catalogue)
         self._refusals = Refusals(database)
 
@@ -252,7 +253,7 @@ class Changes:
         ) as connection:
             # Whoever wants rows that we hold must not wait for us while we wait for someone else: not for the rows of trade_recon either.
             await connection.limit_locks(CLAIM_LOCK_SECONDS)
-            locked = await connection.fetch(self._sql["lock_claims"], list(account_ids), job.writer.claim_id, job.writer.lease_seconds)
+            locked = await connection.fetch(self._lock_claims, list(account_ids), job.writer.claim_id, job.writer.lease_seconds)
             await connection.limit_locks(LOCK_SECONDS)
             staged = await connection.fetch_value(f"SELECT count(*) FROM {job.table.stage} WHERE fetch_id = $1", job.staged.fetch_id)
             if staged != job.staged.rows:

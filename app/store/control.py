@@ -19,11 +19,11 @@ class RunControl:
         """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("control")
-        self._notify = sql["notify_workers"]
         self._pause, self._resume, self._cancel = sql["pause_run"], sql["resume_run"], sql["cancel_run"]
         self._suspend, self._confirm = sql["suspend_run"], sql["confirm_run"]
         self._end_overdue, self._working = sql["end_overdue_runs"], sql["get_working_runs"]
         runs = database.queries("runs")
+        self._notify = runs["notify_workers"]
         self._get, self._clear_scan, self._get_sole = runs["get_run"], runs["clear_scan"], runs["get_sole_run"]
 
     async def pause(self, run_id: uuid.UUID) -> None:
@@ -52,12 +52,10 @@ class RunControl:
                 sole["run_id"],
             ) from error
 
-    async def suspend(self, run_id: uuid.UUID, reason: str) -> bool:
-        """Stop a run that makes upstream suspect; whether it had to be stopped: one that somebody confirmed goes on."""
-        is_stopped = await self._database.fetch_value(self._suspend, run_id, reason) is not None
-        if is_stopped:
+    async def suspend(self, run_id: uuid.UUID, reason: str) -> None:
+        """Stop a run that makes upstream suspect; one that somebody confirmed goes on."""
+        if await self._database.fetch_value(self._suspend, run_id, reason) is not None:
             _log.error("A run was stopped, since upstream is suspect.", action="run.suspended", run_id=str(run_id), reason=reason)
-        return is_stopped
 
     async def end_overdue(self) -> list[uuid.UUID]:
         """End the runs whose time is up; which they were."""

@@ -3,6 +3,7 @@
 import asyncio
 
 from app.store.pool import Database
+from app.store.queries import fill
 
 _STEP = 2_000
 _PAUSE_SECONDS = 0.05
@@ -17,7 +18,8 @@ class Retention:
         self._database = database
         sql = database.queries("retention")
         # Attempts before their runs: a run takes all of its attempts with it in one step.
-        self._purges = sql["purge_attempts"], sql["purge_drift"], sql["purge_runs"], sql["purge_issues"]
+        of_runs = [fill(sql["purge_of_runs"], table=table) for table in ("recon_attempts", "recon_drift")]
+        self._purges = *of_runs, sql["purge_runs"], sql["purge_issues"]
 
     async def purge(self, days: int, step: int = _STEP) -> int:
         """Forget what ended more than `days` days ago, at most `step` rows in a transaction; how many rows that were."""

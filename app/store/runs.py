@@ -138,6 +138,7 @@ class Runs:
         """Read the statements; a missing one fails when it is first used by a test of this class."""
         self._database = database
         self._sql = database.queries("runs")
+        self._lock_claims = database.queries("claims")["lock_claims"]
 
     async def create(self, request: RunRequest, key: IdempotencyKey | None = None) -> uuid.UUID:
         """A new run that waits for a worker, or the one that was started with the key; the processes that listen are told.
@@ -252,7 +253,7 @@ class Runs:
 
         async def write(connection: Connection) -> list[str]:
             ids = [result.account_id for result in results]
-            locked = await connection.fetch(self._sql["lock_recorded"], ids, claim.claim_id, terms.lease_seconds)
+            locked = await connection.fetch(self._lock_claims, ids, claim.claim_id, terms.lease_seconds)
             failures: dict[str, int] = {row["account_id"]: row["failed_attempts"] for row in locked}
             mine = [result for result in results if result.account_id in failures and not result.postponed]
             later = [result for result in results if result.account_id in failures and result.postponed]

@@ -1,7 +1,3 @@
--- name: notify_workers
--- Tell who listens ($1) that a run is steered; in the transaction that does it.
-SELECT pg_notify($1, $2)
-
 -- name: pause_run
 -- No worker takes accounts of the run any more, until it is resumed; who prepares it stops.
 UPDATE prop_trading_model.recon_runs

@@ -1,26 +1,14 @@
--- name: purge_attempts
--- Some ($2) of the attempts of runs that ended more than $1 days ago.
-DELETE FROM prop_trading_model.recon_attempts AS a
+-- name: purge_of_runs
+-- Some ($2) of the rows of {{table}}, which belong to a run and an account, once their runs ended more than $1 days ago.
+DELETE FROM prop_trading_model.{{table}} AS t
 USING (
     SELECT o.run_id, o.account_id
     FROM prop_trading_model.recon_runs AS r
-    JOIN prop_trading_model.recon_attempts AS o ON o.run_id = r.run_id
+    JOIN prop_trading_model.{{table}} AS o ON o.run_id = r.run_id
     WHERE r.finished_at < now() - make_interval(days => $1)
     LIMIT $2
 ) AS old
-WHERE a.run_id = old.run_id AND a.account_id = old.account_id
-
--- name: purge_drift
--- Some ($2) of the notes that audits made of accounts, once their runs ended so long ago ($1 days).
-DELETE FROM prop_trading_model.recon_drift AS d
-USING (
-    SELECT o.run_id, o.account_id
-    FROM prop_trading_model.recon_runs AS r
-    JOIN prop_trading_model.recon_drift AS o ON o.run_id = r.run_id
-    WHERE r.finished_at < now() - make_interval(days => $1)
-    LIMIT $2
-) AS old
-WHERE d.run_id = old.run_id AND d.account_id = old.account_id
+WHERE t.run_id = old.run_id AND t.account_id = old.account_id
 
 -- name: purge_runs
 -- Some ($2) of the runs that ended more than $1 days ago and have no attempts left; the newest run stays, for the report.

@@ -166,22 +166,6 @@ WHERE run_id = $1
 -- The API statistics of one worker process for the run, beside those of the others.
 UPDATE prop_trading_model.recon_runs SET api = api || jsonb_build_object($2::text, $3::jsonb) WHERE run_id = $1
 
--- name: lock_recorded
--- The accounts of a batch that are still ours, locked for the record, and how often they failed in a row so far.
-SELECT t.account_id, t.failed_attempts
-FROM prop_trading_model.trade_recon AS t
-WHERE t.account_id = ANY($1::text[]) AND t.claim_id = $2
-  -- A worker that was away for longer than its lease records nothing, even if nobody took the accounts over.
-  AND (
-      t.claimed_at > now() - make_interval(secs => $3)
-      OR EXISTS (
-          SELECT FROM prop_trading_model.recon_workers AS w
-          WHERE w.worker_id = t.claimed_by AND w.heartbeat_at > now() - make_interval(secs => $3)
-      )
-  )
-ORDER BY t.account_id
-FOR NO KEY UPDATE OF t
-
 -- name: record_attempts
 -- The outcome of accounts, with all that the run did for them; $2 are the seconds of this batch alone.
 UPDATE prop_trading_model.recon_attempts AS a

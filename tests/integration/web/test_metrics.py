@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 import httpx2
 import pytest
@@ -15,7 +14,7 @@ from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.process import SandboxServer
 from app.upstream.breaker import BreakerState
 from app.upstream.faults import FailureKind
-from tests.commands import served, settings_for
+from tests.commands import ended, served, settings_for
 from tests.conftest import Database, Server
 
 _ALLTIME = Endpoint.ALLTIME.value
@@ -41,22 +40,13 @@ def _state(samples: Samples) -> BreakerState:
     return next(state for state, value in values.items() if value)
 
 
-async def _finished(client: httpx2.AsyncClient, location: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
-        while True:
-            state: dict[str, Any] = (await client.get(location)).json()
-            if state["finished_at"]:
-                return state
-            await asyncio.sleep(0.05)
-
-
 async def test_a_scrape_tells_what_the_report_tells(filled: Database, sandbox: SandboxServer) -> None:
     sandbox.log.reset()
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         sandbox.set_faults(Faults(probabilities={FaultKind.INTERNAL_ERROR: 1.0}, first_n=1))
-        first = await _finished(client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"])
+        first = await ended(client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"])
         sandbox.set_faults(Faults(probabilities={FaultKind.TOO_MANY_REQUESTS: 1.0}, first_n=1, retry_after=0))
-        second = await _finished(client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"])
+        second = await ended(client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"])
         assert first["status"] == second["status"] == "succeeded"
         samples = await _scrape(client)
         api = (await client.get("/report")).json()["api"]
@@ -116,7 +106,7 @@ async def test_an_open_breaker_is_seen_in_the_report_the_metrics_and_the_log(fil
                 while (await client.get("/report")).json()["api"]["breaker"] != "half_open":  # noqa: ASYNC110 - another task's event
                     await asyncio.sleep(0.02)
             sandbox.set_faults(NO_FAULTS)
-            assert (await _finished(client, location))["status"] == "succeeded"
+            assert (await ended(client, location))["status"] == "succeeded"
             assert (await client.get("/report")).json()["api"]["breaker"] == "closed"
             assert _state(await _scrape(client)) is BreakerState.CLOSED
     told = [log["action"] for log in logs if str(log.get("action")).startswith("breaker_")]

@@ -1,14 +1,11 @@
-import asyncio
 import datetime as dt
 import uuid
-from typing import Any
 
-import httpx2
 import pytest
 
 from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.process import SandboxServer
-from tests.commands import served, settings_for
+from tests.commands import ended, served, settings_for
 from tests.conftest import Database
 from tests.engine import difference
 
@@ -20,20 +17,11 @@ async def _damage(database: Database) -> None:
         await connection.execute("DELETE FROM raw_metrics_hourly")
 
 
-async def _ended(client: httpx2.AsyncClient, location: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
-        while True:
-            state: dict[str, Any] = (await client.get(location)).json()
-            if state["finished_at"]:
-                return state
-            await asyncio.sleep(0.05)
-
-
 async def test_a_request_that_is_sent_again_with_its_key_starts_nothing_and_names_its_run(filled: Database, sandbox: SandboxServer) -> None:
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         key = {"Idempotency-Key": "airflow.nightly.2026-11-23"}
         first = await client.post("/runs", json={"kind": "audit"}, headers=key)
-        await _ended(client, first.headers["Location"])
+        await ended(client, first.headers["Location"])
         again = await client.post("/runs", json={"kind": "audit", "max_accounts": None}, headers=key)
         assert (again.status_code, again.json(), again.headers["Location"]) == (202, first.json(), first.headers["Location"])
         other = await client.post("/runs", json={"kind": "retry"}, headers=key)
@@ -52,7 +40,7 @@ async def test_a_second_full_run_is_answered_with_the_active_one(filled: Databas
         second = await client.post("/runs", json={"kind": "full", "max_accounts": 3})
         assert (second.status_code, second.headers["Location"]) == (409, first.headers["Location"])
         sandbox.set_faults(NO_FAULTS)
-        assert (await _ended(client, first.headers["Location"]))["status"] == "succeeded"
+        assert (await ended(client, first.headers["Location"]))["status"] == "succeeded"
         assert (await client.post("/runs")).status_code == 202
 
 
@@ -79,14 +67,14 @@ async def test_a_run_that_needs_confirmation_is_confirmed_over_http(filled: Data
     sandbox.set_faults(Faults.of(FaultKind.EMPTY))
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         location = (await client.post("/runs")).headers["Location"]
-        state = await _ended(client, location)
+        state = await ended(client, location)
         assert state["status"] == "needs_confirmation"
         assert state["accounts"]["needs_confirmation"] + state["accounts"]["waiting"] == state["accounts"]["total"]
         sandbox.set_faults(NO_FAULTS)
         confirmed = (await client.post(f"{location}/confirm")).json()
         assert confirmed["status"] in {"queued", "running", "succeeded"}
         assert confirmed["confirmed_at"] is not None
-        state = await _ended(client, location)
+        state = await ended(client, location)
         assert (state["status"], state["error"], state["accounts"]["needs_confirmation"]) == ("succeeded", None, 0)
     assert (await difference(filled, sandbox)).is_equal
 
@@ -101,7 +89,7 @@ async def test_an_account_that_takes_longer_than_the_caller_waits_is_answered_wi
         answer = await client.post(f"/accounts/{account_id}/reconcile?wait=0.1")
         assert answer.status_code == 202
         assert answer.headers["Location"] == f"/runs/{answer.json()['run_id']}"
-        assert (await _ended(client, answer.headers["Location"]))["status"] == "succeeded"
+        assert (await ended(client, answer.headers["Location"]))["status"] == "succeeded"
         assert (await client.post(f"/accounts/{account_id}/reconcile?wait=30")).json()["outcome"] == "unchanged"
         for wrong in ("-1", "301", "nan", "long"):
             assert (await client.post(f"/accounts/{account_id}/reconcile?wait={wrong}")).status_code == 422
@@ -117,5 +105,5 @@ async def test_a_time_to_stop_at_that_cannot_be_is_refused(filled: Database, san
         assert answer.status_code == 422
         assert "stop_at" in answer.text
         accepted = await client.post("/runs", json={"stop_at": later.isoformat()})
-        state = await _ended(client, accepted.headers["Location"])
+        state = await ended(client, accepted.headers["Location"])
         assert (state["status"], dt.datetime.fromisoformat(state["stop_at"])) == ("succeeded", later)
