@@ -78,3 +78,29 @@ BEGIN
     END LOOP;
 END
 $$;
+
+ALTER TABLE prop_trading_model.recon_runs ADD COLUMN covers_until timestamptz;
+COMMENT ON COLUMN prop_trading_model.recon_runs.covers_until IS
+    'what was written before this time was looked at, if the run ended in order; null for runs of named accounts, and for one that left accounts out';
+CREATE INDEX recon_runs_covers_until ON prop_trading_model.recon_runs (covers_until DESC) WHERE covers_until IS NOT NULL;
+COMMENT ON INDEX prop_trading_model.recon_runs_covers_until IS 'touched: get_covered_until';
+
+-- When a row was written, for runs of only what changed. Only in tables that we made and that are still small: elsewhere it would keep
+-- ingestion waiting, and `trade-recon adopt` prints the statements that do not.
+DO $$
+DECLARE
+    raw text;
+BEGIN
+    FOREACH raw IN ARRAY ARRAY['raw_metrics_alltime', 'raw_metrics_daily', 'raw_metrics_hourly', 'raw_trades_closed', 'raw_trades_open'] LOOP
+        CONTINUE WHEN NOT EXISTS (SELECT FROM prop_trading_model.recon_migrations WHERE right(name, -5) = raw AND NOT adopted);
+        CONTINUE WHEN (
+            SELECT sum(pg_relation_size(relid)) > 1073741824 FROM pg_partition_tree(format('%I.%I', 'prop_trading_model', raw)::regclass)
+        );
+        EXECUTE format(
+            'CREATE INDEX %I ON %I.%I USING brin (ingestion_timestamp) WITH (pages_per_range = 32, autosummarize = on)',
+            raw || '_ingested', 'prop_trading_model', raw
+        );
+        EXECUTE format('COMMENT ON INDEX %I.%I IS %L', 'prop_trading_model', raw || '_ingested', 'touched: get_touched_accounts');
+    END LOOP;
+END
+$$;
