@@ -44,8 +44,8 @@ from app.domain.issues import IssueCode
 from app.domain.models import Effort, Outcome, RunKind
 from app.engine.config import EngineConfig
 from app.engine.maintenance import maintain
+from app.engine.service import ReconService
 from app.engine.store import Store
-from app.engine.workers import WorkerPool
 from app.store.claims import FirstPass
 from app.store.embedded import EmbeddedPostgres, create_database
 from app.store.migrate import migrate
@@ -146,8 +146,8 @@ class Warehouse:
 
     async def pool(self, batch: int) -> None:
         """Let a worker pool do it all."""
-        pool = WorkerPool(self.store, self.client, EngineConfig(batch_size=batch), lambda: dt.datetime.now(dt.UTC))
-        await pool.run_until_finished(self.runs[-1])
+        service = ReconService(self.store, self.client, EngineConfig(batch_size=batch), lambda: dt.datetime.now(dt.UTC))
+        await service.pool.run_until_finished(self.runs[-1])
 
     async def _queue(self) -> None:
         await self.connection.execute(f"TRUNCATE {SCHEMA}.recon_attempts, {SCHEMA}.recon_runs")
@@ -335,5 +335,5 @@ if __name__ == "__main__":
         measured = asyncio.run(measure(chosen.accounts, chosen.rounds, durable=chosen.durable))
     except NothingToCompareError as error:
         raise SystemExit(str(error)) from None
-    print(render(measured))
+    print(render({f"{chosen.accounts:,} accounts": measured}))
     raise SystemExit(not all(each.is_met in (True, None) for each in measured))
