@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import FrameType
 
@@ -39,6 +40,7 @@ _ANSWER_SECONDS = 5
 _GRACE_SECONDS = 25.0
 """How long batches may take to their next safe point, from the same moment: below the 30 seconds after which orchestrators kill."""
 _WAITING_CONNECTIONS = 512
+_TURN_SECONDS = 0.001
 _log = get_logger(__name__)
 
 
@@ -54,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        _share_the_interpreter()
         async with open_service(chosen) as service, service.pool.running():
             app.state.service = service
             yield
@@ -79,6 +82,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
                 access_log=False,
                 timeout_graceful_shutdown=_ANSWER_SECONDS,
             )
+            _share_the_interpreter()
             async with service.pool.running():
                 address = listener.getsockname()
                 shown = f"[{address[0]}]" if ":" in address[0] else address[0]
@@ -221,6 +225,11 @@ def engine_config(settings: Settings) -> EngineConfig:
         overlap_seconds=settings.recon_changed_overlap,
         guard=HoldLimits(settings.recon_guard_row_share, settings.recon_guard_rows, settings.recon_guard_account_share),
     )
+
+
+def _share_the_interpreter() -> None:
+    """Batches are judged in threads, at which Python looks every 5 ms; a request takes several turns, and would wait that long for each."""
+    sys.setswitchinterval(_TURN_SECONDS)
 
 
 def now() -> dt.datetime:

@@ -23,7 +23,7 @@ from app.domain.contract import Endpoint
 from app.domain.detection import detect, with_open_drift
 from app.domain.expectation import Upstream
 from app.domain.holds import FLAPS, vanished
-from app.domain.issues import IssueCode
+from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Hold, Outcome, RunKind
 from app.domain.needs import is_short
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
@@ -75,16 +75,9 @@ class BatchReconciler:
         """
         begun = time.monotonic()
         views = await self._look(claim.account_ids, claim)
-        work = Work(
-            claim,
-            run,
-            halt,
-            views,
-            {account_id: detect(view) for account_id, view in views.items()},
-            {account_id: beginning(view, run.request.kind) for account_id, view in views.items()},
-        )
-        # What an earlier run explained and nothing changed since is open under its explanation already.
-        news = {view.account_id: work.found[view.account_id] for view in views.values() if view.explained_as != view.signature}
+        # In threads, here and below: judging thousands of accounts takes longer than a request to this process should wait.
+        work = await asyncio.to_thread(_begin, claim, run, halt, views)
+        news = await asyncio.to_thread(_news, work)
         await self._store.runs.open_issues(claim.run_id, news, self._config.moving_from(self._now()))
         await self._hold_flapping(work)
         work.seconds["detect"] += time.monotonic() - begun
@@ -98,7 +91,7 @@ class BatchReconciler:
                 efforts = [progress.effort for progress in work.progress.values()]
                 await self._store.runs.add_effort(claim.run_id, [*efforts, work.ownerless], work.requests)
             raise
-        results = [self._result(work, account_id) for account_id in work.views if account_id not in work.unfinished]
+        results = await asyncio.to_thread(self._results, work)
         await use.keep()
         outcomes = await self._record(work, results, time.monotonic() - begun)
         if work.is_suspect:
@@ -128,16 +121,15 @@ class BatchReconciler:
                 break
             if not any(progress.left_alone for progress in work.progress.values()) and not await self._plan(work):
                 break
-        done = [(account_id, day) for account_id, view in work.views.items() for day in descended(view, work.progress[account_id])]
-        await self._store.changes.end_descents(done)
+        await self._store.changes.end_descents(await asyncio.to_thread(_descended, work))
 
     async def _look(self, account_ids: Sequence[str], claim: Claim) -> dict[str, AccountView]:
         views = await self._store.detection.look(account_ids, claim.run_id)
-        return {account_id: with_open_drift(view) for account_id, view in views.items()}
+        return await asyncio.to_thread(lambda: {account_id: with_open_drift(view) for account_id, view in views.items()})
 
     async def _rounds(self, work: Work) -> None:
         for _ in range(MAX_ROUNDS):
-            self._hold_vanished(work)
+            await asyncio.to_thread(self._hold_vanished, work)
             if work.stops:
                 return
             planned = await self._plan(work)
@@ -319,22 +311,26 @@ class BatchReconciler:
                     " The account is held back for a day; reconcile it by name to heal it now.",
                 )
 
-    def _result(self, work: Work, account_id: str) -> AccountResult:
+    def _results(self, work: Work) -> list[AccountResult]:
         now = self._now()
-        passed = Passed(
-            work.views[account_id],
-            work.progress[account_id],
-            work.found[account_id],
-            work.unread[account_id],
-            work.claim.postponed.get(account_id),
-        )
-        return result_of(
-            passed,
-            work.run.request.kind,
-            now=now,
-            moving_from=self._config.moving_from(now),
-            flap_seconds=self._config.flap_seconds,
-        )
+        moving_from = self._config.moving_from(now)
+        return [
+            result_of(
+                Passed(
+                    view,
+                    work.progress[account_id],
+                    work.found[account_id],
+                    work.unread[account_id],
+                    work.claim.postponed.get(account_id),
+                ),
+                work.run.request.kind,
+                now=now,
+                moving_from=moving_from,
+                flap_seconds=self._config.flap_seconds,
+            )
+            for account_id, view in work.views.items()
+            if account_id not in work.unfinished
+        ]
 
     async def _record(self, work: Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
         begun = time.monotonic()
@@ -369,6 +365,30 @@ class BatchReconciler:
             **{outcome.value: count for outcome, count in outcomes.items()},
         )
         return outcomes
+
+
+def _begin(claim: Claim, run: ActiveRun, halt: Halt, views: dict[str, AccountView]) -> Work:
+    return Work(
+        claim,
+        run,
+        halt,
+        views,
+        {account_id: detect(view) for account_id, view in views.items()},
+        {account_id: beginning(view, run.request.kind) for account_id, view in views.items()},
+    )
+
+
+def _news(work: Work) -> dict[str, tuple[Issue, ...]]:
+    """What was found at accounts; what an earlier run explained and nothing changed since is open under its explanation already."""
+    return {
+        view.account_id: work.found[view.account_id]
+        for view in work.views.values()
+        if view.explained_as is None or view.explained_as != view.signature
+    }
+
+
+def _descended(work: Work) -> list[tuple[str, dt.date]]:
+    return [(account_id, day) for account_id, view in work.views.items() for day in descended(view, work.progress[account_id])]
 
 
 def _witness(work: Work, planned: PlannedRequest) -> Witness:

@@ -1,8 +1,10 @@
 """Detection: what the warehouse's tables say about accounts, always by sets."""
 
+import asyncio
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from app.domain.expectation import Upstream
@@ -53,30 +55,14 @@ class Detection:
             doubtful = [row["account_id"] for row in looked if _disagrees(row)]
             asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents})
             logins = {row["account_id"]: tuple(row["logins"]) for row in await connection.fetch(self._logins, asked)} if asked else {}
-        return {
-            row["account_id"]: AccountView(
-                row["account_id"],
-                _totals(row),
-                days=_days(row),
-                known_days=row["known_days"],
-                first_day=row["first_day"],
-                last_day=row["last_day"],
-                findings=tuple(findings.get(row["account_id"], ())),
-                drift=drift.get(row["account_id"]),
-                logins=logins.get(row["account_id"], ()),
-                open_issues=tuple(row["issues"] or ()),
-                descents=descents.get(row["account_id"], frozenset()),
-                explained_as=row["explained_as"],
-                status=row["reconciliation_status"] or "pending",
-            )
-            for row in looked
-        }
+        # In a thread, as below: thousands of accounts would keep the event loop from whatever else waits.
+        return await asyncio.to_thread(_views, looked, _Beside(findings, drift, descents, logins))
 
     async def _read(self, ids: list[str]) -> list[Record]:
         """Read the raw tables once for these accounts, and write down the totals that changed."""
         async with self._database.transaction(reading=Reading.BATCH, statement_seconds=COMMAND_SECONDS) as connection:
             looked = await connection.fetch(self._look, ids)
-        changed = [fresh for row in looked if row["is_known"] and (fresh := _fresh(row)) is not None]
+        changed = await asyncio.to_thread(_changed, looked)
         if changed:
             await self._database.give_way(lambda connection: connection.execute(self._write_stats, changed))
         return looked
@@ -110,6 +96,42 @@ class Detection:
             return {}
         rows = await connection.fetch(self._drift, run_id, ids)
         return {row["account_id"]: Drift(row["absent"], row["evidence"], daily_agrees="daily_agrees" in row["evidence"]) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What is known of accounts beside their rows in the raw tables."""
+
+    findings: Mapping[str, list[IdentityFinding]]
+    drift: Mapping[str, Drift]
+    descents: Mapping[str, frozenset[dt.date]]
+    logins: Mapping[str, tuple[str, ...]]
+
+
+def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
+    return {
+        row["account_id"]: AccountView(
+            row["account_id"],
+            _totals(row),
+            days=_days(row),
+            known_days=row["known_days"],
+            first_day=row["first_day"],
+            last_day=row["last_day"],
+            findings=tuple(beside.findings.get(row["account_id"], ())),
+            drift=beside.drift.get(row["account_id"]),
+            logins=beside.logins.get(row["account_id"], ()),
+            open_issues=tuple(row["issues"] or ()),
+            descents=beside.descents.get(row["account_id"], frozenset()),
+            explained_as=row["explained_as"],
+            status=row["reconciliation_status"] or "pending",
+        )
+        for row in looked
+    }
+
+
+def _changed(looked: Sequence[Record]) -> list[dict[str, object]]:
+    """The totals of those accounts for which others are stored."""
+    return [fresh for row in looked if row["is_known"] and (fresh := _fresh(row)) is not None]
 
 
 def _totals(row: Record) -> Totals:
