@@ -1,0 +1,97 @@
+"""The report's summary: what it says, who counts it, and what reading it costs."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from app.domain.models import RunKind
+from app.engine.service import ReconService
+from app.sandbox.damage import HEALABLE_KINDS
+from app.sandbox.process import SandboxServer
+from app.sandbox.wrecking import DamageKind
+from app.store.queries import load_queries
+from app.store.runs import RunRequest
+from tests.conftest import Database
+from tests.engine import engine, run
+from tests.integration.engine.test_runs import hurt
+
+
+async def _both(service: ReconService) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """The report as it is kept, and as it is counted now, without what tells when."""
+    return tuple({**report, "as_of": None} for report in (await service.readings.kept_report(), await service.readings.report()))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("work", ["full", "retry", "audit", "limited", "maintenance", "fix_ids", "inspect", "cancelled"])
+async def test_after_any_work_the_kept_report_says_what_counting_says(work: str, warehouse: Database, sandbox: SandboxServer) -> None:
+    await hurt(warehouse, *HEALABLE_KINDS, accounts=1)
+    async with engine(warehouse, sandbox) as service, service.pool.running():
+        if work in ("full", "retry", "audit", "limited"):
+            kind = RunKind.FULL if work == "limited" else RunKind(work)
+            run_id = await service.start_run(RunRequest(kind, max_accounts=3 if work == "limited" else None))
+            assert (await service.wait_for_run(run_id)).is_end
+        elif work == "cancelled":
+            await service.cancel(await service.start_run(RunRequest()))
+        else:
+            await {"maintenance": service.maintain, "fix_ids": service.fix_ids, "inspect": service.inspect}[work]()
+        await service.summary.catch_up()
+        kept, counted = await _both(service)
+        assert kept == counted
+        # Cancelled at once, a run has counted nothing yet.
+        assert work == "cancelled" or kept["overall"]["total_accounts"] > 0  # type: ignore[index]
+
+
+async def test_while_another_process_counts_nothing_is_lost(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox) as service, warehouse.connect() as other:
+        holding = other.transaction()
+        await holding.start()
+        await other.execute("SELECT FROM recon_report FOR UPDATE")
+        assert not await service.readings.keep_report()
+        await run(service, RunKind.FULL)
+        behind = [service.summary.is_behind]
+        await holding.rollback()
+        await service.summary.catch_up()
+        assert [*behind, service.summary.is_behind] == [True, False]
+        kept, counted = await _both(service)
+        assert kept == counted
+
+
+async def test_what_one_process_did_the_other_reads(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox) as reader, engine(warehouse, sandbox) as worker:
+        assert await reader.readings.keep_report()
+        await run(worker, RunKind.FULL)
+        kept, _ = await _both(reader)
+        assert kept["overall"]["reconciled"] > 0  # type: ignore[index]
+
+
+async def test_a_process_that_stopped_before_it_counted_is_caught_up_by_the_next_one(warehouse: Database, sandbox: SandboxServer) -> None:
+    await hurt(warehouse, DamageKind.HOURLY_MISSING, accounts=2)
+    async with engine(warehouse, sandbox) as first:
+        run_id = await first.start_run(RunRequest())
+        working = asyncio.create_task(first.pool.run_until_finished(run_id))
+        while not await first.store.database.fetch_value("SELECT prepared_at FROM prop_trading_model.recon_runs"):  # noqa: ASYNC110 - another task's event
+            await asyncio.sleep(0.01)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await first.store.database.execute("UPDATE prop_trading_model.recon_report SET figures = NULL")
+    async with engine(warehouse, sandbox) as second, second.pool.running():
+        async with asyncio.timeout(30):
+            while await second.store.reports.kept() is None:  # noqa: ASYNC110 - another task's event
+                await asyncio.sleep(0.02)
+            assert (await second.wait_for_run(run_id)).is_end
+        await second.summary.catch_up()
+        kept, counted = await _both(second)
+        assert kept == counted
+
+
+async def test_reading_the_report_reads_one_row_by_its_key(warehouse: Database, sandbox: SandboxServer) -> None:
+    await hurt(warehouse, DamageKind.HOURLY_MISSING, accounts=2)
+    async with engine(warehouse, sandbox) as service, warehouse.connect() as connection:
+        await run(service, RunKind.FULL)
+        await connection.execute("SET enable_seqscan = off")
+        query = load_queries("report", warehouse.schema)["get_kept_figures"]
+        (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"))
+        assert plan["Plan"]["Relation Name"] == "recon_report"
+        assert plan["Plan"]["Actual Rows"] == 1
+        assert "Plans" not in plan["Plan"]
