@@ -10,6 +10,7 @@ from app.domain.issues import COUNT_CODES, IDENTITY_CODES
 from app.domain.sequences import pieces
 from app.engine.store import Store
 from app.store.identity import Mended
+from app.store.sweep import Swept
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -43,20 +44,20 @@ class MaintenanceResult:
 async def fix_ids(store: Store) -> MaintenanceResult:
     """Mend missing and wrong account ids across the warehouse; what fits no account or several is kept as it is and named."""
     begun = time.monotonic()
-    await store.identity.refresh()
-    return await _fix_known(store, begun)
+    return await _fix_ids(store, await store.sweep.run(), begun)
 
 
-async def _fix_known(store: Store, begun: float) -> MaintenanceResult:
-    """The same once it is known who held which natural key."""
-    await store.identity.find()
+async def _fix_ids(store: Store, swept: Swept, begun: float) -> MaintenanceResult:
+    """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
     await _record_identity_issues(store)
-    mended = await store.identity.mend()
+    mended = await store.identity.mend_all(swept.placeholders)
+    added, changed = swept.accounts_added, swept.totals_changed
     if sum(mended.rows.values()):
-        await store.identity.refresh()
-        await store.identity.find()
+        # From the start: few or many accounts may have got rows, and others have lost them.
+        again = await store.sweep.run()
+        added, changed = added + again.accounts_added, changed + again.totals_changed
         await _record_identity_issues(store)
-    return await _result(store, mended, begun)
+    return await _result(store, mended, begun, added, changed)
 
 
 async def maintain(store: Store) -> MaintenanceResult:
@@ -67,16 +68,7 @@ async def maintain(store: Store) -> MaintenanceResult:
     begun = time.monotonic()
     await store.staging.purge_dead(store.claims.lease_seconds)
     await store.claims.purge_dead_workers()
-    # Natural keys before the list: they tell a login that trades carry as an id from an account.
-    await store.identity.refresh()
-    added = await store.detection.refresh_account_list()
-    ids = await _fix_known(store, begun)
-    if ids.metrics_rows_updated:
-        added += await store.detection.refresh_account_list()
-    changed = await store.detection.refresh_stats()
-    result = MaintenanceResult(
-        **{**asdict(ids), "accounts_added": added, "totals_changed": changed, "seconds": round(time.monotonic() - begun, 3)}
-    )
+    result = await _fix_ids(store, await store.sweep.run(), begun)
     _log.info(
         "Maintenance is done.",
         action="maintenance.done",
@@ -87,11 +79,8 @@ async def maintain(store: Store) -> MaintenanceResult:
 
 async def inspect(store: Store) -> int:
     """Detect without mending: the issues of every account as they stand, recorded for the report; the accounts that have any."""
-    await store.identity.refresh()
-    await store.detection.refresh_account_list()
-    await store.identity.find()
+    await store.sweep.run()
     await _record_identity_issues(store)
-    await store.detection.refresh_stats()
     accounts = await store.detection.mismatched_accounts()
     judged = sorted(COUNT_CODES | IDENTITY_CODES)
     for batch in pieces(accounts, _LOOK_AT):
@@ -119,7 +108,7 @@ async def _record_identity_issues(store: Store) -> None:
         await store.runs.record_issues(issues, sorted(IDENTITY_CODES), note="mapping of account ids")
 
 
-async def _result(store: Store, mended: Mended, begun: float) -> MaintenanceResult:
+async def _result(store: Store, mended: Mended, begun: float, added: int, changed: int) -> MaintenanceResult:
     findings, unmatched, ambiguous = await store.identity.unresolved(_SAMPLE)
     closed, opened = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
     return MaintenanceResult(
@@ -129,6 +118,8 @@ async def _result(store: Store, mended: Mended, begun: float) -> MaintenanceResu
         unmatched_combinations=unmatched + ambiguous,
         metrics_rows_updated=sum(rows for table, rows in mended.rows.items() if table not in (closed, opened)),
         ambiguous_combinations=ambiguous,
+        accounts_added=added,
+        totals_changed=changed,
         unmatched=[
             {
                 "table": finding.table,

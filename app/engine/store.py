@@ -21,6 +21,7 @@ from app.store.runs import Runs
 from app.store.scans import Scans
 from app.store.staging import Staging
 from app.store.survey import Survey, survey
+from app.store.sweep import Sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Store:
     catalogue: Catalogue
     detection: Detection
     identity: Identity
+    sweep: Sweep
     staging: Staging
     changes: Changes
     claims: Claims
@@ -53,11 +55,13 @@ class Store:
         catalogue = await Catalogue.read(database, found)
         feed, pace = ChangeFeed(database), WritePace(write_rate)
         preparations = Preparations(database, worker_id, lease_seconds)
+        identity = Identity(database, catalogue, feed, pace)
         return cls(
             database,
             catalogue,
             Detection(database),
-            Identity(database, catalogue, feed, pace),
+            identity,
+            Sweep(database, catalogue, identity),
             Staging(database, catalogue, worker_id),
             Changes(database, catalogue, feed, pace),
             Claims(database, worker_id, lease_seconds),

@@ -8,92 +8,78 @@ from uuid import UUID
 from app.domain.expectation import Upstream
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Totals
 from app.errors import DatabaseError
-from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
-from app.store.queries import fill
+from app.store.pool import COMMAND_SECONDS, SWEEP_SECONDS, Connection, Database, Reading, Record
 
+_STATS = ("has_alltime", "alltime", "has_daily", "daily", "has_hourly", "hourly", "has_closed", "closed")
 NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
 
 
 class Detection:
-    """The account list, the totals, and the view of a batch that the domain judges."""
+    """The view of a batch that the domain judges, and the totals that it writes down while it looks."""
 
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         sql = database.queries("detection")
         self._database = database
-        self._refresh_list = sql["refresh_account_list"]
-        self._refresh_list_plainly = sql["refresh_account_list_plainly"]
-        self._add_listed = sql["add_listed_accounts"]
-        self._forget_placeholders = sql["forget_placeholders"]
         self._add = sql["add_accounts"]
-        # Over all accounts, those that someone holds have their turn when they are looked at; a look itself needs what is true now.
-        self._refresh_all = fill(sql["refresh_stats"], accounts="true", locked="SKIP LOCKED")
-        self._refresh_some = fill(sql["refresh_stats"], accounts="account_id = ANY($1::text[])", locked="")
-        self._totals = sql["get_totals"]
-        self._days = sql["get_days"]
-        self._spans = sql["get_spans"]
+        self._look = sql["look_at_accounts"]
+        self._write_stats = sql["write_stats"]
+        self._logins = sql["get_logins"]
         self._size = sql["get_size"]
         self._coverage = sql["get_coverage"]
-        self._logins = sql["get_logins"]
         self._findings = sql["get_findings"]
         self._drift = sql["get_drift"]
         self._mismatched = sql["get_mismatched_accounts"]
         self._unknown = sql["get_unknown_accounts"]
         self._descents = sql["get_descents"]
 
-    async def refresh_account_list(self) -> int:
-        """Bring the list of all account ids up to date; the number of accounts that are new."""
-        try:
-            await self._database.execute(self._refresh_list, seconds=SWEEP_SECONDS)
-        except DatabaseError:
-            # Refused where the view has never been filled; any other reason shows again in the plain form.
-            await self._database.execute(self._refresh_list_plainly, seconds=SWEEP_SECONDS)
-        await self._database.execute(self._forget_placeholders, seconds=SWEEP_SECONDS)
-        return await self._database.execute(self._add_listed, seconds=SWEEP_SECONDS)
-
     async def add_accounts(self, account_ids: Sequence[str]) -> None:
         """Make accounts known that only upstream has so far."""
         await self._database.execute(self._add, list(account_ids))
 
-    async def refresh_stats(self, account_ids: Sequence[str] | None = None) -> int:
-        """Recompute totals and checksum of all accounts, or of these; the number that changed."""
-        if account_ids is None:
-            return await self._database.execute(self._refresh_all, seconds=SWEEP_SECONDS)
-        return await self._refresh(list(account_ids))
-
-    async def _refresh(self, ids: list[str]) -> int:
-        return await self._database.give_way(lambda connection: connection.execute(self._refresh_some, ids))
+    async def refresh_stats(self, account_ids: Sequence[str]) -> None:
+        """Recompute totals and checksum of these accounts."""
+        await self._read(list(account_ids))
 
     async def look(self, account_ids: Sequence[str], run_id: UUID | None = None) -> dict[str, AccountView]:
-        """The accounts as they stand now, totals recomputed first; `run_id` adds what that run's audit found."""
+        """The accounts as they stand now, their totals written down; `run_id` adds what that run's audit found."""
         ids = list(account_ids)
-        await self._refresh(ids)
+        looked = await self._read(ids)
         async with self._database.connection() as connection:
-            stored = {row["account_id"]: row for row in await connection.fetch(self._totals, ids)}
-            days = await self._days_of(connection, ids)
-            spans = {row["account_id"]: row for row in await connection.fetch(self._spans, ids)}
-            logins = {row["account_id"]: tuple(row["logins"]) for row in await connection.fetch(self._logins, ids)}
             findings = _by_account(await connection.fetch(self._findings, ids))
             drift = await self._drift_of(connection, ids, run_id)
             descents = {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._descents, ids)}
+            # Only who needs something is asked for under its logins; to know them all trades are read.
+            doubtful = [row["account_id"] for row in looked if _disagrees(row)]
+            asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents})
+            logins = {row["account_id"]: tuple(row["logins"]) for row in await connection.fetch(self._logins, asked)} if asked else {}
         return {
-            account_id: AccountView(
-                account_id,
-                _totals(stored[account_id]) if account_id in stored else NOTHING,
-                days=tuple(days.get(account_id, ())),
-                known_days=spans[account_id]["known_days"] if account_id in spans else 0,
-                first_day=spans[account_id]["first_day"] if account_id in spans else None,
-                last_day=spans[account_id]["last_day"] if account_id in spans else None,
-                findings=tuple(findings.get(account_id, ())),
-                drift=drift.get(account_id),
-                logins=logins.get(account_id, ()),
-                open_issues=tuple(stored[account_id]["issues"]) if account_id in stored else (),
-                descents=descents.get(account_id, frozenset()),
-                explained_as=stored[account_id]["explained_as"] if account_id in stored else None,
-                status=stored[account_id]["reconciliation_status"] if account_id in stored else "pending",
+            row["account_id"]: AccountView(
+                row["account_id"],
+                _totals(row),
+                days=_days(row),
+                known_days=row["known_days"],
+                first_day=row["first_day"],
+                last_day=row["last_day"],
+                findings=tuple(findings.get(row["account_id"], ())),
+                drift=drift.get(row["account_id"]),
+                logins=logins.get(row["account_id"], ()),
+                open_issues=tuple(row["issues"] or ()),
+                descents=descents.get(row["account_id"], frozenset()),
+                explained_as=row["explained_as"],
+                status=row["reconciliation_status"] or "pending",
             )
-            for account_id in ids
+            for row in looked
         }
+
+    async def _read(self, ids: list[str]) -> list[Record]:
+        """Read the raw tables once for these accounts, and write down the totals that changed."""
+        async with self._database.transaction(reading=Reading.BATCH, statement_seconds=COMMAND_SECONDS) as connection:
+            looked = await connection.fetch(self._look, ids)
+        changed = [fresh for row in looked if row["is_known"] and (fresh := _fresh(row)) is not None]
+        if changed:
+            await self._database.give_way(lambda connection: connection.execute(self._write_stats, changed))
+        return looked
 
     async def size(self) -> Upstream:
         """How large the warehouse is, by which upstream's size can be judged."""
@@ -119,14 +105,6 @@ class Detection:
         """Those of the ids that no account has."""
         return [row["account_id"] for row in await self._database.fetch(self._unknown, list(account_ids))]
 
-    async def _days_of(self, connection: Connection, ids: list[str]) -> dict[str, list[DayCounts]]:
-        days: dict[str, list[DayCounts]] = defaultdict(list)
-        for row in await connection.fetch(self._days, ids):
-            days[row["account_id"]].append(
-                DayCounts(row["date"], row["daily"], row["hourly"], row["closed"], row["daily_rows"], row["hourly_rows"])
-            )
-        return days
-
     async def _drift_of(self, connection: Connection, ids: list[str], run_id: UUID | None) -> dict[str, Drift]:
         if run_id is None:
             return {}
@@ -137,14 +115,35 @@ class Detection:
 def _totals(row: Record) -> Totals:
     return Totals(
         row["has_alltime"],
-        row["num_trades_alltime"],
+        row["alltime"],
         row["has_daily"],
-        row["num_trades_daily"],
+        row["daily"],
         row["has_hourly"],
-        row["num_trades_hourly"],
-        row["has_raw_closed"],
-        row["num_trades_raw_closed"],
+        row["hourly"],
+        row["has_closed"],
+        row["closed"],
     )
+
+
+def _days(row: Record) -> tuple[DayCounts, ...]:
+    """The dates that disagree, in order."""
+    if row["dates"] is None:
+        return ()
+    columns = (row[name] for name in ("dates", "dailies", "hourlies", "closeds", "daily_rows", "hourly_rows"))
+    return tuple(sorted((DayCounts(*day) for day in zip(*columns, strict=True)), key=lambda day: day.date))
+
+
+def _fresh(row: Record) -> dict[str, object] | None:
+    """The totals as they are to be stored, None where that is how they are stored."""
+    fresh: dict[str, object] = {name: row[name] for name in _STATS}
+    fresh["mismatched_days"] = len(row["dates"] or ())
+    fresh["checksum"] = row["alltime"] >= 0 and row["alltime"] == row["daily"] == row["hourly"] == row["closed"]
+    return None if all(value == row[f"stored_{name}"] for name, value in fresh.items()) else {"account_id": row["account_id"], **fresh}
+
+
+def _disagrees(row: Record) -> bool:
+    """Whether the tables disagree about the account, or did when it was last looked at."""
+    return bool(row["dates"] or row["issues"] or not row["alltime"] == row["daily"] == row["hourly"] == row["closed"])
 
 
 def _by_account(rows: Sequence[Record]) -> dict[str, list[IdentityFinding]]:

@@ -17,7 +17,7 @@ from app.errors import RowRefused, WriteConflict
 from app.store.catalogue import Catalogue
 from app.store.feed import ChangeFeed
 from app.store.pace import WritePace
-from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Database, Record
+from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Connection, Database, Record
 from app.store.queries import fill, quote
 from app.telemetry import get_logger
 
@@ -61,16 +61,18 @@ class Mended:
 
 @dataclass(frozen=True, slots=True)
 class _Reach:
-    """How far the statements reach, as conditions; parameters are numbered as the methods of `Identity` pass them."""
+    """How far the statements reach: conditions, and the queries that they read from; parameters are numbered as `Identity` passes them."""
 
-    accounts: str = "true"
-    holders: str = "true"
-    metrics_holders: str = "true"
-    placeholders: str = "true"
-    logins: str = "true"
-    keys: str = "true"
-    found_keys: str = "true"
-    cleared_keys: str = "true"
+    held: str
+    groups: str
+    accounts: str
+    into: str
+    validity_keys: str
+    metrics_holders: str
+    logins: str
+    keys: str
+    found_keys: str
+    cleared_keys: str
 
 
 def _among(columns: str, first: int) -> str:
@@ -78,12 +80,25 @@ def _among(columns: str, first: int) -> str:
     return f"{columns} IN (SELECT * FROM unnest(${first}::text[], ${first + 1}::text[], ${first + 2}::text[]))"
 
 
-_EVERYWHERE = _Reach()
+_EVERYWHERE = _Reach(
+    held="held_as_swept",
+    groups="groups_as_swept",
+    accounts="true",
+    into="INSERT INTO recon_swept_keys ",
+    validity_keys="recon_swept_keys",
+    metrics_holders="t.account_id = ANY($2::text[])",
+    logins="true",
+    keys="true",
+    found_keys="true",
+    cleared_keys="true",
+)
 _SOMEWHERE = _Reach(
+    held="held_by_accounts",
+    groups="groups_of_holders",
     accounts="account_id = ANY($1::text[])",
-    holders="account_id = ANY($5::text[])",
+    into="",
+    validity_keys="unnest($1::text[], $2::text[], $3::text[])",
     metrics_holders="t.account_id = ANY($5::text[])",
-    placeholders="t.account_id = ANY($4::text[])",
     logins="login::text = ANY($2::text[])",
     keys=_among("(login, platform, broker)", 2),
     found_keys=_among("(f.login, f.platform, f.broker)", 4),
@@ -96,6 +111,7 @@ class _Statements:
     """The statements for one reach: the whole warehouse, or some natural keys."""
 
     refresh: str
+    validity: str
     clear: str
     find_shared: str
     find_null: Mapping[str, str]
@@ -103,7 +119,6 @@ class _Statements:
     find_metrics: Mapping[str, str]
     mend_null: Mapping[str, str]
     mend_foreign: Mapping[str, str]
-    mend_metrics: Mapping[str, str]
 
 
 class Identity:
@@ -118,7 +133,9 @@ class Identity:
         sql = database.queries("identity")
         self._everywhere = self._fill(sql, _EVERYWHERE)
         self._somewhere = self._fill(sql, _SOMEWHERE)
-        self._validity = sql["refresh_validity"]
+        self._create_keys = sql["create_swept_keys"]
+        self._placeholders = sql["get_placeholders"]
+        self._mend_metrics = {table.name: fill(sql["mend_placeholder_metrics"], **self._tokens(table)) for table in _METRICS}
         self._natural_keys = sql["get_natural_keys"]
         self._summary = sql["get_findings_summary"]
         self._count = sql["count_findings"]
@@ -128,20 +145,23 @@ class Identity:
         def each(name: str, tables: Sequence[Table], **conditions: str) -> dict[str, str]:
             return {table.name: fill(sql[name], **self._tokens(table), **conditions) for table in tables}
 
+        def groups(table: Table) -> str:
+            return fill(sql[reach.groups], raw=self._tables[table.endpoint].raw)
+
+        held = fill(sql[reach.held], first_trade=first_trade(self._tables))
         return _Statements(
-            refresh=fill(sql["refresh_identity"], accounts=reach.accounts, first_trade=self._first_trade()),
+            refresh=fill(sql["refresh_identity"], held=held, accounts=reach.accounts, into=reach.into),
+            validity=fill(sql["refresh_validity"], keys=reach.validity_keys),
             clear=fill(sql["clear_findings"], keys=reach.cleared_keys),
             find_shared=fill(sql["find_shared_keys"], keys=reach.keys),
             find_null=each("find_null_ids", _TRADES, logins=reach.logins, keys=reach.keys),
-            find_foreign=each("find_foreign_ids", _TRADES, accounts=reach.holders, keys=reach.keys),
+            find_foreign={
+                table.name: fill(sql["find_foreign_ids"], **self._tokens(table), groups=groups(table), keys=reach.keys) for table in _TRADES
+            },
             find_metrics=each("find_placeholder_metrics", _METRICS, accounts=reach.metrics_holders, keys=reach.keys),
             mend_null=each("mend_null_ids", _TRADES, keys=reach.found_keys),
             mend_foreign=each("mend_foreign_ids", _TRADES, keys=reach.found_keys),
-            mend_metrics=each("mend_placeholder_metrics", _METRICS, accounts=reach.placeholders),
         )
-
-    def _first_trade(self) -> str:
-        return "first_trade_date::date" if "first_trade_date" in self._tables[Endpoint.ALLTIME].names else "NULL::date"
 
     def _tokens(self, table: Table) -> dict[str, str]:
         there = self._tables[table.endpoint]
@@ -157,33 +177,20 @@ class Identity:
             "is_dated": "true" if table.date_column else "false",
         }
 
-    async def refresh(self, account_ids: Sequence[str] | None = None) -> NaturalKeys:
-        """Rebuild who held which natural key, for all accounts or these; the keys that may be judged anew."""
-        if account_ids is None:
-            changed = await self._database.fetch(self._everywhere.refresh, seconds=SWEEP_SECONDS)
-            held = []
-        else:
-            changed = await self._database.fetch(self._somewhere.refresh, list(account_ids))
-            held = await self._database.fetch(self._natural_keys, list(account_ids))
+    async def refresh(self, account_ids: Sequence[str]) -> NaturalKeys:
+        """Rebuild which natural keys accounts held; the keys that may be judged anew."""
+        changed = await self._database.fetch(self._somewhere.refresh, list(account_ids))
+        held = await self._database.fetch(self._natural_keys, list(account_ids))
         moved = _natural_keys({tuple(row) for row in changed})
-        await self._database.execute(self._validity, moved.logins, moved.platforms, moved.brokers, seconds=SWEEP_SECONDS)
+        await self._database.execute(self._somewhere.validity, moved.logins, moved.platforms, moved.brokers)
         return _natural_keys({tuple(row) for row in (*changed, *held)})
 
-    async def find(self, keys: NaturalKeys | None = None, account_ids: Sequence[str] = ()) -> None:
-        """Look for rows with a missing or wrong account id: everywhere, or those of some keys.
+    async def find(self, keys: NaturalKeys, account_ids: Sequence[str]) -> None:
+        """Look for rows of some keys with a missing or wrong account id.
 
-        Of some keys, rows are found that `account_ids`, a placeholder or no one holds, or that were found before.
+        Rows are found that `account_ids`, a placeholder or no one holds, or that were found before.
         """
         async with self._database.transaction() as connection:
-            if keys is None:
-                await connection.execute(self._everywhere.clear)
-                await connection.execute(self._everywhere.find_shared, _METRICS[0].name, seconds=SWEEP_SECONDS)
-                for table in _TRADES:
-                    await connection.execute(self._everywhere.find_null[table.name], table.name, seconds=SWEEP_SECONDS)
-                    await connection.execute(self._everywhere.find_foreign[table.name], table.name, seconds=SWEEP_SECONDS)
-                for table in _METRICS:
-                    await connection.execute(self._everywhere.find_metrics[table.name], table.name, seconds=SWEEP_SECONDS)
-                return
             arrays = (keys.logins, keys.platforms, keys.brokers)
             held = await connection.fetch(self._somewhere.clear + " RETURNING holder", *arrays)
             holders = sorted({row["holder"] for row in held if row["holder"]} | set(account_ids) | set(keys.placeholders()))
@@ -194,17 +201,45 @@ class Identity:
             for table in _METRICS:
                 await connection.execute(self._somewhere.find_metrics[table.name], table.name, *arrays, holders)
 
-    async def mend(self, keys: NaturalKeys | None = None) -> Mended:
-        """Give each row that exactly one account fits to that account, in short transactions; findings are not looked for again."""
+    async def derive(self, connection: Connection) -> list[str]:
+        """Refresh and find in the whole warehouse, from what a sweep read in the transaction of `connection`.
+
+        The ids in metrics tables that stand for unknown ones.
+        """
+        statements = self._everywhere
+        await connection.execute(self._create_keys)
+        await connection.execute(statements.refresh, seconds=SWEEP_SECONDS)
+        await connection.execute(statements.validity, seconds=SWEEP_SECONDS)
+        await connection.execute(statements.clear)
+        await connection.execute(statements.find_shared, _METRICS[0].name, seconds=SWEEP_SECONDS)
+        for table in _TRADES:
+            await connection.execute(statements.find_null[table.name], table.name, seconds=SWEEP_SECONDS)
+            await connection.execute(statements.find_foreign[table.name], table.name, seconds=SWEEP_SECONDS)
+        placeholders = [row["account_id"] for row in await connection.fetch(self._placeholders, seconds=SWEEP_SECONDS)]
+        if placeholders:
+            for table in _METRICS:
+                await connection.execute(statements.find_metrics[table.name], table.name, placeholders, seconds=SWEEP_SECONDS)
+        return placeholders
+
+    async def mend(self, keys: NaturalKeys) -> Mended:
+        """Give each row of some keys that exactly one account fits to that account, in short transactions.
+
+        Findings are not looked for again.
+        """
+        return await self._mend(self._somewhere, (keys.logins, keys.platforms, keys.brokers), keys.placeholders())
+
+    async def mend_all(self, placeholders: Sequence[str]) -> Mended:
+        """The same of the whole warehouse, where `placeholders` are the ids that stand for unknown ones in metrics tables."""
+        return await self._mend(self._everywhere, (), list(placeholders))
+
+    async def _mend(self, statements: _Statements, arrays: tuple[list[str], ...], placeholders: list[str]) -> Mended:
         mended = Mended()
-        statements = self._everywhere if keys is None else self._somewhere
-        arrays: tuple[list[str], ...] = () if keys is None else (keys.logins, keys.platforms, keys.brokers)
         for table in _TRADES:
             await self._repeat(statements.mend_null[table.name], table, arrays, mended)
             await self._repeat(statements.mend_foreign[table.name], table, arrays, mended)
-        placeholders: tuple[list[str], ...] = () if keys is None else (keys.placeholders(),)
-        for table in _METRICS:
-            await self._repeat(statements.mend_metrics[table.name], table, placeholders, mended)
+        if placeholders:
+            for table in _METRICS:
+                await self._repeat(self._mend_metrics[table.name], table, (placeholders,), mended)
         return mended
 
     async def _repeat(self, statement: str, table: Table, arguments: tuple[list[str], ...], mended: Mended) -> None:
@@ -270,6 +305,11 @@ class Identity:
     async def affected_accounts(self, codes: Sequence[str]) -> list[str]:
         """Accounts that a finding concerns, or that have an open issue of these codes."""
         return [row["account_id"] for row in await self._database.fetch(self._affected, list(codes), seconds=SWEEP_SECONDS)]
+
+
+def first_trade(tables: Catalogue) -> str:
+    """The date of an account's first trade, as an expression on its alltime row; NULL where alltime does not know it."""
+    return "first_trade_date::date" if "first_trade_date" in tables[Endpoint.ALLTIME].names else "NULL::date"
 
 
 def _note_left(table: Table, reason: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from enum import Enum
 from typing import Any, Literal, TypeVar
 
 import asyncpg
@@ -110,6 +111,21 @@ def connecting(variable: str = "DATABASE_URL") -> Iterator[None]:
         if isinstance(error.__cause__, _REFUSED_LOGIN):
             raise ConfigurationError(f"{error} Correct {variable} and start again.") from error
         raise DatabaseUnavailable(f"The database of {variable} does not answer. {error}") from error
+
+
+class Reading(Enum):
+    """For what a transaction reads much of the raw tables, as the settings that it needs beside PostgreSQL's usual ones.
+
+    The usual memory for a sum, 4 MB, holds a few ten thousand entries. A batch is read by one process, since others are at theirs, and
+    its dates are summed up partition by partition. Whoever reads everything is alone: PostgreSQL's own workers help, which it would
+    not let them do at what it believes that their answers cost.
+    """
+
+    BATCH = (
+        "SELECT set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true),"
+        " set_config('enable_partitionwise_aggregate', 'on', true)"
+    )
+    EVERYTHING = "SELECT set_config('work_mem', '128MB', true), set_config('parallel_tuple_cost', '0.01', true)"
 
 
 class Connection:
@@ -233,11 +249,13 @@ class Database:
         statement_seconds: float | None = None,
         idle_seconds: float | None = None,
         lock_seconds: float | None = None,
+        reading: Reading | None = None,
     ) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, undone by any exception.
 
         `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the transaction idle (None: the usual),
-        `lock_seconds` the wait for a lock; without it a lock may take a third of a statement's time.
+        `lock_seconds` the wait for a lock; without it a lock may take a third of a statement's time. `reading` is what much of the raw
+        tables is read for.
         """
         with translated():
             async with self._pool.acquire(timeout=COMMAND_SECONDS) as raw, raw.transaction(isolation=isolation):
@@ -251,6 +269,8 @@ class Database:
                     # A process that was killed: its statement and its locks end with it, not when the statement is done.
                     self._death_check,
                 )
+                if reading is not None:
+                    await raw.execute(reading.value)
                 yield Connection(raw)
 
     @contextlib.asynccontextmanager

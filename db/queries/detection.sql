@@ -1,93 +1,79 @@
--- name: refresh_account_list
--- The account list, refreshed while readers go on reading it.
-REFRESH MATERIALIZED VIEW CONCURRENTLY prop_trading_model.mv_all_account_ids
-
--- name: refresh_account_list_plainly
--- The same where PostgreSQL refuses CONCURRENTLY (the view was never filled).
-REFRESH MATERIALIZED VIEW prop_trading_model.mv_all_account_ids
-
--- name: add_listed_accounts
--- Accounts of the list that trade_recon does not know yet. By EXCEPT, which hashes: of an empty table PostgreSQL expects nothing, and would
--- read again for each account all that the statement has inserted so far.
-INSERT INTO prop_trading_model.trade_recon (account_id)
-SELECT account_id FROM prop_trading_model.mv_all_account_ids
-EXCEPT
-SELECT account_id FROM prop_trading_model.trade_recon
-ON CONFLICT DO NOTHING
-
--- name: forget_placeholders
--- Entries of the account list that are no accounts: an earlier system listed the ids that stand for unknown ones.
-DELETE FROM prop_trading_model.trade_recon AS t
-WHERE t.claimed_by IS NULL
-  AND (
-      prop_trading_model.recon_is_placeholder(t.account_id, NULL)
-      OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = t.account_id)
-         AND NOT EXISTS (SELECT FROM prop_trading_model.mv_all_account_ids AS listed WHERE listed.account_id = t.account_id)
-         AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id)
-  )
-
 -- name: add_accounts
 -- Accounts that upstream has and the warehouse has no row of.
 INSERT INTO prop_trading_model.trade_recon (account_id)
 SELECT unnest($1::text[])
 ON CONFLICT DO NOTHING
 
--- name: refresh_stats
--- The totals and the checksum of accounts, written only where they changed. {{accounts}} limits both sides alike, so that the limit reaches the indexes;
--- {{locked}} tells what becomes of rows that someone else holds.
-WITH fresh AS (
+-- name: look_at_accounts
+-- Accounts as they stand: the stored state and issues, and the totals, the first and last date, and the dates that disagree, from the raw tables.
+SELECT
+    wanted.account_id, t.account_id IS NOT NULL AS is_known, t.issues, t.explained_as, t.reconciliation_status,
+    coalesce(t.has_alltime, false) AS stored_has_alltime, coalesce(t.num_trades_alltime, 0) AS stored_alltime,
+    coalesce(t.has_daily, false) AS stored_has_daily, coalesce(t.num_trades_daily, 0) AS stored_daily,
+    coalesce(t.has_hourly, false) AS stored_has_hourly, coalesce(t.num_trades_hourly, 0) AS stored_hourly,
+    coalesce(t.has_raw_closed, false) AS stored_has_closed, coalesce(t.num_trades_raw_closed, 0) AS stored_closed,
+    coalesce(t.mismatched_days, 0) AS stored_mismatched_days, coalesce(t.trades_recon_checksum, false) AS stored_checksum,
+    a.account_id IS NOT NULL AS has_alltime, coalesce(a.alltime, 0) AS alltime,
+    coalesce(m.has_daily, false) AS has_daily, coalesce(m.daily, 0) AS daily,
+    coalesce(m.has_hourly, false) AS has_hourly, coalesce(m.hourly, 0) AS hourly,
+    coalesce(m.closed > 0, false) AS has_closed, coalesce(m.closed, 0) AS closed,
+    m.first_day, m.last_day, coalesce(m.known_days, 0) AS known_days,
+    m.dates, m.dailies, m.hourlies, m.closeds, m.daily_rows, m.hourly_rows
+FROM unnest($1::text[]) AS wanted (account_id)
+LEFT JOIN prop_trading_model.trade_recon AS t ON t.account_id = wanted.account_id
+LEFT JOIN (
+    SELECT account_id, sum(coalesce(num_trades, 0)::bigint)::bigint AS alltime
+    FROM prop_trading_model.raw_metrics_alltime
+    WHERE account_id = ANY($1::text[])
+    GROUP BY account_id
+) AS a ON a.account_id = wanted.account_id
+LEFT JOIN (
     SELECT
-        known.account_id,
-        coalesce(has_alltime, false) AS has_alltime, coalesce(alltime, 0) AS alltime,
-        coalesce(has_daily, false) AS has_daily, coalesce(daily, 0) AS daily,
-        coalesce(has_hourly, false) AS has_hourly, coalesce(hourly, 0) AS hourly,
-        coalesce(has_closed, false) AS has_closed, coalesce(closed, 0) AS closed,
-        coalesce(mismatched_days, 0) AS mismatched_days,
-        coalesce(alltime, 0) >= 0 AND coalesce(alltime, 0) = coalesce(daily, 0) AND coalesce(daily, 0) = coalesce(hourly, 0)
-            AND coalesce(hourly, 0) = coalesce(closed, 0) AS checksum
-    FROM (SELECT account_id FROM prop_trading_model.trade_recon WHERE {{accounts}}) AS known
-    LEFT JOIN (SELECT * FROM prop_trading_model.v_recon_stats WHERE {{accounts}}) AS stats ON stats.account_id = known.account_id
-), changed AS MATERIALIZED (
-    SELECT fresh.*
-    FROM fresh
-    JOIN prop_trading_model.trade_recon AS r ON r.account_id = fresh.account_id
-    WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
-           r.mismatched_days, r.trades_recon_checksum)
-          IS DISTINCT FROM
-          (fresh.has_alltime, fresh.alltime, fresh.has_daily, fresh.daily, fresh.has_hourly, fresh.hourly, fresh.has_closed, fresh.closed,
-           fresh.mismatched_days, fresh.checksum)
+        account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly, sum(closed)::bigint AS closed,
+        bool_or(days.daily_rows > 0) AS has_daily, bool_or(days.hourly_rows > 0) AS has_hourly,
+        min(date) AS first_day, max(date) AS last_day, count(*) AS known_days,
+        array_agg(date) FILTER (WHERE daily <> hourly OR daily <> closed) AS dates,
+        array_agg(daily) FILTER (WHERE daily <> hourly OR daily <> closed) AS dailies,
+        array_agg(hourly) FILTER (WHERE daily <> hourly OR daily <> closed) AS hourlies,
+        array_agg(closed) FILTER (WHERE daily <> hourly OR daily <> closed) AS closeds,
+        array_agg(days.daily_rows) FILTER (WHERE daily <> hourly OR daily <> closed) AS daily_rows,
+        array_agg(days.hourly_rows) FILTER (WHERE daily <> hourly OR daily <> closed) AS hourly_rows
+    FROM prop_trading_model.v_recon_days AS days
+    WHERE account_id = ANY($1::text[])
+    GROUP BY account_id
+) AS m ON m.account_id = wanted.account_id
+
+-- name: write_stats
+-- The totals and the checksum of accounts ($1) where they changed; a row that someone else holds is waited for.
+WITH fresh AS (
+    SELECT * FROM jsonb_to_recordset($1) AS f (
+        account_id text, has_alltime boolean, alltime bigint, has_daily boolean, daily bigint, has_hourly boolean, hourly bigint, has_closed boolean, closed bigint,
+        mismatched_days bigint, checksum boolean
+    )
+), held AS MATERIALIZED (
+    SELECT account_id FROM prop_trading_model.trade_recon
+    WHERE account_id = ANY(ARRAY(SELECT account_id FROM fresh))
     -- In one order, so that no two of us wait for each other.
-    ORDER BY r.account_id
-    FOR NO KEY UPDATE OF r {{locked}}
+    ORDER BY account_id
+    FOR NO KEY UPDATE
 )
 UPDATE prop_trading_model.trade_recon AS r
-SET has_alltime = changed.has_alltime, num_trades_alltime = changed.alltime,
-    has_daily = changed.has_daily, num_trades_daily = changed.daily,
-    has_hourly = changed.has_hourly, num_trades_hourly = changed.hourly,
-    has_raw_closed = changed.has_closed, num_trades_raw_closed = changed.closed,
-    mismatched_days = changed.mismatched_days, trades_recon_checksum = changed.checksum
-FROM changed
-WHERE r.account_id = changed.account_id
+SET has_alltime = fresh.has_alltime, num_trades_alltime = fresh.alltime,
+    has_daily = fresh.has_daily, num_trades_daily = fresh.daily,
+    has_hourly = fresh.has_hourly, num_trades_hourly = fresh.hourly,
+    has_raw_closed = fresh.has_closed, num_trades_raw_closed = fresh.closed,
+    mismatched_days = fresh.mismatched_days, trades_recon_checksum = fresh.checksum
+FROM fresh JOIN held USING (account_id)
+WHERE r.account_id = fresh.account_id
 
--- name: get_totals
--- The stored totals of accounts, and their open issues.
-SELECT account_id, has_alltime, num_trades_alltime, has_daily, num_trades_daily, has_hourly, num_trades_hourly, has_raw_closed, num_trades_raw_closed, issues, explained_as,
-       reconciliation_status
-FROM prop_trading_model.trade_recon
-WHERE account_id = ANY($1::text[])
-
--- name: get_days
--- The dates on which the tables disagree, of accounts.
-SELECT account_id, date, daily, hourly, closed, daily_rows, hourly_rows
-FROM prop_trading_model.v_recon_days
-WHERE account_id = ANY($1::text[]) AND (daily <> hourly OR daily <> closed)
-ORDER BY account_id, date
-
--- name: get_spans
--- First and last date with a row, and the number of such dates, of accounts.
-SELECT account_id, min(date) AS first_day, max(date) AS last_day, count(*) AS known_days
-FROM prop_trading_model.v_recon_days
-WHERE account_id = ANY($1::text[])
+-- name: get_logins
+-- The logins under which accounts trade or traded.
+SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins
+FROM (
+    SELECT account_id, login FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
+    UNION ALL
+    SELECT account_id, login::text FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[]) GROUP BY account_id, login
+) AS held
 GROUP BY account_id
 
 -- name: get_size
@@ -102,16 +88,6 @@ SELECT date, count(*) AS accounts
 FROM prop_trading_model.v_recon_days
 WHERE account_id = ANY($1::text[])
 GROUP BY date
-
--- name: get_logins
--- The logins under which accounts trade or traded.
-SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins
-FROM (
-    SELECT account_id, login FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
-    UNION
-    SELECT account_id, login::text FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[])
-) AS held
-GROUP BY account_id
 
 -- name: get_findings
 -- Rows with a missing or wrong account id that are these accounts' or fit them.

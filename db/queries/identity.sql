@@ -1,15 +1,36 @@
+-- name: held_by_accounts
+-- Who held which natural key when, as the raw rows of accounts ($1) tell it.
+SELECT login::text, platform::text, coalesce(broker::text, '') AS broker, account_id::text,
+       min(date) AS daily_from, max(date) AS daily_to, false AS today, false AS counts, NULL::date AS first_trade
+FROM prop_trading_model.raw_metrics_daily
+WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text) AND account_id = ANY($1::text[])
+GROUP BY 1, 2, 3, 4
+UNION ALL
+SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, coalesce(num_trades, 0) > 0, {{first_trade}}
+FROM prop_trading_model.raw_metrics_alltime
+WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text) AND account_id = ANY($1::text[])
+
+-- name: held_as_swept
+-- The same of all accounts, as a sweep summed it up.
+SELECT login, platform, broker, account_id, CASE WHEN NOT today THEN first_day END AS daily_from, last_day AS daily_to, today, today AND trades > 0 AS counts,
+       CASE WHEN today THEN first_day END AS first_trade
+FROM (SELECT *, table_name = 'raw_metrics_alltime' AS today FROM recon_swept WHERE table_name IN ('raw_metrics_alltime', 'raw_metrics_daily')) AS swept
+WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login)
+
+-- name: create_swept_keys
+-- Room for the natural keys whose holders changed.
+CREATE TEMP TABLE recon_swept_keys (login text, platform text, broker text) ON COMMIT DROP
+
+-- name: get_placeholders
+-- The ids in the metrics tables that stand for unknown accounts.
+SELECT DISTINCT account_id
+FROM recon_swept
+WHERE table_name IN ('raw_metrics_alltime', 'raw_metrics_daily', 'raw_metrics_hourly') AND prop_trading_model.recon_is_placeholder(account_id, login)
+
 -- name: refresh_identity
--- Who held which natural key when, from daily rows and alltime; only what changed is written. {{accounts}} limits the accounts; {{first_trade}} is NULL where alltime does not know it.
+-- Who held which natural key when; only what changed is written. Returned are, or kept for later, the keys whose holders changed.
 WITH held AS (
-    SELECT login::text, platform::text, coalesce(broker::text, '') AS broker, account_id::text,
-           min(date) AS daily_from, max(date) AS daily_to, false AS today, false AS counts, NULL::date AS first_trade
-    FROM prop_trading_model.raw_metrics_daily
-    WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text) AND {{accounts}}
-    GROUP BY 1, 2, 3, 4
-    UNION ALL
-    SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, coalesce(num_trades, 0) > 0, {{first_trade}}
-    FROM prop_trading_model.raw_metrics_alltime
-    WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text) AND {{accounts}}
+    {{held}}
 ), fresh AS (
     SELECT login, platform, broker, account_id, min(daily_from) AS daily_from, max(daily_to) AS daily_to, bool_or(today) AS today, bool_or(counts) AS counts,
            min(first_trade) AS first_trade
@@ -36,14 +57,14 @@ WITH held AS (
     SET daily_from = excluded.daily_from, daily_to = excluded.daily_to, today = excluded.today, counts = excluded.counts, first_trade = excluded.first_trade
     RETURNING login, platform, broker
 )
-SELECT DISTINCT login, platform, broker FROM (SELECT * FROM gone UNION ALL SELECT * FROM written) AS changed
+{{into}}SELECT DISTINCT login, platform, broker FROM (SELECT * FROM gone UNION ALL SELECT * FROM written) AS changed
 
 -- name: refresh_validity
--- The days on which each holder of the natural keys $1, $2, $3 had it. A sole holder whom alltime knows has it from its
+-- The days on which each holder of some natural keys had it. A sole holder whom alltime knows has it from its
 -- first day on; where there are several, each has it on its daily range, and after the last of all ranges the one that
 -- took over after all others, or, where the ranges do not tell who that is, each whom alltime knows.
 WITH touched AS (
-    SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[]) AS k (login, platform, broker)
+    SELECT DISTINCT login, platform, broker FROM {{keys}} AS k (login, platform, broker)
 ), holders AS (
     SELECT
         i.*,
@@ -105,16 +126,27 @@ WHERE {{keys}}
 GROUP BY login, platform, broker, candidates
 ON CONFLICT DO NOTHING
 
+-- name: groups_of_holders
+-- The first and last trade of {{raw}} by account id ($5: which) and natural key.
+SELECT account_id::text AS holder, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
+       min(trade_date) AS first_day, max(trade_date) AS last_day
+FROM {{raw}}
+WHERE account_id IS NOT NULL AND account_id = ANY($5::text[])
+GROUP BY 1, 2, 3, 4
+
+-- name: groups_as_swept
+-- The same of all account ids, as a sweep summed it up.
+SELECT account_id AS holder, login, platform, broker, min(first_day) AS first_day, max(last_day) AS last_day
+FROM recon_swept
+WHERE table_name = $1
+GROUP BY account_id, login, platform, broker
+
 -- name: find_foreign_ids
 -- Trades of {{raw}} that carry a placeholder, or an id that their natural key did not have on their date though another
 -- account had the key then or the account had another key then. Groups that lie inside one range are passed over first.
 INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 WITH groups AS (
-    SELECT account_id::text AS holder, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
-           min(trade_date) AS first_day, max(trade_date) AS last_day
-    FROM {{raw}}
-    WHERE account_id IS NOT NULL AND {{accounts}}
-    GROUP BY 1, 2, 3, 4
+    {{groups}}
 ), suspects AS MATERIALIZED (
     SELECT
         *,
@@ -258,7 +290,7 @@ SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM written WHERE me
 WITH placeholders AS (
     SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, {{day}} AS day
     FROM {{raw}} AS t
-    WHERE prop_trading_model.recon_is_placeholder(t.account_id, t.login::text) AND {{accounts}}
+    WHERE prop_trading_model.recon_is_placeholder(t.account_id, t.login::text) AND t.account_id = ANY($4::text[])
 ), judged AS MATERIALIZED (
     -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
     SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner

@@ -206,7 +206,6 @@ async def test_a_row_in_the_default_partition_stops_nobody(warehouse: Database, 
 async def test_ingestions_newer_trade_without_an_id_wins_over_our_fetch(warehouse: Database) -> None:
     async with process(warehouse) as store, warehouse.connect() as connection:
         await queued(store)
-        await store.identity.refresh()
         account_id = await victim(connection)
         day = TODAY - dt.timedelta(days=400)
         proven = Slice(Endpoint.CLOSED, (account_id,), (day, TODAY))

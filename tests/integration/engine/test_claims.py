@@ -29,7 +29,7 @@ async def process(database: Database) -> AsyncIterator[Store]:
 
 async def queued(store: Store) -> uuid.UUID:
     """A run in which all accounts of the warehouse wait."""
-    await store.detection.refresh_account_list()
+    await store.sweep.run()
     accounts = await store.runs.oldest_accounts(1000)
     run_id = await store.runs.create(RunRequest(kind=RunKind.RETRY))
     assert await store.preparations.take(run_id)
@@ -126,7 +126,6 @@ async def test_a_trade_under_a_foreign_id_is_overwritten_only_if_nobody_wrote_it
     written: str, warehouse: Database, sandbox: SandboxServer
 ) -> None:
     async with process(warehouse) as store, warehouse.connect() as connection:
-        await store.identity.refresh()
         run_id = await queued(store)
         claim = await store.claims.claim(run_id, 100)
         assert claim is not None

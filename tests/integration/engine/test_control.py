@@ -222,7 +222,7 @@ async def test_a_named_account_goes_first_while_every_worker_is_at_a_long_batch(
 
 async def test_who_lost_the_preparation_of_a_run_puts_nothing_into_it(warehouse: Database) -> None:
     async with process(warehouse) as stale, process(warehouse) as alive, warehouse.connect() as connection:
-        await stale.detection.refresh_account_list()
+        await stale.sweep.run()
         run_id = await stale.runs.create(RunRequest(RunKind.AUDIT))
         assert await stale.preparations.take(run_id)
         assert not await alive.preparations.take(run_id)
@@ -278,9 +278,7 @@ async def test_what_is_halted_before_its_end_costs_no_account_an_attempt_whateve
         run_id = await service.start_run(RunRequest())
         async with process(warehouse) as store:
             assert await store.preparations.take(run_id)
-            await store.detection.refresh_account_list()
-            await store.identity.refresh()
-            await store.detection.refresh_stats()
+            await store.sweep.run()
             async with store.preparations.queue(run_id) as queue:
                 await queue.finish(await queue.mismatched(retry=False, limit=None), {})
         (active,) = await service.store.runs.active(run_id)

@@ -1,0 +1,92 @@
+"""The sweep: the whole warehouse read once, and everything derived from that reading that trade-recon keeps about all accounts.
+
+Who held which natural key when, rows with a missing or wrong account id, the account list, and the totals of every account come from
+one summary of the raw tables, held in temporary tables of one transaction. What it costs follows the rows of the warehouse; memory and
+the rest follow the number of accounts.
+"""
+
+from dataclasses import dataclass
+
+from app.domain.contract import Endpoint
+from app.errors import DatabaseError
+from app.store.catalogue import Catalogue
+from app.store.identity import Identity, first_trade
+from app.store.pool import SWEEP_SECONDS, Connection, Database, Reading
+from app.store.queries import fill
+
+_MANY = 4
+"""Where more than one of so many accounts may have dates that disagree, the dates of all are read, which costs less than by account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found: how many accounts are new, or have other totals, and the ids in metrics tables that stand for unknown ones."""
+
+    accounts_added: int
+    totals_changed: int
+    placeholders: list[str]
+
+
+class Sweep:
+    """Reads all and derives from it."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, identity: Identity) -> None:
+        """Read the statements; a missing one fails here."""
+        self._database = database
+        self._identity = identity
+        sql = database.queries("sweep")
+        tables = {endpoint.name.lower(): catalogue[endpoint].raw for endpoint in Endpoint}
+        numbers = {f"number_of_{column}": _number_of(column) for column in ("date", "trade_date")}
+        self._read = (fill(sql["create_swept"], first_trade=first_trade(catalogue), **tables, **numbers), sql["analyze_swept"])
+        self._sum_up = (sql["create_swept_accounts"], sql["analyze_swept_accounts"])
+        self._count_differing = sql["count_differing"]
+        self._differing_days = fill(
+            sql["create_swept_days"], accounts="account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
+        )
+        self._all_days = fill(sql["create_swept_days"], accounts="true")
+        self._refresh_stats = sql["refresh_stats"]
+        self._create_list, self._is_list_stale = sql["create_swept_list"], sql["is_list_stale"]
+        self._forget_placeholders, self._add_accounts = sql["forget_placeholders"], sql["add_swept_accounts"]
+        self._refresh_list, self._refresh_list_plainly = sql["refresh_account_list"], sql["refresh_account_list_plainly"]
+
+    async def run(self) -> Swept:
+        """Bring identity and its findings, the account list, and the totals of all accounts up to date."""
+        async with self._database.transaction(statement_seconds=SWEEP_SECONDS, reading=Reading.EVERYTHING) as connection:
+            await _each(connection, self._read)
+            # Natural keys before the list: they tell a login that trades carry as an id from an account.
+            placeholders = await self._identity.derive(connection)
+            await connection.execute(self._create_list, seconds=SWEEP_SECONDS)
+            is_stale = await connection.fetch_value(self._is_list_stale, seconds=SWEEP_SECONDS)
+            await connection.execute(self._forget_placeholders, seconds=SWEEP_SECONDS)
+            added = await connection.execute(self._add_accounts, seconds=SWEEP_SECONDS)
+            changed = await self._count(connection)
+        if is_stale:
+            await self._refresh_account_list()
+        return Swept(added, changed, placeholders)
+
+    async def _count(self, connection: Connection) -> int:
+        """Write the totals last: the rows of trade_recon that change are locked until the commit."""
+        await _each(connection, self._sum_up)
+        row = await connection.fetch_row(self._count_differing)
+        if row is None:
+            raise DatabaseError("The accounts could not be counted.")
+        is_many = row["differing"] * _MANY > row["accounts"]
+        await connection.execute(self._all_days if is_many else self._differing_days, seconds=SWEEP_SECONDS)
+        return await connection.execute(self._refresh_stats, seconds=SWEEP_SECONDS)
+
+    async def _refresh_account_list(self) -> None:
+        try:
+            await self._database.execute(self._refresh_list, seconds=SWEEP_SECONDS)
+        except DatabaseError:
+            # Refused where the view has never been filled; any other reason shows again in the plain form.
+            await self._database.execute(self._refresh_list_plainly, seconds=SWEEP_SECONDS)
+
+
+async def _each(connection: Connection, statements: tuple[str, ...]) -> None:
+    for statement in statements:
+        await connection.execute(statement, seconds=SWEEP_SECONDS)
+
+
+def _number_of(column: str) -> str:
+    """A number that stands for a date, as an expression; the trades of a row, less than 2^20, can be multiplied with it."""
+    return f"(hashint8extended(({column}::date - date '2000-01-01')::bigint, 0) & 8796093022207)"

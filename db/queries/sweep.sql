@@ -1,0 +1,153 @@
+-- name: create_swept
+-- Every raw table read once, summed up by account id and natural key as they stand in its rows. By CREATE TABLE AS, since PostgreSQL reads with several
+-- processes for that and not for an INSERT. mark is the sum over the rows of trades times a number of 43 bits that stands for the
+-- date: where two tables count the same on every date their marks are equal, and where they do not, equal by a chance of one in 2^43.
+CREATE TEMP TABLE recon_swept ON COMMIT DROP AS
+SELECT 'raw_metrics_alltime' AS table_name, account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
+       1::bigint AS rows, coalesce(num_trades, 0)::bigint AS trades, 0::numeric AS mark, {{first_trade}} AS first_day, NULL::date AS last_day
+FROM {{alltime}}
+UNION ALL
+SELECT 'raw_metrics_daily', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, trades::bigint, mark, first_day, last_day
+FROM (
+    SELECT account_id, login, platform, broker, count(*) AS rows, coalesce(sum(num_trades), 0) AS trades,
+           sum((coalesce(num_trades, 0)::bigint % 1048576) * {{number_of_date}}) AS mark, min(date) AS first_day, max(date) AS last_day
+    FROM {{daily}}
+    GROUP BY account_id, login, platform, broker
+) AS daily
+UNION ALL
+-- Its natural keys tell nothing that daily does not, and its index does not hold all of them.
+SELECT 'raw_metrics_hourly', account_id::text, login::text, NULL, NULL, rows, trades::bigint, mark, NULL, NULL
+FROM (
+    SELECT account_id, login, count(*) AS rows, coalesce(sum(num_trades), 0) AS trades,
+           sum((coalesce(num_trades, 0)::bigint % 1048576) * {{number_of_date}}) AS mark
+    FROM {{hourly}}
+    GROUP BY account_id, login
+) AS hourly
+UNION ALL
+SELECT 'raw_trades_closed', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, rows, mark, first_day, last_day
+FROM (
+    SELECT account_id, login, platform, broker, count(*) AS rows, sum({{number_of_trade_date}}) AS mark,
+           min(trade_date) AS first_day, max(trade_date) AS last_day
+    FROM {{closed}}
+    WHERE account_id IS NOT NULL
+    GROUP BY account_id, login, platform, broker
+) AS closed
+UNION ALL
+SELECT 'raw_trades_open', account_id::text, login::text, platform::text, coalesce(broker::text, ''), count(*), 0, 0, min(trade_date), max(trade_date)
+FROM {{open}}
+WHERE account_id IS NOT NULL
+GROUP BY account_id, login, platform, broker
+
+-- name: analyze_swept
+-- So that what is derived is planned for as many rows as there are.
+ANALYZE recon_swept
+
+-- name: create_swept_list
+-- The account ids of the raw tables, by the same rule as mv_all_account_ids.
+CREATE TEMP TABLE recon_swept_list ON COMMIT DROP AS
+SELECT DISTINCT account_id
+FROM recon_swept AS s
+WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
+  AND (
+      table_name NOT IN ('raw_trades_closed', 'raw_trades_open')
+      OR NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = s.account_id)
+      OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = s.account_id)
+  )
+
+-- name: is_list_stale
+-- Whether the list that others read lacks an account, or has one too many.
+SELECT EXISTS (SELECT account_id FROM recon_swept_list EXCEPT SELECT account_id::text FROM prop_trading_model.mv_all_account_ids)
+    OR EXISTS (SELECT account_id::text FROM prop_trading_model.mv_all_account_ids EXCEPT SELECT account_id FROM recon_swept_list)
+
+-- name: add_swept_accounts
+-- Accounts that trade_recon does not know yet. By EXCEPT, which hashes: of an empty table PostgreSQL expects nothing, and would read again for each
+-- account all that the statement has inserted so far.
+INSERT INTO prop_trading_model.trade_recon (account_id)
+SELECT account_id FROM recon_swept_list
+EXCEPT
+SELECT account_id FROM prop_trading_model.trade_recon
+ON CONFLICT DO NOTHING
+
+-- name: forget_placeholders
+-- Entries of trade_recon that are no accounts: an earlier system listed the ids that stand for unknown ones.
+DELETE FROM prop_trading_model.trade_recon AS t
+WHERE t.claimed_by IS NULL
+  AND (
+      prop_trading_model.recon_is_placeholder(t.account_id, NULL)
+      OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = t.account_id)
+         AND NOT EXISTS (SELECT FROM recon_swept_list AS listed WHERE listed.account_id = t.account_id)
+         AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id)
+  )
+
+-- name: create_swept_accounts
+-- The totals of each account, and whether its tables may disagree on a date.
+CREATE TEMP TABLE recon_swept_accounts ON COMMIT DROP AS
+SELECT *, (daily, daily_mark) <> (hourly, hourly_mark) OR (daily, daily_mark) <> (closed, closed_mark) AS differs
+FROM (
+    SELECT
+        account_id,
+        bool_or(table_name = 'raw_metrics_alltime') AS has_alltime, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0)::bigint AS alltime,
+        bool_or(table_name = 'raw_metrics_daily') AS has_daily, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_daily'), 0)::bigint AS daily,
+        coalesce(sum(mark) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_mark,
+        bool_or(table_name = 'raw_metrics_hourly') AS has_hourly, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0)::bigint AS hourly,
+        coalesce(sum(mark) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_mark,
+        bool_or(table_name = 'raw_trades_closed') AS has_closed, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_trades_closed'), 0)::bigint AS closed,
+        coalesce(sum(mark) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_mark
+    FROM recon_swept
+    WHERE table_name <> 'raw_trades_open'
+    GROUP BY account_id
+) AS summed
+
+-- name: analyze_swept_accounts
+-- The same for the totals.
+ANALYZE recon_swept_accounts
+
+-- name: count_differing
+-- How many accounts there are, and how many of them may have a date on which their tables disagree.
+SELECT count(*) AS accounts, count(*) FILTER (WHERE differs) AS differing FROM recon_swept_accounts
+
+-- name: create_swept_days
+-- The number of dates on which the tables of accounts really disagree. {{accounts}} limits it to those that may.
+CREATE TEMP TABLE recon_swept_days ON COMMIT DROP AS
+SELECT account_id::text AS account_id, count(*) AS mismatched_days
+FROM prop_trading_model.v_recon_days
+WHERE (daily <> hourly OR daily <> closed) AND {{accounts}}
+GROUP BY account_id
+
+-- name: refresh_stats
+-- The totals and the checksum of all accounts, written only where they changed. Those that someone holds have their turn when they are looked at.
+WITH changed AS MATERIALIZED (
+    SELECT
+        r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime, coalesce(s.has_daily, false) AS has_daily,
+        coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly, coalesce(s.hourly, 0) AS hourly,
+        coalesce(s.has_closed, false) AS has_closed, coalesce(s.closed, 0) AS closed, coalesce(d.mismatched_days, 0) AS mismatched_days,
+        coalesce(s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true) AS checksum
+    FROM prop_trading_model.trade_recon AS r
+    LEFT JOIN recon_swept_accounts AS s ON s.account_id = r.account_id
+    LEFT JOIN recon_swept_days AS d ON d.account_id = r.account_id
+    WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
+           r.mismatched_days, r.trades_recon_checksum)
+          IS DISTINCT FROM
+          (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false), coalesce(s.daily, 0), coalesce(s.has_hourly, false),
+           coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0), coalesce(d.mismatched_days, 0),
+           coalesce(s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true))
+    -- In one order, so that no two of us wait for each other.
+    ORDER BY r.account_id
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+)
+UPDATE prop_trading_model.trade_recon AS r
+SET has_alltime = changed.has_alltime, num_trades_alltime = changed.alltime,
+    has_daily = changed.has_daily, num_trades_daily = changed.daily,
+    has_hourly = changed.has_hourly, num_trades_hourly = changed.hourly,
+    has_raw_closed = changed.has_closed, num_trades_raw_closed = changed.closed,
+    mismatched_days = changed.mismatched_days, trades_recon_checksum = changed.checksum
+FROM changed
+WHERE r.account_id = changed.account_id
+
+-- name: refresh_account_list
+-- The account list, refreshed while readers go on reading it.
+REFRESH MATERIALIZED VIEW CONCURRENTLY prop_trading_model.mv_all_account_ids
+
+-- name: refresh_account_list_plainly
+-- The same where PostgreSQL refuses CONCURRENTLY (the view was never filled).
+REFRESH MATERIALIZED VIEW prop_trading_model.mv_all_account_ids
