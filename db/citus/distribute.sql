@@ -21,6 +21,8 @@
 --
 -- Written for the schema prop_trading_model; for another one: sed 's/prop_trading_model/NAME/g'.
 
+-- What it says of each copied table is of no use here.
+SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS citus;
 
 -- Looks alone: what stands in the way is told at once, while nothing is changed.
@@ -96,7 +98,8 @@ END
 $$;
 
 -- One table: its unique keys get `login`, what else its indexes cover stays, then its rows go to the shards.
-CREATE FUNCTION pg_temp.distribute(raw text) RETURNS void
+SET client_min_messages = error;
+CREATE FUNCTION pg_temp.distribute(raw text) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     raw_table regclass := format('%I.%I', 'prop_trading_model', raw);
@@ -104,7 +107,7 @@ DECLARE
     old record;
 BEGIN
     IF EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = raw_table) THEN
-        RETURN;
+        RETURN raw || ' was distributed before';
     END IF;
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', raw_table);
     EXECUTE format('ALTER TABLE %s ALTER COLUMN login SET NOT NULL', raw_table);
@@ -159,15 +162,18 @@ BEGIN
     PERFORM create_distributed_table(raw_table, 'login', colocate_with => coalesce(neighbour, 'none'));
     -- The rows as they stood before the copy take their room until then.
     PERFORM truncate_local_data_after_distributing_table(raw_table);
+    RETURN raw || ' is distributed';
 END
 $$;
 
-SELECT pg_temp.distribute('raw_metrics_alltime');
-SELECT pg_temp.distribute('raw_metrics_daily');
-SELECT pg_temp.distribute('raw_metrics_hourly');
-SELECT pg_temp.distribute('raw_trades_closed');
-SELECT pg_temp.distribute('raw_trades_open');
+SET client_min_messages = warning;
+SELECT pg_temp.distribute('raw_metrics_alltime') AS result;
+SELECT pg_temp.distribute('raw_metrics_daily') AS result;
+SELECT pg_temp.distribute('raw_metrics_hourly') AS result;
+SELECT pg_temp.distribute('raw_trades_closed') AS result;
+SELECT pg_temp.distribute('raw_trades_open') AS result;
 DROP FUNCTION pg_temp.distribute(text);
+RESET client_min_messages;
 
 -- The service plans by what is known of all shards.
 ANALYZE prop_trading_model.raw_metrics_alltime, prop_trading_model.raw_metrics_daily, prop_trading_model.raw_metrics_hourly,
