@@ -109,9 +109,13 @@ def reconcile(
     ] = RunKind.FULL,
     max_accounts: Annotated[int | None, typer.Option(min=1, help="At most so many accounts.")] = None,
     account: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")] = None,
+    *,
+    changed_only: Annotated[
+        bool, typer.Option("--changed-only", help="Only accounts of which a row was written since the last run over all.")
+    ] = False,
 ) -> None:
     """Run once over the accounts that need it, and tell what came of it."""
-    request = RunRequest(kind, max_accounts, tuple(account) if account else None)
+    request = RunRequest(kind, max_accounts, tuple(account) if account else None, changed_only=changed_only)
     perform(lambda: _reconciled(request))
 
 

@@ -218,6 +218,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         max_attempts=settings.recon_max_attempts,
         grace_seconds=_GRACE_SECONDS,
         retention_days=settings.recon_retention_days,
+        overlap_seconds=settings.recon_changed_overlap,
         guard=HoldLimits(settings.recon_guard_row_share, settings.recon_guard_rows, settings.recon_guard_account_share),
     )
 

@@ -14,12 +14,14 @@ import contextlib
 import datetime as dt
 import random
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
 from app.domain.detection import detect, with_open_drift
+from app.domain.expectation import Upstream
 from app.domain.holds import FLAPS, vanished
 from app.domain.issues import IssueCode
 from app.domain.models import AccountView, Hold, Outcome, RunKind
@@ -60,6 +62,7 @@ class BatchReconciler:
         self._now = now
         self._fetcher = Fetcher(client, store.staging, store.changes)
         self._slots = asyncio.Semaphore(config.fetches)
+        self._measured: tuple[uuid.UUID, Upstream] | None = None
 
     async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> Counter[Outcome]:
         """Heal the claimed accounts and record what came of each; the outcomes of those that were still ours and are settled.
@@ -168,11 +171,17 @@ class BatchReconciler:
 
     async def _survey(self, work: Work) -> None:
         """What the planner should know beside the accounts themselves: how many upstream has, and which dates all of ours lack."""
-        work.upstream = await self._store.detection.size()
+        work.upstream = await self._size(work.claim.run_id)
         short = [view for view in work.views.values() if is_short(view) and not work.progress[view.account_id].known]
         if short:
             coverage = await self._store.detection.coverage([view.account_id for view in short])
             work.gaps = find_gaps(short, coverage, self._now().date(), max_ids=self._client.max_ids, upstream=work.upstream)
+
+    async def _size(self, run_id: uuid.UUID) -> Upstream:
+        """How large the warehouse is, counted once for a run: it is all accounts that are counted, and an estimate that is made of it."""
+        if self._measured is None or self._measured[0] != run_id:
+            self._measured = run_id, await self._store.detection.size()
+        return self._measured[1]
 
     async def _map_again(self, work: Work) -> None:
         """Judge ids once more where any were in doubt: what was fetched may have told whose the rows are."""

@@ -16,7 +16,8 @@ class EngineConfig:
     batch are under way at once. An account of which a fetch could not be completed is read once more at the end of its run,
     not before `postpone_seconds`, so that data in motion comes to rest; `postpone_named_seconds` where people named the accounts
     and wait for them. `grace_seconds` is how long a batch may take to its next safe point when it is told to stop,
-    `retention_days` how long the history of runs is kept, `flap_seconds` for how long a flapping account is held back.
+    `retention_days` how long the history of runs is kept, `flap_seconds` for how long a flapping account is held back. A run of only what
+    changed reads from `overlap_seconds` before the last run on: so far the clock of who wrote may be behind.
     """
 
     batch_size: int = 5000
@@ -34,6 +35,7 @@ class EngineConfig:
     guard: HoldLimits = field(default_factory=HoldLimits)
     retention_days: int = 90
     flap_seconds: float = 86_400.0
+    overlap_seconds: float = 3600.0
 
     def moving_from(self, now: dt.datetime) -> dt.date:
         """The first date that still moves at `now` (aware): it ended less than `settle_hours` ago, or has not ended."""

@@ -21,6 +21,8 @@ from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
 
 _log = get_logger(__name__)
+_FEW, _FEW_ACCOUNTS = 5, 1000
+"""Above a fifth of all accounts, and some more, the sweep over everything costs less than looking at each that was written."""
 
 
 class Preparation:
@@ -43,15 +45,14 @@ class Preparation:
         begun = time.monotonic()
         await self._store.require_fit()
         named = run.request.account_ids
+        among = named if named is not None else await self._touched() if run.request.changed_only else None
         maintenance: dict[str, object] = {}
-        if named is None:
+        if among is None:
             maintenance = (await maintain(self._store)).as_json()
         else:
-            for batch in pieces(named, self._config.batch_size):
-                await mend_accounts(self._store, batch)
-                await self._store.detection.refresh_stats(batch)
+            await self._maintain_some(among)
         await self._store.runs.add_phase(run.run_id, "maintenance", time.monotonic() - begun)
-        queued = await self._enqueue(run, named, use, maintenance)
+        queued = await self._enqueue(run, among, use, maintenance)
         _log.info(
             "The accounts of the run are known.",
             action="run.prepared",
@@ -61,8 +62,25 @@ class Preparation:
             unchanged=queued.unchanged,
         )
 
-    async def _enqueue(self, run: ActiveRun, named: Sequence[str] | None, use: RunUse, maintenance: Mapping[str, object]) -> Queued:
+    async def _touched(self) -> list[str] | None:
+        """The accounts that were written since the last run over all; None if there was none, or if reading everything costs less."""
+        until = await self._store.touched.covered_until()
+        if until is None:
+            return None
+        most = await self._store.runs.count_accounts() // _FEW + _FEW_ACCOUNTS
+        touched = await self._store.touched.accounts(until - dt.timedelta(seconds=self._config.overlap_seconds), most + 1)
+        return None if len(touched) > most else touched
+
+    async def _maintain_some(self, account_ids: Sequence[str]) -> None:
+        for batch in pieces(account_ids, self._config.batch_size):
+            # Ingestion may have brought accounts since the last maintenance.
+            await self._store.detection.add_accounts(batch)
+            await mend_accounts(self._store, batch)
+            await self._store.detection.refresh_stats(batch)
+
+    async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunUse, maintenance: Mapping[str, object]) -> Queued:
         request = run.request
+        named: Sequence[str] | None = request.account_ids
         is_audit, compared, unanswered = request.kind is RunKind.AUDIT, named, list[str]()
         if is_audit:
             if compared is None and request.max_accounts is not None and await self._costs_less_by_id(request.max_accounts):
@@ -74,7 +92,7 @@ class Preparation:
             elif named is not None:
                 queued = await queue.accounts(named)
             else:
-                queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts)
+                queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among)
             await queue.finish(queued, maintenance)
         return queued
 

@@ -7,6 +7,8 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from app.domain.models import RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.engine.maintenance import MaintenanceResult, fix_ids, inspect, maintain
@@ -57,6 +59,8 @@ class ReconService:
             raise InvalidRequest(f"stop_at must be in the future; {request.stop_at.isoformat()} is past. No run was started.")
         if request.max_accounts is not None and not 1 <= request.max_accounts <= _MOST_ACCOUNTS:
             raise InvalidRequest(f"max_accounts must be from 1 to {_MOST_ACCOUNTS}.")
+        if request.changed_only:
+            self._require_changes(request)
         if request.account_ids is not None:
             if not request.account_ids:
                 raise InvalidRequest("account_ids must name at least one account, or be left out.")
@@ -66,10 +70,19 @@ class ReconService:
             limited = tuple(dict.fromkeys(request.account_ids))[: request.max_accounts]
             # Ingestion may have brought an account since the last maintenance.
             await self.store.detection.add_accounts(limited)
-            request = RunRequest(request.kind, request.max_accounts, limited, request.stop_at)
+            request = msgspec.structs.replace(request, account_ids=limited)
         run_id = await self.store.runs.create(request, key)
         self.pool.wake()
         return run_id
+
+    def _require_changes(self, request: RunRequest) -> None:
+        if request.kind is not RunKind.FULL or request.account_ids is not None:
+            raise InvalidRequest("changed_only goes with a run of kind full, and without account_ids. No run was started.")
+        unstamped = self.store.touched.unstamped
+        if unstamped:
+            raise InvalidRequest(
+                f"changed_only needs the column ingestion_timestamp, which {', '.join(unstamped)} has not. No run was started."
+            )
 
     async def pause(self, run_id: uuid.UUID) -> None:
         """Take no more accounts of the run until it is resumed; what is under way stops at its next safe point.

@@ -22,6 +22,7 @@ from app.store.scans import Scans
 from app.store.staging import Staging
 from app.store.survey import Survey, survey
 from app.store.sweep import Sweep
+from app.store.touched import Touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Store:
     detection: Detection
     identity: Identity
     sweep: Sweep
+    touched: Touched
     staging: Staging
     changes: Changes
     claims: Claims
@@ -62,6 +64,7 @@ class Store:
             Detection(database),
             identity,
             Sweep(database, catalogue, identity),
+            Touched(database, catalogue),
             Staging(database, catalogue, worker_id),
             Changes(database, catalogue, feed, pace),
             Claims(database, worker_id, lease_seconds),

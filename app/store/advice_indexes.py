@@ -7,6 +7,7 @@ built concurrently, and each attached to its parent's; the parent's becomes vali
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.contract import TABLES
 from app.store.advice_text import block, comment, fitted, identifier, listed, literal, qualified, regclass
 
 LOCK_SECONDS = 3
@@ -36,7 +37,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index as the catalogue has it; `columns` begin with `key_length` key columns, `parent` is the index it is attached to."""
+    """An index as the catalogue has it.
+
+    `columns` begin with `key_length` key columns, `method` is its access method, `parent` the index it is attached to.
+    """
 
     oid: int
     table: int
@@ -45,6 +49,7 @@ class Index:
     parent: int | None
     is_valid: bool
     is_unique: bool
+    method: str
     is_plain: bool
     columns: Sequence[str]
     key_length: int
@@ -61,7 +66,7 @@ class Need:
     """An index that queries need: `purpose` names them.
 
     An index whose first columns are the first `enough` ones of `key` does the job; where `by_unit`, in any order, and so does
-    a unique index that finds a trade by less.
+    a unique index that finds a trade by less. One that needs a BRIN index (`is_brin`) is served by a btree too.
     """
 
     table: str
@@ -72,10 +77,13 @@ class Need:
     condition: str | None = None
     enough: int = 0
     by_unit: bool = False
+    is_brin: bool = False
 
     def is_served_by(self, index: Index) -> bool:
         """Whether the index does the job already, as it is or better."""
         if not index.is_valid or not index.is_plain or index.condition not in (None, self._condition):
+            return False
+        if index.method not in ("btree", self._method):
             return False
         count = self.enough or len(self.key)
         leads = set(index.key[:count]) == set(self.key[:count])
@@ -87,6 +95,7 @@ class Need:
         """Whether it is the very index that would be built on a table with `columns`, whole or not: only such a one can be attached."""
         return (
             index.is_plain
+            and index.method == self._method
             and not index.is_unique
             and index.key == self.key
             and tuple(index.columns) == (*self.key, *self.included(columns))
@@ -99,9 +108,15 @@ class Need:
 
     def definition(self, columns: Collection[str]) -> str:
         """What stands behind the table's name in CREATE INDEX."""
+        if self.is_brin:
+            return f"USING brin ({listed(self.key)}) WITH (pages_per_range = 32, autosummarize = on)"
         included = self.included(columns)
         riders = f" INCLUDE ({listed(included)})" if included else ""
         return f"({listed(self.key)}){riders}" + (f" WHERE {self.condition}" if self.condition else "")
+
+    @property
+    def _method(self) -> str:
+        return "brin" if self.is_brin else "btree"
 
     @property
     def _condition(self) -> str | None:
@@ -159,6 +174,10 @@ NEEDS = (
     ),
     *_trade_needs("raw_trades_closed"),
     *_trade_needs("raw_trades_open"),
+    *(
+        Need(each.name, "ingested", "runs of only what changed (get_touched_accounts)", ("ingestion_timestamp",), is_brin=True)
+        for each in TABLES.values()
+    ),
 )
 """Every index that the queries of db/queries lean on. A fresh install's tables have them all."""
 

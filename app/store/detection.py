@@ -48,7 +48,7 @@ class Detection:
         async with self._database.connection() as connection:
             findings = _by_account(await connection.fetch(self._findings, ids))
             drift = await self._drift_of(connection, ids, run_id)
-            descents = {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._descents, ids)}
+            descents = {row["account_id"]: frozenset(row["days"]) for row in await connection.fetch(self._descents, ids)}
             # Only who needs something is asked for under its logins; to know them all trades are read.
             doubtful = [row["account_id"] for row in looked if _disagrees(row)]
             asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents})
@@ -127,23 +127,20 @@ def _totals(row: Record) -> Totals:
 
 def _days(row: Record) -> tuple[DayCounts, ...]:
     """The dates that disagree, in order."""
-    if row["dates"] is None:
-        return ()
-    columns = (row[name] for name in ("dates", "dailies", "hourlies", "closeds", "daily_rows", "hourly_rows"))
-    return tuple(sorted((DayCounts(*day) for day in zip(*columns, strict=True)), key=lambda day: day.date))
+    return tuple(DayCounts(dt.date.fromordinal(number), *counts) for number, *counts in sorted(row["days"] or ()))
 
 
 def _fresh(row: Record) -> dict[str, object] | None:
     """The totals as they are to be stored, None where that is how they are stored."""
     fresh: dict[str, object] = {name: row[name] for name in _STATS}
-    fresh["mismatched_days"] = len(row["dates"] or ())
+    fresh["mismatched_days"] = len(row["days"] or ())
     fresh["checksum"] = row["alltime"] >= 0 and row["alltime"] == row["daily"] == row["hourly"] == row["closed"]
     return None if all(value == row[f"stored_{name}"] for name, value in fresh.items()) else {"account_id": row["account_id"], **fresh}
 
 
 def _disagrees(row: Record) -> bool:
     """Whether the tables disagree about the account, or did when it was last looked at."""
-    return bool(row["dates"] or row["issues"] or not row["alltime"] == row["daily"] == row["hourly"] == row["closed"])
+    return bool(row["days"] or row["issues"] or not row["alltime"] == row["daily"] == row["hourly"] == row["closed"])
 
 
 def _by_account(rows: Sequence[Record]) -> dict[str, list[IdentityFinding]]:
@@ -158,7 +155,7 @@ def _by_account(rows: Sequence[Record]) -> dict[str, list[IdentityFinding]]:
             row["holder"],
             tuple(row["candidates"]),
             row["rows"],
-            tuple(sorted(row["dates"])),
+            tuple(sorted(row["days"])),
         )
         for account_id in {*finding.candidates, *([finding.holder] if finding.holder else [])}:
             findings[account_id].append(finding)

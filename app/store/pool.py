@@ -116,14 +116,14 @@ def connecting(variable: str = "DATABASE_URL") -> Iterator[None]:
 class Reading(Enum):
     """For what a transaction reads much of the raw tables, as the settings that it needs beside PostgreSQL's usual ones.
 
-    The usual memory for a sum, 4 MB, holds a few ten thousand entries. A batch is read by one process, since others are at theirs, and
-    its dates are summed up partition by partition. Whoever reads everything is alone: PostgreSQL's own workers help, which it would
-    not let them do at what it believes that their answers cost.
+    The usual memory for a sum, 4 MB, holds a few ten thousand entries. A batch is read by one process, since others are at theirs; its
+    dates are summed up partition by partition, in code that takes longer to compile than to run. Whoever reads everything is alone:
+    PostgreSQL's own workers help, which it would not let them do at what it believes that their answers cost.
     """
 
     BATCH = (
         "SELECT set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true),"
-        " set_config('enable_partitionwise_aggregate', 'on', true)"
+        " set_config('enable_partitionwise_aggregate', 'on', true), set_config('jit', 'off', true)"
     )
     EVERYTHING = "SELECT set_config('work_mem', '128MB', true), set_config('parallel_tuple_cost', '0.01', true)"
 

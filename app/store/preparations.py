@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 from app.errors import ClaimLost
 from app.store.pool import SWEEP_SECONDS, Connection, Database
+from app.store.queries import fill
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """How many accounts of a run need nothing, and how many are left out: they back off, or there are more than it may take."""
+    """How many accounts of a run need nothing, and how many are left out: they back off, or there are more than it may take.
+
+    `is_all`: none that needs it is left out but those that back off, of all accounts or of all that were written lately.
+    """
 
     unchanged: int = 0
     skipped: int = 0
+    is_all: bool = False
 
 
 class Queue:
@@ -27,10 +32,12 @@ class Queue:
         self._run_id = run_id
         self._worker_id = worker_id
 
-    async def mismatched(self, *, retry: bool, limit: int | None) -> Queued:
-        """Mismatched accounts; without `retry` those that back off are left out."""
-        row = await self._connection.fetch_row(self._sql["enqueue_mismatched"], self._run_id, retry, limit, seconds=SWEEP_SECONDS)
-        return Queued(skipped=int(row["skipped"])) if row else Queued()
+    async def mismatched(self, *, retry: bool, limit: int | None, among: Sequence[str] | None = None) -> Queued:
+        """Mismatched accounts, of all or `among` these; without `retry` those that back off are left out."""
+        limits, values = ("true", ()) if among is None else ("account_id = ANY($4::text[])", (list(among),))
+        statement = fill(self._sql["enqueue_mismatched"], among=limits)
+        row = await self._connection.fetch_row(statement, self._run_id, retry, limit, *values, seconds=SWEEP_SECONDS)
+        return Queued(skipped=int(row["skipped"]), is_all=not row["is_limited"]) if row else Queued()
 
     async def accounts(self, account_ids: Sequence[str]) -> Queued:
         """Named accounts."""
@@ -47,7 +54,7 @@ class Queue:
     async def finish(self, queued: Queued, maintenance: Mapping[str, object]) -> None:
         """Let the batches begin once the transaction is committed; ClaimLost if the run is not this worker's to prepare any more."""
         await _hold(self._connection, self._sql, self._run_id, self._worker_id)
-        values = self._run_id, queued.skipped, queued.unchanged, dict(maintenance)
+        values = self._run_id, queued.skipped, queued.unchanged, dict(maintenance), queued.is_all
         await self._connection.execute(self._sql["finish_preparation"], *values, seconds=SWEEP_SECONDS)
 
 

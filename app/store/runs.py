@@ -24,13 +24,15 @@ _REOPENING = (172_800, 1_800)
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a run was asked to do: its kind, at most how many accounts (None: all), or which ones (None: those that need it).
 
-    At `stop_at` (aware) it ends in order, whatever is left; None: when nothing is left.
+    At `stop_at` (aware) it ends in order, whatever is left; None: when nothing is left. `changed_only` leaves out accounts of which no
+    row was written since the last run over all.
     """
 
     kind: RunKind = RunKind.FULL
     max_accounts: int | None = None
     account_ids: tuple[str, ...] | None = None
     stop_at: dt.datetime | None = None
+    changed_only: bool = False
 
     @property
     def is_sole(self) -> bool:
@@ -40,7 +42,11 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def digest(self) -> str:
         """The same for equal requests."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+        fields: dict[str, object] = msgspec.to_builtins(self)
+        if not self.changed_only:
+            # As it was before there was this field: a key that was used then still names its request.
+            del fields["changed_only"]
+        return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

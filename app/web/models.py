@@ -38,6 +38,11 @@ class RunOrder(BaseModel):
     account_ids: Annotated[list[AccountId], Field(min_length=1, max_length=_MOST_ACCOUNTS)] | None = Field(
         default=None, description="Only these accounts, whatever their state; null: those that the kind takes."
     )
+    changed_only: Annotated[bool, Field(strict=True)] = Field(
+        default=False,
+        description="With `full`: only accounts of which a row was written since the last run over all accounts, as `ingestion_timestamp` "
+        "tells; deletions are found by runs without this.",
+    )
     stop_at: AwareDatetime | None = Field(
         default=None,
         description="When the run ends in order, whatever is left: a time in the future, with its zone; null: when nothing is left.",

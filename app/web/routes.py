@@ -111,7 +111,8 @@ async def start_run(
     """The run is queued and served in the background; look at it with GET /runs/{run_id}."""
     wanted = order or RunOrder()
     ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
-    run_id = await service.start_run(RunRequest(wanted.kind, wanted.max_accounts, ids, wanted.stop_at), idempotency_key)
+    request = RunRequest(wanted.kind, wanted.max_accounts, ids, wanted.stop_at, wanted.changed_only)
+    run_id = await service.start_run(request, idempotency_key)
     response.headers["Location"] = f"/runs/{run_id}"
     return RunAccepted(run_id=run_id)
 

@@ -28,12 +28,13 @@ JOIN pg_namespace AS n ON n.oid = c.relnamespace
 ORDER BY n.nspname, c.relname
 
 -- name: list_indexes
--- The indexes of the tables $1. Plain: a btree on columns alone, compared as the columns themselves are.
+-- The indexes of the tables $1. Plain: on columns alone, compared as the columns themselves are.
 SELECT
     i.indexrelid AS oid, i.indrelid AS "table", n.nspname::text AS schema, c.relname::text AS name, up.inhparent AS parent,
     i.indisvalid AND i.indisready AND i.indislive AS is_valid,
     i.indisunique AS is_unique,
-    am.amname = 'btree' AND i.indexprs IS NULL AND NOT i.indisexclusion
+    am.amname::text AS method,
+    i.indexprs IS NULL AND NOT i.indisexclusion
         AND NOT EXISTS (
             SELECT FROM unnest(i.indclass::oid[]) AS used (oid)
             JOIN pg_opclass AS o ON o.oid = used.oid

@@ -6,6 +6,7 @@ ON CONFLICT DO NOTHING
 
 -- name: look_at_accounts
 -- Accounts as they stand: the stored state and issues, and the totals, the first and last date, and the dates that disagree, from the raw tables.
+-- Those are numbered from 1 for the first day of year 1.
 SELECT
     wanted.account_id, t.account_id IS NOT NULL AS is_known, t.issues, t.explained_as, t.reconciliation_status,
     coalesce(t.has_alltime, false) AS stored_has_alltime, coalesce(t.num_trades_alltime, 0) AS stored_alltime,
@@ -18,7 +19,7 @@ SELECT
     coalesce(m.has_hourly, false) AS has_hourly, coalesce(m.hourly, 0) AS hourly,
     coalesce(m.closed > 0, false) AS has_closed, coalesce(m.closed, 0) AS closed,
     m.first_day, m.last_day, coalesce(m.known_days, 0) AS known_days,
-    m.dates, m.dailies, m.hourlies, m.closeds, m.daily_rows, m.hourly_rows
+    m.days
 FROM unnest($1::text[]) AS wanted (account_id)
 LEFT JOIN prop_trading_model.trade_recon AS t ON t.account_id = wanted.account_id
 LEFT JOIN (
@@ -32,12 +33,9 @@ LEFT JOIN (
         account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly, sum(closed)::bigint AS closed,
         bool_or(days.daily_rows > 0) AS has_daily, bool_or(days.hourly_rows > 0) AS has_hourly,
         min(date) AS first_day, max(date) AS last_day, count(*) AS known_days,
-        array_agg(date) FILTER (WHERE daily <> hourly OR daily <> closed) AS dates,
-        array_agg(daily) FILTER (WHERE daily <> hourly OR daily <> closed) AS dailies,
-        array_agg(hourly) FILTER (WHERE daily <> hourly OR daily <> closed) AS hourlies,
-        array_agg(closed) FILTER (WHERE daily <> hourly OR daily <> closed) AS closeds,
-        array_agg(days.daily_rows) FILTER (WHERE daily <> hourly OR daily <> closed) AS daily_rows,
-        array_agg(days.hourly_rows) FILTER (WHERE daily <> hourly OR daily <> closed) AS hourly_rows
+        -- One array of numbers, and not one of each: PostgreSQL sets 8 kB aside for each array of each account.
+        array_agg(ARRAY[date - date '0001-01-01' + 1, daily, hourly, closed, days.daily_rows, days.hourly_rows])
+            FILTER (WHERE daily <> hourly OR daily <> closed) AS days
     FROM prop_trading_model.v_recon_days AS days
     WHERE account_id = ANY($1::text[])
     GROUP BY account_id
@@ -112,20 +110,17 @@ SELECT account_id, array_agg(date) AS dates FROM prop_trading_model.recon_descen
 -- name: get_unknown_accounts
 -- Those of the ids that no account has: trade_recon does not know them, and no raw table has a row of them. A placeholder is no account.
 SELECT account_id FROM unnest($1::text[]) AS named (account_id)
-WHERE NOT EXISTS (SELECT FROM prop_trading_model.trade_recon AS t WHERE t.account_id = named.account_id)
-  AND NOT EXISTS (
-      SELECT FROM prop_trading_model.raw_metrics_alltime AS t
-      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login::text)
-  )
-  AND NOT EXISTS (
-      SELECT FROM prop_trading_model.raw_metrics_daily AS t
-      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login::text)
-  )
-  AND NOT EXISTS (
-      SELECT FROM prop_trading_model.raw_metrics_hourly AS t
-      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login::text)
-  )
-  AND NOT EXISTS (
-      SELECT FROM prop_trading_model.raw_trades_closed AS t
-      WHERE t.account_id = named.account_id AND NOT prop_trading_model.recon_is_placeholder(t.account_id, t.login::text)
-  )
+EXCEPT
+SELECT account_id::text FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[])
+EXCEPT
+SELECT account_id::text FROM prop_trading_model.raw_metrics_alltime
+WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
+EXCEPT
+SELECT account_id::text FROM prop_trading_model.raw_metrics_daily
+WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
+EXCEPT
+SELECT account_id::text FROM prop_trading_model.raw_metrics_hourly
+WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
+EXCEPT
+SELECT account_id::text FROM prop_trading_model.raw_trades_closed
+WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text)

@@ -35,7 +35,7 @@ ORDER BY CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_a
 -- name: take_preparation
 -- Become the one that prepares the run; another may take over when the first one's heartbeat is gone.
 UPDATE prop_trading_model.recon_runs AS r
-SET prepared_by = $2, status = 'running', started_at = coalesce(started_at, now())
+SET prepared_by = $2, status = 'running', started_at = coalesce(started_at, now()), covers_until = now()
 WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL AND (stop_at IS NULL OR stop_at > now())
   AND (
       prepared_by IS NULL OR prepared_by = $2
@@ -48,10 +48,12 @@ RETURNING run_id
 
 -- name: enqueue_mismatched
 -- The accounts of a full ($2 false) or retry run: mismatched ones, the longest unchecked first; a full run leaves those that back off or flap.
+-- {{among}} limits them.
 WITH mismatched AS (
     SELECT account_id, last_checked, NOT $2::boolean AND (reconciliation_status = 'exhausted' OR coalesce(next_attempt_at > now(), false)) AS waits
     FROM prop_trading_model.trade_recon
     JOIN prop_trading_model.v_recon_mismatched USING (account_id)
+    WHERE {{among}}
 ), queued AS (
     INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position)
     SELECT $1, account_id, row_number() OVER (ORDER BY last_checked NULLS FIRST, account_id)
@@ -62,7 +64,7 @@ WITH mismatched AS (
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM queued) AS queued, (SELECT count(*) FROM mismatched WHERE waits) AS skipped
+SELECT (SELECT count(*) FROM mismatched WHERE NOT waits) > (SELECT count(*) FROM queued) AS is_limited, (SELECT count(*) FROM mismatched WHERE waits) AS skipped
 
 -- name: enqueue_accounts
 -- Named accounts, in the order given.
@@ -119,9 +121,9 @@ SELECT account_id FROM prop_trading_model.trade_recon ORDER BY last_checked NULL
 SELECT run_id FROM prop_trading_model.recon_runs WHERE run_id = $1 AND prepared_by = $2 AND prepared_at IS NULL AND status = 'running' FOR NO KEY UPDATE
 
 -- name: finish_preparation
--- The run's accounts are known; batches may begin. Done again after a crash it counts the same.
+-- The run's accounts are known; batches may begin. Done again after a crash it counts the same. $5: it covers whatever was written before.
 UPDATE prop_trading_model.recon_runs
-SET prepared_at = now(), skipped = $2, unchanged = $3, maintenance = $4,
+SET prepared_at = now(), skipped = $2, unchanged = $3, maintenance = $4, covers_until = CASE WHEN $5::boolean THEN covers_until END,
     total = $3 + (SELECT count(*) FROM prop_trading_model.recon_attempts WHERE run_id = $1)
 WHERE run_id = $1
 

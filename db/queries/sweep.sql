@@ -40,7 +40,7 @@ GROUP BY account_id, login, platform, broker
 
 -- name: analyze_swept
 -- So that what is derived is planned for as many rows as there are.
-ANALYZE recon_swept
+ANALYZE recon_swept (table_name, account_id)
 
 -- name: create_swept_list
 -- The account ids of the raw tables, by the same rule as mv_all_account_ids.
@@ -100,7 +100,7 @@ FROM (
 
 -- name: analyze_swept_accounts
 -- The same for the totals.
-ANALYZE recon_swept_accounts
+ANALYZE recon_swept_accounts (account_id)
 
 -- name: count_differing
 -- How many accounts there are, and how many of them may have a date on which their tables disagree.

@@ -1,0 +1,152 @@
+"""What detection costs beside the bare aggregates of the same tables: `python -m bench.detection [--accounts N]`.
+
+Everything plays on one warehouse (bench/warehouse.py), in rounds, one contender after the other in each; a ratio is that of the medians.
+
+- bare: count and sum by account and date of raw_metrics_daily, raw_metrics_hourly and raw_trades_closed, three statements and nothing
+  else, with PostgreSQL's own parallel workers.
+- full detection: `Sweep.run`, which brings who held which natural key, rows with a wrong account id, the account list and the totals of
+  all accounts up to date. The stats pass is part of it; without the rest it is not to be had any more.
+- maintenance: `maintain`, what a run over all accounts begins with.
+- a batch: `Detection.look` of accounts spread over the whole warehouse, beside their share of bare. Again for accounts of which each has
+  something broken, as the batches of a run do, where the warehouse has enough of them.
+- what changed: `Touched.accounts` for the rows of the last day that was loaded, and of the last ten.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import datetime as dt
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+
+from app.engine.config import EngineConfig
+from app.engine.maintenance import maintain
+from app.engine.store import Store
+from app.store.embedded import EmbeddedPostgres
+from app.store.pool import Database
+from app.telemetry import configure_logging
+from bench.table import Ratio, at_most, figure, machine, render
+from bench.warehouse import SCHEMA, ensure_warehouse
+
+SERVER = {"shared_buffers": "1GB", "max_wal_size": "8GB"}
+"""Of the embedded server; all else is PostgreSQL's default."""
+_ROUNDS = 5
+_BATCH = 5000
+_BARE = (
+    "SELECT account_id, date, count(*), sum(num_trades) FROM {schema}.raw_metrics_daily GROUP BY 1, 2",
+    "SELECT account_id, date, count(*), sum(num_trades) FROM {schema}.raw_metrics_hourly GROUP BY 1, 2",
+    "SELECT account_id, trade_date, count(*), sum(lots) FROM {schema}.raw_trades_closed GROUP BY 1, 2",
+)
+
+
+@dataclass(slots=True)
+class Contender:
+    """Something that is timed; `seconds` are those of its rounds."""
+
+    name: str
+    work: Callable[[], Awaitable[object]]
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Seconds of a typical round."""
+        return statistics.median(self.seconds)
+
+    async def play(self) -> None:
+        """One round."""
+        begun = time.perf_counter()
+        await self.work()
+        self.seconds.append(time.perf_counter() - begun)
+
+
+async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]:
+    """The lines of the table for the warehouse of `dsn`, which has so many accounts."""
+    async with Database.open(dsn, SCHEMA) as database, _connected(dsn) as connection:
+        store = await Store.build(database, EngineConfig().lease_seconds)
+        # Brings trade_recon up to date, so that the rounds find what a usual night finds.
+        await maintain(store)
+        await connection.execute("VACUUM ANALYZE")
+        size = min(_BATCH, accounts)
+        spread = await _accounts(connection, f"ORDER BY md5(account_id) LIMIT {size}")
+        broken = await _accounts(connection, f"WHERE mismatched_days > 0 ORDER BY md5(account_id) LIMIT {size}")
+        days = [row["stamp"] for row in await connection.fetch(_STAMPS)]
+        bare = Contender("bare aggregates", lambda: _bare(connection))
+        sweep = Contender("full detection, all accounts", store.sweep.run)
+        night = Contender("maintenance", lambda: maintain(store))
+        look = Contender(f"detection of a batch of {size:,}", lambda: store.detection.look(spread))
+        look_broken = Contender(f"detection of a batch of {len(broken):,}, all broken", lambda: store.detection.look(broken))
+        touched = [Contender(f"finding what {number} days wrote", _since(store, days[number - 1], accounts)) for number in (1, 10)]
+        for _ in range(rounds):
+            for contender in (bare, sweep, night, look, look_broken, *touched):
+                await contender.play()
+        share = bare.median / accounts
+        return [
+            figure("bare aggregates", bare.median, "s"),
+            at_most("full detection, all accounts / bare aggregates", sweep.median / bare.median, 1.6),
+            at_most("maintenance, all of it / bare aggregates", night.median / bare.median, 1.6),
+            at_most(f"{look.name} / its share of bare aggregates", look.median / (share * size), 2.5),
+            figure(f"{look_broken.name} / its share", look_broken.median / (share * max(1, len(broken))), "x"),
+            *(figure(f"{each.name} / bare aggregates", each.median / bare.median, "x") for each in touched),
+        ]
+
+
+_STAMPS = f"SELECT DISTINCT ingestion_timestamp AT TIME ZONE 'UTC' AS stamp FROM {SCHEMA}.raw_metrics_daily ORDER BY stamp DESC LIMIT 10"
+
+
+def _since(store: Store, stamp: dt.datetime, accounts: int) -> Callable[[], Awaitable[object]]:
+    return lambda: store.touched.accounts(stamp, accounts)
+
+
+async def _bare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    for statement in _BARE:
+        # The rows are made and counted on the server: sending millions of them would measure the network.
+        await connection.fetchval(f"SELECT count(*) FROM ({statement.format(schema=SCHEMA)} OFFSET 0) AS grouped")
+
+
+async def _accounts(connection: "asyncpg.Connection[asyncpg.Record]", which: str) -> Sequence[str]:
+    return [row["account_id"] for row in await connection.fetch(f"SELECT account_id FROM {SCHEMA}.trade_recon {which}")]
+
+
+@contextlib.asynccontextmanager
+async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def server(folder: Path | None) -> AsyncIterator[EmbeddedPostgres]:
+    """The embedded server of the benchmarks: in `folder`, where it keeps its warehouses, or in one that is thrown away."""
+    with contextlib.ExitStack() as stack:
+        where = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trade-recon-bench-")))
+        running = await EmbeddedPostgres.start(where, SERVER)
+        try:
+            yield running
+        finally:
+            await running.stop()
+
+
+async def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accounts", type=int, default=20_000, help="how large the warehouse is (20,000)")
+    parser.add_argument("--folder", type=Path, help="where warehouses are kept for the next time; else they are thrown away")
+    arguments = parser.parse_args()
+    configure_logging(level="WARNING")
+    async with server(arguments.folder) as running:
+        dsn = await ensure_warehouse(running.dsn(), arguments.accounts)
+        async with _connected(dsn) as connection:
+            print(machine(await connection.fetchval("SHOW server_version")))
+        print(render(await measure(dsn, arguments.accounts)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,34 @@
+-- name: get_covered_until
+-- Until when everything written was looked at: the beginning of the last run over all accounts that left none waiting. Null if there was none.
+SELECT max(r.covers_until)
+FROM prop_trading_model.recon_runs AS r
+WHERE r.covers_until IS NOT NULL AND r.status IN ('succeeded', 'completed_with_issues', 'needs_confirmation')
+  AND NOT EXISTS (SELECT FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = r.run_id AND a.outcome IS NULL)
+
+-- name: get_touched_accounts
+-- Accounts of which a row was written since $1, at most $2 of them. A row without an account id, or with one that only stands for an unknown one,
+-- is that of each account which ever had its natural key.
+WITH touched AS MATERIALIZED (
+    {{touched}}
+), judged AS (
+    SELECT
+        t.*,
+        account_id IS NULL OR prop_trading_model.recon_is_placeholder(account_id, login)
+            OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = t.account_id)
+               AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id) AS is_unknown
+    FROM touched AS t
+)
+SELECT account_id FROM judged WHERE NOT is_unknown
+UNION
+SELECT i.account_id
+FROM judged AS j
+JOIN prop_trading_model.recon_identity AS i ON (i.login, i.platform, i.broker) = (j.login, j.platform, j.broker)
+WHERE j.is_unknown
+LIMIT $2
+
+-- name: touched_rows
+-- Whose rows of {{raw}} were written since $1, by the clock of whoever wrote them.
+SELECT account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker
+FROM {{raw}}
+WHERE ingestion_timestamp >= {{since}}
+GROUP BY 1, 2, 3, 4
