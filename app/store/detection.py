@@ -48,7 +48,7 @@ class Detection:
         async with self._database.connection() as connection:
             findings = _by_account(await connection.fetch(self._findings, ids))
             drift = await self._drift_of(connection, ids, run_id)
-            descents = {row["account_id"]: frozenset(row["days"]) for row in await connection.fetch(self._descents, ids)}
+            descents = {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._descents, ids)}
             # Only who needs something is asked for under its logins; to know them all trades are read.
             doubtful = [row["account_id"] for row in looked if _disagrees(row)]
             asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents})
@@ -155,7 +155,7 @@ def _by_account(rows: Sequence[Record]) -> dict[str, list[IdentityFinding]]:
             row["holder"],
             tuple(row["candidates"]),
             row["rows"],
-            tuple(sorted(row["days"])),
+            tuple(sorted(row["dates"])),
         )
         for account_id in {*finding.candidates, *([finding.holder] if finding.holder else [])}:
             findings[account_id].append(finding)

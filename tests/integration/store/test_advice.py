@@ -188,8 +188,9 @@ async def test_run_by_the_owner_every_index_is_whole_and_the_next_print_advises_
     for table in ("raw_trades_closed", "raw_trades_open"):
         assert f'"{table}_account_day" ON ONLY' in script
         assert f'"{table}_without_account" ON ONLY' in script
-    # The old primary key finds a trade, and the metrics' keys serve detection.
-    assert script.count(" ON ONLY ") == 4
+    # The old primary key finds a trade, and the metrics' keys serve detection; nothing tells when a row was written.
+    assert script.count(" ON ONLY ") == 8
+    assert script.count("USING brin") == 4 * 3 + 4 + 1
     await place.run(script)
     await place.assert_whole()
     assert "INDEX" not in await place.script()
@@ -365,7 +366,7 @@ async def test_only_statements_that_keep_nobody_waiting_may_wait_long(place: Pla
             assert timeout == "1h"
         elif not re.search("^SET ", statement, re.MULTILINE):
             assert timeout == "3s"
-    assert concurrent == 12
+    assert concurrent == 12 + 4 * 3 + 1
 
 
 async def test_partitions_of_any_name_depth_and_schema_get_their_index_and_fitting_ones_are_used(place: Place) -> None:
@@ -415,6 +416,17 @@ async def test_indexes_made_by_hand_for_each_partition_are_enough(place: Place) 
             for back in (-1, 0)
             for name, listed in columns.items()
         ),
+        *(
+            f"CREATE INDEX {table}_{back + 1}_written ON {SCHEMA}.{table}_{_month(back):%Y_%m} {kind} (ingestion_timestamp)"
+            for table, kind in (
+                ("raw_metrics_daily", "USING brin"),
+                ("raw_metrics_hourly", "USING brin"),
+                ("raw_trades_closed", ""),
+                ("raw_trades_open", "USING brin"),
+            )
+            for back in (-1, 0)
+        ),
+        f"CREATE INDEX alltime_written ON {SCHEMA}.raw_metrics_alltime (ingestion_timestamp)",
         user=place.owner,
     )
     assert "INDEX" not in await place.script()
