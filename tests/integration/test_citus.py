@@ -103,7 +103,9 @@ async def test_rows_under_a_login_that_changed_move_to_their_new_shard_once(ware
             listed = await connection.fetchval(columns, table)
             moved = listed.replace("login", "'old-' || login", 1).replace("num_trades", "num_trades + 1", 1)
             # One account stands under its old login alone, the other under both.
-            await connection.execute(f"INSERT INTO {table} ({listed}) SELECT {moved} FROM {table} WHERE account_id IN ('acc-00003', 'acc-00004')")
+            await connection.execute(
+                f"INSERT INTO {table} ({listed}) SELECT {moved} FROM {table} WHERE account_id IN ('acc-00003', 'acc-00004')"
+            )
             await connection.execute(f"DELETE FROM {table} WHERE account_id = 'acc-00003' AND login NOT LIKE 'old-%'")
     async with engine(warehouse, sandbox) as service:
         await run(service, RunKind.AUDIT, account_ids=("acc-00003", "acc-00004"))
@@ -144,7 +146,9 @@ async def test_rows_without_login_stop_the_distribution_before_anything_is_chang
     async with warehouse.connect() as connection:
         await connection.execute("UPDATE raw_metrics_hourly SET login = NULL WHERE account_id = 'acc-00001'")
         keys = await connection.fetch(_KEYS)
-        with pytest.raises(asyncpg.RaiseError, match=r"raw_metrics_hourly has \d+ rows without login(?s:.*)nothing was changed|nothing was changed"):
+        with pytest.raises(
+            asyncpg.RaiseError, match=r"raw_metrics_hourly has \d+ rows without login(?s:.*)nothing was changed|nothing was changed"
+        ):
             await distribute(warehouse)
         assert await connection.fetch(_KEYS) == keys
         assert not await connection.fetchval("SELECT count(*) FROM pg_dist_partition")

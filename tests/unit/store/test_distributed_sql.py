@@ -21,7 +21,12 @@ def _broken_by(pattern: str, statements: dict[str, str]) -> list[str]:
 
 
 def test_the_statements_of_raw_tables_are_found() -> None:
-    assert {"changes.insert_rows", "identity.mend_null_ids", "sweep.create_swept", "detection.get_unknown_accounts"} <= _OF_RAW_TABLES.keys()
+    assert {
+        "changes.insert_rows",
+        "identity.mend_null_ids",
+        "sweep.create_swept",
+        "detection.get_unknown_accounts",
+    } <= _OF_RAW_TABLES.keys()
 
 
 @pytest.mark.parametrize(
@@ -31,7 +36,10 @@ def test_the_statements_of_raw_tables_are_found() -> None:
         (r"\bFOR (NO KEY )?(UPDATE|SHARE)\b", "the clause of WarehouseTable.locked, which is empty where the table is distributed"),
         (rf"EXISTS \(\s*SELECT FROM {_RAW}", "a CTE of the rows that are there, by an inner join"),
         (rf"EXISTS \(\s*SELECT FROM {_STAGE}", "LEFT JOIN staging, and ask whether its key is NULL"),
-        (rf"(LEFT|RIGHT|FULL) JOIN {_RAW}", "a CTE by an inner join first: the other side may lie on one server, and every row would go there"),
+        (
+            rf"(LEFT|RIGHT|FULL) JOIN {_RAW}",
+            "a CTE by an inner join first: the other side may lie on one server, and every row would go there",
+        ),
         (r"RETURNING [^)]*\b(to_jsonb|now|clock_timestamp|age)\(", "the function over what is returned, in a CTE behind it"),
         (rf"UPDATE {_RAW}[^;]*?\bctid\b", "key and shard as the row's place"),
     ],
