@@ -69,6 +69,7 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "first_key": quote(key[0]),
         "same_doubled": table.same("s", "d"),
         "same_key_s": table.same("t", "s"),
+        "is_stored": _is_stored(table),
         "same_unit": table.same("t", "s", unit),
         "also_key": table.same("also", "t"),
         "held": f"{held} AND {in_slice(table, 's', 3)}",
@@ -93,6 +94,16 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "key_text": "concat_ws('|', " + ", ".join(f"s.{quote(column)}" for column in key) + ")",
         "t_key_text": "concat_ws('|', " + ", ".join(f"t.{quote(column)}" for column in key) + ")",
     }
+
+
+def _is_stored(table: WarehouseTable) -> str:
+    """The condition that a row `s` of the fetch $1 is stored.
+
+    Asked of each row by itself on one server; of a distributed table the rows that it has are looked up all at once.
+    """
+    if table.distributed_by is None:
+        return f"EXISTS (SELECT FROM {table.raw} AS t WHERE {table.same('t', 's')})"
+    return f"s.ordinal IN (SELECT p.ordinal FROM {table.stage} AS p JOIN {table.raw} AS t ON {table.same('t', 'p')} WHERE p.fetch_id = $1)"
 
 
 def narrow_lists(key: UniqueKey) -> dict[str, str]:

@@ -162,10 +162,8 @@ SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT day) AS days FR
 -- name: refuse_too_narrow
 -- Rows that a unique key of the table which is narrower than upstream's ({{narrow}}) cannot hold: beside another row of upstream, the stored one
 -- or else the first, or beside a stored row that upstream does not send here. The row that is there stays, and both are named.
-WITH present AS MATERIALIZED (
-    SELECT s.ordinal FROM {{stage}} AS s JOIN {{raw}} AS t ON {{same_key_s}} WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{narrow_filled}}
-), mine AS MATERIALIZED (
-    SELECT s.ordinal, s.account_id, {{s_narrow}}, {{key_text}} AS key, s.ordinal IN (SELECT ordinal FROM present) AS stored
+WITH mine AS MATERIALIZED (
+    SELECT s.ordinal, s.account_id, {{s_narrow}}, {{key_text}} AS key, {{is_stored}} AS stored
     FROM {{stage}} AS s
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{narrow_filled}}
 ), ranked AS MATERIALIZED (
@@ -236,23 +234,17 @@ SELECT NULL, NULL, 0, NULL, NULL, array_agg(ordinal) FROM (SELECT ordinal FROM c
 
 -- name: get_missing_rows
 -- Rows of upstream that are not stored. {{only}} limits them to some ordinals.
-WITH present AS MATERIALIZED (
-    SELECT s.ordinal FROM {{stage}} AS s JOIN {{raw}} AS t ON {{same_key_s}} WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}}
-)
 SELECT s.ordinal, s.account_id, {{day_of_s}} AS day
 FROM {{stage}} AS s
-WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT EXISTS (SELECT FROM present AS p WHERE p.ordinal = s.ordinal)
+WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
 
 -- name: insert_rows
 -- Rows of upstream that are not stored, in key order. {{only}} limits them to some ordinals, to find one that is refused.
-WITH present AS MATERIALIZED (
-    SELECT s.ordinal FROM {{stage}} AS s JOIN {{raw}} AS t ON {{same_key_s}} WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}}
-), written AS (
+WITH written AS (
     INSERT INTO {{raw}} ({{columns}})
     SELECT {{s_columns}}
     FROM {{stage}} AS s
-    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}}
-      AND NOT EXISTS (SELECT FROM present AS p WHERE p.ordinal = s.ordinal)
+    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
     ORDER BY {{s_key}}
     RETURNING account_id, {{plain_day}} AS day
 )
