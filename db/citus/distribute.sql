@@ -19,6 +19,12 @@
 --   stop the script; what to do with them is said there.
 -- * Triggers and foreign keys of the raw tables stop it too: Citus has neither for tables like these.
 --
+-- * Of two transactions that update or delete rows of one table by anything but its login the second would wait for the first, on
+--   whatever rows. The last statement turns that off for this database (citus.all_modifications_commutative), which is safe
+--   while each shard is stored once.
+-- * The service's limits on waiting for locks do not reach the other nodes: give its role one that does, such as
+--   ALTER ROLE trade_recon SET lock_timeout = '3s', or a row that somebody holds there costs the time of a whole statement.
+--
 -- Written for the schema prop_trading_model; for another one: sed 's/prop_trading_model/NAME/g'.
 
 -- What it says of each copied table is of no use here.
@@ -178,3 +184,14 @@ RESET client_min_messages;
 -- The service plans by what is known of all shards.
 ANALYZE prop_trading_model.raw_metrics_alltime, prop_trading_model.raw_metrics_daily, prop_trading_model.raw_metrics_hourly,
         prop_trading_model.raw_trades_closed, prop_trading_model.raw_trades_open;
+
+-- Waiting in line for a table protects nothing but copies of a shard.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_dist_placement GROUP BY shardid HAVING count(*) > 1) THEN
+        RAISE WARNING 'Some shards of this database are stored more than once: workers of trade-recon will wait for each other.';
+    ELSE
+        EXECUTE format('ALTER DATABASE %I SET citus.all_modifications_commutative = on', current_database());
+    END IF;
+END
+$$;

@@ -177,25 +177,32 @@ WITH mine AS MATERIALIZED (
     FROM ranked AS r
     JOIN {{raw}} AS t ON {{same_narrow}}
     WHERE r.place = 1 AND NOT r.stored
+), told AS MATERIALIZED (
+    -- Before the update and not in it: beside a distributed table none may call functions that are not immutable.
+    SELECT s.ordinal, b.other_key, b.other_account, to_json(s) AS source,
+           CASE WHEN b.is_sent THEN format('%s %s of account %s too, and the unique key %s takes one of them', $5::text, b.other_key, b.holder, $6::text)
+                ELSE format('%s: the unique key %s is taken by %s of account %s', $4::text, $6::text, b.other_key, b.holder) END AS reason
+    FROM (SELECT DISTINCT ON (ordinal) *, coalesce(other_account, 'unknown') AS holder FROM beside ORDER BY ordinal) AS b
+    JOIN {{stage}} AS s ON s.fetch_id = $1 AND s.ordinal = b.ordinal
 )
-UPDATE {{stage}} AS s
-SET refused = CASE WHEN b.is_sent THEN format('%s %s of account %s too, and the unique key %s takes one of them', $5::text, b.other_key, b.holder, $6::text)
-                   ELSE format('%s: the unique key %s is taken by %s of account %s', $4::text, $6::text, b.other_key, b.holder) END,
-    source = to_json(s)
-FROM (SELECT DISTINCT ON (ordinal) *, coalesce(other_account, 'unknown') AS holder FROM beside ORDER BY ordinal) AS b
-WHERE s.fetch_id = $1 AND s.ordinal = b.ordinal
-RETURNING s.ordinal, b.other_key, b.other_account
+UPDATE {{stage}} AS s SET refused = m.reason, source = m.source
+FROM told AS m
+WHERE s.fetch_id = $1 AND s.ordinal = m.ordinal
+RETURNING s.ordinal, m.other_key, m.other_account
 
 -- name: refuse_moves
 -- Trades that cannot be moved to the date that upstream has: not brought in under it either, or they would stand twice.
-UPDATE {{stage}} AS s SET refused = $4, source = to_json(s)
-FROM (
+WITH found AS MATERIALIZED (
     SELECT DISTINCT s.ordinal
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
     LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL
-) AS m
+), told AS MATERIALIZED (
+    SELECT s.ordinal, to_json(s) AS source FROM found AS f JOIN {{stage}} AS s ON s.fetch_id = $1 AND s.ordinal = f.ordinal
+)
+UPDATE {{stage}} AS s SET refused = $4, source = m.source
+FROM told AS m
 WHERE s.fetch_id = $1 AND s.ordinal = m.ordinal
 
 -- name: refuse_unfit_rows
