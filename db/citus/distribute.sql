@@ -188,7 +188,10 @@ ANALYZE prop_trading_model.raw_metrics_alltime, prop_trading_model.raw_metrics_d
 -- Waiting in line for a table protects nothing but copies of a shard.
 DO $$
 BEGIN
-    IF EXISTS (SELECT FROM pg_dist_placement GROUP BY shardid HAVING count(*) > 1) THEN
+    IF EXISTS (
+        SELECT FROM pg_dist_placement JOIN pg_dist_shard USING (shardid) JOIN pg_dist_partition USING (logicalrelid)
+        WHERE partmethod = 'h' GROUP BY shardid HAVING count(*) > 1
+    ) THEN
         RAISE WARNING 'Some shards of this database are stored more than once: workers of trade-recon will wait for each other.';
     ELSE
         EXECUTE format('ALTER DATABASE %I SET citus.all_modifications_commutative = on', current_database());
