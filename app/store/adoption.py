@@ -237,7 +237,12 @@ def _table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterato
                     f"has the unique key {narrow.name} ({', '.join(narrow.columns)}): rows of upstream that it cannot hold side by side"
                     " are shown as key_too_narrow"
                 )
-    if not any(set(each.columns) <= key for each in keys):
+    if facts.distributed_by is not None and facts.distributed_by not in key:
+        yield (
+            f"is distributed by {facts.distributed_by}: an account whose {facts.distributed_by} changes may have rows under both,"
+            " which is healed but not prevented"
+        )
+    elif not any(set(each.columns) <= key for each in keys):
         yield f"has no unique key within ({', '.join(table.key)}): rows may be stored twice, which is healed but not prevented"
     absent = [field.column for field in table.fields if field.column not in facts.by_name]
     if absent:
