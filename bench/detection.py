@@ -7,8 +7,8 @@ Everything plays on one warehouse (bench/warehouse.py), in rounds, one contender
 - full detection: `Sweep.run`, which brings who held which natural key, rows with a wrong account id, the account list and the totals of
   all accounts up to date. The stats pass is part of it; without the rest it is not to be had any more.
 - maintenance: `maintain`, what a run over all accounts begins with.
-- a batch: `Detection.look` of accounts spread over the whole warehouse, beside their share of bare. Again for accounts of which each has
-  something broken, as the batches of a run do, where the warehouse has enough of them.
+- a batch: `Detection.look` of accounts spread over the whole warehouse, beside their share of bare. A batch is 5,000 accounts, or all of
+  a smaller warehouse. Again for the accounts that are broken, at most as many, as the batches of a run have them.
 - what changed: `Touched.accounts` for the rows of the last day that was loaded, and of the last ten.
 """
 
@@ -79,15 +79,15 @@ async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]
         bare = Contender("bare aggregates", lambda: _bare(connection))
         sweep = Contender("full detection, all accounts", store.sweep.run)
         night = Contender("maintenance", lambda: maintain(store))
-        look = Contender(f"detection of a batch of {size:,}", lambda: store.detection.look(spread))
-        look_broken = Contender(f"detection of a batch of {len(broken):,}, all broken", lambda: store.detection.look(broken))
+        look = Contender("detection of a batch", lambda: store.detection.look(spread))
+        look_broken = Contender("detection of a batch of broken accounts", lambda: store.detection.look(broken))
         touched = [Contender(f"finding what {number} days wrote", _since(store, days[number - 1], accounts)) for number in (1, 10)]
         for _ in range(rounds):
             for contender in (bare, sweep, night, look, look_broken, *touched):
                 await contender.play()
         share = bare.median / accounts
         return [
-            figure("bare aggregates", bare.median, "s"),
+            figure("bare aggregates of all accounts", bare.median, "s"),
             at_most("full detection, all accounts / bare aggregates", sweep.median / bare.median, 1.6),
             at_most("maintenance, all of it / bare aggregates", night.median / bare.median, 1.6),
             at_most(f"{look.name} / its share of bare aggregates", look.median / (share * size), 2.5),
@@ -145,7 +145,7 @@ async def main() -> None:
         dsn = await ensure_warehouse(running.dsn(), arguments.accounts)
         async with _connected(dsn) as connection:
             print(machine(await connection.fetchval("SHOW server_version")))
-        print(render(await measure(dsn, arguments.accounts)))
+        print(render({f"{arguments.accounts:,} accounts": await measure(dsn, arguments.accounts)}))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -32,13 +32,22 @@ def figure(name: str, measured: float, unit: str) -> Ratio:
     return Ratio(name, measured, "", unit, None)
 
 
-def render(rows: Sequence[Ratio]) -> str:
-    """The lines as a table in Markdown."""
-    cells = [("what", "measured", "target", ""), ("---", "---:", "---:", "---")]
-    marks = {True: "met", False: "missed", None: ""}
-    cells += [(row.name, f"{row.measured:,.4g} {row.unit}".rstrip(), row.target, marks[row.is_met]) for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells)
+def render(columns: Mapping[str, Sequence[Ratio]]) -> str:
+    """Figures by what they were measured on, as one table in Markdown: a line for each name, a column for each key."""
+    names = list(dict.fromkeys(row.name for rows in columns.values() for row in rows))
+    found = {(key, row.name): row for key, rows in columns.items() for row in rows}
+    lines = [["what", *columns, "target", ""], ["---", *("---:" for _ in columns), "---:", "---"]]
+    for name in names:
+        rows = [found[key, name] for key in columns if (key, name) in found]
+        cells = [f"{found[key, name].measured:,.3g} {found[key, name].unit}" if (key, name) in found else "" for key in columns]
+        lines.append([name, *cells, rows[0].target, _verdict(rows)])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines)
+
+
+def _verdict(rows: Sequence[Ratio]) -> str:
+    asked = [row.is_met for row in rows if row.is_met is not None]
+    return "" if not asked else "met" if all(asked) else "missed"
 
 
 def machine(server_version: str) -> str:

@@ -113,6 +113,18 @@ class IdentityFinding:
     rows: int
     dates: tuple[dt.date, ...]
 
+    def shown(self) -> dict[str, object]:
+        """As reports show it, without the dates."""
+        return {
+            "table": self.table,
+            "login": self.login,
+            "platform": self.platform,
+            "broker": self.broker,
+            "account_id": self.holder,
+            "candidates": list(self.candidates),
+            "rows": self.rows,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Drift:

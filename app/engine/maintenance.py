@@ -120,17 +120,6 @@ async def _result(store: Store, mended: Mended, begun: float, added: int, change
         ambiguous_combinations=ambiguous,
         accounts_added=added,
         totals_changed=changed,
-        unmatched=[
-            {
-                "table": finding.table,
-                "login": finding.login,
-                "platform": finding.platform,
-                "broker": finding.broker,
-                "account_id": finding.holder,
-                "candidates": list(finding.candidates),
-                "rows": finding.rows,
-            }
-            for finding in findings
-        ],
+        unmatched=[finding.shown() for finding in findings],
         seconds=round(time.monotonic() - begun, 3),
     )

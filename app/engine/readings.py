@@ -5,12 +5,15 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
 
 from app.domain.models import RunStatus
 from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.errors import InvalidRequest
-from app.store.report import AccountReport
+from app.store.report import AccountReport, ReportFigures
 from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
@@ -19,6 +22,8 @@ _OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping"
 _BESIDE = ("total", "skipped", "waiting", "postponed")
 _RUN = ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "stop_at", "confirmed_at")
 _UNMATCHED_SHOWN = 20
+_ACTIVE = dt.timedelta(days=7)
+_ACTIVITY = ("accounts_checked", "resolved", "failed")
 _CURSOR = re.compile(r"0|[1-9][0-9]{0,18}")
 _LARGEST_CURSOR = 2**63 - 1
 
@@ -71,40 +76,63 @@ class Readings:
         return await self._store.reports.account(account_id)
 
     async def report(self) -> Mapping[str, object]:
-        """The report in the shape that existing users read, and what they did not have."""
-        figures = await self._store.reports.figures(self._config.moving_from(self._now()))
+        """The report in the shape that existing users read, and what they did not have, counted now."""
+        return self._report(await self._shown(await self._store.reports.figures()), self._now())
+
+    async def kept_report(self) -> Mapping[str, object]:
+        """The same as it was last kept, at the same cost however many accounts there are."""
+        kept = await self._store.reports.kept()
+        return await self.report() if kept is None else self._report(kept.figures, kept.computed_at)
+
+    async def keep_report(self) -> bool:
+        """Count the figures of the report and keep them for `kept_report`; False if somebody else is at it."""
+        return await self._store.reports.keep(self._shown)
+
+    async def _shown(self, figures: ReportFigures) -> Mapping[str, Any]:
+        """What is kept: all that changes with what is recorded, and nothing that changes with the time, as JSON has it."""
         findings, unmatched, ambiguous = await self._store.identity.unresolved(_UNMATCHED_SHOWN)
-        activity = [dict(row) for row in figures.activity]
+        overall = dict(figures.overall)
+        overall["reconciliation_percentage"] = float(overall["reconciliation_percentage"])
+        shown: Mapping[str, Any] = msgspec.to_builtins(
+            {
+                "overall": overall,
+                "issues_by_type": [dict(row) for row in figures.issues],
+                "activity": [dict(row) for row in figures.activity],
+                "first_date": figures.first_date,
+                "undated": figures.undated,
+                "accounts_by_status": dict(figures.statuses),
+                "identity": {
+                    "unmatched": unmatched,
+                    "ambiguous": ambiguous,
+                    "sample": [finding.shown() for finding in findings],
+                },
+                "last_run": dict(figures.last_run) if figures.last_run else None,
+            }
+        )
+        return shown
+
+    def _report(self, shown: Mapping[str, Any], as_of: dt.datetime) -> Mapping[str, object]:
+        first_day = (self._now() - _ACTIVE).date().isoformat()
+        days = [day for day in shown["activity"] if day["day"] >= first_day]
         return {
-            "overall": dict(figures.overall),
-            "issues_by_type": [dict(row) for row in figures.issues],
-            "recent_activity": {
-                "accounts_checked": sum(row["accounts_checked"] for row in activity),
-                "resolved": sum(row["resolved"] for row in activity),
-                "failed": sum(row["failed"] for row in activity),
-                "days": activity,
-            },
-            "reconciled_through": figures.through,
-            "accounts_by_status": dict(figures.statuses),
-            "identity": {
-                "unmatched": unmatched,
-                "ambiguous": ambiguous,
-                "sample": [
-                    {
-                        "table": finding.table,
-                        "login": finding.login,
-                        "platform": finding.platform,
-                        "broker": finding.broker,
-                        "account_id": finding.holder,
-                        "candidates": list(finding.candidates),
-                        "rows": finding.rows,
-                    }
-                    for finding in findings
-                ],
-            },
+            "as_of": as_of,
+            "overall": shown["overall"],
+            "issues_by_type": shown["issues_by_type"],
+            "recent_activity": {**{name: sum(day[name] for day in days) for name in _ACTIVITY}, "days": days},
+            "reconciled_through": self._through(shown),
+            "accounts_by_status": shown["accounts_by_status"],
+            "identity": shown["identity"],
             "api": self._api(),
-            "last_run": dict(figures.last_run) if figures.last_run else None,
+            "last_run": shown["last_run"],
         }
+
+    def _through(self, shown: Mapping[str, Any]) -> dt.date | None:
+        """The date through which everything is reconciled; None while that cannot be said. Dates that still move are not."""
+        if shown["undated"] or not shown["overall"]["total_accounts"]:
+            return None
+        settled = self._config.moving_from(self._now())
+        first = settled if shown["first_date"] is None else min(settled, dt.date.fromisoformat(shown["first_date"]))
+        return first - dt.timedelta(days=1)
 
     async def changes(self, since: str | None, limit: int) -> Mapping[str, object]:
         """The slices written after the cursor `since` (None: all), about `limit` of them, and the cursor behind them.
@@ -122,6 +150,11 @@ class Readings:
     def api_use(self) -> ApiUse | None:
         """How this process uses the API; None for a face that needs none."""
         return None if self._client is None else ApiUse(self._client.breaker_state, self._client.statistics)
+
+    def api_state(self) -> tuple[object, ...] | None:
+        """What the report's account of the API depends on: while it is the same, so is that."""
+        use = self.api_use()
+        return None if use is None else (use.breaker, use.statistics.requests)
 
     def _api(self) -> Mapping[str, object] | None:
         use = self.api_use()

@@ -14,6 +14,7 @@ from app.engine.config import EngineConfig
 from app.engine.maintenance import MaintenanceResult, fix_ids, inspect, maintain
 from app.engine.readings import Readings
 from app.engine.store import Store
+from app.engine.summary import SummaryKeeper
 from app.engine.workers import WorkerPool
 from app.errors import InvalidRequest, NotFound
 from app.store.runs import IdempotencyKey, RunRequest
@@ -31,20 +32,24 @@ class ReconService:
         """Bind the parts; `now` gives the time (aware)."""
         self._now = now
         self.store = store
-        self.pool = WorkerPool(store, client, config, now)
         self.readings = Readings(store, config, now, client)
+        self.summary = SummaryKeeper(self.readings)
+        self.pool = WorkerPool(store, client, config, now, self.summary)
 
     async def maintain(self) -> MaintenanceResult:
         """Mend ids, refresh the account list and all totals."""
-        return await maintain(self.store)
+        with self.summary.ending():
+            return await maintain(self.store)
 
     async def fix_ids(self) -> MaintenanceResult:
         """Mend missing and wrong account ids only."""
-        return await fix_ids(self.store)
+        with self.summary.ending():
+            return await fix_ids(self.store)
 
     async def inspect(self) -> int:
         """Record the issues of all accounts as they stand, without mending; the number of accounts that have any."""
-        return await inspect(self.store)
+        with self.summary.ending():
+            return await inspect(self.store)
 
     async def start_run(self, request: RunRequest, idempotency_key: str | None = None) -> uuid.UUID:
         """Queue a run; a worker of any process takes it up. With a key that was used before: the run that was started with it.
@@ -99,7 +104,8 @@ class ReconService:
 
     async def cancel(self, run_id: uuid.UUID) -> None:
         """End a run for good; what was healed stays healed."""
-        await self.store.control.cancel(run_id, "The run was cancelled; what was healed until then stays healed.")
+        with self.summary.ending():
+            await self.store.control.cancel(run_id, "The run was cancelled; what was healed until then stays healed.")
         self.pool.wake()
 
     async def confirm(self, run_id: uuid.UUID) -> None:

@@ -23,6 +23,7 @@ from app.engine.housekeeping import keep_house
 from app.engine.isolation import Isolation
 from app.engine.preparation import Preparation
 from app.engine.store import Store
+from app.engine.summary import SummaryKeeper
 from app.engine.usage import RunUsage
 from app.errors import ClaimLost, DatabaseUnavailable, ReconError, UpstreamSuspect, WriteConflict
 from app.store.runs import ActiveRun
@@ -48,9 +49,12 @@ class _Duty:
 class WorkerPool:
     """Serves queued runs, all of them or one, with several workers in this process."""
 
-    def __init__(self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
-        """Bind the parts; `now` gives the time (aware)."""
+    def __init__(
+        self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime], summary: SummaryKeeper
+    ) -> None:
+        """Bind the parts; `now` gives the time (aware), `summary` is told of what was recorded."""
         self._store = store
+        self._summary = summary
         self._config = config
         batches = BatchReconciler(store, client, config, now)
         self._isolation = Isolation(batches, store.runs, batches.terms)
@@ -89,9 +93,14 @@ class WorkerPool:
         """
         if self._wake_ups is not None:
             await self._wake_ups.check()
-        others = [*self._companions(), asyncio.create_task(keep_house(self._store, self._config))]
+        others = [
+            *self._companions(),
+            asyncio.create_task(keep_house(self._store, self._config)),
+            asyncio.create_task(self._summary.keep()),
+        ]
         if self._wake_ups is not None:
             others.append(asyncio.create_task(self._wake_ups.listen(self.wake)))
+        self._summary.note()
         duties = [_Duty()] * self._config.workers + [_Duty(named=True)]
         workers = [asyncio.create_task(self._serve(duty)) for duty in duties]
         try:
@@ -124,6 +133,7 @@ class WorkerPool:
         with contextlib.suppress(ReconError):
             # Without PostgreSQL nothing can be released; the lease does it then.
             await self._store.claims.leave()
+            await self._summary.close()
 
     async def _heartbeat(self) -> None:
         while True:
@@ -160,6 +170,8 @@ class WorkerPool:
                 if duty.only is not None and not runs:
                     return
                 worked = await self._serve_some(runs)
+                if worked:
+                    self._summary.note()
                 pause = self._config.poll_seconds
             except (DatabaseUnavailable, WriteConflict) as error:
                 # Both pass: PostgreSQL comes back, a conflicting writer commits. The accounts wait in their run meanwhile.
@@ -207,7 +219,8 @@ class WorkerPool:
 
     async def _fail(self, run: ActiveRun, reason: str) -> None:
         self._forget(run.run_id)
-        await self._store.runs.end_early(run.run_id, RunStatus.FAILED, reason)
+        with self._summary.ending():
+            await self._store.runs.end_early(run.run_id, RunStatus.FAILED, reason)
 
     def _forget(self, run_id: uuid.UUID) -> None:
         self._usage.forget(run_id)
@@ -218,7 +231,8 @@ class WorkerPool:
             return await self._prepare(run)
         claim = await self._store.claims.claim(run.run_id, self._config.batch_size)
         if claim is None:
-            ended = await self._store.runs.finish(run.run_id, self._config.guard)
+            with self._summary.ending():
+                ended = await self._store.runs.finish(run.run_id, self._config.guard)
             if ended:
                 self._forget(run.run_id)
             return ended

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from app.web.problems import MEDIA_TYPE, add_problem_handlers
+from app.web.rendered import RenderedReport
 from app.web.routes import router
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.maintenance_turn = asyncio.Lock()
+    app.state.report = RenderedReport()
     add_problem_handlers(app)
     app.include_router(router)
     return app

@@ -304,6 +304,7 @@ class LastRun(BaseModel):
 class Report(BaseModel):
     """How the warehouse stands."""
 
+    as_of: dt.datetime = Field(description="When the figures were counted; what is said of the API is newer.")
     overall: Overall
     issues_by_type: list[IssueType]
     recent_activity: Activity

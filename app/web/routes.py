@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
@@ -27,6 +27,9 @@ from app.web.models import (
 )
 from app.web.problems import Problem
 
+if TYPE_CHECKING:
+    from app.web.rendered import RenderedReport
+
 _READY_SECONDS = 3.0
 _SOME_CHANGES = 1_000
 _MOST_CHANGES = 10_000
@@ -34,6 +37,8 @@ _INVALID = 422
 _USUAL_WAIT = 30.0
 _LONGEST_WAIT = 300.0
 _LOCATION = {"Location": {"description": "Where the run can be looked at.", "schema": {"type": "string"}}}
+
+_TAG = {"ETag": {"description": "The same as long as the report is.", "schema": {"type": "string"}}}
 
 router = APIRouter()
 
@@ -200,10 +205,24 @@ async def reconcile_account(
     return Response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/runs/{found}"}, media_type="application/json")
 
 
-@router.get("/report", summary="The report", tags=["warehouse"], responses=_problems())
-async def get_report(service: Service) -> Report:
-    """How the warehouse stands: accounts, issues by type, the last seven days, identities that fit no account or several."""
-    return Report.model_validate(await service.readings.report())
+@router.get(
+    "/report",
+    summary="The report",
+    tags=["warehouse"],
+    responses={
+        200: {"model": Report, "headers": _TAG},
+        304: {"description": "It is what If-None-Match names.", "headers": _TAG},
+        **_problems(),
+    },
+)
+async def get_report(request: Request) -> Response:
+    """How the warehouse stands: accounts, issues by type, the last seven days, identities that fit no account or several.
+
+    The figures are those of `as_of`: they are counted after work was recorded, the more seldom the longer that takes, and at the end of
+    it. Send the ETag of the last answer as If-None-Match: as long as nothing changed the answer is 304.
+    """
+    rendered: RenderedReport = request.app.state.report
+    return await rendered.answer(request.app.state.service, request)
 
 
 @router.get(

@@ -20,7 +20,7 @@ GROUP BY 1
 ORDER BY 1
 
 -- name: get_reconciled_through
--- The last date before $1 up to which no open issue reaches, and how many accounts disagree on dates that are not known yet.
+-- The first date that an open issue names, and how many accounts disagree on dates that are not known yet.
 -- INFO is upstream's own; an issue about a whole account (drift apart) says nothing of dates.
 SELECT
     (
@@ -29,7 +29,7 @@ SELECT
     ) + count(*) FILTER (
         WHERE first_date IS NULL AND type IN ('missing_metrics_tables', 'missing_trade_records', 'trade_count_mismatch', 'upstream_drift')
     ) AS undated,
-    least(min(first_date) - 1, $1::date - 1) AS through
+    min(first_date) AS first_date
 FROM (
     SELECT
         issue ->> 'type' AS type,
@@ -82,3 +82,15 @@ ORDER BY position, account_id
 -- name: is_ready
 -- Whether the schema is there and answers.
 SELECT count(*) FROM prop_trading_model.recon_migrations
+
+-- name: get_kept_figures
+-- The report's figures as they were last counted.
+SELECT figures, computed_at FROM prop_trading_model.recon_report WHERE only_row
+
+-- name: lock_kept_figures
+-- Become the one that counts; no row while somebody else does.
+SELECT only_row FROM prop_trading_model.recon_report WHERE only_row FOR UPDATE SKIP LOCKED
+
+-- name: keep_figures
+-- Keep the figures that were counted from this transaction's snapshot.
+UPDATE prop_trading_model.recon_report SET figures = $1, seconds = $2, computed_at = now() WHERE only_row

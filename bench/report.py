@@ -1,0 +1,163 @@
+"""What GET /report costs beside an empty route of the same app, and while a run is in progress: `python -m bench.report [--accounts N]`.
+
+The service is a process of its own (bench/served.py, one uvicorn process, asyncio) on a warehouse of N accounts (bench/warehouse.py),
+and so is who asks (bench/http_load.py, eight connections). Empty route and report take turns, with and without the ETag of the last
+answer. The run in progress takes every account from claim to record in batches of 5,000, again and again; it finds them agreeing, or
+broken and held back by an upstream that is not there. At a rate, a request's time counts from when it was due.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import statistics
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import Path
+
+import asyncpg
+import httpx2
+
+from app.telemetry import configure_logging
+from bench.detection import server
+from bench.table import Ratio, at_least, at_most, figure, machine, render
+from bench.warehouse import SCHEMA, ensure_warehouse
+
+_ROUNDS = 5
+_START_SECONDS = 120.0
+_RATE = 100.0
+_LOOK_SECONDS = 0.2
+_QUEUE = f"""
+WITH ended AS (
+    UPDATE {SCHEMA}.recon_runs SET status = 'cancelled', finished_at = now() WHERE status IN ('queued', 'running')
+), queued AS (
+    INSERT INTO {SCHEMA}.recon_runs (run_id, kind, status, started_at, prepared_at, total)
+    SELECT $1, 'retry', 'running', now(), now(), count(*) FROM {SCHEMA}.trade_recon
+    RETURNING run_id
+)
+INSERT INTO {SCHEMA}.recon_attempts (run_id, account_id, position)
+SELECT run_id, account_id, row_number() OVER (ORDER BY account_id)
+FROM queued, {SCHEMA}.trade_recon
+WHERE trades_recon_checksum AND mismatched_days = 0
+"""
+"""A run over every account whose tables agree: it needs no upstream."""
+
+
+async def measure(dsn: str, rounds: int = _ROUNDS) -> list[Ratio]:
+    """The lines of the table for the warehouse of `dsn`."""
+    async with _served(dsn) as port:
+        await _ask(port, "/report", seconds=1)
+        tag = await _tag(port)
+        rates: dict[str, list[float]] = {"/empty": [], "/report": [], "304": []}
+        for _ in range(rounds):
+            rates["/empty"].append((await _ask(port, "/empty"))["rate"])
+            rates["/report"].append((await _ask(port, "/report"))["rate"])
+            rates["304"].append((await _ask(port, "/report", tag=tag))["rate"])
+        medians = {name: statistics.median(values) for name, values in rates.items()}
+        async with _running(dsn):
+            busy = [await _ask(port, "/report", seconds=10, rate=_RATE) for _ in range(3)]
+            full = await _ask(port, "/report", seconds=10)
+        seconds = await _counting_seconds(dsn)
+    return [
+        figure("empty route", medians["/empty"], "requests/s"),
+        at_least("GET /report / empty route", medians["/report"] / medians["/empty"], 0.7),
+        at_least("GET /report, not modified / empty route", medians["304"] / medians["/empty"], 0.7),
+        figure("GET /report, 100 a second in a run: median", statistics.median(each["p50"] for each in busy), "ms"),
+        at_most("GET /report, 100 a second in a run: 99 of 100 within", statistics.median(each["p99"] for each in busy), 20, "ms"),
+        figure("GET /report, as fast as eight ask, in a run: 99 of 100 within", full["p99"], "ms"),
+        figure("counting the figures of the report", seconds, "s"),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _served(dsn: str) -> AsyncIterator[int]:
+    """The service on the warehouse; its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    # An upstream that is not there: accounts that agree ask it nothing.
+    settings = {"DATABASE_URL": dsn, "RISK_API_BASE_URL": "http://127.0.0.1:9/", "RISK_API_KEY": "unused"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.served", str(port), env={**os.environ, **settings}, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(_START_SECONDS), httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            while not await _is_ready(client):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(_LOOK_SECONDS)
+        yield port
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _is_ready(client: httpx2.AsyncClient) -> bool:
+    try:
+        return (await client.get("/readyz")).status_code == HTTPStatus.OK
+    except httpx2.TransportError:
+        return False
+
+
+async def _tag(port: int) -> str:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        return str((await client.get("/report")).headers["ETag"])
+
+
+async def _ask(port: int, path: str, *, seconds: float = 3, rate: float = 0, tag: str = "") -> dict[str, float]:
+    arguments = ("-m", "bench.http_load", str(port), path, "--seconds", str(seconds), "--rate", str(rate), "--tag", tag)
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"Asking for {path} failed.")
+    found: dict[str, float] = json.loads(output)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _running(dsn: str) -> AsyncIterator[None]:
+    """One run after the other, as long as the context lasts."""
+    connection = await asyncpg.connect(dsn)
+    task = asyncio.create_task(_keep_running(connection))
+    try:
+        await asyncio.sleep(1)
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await connection.execute(f"UPDATE {SCHEMA}.recon_runs SET status = 'cancelled', finished_at = now() WHERE finished_at IS NULL")
+        await connection.close()
+
+
+async def _keep_running(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    while True:
+        if not await connection.fetchval(f"SELECT count(*) FROM {SCHEMA}.recon_runs WHERE status IN ('queued', 'running')"):
+            await connection.execute(_QUEUE, uuid.uuid4())
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _counting_seconds(dsn: str) -> float:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return float(await connection.fetchval(f"SELECT seconds FROM {SCHEMA}.recon_report"))
+    finally:
+        await connection.close()
+
+
+async def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accounts", type=int, default=20_000, help="how large the warehouse is (20,000)")
+    parser.add_argument("--folder", type=Path, help="where warehouses are kept for the next time; else they are thrown away")
+    arguments = parser.parse_args()
+    configure_logging(level="WARNING")
+    async with server(arguments.folder) as running:
+        dsn = await ensure_warehouse(running.dsn(), arguments.accounts)
+        print(machine("embedded"))
+        print(render({f"{arguments.accounts:,} accounts": await measure(dsn)}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
