@@ -20,8 +20,10 @@
 -- * Triggers and foreign keys of the raw tables stop it too: Citus has neither for tables like these.
 --
 -- * Of two transactions that update or delete rows of one table by anything but its login the second would wait for the first, on
---   whatever rows. The last statement turns that off for this database (citus.all_modifications_commutative), which is safe
---   while each shard is stored once.
+--   whatever rows. At the end that is turned off for this database (citus.all_modifications_commutative), which is safe while
+--   each shard is stored once.
+-- * The catalogue of this database shows the shards to sessions named trade-recon (citus.show_shards_for_app_name_prefixes):
+--   hiding them costs a look at each shard, and every new connection of the service seconds.
 -- * The service's limits on waiting for locks do not reach the other nodes: give its role one that does, such as
 --   ALTER ROLE trade_recon SET lock_timeout = '3s', or a row that somebody holds there costs the time of a whole statement.
 --
@@ -184,6 +186,13 @@ RESET client_min_messages;
 -- The service plans by what is known of all shards.
 ANALYZE prop_trading_model.raw_metrics_alltime, prop_trading_model.raw_metrics_daily, prop_trading_model.raw_metrics_hourly,
         prop_trading_model.raw_trades_closed, prop_trading_model.raw_trades_open;
+
+-- A new connection of the service asks the catalogue about types.
+DO $$
+BEGIN
+    EXECUTE format('ALTER DATABASE %I SET citus.show_shards_for_app_name_prefixes = %L', current_database(), 'trade-recon');
+END
+$$;
 
 -- Waiting in line for a table protects nothing but copies of a shard.
 DO $$
