@@ -51,6 +51,8 @@ _STATE_TYPES: Mapping[str, tuple[str, ...]] = {
 }
 """The columns that we write in the table of an earlier system, and the types that they may have there, ours first."""
 _LONGEST_ID = 255
+DISTRIBUTED_BY = "login"
+"""The column by which the raw tables of a large warehouse are spread over servers (db/citus/distribute.sql)."""
 
 
 def require(survey: Survey, schema: str, *, before_migration: bool) -> None:
@@ -114,6 +116,8 @@ def _table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iter
     missing = [name for name in MINIMUM[endpoint] if name not in facts.by_name]
     if missing:
         yield f"lacks {_listed(missing, 'the column', 'the columns')}, without which nothing can be told of its rows"
+    if facts.distributed_by is not None:
+        yield from _shard_problems(table, facts)
     yield from _type_problems(table, facts)
     yield from _right_problems(endpoint, facts)
     if facts.rules:
@@ -132,6 +136,15 @@ def _table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iter
         if unfilled:
             listed = _listed(unfilled, "the column", "the columns")
             yield f"has {listed} NOT NULL without a default, and nothing fills it: no row could be added"
+
+
+def _shard_problems(table: Table, facts: TableFacts) -> Iterator[str]:
+    """What stops us in a table whose rows lie on several servers."""
+    if facts.distributed_by != DISTRIBUTED_BY:
+        yield f"is distributed by {facts.distributed_by}, and trade-recon works with tables distributed by {DISTRIBUTED_BY}"
+    elif not any({*table.key, DISTRIBUTED_BY} >= set(each.columns) for each in facts.keys or ()):
+        listed = ", ".join(dict.fromkeys((*table.key, DISTRIBUTED_BY)))
+        yield f"is distributed and has no unique key within ({listed}), without which its rows cannot be told apart"
 
 
 def _type_problems(table: Table, facts: TableFacts) -> Iterator[str]:
@@ -199,7 +212,9 @@ def _state_problems(facts: TableFacts) -> Iterator[str]:
 
 
 def _state_row_problems(facts: TableFacts) -> Iterator[str]:
-    """What would refuse rows that we add to the table."""
+    """What would refuse rows that we add to the table, or keep us from locking them."""
+    if facts.distributed_by is not None:
+        yield "is distributed: its rows are locked together, so that it must be a table of the coordinator"
     account_id = facts.by_name.get("account_id")
     if account_id is not None and (Column("account_id", "-", account_id.base_type).longest or _LONGEST_ID) < _LONGEST_ID:
         yield f"has account_id as {account_id.sql_type}, which is too short for account ids of up to {_LONGEST_ID} characters"
@@ -222,7 +237,12 @@ def _table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterato
                     f"has the unique key {narrow.name} ({', '.join(narrow.columns)}): rows of upstream that it cannot hold side by side"
                     " are shown as key_too_narrow"
                 )
-    if not any(set(each.columns) <= key for each in keys):
+    if facts.distributed_by is not None and facts.distributed_by not in key:
+        yield (
+            f"is distributed by {facts.distributed_by}: an account whose {facts.distributed_by} changes may have rows under both,"
+            " which is healed but not prevented"
+        )
+    elif not any(set(each.columns) <= key for each in keys):
         yield f"has no unique key within ({', '.join(table.key)}): rows may be stored twice, which is healed but not prevented"
     absent = [field.column for field in table.fields if field.column not in facts.by_name]
     if absent:

@@ -133,7 +133,8 @@ class WarehouseTable:
     `nullable` are the parts of our key that may be NULL here; `is_unique` tells whether the table itself keeps two rows of
     one key apart; `narrow_keys` are its unique keys that two rows of upstream may share; `checks` what a row must meet, as far as the
     columns that the API fills tell; `has_guards` whether triggers have their say before a row is written; `origin` the expressions
-    for the columns that tell where a row came from.
+    for the columns that tell where a row came from; `distributed_by` the column by which Citus spreads the rows over servers (None: it
+    does not), which no statement may assign; `stored` all columns that can be written, whoever fills them.
     """
 
     table: Table
@@ -147,6 +148,8 @@ class WarehouseTable:
     checks: tuple[CheckFacts, ...]
     has_guards: bool
     origin: tuple[tuple[str, str], ...]
+    distributed_by: str | None
+    stored: tuple[str, ...]
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -160,8 +163,13 @@ class WarehouseTable:
 
     @property
     def values(self) -> tuple[Column, ...]:
-        """The columns that are no part of the key."""
-        return tuple(column for column in self.columns if column.name not in self.table.key)
+        """The columns that are no part of the key and may be assigned."""
+        return tuple(column for column in self.columns if column.name not in self.table.key and column.name != self.distributed_by)
+
+    @property
+    def changes_shard(self) -> bool:
+        """Whether a row of the API may belong to another shard than the stored row of its key."""
+        return self.distributed_by is not None and self.distributed_by not in self.table.key
 
     @property
     def optional(self) -> frozenset[str]:
@@ -175,13 +183,33 @@ class WarehouseTable:
     @property
     def place(self) -> str:
         """What else tells a stored row `t` apart, as columns behind its key: nothing where its key is unique."""
-        return "" if self.is_unique else ", t.tableoid AS row_table, t.ctid AS row_place"
+        if self.is_unique:
+            return ""
+        # Of a distributed table ctid names a row in each of its shards: there the shard's column ends the key.
+        return f", t.{quote(self.distributed_by)} AS row_shard" if self.distributed_by else ", t.tableoid AS row_table, t.ctid AS row_place"
+
+    @property
+    def place_order(self) -> str:
+        """An order in which doubled rows `t` of a row `s` of the API stand, the one first that should stay."""
+        if self.distributed_by is None:
+            return "t.tableoid, t.ctid"
+        column = quote(self.distributed_by)
+        return f"t.{column} IS DISTINCT FROM s.{column}, t.{column}"
 
     @property
     def same_row(self) -> str:
         """The condition that `t` is the stored row of which `m` has key and place."""
+        equal = _equal("t", "m", self.key, self.nullable)
+        if self.is_unique:
+            return equal
+        if self.distributed_by is not None:
+            return f"{equal} AND t.{quote(self.distributed_by)} = m.row_shard"
         # By its place alone, where no index knows the key: conditions on columns that may be NULL would be none.
-        return _equal("t", "m", self.key, self.nullable) if self.is_unique else "t.tableoid = m.row_table AND t.ctid = m.row_place"
+        return "t.tableoid = m.row_table AND t.ctid = m.row_place"
+
+    def locked(self, strength: str) -> str:
+        """The clause that locks the stored rows `t`; none where they lie on several servers, which lock no rows for a join."""
+        return f"FOR {strength} OF t" if self.distributed_by is None else ""
 
 
 def _equal(left: str, right: str, columns: Sequence[str], nullable: frozenset[str]) -> str:
@@ -244,6 +272,8 @@ def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str) -> Wareh
         (*_not_nulls(facts, columns, table.key), *_checks(facts, columns)),
         any(trigger.is_before_row and (trigger.on_insert or trigger.on_update) for trigger in facts.triggers or ()),
         tuple(_origin(endpoint, facts)),
+        facts.distributed_by,
+        tuple(column.name for column in facts.columns or () if column.is_written),
     )
 
 

@@ -32,7 +32,8 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
     s_values = [f"s.{quote(column.name)}" for column in sent] + (["coalesce(s.account_id, t.account_id)"] if trades else [])
     news = [quote(f"n_{left.removeprefix('t.').strip(_QUOTE)}") for left in t_values]
     assignments = [f"{left.removeprefix('t.')} = m.{new}" for left, new in zip(t_values, news, strict=True)]
-    columns = [quote(name) for name in key] + [quote(column.name) for column in sent] + (["account_id"] if trades else [])
+    shard = [table.distributed_by] if table.changes_shard and table.distributed_by else []
+    columns = [quote(name) for name in (*key, *shard)] + [quote(column.name) for column in sent] + (["account_id"] if trades else [])
     s_columns = [f"s.{name}" for name in columns]
     assignments += [f"{quote(name)} = {value}" for name, value in table.origin]
     columns += [quote(name) for name, _ in table.origin]
@@ -57,16 +58,26 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "s_key": ", ".join(f"s.{quote(column)}" for column in key),
         "plain_key": ", ".join(quote(column) for column in key),
         "place": table.place,
+        "place_order": table.place_order,
         "same_row": table.same_row,
+        "locked_to_change": table.locked("NO KEY UPDATE"),
+        "locked_to_go": table.locked("UPDATE"),
+        "shard": quote(table.distributed_by or ""),
+        "all_columns": ", ".join(quote(name) for name in table.stored),
+        "r_columns": ", ".join(f"r.{quote(name)}" for name in table.stored),
+        # A part of the key that is never NULL, to ask whether a row was there.
+        "first_key": quote(key[0]),
         "same_doubled": table.same("s", "d"),
         "same_key_s": table.same("t", "s"),
+        "is_stored": _is_stored(table),
         "same_unit": table.same("t", "s", unit),
         "also_key": table.same("also", "t"),
-        "there_key": table.same("there", "s"),
         "held": f"{held} AND {in_slice(table, 's', 3)}",
         "in_slice": in_slice(table, "t", 3),
         "day_of_s": f"s.{day}" if date else day,
         "is_theirs": "(t.account_id IS NULL OR t.account_id = ANY($2::text[]) OR t.account_id = s.account_id)" if trades else "true",
+        # The version of a row on another server is none of our transaction ids: there nobody's rows but theirs are taken.
+        "is_old": "age(t.xmin) > pg_current_xact_id()::text::bigint - $7::bigint" if table.distributed_by is None else "$7::bigint IS NULL",
         "stage_name": table.stage.split(".")[1],
         "sent_in_slice": in_slice(table, "s", 3),
         "t_values": ", ".join(t_values),
@@ -83,6 +94,16 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "key_text": "concat_ws('|', " + ", ".join(f"s.{quote(column)}" for column in key) + ")",
         "t_key_text": "concat_ws('|', " + ", ".join(f"t.{quote(column)}" for column in key) + ")",
     }
+
+
+def _is_stored(table: WarehouseTable) -> str:
+    """The condition that a row `s` of the fetch $1 is stored.
+
+    Asked of each row by itself on one server; of a distributed table the rows that it has are looked up all at once.
+    """
+    if table.distributed_by is None:
+        return f"EXISTS (SELECT FROM {table.raw} AS t WHERE {table.same('t', 's')})"
+    return f"s.ordinal IN (SELECT p.ordinal FROM {table.stage} AS p JOIN {table.raw} AS t ON {table.same('t', 'p')} WHERE p.fetch_id = $1)"
 
 
 def narrow_lists(key: UniqueKey) -> dict[str, str]:

@@ -19,6 +19,7 @@ from app.errors import DatabaseError, NotFound, ReconError, RowRefused, Statemen
 from app.store.feed import ChangeFeed
 from app.store.pool import LOCK_SECONDS, Connection, Database, Record
 from app.store.queries import fill, for_schema, quote
+from app.store.survey import distribution
 
 _TRIES = 3
 _STATEMENT_SECONDS = 30.0
@@ -170,7 +171,8 @@ class RemovedRows:
                 return _refusal(copy, f"it was restored already, at {locked['restored_at']:%Y-%m-%d %H:%M:%S %Z}")
             if copy.table not in _TABLES:
                 return _refusal(copy, "trade-recon knows no table of this name")
-            return await self._write(connection, _Restore(copy, await self._columns(connection, copy.table), self._raw(copy.table)))
+            shard = (await distribution(connection, self._database.schema)).get(copy.table)
+            return await self._write(connection, _Restore(copy, await self._columns(connection, copy.table), self._raw(copy.table), shard))
 
     async def _write(self, connection: Connection, restore: "_Restore") -> Restored:
         copy, tokens = restore.copy, restore.tokens
@@ -191,10 +193,15 @@ class RemovedRows:
                 row = await connection.fetch_row(self._with_changed("insert_again", tokens), copy.removed_id, restore.inserted)
             case Record():
                 place = (deed["row_table"], deed["row_place"])
-                kept = await connection.fetch_value(fill(self._sql["keep_present_row"], **tokens), *place, copy.removed_id)
+                in_shard = () if restore.shard is None else (deed["row_shard"],)
+                kept = await connection.fetch_value(fill(self._sql["keep_present_row"], **tokens), *place, copy.removed_id, *in_shard)
                 back = "has its old values again" if deed["has_key"] else f"is back from {deed['day']} with its old values"
                 said = f"{copy.name} {back}; what it held until now is kept as {kept}."
+                if restore.shard is not None:
+                    place = (deed["day"], deed["row_shard"])
                 row = await connection.fetch_row(self._with_changed("write_back", tokens), copy.removed_id, restore.updated, *place)
+                if row is None and restore.shard is not None:
+                    raise WriteConflict("the row was written by someone else meanwhile")
             case _:
                 assert_never(deed)
         if row is None:
@@ -217,15 +224,17 @@ class RemovedRows:
 class _Restore:
     """One copy against the columns that its table has now."""
 
-    def __init__(self, copy: RemovedRow, columns: Sequence[_Column], raw: str) -> None:
+    def __init__(self, copy: RemovedRow, columns: Sequence[_Column], raw: str, shard: str | None) -> None:
         self.copy = copy
+        self.shard = shard
         self._table = _TABLES[copy.table]
         self._raw = raw
         values = copy.values
         self._nulls = frozenset(column for column, value in values.items() if value is None)
         held = [column for column in columns if column.name in values and not column.is_generated]
         self.inserted = [column.name for column in held]
-        self.updated = [column.name for column in held if not column.is_numbered]
+        # The column by which a table is distributed is never assigned.
+        self.updated = [column.name for column in held if not column.is_numbered and column.name != shard]
         self.unwritten = sorted({*values, *(column.name for column in columns)} - set(self.updated))
         self.lacking = [column for column in self._table.key if column not in values]
         self._lost = sorted(values.keys() - {column.name for column in columns})
@@ -239,11 +248,31 @@ class _Restore:
         return {
             "raw": self._raw,
             "day_of_t": f"t.{quote(date)}" if date else "NULL::date",
+            "day_of_w": f"w.{quote(date)}" if date else "NULL::date",
             "has_key": self._same([column for column in self._table.key if column not in unit]) or "true",
             "same_unit": self._same(unit),
             "columns": ", ".join(quote(column) for column in self.inserted),
             "r_columns": ", ".join(f"r.{quote(column)}" for column in self.inserted),
             "assignments": ", ".join(f"{quote(column)} = r.{quote(column)}" for column in self.updated),
+            "locked": "FOR UPDATE OF t",
+            "same_place": "t.tableoid = $3::oid AND t.ctid = $4::tid",
+            "shard_of_t": "NULL::text",
+            "shard_of_r": "NULL::text",
+            "in_shard": "true",
+            **self._shard_tokens(date, self._same(unit)),
+        }
+
+    def _shard_tokens(self, date: str | None, same_unit: str) -> dict[str, str]:
+        """Those that differ where the table is distributed: a place names a row of each shard there, and nothing can be written by it."""
+        if self.shard is None:
+            return {}
+        same_day = f"t.{quote(date)} = $3::date" if date else "$3::date IS NULL"
+        return {
+            "locked": "",
+            "same_place": f"{same_unit} AND {same_day} AND t.{quote(self.shard)}::text = $4",
+            "shard_of_t": f"t.{quote(self.shard)}::text",
+            "shard_of_r": f"r.{quote(self.shard)}::text",
+            "in_shard": f"t.{quote(self.shard)}::text = $4",
         }
 
     def remarks(self, changed: Sequence[str]) -> str:
@@ -268,6 +297,10 @@ def _decide(reason: Reason, present: Sequence[Record]) -> _Deed:
 
 
 def _decide_here(reason: Reason, here: Sequence[Record]) -> _Deed:
+    if here[0]["is_elsewhere"]:
+        return _Refused(
+            f"its row stands under {here[0]['row_shard']} now, by which the table is distributed, and cannot go back from there"
+        )
     if len(here) == 1 and here[0]["is_equal"]:
         return "nothing"
     if reason is not Reason.OVERWRITTEN:

@@ -54,7 +54,10 @@ class TriggerFacts(msgspec.Struct, frozen=True):
 
 
 class TableFacts(msgspec.Struct, frozen=True):
-    """A table; `kind` is the letter that PostgreSQL has for it (`r`: table, `p`: partitioned)."""
+    """A table; `kind` is the letter that PostgreSQL has for it (`r`: table, `p`: partitioned).
+
+    `distributed_by` is the column by which Citus spreads its rows over servers; None: it lies on this one.
+    """
 
     name: str
     kind: str
@@ -71,6 +74,7 @@ class TableFacts(msgspec.Struct, frozen=True):
     cascades: tuple[str, ...] | None
     unreplicable_in: tuple[str, ...] | None
     makes_partitions: bool | None
+    distributed_by: str | None = None
 
     @property
     def by_name(self) -> Mapping[str, ColumnFacts]:
@@ -107,7 +111,16 @@ async def survey(database: Database | Connection, schema: str) -> Survey:
     names = [*(table.name for table in TABLES.values()), STATE_TABLE]
     tables = msgspec.json.decode(await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts])
     facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"], *_own_names()), type=SchemaFacts)
-    return Survey(facts, {table.name: table for table in tables})
+    by = await distribution(database, schema)
+    return Survey(facts, {table.name: msgspec.structs.replace(table, distributed_by=by.get(table.name)) for table in tables})
+
+
+async def distribution(database: Database | Connection, schema: str) -> Mapping[str, str]:
+    """The column by which each table of the schema is spread over servers; none without Citus."""
+    sql = load_queries("adoption", schema)
+    if not await database.fetch_value(sql["has_citus"]):
+        return {}
+    return {row["name"]: row["distributed_by"] for row in await database.fetch(sql["list_distribution"])}
 
 
 def _own_names() -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
 from app.errors import RowRefused
-from app.store.catalogue import Catalogue, WarehouseTable
+from app.store.catalogue import Catalogue
 from app.store.column_lists import column_lists, narrow_lists
 from app.store.pool import Connection
 from app.store.queries import fill
@@ -117,6 +117,8 @@ class SliceWriter:
             await self._move(work, written)
         # Before anything is inserted: a row that goes may hold a key that a row of upstream needs.
         await self._take_out(work, kept, written)
+        if work.job.table.changes_shard:
+            await self._move_shards(work, written)
         shapes = list(enumerate(work.job.staged.shapes))
         for shape in shapes:
             await self._each(work, shape, self._overwrite, written)
@@ -138,6 +140,12 @@ class SliceWriter:
             kind = TOO_NARROW if error.sqlstate == UNIQUE_VIOLATION else REFUSED
             reason = f"{kind}: the trade is stored under another date and cannot be moved: {error}"
             await work.connection.execute(fill(self._sql["refuse_moves"], **tokens), *work.head, reason)
+
+    async def _move_shards(self, work: _Work, written: Written) -> None:
+        """After doubled rows are gone: at most one row of each key is left to be moved."""
+        statement = fill(self._sql["move_shards"], **column_lists(work.job.table))
+        for row in await work.connection.fetch(statement, *work.head, *work.record, work.job.table.distributed_by):
+            written.note(row["account_id"], row["days"]).moved += row["rows"]
 
     async def _take_out(self, work: _Work, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
         """Doubled rows and rows that upstream does not send; where one may not go, all stay, and that is told."""
@@ -252,7 +260,7 @@ class SliceWriter:
             await work.connection.execute(self._sql["begin_descents"], [account_id] * len(days), list(days))
 
     async def _settle_stale(self, work: _Work, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
-        tokens = {**column_lists(work.job.table), "daily": _one_a_day(self._catalogue[Endpoint.DAILY])}
+        tokens = {**column_lists(work.job.table), "daily": self._catalogue[Endpoint.DAILY].raw}
         read = {account_id: work.job.witness.daily_read.get(account_id, frozenset()) for account_id in work.part.account_ids}
         witnessed = [(account_id, day) for account_id, days in read.items() for day in ([None] if days is None else days)]
         statement = fill(self._sql["settle_stale_rows"], **tokens)
@@ -283,10 +291,3 @@ def _pairs(days: Iterable[tuple[str, dt.date | None]]) -> tuple[list[str], list[
     """Accounts and dates as two arrays of equal length, the way SQL takes them."""
     ordered = list(days)
     return [account_id for account_id, _ in ordered], [day for _, day in ordered]
-
-
-def _one_a_day(daily: WarehouseTable) -> str:
-    """The daily table, with one row a day even where it has no unique key that sees to it."""
-    return (
-        daily.raw if daily.is_unique else f"(SELECT DISTINCT ON (account_id, date) * FROM {daily.raw} WHERE account_id = ANY($2::text[]))"
-    )

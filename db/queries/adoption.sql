@@ -118,6 +118,17 @@ FROM (
     WHERE n.nspname = 'prop_trading_model' AND c.relname = ANY($1::text[]) AND c.relkind NOT IN ('i', 'I', 'S', 't', 'c')
 ) AS surveyed
 
+-- name: has_citus
+-- Whether tables may be distributed over several servers here.
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
+
+-- name: list_distribution
+-- The column by which Citus spreads the rows of each table of the schema over its shards; only where the extension is.
+SELECT c.relname::text AS name, column_to_column_name(p.logicalrelid, p.partkey) AS distributed_by
+FROM pg_dist_partition AS p
+JOIN pg_class AS c ON c.oid = p.logicalrelid
+WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.partmethod = 'h'
+
 -- name: survey_schema
 -- What the role may do here at all, and what stands under $1, the names of our own tables and views, and $2, those of our functions.
 SELECT json_build_object(

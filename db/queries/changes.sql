@@ -91,16 +91,20 @@ SELECT prop_trading_model.recon_create_partitions($1, $2::date[])
 -- name: move_trades
 -- Trades that upstream has under another date than we: moved there, or put aside where we have them under both, or under two others.
 WITH known AS MATERIALIZED (
-    SELECT {{t_key}}{{place}}, s.ordinal, s.{{date}} AS new_date, coalesce(s.account_id, t.account_id) AS owner, to_jsonb(t) AS old_row,
-           EXISTS (SELECT FROM {{raw}} AS there WHERE {{there_key}}) AS there
+    SELECT {{t_key}}{{place}}, s.ordinal, s.{{date}} AS new_date, coalesce(s.account_id, t.account_id) AS owner, to_jsonb(t) AS old_row
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
-    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
-      AND NOT EXISTS (SELECT FROM {{stage}} AS also WHERE also.fetch_id = $1 AND {{also_key}})
+    LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL
     ORDER BY {{t_key}}
-    FOR UPDATE OF t
+    {{locked_to_go}}
+), there AS MATERIALIZED (
+    SELECT DISTINCT s.ordinal
+    FROM (SELECT DISTINCT ordinal FROM known) AS k
+    JOIN {{stage}} AS s ON s.fetch_id = $1 AND s.ordinal = k.ordinal
+    JOIN {{raw}} AS t ON {{same_key_s}}
 ), judged AS (
-    SELECT *, there OR row_number() OVER (PARTITION BY ordinal ORDER BY {{plain_date}}) > 1 AS doubled FROM known
+    SELECT *, ordinal IN (SELECT ordinal FROM there) OR row_number() OVER (PARTITION BY ordinal ORDER BY {{plain_date}}) > 1 AS doubled FROM known
 ), removed AS (
     DELETE FROM {{raw}} AS t USING judged AS m
     WHERE {{same_row}} AND m.doubled
@@ -123,7 +127,7 @@ GROUP BY owner
 -- Rows that are stored more than once, in a table without a unique key: one stays, a copy of each other is kept.
 WITH stored AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, coalesce(t.account_id, s.account_id) AS owner, to_jsonb(t) AS old_row,
-           row_number() OVER (PARTITION BY s.ordinal ORDER BY t.account_id IS DISTINCT FROM s.account_id, t.tableoid, t.ctid) AS copy
+           row_number() OVER (PARTITION BY s.ordinal ORDER BY t.account_id IS DISTINCT FROM s.account_id, {{place_order}}) AS copy
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
@@ -135,11 +139,31 @@ WITH stored AS MATERIALIZED (
 )
 SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT day) AS days FROM removed GROUP BY owner
 
+-- name: move_shards
+-- Rows that upstream has under another {{shard}} than we, in a table that is distributed by it: each is taken out and stored again in its new shard.
+WITH known AS MATERIALIZED (
+    SELECT {{t_key}}{{place}}, s.{{shard}} AS new_shard, t.account_id AS owner, {{day_of_t}} AS day, to_jsonb(t) AS old_row
+    FROM {{stage}} AS s
+    JOIN {{raw}} AS t ON {{same_key_s}} AND t.{{shard}} <> s.{{shard}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
+), removed AS (
+    DELETE FROM {{raw}} AS t USING known AS m WHERE {{same_row}} RETURNING m.owner, m.day, m.new_shard, m.old_row
+), stored AS (
+    INSERT INTO {{raw}} ({{all_columns}})
+    SELECT {{r_columns}}
+    FROM removed AS m
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, m.old_row || jsonb_build_object($6::text, m.new_shard)) AS r
+), copies AS (
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
+    SELECT $4, owner, $5, day, 'moved', old_row FROM removed
+)
+SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT day) AS days FROM removed GROUP BY owner
+
 -- name: refuse_too_narrow
 -- Rows that a unique key of the table which is narrower than upstream's ({{narrow}}) cannot hold: beside another row of upstream, the stored one
 -- or else the first, or beside a stored row that upstream does not send here. The row that is there stays, and both are named.
 WITH mine AS MATERIALIZED (
-    SELECT s.ordinal, s.account_id, {{s_narrow}}, {{key_text}} AS key, EXISTS (SELECT FROM {{raw}} AS t WHERE {{same_key_s}}) AS stored
+    SELECT s.ordinal, s.account_id, {{s_narrow}}, {{key_text}} AS key, {{is_stored}} AS stored
     FROM {{stage}} AS s
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{narrow_filled}}
 ), ranked AS MATERIALIZED (
@@ -153,23 +177,33 @@ WITH mine AS MATERIALIZED (
     FROM ranked AS r
     JOIN {{raw}} AS t ON {{same_narrow}}
     WHERE r.place = 1 AND NOT r.stored
+), told AS MATERIALIZED (
+    -- Before the update and not in it: beside a distributed table none may call functions that are not immutable.
+    SELECT s.ordinal, b.other_key, b.other_account, to_json(s) AS source,
+           CASE WHEN b.is_sent THEN format('%s %s of account %s too, and the unique key %s takes one of them', $5::text, b.other_key, b.holder, $6::text)
+                ELSE format('%s: the unique key %s is taken by %s of account %s', $4::text, $6::text, b.other_key, b.holder) END AS reason
+    FROM (SELECT DISTINCT ON (ordinal) *, coalesce(other_account, 'unknown') AS holder FROM beside ORDER BY ordinal) AS b
+    JOIN {{stage}} AS s ON s.fetch_id = $1 AND s.ordinal = b.ordinal
 )
-UPDATE {{stage}} AS s
-SET refused = CASE WHEN b.is_sent THEN format('%s %s of account %s too, and the unique key %s takes one of them', $5::text, b.other_key, b.holder, $6::text)
-                   ELSE format('%s: the unique key %s is taken by %s of account %s', $4::text, $6::text, b.other_key, b.holder) END,
-    source = to_json(s)
-FROM (SELECT DISTINCT ON (ordinal) *, coalesce(other_account, 'unknown') AS holder FROM beside ORDER BY ordinal) AS b
-WHERE s.fetch_id = $1 AND s.ordinal = b.ordinal
-RETURNING s.ordinal, b.other_key, b.other_account
+UPDATE {{stage}} AS s SET refused = m.reason, source = m.source
+FROM told AS m
+WHERE s.fetch_id = $1 AND s.ordinal = m.ordinal
+RETURNING s.ordinal, m.other_key, m.other_account
 
 -- name: refuse_moves
 -- Trades that cannot be moved to the date that upstream has: not brought in under it either, or they would stand twice.
-UPDATE {{stage}} AS s SET refused = $4, source = to_json(s)
-WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
-  AND EXISTS (
-      SELECT FROM {{raw}} AS t
-      WHERE {{same_unit}} AND t.{{date}} <> s.{{date}} AND NOT EXISTS (SELECT FROM {{stage}} AS also WHERE also.fetch_id = $1 AND {{also_key}})
-  )
+WITH found AS MATERIALIZED (
+    SELECT DISTINCT s.ordinal
+    FROM {{stage}} AS s
+    JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
+    LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL
+), told AS MATERIALIZED (
+    SELECT s.ordinal, to_json(s) AS source FROM found AS f JOIN {{stage}} AS s ON s.fetch_id = $1 AND s.ordinal = f.ordinal
+)
+UPDATE {{stage}} AS s SET refused = $4, source = m.source
+FROM told AS m
+WHERE s.fetch_id = $1 AND s.ordinal = m.ordinal
 
 -- name: refuse_unfit_rows
 -- Rows that a CHECK or NOT NULL of the table refuses, as far as the columns were sent ($3: the shapes that sent them).
@@ -185,9 +219,9 @@ WITH changed AS MATERIALIZED (
     JOIN {{raw}} AS t ON {{same_key_s}}
     WHERE s.fetch_id = $1 AND s.shape = $6 AND s.refused IS NULL AND {{held}} AND {{only}}
       AND ({{t_values}}) IS DISTINCT FROM ({{s_values}})
-      AND ({{is_theirs}} OR age(t.xmin) > pg_current_xact_id()::text::bigint - $7::bigint)
+      AND ({{is_theirs}} OR {{is_old}})
     ORDER BY {{t_key}}
-    FOR NO KEY UPDATE OF t
+    {{locked_to_change}}
 ), written AS (
     UPDATE {{raw}} AS t SET {{assignments}}
     FROM changed AS m
@@ -209,7 +243,7 @@ SELECT NULL, NULL, 0, NULL, NULL, array_agg(ordinal) FROM (SELECT ordinal FROM c
 -- Rows of upstream that are not stored. {{only}} limits them to some ordinals.
 SELECT s.ordinal, s.account_id, {{day_of_s}} AS day
 FROM {{stage}} AS s
-WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{same_key_s}})
+WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
 
 -- name: insert_rows
 -- Rows of upstream that are not stored, in key order. {{only}} limits them to some ordinals, to find one that is refused.
@@ -217,8 +251,7 @@ WITH written AS (
     INSERT INTO {{raw}} ({{columns}})
     SELECT {{s_columns}}
     FROM {{stage}} AS s
-    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}}
-      AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{same_key_s}})
+    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
     ORDER BY {{s_key}}
     RETURNING account_id, {{plain_day}} AS day
 )
@@ -251,10 +284,15 @@ WITH sent AS MATERIALIZED (
 ), found AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades, to_jsonb(t) AS old_row
     FROM {{raw}} AS t
-    WHERE t.account_id = ANY($2::text[]) AND {{in_slice}}
-      AND NOT EXISTS (SELECT FROM {{stage}} AS s WHERE s.fetch_id = $1 AND {{same_key_s}})
+    LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS s ON {{same_key_s}}
+    WHERE t.account_id = ANY($2::text[]) AND {{in_slice}} AND s.{{first_key}} IS NULL
     ORDER BY {{t_key}}
-    FOR UPDATE OF t
+    {{locked_to_go}}
+), daily AS MATERIALIZED (
+    -- By what was found, and not joined to it below: of a distributed table that would fetch every row.
+    SELECT DISTINCT ON (d.account_id, d.date) d.account_id, d.date, d.num_trades
+    FROM (SELECT DISTINCT owner, day FROM found) AS f
+    JOIN {{daily}} AS d ON d.account_id = f.owner AND d.date = f.day
 ), stale AS MATERIALIZED (
     SELECT f.*, row_number() OVER () AS number,
            coalesce({{removable}} AND sent.account_id IS NOT NULL AND sent.trades = coalesce(daily.num_trades, 0), false)
@@ -267,7 +305,7 @@ WITH sent AS MATERIALIZED (
                ) AS goes
     FROM found AS f
     LEFT JOIN sent ON sent.account_id = f.owner AND sent.day = f.day
-    LEFT JOIN {{daily}} AS daily ON daily.account_id = f.owner AND daily.date = f.day
+    LEFT JOIN daily ON daily.account_id = f.owner AND daily.date = f.day
 ), removed AS (
     DELETE FROM {{raw}} AS t USING stale AS m WHERE {{same_row}} AND m.goes RETURNING m.number, m.owner, m.day, m.trades, m.old_row
 ), copies AS (

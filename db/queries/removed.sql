@@ -41,15 +41,15 @@ ORDER BY attnum
 
 -- name: lock_present_rows
 -- The rows of {{raw}} that stand for copy $1 now, on whatever date: where they are, whether they have its whole key, and whether they differ from it in
--- a column that can be written (not in $2).
-SELECT t.tableoid AS row_table, t.ctid AS row_place, t.account_id::text AS account_id, {{day_of_t}} AS day, {{has_key}} AS has_key,
+-- a column that can be written (not in $2). Locked, but on several servers, which lock no rows for a join.
+SELECT t.tableoid AS row_table, t.ctid AS row_place, {{shard_of_t}} AS row_shard, {{shard_of_t}} IS DISTINCT FROM {{shard_of_r}} AS is_elsewhere, t.account_id::text AS account_id, {{day_of_t}} AS day, {{has_key}} AS has_key,
        (to_jsonb(t) - $2::text[]) = (to_jsonb(r) - $2::text[]) AS is_equal
 FROM prop_trading_model.recon_removed_rows AS c
 CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
 JOIN {{raw}} AS t ON {{same_unit}}
 WHERE c.removed_id = $1
 ORDER BY {{day_of_t}}
-FOR UPDATE OF t
+{{locked}}
 
 -- name: keep_present_row
 -- A copy of the row at a place of {{raw}}, before it gets the values of copy $3; outside any run.
@@ -57,7 +57,7 @@ INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date,
 SELECT coalesce(t.account_id, c.account_id), c.table_name, {{day_of_t}}, c.reason, to_jsonb(t)
 FROM {{raw}} AS t
 JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = $3
-WHERE t.tableoid = $1::oid AND t.ctid = $2::tid
+WHERE t.tableoid = $1::oid AND t.ctid = $2::tid AND {{in_shard}}
 RETURNING removed_id
 
 -- name: write_back
@@ -66,11 +66,13 @@ WITH written AS (
     UPDATE {{raw}} AS t SET {{assignments}}
     FROM prop_trading_model.recon_removed_rows AS c
     CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
-    WHERE c.removed_id = $1 AND t.tableoid = $3::oid AND t.ctid = $4::tid
-    RETURNING t.account_id::text AS account_id, {{day_of_t}} AS day, to_jsonb(t) AS new_row
+    WHERE c.removed_id = $1 AND {{same_place}}
+    RETURNING t.*
+), shown AS (
+    SELECT w.account_id::text AS account_id, {{day_of_w}} AS day, to_jsonb(w) AS new_row FROM written AS w
 )
 SELECT w.account_id, w.day, {{changed}} AS changed
-FROM written AS w
+FROM shown AS w
 JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = $1
 
 -- name: insert_again
@@ -81,10 +83,12 @@ WITH written AS (
     FROM prop_trading_model.recon_removed_rows AS c
     CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
     WHERE c.removed_id = $1
-    RETURNING t.account_id::text AS account_id, {{day_of_t}} AS day, to_jsonb(t) AS new_row
+    RETURNING t.*
+), shown AS (
+    SELECT w.account_id::text AS account_id, {{day_of_w}} AS day, to_jsonb(w) AS new_row FROM written AS w
 )
 SELECT w.account_id, w.day, {{changed}} AS changed
-FROM written AS w
+FROM shown AS w
 JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = $1
 
 -- name: name_changed_columns
