@@ -48,7 +48,9 @@ _PATH_TARGET = 15.0
 _DIFFERENCE_TARGET = 1.25
 _EQUAL_WAL_TARGET = 64.0
 """Bytes of WAL for each equal row: nothing is written about it; what is left is PostgreSQL's own, such as hint bits after a checkpoint."""
-_DURABILITY = ("fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers", "max_wal_size")
+_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
+"""A server that is not the smallest possible one; nothing of its durability is changed."""
+_SHOWN = ("fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers", "max_wal_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ async def measure(pages: int, rounds: int, only: str = "") -> list[Ratio]:
     """Play every shape with about so many pages a round; the figures, medians over the rounds."""
     found: list[Ratio] = []
     async with _opened() as bench:
-        for name in _DURABILITY:
+        for name in _SHOWN:
             print(f"{name} = {await bench.looker.fetchval(f'SHOW {name}')}", end="; ")
         print(f"{_CONNECTIONS} connections, {rounds} rounds of about {pages} pages", flush=True)
         for shape in SHAPES:
@@ -272,7 +274,7 @@ async def _marks(bench: _Bench, table: str) -> tuple[int, str]:
 @contextlib.asynccontextmanager
 async def _opened() -> AsyncIterator[_Bench]:
     with tempfile.TemporaryDirectory(prefix="trade-recon-bench-") as folder:
-        server = await EmbeddedPostgres.start(Path(folder), {})
+        server = await EmbeddedPostgres.start(Path(folder), _SETTINGS)
         try:
             await create_database(server.dsn(), "bench")
             dsn = server.dsn("bench")

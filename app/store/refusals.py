@@ -36,6 +36,8 @@ class Refusals:
 
     async def find_doubled(self, job: Job) -> None:
         """Refuse rows of upstream that share a key of the table: it cannot hold them side by side."""
+        if job.staged.is_distinct:
+            return
         await self._database.execute(fill(self._sql["refuse_doubled_rows"], **column_lists(job.table)), job.staged.fetch_id, _DOUBLED)
 
     async def find_unfit(self, job: Job) -> None:

@@ -115,11 +115,12 @@ class SliceWriter:
         written = Written()
         if work.job.proven.endpoint.is_trades:
             await self._move(work, written)
-        # Before anything is inserted: a row that goes may hold a key that a row of upstream needs.
-        await self._take_out(work, kept, written)
         shapes = list(enumerate(work.job.staged.shapes))
-        for shape in shapes:
-            await self._each(work, shape, self._overwrite, written)
+        if not work.part.is_empty:
+            # Before anything is inserted: a row that goes may hold a key that a row of upstream needs.
+            await self._take_out(work, kept, written)
+            for shape in shapes:
+                await self._each(work, shape, self._overwrite, written)
         # After the overwriting, which may free a place, and before the inserting.
         await self._refuse_too_narrow(work)
         for shape in shapes:

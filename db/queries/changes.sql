@@ -19,6 +19,10 @@ JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login::text = i.login AND t.plat
 WHERE i.account_id = ANY($1::text[]) AND {{in_slice_second}}
 GROUP BY i.account_id
 
+-- name: holds_first
+-- Whether the first row of a fetch is still staged.
+SELECT EXISTS (SELECT FROM {{stage}} WHERE fetch_id = $1 AND ordinal = 1)
+
 -- name: get_horizon
 -- Whatever is committed from now on has this transaction id or a higher one.
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
@@ -249,12 +253,10 @@ WITH sent AS MATERIALIZED (
     UNION
     SELECT * FROM unnest($8::text[], $9::date[])
 ), found AS MATERIALIZED (
-    SELECT {{t_key}}{{place}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades, to_jsonb(t) AS old_row
+    SELECT {{t_key}}{{place}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades
     FROM {{raw}} AS t
     WHERE t.account_id = ANY($2::text[]) AND {{in_slice}}
       AND NOT EXISTS (SELECT FROM {{stage}} AS s WHERE s.fetch_id = $1 AND {{same_key_s}})
-    ORDER BY {{t_key}}
-    FOR UPDATE OF t
 ), stale AS MATERIALIZED (
     SELECT f.*, row_number() OVER () AS number,
            coalesce({{removable}} AND sent.account_id IS NOT NULL AND sent.trades = coalesce(daily.num_trades, 0), false)
@@ -268,8 +270,16 @@ WITH sent AS MATERIALIZED (
     FROM found AS f
     LEFT JOIN sent ON sent.account_id = f.owner AND sent.day = f.day
     LEFT JOIN {{daily}} AS daily ON daily.account_id = f.owner AND daily.date = f.day
+), going AS MATERIALIZED (
+    -- Only those: a row that stays is not locked, and so not written either.
+    SELECT {{t_key}}{{place}}, m.number, m.owner, m.day, m.trades, to_jsonb(t) AS old_row
+    FROM stale AS m
+    JOIN {{raw}} AS t ON {{same_row}}
+    WHERE m.goes
+    ORDER BY {{t_key}}
+    FOR UPDATE OF t
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING stale AS m WHERE {{same_row}} AND m.goes RETURNING m.number, m.owner, m.day, m.trades, m.old_row
+    DELETE FROM {{raw}} AS t USING going AS m WHERE {{same_row}} RETURNING m.number, m.owner, m.day, m.trades, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, owner, $5, day, 'removed', old_row FROM removed
