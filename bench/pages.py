@@ -57,7 +57,9 @@ def prepare(endpoint: Endpoint, rows: Sequence[Row], accounts: Sequence[Account]
     bodies = {0 if not page else page * (PAGE_ROWS - 1): b"" for page in range(pages)}
     for skip in bodies:
         bodies[skip] = body_of(made[skip : skip + PAGE_ROWS], count, skip)
-    days = tuple(FIRST_DAY + dt.timedelta(days=number) for number in range(_DAYS))
+    # As a plan asks: for the dates that have rows.
+    last = _DAYS if endpoint.is_trades else min(_DAYS, -(-count // len(accounts) // 24))
+    days = tuple(FIRST_DAY + dt.timedelta(days=number) for number in range(last))
     ids = tuple(account.account_id for account in accounts)
     if endpoint.is_trades:
         request = Request(endpoint, logins=tuple(account.login for account in accounts), date_from=days[0], date_to=days[-1])

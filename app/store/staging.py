@@ -20,6 +20,11 @@ from app.store.queries import fill, quote
 
 _ANALYZED_ROWS = 500
 """From so many rows on a fetch's statistics are worth their time."""
+_FOR_PAGES = """
+SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('synchronous_commit', 'off', true), set_config('jit', 'off', true)
+"""
+"""For the transaction of a page: the plan of a statement on hundreds of columns is kept, for it is always the same; and nobody waits for the
+disk, since staging does not outlive a crash anyway."""
 _ROW_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -90,7 +95,10 @@ class Staging:
 
     async def _insert(self, statement: str, staged: StagedFetch, shape: int, text: str, rows: int, *values: object) -> None:
         """Stage rows, as long as the fetch is registered: nobody would ever drop those of one that counts as dead."""
-        if await self._database.execute(statement, staged.fetch_id, staged.rows, shape, text, *values) != rows:
+        async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+            await connection.execute(_FOR_PAGES)
+            staged_now = await connection.execute(statement, staged.fetch_id, staged.rows, shape, text, *values)
+        if staged_now != rows:
             raise DatabaseUnavailable(
                 "This process was away for longer than its lease: what it had fetched was dropped, and is fetched again."
             )
@@ -212,7 +220,7 @@ class StageSink:
 
 
 def _array(rows: Sequence[bytes]) -> str:
-    return (b"[" + b",".join(rows) + b"]").decode("utf-8", "replace")
+    return b"".join((b"[", b",".join(rows), b"]")).decode("utf-8", "replace")
 
 
 def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
