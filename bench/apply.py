@@ -270,8 +270,7 @@ async def _wal(bench: _Bench) -> float:
 async def _marks(bench: _Bench, table: str) -> tuple[int, str]:
     """The number of rows, and place, version and locks of all of them."""
     row = await bench.looker.fetchrow(
-        "SELECT count(*), md5(string_agg(concat_ws(' ', tableoid, ctid, xmin, xmax), ',' ORDER BY tableoid, ctid))"
-        f" FROM {SCHEMA}.{table}"
+        f"SELECT count(*), md5(string_agg(concat_ws(' ', tableoid, ctid, xmin, xmax), ',' ORDER BY tableoid, ctid)) FROM {SCHEMA}.{table}"
     )
     assert row is not None
     return row[0], row[1]

@@ -86,7 +86,9 @@ class Crowd:
     @staticmethod
     def _daily(account_id: str) -> str:
         login = account_id.removeprefix("acc-")
-        return f'{{"accountId":"{account_id}","login":"{login}","mt_version":5,"broker":1,"date":"{FIRST_DAY}","numTrades":1,"netProfit":1.5}}'
+        return (
+            f'{{"accountId":"{account_id}","login":"{login}","mt_version":5,"broker":1,"date":"{FIRST_DAY}","numTrades":1,"netProfit":1.5}}'
+        )
 
 
 @contextlib.asynccontextmanager

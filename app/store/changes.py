@@ -126,8 +126,7 @@ class Changes:
         """
         job = Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
         await self._refusals.find_doubled(job)
-        await self._refusals.find_unfit(job)
-        await self._refusals.find_partitions(job)
+        await self._refusals.find_partitions(job, await self._refusals.find_unfit(job))
         applied: dict[str, Applied] = defaultdict(Applied)
         for part in await self._parts(job, applied):
             if len(part.account_ids) > 1 or not applied[part.account_ids[0]].hold:
@@ -137,8 +136,10 @@ class Changes:
 
     async def _parts(self, job: Job, applied: dict[str, Applied]) -> list[Part]:
         most = self._pace.chunk()
-        rows = await self._database.fetch(fill(self._sql["count_staged"], stage=job.table.stage), job.staged.fetch_id)
-        sizes = {row["account_id"]: row["rows"] for row in rows}
+        sizes = job.staged.accounts
+        if job.proven.endpoint.is_trades or not job.staged.is_distinct:
+            rows = await self._database.fetch(fill(self._sql["count_staged"], stage=job.table.stage), job.staged.fetch_id)
+            sizes = {row["account_id"]: row["rows"] for row in rows}
         for account_id in sizes:
             applied[account_id].sent = True
         parts: list[Part] = []
@@ -264,7 +265,9 @@ class Changes:
             locked = await connection.fetch(self._lock_claims, list(account_ids), job.writer.claim_id, job.writer.lease_seconds)
             await connection.limit_locks(LOCK_SECONDS)
             await connection.execute(_FOR_WIDE_ROWS, _WORK_MEMORY)
-            if job.staged.rows and not await connection.fetch_value(fill(self._sql["holds_first"], stage=job.table.stage), job.staged.fetch_id):
+            if job.staged.rows and not await connection.fetch_value(
+                fill(self._sql["holds_first"], stage=job.table.stage), job.staged.fetch_id
+            ):
                 # Staging is not logged: a crash of PostgreSQL empties it, and an empty fetch would read as rows that are gone.
                 # Whatever such a crash takes of a fetch, it takes the first row.
                 raise DatabaseUnavailable("The fetched rows were lost in a restart of PostgreSQL; they are fetched again.")

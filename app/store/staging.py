@@ -5,8 +5,9 @@ nothing but the page's length. A page that PostgreSQL cannot open as a whole is 
 read at all is staged as refused, so that it counts for completeness and is named.
 """
 
+import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -32,7 +33,8 @@ _ROW_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class StagedFetch:
     """A fetch in staging: its id, its table, and which columns the rows of each shape have.
 
-    `is_distinct` says that all rows were found to have whole keys, no two of them the same.
+    `is_distinct` says that all rows were found to have whole keys, no two of them the same, and none was refused; then `days` are
+    the dates that they have, and `accounts` how many there are of each account (metrics; trades do not tell their account).
     """
 
     fetch_id: uuid.UUID
@@ -40,6 +42,8 @@ class StagedFetch:
     shapes: list[frozenset[str]] = field(default_factory=list)
     rows: int = 0
     is_distinct: bool = False
+    accounts: Mapping[str, int] = field(default_factory=dict)
+    days: frozenset[dt.date] = frozenset()
 
     def shape_of(self, columns: frozenset[str]) -> int:
         """The number of the shape with these columns."""
@@ -124,12 +128,7 @@ class Staging:
         """Distinct keys among the staged rows; of rows without a readable key, those that differ in any character."""
         table = self._catalogue[staged.endpoint]
         whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.key if column not in table.optional)
-        plain_key = ", ".join(quote(column) for column in table.key)
-        keys = await self._database.fetch_value(
-            f"SELECT count(*) FROM (SELECT FROM {table.stage} WHERE fetch_id = $1 AND {whole} GROUP BY {plain_key}) AS keys", staged.fetch_id
-        )
-        staged.is_distinct = keys == staged.rows
-        if staged.is_distinct:
+        if await self._tally(staged, table, whole):
             return staged.rows
         # An account id that stands for two natural keys sends two rows under one key of ours: they are distinct rows all the same.
         natural = [column for column in ("login", "platform", "broker") if column not in table.key and column in table.names]
@@ -142,6 +141,23 @@ class Staging:
                 staged.fetch_id,
             )
         )
+
+    async def _tally(self, staged: StagedFetch, table: WarehouseTable, whole: str) -> bool:
+        """Whether no two rows share a key and nothing is wrong with any: one look, from which the dates and accounts are kept."""
+        groups = {"account_id": "account_id" in table.key, "day": table.table.date_column is not None}
+        columns = [f"{quote(column)} AS day" if column == table.table.date_column else quote(column) for column in table.key]
+        sets = [name for name, is_there in groups.items() if is_there]
+        rows = await self._database.fetch(
+            f"SELECT {', '.join(sets)}, count(*) AS keys"
+            f" FROM (SELECT DISTINCT {', '.join(columns)} FROM {table.stage} WHERE fetch_id = $1 AND refused IS NULL AND {whole}) AS keys"
+            f" GROUP BY GROUPING SETS ({', '.join(f'({name})' for name in sets)})",
+            staged.fetch_id,
+        )
+        # Each of the sets has all keys once.
+        staged.is_distinct = sum(row["keys"] for row in rows) == staged.rows * len(sets)
+        staged.accounts = {row["account_id"]: row["keys"] for row in rows if row["account_id"] is not None} if groups["account_id"] else {}
+        staged.days = frozenset(row["day"] for row in rows if row["day"] is not None) if groups["day"] else frozenset()
+        return staged.is_distinct
 
     async def holds_any(self, staged: StagedFetch, asked: Sequence[str]) -> bool:
         """Whether a staged row is of one of these logins (trades) or accounts, or may be since it cannot be read; true if none is named."""

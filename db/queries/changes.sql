@@ -28,15 +28,26 @@ SELECT EXISTS (SELECT FROM {{stage}} WHERE fetch_id = $1 AND ordinal = 1)
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 
 -- name: resolve_staged_trades
--- Give staged trades the one account that held their natural key on their date.
-UPDATE {{stage}} AS s SET account_id = (
-    SELECT min(i.account_id)
-    FROM prop_trading_model.recon_identity AS i
-    WHERE i.login = s.login::text AND i.platform = s.platform::text AND i.broker = coalesce(s.broker::text, '')
-      AND (s.trade_date BETWEEN i.valid_from AND i.valid_to OR s.trade_date >= i.open_from)
-    HAVING count(DISTINCT i.account_id) = 1
+-- Give staged trades the one account that held their natural key on their date; asked once for each key and date, not for each trade.
+WITH held AS MATERIALIZED (
+    SELECT k.login, k.platform, k.broker, k.trade_date, (
+        SELECT min(i.account_id)
+        FROM prop_trading_model.recon_identity AS i
+        WHERE i.login = k.login AND i.platform = k.platform AND i.broker = k.broker
+          AND (k.trade_date BETWEEN i.valid_from AND i.valid_to OR k.trade_date >= i.open_from)
+        HAVING count(DISTINCT i.account_id) = 1
+    ) AS account_id
+    FROM (
+        SELECT DISTINCT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, trade_date
+        FROM {{stage}}
+        WHERE fetch_id = $1 AND refused IS NULL
+    ) AS k
 )
+UPDATE {{stage}} AS s SET account_id = held.account_id
+FROM held
 WHERE s.fetch_id = $1 AND s.refused IS NULL
+  AND held.login = s.login::text AND held.platform = s.platform::text AND held.broker = coalesce(s.broker::text, '') AND held.trade_date = s.trade_date
+  AND s.account_id IS DISTINCT FROM held.account_id
 
 -- name: get_strangers
 -- Accounts of $2 under whose logins upstream sends trades with a natural key that no account has, and how many.
