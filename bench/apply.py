@@ -21,7 +21,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
@@ -134,6 +134,45 @@ def _figures(shape: Shape, pages: int, rows: int, seconds: dict[str, list[float]
     ]
 
 
+@dataclass(slots=True)
+class _Round:
+    """One round of a shape: its reads as they are staged, and how their slices looked before."""
+
+    bench: _Bench
+    shape: Shape
+    prepared: Sequence[Prepared]
+    sinks: dict[int, StageSink] = field(default_factory=dict)
+    looks: dict[int, Fingerprints] = field(default_factory=dict)
+
+    async def stage(self) -> float:
+        """Stage all reads; a bare insert of trades needs their account ids as much as ours does."""
+
+        async def stage(read: Prepared) -> None:
+            self.sinks[id(read)] = await _staged(self.bench, read)
+
+        seconds = await _timed(self.prepared, stage)
+        for read in self.prepared:
+            await _resolve(self.bench, self.sinks[id(read)], read)
+        return seconds
+
+    async def plain(self) -> float:
+        """Insert all by a bare statement."""
+
+        async def insert(read: Prepared) -> None:
+            await _plain_insert(self.bench, self.sinks[id(read)])
+
+        return await _timed(self.prepared, insert)
+
+    async def apply(self) -> float:
+        """Apply all. The look before a fetch is not part of it."""
+        self.looks = {id(read): await self.bench.store.changes.fingerprints(read.proven) for read in self.prepared}
+
+        async def apply(read: Prepared) -> None:
+            await self.bench.store.changes.apply(self.sinks[id(read)].staged, read.proven, self.looks[id(read)], self.bench.writer)
+
+        return await _timed(self.prepared, apply)
+
+
 async def _round(
     bench: _Bench, shape: Shape, prepared: Sequence[Prepared], wal: dict[str, list[float]], *, is_plain_first: bool
 ) -> dict[str, float]:
@@ -141,52 +180,31 @@ async def _round(
     await _empty(bench, shape)
     seconds["path"] = await _timed(prepared, lambda read: _whole_path(bench, read))
     await _empty(bench, shape)
-    sinks: dict[int, StageSink] = {}
-
-    async def stage(read: Prepared) -> None:
-        sinks[id(read)] = await _staged(bench, read)
-
-    async def plain(read: Prepared) -> None:
-        await _plain_insert(bench, sinks[id(read)])
-
-    looks: dict[int, Fingerprints] = {}
-
-    async def apply(read: Prepared) -> None:
-        await _apply(bench, sinks[id(read)], read, looks[id(read)])
-
-    async def timed_apply() -> float:
-        # Before a fetch, not before its write: that look has no part in the difference.
-        looks.update({id(read): await bench.store.changes.fingerprints(read.proven) for read in prepared})
-        return await _timed(prepared, apply)
-
-    seconds["stage"] = await _timed(prepared, stage)
-    if shape.endpoint.is_trades:
-        for read in prepared:  # a bare insert needs the account ids as much
-            await _resolve(bench, sinks[id(read)], read)
+    playing = _Round(bench, shape, prepared)
+    seconds["stage"] = await playing.stage()
     if is_plain_first:
-        seconds["plain"] = await _timed(prepared, plain)
+        seconds["plain"] = await playing.plain()
         await _empty(bench, shape)
     before = await _wal(bench)
-    seconds["new"] = await timed_apply()
+    seconds["new"] = await playing.apply()
     wal["new"].append(await _wal(bench) - before)
     table = TABLES[shape.endpoint].name
     column = "profit" if shape.endpoint.is_trades else "net_profit"
-    count = sum(read.rows for read in prepared)
     await bench.looker.execute(f"UPDATE {SCHEMA}.{table} SET {column} = coalesce({column}, 0) + 1 WHERE random() < 0.01")
     await bench.looker.execute("CHECKPOINT")
-    seconds["differ"] = await timed_apply()
+    seconds["differ"] = await playing.apply()
     await bench.looker.execute(f"VACUUM ANALYZE {SCHEMA}.{table}")
     await bench.looker.execute("CHECKPOINT")
     marks = await _marks(bench, table)
     before = await _wal(bench)
-    seconds["equal"] = await timed_apply()
+    seconds["equal"] = await playing.apply()
     wal["equal"].append(await _wal(bench) - before)
-    if marks != await _marks(bench, table) or marks[0] != count:
+    if marks != await _marks(bench, table) or marks[0] != sum(read.rows for read in prepared):
         raise SystemExit(f"{shape.name}: equal rows were touched, or are not all there")
     if not is_plain_first:
         await _empty(bench, shape)
-        seconds["plain"] = await _timed(prepared, plain)
-    for sink in sinks.values():
+        seconds["plain"] = await playing.plain()
+    for sink in playing.sinks.values():
         await sink.forget()
     return seconds
 
@@ -231,10 +249,6 @@ async def _resolve(bench: _Bench, sink: StageSink, read: Prepared) -> None:
         await bench.store.changes.resolve_trades(sink.staged, {account.account_id: (account.login,) for account in read.accounts})
 
 
-async def _apply(bench: _Bench, sink: StageSink, read: Prepared, before: Fingerprints) -> None:
-    await bench.store.changes.apply(sink.staged, read.proven, before, bench.writer)
-
-
 async def _plain_insert(bench: _Bench, sink: StageSink) -> None:
     tokens = column_lists(bench.store.catalogue[sink.staged.endpoint], sink.staged.shapes[0])
     await bench.store.database.execute(
@@ -272,8 +286,7 @@ async def _marks(bench: _Bench, table: str) -> tuple[int, str]:
     row = await bench.looker.fetchrow(
         f"SELECT count(*), md5(string_agg(concat_ws(' ', tableoid, ctid, xmin, xmax), ',' ORDER BY tableoid, ctid)) FROM {SCHEMA}.{table}"
     )
-    assert row is not None
-    return row[0], row[1]
+    return (0, "") if row is None else (row[0], row[1])
 
 
 @contextlib.asynccontextmanager

@@ -100,7 +100,7 @@ class Column:
         return match["name"], int(first) if first else None, int(second) if second else None
 
     def _number(self, value: str) -> str:
-        """The range is told by bounds on what is not rounded yet, half away from zero: rounding each value twice costs more than both looks."""
+        """NULL outside the range, told by bounds on what is not rounded yet (half away from zero): rounding each value twice costs more."""
         base, precision, scale = self._parts()
         if base in _INTEGER_BOUNDS:
             bound = _INTEGER_BOUNDS[base]

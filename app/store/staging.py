@@ -22,10 +22,11 @@ from app.store.queries import fill, quote
 _ANALYZED_ROWS = 500
 """From so many rows on a fetch's statistics are worth their time."""
 _FOR_PAGES = """
-SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('synchronous_commit', 'off', true), set_config('jit', 'off', true)
+SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('synchronous_commit', 'off', true),
+       set_config('jit', 'off', true)
 """
-"""For the transaction of a page: the plan of a statement on hundreds of columns is kept, for it is always the same; and nobody waits for the
-disk, since staging does not outlive a crash anyway."""
+"""For the transaction of a page: the plan of a statement on hundreds of columns is kept, for it is always the same; and nobody waits
+for the disk, since staging does not outlive a crash anyway."""
 _ROW_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

@@ -76,7 +76,7 @@ async def test_only_what_differs_or_goes_is_written_or_locked(database: Database
         connection = writing.connection
         await connection.execute("UPDATE raw_metrics_hourly SET net_profit = 1 WHERE hour = 3 AND date = $1", first)
         before = await writing.marks()
-        # Upstream lacks hour 11 of both dates and hour 0 of the second; daily was read on the first alone, and agrees there. Hour 20 is new.
+        # Upstream lacks hour 11 of both dates and hour 0 of the second; daily was read on the first alone, and agrees. Hour 20 is new.
         sent = [_row(day, hour) for day in (first, second) for hour in range(11) if (day, hour) != (second, 0)] + [_row(second, 20)]
         done = await writing.apply(sent, Witness({_ACCOUNT: frozenset({first})}))
         after = await writing.marks()
