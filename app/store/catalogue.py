@@ -264,7 +264,7 @@ def staged_columns(table: WarehouseTable) -> dict[str, str]:
 
 def analyzed_columns(table: WarehouseTable) -> tuple[str, ...]:
     """The columns of a staging table whose statistics decide on plans."""
-    return tuple(dict.fromkeys(("fetch_id", "ordinal", "account_id", *table.key)))
+    return tuple(dict.fromkeys(("fetch_id", "ordinal", "shape", "refused", "account_id", *table.key)))
 
 
 def is_staged(table: WarehouseTable, types: dict[str, str]) -> bool:

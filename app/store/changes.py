@@ -24,7 +24,7 @@ from app.store.pool import CLAIM_LOCK_SECONDS, COMMAND_SECONDS, LOCK_SECONDS, Co
 from app.store.queries import fill
 from app.store.refusals import UNIQUE_VIOLATION, Refusals
 from app.store.slices import Applied, Fingerprints, Job, Part, Slice, Witness, Writer, Written
-from app.store.staging import StagedFetch
+from app.store.staging import ANALYZED_ROWS, StagedFetch
 from app.store.writing import SliceWriter, UnfinishedSearchError
 
 _TRIES = 4
@@ -100,6 +100,9 @@ class Changes:
         """
         stage = self._catalogue[staged.endpoint].stage
         await self._database.execute(fill(self._sql["resolve_staged_trades"], stage=stage), staged.fetch_id, seconds=COMMAND_SECONDS)
+        if staged.rows >= ANALYZED_ROWS:
+            # As it was sealed no trade had an account, and PostgreSQL would expect none of any.
+            await self._database.execute(f"ANALYZE {stage} (account_id)")
         pairs = [(account_id, login) for account_id, held in logins.items() for login in held]
         rows = await self._database.fetch(
             fill(self._sql["get_strangers"], stage=stage), staged.fetch_id, [pair[0] for pair in pairs], [pair[1] for pair in pairs]

@@ -19,7 +19,7 @@ from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable,
 from app.store.pool import COMMAND_SECONDS, Database
 from app.store.queries import fill, quote
 
-_ANALYZED_ROWS = 500
+ANALYZED_ROWS = 500
 """From so many rows on a fetch's statistics are worth their time."""
 _FOR_PAGES = """
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('synchronous_commit', 'off', true),
@@ -170,7 +170,7 @@ class Staging:
 
     async def seal(self, staged: StagedFetch) -> None:
         """Make a proven fetch ready to be applied: PostgreSQL learns how many rows it has, or it would plan for one."""
-        if staged.rows >= _ANALYZED_ROWS:
+        if staged.rows >= ANALYZED_ROWS:
             table = self._catalogue[staged.endpoint]
             await self._database.execute(f"ANALYZE {table.stage} ({', '.join(quote(column) for column in analyzed_columns(table))})")
 

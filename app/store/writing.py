@@ -229,13 +229,17 @@ class SliceWriter:
         written = Written()
         number, columns = shape
         only, limit = _only(ordinals, 5)
-        statement = fill(self._sql["insert_rows"], **column_lists(work.job.table, columns), only=only)
+        tokens = column_lists(work.job.table, columns)
+        is_missing = "true" if work.part.is_empty else f"NOT EXISTS (SELECT FROM {tokens['raw']} AS t WHERE {tokens['same_key_s']})"
+        statement = fill(self._sql["insert_rows"], **tokens, only=only, is_missing=is_missing)
         if not work.job.table.has_guards:
-            for row in await work.connection.fetch(statement, *work.head, number, *limit):
+            async with _in_order_of_index(work):
+                rows = await work.connection.fetch(statement, *work.head, number, *limit)
+            for row in rows:
                 written.note(row["account_id"], row["days"]).inserted += row["rows"]
             return written
         # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
-        look = fill(self._sql["get_missing_rows"], **column_lists(work.job.table, columns), only=only)
+        look = fill(self._sql["get_missing_rows"], **tokens, only=only)
         missing = await work.connection.fetch(look, *work.head, number, *limit)
         if missing:
             await work.connection.fetch(statement, *work.head, number, *limit)
@@ -273,6 +277,17 @@ async def _tolerated(work: _Work) -> AsyncIterator[None]:
         return
     async with work.connection.savepoint():
         yield
+
+
+@contextlib.asynccontextmanager
+async def _in_order_of_index(work: _Work) -> AsyncIterator[None]:
+    """Around a statement that reads staging alone: its index on the key gives the order, where PostgreSQL would sort the wide rows."""
+    if not work.part.is_empty:
+        yield
+        return
+    await work.connection.execute("SELECT set_config('enable_sort', 'off', true)")
+    yield
+    await work.connection.execute("SELECT set_config('enable_sort', 'on', true)")
 
 
 def _only(ordinals: list[int] | None, number: int) -> tuple[str, tuple[list[int], ...]]:

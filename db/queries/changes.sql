@@ -227,13 +227,13 @@ FROM {{stage}} AS s
 WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{same_key_s}})
 
 -- name: insert_rows
--- Rows of upstream that are not stored, in key order. {{only}} limits them to some ordinals, to find one that is refused.
+-- Rows of upstream that are not stored ({{is_missing}}), in key order. {{only}} limits them to some ordinals, to find one that is refused.
 WITH written AS (
     INSERT INTO {{raw}} ({{columns}})
     SELECT {{s_columns}}
     FROM {{stage}} AS s
     WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}}
-      AND NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{same_key_s}})
+      AND {{is_missing}}
     ORDER BY {{s_key}}
     RETURNING account_id, {{plain_day}} AS day
 )
