@@ -5,6 +5,7 @@ SHELL := /bin/sh
 
 PYTHON ?= python3
 TRADES ?=
+ACCOUNTS ?=
 UPGRADE ?=
 
 BIN := .venv/bin
@@ -56,6 +57,11 @@ demo: install ## damage a warehouse, heal it and prove it equal to upstream (TRA
 .PHONY: test
 test: lint ## run all checks and tests: what CI runs
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
+.PHONY: bench
+bench: install ## measure everything on a warehouse of ACCOUNTS (20000) and on one a tenth as large, kept in .bench
+	@$(SETUP); find_uv; "$$uv" pip install --quiet --python $(BIN)/python 'pgqueuer>=1.6,<2' || say "pgqueuer cannot be had: claims are not compared."
+	@$(BIN)/python -m bench $(if $(ACCOUNTS),--accounts "$(ACCOUNTS)")
 
 .PHONY: lint
 lint: install ## check style, types and layers

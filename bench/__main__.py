@@ -1,17 +1,28 @@
 """Every benchmark on a warehouse of a chosen size and on one a tenth as large, in one table: `make bench`, or `python -m bench`.
 
 The warehouses are made by SQL in `--folder` and stay there: what was interrupted goes on where it was. Each part prints what it
-measured when it is done. `--only` takes the names of parts; `--sizes 1` leaves the smaller warehouse out.
+measured when it is done.
 """
 
-from collections.abc import Awaitable, Callable
+import argparse
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import asyncpg
+
+from app.telemetry import configure_logging
 from bench import apply, claims, detection, memory, report, requests
-from bench.table import Ratio
+from bench.table import Ratio, machine, render, show
+from bench.warehouse import ensure_warehouse
 
 _REQUESTS_ACCOUNTS = 1500
-"""The sandbox's world, which the requests are counted in, is made in Python: it does not grow further."""
+"""The sandbox's world, in which requests are counted, is made in Python: it does not grow further."""
+_PAGES, _ROUNDS = 60, 3
+_TRADES_PER_ACCOUNT = 10
+_PARTS = ("detection", "report", "apply", "memory", "claims", "requests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +33,54 @@ class Size:
     dsn: str
 
 
-_PARTS: dict[str, Callable[[Size], Awaitable[list[Ratio]]]] = {
-    "detection": lambda size: detection.measure(size.dsn, size.accounts),
-    "apply": lambda size: apply.measure(size.accounts),
-    "requests": lambda size: requests.measure(min(size.accounts, _REQUESTS_ACCOUNTS)),
-    "claims": lambda size: claims.measure(size.accounts),
-    "report": lambda size: report.measure(size.accounts),
-    "memory": lambda size: memory.measure(size.accounts),
-}
+async def _measure(part: str, size: Size) -> list[Ratio]:
+    """One part on one warehouse. Raises NothingToCompareError where claims have no counterpart."""
+    match part:
+        case "detection":
+            return await detection.measure(size.dsn, size.accounts)
+        case "report":
+            return await report.measure(size.dsn)
+        case "apply":
+            # What a page costs does not depend on how many accounts there are.
+            return await apply.measure(_PAGES, _ROUNDS)
+        case "memory":
+            return await memory.measure(size.accounts * _TRADES_PER_ACCOUNT, size.accounts)
+        case "claims":
+            return await claims.measure(size.accounts, _ROUNDS)
+        case _:
+            return await requests.measure(min(size.accounts, _REQUESTS_ACCOUNTS))
+
+
+async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
+    """Measure and print; whether every target was met."""
+    columns: dict[str, list[Ratio]] = defaultdict(list)
+    async with detection.server(folder) as server:
+        # The smaller one first: what is wrong shows early.
+        sizes = [Size(count, await ensure_warehouse(server.dsn(), count)) for count in (accounts // 10, accounts)]
+        connection = await asyncpg.connect(sizes[0].dsn)
+        facts = machine(await connection.fetchval("SHOW server_version"))
+        await connection.close()
+        for part in parts:
+            # Both of these know their own sizes, of which they play a tenth and all.
+            for size in sizes[-1:] if part in ("apply", "memory") else sizes:
+                print(f"\n{part}, {size.accounts:,} accounts", flush=True)
+                try:
+                    found = await _measure(part, size)
+                except claims.NothingToCompareError as error:
+                    print(error)
+                    continue
+                columns[f"{size.accounts:,} accounts"] += found
+                for line in found:
+                    print(show(line), flush=True)
+    print(f"\n{facts}\n\n{render(columns)}")
+    return all(line.is_met is not False for rows in columns.values() for line in rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accounts", type=int, default=20_000, help="accounts of the larger warehouse (20,000)")
+    parser.add_argument("--folder", type=Path, default=Path(".bench"), help="where the warehouses are kept (.bench)")
+    parser.add_argument("--only", choices=_PARTS, nargs="+", default=_PARTS, help="the parts to measure (all)")
+    chosen = parser.parse_args()
+    configure_logging(level="WARNING")
+    raise SystemExit(not asyncio.run(main(chosen.accounts, chosen.folder, chosen.only)))

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,16 @@ def at_least(name: str, measured: float, least: float, unit: str = "x") -> Ratio
 def figure(name: str, measured: float, unit: str) -> Ratio:
     """A figure of which nothing is asked."""
     return Ratio(name, measured, "", unit, None)
+
+
+def spread(values: Sequence[float]) -> str:
+    """The values of several rounds as text: least, median, most."""
+    return f"{min(values):.2f} / {statistics.median(values):.2f} / {max(values):.2f}"
+
+
+def show(ratio: Ratio) -> str:
+    """A line of text for one figure."""
+    return f"{ratio.name:62} {ratio.measured:12,.2f} {ratio.unit:12} {ratio.target:10} {_verdict([ratio])}"
 
 
 def render(columns: Mapping[str, Sequence[Ratio]]) -> str:

@@ -25,8 +25,9 @@ STAGING_COLUMNS = """
 SELECT attname AS column, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute
 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum
 """
-"""The columns of the staging table $1 and their types."""
+"""The columns of the staging table $1 and their types, in its order."""
 _TYPE = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<first>\d+)(?:,(?P<second>-?\d+))?\))?(?P<zone> with(?:out)? time zone)?")
 _INTEGER_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 _LONGEST_PATH = 32
@@ -99,10 +100,14 @@ class Column:
         return match["name"], int(first) if first else None, int(second) if second else None
 
     def _number(self, value: str) -> str:
+        """NULL outside the range, told by bounds on what is not rounded yet (half away from zero): rounding each value twice costs more."""
         base, precision, scale = self._parts()
         if base in _INTEGER_BOUNDS:
             bound = _INTEGER_BOUNDS[base]
-            return f"CASE WHEN round({value}) BETWEEN {-bound} AND {bound - 1} THEN round({value})::{base} END"
+            return f"CASE WHEN {value} > {-bound - 1}.5 AND {value} < {bound - 1}.5 THEN {value}::{base} END"
+        if base == "numeric" and precision is not None and 0 <= (scale or 0) <= precision:
+            whole, parts = "9" * (precision - (scale or 0)), "9" * (scale or 0)
+            return f"CASE WHEN abs({value}) < {whole}.{parts}5 THEN {value}::{self.sql_type} END"
         if base == "numeric" and precision is not None:
             return f"CASE WHEN abs(round({value}, {scale or 0})) < 1e{precision - (scale or 0)} THEN round({value}, {scale or 0}) END"
         if base == "numeric":
@@ -278,9 +283,18 @@ def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str) -> Wareh
 
 
 def staged_columns(table: WarehouseTable) -> dict[str, str]:
-    """The columns that a staging table needs, with their types: those that the API fills, and the account id."""
-    wanted = {column.name: column.sql_type for column in table.columns}
-    return {"account_id": "text", **wanted} if "account_id" not in wanted else wanted
+    """The columns that a staging table needs, with their types: those that the API fills, and the account id.
+
+    First those that are looked at by themselves: PostgreSQL steps over all columns before the last one that it wants of a row.
+    """
+    wanted = {"account_id": "text", **{column.name: column.sql_type for column in table.columns}}
+    first = [name for name in ("account_id", *table.key, "login", "platform", "broker", *FIGURES) if name in wanted]
+    return {name: wanted[name] for name in dict.fromkeys((*first, *wanted))}
+
+
+def analyzed_columns(table: WarehouseTable) -> tuple[str, ...]:
+    """The columns of a staging table whose statistics decide on plans."""
+    return tuple(dict.fromkeys(("fetch_id", "ordinal", "shape", "refused", "account_id", *table.key)))
 
 
 def is_staged(table: WarehouseTable, types: dict[str, str]) -> bool:

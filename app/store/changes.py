@@ -24,7 +24,7 @@ from app.store.pool import CLAIM_LOCK_SECONDS, COMMAND_SECONDS, LOCK_SECONDS, Co
 from app.store.queries import fill
 from app.store.refusals import UNIQUE_VIOLATION, Refusals
 from app.store.slices import Applied, Fingerprints, Job, Part, Slice, Witness, Writer, Written
-from app.store.staging import StagedFetch
+from app.store.staging import ANALYZED_ROWS, StagedFetch
 from app.store.writing import SliceWriter, UnfinishedSearchError
 
 _TRIES = 4
@@ -33,6 +33,14 @@ _PAUSE_SECONDS = 0.25
 _SEARCH_SECONDS = 1.0
 """How long rows may be locked while the one among them is searched that is refused."""
 _MOST_SEARCHES = 60
+_WORK_MEMORY = "64MB"
+"""What a join of one part's wide rows takes; with the usual 4 MB PostgreSQL writes them to disk first."""
+_FOR_WIDE_ROWS = """
+SELECT set_config('jit', 'off', true),
+       set_config('work_mem', CASE WHEN pg_size_bytes(setting) < pg_size_bytes($1) THEN $1 ELSE setting END, true)
+FROM (SELECT current_setting('work_mem') AS setting) AS now
+"""
+"""For the transaction: room for wide rows, and no compiling of expressions on hundreds of columns, which takes longer than the rows do."""
 
 
 @dataclass(slots=True)
@@ -92,6 +100,9 @@ class Changes:
         """
         stage = self._catalogue[staged.endpoint].stage
         await self._database.execute(fill(self._sql["resolve_staged_trades"], stage=stage), staged.fetch_id, seconds=COMMAND_SECONDS)
+        if staged.rows >= ANALYZED_ROWS:
+            # As it was sealed no trade had an account, and PostgreSQL would expect none of any.
+            await self._database.execute(f"ANALYZE {stage} (account_id)")
         pairs = [(account_id, login) for account_id, held in logins.items() for login in held]
         rows = await self._database.fetch(
             fill(self._sql["get_strangers"], stage=stage), staged.fetch_id, [pair[0] for pair in pairs], [pair[1] for pair in pairs]
@@ -118,8 +129,7 @@ class Changes:
         """
         job = Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
         await self._refusals.find_doubled(job)
-        await self._refusals.find_unfit(job)
-        await self._refusals.find_partitions(job)
+        await self._refusals.find_partitions(job, await self._refusals.find_unfit(job))
         applied: dict[str, Applied] = defaultdict(Applied)
         for part in await self._parts(job, applied):
             if len(part.account_ids) > 1 or not applied[part.account_ids[0]].hold:
@@ -129,8 +139,10 @@ class Changes:
 
     async def _parts(self, job: Job, applied: dict[str, Applied]) -> list[Part]:
         most = self._pace.chunk()
-        rows = await self._database.fetch(fill(self._sql["count_staged"], stage=job.table.stage), job.staged.fetch_id)
-        sizes = {row["account_id"]: row["rows"] for row in rows}
+        sizes = job.staged.accounts
+        if job.proven.endpoint.is_trades or not job.staged.is_distinct:
+            rows = await self._database.fetch(fill(self._sql["count_staged"], stage=job.table.stage), job.staged.fetch_id)
+            sizes = {row["account_id"]: row["rows"] for row in rows}
         for account_id in sizes:
             applied[account_id].sent = True
         parts: list[Part] = []
@@ -255,9 +267,12 @@ class Changes:
             await connection.limit_locks(CLAIM_LOCK_SECONDS)
             locked = await connection.fetch(self._lock_claims, list(account_ids), job.writer.claim_id, job.writer.lease_seconds)
             await connection.limit_locks(LOCK_SECONDS)
-            staged = await connection.fetch_value(f"SELECT count(*) FROM {job.table.stage} WHERE fetch_id = $1", job.staged.fetch_id)
-            if staged != job.staged.rows:
+            await connection.execute(_FOR_WIDE_ROWS, _WORK_MEMORY)
+            if job.staged.rows and not await connection.fetch_value(
+                fill(self._sql["holds_first"], stage=job.table.stage), job.staged.fetch_id
+            ):
                 # Staging is not logged: a crash of PostgreSQL empties it, and an empty fetch would read as rows that are gone.
+                # Whatever such a crash takes of a fetch, it takes the first row.
                 raise DatabaseUnavailable("The fetched rows were lost in a restart of PostgreSQL; they are fetched again.")
             ours = [row["account_id"] for row in locked]
             now = await self._fingerprints(connection, replace(job.proven, dates=part.dates or job.proven.dates), ours)
@@ -266,12 +281,16 @@ class Changes:
                 written.results[account_id].claim_lost = account_id not in ours
                 written.results[account_id].left_alone = account_id in ours and account_id not in untouched
             if untouched:
-                written.add(
-                    await self._writer.write(connection, job, replace(part, account_ids=tuple(untouched)), before.horizon, search_seconds)
-                )
+                ours_now = replace(part, account_ids=tuple(untouched), is_empty=self._is_empty(job, now, untouched))
+                written.add(await self._writer.write(connection, job, ours_now, before.horizon, search_seconds))
             await self._guard(connection, job, part, applied, written)
             await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed)
         return written
+
+    @staticmethod
+    def _is_empty(job: Job, now: Fingerprints, account_ids: Sequence[str]) -> bool:
+        """Whether no row is stored that one of the fetch could meet; trades may also be stored under accounts that were not asked for."""
+        return not job.proven.endpoint.is_trades and all(account_id not in now.slices for account_id in account_ids)
 
     async def _guard(self, connection: Connection, job: Job, part: Part, applied: Mapping[str, Applied], written: Written) -> None:
         """Undo the transaction if it changed too many rows of an account, all that the run changed of it before counted.

@@ -33,6 +33,8 @@ _WAY_TRIES = 6
 _WAY_PAUSE_SECONDS = 0.1
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
+_LONGEST_STATEMENT = 256 * 1024
+"""Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of columns, which take longest to plan."""
 
 _GONE = (
     asyncpg.PostgresConnectionError,
@@ -209,6 +211,7 @@ class Database:
                 command_timeout=COMMAND_SECONDS,
                 timeout=_CONNECT_SECONDS,
                 statement_cache_size=statement_cache,
+                max_cacheable_statement_size=_LONGEST_STATEMENT if statement_cache else 0,
                 init=_prepare_connection if statement_cache else _prepare_pooled,
                 # asyncpg's own reset would reach, through a pooler, whichever session comes next: somebody else's.
                 reset=None if statement_cache else _leave_alone,

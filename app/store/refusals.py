@@ -36,10 +36,13 @@ class Refusals:
 
     async def find_doubled(self, job: Job) -> None:
         """Refuse rows of upstream that share a key of the table: it cannot hold them side by side."""
+        if job.staged.is_distinct:
+            return
         await self._database.execute(fill(self._sql["refuse_doubled_rows"], **column_lists(job.table)), job.staged.fetch_id, _DOUBLED)
 
-    async def find_unfit(self, job: Job) -> None:
-        """Refuse rows that a CHECK or NOT NULL of the table would refuse: all at once, instead of one by one at the write."""
+    async def find_unfit(self, job: Job) -> int:
+        """Refuse rows that a CHECK or NOT NULL of the table would refuse: all at once, instead of one by one at the write; their number."""
+        refused = 0
         for check in job.table.checks:
             needed = set(check.columns or ())
             shapes = [number for number, columns in enumerate(job.staged.shapes) if needed <= columns]
@@ -49,7 +52,8 @@ class Refusals:
             reason = f"{REFUSED}: {check.name} ({check.condition})"
             # A condition that fails on some value says nothing of the others: then the write tells.
             with contextlib.suppress(RowRefused, DatabaseError):
-                await self._database.execute(statement, job.staged.fetch_id, reason, shapes)
+                refused += await self._database.execute(statement, job.staged.fetch_id, reason, shapes)
+        return refused
 
     async def mark(self, job: Job, found: Sequence[tuple[int, str]]) -> None:
         """Note which rows the table refused in a write that was undone."""
@@ -59,13 +63,20 @@ class Refusals:
         for reason, ordinals in by_reason.items():
             await self._database.execute(fill(self._sql["refuse_rows"], stage=job.table.stage), job.staged.fetch_id, ordinals, reason)
 
-    async def find_partitions(self, job: Job) -> None:
-        """Make the partitions that the rows need, where we may; rows that have none are refused with what would make it."""
+    async def find_partitions(self, job: Job, refused: int) -> None:
+        """Make the partitions that the rows need, where we may; rows that have none are refused with what would make it.
+
+        `refused` rows of the fetch need none: their dates may be anything.
+        """
         table = job.table
         if not table.is_partitioned:
             return
-        staged = await self._database.fetch(fill(self._sql["get_staged_days"], **column_lists(table)), job.staged.fetch_id)
-        gaps = await self._gaps(table, [row["day"] for row in staged])
+        if job.staged.is_distinct and not refused:
+            days = sorted(job.staged.days)
+        else:
+            staged = await self._database.fetch(fill(self._sql["get_staged_days"], **column_lists(table)), job.staged.fetch_id)
+            days = [row["day"] for row in staged]
+        gaps = await self._gaps(table, days)
         if gaps:
             missing = [day for days in gaps.values() for day in days]
             try:

@@ -130,11 +130,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one transaction works on: accounts on all proven dates, or one account on some dates, and how those looked before."""
+    """What one transaction works on: accounts on all proven dates, or one account on some dates, and how those looked before.
+
+    `is_empty` says that nothing is stored there, as the transaction sees it.
+    """
 
     account_ids: tuple[str, ...]
     dates: tuple[dt.date, dt.date] | None = None
     before: Fingerprints | None = None
+    is_empty: bool = False
 
 
 @dataclass(slots=True)

@@ -5,8 +5,9 @@ nothing but the page's length. A page that PostgreSQL cannot open as a whole is 
 read at all is staged as refused, so that it counts for completeness and is named.
 """
 
+import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,23 +15,36 @@ import msgspec
 from app.domain.contract import Endpoint
 from app.domain.sequences import pieces
 from app.errors import DatabaseUnavailable, RowRefused
-from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable
+from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable, analyzed_columns
 from app.store.pool import COMMAND_SECONDS, Database
 from app.store.queries import fill, quote
 
-_ANALYZED_ROWS = 500
+ANALYZED_ROWS = 500
 """From so many rows on a fetch's statistics are worth their time."""
+_FOR_PAGES = """
+SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('synchronous_commit', 'off', true),
+       set_config('jit', 'off', true)
+"""
+"""For the transaction of a page: the plan of a statement on hundreds of columns is kept, for it is always the same; and nobody waits
+for the disk, since staging does not outlive a crash anyway."""
 _ROW_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(slots=True)
 class StagedFetch:
-    """A fetch in staging: its id, its table, and which columns the rows of each shape have."""
+    """A fetch in staging: its id, its table, and which columns the rows of each shape have.
+
+    `is_distinct` says that all rows were found to have whole keys, no two of them the same, and none was refused; then `days` are
+    the dates that they have, and `accounts` how many there are of each account (metrics; trades do not tell their account).
+    """
 
     fetch_id: uuid.UUID
     endpoint: Endpoint
     shapes: list[frozenset[str]] = field(default_factory=list)
     rows: int = 0
+    is_distinct: bool = False
+    accounts: Mapping[str, int] = field(default_factory=dict)
+    days: frozenset[dt.date] = frozenset()
 
     def shape_of(self, columns: frozenset[str]) -> int:
         """The number of the shape with these columns."""
@@ -86,11 +100,15 @@ class Staging:
 
     async def _insert(self, statement: str, staged: StagedFetch, shape: int, text: str, rows: int, *values: object) -> None:
         """Stage rows, as long as the fetch is registered: nobody would ever drop those of one that counts as dead."""
-        if await self._database.execute(statement, staged.fetch_id, staged.rows, shape, text, *values) != rows:
+        async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+            await connection.execute(_FOR_PAGES)
+            staged_now = await connection.execute(statement, staged.fetch_id, staged.rows, shape, text, *values)
+        if staged_now != rows:
             raise DatabaseUnavailable(
                 "This process was away for longer than its lease: what it had fetched was dropped, and is fetched again."
             )
         staged.rows += rows
+        staged.is_distinct = False
 
     async def _add_carefully(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
         """Open rows with the forgiving reader of numbers, in halves, until a row that cannot be read stands alone."""
@@ -110,10 +128,12 @@ class Staging:
     async def distinct_keys(self, staged: StagedFetch) -> int:
         """Distinct keys among the staged rows; of rows without a readable key, those that differ in any character."""
         table = self._catalogue[staged.endpoint]
+        whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.key if column not in table.optional)
+        if await self._tally(staged, table, whole):
+            return staged.rows
         # An account id that stands for two natural keys sends two rows under one key of ours: they are distinct rows all the same.
         natural = [column for column in ("login", "platform", "broker") if column not in table.key and column in table.names]
         key = ", ".join(quote(column) for column in (*table.key, *natural))
-        whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.key if column not in table.optional)
         return int(
             await self._database.fetch_value(
                 # One that came twice hides one that is missing, with a key or without; a refused row is kept as it was sent.
@@ -122,6 +142,23 @@ class Staging:
                 staged.fetch_id,
             )
         )
+
+    async def _tally(self, staged: StagedFetch, table: WarehouseTable, whole: str) -> bool:
+        """Whether no two rows share a key and nothing is wrong with any: one look, from which the dates and accounts are kept."""
+        groups = {"account_id": "account_id" in table.key, "day": table.table.date_column is not None}
+        columns = [f"{quote(column)} AS day" if column == table.table.date_column else quote(column) for column in table.key]
+        sets = [name for name, is_there in groups.items() if is_there]
+        rows = await self._database.fetch(
+            f"SELECT {', '.join(sets)}, count(*) AS keys"
+            f" FROM (SELECT DISTINCT {', '.join(columns)} FROM {table.stage} WHERE fetch_id = $1 AND refused IS NULL AND {whole}) AS keys"
+            f" GROUP BY GROUPING SETS ({', '.join(f'({name})' for name in sets)})",
+            staged.fetch_id,
+        )
+        # Each of the sets has all keys once.
+        staged.is_distinct = sum(row["keys"] for row in rows) == staged.rows * len(sets)
+        staged.accounts = {row["account_id"]: row["keys"] for row in rows if row["account_id"] is not None} if groups["account_id"] else {}
+        staged.days = frozenset(row["day"] for row in rows if row["day"] is not None) if groups["day"] else frozenset()
+        return staged.is_distinct
 
     async def holds_any(self, staged: StagedFetch, asked: Sequence[str]) -> bool:
         """Whether a staged row is of one of these logins (trades) or accounts, or may be since it cannot be read; true if none is named."""
@@ -133,12 +170,9 @@ class Staging:
 
     async def seal(self, staged: StagedFetch) -> None:
         """Make a proven fetch ready to be applied: PostgreSQL learns how many rows it has, or it would plan for one."""
-        if staged.rows >= _ANALYZED_ROWS:
-            await self._database.execute(f"ANALYZE {self._catalogue[staged.endpoint].stage} ({self._analyzed(staged.endpoint)})")
-
-    def _analyzed(self, endpoint: Endpoint) -> str:
-        key = self._catalogue[endpoint].key
-        return ", ".join(quote(column) for column in dict.fromkeys(("fetch_id", "ordinal", "account_id", *key)))
+        if staged.rows >= ANALYZED_ROWS:
+            table = self._catalogue[staged.endpoint]
+            await self._database.execute(f"ANALYZE {table.stage} ({', '.join(quote(column) for column in analyzed_columns(table))})")
 
     async def clear(self, staged: StagedFetch) -> None:
         """Drop the rows of a fetch that starts anew; the fetch stays registered."""
@@ -203,7 +237,7 @@ class StageSink:
 
 
 def _array(rows: Sequence[bytes]) -> str:
-    return (b"[" + b",".join(rows) + b"]").decode("utf-8", "replace")
+    return b"".join((b"[", b",".join(rows), b"]")).decode("utf-8", "replace")
 
 
 def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
@@ -227,17 +261,11 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     columns = ", ".join(quote(column.name) for column in table.columns)
     had = ", ".join(f"{quote(f'r_{column.name}')} IS NOT NULL AS {quote(f'h_{column.name}')}" for column in _key_columns(table))
     lost = f"{_count_filled([f'r_{column.name}' for column in read])} > {_count_filled([column.name for column in read])}"
+    # OFFSET 0 keeps each step from being merged into the next, which would compute a value once for each of its uses; MATERIALIZED would
+    # as well, but copies the wide rows.
     return f"""
         WITH registered AS MATERIALIZED (
             SELECT fetch_id FROM {_registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE
-        ), opened AS MATERIALIZED (
-            SELECT i.n, {given}
-            FROM ROWS FROM (json_to_recordset($4::json) AS ({opened})) WITH ORDINALITY AS i ({raw_names}, n)
-        ), converted AS MATERIALIZED (
-            SELECT n, {", ".join(quote(f"r_{column.name}") for column in read)}, {had}, {converted}
-            FROM opened
-        ), judged AS (
-            SELECT *, nullif(concat_ws('; ', {_refusals(table)}), '') AS refused_as, {lost} AS loses FROM converted
         )
         INSERT INTO {table.stage} (fetch_id, ordinal, shape, nulled, refused, source, {columns})
         SELECT
@@ -246,7 +274,19 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
             refused_as,
             CASE WHEN refused_as IS NOT NULL OR loses THEN $4::json -> (n - 1)::integer END,
             {", ".join(_shortened(column) for column in table.columns)}
-        FROM judged CROSS JOIN registered
+        FROM registered, (
+            SELECT *, {_refusals(table)} AS refused_as, {lost} AS loses
+            FROM (
+                SELECT n, {", ".join(quote(f"r_{column.name}") for column in read)}, {had}, {converted}
+                FROM (
+                    SELECT i.n, {given}
+                    FROM ROWS FROM (json_to_recordset($4::json) AS ({opened})) WITH ORDINALITY AS i ({raw_names}, n)
+                    OFFSET 0
+                ) AS opened
+                OFFSET 0
+            ) AS converted
+            OFFSET 0
+        ) AS judged
     """
 
 
@@ -265,7 +305,7 @@ def _count_filled(columns: Sequence[str]) -> str:
 
 def _shortened(column: Column) -> str:
     """The value as staging can hold it: a text that is too long has refused its row already."""
-    return quote(column.name) if column.longest is None else f"left({quote(column.name)}, {column.longest})"
+    return quote(column.name) if column.longest is None else f"{quote(column.name)}::{column.sql_type}"
 
 
 def _key_columns(table: WarehouseTable) -> tuple[Column, ...]:
@@ -273,19 +313,23 @@ def _key_columns(table: WarehouseTable) -> tuple[Column, ...]:
 
 
 def _refusals(table: WarehouseTable) -> str:
-    key = [
-        f"CASE WHEN {quote(column.name)} IS NULL THEN CASE WHEN {quote(f'h_{column.name}')}"
-        f" THEN {_literal(f'key part {column.name} is out of range')} ELSE {_literal(f'key part {column.name} is missing')} END END"
-        for column in _key_columns(table)
-        if column.name not in table.optional
-    ]
-    long = [
-        f"CASE WHEN char_length({quote(column.name)}) > {column.longest}"
-        f" THEN {_literal(f'{column.name} is longer than {column.longest} characters')} END"
-        for column in table.columns
-        if column.longest is not None
-    ]
-    return ", ".join(key + long)
+    """Why a row is refused; NULL for one that is not."""
+    reasons: list[tuple[str, str]] = []
+    for column in _key_columns(table):
+        if column.name not in table.optional:
+            missing = f"{quote(column.name)} IS NULL"
+            had = quote(f"h_{column.name}")
+            reasons.append((f"{missing} AND {had}", f"key part {column.name} is out of range"))
+            reasons.append((f"{missing} AND NOT {had}", f"key part {column.name} is missing"))
+    for column in table.columns:
+        if column.longest is not None:
+            name = quote(column.name)
+            # Characters are counted only where there are as many bytes.
+            long = f"octet_length({name}) > {column.longest} AND char_length({name}) > {column.longest}"
+            reasons.append((long, f"{column.name} is longer than {column.longest} characters"))
+    is_refused = " OR ".join(condition for condition, _ in reasons)
+    said = ", ".join(f"CASE WHEN {condition} THEN {_literal(reason)} END" for condition, reason in reasons)
+    return f"CASE WHEN {is_refused} THEN concat_ws('; ', {said}) END"
 
 
 def _refuse_statement(table: WarehouseTable) -> str:

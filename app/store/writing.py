@@ -115,13 +115,14 @@ class SliceWriter:
         written = Written()
         if work.job.proven.endpoint.is_trades:
             await self._move(work, written)
-        # Before anything is inserted: a row that goes may hold a key that a row of upstream needs.
-        await self._take_out(work, kept, written)
-        if work.job.table.changes_shard:
-            await self._move_shards(work, written)
         shapes = list(enumerate(work.job.staged.shapes))
-        for shape in shapes:
-            await self._each(work, shape, self._overwrite, written)
+        if not work.part.is_empty:
+            # Before anything is inserted: a row that goes may hold a key that a row of upstream needs.
+            await self._take_out(work, kept, written)
+            if work.job.table.changes_shard:
+                await self._move_shards(work, written)
+            for shape in shapes:
+                await self._each(work, shape, self._overwrite, written)
         # After the overwriting, which may free a place, and before the inserting.
         await self._refuse_too_narrow(work)
         for shape in shapes:
@@ -236,13 +237,17 @@ class SliceWriter:
         written = Written()
         number, columns = shape
         only, limit = _only(ordinals, 5)
-        statement = fill(self._sql["insert_rows"], **column_lists(work.job.table, columns), only=only)
+        tokens = column_lists(work.job.table, columns)
+        is_missing = "true" if work.part.is_empty else f"NOT {tokens['is_stored']}"
+        statement = fill(self._sql["insert_rows"], **tokens, only=only, is_missing=is_missing)
         if not work.job.table.has_guards:
-            for row in await work.connection.fetch(statement, *work.head, number, *limit):
+            async with _in_order_of_index(work):
+                rows = await work.connection.fetch(statement, *work.head, number, *limit)
+            for row in rows:
                 written.note(row["account_id"], row["days"]).inserted += row["rows"]
             return written
         # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
-        look = fill(self._sql["get_missing_rows"], **column_lists(work.job.table, columns), only=only)
+        look = fill(self._sql["get_missing_rows"], **tokens, only=only)
         missing = await work.connection.fetch(look, *work.head, number, *limit)
         if missing:
             await work.connection.fetch(statement, *work.head, number, *limit)
@@ -280,6 +285,17 @@ async def _tolerated(work: _Work) -> AsyncIterator[None]:
         return
     async with work.connection.savepoint():
         yield
+
+
+@contextlib.asynccontextmanager
+async def _in_order_of_index(work: _Work) -> AsyncIterator[None]:
+    """Around a statement that reads staging alone: its index on the key gives the order, where PostgreSQL would sort the wide rows."""
+    if not work.part.is_empty:
+        yield
+        return
+    await work.connection.execute("SELECT set_config('enable_sort', 'off', true)")
+    yield
+    await work.connection.execute("SELECT set_config('enable_sort', 'on', true)")
 
 
 def _only(ordinals: list[int] | None, number: int) -> tuple[str, tuple[list[int], ...]]:

@@ -14,6 +14,24 @@ from app.upstream.faults import AttemptFailed, FailureKind
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Inner(msgspec.Struct, frozen=True, gc=False):
+    """`Data` as an object."""
+
+    data: list[msgspec.Raw]
+    total: msgspec.Raw = msgspec.Raw()
+    limit: msgspec.Raw = msgspec.Raw()
+
+
+class _Usual(msgspec.Struct, frozen=True, gc=False):
+    """An answer in its usual form."""
+
+    inner: _Inner = msgspec.field(name="Data")
+    status: msgspec.Raw = msgspec.field(name="Status", default=msgspec.Raw())
+
+
+_USUAL = msgspec.json.Decoder(_Usual)
 _FAILED = frozenset({"fail", "failed", "error"})
 _SUCCEEDED = frozenset({"ok", "success", ""})
 _COUNT_DIGITS = 18
@@ -58,10 +76,7 @@ def _repair(escape: re.Match[bytes]) -> bytes:
 def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
     try:
         body.decode()  # msgspec leaves the strings inside raw rows unchecked; PostgreSQL would refuse them much later
-        top = _OBJECT.decode(body)
-        _refuse_failure(top, quote)
-        holder, rows = _rows_of(top)
-        answer = Answer(tuple(bytes(row) for row in _LIST.decode(rows)), _total_of(holder), _count(_value(holder.get("limit"))))
+        answer = _usual(body) or _any(body, quote)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise AttemptFailed(FailureKind.GARBLED, f"The API's answer is no JSON of the agreed form ({quote(str(error))}).") from error
     if not all(row.startswith(b"{") for row in answer.rows):
@@ -69,9 +84,31 @@ def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
     return answer
 
 
+def _usual(body: bytes) -> Answer | None:
+    """An answer in the usual form, read in one pass; None for any other, whatever is wrong with it."""
+    try:
+        page = _USUAL.decode(body)
+    except msgspec.MsgspecError:
+        return None
+    if _word(_value(page.status)) not in _SUCCEEDED:
+        return None
+    return Answer(tuple(map(bytes, page.inner.data)), _total_of(page.inner.total), _count(_value(page.inner.limit)))
+
+
+def _any(body: bytes, quote: Callable[[str], str]) -> Answer:
+    top = _OBJECT.decode(body)
+    _refuse_failure(top, quote)
+    holder, rows = _rows_of(top)
+    return Answer(tuple(map(bytes, _LIST.decode(rows))), _total_of(holder.get("total")), _count(_value(holder.get("limit"))))
+
+
+def _word(status: object) -> str:
+    return "" if status is None else str(status).strip().lower()
+
+
 def _refuse_failure(top: dict[str, msgspec.Raw], quote: Callable[[str], str]) -> None:
     status = _value(top.get("Status"))
-    word = "" if status is None else str(status).strip().lower()
+    word = _word(status)
     if word in _SUCCEEDED:
         return
     said = next((str(text) for key in ("Error", "Message") if (text := _value(top.get(key)))), "without a reason")
@@ -95,8 +132,8 @@ def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgsp
     return inner, rows
 
 
-def _total_of(holder: dict[str, msgspec.Raw]) -> int | None:
-    total = _value(holder.get("total"))
+def _total_of(raw: msgspec.Raw | None) -> int | None:
+    total = _value(raw)
     if total is None:
         return None
     count = _count(total)
@@ -112,5 +149,5 @@ def _count(value: object) -> int | None:
 
 
 def _value(raw: msgspec.Raw | None) -> object:
-    value: object = None if raw is None else msgspec.json.decode(raw)
+    value: object = msgspec.json.decode(raw) if raw else None
     return value

@@ -19,20 +19,35 @@ JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login::text = i.login AND t.plat
 WHERE i.account_id = ANY($1::text[]) AND {{in_slice_second}}
 GROUP BY i.account_id
 
+-- name: holds_first
+-- Whether the first row of a fetch is still staged.
+SELECT EXISTS (SELECT FROM {{stage}} WHERE fetch_id = $1 AND ordinal = 1)
+
 -- name: get_horizon
 -- Whatever is committed from now on has this transaction id or a higher one.
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 
 -- name: resolve_staged_trades
--- Give staged trades the one account that held their natural key on their date.
-UPDATE {{stage}} AS s SET account_id = (
-    SELECT min(i.account_id)
-    FROM prop_trading_model.recon_identity AS i
-    WHERE i.login = s.login::text AND i.platform = s.platform::text AND i.broker = coalesce(s.broker::text, '')
-      AND (s.trade_date BETWEEN i.valid_from AND i.valid_to OR s.trade_date >= i.open_from)
-    HAVING count(DISTINCT i.account_id) = 1
+-- Give staged trades the one account that held their natural key on their date; asked once for each key and date, not for each trade.
+WITH held AS MATERIALIZED (
+    SELECT k.login, k.platform, k.broker, k.trade_date, (
+        SELECT min(i.account_id)
+        FROM prop_trading_model.recon_identity AS i
+        WHERE i.login = k.login AND i.platform = k.platform AND i.broker = k.broker
+          AND (k.trade_date BETWEEN i.valid_from AND i.valid_to OR k.trade_date >= i.open_from)
+        HAVING count(DISTINCT i.account_id) = 1
+    ) AS account_id
+    FROM (
+        SELECT DISTINCT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, trade_date
+        FROM {{stage}}
+        WHERE fetch_id = $1 AND refused IS NULL
+    ) AS k
 )
+UPDATE {{stage}} AS s SET account_id = held.account_id
+FROM held
 WHERE s.fetch_id = $1 AND s.refused IS NULL
+  AND held.login = s.login::text AND held.platform = s.platform::text AND held.broker = coalesce(s.broker::text, '') AND held.trade_date = s.trade_date
+  AND s.account_id IS DISTINCT FROM held.account_id
 
 -- name: get_strangers
 -- Accounts of $2 under whose logins upstream sends trades with a natural key that no account has, and how many.
@@ -246,12 +261,12 @@ FROM {{stage}} AS s
 WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
 
 -- name: insert_rows
--- Rows of upstream that are not stored, in key order. {{only}} limits them to some ordinals, to find one that is refused.
+-- Rows of upstream that are not stored, in key order; where nothing of the slice is stored, nobody looks. {{only}} limits them to some ordinals, to find one that is refused.
 WITH written AS (
     INSERT INTO {{raw}} ({{columns}})
     SELECT {{s_columns}}
     FROM {{stage}} AS s
-    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
+    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND {{is_missing}}
     ORDER BY {{s_key}}
     RETURNING account_id, {{plain_day}} AS day
 )
@@ -282,12 +297,10 @@ WITH sent AS MATERIALIZED (
     UNION
     SELECT * FROM unnest($8::text[], $9::date[])
 ), found AS MATERIALIZED (
-    SELECT {{t_key}}{{place}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades, to_jsonb(t) AS old_row
+    SELECT {{t_key}}{{place}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades
     FROM {{raw}} AS t
     LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS s ON {{same_key_s}}
     WHERE t.account_id = ANY($2::text[]) AND {{in_slice}} AND s.{{first_key}} IS NULL
-    ORDER BY {{t_key}}
-    {{locked_to_go}}
 ), daily AS MATERIALIZED (
     -- By what was found, and not joined to it below: of a distributed table that would fetch every row.
     SELECT DISTINCT ON (d.account_id, d.date) d.account_id, d.date, d.num_trades
@@ -306,8 +319,16 @@ WITH sent AS MATERIALIZED (
     FROM found AS f
     LEFT JOIN sent ON sent.account_id = f.owner AND sent.day = f.day
     LEFT JOIN daily ON daily.account_id = f.owner AND daily.date = f.day
+), going AS MATERIALIZED (
+    -- Only those: a row that stays is not locked, and so not written either.
+    SELECT {{t_key}}{{place}}, m.number, m.owner, m.day, m.trades, to_jsonb(t) AS old_row
+    FROM stale AS m
+    JOIN {{raw}} AS t ON {{same_row}}
+    WHERE m.goes
+    ORDER BY {{t_key}}
+    {{locked_to_go}}
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING stale AS m WHERE {{same_row}} AND m.goes RETURNING m.number, m.owner, m.day, m.trades, m.old_row
+    DELETE FROM {{raw}} AS t USING going AS m WHERE {{same_row}} RETURNING m.number, m.owner, m.day, m.trades, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, owner, $5, day, 'removed', old_row FROM removed

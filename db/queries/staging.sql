@@ -24,9 +24,16 @@ SELECT EXISTS (SELECT FROM {{stage}} WHERE fetch_id = $1 AND (refused IS NOT NUL
 -- table, since a transaction pooler may hand each statement another session.
 DROP TABLE IF EXISTS {{stage}};
 CREATE UNLOGGED TABLE {{stage}} (
+    fetch_id uuid NOT NULL, ordinal bigint NOT NULL, shape integer NOT NULL, refused text, nulled text[],
     {{columns}},
-    fetch_id uuid NOT NULL, ordinal bigint NOT NULL, shape integer NOT NULL, nulled text[], refused text, source json
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+    source json
+) WITH (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+    -- A fetch that is to be applied is analyzed then, by the few columns that matter.
+    autovacuum_analyze_threshold = 2000000000
+);
 CREATE INDEX ON {{stage}} (fetch_id, ordinal);
 CREATE INDEX ON {{stage}} (fetch_id, {{key}});
+CREATE INDEX ON {{stage}} (fetch_id) WHERE refused IS NOT NULL OR nulled IS NOT NULL;
+ALTER TABLE {{stage}} {{alterations}};
 COMMENT ON TABLE {{stage}} IS 'pages on their way in; shape: which fields were sent; nulled: columns whose number was out of range; refused: why the row cannot be held'

@@ -1,0 +1,203 @@
+"""How much memory the service takes, whatever it works on: `python -m bench.memory`.
+
+A real `trade-recon serve` process heals, over HTTP, one account whose trades are all missing, and then a run of many accounts of which
+each lacks a row; both at two sizes a factor 10 apart, each in a process and a database of its own. What counts is the peak of the
+process's resident memory (VmHWM); PostgreSQL and the made-up upstream are apart from it. Needs Linux, where /proc tells.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import httpx2
+
+from app.store.embedded import EmbeddedPostgres, create_database
+from app.store.migrate import migrate
+from bench.endless import FIRST_DAY, Answering, Crowd, Giant, served
+from bench.table import Ratio, at_most, figure, show
+
+SCHEMA = "prop_trading_model"
+_MOST_MEGABYTES = 300.0
+_DAYS = 250
+_DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "512MB", "max_wal_size": "4GB"}
+_START_SECONDS = 60.0
+_RUN_SECONDS = 3600.0
+_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """A service under way: its process, a client of it, and a connection to its warehouse."""
+
+    process: asyncio.subprocess.Process
+    http: httpx2.AsyncClient
+    warehouse: "asyncpg.Connection[asyncpg.Record]"
+
+    @property
+    def peak(self) -> float:
+        """The most memory that the process had resident so far, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+
+    async def reconcile(self) -> dict[str, object]:
+        """Do one full run; its state."""
+        answer = await self.http.post("/runs", json={"kind": "full"})
+        answer.raise_for_status()
+        location = answer.headers["location"]
+        async with asyncio.timeout(_RUN_SECONDS):
+            while True:
+                state: dict[str, object] = (await self.http.get(location)).json()
+                if state["finished_at"]:
+                    return state
+                await asyncio.sleep(0.25)
+
+
+async def measure(trades: int, accounts: int) -> list[Ratio]:
+    """Heal both cases at a tenth and at all of their size; the peaks, and how they grow."""
+    found: list[Ratio] = []
+    with tempfile.TemporaryDirectory(prefix="trade-recon-bench-") as folder:
+        server = await EmbeddedPostgres.start(Path(folder) / "postgres", _DISPOSABLE)
+        try:
+            small = await _giant(server, Path(folder), trades // _STEPS, found)
+            large = await _giant(server, Path(folder), trades, found)
+            found.append(at_most("memory: growth from a tenth of the trades to all", large / small, 1.25, "x"))
+            small = await _crowd(server, Path(folder), accounts // _STEPS, found)
+            large = await _crowd(server, Path(folder), accounts, found)
+            found.append(at_most("memory: growth from a tenth of the accounts to all", large / small, 1.25, "x"))
+        finally:
+            await server.stop()
+    return found
+
+
+async def _giant(server: EmbeddedPostgres, folder: Path, trades: int, found: list[Ratio]) -> float:
+    giant = Giant(trades, min(_DAYS, trades))
+    async with _serving(server, folder, giant.answer, _GIANT_ROWS, giant.account_id, giant.login, giant.trades, giant.days) as service:
+        return await _run(service, f"one account of {trades:,} trades", "SELECT count(*) FROM raw_trades_closed", trades, found)
+
+
+async def _crowd(server: EmbeddedPostgres, folder: Path, accounts: int, found: list[Ratio]) -> float:
+    crowd = Crowd(accounts)
+    async with _serving(server, folder, crowd.answer, _CROWD_ROWS, accounts) as service:
+        return await _run(service, f"{accounts:,} accounts in one run", "SELECT count(*) FROM raw_metrics_daily", accounts, found)
+
+
+async def _run(service: _Service, name: str, count: str, rows: int, found: list[Ratio]) -> float:
+    idle = service.peak
+    begun = time.perf_counter()
+    state = await service.reconcile()
+    seconds = time.perf_counter() - begun
+    stored = await service.warehouse.fetchval(count)
+    if stored != rows or state["status"] != "succeeded":
+        raise SystemExit(f"{name}: {stored} of {rows} rows came in, and the run {state['status']}: {state}")
+    found.append(at_most(f"memory: {name}", service.peak, _MOST_MEGABYTES, "MB"))
+    found.append(figure(f"memory: {name}, before the run", idle, "MB"))
+    found.append(figure(f"memory: {name}, the run took", seconds, "s"))
+    for line in found[-3:]:
+        print(show(line), flush=True)
+    return service.peak
+
+
+_GIANT_ROWS = """
+INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, num_trades) VALUES ('{0}', '{1}', 5, 1, {2});
+SELECT prop_trading_model.recon_create_partitions(name, ARRAY(SELECT DATE '{first}' + n FROM generate_series(0, {3} - 1) AS n))
+FROM unnest(ARRAY['raw_metrics_daily', 'raw_metrics_hourly', 'raw_trades_closed']) AS name;
+INSERT INTO raw_metrics_daily (account_id, login, platform, broker, date, num_trades)
+SELECT '{0}', '{1}', 5, 1, DATE '{first}' + n, greatest(0, least(ceil({2} / {3}::numeric), {2} - n * ceil({2} / {3}::numeric)))
+FROM generate_series(0, {3} - 1) AS n;
+INSERT INTO raw_metrics_hourly (account_id, login, platform, broker, date, hour, num_trades)
+SELECT account_id, login, platform, broker, date, 9, num_trades FROM raw_metrics_daily;
+"""
+_CROWD_ROWS = """
+SELECT prop_trading_model.recon_create_partitions(name, ARRAY[DATE '{first}'])
+FROM unnest(ARRAY['raw_metrics_daily', 'raw_metrics_hourly', 'raw_trades_closed']) AS name;
+INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, num_trades)
+SELECT 'acc-' || lpad(n::text, 7, '0'), lpad(n::text, 7, '0'), 5, 1, 1 FROM generate_series(0, {0} - 1) AS n;
+INSERT INTO raw_metrics_hourly (account_id, login, platform, broker, date, hour, num_trades)
+SELECT account_id, login, 5, 1, '{first}', 9, 1 FROM raw_metrics_alltime;
+INSERT INTO raw_trades_closed (account_id, login, platform, broker, trade_date, position, ticket)
+SELECT account_id, login, 5, 1, '{first}', login, login FROM raw_metrics_alltime;
+"""
+
+
+@contextlib.asynccontextmanager
+async def _serving(server: EmbeddedPostgres, folder: Path, answering: Answering, rows: str, *values: object) -> AsyncIterator[_Service]:
+    """A service on a database with `rows` and on an upstream that answers."""
+    name = f"bench_{secrets.token_hex(4)}"
+    await create_database(server.dsn(), name)
+    dsn = server.dsn(name)
+    await migrate(dsn, SCHEMA)
+    warehouse = await asyncpg.connect(dsn, server_settings={"search_path": SCHEMA})
+    try:
+        await warehouse.execute(rows.format(*values, first=FIRST_DAY))
+        await warehouse.execute("VACUUM ANALYZE")
+        async with served(answering) as address, _process(folder, dsn, address) as (process, http):
+            yield _Service(process, http, warehouse)
+    finally:
+        await warehouse.close()
+
+
+@contextlib.asynccontextmanager
+async def _process(folder: Path, dsn: str, address: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx2.AsyncClient]]:
+    """`trade-recon serve` with a quota that does not bind."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    log = (folder / "service.log").open("wb")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app.cli", "serve", "--port", str(port)),
+        cwd=folder,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith(("RECON_", "RISK_API_", "DATABASE_"))},
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "DATABASE_URL": dsn,
+            "RISK_API_BASE_URL": address,
+            "RISK_API_KEY": "bench",
+            "RISK_API_RATE": "1000",
+            "RISK_API_BURST": "1000",
+        },
+        stdout=log,
+        stderr=log,
+    )
+    try:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+            async with asyncio.timeout(_START_SECONDS):
+                while not await _answers(http):
+                    if process.returncode is not None:
+                        raise SystemExit((folder / "service.log").read_text(encoding="utf-8"))
+                    await asyncio.sleep(0.1)
+            yield process, http
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            await process.wait()
+        log.close()
+
+
+async def _answers(http: httpx2.AsyncClient) -> bool:
+    try:
+        return (await http.get("/readyz")).is_success
+    except httpx2.TransportError:
+        return False
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trades", type=int, default=200_000, help="trades of the one account (200000)")
+    parser.add_argument("--accounts", type=int, default=20_000, help="accounts of the run (20000)")
+    chosen = parser.parse_args()
+    measured = asyncio.run(measure(chosen.trades, chosen.accounts))
+    print()
+    for line in measured:
+        print(show(line))
+    raise SystemExit(any(line.is_met is False for line in measured))
