@@ -6,6 +6,7 @@ For a server that makes the app itself: `uvicorn --factory app.main:create_app`.
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 import signal
 import socket
 import sys
@@ -41,6 +42,7 @@ _GRACE_SECONDS = 25.0
 """How long batches may take to their next safe point, from the same moment: below the 30 seconds after which orchestrators kill."""
 _WAITING_CONNECTIONS = 512
 _TURN_SECONDS = 0.001
+_COLLECTIONS = (10_000, 10, 1_000)
 _log = get_logger(__name__)
 
 
@@ -228,8 +230,15 @@ def engine_config(settings: Settings) -> EngineConfig:
 
 
 def _share_the_interpreter() -> None:
-    """Batches are judged in threads, at which Python looks every 5 ms; a request takes several turns, and would wait that long for each."""
+    """Keep requests from waiting for the work on batches.
+
+    That is done in threads, at which Python looks every 5 ms by itself, and a request takes several turns. Its garbage collector looks
+    through all objects of all batches, for a quarter of a second each time, to find cycles that there are none of: it looks at the
+    young ones, and very seldom at the rest.
+    """
     sys.setswitchinterval(_TURN_SECONDS)
+    gc.freeze()
+    gc.set_threshold(*_COLLECTIONS)
 
 
 def now() -> dt.datetime:

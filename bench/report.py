@@ -2,9 +2,9 @@
 
 The service is a process of its own (bench/served.py, one uvicorn process, asyncio) on a warehouse of N accounts (bench/warehouse.py),
 and so is who asks (bench/http_load.py, eight connections). Empty route and report take turns, with and without the ETag of the last
-answer. Two runs are in progress: one that heals at the API's quota (each account lacks its daily row, 15 requests a second), and one that asks
-nothing and keeps every core busy, since it takes all accounts that agree from claim to record, again and again. At a rate, a request's
-time counts from when it was due.
+answer. Two runs are in progress: one that heals at the API's quota (each account lacks its daily row, 15 requests a second), and one that
+asks nothing and keeps every core busy, since it takes all accounts that agree from claim to record, again and again. At a rate, a
+request's time counts from when it was due.
 """
 
 import argparse

@@ -274,14 +274,14 @@ class Changes:
                 # Staging is not logged: a crash of PostgreSQL empties it, and an empty fetch would read as rows that are gone.
                 # Whatever such a crash takes of a fetch, it takes the first row.
                 raise DatabaseUnavailable("The fetched rows were lost in a restart of PostgreSQL; they are fetched again.")
-            ours = [row["account_id"] for row in locked]
-            now = await self._fingerprints(connection, replace(job.proven, dates=part.dates or job.proven.dates), ours)
-            untouched = [account_id for account_id in ours if before.unchanged(account_id, now)]
+            ours = {row["account_id"]: None for row in locked}
+            now = await self._fingerprints(connection, replace(job.proven, dates=part.dates or job.proven.dates), list(ours))
+            untouched = {account_id: None for account_id in ours if before.unchanged(account_id, now)}
             for account_id in account_ids:
                 written.results[account_id].claim_lost = account_id not in ours
                 written.results[account_id].left_alone = account_id in ours and account_id not in untouched
             if untouched:
-                ours_now = replace(part, account_ids=tuple(untouched), is_empty=self._is_empty(job, now, untouched))
+                ours_now = replace(part, account_ids=tuple(untouched), is_empty=self._is_empty(job, now, tuple(untouched)))
                 written.add(await self._writer.write(connection, job, ours_now, before.horizon, search_seconds))
             await self._guard(connection, job, part, applied, written)
             await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed)
@@ -300,10 +300,11 @@ class Changes:
         guard = job.writer.guard
         if guard is None:
             return
+        written_of = frozenset(part.account_ids)
         changed = {
             account_id: sum((done.rewritten, applied[account_id].rewritten, job.writer.rewritten.get(account_id, 0)))
             for account_id, done in written.results.items()
-            if account_id in part.account_ids and done.rewritten
+            if account_id in written_of and done.rewritten
         }
         many = {account_id: rows for account_id, rows in changed.items() if rows >= guard.rows}
         if not many:

@@ -1,11 +1,12 @@
 """Runs, attempts and the history of issues: what was done, for whom, and how it ended."""
 
+import asyncio
 import datetime as dt
 import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -267,27 +268,18 @@ class Runs:
             loud = {result.account_id for result in news}
             quiet = [result.account_id for result in mine if result.account_id not in loud]
             left = {result.account_id: result.left or () for result in mine}
-            closing = {result.account_id: _closing(claim, result.outcome, result.whole_effort) for result in news}
+            closing = await asyncio.to_thread(
+                lambda: {result.account_id: _closing(claim, result.outcome, result.whole_effort) for result in news}
+            )
             await self._record_issues(connection, left, judged, claim.run_id, closing, _closing(claim, Outcome.UNCHANGED, Effort()))
             if quiet:
                 await connection.execute(self._sql["record_unchanged"], claim.run_id, seconds, quiet)
             if news:
-                await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, [_attempt(result) for result in news])
-                await connection.execute(
-                    self._sql["record_accounts"],
-                    [
-                        {
-                            "account_id": result.account_id,
-                            "outcome": result.outcome.value,
-                            "issues": None if result.left is None else [issue.as_json() for issue in result.left],
-                            "failing": result.failing,
-                            "signature": result.signature,
-                            "next_attempt_at": _next_attempt_at(result, failures[result.account_id], terms),
-                        }
-                        for result in news
-                    ],
-                    terms.max_attempts,
+                attempts, states = await asyncio.to_thread(
+                    lambda: ([_attempt(result) for result in news], [_state(result, failures[result.account_id], terms) for result in news])
                 )
+                await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, attempts)
+                await connection.execute(self._sql["record_accounts"], states, terms.max_attempts)
             if later:
                 attempts = [_attempt(result) for result in later]
                 pauses = terms.postpone_seconds, terms.postpone_named_seconds
@@ -309,7 +301,7 @@ class Runs:
 
     async def open_issues(self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date) -> None:
         """Note in the history what detection found, before anything is healed; dates from `moving_from` on still move."""
-        entries = _history_entries(found)
+        entries = await asyncio.to_thread(_history_entries, found)
         if entries:
             await self._database.execute(self._sql["open_issues"], entries, run_id, *_REOPENING, moving_from.isoformat())
 
@@ -327,7 +319,8 @@ class Runs:
         closing: Mapping[str, object],
         closing_others: Mapping[str, object],
     ) -> None:
-        entries = _history_entries(found)
+        # In threads, here and where batches are recorded: thousands of accounts take longer than the event loop should be kept.
+        entries = await asyncio.to_thread(_history_entries, found)
         await connection.execute(self._sql["close_issues"], list(found), entries, list(judged), run_id, dict(closing), dict(closing_others))
         # What came up during a heal is news of that heal, and did not open again: no date counts as settled.
         if entries:
@@ -344,7 +337,7 @@ def _history_entries(found: Mapping[str, Sequence[Issue]]) -> list[dict[str, obj
 
 def _closing(claim: Claim, outcome: Outcome, effort: Effort) -> dict[str, object]:
     """The evidence with which an account's issues are closed: what the heal wrote before the check found them gone."""
-    return {"closed_by": "detection after the heal", "run_id": str(claim.run_id), "outcome": outcome.value, **asdict(effort)}
+    return {"closed_by": "detection after the heal", "run_id": str(claim.run_id), "outcome": outcome.value, **msgspec.to_builtins(effort)}
 
 
 def _attempt(result: AccountResult) -> dict[str, object]:
@@ -362,6 +355,17 @@ def _attempt(result: AccountResult) -> dict[str, object]:
         "found": result.codes_found,
         "remaining": [issue.code.value for issue in result.left or ()],
         "detail": result.detail,
+    }
+
+
+def _state(result: AccountResult, failures: int, terms: Terms) -> dict[str, object]:
+    return {
+        "account_id": result.account_id,
+        "outcome": result.outcome.value,
+        "issues": None if result.left is None else [issue.as_json() for issue in result.left],
+        "failing": result.failing,
+        "signature": result.signature,
+        "next_attempt_at": _next_attempt_at(result, failures, terms),
     }
 
 

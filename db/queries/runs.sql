@@ -259,30 +259,34 @@ WHERE h.closed_at IS NULL AND h.account_id = ANY($1::text[]) AND h.type = ANY($3
 -- name: open_issues
 -- Note what accounts have now and had not before; what stays open gets its newest severity. One that a run had healed and that is back right after
 -- ($4), or is back in the same place within $3 seconds, is counted as opened again. Dates from $5 on still move: trouble there proves nothing.
+WITH found AS MATERIALIZED (
+    SELECT
+        f.*,
+        (
+            SELECT array_agg(day)
+            FROM jsonb_array_elements_text(CASE jsonb_typeof(f.evidence -> 'missing_dates') WHEN 'array' THEN f.evidence -> 'missing_dates' ELSE '[]' END) AS dates (day)
+        ) AS days
+    FROM jsonb_to_recordset($1) AS f (account_id text, type text, severity integer, evidence jsonb)
+), last AS MATERIALIZED (
+    -- For all of them at once: looked for by account, an empty history is read as a whole for each, as it fills, and the plan for that may stay.
+    SELECT DISTINCT ON (c.account_id, c.type) c.account_id::text AS account_id, c.type, c.reopened, c.evidence, c.closed_at, c.closed_run
+    FROM prop_trading_model.recon_issue_history AS c
+    WHERE c.account_id = ANY (ARRAY(SELECT account_id FROM found)) AND c.closed_at > now() - make_interval(secs => $3)
+    ORDER BY c.account_id, c.type, c.closed_at DESC
+)
 INSERT INTO prop_trading_model.recon_issue_history AS h (account_id, type, severity, opened_run, evidence, reopened)
-SELECT f.account_id, f.type, f.severity, $2, f.evidence, coalesce(healed.reopened + 1, 0)
-FROM jsonb_to_recordset($1) AS f (account_id text, type text, severity integer, evidence jsonb)
-CROSS JOIN LATERAL (
-    SELECT array_agg(day) AS days
-    FROM jsonb_array_elements_text(CASE jsonb_typeof(f.evidence -> 'missing_dates') WHEN 'array' THEN f.evidence -> 'missing_dates' ELSE '[]' END) AS dates (day)
-) AS place
-LEFT JOIN LATERAL (
-    SELECT last.* FROM (
-        SELECT * FROM prop_trading_model.recon_issue_history AS c
-        WHERE c.account_id = f.account_id AND c.type = f.type AND c.closed_at IS NOT NULL
-        ORDER BY c.closed_at DESC
-        LIMIT 1
-    ) AS last
-    WHERE last.closed_run IS NOT NULL AND last.closed_at > now() - make_interval(secs => $3)
-      AND CASE
-          WHEN place.days IS NULL
-              -- Trouble without dates is the same if the figures are.
-              THEN last.closed_at > now() - make_interval(secs => $4)
-                  OR (last.evidence -> 'metadata') - 'settled_before' IS NOT DISTINCT FROM (f.evidence -> 'metadata') - 'settled_before'
-          WHEN last.closed_at > now() - make_interval(secs => $4) THEN EXISTS (SELECT FROM unnest(place.days) AS now_open (day) WHERE day < $5::text)
-          ELSE EXISTS (SELECT FROM unnest(place.days) AS now_open (day) WHERE day < $5::text AND last.evidence -> 'missing_dates' ? day)
-      END
-) AS healed ON true
+SELECT f.account_id, f.type, f.severity, $2, f.evidence, coalesce(last.reopened + 1, 0)
+FROM found AS f
+LEFT JOIN last
+  ON last.account_id = f.account_id AND last.type = f.type AND last.closed_run IS NOT NULL
+  AND CASE
+      WHEN f.days IS NULL
+          -- Trouble without dates is the same if the figures are.
+          THEN last.closed_at > now() - make_interval(secs => $4)
+              OR (last.evidence -> 'metadata') - 'settled_before' IS NOT DISTINCT FROM (f.evidence -> 'metadata') - 'settled_before'
+      WHEN last.closed_at > now() - make_interval(secs => $4) THEN EXISTS (SELECT FROM unnest(f.days) AS now_open (day) WHERE day < $5::text)
+      ELSE EXISTS (SELECT FROM unnest(f.days) AS now_open (day) WHERE day < $5::text AND last.evidence -> 'missing_dates' ? day)
+  END
 ORDER BY f.account_id, f.type
 ON CONFLICT (account_id, type) WHERE closed_at IS NULL DO UPDATE SET severity = excluded.severity
 WHERE h.severity <> excluded.severity
