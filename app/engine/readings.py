@@ -13,6 +13,7 @@ from app.domain.models import RunStatus
 from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.errors import InvalidRequest
+from app.store.pool import Connection
 from app.store.report import AccountReport, ReportFigures
 from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient
@@ -77,7 +78,7 @@ class Readings:
 
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted now."""
-        return self._report(await self._shown(await self._store.reports.figures()), self._now())
+        return self._report(await self._store.reports.counted(self._shown), self._now())
 
     async def kept_report(self) -> Mapping[str, object]:
         """The same as it was last kept, at the same cost however many accounts there are."""
@@ -88,19 +89,17 @@ class Readings:
         """Count the figures of the report and keep them for `kept_report`; False if somebody else is at it."""
         return await self._store.reports.keep(self._shown)
 
-    async def _shown(self, figures: ReportFigures) -> Mapping[str, Any]:
+    async def _shown(self, figures: ReportFigures, connection: Connection) -> Mapping[str, Any]:
         """What is kept: all that changes with what is recorded, and nothing that changes with the time, as JSON has it."""
-        findings, unmatched, ambiguous = await self._store.identity.unresolved(_UNMATCHED_SHOWN)
-        overall = dict(figures.overall)
-        overall["reconciliation_percentage"] = float(overall["reconciliation_percentage"])
+        findings, unmatched, ambiguous = await self._store.identity.unresolved(_UNMATCHED_SHOWN, connection)
         shown: Mapping[str, Any] = msgspec.to_builtins(
             {
-                "overall": overall,
-                "issues_by_type": [dict(row) for row in figures.issues],
-                "activity": [dict(row) for row in figures.activity],
+                "overall": figures.overall,
+                "issues_by_type": figures.issues,
+                "activity": figures.activity,
                 "first_date": figures.first_date,
                 "undated": figures.undated,
-                "accounts_by_status": dict(figures.statuses),
+                "accounts_by_status": figures.statuses,
                 "identity": {
                     "unmatched": unmatched,
                     "ambiguous": ambiguous,
