@@ -57,7 +57,6 @@ class ReportFigures:
     activity: Sequence[Mapping[str, Any]]
     first_date: dt.date | None
     undated: int
-    last_run: Record | None
     statuses: Mapping[str, int]
 
 
@@ -92,12 +91,19 @@ class Reports:
         row = await self._database.fetch_row(self._sql["get_kept_figures"])
         return None if row is None or row["figures"] is None else KeptFigures(row["figures"], row["computed_at"])
 
-    async def keep(self, shown: Shown) -> bool:
-        """Count the figures and keep what `shown` makes of them; False if somebody else is at it."""
+    async def last_run(self) -> Record | None:
+        """The newest run that ended, with its API statistics."""
+        return await self._database.fetch_row(self._sql["get_last_run"])
+
+    async def keep(self, shown: Shown, least_seconds: float, share: float) -> bool:
+        """Count the figures and keep what `shown` makes of them.
+
+        False if somebody else is at it, or was less than `least_seconds`, or `share` times as long as that took, ago.
+        """
         begun = time.monotonic()
         try:
             async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS, reading=Reading.BATCH) as connection:
-                row = await connection.fetch_row(self._sql["lock_kept_figures"])
+                row = await connection.fetch_row(self._sql["lock_kept_figures"], least_seconds, share)
                 if row is None:
                     return False
                 days = await self._open_days(connection)
@@ -130,7 +136,6 @@ class Reports:
             [*over, *(dict(row) for row in await connection.fetch(self._sql["get_activity"], open_from))],
             min(dates, default=None),
             states["undated"] + sum(_undated(row) for row in ours),
-            await connection.fetch_row(self._sql["get_last_run"]),
             states["statuses"],
         )
 

@@ -111,8 +111,16 @@ SELECT count(*) FROM prop_trading_model.recon_migrations
 SELECT figures, computed_at FROM prop_trading_model.recon_report WHERE only_row
 
 -- name: lock_kept_figures
--- Become the one that counts; no row while somebody else does.
-SELECT figures -> 'activity' AS activity FROM prop_trading_model.recon_report WHERE only_row FOR UPDATE SKIP LOCKED
+-- Become the one that counts; no row while somebody else does, or did less than $1 seconds, or $2 times as long as that took, ago.
+SELECT figures -> 'activity' AS activity
+FROM prop_trading_model.recon_report
+WHERE only_row
+  AND (
+      computed_at IS NULL
+      -- A clock that was set back stops nobody.
+      OR computed_at NOT BETWEEN now() - make_interval(secs => greatest($1::double precision, $2::double precision * seconds)) AND now()
+  )
+FOR UPDATE SKIP LOCKED
 
 -- name: get_open_days
 -- The first of the last seven days, and the first of them that may not be over: what was recorded on earlier ones was counted before.
