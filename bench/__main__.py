@@ -39,7 +39,7 @@ async def _measure(part: str, size: Size) -> list[Ratio]:
         case "detection":
             return await detection.measure(size.dsn, size.accounts)
         case "report":
-            return await report.measure(size.dsn)
+            return await report.measure(size.dsn, size.accounts)
         case "apply":
             # What a page costs does not depend on how many accounts there are.
             return await apply.measure(_PAGES, _ROUNDS)

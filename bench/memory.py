@@ -30,14 +30,14 @@ from bench.table import Ratio, at_most, figure, show
 SCHEMA = "prop_trading_model"
 _MOST_MEGABYTES = 300.0
 _DAYS = 250
-_DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "512MB", "max_wal_size": "4GB"}
+DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "512MB", "max_wal_size": "4GB"}
 _START_SECONDS = 60.0
 _RUN_SECONDS = 3600.0
 _STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Service:
+class Service:
     """A service under way: its process, a client of it, and a connection to its warehouse."""
 
     process: asyncio.subprocess.Process
@@ -68,7 +68,7 @@ async def measure(trades: int, accounts: int) -> list[Ratio]:
     """Heal both cases at a tenth and at all of their size; the peaks, and how they grow."""
     found: list[Ratio] = []
     with tempfile.TemporaryDirectory(prefix="trade-recon-bench-") as folder:
-        server = await EmbeddedPostgres.start(Path(folder) / "postgres", _DISPOSABLE)
+        server = await EmbeddedPostgres.start(Path(folder) / "postgres", DISPOSABLE)
         try:
             small = await _giant(server, Path(folder), trades // _STEPS, found)
             large = await _giant(server, Path(folder), trades, found)
@@ -83,17 +83,17 @@ async def measure(trades: int, accounts: int) -> list[Ratio]:
 
 async def _giant(server: EmbeddedPostgres, folder: Path, trades: int, found: list[Ratio]) -> float:
     giant = Giant(trades, min(_DAYS, trades))
-    async with _serving(server, folder, giant.answer, _GIANT_ROWS, giant.account_id, giant.login, giant.trades, giant.days) as service:
+    async with serving(server, folder, giant.answer, _GIANT_ROWS, giant.account_id, giant.login, giant.trades, giant.days) as service:
         return await _run(service, f"one account of {trades:,} trades", "SELECT count(*) FROM raw_trades_closed", trades, found)
 
 
 async def _crowd(server: EmbeddedPostgres, folder: Path, accounts: int, found: list[Ratio]) -> float:
     crowd = Crowd(accounts)
-    async with _serving(server, folder, crowd.answer, _CROWD_ROWS, accounts) as service:
+    async with serving(server, folder, crowd.answer, CROWD_ROWS, accounts) as service:
         return await _run(service, f"{accounts:,} accounts in one run", "SELECT count(*) FROM raw_metrics_daily", accounts, found)
 
 
-async def _run(service: _Service, name: str, count: str, rows: int, found: list[Ratio]) -> float:
+async def _run(service: Service, name: str, count: str, rows: int, found: list[Ratio]) -> float:
     idle = service.peak
     begun = time.perf_counter()
     state = await service.reconcile()
@@ -119,7 +119,7 @@ FROM generate_series(0, {3} - 1) AS n;
 INSERT INTO raw_metrics_hourly (account_id, login, platform, broker, date, hour, num_trades)
 SELECT account_id, login, platform, broker, date, 9, num_trades FROM raw_metrics_daily;
 """
-_CROWD_ROWS = """
+CROWD_ROWS = """
 SELECT prop_trading_model.recon_create_partitions(name, ARRAY[DATE '{first}'])
 FROM unnest(ARRAY['raw_metrics_daily', 'raw_metrics_hourly', 'raw_trades_closed']) AS name;
 INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, num_trades)
@@ -132,8 +132,10 @@ SELECT account_id, login, 5, 1, '{first}', login, login FROM raw_metrics_alltime
 
 
 @contextlib.asynccontextmanager
-async def _serving(server: EmbeddedPostgres, folder: Path, answering: Answering, rows: str, *values: object) -> AsyncIterator[_Service]:
-    """A service on a database with `rows` and on an upstream that answers."""
+async def serving(
+    server: EmbeddedPostgres, folder: Path, answering: Answering, rows: str, *values: object, rate: int = 1000
+) -> AsyncIterator[Service]:
+    """A service on a database with `rows` and on an upstream that answers, `rate` times a second at most."""
     name = f"bench_{secrets.token_hex(4)}"
     await create_database(server.dsn(), name)
     dsn = server.dsn(name)
@@ -142,15 +144,15 @@ async def _serving(server: EmbeddedPostgres, folder: Path, answering: Answering,
     try:
         await warehouse.execute(rows.format(*values, first=FIRST_DAY))
         await warehouse.execute("VACUUM ANALYZE")
-        async with served(answering) as address, _process(folder, dsn, address) as (process, http):
-            yield _Service(process, http, warehouse)
+        async with served(answering) as address, _process(folder, dsn, address, rate) as (process, http):
+            yield Service(process, http, warehouse)
     finally:
         await warehouse.close()
 
 
 @contextlib.asynccontextmanager
-async def _process(folder: Path, dsn: str, address: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx2.AsyncClient]]:
-    """`trade-recon serve` with a quota that does not bind."""
+async def _process(folder: Path, dsn: str, address: str, rate: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx2.AsyncClient]]:
+    """`trade-recon serve` with a quota of so many requests a second."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     log = (folder / "service.log").open("wb")
@@ -163,8 +165,8 @@ async def _process(folder: Path, dsn: str, address: str) -> AsyncIterator[tuple[
             "DATABASE_URL": dsn,
             "RISK_API_BASE_URL": address,
             "RISK_API_KEY": "bench",
-            "RISK_API_RATE": "1000",
-            "RISK_API_BURST": "1000",
+            "RISK_API_RATE": str(rate),
+            "RISK_API_BURST": str(rate),
         },
         stdout=log,
         stderr=log,

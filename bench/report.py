@@ -2,8 +2,9 @@
 
 The service is a process of its own (bench/served.py, one uvicorn process, asyncio) on a warehouse of N accounts (bench/warehouse.py),
 and so is who asks (bench/http_load.py, eight connections). Empty route and report take turns, with and without the ETag of the last
-answer. The run in progress takes every account from claim to record in batches of 5,000, again and again; it finds them agreeing, or
-broken and held back by an upstream that is not there. At a rate, a request's time counts from when it was due.
+answer. Two runs are in progress: one that heals at the API's quota (each account lacks its daily row, 15 requests a second), and one that asks
+nothing and keeps every core busy, since it takes all accounts that agree from claim to record, again and again. At a rate, a request's
+time counts from when it was due.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import socket
 import statistics
 import sys
+import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -22,8 +24,11 @@ from pathlib import Path
 import asyncpg
 import httpx2
 
+from app.store.embedded import EmbeddedPostgres
 from app.telemetry import configure_logging
 from bench.detection import server
+from bench.endless import Crowd
+from bench.memory import CROWD_ROWS, DISPOSABLE, serving
 from bench.table import Ratio, at_least, at_most, figure, machine, render
 from bench.warehouse import SCHEMA, ensure_warehouse
 
@@ -47,8 +52,8 @@ WHERE trades_recon_checksum AND mismatched_days = 0
 """A run over every account whose tables agree: it needs no upstream."""
 
 
-async def measure(dsn: str, rounds: int = _ROUNDS) -> list[Ratio]:
-    """The lines of the table for the warehouse of `dsn`."""
+async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]:
+    """The lines of the table for the warehouse of `dsn`, which has so many accounts."""
     async with _served(dsn) as port:
         await _ask(port, "/report", seconds=1)
         tag = await _tag(port)
@@ -59,18 +64,34 @@ async def measure(dsn: str, rounds: int = _ROUNDS) -> list[Ratio]:
             rates["304"].append((await _ask(port, "/report", tag=tag))["rate"])
         medians = {name: statistics.median(values) for name, values in rates.items()}
         async with _running(dsn):
-            busy = [await _ask(port, "/report", seconds=10, rate=_RATE) for _ in range(3)]
-            full = await _ask(port, "/report", seconds=10)
+            busy = await _ask(port, "/report", seconds=10, rate=_RATE)
         seconds = await _counting_seconds(dsn)
+    healing = await _while_healing(accounts)
     return [
         figure("empty route", medians["/empty"], "requests/s"),
         at_least("GET /report / empty route", medians["/report"] / medians["/empty"], 0.7),
         at_least("GET /report, not modified / empty route", medians["304"] / medians["/empty"], 0.7),
-        figure("GET /report, 100 a second in a run: median", statistics.median(each["p50"] for each in busy), "ms"),
-        at_most("GET /report, 100 a second in a run: 99 of 100 within", statistics.median(each["p99"] for each in busy), 20, "ms"),
-        figure("GET /report, as fast as eight ask, in a run: 99 of 100 within", full["p99"], "ms"),
+        figure("GET /report, 100 a second in a run that heals: median", healing["p50"], "ms"),
+        at_most("GET /report, 100 a second in a run that heals: 99 of 100 within", healing["p99"], 20, "ms"),
+        figure("the same in a run that asks nothing and keeps all cores busy", busy["p99"], "ms"),
         figure("counting the figures of the report", seconds, "s"),
     ]
+
+
+async def _while_healing(accounts: int) -> dict[str, float]:
+    """Ask while a run fetches and stores something for each account, 15 requests a second."""
+    with tempfile.TemporaryDirectory(prefix="trade-recon-bench-") as name:
+        folder = Path(name)
+        server = await EmbeddedPostgres.start(folder / "postgres", DISPOSABLE)
+        try:
+            async with serving(server, folder, Crowd(accounts).answer, CROWD_ROWS, accounts, rate=15) as service:
+                (await service.http.post("/runs", json={"kind": "full"})).raise_for_status()
+                port = service.http.base_url.port
+                if port is None:
+                    raise RuntimeError("The service has no port.")
+                return await _ask(port, "/report", seconds=10, rate=_RATE)
+        finally:
+            await server.stop()
 
 
 @contextlib.asynccontextmanager
@@ -156,7 +177,7 @@ async def main() -> None:
     async with server(arguments.folder) as running:
         dsn = await ensure_warehouse(running.dsn(), arguments.accounts)
         print(machine("embedded"))
-        print(render({f"{arguments.accounts:,} accounts": await measure(dsn)}))
+        print(render({f"{arguments.accounts:,} accounts": await measure(dsn, arguments.accounts)}))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ _HOURLY = TABLES[Endpoint.HOURLY].name
 
 def detect(view: AccountView) -> tuple[Issue, ...]:
     """All issues of an account as it stands, each with all of its dates."""
+    if view.agrees:
+        return ()
     return (*_identity_issues(view), *_presence_issues(view), *_total_issues(view), *_day_issues(view), *_drift_issues(view))
 
 

@@ -163,6 +163,15 @@ class AccountView:
     status: str = "pending"
 
     @property
+    def agrees(self) -> bool:
+        """Whether its tables agree, in total and on every date, and nothing else is known to be wrong: most accounts, on most nights."""
+        totals = self.totals
+        if not 0 <= totals.alltime == totals.daily == totals.hourly == totals.closed:
+            return False
+        is_present = totals.has_alltime and totals.has_daily and totals.has_hourly and totals.has_closed
+        return (is_present or totals.alltime == 0) and not (self.days or self.findings or self.drift or self.descents or self.open_issues)
+
+    @property
     def drifts(self) -> bool:
         """Whether an audit found other figures upstream; an account that is absent there has none."""
         return self.drift is not None and not self.drift.absent

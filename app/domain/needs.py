@@ -34,7 +34,7 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
     Empty when nothing more can be learned. An account that failed, that is held, that someone else is writing, or
     that is explained for good is left.
     """
-    if _is_left(progress):
+    if view.agrees or _is_left(progress):
         return NOTHING
     coarse = _coarse_needs(view, progress, gaps)
     return coarse if coarse != NOTHING else _fine_needs(view, progress)
@@ -42,7 +42,7 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
 
 def may_need_alltime(view: AccountView, progress: Progress) -> bool:
     """Whether alltime may have to be heard before the account is explained, though it is not needed yet."""
-    if _is_left(progress) or progress.dates_read(Endpoint.ALLTIME).everything:
+    if view.agrees or _is_left(progress) or progress.dates_read(Endpoint.ALLTIME).everything:
         return False
     return bool(view.days) or view.totals.alltime != view.totals.daily
 

@@ -47,7 +47,8 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
         left,
         progress.effort,
         failing=outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone,
-        signature=view.signature,
+        # Only with that outcome is it ever looked at again, and it costs more than all the rest.
+        signature=view.signature if outcome is Outcome.EXPLAINED else "",
         detail=_detail(passed, is_left=bool(left)),
         postponed=bool(left) and before is None and progress.hold is None and passed.is_unread,
         before=before or FirstPass(),

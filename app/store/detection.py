@@ -11,6 +11,7 @@ from app.domain.expectation import Upstream
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Totals
 from app.errors import DatabaseError
 from app.store.pool import COMMAND_SECONDS, SWEEP_SECONDS, Connection, Database, Reading, Record
+from app.store.queries import fill
 
 _STATS = ("has_alltime", "alltime", "has_daily", "daily", "has_hourly", "hourly", "has_closed", "closed")
 NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
@@ -24,11 +25,12 @@ class Detection:
         sql = database.queries("detection")
         self._database = database
         self._add = sql["add_accounts"]
-        self._look = sql["look_at_accounts"]
+        days = fill(sql["days_of_accounts"], accounts="account_id = ANY($1::text[])")
+        self._look = fill(sql["look_at_accounts"], days=days)
         self._write_stats = sql["write_stats"]
         self._logins = sql["get_logins"]
         self._size = sql["get_size"]
-        self._coverage = sql["get_coverage"]
+        self._coverage = fill(sql["get_coverage"], days=days)
         self._findings = sql["get_findings"]
         self._drift = sql["get_drift"]
         self._mismatched = sql["get_mismatched_accounts"]

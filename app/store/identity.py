@@ -171,6 +171,7 @@ class Identity:
             "key": ", ".join(f"t.{quote(column)}" for column in table.key),
             "place": there.place,
             "same_row": there.same_row,
+            "locked": f"{locked} SKIP LOCKED" if (locked := there.locked("NO KEY UPDATE")) else "",
             "owner_key": " AND ".join(["t.account_id = m.owner", *(f"t.{quote(column)} = m.{quote(column)}" for column in others)]),
             "target": ", ".join(["fitting.candidates[1]", *(f"p.{quote(column)}" for column in others)]),
             "day": f"t.{quote(table.date_column)}" if table.date_column else "current_date",

@@ -74,7 +74,7 @@ class ActiveRun:
 
 @dataclass(frozen=True, slots=True)
 class AccountResult:
-    """How one account left a batch: `failing` if this costs it an attempt, `signature` what detection saw of it at the end.
+    """How one account left a batch: `failing` if this costs it an attempt, `signature` what detection saw at the end if it is explained.
 
     Its next failure says when it may be tried again; one that is held back without a failure is `held_until`. With `left` None
     it could not even be looked at, and its open issues stay as they are.

@@ -4,6 +4,31 @@ INSERT INTO prop_trading_model.trade_recon (account_id)
 SELECT unnest($1::text[])
 ON CONFLICT DO NOTHING
 
+-- name: days_of_accounts
+-- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each table: where those are distributed, none from outside
+-- the view would reach them, and each look would read everything.
+(
+    SELECT
+        account_id, date, coalesce(sum(daily), 0)::bigint AS daily, coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
+        coalesce(sum(daily_rows), 0) AS daily_rows, coalesce(max(hourly_rows), 0) AS hourly_rows
+    FROM (
+        SELECT account_id, date, num_trades AS daily, NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows, NULL::bigint AS hourly_rows
+        FROM prop_trading_model.raw_metrics_daily
+        WHERE {{accounts}}
+        UNION ALL
+        SELECT account_id, date, NULL, coalesce(sum(num_trades), 0)::bigint, NULL, NULL, count(*)
+        FROM prop_trading_model.raw_metrics_hourly
+        WHERE {{accounts}}
+        GROUP BY account_id, date
+        UNION ALL
+        SELECT account_id, trade_date, NULL, NULL, count(*), NULL, NULL
+        FROM prop_trading_model.raw_trades_closed
+        WHERE account_id IS NOT NULL AND {{accounts}}
+        GROUP BY account_id, trade_date
+    ) AS sides
+    GROUP BY account_id, date
+)
+
 -- name: look_at_accounts
 -- Accounts as they stand: the stored state and issues, and the totals, the first and last date, and the dates that disagree, from the raw tables.
 -- Those are numbered from 1 for the first day of year 1.
@@ -36,8 +61,7 @@ LEFT JOIN (
         -- One array of numbers, and not one of each: PostgreSQL sets 8 kB aside for each array of each account.
         array_agg(ARRAY[date - date '0001-01-01' + 1, daily, hourly, closed, days.daily_rows, days.hourly_rows])
             FILTER (WHERE daily <> hourly OR daily <> closed) AS days
-    FROM prop_trading_model.v_recon_days AS days
-    WHERE account_id = ANY($1::text[])
+    FROM {{days}} AS days
     GROUP BY account_id
 ) AS m ON m.account_id = wanted.account_id
 
@@ -83,8 +107,7 @@ FROM prop_trading_model.trade_recon
 -- name: get_coverage
 -- How many of these accounts have a row on a date.
 SELECT date, count(*) AS accounts
-FROM prop_trading_model.v_recon_days
-WHERE account_id = ANY($1::text[])
+FROM {{days}} AS days
 GROUP BY date
 
 -- name: get_findings

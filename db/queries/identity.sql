@@ -242,7 +242,7 @@ WITH mendable AS MATERIALIZED (
       AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker
     ORDER BY {{key}}
     LIMIT $2 OFFSET $3
-    FOR NO KEY UPDATE OF t SKIP LOCKED
+    {{locked}}
 ), written AS (
     UPDATE {{raw}} AS t SET account_id = m.account_id
     FROM mendable AS m
@@ -266,7 +266,7 @@ WITH mendable AS MATERIALIZED (
       AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker
     ORDER BY {{key}}
     LIMIT $2 OFFSET $3
-    FOR NO KEY UPDATE OF t SKIP LOCKED
+    {{locked}}
 ), written AS (
     UPDATE {{raw}} AS t SET account_id = m.account_id
     FROM mendable AS m
@@ -287,13 +287,13 @@ SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM written WHERE me
 -- name: mend_placeholder_metrics
 -- Metrics rows of {{raw}} under a placeholder id: given to the one account that fits, or put aside where that account has the row already.
 -- At most $2 rows, but the first $3, which the table refused.
-WITH placeholders AS (
+WITH placeholders AS MATERIALIZED (
     SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, {{day}} AS day
     FROM {{raw}} AS t
     WHERE prop_trading_model.recon_is_placeholder(t.account_id, t.login::text) AND t.account_id = ANY($4::text[])
 ), judged AS MATERIALIZED (
     -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
-    SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner
+    SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner, row_number() OVER () AS number
     FROM placeholders AS p
     CROSS JOIN LATERAL (
         SELECT array_agg(DISTINCT i.account_id) AS candidates
@@ -304,17 +304,18 @@ WITH placeholders AS (
     WHERE cardinality(fitting.candidates) = 1
     ORDER BY {{target}}
     LIMIT $2 OFFSET $3
-), doubled AS (
-    SELECT m.* FROM judged AS m WHERE EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
-), removed AS (
-    DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_row}} RETURNING m.owner, m.account_id AS holder, m.day, to_jsonb(t) AS old_row
+), taken AS MATERIALIZED (
+    SELECT DISTINCT m.number FROM judged AS m JOIN {{raw}} AS t ON {{owner_key}}
 ), known AS MATERIALIZED (
-    SELECT m.*, to_jsonb(t) AS old_row
-    FROM judged AS m
-    JOIN {{raw}} AS t ON {{same_row}}
-    WHERE NOT EXISTS (SELECT FROM {{raw}} AS t WHERE {{owner_key}})
+    SELECT m.*, to_jsonb(t) AS old_row FROM judged AS m JOIN {{raw}} AS t ON {{same_row}}
+), doubled AS MATERIALIZED (
+    SELECT * FROM known WHERE number IN (SELECT number FROM taken)
+), free AS MATERIALIZED (
+    SELECT * FROM known WHERE number NOT IN (SELECT number FROM taken)
+), removed AS (
+    DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_row}} RETURNING m.owner, m.account_id AS holder, m.day, m.old_row
 ), reassigned AS (
-    UPDATE {{raw}} AS t SET account_id = m.owner FROM known AS m
+    UPDATE {{raw}} AS t SET account_id = m.owner FROM free AS m
     WHERE {{same_row}}
     RETURNING m.owner, m.account_id AS holder, m.day, m.old_row, t.account_id IS NOT DISTINCT FROM m.owner AS mended
 ), mended AS (

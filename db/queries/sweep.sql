@@ -107,11 +107,11 @@ ANALYZE recon_swept_accounts (account_id)
 SELECT count(*) AS accounts, count(*) FILTER (WHERE differs) AS differing FROM recon_swept_accounts
 
 -- name: create_swept_days
--- The number of dates on which the tables of accounts really disagree. {{accounts}} limits it to those that may.
+-- The number of dates on which the tables of accounts really disagree; of those that may, or of all.
 CREATE TEMP TABLE recon_swept_days ON COMMIT DROP AS
 SELECT account_id::text AS account_id, count(*) AS mismatched_days
-FROM prop_trading_model.v_recon_days
-WHERE (daily <> hourly OR daily <> closed) AND {{accounts}}
+FROM {{days}} AS days
+WHERE daily <> hourly OR daily <> closed
 GROUP BY account_id
 
 -- name: refresh_stats
