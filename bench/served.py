@@ -15,4 +15,4 @@ if __name__ == "__main__":
         """The least that a route of this app costs."""
         return Response()
 
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_config=None, log_level="warning", access_log=False)
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_config=None, log_level="warning", access_log=False, loop="asyncio")

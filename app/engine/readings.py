@@ -13,7 +13,8 @@ from app.domain.models import RunStatus
 from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.errors import InvalidRequest
-from app.store.report import AccountReport, ReportFigures
+from app.store.pool import Connection, Record
+from app.store.report import AccountReport, KeptFigures, ReportFigures
 from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
@@ -34,6 +35,14 @@ class ApiUse:
 
     breaker: BreakerState
     statistics: ApiStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReport:
+    """What PostgreSQL knows of the report: the figures, and the newest run that ended."""
+
+    counted: KeptFigures
+    last_run: Record | None
 
 
 class Readings:
@@ -77,45 +86,54 @@ class Readings:
 
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted now."""
-        return self._report(await self._shown(await self._store.reports.figures()), self._now())
+        last_run = await self._store.reports.last_run()
+        return self.shown(KeptReport(KeptFigures(await self._store.reports.counted(self._figures), self._now()), last_run))
 
     async def kept_report(self) -> Mapping[str, object]:
         """The same as it was last kept, at the same cost however many accounts there are."""
+        return self.shown(await self.kept())
+
+    async def kept(self) -> KeptReport:
+        """What PostgreSQL knows of the report, as it was last counted; counted now if it never was."""
+        # In this order: a run is counted before it ends, so that figures read after it are not older.
+        last_run = await self._store.reports.last_run()
         kept = await self._store.reports.kept()
-        return await self.report() if kept is None else self._report(kept.figures, kept.computed_at)
+        return KeptReport(kept or KeptFigures(await self._store.reports.counted(self._figures), self._now()), last_run)
 
-    async def keep_report(self) -> bool:
-        """Count the figures of the report and keep them for `kept_report`; False if somebody else is at it."""
-        return await self._store.reports.keep(self._shown)
+    async def keep_report(self, least_seconds: float = 0, share: float = 0) -> bool:
+        """Count the figures of the report and keep them for `kept`.
 
-    async def _shown(self, figures: ReportFigures) -> Mapping[str, Any]:
+        False if somebody else is at it, or was less than `least_seconds`, or `share` times as long as that took, ago.
+        """
+        return await self._store.reports.keep(self._figures, least_seconds, share)
+
+    async def _figures(self, figures: ReportFigures, connection: Connection) -> Mapping[str, Any]:
         """What is kept: all that changes with what is recorded, and nothing that changes with the time, as JSON has it."""
-        findings, unmatched, ambiguous = await self._store.identity.unresolved(_UNMATCHED_SHOWN)
-        overall = dict(figures.overall)
-        overall["reconciliation_percentage"] = float(overall["reconciliation_percentage"])
+        findings, unmatched, ambiguous = await self._store.identity.unresolved(_UNMATCHED_SHOWN, connection)
         shown: Mapping[str, Any] = msgspec.to_builtins(
             {
-                "overall": overall,
-                "issues_by_type": [dict(row) for row in figures.issues],
-                "activity": [dict(row) for row in figures.activity],
+                "overall": figures.overall,
+                "issues_by_type": figures.issues,
+                "activity": figures.activity,
                 "first_date": figures.first_date,
                 "undated": figures.undated,
-                "accounts_by_status": dict(figures.statuses),
+                "accounts_by_status": figures.statuses,
                 "identity": {
                     "unmatched": unmatched,
                     "ambiguous": ambiguous,
                     "sample": [finding.shown() for finding in findings],
                 },
-                "last_run": dict(figures.last_run) if figures.last_run else None,
             }
         )
         return shown
 
-    def _report(self, shown: Mapping[str, Any], as_of: dt.datetime) -> Mapping[str, object]:
+    def shown(self, kept: KeptReport) -> Mapping[str, object]:
+        """The report as JSON shows it now, with what this process knows beside what was kept."""
+        shown = kept.counted.figures
         first_day = (self._now() - _ACTIVE).date().isoformat()
         days = [day for day in shown["activity"] if day["day"] >= first_day]
         return {
-            "as_of": as_of,
+            "as_of": kept.counted.computed_at,
             "overall": shown["overall"],
             "issues_by_type": shown["issues_by_type"],
             "recent_activity": {**{name: sum(day[name] for day in days) for name in _ACTIVITY}, "days": days},
@@ -123,7 +141,7 @@ class Readings:
             "accounts_by_status": shown["accounts_by_status"],
             "identity": shown["identity"],
             "api": self._api(),
-            "last_run": shown["last_run"],
+            "last_run": None if kept.last_run is None else msgspec.to_builtins(dict(kept.last_run)),
         }
 
     def _through(self, shown: Mapping[str, Any]) -> dt.date | None:

@@ -38,17 +38,17 @@ class ReconService:
 
     async def maintain(self) -> MaintenanceResult:
         """Mend ids, refresh the account list and all totals."""
-        with self.summary.ending():
+        async with self.summary.ending():
             return await maintain(self.store)
 
     async def fix_ids(self) -> MaintenanceResult:
         """Mend missing and wrong account ids only."""
-        with self.summary.ending():
+        async with self.summary.ending():
             return await fix_ids(self.store)
 
     async def inspect(self) -> int:
         """Record the issues of all accounts as they stand, without mending; the number of accounts that have any."""
-        with self.summary.ending():
+        async with self.summary.ending():
             return await inspect(self.store)
 
     async def start_run(self, request: RunRequest, idempotency_key: str | None = None) -> uuid.UUID:
@@ -104,8 +104,8 @@ class ReconService:
 
     async def cancel(self, run_id: uuid.UUID) -> None:
         """End a run for good; what was healed stays healed."""
-        with self.summary.ending():
-            await self.store.control.cancel(run_id, "The run was cancelled; what was healed until then stays healed.")
+        await self.store.control.cancel(run_id, "The run was cancelled; what was healed until then stays healed.")
+        self.summary.note_end()
         self.pool.wake()
 
     async def confirm(self, run_id: uuid.UUID) -> None:

@@ -62,6 +62,7 @@ class WorkerPool:
         self._usage = RunUsage(store.runs, store.claims.worker_id)
         self._halts = Halts(store.control)
         self._preparing: set[uuid.UUID] = set()
+        self._finishing: set[uuid.UUID] = set()
         self._orphans: list[Claim] = []
         self._bell = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -205,6 +206,7 @@ class WorkerPool:
                 _log.warning("Another worker took the work over.", action="worker.superseded", run_id=str(run.run_id), reason=str(error))
             except UpstreamSuspect as error:
                 await self._store.control.suspend(run.run_id, str(error))
+                self._summary.note_end()
                 return True
             except ReconError as error:
                 _log.error("A run failed; its accounts are released.", action="run.failed", run_id=str(run.run_id), reason=str(error))
@@ -219,8 +221,8 @@ class WorkerPool:
 
     async def _fail(self, run: ActiveRun, reason: str) -> None:
         self._forget(run.run_id)
-        with self._summary.ending():
-            await self._store.runs.end_early(run.run_id, RunStatus.FAILED, reason)
+        await self._store.runs.end_early(run.run_id, RunStatus.FAILED, reason)
+        self._summary.note_end()
 
     def _forget(self, run_id: uuid.UUID) -> None:
         self._usage.forget(run_id)
@@ -231,11 +233,7 @@ class WorkerPool:
             return await self._prepare(run)
         claim = await self._store.claims.claim(run.run_id, self._config.batch_size)
         if claim is None:
-            with self._summary.ending():
-                ended = await self._store.runs.finish(run.run_id, self._config.guard)
-            if ended:
-                self._forget(run.run_id)
-            return ended
+            return await self._finish(run)
         try:
             with self._usage.recording(run.run_id) as use, self._halts.working_on(run.run_id) as halt:
                 await halt.limit(self._isolation.reconcile(claim, run, use, halt), self._config.grace_seconds)
@@ -244,6 +242,26 @@ class WorkerPool:
             self._orphans.append(claim)
         await self._release_orphans()
         return True
+
+    async def _finish(self, run: ActiveRun) -> bool:
+        """End the run if nothing of it waits any more, and say whether it was ended here.
+
+        What it did is counted before: whoever sees that the run is over finds it in the report. For named accounts, for which people
+        wait, it is counted after, unless it takes next to nothing.
+        """
+        if run.run_id in self._finishing or (await self._store.runs.get(run.run_id))["waiting"]:
+            return False
+        self._finishing.add(run.run_id)
+        try:
+            if run.request.account_ids is None or self._summary.is_cheap:
+                await self._summary.catch_up()
+            ended = await self._store.runs.finish(run.run_id, self._config.guard)
+        finally:
+            self._finishing.discard(run.run_id)
+        if ended:
+            self._summary.note_end()
+            self._forget(run.run_id)
+        return ended
 
     async def _prepare(self, run: ActiveRun) -> bool:
         if run.run_id in self._preparing:

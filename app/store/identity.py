@@ -291,10 +291,11 @@ class Identity:
             await self._feed.note(connection, None, table.name, changed)
         return rows
 
-    async def unresolved(self, limit: int) -> tuple[list[IdentityFinding], int, int]:
-        """Natural keys that fit no account or several, the largest first, with the numbers of both kinds."""
-        rows = await self._database.fetch(self._summary, limit)
-        counts = await self._database.fetch_row(self._count)
+    async def unresolved(self, limit: int, connection: Connection | None = None) -> tuple[list[IdentityFinding], int, int]:
+        """Natural keys that fit no account or several, the largest first, with the numbers of both; read over `connection`, if any."""
+        reader = connection or self._database
+        rows = await reader.fetch(self._summary, limit)
+        counts = await reader.fetch_row(self._count)
         findings = [
             IdentityFinding(
                 row["table_name"], row["login"], row["platform"], row["broker"], row["holder"], tuple(row["candidates"]), row["rows"], ()

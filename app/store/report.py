@@ -3,15 +3,36 @@
 import datetime as dt
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import NotFound
-from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
+from app.domain.issues import IssueCode, Severity
+from app.errors import NotFound, WriteConflict
+from app.store.pool import SWEEP_SECONDS, Connection, Database, Reading, Record
 
 _ATTEMPTS = 10
 _HISTORY = 50
+_OVERALL = (
+    "total_accounts",
+    "reconciled",
+    "needs_reconciliation",
+    "has_failures",
+    "has_issues",
+    "reconciliation_percentage",
+    "last_activity",
+    "oldest_unreconciled",
+)
+_ISSUES = ("issue_type", "severity", "account_count", "sample_accounts")
+_OF_DATES = frozenset(
+    {
+        IssueCode.MISSING_METRICS_TABLES,
+        IssueCode.MISSING_TRADE_RECORDS,
+        IssueCode.TRADE_COUNT_MISMATCH,
+        IssueCode.UPSTREAM_DRIFT,
+    }
+)
+"""Issues about dates that may not be known yet: while one names none, nothing can be said of any date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +48,20 @@ class AccountReport:
 class ReportFigures:
     """The figures of the report.
 
-    `first_date` is the first that an open issue names (None: none does), `undated` how many accounts disagree on dates that are not
-    known yet.
+    `activity` has an entry for each of the last seven days and of today on which something was recorded. `first_date` is the first that an
+    open issue names (None: none does), `undated` how many accounts or issues disagree on dates that are not known yet.
     """
 
-    overall: Record
-    issues: list[Record]
-    activity: list[Record]
+    overall: Mapping[str, Any]
+    issues: Sequence[Mapping[str, Any]]
+    activity: Sequence[Mapping[str, Any]]
     first_date: dt.date | None
     undated: int
-    last_run: Record | None
     statuses: Mapping[str, int]
+
+
+Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
+"""What becomes of the figures, as JSON values; whatever else it reads, it reads over the connection, in the same transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,40 +80,63 @@ class Reports:
         self._database = database
         self._sql = database.queries("report")
 
-    async def figures(self) -> ReportFigures:
-        """The report's figures, counted now."""
-        async with self._database.transaction("repeatable_read") as connection:
-            return await self._figures(connection)
+    async def counted(self, shown: Shown) -> Mapping[str, object]:
+        """What `shown` makes of the figures, counted now."""
+        async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS, reading=Reading.BATCH) as connection:
+            days = await self._open_days(connection)
+            return await shown(await self._figures(connection, days["first_day"], ()), connection)
 
     async def kept(self) -> KeptFigures | None:
         """The figures as they were last kept; None if they never were."""
         row = await self._database.fetch_row(self._sql["get_kept_figures"])
         return None if row is None or row["figures"] is None else KeptFigures(row["figures"], row["computed_at"])
 
-    async def keep(self, shown: Callable[[ReportFigures], Awaitable[Mapping[str, object]]]) -> bool:
-        """Count the figures and keep what `shown` makes of them; False if somebody else is at it."""
-        begun = time.monotonic()
-        async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS) as connection:
-            if await connection.fetch_row(self._sql["lock_kept_figures"]) is None:
-                return False
-            figures = await shown(await self._figures(connection))
-            await connection.execute(self._sql["keep_figures"], figures, time.monotonic() - begun)
-            return True
+    async def last_run(self) -> Record | None:
+        """The newest run that ended, with its API statistics."""
+        return await self._database.fetch_row(self._sql["get_last_run"])
 
-    async def _figures(self, connection: Connection) -> ReportFigures:
-        overall = await connection.fetch_row(self._sql["get_progress"])
-        through = await connection.fetch_row(self._sql["get_reconciled_through"])
-        statuses = await connection.fetch(self._sql["count_unresolved"])
-        if overall is None or through is None:
-            raise NotFound("The report's views gave no row; run `trade-recon migrate`.")
+    async def keep(self, shown: Shown, least_seconds: float, share: float) -> bool:
+        """Count the figures and keep what `shown` makes of them.
+
+        False if somebody else is at it, or was less than `least_seconds`, or `share` times as long as that took, ago.
+        """
+        begun = time.monotonic()
+        try:
+            async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS, reading=Reading.BATCH) as connection:
+                row = await connection.fetch_row(self._sql["lock_kept_figures"], least_seconds, share)
+                if row is None:
+                    return False
+                days = await self._open_days(connection)
+                over = [day for day in row["activity"] or () if f"{days['first_day']}" <= day["day"] < f"{days['open_from']}"]
+                figures = await shown(await self._figures(connection, days["open_from"], over), connection)
+                await connection.execute(self._sql["keep_figures"], figures, time.monotonic() - begun)
+                return True
+        except WriteConflict:
+            # Somebody else kept theirs between the beginning of this transaction and its lock.
+            return False
+
+    async def _open_days(self, connection: Connection) -> Record:
+        row = await connection.fetch_row(self._sql["get_open_days"])
+        if row is None:
+            raise NotFound("The report has no place for its figures; run `trade-recon migrate`.")
+        return row
+
+    async def _figures(self, connection: Connection, open_from: dt.date, over: Sequence[Mapping[str, Any]]) -> ReportFigures:
+        """The figures; what was recorded on the days that are `over` is known, only days from `open_from` on are counted."""
+        states = await connection.fetch_row(self._sql["count_accounts_by_state"])
+        if states is None:
+            raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
+        issues = await connection.fetch(self._sql["count_issues"])
+        # What is upstream's own reaches no date; an issue about a whole account (drift apart) says nothing of dates.
+        ours = [row for row in issues if row["severity"] != Severity.INFO]
+        dates = [row["first_date"] for row in ours if row["first_date"] is not None]
         return ReportFigures(
-            overall,
-            await connection.fetch(self._sql["get_issue_types"]),
-            await connection.fetch(self._sql["get_activity"]),
-            through["first_date"],
-            through["undated"],
-            await connection.fetch_row(self._sql["get_last_run"]),
-            {row["status"]: row["accounts"] for row in statuses},
+            {name: states[name] for name in _OVERALL},
+            [{name: row[name] for name in _ISSUES} for row in issues],
+            [*over, *(dict(row) for row in await connection.fetch(self._sql["get_activity"], open_from))],
+            min(dates, default=None),
+            states["undated"] + sum(_undated(row) for row in ours),
+            states["statuses"],
         )
 
     async def account(self, account_id: str) -> AccountReport:
@@ -114,3 +161,10 @@ class Reports:
     async def is_ready(self) -> bool:
         """Whether the schema answers; DatabaseUnavailable or DatabaseError if not."""
         return bool(await self._database.fetch_value(self._sql["is_ready"], seconds=5))
+
+
+def _undated(issue: Record) -> int:
+    """Of how many accounts an issue leaves open which dates disagree; of all, where the first date of an earlier system is none."""
+    if issue["is_unreadable"]:
+        return int(issue["account_count"])
+    return int(issue["dateless"]) if issue["issue_type"] in _OF_DATES else 0

@@ -1,46 +1,69 @@
--- name: get_progress
--- The overall figures, as the view shows them.
-SELECT total_accounts, reconciled, needs_reconciliation, has_failures, has_issues, reconciliation_percentage, last_activity, oldest_unreconciled
-FROM prop_trading_model.v_reconciliation_progress
+-- name: count_accounts_by_state
+-- The overall figures as v_reconciliation_progress has them, the accounts by status, and how many disagree without an issue that says where:
+-- in one pass over the accounts.
+WITH states AS MATERIALIZED (
+    SELECT
+        reconciliation_status AS status,
+        count(*) AS accounts,
+        count(*) FILTER (WHERE trades_recon_checksum) AS reconciled,
+        count(*) FILTER (WHERE NOT trades_recon_checksum) AS needs_reconciliation,
+        count(*) FILTER (WHERE failed_attempts > 0) AS has_failures,
+        count(*) FILTER (WHERE issues <> '[]') AS has_issues,
+        count(*) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]') AS undated,
+        max(greatest(last_checked, last_reconciled)) AS last_activity,
+        min(last_checked) FILTER (WHERE NOT trades_recon_checksum) AS oldest_unreconciled
+    FROM prop_trading_model.trade_recon
+    GROUP BY reconciliation_status
+)
+SELECT
+    coalesce(sum(accounts), 0)::bigint AS total_accounts,
+    coalesce(sum(reconciled), 0)::bigint AS reconciled,
+    coalesce(sum(needs_reconciliation), 0)::bigint AS needs_reconciliation,
+    coalesce(sum(has_failures), 0)::bigint AS has_failures,
+    coalesce(sum(has_issues), 0)::bigint AS has_issues,
+    coalesce(round(100.0 * sum(reconciled) / nullif(sum(accounts), 0), 2), 0)::double precision AS reconciliation_percentage,
+    max(last_activity) AS last_activity,
+    min(oldest_unreconciled) AS oldest_unreconciled,
+    coalesce(sum(undated), 0)::bigint AS undated,
+    coalesce(jsonb_object_agg(status, accounts) FILTER (WHERE status IS NOT NULL), '{}') AS statuses
+FROM states
 
--- name: get_issue_types
--- Open issues by type, with five accounts of each.
-SELECT issue_type, severity, account_count, sample_accounts FROM prop_trading_model.get_issue_statistics()
+-- name: count_issues
+-- Open issues by type and severity as get_issue_statistics() has them, the first date that one names, and how many name none: in one pass.
+WITH entries AS MATERIALIZED (
+    SELECT
+        t.account_id::text AS account_id,
+        issue ->> 'type' AS type,
+        CASE WHEN issue ->> 'severity' ~ '^\d{1,9}$' THEN (issue ->> 'severity')::integer END AS severity,
+        -- Entries of an earlier system may hold anything. As text, in which dates sort: to read each of them would take most of the time.
+        (
+            SELECT min(day COLLATE "C")
+            FROM jsonb_array_elements_text(CASE jsonb_typeof(issue -> 'missing_dates') WHEN 'array' THEN issue -> 'missing_dates' ELSE '[]' END) AS dates (day)
+            WHERE day LIKE '____-__-__%' AND day COLLATE "C" BETWEEN '0001-01-01' AND '9999-12-31'
+        ) AS first_day
+    FROM prop_trading_model.trade_recon AS t, jsonb_array_elements(t.issues) AS issue
+    WHERE t.issues <> '[]'
+)
+SELECT
+    type AS issue_type, severity, count(DISTINCT account_id) AS account_count, (array_agg(DISTINCT account_id))[1:5] AS sample_accounts,
+    prop_trading_model.recon_date(min(first_day)) AS first_date,
+    count(*) FILTER (WHERE first_day IS NULL) AS dateless,
+    min(first_day) IS NOT NULL AND prop_trading_model.recon_date(min(first_day)) IS NULL AS is_unreadable
+FROM entries
+GROUP BY 1, 2
+ORDER BY 2, 3 DESC, 1
 
 -- name: get_activity
--- Accounts checked, resolved and failed in the last seven days.
+-- Accounts checked, resolved and failed on each day (UTC) from $1 on.
 SELECT
-    finished_at::date AS day,
+    (finished_at AT TIME ZONE 'UTC')::date AS day,
     count(*) AS accounts_checked,
     count(*) FILTER (WHERE outcome IN ('unchanged', 'healed', 'explained')) AS resolved,
     count(*) FILTER (WHERE outcome = 'failed') AS failed
 FROM prop_trading_model.recon_attempts
-WHERE finished_at > now() - interval '7 days'
+WHERE finished_at >= $1::date::timestamp AT TIME ZONE 'UTC'
 GROUP BY 1
 ORDER BY 1
-
--- name: get_reconciled_through
--- The first date that an open issue names, and how many accounts disagree on dates that are not known yet.
--- INFO is upstream's own; an issue about a whole account (drift apart) says nothing of dates.
-SELECT
-    (
-        SELECT count(*) FROM prop_trading_model.trade_recon AS t
-        WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]'
-    ) + count(*) FILTER (
-        WHERE first_date IS NULL AND type IN ('missing_metrics_tables', 'missing_trade_records', 'trade_count_mismatch', 'upstream_drift')
-    ) AS undated,
-    min(first_date) AS first_date
-FROM (
-    SELECT
-        issue ->> 'type' AS type,
-        -- Entries of an earlier system may hold anything.
-        (
-            SELECT min(substring(day from '^\d{4}-\d\d-\d\d')::date)
-            FROM jsonb_array_elements_text(CASE jsonb_typeof(issue -> 'missing_dates') WHEN 'array' THEN issue -> 'missing_dates' ELSE '[]' END) AS dates (day)
-        ) AS first_date
-    FROM prop_trading_model.trade_recon, jsonb_array_elements(issues) AS issue
-    WHERE issues <> '[]' AND NOT coalesce(issue ->> 'severity' = '5', false)
-) AS open_issues
 
 -- name: get_last_run
 -- The newest run that ended, and its API statistics.
@@ -88,8 +111,29 @@ SELECT count(*) FROM prop_trading_model.recon_migrations
 SELECT figures, computed_at FROM prop_trading_model.recon_report WHERE only_row
 
 -- name: lock_kept_figures
--- Become the one that counts; no row while somebody else does.
-SELECT only_row FROM prop_trading_model.recon_report WHERE only_row FOR UPDATE SKIP LOCKED
+-- Become the one that counts; no row while somebody else does, or did less than $1 seconds, or $2 times as long as that took, ago.
+SELECT figures -> 'activity' AS activity
+FROM prop_trading_model.recon_report
+WHERE only_row
+  AND (
+      computed_at IS NULL
+      -- A clock that was set back stops nobody.
+      OR computed_at NOT BETWEEN now() - make_interval(secs => greatest($1::double precision, $2::double precision * seconds)) AND now()
+  )
+FOR UPDATE SKIP LOCKED
+
+-- name: get_open_days
+-- The first of the last seven days, and the first of them that may not be over: what was recorded on earlier ones was counted before.
+-- A confirmed run takes back what it had recorded, on whatever day.
+SELECT
+    today - 7 AS first_day,
+    CASE
+        WHEN figures IS NULL OR EXISTS (SELECT FROM prop_trading_model.recon_runs AS r WHERE r.confirmed_at > kept.computed_at - interval '1 hour') THEN today - 7
+        -- An hour: whoever recorded before midnight has committed by then.
+        ELSE greatest(today - 7, (least(computed_at, now()) AT TIME ZONE 'UTC' - interval '1 hour')::date)
+    END AS open_from
+FROM prop_trading_model.recon_report AS kept, (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
+WHERE only_row
 
 -- name: keep_figures
 -- Keep the figures that were counted from this transaction's snapshot.

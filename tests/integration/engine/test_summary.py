@@ -57,6 +57,33 @@ async def test_while_another_process_counts_nothing_is_lost(warehouse: Database,
         assert kept == counted
 
 
+async def test_all_processes_together_count_no_more_often_than_one_may(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox) as first, engine(warehouse, sandbox) as second:
+        assert await first.readings.keep_report(0.5, 20)
+        assert not await second.readings.keep_report(0.5, 20)
+        await first.store.database.execute(
+            "UPDATE prop_trading_model.recon_report SET computed_at = now() - interval '1 s', seconds = 0.06"
+        )
+        assert not await second.readings.keep_report(0.5, 20)
+        await first.store.database.execute("UPDATE prop_trading_model.recon_report SET seconds = 0.04")
+        assert await second.readings.keep_report(0.5, 20)
+        # A clock that was set back: the last count seems to lie ahead.
+        await first.store.database.execute("UPDATE prop_trading_model.recon_report SET computed_at = now() + interval '1 day'")
+        assert await second.readings.keep_report(0.5, 20)
+
+
+async def test_a_worker_that_finds_nothing_to_do_counts_nothing(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox) as service, warehouse.connect() as connection:
+        await service.maintain()
+        run_id = await service.start_run(RunRequest(account_ids=("acc-00001",)))
+        await connection.execute("UPDATE recon_runs SET status = 'running', prepared_at = now()")
+        await connection.execute("INSERT INTO recon_attempts (run_id, account_id, position) VALUES ($1, 'somebody-elses', 1)", run_id)
+        counted = await connection.fetchval("SELECT computed_at FROM recon_report")
+        (active,) = await service.store.runs.active(run_id)
+        assert not await service.pool._serve_run(active)
+        assert await connection.fetchval("SELECT computed_at FROM recon_report") == counted
+
+
 async def test_what_one_process_did_the_other_reads(warehouse: Database, sandbox: SandboxServer) -> None:
     async with engine(warehouse, sandbox) as reader, engine(warehouse, sandbox) as worker:
         assert await reader.readings.keep_report()
@@ -95,3 +122,7 @@ async def test_reading_the_report_reads_one_row_by_its_key(warehouse: Database, 
         assert plan["Plan"]["Relation Name"] == "recon_report"
         assert plan["Plan"]["Actual Rows"] == 1
         assert "Plans" not in plan["Plan"]
+        query = load_queries("report", warehouse.schema)["get_last_run"]
+        (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"))
+        (scan,) = plan["Plan"]["Plans"]
+        assert (scan["Index Name"], scan["Actual Rows"]) == ("recon_runs_finished", 1)

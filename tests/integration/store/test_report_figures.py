@@ -1,0 +1,137 @@
+"""The report's figures, counted in few passes: the same as the views of old and the attempts themselves tell."""
+
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.engine.config import EngineConfig
+from app.engine.readings import Readings
+from app.engine.store import Store
+from app.store.pool import Database as Pool
+from tests.conftest import Database
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_ACCOUNTS = """
+INSERT INTO trade_recon (account_id, trades_recon_checksum, mismatched_days, failed_attempts, reconciliation_status, last_checked, issues)
+SELECT
+    'account-' || n, n % 3 > 0, n % 2, n % 4, (ARRAY['pending', 'reconciled', 'failed'])[1 + n % 3], now() - make_interval(hours => n),
+    CASE WHEN n % 5 = 0 THEN jsonb_build_array(
+        jsonb_build_object(
+            'type', 'daily_without_hourly', 'severity', 2, 'missing_dates', jsonb_build_array('2026-02-' || 10 + n % 7, '2026-03-01')
+        ),
+        jsonb_build_object('type', 'upstream_inconsistent', 'severity', 5, 'missing_dates', jsonb_build_array('2020-01-01'))
+    ) ELSE '[]' END
+FROM generate_series(1, 200) AS n
+"""
+_ATTEMPTS = """
+INSERT INTO recon_attempts (run_id, account_id, position, outcome, finished_at)
+SELECT $1, 'account-' || n || '-' || day, n, (ARRAY['healed', 'failed', 'partial'])[1 + n % 3], now() - make_interval(days => day)
+FROM generate_series(1, 9) AS n, generate_series(0, 9) AS day
+"""
+_RUN = "INSERT INTO recon_runs (run_id, kind, status) VALUES ($1, 'full', 'running')"
+_DAYS = """
+SELECT to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS accounts_checked,
+    count(*) FILTER (WHERE outcome = 'healed') AS resolved, count(*) FILTER (WHERE outcome = 'failed') AS failed
+FROM recon_attempts WHERE finished_at IS NOT NULL GROUP BY 1 ORDER BY 1 DESC LIMIT 8
+"""
+
+
+@pytest.fixture
+async def connection(database: Database) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    async with database.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+async def readings(database: Database) -> AsyncIterator[Readings]:
+    """With a single connection: whoever held one and asked for another would wait for itself."""
+    async with Pool.open(database.dsn, database.schema, pool_size=1) as pool:
+        yield Readings(await Store.build(pool, 60), EngineConfig(), lambda: dt.datetime.now(dt.UTC))
+
+
+async def _kept(readings: Readings) -> Mapping[str, object]:
+    assert await readings.keep_report()
+    return await readings.kept_report()
+
+
+def _activity(report: Mapping[str, object]) -> Mapping[str, int]:
+    """Accounts checked, by day."""
+    return {day["day"]: day["accounts_checked"] for day in report["recent_activity"]["days"]}  # type: ignore[index]
+
+
+async def test_one_pass_tells_what_the_views_of_old_tell(readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.execute(_ACCOUNTS)
+    kept = await _kept(readings)
+    view = await connection.fetchrow("SELECT * FROM v_reconciliation_progress")
+    assert view is not None
+    overall: Mapping[str, object] = kept["overall"]  # type: ignore[assignment]
+    assert overall == {
+        name: value.isoformat().replace("+00:00", "Z") if isinstance(value, dt.datetime) else pytest.approx(float(value))
+        for name, value in view.items()
+    }
+    assert kept["issues_by_type"] == [dict(row) for row in await connection.fetch("SELECT * FROM get_issue_statistics()")]
+    statuses = await connection.fetch("SELECT reconciliation_status, count(*) FROM trade_recon GROUP BY 1")
+    assert kept["accounts_by_status"] == {row[0]: row[1] for row in statuses}
+    assert kept["reconciled_through"] is None, "some disagree, and no issue says where"
+    await connection.execute("UPDATE trade_recon SET trades_recon_checksum = true, mismatched_days = 0 WHERE issues = '[]'")
+    assert (await _kept(readings))["reconciled_through"] == dt.date(2026, 2, 9)
+
+
+async def test_a_warehouse_without_accounts_has_a_report(readings: Readings) -> None:
+    kept = await _kept(readings)
+    assert kept["overall"]["total_accounts"] == 0  # type: ignore[index]
+    assert (kept["issues_by_type"], kept["accounts_by_status"], kept["reconciled_through"]) == ([], {}, None)
+
+
+@pytest.mark.parametrize(
+    ("day", "through"),
+    [(day, dt.date(2026, 2, 2)) for day in ("0000-00-00", "2026-13-45", "yesterday", "", "9999-99-99")] + [("2026-00-00", None)],
+)
+async def test_dates_of_an_earlier_system_that_are_none_break_nothing(
+    readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]", day: str, through: dt.date | None
+) -> None:
+    await connection.execute(
+        "INSERT INTO trade_recon (account_id, trades_recon_checksum, issues) VALUES ('a', false, jsonb_build_array(jsonb_build_object("
+        "'type', 'daily_without_hourly', 'severity', 2, 'missing_dates', jsonb_build_array($1::text, '2026-02-03T00:00:00'))))",
+        day,
+    )
+    assert (await _kept(readings))["reconciled_through"] == through
+
+
+async def test_a_day_that_is_over_is_counted_once(readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    run_id = uuid.uuid4()
+    await connection.execute(_RUN, run_id)
+    await connection.execute(_ATTEMPTS, run_id)
+    first = await _kept(readings)
+    expected = [dict(row) for row in reversed(await connection.fetch(_DAYS))]
+    assert first["recent_activity"]["days"] == expected  # type: ignore[index]
+    assert first["recent_activity"] == (await readings.report())["recent_activity"]
+    # Nobody writes into a day that is over, so that only who counts it again sees this.
+    await connection.execute("DELETE FROM recon_attempts WHERE position = 1")
+    before, after = _activity(first), _activity(await _kept(readings))
+    today = max(before)
+    assert after[today] == before[today] - 1
+    assert {day: count for day, count in after.items() if day < min(today, _an_hour_ago())} == {
+        day: count for day, count in before.items() if day < min(today, _an_hour_ago())
+    }
+
+
+async def test_a_run_that_is_confirmed_takes_back_what_it_recorded_on_days_that_are_over(
+    readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    run_id = uuid.uuid4()
+    await connection.execute(_RUN, run_id)
+    await connection.execute(_ATTEMPTS, run_id)
+    before = _activity(await _kept(readings))
+    await connection.execute("UPDATE recon_attempts SET outcome = NULL, finished_at = NULL WHERE position = 1")
+    await connection.execute("UPDATE recon_runs SET confirmed_at = now()")
+    assert _activity(await _kept(readings)) == {day: count - 1 for day, count in before.items()}
+
+
+def _an_hour_ago() -> str:
+    return (dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)).date().isoformat()
