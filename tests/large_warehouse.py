@@ -18,8 +18,8 @@ LAST_DAY = FIRST_DAY + dt.timedelta(days=DAYS - 1)
 TRADING_DAYS = DAYS // APART
 HOURS = (9, 10)
 TRADES_A_DAY = 2
-WITHOUT_ID, UNDER_PLACEHOLDER = 50, 500
-"""One of so many trades."""
+WITHOUT_ID, UNDER_PLACEHOLDER = 53, 499
+"""One of so many trades, spread over all accounts since these are primes."""
 PAST_RUN, RUN = uuid.UUID(int=1), uuid.UUID(int=2)
 WAITING = 20_000
 FETCHES, FETCHED = 50, 1000
@@ -50,9 +50,9 @@ _METRICS = (
 )
 _TRADES = (
     f"INSERT INTO raw_trades_closed (trade_date, account_id, login, platform, broker, position, ticket, ingestion_timestamp, comment)"
-    f" SELECT day, CASE WHEN (n + k) % {WITHOUT_ID} = 0 THEN NULL WHEN (n + k) % {UNDER_PLACEHOLDER} = 1 THEN md5(n || '|1|1') ELSE {_ACCOUNT} END,"
+    f" SELECT day, CASE WHEN trade % {WITHOUT_ID} = 0 THEN NULL WHEN trade % {UNDER_PLACEHOLDER} = 0 THEN md5(n || '|1|1') ELSE {_ACCOUNT} END,"
     f" n::text, 1, 1, k, n || '-' || (day - date '{FIRST_DAY}') || '-' || k, {_WIDE.format(width=200)}"
-    f" FROM {_TRADED} CROSS JOIN generate_series(1, {TRADES_A_DAY}) AS k ORDER BY day",
+    f" FROM {_TRADED} CROSS JOIN generate_series(1, {TRADES_A_DAY}) AS k CROSS JOIN LATERAL (SELECT n + (day - date '{FIRST_DAY}') + k AS trade) AS numbered ORDER BY day",
 )
 _STATE = (
     f"INSERT INTO trade_recon (account_id, has_alltime, num_trades_alltime, has_daily, num_trades_daily, has_hourly, num_trades_hourly,"

@@ -113,12 +113,16 @@ class Plan:
         return [scan for scan in self.scans if scan.table == table]
 
     def ways(self, table: str) -> set[tuple[str, str | None]]:
-        """How a table is read: kinds of scan and indexes, those of partitions by the names of their parents'."""
-        return {(scan.kind, scan.index) for scan in self.scans_of(table)}
+        """How a table is read where it is large: kinds of scan and indexes, those of partitions by the names of their parents'."""
+        return {(scan.kind, scan.index) for scan in self.scans_of(table) if scan.is_large}
+
+    def indexes(self, table: str) -> set[str | None]:
+        """The indexes by which a table is read where it is large; None for one that is read without any."""
+        return {index for _, index in self.ways(table)}
 
     def partitions(self, table: str) -> set[str]:
-        """The partitions that are read, but those that turned out to be not needed."""
-        return {scan.partition for scan in self.scans_of(table) if scan.loops}
+        """The partitions that are read where they are large, but those that turned out to be not needed."""
+        return {scan.partition for scan in self.scans_of(table) if scan.is_large and scan.loops}
 
     @property
     def whole_reads(self) -> list[Scan]:
@@ -189,12 +193,14 @@ def name_of(statement: str) -> str:
 class Recorder:
     """Has each statement of the service explained right before it runs: in its transaction, with its settings and parameters.
 
-    What EXPLAIN ANALYZE does is undone, so that the statement finds everything as it would without. With `is_generic` the plan is the one
-    that PostgreSQL takes for a prepared statement when it does not look at the parameters.
+    What EXPLAIN ANALYZE does is undone, so that the statement finds everything as it would without; so is what `before` does ahead of it.
+    With `is_generic` the plan is the one for whatever parameters, which PostgreSQL may take from the sixth execution of a prepared
+    statement on, and does for most of those that are given a batch as an array: it expects ten entries of any.
     """
 
     relations: Relations
     is_generic: bool = False
+    before: tuple[str, ...] = ()
     plans: list[Plan] = field(default_factory=list)
 
     def named(self, name: str) -> list[Plan]:
@@ -221,6 +227,8 @@ class Recorder:
                 transaction = raw.transaction()
                 await transaction.start()
                 try:
+                    for statement in self.before:
+                        await raw.execute(statement)
                     told = await (self._generic(raw, sql, arguments) if self.is_generic else raw.fetchval(f"{_EXPLAIN} {sql}", *arguments))
                 finally:
                     await transaction.rollback()
