@@ -1,6 +1,6 @@
 """A warehouse on which PostgreSQL chooses as it would among 500,000 accounts, filled by SQL in seconds.
 
-100,000 accounts are known, of which 21,000 trade, on six days of 90 in three monthly partitions. Rows are as wide as usual ones, by one
+60,000 accounts are known, of which 18,000 trade, on six days of 90 in three monthly partitions. Rows are as wide as usual ones, by one
 long text in place of a hundred figures. Some trades carry no account id or one that stands for it, as where ingestion does not know it.
 """
 
@@ -12,7 +12,7 @@ import asyncpg
 
 from tests.conftest import SCHEMA
 
-KNOWN, TRADING = 100_000, 21_000
+KNOWN, TRADING = 60_000, 18_000
 FIRST_DAY, DAYS, APART = dt.date(2026, 1, 1), 90, 15
 LAST_DAY = FIRST_DAY + dt.timedelta(days=DAYS - 1)
 TRADING_DAYS = DAYS // APART
@@ -21,7 +21,8 @@ TRADES_A_DAY = 2
 WITHOUT_ID, UNDER_PLACEHOLDER = 53, 499
 """One of so many trades, spread over all accounts since these are primes."""
 PAST_RUN, RUN = uuid.UUID(int=1), uuid.UUID(int=2)
-WAITING = 20_000
+WAITING = 2000
+"""Accounts that wait in the run; none of them trades."""
 FETCHES, FETCHED = 50, 1000
 """Fetches under way in staging, and the rows of each."""
 
@@ -51,7 +52,7 @@ _METRICS = (
 _TRADES = (
     f"INSERT INTO raw_trades_closed (trade_date, account_id, login, platform, broker, position, ticket, ingestion_timestamp, comment)"
     f" SELECT day, CASE WHEN trade % {WITHOUT_ID} = 0 THEN NULL WHEN trade % {UNDER_PLACEHOLDER} = 0 THEN md5(n || '|1|1') ELSE {_ACCOUNT} END,"
-    f" n::text, 1, 1, k, n || '-' || (day - date '{FIRST_DAY}') || '-' || k, {_WIDE.format(width=200)}"
+    f" n::text, 1, 1, k, n || '-' || (day - date '{FIRST_DAY}') || '-' || k, {_WIDE.format(width=250)}"
     f" FROM {_TRADED} CROSS JOIN generate_series(1, {TRADES_A_DAY}) AS k CROSS JOIN LATERAL (SELECT n + (day - date '{FIRST_DAY}') + k AS trade) AS numbered ORDER BY day",
 )
 _STATE = (
@@ -64,7 +65,7 @@ _STATE = (
     f" VALUES ('{PAST_RUN}', 'full', 'succeeded', now(), now(), now()), ('{RUN}', 'retry', 'running', now(), NULL, NULL)",
     f"INSERT INTO recon_attempts (run_id, account_id, position, outcome, finished_at)"
     f" SELECT '{PAST_RUN}', {_ACCOUNT}, n, 'unchanged', now() - interval '30 days' + n * interval '1 second' FROM generate_series(1, {KNOWN}) AS n",
-    f"INSERT INTO recon_attempts (run_id, account_id, position) SELECT '{RUN}', {_ACCOUNT}, n FROM generate_series(1, {WAITING}) AS n",
+    f"INSERT INTO recon_attempts (run_id, account_id, position) SELECT '{RUN}', {_ACCOUNT}, n FROM generate_series({TRADING + 1}, {TRADING + WAITING}) AS n",
     f"INSERT INTO recon_issue_history (account_id, type, severity, evidence, closed_at)"
     f" SELECT {_ACCOUNT}, 'upstream_drift', 2, '{{}}', CASE WHEN n % 20 > 0 THEN now() END FROM generate_series(1, {KNOWN}) AS n",
     f"INSERT INTO recon_descents (account_id, date) SELECT {_ACCOUNT}, '{FIRST_DAY}' FROM generate_series(1, {TRADING}, 4) AS n",
@@ -76,7 +77,7 @@ _STATE = (
     f" SELECT {_ACCOUNT}, 'raw_metrics_daily', datemultirange(daterange('{FIRST_DAY}', '{FIRST_DAY}', '[]')), 1 FROM generate_series(1, {TRADING}) AS n",
 )
 _STAGED = (
-    f"(SELECT md5('fetch ' || f)::uuid AS fetch_id, o, 10000 + ((f * {FETCHED} + o) / {TRADING_DAYS}) % 9000 AS n, ((f * {FETCHED} + o) % {TRADING_DAYS}) AS j"
+    f"(SELECT md5('fetch ' || f)::uuid AS fetch_id, o, 9000 + ((f * {FETCHED} + o) / {TRADING_DAYS}) % 9000 AS n, ((f * {FETCHED} + o) % {TRADING_DAYS}) AS j"
     f" FROM generate_series(1, {FETCHES}) AS f CROSS JOIN generate_series(1, {FETCHED}) AS o) AS fetched"
 )
 _STAGED_DAY = f"date '{FIRST_DAY}' + ({APART} - n % {APART}) % {APART} + {APART} * j"

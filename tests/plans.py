@@ -145,7 +145,7 @@ class Plan:
                 kind,
                 self.relations.table_of[relation],
                 relation,
-                None if index is None else self.relations.index_of[index],
+                None if index is None else self.relations.index_of.get(index, index),
                 lookup.get("Index Cond") or node.get("TID Cond"),
                 _looked_at(node) / len(lookups),
                 node.get("Actual Loops", 1),

@@ -1,30 +1,36 @@
 """No hot statement of the service falls back to reading a large table whole: each is explained on a large warehouse, where it is sent."""
 
+import contextlib
 import datetime as dt
 import itertools
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
 from app.domain.contract import Endpoint
+from app.domain.holds import HoldLimits
 from app.domain.issues import Issue, IssueCode, Severity
-from app.domain.models import Effort, Outcome, RunKind
+from app.domain.models import Effort, Outcome
 from app.engine.store import Store
 from app.store.claims import Claim
 from app.store.pool import Database as Pool
+from app.store.queries import SQL_DIRECTORY, fill, load_queries
 from app.store.quota import Quota
-from app.store.runs import AccountResult, RunRequest, Terms
-from app.store.slices import Applied, Slice, Witness, Writer
+from app.store.runs import AccountResult, Terms
+from app.store.slices import Applied, Fingerprints, Job, Part, Slice, Witness, Writer
 from app.store.staging import StagedFetch
+from app.store.survey import UniqueKey
 from tests.conftest import SCHEMA, Database, Server
 from tests.large_warehouse import (
-    FETCHED,
     FIRST_DAY,
     HOURS,
     KNOWN,
     LAST_DAY,
+    PAST_RUN,
     RUN,
     TRADES_A_DAY,
     TRADING,
@@ -34,10 +40,12 @@ from tests.large_warehouse import (
     ticket,
     trading_days,
 )
-from tests.plans import Plan, Recorder, Relations
+from tests.plans import Plan, Recorder, Relations, name_of
 
 BATCH = TRADING // 100
 """As 5,000 are of 500,000."""
+STEP = 97
+"""Between two accounts of a batch: a little less than a hundred, and a prime, so that a batch has accounts for each date."""
 LEASE = 60.0
 RAW = ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed")
 OF_ALL_DATES = (FIRST_DAY, LAST_DAY)
@@ -45,6 +53,10 @@ THREE_DATES = (dt.date(2026, 2, 5), dt.date(2026, 2, 7))
 ONE_ISSUE = (Issue(IssueCode.TRADE_COUNT_MISMATCH, Severity.HIGH, "Made up.", (), "None."),)
 TERMS = Terms(5, lambda _: dt.datetime(2100, 1, 1, tzinfo=dt.UTC), 5, 1, LEASE)
 _batches = itertools.count(1)
+
+
+class _UndoneError(Exception):
+    """Raised inside a transaction to undo it."""
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +97,8 @@ def either(request: pytest.FixtureRequest, relations: Relations) -> Iterator[Rec
 
 
 def batch(count: int = BATCH) -> list[str]:
-    """Accounts that no other test has, spread over all that trade."""
-    return accounts(next(_batches), count, TRADING // BATCH)
+    """Accounts that no other test has, spread over all that trade and over their dates."""
+    return accounts(next(_batches), count, STEP)
 
 
 def numbers(account_ids: Sequence[str]) -> list[int]:
@@ -103,6 +115,39 @@ def assert_the_day_matrix_is_read_from_indexes_alone(plan: Plan) -> None:
     assert plan.ways("raw_metrics_daily") == {("Index Only Scan", "raw_metrics_daily_pkey")}
     assert plan.ways("raw_metrics_hourly") == {("Index Only Scan", "raw_metrics_hourly_pkey")}
     assert plan.ways("raw_trades_closed") == {("Index Only Scan", "raw_trades_closed_account_day")}
+
+
+# What is read of all, before other tests write: they leave rows of now on pages of each date
+
+
+async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(store: Store, recorder: Recorder) -> None:
+    assert await store.touched.covered_until() is not None
+    since = dt.datetime.combine(LAST_DAY, dt.time(12), dt.UTC)
+    touched = await store.touched.accounts(since, KNOWN)
+    assert len(touched) >= BATCH
+    plan = recorder.one("touched.get_touched_accounts")
+    for table in RAW:
+        assert plan.ways(table) == {("Bitmap Heap Scan", f"{table}_ingested")}
+    # Of each table and partition a few ranges of 32 pages.
+    assert plan.rows(*RAW) < 4 * len(touched) * TRADES_A_DAY * 2
+    assert recorder.one("touched.get_covered_until").indexes("recon_attempts") == {"recon_attempts_waiting"}
+
+
+async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several_processes(store: Store, recorder: Recorder) -> None:
+    await store.sweep.run()
+    read = recorder.one("sweep.create_swept")
+    for table in RAW:
+        partitions = [scan.partition for scan in read.scans_of(table)]
+        assert len(partitions) == len(set(partitions)), "each partition is read at one place"
+    assert_the_day_matrix_is_read_from_indexes_alone(read)
+    assert sum(node["Node Type"] == "Gather" for node in read.nodes) == 3
+    assert read.rows("raw_metrics_alltime") == KNOWN
+    assert read.rows("raw_metrics_daily") >= TRADING * TRADING_DAYS
+    for plan in recorder.plans:
+        if plan is not read:
+            # Only what is doubtful: trades without an id, and dates of accounts whose totals differ.
+            assert plan.rows("raw_metrics_daily") <= TRADING * TRADING_DAYS / 2, plan.name
+            assert not plan.ways("raw_metrics_alltime"), plan.name
 
 
 # Detection
@@ -220,3 +265,223 @@ async def test_fingerprints_of_metrics_are_read_by_account_whatever_the_paramete
     table = store.catalogue[endpoint].table
     assert plan.indexes(table.name) == {f"{table.name}_pkey"}
     assert plan.rows(table.name) <= BATCH * TRADING_DAYS * len(HOURS)
+
+
+@pytest.fixture
+async def claim(store: Store, warehouse: Database) -> AsyncIterator[Claim]:
+    """A batch of accounts that are the first to wait in the run, claimed."""
+    async with warehouse.connect() as connection:
+        await connection.execute("INSERT INTO recon_attempts (run_id, account_id, position) SELECT $1, unnest($2::text[]), 0", RUN, batch())
+    claim = await store.claims.claim(RUN, BATCH)
+    assert claim is not None
+    assert len(claim.account_ids) == BATCH
+    yield claim
+    async with warehouse.connect() as connection:
+        await connection.execute("DELETE FROM recon_attempts WHERE run_id = $1 AND account_id = ANY($2)", RUN, claim.account_ids)
+
+
+def sent(endpoint: Endpoint, account_ids: Sequence[str], dates: tuple[dt.date, dt.date] = OF_ALL_DATES) -> list[bytes]:
+    """What upstream sends: of the rows that are stored every seventh lacks, every fifth differs, and there are some more."""
+    rows: list[dict[str, object]] = []
+    for number, account_id in zip(numbers(account_ids), account_ids, strict=True):
+        key: dict[str, object] = {"login": str(number), "broker": 1}
+        days = [day for day in trading_days(number) if dates[0] <= day <= dates[1]]
+        if endpoint is Endpoint.CLOSED:
+            for day, trade in itertools.product(days, range(1, TRADES_A_DAY + 2)):
+                moved = day + dt.timedelta(days=(number + trade) % 7 == 1)
+                rows.append(key | {"platform": 1, "position": str(trade), "ticket": ticket(number, day, trade), "tradeDate": str(moved)})
+            continue
+        key |= {"mt_version": 1, "accountId": account_id, "numTrades": 1 if endpoint is Endpoint.HOURLY else TRADES_A_DAY}
+        if endpoint is Endpoint.ALLTIME:
+            rows.append(key)
+        for day in days if endpoint is not Endpoint.ALLTIME else []:
+            rows += [key | {"date": str(day)}] if endpoint is Endpoint.DAILY else [key | {"date": str(day), "hour": hour} for hour in (*HOURS, 11)]
+    kept = [row for place, row in enumerate(rows) if place % 7]
+    return [json.dumps(row | ({} if place % 5 else {"numTrades": 7, "lots": 7})).encode() for place, row in enumerate(kept)]
+
+
+async def fetched(store: Store, endpoint: Endpoint, rows: Sequence[bytes]) -> StagedFetch:
+    sink = await store.staging.begin(endpoint)
+    await sink.add(rows)
+    assert await sink.distinct_keys() == len(rows)
+    await sink.seal()
+    return sink.staged
+
+
+WRITES = {
+    "alltime": (Endpoint.ALLTIME, BATCH, None, OF_ALL_DATES),
+    "daily": (Endpoint.DAILY, BATCH, None, OF_ALL_DATES),
+    "hourly of two dates": (Endpoint.HOURLY, BATCH, THREE_DATES, THREE_DATES),
+    "trades": (Endpoint.CLOSED, 60, OF_ALL_DATES, OF_ALL_DATES),
+    "trades of three dates": (Endpoint.CLOSED, BATCH, THREE_DATES, THREE_DATES),
+}
+
+
+@pytest.mark.parametrize("which", WRITES)
+async def test_a_fetch_is_written_by_the_keys_of_its_rows_however_much_else_is_stored_and_staged(
+    which: str, store: Store, claim: Claim, either: Recorder
+) -> None:
+    endpoint, count, dates, sent_dates = WRITES[which]
+    ids = claim.account_ids[:count]
+    proven = Slice(endpoint, ids, dates)
+    before = await store.changes.fingerprints(proven)
+    rows = sent(endpoint, ids, sent_dates)
+    staged = await fetched(store, endpoint, rows)
+    if endpoint.is_trades:
+        await store.changes.resolve_trades(staged, {account_id: [str(number)] for account_id, number in zip(ids, numbers(ids), strict=True)})
+    done = await store.changes.apply(staged, proven, before, Writer(None, claim.claim_id, 60, LEASE), Witness(dict.fromkeys(ids)))
+    await store.staging.forget(staged)
+    assert_the_difference_was_written(list(done.values()), moves=endpoint is Endpoint.CLOSED and dates == OF_ALL_DATES)
+
+    table, stage = store.catalogue[endpoint].table.name, store.catalogue[endpoint].stage.rpartition(".")[2]
+    stored = count * TRADING_DAYS * 2
+    for plan in either.plans:
+        assert plan.indexes(table) <= {f"{table}_pkey", f"{table}_account_day", f"{table}_without_account"}, plan.name
+        if plan.name != "changes.get_fingerprints" or not endpoint.is_trades:
+            assert plan.rows(table) <= 3 * (stored + len(rows)), plan.name
+        assert plan.indexes("recon_identity") <= {"recon_identity_pkey", "recon_identity_account"}, plan.name
+        assert plan.indexes("trade_recon") <= {"trade_recon_pkey"}, plan.name
+        # Of few rows PostgreSQL is told nothing: see the test of doubled rows.
+        if len(rows) >= 500 or plan.name != "changes.refuse_doubled_rows":
+            assert plan.rows(stage) <= 4 * len(rows), plan.name
+        assert not plan.whole_reads or plan.name == "changes.settle_stale_rows", (plan.name, list(map(str, plan.whole_reads)))
+
+
+def assert_the_difference_was_written(done: Sequence[Applied], *, moves: bool) -> None:
+    assert not any(each.left_alone or each.claim_lost or each.error for each in done)
+    assert sum(each.updated for each in done)
+    assert not moves or (sum(each.moved for each in done) and sum(each.removed for each in done) and sum(each.inserted for each in done))
+
+
+async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Store, recorder: Recorder) -> None:
+    ids = batch(60)
+    key = UniqueKey("narrow", ("login", "ticket", "trade_date"), nulls_are_equal=False)
+    table = replace(store.catalogue[Endpoint.CLOSED], narrow_keys=(key,))
+    rows = sent(Endpoint.CLOSED, ids)
+    staged = await fetched(store, Endpoint.CLOSED, rows)
+    await store.changes.resolve_trades(staged, {})
+    proven = Slice(Endpoint.CLOSED, tuple(ids), OF_ALL_DATES)
+    job = Job(staged, table, proven, Fingerprints({}, 0), Writer(None, uuid.UUID(int=0), 60, LEASE), Witness())
+    with contextlib.suppress(_UndoneError):
+        async with store.database.transaction() as connection:
+            await connection.execute(f"CREATE UNIQUE INDEX {key.name} ON {table.raw} ({', '.join(key.columns)})")
+            await store.changes._writer.write(connection, job, Part(tuple(ids)), 0, None)
+            raise _UndoneError
+    plan = recorder.one("changes.refuse_too_narrow")
+    assert {kind for kind, _ in plan.ways("raw_trades_closed")} <= {"Index Scan", "Index Only Scan"}
+    assert any("login_ticket_trade_date" in str(index) for index in plan.indexes("raw_trades_closed"))
+    assert plan.rows("raw_trades_closed") <= 2 * len(rows)
+    assert plan.rows("recon_stage_closed") <= 4 * len(rows)
+    assert_nothing_is_read_whole(recorder)
+
+
+# What is recorded
+
+
+def results(account_ids: Sequence[str]) -> list[AccountResult]:
+    """Of three accounts one was equal, one is left with an issue, one is to be read once more."""
+    kinds = itertools.cycle([(Outcome.UNCHANGED, (), False), (Outcome.PARTIAL, ONE_ISSUE, False), (Outcome.FAILED, ONE_ISSUE, True)])
+    return [
+        AccountResult(account_id, outcome, left, left, Effort(), failing=bool(left), signature="", detail=None, postponed=postponed)
+        for account_id, (outcome, left, postponed) in zip(account_ids, kinds, strict=False)
+    ]
+
+
+async def record(store: Store, claim: Claim) -> None:
+    judged = sorted(IssueCode)
+    found: dict[str, tuple[Issue, ...]] = dict.fromkeys(claim.account_ids, ONE_ISSUE)
+    await store.runs.open_issues(claim.run_id, found, LAST_DAY)
+    await store.runs.reopened(claim.account_ids)
+    await store.runs.record(claim, results(claim.account_ids), seconds=1, requests=1, terms=TERMS, judged=judged)
+    await store.runs.record_issues(dict.fromkeys(claim.account_ids, ()), judged, note="test")
+
+
+async def test_a_batch_is_recorded_by_the_keys_of_its_accounts(store: Store, claim: Claim, either: Recorder) -> None:
+    await record(store, claim)
+    assert {"runs.open_issues", "runs.get_reopened", "runs.close_issues"} <= {plan.name for plan in either.plans}
+    assert {"runs.record_unchanged", "runs.record_attempts", "runs.postpone_accounts"} <= {plan.name for plan in either.plans}
+    for plan in either.plans:
+        assert plan.indexes("trade_recon") <= {"trade_recon_pkey"}, plan.name
+        assert plan.indexes("recon_attempts") <= {"recon_attempts_pkey", "recon_attempts_account"}, plan.name
+        assert plan.indexes("recon_issue_history") <= {"recon_issue_history_open", "recon_issue_history_account"}, plan.name
+        # Each account has a closed issue or an open one in the history, and has got another.
+        assert plan.rows() <= 3 * BATCH, plan.name
+    assert_nothing_is_read_whole(either)
+
+
+async def test_whether_a_run_is_done_is_read_from_the_attempts_that_wait(store: Store, recorder: Recorder) -> None:
+    await store.runs.get(PAST_RUN)
+    assert await store.runs.finish(PAST_RUN, HoldLimits()) is False
+    for name in ("runs.get_run", "runs.get_run_state"):
+        assert recorder.one(name).indexes("recon_attempts") == {"recon_attempts_waiting"}
+        assert recorder.one(name).rows("recon_attempts") == 0
+
+
+# What others read
+
+
+async def test_an_account_is_shown_by_its_keys(store: Store, either: Recorder) -> None:
+    (account_id,) = batch(1)
+    await store.reports.account(account_id)
+    await store.reports.attempt(PAST_RUN, account_id)
+    assert either.one("report.get_account").indexes("trade_recon") == {"trade_recon_pkey"}
+    assert either.one("report.get_attempts").indexes("recon_attempts") == {"recon_attempts_account"}
+    assert either.one("report.get_history").indexes("recon_issue_history") == {"recon_issue_history_account"}
+    assert sum(plan.rows() for plan in either.plans) < 20
+    assert_nothing_is_read_whole(either)
+
+
+async def test_the_kept_report_reads_no_account(store: Store, recorder: Recorder) -> None:
+    await store.reports.kept()
+    assert not {scan.table for plan in recorder.plans for scan in plan.scans} - {"recon_report"}
+
+
+async def test_the_week_of_the_report_is_read_from_the_blocks_of_its_attempts(store: Store, recorder: Recorder) -> None:
+    await store.reports.figures()
+    plan = recorder.one("report.get_activity")
+    assert plan.ways("recon_attempts") == {("Bitmap Heap Scan", "recon_attempts_finished")}
+    for scanned in recorder.plans:
+        # One pass over the accounts each, but for one that asks two questions of them.
+        assert scanned.rows("trade_recon") <= 2 * KNOWN, scanned.name
+
+
+async def test_the_feed_is_read_from_its_cursor_on(store: Store, either: Recorder) -> None:
+    page = await store.feed.since(TRADING // 2, 100)
+    assert len(page.changes) == 100
+    plan = either.one("feed.get_changes")
+    assert plan.indexes("recon_changes") == {"recon_changes_pkey"}
+    assert plan.rows("recon_changes") <= 210
+
+
+async def test_a_draw_from_the_quota_reads_its_one_row(store: Store, recorder: Recorder) -> None:
+    await Quota(store.database, 15, 20).acquire()
+    plan = recorder.one("quota.draw_permits")
+    assert not plan.scans
+    assert plan.buffers < 50
+
+
+# The guards themselves
+
+
+async def test_a_guard_objects_where_an_index_is_missing(store: Store, relations: Relations) -> None:
+    with Recorder(relations, before=(f"DROP INDEX {SCHEMA}.raw_trades_closed_account_day",)).recording() as recorder:
+        await store.detection.refresh_stats(batch())
+    with pytest.raises(AssertionError):
+        assert_the_day_matrix_is_read_from_indexes_alone(recorder.one("detection.look_at_accounts"))
+    with pytest.raises(AssertionError, match="raw_trades_closed_2026_01 by nothing"):
+        assert_nothing_is_read_whole(recorder)
+
+
+async def test_a_guard_objects_where_postgresql_prefers_to_read_all(store: Store, relations: Relations) -> None:
+    settings = tuple(f"SET LOCAL enable_{kind} = off" for kind in ("indexscan", "indexonlyscan", "bitmapscan"))
+    with Recorder(relations, before=settings).recording() as recorder:
+        await store.changes.fingerprints(Slice(Endpoint.DAILY, tuple(batch()), None))
+    with pytest.raises(AssertionError, match="raw_metrics_daily_2026_01 by nothing"):
+        assert_nothing_is_read_whole(recorder)
+
+
+def test_each_statement_of_the_service_is_known_by_its_name() -> None:
+    for file in (SQL_DIRECTORY / "queries").glob("*.sql"):
+        for name, sql in load_queries(file.stem, SCHEMA).items():
+            filled = fill(sql, **{token: "some_condition" for token in re.findall(r"\{\{(\w+)\}\}", sql)})
+            assert name_of(filled) == f"{file.stem}.{name}"
