@@ -36,60 +36,106 @@ _TRADED = (
 )
 """Dates and numbers of accounts: the accounts that trade on it for each date, as ingestion brings them."""
 _METRICS = (
-    f"INSERT INTO raw_metrics_daily (date, account_id, login, platform, broker, num_trades, ingestion_timestamp, source_api_endpoint)"
-    f" SELECT day, {_KEYED}, {TRADES_A_DAY}, {_WIDE.format(width=400)} FROM {_TRADED} ORDER BY day",
-    f"INSERT INTO raw_metrics_hourly (date, hour, account_id, login, platform, broker, num_trades, ingestion_timestamp, source_api_endpoint)"
-    f" SELECT day, hour, {_KEYED}, 1, {_WIDE.format(width=400)} FROM {_TRADED} CROSS JOIN unnest(ARRAY{list(HOURS)}) AS hour ORDER BY day",
-    f"INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, num_trades, ingestion_timestamp, source_api_endpoint)"
-    f" SELECT {_KEYED}, CASE WHEN n <= {TRADING} THEN {TRADES_A_DAY * TRADING_DAYS} ELSE 0 END,"
-    f" timestamp '{FIRST_DAY}' + n * interval '{DAYS} days' / {KNOWN}, repeat('x', 400) FROM generate_series(1, {KNOWN}) AS n",
+    f"""
+    INSERT INTO raw_metrics_daily (date, account_id, login, platform, broker, num_trades, ingestion_timestamp, source_api_endpoint)
+    SELECT day, {_KEYED}, {TRADES_A_DAY}, {_WIDE.format(width=400)} FROM {_TRADED} ORDER BY day
+    """,
+    f"""
+    INSERT INTO raw_metrics_hourly (date, hour, account_id, login, platform, broker, num_trades, ingestion_timestamp,
+        source_api_endpoint)
+    SELECT day, hour, {_KEYED}, 1, {_WIDE.format(width=400)}
+    FROM {_TRADED} CROSS JOIN unnest(ARRAY{list(HOURS)}) AS hour ORDER BY day
+    """,
+    f"""
+    INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, num_trades, ingestion_timestamp, source_api_endpoint)
+    SELECT {_KEYED}, CASE WHEN n <= {TRADING} THEN {TRADES_A_DAY * TRADING_DAYS} ELSE 0 END,
+        timestamp '{FIRST_DAY}' + n * interval '{DAYS} days' / {KNOWN}, repeat('x', 400) FROM generate_series(1, {KNOWN}) AS n
+    """,
     # As maintenance leaves it.
-    f"INSERT INTO recon_identity (login, platform, broker, account_id, daily_from, daily_to, today, counts, valid_from, valid_to)"
-    f" SELECT n::text, '1', '1', {_ACCOUNT}, first, first + {DAYS - APART}, true, first IS NOT NULL, '-infinity', 'infinity'"
-    f" FROM generate_series(1, {KNOWN}) AS n"
-    f" CROSS JOIN LATERAL (SELECT CASE WHEN n <= {TRADING} THEN date '{FIRST_DAY}' + ({APART} - n % {APART}) % {APART} END AS first) AS ranged",
+    f"""
+    INSERT INTO recon_identity (login, platform, broker, account_id, daily_from, daily_to, today, counts, valid_from, valid_to)
+    SELECT n::text, '1', '1', {_ACCOUNT}, first, first + {DAYS - APART}, true, first IS NOT NULL, '-infinity', 'infinity'
+    FROM generate_series(1, {KNOWN}) AS n
+    CROSS JOIN LATERAL (SELECT CASE WHEN n <= {TRADING} THEN date '{FIRST_DAY}' + ({APART} - n % {APART}) % {APART} END AS first) AS ranged
+    """,
 )
 _TRADES = (
-    f"INSERT INTO raw_trades_closed (trade_date, account_id, login, platform, broker, position, ticket, ingestion_timestamp, comment)"
-    f" SELECT day, CASE WHEN trade % {WITHOUT_ID} = 0 THEN NULL WHEN trade % {UNDER_PLACEHOLDER} = 0 THEN md5(n || '|1|1') ELSE {_ACCOUNT} END,"
-    f" n::text, 1, 1, k, n || '-' || (day - date '{FIRST_DAY}') || '-' || k, {_WIDE.format(width=250)}"
-    f" FROM {_TRADED} CROSS JOIN generate_series(1, {TRADES_A_DAY}) AS k CROSS JOIN LATERAL (SELECT n + (day - date '{FIRST_DAY}') + k AS trade) AS numbered ORDER BY day",
+    f"""
+    INSERT INTO raw_trades_closed (trade_date, account_id, login, platform, broker, position, ticket, ingestion_timestamp, comment)
+    SELECT day, CASE WHEN trade % {WITHOUT_ID} = 0 THEN NULL WHEN trade % {UNDER_PLACEHOLDER} = 0 THEN md5(n || '|1|1')
+        ELSE {_ACCOUNT} END,
+        n::text, 1, 1, k, n || '-' || (day - date '{FIRST_DAY}') || '-' || k, {_WIDE.format(width=250)}
+    FROM {_TRADED} CROSS JOIN generate_series(1, {TRADES_A_DAY}) AS k
+    CROSS JOIN LATERAL (SELECT n + (day - date '{FIRST_DAY}') + k AS trade) AS numbered ORDER BY day
+    """,
 )
 _STATE = (
-    f"INSERT INTO trade_recon (account_id, has_alltime, num_trades_alltime, has_daily, num_trades_daily, has_hourly, num_trades_hourly,"
-    f" has_raw_closed, num_trades_raw_closed, trades_recon_checksum)"
-    f" SELECT {_ACCOUNT}, true, trades, n <= {TRADING}, trades, n <= {TRADING}, trades, n <= {TRADING}, trades, true"
-    f" FROM generate_series(1, {KNOWN}) AS n"
-    f" CROSS JOIN LATERAL (SELECT CASE WHEN n <= {TRADING} THEN {TRADES_A_DAY * TRADING_DAYS} ELSE 0 END AS trades) AS counted",
-    f"INSERT INTO recon_runs (run_id, kind, status, prepared_at, covers_until, finished_at)"
-    f" VALUES ('{PAST_RUN}', 'full', 'succeeded', now(), now(), now()), ('{RUN}', 'retry', 'running', now(), NULL, NULL)",
-    f"INSERT INTO recon_attempts (run_id, account_id, position, outcome, finished_at)"
-    f" SELECT '{PAST_RUN}', {_ACCOUNT}, n, 'unchanged', now() - interval '30 days' + n * interval '1 second' FROM generate_series(1, {KNOWN}) AS n",
-    f"INSERT INTO recon_attempts (run_id, account_id, position) SELECT '{RUN}', {_ACCOUNT}, n FROM generate_series({TRADING + 1}, {TRADING + WAITING}) AS n",
-    f"INSERT INTO recon_issue_history (account_id, type, severity, evidence, closed_at)"
-    f" SELECT {_ACCOUNT}, 'upstream_drift', 2, '{{}}', CASE WHEN n % 20 > 0 THEN now() END FROM generate_series(1, {KNOWN}) AS n",
+    f"""
+    INSERT INTO trade_recon (account_id, has_alltime, num_trades_alltime, has_daily, num_trades_daily, has_hourly, num_trades_hourly,
+        has_raw_closed, num_trades_raw_closed, trades_recon_checksum)
+    SELECT {_ACCOUNT}, true, trades, n <= {TRADING}, trades, n <= {TRADING}, trades, n <= {TRADING}, trades, true
+    FROM generate_series(1, {KNOWN}) AS n
+    CROSS JOIN LATERAL (SELECT CASE WHEN n <= {TRADING} THEN {TRADES_A_DAY * TRADING_DAYS} ELSE 0 END AS trades) AS counted
+    """,
+    f"""
+    INSERT INTO recon_runs (run_id, kind, status, prepared_at, covers_until, finished_at)
+    VALUES ('{PAST_RUN}', 'full', 'succeeded', now(), now(), now()), ('{RUN}', 'retry', 'running', now(), NULL, NULL)
+    """,
+    f"""
+    INSERT INTO recon_attempts (run_id, account_id, position, outcome, finished_at)
+    SELECT '{PAST_RUN}', {_ACCOUNT}, n, 'unchanged', now() - interval '30 days' + n * interval '1 second'
+    FROM generate_series(1, {KNOWN}) AS n
+    """,
+    f"""
+    INSERT INTO recon_attempts (run_id, account_id, position)
+    SELECT '{RUN}', {_ACCOUNT}, n
+    FROM generate_series({TRADING + 1}, {TRADING + WAITING}) AS n
+    """,
+    f"""
+    INSERT INTO recon_issue_history (account_id, type, severity, evidence, closed_at)
+    SELECT {_ACCOUNT}, 'upstream_drift', 2, '{{}}', CASE WHEN n % 20 > 0 THEN now() END
+    FROM generate_series(1, {KNOWN}) AS n
+    """,
     f"INSERT INTO recon_descents (account_id, date) SELECT {_ACCOUNT}, '{FIRST_DAY}' FROM generate_series(1, {TRADING}, 4) AS n",
-    f"INSERT INTO recon_drift (run_id, account_id, absent, evidence) SELECT '{RUN}', {_ACCOUNT}, false, '{{}}' FROM generate_series(1, {TRADING}, 4) AS n",
-    f"INSERT INTO recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)"
-    f" SELECT 'raw_trades_closed', n::text, '1', '1', NULL, ARRAY[{_ACCOUNT}], md5({_ACCOUNT}), 1, ARRAY[date '{FIRST_DAY}']"
-    f" FROM generate_series(1, {TRADING}) AS n",
-    f"INSERT INTO recon_changes (account_id, table_name, days, entries)"
-    f" SELECT {_ACCOUNT}, 'raw_metrics_daily', datemultirange(daterange('{FIRST_DAY}', '{FIRST_DAY}', '[]')), 1 FROM generate_series(1, {TRADING}) AS n",
+    f"""
+    INSERT INTO recon_drift (run_id, account_id, absent, evidence)
+    SELECT '{RUN}', {_ACCOUNT}, false, '{{}}'
+    FROM generate_series(1, {TRADING}, 4) AS n
+    """,
+    f"""
+    INSERT INTO recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
+    SELECT 'raw_trades_closed', n::text, '1', '1', NULL, ARRAY[{_ACCOUNT}], md5({_ACCOUNT}), 1, ARRAY[date '{FIRST_DAY}']
+    FROM generate_series(1, {TRADING}) AS n
+    """,
+    f"""
+    INSERT INTO recon_changes (account_id, table_name, days, entries)
+    SELECT {_ACCOUNT}, 'raw_metrics_daily', datemultirange(daterange('{FIRST_DAY}', '{FIRST_DAY}', '[]')), 1
+    FROM generate_series(1, {TRADING}) AS n
+    """,
 )
 _STAGED = (
-    f"(SELECT md5('fetch ' || f)::uuid AS fetch_id, o, 9000 + ((f * {FETCHED} + o) / {TRADING_DAYS}) % 9000 AS n, ((f * {FETCHED} + o) % {TRADING_DAYS}) AS j"
+    f"(SELECT md5('fetch ' || f)::uuid AS fetch_id, o, 9000 + ((f * {FETCHED} + o) / {TRADING_DAYS}) % 9000 AS n,"
+    f" ((f * {FETCHED} + o) % {TRADING_DAYS}) AS j"
     f" FROM generate_series(1, {FETCHES}) AS f CROSS JOIN generate_series(1, {FETCHED}) AS o) AS fetched"
 )
 _STAGED_DAY = f"date '{FIRST_DAY}' + ({APART} - n % {APART}) % {APART} + {APART} * j"
 _STAGING = (
-    f"INSERT INTO recon_stage_alltime (fetch_id, ordinal, shape, account_id, login, platform, broker, num_trades)"
-    f" SELECT fetch_id, o, 0, {_KEYED}, 12 FROM {_STAGED}",
-    f"INSERT INTO recon_stage_daily (fetch_id, ordinal, shape, date, account_id, login, platform, broker, num_trades)"
-    f" SELECT fetch_id, o, 0, {_STAGED_DAY}, {_KEYED}, 2 FROM {_STAGED}",
-    f"INSERT INTO recon_stage_hourly (fetch_id, ordinal, shape, date, hour, account_id, login, platform, broker, num_trades)"
-    f" SELECT fetch_id, o, 0, {_STAGED_DAY}, 9, {_KEYED}, 2 FROM {_STAGED}",
-    f"INSERT INTO recon_stage_closed (fetch_id, ordinal, shape, trade_date, account_id, login, platform, broker, position, ticket)"
-    f" SELECT fetch_id, o, 0, {_STAGED_DAY}, {_KEYED}, 1, n || '-' || o FROM {_STAGED}",
+    f"""
+    INSERT INTO recon_stage_alltime (fetch_id, ordinal, shape, account_id, login, platform, broker, num_trades)
+    SELECT fetch_id, o, 0, {_KEYED}, 12 FROM {_STAGED}
+    """,
+    f"""
+    INSERT INTO recon_stage_daily (fetch_id, ordinal, shape, date, account_id, login, platform, broker, num_trades)
+    SELECT fetch_id, o, 0, {_STAGED_DAY}, {_KEYED}, 2 FROM {_STAGED}
+    """,
+    f"""
+    INSERT INTO recon_stage_hourly (fetch_id, ordinal, shape, date, hour, account_id, login, platform, broker, num_trades)
+    SELECT fetch_id, o, 0, {_STAGED_DAY}, 9, {_KEYED}, 2 FROM {_STAGED}
+    """,
+    f"""
+    INSERT INTO recon_stage_closed (fetch_id, ordinal, shape, trade_date, account_id, login, platform, broker, position, ticket)
+    SELECT fetch_id, o, 0, {_STAGED_DAY}, {_KEYED}, 1, n || '-' || o FROM {_STAGED}
+    """,
 )
 
 

@@ -6,14 +6,16 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 
 from app.store.pool import Connection
 from app.store.queries import SQL_DIRECTORY, load_queries
 from tests.conftest import SCHEMA
+
+if TYPE_CHECKING:
+    import asyncpg
 
 _LARGE = 1000
 """From so many rows on a table is not to be read whole; below, that is the best plan."""
@@ -37,8 +39,8 @@ class Relations:
     async def read(cls, connection: "asyncpg.Connection[asyncpg.Record]") -> "Relations":
         """As the statistics of the last ANALYZE tell them."""
         found = await connection.fetch(
-            "SELECT c.relname AS name, c.relkind::text IN ('i', 'I') AS is_index, c.reltuples AS rows, coalesce(p.relname, c.relname) AS parent,"
-            " t.relname AS table FROM pg_class AS c"
+            "SELECT c.relname AS name, c.relkind::text IN ('i', 'I') AS is_index, c.reltuples AS rows,"
+            " coalesce(p.relname, c.relname) AS parent, t.relname AS table FROM pg_class AS c"
             " LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid LEFT JOIN pg_class AS p ON p.oid = i.inhparent"
             " LEFT JOIN pg_index AS x ON x.indexrelid = c.oid LEFT JOIN pg_class AS t ON t.oid = x.indrelid"
             " WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p', 'i', 'I', 'm')",
@@ -134,7 +136,7 @@ class Plan:
         return sum(scan.rows for scan in self.scans if not tables or scan.table in tables)
 
     def _scans_of(self, node: Node) -> Iterator[Scan]:
-        kind, relation = str(node["Node Type"]), node.get("Relation Name")
+        kind, relation = str(node["Node Type"]), str(node.get("Relation Name"))
         if not kind.endswith("Scan") or relation not in self.relations.table_of:
             return
         # A bitmap is made by indexes below: what limits it is said there.

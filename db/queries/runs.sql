@@ -271,7 +271,7 @@ WITH found AS MATERIALIZED (
     -- For all of them at once: looked for by account, an empty history is read as a whole for each, as it fills, and the plan for that may stay.
     SELECT DISTINCT ON (c.account_id, c.type) c.account_id::text AS account_id, c.type, c.reopened, c.evidence, c.closed_at, c.closed_run
     FROM prop_trading_model.recon_issue_history AS c
-    WHERE c.account_id = ANY (ARRAY(SELECT account_id FROM found)) AND c.closed_at > now() - make_interval(secs => $3)
+    WHERE c.account_id = ANY (ARRAY(SELECT account_id FROM found)) AND c.closed_at IS NOT NULL
     ORDER BY c.account_id, c.type, c.closed_at DESC
 )
 INSERT INTO prop_trading_model.recon_issue_history AS h (account_id, type, severity, opened_run, evidence, reopened)
@@ -279,6 +279,7 @@ SELECT f.account_id, f.type, f.severity, $2, f.evidence, coalesce(last.reopened 
 FROM found AS f
 LEFT JOIN last
   ON last.account_id = f.account_id AND last.type = f.type AND last.closed_run IS NOT NULL
+  AND last.closed_at > now() - make_interval(secs => $3)
   AND CASE
       WHEN f.days IS NULL
           -- Trouble without dates is the same if the figures are.
