@@ -36,11 +36,12 @@ _MOST_SEARCHES = 60
 _WORK_MEMORY = "64MB"
 """What a join of one part's wide rows takes; with the usual 4 MB PostgreSQL writes them to disk first."""
 _FOR_WIDE_ROWS = """
-SELECT set_config('jit', 'off', true),
+SELECT set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true),
        set_config('work_mem', CASE WHEN pg_size_bytes(setting) < pg_size_bytes($1) THEN $1 ELSE setting END, true)
 FROM (SELECT current_setting('work_mem') AS setting) AS now
 """
-"""For the transaction: room for wide rows, and no compiling of expressions on hundreds of columns, which takes longer than the rows do."""
+"""For the transaction: room for wide rows, no compiling of expressions on hundreds of columns, which takes longer than the rows do, and no
+processes beside it: several such transactions run at once."""
 
 
 @dataclass(slots=True)
@@ -281,16 +282,11 @@ class Changes:
                 written.results[account_id].claim_lost = account_id not in ours
                 written.results[account_id].left_alone = account_id in ours and account_id not in untouched
             if untouched:
-                ours_now = replace(part, account_ids=tuple(untouched), is_empty=self._is_empty(job, now, tuple(untouched)))
+                ours_now = replace(part, account_ids=tuple(untouched), now=now)
                 written.add(await self._writer.write(connection, job, ours_now, before.horizon, search_seconds))
             await self._guard(connection, job, part, applied, written)
             await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed)
         return written
-
-    @staticmethod
-    def _is_empty(job: Job, now: Fingerprints, account_ids: Sequence[str]) -> bool:
-        """Whether no row is stored that one of the fetch could meet; trades may also be stored under accounts that were not asked for."""
-        return not job.proven.endpoint.is_trades and all(account_id not in now.slices for account_id in account_ids)
 
     async def _guard(self, connection: Connection, job: Job, part: Part, applied: Mapping[str, Applied], written: Written) -> None:
         """Undo the transaction if it changed too many rows of an account, all that the run changed of it before counted.

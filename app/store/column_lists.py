@@ -71,6 +71,11 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "same_key_s": table.same("t", "s"),
         "is_stored": _is_stored(table),
         "same_unit": table.same("t", "s", unit),
+        # A trade may stand under another date than upstream has.
+        "same_wherever": table.same("t", "s", unit if trades else key),
+        # Said again of metrics, whose key begins with the account: PostgreSQL may then read their rows together.
+        "is_among_theirs": "true" if trades else f"t.account_id = ANY($2::text[]) AND {in_slice(table, 't', 3)}",
+        "is_in_place": f"t.{day} = s.{day}" if trades else "true",
         "also_key": table.same("also", "t"),
         "held": f"{held} AND {in_slice(table, 's', 3)}",
         "in_slice": in_slice(table, "t", 3),
@@ -80,8 +85,7 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "is_old": "age(t.xmin) > pg_current_xact_id()::text::bigint - $7::bigint" if table.distributed_by is None else "$7::bigint IS NULL",
         "stage_name": table.stage.split(".")[1],
         "sent_in_slice": in_slice(table, "s", 3),
-        "t_values": ", ".join(t_values),
-        "s_values": ", ".join(s_values),
+        "differ": f"({', '.join(t_values)}) IS DISTINCT FROM ({', '.join(s_values)})" if t_values else "false",
         "new_values": ", ".join(f"{right} AS {new}" for right, new in zip(s_values, news, strict=True)),
         "assignments": ", ".join(assignments),
         "columns": ", ".join(columns),

@@ -132,13 +132,20 @@ class Job:
 class Part:
     """What one transaction works on: accounts on all proven dates, or one account on some dates, and how those looked before.
 
-    `is_empty` says that nothing is stored there, as the transaction sees it.
+    `now` is how they look to the transaction itself.
     """
 
     account_ids: tuple[str, ...]
     dates: tuple[dt.date, dt.date] | None = None
     before: Fingerprints | None = None
-    is_empty: bool = False
+    now: Fingerprints | None = None
+
+    @property
+    def stored(self) -> int:
+        """How many rows are stored there at most; of trades those without an id count for each account that they may belong to."""
+        if self.now is None:
+            raise ValueError("the part was not looked at yet")
+        return sum(self.now.slices[account_id][0] for account_id in self.account_ids if account_id in self.now.slices)
 
 
 @dataclass(slots=True)

@@ -50,6 +50,26 @@ class _Search:
 
 
 @dataclass(frozen=True, slots=True)
+class _Met:
+    """How the rows of one shape of a fetch meet stored ones.
+
+    `rows` is how many there are, `met` how many of them meet a row in its place, `of_theirs` how many one of the accounts that are
+    written, `elsewhere` how many one under another date, and `differing` are the ordinals of those that differ from the row that they meet.
+    """
+
+    rows: int
+    met: int
+    of_theirs: int
+    elsewhere: int
+    differing: list[int]
+
+    @property
+    def most_differ(self) -> bool:
+        """Whether naming those that differ costs more than it saves."""
+        return 2 * len(self.differing) > self.rows
+
+
+@dataclass(frozen=True, slots=True)
 class _Work:
     """One transaction's share of a fetch; without `search` a refused row undoes it all."""
 
@@ -63,6 +83,11 @@ class _Work:
     def head(self) -> tuple[object, ...]:
         """The parameters that all statements begin with: the fetch, the accounts, the dates."""
         return self.job.staged.fetch_id, list(self.part.account_ids), self.job.dates(self.part)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row is stored that one of the fetch could meet; trades may also be stored under accounts that were not asked for."""
+        return not self.job.proven.endpoint.is_trades and not self.part.stored
 
     @property
     def record(self) -> tuple[object, ...]:
@@ -113,21 +138,55 @@ class SliceWriter:
 
     async def _write_once(self, work: _Work, kept: set[tuple[str, dt.date | None]]) -> Written:
         written = Written()
-        if work.job.proven.endpoint.is_trades:
-            await self._move(work, written)
         shapes = list(enumerate(work.job.staged.shapes))
-        if not work.part.is_empty:
+        met = await self._compare(work, shapes)
+        if work.job.proven.endpoint.is_trades and (met is None or any(each.elsewhere for each in met)):
+            await self._move(work, written)
+            met = await self._compare(work, shapes)
+        if not work.is_empty:
             # Before anything is inserted: a row that goes may hold a key that a row of upstream needs.
-            await self._take_out(work, kept, written)
+            # Rows that were moved may have come into the slices since they were counted.
+            if met is None or written.results or sum(each.of_theirs for each in met) < work.part.stored:
+                await self._take_out(work, kept, written)
             if work.job.table.changes_shard:
                 await self._move_shards(work, written)
-            for shape in shapes:
-                await self._each(work, shape, self._overwrite, written)
+            for number, shape in enumerate(shapes):
+                if met is None or met[number].most_differ:
+                    await self._each(work, shape, self._overwrite, written)
+                elif met[number].differing:
+                    written.add(await self._overwrite(work, shape, met[number].differing))
         # After the overwriting, which may free a place, and before the inserting.
         await self._refuse_too_narrow(work)
-        for shape in shapes:
-            await self._each(work, shape, self._insert, written)
+        for number, shape in enumerate(shapes):
+            if met is None or met[number].met < met[number].rows:
+                insert = self._insert_unseen if work.is_empty or (met is not None and not met[number].met) else self._insert
+                await self._each(work, shape, insert, written)
         return written
+
+    async def _compare(self, work: _Work, shapes: Sequence[tuple[int, frozenset[str]]]) -> list[_Met] | None:
+        """How each shape of the fetch meets what is stored, by one look: what follows is done only where there is something to do.
+
+        None where that cannot be told, or is not worth it: nothing is stored, rows may be stored twice, or rows that are refused are
+        searched for.
+        """
+        if work.is_empty or work.search is not None or not work.job.table.is_unique:
+            return None
+        theirs = frozenset(work.part.account_ids)
+        found: list[_Met] = []
+        for number, columns in shapes:
+            statement = fill(self._sql["compare_rows"], **column_lists(work.job.table, columns))
+            told = await work.connection.fetch(statement, *work.head, number)
+            met = [row for row in told if not row["is_staged"]]
+            found.append(
+                _Met(
+                    sum(row["rows"] for row in told if row["is_staged"]),
+                    sum(row["rows"] for row in met),
+                    sum(row["rows"] for row in met if row["account_id"] in theirs),
+                    sum(row["elsewhere"] for row in met),
+                    [ordinal for row in met for ordinal in row["differing"] or ()],
+                )
+            )
+        return found
 
     async def _move(self, work: _Work, written: Written) -> None:
         tokens = column_lists(work.job.table)
@@ -221,7 +280,7 @@ class SliceWriter:
         written = Written()
         number, columns = shape
         tokens = column_lists(work.job.table, columns)
-        if not tokens["t_values"]:
+        if not tokens["assignments"]:
             return written
         only, limit = _only(ordinals, 8)
         statement = fill(self._sql["overwrite_rows"], **tokens, only=only)
@@ -234,14 +293,21 @@ class SliceWriter:
         return written
 
     async def _insert(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None) -> Written:
+        return await self._insert_rows(work, shape, ordinals, is_known=False)
+
+    async def _insert_unseen(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None) -> Written:
+        """Insert rows of which it is known that none is stored."""
+        return await self._insert_rows(work, shape, ordinals, is_known=True)
+
+    async def _insert_rows(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None, *, is_known: bool) -> Written:
         written = Written()
         number, columns = shape
         only, limit = _only(ordinals, 5)
         tokens = column_lists(work.job.table, columns)
-        is_missing = "true" if work.part.is_empty else f"NOT {tokens['is_stored']}"
+        is_missing = "true" if is_known else f"NOT {tokens['is_stored']}"
         statement = fill(self._sql["insert_rows"], **tokens, only=only, is_missing=is_missing)
         if not work.job.table.has_guards:
-            async with _in_order_of_index(work):
+            async with _in_order_of_index(work) if is_known else contextlib.nullcontext():
                 rows = await work.connection.fetch(statement, *work.head, number, *limit)
             for row in rows:
                 written.note(row["account_id"], row["days"]).inserted += row["rows"]
@@ -290,9 +356,6 @@ async def _tolerated(work: _Work) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def _in_order_of_index(work: _Work) -> AsyncIterator[None]:
     """Around a statement that reads staging alone: its index on the key gives the order, where PostgreSQL would sort the wide rows."""
-    if not work.part.is_empty:
-        yield
-        return
     await work.connection.execute("SELECT set_config('enable_sort', 'off', true)")
     yield
     await work.connection.execute("SELECT set_config('enable_sort', 'on', true)")

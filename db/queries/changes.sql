@@ -224,6 +224,23 @@ WHERE s.fetch_id = $1 AND s.ordinal = m.ordinal
 -- Rows that a CHECK or NOT NULL of the table refuses, as far as the columns were sent ($3: the shapes that sent them).
 UPDATE {{stage}} SET refused = $2, source = to_json({{stage_name}}) WHERE fetch_id = $1 AND refused IS NULL AND shape = ANY($3::bigint[]) AND NOT ({{condition}})
 
+-- name: compare_rows
+-- How the rows of a fetch meet those that are stored: by account of the stored ones, how many meet one in its place, how many one under another date,
+-- and the ordinals of those that differ; and in a row of its own how many rows the fetch has.
+SELECT true AS is_staged, NULL AS account_id, count(*) AS rows, 0::bigint AS elsewhere, NULL::bigint[] AS differing
+FROM {{stage}} AS s
+WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}}
+UNION ALL
+SELECT false, account_id, count(*) FILTER (WHERE is_in_place), count(*) FILTER (WHERE NOT is_in_place), array_agg(ordinal) FILTER (WHERE differs)
+FROM (
+    SELECT t.account_id::text AS account_id, s.ordinal, {{is_in_place}} AS is_in_place, {{is_in_place}} AND {{differ}} AS differs
+    FROM {{stage}} AS s
+    JOIN {{raw}} AS t ON {{same_wherever}}
+    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{is_among_theirs}}
+    OFFSET 0 -- compared before they are grouped: else all columns are sorted first
+) AS met
+GROUP BY account_id
+
 -- name: overwrite_rows
 -- Stored rows that differ from upstream in a field that it sent: a copy kept, then only those written, in key order. {{only}} limits them to some ordinals.
 -- A trade under an id that is none of these accounts' ($2) is only taken if nobody can have written it since the fetch began ($7). Last those that a
@@ -233,7 +250,7 @@ WITH changed AS MATERIALIZED (
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
     WHERE s.fetch_id = $1 AND s.shape = $6 AND s.refused IS NULL AND {{held}} AND {{only}}
-      AND ({{t_values}}) IS DISTINCT FROM ({{s_values}})
+      AND {{differ}}
       AND ({{is_theirs}} OR {{is_old}})
     ORDER BY {{t_key}}
     {{locked_to_change}}
@@ -261,7 +278,7 @@ FROM {{stage}} AS s
 WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
 
 -- name: insert_rows
--- Rows of upstream that are not stored, in key order; where nothing of the slice is stored, nobody looks. {{only}} limits them to some ordinals, to find one that is refused.
+-- Rows of upstream that are not stored, in key order; where it is known that none is, nobody looks. {{only}} limits them to some ordinals, to find one that is refused.
 WITH written AS (
     INSERT INTO {{raw}} ({{columns}})
     SELECT {{s_columns}}

@@ -386,7 +386,7 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Stor
     with contextlib.suppress(_UndoneError):
         async with store.database.transaction() as connection:
             await connection.execute(f"CREATE UNIQUE INDEX {key.name} ON {table.raw} ({', '.join(key.columns)})")
-            await store.changes._writer.write(connection, job, Part(tuple(ids)), 0, None)
+            await store.changes._writer.write(connection, job, Part(tuple(ids), now=Fingerprints({}, 0)), 0, None)
             raise _UndoneError
     plan = recorder.one("changes.refuse_too_narrow")
     assert {kind for kind, _ in plan.ways("raw_trades_closed")} <= {"Index Scan", "Index Only Scan"}
