@@ -42,7 +42,7 @@ _GRACE_SECONDS = 25.0
 """How long batches may take to their next safe point, from the same moment: below the 30 seconds after which orchestrators kill."""
 _WAITING_CONNECTIONS = 512
 _TURN_SECONDS = 0.001
-_COLLECTIONS = (10_000, 10, 1_000)
+_COLLECTIONS = (2_000, 4, 10_000)
 _log = get_logger(__name__)
 
 

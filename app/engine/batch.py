@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
@@ -97,6 +98,7 @@ class BatchReconciler:
         if work.is_suspect:
             reason = self._config.guard.suspicion(work.held, work.run.total)
             await self._store.control.suspend(claim.run_id, reason)
+        await asyncio.to_thread(_let_go, results, work.views, work.found, work.progress, news)
         return outcomes
 
     def terms(self) -> Terms:
@@ -138,7 +140,7 @@ class BatchReconciler:
             await self._run_round(work, planned)
             touched = sorted({account_id for each in planned for account_id in each.account_ids})
             with work.phase("verify"):
-                work.views.update(await self._look(touched, work.claim))
+                await asyncio.to_thread(_renew, work.views, await self._look(touched, work.claim))
 
     def _hold_vanished(self, work: Work) -> None:
         """Hold the accounts for which upstream suddenly has nothing, unless somebody confirmed that."""
@@ -153,13 +155,7 @@ class BatchReconciler:
 
     async def _plan(self, work: Work) -> list[PlannedRequest]:
         # Packing thousands of accounts takes a second or more, in which heartbeats and other batches must go on.
-        return await asyncio.to_thread(
-            plan_round,
-            [(view, work.progress[account_id]) for account_id, view in work.views.items()],
-            max_ids=self._client.max_ids,
-            upstream=work.upstream,
-            gaps=work.gaps,
-        )
+        return await asyncio.to_thread(_plan_round, work, self._client.max_ids)
 
     async def _survey(self, work: Work) -> None:
         """What the planner should know beside the accounts themselves: how many upstream has, and which dates all of ours lack."""
@@ -385,6 +381,26 @@ def _news(work: Work) -> dict[str, tuple[Issue, ...]]:
         for view in work.views.values()
         if view.explained_as is None or view.explained_as != view.signature
     }
+
+
+def _plan_round(work: Work, max_ids: int) -> list[PlannedRequest]:
+    accounts = [(view, work.progress[account_id]) for account_id, view in work.views.items()]
+    return plan_round(accounts, max_ids=max_ids, upstream=work.upstream, gaps=work.gaps)
+
+
+def _renew(views: dict[str, AccountView], looked: Mapping[str, AccountView]) -> None:
+    """Put in what was looked at anew, one by one for the reason of `_let_go`."""
+    for account_id, view in looked.items():
+        views[account_id] = view  # noqa: PERF403 - by dict.update the old ones would go at once
+
+
+def _let_go(results: list[AccountResult], *known: dict[str, Any]) -> None:
+    """Free what is known of accounts one by one: freed all at once, thousands of them keep every other thread waiting."""
+    while results:
+        results.pop()
+    for accounts in known:
+        while accounts:
+            accounts.popitem()
 
 
 def _descended(work: Work) -> list[tuple[str, dt.date]]:

@@ -27,6 +27,8 @@ from app.store.slices import Applied, Fingerprints, Job, Part, Slice, Witness, W
 from app.store.staging import ANALYZED_ROWS, StagedFetch
 from app.store.writing import SliceWriter, UnfinishedSearchError
 
+_MOST_ACCOUNTS = 1000
+"""Accounts that one transaction works on at most: what is noted of each would keep whatever else waits."""
 _TRIES = 4
 _PAUSE_SECONDS = 0.25
 """Between the tries nothing is held: whoever is in the way gets time to commit."""
@@ -154,7 +156,7 @@ class Changes:
             if job.proven.endpoint.is_trades and size > most:
                 parts += await self._parts_of(job, account_id, most, applied)
                 continue
-            if together and filled + size > most:
+            if together and (filled + size > most or len(together) == _MOST_ACCOUNTS):
                 parts.append(Part(tuple(together)))
                 together, filled = [], 0
             together.append(account_id)

@@ -194,13 +194,16 @@ class Identity:
         async with self._database.transaction() as connection:
             arrays = (keys.logins, keys.platforms, keys.brokers)
             held = await connection.fetch(self._somewhere.clear + " RETURNING holder", *arrays)
-            holders = sorted({row["holder"] for row in held if row["holder"]} | set(account_ids) | set(keys.placeholders()))
+            known = {row["holder"] for row in held if row["holder"]}
+            # In a thread: sorting the ids of thousands of accounts would keep whatever else waits.
+            stand_ins = await asyncio.to_thread(lambda: sorted({*known, *keys.placeholders()}))
+            holders = await asyncio.to_thread(lambda: sorted({*stand_ins, *account_ids}))
             await connection.execute(self._somewhere.find_shared, _METRICS[0].name, *arrays)
             for table in _TRADES:
                 await connection.execute(self._somewhere.find_null[table.name], table.name, *arrays)
                 await connection.execute(self._somewhere.find_foreign[table.name], table.name, *arrays, holders)
             for table in _METRICS:
-                await connection.execute(self._somewhere.find_metrics[table.name], table.name, *arrays, holders)
+                await connection.execute(self._somewhere.find_metrics[table.name], table.name, *arrays, stand_ins)
 
     async def derive(self, connection: Connection) -> list[str]:
         """Refresh and find in the whole warehouse, from what a sweep read in the transaction of `connection`.
@@ -227,7 +230,7 @@ class Identity:
 
         Findings are not looked for again.
         """
-        return await self._mend(self._somewhere, (keys.logins, keys.platforms, keys.brokers), keys.placeholders())
+        return await self._mend(self._somewhere, (keys.logins, keys.platforms, keys.brokers), await asyncio.to_thread(keys.placeholders))
 
     async def mend_all(self, placeholders: Sequence[str]) -> Mended:
         """The same of the whole warehouse, where `placeholders` are the ids that stand for unknown ones in metrics tables."""

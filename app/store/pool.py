@@ -33,6 +33,8 @@ _WAY_TRIES = 6
 _WAY_PAUSE_SECONDS = 0.1
 _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
+_JSONB_VERSION = b"\x01"
+"""What stands before the text of a jsonb value in PostgreSQL's binary format."""
 _LONGEST_STATEMENT = 256 * 1024
 """Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of columns, which take longest to plan."""
 
@@ -324,7 +326,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 async def _prepare_connection(connection: "asyncpg.Connection[Record]") -> None:
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=msgspec.json.decode)
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=_decode_json, format="binary")
 
 
 async def _is_pooled(pool: "asyncpg.Pool[Record]") -> bool:
@@ -361,5 +363,9 @@ async def _leave_alone(_connection: "asyncpg.Connection[Record]") -> None:
     """Nothing is to be reset: what a transaction set ended with it, and nothing else is ever set."""
 
 
-def _encode_json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+def _encode_json(value: object) -> bytes:
+    return _JSONB_VERSION + msgspec.json.encode(value)
+
+
+def _decode_json(value: bytes) -> object:
+    return msgspec.json.decode(memoryview(value)[len(_JSONB_VERSION) :])

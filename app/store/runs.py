@@ -5,7 +5,7 @@ import datetime as dt
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -269,19 +269,18 @@ class Runs:
             quiet = [result.account_id for result in mine if result.account_id not in loud]
             left = {result.account_id: result.left or () for result in mine}
             closing = await asyncio.to_thread(
-                lambda: {result.account_id: _closing(claim, result.outcome, result.whole_effort) for result in news}
+                lambda: {result.account_id: _encoded(_closing(claim, result.outcome, result.whole_effort)) for result in news}
             )
             await self._record_issues(connection, left, judged, claim.run_id, closing, _closing(claim, Outcome.UNCHANGED, Effort()))
             if quiet:
                 await connection.execute(self._sql["record_unchanged"], claim.run_id, seconds, quiet)
             if news:
-                attempts, states = await asyncio.to_thread(
-                    lambda: ([_attempt(result) for result in news], [_state(result, failures[result.account_id], terms) for result in news])
-                )
+                attempts = await asyncio.to_thread(_encoded_rows, map(_attempt, news))
+                states = await asyncio.to_thread(_encoded_rows, (_state(result, failures[result.account_id], terms) for result in news))
                 await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, attempts)
                 await connection.execute(self._sql["record_accounts"], states, terms.max_attempts)
             if later:
-                attempts = [_attempt(result) for result in later]
+                attempts = _encoded_rows(map(_attempt, later))
                 pauses = terms.postpone_seconds, terms.postpone_named_seconds
                 await connection.execute(self._sql["postpone_accounts"], claim.run_id, seconds, attempts, *pauses)
             await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, later, requests))
@@ -301,8 +300,8 @@ class Runs:
 
     async def open_issues(self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date) -> None:
         """Note in the history what detection found, before anything is healed; dates from `moving_from` on still move."""
-        entries = await asyncio.to_thread(_history_entries, found)
-        if entries:
+        if any(found.values()):
+            entries = await asyncio.to_thread(_encoded_rows, _history_entries(found))
             await self._database.execute(self._sql["open_issues"], entries, run_id, *_REOPENING, moving_from.isoformat())
 
     async def reopened(self, account_ids: Sequence[str]) -> dict[str, int]:
@@ -320,19 +319,29 @@ class Runs:
         closing_others: Mapping[str, object],
     ) -> None:
         # In threads, here and where batches are recorded: thousands of accounts take longer than the event loop should be kept.
-        entries = await asyncio.to_thread(_history_entries, found)
+        entries = await asyncio.to_thread(_encoded_rows, _history_entries(found))
         await connection.execute(self._sql["close_issues"], list(found), entries, list(judged), run_id, dict(closing), dict(closing_others))
         # What came up during a heal is news of that heal, and did not open again: no date counts as settled.
-        if entries:
+        if any(found.values()):
             await connection.execute(self._sql["open_issues"], entries, run_id, 0, 0, dt.date.min.isoformat())
 
 
-def _history_entries(found: Mapping[str, Sequence[Issue]]) -> list[dict[str, object]]:
-    return [
-        {"account_id": account_id, "type": issue.code.value, "severity": int(issue.severity), "evidence": issue.as_json()}
-        for account_id, issues in found.items()
-        for issue in issues
-    ]
+def _encoded(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def _encoded_rows(rows: Iterable[object]) -> msgspec.Raw:
+    """Rows as a JSON array that is ready to be sent.
+
+    Encoded one by one: a single call for thousands would keep all other threads waiting until it is done.
+    """
+    return msgspec.Raw(b"[%s]" % b",".join([msgspec.json.encode(row) for row in rows]))
+
+
+def _history_entries(found: Mapping[str, Sequence[Issue]]) -> Iterator[dict[str, object]]:
+    for account_id, issues in found.items():
+        for issue in issues:
+            yield {"account_id": account_id, "type": issue.code.value, "severity": int(issue.severity), "evidence": issue.as_json()}
 
 
 def _closing(claim: Claim, outcome: Outcome, effort: Effort) -> dict[str, object]:
