@@ -26,6 +26,12 @@ def _row(day: dt.date, hour: int, **fields: object) -> bytes:
     return json.dumps({**sent, "netProfit": 12.5, "country": None, **fields}).encode()
 
 
+def _trade(day: dt.date, position: int) -> bytes:
+    return json.dumps(
+        {"login": "007", "platform": 5, "broker": 1, "position": f"{position}", "ticket": "t", "tradeDate": f"{day}"}
+    ).encode()
+
+
 class _Writing:
     """A warehouse with one account that is ours, and a way to apply rows to its hours."""
 
@@ -34,13 +40,22 @@ class _Writing:
         self.connection = connection
         self._writer = writer
 
-    async def apply(self, rows: Sequence[bytes], witness: Witness | None = None, *, endpoint: Endpoint = Endpoint.HOURLY) -> Applied:
-        proven = Slice(endpoint, (_ACCOUNT,), _DAYS)
+    async def apply(
+        self,
+        rows: Sequence[bytes],
+        witness: Witness | None = None,
+        *,
+        endpoint: Endpoint = Endpoint.HOURLY,
+        dates: tuple[dt.date, ...] = _DAYS,
+    ) -> Applied:
+        proven = Slice(endpoint, (_ACCOUNT,), dates)
         before = await self.store.changes.fingerprints(proven)
         sink = await self.store.staging.begin(endpoint, (_ACCOUNT,))
         await sink.add(rows)
         assert await sink.distinct_keys() == len(rows)
         await sink.seal()
+        if endpoint.is_trades:
+            await self.store.changes.resolve_trades(sink.staged, {_ACCOUNT: ["007"]})
         begun = await self._wal()
         applied = await self.store.changes.apply(sink.staged, proven, before, self._writer, witness)
         self.wal = await self._wal() - begun
@@ -98,3 +113,36 @@ async def test_an_equal_fetch_writes_nothing_about_its_rows(database: Database) 
         assert (done.written, await writing.marks()) == (0, before)
         # What is left is the lock on the account's claim. A lock on each row alone would take 27 kB.
         assert writing.wal < 16_384 < written
+
+
+async def test_a_trade_that_is_moved_in_does_not_hide_one_that_goes(database: Database) -> None:
+    earlier, day = _DAYS[:2]
+    async with _writing(database) as writing:
+        await writing.connection.execute(
+            "INSERT INTO recon_identity (login, platform, broker, account_id, today, counts, valid_from, valid_to)"
+            " VALUES ('007', '5', '1', $1, true, true, '-infinity', 'infinity')",
+            _ACCOUNT,
+        )
+        both = (earlier, day)
+        await writing.apply([_trade(earlier, 1), _trade(day, 2), _trade(day, 3)], endpoint=Endpoint.CLOSED, dates=both)
+        await writing.apply([json.dumps({**json.loads(_row(day, 0, numTrades=2)), "hour": None}).encode()], endpoint=Endpoint.DAILY)
+        # As many are stored on the date as upstream sends, before and after; but the first belongs there, and the third does not.
+        sent = [_trade(day, 1), _trade(day, 2)]
+        done = await writing.apply(sent, Witness({_ACCOUNT: None}), endpoint=Endpoint.CLOSED, dates=(day, day))
+        assert (done.moved, done.removed, done.inserted, done.kept) == (1, 1, 0, {})
+        stored = await writing.connection.fetch("SELECT trade_date, position FROM raw_trades_closed ORDER BY position")
+        assert [tuple(row) for row in stored] == [(day, "1"), (day, "2")]
+
+
+async def test_rows_that_meet_stored_ones_do_not_hide_those_that_lack_or_go(database: Database) -> None:
+    day = _DAYS[0]
+    async with _writing(database) as writing:
+        await writing.apply([_row(day, hour) for hour in range(5)])
+        await writing.apply([json.dumps({**json.loads(_row(day, 0, numTrades=5)), "hour": None}).encode()], endpoint=Endpoint.DAILY)
+        # As many as are stored: one of them is new, and one that is stored is not among them.
+        done = await writing.apply([_row(day, hour) for hour in range(1, 6)], Witness({_ACCOUNT: None}))
+        assert (done.inserted, done.updated, done.removed) == (1, 0, 1)
+        # All that is stored is among them, and there are more; then fewer, and all of them equal.
+        assert (await writing.apply([_row(day, hour) for hour in range(7)], Witness({_ACCOUNT: None}))).inserted == 2
+        done = await writing.apply([_row(day, hour) for hour in range(5)], Witness({_ACCOUNT: None}))
+        assert (done.inserted, done.updated, done.removed) == (0, 0, 2)
