@@ -21,7 +21,8 @@ from bench.warehouse import ensure_warehouse
 _REQUESTS_ACCOUNTS = 1500
 """The sandbox's world, in which requests are counted, is made in Python: it does not grow further."""
 _PAGES, _ROUNDS = 60, 3
-_TRADES_PER_ACCOUNT = 10
+_TRADES, _CROWD = 1_000_000, 100_000
+"""Trades of one account, and accounts of one run, by which memory is judged: a tenth of the run fills the batches of all workers."""
 _PARTS = ("detection", "report", "apply", "memory", "claims", "requests")
 
 
@@ -44,7 +45,7 @@ async def _measure(part: str, size: Size) -> list[Ratio]:
             # What a page costs does not depend on how many accounts there are.
             return await apply.measure(_PAGES, _ROUNDS)
         case "memory":
-            return await memory.measure(size.accounts * _TRADES_PER_ACCOUNT, size.accounts)
+            return await memory.measure(_TRADES, max(size.accounts, _CROWD))
         case "claims":
             return await claims.measure(size.accounts, _ROUNDS)
         case _:
@@ -61,7 +62,7 @@ async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
         facts = machine(await connection.fetchval("SHOW server_version"))
         await connection.close()
         for part in parts:
-            # Both of these know their own sizes, of which they play a tenth and all.
+            # These two know their own sizes.
             for size in sizes[-1:] if part in ("apply", "memory") else sizes:
                 print(f"\n{part}, {size.accounts:,} accounts", flush=True)
                 try:
