@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -42,7 +43,9 @@ _GRACE_SECONDS = 25.0
 """How long batches may take to their next safe point, from the same moment: below the 30 seconds after which orchestrators kill."""
 _WAITING_CONNECTIONS = 512
 _TURN_SECONDS = 0.001
-_COLLECTIONS = (2_000, 4, 10_000)
+_COLLECTIONS = (5_000, 4, 500)
+_OTHER_THREADS = 2
+"""Beside those for batches: for the worker of named accounts, and for looking up names of hosts."""
 _log = get_logger(__name__)
 
 
@@ -58,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        _share_the_interpreter()
+        _share_the_interpreter(chosen.recon_workers)
         async with open_service(chosen) as service, service.pool.running():
             app.state.service = service
             yield
@@ -84,7 +87,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
                 access_log=False,
                 timeout_graceful_shutdown=_ANSWER_SECONDS,
             )
-            _share_the_interpreter()
+            _share_the_interpreter(settings.recon_workers)
             async with service.pool.running():
                 address = listener.getsockname()
                 shown = f"[{address[0]}]" if ":" in address[0] else address[0]
@@ -229,16 +232,17 @@ def engine_config(settings: Settings) -> EngineConfig:
     )
 
 
-def _share_the_interpreter() -> None:
-    """Keep requests from waiting for the work on batches.
+def _share_the_interpreter(workers: int) -> None:
+    """Keep requests from waiting for the work on batches, and memory from growing with it.
 
-    That is done in threads, at which Python looks every 5 ms by itself, and a request takes several turns. Its garbage collector looks
-    through all objects of all batches, for a quarter of a second each time, to find cycles that there are none of: it looks at the
-    young ones, and very seldom at the rest.
+    Batches are judged in threads, at which Python looks every 5 ms by itself, and a request takes several turns. Its garbage collector
+    looks through all objects of all batches, for a quarter of a second each time, to find cycles that there are hardly any of: it looks
+    at the young ones, and seldom at the rest. Threads are as few as can be used, since each keeps memory of its own.
     """
     sys.setswitchinterval(_TURN_SECONDS)
     gc.freeze()
     gc.set_threshold(*_COLLECTIONS)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(workers + _OTHER_THREADS))
 
 
 def now() -> dt.datetime:

@@ -58,7 +58,10 @@ class Service:
         location = answer.headers["location"]
         async with asyncio.timeout(_RUN_SECONDS):
             while True:
-                state: dict[str, object] = (await self.http.get(location)).json()
+                answer = await self.http.get(location)
+                if answer.is_error:
+                    raise RuntimeError(f"{location} answered {answer.status_code}: {answer.text}")
+                state: dict[str, object] = answer.json()
                 if state["finished_at"]:
                     return state
                 await asyncio.sleep(0.25)

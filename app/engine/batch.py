@@ -46,6 +46,8 @@ from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 
 _log = get_logger(__name__)
+_IN_A_ROW = 500
+"""Accounts that are noted before others get their turn: a fetch may be for thousands."""
 _LOOKS = 3
 """How often a slice is looked at that someone else keeps changing."""
 _MOST_SPLITS = 32
@@ -282,7 +284,9 @@ class BatchReconciler:
         )
         applied = await self._store.changes.apply(fetched.staged, fetched.proven, fetched.before, writer, _witness(work, planned))
         work.ownerless.set_aside += applied.get("", Applied()).set_aside
-        for account_id in planned.account_ids:
+        for number, account_id in enumerate(planned.account_ids):
+            if number % _IN_A_ROW == 0:
+                await asyncio.sleep(0)
             progress = work.progress[account_id]
             progress.effort.requests += fetched.requests
             done = applied.get(account_id, Applied())

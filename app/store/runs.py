@@ -335,7 +335,14 @@ def _encoded_rows(rows: Iterable[object]) -> msgspec.Raw:
 
     Encoded one by one: a single call for thousands would keep all other threads waiting until it is done.
     """
-    return msgspec.Raw(b"[%s]" % b",".join([msgspec.json.encode(row) for row in rows]))
+    encoder = msgspec.json.Encoder()
+    encoded = bytearray(b"[")
+    for row in rows:
+        if len(encoded) > 1:
+            encoded += b","
+        encoder.encode_into(row, encoded, -1)
+    encoded += b"]"
+    return msgspec.Raw(encoded)
 
 
 def _history_entries(found: Mapping[str, Sequence[Issue]]) -> Iterator[dict[str, object]]:
