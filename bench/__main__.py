@@ -62,8 +62,8 @@ async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
         facts = machine(await connection.fetchval("SHOW server_version"))
         await connection.close()
         for part in parts:
-            # These two know their own sizes.
-            for size in sizes[-1:] if part in ("apply", "memory") else sizes:
+            # These know their own sizes.
+            for size in sizes[-1:] if part in ("apply", "memory", "requests") else sizes:
                 print(f"\n{part}, {size.accounts:,} accounts", flush=True)
                 try:
                     found = await _measure(part, size)
