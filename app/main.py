@@ -5,6 +5,7 @@ For a server that makes the app itself: `uvicorn --factory app.main:create_app`.
 
 import asyncio
 import contextlib
+import ctypes
 import datetime as dt
 import gc
 import signal
@@ -44,6 +45,8 @@ _GRACE_SECONDS = 25.0
 _WAITING_CONNECTIONS = 512
 _TURN_SECONDS = 0.001
 _COLLECTIONS = (5_000, 4, 500)
+_ALLOCATION = ((-8, 2), (-3, 256 * 1024))
+"""M_ARENA_MAX and M_MMAP_THRESHOLD of mallopt(3): two heaps for all threads, and what is large goes back to the system when it is freed."""
 _OTHER_THREADS = 2
 """Beside those for batches: for the worker of named accounts, and for looking up names of hosts."""
 _log = get_logger(__name__)
@@ -237,12 +240,16 @@ def _share_the_interpreter(workers: int) -> None:
 
     Batches are judged in threads, at which Python looks every 5 ms by itself, and a request takes several turns. Its garbage collector
     looks through all objects of all batches, for a quarter of a second each time, to find cycles that there are hardly any of: it looks
-    at the young ones, and seldom at the rest. Threads are as few as can be used, since each keeps memory of its own.
+    at the young ones, and seldom at the rest. Threads are as few as can be used, and share what glibc would give each of them for itself.
     """
     sys.setswitchinterval(_TURN_SECONDS)
     gc.freeze()
     gc.set_threshold(*_COLLECTIONS)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(workers + _OTHER_THREADS))
+    with contextlib.suppress(AttributeError):  # only glibc has it, and only glibc needs it
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in _ALLOCATION:
+            mallopt(parameter, value)
 
 
 def now() -> dt.datetime:
