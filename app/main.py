@@ -43,7 +43,7 @@ _ANSWER_SECONDS = 5
 _GRACE_SECONDS = 25.0
 """How long batches may take to their next safe point, from the same moment: below the 30 seconds after which orchestrators kill."""
 _WAITING_CONNECTIONS = 512
-_TURN_SECONDS = 0.001
+_TURN_SECONDS = 0.0002
 _COLLECTIONS = (5_000, 4, 500)
 _ALLOCATION = ((-8, 2), (-3, 256 * 1024))
 """M_ARENA_MAX and M_MMAP_THRESHOLD of mallopt(3): two heaps for all threads, and what is large goes back to the system when it is freed."""
