@@ -134,9 +134,9 @@ async def server(folder: Path | None) -> AsyncIterator[EmbeddedPostgres]:
             await running.stop()
 
 
-async def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+async def run_alone(description: str | None, measure: Callable[[str, int], Awaitable[list[Ratio]]]) -> None:
+    """Measure on one warehouse, of the size and in the folder that the command line names, and print."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accounts", type=int, default=20_000, help="how large the warehouse is (20,000)")
     parser.add_argument("--folder", type=Path, help="where warehouses are kept for the next time; else they are thrown away")
     arguments = parser.parse_args()
@@ -149,4 +149,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(run_alone(__doc__, measure))

@@ -7,7 +7,6 @@ asks nothing and keeps every core busy, since it takes all accounts that agree f
 request's time counts from when it was due.
 """
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -25,12 +24,11 @@ import asyncpg
 import httpx2
 
 from app.store.embedded import EmbeddedPostgres
-from app.telemetry import configure_logging
-from bench.detection import server
+from bench.detection import run_alone
 from bench.endless import Crowd
 from bench.memory import CROWD_ROWS, DISPOSABLE, serving
-from bench.table import Ratio, at_least, at_most, figure, machine, render
-from bench.warehouse import SCHEMA, ensure_warehouse
+from bench.table import Ratio, at_least, at_most, figure
+from bench.warehouse import SCHEMA
 
 _ROUNDS = 5
 _START_SECONDS = 120.0
@@ -174,18 +172,5 @@ async def _counting_seconds(dsn: str) -> float:
         await connection.close()
 
 
-async def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accounts", type=int, default=20_000, help="how large the warehouse is (20,000)")
-    parser.add_argument("--folder", type=Path, help="where warehouses are kept for the next time; else they are thrown away")
-    arguments = parser.parse_args()
-    configure_logging(level="WARNING")
-    async with server(arguments.folder) as running:
-        dsn = await ensure_warehouse(running.dsn(), arguments.accounts)
-        print(machine("embedded"))
-        print(render({f"{arguments.accounts:,} accounts": await measure(dsn, arguments.accounts)}))
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(run_alone(__doc__, measure))

@@ -87,18 +87,14 @@ class Readings:
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted now."""
         last_run = await self._store.reports.last_run()
-        return self.shown(KeptReport(KeptFigures(await self._store.reports.counted(self._figures), self._now()), last_run))
-
-    async def kept_report(self) -> Mapping[str, object]:
-        """The same as it was last kept, at the same cost however many accounts there are."""
-        return self.shown(await self.kept())
+        return self.shown(KeptReport(await self._counted(), last_run))
 
     async def kept(self) -> KeptReport:
         """What PostgreSQL knows of the report, as it was last counted; counted now if it never was."""
         # In this order: a run is counted before it ends, so that figures read after it are not older.
         last_run = await self._store.reports.last_run()
         kept = await self._store.reports.kept()
-        return KeptReport(kept or KeptFigures(await self._store.reports.counted(self._figures), self._now()), last_run)
+        return KeptReport(kept or await self._counted(), last_run)
 
     async def keep_report(self, least_seconds: float = 0, share: float = 0) -> bool:
         """Count the figures of the report and keep them for `kept`.
@@ -106,6 +102,9 @@ class Readings:
         False if somebody else is at it, or was less than `least_seconds`, or `share` times as long as that took, ago.
         """
         return await self._store.reports.keep(self._figures, least_seconds, share)
+
+    async def _counted(self) -> KeptFigures:
+        return KeptFigures(await self._store.reports.counted(self._figures), self._now())
 
     async def _figures(self, figures: ReportFigures, connection: Connection) -> Mapping[str, Any]:
         """What is kept: all that changes with what is recorded, and nothing that changes with the time, as JSON has it."""

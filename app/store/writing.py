@@ -9,6 +9,7 @@ import datetime as dt
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.domain.contract import Endpoint
 from app.errors import RowRefused
@@ -159,8 +160,9 @@ class SliceWriter:
         await self._refuse_too_narrow(work)
         for number, shape in enumerate(shapes):
             if met is None or met[number].met < met[number].rows:
-                insert = self._insert_unseen if work.is_empty or (met is not None and not met[number].met) else self._insert
-                await self._each(work, shape, insert, written)
+                # Where it is known that no row of the fetch is stored, nobody looks.
+                is_known = work.is_empty or (met is not None and not met[number].met)
+                await self._each(work, shape, partial(self._insert, is_known=is_known), written)
         return written
 
     async def _compare(self, work: _Work, shapes: Sequence[tuple[int, frozenset[str]]]) -> list[_Met] | None:
@@ -292,14 +294,7 @@ class SliceWriter:
             await self._begin_descents(work, row["account_id"], row["figure_days"] or ())
         return written
 
-    async def _insert(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None) -> Written:
-        return await self._insert_rows(work, shape, ordinals, is_known=False)
-
-    async def _insert_unseen(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None) -> Written:
-        """Insert rows of which it is known that none is stored."""
-        return await self._insert_rows(work, shape, ordinals, is_known=True)
-
-    async def _insert_rows(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None, *, is_known: bool) -> Written:
+    async def _insert(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None, *, is_known: bool) -> Written:
         written = Written()
         number, columns = shape
         only, limit = _only(ordinals, 5)

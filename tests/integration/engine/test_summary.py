@@ -20,7 +20,8 @@ from tests.integration.engine.test_runs import hurt
 
 async def _both(service: ReconService) -> tuple[Mapping[str, object], Mapping[str, object]]:
     """The report as it is kept, and as it is counted now, without what tells when."""
-    return tuple({**report, "as_of": None} for report in (await service.readings.kept_report(), await service.readings.report()))  # type: ignore[return-value]
+    kept, counted = service.readings.shown(await service.readings.kept()), await service.readings.report()
+    return {**kept, "as_of": None}, {**counted, "as_of": None}
 
 
 @pytest.mark.parametrize("work", ["full", "retry", "audit", "limited", "maintenance", "fix_ids", "inspect", "cancelled"])

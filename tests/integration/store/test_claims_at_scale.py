@@ -3,10 +3,10 @@
 import datetime as dt
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +17,7 @@ from app.store.pool import Database as Pool
 from app.store.queries import load_queries
 from app.store.runs import AccountResult, RunRequest, Runs, Terms
 from tests.conftest import SCHEMA, Database, Server
+from tests.plans import Plan, pages
 
 if TYPE_CHECKING:
     import asyncpg
@@ -31,31 +32,6 @@ ISSUES = tuple(Issue(code, Severity.HIGH, "Made up, and long enough to widen a r
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What PostgreSQL did for a statement."""
-
-    root: Mapping[str, Any]
-
-    @property
-    def nodes(self) -> Iterator[Mapping[str, Any]]:
-        below = [self.root]
-        while below:
-            node = below.pop()
-            yield node
-            below.extend(node.get("Plans", ()))
-
-    @property
-    def buffers(self) -> int:
-        """Pages that were looked at, wherever they came from."""
-        return pages(self.root)
-
-    def reading(self, index: str) -> Mapping[str, Any]:
-        """The one place that reads this index."""
-        (node,) = (node for node in self.nodes if node.get("Index Name") == index)
-        return node
-
-
-@dataclass(frozen=True, slots=True)
 class Room:
     """What trade_recon takes on the disk, in pages, and how its rows were updated so far."""
 
@@ -63,10 +39,6 @@ class Room:
     index: int
     updates: int
     heap_only: int
-
-
-def pages(node: Mapping[str, Any]) -> int:
-    return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
 
 
 async def load(connection: "asyncpg.Connection[asyncpg.Record]", run_id: uuid.UUID, accounts: int) -> None:

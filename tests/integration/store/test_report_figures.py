@@ -56,7 +56,7 @@ async def readings(database: Database) -> AsyncIterator[Readings]:
 
 async def _kept(readings: Readings) -> Mapping[str, object]:
     assert await readings.keep_report()
-    return await readings.kept_report()
+    return readings.shown(await readings.kept())
 
 
 def _activity(report: Mapping[str, object]) -> Mapping[str, int]:
