@@ -231,13 +231,19 @@ class Recorder:
                 try:
                     for statement in self.before:
                         await raw.execute(statement)
-                    told = await (self._generic(raw, sql, arguments) if self.is_generic else raw.fetchval(f"{_EXPLAIN} {sql}", *arguments))
+                    told = await self._told(raw, sql, arguments)
                 finally:
                     await transaction.rollback()
                 self.plans.append(Plan(json.loads(told)[0]["Plan"], name_of(sql), sql, self.relations))
             return await method(connection, sql, *arguments, seconds=seconds)
 
         return explained
+
+    async def _told(self, connection: Any, sql: str, arguments: Sequence[object]) -> str:  # noqa: ANN401 - of the pool or not
+        # Where the service keeps PostgreSQL from plans for whatever parameters, there are none.
+        if self.is_generic and await connection.fetchval("SHOW plan_cache_mode") != "force_custom_plan":
+            return await self._generic(connection, sql, arguments)
+        return str(await connection.fetchval(f"{_EXPLAIN} {sql}", *arguments))
 
     async def _generic(self, connection: Any, sql: str, arguments: Sequence[object]) -> str:  # noqa: ANN401 - of the pool or not
         if not arguments:

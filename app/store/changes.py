@@ -12,18 +12,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.domain.contract import Endpoint
 from app.domain.holds import rewriting
 from app.domain.models import Hold
 from app.errors import DatabaseUnavailable, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue
-from app.store.column_lists import column_lists, in_slice
+from app.store.column_lists import Statements
 from app.store.feed import ChangeFeed
 from app.store.pace import WritePace
-from app.store.pool import CLAIM_LOCK_SECONDS, COMMAND_SECONDS, LOCK_SECONDS, Connection, Database
-from app.store.queries import fill
+from app.store.pool import CLAIM_LOCK_SECONDS, COMMAND_SECONDS, LOCK_SECONDS, Connection, Database, Purpose
 from app.store.refusals import UNIQUE_VIOLATION, Refusals
-from app.store.slices import Applied, Fingerprints, Job, Part, Slice, Witness, Writer, Written
+from app.store.slices import Applied, Fingerprints, Job, Looks, Part, Slice, Witness, Writer, Written
 from app.store.staging import ANALYZED_ROWS, StagedFetch
 from app.store.writing import SliceWriter, UnfinishedSearchError
 
@@ -35,15 +33,6 @@ _PAUSE_SECONDS = 0.25
 _SEARCH_SECONDS = 1.0
 """How long rows may be locked while the one among them is searched that is refused."""
 _MOST_SEARCHES = 60
-_WORK_MEMORY = "64MB"
-"""What a join of one part's wide rows takes; with the usual 4 MB PostgreSQL writes them to disk first."""
-_FOR_WIDE_ROWS = """
-SELECT set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true),
-       set_config('work_mem', CASE WHEN pg_size_bytes(setting) < pg_size_bytes($1) THEN $1 ELSE setting END, true)
-FROM (SELECT current_setting('work_mem') AS setting) AS now
-"""
-"""For the transaction: room for wide rows, no compiling of expressions on hundreds of columns, which takes longer than the rows do, and no
-processes beside it: several such transactions run at once."""
 
 
 @dataclass(slots=True)
@@ -75,25 +64,24 @@ class Changes:
         self._catalogue = catalogue
         self._feed = feed
         self._pace = pace
-        self._sql = database.queries("changes")
+        self._sql = Statements(database.queries("changes"), catalogue)
         self._lock_claims = database.queries("claims")["lock_claims"]
-        self._writer = SliceWriter(self._sql, catalogue)
-        self._refusals = Refusals(database)
+        self._writer = SliceWriter(self._sql)
+        self._refusals = Refusals(database, self._sql)
 
     async def fingerprints(self, proven: Slice) -> Fingerprints:
         """How the slices look now, by account: taken before the fetch, compared before the write."""
         async with self._database.connection() as connection:
-            return await self._fingerprints(connection, proven, proven.account_ids)
+            # Before the look: what is written in between counts as written since.
+            horizon = await connection.fetch_value(self._sql["get_horizon"])
+            return Fingerprints(await self._look(connection, proven, proven.account_ids), horizon)
 
-    async def _fingerprints(self, connection: Connection, proven: Slice, account_ids: Sequence[str]) -> Fingerprints:
+    async def _look(self, connection: Connection, proven: Slice, account_ids: Sequence[str]) -> Looks:
         table = self._catalogue[proven.endpoint]
-        tokens = {"raw": table.raw, "in_slice_second": in_slice(table, "t", 2)}
-        without_id = fill(self._sql["get_fingerprints_without_id"], **tokens) if proven.endpoint.is_trades else ""
-        statement = fill(self._sql["get_fingerprints"], **tokens, without_id=without_id)
-        # Before the look: what is written in between counts as written since.
-        horizon = await connection.fetch_value(self._sql["get_horizon"])
+        without_id = self._sql.of("get_fingerprints_without_id", table) if proven.endpoint.is_trades else ""
+        statement = self._sql.of("get_fingerprints", table, without_id=without_id)
         rows = await connection.fetch(statement, list(account_ids), None if proven.dates is None else list(proven.dates))
-        return Fingerprints({row["account_id"]: (row["rows"], row["versions"]) for row in rows}, horizon)
+        return {row["account_id"]: (row["rows"], row["versions"]) for row in rows}
 
     async def resolve_trades(self, staged: StagedFetch, logins: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """Find the account of each staged trade; those that fit none or several stay without.
@@ -101,14 +89,16 @@ class Changes:
         `logins` are those of the accounts that the fetch is for. An account whose login sends trades with a natural key
         that no account has is named with a sentence: its trades may be among them.
         """
-        stage = self._catalogue[staged.endpoint].stage
-        await self._database.execute(fill(self._sql["resolve_staged_trades"], stage=stage), staged.fetch_id, seconds=COMMAND_SECONDS)
+        table = self._catalogue[staged.endpoint]
+        given = await self._database.fetch(self._sql.of("resolve_staged_trades", table), staged.fetch_id, seconds=COMMAND_SECONDS)
+        # Whoever asks again is only told of those that changed.
+        staged.accounts = {row["account_id"]: row["rows"] for row in given} if staged.accounts is None else await self._count(staged)
         if staged.rows >= ANALYZED_ROWS:
             # As it was sealed no trade had an account, and PostgreSQL would expect none of any.
-            await self._database.execute(f"ANALYZE {stage} (account_id)")
+            await self._database.execute(f"ANALYZE {table.stage} (account_id)")
         pairs = [(account_id, login) for account_id, held in logins.items() for login in held]
         rows = await self._database.fetch(
-            fill(self._sql["get_strangers"], stage=stage), staged.fetch_id, [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+            self._sql.of("get_strangers", table), staged.fetch_id, [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         )
         return {
             row["account_id"]: f"{row['rows']} trades under its login have a natural key that no account has, such as {row['natural_key']}"
@@ -140,12 +130,13 @@ class Changes:
         await self._refusals.record(job, applied)
         return dict(applied)
 
+    async def _count(self, staged: StagedFetch) -> dict[str, int]:
+        statement = self._sql.of("count_staged", self._catalogue[staged.endpoint])
+        return {row["account_id"]: row["rows"] for row in await self._database.fetch(statement, staged.fetch_id)}
+
     async def _parts(self, job: Job, applied: dict[str, Applied]) -> list[Part]:
         most = self._pace.chunk()
-        sizes = job.staged.accounts
-        if job.proven.endpoint.is_trades or not job.staged.is_distinct:
-            rows = await self._database.fetch(fill(self._sql["count_staged"], stage=job.table.stage), job.staged.fetch_id)
-            sizes = {row["account_id"]: row["rows"] for row in rows}
+        sizes = await self._count(job.staged) if job.staged.accounts is None else job.staged.accounts
         for account_id in sizes:
             applied[account_id].sent = True
         parts: list[Part] = []
@@ -168,7 +159,7 @@ class Changes:
         if job.proven.dates is None:
             raise ValueError("trades are proven from a date to a date")
         first, last = job.proven.dates[0], job.proven.dates[-1]
-        statement = fill(self._sql["count_staged_days"], **column_lists(job.table))
+        statement = self._sql.of("count_staged_days", job.table)
         stretches: list[tuple[dt.date, dt.date]] = []
         filled = 0
         for row in await self._database.fetch(statement, job.staged.fetch_id, account_id):
@@ -179,7 +170,7 @@ class Changes:
         whole = replace(job.proven, account_ids=(account_id,))
         parts = [Part((account_id,), dates, await self.fingerprints(replace(whole, dates=dates))) for dates in (*stretches, (first, last))]
         # After those of its parts: who wrote since the fetch began is seen here, who writes from now on by the part.
-        if not job.before.unchanged(account_id, await self.fingerprints(whole)):
+        if not job.before.unchanged(account_id, (await self.fingerprints(whole)).slices):
             applied[account_id].left_alone = True
             return []
         return parts
@@ -264,21 +255,21 @@ class Changes:
         before = job.before if part.before is None else part.before
         written = Written()
         async with self._database.transaction(
-            "repeatable_read", statement_seconds=seconds, idle_seconds=job.writer.lease_seconds / 2
-        ) as connection:
+            "repeatable_read",
+            statement_seconds=seconds,
+            idle_seconds=job.writer.lease_seconds / 2,
             # Whoever wants rows that we hold must not wait for us while we wait for someone else: not for the rows of trade_recon either.
-            await connection.limit_locks(CLAIM_LOCK_SECONDS)
+            lock_seconds=CLAIM_LOCK_SECONDS,
+            purpose=Purpose.WRITE_TRADES if job.proven.endpoint.is_trades else Purpose.WRITE_METRICS,
+        ) as connection:
             locked = await connection.fetch(self._lock_claims, list(account_ids), job.writer.claim_id, job.writer.lease_seconds)
             await connection.limit_locks(LOCK_SECONDS)
-            await connection.execute(_FOR_WIDE_ROWS, _WORK_MEMORY)
-            if job.staged.rows and not await connection.fetch_value(
-                fill(self._sql["holds_first"], stage=job.table.stage), job.staged.fetch_id
-            ):
+            if job.staged.rows and not await connection.fetch_value(self._sql.of("holds_first", job.table), job.staged.fetch_id):
                 # Staging is not logged: a crash of PostgreSQL empties it, and an empty fetch would read as rows that are gone.
                 # Whatever such a crash takes of a fetch, it takes the first row.
                 raise DatabaseUnavailable("The fetched rows were lost in a restart of PostgreSQL; they are fetched again.")
             ours = {row["account_id"]: None for row in locked}
-            now = await self._fingerprints(connection, replace(job.proven, dates=part.dates or job.proven.dates), list(ours))
+            now = await self._look(connection, replace(job.proven, dates=part.dates or job.proven.dates), list(ours))
             untouched = {account_id: None for account_id in ours if before.unchanged(account_id, now)}
             for account_id in account_ids:
                 written.results[account_id].claim_lost = account_id not in ours
@@ -307,8 +298,7 @@ class Changes:
         many = {account_id: rows for account_id, rows in changed.items() if rows >= guard.rows}
         if not many:
             return
-        tables = {endpoint.name.lower(): self._catalogue[endpoint].raw for endpoint in Endpoint}
-        counted = await connection.fetch(fill(self._sql["count_rows"], **tables), list(many))
+        counted = await connection.fetch(self._sql.of("count_rows", job.table), list(many))
         # As they stood before this transaction.
         stored = {
             row["account_id"]: row["rows"] + written.results[row["account_id"]].removed - written.results[row["account_id"]].inserted

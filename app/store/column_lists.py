@@ -1,11 +1,47 @@
-"""The column lists and conditions that fill the statements of db/queries/changes.sql for one raw table."""
+"""The statements of db/queries/changes.sql, and the column lists and conditions that fill them for one raw table."""
+
+from collections.abc import Mapping
+from functools import lru_cache
 
 from app.domain.contract import Endpoint
-from app.store.catalogue import FIGURES, WarehouseTable, names
-from app.store.queries import quote
+from app.store.catalogue import FIGURES, Catalogue, WarehouseTable, names
+from app.store.queries import fill, quote
 from app.store.survey import UniqueKey
 
+NATURAL_KEY = ("platform", "broker", "login")
+"""What a trade tells of its account."""
 _QUOTE = '"'
+_KEPT = 512
+
+
+class Statements:
+    """The statements of db/queries/changes.sql for a warehouse's tables, each composed once: that takes as long as to run a small one."""
+
+    def __init__(self, sql: Mapping[str, str], catalogue: Catalogue) -> None:
+        """`sql` are the statements by name."""
+        self._sql = sql
+        self._catalogue = catalogue
+        self._composed = lru_cache(_KEPT)(self._compose)
+        self._kept_lists = lru_cache(_KEPT)(self._lists_of)
+
+    def __getitem__(self, name: str) -> str:
+        """A statement that is the same for all tables."""
+        return self._sql[name]
+
+    def of(self, name: str, table: WarehouseTable, shape: frozenset[str] | None = None, **more: str) -> str:
+        """A statement for a table; `shape` limits the values to the columns that were sent, `more` are tokens beside the column lists."""
+        return self._composed(name, table.table.endpoint, shape, tuple(more.items()))
+
+    def lists(self, table: WarehouseTable, shape: frozenset[str] | None = None) -> Mapping[str, str]:
+        """The column lists themselves."""
+        return self._kept_lists(table.table.endpoint, shape)
+
+    def _compose(self, name: str, endpoint: Endpoint, shape: frozenset[str] | None, more: tuple[tuple[str, str], ...]) -> str:
+        return fill(self._sql[name], **self._kept_lists(endpoint, shape), **dict(more))
+
+    def _lists_of(self, endpoint: Endpoint, shape: frozenset[str] | None) -> Mapping[str, str]:
+        tables = {each.name.lower(): self._catalogue[each].raw for each in Endpoint}
+        return tables | column_lists(self._catalogue[endpoint], shape)
 
 
 def in_slice(table: WarehouseTable, alias: str, number: int) -> str:
@@ -73,12 +109,12 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "same_unit": table.same("t", "s", unit),
         # A trade may stand under another date than upstream has.
         "same_wherever": table.same("t", "s", unit if trades else key),
-        # Said again of metrics, whose key begins with the account: PostgreSQL may then read their rows together.
-        "is_among_theirs": "true" if trades else f"t.account_id = ANY($2::text[]) AND {in_slice(table, 't', 3)}",
-        "is_in_place": f"t.{day} = s.{day}" if trades else "true",
+        "is_among_theirs": _is_among_theirs(table),
+        "is_in_place": f"t.{day} = s.{day}" if trades else f"t.{quote(key[0])} IS NOT NULL",
         "also_key": table.same("also", "t"),
         "held": f"{held} AND {in_slice(table, 's', 3)}",
         "in_slice": in_slice(table, "t", 3),
+        "in_slice_second": in_slice(table, "t", 2),
         "day_of_s": f"s.{day}" if date else day,
         "is_theirs": "(t.account_id IS NULL OR t.account_id = ANY($2::text[]) OR t.account_id = s.account_id)" if trades else "true",
         # The version of a row on another server is none of our transaction ids: there nobody's rows but theirs are taken.
@@ -98,6 +134,19 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "key_text": "concat_ws('|', " + ", ".join(f"s.{quote(column)}" for column in key) + ")",
         "t_key_text": "concat_ws('|', " + ", ".join(f"t.{quote(column)}" for column in key) + ")",
     }
+
+
+def _is_among_theirs(table: WarehouseTable) -> str:
+    """What a stored row `t` has in common with those of the fetch, said again: PostgreSQL may then read all of them at once.
+
+    Row by row it would look for each trade in every partition, since it may stand under any date. Of trades that is their natural keys,
+    whose parts are the parameters from 5 on.
+    """
+    if not table.table.endpoint.is_trades:
+        return f"t.account_id = ANY($2::text[]) AND {in_slice(table, 't', 3)}"
+    types = {column.name: column.sql_type for column in table.columns}
+    among = {name: f"t.{quote(name)} = ANY(${number}::text[]::{types[name]}[])" for number, name in enumerate(NATURAL_KEY, 5)}
+    return " AND ".join(f"(t.{quote(name)} IS NULL OR {each})" if name in table.optional else each for name, each in among.items())
 
 
 def _is_stored(table: WarehouseTable) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 from app.domain.expectation import Upstream
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Totals
 from app.errors import DatabaseError
-from app.store.pool import COMMAND_SECONDS, SWEEP_SECONDS, Connection, Database, Reading, Record
+from app.store.pool import COMMAND_SECONDS, SWEEP_SECONDS, Connection, Database, Purpose, Record
 from app.store.queries import fill
 
 _STATS = ("has_alltime", "alltime", "has_daily", "daily", "has_hourly", "hourly", "has_closed", "closed")
@@ -62,7 +62,7 @@ class Detection:
 
     async def _read(self, ids: list[str]) -> list[Record]:
         """Read the raw tables once for these accounts, and write down the totals that changed."""
-        async with self._database.transaction(reading=Reading.BATCH, statement_seconds=COMMAND_SECONDS) as connection:
+        async with self._database.transaction(purpose=Purpose.READ_BATCH, statement_seconds=COMMAND_SECONDS) as connection:
             looked = await connection.fetch(self._look, ids)
         changed = await asyncio.to_thread(_changed, looked)
         if changed:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from app.store.pool import Connection, Database
 
-_LOCK_SECONDS = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -57,8 +55,6 @@ class ChangeFeed:
         # commits, and what a commit could wait for (deferred constraints and triggers) ran just before it was taken.
         # In repeatable read it holds too: the order comes from the sequence and the lock, not from the snapshot.
         await connection.execute(self._check)
-        # Its limit is not that of locks on rows: it is only ever held through a commit of ours.
-        await connection.limit_locks(_LOCK_SECONDS)
         await connection.execute(self._lock)
         await connection.execute(self._note, run_id, table, [each[0] for each in slices], [each[1] for each in slices])
 

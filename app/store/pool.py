@@ -35,6 +35,10 @@ _CONNECT_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
 _JSONB_VERSION = b"\x01"
 """What stands before the text of a jsonb value in PostgreSQL's binary format."""
+_LIMITS = (
+    "SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),"
+    " set_config('lock_timeout', $3, true), set_config('client_connection_check_interval', $4, true)"
+)
 _LONGEST_STATEMENT = 256 * 1024
 """Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of columns, which take longest to plan."""
 
@@ -117,19 +121,28 @@ def connecting(variable: str = "DATABASE_URL") -> Iterator[None]:
         raise DatabaseUnavailable(f"The database of {variable} does not answer. {error}") from error
 
 
-class Reading(Enum):
-    """For what a transaction reads much of the raw tables, as the settings that it needs beside PostgreSQL's usual ones.
+class Purpose(Enum):
+    """What a transaction is for, as the settings that it needs beside PostgreSQL's usual ones.
 
-    The usual memory for a sum, 4 MB, holds a few ten thousand entries. A batch is read by one process, since others are at theirs; its
-    dates are summed up partition by partition, in code that takes longer to compile than to run. Whoever reads everything is alone:
-    PostgreSQL's own workers help, which it would not let them do at what it believes that their answers cost.
+    The usual memory for a sum, 4 MB, holds a few ten thousand entries; a join of wide rows would go to disk with it. A batch is read by
+    one process, since others are at theirs; its dates are summed up partition by partition, in code that takes longer to compile than to
+    run. Whoever reads everything is alone: PostgreSQL's own workers help, which it would not let them do at what it believes that their
+    answers cost. Rows of a fetch are written beside other such transactions too, and met by hashing: sorting their keys, which are texts,
+    takes several times as long, more than PostgreSQL believes. Trades are met under any date: a plan that was made for unknown accounts
+    and dates would look for each of them in each partition.
     """
 
-    BATCH = (
-        "SELECT set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true),"
+    READ_BATCH = (
+        "set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true),"
         " set_config('enable_partitionwise_aggregate', 'on', true), set_config('jit', 'off', true)"
     )
-    EVERYTHING = "SELECT set_config('work_mem', '128MB', true), set_config('parallel_tuple_cost', '0.01', true)"
+    READ_EVERYTHING = "set_config('work_mem', '128MB', true), set_config('parallel_tuple_cost', '0.01', true)"
+    WRITE_METRICS = (
+        "set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true),"
+        " set_config('max_parallel_workers_per_gather', '0', true), set_config('enable_mergejoin', 'off', true),"
+        " set_config('jit', 'off', true)"
+    )
+    WRITE_TRADES = f"{WRITE_METRICS}, set_config('plan_cache_mode', 'force_custom_plan', true)"
 
 
 class Connection:
@@ -214,9 +227,8 @@ class Database:
                 timeout=_CONNECT_SECONDS,
                 statement_cache_size=statement_cache,
                 max_cacheable_statement_size=_LONGEST_STATEMENT if statement_cache else 0,
-                init=_prepare_connection if statement_cache else _prepare_pooled,
-                # asyncpg's own reset would reach, through a pooler, whichever session comes next: somebody else's.
-                reset=None if statement_cache else _leave_alone,
+                init=_prepare_connection,
+                reset=_leave_alone,
                 server_settings={"application_name": "trade-recon"},
             )
         try:
@@ -254,19 +266,17 @@ class Database:
         statement_seconds: float | None = None,
         idle_seconds: float | None = None,
         lock_seconds: float | None = None,
-        reading: Reading | None = None,
+        purpose: Purpose | None = None,
     ) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, undone by any exception.
 
         `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the transaction idle (None: the usual),
-        `lock_seconds` the wait for a lock; without it a lock may take a third of a statement's time. `reading` is what much of the raw
-        tables is read for.
+        `lock_seconds` the wait for a lock; without it a lock may take a third of a statement's time.
         """
         with translated():
             async with self._pool.acquire(timeout=COMMAND_SECONDS) as raw, raw.transaction(isolation=isolation):
                 await raw.execute(
-                    "SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),"
-                    " set_config('lock_timeout', $3, true), set_config('client_connection_check_interval', $4, true)",
+                    _LIMITS if purpose is None else f"{_LIMITS}, {purpose.value}",
                     _milliseconds(statement_seconds),
                     _milliseconds(idle_seconds or self._idle_seconds),
                     # Well before the statement's own end: a row that someone else holds is a conflict, not slowness.
@@ -274,8 +284,6 @@ class Database:
                     # A process that was killed: its statement and its locks end with it, not when the statement is done.
                     self._death_check,
                 )
-                if reading is not None:
-                    await raw.execute(reading.value)
                 yield Connection(raw)
 
     @contextlib.asynccontextmanager
@@ -325,10 +333,6 @@ def _milliseconds(seconds: float | None) -> str:
     return "0" if seconds is None else str(max(1, int(seconds * 1000)))
 
 
-async def _prepare_connection(connection: "asyncpg.Connection[Record]") -> None:
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=_decode_json, format="binary")
-
-
 async def _is_pooled(pool: "asyncpg.Pool[Record]") -> bool:
     """Whether something stands between us and the server: it then names its own number of the session, not the server's."""
     async with pool.acquire(timeout=_CONNECT_SECONDS) as connection:
@@ -346,13 +350,14 @@ async def _notices_death(pool: "asyncpg.Pool[Record]") -> bool:
     return True
 
 
-async def _prepare_pooled(connection: "asyncpg.Connection[Record]") -> None:
-    """The same, and learn the array types of our statements before they are met.
+async def _prepare_connection(connection: "asyncpg.Connection[Record]") -> None:
+    """Set how jsonb travels, and learn the array types of our statements before they are met.
 
-    asyncpg asks the server about them, and changes `jit` in the session while it does: through a pooler that change would stay behind
-    on a connection of the server that others use. Here it is undone with the transaction.
+    asyncpg asks the server about them, and sets `jit` for the session while it does, to what it finds: inside of our transactions that
+    would be what is meant for them alone, and through a pooler it would stay behind on a connection of the server that others use. Here
+    it is undone with the transaction.
     """
-    await _prepare_connection(connection)
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=_decode_json, format="binary")
     transaction = connection.transaction()
     await transaction.start()
     await connection.fetch("SELECT NULL::bigint[], NULL::date[]")
@@ -360,7 +365,11 @@ async def _prepare_pooled(connection: "asyncpg.Connection[Record]") -> None:
 
 
 async def _leave_alone(_connection: "asyncpg.Connection[Record]") -> None:
-    """Nothing is to be reset: what a transaction set ended with it, and nothing else is ever set."""
+    """Nothing is to be reset: what a transaction set ended with it, and nothing else is ever set.
+
+    asyncpg's own reset is one more way to the server and back for each thing that is done, and through a pooler it would reach whichever
+    session comes next: somebody else's.
+    """
 
 
 def _encode_json(value: object) -> bytes:

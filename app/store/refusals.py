@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from app.errors import DatabaseError, RowRefused, WriteConflict
 from app.store.catalogue import WarehouseTable
-from app.store.column_lists import column_lists
+from app.store.column_lists import Statements
 from app.store.pool import Database
-from app.store.queries import fill, quote
+from app.store.queries import quote
 from app.store.slices import Applied, Job
 from app.telemetry import get_logger
 
@@ -29,16 +29,16 @@ _log = get_logger(__name__)
 class Refusals:
     """Marks rows in staging that have no place in the table, and keeps what was refused."""
 
-    def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
+    def __init__(self, database: Database, sql: Statements) -> None:
+        """`sql` are the statements of db/queries/changes.sql."""
         self._database = database
-        self._sql = database.queries("changes")
+        self._sql = sql
 
     async def find_doubled(self, job: Job) -> None:
         """Refuse rows of upstream that share a key of the table: it cannot hold them side by side."""
         if job.staged.is_distinct:
             return
-        await self._database.execute(fill(self._sql["refuse_doubled_rows"], **column_lists(job.table)), job.staged.fetch_id, _DOUBLED)
+        await self._database.execute(self._sql.of("refuse_doubled_rows", job.table), job.staged.fetch_id, _DOUBLED)
 
     async def find_unfit(self, job: Job) -> int:
         """Refuse rows that a CHECK or NOT NULL of the table would refuse: all at once, instead of one by one at the write; their number."""
@@ -48,7 +48,7 @@ class Refusals:
             shapes = [number for number, columns in enumerate(job.staged.shapes) if needed <= columns]
             if not shapes:
                 continue
-            statement = fill(self._sql["refuse_unfit_rows"], **column_lists(job.table), condition=check.condition)
+            statement = self._sql.of("refuse_unfit_rows", job.table, condition=check.condition)
             reason = f"{REFUSED}: {check.name} ({check.condition})"
             # A condition that fails on some value says nothing of the others: then the write tells.
             with contextlib.suppress(RowRefused, DatabaseError):
@@ -61,7 +61,7 @@ class Refusals:
         for ordinal, reason in found:
             by_reason[reason].append(ordinal)
         for reason, ordinals in by_reason.items():
-            await self._database.execute(fill(self._sql["refuse_rows"], stage=job.table.stage), job.staged.fetch_id, ordinals, reason)
+            await self._database.execute(self._sql.of("refuse_rows", job.table), job.staged.fetch_id, ordinals, reason)
 
     async def find_partitions(self, job: Job, refused: int) -> None:
         """Make the partitions that the rows need, where we may; rows that have none are refused with what would make it.
@@ -74,7 +74,7 @@ class Refusals:
         if job.staged.is_distinct and not refused:
             days = sorted(job.staged.days)
         else:
-            staged = await self._database.fetch(fill(self._sql["get_staged_days"], **column_lists(table)), job.staged.fetch_id)
+            staged = await self._database.fetch(self._sql.of("get_staged_days", table), job.staged.fetch_id)
             days = [row["day"] for row in staged]
         gaps = await self._gaps(table, days)
         if gaps:
@@ -86,7 +86,7 @@ class Refusals:
                 _log.warning("The table is locked; its partitions are made next time.", action="partitions.locked", reason=str(error))
             gaps = await self._gaps(table, missing)
         for gap, days in gaps.items():
-            statement = fill(self._sql["refuse_days"], **column_lists(table))
+            statement = self._sql.of("refuse_days", table)
             await self._database.execute(statement, job.staged.fetch_id, days, _partition_wanted(table, gap, days))
 
     async def _gaps(self, table: WarehouseTable, days: Sequence[dt.date]) -> dict[tuple[dt.date, dt.date], list[dt.date]]:
@@ -98,11 +98,11 @@ class Refusals:
 
     async def record(self, job: Job, applied: dict[str, Applied]) -> None:
         """Keep the rows of a fetch that could not be held as they were sent, and tell their accounts why."""
-        tokens, table, asked = column_lists(job.table), job.table.table.name, list(job.proven.account_ids)
-        rows = await self._database.fetch(fill(self._sql["get_refused"], **tokens), job.staged.fetch_id, asked)
+        table, asked = job.table.table.name, list(job.proven.account_ids)
+        rows = await self._database.fetch(self._sql.of("get_refused", job.table), job.staged.fetch_id, asked)
         if not rows:
             return
-        statement = fill(self._sql["set_aside_rows"], **tokens)
+        statement = self._sql.of("set_aside_rows", job.table)
         await self._database.execute(statement, job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION)
         for row in rows:
             reason, keys = row["refused"], row["keys"]

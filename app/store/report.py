@@ -9,7 +9,7 @@ from typing import Any
 
 from app.domain.issues import IssueCode, Severity
 from app.errors import NotFound, WriteConflict
-from app.store.pool import SWEEP_SECONDS, Connection, Database, Reading, Record
+from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
 
 _ATTEMPTS = 10
 _HISTORY = 50
@@ -82,7 +82,7 @@ class Reports:
 
     async def counted(self, shown: Shown) -> Mapping[str, object]:
         """What `shown` makes of the figures, counted now."""
-        async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS, reading=Reading.BATCH) as connection:
+        async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH) as connection:
             days = await self._open_days(connection)
             return await shown(await self._figures(connection, days["first_day"], ()), connection)
 
@@ -102,7 +102,9 @@ class Reports:
         """
         begun = time.monotonic()
         try:
-            async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS, reading=Reading.BATCH) as connection:
+            async with self._database.transaction(
+                "repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH
+            ) as connection:
                 row = await connection.fetch_row(self._sql["lock_kept_figures"], least_seconds, share)
                 if row is None:
                     return False

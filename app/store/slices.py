@@ -12,17 +12,20 @@ from app.domain.models import Hold
 from app.store.catalogue import WarehouseTable
 from app.store.staging import StagedFetch
 
+Looks = Mapping[str, tuple[int, int]]
+"""How slices look, by account: rows and the sum of their versions; an account without rows is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """How slices looked, by account: rows and the sum of their versions; later writes have the transaction id `horizon` or a higher one."""
+    """How slices looked at some time; later writes have the transaction id `horizon` or a higher one."""
 
-    slices: Mapping[str, tuple[int, int]]
+    slices: Looks
     horizon: int
 
-    def unchanged(self, account_id: str, now: "Fingerprints") -> bool:
+    def unchanged(self, account_id: str, now: Looks) -> bool:
         """Whether the account's slices look the same now."""
-        return self.slices.get(account_id) == now.slices.get(account_id)
+        return self.slices.get(account_id) == now.get(account_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +141,14 @@ class Part:
     account_ids: tuple[str, ...]
     dates: tuple[dt.date, dt.date] | None = None
     before: Fingerprints | None = None
-    now: Fingerprints | None = None
+    now: Looks | None = None
 
     @property
     def stored(self) -> int:
         """How many rows are stored there at most; of trades those without an id count for each account that they may belong to."""
         if self.now is None:
             raise ValueError("the part was not looked at yet")
-        return sum(self.now.slices[account_id][0] for account_id in self.account_ids if account_id in self.now.slices)
+        return sum(self.now[account_id][0] for account_id in self.account_ids if account_id in self.now)
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ class StagedFetch:
     """A fetch in staging: its id, its table, and which columns the rows of each shape have.
 
     `is_distinct` says that all rows were found to have whole keys, no two of them the same, and none was refused; then `days` are
-    the dates that they have, and `accounts` how many there are of each account (metrics; trades do not tell their account).
+    the dates that they have. `accounts` tells how many there are of each account; None: nobody has counted them.
     """
 
     fetch_id: uuid.UUID
@@ -43,7 +43,7 @@ class StagedFetch:
     shapes: list[frozenset[str]] = field(default_factory=list)
     rows: int = 0
     is_distinct: bool = False
-    accounts: Mapping[str, int] = field(default_factory=dict)
+    accounts: Mapping[str, int] | None = None
     days: frozenset[dt.date] = frozenset()
 
     def shape_of(self, columns: frozenset[str]) -> int:
@@ -109,6 +109,7 @@ class Staging:
             )
         staged.rows += rows
         staged.is_distinct = False
+        staged.accounts = None
 
     async def _add_carefully(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
         """Open rows with the forgiving reader of numbers, in halves, until a row that cannot be read stands alone."""
@@ -156,7 +157,8 @@ class Staging:
         )
         # Each of the sets has all keys once.
         staged.is_distinct = sum(row["keys"] for row in rows) == staged.rows * len(sets)
-        staged.accounts = {row["account_id"]: row["keys"] for row in rows if row["account_id"] is not None} if groups["account_id"] else {}
+        if staged.is_distinct and groups["account_id"]:
+            staged.accounts = {row["account_id"]: row["keys"] for row in rows if row["account_id"] is not None}
         staged.days = frozenset(row["day"] for row in rows if row["day"] is not None) if groups["day"] else frozenset()
         return staged.is_distinct
 
@@ -177,7 +179,7 @@ class Staging:
     async def clear(self, staged: StagedFetch) -> None:
         """Drop the rows of a fetch that starts anew; the fetch stays registered."""
         await self._database.execute(f"DELETE FROM {self._catalogue[staged.endpoint].stage} WHERE fetch_id = $1", staged.fetch_id)
-        staged.rows = 0
+        staged.rows, staged.accounts = 0, None
         staged.shapes.clear()
 
     async def forget(self, staged: StagedFetch) -> None:

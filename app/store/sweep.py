@@ -11,7 +11,7 @@ from app.domain.contract import Endpoint
 from app.errors import DatabaseError
 from app.store.catalogue import Catalogue
 from app.store.identity import Identity, first_trade
-from app.store.pool import SWEEP_SECONDS, Connection, Database, Reading
+from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose
 from app.store.queries import fill
 
 _MANY = 4
@@ -51,7 +51,7 @@ class Sweep:
 
     async def run(self) -> Swept:
         """Bring identity and its findings, the account list, and the totals of all accounts up to date."""
-        async with self._database.transaction(statement_seconds=SWEEP_SECONDS, reading=Reading.EVERYTHING) as connection:
+        async with self._database.transaction(statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_EVERYTHING) as connection:
             await _each(connection, self._read)
             # Natural keys before the list: they tell a login that trades carry as an id from an account.
             placeholders = await self._identity.derive(connection)

@@ -7,16 +7,14 @@ overwritten, those that lack are inserted. What the table refuses is marked in s
 import contextlib
 import datetime as dt
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from app.domain.contract import Endpoint
 from app.errors import RowRefused
-from app.store.catalogue import Catalogue
-from app.store.column_lists import column_lists, narrow_lists
+from app.store.column_lists import NATURAL_KEY, Statements, narrow_lists
 from app.store.pool import Connection
-from app.store.queries import fill
 from app.store.refusals import BOTH_SENT, REFUSED, TOO_NARROW, UNIQUE_VIOLATION
 from app.store.slices import Job, Part, Written
 
@@ -54,20 +52,30 @@ class _Search:
 class _Met:
     """How the rows of one shape of a fetch meet stored ones.
 
-    `rows` is how many there are, `met` how many of them meet a row in its place, `of_theirs` how many one of the accounts that are
-    written, `elsewhere` how many one under another date, and `differing` are the ordinals of those that differ from the row that they meet.
+    `missing` is how many meet none, `met` how many meet a row in its place, `of_theirs` how many one of the accounts that are written,
+    `elsewhere` how many one under another date, and `differing` are the ordinals of those that differ from the row that they meet.
     """
 
-    rows: int
+    missing: int
     met: int
     of_theirs: int
     elsewhere: int
     differing: list[int]
 
     @property
+    def all_in_place(self) -> bool:
+        """Whether each of them is known to be stored where it belongs; one that is met elsewhere may be so or not."""
+        return not self.missing and not self.elsewhere
+
+    @property
+    def none_in_place(self) -> bool:
+        """Whether none of them is stored where it belongs."""
+        return not self.met
+
+    @property
     def most_differ(self) -> bool:
         """Whether naming those that differ costs more than it saves."""
-        return 2 * len(self.differing) > self.rows
+        return 2 * len(self.differing) > self.met + self.missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +110,9 @@ _Write = Callable[[_Work, tuple[int, frozenset[str]], list[int] | None], Awaitab
 class SliceWriter:
     """The statements that change raw rows."""
 
-    def __init__(self, sql: Mapping[str, str], catalogue: Catalogue) -> None:
+    def __init__(self, sql: Statements) -> None:
         """`sql` are the statements of db/queries/changes.sql."""
         self._sql = sql
-        self._catalogue = catalogue
 
     async def write(self, connection: Connection, job: Job, part: Part, horizon: int, search_seconds: float | None) -> Written:
         """Write a part; rows that were removed on dates where rows of upstream could not be held are put back, by doing it anew without.
@@ -123,7 +130,8 @@ class SliceWriter:
             if attempt == _PASSES - 1:
                 kept |= {(account_id, None) for account_id in part.account_ids}
             with contextlib.suppress(_UndoneError):
-                async with connection.savepoint():
+                # Where nothing is stored nothing is removed, and there is nothing to undo.
+                async with contextlib.nullcontext() if work.is_empty else connection.savepoint():
                     written = await self._write_once(work, kept)
                     lost = written.removed & await self._unheld(work) if written.removed else set()
                     if lost:
@@ -133,7 +141,7 @@ class SliceWriter:
         raise AssertionError("the last pass removes nothing")
 
     async def _unheld(self, work: _Work) -> set[tuple[str, dt.date | None]]:
-        statement = fill(self._sql["get_unheld_days"], **column_lists(work.job.table))
+        statement = self._sql.of("get_unheld_days", work.job.table)
         rows = await work.connection.fetch(statement, work.job.staged.fetch_id, list(work.part.account_ids), BOTH_SENT)
         return {(row["account_id"], row["day"]) for row in rows}
 
@@ -159,9 +167,9 @@ class SliceWriter:
         # After the overwriting, which may free a place, and before the inserting.
         await self._refuse_too_narrow(work)
         for number, shape in enumerate(shapes):
-            if met is None or met[number].met < met[number].rows:
+            if met is None or not met[number].all_in_place:
                 # Where it is known that no row of the fetch is stored, nobody looks.
-                is_known = work.is_empty or (met is not None and not met[number].met)
+                is_known = work.is_empty or (met is not None and met[number].none_in_place)
                 await self._each(work, shape, partial(self._insert, is_known=is_known), written)
         return written
 
@@ -174,38 +182,42 @@ class SliceWriter:
         if work.is_empty or work.search is not None or not work.job.table.is_unique:
             return None
         theirs = frozenset(work.part.account_ids)
+        keys = await self._natural_keys(work) if work.job.proven.endpoint.is_trades else ()
         found: list[_Met] = []
         for number, columns in shapes:
-            statement = fill(self._sql["compare_rows"], **column_lists(work.job.table, columns))
-            told = await work.connection.fetch(statement, *work.head, number)
-            met = [row for row in told if not row["is_staged"]]
+            statement = self._sql.of("compare_rows", work.job.table, columns)
+            told = await work.connection.fetch(statement, *work.head, number, *keys)
             found.append(
                 _Met(
-                    sum(row["rows"] for row in told if row["is_staged"]),
-                    sum(row["rows"] for row in met),
-                    sum(row["rows"] for row in met if row["account_id"] in theirs),
-                    sum(row["elsewhere"] for row in met),
-                    [ordinal for row in met for ordinal in row["differing"] or ()],
+                    sum(row["missing"] for row in told),
+                    sum(row["met"] for row in told),
+                    sum(row["met"] for row in told if row["account_id"] in theirs),
+                    sum(row["elsewhere"] for row in told),
+                    [ordinal for row in told for ordinal in row["differing"] or ()],
                 )
             )
         return found
 
+    async def _natural_keys(self, work: _Work) -> tuple[list[str], ...]:
+        """The values that each part of the trades' natural keys has."""
+        rows = await work.connection.fetch(self._sql.of("get_natural_keys", work.job.table), *work.head)
+        return tuple(sorted({row[part] for row in rows} - {None}) for part in NATURAL_KEY)
+
     async def _move(self, work: _Work, written: Written) -> None:
-        tokens = column_lists(work.job.table)
         try:
             async with _tolerated(work):
-                for row in await work.connection.fetch(fill(self._sql["move_trades"], **tokens), *work.head, *work.record):
+                for row in await work.connection.fetch(self._sql.of("move_trades", work.job.table), *work.head, *work.record):
                     written.note(row["account_id"], row["days"]).moved += row["rows"]
         except RowRefused as error:
             if work.search is None:
                 raise
             kind = TOO_NARROW if error.sqlstate == UNIQUE_VIOLATION else REFUSED
             reason = f"{kind}: the trade is stored under another date and cannot be moved: {error}"
-            await work.connection.execute(fill(self._sql["refuse_moves"], **tokens), *work.head, reason)
+            await work.connection.execute(self._sql.of("refuse_moves", work.job.table), *work.head, reason)
 
     async def _move_shards(self, work: _Work, written: Written) -> None:
         """After doubled rows are gone: at most one row of each key is left to be moved."""
-        statement = fill(self._sql["move_shards"], **column_lists(work.job.table))
+        statement = self._sql.of("move_shards", work.job.table)
         for row in await work.connection.fetch(statement, *work.head, *work.record, work.job.table.distributed_by):
             written.note(row["account_id"], row["days"]).moved += row["rows"]
 
@@ -215,7 +227,7 @@ class SliceWriter:
         try:
             async with _tolerated(work):
                 if not work.job.table.is_unique:
-                    statement = fill(self._sql["remove_doubled_rows"], **column_lists(work.job.table))
+                    statement = self._sql.of("remove_doubled_rows", work.job.table)
                     for row in await work.connection.fetch(statement, *work.head, *work.record):
                         attempt.note(row["account_id"], row["days"]).removed += row["rows"]
                 await self._settle_stale(work, kept, attempt)
@@ -230,7 +242,7 @@ class SliceWriter:
 
     async def _refuse_too_narrow(self, work: _Work) -> None:
         for key in work.job.table.narrow_keys:
-            statement = fill(self._sql["refuse_too_narrow"], **column_lists(work.job.table), **narrow_lists(key))
+            statement = self._sql.of("refuse_too_narrow", work.job.table, None, **narrow_lists(key))
             for row in await work.connection.fetch(statement, *work.head, TOO_NARROW, BOTH_SENT, key.name):
                 work.job.beside[row["ordinal"]] = {
                     "unique_key": key.name,
@@ -243,7 +255,7 @@ class SliceWriter:
         if work.search is None:
             written.add(await write(work, shape, None))
             return
-        listed = await work.connection.fetch(fill(self._sql["get_writable"], **column_lists(work.job.table)), *work.head, shape[0])
+        listed = await work.connection.fetch(self._sql.of("get_writable", work.job.table), *work.head, shape[0])
         await self._search(work, work.search, shape, write, [row["ordinal"] for row in listed], written)
 
     async def _search(
@@ -275,17 +287,16 @@ class SliceWriter:
             written.add(attempt)
 
     async def _refuse(self, work: _Work, ordinals: Sequence[int], reason: str) -> None:
-        statement = fill(self._sql["refuse_rows"], stage=work.job.table.stage)
+        statement = self._sql.of("refuse_rows", work.job.table)
         await work.connection.execute(statement, work.job.staged.fetch_id, list(ordinals), reason)
 
     async def _overwrite(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None) -> Written:
         written = Written()
         number, columns = shape
-        tokens = column_lists(work.job.table, columns)
-        if not tokens["assignments"]:
+        if not self._sql.lists(work.job.table, columns)["assignments"]:
             return written
         only, limit = _only(ordinals, 8)
-        statement = fill(self._sql["overwrite_rows"], **tokens, only=only)
+        statement = self._sql.of("overwrite_rows", work.job.table, columns, only=only)
         for row in await work.connection.fetch(statement, *work.head, *work.record, number, work.horizon, *limit):
             if row["resisting"]:
                 await self._refuse(work, row["resisting"], f"{REFUSED}: a trigger keeps the stored row as it is")
@@ -298,17 +309,17 @@ class SliceWriter:
         written = Written()
         number, columns = shape
         only, limit = _only(ordinals, 5)
-        tokens = column_lists(work.job.table, columns)
-        is_missing = "true" if is_known else f"NOT {tokens['is_stored']}"
-        statement = fill(self._sql["insert_rows"], **tokens, only=only, is_missing=is_missing)
+        is_missing = "true" if is_known else f"NOT {self._sql.lists(work.job.table)['is_stored']}"
+        statement = self._sql.of("insert_rows", work.job.table, columns, only=only, is_missing=is_missing)
         if not work.job.table.has_guards:
-            async with _in_order_of_index(work) if is_known else contextlib.nullcontext():
-                rows = await work.connection.fetch(statement, *work.head, number, *limit)
-            for row in rows:
+            if is_known:
+                # Staging alone is read: its index on the key gives the order, where PostgreSQL would sort the wide rows.
+                await work.connection.execute("SELECT set_config('enable_sort', 'off', true)")
+            for row in await work.connection.fetch(statement, *work.head, number, *limit):
                 written.note(row["account_id"], row["days"]).inserted += row["rows"]
             return written
         # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
-        look = fill(self._sql["get_missing_rows"], **tokens, only=only)
+        look = self._sql.of("get_missing_rows", work.job.table, columns, only=only)
         missing = await work.connection.fetch(look, *work.head, number, *limit)
         if missing:
             await work.connection.fetch(statement, *work.head, number, *limit)
@@ -326,10 +337,9 @@ class SliceWriter:
             await work.connection.execute(self._sql["begin_descents"], [account_id] * len(days), list(days))
 
     async def _settle_stale(self, work: _Work, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
-        tokens = {**column_lists(work.job.table), "daily": self._catalogue[Endpoint.DAILY].raw}
         read = {account_id: work.job.witness.daily_read.get(account_id, frozenset()) for account_id in work.part.account_ids}
         witnessed = [(account_id, day) for account_id, days in read.items() for day in ([None] if days is None else days)]
-        statement = fill(self._sql["settle_stale_rows"], **tokens)
+        statement = self._sql.of("settle_stale_rows", work.job.table)
         for row in await work.connection.fetch(statement, *work.head, *work.record, *_pairs(witnessed), *_pairs(kept), BOTH_SENT):
             if row["goes"]:
                 written.note(row["account_id"], [row["day"]]).removed += row["rows"]
@@ -346,14 +356,6 @@ async def _tolerated(work: _Work) -> AsyncIterator[None]:
         return
     async with work.connection.savepoint():
         yield
-
-
-@contextlib.asynccontextmanager
-async def _in_order_of_index(work: _Work) -> AsyncIterator[None]:
-    """Around a statement that reads staging alone: its index on the key gives the order, where PostgreSQL would sort the wide rows."""
-    await work.connection.execute("SELECT set_config('enable_sort', 'off', true)")
-    yield
-    await work.connection.execute("SELECT set_config('enable_sort', 'on', true)")
 
 
 def _only(ordinals: list[int] | None, number: int) -> tuple[str, tuple[list[int], ...]]:

@@ -29,6 +29,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 
 -- name: resolve_staged_trades
 -- Give staged trades the one account that held their natural key on their date; asked once for each key and date, not for each trade.
+-- How many each account was given by this.
 WITH held AS MATERIALIZED (
     SELECT k.login, k.platform, k.broker, k.trade_date, (
         SELECT min(i.account_id)
@@ -42,12 +43,15 @@ WITH held AS MATERIALIZED (
         FROM {{stage}}
         WHERE fetch_id = $1 AND refused IS NULL
     ) AS k
+), given AS (
+    UPDATE {{stage}} AS s SET account_id = held.account_id
+    FROM held
+    WHERE s.fetch_id = $1 AND s.refused IS NULL
+      AND held.login = s.login::text AND held.platform = s.platform::text AND held.broker = coalesce(s.broker::text, '') AND held.trade_date = s.trade_date
+      AND s.account_id IS DISTINCT FROM held.account_id
+    RETURNING s.account_id
 )
-UPDATE {{stage}} AS s SET account_id = held.account_id
-FROM held
-WHERE s.fetch_id = $1 AND s.refused IS NULL
-  AND held.login = s.login::text AND held.platform = s.platform::text AND held.broker = coalesce(s.broker::text, '') AND held.trade_date = s.trade_date
-  AND s.account_id IS DISTINCT FROM held.account_id
+SELECT account_id, count(*) AS rows FROM given GROUP BY account_id
 
 -- name: get_strangers
 -- Accounts of $2 under whose logins upstream sends trades with a natural key that no account has, and how many.
@@ -224,19 +228,22 @@ WHERE s.fetch_id = $1 AND s.ordinal = m.ordinal
 -- Rows that a CHECK or NOT NULL of the table refuses, as far as the columns were sent ($3: the shapes that sent them).
 UPDATE {{stage}} SET refused = $2, source = to_json({{stage_name}}) WHERE fetch_id = $1 AND refused IS NULL AND shape = ANY($3::bigint[]) AND NOT ({{condition}})
 
+-- name: get_natural_keys
+-- The natural keys of staged trades.
+SELECT platform::text AS platform, broker::text AS broker, login::text AS login
+FROM (SELECT DISTINCT s.platform, s.broker, s.login FROM {{stage}} AS s WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}) AS keys
+
 -- name: compare_rows
--- How the rows of a fetch meet those that are stored: by account of the stored ones, how many meet one in its place, how many one under another date,
--- and the ordinals of those that differ; and in a row of its own how many rows the fetch has.
-SELECT true AS is_staged, NULL AS account_id, count(*) AS rows, 0::bigint AS elsewhere, NULL::bigint[] AS differing
-FROM {{stage}} AS s
-WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}}
-UNION ALL
-SELECT false, account_id, count(*) FILTER (WHERE is_in_place), count(*) FILTER (WHERE NOT is_in_place), array_agg(ordinal) FILTER (WHERE differs)
+-- How the rows of a fetch meet those that are stored, by account of the stored ones: how many meet one in its place, how many one under another date,
+-- and the ordinals of those that differ; and how many meet none.
+SELECT account_id, count(*) FILTER (WHERE NOT is_met) AS missing, count(*) FILTER (WHERE is_in_place) AS met,
+       count(*) FILTER (WHERE is_met AND NOT is_in_place) AS elsewhere, array_agg(ordinal) FILTER (WHERE differs) AS differing
 FROM (
-    SELECT t.account_id::text AS account_id, s.ordinal, {{is_in_place}} AS is_in_place, {{is_in_place}} AND {{differ}} AS differs
+    SELECT t.account_id::text AS account_id, s.ordinal, t.{{first_key}} IS NOT NULL AS is_met, {{is_in_place}} AS is_in_place,
+           {{is_in_place}} AND {{differ}} AS differs
     FROM {{stage}} AS s
-    JOIN {{raw}} AS t ON {{same_wherever}}
-    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{is_among_theirs}}
+    LEFT JOIN {{raw}} AS t ON {{same_wherever}} AND {{is_among_theirs}}
+    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}}
     OFFSET 0 -- compared before they are grouped: else all columns are sorted first
 ) AS met
 GROUP BY account_id

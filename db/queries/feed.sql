@@ -3,8 +3,10 @@
 SET CONSTRAINTS ALL IMMEDIATE
 
 -- name: lock_feed
--- Let no other transaction give out ids of the feed before this one has committed.
-SELECT pg_advisory_xact_lock(hashtext('trade-recon changes'), hashtext('prop_trading_model'))
+-- Let no other transaction give out ids of the feed before this one has committed. The wait is longer than for locks on rows: it is only ever
+-- held through a commit of ours.
+WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '5s', true))
+SELECT pg_advisory_xact_lock(hashtext('trade-recon changes'), hashtext('prop_trading_model')) FROM patience
 
 -- name: note_changes
 -- The slices that a transaction wrote: one row for each account, its dates as ranges.
