@@ -109,6 +109,8 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "same_unit": table.same("t", "s", unit),
         # A trade may stand under another date than upstream has.
         "same_wherever": table.same("t", "s", unit if trades else key),
+        # From the side of local rows Citus would fetch all of a distributed table that their own condition leaves.
+        "met_or_not": "LEFT JOIN" if table.distributed_by is None else "JOIN",
         "is_among_theirs": _is_among_theirs(table),
         "is_in_place": f"t.{day} = s.{day}" if trades else f"t.{quote(key[0])} IS NOT NULL",
         "also_key": table.same("also", "t"),

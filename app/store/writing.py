@@ -187,15 +187,14 @@ class SliceWriter:
         for number, columns in shapes:
             statement = self._sql.of("compare_rows", work.job.table, columns)
             told = await work.connection.fetch(statement, *work.head, number, *keys)
-            found.append(
-                _Met(
-                    sum(row["missing"] for row in told),
-                    sum(row["met"] for row in told),
-                    sum(row["met"] for row in told if row["account_id"] in theirs),
-                    sum(row["elsewhere"] for row in told),
-                    [ordinal for row in told for ordinal in row["differing"] or ()],
-                )
-            )
+            met, elsewhere = sum(row["met"] for row in told), sum(row["elsewhere"] for row in told)
+            missing = sum(row["missing"] for row in told)
+            if work.job.table.distributed_by is not None:
+                # At least: one that is met in two places counts twice. Where any is met elsewhere the insert looks for itself.
+                writable = await work.connection.fetch_value(self._sql.of("count_writable", work.job.table), *work.head, number)
+                missing = max(0, writable - met - elsewhere)
+            of_theirs = sum(row["met"] for row in told if row["account_id"] in theirs)
+            found.append(_Met(missing, met, of_theirs, elsewhere, [ordinal for row in told for ordinal in row["differing"] or ()]))
         return found
 
     async def _natural_keys(self, work: _Work) -> tuple[list[str], ...]:
