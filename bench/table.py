@@ -50,15 +50,10 @@ def render(columns: Mapping[str, Sequence[Ratio]]) -> str:
     lines = [["what", *columns, "target", ""], ["---", *("---:" for _ in columns), "---:", "---"]]
     for name, unit in names:
         rows = [found[key, name, unit] for key in columns if (key, name, unit) in found]
-        cells = [f"{_short(found[key, name, unit].measured)} {unit}" if (key, name, unit) in found else "" for key in columns]
+        cells = [f"{found[key, name, unit].measured:,.2f} {unit}" if (key, name, unit) in found else "" for key in columns]
         lines.append([name, *cells, rows[0].target, _verdict(rows)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines)
-
-
-def _short(measured: float) -> str:
-    """Two digits behind the point, and none where there are many before it: what misses a target by little must not look as if it met it."""
-    return f"{measured:,.{2 if abs(measured) < 100 else 0}f}"
 
 
 def _verdict(rows: Sequence[Ratio]) -> str:
