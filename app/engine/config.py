@@ -38,5 +38,16 @@ class EngineConfig:
     overlap_seconds: float = 3600.0
 
     def moving_from(self, now: dt.datetime) -> dt.date:
-        """The first date that still moves at `now` (aware): it ended less than `settle_hours` ago, or has not ended."""
-        return (now.astimezone(ZoneInfo(self.day_zone)) - dt.timedelta(hours=self.settle_hours)).date()
+        """The first date that still moves at `now` (aware): it ended less than `settle_hours` ago, or has not ended.
+
+        Hours are subtracted from the instant: subtracted from a local time they would be wall-clock hours, of which a day in a zone with
+        daylight saving has 23 or 25.
+        """
+        zone = ZoneInfo(self.day_zone)
+        settled_until = now.astimezone(dt.UTC) - dt.timedelta(hours=self.settle_hours)
+        day = settled_until.astimezone(zone).date()
+        # Clocks that are set back just after midnight begin a date twice: the date before ends only with the second midnight.
+        second_midnight = dt.datetime.combine(day, dt.time.min, zone).replace(fold=1).astimezone(dt.UTC)
+        if second_midnight > settled_until and (second_midnight - dt.datetime.resolution).astimezone(zone).date() < day:
+            return day - dt.timedelta(days=1)
+        return day
