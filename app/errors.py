@@ -18,6 +18,7 @@ ReconError
 ├── WriteConflict             someone else wrote the rows first; look at them again
 ├── RowRefused                a constraint refuses a row: find the row, set it aside, keep the others
 ├── StatementTooSlow          a statement met its time limit: split the work until the culprit stands alone
+│   └── ResourcesExhausted    a statement met a limit of memory, disk or configuration: the same, once it is known that others get on
 └── ClaimLost                 the lease ended or another worker took the work over: write nothing, leave it to the other
 """
 
@@ -105,6 +106,10 @@ class RowRefused(ReconError):
 
 class StatementTooSlow(ReconError):
     """A statement met its time limit and was undone."""
+
+
+class ResourcesExhausted(StatementTooSlow):
+    """A statement needed more memory or disk than PostgreSQL gives it, and was undone."""
 
 
 class ClaimLost(ReconError):

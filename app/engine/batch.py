@@ -38,7 +38,16 @@ from app.engine.results import Passed, result_of
 from app.engine.store import Store
 from app.engine.usage import RunUse
 from app.engine.work import Work
-from app.errors import FetchFailed, FetchTooBroad, IncompleteFetch, ReconError, RequestTooLarge, RowRefused, StatementTooSlow
+from app.errors import (
+    FetchFailed,
+    FetchTooBroad,
+    IncompleteFetch,
+    ReconError,
+    RequestTooLarge,
+    ResourcesExhausted,
+    RowRefused,
+    StatementTooSlow,
+)
 from app.store.claims import Claim
 from app.store.runs import AccountResult, ActiveRun, Terms
 from app.store.slices import Applied, Witness, Writer
@@ -236,9 +245,15 @@ class BatchReconciler:
         except FetchFailed as error:
             await self._split(work, planned, error)
         except (RowRefused, StatementTooSlow) as error:
-            # A connection that died silently looks like a slow statement; then this raises, and no account is blamed.
-            await self._store.reports.is_ready()
+            await self._require_database(error)
             await self._halve(work, planned, error)
+
+    async def _require_database(self, error: ReconError) -> None:
+        """Raise DatabaseUnavailable where a failed statement shows that PostgreSQL itself fails: then no account is blamed."""
+        # A connection that died silently looks like a slow statement.
+        await self._store.reports.is_ready()
+        if isinstance(error, ResourcesExhausted):
+            await self._store.database.require_room()
 
     async def _split(self, work: Work, planned: PlannedRequest, error: FetchFailed) -> None:
         """Halve the request, if the batch may split one more."""

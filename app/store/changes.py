@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.holds import rewriting
 from app.domain.models import Hold
-from app.errors import DatabaseUnavailable, ReconError, RowRefused, StatementTooSlow, WriteConflict
+from app.errors import DatabaseError, DatabaseUnavailable, ReconError, ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue
 from app.store.column_lists import Statements
 from app.store.feed import ChangeFeed
@@ -28,6 +28,8 @@ from app.store.writing import SliceWriter, UnfinishedSearchError
 _MOST_ACCOUNTS = 1000
 """Accounts that one transaction works on at most: what is noted of each would keep whatever else waits."""
 _TRIES = 4
+_STRIKES = 3
+"""When so many accounts of a fetch meet an error of PostgreSQL's and none came through, it is not the accounts' fault."""
 _PAUSE_SECONDS = 0.25
 """Between the tries nothing is held: whoever is in the way gets time to commit."""
 _SEARCH_SECONDS = 1.0
@@ -197,7 +199,11 @@ class Changes:
                 is_over = await self._after_search(job, part, applied, tries, unfinished)
             except (RowRefused, StatementTooSlow) as error:
                 is_over = await self._after_refusal(job, part, applied, tries, error)
+            except DatabaseError as error:
+                await self._after_defect(job, part, applied, error)
+                is_over = True
             else:
+                job.came_through = True
                 for account_id, done in written.results.items():
                     applied[account_id].add(done)
                 await self._pace.spend(sum(done.written for done in written.results.values()))
@@ -232,11 +238,23 @@ class Changes:
             return False
         if await self._halve(job, part, applied, tries.patience):
             return True
+        if isinstance(error, ResourcesExhausted):
+            await self._database.require_room()
         if isinstance(error, StatementTooSlow) or tries.refusals == _TRIES:
             applied[part.account_ids[0]].error = f"{job.table.table.name} could not be written: {error}"
             return True
         tries.search_seconds = _SEARCH_SECONDS
         return False
+
+    async def _after_defect(self, job: Job, part: Part, applied: dict[str, Applied], error: DatabaseError) -> None:
+        """Leave out the account whose rows PostgreSQL cannot work on (a damaged page, say); raise `error` where it is every account's."""
+        if await self._halve(job, part, applied, 1):
+            return
+        account_id = part.account_ids[0]
+        job.defective.add(account_id)
+        if not job.came_through and (len(job.defective) >= _STRIKES or job.defective >= set(job.proven.account_ids)):
+            raise error
+        applied[account_id].error = f"{job.table.table.name} could not be written: {error}"
 
     async def _halve(self, job: Job, part: Part, applied: dict[str, Applied], patience: int) -> bool:
         """Apply a part of several accounts in halves; whether there were several."""

@@ -9,7 +9,16 @@ from typing import Any, Literal, TypeVar
 import asyncpg
 import msgspec
 
-from app.errors import ConfigurationError, DatabaseError, DatabaseUnavailable, RowRefused, StatementTooSlow, WriteConflict
+from app.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailable,
+    ReconError,
+    ResourcesExhausted,
+    RowRefused,
+    StatementTooSlow,
+    WriteConflict,
+)
 from app.store.queries import load_queries
 from app.telemetry import get_logger
 
@@ -43,19 +52,30 @@ _WRITE = (
     "set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true),"
     " set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)"
 )
+_TAKE_ROOM = "CREATE TEMP TABLE recon_room ON COMMIT DROP AS SELECT repeat(md5(n::text), 60) FROM generate_series(1, 4000) AS n"
+"""Takes 8 MB of disk for a moment."""
 _LONGEST_STATEMENT = 256 * 1024
 """Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of columns, which take longest to plan."""
 
 _GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
+)
+_ENDS_SESSION = ("FATAL", "PANIC")
+"""Severities with which the server ends the session; after an ERROR the session stands, and the statement alone has failed."""
+_CONFLICT = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
+_OF_A_ROW = (
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.PLPGSQLError,
+    asyncpg.WithCheckOptionViolationError,
 )
 _WRONG_VALUE = (asyncpg.exceptions._base.DataError, asyncpg.UnsupportedClientFeatureError)  # noqa: SLF001 - the public DataError is the server's
 _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
@@ -71,27 +91,49 @@ def translated(variable: str = "DATABASE_URL") -> Iterator[None]:
     except asyncpg.ClientConfigurationError:
         # Without the cause: asyncpg quotes the DSN, which may hold a password.
         raise ConfigurationError(f"{variable} is not a DSN that asyncpg understands. Correct it and start again.") from None
-    except _POOLED as error:
-        raise ConfigurationError(
-            f"{variable} leads through a pooler that keeps no prepared statements ({error.__class__.__name__}): set RECON_STATEMENT_CACHE=0"
-            " and start again. Nothing was left half done."
-        ) from error
-    except asyncpg.QueryCanceledError as error:
-        raise StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.") from error
-    except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
-        raise WriteConflict(f"Someone else wrote the same rows first: {error}.") from error
-    except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.ProgramLimitExceededError, asyncpg.RaiseError) as error:
-        # RaiseError: a trigger of the table's owner has its own say.
-        raise RowRefused(_said_of_row(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name) from error
-    except _REFUSED_LOGIN as error:
-        raise DatabaseUnavailable(f"PostgreSQL refuses the connection of {variable}: {error}.") from error
     except _WRONG_VALUE as error:
         # An InterfaceError by descent, but a defect of ours: waiting for PostgreSQL would not mend it.
         raise DatabaseError(f"A statement was given a value that it cannot take: {error}.") from error
-    except _GONE as error:
-        raise DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__}: {error}); nothing was left half done.") from error
     except asyncpg.PostgresError as error:
-        raise DatabaseError(f"PostgreSQL refused a statement: {error}.") from error
+        raise _meaning_of(error, variable) from error
+    except _GONE as error:
+        raise _unreachable(error) from error
+
+
+def _meaning_of(error: asyncpg.PostgresError, variable: str) -> ReconError:
+    """Our error for what the server said.
+
+    The code alone does not tell: a trigger of the table's owner may raise any code, also those of a server that goes away. So an error
+    with which the session does not end, and which has a context (code in the database raised it), is the statement's.
+    """
+    if error.severity_en in _ENDS_SESSION or not error.context:
+        if isinstance(error, _POOLED):
+            return ConfigurationError(
+                f"{variable} leads through a pooler that keeps no prepared statements ({error.__class__.__name__}):"
+                " set RECON_STATEMENT_CACHE=0 and start again. Nothing was left half done."
+            )
+        if isinstance(error, _REFUSED_LOGIN):
+            return DatabaseUnavailable(f"PostgreSQL refuses the connection of {variable}: {error}.")
+        if error.severity_en in _ENDS_SESSION or (isinstance(error, _GONE) and not isinstance(error, asyncpg.QueryCanceledError)):
+            return _unreachable(error)
+    return _meaning_of_statement(error)
+
+
+def _meaning_of_statement(error: asyncpg.PostgresError) -> ReconError:
+    """Our error for a statement that failed in a session that stands."""
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.")
+    if isinstance(error, _CONFLICT):
+        return WriteConflict(f"Someone else wrote the same rows first: {error}.")
+    if isinstance(error, asyncpg.InsufficientResourcesError):
+        return ResourcesExhausted(f"PostgreSQL ran out of memory, disk or a configured limit in a statement: {error}.")
+    if error.context or isinstance(error, _OF_A_ROW):
+        return RowRefused(_said_of_row(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name)
+    return DatabaseError(f"PostgreSQL refused a statement: {error}.")
+
+
+def _unreachable(error: BaseException) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__}: {error}); nothing was left half done.")
 
 
 def _said_of_row(error: asyncpg.PostgresError) -> str:
@@ -308,6 +350,14 @@ class Database:
                     raise
                 await asyncio.sleep(_WAY_PAUSE_SECONDS * attempt)
         raise AssertionError("the last try returns or raises")
+
+    async def require_room(self) -> None:
+        """Raise DatabaseUnavailable if the disk of PostgreSQL is full for everybody: then no account is to blame for it."""
+        try:
+            async with self.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+                await connection.execute(_TAKE_ROOM)
+        except ResourcesExhausted as error:
+            raise DatabaseUnavailable(f"PostgreSQL has no room left for any work; nothing was left half done. {error}") from error
 
     async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
         """All rows of a query, in a transaction of its own."""

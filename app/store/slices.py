@@ -110,11 +110,12 @@ class Witness:
     descending: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
     """One fetch on its way in: what is written, for whom, and how its slices looked before the fetch.
 
-    `beside` tells of refused rows, by ordinal, which row has their place.
+    `beside` tells of refused rows, by ordinal, which row has their place. `came_through` says that some part was written, `defective`
+    are the accounts on whose rows PostgreSQL cannot work.
     """
 
     staged: StagedFetch
@@ -124,6 +125,8 @@ class Job:
     writer: Writer
     witness: Witness
     beside: dict[int, dict[str, object]] = field(default_factory=dict)
+    defective: set[str] = field(default_factory=set)
+    came_through: bool = False
 
     def dates(self, part: "Part") -> list[dt.date] | None:
         """The dates that the statements of a part are about."""
