@@ -1,6 +1,5 @@
 """The command `trade-recon`. Results go to stdout, logs and progress to stderr; an error of ours is one sentence and an exit code."""
 
-import datetime as dt
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -18,7 +17,7 @@ from app.domain.models import RunKind, RunStatus
 from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
 from app.engine.store import Store
-from app.main import migrate_warehouse, open_readings, open_service, open_store, print_advice, warehouse_notes
+from app.main import migrate_warehouse, now, open_readings, open_service, open_store, print_advice, warehouse_notes
 from app.main import serve as serve_http
 from app.sandbox.process import WorldArguments
 from app.sandbox.process import serve as serve_sandbox
@@ -156,7 +155,7 @@ def demo(trades: Trades = None, accounts: Accounts = 300, seed: Seed = 0) -> Non
     """Damage a warehouse of its own in every way, heal it, and compare every row with upstream."""
 
     async def work() -> ExitCode:
-        is_equal = await demonstration.run(_world_arguments(trades, accounts, seed), results_console())
+        is_equal = await demonstration.run(_world_arguments(trades, accounts, seed), results_console(), now)
         return ExitCode.SUCCESS if is_equal else ExitCode.ISSUES_LEFT
 
     # On a terminal the story is told on stdout, and logs in between would hide it.
@@ -204,8 +203,7 @@ async def _reported(format_: ReportFormat) -> ExitCode:
 
 
 def _world_arguments(trades: Path | None, accounts: int, seed: int) -> WorldArguments:
-    today = dt.datetime.now(dt.UTC).date()
-    return WorldArguments(today=today, trades_file=str(trades) if trades else None, accounts=accounts, seed=seed)
+    return WorldArguments(today=now().date(), trades_file=str(trades) if trades else None, accounts=accounts, seed=seed)
 
 
 if __name__ == "__main__":

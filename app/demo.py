@@ -4,12 +4,11 @@ Its PostgreSQL lives in a temporary folder and its upstream is the sandbox, in a
 """
 
 import contextlib
-import datetime as dt
 import secrets
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -41,6 +40,8 @@ from app.store.runs import RunRequest
 from app.upstream.client import UpstreamClient, UpstreamConfig
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from app.sandbox.wrecking import DamageKind
 
 _SCHEMA = "prop_trading_model"
@@ -89,14 +90,16 @@ class Stage:
     client: UpstreamClient
 
 
-async def run(arguments: WorldArguments, console: Console) -> bool:
+async def run(arguments: WorldArguments, console: Console, clock: "Callable[[], dt.datetime]") -> bool:
     """Play the demonstration; whether in the end nothing differs from upstream without a reason that is named.
+
+    `clock` tells the service the date.
 
     Raises InvalidRequest if the trades file cannot be read, ConfigurationError if PostgreSQL or the sandbox does not start.
     """
     begun = time.monotonic()
     world = arguments.world()
-    async with _stage(arguments, world, console) as stage:
+    async with _stage(arguments, world, console, clock) as stage:
         source = "real trades" if arguments.trades_file else "a made-up world"
         console.print(
             f"PostgreSQL and the upstream stand after {time.monotonic() - begun:.1f} s: {source}, {len(world.account_ids)} accounts, "
@@ -119,7 +122,7 @@ async def run(arguments: WorldArguments, console: Console) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _stage(arguments: WorldArguments, world: World, console: Console) -> AsyncIterator[Stage]:
+async def _stage(arguments: WorldArguments, world: World, console: Console, clock: "Callable[[], dt.datetime]") -> AsyncIterator[Stage]:
     key = secrets.token_hex(16)
     with SandboxProcess(arguments, api_key=key, rate=_RATE, burst=_BURST) as upstream:
         async with _postgres() as dsn:
@@ -128,7 +131,7 @@ async def _stage(arguments: WorldArguments, world: World, console: Console) -> A
             async with Database.open(dsn, _SCHEMA) as database, UpstreamClient.open(config) as client:
                 engine = EngineConfig()
                 store = await Store.build(database, engine.lease_seconds)
-                service = ReconService(store, client, engine, lambda: dt.datetime.now(dt.UTC))
+                service = ReconService(store, client, engine, clock)
                 warehouse = await asyncpg.connect(dsn)
                 try:
                     yield Stage(console, upstream, key, world, warehouse, service, client)

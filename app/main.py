@@ -52,8 +52,10 @@ _OTHER_THREADS = 2
 _log = get_logger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, clock: Callable[[], dt.datetime] | None = None) -> FastAPI:
     """The app with its workers, which start and end with it; without `settings` it reads them itself and sends logs to stderr.
+
+    `clock` tells the date instead of the machine's own clock.
 
     Raises ConfigurationError, and its start that or DatabaseUnavailable. Later it outlives a database that goes away.
     """
@@ -65,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _share_the_interpreter(chosen.recon_workers)
-        async with open_service(chosen) as service, service.pool.running():
+        async with open_service(chosen, clock) as service, service.pool.running():
             app.state.service = service
             yield
 
@@ -99,8 +101,10 @@ async def serve(settings: Settings, host: str, port: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[ReconService]:
+async def open_service(settings: Settings, clock: Callable[[], dt.datetime] | None = None) -> AsyncIterator[ReconService]:
     """The engine on the warehouse and the API of the settings; its pool serves runs once the caller lets it.
+
+    `clock` tells the date instead of the machine's own clock.
 
     An API that is down is no error. Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
@@ -121,7 +125,7 @@ async def open_service(settings: Settings) -> AsyncIterator[ReconService]:
         # From the warehouse: whoever works on it, with whatever command, draws from the same quota.
         quota = Quota(store.database, settings.risk_api_rate, settings.risk_api_burst)
         async with UpstreamClient.open(upstream, quota) as client:
-            yield ReconService(store, client, engine_config(settings), now)
+            yield ReconService(store, client, engine_config(settings), clock or now)
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,9 @@ from pydantic import SecretStr
 from app.main import create_app
 from app.sandbox.process import SandboxServer
 from app.settings import Settings
+from tests.clock import now
 from tests.conftest import Database
+from tests.processes import start
 
 ROOT = Path(__file__).parents[1]
 _OWN = ("DATABASE_URL", "RECON_", "RISK_API_")
@@ -67,10 +69,10 @@ class Command:
     @classmethod
     async def start(cls, folder: Path, variables: Mapping[str, str], *words: str) -> "Command":
         return cls(
-            await asyncio.create_subprocess_exec(
+            await start(
                 sys.executable,
                 "-m",
-                "app.cli",
+                "tests.clocked_cli",
                 *words,
                 cwd=folder,
                 env=environment(folder, **variables),
@@ -122,7 +124,7 @@ def settings_for(dsn: str, base_url: str, *, api_key: str = "sandbox") -> Settin
 async def served(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """The app with its lifespan behind a real socket, and a client of it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(uvicorn.Config(create_app(settings), lifespan="on", log_config=None, timeout_graceful_shutdown=5))
+    server = _Server(uvicorn.Config(create_app(settings, now), lifespan="on", log_config=None, timeout_graceful_shutdown=5))
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not running.done(), "the app did not start"

@@ -14,12 +14,33 @@ import pytest
 
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
+from tests.processes import end_all
+from tests.reaper import Reaper
 
 SCHEMA = "prop_trading_model"
 _SHARED_TRADES = Path(__file__).parents[2] / "shared" / "data" / "closed_trades.csv"
 
 _FAST_AND_UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 """Settings for a server whose data nobody misses after a crash."""
+
+
+_REAPER = pytest.StashKey[Reaper]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """From here on nothing that the tests start outlives them, however they end."""
+    config.stash[_REAPER] = Reaper()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_REAPER].finish()
+
+
+@pytest.fixture(autouse=True)
+async def _processes() -> AsyncIterator[None]:
+    """What a test started ends with it."""
+    yield
+    await end_all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +89,12 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def open_folder() -> Iterator[Path]:
+def open_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
     """A folder that every account can enter: as root the server runs as another one. pytest's own are private."""
     with tempfile.TemporaryDirectory(prefix="trade-recon-tests-") as name:
         folder = Path(name)
         folder.chmod(0o711)
+        pytestconfig.stash[_REAPER].remove(name)
         yield folder
 
 

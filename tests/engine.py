@@ -18,9 +18,11 @@ from app.sandbox.process import SandboxServer
 from app.store.pool import Database as Pool
 from app.store.runs import RunRequest
 from app.upstream.client import UpstreamClient, UpstreamConfig
+from tests.clock import TODAY
+from tests.clock import now as now_of_tests
 from tests.conftest import Database
 
-TODAY = dt.datetime.now(dt.UTC).date()
+__all__ = ["TODAY", "difference", "engine", "fill", "reconcile", "run"]
 
 
 @asynccontextmanager
@@ -34,11 +36,11 @@ async def engine(
     dsn: str | None = None,
     statement_cache: int = 100,
     direct_dsn: str | None = None,
-    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    now: Callable[[], dt.datetime] = now_of_tests,
 ) -> AsyncIterator[ReconService]:
     """A service on the database and the sandbox, with a quota that a test need not wait for.
 
-    `dsn` is another way to the database, `direct_dsn` the one on which the service may listen, `now` the time that it believes in.
+    `dsn` is another way to the database, `direct_dsn` the one on which the service may listen, `now` the clock that tells it the date.
     """
     upstream = UpstreamConfig(
         sandbox.base_url,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import httpx2
 
 from tests.commands import access, environment
+from tests.processes import start
 
 if TYPE_CHECKING:
     import asyncpg
@@ -136,10 +137,10 @@ class Replicas:
         log = self._folder / f"replica-{next(self._numbers)}.log"
         # Into a file: nobody reads a pipe while its process is not looked at, and a full one would hold the process.
         with log.open("wb") as stream:
-            process = await asyncio.create_subprocess_exec(
+            process = await start(
                 sys.executable,
                 "-m",
-                "app.cli",
+                "tests.clocked_cli",
                 *("serve", "--port", "0"),
                 cwd=self._folder,
                 env=environment(self._folder, **self._variables),

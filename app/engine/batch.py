@@ -114,12 +114,14 @@ class BatchReconciler:
 
     def terms(self) -> Terms:
         """On which terms results are recorded now."""
+        now = self._now()
         return Terms(
             self._config.max_attempts,
-            lambda failures: next_attempt(failures, self._now(), jitter=random.random()),
+            lambda failures: next_attempt(failures, now, jitter=random.random()),
             self._config.postpone_seconds,
             self._config.postpone_named_seconds,
             self._config.lease_seconds,
+            now,
         )
 
     async def _heal(self, work: Work) -> None:

@@ -87,14 +87,14 @@ class Readings:
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted now."""
         last_run = await self._store.reports.last_run()
-        return self.shown(KeptReport(await self._counted(), last_run))
+        return self.shown(KeptReport(await self._store.reports.counted(self._figures), last_run))
 
     async def kept(self) -> KeptReport:
         """What PostgreSQL knows of the report, as it was last counted; counted now if it never was."""
         # In this order: a run is counted before it ends, so that figures read after it are not older.
         last_run = await self._store.reports.last_run()
         kept = await self._store.reports.kept()
-        return KeptReport(kept or await self._counted(), last_run)
+        return KeptReport(kept or await self._store.reports.counted(self._figures), last_run)
 
     async def keep_report(self, least_seconds: float = 0, share: float = 0) -> bool:
         """Count the figures of the report and keep them for `kept`.
@@ -102,9 +102,6 @@ class Readings:
         False if somebody else is at it, or was less than `least_seconds`, or `share` times as long as that took, ago.
         """
         return await self._store.reports.keep(self._figures, least_seconds, share)
-
-    async def _counted(self) -> KeptFigures:
-        return KeptFigures(await self._store.reports.counted(self._figures), self._now())
 
     async def _figures(self, figures: ReportFigures, connection: Connection) -> Mapping[str, Any]:
         """What is kept: all that changes with what is recorded, and nothing that changes with the time, as JSON has it."""
@@ -129,7 +126,7 @@ class Readings:
     def shown(self, kept: KeptReport) -> Mapping[str, object]:
         """The report as JSON shows it now, with what this process knows beside what was kept."""
         shown = kept.counted.figures
-        first_day = (self._now() - _ACTIVE).date().isoformat()
+        first_day = (kept.counted.read_at - _ACTIVE).date().isoformat()
         days = [day for day in shown["activity"] if day["day"] >= first_day]
         return {
             "as_of": kept.counted.computed_at,

@@ -60,7 +60,7 @@ class ReconService:
         key = None if idempotency_key is None else IdempotencyKey(idempotency_key, request.digest)
         if key is not None and (known := await self.store.runs.of_key(key)) is not None:
             return known
-        if request.stop_at is not None and request.stop_at <= self._now():
+        if request.stop_at is not None and await self.store.runs.is_past(request.stop_at):
             raise InvalidRequest(f"stop_at must be in the future; {request.stop_at.isoformat()} is past. No run was started.")
         if request.max_accounts is not None and not 1 <= request.max_accounts <= _MOST_ACCOUNTS:
             raise InvalidRequest(f"max_accounts must be from 1 to {_MOST_ACCOUNTS}.")

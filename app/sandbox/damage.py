@@ -104,6 +104,7 @@ _FIND_VICTIMS = """
       AND closed.settled >= $2 AND closed.days >= $3 AND NOT held.unowned
     ORDER BY 1
 """
+_SETTLED_BEFORE = "SELECT coalesce(max(date)::date, 'epoch') - $1::integer FROM SCHEMA.raw_metrics_daily"
 
 
 async def damage(
@@ -119,15 +120,15 @@ async def damage(
 
     Only accounts that agree with themselves and have some trades are hit, each by one kind as long as there are enough accounts; in a
     smaller warehouse fewer accounts a kind, and several kinds an account. The accounts of SECOND_HOLDER are hit by nothing
-    else, since they cannot be healed. Single dates are taken from before `settled_before` (default: two days ago in UTC), where
-    upstream does not move any more. A kind that finds nothing to damage, or that a constraint or trigger of the table keeps out,
-    is not in the answer. All in one transaction.
+    else, since they cannot be healed. Single dates are taken from before `settled_before` (default: two days before the newest
+    daily row), where upstream does not move any more. A kind that finds nothing to damage, or that a constraint or trigger of the
+    table keeps out, is not in the answer. All in one transaction.
     """
     chance = random.Random(f"damage|{seed}")
     async with connection.transaction():
         # A deferred constraint would speak at the commit only, and undo everything.
         await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        before = settled_before or await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::integer", _DAYS_THAT_MAY_MOVE)
+        before = settled_before or await connection.fetchval(in_schema(_SETTLED_BEFORE, schema), _DAYS_THAT_MAY_MOVE)
         found = await connection.fetch(in_schema(_FIND_VICTIMS, schema), before, _FEWEST_TRADES, _FEWEST_DAYS)
         wanted = [kind for kind in DamageKind if kind in kinds]
         done = []

@@ -66,10 +66,11 @@ Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
 
 @dataclass(frozen=True, slots=True)
 class KeptFigures:
-    """What was kept of the report, as JSON, and from when it is (aware)."""
+    """What was kept of the report, as JSON, from when it is and when it was read, by the database's clock."""
 
     figures: Mapping[str, Any]
     computed_at: dt.datetime
+    read_at: dt.datetime
 
 
 class Reports:
@@ -80,16 +81,17 @@ class Reports:
         self._database = database
         self._sql = database.queries("report")
 
-    async def counted(self, shown: Shown) -> Mapping[str, object]:
+    async def counted(self, shown: Shown) -> KeptFigures:
         """What `shown` makes of the figures, counted now."""
         async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH) as connection:
             days = await self._open_days(connection)
-            return await shown(await self._figures(connection, days["first_day"], ()), connection)
+            figures = await shown(await self._figures(connection, days["first_day"], ()), connection)
+            return KeptFigures(figures, days["read_at"], days["read_at"])
 
     async def kept(self) -> KeptFigures | None:
         """The figures as they were last kept; None if they never were."""
         row = await self._database.fetch_row(self._sql["get_kept_figures"])
-        return None if row is None or row["figures"] is None else KeptFigures(row["figures"], row["computed_at"])
+        return None if row is None or row["figures"] is None else KeptFigures(row["figures"], row["computed_at"], row["read_at"])
 
     async def last_run(self) -> Record | None:
         """The newest run that ended, with its API statistics."""

@@ -129,6 +129,8 @@ class Terms:
     `max_attempts` failures in a row exhaust one, `next_attempt` tells from their number when it may be tried again. A postponed
     one may be claimed again after `postpone_seconds`; in a run of named accounts, for which people wait, after
     `postpone_named_seconds`.
+
+    Times are reckoned from `now`, this process's clock. The database adds the wait to its own clock, by which it ends; None: as they are.
     """
 
     max_attempts: int
@@ -136,6 +138,7 @@ class Terms:
     postpone_seconds: float
     postpone_named_seconds: float
     lease_seconds: float
+    now: dt.datetime | None = None
 
 
 class Runs:
@@ -225,6 +228,10 @@ class Runs:
             await self._database.execute(self._sql["clear_scan"], run_id)
         return ended
 
+    async def is_past(self, moment: dt.datetime) -> bool:
+        """Whether the database's clock, by which runs stop, is beyond the moment."""
+        return bool(await self._database.fetch_value(self._sql["is_past"], moment))
+
     async def end_early(self, run_id: uuid.UUID, status: RunStatus, reason: str) -> None:
         """End a run that cannot go on; the accounts that wait are left, and none is blamed."""
         await self._database.execute(self._sql["end_run"], run_id, status.value, reason)
@@ -278,7 +285,7 @@ class Runs:
                 attempts = await asyncio.to_thread(_encoded_rows, map(_attempt, news))
                 states = await asyncio.to_thread(_encoded_rows, (_state(result, failures[result.account_id], terms) for result in news))
                 await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, attempts)
-                await connection.execute(self._sql["record_accounts"], states, terms.max_attempts)
+                await connection.execute(self._sql["record_accounts"], states, terms.max_attempts, terms.now)
             if later:
                 attempts = _encoded_rows(map(_attempt, later))
                 pauses = terms.postpone_seconds, terms.postpone_named_seconds

@@ -107,8 +107,8 @@ ORDER BY position, account_id
 SELECT count(*) FROM prop_trading_model.recon_migrations
 
 -- name: get_kept_figures
--- The report's figures as they were last counted.
-SELECT figures, computed_at FROM prop_trading_model.recon_report WHERE only_row
+-- The report's figures as they were last counted, and the time.
+SELECT figures, computed_at, now() AS read_at FROM prop_trading_model.recon_report WHERE only_row
 
 -- name: lock_kept_figures
 -- Become the one that counts; no row while somebody else does, or did less than $1 seconds, or $2 times as long as that took, ago.
@@ -126,6 +126,7 @@ FOR UPDATE SKIP LOCKED
 -- The first of the last seven days, and the first of them that may not be over: what was recorded on earlier ones was counted before.
 -- A confirmed run takes back what it had recorded, on whatever day.
 SELECT
+    now() AS read_at,
     today - 7 AS first_day,
     CASE
         WHEN figures IS NULL OR EXISTS (SELECT FROM prop_trading_model.recon_runs AS r WHERE r.confirmed_at > kept.computed_at - interval '1 hour') THEN today - 7

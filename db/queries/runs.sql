@@ -200,14 +200,18 @@ SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
 FROM postponed AS p
 WHERE t.account_id = p.account_id
 
+-- name: is_past
+-- Whether a moment is over by the clock that stops runs.
+SELECT $1::timestamptz <= now()
+
 -- name: record_accounts
--- The state of accounts after a run, and their release.
+-- The state of accounts after a run, and their release. Times to wait until are reckoned from $3, if that is given.
 UPDATE prop_trading_model.trade_recon AS t
 SET issues = coalesce(r.issues, t.issues), last_checked = now(),
     last_reconciled = CASE WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN now() ELSE t.last_reconciled END,
     failed_attempts = CASE WHEN r.failing THEN t.failed_attempts + 1 WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN 0 ELSE t.failed_attempts END,
     last_failed_attempt = CASE WHEN r.failing THEN now() ELSE t.last_failed_attempt END,
-    next_attempt_at = r.next_attempt_at,
+    next_attempt_at = coalesce(now() + (r.next_attempt_at - $3::timestamptz), r.next_attempt_at),
     reconciliation_status = CASE
         WHEN r.failing AND t.failed_attempts + 1 >= $2 THEN 'exhausted'
         WHEN r.failing THEN 'failed'

@@ -1,6 +1,5 @@
 """An upstream and a warehouse equal to it, for tests of the faces; others bring their own."""
 
-import datetime as dt
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,13 +7,13 @@ import pytest
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import Database
-from tests.engine import fill
+from tests.engine import TODAY, fill
 
 
 @pytest.fixture(scope="session")
 def world() -> World:
     """Upstream's data; tests leave them as they are."""
-    return World.generate(20, seed=5, today=dt.datetime.now(dt.UTC).date(), trades_per_account=12, days=30, contradictory=False)
+    return World.generate(20, seed=5, today=TODAY, trades_per_account=12, days=30, contradictory=False)
 
 
 @pytest.fixture

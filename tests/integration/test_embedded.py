@@ -16,6 +16,7 @@ from app.errors import ConfigurationError
 from app.store import cluster as cluster_module
 from app.store.cluster import find_wheel, open_cluster
 from app.store.embedded import EmbeddedPostgres, create_database
+from tests.processes import start
 
 _OWNER = """
 import asyncio, pathlib, sys
@@ -41,9 +42,7 @@ def data_dir(open_folder: Path, request: pytest.FixtureRequest) -> Path:
 @asynccontextmanager
 async def _owner(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """Another process that holds the server until its stdin ends."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _OWNER, str(data_dir), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = await start(sys.executable, "-c", _OWNER, str(data_dir), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield process
     finally:

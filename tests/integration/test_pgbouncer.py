@@ -30,6 +30,7 @@ from app.store.wake import WakeUps
 from tests.commands import Command, access, run_command
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import difference, engine, run
+from tests.processes import start
 
 _PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 _KEEPS_STATEMENTS = (1, 21)
@@ -75,7 +76,7 @@ async def pooled(dsn: str, home: Path, *, size: int) -> AsyncIterator[str]:
     )
     account = _account(host)
     with (folder / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
+        process = await start(
             _PROGRAM,
             str(folder / "pgbouncer.ini"),
             stdin=asyncio.subprocess.DEVNULL,

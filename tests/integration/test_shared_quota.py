@@ -24,6 +24,7 @@ from app.store.pool import Database as Pool
 from app.store.quota import Quota
 from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient, UpstreamConfig
+from tests.clock import now
 from tests.commands import Command, access, settings_for
 from tests.conftest import Database
 from tests.engine import TODAY, difference, fill, run
@@ -108,7 +109,7 @@ async def test_a_run_waits_for_a_quota_that_cannot_be_drawn_and_blames_nobody(
 ) -> None:
     monkeypatch.setattr("app.store.quota._DRAW_SECONDS", 0.2)
     with structlog.testing.capture_logs() as logs:
-        async with open_service(settings_for(database.dsn, sandbox.base_url)) as service, database.connect() as holder:
+        async with open_service(settings_for(database.dsn, sandbox.base_url), now) as service, database.connect() as holder:
             async with holder.transaction():
                 await holder.execute("UPDATE recon_quota SET permits = 0")
                 running = asyncio.create_task(run(service, RunKind.FULL))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.sandbox.process import SandboxServer
+from tests.clock import TODAY
 from tests.commands import access, run_command
 from tests.conftest import Database, Server
 from tests.engine import difference
@@ -29,7 +30,7 @@ def _one_sentence(text: str) -> str:
 
 
 async def test_reconcile_heals_and_its_exit_code_is_0(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
-    await _damage(filled, f"DELETE FROM {_SCHEMA}.raw_metrics_hourly WHERE date > current_date - 20")
+    await _damage(filled, f"DELETE FROM {_SCHEMA}.raw_metrics_hourly WHERE date > '{TODAY}'::date - 20")
     ended = await run_command(tmp_path, access(filled, sandbox), "reconcile")
     assert ended.code == 0, ended.stderr
     assert "succeeded" in ended.stdout

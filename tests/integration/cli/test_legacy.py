@@ -9,6 +9,7 @@ import pytest
 
 from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.process import SandboxServer
+from tests.clock import TODAY
 from tests.commands import Ended, access, run_command
 from tests.conftest import Database
 from tests.engine import difference
@@ -44,7 +45,7 @@ async def test_all_steps_of_a_night_are_done_in_their_order_and_told_with_the_ol
     filled: Database, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     await _damage(filled, "UPDATE raw_trades_closed SET account_id = NULL")
-    await _damage(filled, "DELETE FROM raw_metrics_hourly WHERE date > current_date - 20")
+    await _damage(filled, f"DELETE FROM raw_metrics_hourly WHERE date > '{TODAY}'::date - 20")
     await _damage(filled, "UPDATE raw_metrics_alltime SET num_trades = num_trades + 1")
     sandbox.set_faults(Faults.of(FaultKind.INTERNAL_ERROR, first_n=1))
     sandbox.log.reset()
@@ -129,7 +130,7 @@ async def test_accounts_that_failed_before_are_left_out_unless_they_are_asked_fo
 async def test_a_run_that_leaves_issues_ends_with_1_and_counts_as_its_details_do(
     filled: Database, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
-    await _damage(filled, "DELETE FROM raw_metrics_hourly WHERE date > current_date - 20")
+    await _damage(filled, f"DELETE FROM raw_metrics_hourly WHERE date > '{TODAY}'::date - 20")
     async with filled.connect() as connection:
         await connection.execute(
             "INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, num_trades)"

@@ -1,6 +1,5 @@
 """Writing into tables with keys and constraints of their owner's: in parts, one row's refusal stops no other, nothing is lost for it."""
 
-import datetime as dt
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from app.store.pool import Database as Pool
 from app.upstream.client import UpstreamClient, UpstreamConfig
+from tests.clock import SETTLED, now
 from tests.conftest import Database
 from tests.engine import TODAY, difference, engine, fill, run
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-_SOLE = """
+_SOLE = f"""
     SELECT t.* FROM raw_trades_closed AS t
-    WHERE trade_date < current_date - 3 AND account_id IS NOT NULL
+    WHERE trade_date < '{SETTLED}' AND account_id IS NOT NULL
       AND (SELECT count(*) FROM raw_trades_closed AS o WHERE o.account_id = t.account_id AND o.trade_date = t.trade_date) > 1
       AND (SELECT count(DISTINCT account_id) FROM raw_metrics_daily AS d WHERE d.login = t.login) = 1
       AND NOT EXISTS (SELECT FROM raw_trades_closed AS o WHERE o.position = t.position AND o.ticket <> t.ticket)
@@ -63,7 +63,7 @@ async def _paced(database: Database, sandbox: SandboxServer, rows_per_second: fl
     upstream = UpstreamConfig(sandbox.base_url, SecretStr("sandbox"), rate=1000, burst=1000, timeout=5)
     async with Pool.open(database.dsn, database.schema) as pool, UpstreamClient.open(upstream) as client:
         store = await Store.build(pool, config.lease_seconds, rows_per_second)
-        yield ReconService(store, client, config, lambda: dt.datetime.now(dt.UTC))
+        yield ReconService(store, client, config, now)
 
 
 async def test_a_large_account_is_written_in_transactions_of_bounded_size(database: Database) -> None:

@@ -12,6 +12,7 @@ from app.errors import ConfigurationError
 from app.sandbox.process import SandboxServer
 from app.store.migrate import migrate
 from app.store.pool import Database as Pool
+from tests.clock import SETTLED
 from tests.conftest import Database, Server
 from tests.engine import difference, engine, run
 from tests.warehouses.building import execute, new_database
@@ -34,7 +35,7 @@ async def _account(connection: "Connection") -> str:
     """An account that alone ever had its natural key, with trades on several settled dates."""
     return str(
         await connection.fetchval(
-            "SELECT account_id FROM raw_metrics_daily AS d WHERE date < current_date - 3 AND num_trades > 0 GROUP BY 1, login"
+            f"SELECT account_id FROM raw_metrics_daily AS d WHERE date < '{SETTLED}' AND num_trades > 0 GROUP BY 1, login"
             " HAVING count(*) >= 4 AND (SELECT count(DISTINCT account_id) FROM raw_metrics_daily AS o WHERE o.login = d.login) = 1"
             " ORDER BY 1 LIMIT 1"
         )

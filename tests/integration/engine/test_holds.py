@@ -19,6 +19,7 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from app.sandbox.wrecking import DamageKind
 from app.store.runs import RunRequest
+from tests.clock import SETTLED
 from tests.conftest import Database
 from tests.engine import TODAY, difference, engine, fill, reconcile, run
 from tests.integration.engine.test_runs import hurt
@@ -167,8 +168,8 @@ async def test_a_run_that_holds_too_many_stops_writing_and_goes_on_when_it_is_co
     warehouse: Database, sandbox: SandboxServer
 ) -> None:
     async with warehouse.connect() as connection:
-        await connection.execute("UPDATE raw_trades_closed SET profit = profit + 1 WHERE trade_date < current_date - 3")
-        await connection.execute("UPDATE raw_metrics_daily SET net_profit = net_profit + 1 WHERE date < current_date - 3")
+        await connection.execute(f"UPDATE raw_trades_closed SET profit = profit + 1 WHERE trade_date < '{SETTLED}'")
+        await connection.execute(f"UPDATE raw_metrics_daily SET net_profit = net_profit + 1 WHERE date < '{SETTLED}'")
         await connection.execute("UPDATE raw_metrics_alltime SET net_profit = net_profit + 1")
         config = EngineConfig(workers=1, poll_seconds=0.05, batch_size=3, guard=HoldLimits(rows=2))
         async with engine(warehouse, sandbox, config=config) as service:
@@ -187,7 +188,7 @@ async def test_a_run_that_holds_too_many_stops_writing_and_goes_on_when_it_is_co
 async def _break(connection: "Connection", account_id: str) -> None:
     """The same break as before: a settled day's hourly rows are gone."""
     day = await connection.fetchval(
-        "SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0 AND date < current_date - 3", account_id
+        f"SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0 AND date < '{SETTLED}'", account_id
     )
     await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date = $2", account_id, day)
 
@@ -229,7 +230,7 @@ async def test_a_break_that_comes_back_elsewhere_or_much_later_is_no_flapping(
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
         account_id = await victim(connection)
         days = await connection.fetch(
-            "SELECT DISTINCT date FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0 AND date < current_date - 3 ORDER BY 1",
+            f"SELECT DISTINCT date FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0 AND date < '{SETTLED}' ORDER BY 1",
             account_id,
         )
         for number in range(4):

@@ -1,6 +1,5 @@
 """The sandbox's ingestion, witness and damage on a real warehouse, through a real socket."""
 
-import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -17,9 +16,9 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.reading import read_upstream
 from app.sandbox.world import World
 from app.sandbox.wrecking import DamageKind
+from tests.clock import TODAY
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-TODAY = dt.datetime.now(dt.UTC).date()
 
 
 class Place(Protocol):

@@ -15,6 +15,7 @@ from app.store.pool import Database as Pool
 from app.store.quota import Quota
 from tests.commands import ROOT
 from tests.conftest import Database
+from tests.processes import start as start_process
 
 _WINDOWS = (0.01, 0.1, 0.5, 1.0, 3.0)
 _SECONDS = 60.0
@@ -128,7 +129,7 @@ async def test_processes_of_which_one_starts_late_and_one_is_killed_stay_togethe
 
     async def start() -> asyncio.subprocess.Process:
         words = (database.dsn, database.schema, str(rate), str(burst))
-        return await asyncio.create_subprocess_exec(
+        return await start_process(
             sys.executable, "-c", _CALLER, *words, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
 

@@ -11,6 +11,7 @@ from app.engine.config import EngineConfig
 from app.engine.readings import Readings
 from app.engine.store import Store
 from app.store.pool import Database as Pool
+from tests.clock import now
 from tests.conftest import Database
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def connection(database: Database) -> "AsyncIterator[asyncpg.Connection[as
 async def readings(database: Database) -> AsyncIterator[Readings]:
     """With a single connection: whoever held one and asked for another would wait for itself."""
     async with Pool.open(database.dsn, database.schema, pool_size=1) as pool:
-        yield Readings(await Store.build(pool, 60), EngineConfig(), lambda: dt.datetime.now(dt.UTC))
+        yield Readings(await Store.build(pool, 60), EngineConfig(), now)
 
 
 async def _kept(readings: Readings) -> Mapping[str, object]:
