@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Self
 from urllib.parse import urlencode
 
@@ -15,11 +16,11 @@ from app.domain.contract import PAGE_ROWS, Endpoint, Request
 from app.errors import ConfigurationError, FetchFailed, FetchTooBroad
 from app.telemetry import register_secret
 from app.upstream.breaker import BreakerState
-from app.upstream.envelope import Answer, decode
+from app.upstream.envelope import NOTHING, Answer, decode
 from app.upstream.faults import Redactor, failure_of_status
 from app.upstream.guard import Guard, GuardLimits, Share
 from app.upstream.pace import Limiter, Pace
-from app.upstream.paging import FetchProof, RowSink, Sink, fetch_whole, scan_all
+from app.upstream.paging import FetchProof, PageSize, RowSink, Sink, fetch_whole, scan_all
 from app.upstream.stats import ApiStatistics
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
@@ -84,6 +85,7 @@ class UpstreamClient:
         self._http = http
         self._redact = Redactor(config.api_key.get_secret_value())
         self._max_ids = config.max_ids
+        self._page_size = PageSize()
         self._timeout, self._account_timeout = config.timeout, config.account_timeout
         limits = GuardLimits(
             deadline=config.timeout,
@@ -155,12 +157,13 @@ class UpstreamClient:
 
         use = ApiStatistics()
         with use.recording():
-            rows, pages = await fetch_whole(read, sink, f"The read of {request.endpoint.value}")
+            rows, pages = await fetch_whole(read, sink, f"The read of {request.endpoint.value}", self._page_size)
         return FetchProof(rows, pages, use.requests)
 
     async def scan(self, request: Request, sink: RowSink) -> int:
         """Hand the rows of a read to the sink as they come and count them: the data may move meanwhile, each row proves only itself."""
-        return await scan_all(lambda skip: self._page(request, skip), sink, f"The scan of {request.endpoint.value}")
+        subject = f"The scan of {request.endpoint.value}"
+        return await scan_all(lambda skip: self._page(request, skip), sink, subject, self._page_size)
 
     async def _page(self, request: Request, skip: int) -> Answer:
         params = {**request.params(), "limit": str(PAGE_ROWS), "skip": str(skip), "include-total": "1"}
@@ -181,7 +184,7 @@ class UpstreamClient:
         failure = failure_of_status(response.status_code, response.headers, body, self._redact)
         if failure is not None:
             raise failure
-        return decode(body, self._redact)
+        return NOTHING if response.status_code == HTTPStatus.NO_CONTENT else decode(body, self._redact)
 
 
 async def _read(response: httpx2.Response) -> bytes:

@@ -1,25 +1,28 @@
 """Decoding of one answer of the API. Pure: no I/O.
 
 The rows stay the bytes that the API sent: no digit of a number passes through a float. Forms that are accepted are
-those of docs/upstream.md: `Data` as an object with `data`, `Data` as a bare list, the legacy key `data` with either.
+those of docs/upstream.md: `Data` as an object with `data`, `Data` as a bare list, the legacy key `data` with either, null for an
+empty list.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 
 import msgspec
 
+from app.upstream import legible
 from app.upstream.faults import AttemptFailed, FailureKind
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw] | None)
 
 
 class _Inner(msgspec.Struct, frozen=True, gc=False):
     """`Data` as an object."""
 
-    data: list[msgspec.Raw]
+    data: list[msgspec.Raw] | None
     total: msgspec.Raw = msgspec.Raw()
     limit: msgspec.Raw = msgspec.Raw()
 
@@ -34,7 +37,11 @@ class _Usual(msgspec.Struct, frozen=True, gc=False):
 _USUAL = msgspec.json.Decoder(_Usual)
 _FAILED = frozenset({"fail", "failed", "error"})
 _SUCCEEDED = frozenset({"ok", "success", ""})
-_COUNT_DIGITS = 18
+_LONGEST_COUNT = 40
+"""Characters."""
+_LARGEST_COUNT = 10**18
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+_NULL = msgspec.Raw(b"null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +53,38 @@ class Answer:
     limit: int | None = None
 
 
-_ESCAPE = re.compile(rb"""
-    \\(?:
-        u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}
-        | (?P<lone> u[dD][89a-fA-F][0-9a-fA-F]{2})
-        | .
-    )""", re.VERBOSE | re.DOTALL)  # fmt: skip
+NOTHING = Answer((), None)
+"""The answer without a body (HTTP 204): no rows match, which is believed like any empty list, once it was said twice."""
 
 
 def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
-    """The rows and the total of an answer's body.
+    """The rows and the total of an answer's body; rows that had to be repaired are RepairedRows.
 
     `quote` makes foreign text fit for an error. AttemptFailed: the body is no such answer, or it reports a failure.
     """
+    body = legible.without_bom(body)
     try:
-        return _decode(body, quote)
-    except AttemptFailed:
-        repaired = _ESCAPE.sub(_repair, body)
-        if repaired == body:
+        answer = _decode(body, quote)
+    except AttemptFailed as failure:
+        if failure.kind is not FailureKind.GARBLED:
             raise
-        return _decode(repaired, quote)
+        return _decode_repaired(body, quote, failure)
+    return _with_repaired_rows(answer) if legible.may_need_repair(body) else answer
 
 
-def _repair(escape: re.Match[bytes]) -> bytes:
-    """Half a surrogate pair stands for no character, but is valid JSON: it becomes the replacement character, the rest stays."""
-    return b"\\ufffd" if escape["lone"] else escape[0]
+def _decode_repaired(body: bytes, quote: Callable[[str], str], failure: AttemptFailed) -> Answer:
+    """The answer of a body that is no JSON but can be repaired; `failure` if it cannot."""
+    for reading in legible.readings(body):
+        try:
+            return _with_repaired_rows(_decode(reading, quote))
+        except AttemptFailed as again:
+            if again.kind is not FailureKind.GARBLED:
+                raise
+    raise failure
+
+
+def _with_repaired_rows(answer: Answer) -> Answer:
+    return replace(answer, rows=tuple(map(legible.repaired, answer.rows)))
 
 
 def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
@@ -92,14 +106,25 @@ def _usual(body: bytes) -> Answer | None:
         return None
     if _word(_value(page.status)) not in _SUCCEEDED:
         return None
-    return Answer(tuple(map(bytes, page.inner.data)), _total_of(page.inner.total), _count(_value(page.inner.limit)))
+    return _answer(page.inner.data, page.inner.total, page.inner.limit)
 
 
 def _any(body: bytes, quote: Callable[[str], str]) -> Answer:
     top = _OBJECT.decode(body)
     _refuse_failure(top, quote)
-    holder, rows = _rows_of(top)
-    return Answer(tuple(map(bytes, _LIST.decode(rows))), _total_of(holder.get("total")), _count(_value(holder.get("limit"))))
+    holder, found = _rows_of(top)
+    rows = _LIST.decode(found)
+    if rows is None and (said := _first_of(top, "Error", "error")):
+        raise AttemptFailed(FailureKind.REPORTED, f"The API reports a failure in place of rows ({quote(said)}).")
+    return _answer(rows, holder.get("total"), holder.get("limit"))
+
+
+def _answer(rows: list[msgspec.Raw] | None, total: msgspec.Raw | None, limit: msgspec.Raw | None) -> Answer:
+    """An answer of the parts that were found; `rows` that are null are an empty list, unless the total says otherwise."""
+    answer = Answer(tuple(map(bytes, rows or ())), _total_of(total), _limit_of(limit))
+    if rows is None and answer.total:
+        raise msgspec.ValidationError(f"null in place of the rows beside a total of {answer.total}")
+    return answer
 
 
 def _word(status: object) -> str:
@@ -111,41 +136,62 @@ def _refuse_failure(top: dict[str, msgspec.Raw], quote: Callable[[str], str]) ->
     word = _word(status)
     if word in _SUCCEEDED:
         return
-    said = next((str(text) for key in ("Error", "Message") if (text := _value(top.get(key)))), "without a reason")
+    said = _first_of(top, "Error", "Message") or "without a reason"
     if word in _FAILED:
         raise AttemptFailed(FailureKind.REPORTED, f"The API reports a failure ({quote(said)}).")
     # A word that nobody agreed on could mean a part of the rows: an empty part would read as complete.
     raise AttemptFailed(FailureKind.REPORTED, f"The API answered with the unknown status {quote(str(status))} ({quote(said)}).")
 
 
+def _first_of(top: dict[str, msgspec.Raw], *keys: str) -> str:
+    """The first of these that says anything; empty if none does."""
+    return next((str(text) for key in keys if (text := _value(top.get(key)))), "")
+
+
 def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgspec.Raw]:
-    """The object that holds the total, and the list of rows."""
-    data = top.get("Data", top.get("data"))
-    if data is None:
+    """The object that holds the total, and the list of rows or null."""
+    found = [top[key] for key in ("Data", "data") if key in top]
+    if not found:
         raise msgspec.ValidationError("neither `Data` nor `data`")
+    data = next((each for each in found if bytes(each) != b"null"), found[0])
     if not bytes(data).startswith(b"{"):
         return top, data
     inner = _OBJECT.decode(data)
-    rows = inner.get("data")
-    if rows is None:
-        raise msgspec.ValidationError("`Data` without `data`")
-    return inner, rows
+    if "data" in inner:
+        return inner, inner["data"]
+    if _total_of(inner.get("total")) == 0:  # some serializers leave an empty list out
+        return inner, _NULL
+    raise msgspec.ValidationError("`Data` without `data`")
 
 
 def _total_of(raw: msgspec.Raw | None) -> int | None:
-    total = _value(raw)
-    if total is None:
+    """The total, if it is one: a whole number in any spelling; null and below 0 mean that the API does not know it."""
+    value = _value(raw)
+    if value is None or value == legible.UNREADABLE:
         return None
-    count = _count(total)
-    if count is None:
+    total = _whole(value)
+    if total is None:
         raise msgspec.ValidationError("`total` is no count")
-    return count
+    return total if total >= 0 else None
 
 
-def _count(value: object) -> int | None:
+def _limit_of(raw: msgspec.Raw | None) -> int | None:
+    """The page's limit, if the API told a usable one."""
+    limit = _whole(_value(raw))
+    return limit if limit is not None and limit > 0 else None
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, also as a text, with decimals that are 0, an exponent, or commas between its thousands; None for anything else."""
     text = str(value).strip()
-    is_count = not isinstance(value, bool) and text.isascii() and text.isdigit() and len(text) <= _COUNT_DIGITS
-    return int(text) if is_count else None
+    if isinstance(value, bool) or not text.isascii() or len(text) > _LONGEST_COUNT:
+        return None
+    try:
+        number = Decimal(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
+    except InvalidOperation:
+        return None
+    is_whole = number.is_finite() and abs(number) < _LARGEST_COUNT and number == number.to_integral_value()
+    return int(number) if is_whole else None
 
 
 def _value(raw: msgspec.Raw | None) -> object:

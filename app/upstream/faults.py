@@ -166,6 +166,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def _http_date(value: str) -> dt.datetime | None:
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a number of more digits than a C integer holds overflows
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

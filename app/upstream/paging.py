@@ -3,17 +3,21 @@
 With skip and limit a row that is deleted while pages are read shifts the others, and one of them is in no page; `total`
 does not show it when another was added. So each page begins with the last row of the page before, and a read is whole
 only if they match, the total stayed the same, and as many distinct keys arrived as it names.
+
+Some APIs count only the page, or stop counting at some number. A total below the rows that were seen is ignored from
+then on; the read is then whole if a further page, asked for from the last row on, holds nothing but that row.
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from types import TracebackType
 from typing import Protocol, Self
 
 from app.domain.contract import PAGE_ROWS
+from app.domain.rows import fields_of
 from app.errors import IncompleteFetch
 from app.upstream.envelope import Answer
 
@@ -24,6 +28,8 @@ PAGE_READS = 3
 """A page that does not fit the ones before it is read this often before the whole is."""
 
 _MOST_AHEAD = 4
+_FEW_ROWS = 20
+"""No API was seen to cap its pages at so few rows."""
 
 ReadPage = Callable[[int], Awaitable[Answer]]
 """Reads the page that skips so many rows."""
@@ -50,6 +56,30 @@ class RowSink(Protocol):
 
     async def add(self, rows: Sequence[bytes]) -> None:
         """Take the next rows, raw JSON objects in the API's order."""
+
+
+class PageSize:
+    """The most rows that the API puts into a page, whatever limit it is asked for and claims to keep.
+
+    Learned from two pages of one length that were both followed by more rows: a page of that length is never taken for the last
+    one on the word of its total alone.
+    """
+
+    def __init__(self) -> None:
+        """Believe the contract until the API shows otherwise."""
+        self.rows = PAGE_ROWS
+        self._followed = 0
+
+    def note_followed(self, rows: int) -> None:
+        """More rows came after a page of so many."""
+        if 1 < rows == self._followed:
+            self.rows = min(self.rows, rows)
+        self._followed = rows
+
+    def is_reached(self, answer: Answer, *, is_limit_known: bool) -> bool:
+        """Whether a page may end where its limit is, and not where the rows do; one that does not tell its limit always may."""
+        limit = answer.limit or (PAGE_ROWS if is_limit_known else 0)
+        return len(answer.rows) >= min(self.rows, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +152,16 @@ class UnprovenError(Exception):
 class _Reading:
     """One reading of all pages, from the first."""
 
-    def __init__(self, pages: PagesAhead, sink: Sink) -> None:
+    def __init__(self, pages: PagesAhead, sink: Sink, size: PageSize) -> None:
         self._pages = pages
         self._sink = sink
+        self._size = size
         self._total: int | None = None
+        self._may_count_pages = False
+        self._ignores_totals = False
+        self._is_total_beyond_page = False
         self._last = b""
+        self._last_page = 0
         self._is_capped = False
         self.held = 0
         self.pages = 0
@@ -147,51 +182,68 @@ class _Reading:
         """Take one page; False when it was the last."""
         skip = max(0, self.held - 1)
         answer = await self._fitting_page(skip)
-        self._total = answer.total if self._total is None else self._total
+        if self._total is None and answer.total is not None:
+            self._total, self._may_count_pages = answer.total, answer.total == len(answer.rows)
+        self._is_total_beyond_page |= self._total is not None and self._total > skip + len(answer.rows)
         self.pages += 1
         fresh = answer.rows[1:] if self.held else answer.rows
         if fresh:
+            if self.held:
+                self._size.note_followed(self._last_page)
             await self._sink.add(fresh)
             self.held += len(fresh)
-            self._last = fresh[-1]
-        if self._total is None:
+            self._last, self._last_page = fresh[-1], len(answer.rows)
+        if self._total is None or self._ignores_totals:
             return bool(fresh)
         if self.pages == 1 and len(fresh) == PAGE_ROWS:
             self._pages.plan(range(self.held - 1, self._total - 1, PAGE_ROWS - 1))
         # A full page ends where its limit is, not where the rows do: only one more page shows that the total was not too small.
-        return self.held < self._total or len(answer.rows) >= min(PAGE_ROWS, answer.limit or PAGE_ROWS)
+        is_full = self._size.is_reached(answer, is_limit_known=self._is_total_beyond_page)
+        return self.held < self._total or (bool(fresh) and is_full)
 
     async def _fitting_page(self, skip: int) -> Answer:
         answer = await self._pages.read(skip)
         for _ in range(PAGE_READS - 1):
-            if not self._complaint(answer) and not self._is_short(answer, skip):
+            if not self._complaint(answer) and not self._is_short(answer, skip) and not self._is_beyond_total(answer, skip):
                 return answer
             answer = await self._pages.read_again(skip)
         complaint = self._complaint(answer)
         if complaint:
             raise UnprovenError(f"the page after row {skip} {complaint}")
         self._is_capped = self._is_capped or self._is_short(answer, skip)
+        self._ignores_totals = self._ignores_totals or self._is_beyond_total(answer, skip)
         return answer
+
+    def _total_by(self, answer: Answer) -> int | None:
+        """The total by which a page is judged: the first one that was told; None if none was, or if totals are ignored."""
+        if self._ignores_totals:
+            return None
+        return answer.total if self._total is None else self._total
 
     def _is_short(self, answer: Answer, skip: int) -> bool:
         """Whether rows are missing from a page by its total; one that stays short is continued, and then no later one is doubted."""
-        total = answer.total if self._total is None else self._total
+        total = self._total_by(answer)
         return total is not None and not self._is_capped and len(answer.rows) < min(PAGE_ROWS, total - skip)
+
+    def _is_beyond_total(self, answer: Answer, skip: int) -> bool:
+        """Whether a page shows more rows than its total allows; if it stays so, no total of this reading is believed."""
+        if self._ignores_totals or not answer.rows:
+            return False
+        total = self._total if answer.total is None else answer.total
+        return total is not None and total < skip + len(answer.rows)
 
     def _complaint(self, answer: Answer) -> str:
         """What is wrong with a page, by itself or beside the pages before; empty if nothing is."""
-        total = answer.total if self._total is None else self._total
-        if answer.total is not None and answer.total != total:
-            return f"names a total of {answer.total}, an earlier one {total}"
+        counts_itself = self._may_count_pages and answer.total == len(answer.rows)
+        if self._total is not None and answer.total is not None and answer.total != self._total and not counts_itself:
+            return f"names a total of {answer.total}, an earlier one {self._total}"
         if len(set(answer.rows)) != len(answer.rows):
             return "holds a row twice"
         complaint = self._complaint_of_overlap(answer.rows)
+        total = self._total_by(answer)
         if complaint or total is None:
             return complaint
-        reached = self.held + len(answer.rows) - bool(self.held)
-        if reached > total:
-            return f"reaches row {reached}, beyond the total of {total}"
-        if reached == self.held < total:
+        if self.held + len(answer.rows) - bool(self.held) == self.held < total:
             return f"brings nothing new: {self.held} rows of {total} came"
         return ""
 
@@ -203,16 +255,16 @@ class _Reading:
         return ""
 
 
-async def fetch_whole(read: ReadPage, sink: Sink, subject: str) -> tuple[int, int]:
+async def fetch_whole(read: ReadPage, sink: Sink, subject: str, size: PageSize | None = None) -> tuple[int, int]:
     """Hand all rows of a read to the sink; the number of rows and of pages, once they are proven to be all.
 
     What does not prove whole is read again: the page, then everything, with the sink reset. `subject` names the read in
-    IncompleteFetch, which is raised after the last reading, with the sink empty.
+    IncompleteFetch, which is raised after the last reading, with the sink empty; `size` is what is known of the API's pages.
     """
-    reason = ""
+    reason, size = "", size or PageSize()
     for _ in range(WHOLE_READS):
         async with PagesAhead(read) as pages:
-            reading = _Reading(pages, sink)
+            reading = _Reading(pages, sink, size)
             try:
                 await reading.run()
             except UnprovenError as unproven:
@@ -223,27 +275,33 @@ async def fetch_whole(read: ReadPage, sink: Sink, subject: str) -> tuple[int, in
     raise IncompleteFetch(f"{subject} could not be proven whole in {WHOLE_READS} readings: {reason}. Nothing of it was kept.")
 
 
-async def scan_all(read: ReadPage, sink: RowSink, subject: str) -> int:
+async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize | None = None) -> int:
     """Hand the rows of all pages to the sink as they come, without a proof that they are all; the number of rows.
 
-    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end.
+    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end. `size` is what is known of its pages.
     """
-    seen, most = 0, 0
+    size = size or PageSize()
+    seen, most, ignores_totals = 0, 0, False
     previous: tuple[bytes, ...] = ()
     async with PagesAhead(read) as pages:
         while True:
             answer = await _page_of_scan(pages, seen, most)
             if not answer.rows:
                 return seen
-            most = max(most, answer.total or 0)
+            ignores_totals |= answer.total is not None and answer.total < seen + len(answer.rows)
+            most = 0 if ignores_totals else max(most, answer.total or 0)
             if answer.rows == previous or (most and seen > 2 * most + PAGE_ROWS):
                 raise IncompleteFetch(f"{subject}: the API sends the same rows again and again ({seen} rows came, the total is {most}).")
+            if previous:
+                size.note_followed(len(previous))
             previous = answer.rows
             await sink.add(answer.rows)
             if not seen and len(answer.rows) == PAGE_ROWS:
                 pages.plan(range(PAGE_ROWS, most, PAGE_ROWS))
-            seen += len(answer.rows)
-            if len(answer.rows) < PAGE_ROWS and answer.total is not None and seen >= answer.total:
+            is_first, seen = not seen, seen + len(answer.rows)
+            # The total of a single page may count just that page: a small one is believed, for a large one an empty page is the proof.
+            is_proof = not is_first or seen <= _FEW_ROWS
+            if is_proof and most and seen >= most and not size.is_reached(answer, is_limit_known=not is_first):
                 return seen
 
 
@@ -262,5 +320,19 @@ def same_row(one: bytes, other: bytes) -> bool:
     return one == other or _exact(one) == _exact(other)
 
 
-def _exact(row: bytes) -> object:
-    return json.loads(row, parse_float=Decimal, parse_int=Decimal)
+def _exact(row: bytes) -> dict[str, object]:
+    return {name: _exact_value(bytes(value)) for name, value in fields_of(row).items()}
+
+
+def _exact_value(value: bytes) -> object:
+    try:
+        return json.loads(value, parse_float=_exact_number, parse_int=_exact_number)
+    except RecursionError:  # nested so deeply, it is only equal to itself
+        return value
+
+
+def _exact_number(text: str) -> object:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent that not even Decimal can hold
+        return text

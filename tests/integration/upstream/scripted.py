@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -36,7 +37,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered; `delay` before it, `drip` seconds after each byte, `drop` for no answer at all."""
+    """What is answered; `delay` before it, `drip` seconds after each byte, `drop` for no answer at all, `chunked` for a body in chunks."""
 
     status: int = 200
     body: bytes = b""
@@ -44,6 +45,7 @@ class Reply:
     delay: float = 0.0
     drip: float = 0.0
     drop: bool = False
+    chunked: bool = False
 
 
 Script = Callable[[Arrival], Reply | Awaitable[Reply]]
@@ -123,7 +125,14 @@ class ScriptedApi:
         if reply.drop:
             return False
         more = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
-        writer.write(f"HTTP/1.1 {reply.status} X\r\ncontent-length: {len(reply.body)}\r\n{more}\r\n".encode())
+        if reply.chunked:
+            pieces = [reply.body[at : at + 997] for at in range(0, len(reply.body), 997)]
+            chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+            writer.write(f"HTTP/1.1 {reply.status} X\r\ntransfer-encoding: chunked\r\n{more}\r\n".encode() + chunks)
+            await writer.drain()
+            return True
+        length = "" if reply.status == HTTPStatus.NO_CONTENT else f"content-length: {len(reply.body)}\r\n"
+        writer.write(f"HTTP/1.1 {reply.status} X\r\n{length}{more}\r\n".encode())
         for piece in [reply.body[at : at + 1] for at in range(len(reply.body))] if reply.drip else [reply.body]:
             writer.write(piece)
             await writer.drain()

@@ -1,15 +1,27 @@
 """A fetch is complete and proven, or an error."""
 
 import asyncio
+import gzip
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from app.domain.contract import Endpoint, Request
-from app.errors import IncompleteFetch
+from app.errors import FetchFailed, IncompleteFetch
 from app.upstream.client import UpstreamClient
 from app.upstream.paging import FetchProof
-from tests.integration.upstream.scripted import Arrival, MemorySink, Reply, Script, ScriptedApi, config_for, page, rows_of, serving
+from tests.integration.upstream.scripted import (
+    Arrival,
+    MemorySink,
+    Reply,
+    Script,
+    ScriptedApi,
+    always,
+    config_for,
+    page,
+    rows_of,
+    serving,
+)
 
 DAILY = Request(Endpoint.DAILY, account_ids=("a1", "a2"))
 
@@ -110,14 +122,6 @@ def _names_a_larger_total() -> Script:
     return serving(rows_of(1500), total=1501)
 
 
-def _names_a_smaller_total() -> Script:
-    return serving(rows_of(1500), total=1499)
-
-
-def _names_a_smaller_total_that_ends_a_full_page() -> Script:
-    return serving(rows_of(2500), total=1000)
-
-
 def _repeats_a_row() -> Script:
     rows = rows_of(1500)
     rows[700] = rows[699]
@@ -153,8 +157,6 @@ def _ignores_the_skip() -> Script:
     ("script", "reason"),
     [
         (_names_a_larger_total, "1500 rows of 1501 came"),
-        (_names_a_smaller_total, "reaches row 1500, beyond the total of 1499"),
-        (_names_a_smaller_total_that_ends_a_full_page, "beyond the total of 1000"),
         (_repeats_a_row, "page after row 0 holds a row twice"),
         (_repeats_a_key, "1500 rows came, but only 1499 distinct keys"),
         (_moves_rows_between_pages, "page after row 999 does not begin with the last row of the page before"),
@@ -171,6 +173,94 @@ async def test_a_read_that_cannot_be_proven_whole_is_read_anew_and_then_an_error
     assert reason in message
     assert "metrics/daily" in message
     assert sink.resets == 3
+
+
+def _counting_pages(rows: list[dict[str, object]], cap: int = 1000) -> Script:
+    def script(arrival: Arrival) -> Reply:
+        shown = rows[arrival.skip :][:cap]
+        return page(shown, len(shown))
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("script", "requests"),
+    [
+        (serving(rows_of(1500), total=1499), 5),
+        (serving(rows_of(2500), total=1000), 6),
+        (serving(rows_of(10), total=9), 4),
+        (serving(rows_of(10), total=0), 4),
+        (serving(rows_of(10), total=-1), 2),
+        (_counting_pages(rows_of(2500)), 6),
+        (_counting_pages(rows_of(10)), 1),
+    ],
+)
+async def test_a_total_below_the_rows_that_came_is_not_believed_and_a_further_page_proves_the_end(
+    api: ScriptedApi, script: Script, requests: int
+) -> None:
+    api.script = script
+    proof, sink = await _fetch(api)
+    api.arrivals.clear()
+    assert sink.resets == 0
+    assert (proof.rows, proof.requests) == (len(sink.rows), requests)
+    assert sink.decoded == rows_of(proof.rows)
+    assert proof.rows in {10, 1500, 2500}
+
+
+@pytest.mark.parametrize("total", ["2360", "2360.0", "2.36e3", '"2360"', '"2,360"', '" 2360.0"', "null", "-1", "NaN"])
+async def test_a_total_is_read_in_any_spelling(api: ScriptedApi, total: str) -> None:
+    served = serving(rows_of(2360), total=987654321)
+
+    def script(arrival: Arrival) -> Reply:
+        reply = served(arrival)
+        assert isinstance(reply, Reply)
+        return Reply(body=reply.body.replace(b"987654321", total.encode()))
+
+    api.script = script
+    proof, sink = await _fetch(api)
+    assert sink.decoded == rows_of(2360)
+    assert proof.requests == (3 if "2" in total else 4)
+
+
+_EMPTY = {
+    "list": b'{"Status": "ok", "Data": {"data": [], "total": 0}}',
+    "null with total": b'{"Status": "ok", "Data": {"data": null, "total": 0}}',
+    "null": b'{"Status": "ok", "Data": {"data": null}}',
+    "no data": b'{"Status": "ok", "Data": null}',
+    "total alone": b'{"Status": "ok", "Data": {"total": 0, "count": 0}}',
+}
+
+
+@pytest.mark.parametrize("reply", [*(Reply(body=body) for body in _EMPTY.values()), Reply(204)], ids=[*_EMPTY, "204"])
+async def test_nothing_is_told_in_many_ways_and_believed_when_it_is_told_twice(api: ScriptedApi, reply: Reply) -> None:
+    api.script = lambda _: reply
+    assert (await _fetch(api))[0] == FetchProof(rows=0, pages=1, requests=2)
+    served = serving(rows_of(5))
+    api.arrivals.clear()
+    api.script = lambda arrival: reply if len(api.arrivals) == 1 else served(arrival)
+    assert (await _fetch(api))[1].decoded == rows_of(5)
+
+
+async def test_null_beside_a_total_above_0_is_an_error(api: ScriptedApi) -> None:
+    null = Reply(body=b'{"Status": "ok", "Data": {"data": null, "total": 5}}')
+    api.script = lambda arrival: page([], 0) if arrival.is_witness else null
+    async with UpstreamClient.open(config_for(api)) as client:
+        with pytest.raises(FetchFailed, match="null in place of the rows beside a total of 5"):
+            await client.fetch(DAILY, MemorySink())
+
+
+async def test_a_byte_order_mark_gzip_and_chunks_are_read(api: ScriptedApi) -> None:
+    body = page(rows_of(300), 300).body
+    packed = {"Content-Encoding": "gzip"}
+    for reply in (
+        Reply(body=b"\xef\xbb\xbf" + body),
+        Reply(body=gzip.compress(body), headers=packed),
+        Reply(body=body, chunked=True),
+        Reply(body=gzip.compress(b"\xef\xbb\xbf" + body), headers=packed, chunked=True),
+    ):
+        api.script = always(reply)
+        proof, sink = await _fetch(api)
+        assert (sink.decoded, proof.requests) == (rows_of(300), 1)
 
 
 async def test_a_page_that_moved_once_is_read_again_without_a_new_start(api: ScriptedApi) -> None:

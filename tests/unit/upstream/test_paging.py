@@ -1,13 +1,12 @@
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.contract import PAGE_ROWS
 from app.errors import IncompleteFetch
 from app.upstream.envelope import Answer
-from app.upstream.paging import fetch_whole, same_row
+from app.upstream.paging import PageSize, fetch_whole, same_row, scan_all
 
 
 class _Sink:
@@ -74,14 +73,47 @@ def test_rows_are_compared_by_their_exact_values() -> None:
     assert same_row(b'{"a": ' + b"9" * 6000 + b"}", b'{"a":' + b"9" * 6000 + b"}")
 
 
-async def test_a_server_that_caps_its_pages_and_names_their_size_as_the_total_is_not_believed() -> None:
-    rows = [b'{"accountId": "%d"}' % number for number in range(30)]
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(0, 3 * PAGE_ROWS),
+    cap=st.sampled_from([PAGE_ROWS, PAGE_ROWS, 400, 50, 7]),
+    total_of=st.sampled_from(["page", "none", "capped", "one too few", "later only"]),
+    tells=st.sampled_from(["the limit", "no limit"]),
+)
+async def test_totals_that_count_too_little_neither_cut_a_read_short_nor_make_it_fail(
+    count: int, cap: int, total_of: str, tells: str
+) -> None:
+    rows = [b'{"k":%d}' % number for number in range(count)]
 
     async def read(skip: int) -> Answer:
-        page = tuple(rows[skip : skip + 10])
-        return Answer(page, total=len(page), limit=10)
+        page = tuple(rows[skip : skip + cap])
+        later = count if skip else None
+        totals = {"page": len(page), "none": None, "capped": min(count, 500), "one too few": max(0, count - 1), "later only": later}
+        return Answer(page, totals[total_of], cap if tells == "the limit" else None)
 
-    sink = _Sink()
-    with pytest.raises(IncompleteFetch):
-        await fetch_whole(read, sink, "The read")
-    assert sink.rows == []
+    sink, scanned = _Sink(), _Sink()
+    assert (await fetch_whole(read, sink, "The read"))[0] == count
+    assert sink.rows == rows
+    assert await scan_all(read, scanned, "The scan") == count
+    assert scanned.rows == rows
+
+
+async def test_a_silent_cap_that_was_seen_once_is_not_taken_for_the_end_of_the_rows() -> None:
+    rows = [b'{"k":%d}' % number for number in range(900)]
+
+    async def read(skip: int) -> Answer:
+        page = tuple(rows[skip : skip + 400])
+        return Answer(page, total=len(page), limit=PAGE_ROWS)
+
+    size, scanned, sink = PageSize(), _Sink(), _Sink()
+    assert await scan_all(read, scanned, "The scan", size) == 900
+    assert (await fetch_whole(read, sink, "The read", size))[0] == 900
+    assert sink.rows == scanned.rows == rows
+
+
+def test_numbers_that_no_library_holds_are_compared_as_they_are_written() -> None:
+    huge = b'{"a": 1e99999999999999999999}'
+    assert same_row(huge, b'{"a":1e99999999999999999999}')
+    assert not same_row(huge, b'{"a": 1e99999999999999999998}')
+    deep = b'{"a": %s}' % (b"[" * 900 + b"]" * 900)
+    assert same_row(deep, deep.replace(b": ", b":"))
