@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from app.domain.holds import HoldLimits
+from app.domain.settling import Moving
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,8 @@ class EngineConfig:
         if second_midnight > settled_until and (second_midnight - dt.datetime.resolution).astimezone(zone).date() < day:
             return day - dt.timedelta(days=1)
         return day
+
+    def moving(self, now: dt.datetime) -> Moving:
+        """The dates that still move at `now` (aware); upstream may be a day ahead."""
+        first, last = self.moving_from(now), now.astimezone(dt.UTC).date() + dt.timedelta(days=1)
+        return Moving(first, tuple(first + dt.timedelta(days=number) for number in range((last - first).days + 1)))
