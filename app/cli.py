@@ -1,5 +1,6 @@
 """The command `trade-recon`. Results go to stdout, logs and progress to stderr; an error of ours is one sentence and an exit code."""
 
+import datetime as dt
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -167,10 +168,11 @@ async def _served(host: str, port: int) -> ExitCode:
     return ExitCode.SUCCESS
 
 
-async def _maintained(work: Callable[[Store], Awaitable[MaintenanceResult]]) -> ExitCode:
-    async with open_store(load_settings()) as store:
+async def _maintained(work: Callable[[Store, dt.date], Awaitable[MaintenanceResult]]) -> ExitCode:
+    settings = load_settings()
+    async with open_store(settings) as store:
         with Console(stderr=True).status("Maintaining the warehouse ..."):
-            result = await work(store)
+            result = await work(store, open_readings(settings, store).today())
     table = plain_table("Maintenance", "", "#")
     for name, value in result.as_json().items():
         if not isinstance(value, list):

@@ -4,6 +4,7 @@ The same flags, and one labelled JSON for each step on stdout with the names and
 new stands beside them under names of its own.
 """
 
+import datetime as dt
 import json
 import sys
 from collections import Counter
@@ -83,7 +84,7 @@ async def _perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, re
 async def _done(steps: _Steps, store: Store, readings: Readings, service: ReconService | None) -> ExitCode:
     code = ExitCode.SUCCESS
     if steps.fix_null_ids:
-        _tell("NULL account_id fix results", await _fixed(store))
+        _tell("NULL account_id fix results", await _fixed(store, readings.today()))
     if steps.reconcile is not None and service is not None:
         run_id, is_ours = await start_or_join(service, steps.reconcile)
         state = await serve_run(service, run_id, is_ours=is_ours)
@@ -101,8 +102,8 @@ def _tell(label: str, results: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
-async def _fixed(store: Store) -> dict[str, object]:
-    result = await fix_ids(store)
+async def _fixed(store: Store, today: dt.date) -> dict[str, object]:
+    result = await fix_ids(store, today)
     findings, _, _ = await store.identity.unresolved(_UNMATCHED_LISTED)
     return {
         "closed_trades_updated": result.closed_trades_updated,

@@ -130,7 +130,7 @@ class Warehouse:
                 await connection.execute(_WORLD.format(accounts=accounts))
                 await connection.execute("VACUUM ANALYZE")
                 store = await Store.build(database, EngineConfig().lease_seconds)
-                await maintain(store)
+                await maintain(store, dt.date(2026, 1, 1))
                 yield cls(connection, store, client)
             finally:
                 await connection.close()

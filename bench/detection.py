@@ -36,6 +36,7 @@ from bench.warehouse import SCHEMA, ensure_warehouse
 
 SERVER = {"shared_buffers": "1GB", "max_wal_size": "8GB"}
 """Of the embedded server; all else is PostgreSQL's default."""
+_TODAY = dt.date(2026, 1, 1)
 _ROUNDS = 5
 _BATCH = 5000
 _BARE = (
@@ -70,15 +71,15 @@ async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]
     async with Database.open(dsn, SCHEMA) as database, _connected(dsn) as connection:
         store = await Store.build(database, EngineConfig().lease_seconds)
         # Brings trade_recon up to date, so that the rounds find what a usual night finds.
-        await maintain(store)
+        await maintain(store, _TODAY)
         await connection.execute("VACUUM ANALYZE")
         size = min(_BATCH, accounts)
         spread = await _accounts(connection, f"ORDER BY md5(account_id) LIMIT {size}")
         broken = await _accounts(connection, f"WHERE mismatched_days > 0 ORDER BY md5(account_id) LIMIT {size}")
         days = [row["stamp"] for row in await connection.fetch(_STAMPS)]
         bare = Contender("bare aggregates", lambda: _bare(connection))
-        sweep = Contender("full detection, all accounts", store.sweep.run)
-        night = Contender("maintenance", lambda: maintain(store))
+        sweep = Contender("full detection, all accounts", lambda: store.sweep.run(_TODAY))
+        night = Contender("maintenance", lambda: maintain(store, _TODAY))
         look = Contender("detection of a batch", lambda: store.detection.look(spread))
         look_broken = Contender("detection of a batch of broken accounts", lambda: store.detection.look(broken))
         touched = [Contender(f"finding what {number} days wrote", _since(store, days[number - 1], accounts)) for number in (1, 10)]

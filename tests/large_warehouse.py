@@ -54,7 +54,7 @@ _METRICS = (
     # As maintenance leaves it.
     f"""
     INSERT INTO recon_identity (login, platform, broker, account_id, daily_from, daily_to, today, counts, valid_from, valid_to)
-    SELECT n::text, '1', '1', {_ACCOUNT}, first, first + {DAYS - APART}, true, first IS NOT NULL, '-infinity', 'infinity'
+    SELECT n::text, '1', '1', {_ACCOUNT}, first, first + {DAYS - APART}, true, first IS NOT NULL, coalesce(first, '{LAST_DAY}'), 'infinity'
     FROM generate_series(1, {KNOWN}) AS n
     CROSS JOIN LATERAL (SELECT CASE WHEN n <= {TRADING} THEN date '{FIRST_DAY}' + ({APART} - n % {APART}) % {APART} END AS first) AS ranged
     """,

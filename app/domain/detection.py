@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app.domain.contract import TABLES, Endpoint
-from app.domain.issues import COUNTED_TABLES, SAMPLE, Issue, IssueCode, Severity, dates_evidence, days_evidence
+from app.domain.issues import COUNTED_TABLES, SAMPLE, SHOW_UNMATCHED, Issue, IssueCode, Severity, dates_evidence, days_evidence
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding
 
 _SHARP_SHARE = 10
@@ -31,9 +31,6 @@ def with_open_drift(view: AccountView) -> AccountView:
     for entry in view.open_issues:
         if entry.get("type") == IssueCode.UPSTREAM_DRIFT:
             return replace(view, drift=Drift(absent=False, evidence=_metadata(entry)))
-        waiting = _metadata(entry).get("drift")
-        if entry.get("type") == IssueCode.UNSETTLED and isinstance(waiting, Mapping):
-            return replace(view, drift=Drift(absent=False, evidence=waiting))
     return view
 
 
@@ -74,7 +71,8 @@ def _identity_issues(view: AccountView) -> list[Issue]:
         rows = sum(finding.rows for finding in foreign)
         text = f"{rows} rows carry an account id that their natural key did not have on their date."
         tables = tuple(sorted({finding.table for finding in foreign}))
-        issues.append(Issue(IssueCode.FOREIGN_ACCOUNT_ID, Severity.HIGH, text, tables, "reassign_account_id", _finding_evidence(foreign)))
+        strategy = "reassign_account_id" if any(finding.candidates for finding in foreign) else SHOW_UNMATCHED
+        issues.append(Issue(IssueCode.FOREIGN_ACCOUNT_ID, Severity.HIGH, text, tables, strategy, _finding_evidence(foreign)))
     ambiguous = [finding for finding in view.findings if len(finding.candidates) > 1]
     if ambiguous:
         candidates = sorted({candidate for finding in ambiguous for candidate in finding.candidates})

@@ -80,6 +80,9 @@ NOT_OURS_TO_HEAL = frozenset(
 """Issues that no fetch can close: they are shown, and cost the account no attempt."""
 
 
+SHOW_UNMATCHED = "show_unmatched"
+"""The strategy for rows under a wrong id that fit no account: nothing is guessed."""
+
 LASTING = frozenset({IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM, IssueCode.KEY_TOO_NARROW})
 """Issues that asking upstream again does not change while the warehouse stays as it is; an audit asks all the same."""
 
@@ -96,6 +99,11 @@ class Issue:
     affected: tuple[str, ...]
     strategy: str
     evidence: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def can_be_healed(self) -> bool:
+        """Whether more work of ours may end it; not where it is not ours to heal, nor where rows fit no account."""
+        return self.code not in NOT_OURS_TO_HEAL and self.strategy != SHOW_UNMATCHED
 
     def as_json(self) -> dict[str, object]:
         """The entry of `trade_recon.issues`, in the names that dashboards read."""

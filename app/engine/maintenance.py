@@ -1,5 +1,6 @@
 """Maintenance: ids mended where exactly one account fits, the account list and every account's totals brought up to date."""
 
+import datetime as dt
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -41,34 +42,34 @@ class MaintenanceResult:
         return asdict(self)
 
 
-async def fix_ids(store: Store) -> MaintenanceResult:
+async def fix_ids(store: Store, today: dt.date) -> MaintenanceResult:
     """Mend missing and wrong account ids across the warehouse; what fits no account or several is kept as it is and named."""
     begun = time.monotonic()
-    return await _fix_ids(store, await store.sweep.run(), begun)
+    return await _fix_ids(store, await store.sweep.run(today), begun, today)
 
 
-async def _fix_ids(store: Store, swept: Swept, begun: float) -> MaintenanceResult:
+async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date) -> MaintenanceResult:
     """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
     await _record_identity_issues(store)
-    mended = await store.identity.mend_all(swept.placeholders)
+    mended = await store.identity.mend_all(swept.placeholders, today)
     added, changed = swept.accounts_added, swept.totals_changed
     if sum(mended.rows.values()):
         # From the start: few or many accounts may have got rows, and others have lost them.
-        again = await store.sweep.run()
+        again = await store.sweep.run(today)
         added, changed = added + again.accounts_added, changed + again.totals_changed
         await _record_identity_issues(store)
     return await _result(store, mended, begun, added, changed)
 
 
-async def maintain(store: Store) -> MaintenanceResult:
+async def maintain(store: Store, today: dt.date) -> MaintenanceResult:
     """The first step of a night: ids, then the account list, then every account's totals.
 
-    Safe to run at any time and beside others: each step changes only what differs.
+    Safe to run at any time and beside others: each step changes only what differs. `today` is the business date.
     """
     begun = time.monotonic()
     await store.staging.purge_dead(store.claims.lease_seconds)
     await store.claims.purge_dead_workers()
-    result = await _fix_ids(store, await store.sweep.run(), begun)
+    result = await _fix_ids(store, await store.sweep.run(today), begun, today)
     _log.info(
         "Maintenance is done.",
         action="maintenance.done",
@@ -77,9 +78,9 @@ async def maintain(store: Store) -> MaintenanceResult:
     return result
 
 
-async def inspect(store: Store) -> int:
+async def inspect(store: Store, today: dt.date) -> int:
     """Detect without mending: the issues of every account as they stand, recorded for the report; the accounts that have any."""
-    await store.sweep.run()
+    await store.sweep.run(today)
     await _record_identity_issues(store)
     accounts = await store.detection.mismatched_accounts()
     judged = sorted(COUNT_CODES | IDENTITY_CODES)
@@ -89,15 +90,15 @@ async def inspect(store: Store) -> int:
     return len(accounts)
 
 
-async def mend_accounts(store: Store, account_ids: Sequence[str]) -> None:
+async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date) -> None:
     """Map the ids of some accounts' rows again: after their metrics were healed, or before they are looked at."""
-    keys = await store.identity.refresh(account_ids)
+    keys = await store.identity.refresh(account_ids, today)
     if not keys.logins:
         return
-    await store.identity.find(keys, account_ids)
-    mended = await store.identity.mend(keys)
+    await store.identity.find(keys, account_ids, today)
+    mended = await store.identity.mend(keys, today)
     if sum(mended.rows.values()):
-        await store.identity.find(keys, account_ids)
+        await store.identity.find(keys, account_ids, today)
 
 
 async def _record_identity_issues(store: Store) -> None:

@@ -48,7 +48,7 @@ class Preparation:
         among = named if named is not None else await self._touched() if run.request.changed_only else None
         maintenance: dict[str, object] = {}
         if among is None:
-            maintenance = (await maintain(self._store)).as_json()
+            maintenance = (await maintain(self._store, self._config.today(self._now()))).as_json()
         else:
             await self._maintain_some(among)
         await self._store.runs.add_phase(run.run_id, "maintenance", time.monotonic() - begun)
@@ -75,7 +75,7 @@ class Preparation:
         for batch in pieces(account_ids, self._config.batch_size):
             # Ingestion may have brought accounts since the last maintenance.
             await self._store.detection.add_accounts(batch)
-            await mend_accounts(self._store, batch)
+            await mend_accounts(self._store, batch, self._config.today(self._now()))
             await self._store.detection.refresh_stats(batch)
 
     async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunUse, maintenance: Mapping[str, object]) -> Queued:

@@ -55,6 +55,10 @@ class Readings:
         self._now = now
         self._client = client
 
+    def today(self) -> dt.date:
+        """The business date."""
+        return self._config.today(self._now())
+
     async def run_state(self, run_id: uuid.UUID) -> Mapping[str, object]:
         """A run as it stands, as JSON shows it; NotFound if there is none."""
         row = await self._store.runs.get(run_id)

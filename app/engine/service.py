@@ -31,6 +31,7 @@ class ReconService:
     def __init__(self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
         """Bind the parts; `now` gives the time (aware)."""
         self._now = now
+        self._config = config
         self.store = store
         self.readings = Readings(store, config, now, client)
         self.summary = SummaryKeeper(self.readings)
@@ -39,17 +40,17 @@ class ReconService:
     async def maintain(self) -> MaintenanceResult:
         """Mend ids, refresh the account list and all totals."""
         async with self.summary.ending():
-            return await maintain(self.store)
+            return await maintain(self.store, self._config.today(self._now()))
 
     async def fix_ids(self) -> MaintenanceResult:
         """Mend missing and wrong account ids only."""
         async with self.summary.ending():
-            return await fix_ids(self.store)
+            return await fix_ids(self.store, self._config.today(self._now()))
 
     async def inspect(self) -> int:
         """Record the issues of all accounts as they stand, without mending; the number of accounts that have any."""
         async with self.summary.ending():
-            return await inspect(self.store)
+            return await inspect(self.store, self._config.today(self._now()))
 
     async def start_run(self, request: RunRequest, idempotency_key: str | None = None) -> uuid.UUID:
         """Queue a run; a worker of any process takes it up. With a key that was used before: the run that was started with it.

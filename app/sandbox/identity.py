@@ -23,13 +23,14 @@ class Holders:
     """Who held which natural key when: from the first to the last daily row with it, and since then by alltime.
 
     An account that alltime still lists under a key holds it until another account's daily rows with that key begin after its
-    own have ended: the login was recycled.
+    own have ended: the login was recycled. One without daily rows holds it from the first trade that alltime names; without that
+    no day of the past is surely its own.
     """
 
     def __init__(self, alltime: Iterable[Columns], daily: Iterable[Columns]) -> None:
         """Learn from the rows of both endpoints."""
         self._holdings: dict[HeldKey, dict[str, _Holding]] = {}
-        self._current: dict[HeldKey, set[str]] = {}
+        self._current: dict[HeldKey, dict[str, dt.date | None]] = {}
         for row in daily:
             day = dt.date.fromisoformat(str(row["date"]))
             account_id = str(row["account_id"])
@@ -37,16 +38,21 @@ class Holders:
             holding = by_account.setdefault(account_id, _Holding(account_id, day, day))
             holding.first, holding.last = min(holding.first, day), max(holding.last, day)
         for row in alltime:
-            self._current.setdefault(held_key(row), set()).add(str(row["account_id"]))
+            first_trade = row.get("first_trade_date")
+            first = None if first_trade is None else dt.date.fromisoformat(str(first_trade))
+            self._current.setdefault(held_key(row), {})[str(row["account_id"])] = first
 
     def candidates(self, key: HeldKey, day: dt.date) -> frozenset[str]:
         """The accounts that may have held `key` on `day`."""
         holdings = self._holdings.get(key, {})
         found = {holding.account_id for holding in holdings.values() if holding.first <= day <= holding.last}
-        for account_id in self._current.get(key, ()):
+        for account_id, first_trade in self._current.get(key, {}).items():
             own = holdings.get(account_id)
-            succeeded = own is not None and any(own.last < other.first <= day for other in holdings.values())
-            if own is None or (day > own.last and not succeeded):
+            if own is None:
+                holds = first_trade is not None and day >= first_trade
+            else:
+                holds = day > own.last and not any(own.last < other.first <= day for other in holdings.values())
+            if holds:
                 found.add(account_id)
         return frozenset(found)
 

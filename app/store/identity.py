@@ -5,11 +5,11 @@ account fits; findings that remain are kept by natural key and shown.
 """
 
 import asyncio
+import datetime as dt
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from app.domain.contract import TABLES, Endpoint, Table
 from app.domain.models import IdentityFinding
@@ -20,9 +20,6 @@ from app.store.pace import WritePace
 from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Connection, Database, Record
 from app.store.queries import fill, quote
 from app.telemetry import get_logger
-
-if TYPE_CHECKING:
-    import datetime as dt
 
 CHUNK_ROWS = 5_000
 """Rows that one mending transaction writes at most, so that ingestion never waits long."""
@@ -45,9 +42,12 @@ class NaturalKeys:
     brokers: list[str]
 
     def placeholders(self) -> list[str]:
-        """The ids that stand for these keys where the real one is not known: their MD5, their login."""
-        keys = zip(self.logins, self.platforms, self.brokers, strict=True)
-        return sorted({*(hashlib.md5("|".join(key).encode(), usedforsecurity=False).hexdigest() for key in keys), *self.logins})
+        """The ids that may stand for these keys where the real one is not known: their MD5 in each spelling, their login."""
+        keys = [*zip(self.logins, self.platforms, self.brokers, strict=True)]
+        # A key without a broker was also written without its last separator.
+        written = ["|".join(key) for key in keys] + ["|".join(key[:2]) for key in keys if not key[2]]
+        md5s = {hashlib.md5(each.encode(), usedforsecurity=False).hexdigest() for each in written}
+        return sorted({*md5s, *(md5.upper() for md5 in md5s), *self.logins})
 
 
 @dataclass(slots=True)
@@ -69,6 +69,9 @@ class _Reach:
     into: str
     validity_keys: str
     metrics_holders: str
+    replaced: str | None
+    validity_today: str
+    metrics_today: str
     logins: str
     keys: str
     found_keys: str
@@ -80,6 +83,8 @@ def _among(columns: str, first: int) -> str:
     return f"{columns} IN (SELECT * FROM unnest(${first}::text[], ${first + 1}::text[], ${first + 2}::text[]))"
 
 
+_RANK = "account_id <> md5(login || '|' || platform || '|' || broker), account_id = login, account_id"
+"""Which of the placeholders of a natural key is its account: the MD5 as it is written here, then any other spelling, then the login."""
 _EVERYWHERE = _Reach(
     held="held_as_swept",
     groups="groups_as_swept",
@@ -87,6 +92,9 @@ _EVERYWHERE = _Reach(
     into="INSERT INTO recon_swept_keys ",
     validity_keys="recon_swept_keys",
     metrics_holders="t.account_id = ANY($2::text[])",
+    replaced=None,
+    validity_today="$1::date",
+    metrics_today="$3::date",
     logins="true",
     keys="true",
     found_keys="true",
@@ -99,6 +107,9 @@ _SOMEWHERE = _Reach(
     into="",
     validity_keys="unnest($1::text[], $2::text[], $3::text[])",
     metrics_holders="t.account_id = ANY($5::text[])",
+    replaced="replaced_placeholders",
+    validity_today="$4::date",
+    metrics_today="$6::date",
     logins="login::text = ANY($2::text[])",
     keys=_among("(login, platform, broker)", 2),
     found_keys=_among("(f.login, f.platform, f.broker)", 4),
@@ -133,9 +144,12 @@ class Identity:
         sql = database.queries("identity")
         self._everywhere = self._fill(sql, _EVERYWHERE)
         self._somewhere = self._fill(sql, _SOMEWHERE)
+        self._create_placeholders = (fill(sql["create_swept_placeholders"], rank=_RANK), sql["forget_upstream_holders"])
         self._create_keys = sql["create_swept_keys"]
-        self._placeholders = sql["get_placeholders"]
-        self._mend_metrics = {table.name: fill(sql["mend_placeholder_metrics"], **self._tokens(table)) for table in _METRICS}
+        self._placeholders, self._stand_ins = sql["get_placeholders"], sql["get_stand_ins"]
+        self._mend_metrics = {
+            table.name: fill(sql["mend_placeholder_metrics"], **self._tokens(table), today="$5::date") for table in _METRICS
+        }
         self._natural_keys = sql["get_natural_keys"]
         self._summary = sql["get_findings_summary"]
         self._count = sql["count_findings"]
@@ -148,17 +162,23 @@ class Identity:
         def groups(table: Table) -> str:
             return fill(sql[reach.groups], raw=self._tables[table.endpoint].raw)
 
-        held = fill(sql[reach.held], first_trade=first_trade(self._tables))
+        # Of the whole warehouse all holders are known: a placeholder is not among them if another has its key.
+        replaced = {"replaced": "", "and_replaced": ""}
+        if reach.replaced is not None:
+            replaced = {"replaced": f"replaced AS (\n{sql[reach.replaced]}\n), ", "and_replaced": " UNION ALL SELECT * FROM replaced"}
+        held = fill(sql[reach.held], first_trade=first_trade(self._tables), rank=_RANK)
         return _Statements(
-            refresh=fill(sql["refresh_identity"], held=held, accounts=reach.accounts, into=reach.into),
-            validity=fill(sql["refresh_validity"], keys=reach.validity_keys),
+            refresh=fill(sql["refresh_identity"], held=held, accounts=reach.accounts, into=reach.into, **replaced),
+            validity=fill(sql["refresh_validity"], keys=reach.validity_keys, today=reach.validity_today),
             clear=fill(sql["clear_findings"], keys=reach.cleared_keys),
             find_shared=fill(sql["find_shared_keys"], keys=reach.keys),
             find_null=each("find_null_ids", _TRADES, logins=reach.logins, keys=reach.keys),
             find_foreign={
                 table.name: fill(sql["find_foreign_ids"], **self._tokens(table), groups=groups(table), keys=reach.keys) for table in _TRADES
             },
-            find_metrics=each("find_placeholder_metrics", _METRICS, accounts=reach.metrics_holders, keys=reach.keys),
+            find_metrics=each(
+                "find_placeholder_metrics", _METRICS, accounts=reach.metrics_holders, keys=reach.keys, today=reach.metrics_today
+            ),
             mend_null=each("mend_null_ids", _TRADES, keys=reach.found_keys),
             mend_foreign=each("mend_foreign_ids", _TRADES, keys=reach.found_keys),
         )
@@ -172,21 +192,22 @@ class Identity:
             "place": there.place,
             "same_row": there.same_row,
             "locked": f"{locked} SKIP LOCKED" if (locked := there.locked("NO KEY UPDATE")) else "",
+            "locked_to_go": f"{locked} SKIP LOCKED" if (locked := there.locked("UPDATE")) else "",
             "owner_key": " AND ".join(["t.account_id = m.owner", *(f"t.{quote(column)} = m.{quote(column)}" for column in others)]),
             "target": ", ".join(["fitting.candidates[1]", *(f"p.{quote(column)}" for column in others)]),
-            "day": f"t.{quote(table.date_column)}" if table.date_column else "current_date",
+            "day": f"t.{quote(table.date_column)}" if table.date_column else "NULL::date",
             "is_dated": "true" if table.date_column else "false",
         }
 
-    async def refresh(self, account_ids: Sequence[str]) -> NaturalKeys:
-        """Rebuild which natural keys accounts held; the keys that may be judged anew."""
+    async def refresh(self, account_ids: Sequence[str], today: dt.date) -> NaturalKeys:
+        """Rebuild which natural keys accounts held; the keys that may be judged again."""
         changed = await self._database.fetch(self._somewhere.refresh, list(account_ids))
         held = await self._database.fetch(self._natural_keys, list(account_ids))
         moved = _natural_keys({tuple(row) for row in changed})
-        await self._database.execute(self._somewhere.validity, moved.logins, moved.platforms, moved.brokers)
+        await self._database.execute(self._somewhere.validity, moved.logins, moved.platforms, moved.brokers, today)
         return _natural_keys({tuple(row) for row in (*changed, *held)})
 
-    async def find(self, keys: NaturalKeys, account_ids: Sequence[str]) -> None:
+    async def find(self, keys: NaturalKeys, account_ids: Sequence[str], today: dt.date) -> None:
         """Look for rows of some keys with a missing or wrong account id.
 
         Rows are found that `account_ids`, a placeholder or no one holds, or that were found before.
@@ -196,24 +217,27 @@ class Identity:
             held = await connection.fetch(self._somewhere.clear + " RETURNING holder", *arrays)
             known = {row["holder"] for row in held if row["holder"]}
             # In a thread: sorting the ids of thousands of accounts would keep whatever else waits.
-            stand_ins = await asyncio.to_thread(lambda: sorted({*known, *keys.placeholders()}))
-            holders = await asyncio.to_thread(lambda: sorted({*stand_ins, *account_ids}))
+            named = await asyncio.to_thread(lambda: sorted({*known, *keys.placeholders()}))
+            holders = await asyncio.to_thread(lambda: sorted({*named, *account_ids}))
+            stand_ins = [row["account_id"] for row in await connection.fetch(self._stand_ins, named)]
             await connection.execute(self._somewhere.find_shared, _METRICS[0].name, *arrays)
             for table in _TRADES:
                 await connection.execute(self._somewhere.find_null[table.name], table.name, *arrays)
                 await connection.execute(self._somewhere.find_foreign[table.name], table.name, *arrays, holders)
             for table in _METRICS:
-                await connection.execute(self._somewhere.find_metrics[table.name], table.name, *arrays, stand_ins)
+                await connection.execute(self._somewhere.find_metrics[table.name], table.name, *arrays, stand_ins, today)
 
-    async def derive(self, connection: Connection) -> list[str]:
+    async def derive(self, connection: Connection, today: dt.date) -> list[str]:
         """Refresh and find in the whole warehouse, from what a sweep read in the transaction of `connection`.
 
         The ids in metrics tables that stand for unknown ones.
         """
         statements = self._everywhere
+        for statement in self._create_placeholders:
+            await connection.execute(statement, seconds=SWEEP_SECONDS)
         await connection.execute(self._create_keys)
         await connection.execute(statements.refresh, seconds=SWEEP_SECONDS)
-        await connection.execute(statements.validity, seconds=SWEEP_SECONDS)
+        await connection.execute(statements.validity, today, seconds=SWEEP_SECONDS)
         await connection.execute(statements.clear)
         await connection.execute(statements.find_shared, _METRICS[0].name, seconds=SWEEP_SECONDS)
         for table in _TRADES:
@@ -222,31 +246,33 @@ class Identity:
         placeholders = [row["account_id"] for row in await connection.fetch(self._placeholders, seconds=SWEEP_SECONDS)]
         if placeholders:
             for table in _METRICS:
-                await connection.execute(statements.find_metrics[table.name], table.name, placeholders, seconds=SWEEP_SECONDS)
+                await connection.execute(statements.find_metrics[table.name], table.name, placeholders, today, seconds=SWEEP_SECONDS)
         return placeholders
 
-    async def mend(self, keys: NaturalKeys) -> Mended:
+    async def mend(self, keys: NaturalKeys, today: dt.date) -> Mended:
         """Give each row of some keys that exactly one account fits to that account, in short transactions.
 
-        Findings are not looked for again.
+        Findings are not read again.
         """
-        return await self._mend(self._somewhere, (keys.logins, keys.platforms, keys.brokers), await asyncio.to_thread(keys.placeholders))
+        named = await asyncio.to_thread(keys.placeholders)
+        stand_ins = [row["account_id"] for row in await self._database.fetch(self._stand_ins, named)]
+        return await self._mend(self._somewhere, (keys.logins, keys.platforms, keys.brokers), stand_ins, today)
 
-    async def mend_all(self, placeholders: Sequence[str]) -> Mended:
+    async def mend_all(self, placeholders: Sequence[str], today: dt.date) -> Mended:
         """The same of the whole warehouse, where `placeholders` are the ids that stand for unknown ones in metrics tables."""
-        return await self._mend(self._everywhere, (), list(placeholders))
+        return await self._mend(self._everywhere, (), list(placeholders), today)
 
-    async def _mend(self, statements: _Statements, arrays: tuple[list[str], ...], placeholders: list[str]) -> Mended:
+    async def _mend(self, statements: _Statements, arrays: tuple[list[str], ...], placeholders: list[str], today: dt.date) -> Mended:
         mended = Mended()
         for table in _TRADES:
             await self._repeat(statements.mend_null[table.name], table, arrays, mended)
             await self._repeat(statements.mend_foreign[table.name], table, arrays, mended)
         if placeholders:
             for table in _METRICS:
-                await self._repeat(self._mend_metrics[table.name], table, (placeholders,), mended)
+                await self._repeat(self._mend_metrics[table.name], table, (placeholders, today), mended)
         return mended
 
-    async def _repeat(self, statement: str, table: Table, arguments: tuple[list[str], ...], mended: Mended) -> None:
+    async def _repeat(self, statement: str, table: Table, arguments: tuple[object, ...], mended: Mended) -> None:
         """Mend in short transactions until nothing is left; rows that the table refuses, or that others are writing, stay as they are."""
         refused = resisting = conflicts = 0
         most = limit = self._pace.chunk(CHUNK_ROWS)

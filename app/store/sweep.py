@@ -5,6 +5,7 @@ one summary of the raw tables, held in temporary tables of one transaction. What
 the rest follow the number of accounts.
 """
 
+import datetime as dt
 from dataclasses import dataclass
 
 from app.domain.contract import Endpoint
@@ -37,7 +38,11 @@ class Sweep:
         sql = database.queries("sweep")
         tables = {endpoint.name.lower(): catalogue[endpoint].raw for endpoint in Endpoint}
         numbers = {f"number_of_{column}": _number_of(column) for column in ("date", "trade_date")}
-        self._read = (fill(sql["create_swept"], first_trade=first_trade(catalogue), **tables, **numbers), sql["analyze_swept"])
+        self._read = (
+            fill(sql["create_swept"], first_trade=first_trade(catalogue), **tables, **numbers),
+            fill(sql["judge_swept_hourly"], **tables),
+            sql["analyze_swept"],
+        )
         self._sum_up = (sql["create_swept_accounts"], sql["analyze_swept_accounts"])
         self._count_differing = sql["count_differing"]
         days = database.queries("detection")["days_of_accounts"]
@@ -49,12 +54,12 @@ class Sweep:
         self._forget_placeholders, self._add_accounts = sql["forget_placeholders"], sql["add_swept_accounts"]
         self._refresh_list, self._refresh_list_plainly = sql["refresh_account_list"], sql["refresh_account_list_plainly"]
 
-    async def run(self) -> Swept:
-        """Bring identity and its findings, the account list, and the totals of all accounts up to date."""
+    async def run(self, today: dt.date) -> Swept:
+        """Bring identity and its findings, the account list, and the totals of all accounts up to date; `today` is the business date."""
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_EVERYTHING) as connection:
             await _each(connection, self._read)
             # Natural keys before the list: they tell a login that trades carry as an id from an account.
-            placeholders = await self._identity.derive(connection)
+            placeholders = await self._identity.derive(connection, today)
             await connection.execute(self._create_list, seconds=SWEEP_SECONDS)
             is_stale = await connection.fetch_value(self._is_list_stale, seconds=SWEEP_SECONDS)
             await connection.execute(self._forget_placeholders, seconds=SWEEP_SECONDS)

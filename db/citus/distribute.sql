@@ -99,8 +99,8 @@ $$;
 -- The shards ask it of their rows.
 DO $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_dist_object WHERE classid = 'pg_proc'::regclass AND objid = 'prop_trading_model.recon_is_placeholder(text, text)'::regprocedure) THEN
-        PERFORM create_distributed_function('prop_trading_model.recon_is_placeholder(text, text)');
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_dist_object WHERE classid = 'pg_proc'::regclass AND objid = 'prop_trading_model.recon_is_placeholder(text, text, text, text)'::regprocedure) THEN
+        PERFORM create_distributed_function('prop_trading_model.recon_is_placeholder(text, text, text, text)');
     END IF;
 END
 $$;

@@ -13,7 +13,7 @@ FROM (
         row -> 'numTrades' IS NOT NULL AS sends_trades, row -> 'netProfit' IS NOT NULL AS sends_profit, row -> 'totalLots' IS NOT NULL AS sends_lots
     FROM json_array_elements($2::json) AS page (row)
 ) AS sent
-WHERE account_id IS NOT NULL AND char_length(account_id) <= 255 AND NOT prop_trading_model.recon_is_placeholder(account_id, login)
+WHERE account_id <> '' AND char_length(account_id) <= 255
 ON CONFLICT DO NOTHING
 
 -- name: note_days
@@ -46,8 +46,8 @@ SELECT t.account_id
 FROM prop_trading_model.trade_recon AS t
 WHERE (t.account_id = ANY($2::text[]) OR $2::text[] IS NULL AND (t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed))
   AND NOT EXISTS (SELECT FROM prop_trading_model.recon_scan AS s WHERE s.run_id = $1 AND s.account_id = t.account_id)
-  -- The API's lists are separated by commas: an id with one cannot be asked for. A placeholder is nobody's name upstream.
-  AND t.account_id !~ ',' AND NOT prop_trading_model.recon_is_placeholder(t.account_id, NULL)
+  -- The API's lists are separated by commas: an id with one cannot be asked for.
+  AND t.account_id !~ ',' AND t.account_id <> ''
 ORDER BY 1
 
 -- name: find_drift

@@ -136,14 +136,16 @@ SELECT account_id FROM unnest($1::text[]) AS named (account_id)
 EXCEPT
 SELECT account_id::text FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[])
 EXCEPT
+SELECT account_id FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
+EXCEPT
 SELECT account_id::text FROM prop_trading_model.raw_metrics_alltime
-WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
+WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
 EXCEPT
 SELECT account_id::text FROM prop_trading_model.raw_metrics_daily
-WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
+WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
 EXCEPT
 SELECT account_id::text FROM prop_trading_model.raw_metrics_hourly
-WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
+WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
 EXCEPT
 SELECT account_id::text FROM prop_trading_model.raw_trades_closed
-WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text)
+WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)

@@ -1,31 +1,109 @@
 -- name: held_by_accounts
--- Who held which natural key when, as the raw rows of accounts ($1) tell it.
-SELECT login::text, platform::text, coalesce(broker::text, '') AS broker, account_id::text,
-       min(date) AS daily_from, max(date) AS daily_to, false AS today, false AS counts, NULL::date AS first_trade
-FROM prop_trading_model.raw_metrics_daily
-WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text) AND account_id = ANY($1::text[])
-GROUP BY 1, 2, 3, 4
-UNION ALL
-SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, coalesce(num_trades, 0) > 0, {{first_trade}}
-FROM prop_trading_model.raw_metrics_alltime
-WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text) AND account_id = ANY($1::text[])
+-- Who held which natural key when, as the raw rows of accounts ($1) and upstream's own word tell it. A placeholder is the account of its natural key
+-- where upstream sends the key without an id, or where no account with an id of its own holds it.
+SELECT login, platform, broker, account_id, daily_from, daily_to, today, counts, first_trade
+FROM (
+    SELECT
+        read.*, prop_trading_model.recon_is_placeholder(account_id, login, platform, broker) AS stands_in,
+        bool_or(NOT prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)) OVER same_key AS has_holder,
+        first_value(account_id) OVER (PARTITION BY login, platform, broker ORDER BY {{rank}}) AS first_placeholder
+    FROM (
+        SELECT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, account_id::text AS account_id,
+               min(date) AS daily_from, max(date) AS daily_to, false AS today, false AS counts, NULL::date AS first_trade
+        FROM prop_trading_model.raw_metrics_daily
+        WHERE login IS NOT NULL AND platform IS NOT NULL AND account_id = ANY($1::text[])
+        GROUP BY 1, 2, 3, 4
+        UNION ALL
+        SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, coalesce(num_trades, 0) > 0, {{first_trade}}
+        FROM prop_trading_model.raw_metrics_alltime
+        WHERE login IS NOT NULL AND platform IS NOT NULL AND account_id = ANY($1::text[])
+        UNION ALL
+        SELECT login, platform, broker, account_id, NULL, NULL, true, false, NULL FROM prop_trading_model.recon_upstream_holders WHERE account_id = ANY($1::text[])
+    ) AS read
+    WHERE account_id <> ''
+    WINDOW same_key AS (PARTITION BY login, platform, broker)
+) AS r
+WHERE NOT stands_in
+   OR EXISTS (
+       SELECT FROM prop_trading_model.recon_upstream_holders AS u
+       WHERE (u.login, u.platform, u.broker, u.account_id) = (r.login, r.platform, r.broker, r.account_id)
+       OFFSET 0 -- asked by key: of hashing PostgreSQL thinks too well
+   )
+   OR NOT has_holder AND account_id = first_placeholder AND NOT EXISTS (
+       SELECT FROM prop_trading_model.recon_upstream_holders AS u
+       WHERE (u.login, u.platform, u.broker) = (r.login, r.platform, r.broker) AND u.account_id <> r.account_id
+       OFFSET 0
+   ) AND NOT EXISTS (
+       SELECT FROM prop_trading_model.recon_identity AS i
+       WHERE (i.login, i.platform, i.broker) = (r.login, r.platform, r.broker) AND i.account_id <> r.account_id AND NOT i.account_id = ANY($1::text[])
+       OFFSET 0
+   )
 
 -- name: held_as_swept
 -- The same of all accounts, as a sweep summed it up.
 SELECT login, platform, broker, account_id, CASE WHEN NOT today THEN first_day END AS daily_from, last_day AS daily_to, today, today AND trades > 0 AS counts,
        CASE WHEN today THEN first_day END AS first_trade
-FROM (SELECT *, table_name = 'raw_metrics_alltime' AS today FROM recon_swept WHERE table_name IN ('raw_metrics_alltime', 'raw_metrics_daily')) AS swept
-WHERE login IS NOT NULL AND platform IS NOT NULL AND NOT prop_trading_model.recon_is_placeholder(account_id, login)
+FROM (
+    SELECT *, table_name = 'raw_metrics_alltime' AS today
+    FROM recon_swept
+    WHERE table_name IN ('raw_metrics_alltime', 'raw_metrics_daily') AND login IS NOT NULL AND platform IS NOT NULL
+) AS swept
+WHERE NOT stands_in OR (login, platform, broker, account_id) IN (SELECT login, platform, broker, account_id FROM recon_swept_placeholders WHERE is_account)
+UNION ALL
+SELECT login, platform, broker, account_id, NULL, NULL, true, false, NULL FROM prop_trading_model.recon_upstream_holders
+
+-- name: create_swept_placeholders
+-- The placeholders in the metrics tables by natural key, and which of them is the account of its key: upstream sends the key without an id, or no
+-- account with an id of its own holds it.
+CREATE TEMP TABLE recon_swept_placeholders ON COMMIT DROP AS
+WITH found AS MATERIALIZED (
+    SELECT DISTINCT account_id, login, platform, broker
+    FROM recon_swept
+    WHERE stands_in AND table_name IN ('raw_metrics_alltime', 'raw_metrics_daily', 'raw_metrics_hourly')
+), ranked AS (
+    SELECT *, first_value(account_id) OVER (PARTITION BY login, platform, broker ORDER BY {{rank}}) AS first_placeholder
+    FROM found
+    WHERE account_id <> '' AND login IS NOT NULL AND platform IS NOT NULL
+), sole AS (
+    SELECT account_id, login, platform, broker FROM ranked WHERE account_id = first_placeholder
+    EXCEPT
+    SELECT f.account_id, login, platform, broker
+    FROM found AS f
+    JOIN (
+        SELECT login, platform, broker, account_id AS holder FROM recon_swept
+        WHERE NOT stands_in AND table_name IN ('raw_metrics_alltime', 'raw_metrics_daily')
+        UNION ALL
+        SELECT login, platform, broker, account_id FROM prop_trading_model.recon_upstream_holders
+    ) AS held USING (login, platform, broker)
+    WHERE held.holder <> f.account_id
+    UNION
+    SELECT account_id, login, platform, broker FROM prop_trading_model.recon_upstream_holders
+)
+SELECT f.*, s.account_id IS NOT NULL AS is_account
+FROM found AS f
+LEFT JOIN sole AS s USING (account_id, login, platform, broker)
+
+-- name: forget_upstream_holders
+-- What upstream said of accounts whose own rows tell it by now.
+DELETE FROM prop_trading_model.recon_upstream_holders AS u
+WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)
+  AND EXISTS (SELECT FROM recon_swept AS s WHERE s.table_name = 'raw_metrics_alltime' AND s.account_id = u.account_id)
 
 -- name: create_swept_keys
 -- Room for the natural keys whose holders changed.
 CREATE TEMP TABLE recon_swept_keys (login text, platform text, broker text) ON COMMIT DROP
 
 -- name: get_placeholders
--- The ids in the metrics tables that stand for unknown accounts.
-SELECT DISTINCT account_id
-FROM recon_swept
-WHERE table_name IN ('raw_metrics_alltime', 'raw_metrics_daily', 'raw_metrics_hourly') AND prop_trading_model.recon_is_placeholder(account_id, login)
+-- The ids in the metrics tables that stand for unknown accounts; an id that is an account's own stands for that.
+SELECT account_id FROM recon_swept_placeholders
+EXCEPT
+SELECT account_id FROM prop_trading_model.recon_identity
+
+-- name: get_stand_ins
+-- Those of the ids ($1) that may stand for unknown accounts: no account has them.
+SELECT unnest($1::text[]) AS account_id
+EXCEPT
+SELECT account_id FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
 
 -- name: refresh_identity
 -- Who held which natural key when; only what changed is written. Returned are, or kept for later, the keys whose holders changed.
@@ -38,12 +116,11 @@ WITH held AS (
     GROUP BY login, platform, broker, account_id
 ), gone AS (
     DELETE FROM prop_trading_model.recon_identity AS i
-    WHERE {{accounts}}
-      AND NOT EXISTS (
-          SELECT FROM fresh AS f WHERE (f.login, f.platform, f.broker, f.account_id) = (i.login, i.platform, i.broker, i.account_id)
-      )
+    WHERE {{accounts}} AND NOT EXISTS (
+        SELECT FROM fresh AS f WHERE (f.login, f.platform, f.broker, f.account_id) = (i.login, i.platform, i.broker, i.account_id)
+    )
     RETURNING login, platform, broker
-), written AS (
+), {{replaced}}written AS (
     INSERT INTO prop_trading_model.recon_identity AS i (login, platform, broker, account_id, daily_from, daily_to, today, counts, first_trade)
     SELECT login, platform, broker, account_id, daily_from, daily_to, today, counts, first_trade
     FROM fresh AS f
@@ -57,12 +134,29 @@ WITH held AS (
     SET daily_from = excluded.daily_from, daily_to = excluded.daily_to, today = excluded.today, counts = excluded.counts, first_trade = excluded.first_trade
     RETURNING login, platform, broker
 )
-{{into}}SELECT DISTINCT login, platform, broker FROM (SELECT * FROM gone UNION ALL SELECT * FROM written) AS changed
+{{into}}SELECT DISTINCT login, platform, broker FROM (SELECT * FROM gone UNION ALL SELECT * FROM written{{and_replaced}}) AS changed
+
+-- name: replaced_placeholders
+-- Placeholders that were the account of their natural key and are so no more: an account with an id of its own has the key.
+    DELETE FROM prop_trading_model.recon_identity AS i
+    USING (
+        SELECT DISTINCT login, platform, broker FROM fresh
+        WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)
+    ) AS f
+    WHERE (i.login, i.platform, i.broker) = (f.login, f.platform, f.broker)
+      AND prop_trading_model.recon_is_placeholder(i.account_id, i.login, i.platform, i.broker)
+      AND NOT EXISTS (
+          SELECT FROM prop_trading_model.recon_upstream_holders AS u
+          WHERE (u.login, u.platform, u.broker, u.account_id) = (i.login, i.platform, i.broker, i.account_id)
+          OFFSET 0
+      )
+    RETURNING i.login, i.platform, i.broker
 
 -- name: refresh_validity
--- The days on which each holder of some natural keys had it. A sole holder whom alltime knows has it from its
+-- The days on which each holder of some natural keys had it. A sole holder that alltime knows has it from its
 -- first day on; where there are several, each has it on its daily range, and after the last of all ranges the one that
--- took over after all others, or, where the ranges do not tell who that is, each whom alltime knows.
+-- took over after all others, or, where the ranges do not tell who that is, each that alltime knows. Nothing is guessed: an account of which no
+-- first day is known holds its key from today ({{today}}) on.
 WITH touched AS (
     SELECT DISTINCT login, platform, broker FROM {{keys}} AS k (login, platform, broker)
 ), holders AS (
@@ -85,11 +179,11 @@ WITH touched AS (
         login, platform, broker, account_id,
         CASE
             WHEN holders > 1 OR NOT today THEN daily_from
-            WHEN keys > 1 THEN coalesce(daily_from, current_date)
-            ELSE coalesce(least(daily_from, first_trade), '-infinity')
+            WHEN keys > 1 THEN coalesce(daily_from, {{today}})
+            ELSE coalesce(least(daily_from, first_trade), {{today}})
         END AS valid_from,
         CASE WHEN holders > 1 OR NOT today THEN daily_to ELSE 'infinity' END AS valid_to,
-        CASE WHEN holders > 1 AND today AND (successor OR NOT coalesce(has_successor, false)) THEN coalesce(last_daily + 1, '-infinity') END AS open_from
+        CASE WHEN holders > 1 AND today AND (successor OR NOT coalesce(has_successor, false)) THEN coalesce(last_daily + 1, first_trade, {{today}}) END AS open_from
     FROM judged
 )
 UPDATE prop_trading_model.recon_identity AS i
@@ -142,25 +236,26 @@ WHERE table_name = $1
 GROUP BY account_id, login, platform, broker
 
 -- name: find_foreign_ids
--- Trades of {{raw}} that carry a placeholder, or an id that their natural key did not have on their date though another
--- account had the key then or the account had another key then. Groups that lie inside one range are passed over first.
+-- Trades of {{raw}} that carry a placeholder, or an id that their natural key did not have on their date: another account had the key then, or the
+-- account had another key then, or did not hold the key yet. Groups that lie inside one range are passed over first.
 INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 WITH groups AS (
     {{groups}}
 ), suspects AS MATERIALIZED (
     SELECT
         *,
-        prop_trading_model.recon_is_placeholder(holder, login)
+        (
+            prop_trading_model.recon_is_placeholder(holder, login, platform, broker)
             -- Another account's login stands for an unknown id no less than the account's own.
             OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = g.holder)
-            AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.account_id = g.holder) AS placeholder
+        )
+        AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.account_id = g.holder) AS placeholder
     FROM groups AS g
-    WHERE prop_trading_model.recon_is_placeholder(holder, login)
-       OR NOT EXISTS (
-           SELECT FROM prop_trading_model.recon_identity AS i
-           WHERE (i.login, i.platform, i.broker, i.account_id) = (g.login, g.platform, g.broker, g.holder)
-             AND i.valid_from <= g.first_day AND i.valid_to >= g.last_day
-       )
+    WHERE NOT EXISTS (
+        SELECT FROM prop_trading_model.recon_identity AS i
+        WHERE (i.login, i.platform, i.broker, i.account_id) = (g.login, g.platform, g.broker, g.holder)
+          AND i.valid_from <= g.first_day AND i.valid_to >= g.last_day
+    )
 ), days AS (
     SELECT s.holder, s.login, s.platform, s.broker, s.placeholder, t.trade_date, count(*) AS rows
     FROM suspects AS s
@@ -181,12 +276,19 @@ WITH groups AS (
             SELECT FROM prop_trading_model.recon_identity AS i
             WHERE i.account_id = d.holder AND (i.login, i.platform, i.broker) <> (d.login, d.platform, d.broker)
               AND (d.trade_date BETWEEN i.valid_from AND i.valid_to OR d.trade_date >= i.open_from)
-        ) AS elsewhere
+        ) AS elsewhere,
+        -- By the account's own first day, whatever key it had then: old daily rows may be gone that would tell when it had this one.
+        d.trade_date < (
+            SELECT coalesce(min(least(i.daily_from, i.first_trade)), min(least(i.valid_from, i.open_from)))
+            FROM prop_trading_model.recon_identity AS i
+            WHERE i.account_id = d.holder
+            HAVING bool_or((i.login, i.platform, i.broker) = (d.login, d.platform, d.broker))
+        ) AS too_early
     FROM days AS d
 )
 SELECT $1, login, platform, broker, holder, candidates, md5(array_to_string(candidates, '|')), sum(rows), array_agg(DISTINCT trade_date)
 FROM judged
-WHERE {{keys}} AND (placeholder OR (NOT holder = ANY(candidates) AND (candidates <> '{}' OR elsewhere)))
+WHERE {{keys}} AND (placeholder OR (NOT holder = ANY(candidates) AND (candidates <> '{}' OR elsewhere OR coalesce(too_early, false))))
 GROUP BY login, platform, broker, holder, candidates
 ON CONFLICT DO NOTHING
 
@@ -196,9 +298,10 @@ INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platf
 SELECT $1, login, platform, broker, holder, candidates, md5(array_to_string(candidates, '|')), sum(rows), array_agg(DISTINCT day)
 FROM (
     SELECT t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, t.account_id::text AS holder,
-           {{day}} AS day, count(*) AS rows
+           coalesce({{day}}, {{today}}) AS day, count(*) AS rows
     FROM {{raw}} AS t
-    WHERE t.login IS NOT NULL AND t.platform IS NOT NULL AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text) AND {{accounts}}
+    WHERE t.login IS NOT NULL AND t.platform IS NOT NULL AND {{accounts}}
+      AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
     GROUP BY 1, 2, 3, 4, 5
 ) AS placeholders
 CROSS JOIN LATERAL (
@@ -232,10 +335,11 @@ GROUP BY login, platform, broker
 ON CONFLICT DO NOTHING
 
 -- name: mend_null_ids
--- Fill the account id of trades of {{raw}} for which exactly one fits: at most $2 rows, so that the transaction stays short, but the first $3, which
--- the table refused. A row that ingestion is writing is left for the next time. Last how many rows resisted: triggers of the table keep their id.
+-- Fill the account id of trades of {{raw}} for which exactly one fits; a copy is kept. At most $2 rows, so that the transaction stays short, but the
+-- first $3, which the table refused. A row that ingestion is writing is left for the next time. Last how many rows resisted: triggers of the table
+-- keep their id.
 WITH mendable AS MATERIALIZED (
-    SELECT {{key}}{{place}}, f.candidates[1] AS account_id
+    SELECT {{key}}{{place}}, f.candidates[1] AS account_id, to_jsonb(t) AS old_row
     FROM prop_trading_model.recon_identity_findings AS f
     JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login::text = f.login AND t.trade_date = ANY(f.dates)
     WHERE f.table_name = $1 AND f.holder IS NULL AND cardinality(f.candidates) = 1 AND {{keys}}
@@ -247,7 +351,10 @@ WITH mendable AS MATERIALIZED (
     UPDATE {{raw}} AS t SET account_id = m.account_id
     FROM mendable AS m
     WHERE {{same_row}} AND t.account_id IS NULL
-    RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, t.trade_date AS day
+    RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, t.trade_date AS day, m.old_row
+), copies AS (
+    INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
+    SELECT account_id, $1, day, 'overwritten', old_row FROM written WHERE mended
 )
 SELECT account_id, NULL AS holder, count(*) AS rows, 0::bigint AS md5_rows, array_agg(DISTINCT day) AS days, 0::bigint AS resisting
 FROM written
@@ -259,7 +366,8 @@ SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM written WHERE me
 -- name: mend_foreign_ids
 -- Give trades of {{raw}} that carry another's id or a placeholder to the one account that fits; a copy is kept. At most $2 rows, but the first $3.
 WITH mendable AS MATERIALIZED (
-    SELECT {{key}}{{place}}, f.candidates[1] AS account_id, t.account_id AS holder, to_jsonb(t) AS old_row, t.trade_date AS day
+    SELECT {{key}}{{place}}, f.candidates[1] AS account_id, t.account_id AS holder, to_jsonb(t) AS old_row, t.trade_date AS day,
+           f.holder <> f.login AND prop_trading_model.recon_is_placeholder(f.holder, f.login, f.platform, f.broker) AS is_md5
     FROM prop_trading_model.recon_identity_findings AS f
     JOIN {{raw}} AS t ON t.account_id = f.holder AND t.login::text = f.login AND t.trade_date = ANY(f.dates)
     WHERE f.table_name = $1 AND cardinality(f.candidates) = 1 AND {{keys}}
@@ -271,13 +379,12 @@ WITH mendable AS MATERIALIZED (
     UPDATE {{raw}} AS t SET account_id = m.account_id
     FROM mendable AS m
     WHERE {{same_row}} AND t.account_id = m.holder
-    RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, m.holder, m.old_row, m.day
+    RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, m.holder, m.old_row, m.day, m.is_md5
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
     SELECT account_id, $1, day, 'overwritten', old_row FROM written WHERE mended
 )
-SELECT account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows, array_agg(DISTINCT day) AS days,
-       0::bigint AS resisting
+SELECT account_id, holder, count(*) AS rows, count(*) FILTER (WHERE is_md5) AS md5_rows, array_agg(DISTINCT day) AS days, 0::bigint AS resisting
 FROM written
 WHERE mended
 GROUP BY account_id, holder
@@ -285,12 +392,13 @@ UNION ALL
 SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM written WHERE mended) FROM mendable HAVING count(*) > 0
 
 -- name: mend_placeholder_metrics
--- Metrics rows of {{raw}} under a placeholder id: given to the one account that fits, or put aside where that account has the row already.
--- At most $2 rows, but the first $3, which the table refused.
+-- Metrics rows of {{raw}} under a placeholder id: given to the one account that fits, or put aside where that account has the row already; a copy is
+-- kept of each as it stands when it is locked. At most $2 rows, but the first $3, which the table refused; one that ingestion is writing is left for
+-- the next time.
 WITH placeholders AS MATERIALIZED (
-    SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, {{day}} AS day
+    SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, coalesce({{day}}, {{today}}) AS day
     FROM {{raw}} AS t
-    WHERE prop_trading_model.recon_is_placeholder(t.account_id, t.login::text) AND t.account_id = ANY($4::text[])
+    WHERE t.account_id = ANY($4::text[]) AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
 ), judged AS MATERIALIZED (
     -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
     SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner, row_number() OVER () AS number
@@ -307,24 +415,30 @@ WITH placeholders AS MATERIALIZED (
 ), taken AS MATERIALIZED (
     SELECT DISTINCT m.number FROM judged AS m JOIN {{raw}} AS t ON {{owner_key}}
 ), known AS MATERIALIZED (
-    SELECT m.*, to_jsonb(t) AS old_row FROM judged AS m JOIN {{raw}} AS t ON {{same_row}}
+    SELECT m.*, to_jsonb(t) AS old_row
+    FROM judged AS m
+    JOIN {{raw}} AS t ON {{same_row}}
+    WHERE t.login::text = m.login AND t.platform::text = m.platform AND coalesce(t.broker::text, '') = m.broker
+    {{locked_to_go}}
 ), doubled AS MATERIALIZED (
     SELECT * FROM known WHERE number IN (SELECT number FROM taken)
 ), free AS MATERIALIZED (
     SELECT * FROM known WHERE number NOT IN (SELECT number FROM taken)
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_row}} RETURNING m.owner, m.account_id AS holder, m.day, m.old_row
+    DELETE FROM {{raw}} AS t USING doubled AS m WHERE {{same_row}} RETURNING m.owner, m.account_id AS holder, m.login, m.day, m.old_row
 ), reassigned AS (
     UPDATE {{raw}} AS t SET account_id = m.owner FROM free AS m
     WHERE {{same_row}}
-    RETURNING m.owner, m.account_id AS holder, m.day, m.old_row, t.account_id IS NOT DISTINCT FROM m.owner AS mended
+    RETURNING m.owner, m.account_id AS holder, m.login, m.day, m.old_row, t.account_id IS NOT DISTINCT FROM m.owner AS mended
 ), mended AS (
-    SELECT owner, holder, day, old_row FROM removed UNION ALL SELECT owner, holder, day, old_row FROM reassigned WHERE mended
+    SELECT owner, holder, login, day, old_row FROM removed
+    UNION ALL
+    SELECT owner, holder, login, day, old_row FROM reassigned WHERE mended
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
-    SELECT owner, $1, day, 'placeholder', old_row FROM mended
+    SELECT owner, $1, CASE WHEN {{is_dated}} THEN day END, 'placeholder', old_row FROM mended
 )
-SELECT owner AS account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder ~ '^[0-9a-fA-F]{32}$') AS md5_rows,
+SELECT owner AS account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder NOT IN ('', login)) AS md5_rows,
        array_agg(DISTINCT CASE WHEN {{is_dated}} THEN day END) AS days, 0::bigint AS resisting
 FROM mended
 GROUP BY owner, holder

@@ -4,10 +4,12 @@
 -- date: where two tables count the same on every date their marks are equal, and where they do not, equal by a chance of one in 2^43.
 CREATE TEMP TABLE recon_swept ON COMMIT DROP AS
 SELECT 'raw_metrics_alltime' AS table_name, account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
-       1::bigint AS rows, coalesce(num_trades, 0)::bigint AS trades, 0::numeric AS mark, {{first_trade}} AS first_day, NULL::date AS last_day
+       1::bigint AS rows, coalesce(num_trades, 0)::bigint AS trades, 0::numeric AS mark, {{first_trade}} AS first_day, NULL::date AS last_day,
+       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text) AS stands_in
 FROM {{alltime}}
 UNION ALL
-SELECT 'raw_metrics_daily', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, trades::bigint, mark, first_day, last_day
+SELECT 'raw_metrics_daily', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, trades::bigint, mark, first_day, last_day,
+       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
 FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, coalesce(sum(num_trades), 0) AS trades,
            sum((coalesce(num_trades, 0)::bigint % 1048576) * {{number_of_date}}) AS mark, min(date) AS first_day, max(date) AS last_day
@@ -15,8 +17,8 @@ FROM (
     GROUP BY account_id, login, platform, broker
 ) AS daily
 UNION ALL
--- Its natural keys tell nothing that daily does not, and its index does not hold all of them.
-SELECT 'raw_metrics_hourly', account_id::text, login::text, NULL, NULL, rows, trades::bigint, mark, NULL, NULL
+-- Its natural keys tell nothing that daily does not, and its index does not hold all of them; those of placeholders are read by judge_swept_hourly.
+SELECT 'raw_metrics_hourly', account_id::text, login::text, NULL, NULL, rows, trades::bigint, mark, NULL, NULL, false
 FROM (
     SELECT account_id, login, count(*) AS rows, coalesce(sum(num_trades), 0) AS trades,
            sum((coalesce(num_trades, 0)::bigint % 1048576) * {{number_of_date}}) AS mark
@@ -24,7 +26,8 @@ FROM (
     GROUP BY account_id, login
 ) AS hourly
 UNION ALL
-SELECT 'raw_trades_closed', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, rows, mark, first_day, last_day
+SELECT 'raw_trades_closed', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, rows, mark, first_day, last_day,
+       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
 FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, sum({{number_of_trade_date}}) AS mark,
            min(trade_date) AS first_day, max(trade_date) AS last_day
@@ -33,10 +36,34 @@ FROM (
     GROUP BY account_id, login, platform, broker
 ) AS closed
 UNION ALL
-SELECT 'raw_trades_open', account_id::text, login::text, platform::text, coalesce(broker::text, ''), count(*), 0, 0, min(trade_date), max(trade_date)
-FROM {{open}}
-WHERE account_id IS NOT NULL
-GROUP BY account_id, login, platform, broker
+SELECT 'raw_trades_open', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, 0, 0, first_day, last_day,
+       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
+FROM (
+    SELECT account_id, login, platform, broker, count(*) AS rows, min(trade_date) AS first_day, max(trade_date) AS last_day
+    FROM {{open}}
+    WHERE account_id IS NOT NULL
+    GROUP BY account_id, login, platform, broker
+) AS open
+
+-- name: judge_swept_hourly
+-- Hourly rows under a placeholder, told by their own natural keys, which are read of those ids alone that may be one: the login, or as long as an MD5
+-- and not known from the other metrics tables as an id of its own.
+WITH suspects AS MATERIALIZED (
+    SELECT account_id, login FROM recon_swept
+    WHERE table_name = 'raw_metrics_hourly' AND (account_id = login OR char_length(account_id) IN (0, 32))
+    EXCEPT
+    SELECT account_id, login FROM recon_swept WHERE table_name IN ('raw_metrics_alltime', 'raw_metrics_daily') AND NOT stands_in
+), judged AS MATERIALIZED (
+    SELECT account_id::text AS account_id, login::text AS login, min(platform::text) AS platform, min(coalesce(broker::text, '')) AS broker
+    FROM {{hourly}}
+    WHERE account_id = ANY(ARRAY(SELECT account_id FROM suspects))
+      AND prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
+    GROUP BY account_id, login
+)
+UPDATE recon_swept AS s
+SET stands_in = true, platform = j.platform, broker = j.broker
+FROM judged AS j
+WHERE s.table_name = 'raw_metrics_hourly' AND s.account_id = j.account_id AND s.login = j.login
 
 -- name: analyze_swept
 -- So that what is derived is planned for as many rows as there are.
@@ -45,14 +72,13 @@ ANALYZE recon_swept (table_name, account_id)
 -- name: create_swept_list
 -- The account ids of the raw tables, by the same rule as mv_all_account_ids.
 CREATE TEMP TABLE recon_swept_list ON COMMIT DROP AS
-SELECT DISTINCT account_id
+SELECT account_id
 FROM recon_swept AS s
-WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login)
-  AND (
-      table_name NOT IN ('raw_trades_closed', 'raw_trades_open')
-      OR NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = s.account_id)
-      OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = s.account_id)
-  )
+WHERE NOT stands_in AND (
+    table_name NOT IN ('raw_trades_closed', 'raw_trades_open') OR NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = s.account_id)
+)
+UNION
+SELECT account_id FROM prop_trading_model.recon_identity
 
 -- name: is_list_stale
 -- Whether the list that others read lacks an account, or has one too many.
@@ -69,14 +95,22 @@ SELECT account_id FROM prop_trading_model.trade_recon
 ON CONFLICT DO NOTHING
 
 -- name: forget_placeholders
--- Entries of trade_recon that are no accounts: an earlier system listed the ids that stand for unknown ones.
+-- Entries of trade_recon that are no accounts: an earlier system listed the ids that stand for unknown ones. An id that is nowhere in the raw tables is
+-- one only if it stands for a natural key that is known.
+WITH unlisted AS MATERIALIZED (
+    SELECT account_id::text AS account_id FROM prop_trading_model.trade_recon WHERE claimed_by IS NULL
+    EXCEPT
+    SELECT account_id FROM recon_swept_list
+)
 DELETE FROM prop_trading_model.trade_recon AS t
-WHERE t.claimed_by IS NULL
+USING unlisted AS u
+WHERE t.account_id = u.account_id AND t.claimed_by IS NULL
   AND (
-      prop_trading_model.recon_is_placeholder(t.account_id, NULL)
-      OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = t.account_id)
-         AND NOT EXISTS (SELECT FROM recon_swept_list AS listed WHERE listed.account_id = t.account_id)
-         AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id)
+      u.account_id = ''
+      OR EXISTS (SELECT FROM recon_swept AS s WHERE s.account_id = u.account_id AND s.stands_in)
+      OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = u.account_id)
+      OR char_length(u.account_id) = 32
+          AND lower(u.account_id) IN (SELECT md5(login || '|' || platform || '|' || broker) FROM prop_trading_model.recon_identity)
   )
 
 -- name: create_swept_accounts

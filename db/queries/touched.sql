@@ -13,7 +13,7 @@ WITH touched AS MATERIALIZED (
 ), judged AS (
     SELECT
         t.*,
-        account_id IS NULL OR prop_trading_model.recon_is_placeholder(account_id, login)
+        account_id IS NULL OR prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)
             OR EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = t.account_id)
                AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id) AS is_unknown
     FROM touched AS t

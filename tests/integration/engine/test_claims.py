@@ -15,7 +15,7 @@ from app.store.pool import Database as Pool
 from app.store.runs import RunRequest
 from app.store.slices import Slice, Writer
 from tests.conftest import Database
-from tests.engine import difference
+from tests.engine import TODAY, difference
 
 
 @asynccontextmanager
@@ -29,7 +29,7 @@ async def process(database: Database) -> AsyncIterator[Store]:
 
 async def queued(store: Store) -> uuid.UUID:
     """A run in which all accounts of the warehouse wait."""
-    await store.sweep.run()
+    await store.sweep.run(TODAY)
     accounts = await store.runs.oldest_accounts(1000)
     run_id = await store.runs.create(RunRequest(kind=RunKind.RETRY))
     assert await store.preparations.take(run_id)

@@ -21,7 +21,7 @@ from app.sandbox.wrecking import DamageKind
 from app.store.runs import RunRequest
 from app.store.slices import Slice, Writer
 from tests.conftest import Database
-from tests.engine import difference, engine, reconcile, run
+from tests.engine import TODAY, difference, engine, reconcile, run
 from tests.integration.engine.test_claims import process, queued
 from tests.integration.engine.test_runs import hurt
 
@@ -222,7 +222,7 @@ async def test_a_named_account_goes_first_while_every_worker_is_at_a_long_batch(
 
 async def test_who_lost_the_preparation_of_a_run_puts_nothing_into_it(warehouse: Database) -> None:
     async with process(warehouse) as stale, process(warehouse) as alive, warehouse.connect() as connection:
-        await stale.sweep.run()
+        await stale.sweep.run(TODAY)
         run_id = await stale.runs.create(RunRequest(RunKind.AUDIT))
         assert await stale.preparations.take(run_id)
         assert not await alive.preparations.take(run_id)
@@ -278,7 +278,7 @@ async def test_what_is_halted_before_its_end_costs_no_account_an_attempt_whateve
         run_id = await service.start_run(RunRequest())
         async with process(warehouse) as store:
             assert await store.preparations.take(run_id)
-            await store.sweep.run()
+            await store.sweep.run(TODAY)
             async with store.preparations.queue(run_id) as queue:
                 await queue.finish(await queue.mismatched(retry=False, limit=None), {})
         (active,) = await service.store.runs.active(run_id)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.models import RunKind
-from app.engine.maintenance import maintain
 from app.errors import ConfigurationError
 from app.sandbox.process import SandboxServer
 from app.store.migrate import migrate
@@ -55,7 +54,7 @@ async def test_a_trigger_that_sets_ids_back_does_not_keep_maintenance_busy(wareh
         await _guard(connection, "raw_trades_closed", "BEFORE UPDATE", "NEW.account_id := OLD.account_id; RETURN NEW;")
         async with engine(warehouse, sandbox) as service:
             async with asyncio.timeout(60):
-                result = await maintain(service.store)
+                result = await service.maintain()
         assert result.closed_trades_updated == 0
         assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows") == 0
         assert await connection.fetchval("SELECT count(*) FROM recon_changes") == 0

@@ -515,7 +515,7 @@ async def test_the_role_maintains_a_warehouse_that_its_owner_migrated(place: Pla
     await migrate(place.database(place.owner).dsn, SCHEMA)
     await place.run(await place.script())
     async with Pool.open(place.database(place.role).dsn, SCHEMA) as pool:
-        await maintain(await Store.build(pool, 60))
+        await maintain(await Store.build(pool, 60), TODAY)
     for user in (place.role, place.owner):
         await place.execute(f"REFRESH MATERIALIZED VIEW CONCURRENTLY {SCHEMA}.mv_all_account_ids", user=user)
     assert await migrate(place.database(place.role).dsn, SCHEMA) == []

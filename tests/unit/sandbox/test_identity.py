@@ -39,5 +39,10 @@ def test_an_account_that_moved_leaves_its_old_key() -> None:
     assert holders.owner(("1", "5", "4"), on(20)) == "a"
 
 
-def test_an_account_without_daily_rows_is_a_candidate_by_alltime() -> None:
-    assert Holders([row("a")], []).owner(KEY, on(1)) == "a"
+def test_an_account_without_daily_rows_holds_its_key_from_its_first_trade_on() -> None:
+    holders = Holders([{**row("a"), "first_trade_date": "2025-06-03"}], [])
+    assert [holders.owner(KEY, on(day)) for day in (2, 3, 30)] == [None, "a", "a"]
+
+
+def test_an_account_of_which_no_first_day_is_known_surely_held_its_key_on_no_day_of_the_past() -> None:
+    assert Holders([row("a")], []).owner(KEY, on(1)) is None
