@@ -31,6 +31,9 @@ def with_open_drift(view: AccountView) -> AccountView:
     for entry in view.open_issues:
         if entry.get("type") == IssueCode.UPSTREAM_DRIFT:
             return replace(view, drift=Drift(absent=False, evidence=_metadata(entry)))
+        waiting = _metadata(entry).get("drift")
+        if entry.get("type") == IssueCode.UNSETTLED and isinstance(waiting, Mapping):
+            return replace(view, drift=Drift(absent=False, evidence=waiting))
     return view
 
 

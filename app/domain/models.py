@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from app.domain.contract import Endpoint
+from app.domain.settling import Moving, MovingFigures
 
 
 class RunKind(StrEnum):
@@ -248,6 +249,10 @@ class Progress:
     that an earlier run explained just this state for good, so that nothing is asked; `again` the dates to be read once more
     since daily may condemn rows there that keep others out; `sent` the tables of which upstream sent any row, `hold` that
     nothing more may be done for it.
+
+    `moving` are the dates that still move. `withheld` are the dates, by table, on which nothing was removed or lowered for that
+    reason (None: the alltime row), `told` is what upstream's daily rows count on such dates, `grew` that the run brought in rows of
+    them, and `waits` that an earlier run put off a fall of alltime until they are settled.
     """
 
     read: dict[Endpoint, DatesRead] = field(default_factory=dict)
@@ -260,9 +265,30 @@ class Progress:
     sent: set[Endpoint] = field(default_factory=set)
     hold: Hold | None = None
     known: bool = False
+    moving: Moving = field(default_factory=Moving)
+    withheld: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
+    told: dict[dt.date, int] = field(default_factory=dict)
+    grew: bool = False
+    waits: bool = False
     errors: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
 
     def dates_read(self, endpoint: Endpoint) -> DatesRead:
         """The dates read of the endpoint's table."""
         return self.read.setdefault(endpoint, DatesRead())
+
+    @property
+    def moving_figures(self) -> MovingFigures:
+        """What the run knows of the dates that still move when alltime is written."""
+        was_told = self.read.get(Endpoint.DAILY, DatesRead()).covers_all(self.moving.days)
+        return MovingFigures(sum(self.told.values()) if was_told else None, self.grew, self.waits)
+
+    @property
+    def withheld_days(self) -> set[dt.date]:
+        """The dates on which something was withheld, of all tables."""
+        return {day for days in self.withheld.values() for day in days if day is not None}
+
+    @property
+    def alltime_is_withheld(self) -> bool:
+        """Whether alltime keeps a count that upstream does not confirm, since it may lie in dates that still move."""
+        return None in self.withheld.get(Endpoint.ALLTIME, ())

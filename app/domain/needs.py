@@ -36,6 +36,8 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
     """
     if view.agrees or _is_left(progress):
         return NOTHING
+    if progress.alltime_is_withheld and (moving := _unread(progress.dates_read(Endpoint.DAILY), progress.moving.days)):
+        return Needs(daily=frozenset(moving))
     coarse = _coarse_needs(view, progress, gaps)
     return coarse if coarse != NOTHING else _fine_needs(view, progress)
 
@@ -98,7 +100,8 @@ def is_daily_alone(view: AccountView, progress: Progress) -> bool:
     totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
     agree = totals.alltime == totals.hourly == totals.closed != totals.daily
     # A row that upstream no longer sends, or never did, contradicts nothing: the date may be forgotten.
-    sent = all(day.daily_rows and day.date not in progress.kept.get(Endpoint.DAILY, {}) for day in view.days)
+    unsent = {*progress.kept.get(Endpoint.DAILY, ()), *progress.withheld_days}
+    sent = all(day.daily_rows and day.date not in unsent for day in view.days)
     was_read = progress.dates_read(Endpoint.ALLTIME).everything and all(daily.covers(day.date) for day in view.days)
     return agree and sent and was_read and all(_is_outvoted(day) for day in view.days)
 

@@ -46,6 +46,13 @@ class PlannedRequest:
         """Whether the request names no ids: then upstream sends what it has of everybody."""
         return self.most_rows is not None
 
+    def covers(self, day: dt.date | None) -> bool:
+        """Whether rows of the date are asked for; None stands for a row without a date."""
+        request = self.request
+        if day is not None and request.date_from is not None and request.date_to is not None:
+            return request.date_from <= day <= request.date_to
+        return not request.dates or day in request.dates
+
     def halved(self, max_ids: int) -> tuple["PlannedRequest", ...]:
         """The same work in smaller requests, none if that cannot be.
 

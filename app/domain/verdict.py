@@ -4,6 +4,7 @@ Where everything involved was read completely and written, and the counts still 
 in rows that upstream forgot, or in dates that still move.
 """
 
+import contextlib
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 
@@ -67,7 +68,8 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
         return (*(issue for issue in others if issue.code is not IssueCode.ABSENT_UPSTREAM), absence(view))
     unfinished = bool(progress.errors or progress.refused or progress.left_alone or progress.hold)
     if drift and not unfinished and _drift_was_followed(view, progress):
-        drift = ()
+        # What alltime keeps that upstream does not confirm is no drift while it may lie in dates that still move.
+        drift = (_unsettled_issue(view, progress, ()),) if progress.alltime_is_withheld and not counts else ()
     # Trades that fit no account may be those that are missing here: then upstream is not to blame.
     unmatched = bool(progress.strangers) and any(day.closed < day.daily for day in view.days)
     if not counts or unfinished or unmatched or not _was_read(view, progress):
@@ -119,18 +121,29 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     # Of a key that two accounts hold at once no trade says whose it is: neither account's closed trades can be judged.
     shared = any(len(finding.candidates) > 1 and finding.table == _ALLTIME for finding in view.findings)
     days = [day for day in days if day.daily != day.hourly or (day.daily != day.closed and not shared and day.date not in ambiguous)]
-    looks = _looks(view)
-    settled = [day for day in days if day.date < moving_from or looks.get(day.date.isoformat(), 0) >= SETTLED_AFTER]
+    looks, withheld = _looks(view), progress.withheld_days
+    settled = [day for day in days if day.date not in withheld and (day.date < moving_from or _is_what_it_is(day, looks, progress))]
+    waiting = [day for day in days if day not in settled]
     alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
     daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())
     # Alltime may go on counting days that upstream has forgotten: then it agrees with the rows that are kept.
     totals_agree = view.totals.daily in (view.totals.alltime, alltime) or alltime == daily
     moves = view.last_day is not None and view.last_day >= moving_from and looks.get(_TOTALS, 0) < SETTLED_AFTER
+    moves = moves or progress.alltime_is_withheld
     if settled or not (totals_agree or moves):
         issues.append(_inconsistent_issue(view, settled, looks))
+        if withheld.intersection(day.date for day in waiting):
+            issues.append(_unsettled_issue(view, progress, waiting))
     elif days or not totals_agree:
-        issues.append(_unsettled_issue(view, days, moving_from, looks))
+        issues.append(_unsettled_issue(view, progress, days))
     return tuple(issues)
+
+
+def _is_what_it_is(day: DayCounts, looks: Mapping[str, int], progress: Progress) -> bool:
+    """Whether a date that still moves disagreed for several runs, in all that upstream sends of it."""
+    differing = [endpoint for endpoint, trades in ((Endpoint.HOURLY, day.hourly), (Endpoint.CLOSED, day.closed)) if trades != day.daily]
+    was_read = all(progress.dates_read(endpoint).covers(day.date) for endpoint in differing)
+    return was_read and looks.get(day.date.isoformat(), 0) >= SETTLED_AFTER
 
 
 def _looks(view: AccountView) -> dict[str, int]:
@@ -184,16 +197,36 @@ def _inconsistent_issue(view: AccountView, days: Sequence[DayCounts], looks: Map
     return Issue(IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, text, COUNTED_TABLES, "none", evidence)
 
 
-def _unsettled_issue(view: AccountView, days: Sequence[DayCounts], moving_from: dt.date, looks: Mapping[str, int]) -> Issue:
-    text = f"The counts differ on dates from {moving_from} on, which still move; the next run looks again."
+def _unsettled_issue(view: AccountView, progress: Progress, days: Sequence[DayCounts]) -> Issue:
+    """That the difference lies in dates that still move; where alltime keeps its count, until when, and the drift that this leaves open."""
+    moving, looks = progress.moving, _looks(view)
+    text = f"The counts differ on dates from {moving.first} on, which still move; the next run looks again."
     places = [day.date.isoformat() for day in days] or [_TOTALS]
-    metadata = {
+    metadata: dict[str, object] = {
         "upstream_counts": view.totals.counts,
-        "moving_from": moving_from.isoformat(),
+        "moving_from": moving.first.isoformat(),
         "looks": {place: looks.get(place, 0) + 1 for place in places},
     }
+    if progress.withheld:
+        metadata["withheld"] = sorted({day.isoformat() for day in progress.withheld_days})
+    if progress.alltime_is_withheld:
+        until = waits_until(view) if progress.waits else max(moving.days, default=moving.first)
+        metadata["alltime_waits_until"] = f"{until}"
+        if view.drifts and view.drift is not None:
+            metadata["drift"] = dict(view.drift.evidence)
     evidence = {**days_evidence(days), "metadata": metadata}
     return Issue(IssueCode.UNSETTLED, Severity.INFO, text, COUNTED_TABLES, "look_again", evidence)
+
+
+def waits_until(view: AccountView) -> dt.date | None:
+    """The last of the dates that moved when a run first put off a fall of alltime; None if none did."""
+    for entry in view.open_issues:
+        metadata = entry.get("metadata")
+        text = metadata.get("alltime_waits_until") if isinstance(metadata, Mapping) else None
+        if entry.get("type") == IssueCode.UNSETTLED and isinstance(text, str):
+            with contextlib.suppress(ValueError):
+                return dt.date.fromisoformat(text)
+    return None
 
 
 def _narrow_issues(progress: Progress) -> tuple[Issue, ...]:

@@ -28,6 +28,7 @@ from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Hold, Outcome, RunKind
 from app.domain.needs import is_short
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
+from app.domain.settling import Moving
 from app.domain.verdict import descended
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
@@ -88,9 +89,9 @@ class BatchReconciler:
         begun = time.monotonic()
         views = await self._look(claim.account_ids, claim)
         # In threads, here and below: judging thousands of accounts takes longer than a request to this process should wait.
-        work = await asyncio.to_thread(_begin, claim, run, halt, views)
+        work = await asyncio.to_thread(_begin, claim, run, halt, self._config.moving(self._now()), views)
         news = await asyncio.to_thread(_news, work)
-        await self._store.runs.open_issues(claim.run_id, news, self._config.moving_from(self._now()))
+        await self._store.runs.open_issues(claim.run_id, news, work.moving.first)
         await self._hold_flapping(work)
         work.seconds["detect"] += time.monotonic() - begun
         try:
@@ -298,6 +299,7 @@ class BatchReconciler:
             self._config.lease_seconds,
             None if work.run.confirmed else self._config.guard,
             {account_id: work.progress[account_id].effort.rewritten for account_id in planned.account_ids},
+            work.moving.first,
         )
         applied = await self._store.changes.apply(fetched.staged, fetched.proven, fetched.before, writer, _witness(work, planned))
         work.ownerless.set_aside += applied.get("", Applied()).set_aside
@@ -307,7 +309,7 @@ class BatchReconciler:
             progress = work.progress[account_id]
             progress.effort.requests += fetched.requests
             done = applied.get(account_id, Applied())
-            learn(progress, endpoint, done)
+            learn(progress, planned, done)
             work.is_suspect |= progress.hold is not None and self._makes_suspect(work)
             if done.error is None and not done.left_alone and not done.claim_lost and done.hold is None:
                 note_read(progress, planned)
@@ -330,7 +332,6 @@ class BatchReconciler:
 
     def _results(self, work: Work) -> list[AccountResult]:
         now = self._now()
-        moving_from = self._config.moving_from(now)
         return [
             result_of(
                 Passed(
@@ -342,7 +343,7 @@ class BatchReconciler:
                 ),
                 work.run.request.kind,
                 now=now,
-                moving_from=moving_from,
+                moving_from=work.moving.first,
                 flap_seconds=self._config.flap_seconds,
             )
             for account_id, view in work.views.items()
@@ -384,14 +385,15 @@ class BatchReconciler:
         return outcomes
 
 
-def _begin(claim: Claim, run: ActiveRun, halt: Halt, views: dict[str, AccountView]) -> Work:
+def _begin(claim: Claim, run: ActiveRun, halt: Halt, moving: Moving, views: dict[str, AccountView]) -> Work:
     return Work(
         claim,
         run,
         halt,
+        moving,
         views,
         {account_id: detect(view) for account_id, view in views.items()},
-        {account_id: beginning(view, run.request.kind) for account_id, view in views.items()},
+        {account_id: beginning(view, run.request.kind, moving) for account_id, view in views.items()},
     )
 
 
@@ -434,4 +436,5 @@ def _witness(work: Work, planned: PlannedRequest) -> Witness:
     return Witness(
         {account_id: None if read.everything else frozenset(read.dates) for account_id, read in daily.items()},
         frozenset(account_id for account_id in planned.account_ids if work.views[account_id].drifts),
+        {account_id: work.progress[account_id].moving_figures for account_id in planned.account_ids},
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from app.domain.holds import HoldLimits
+from app.domain.settling import Moving
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +56,8 @@ class EngineConfig:
     def today(self, now: dt.datetime) -> dt.date:
         """The business date at `now` (aware)."""
         return now.astimezone(ZoneInfo(self.day_zone)).date()
+
+    def moving(self, now: dt.datetime) -> Moving:
+        """The dates that still move at `now` (aware); upstream may be a day ahead."""
+        first, last = self.moving_from(now), now.astimezone(dt.UTC).date() + dt.timedelta(days=1)
+        return Moving(first, tuple(first + dt.timedelta(days=number) for number in range((last - first).days + 1)))

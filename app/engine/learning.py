@@ -1,18 +1,25 @@
 """What a run learns of an account from each fetch and write."""
 
+import datetime as dt
 from collections.abc import Iterable
 
 from app.domain.contract import Endpoint
 from app.domain.models import AccountView, Progress, RunKind
 from app.domain.plan import PlannedRequest, why_not_asked
-from app.domain.verdict import is_known
+from app.domain.settling import Moving
+from app.domain.verdict import is_known, waits_until
 from app.store.slices import Applied
 
 
-def beginning(view: AccountView, kind: RunKind) -> Progress:
+def beginning(view: AccountView, kind: RunKind, moving: Moving) -> Progress:
     """What a run knows of an account before it asks; one that cannot be asked about carries the reason as an error."""
     reason = why_not_asked(view)
-    return Progress(errors=[reason] if reason else [], known=kind is RunKind.FULL and is_known(view))
+    return Progress(
+        errors=[reason] if reason else [],
+        known=kind is RunKind.FULL and is_known(view),
+        moving=moving,
+        waits=(waits_until(view) or dt.date.min) >= moving.first,
+    )
 
 
 def forget_left_alone(progress: Iterable[Progress]) -> None:
@@ -23,9 +30,9 @@ def forget_left_alone(progress: Iterable[Progress]) -> None:
         each.left_alone.clear()
 
 
-def learn(progress: Progress, endpoint: Endpoint, done: Applied) -> None:
+def learn(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
     """Take in what a write came to."""
-    effort = progress.effort
+    endpoint, effort = planned.request.endpoint, progress.effort
     effort.inserted += done.inserted
     effort.updated += done.updated
     effort.moved += done.moved
@@ -37,8 +44,9 @@ def learn(progress: Progress, endpoint: Endpoint, done: Applied) -> None:
     progress.hold = progress.hold or done.hold
     progress.refused += done.refused
     progress.too_narrow += done.too_narrow
-    if done.kept:
-        progress.kept.setdefault(endpoint, {}).update(done.kept)
+    _renew_unsent(progress, planned, done)
+    progress.told.update(done.told)
+    progress.grew |= done.grew
     if endpoint in (Endpoint.ALLTIME, Endpoint.DAILY) and (done.inserted or done.updated):
         # Trades find their account through these rows: what was read of them before may belong elsewhere now.
         progress.read.pop(Endpoint.CLOSED, None)
@@ -48,6 +56,17 @@ def learn(progress: Progress, endpoint: Endpoint, done: Applied) -> None:
         progress.errors.append("another worker took the account over")
     if done.error is not None:
         progress.errors.append(done.error)
+
+
+def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
+    """Of the dates that were read now only the last word counts on what upstream does not send there."""
+    endpoint = planned.request.endpoint
+    kept = {day: trades for day, trades in progress.kept.pop(endpoint, {}).items() if not planned.covers(day)} | done.kept
+    withheld = {day for day in progress.withheld.pop(endpoint, ()) if not planned.covers(day)} | done.withheld
+    if kept:
+        progress.kept[endpoint] = kept
+    if withheld:
+        progress.withheld[endpoint] = withheld
 
 
 def note_read(progress: Progress, planned: PlannedRequest) -> None:
@@ -62,6 +81,10 @@ def note_read(progress: Progress, planned: PlannedRequest) -> None:
         read.everything = True
     if request.endpoint is Endpoint.DAILY:
         _settle_again(progress)
+        if progress.alltime_is_withheld and progress.moving_figures.told is not None:
+            # What upstream counts on dates that still move is known now: that decides whether alltime may fall.
+            progress.withheld.pop(Endpoint.ALLTIME)
+            progress.read.pop(Endpoint.ALLTIME, None)
 
 
 def _settle_again(progress: Progress) -> None:

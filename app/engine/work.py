@@ -11,6 +11,7 @@ from app.domain.expectation import Upstream
 from app.domain.issues import Issue
 from app.domain.models import AccountView, Effort, Outcome, Progress
 from app.domain.needs import NOTHING, needs_of
+from app.domain.settling import Moving
 from app.engine.halts import Halt
 from app.store.claims import Claim
 from app.store.runs import ActiveRun
@@ -21,6 +22,7 @@ from app.upstream.stats import ApiStatistics
 class Work:
     """A batch on its way: what is known of its accounts, and what it cost so far.
 
+    `moving` are the dates that still move, the same from the batch's beginning to its end.
     `unread` counts the fetches that could not be completed by account, `ownerless` is what was done for nobody in particular;
     `is_suspect` if so much is held that nothing more shall be written, `unfinished` are then the accounts that wait in the run again.
     """
@@ -28,6 +30,7 @@ class Work:
     claim: Claim
     run: ActiveRun
     halt: Halt
+    moving: Moving
     views: dict[str, AccountView]
     found: dict[str, tuple[Issue, ...]]
     progress: dict[str, Progress]

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from app.domain.contract import Endpoint
 from app.domain.holds import rewriting
 from app.domain.models import Hold
 from app.errors import DatabaseError, DatabaseUnavailable, ReconError, ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
@@ -130,6 +131,9 @@ class Changes:
             if len(part.account_ids) > 1 or not applied[part.account_ids[0]].hold:
                 await self._apply_part(job, part, applied)
         await self._refusals.record(job, applied)
+        if job.proven.endpoint is Endpoint.DAILY:
+            for row in await self._database.fetch(self._sql.of("get_moving_figures", job.table), staged.fetch_id, writer.moving_from):
+                applied[row["account_id"]].told[row["day"]] = row["trades"]
         return dict(applied)
 
     async def _count(self, staged: StagedFetch) -> dict[str, int]:

@@ -20,6 +20,8 @@ TOO_NARROW = "key too narrow"
 """How the reason begins where a unique key takes one of two rows."""
 BOTH_SENT = f"{TOO_NARROW}: upstream sends"
 """Upstream sends both rows of which the table can hold one: no stored row stands for the other."""
+WITHHELD = "withheld until its date is settled"
+"""The reason of rows that would remove or lower something on dates that still move: they are written once these are settled."""
 _DOUBLED = f"{BOTH_SENT} several rows with this key"
 _NO_PARTITION = "no partition"
 _PARTITION_SECONDS = 15.0
@@ -99,11 +101,11 @@ class Refusals:
     async def record(self, job: Job, applied: dict[str, Applied]) -> None:
         """Keep the rows of a fetch that could not be held as they were sent, and tell their accounts why."""
         table, asked = job.table.table.name, list(job.proven.account_ids)
-        rows = await self._database.fetch(self._sql.of("get_refused", job.table), job.staged.fetch_id, asked)
+        rows = await self._database.fetch(self._sql.of("get_refused", job.table), job.staged.fetch_id, asked, WITHHELD)
         if not rows:
             return
         statement = self._sql.of("set_aside_rows", job.table)
-        await self._database.execute(statement, job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION)
+        await self._database.execute(statement, job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION, WITHHELD)
         for row in rows:
             reason, keys = row["refused"], row["keys"]
             for account_id in [owner for owner in row["owners"] if owner in job.proven.account_ids] or [""]:

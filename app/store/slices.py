@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from app.domain.contract import Endpoint
 from app.domain.holds import HoldLimits
 from app.domain.models import Hold
+from app.domain.settling import NEVER, MovingFigures
 from app.store.catalogue import WarehouseTable
 from app.store.staging import StagedFetch
 
@@ -41,6 +42,8 @@ class Slice:
 class Applied:
     """What one fetch did to one account; `kept` are trades of stored rows that upstream does not send, by date.
 
+    `withheld` are the dates on which nothing was removed or lowered since they still move (None: the alltime row), `told` what
+    upstream's daily rows count on such dates, and `grew` that rows of such dates were brought in or changed.
     `sent` tells whether upstream sent any row of it, `hold` that too many of its rows would have changed: then nothing was written.
     """
 
@@ -51,6 +54,9 @@ class Applied:
     set_aside: int = 0
     values_nulled: int = 0
     kept: dict[dt.date | None, int] = field(default_factory=dict)
+    withheld: set[dt.date | None] = field(default_factory=set)
+    told: dict[dt.date, int] = field(default_factory=dict)
+    grew: bool = False
     refused: list[str] = field(default_factory=list)
     too_narrow: list[dict[str, object]] = field(default_factory=list)
     left_alone: bool = False
@@ -66,6 +72,8 @@ class Applied:
         self.moved += other.moved
         self.removed += other.removed
         self.kept.update(other.kept)
+        self.withheld |= other.withheld
+        self.grew |= other.grew
         self.refused += other.refused
         self.left_alone |= other.left_alone
         self.claim_lost |= other.claim_lost
@@ -88,6 +96,7 @@ class Writer:
     """On whose behalf rows are written: the run, the claim that must still hold, and the seconds that one account may take.
 
     `guard` limits what may change of an account (None: somebody confirmed it), `rewritten` are the rows that the run changed already.
+    On dates from `moving_from` on nothing is removed or lowered.
     """
 
     run_id: uuid.UUID | None
@@ -96,6 +105,7 @@ class Writer:
     lease_seconds: float
     guard: HoldLimits | None = None
     rewritten: Mapping[str, int] = field(default_factory=dict)
+    moving_from: dt.date = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +113,13 @@ class Witness:
     """What else of this run matters to a write.
 
     `daily_read` are the dates of each account on which daily was read, which alone allow a removal (None: all dates);
-    `descending` the accounts whose finer tables must be read wherever a daily row's figures change.
+    `descending` the accounts whose finer tables must be read wherever a daily row's figures change, `moving` what is known of each
+    account's dates that still move.
     """
 
     daily_read: Mapping[str, frozenset[dt.date] | None] = field(default_factory=dict)
     descending: frozenset[str] = frozenset()
+    moving: Mapping[str, MovingFigures] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

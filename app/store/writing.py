@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from app.domain.contract import Endpoint
+from app.domain.settling import NEVER, UNKNOWN, StoredLevels
 from app.errors import RowRefused
 from app.store.column_lists import NATURAL_KEY, Statements, narrow_lists
 from app.store.pool import Connection
-from app.store.refusals import BOTH_SENT, REFUSED, TOO_NARROW, UNIQUE_VIOLATION
+from app.store.refusals import BOTH_SENT, REFUSED, TOO_NARROW, UNIQUE_VIOLATION, WITHHELD
 from app.store.slices import Job, Part, Written
 
+_COUNT = "num_trades"
 _PASSES = 3
 """How often a part is written anew because rows that were to go made room for rows that could not be held."""
 
@@ -98,6 +100,16 @@ class _Work:
         """Whether no row is stored that one of the fetch could meet; trades may also be stored under accounts that were not asked for."""
         return not self.job.proven.endpoint.is_trades and not self.part.stored
 
+    def reaches(self, days: Iterable[dt.date | None]) -> bool:
+        """Whether any of the dates still moves."""
+        return any(day is not None and day >= self.job.writer.moving_from for day in days)
+
+    @property
+    def moves(self) -> bool:
+        """Whether any of its dates may still move."""
+        dates = self.job.dates(self.part)
+        return dates is None or max(dates) >= self.job.writer.moving_from
+
     @property
     def record(self) -> tuple[object, ...]:
         """The parameters of copies that are kept: the run, and the table's name."""
@@ -148,8 +160,10 @@ class SliceWriter:
     async def _write_once(self, work: _Work, kept: set[tuple[str, dt.date | None]]) -> Written:
         written = Written()
         shapes = list(enumerate(work.job.staged.shapes))
+        await self._withhold_counts(work, written)
         met = await self._compare(work, shapes)
         if work.job.proven.endpoint.is_trades and (met is None or any(each.elsewhere for each in met)):
+            await self._withhold_moves(work, written)
             await self._move(work, written)
             met = await self._compare(work, shapes)
         if not work.is_empty:
@@ -202,6 +216,45 @@ class SliceWriter:
         rows = await work.connection.fetch(self._sql.of("get_natural_keys", work.job.table), *work.head)
         return tuple(sorted({row[part] for row in rows} - {None}) for part in NATURAL_KEY)
 
+    async def _withhold_counts(self, work: _Work, written: Written) -> None:
+        """Leave stored rows as they are whose counts would fall by what may lie in dates that still move."""
+        if work.is_empty or work.job.proven.endpoint.is_trades:
+            return
+        counting = [number for number, columns in enumerate(work.job.staged.shapes) if _COUNT in columns]
+        if work.job.table.table.date_column is None:
+            await self._withhold_alltime(work, counting, written)
+        elif work.moves:
+            statement = self._sql.of("withhold_falling_rows", work.job.table)
+            for row in await work.connection.fetch(statement, *work.head, work.job.writer.moving_from, WITHHELD, counting):
+                written.results[row["account_id"]].withheld.update(row["days"])
+
+    async def _withhold_alltime(self, work: _Work, counting: Sequence[int], written: Written) -> None:
+        if work.job.writer.moving_from == NEVER:
+            return
+        falling = await work.connection.fetch(self._sql.of("get_falling_alltime", work.job.table), *work.head, list(counting))
+        if not falling:
+            return
+        accounts = [row["account_id"] for row in falling]
+        levels = {
+            row["account_id"]: StoredLevels(row["daily"], row["moving"], row["moving_daily"])
+            for row in await work.connection.fetch(self._sql.of("get_stored_levels", work.job.table), accounts, work.job.writer.moving_from)
+        }
+        moving = work.job.witness.moving
+        withheld = [
+            row
+            for row in falling
+            if not moving.get(row["account_id"], UNKNOWN).allow_fall(row["trades"], levels.get(row["account_id"], StoredLevels()))
+        ]
+        await self._refuse(work, [row["ordinal"] for row in withheld], WITHHELD)
+        for row in withheld:
+            written.results[row["account_id"]].withheld.add(None)
+
+    async def _withhold_moves(self, work: _Work, written: Written) -> None:
+        """Leave trades where they are that would go from a date that still moves to another one."""
+        statement = self._sql.of("withhold_moves", work.job.table)
+        for row in await work.connection.fetch(statement, *work.head, work.job.writer.moving_from, WITHHELD):
+            written.results[row["account_id"] or ""].withheld.update(row["days"])
+
     async def _move(self, work: _Work, written: Written) -> None:
         try:
             async with _tolerated(work):
@@ -227,8 +280,11 @@ class SliceWriter:
             async with _tolerated(work):
                 if not work.job.table.is_unique:
                     statement = self._sql.of("remove_doubled_rows", work.job.table)
-                    for row in await work.connection.fetch(statement, *work.head, *work.record):
-                        attempt.note(row["account_id"], row["days"]).removed += row["rows"]
+                    for row in await work.connection.fetch(statement, *work.head, *work.record, work.job.writer.moving_from):
+                        if row["goes"]:
+                            attempt.note(row["account_id"], row["days"]).removed += row["rows"]
+                        else:
+                            attempt.results[row["account_id"]].withheld.update(row["days"])
                 await self._settle_stale(work, kept, attempt)
         except RowRefused as error:
             if work.search is None:
@@ -300,7 +356,9 @@ class SliceWriter:
             if row["resisting"]:
                 await self._refuse(work, row["resisting"], f"{REFUSED}: a trigger keeps the stored row as it is")
                 continue
-            written.note(row["account_id"], row["days"], row["holder"]).updated += row["rows"]
+            done = written.note(row["account_id"], row["days"], row["holder"])
+            done.updated += row["rows"]
+            done.grew |= work.reaches(row["days"])
             await self._begin_descents(work, row["account_id"], row["figure_days"] or ())
         return written
 
@@ -315,7 +373,9 @@ class SliceWriter:
                 # Staging alone is read: its index on the key gives the order, where PostgreSQL would sort the wide rows.
                 await work.connection.execute("SELECT set_config('enable_sort', 'off', true)")
             for row in await work.connection.fetch(statement, *work.head, number, *limit):
-                written.note(row["account_id"], row["days"]).inserted += row["rows"]
+                done = written.note(row["account_id"], row["days"])
+                done.inserted += row["rows"]
+                done.grew |= work.reaches(row["days"])
             return written
         # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
         look = self._sql.of("get_missing_rows", work.job.table, columns, only=only)
@@ -325,7 +385,9 @@ class SliceWriter:
             dropped = {row["ordinal"] for row in await work.connection.fetch(look, *work.head, number, *limit)}
             for row in missing:
                 if row["ordinal"] not in dropped:
-                    written.note(row["account_id"], [row["day"]]).inserted += 1
+                    done = written.note(row["account_id"], [row["day"]])
+                    done.inserted += 1
+                    done.grew |= work.reaches([row["day"]])
             if dropped:
                 await self._refuse(work, sorted(dropped), f"{REFUSED}: a trigger drops the row")
         return written
@@ -339,10 +401,15 @@ class SliceWriter:
         read = {account_id: work.job.witness.daily_read.get(account_id, frozenset()) for account_id in work.part.account_ids}
         witnessed = [(account_id, day) for account_id, days in read.items() for day in ([None] if days is None else days)]
         statement = self._sql.of("settle_stale_rows", work.job.table)
-        for row in await work.connection.fetch(statement, *work.head, *work.record, *_pairs(witnessed), *_pairs(kept), BOTH_SENT):
+        moving_from = work.job.writer.moving_from
+        for row in await work.connection.fetch(
+            statement, *work.head, *work.record, *_pairs(witnessed), *_pairs(kept), BOTH_SENT, moving_from
+        ):
             if row["goes"]:
                 written.note(row["account_id"], [row["day"]]).removed += row["rows"]
                 written.removed.add((row["account_id"], row["day"]))
+            elif row["day"] is not None and row["day"] >= moving_from:
+                written.results[row["account_id"]].withheld.add(row["day"])
             else:
                 written.results[row["account_id"]].kept[row["day"]] = row["trades"] or 0
 

@@ -133,6 +133,15 @@ class CircuitBreaker:
             if place in self._waiting:
                 self._waiting.remove(place)
 
+    def force(self) -> Permit:
+        """A permit whatever the state, for a request that is a probe if the breaker is open: it goes before all who stand in line."""
+        if self.state is not BreakerState.CLOSED:
+            self._probing = True  # before the state changes, or the first in line would be let through as well
+        if self.state is BreakerState.OPEN:
+            self.close()
+            self._half_open()
+        return Permit(self, self.era)
+
     def take_outcome(self, *, failed: bool | None) -> None:
         """Learn what came of a request that was let through in the present state; None if nothing was learnt."""
         self._probing = False

@@ -8,7 +8,7 @@ waits (UpstreamUnavailable after `outage_wait` seconds). A lone request asks for
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -63,6 +63,8 @@ class Outage:
     def __init__(self) -> None:
         """Start in good health."""
         self.answers = 0
+        self.was_probed = False
+        """Whether one more request was sent after all patience with this outage had ended."""
         self._since: float | None = None
         self._callers = 0
 
@@ -74,7 +76,7 @@ class Outage:
     def answered(self) -> None:
         """The API answered somebody."""
         self.answers += 1
-        self._since = None
+        self._end()
 
     def failed(self) -> None:
         """The API failed somebody."""
@@ -90,7 +92,11 @@ class Outage:
         finally:
             self._callers -= 1
             if not self._callers:
-                self._since = None
+                self._end()
+
+    def _end(self) -> None:
+        self._since = None
+        self.was_probed = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +197,7 @@ class Guard:
         self._breaker = CircuitBreaker(limits.breaker_failures, limits.breaker_seconds, _log_change)
         self._budget = RetryBudget(limits.retry_budget, limits.retries_per_second)
         self._connections = asyncio.Semaphore(limits.concurrency)
+        self._final = asyncio.Lock()
 
     @property
     def state(self) -> BreakerState:
@@ -276,16 +283,44 @@ class Guard:
         """Leave to send one request now, with a connection to send it on."""
         loop = asyncio.get_running_loop()
         while True:
-            with await self._breaker.admit(call.patience) as permit:
-                async with self._connections:
-                    started = loop.time()
-                    await self._pace.acquire()
-                    self._statistics.note_limiter_wait(endpoint, loop.time() - started)
-                    if call.patience <= 0:
-                        raise call.last or AttemptFailed(FailureKind.THROTTLED, "The API answers nobody in time.")
-                    if permit.is_current:  # the breaker may have opened during the wait
-                        yield permit
-                        return
+            is_patient = call.patience > 0
+            async with nullcontext(enter_result=False) if is_patient else self._final_probe(call) as is_probe:
+                try:
+                    patience = call.patience if is_patient else self._limits.deadline
+                    permit = self._breaker.force() if is_probe else await self._breaker.admit(patience)
+                except BreakerOpen:
+                    if not is_patient:
+                        raise
+                    continue
+                with permit:
+                    async with self._connections:
+                        started = loop.time()
+                        await self._pace.acquire()
+                        self._statistics.note_limiter_wait(endpoint, loop.time() - started)
+                        # The patience may have ended, and the breaker opened, during the wait.
+                        if (call.patience > 0 or not is_patient) and (permit.is_current or is_probe):
+                            yield permit
+                            return
+
+    @asynccontextmanager
+    async def _final_probe(self, call: Call) -> AsyncIterator[bool]:
+        """Whether this call sends the one request that is owed to the API when all patience has ended.
+
+        A wait that the API itself asked for can use the patience up without a single further request. Other calls wait here for
+        what comes of the probe: once the API has answered, they may send too; otherwise they end with their last error.
+        """
+        async with self._final:
+            if self._outage.seconds >= self._limits.outage_wait:
+                if self._outage.was_probed:
+                    raise call.last or AttemptFailed(FailureKind.THROTTLED, "The API answers nobody in time.")
+                self._outage.was_probed = True
+                try:
+                    yield True
+                except asyncio.CancelledError:
+                    self._outage.was_probed = False
+                    raise
+                return
+        yield False
 
     def _judge(self, error: UpstreamError, endpoint: Endpoint, permit: Permit) -> None:
         """Tell breaker, pace and statistics what an error means: only failures of the API count against it."""
@@ -295,7 +330,9 @@ class Guard:
             return
         self._outage.failed()
         if error.kind is FailureKind.THROTTLED:
-            self._pace.throttled(error.retry_after)
+            # No longer than the patience lasts: at its end one request finds out whether the API is back.
+            patience = max(0.0, self._limits.outage_wait - self._outage.seconds)
+            self._pace.throttled(None if error.retry_after is None else min(error.retry_after, patience))
         else:
             permit.fail()
 

@@ -107,6 +107,65 @@ SELECT {{date}} AS day, count(*) AS rows FROM {{stage}} WHERE fetch_id = $1 AND 
 -- Make the monthly partitions that a heal needs.
 SELECT prop_trading_model.recon_create_partitions($1, $2::date[])
 
+-- name: withhold_falling_rows
+-- Rows of upstream on dates that still move (from $4 on) that would lower the count of a stored row: nothing of them is written ($5 says why).
+-- $6 are the shapes that sent a count.
+WITH falling AS MATERIALIZED (
+    SELECT s.ordinal, s.account_id, {{day_of_t}} AS day
+    FROM {{stage}} AS s
+    JOIN {{raw}} AS t ON {{same_key_s}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND s.shape = ANY($6::bigint[])
+      AND {{day_of_t}} >= $4::date AND coalesce(s.num_trades, 0) < coalesce(t.num_trades, 0)
+), withheld AS (
+    UPDATE {{stage}} AS s SET refused = $5 FROM (SELECT DISTINCT ordinal FROM falling) AS f WHERE s.fetch_id = $1 AND s.ordinal = f.ordinal
+)
+SELECT account_id, array_agg(DISTINCT day) AS days FROM falling GROUP BY account_id
+
+-- name: withhold_moves
+-- Trades that upstream has under another date than we, where ours still moves (from $4 on): neither moved nor stored a second time ($5 says why).
+WITH known AS MATERIALIZED (
+    SELECT s.ordinal, coalesce(s.account_id, t.account_id) AS account_id, s.{{date}} AS new_date, t.{{date}} AS old_date
+    FROM {{stage}} AS s
+    JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
+    LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL AND t.{{date}} >= $4::date
+), withheld AS (
+    UPDATE {{stage}} AS s SET refused = $5 FROM (SELECT DISTINCT ordinal FROM known) AS k WHERE s.fetch_id = $1 AND s.ordinal = k.ordinal
+)
+SELECT account_id, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) AS days FROM known GROUP BY account_id
+
+-- name: get_falling_alltime
+-- Rows of upstream's alltime that would lower the stored count; $4 are the shapes that sent a count.
+SELECT s.ordinal, s.account_id, coalesce(s.num_trades, 0)::bigint AS trades
+FROM {{stage}} AS s
+JOIN {{raw}} AS t ON {{same_key_s}}
+WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND s.shape = ANY($4::bigint[]) AND coalesce(s.num_trades, 0) < coalesce(t.num_trades, 0)
+
+-- name: get_stored_levels
+-- What is counted of accounts ($1) below alltime: by daily, and on dates that still move (from $2 on) by the level that counts most, and by daily.
+SELECT account_id, sum(daily)::bigint AS daily, coalesce(sum(greatest(daily, hourly, closed)) FILTER (WHERE day >= $2::date), 0)::bigint AS moving,
+       coalesce(sum(daily) FILTER (WHERE day >= $2::date), 0)::bigint AS moving_daily
+FROM (
+    SELECT account_id, day, sum(daily) AS daily, sum(hourly) AS hourly, sum(closed) AS closed
+    FROM (
+        SELECT account_id::text AS account_id, date AS day, coalesce(num_trades, 0)::bigint AS daily, 0::bigint AS hourly, 0::bigint AS closed
+        FROM {{daily}} WHERE account_id = ANY($1::text[])
+        UNION ALL
+        SELECT account_id::text, date, 0, coalesce(num_trades, 0)::bigint, 0 FROM {{hourly}} WHERE account_id = ANY($1::text[]) AND date >= $2::date
+        UNION ALL
+        SELECT account_id::text, trade_date, 0, 0, 1 FROM {{closed}} WHERE account_id = ANY($1::text[]) AND trade_date >= $2::date
+    ) AS rows
+    GROUP BY account_id, day
+) AS days
+GROUP BY account_id
+
+-- name: get_moving_figures
+-- What upstream's daily rows of a fetch count on dates that still move (from $2 on).
+SELECT account_id, date AS day, sum(coalesce(num_trades, 0))::bigint AS trades
+FROM {{stage}}
+WHERE fetch_id = $1 AND account_id IS NOT NULL AND date >= $2::date
+GROUP BY account_id, date
+
 -- name: move_trades
 -- Trades that upstream has under another date than we: moved there, or put aside where we have them under both, or under two others.
 WITH known AS MATERIALIZED (
@@ -143,7 +202,8 @@ FROM gone
 GROUP BY owner
 
 -- name: remove_doubled_rows
--- Rows that are stored more than once, in a table without a unique key: one stays, a copy of each other is kept.
+-- Rows that are stored more than once, in a table without a unique key: one stays, a copy of each other is kept. On dates that still move
+-- (from $6 on) all stay.
 WITH stored AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, coalesce(t.account_id, s.account_id) AS owner, to_jsonb(t) AS old_row,
            row_number() OVER (PARTITION BY s.ordinal ORDER BY t.account_id IS DISTINCT FROM s.account_id, {{place_order}}) AS copy
@@ -151,12 +211,16 @@ WITH stored AS MATERIALIZED (
     JOIN {{raw}} AS t ON {{same_key_s}}
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
 ), removed AS (
-    DELETE FROM {{raw}} AS t USING stored AS m WHERE {{same_row}} AND m.copy > 1 RETURNING m.owner, {{day_of_m}} AS day, m.old_row
+    DELETE FROM {{raw}} AS t USING stored AS m
+    WHERE {{same_row}} AND m.copy > 1 AND coalesce({{day_of_m}} < $6::date, true)
+    RETURNING m.owner, {{day_of_m}} AS day, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, owner, $5, day, 'removed', old_row FROM removed
 )
-SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT day) AS days FROM removed GROUP BY owner
+SELECT owner AS account_id, true AS goes, count(*) AS rows, array_agg(DISTINCT day) AS days FROM removed GROUP BY owner
+UNION ALL
+SELECT m.owner, false, count(*), array_agg(DISTINCT {{day_of_m}}) FROM stored AS m WHERE m.copy > 1 AND {{day_of_m}} >= $6::date GROUP BY m.owner
 
 -- name: move_shards
 -- Rows that upstream has under another {{shard}} than we, in a table that is distributed by it: each is taken out and stored again in its new shard.
@@ -314,7 +378,8 @@ UPDATE {{stage}} AS s SET refused = $3, source = to_json(s) WHERE s.fetch_id = $
 -- name: settle_stale_rows
 -- Stored rows that upstream does not send. Removed, a copy kept, only where upstream has rows of the same account and date
 -- whose count agrees with daily, and daily was read in this run ($6, $7: accounts and dates; date null: all); the others stay and are reported.
--- Nothing goes where a row of upstream could not be held (known before, or $8, $9: accounts and dates; date null: all): the stored one may be what is left of it.
+-- Nothing goes where a row of upstream could not be held (known before, or $8, $9: accounts and dates; date null: all): the stored one may be what is left of it,
+-- nor on dates that still move (from $11 on).
 WITH sent AS MATERIALIZED (
     SELECT account_id, {{plain_date}} AS day, {{sent_trades}} AS trades
     FROM {{stage}} AS s
@@ -336,7 +401,7 @@ WITH sent AS MATERIALIZED (
     JOIN {{daily}} AS d ON d.account_id = f.owner AND d.date = f.day
 ), stale AS MATERIALIZED (
     SELECT f.*, row_number() OVER () AS number,
-           coalesce({{removable}} AND sent.account_id IS NOT NULL AND sent.trades = coalesce(daily.num_trades, 0), false)
+           coalesce({{removable}} AND f.day < $11::date AND sent.account_id IS NOT NULL AND sent.trades = coalesce(daily.num_trades, 0), false)
                AND EXISTS (
                    SELECT FROM unnest($6::text[], $7::date[]) AS witnessed (account_id, day)
                    WHERE witnessed.account_id = f.owner AND coalesce(witnessed.day = f.day, witnessed.day IS NULL)
@@ -392,13 +457,14 @@ FROM (
         END AS owners,
         ordinal, refused, nulled, {{key_text}} AS row_key
     FROM {{stage}} AS s
-    WHERE fetch_id = $1 AND (refused IS NOT NULL OR nulled IS NOT NULL)
+    -- What is only withheld until its date is settled is held as it stands.
+    WHERE fetch_id = $1 AND (refused IS NOT NULL OR nulled IS NOT NULL) AND refused IS DISTINCT FROM $3
 ) AS unheld
 GROUP BY owners, refused
 
 -- name: set_aside_rows
 -- Keep the rows that the warehouse cannot hold as they were sent, with the reason; but those for which only a partition is missing ($5), and
--- those that are held but for a value and are nobody's of $2.
+-- those that are held but for a value and are nobody's of $2, and those that are only withheld until their date is settled ($6).
 INSERT INTO prop_trading_model.recon_set_aside_rows (table_name, row_key, account_id, reason, row_data, run_id)
 SELECT DISTINCT ON (row_key) $3, row_key, owner, reason, row_data, $4
 FROM (
@@ -411,7 +477,8 @@ FROM (
         refused, coalesce(refused, 'stored with NULL, since the value cannot be held: ' || array_to_string(nulled, ', ')) AS reason,
         coalesce(source, to_json(s)) AS row_data
     FROM {{stage}} AS s
-    WHERE fetch_id = $1 AND (refused IS NOT NULL AND NOT starts_with(refused, $5) OR refused IS NULL AND nulled IS NOT NULL)
+    WHERE fetch_id = $1 AND refused IS DISTINCT FROM $6
+      AND (refused IS NOT NULL AND NOT starts_with(refused, $5) OR refused IS NULL AND nulled IS NOT NULL)
 ) AS unheld
 WHERE refused IS NOT NULL OR owner = ANY($2::text[])
 ORDER BY row_key

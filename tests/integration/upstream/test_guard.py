@@ -206,7 +206,79 @@ async def test_an_api_that_only_throttles_is_unavailable_after_the_wait(api: Scr
         with pytest.raises(UpstreamUnavailable):
             await client.fetch(CLOSED, MemorySink())
         assert client.breaker_state is BreakerState.CLOSED
-    assert len(api.arrivals) == 1
+    assert len(api.arrivals) == 2
+
+
+def _late(seconds: float) -> dict[str, dict[str, str]]:
+    now = datetime.now(UTC)
+    date = {"Date": format_datetime(now, usegmt=True), "Retry-After": format_datetime(now + timedelta(seconds=seconds), usegmt=True)}
+    return {"seconds": {"Retry-After": f"{seconds:.0f}"}, "date": date}
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("callers", [1, 30])
+async def test_a_wait_beyond_the_patience_ends_with_one_more_request_and_goes_on_if_the_api_is_back(
+    api: ScriptedApi, status: int, form: str, callers: int
+) -> None:
+    probe_may_end = asyncio.Event()
+    probed = asyncio.Event()
+
+    async def back(_: Arrival) -> Reply:
+        probed.set()
+        await probe_may_end.wait()
+        return GOOD
+
+    api.script = lambda _: Reply(status, headers=_late(3600)[form])
+    async with UpstreamClient.open(config_for(api, outage_wait=0.5, breaker_failures=3, breaker_seconds=60.0)) as client:
+        started = asyncio.get_running_loop().time()
+        fetches = [asyncio.create_task(client.fetch(CLOSED, MemorySink())) for _ in range(callers)]
+        await until(lambda: bool(api.arrivals))
+        await asyncio.sleep(0.2)
+        asked = len(api.arrivals)
+        api.script = back
+        await probed.wait()
+        assert asyncio.get_running_loop().time() - started >= 0.49
+        await asyncio.sleep(0.2)
+        assert len(api.arrivals) == asked + 1
+        probe_may_end.set()
+        proofs = await asyncio.gather(*fetches)
+        assert {proof.rows for proof in proofs} == {3}
+        assert client.breaker_state is BreakerState.CLOSED
+    assert len(api.arrivals) == asked + callers
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_of_all_who_wait_one_asks_at_the_end_and_a_later_caller_asks_for_itself(api: ScriptedApi, status: int) -> None:
+    api.script = lambda _: Reply(status, headers={"Retry-After": "3600"})
+    async with UpstreamClient.open(config_for(api, outage_wait=0.4, breaker_failures=3, breaker_seconds=60.0)) as client:
+        fetches = [asyncio.create_task(client.fetch(CLOSED, MemorySink())) for _ in range(30)]
+        await until(lambda: bool(api.arrivals))
+        await asyncio.sleep(0.2)
+        asked = len(api.arrivals)
+        results = await asyncio.gather(*fetches, return_exceptions=True)
+        assert {type(result) for result in results} == {UpstreamUnavailable}
+        assert len(api.arrivals) == asked + 1
+        api.script = lambda _: GOOD
+        later = asyncio.create_task(client.fetch(CLOSED, MemorySink()))
+        assert (await later).rows == 3
+
+
+async def test_a_final_request_that_is_cancelled_leaves_its_place_to_the_next(api: ScriptedApi) -> None:
+    api.script = lambda _: Reply(503, headers={"Retry-After": "3600"})
+    async with UpstreamClient.open(config_for(api, outage_wait=0.3)) as client:
+        fetches = {
+            login: asyncio.create_task(client.fetch(Request(Endpoint.CLOSED, logins=(login,)), MemorySink())) for login in ("1", "2")
+        }
+        await until(lambda: len(api.arrivals) == 2)
+        api.script = lambda _: Reply(delay=60)
+        await until(lambda: len(api.arrivals) == 3)
+        api.script = lambda _: GOOD
+        prober = fetches.pop(api.arrivals[-1].query["logins"])
+        prober.cancel()
+        await asyncio.wait([prober])
+        (other,) = fetches.values()
+        assert (await other).rows == 3
 
 
 async def test_a_server_that_is_not_there_is_unavailable_after_the_wait() -> None:

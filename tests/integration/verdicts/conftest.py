@@ -1,0 +1,33 @@
+"""A warehouse that ingestion has filled from a small perfect world that ends on a fixed day; each test gets its own copy."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.sandbox.process import SandboxServer
+from tests.conftest import SCHEMA, Database, Server
+from tests.engine import fill
+from tests.integration.verdicts.nights import small_world
+
+
+@pytest.fixture(scope="module")
+async def small_template(postgres: Server, template: str) -> AsyncIterator[str]:
+    """The name of a database that ingestion has filled."""
+    async with postgres.clone(template, "verdicts") as name:
+        async with SandboxServer(small_world()) as sandbox:
+            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+        yield name
+
+
+@pytest.fixture
+async def warehouse(postgres: Server, small_template: str) -> AsyncIterator[Database]:
+    """A filled warehouse of the test's own."""
+    async with postgres.clone(small_template, "test") as name:
+        yield Database(postgres.database(name), SCHEMA)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[SandboxServer]:
+    """Upstream of the filled warehouse, in perfect health."""
+    async with SandboxServer(small_world()) as server:
+        yield server
