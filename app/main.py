@@ -40,8 +40,9 @@ from app.web.app import build_app
 _EMBEDDED_DATABASE = "trade_recon"
 _ANSWER_SECONDS = 5
 """How long requests under way may take to end after the signal to stop."""
-_GRACE_SECONDS = 25.0
-"""How long batches may take to their next safe point, from the same moment: below the 30 seconds after which orchestrators kill."""
+_GRACE_SECONDS = 17.0
+"""How long batches may take to their next safe point, from the same moment: with what follows it the process ends within 25 seconds, well
+before orchestrators kill it after 30."""
 _WAITING_CONNECTIONS = 512
 _TURN_SECONDS = 0.0002
 _COLLECTIONS = (5_000, 4, 500)

@@ -9,7 +9,9 @@ others are at batches of thousands.
 import asyncio
 import contextlib
 import datetime as dt
+import math
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 _LONGEST_PAUSE = 15.0
+_FAREWELL_SECONDS = 2.0
+"""How long the figures of the report may take at the end of the process, for which whoever told it to stop waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class WorkerPool:
         self._orphans: list[Claim] = []
         self._bell = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._stopped_at = math.inf
         direct_dsn = store.database.direct_dsn
         self._wake_ups = None if direct_dsn is None else WakeUps(store.database, direct_dsn)
 
@@ -82,6 +87,7 @@ class WorkerPool:
 
     def stop(self) -> None:
         """Begin no batch any more; those under way stop at their next safe point."""
+        self._stopped_at = min(self._stopped_at, time.monotonic())
         self._stopping.set()
         self._halts.stop()
         self.wake()
@@ -109,8 +115,10 @@ class WorkerPool:
         finally:
             self.stop()
             try:
-                # A batch that finds no safe point in its grace time is cancelled, and given back, by its worker.
-                await asyncio.wait(workers, timeout=self._config.grace_seconds + 1)
+                # A batch that finds no safe point in its grace time is cancelled, and given back, by its worker. The time counts from
+                # the signal: requests under way have ended meanwhile.
+                until = self._stopped_at + self._config.grace_seconds + 1
+                await asyncio.wait(workers, timeout=max(0.0, until - time.monotonic()))
             finally:
                 # Also when the wait itself is cancelled by a second signal: what is held is given back.
                 await self._end(*others, *workers)
@@ -131,10 +139,18 @@ class WorkerPool:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(ReconError):
-            # Without PostgreSQL nothing can be released; the lease does it then.
+        try:
             await self._store.claims.leave()
-            await self._summary.close()
+        except ReconError as error:
+            _log.warning(
+                "PostgreSQL does not answer at the end: what this process holds is free when its lease ends.",
+                action="worker.left_silently",
+                reason=str(error),
+            )
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self._summary.close()
 
     async def _heartbeat(self) -> None:
         while True:

@@ -20,8 +20,9 @@ from app.store.catalogue import Catalogue
 from app.store.column_lists import Statements
 from app.store.feed import ChangeFeed
 from app.store.pace import WritePace
-from app.store.pool import CLAIM_LOCK_SECONDS, COMMAND_SECONDS, LOCK_SECONDS, Connection, Database, Purpose
+from app.store.pool import CLAIM_LOCK_SECONDS, LOCK_SECONDS, Connection, Database, Purpose
 from app.store.refusals import UNIQUE_VIOLATION, Refusals
+from app.store.sessions import COMMAND_SECONDS
 from app.store.slices import Applied, Fingerprints, Job, Looks, Part, Slice, Witness, Writer, Written
 from app.store.staging import ANALYZED_ROWS, StagedFetch
 from app.store.writing import SliceWriter, UnfinishedSearchError
@@ -74,7 +75,7 @@ class Changes:
 
     async def fingerprints(self, proven: Slice) -> Fingerprints:
         """How the slices look now, by account: taken before the fetch, compared before the write."""
-        async with self._database.connection() as connection:
+        async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             # Before the look: what is written in between counts as written since.
             horizon = await connection.fetch_value(self._sql["get_horizon"])
             return Fingerprints(await self._look(connection, proven, proven.account_ids), horizon)

@@ -10,6 +10,10 @@ from app.domain.issues import IssueCode
 from app.domain.models import Effort
 from app.store.pool import Database, Record
 
+_ANSWER_SECONDS = 5.0
+"""How long a heartbeat waits for its answer before it is tried over a new connection: several fit into a lease."""
+_LEAVE_SECONDS = 1.5
+
 
 @dataclass(frozen=True, slots=True)
 class FirstPass:
@@ -50,15 +54,13 @@ class Claims:
 
     async def beat(self) -> int:
         """Say that this worker process is alive; the number of accounts that it lost since its lease had ended before."""
-        return int(
-            await self._database.fetch_value(
-                self._beat, self.worker_id, socket.gethostname(), os.getpid(), self.lease_seconds, seconds=self.lease_seconds / 3
-            )
-        )
+        values = self.worker_id, socket.gethostname(), os.getpid(), self.lease_seconds
+        (row,) = await self._database.ask(self._beat, *values, seconds=min(self.lease_seconds / 4, _ANSWER_SECONDS))
+        return int(row["lost"])
 
     async def leave(self) -> None:
         """Give everything back at the end of the process."""
-        await self._database.execute(self._leave, self.worker_id, seconds=self.lease_seconds / 3)
+        await self._database.ask(self._leave, self.worker_id, seconds=_LEAVE_SECONDS)
 
     async def purge_dead_workers(self) -> None:
         """Forget heartbeat rows that are a day old."""

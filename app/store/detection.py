@@ -10,8 +10,9 @@ from uuid import UUID
 from app.domain.expectation import Upstream
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Totals
 from app.errors import DatabaseError
-from app.store.pool import COMMAND_SECONDS, SWEEP_SECONDS, Connection, Database, Purpose, Record
+from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
 from app.store.queries import fill
+from app.store.sessions import COMMAND_SECONDS
 
 _STATS = ("has_alltime", "alltime", "has_daily", "daily", "has_hourly", "hourly", "has_closed", "closed")
 NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
@@ -49,7 +50,7 @@ class Detection:
         """The accounts as they stand now, their totals written down; `run_id` adds what that run's audit found."""
         ids = list(account_ids)
         looked = await self._read(ids)
-        async with self._database.connection() as connection:
+        async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             findings = _by_account(await connection.fetch(self._findings, ids))
             drift = await self._drift_of(connection, ids, run_id)
             descents = {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._descents, ids)}

@@ -19,6 +19,7 @@ from app.store.adoption import require
 from app.store.catalogue import STAGED, STAGING_COLUMNS, analyzed_columns, is_staged, staged_columns, warehouse_table
 from app.store.pool import Connection, Database, connecting, translated
 from app.store.queries import SQL_DIRECTORY, fill, for_schema, load_queries, quote
+from app.store.sessions import begin_session, pins
 from app.store.survey import survey
 
 _CREATES = re.compile(r"^-- creates: (\w+)$", re.MULTILINE)
@@ -51,6 +52,8 @@ async def migrate(dsn: str, schema: str = "prop_trading_model", *, statement_cac
             server_settings={"application_name": "trade-recon"},
         )
     try:
+        with translated(variable):
+            await begin_session(connection)
         applied: list[str] = []
         for attempt in range(_TRIES):
             try:
@@ -95,7 +98,7 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
     require(await survey(Connection(connection), schema), schema, before_migration=bool(pending))
     for path in _files():
         sql = for_schema(path.read_text(encoding="utf-8"), schema)
-        async with connection.transaction():
+        async with connection.transaction(isolation="read_committed"):
             await _lock(connection)
             await _ensure_ledger(connection, schema)
             if await connection.fetchval(
@@ -118,10 +121,16 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
 async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Be the only one that migrates, until the end of the transaction, and from here on wait for nobody's locks for long."""
     # A lock of the transaction, not of the session: it also holds behind a transaction pooler.
-    await connection.execute("SELECT set_config('statement_timeout', '0', true)")
+    await _lift_limits(connection)
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
     # Behind a lock that we wait for, everyone else would wait too.
     await connection.execute("SELECT set_config('lock_timeout', $1, true)", _LOCK_TIMEOUT)
+
+
+async def _lift_limits(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """For the transaction, since behind a pooler others use the session too: no setting of the role's or the database's counts."""
+    await connection.execute(f"SELECT {pins(connection.get_server_version().major, is_local=True)}")
+    await connection.execute("SELECT set_config('statement_timeout', '0', true)")
 
 
 async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
@@ -129,8 +138,8 @@ async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: s
     filled = "SELECT relispopulated FROM pg_class WHERE oid = to_regclass($1)"
     name = f"{quote(schema)}.mv_all_account_ids"
     if await connection.fetchval(filled, name) is False:
-        async with connection.transaction():
-            await connection.execute("SELECT set_config('statement_timeout', '0', true)")
+        async with connection.transaction(isolation="read_committed"):
+            await _lift_limits(connection)
             await connection.execute(f"REFRESH MATERIALIZED VIEW {name}")
 
 
@@ -158,7 +167,7 @@ async def _fit_staging(connection: "asyncpg.Connection[asyncpg.Record]", schema:
                 "key": ", ".join(quote(column) for column in unit),
                 "alterations": alterations,
             }
-            async with connection.transaction():
+            async with connection.transaction(isolation="read_committed"):
                 await _lock(connection)
                 await connection.execute(fill(load_queries("staging", schema)["create_staging"], **tokens))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Literal, TypeVar
@@ -20,6 +21,18 @@ from app.errors import (
     WriteConflict,
 )
 from app.store.queries import load_queries
+from app.store.sessions import (
+    COMMAND_SECONDS,
+    CONNECT_SECONDS,
+    FAREWELL_SECONDS,
+    Lifeline,
+    Session,
+    Sessions,
+    SessionState,
+    begin_session,
+    pins,
+    terminate,
+)
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -27,8 +40,6 @@ Record = asyncpg.Record
 Result = TypeVar("Result")
 Isolation = Literal["read_committed", "repeatable_read"]
 
-COMMAND_SECONDS = 120.0
-"""A statement on a batch takes at most this long: without a limit a black-holed connection would hang for ever."""
 SWEEP_SECONDS = 7200.0
 """A statement over the whole warehouse takes at most this long."""
 LOCK_SECONDS = 0.02
@@ -40,12 +51,12 @@ _DEATH_CHECK = "1000"
 """Milliseconds between two looks of the server whether the client of a running statement is still there."""
 _WAY_TRIES = 6
 _WAY_PAUSE_SECONDS = 0.1
-_CONNECT_SECONDS = 15.0
-_CLOSE_SECONDS = 5.0
+_LATE_SECONDS = 5.0
+"""An answer that is later than the server's own limit by so much does not come: the connection is dead."""
 _JSONB_VERSION = b"\x01"
 """What stands before the text of a jsonb value in PostgreSQL's binary format."""
 _LIMITS = (
-    "SELECT set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),"
+    "set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),"
     " set_config('lock_timeout', $3, true), set_config('client_connection_check_interval', $4, true)"
 )
 _WRITE = (
@@ -76,6 +87,10 @@ _OF_A_ROW = (
     asyncpg.ProgramLimitExceededError,
     asyncpg.PLPGSQLError,
     asyncpg.WithCheckOptionViolationError,
+)
+TAKES_NO_WRITES = (
+    "PostgreSQL takes no writes at the moment: it is a standby, or is set to read only. Nothing was left half done, and the work goes on"
+    " when it takes writes again."
 )
 _WRONG_VALUE = (asyncpg.exceptions._base.DataError, asyncpg.UnsupportedClientFeatureError)  # noqa: SLF001 - the public DataError is the server's
 _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
@@ -114,6 +129,8 @@ def _meaning_of(error: asyncpg.PostgresError, variable: str) -> ReconError:
             )
         if isinstance(error, _REFUSED_LOGIN):
             return DatabaseUnavailable(f"PostgreSQL refuses the connection of {variable}: {error}.")
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            return DatabaseUnavailable(f"{TAKES_NO_WRITES} ({error})")
         if error.severity_en in _ENDS_SESSION or (isinstance(error, _GONE) and not isinstance(error, asyncpg.QueryCanceledError)):
             return _unreachable(error)
     return _meaning_of_statement(error)
@@ -140,15 +157,6 @@ def _said_of_row(error: asyncpg.PostgresError) -> str:
     """What PostgreSQL said, without the whole row that it adds where a check fails: whoever refuses the row keeps it."""
     detail = error.detail or ""
     return error.args[0] if not detail or detail.startswith("Failing row") else f"{error.args[0]} ({detail.rstrip('.')})"
-
-
-@contextlib.contextmanager
-def _timed() -> Iterator[None]:
-    """Around one statement: a time limit on our side is the statement's, though a connection that died silently looks the same."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise StatementTooSlow("A statement did not answer within its time limit.") from error
 
 
 @contextlib.contextmanager
@@ -191,29 +199,36 @@ class Purpose(Enum):
 class Connection:
     """One connection inside a transaction; the same calls as `Database`."""
 
-    def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[Record] | asyncpg.Connection[Record]") -> None:
-        """Wrap an asyncpg connection."""
+    def __init__(
+        self,
+        connection: "asyncpg.pool.PoolConnectionProxy[Record] | asyncpg.Connection[Record]",
+        state: SessionState | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Wrap an asyncpg connection; the server ends its statements after `seconds` itself."""
         self._connection = connection
+        self._state = state or SessionState()
+        self._seconds = seconds
 
     async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
         """All rows of a query."""
-        with translated(), _timed():
-            return await self._connection.fetch(sql, *arguments, timeout=seconds)
+        with self._asking():
+            return await self._connection.fetch(sql, *arguments, timeout=self._patience(seconds))
 
     async def fetch_row(self, sql: str, *arguments: object, seconds: float | None = None) -> Record | None:
         """The first row of a query, or None."""
-        with translated(), _timed():
-            return await self._connection.fetchrow(sql, *arguments, timeout=seconds)
+        with self._asking():
+            return await self._connection.fetchrow(sql, *arguments, timeout=self._patience(seconds))
 
     async def fetch_value(self, sql: str, *arguments: object, seconds: float | None = None) -> Any:  # noqa: ANN401 - a column of any type
         """The first column of the first row, or None."""
-        with translated(), _timed():
-            return await self._connection.fetchval(sql, *arguments, timeout=seconds)
+        with self._asking():
+            return await self._connection.fetchval(sql, *arguments, timeout=self._patience(seconds))
 
     async def execute(self, sql: str, *arguments: object, seconds: float | None = None) -> int:
         """Run a statement; the number of rows that it wrote."""
-        with translated(), _timed():
-            status = await self._connection.execute(sql, *arguments, timeout=seconds)
+        with self._asking():
+            status = await self._connection.execute(sql, *arguments, timeout=self._patience(seconds))
         count = status.rsplit(" ", 1)[-1]
         return int(count) if count.isdigit() else 0
 
@@ -224,21 +239,86 @@ class Connection:
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """A nested transaction: an error inside undoes only what happened inside."""
-        with translated():
-            async with self._connection.transaction():
+        async with self.begun():
+            yield
+
+    @contextlib.asynccontextmanager
+    async def begun(self, isolation: Isolation | None = None) -> AsyncIterator[None]:
+        """A transaction, or a nested one: committed at the end, undone by any exception.
+
+        On a connection that may be dead nothing is undone by us: it would be one more question without an answer, and PostgreSQL
+        undoes what was not committed when the connection ends.
+        """
+        transaction = self._connection.transaction(isolation=isolation)
+        with self._asking():
+            await transaction.start()
+        try:
+            yield
+        except BaseException:
+            if not self._state.is_doubtful:
+                await self._undo(transaction)
+            raise
+        with self._asking():
+            await transaction.commit()
+
+    async def _undo(self, transaction: "asyncpg.transaction.Transaction") -> None:
+        """Roll back; where that fails the connection is doubtful, and what went wrong before is still what is to be said."""
+        with contextlib.suppress(ReconError), self._asking():
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await transaction.rollback()
+
+    def _patience(self, seconds: float | None) -> float | None:
+        """How long an answer may take: longer than PostgreSQL gives the statement, whose end is then its word and no dead connection."""
+        if self._seconds is None:
+            return seconds
+        return max(self._seconds, seconds or 0) + _LATE_SECONDS
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Around one question to the server: our errors, and what they tell of the connection."""
+        if self._state.is_doubtful:
+            raise DatabaseUnavailable("The connection to PostgreSQL was lost before this statement; nothing was left half done.")
+        self._state.asked_at = time.monotonic()
+        try:
+            with translated():
                 yield
+        except BaseException as error:
+            self._state.is_doubtful |= _is_dubious(error.__cause__ if isinstance(error, ReconError) else error)
+            self._state.is_read_only |= isinstance(error.__cause__, asyncpg.ReadOnlySQLTransactionError)
+            raise
+        finally:
+            self._state.asked_at = None
+            self._state.used_at = time.monotonic()
+
+
+def _is_dubious(error: BaseException | None) -> bool:
+    """Whether after this error nothing is certain of the connection: the server did not say that it stands."""
+    if isinstance(error, asyncpg.PostgresError):
+        return isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en in _ENDS_SESSION
+    return not isinstance(error, _WRONG_VALUE)
+
+
+class _Settings:
+    """What each transaction sets, by what the pool leads to."""
+
+    def __init__(self, version: int, *, is_direct: bool, notices_death: bool) -> None:
+        self.is_direct = is_direct
+        # Behind a pooler each transaction may get another session of the server, which others use too: nothing is pinned but for itself.
+        self.limits = f"SELECT {_LIMITS}" if is_direct else f"SELECT {pins(version, is_local=True)}, {_LIMITS}"
+        self.death_check = _DEATH_CHECK if notices_death else "0"
 
 
 class Database:
     """A pool of connections and the schema in which the warehouse lives."""
 
     def __init__(
-        self, pool: "asyncpg.Pool[Record]", schema: str, direct_dsn: str | None, idle_seconds: float, *, notices_death: bool
+        self, sessions: Sessions, lifeline: Lifeline, schema: str, direct_dsn: str | None, idle_seconds: float, settings: "_Settings"
     ) -> None:
         """Use `open` instead, which also closes."""
-        self._pool = pool
+        self._sessions = sessions
+        self._lifeline = lifeline
         self._idle_seconds = idle_seconds
-        self._death_check = _DEATH_CHECK if notices_death else "0"
+        self._settings = settings
         self.schema = schema
         self.direct_dsn = direct_dsn
 
@@ -261,34 +341,30 @@ class Database:
         a transaction that we leave idle for `idle_seconds`: a process that was stopped must not keep its locks.
         Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if the DSN makes no sense.
         """
+
+        async def connect(*_arguments: object, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
+            return await _connect(dsn, statement_cache, **beside)
+
+        lifeline = Lifeline(connect)
         with connecting():
-            pool = await asyncpg.create_pool(
-                dsn,
-                min_size=0,
-                max_size=pool_size,
-                command_timeout=COMMAND_SECONDS,
-                timeout=_CONNECT_SECONDS,
-                statement_cache_size=statement_cache,
-                max_cacheable_statement_size=_LONGEST_STATEMENT if statement_cache else 0,
-                init=_prepare_connection,
-                reset=_leave_alone,
-                server_settings={"application_name": "trade-recon"},
-            )
+            pool = await asyncpg.create_pool(min_size=0, max_size=pool_size, connection_class=Session, connect=connect, reset=_leave_alone)
+        sessions = Sessions(pool, lifeline)
+        watching = asyncio.create_task(sessions.watch())
         try:
             with connecting():
-                if await _is_pooled(pool) and statement_cache:
-                    _log.warning(
-                        "A pooler stands between trade-recon and PostgreSQL: in transaction mode, and older than pgbouncer 1.21, it needs"
-                        " RECON_STATEMENT_CACHE=0.",
-                        action="database.pooled",
-                    )
-                notices_death = await _notices_death(pool)
-            yield cls(pool, schema, direct_dsn, idle_seconds, notices_death=notices_death)
+                async with sessions.use() as (session, state):
+                    notices_death = await _notices_death(session)
+                    settings = _Settings(session.get_server_version().major, is_direct=state.is_direct, notices_death=notices_death)
+            if not state.is_direct and statement_cache:
+                _log.warning(
+                    "A pooler stands between trade-recon and PostgreSQL: in transaction mode, and older than pgbouncer 1.21, it needs"
+                    " RECON_STATEMENT_CACHE=0.",
+                    action="database.pooled",
+                )
+            yield cls(sessions, lifeline, schema, direct_dsn, idle_seconds, settings)
         finally:
-            try:
-                await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
-            except TimeoutError:
-                pool.terminate()
+            watching.cancel()
+            await asyncio.gather(watching, lifeline.shut(), sessions.shut(), return_exceptions=True)
 
     def queries(self, name: str) -> Mapping[str, str]:
         """The statements of db/queries/NAME.sql for this schema."""
@@ -297,9 +373,19 @@ class Database:
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """One connection, outside a transaction."""
+        async with self._session() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _session(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """A session of the pool; once one turns out to take no writes, none that is open now is used again."""
         with translated():
-            async with self._pool.acquire(timeout=COMMAND_SECONDS) as connection:
-                yield Connection(connection)
+            async with self._sessions.use() as (raw, state):
+                try:
+                    yield Connection(raw, state, seconds)
+                finally:
+                    if state.is_read_only:
+                        await self._sessions.expire()
 
     @contextlib.asynccontextmanager
     async def transaction(
@@ -316,23 +402,23 @@ class Database:
         `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the transaction idle (None: the usual),
         `lock_seconds` the wait for a lock; without it a lock may take a third of a statement's time.
         """
-        with translated():
-            async with self._pool.acquire(timeout=COMMAND_SECONDS) as raw, raw.transaction(isolation=isolation):
-                await raw.execute(
-                    _LIMITS if purpose is None else f"{_LIMITS}, {purpose.value}",
-                    _milliseconds(statement_seconds),
-                    _milliseconds(idle_seconds or self._idle_seconds),
-                    # Well before the statement's own end: a row that someone else holds is a conflict, not slowness.
-                    _milliseconds(lock_seconds or (None if statement_seconds is None else statement_seconds / 3)),
-                    # A process that was killed: its statement and its locks end with it, not when the statement is done.
-                    self._death_check,
-                )
-                yield Connection(raw)
+        async with self._session(statement_seconds) as connection, connection.begun(isolation):
+            await connection.execute(
+                self._settings.limits if purpose is None else f"{self._settings.limits}, {purpose.value}",
+                _milliseconds(statement_seconds),
+                _milliseconds(idle_seconds or self._idle_seconds),
+                # Well before the statement's own end: a row that someone else holds is a conflict, not slowness.
+                _milliseconds(lock_seconds or (None if statement_seconds is None else statement_seconds / 3)),
+                # A process that was killed: its statement and its locks end with it, not when the statement is done.
+                self._settings.death_check,
+            )
+            yield connection
 
     @contextlib.asynccontextmanager
     async def _limited(self, seconds: float | None) -> AsyncIterator[Connection]:
         """A connection for one statement; one with a time of its own must not meet the limit that the role or the database sets."""
-        limited = self.connection() if seconds is None else self.transaction(statement_seconds=seconds)
+        is_alone = seconds is None and self._settings.is_direct
+        limited = self.connection() if is_alone else self.transaction(statement_seconds=seconds)
         async with limited as connection:
             yield connection
 
@@ -359,6 +445,14 @@ class Database:
         except ResourcesExhausted as error:
             raise DatabaseUnavailable(f"PostgreSQL has no room left for any work; nothing was left half done. {error}") from error
 
+    async def ask(self, sql: str, *arguments: object, seconds: float) -> list[Record]:
+        """The rows of one short statement that must not wait for the pool, nor on a dead connection: a heartbeat, a probe.
+
+        Its answer, or DatabaseUnavailable, comes within twice so many seconds.
+        """
+        with translated():
+            return await self._lifeline.ask(sql, *arguments, seconds=seconds)
+
     async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
         """All rows of a query, in a transaction of its own."""
         async with self._limited(seconds) as connection:
@@ -384,33 +478,50 @@ def _milliseconds(seconds: float | None) -> str:
     return "0" if seconds is None else str(max(1, int(seconds * 1000)))
 
 
-async def _is_pooled(pool: "asyncpg.Pool[Record]") -> bool:
-    """Whether something stands between us and the server: it then names its own number of the session, not the server's."""
-    async with pool.acquire(timeout=_CONNECT_SECONDS) as connection:
-        return bool(connection.get_server_pid() != await connection.fetchval("SELECT pg_backend_pid()"))
+async def _connect(dsn: str, statement_cache: int, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
+    """A new session, ready for use."""
+    connection: Session = await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_SECONDS,
+        command_timeout=COMMAND_SECONDS + _LATE_SECONDS,
+        statement_cache_size=statement_cache,
+        max_cacheable_statement_size=_LONGEST_STATEMENT if statement_cache else 0,
+        server_settings={"application_name": "trade-recon"},
+        **{"connection_class": Session, **beside},
+    )
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            connection.state = await begin_session(connection)
+            await _prepare_connection(connection)
+    except BaseException:
+        # At once: it may be the server that does not answer.
+        terminate(connection)
+        raise
+    return connection
 
 
-async def _notices_death(pool: "asyncpg.Pool[Record]") -> bool:
+async def _notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") -> bool:
     """Whether the server can see in the middle of a statement that the client is gone; not every operating system can."""
-    async with pool.acquire(timeout=_CONNECT_SECONDS) as connection:
-        try:
-            async with connection.transaction():
-                await connection.execute("SELECT set_config('client_connection_check_interval', $1, true)", _DEATH_CHECK)
-        except asyncpg.InvalidParameterValueError:
-            return False
+    try:
+        async with session.transaction():
+            await session.execute("SELECT set_config('client_connection_check_interval', $1, true)", _DEATH_CHECK)
+    except asyncpg.InvalidParameterValueError:
+        return False
     return True
 
 
-async def _prepare_connection(connection: "asyncpg.Connection[Record]") -> None:
+async def _prepare_connection(connection: Session) -> None:
     """Set how jsonb travels, and learn the array types of our statements before they are met.
 
     asyncpg asks the server about them, and sets `jit` for the session while it does, to what it finds: inside of our transactions that
     would be what is meant for them alone, and through a pooler it would stay behind on a connection of the server that others use. Here
     it is undone with the transaction.
     """
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=_decode_json, format="binary")
     transaction = connection.transaction()
     await transaction.start()
+    if not connection.state.is_direct:
+        await connection.execute(f"SELECT {pins(connection.get_server_version().major, is_local=True)}")
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=_decode_json, format="binary")
     await connection.fetch("SELECT NULL::bigint[], NULL::date[]")
     await transaction.rollback()
 

@@ -175,7 +175,7 @@ class Quota:
                     self._statement, permits, self._interval, gap, self._horizon, advance, is_restart, seconds=_DRAW_SECONDS
                 )
                 received = loop.time()
-        except (StatementTooSlow, WriteConflict) as error:
+        except (DatabaseUnavailable, StatementTooSlow, WriteConflict) as error:
             # Of a fetch they would mean its rows.
             raise DatabaseUnavailable(f"PostgreSQL gave no permit of the API's quota: {error} Nothing was sent.") from error
         if row is None:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.issues import IssueCode, Severity
-from app.errors import NotFound, WriteConflict
-from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
+from app.errors import DatabaseUnavailable, NotFound, WriteConflict
+from app.store.pool import SWEEP_SECONDS, TAKES_NO_WRITES, Connection, Database, Purpose, Record
 
 _ATTEMPTS = 10
 _HISTORY = 50
+_READY_SECONDS = 1.3
+"""For the answer of a connection that stands, and once more for that of a new one: together less than a probe waits."""
 _OVERALL = (
     "total_accounts",
     "reconciled",
@@ -163,8 +165,11 @@ class Reports:
         return await self._database.fetch(self._sql["get_run_attempts"], run_id, seconds=SWEEP_SECONDS)
 
     async def is_ready(self) -> bool:
-        """Whether the schema answers; DatabaseUnavailable or DatabaseError if not."""
-        return bool(await self._database.fetch_value(self._sql["is_ready"], seconds=5))
+        """Whether the schema answers; DatabaseUnavailable if not, or if PostgreSQL takes no writes; DatabaseError if it is not there."""
+        (row,) = await self._database.ask(self._sql["is_ready"], seconds=_READY_SECONDS)
+        if row["is_read_only"]:
+            raise DatabaseUnavailable(TAKES_NO_WRITES)
+        return bool(row["migrations"])
 
 
 def _undated(issue: Record) -> int:

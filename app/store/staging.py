@@ -16,8 +16,9 @@ from app.domain.contract import Endpoint
 from app.domain.sequences import pieces
 from app.errors import DatabaseUnavailable, RowRefused
 from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable, analyzed_columns
-from app.store.pool import COMMAND_SECONDS, Database
+from app.store.pool import Database
 from app.store.queries import fill, quote
+from app.store.sessions import COMMAND_SECONDS
 
 ANALYZED_ROWS = 500
 """From so many rows on a fetch's statistics are worth their time."""

@@ -15,12 +15,12 @@ import asyncpg
 
 from app.errors import ConfigurationError, DatabaseUnavailable, ReconError, StatementTooSlow
 from app.store.pool import Database, Record, connecting, translated
+from app.store.sessions import begin_session, close
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _VARIABLE = "DATABASE_DIRECT_URL"
 _CONNECT_SECONDS = 15.0
-_CLOSE_SECONDS = 3.0
 _ANSWER_SECONDS = 10.0
 _ECHO_SECONDS = 10.0
 _LOOK_SECONDS = 30.0
@@ -125,13 +125,11 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[Record]]":
             server_settings={"application_name": "trade-recon listener"},
         )
     try:
+        with translated(_VARIABLE):
+            await begin_session(connection)
         yield connection
     finally:
-        try:
-            await connection.close(timeout=_CLOSE_SECONDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            # The other side is gone or silent: there is nobody to take leave of.
-            connection.terminate()
+        await close(connection)
 
 
 async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> None:

@@ -103,8 +103,8 @@ WHERE run_id = $1 AND outcome IS NOT NULL
 ORDER BY position, account_id
 
 -- name: is_ready
--- Whether the schema is there and answers.
-SELECT count(*) FROM prop_trading_model.recon_migrations
+-- Whether the schema is there and answers, and whether the server takes no writes: a standby is read-only by itself.
+SELECT (SELECT count(*) FROM prop_trading_model.recon_migrations) AS migrations, current_setting('transaction_read_only') = 'on' AS is_read_only
 
 -- name: get_kept_figures
 -- The report's figures as they were last counted, and the time.

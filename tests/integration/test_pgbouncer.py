@@ -35,7 +35,8 @@ from tests.processes import start
 _PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 _KEEPS_STATEMENTS = (1, 21)
 
-pytestmark = pytest.mark.skipif(_PROGRAM is None, reason="pgbouncer is not installed")
+needs_pgbouncer = pytest.mark.skipif(_PROGRAM is None, reason="pgbouncer is not installed")
+pytestmark = needs_pgbouncer
 
 _SESSION_STATE = """
 SELECT
