@@ -48,7 +48,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: install ## damage a warehouse, heal it and prove it equal to upstream (TRADES=file.csv: with real trades)
@@ -57,6 +57,13 @@ demo: install ## damage a warehouse, heal it and prove it equal to upstream (TRA
 .PHONY: test
 test: lint ## run all checks and tests: what CI runs
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
+DATE ?=
+TESTS ?=
+
+.PHONY: test-dates
+test-dates: install ## run the tests on days that are special, and on a drawn one (DATE=2028-02-29 or DATE=random: on one; TESTS=paths)
+	@$(BIN)/python -m tests.dates $(if $(DATE),--date "$(DATE)") -n auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 .PHONY: bench
 bench: install ## measure everything on a warehouse of ACCOUNTS (20000) and on one a tenth as large, kept in .bench

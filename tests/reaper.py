@@ -31,7 +31,7 @@ class Reaper:
         self._mark = secrets.token_hex(8)
         # Without the mark and in a session of its own: no Ctrl-C and no reaper ends it, this process's own included.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", __file__, self._mark],
+            [sys.executable, "-P", __file__, self._mark],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={name: value for name, value in os.environ.items() if name != VARIABLE},
