@@ -23,7 +23,7 @@ from app.telemetry import get_logger
 _LOOK_SECONDS = 0.2
 _LOGGED_EVERY = 100
 _PLAIN_WIDTH = 150
-_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation")
+_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone")
 _ACCOUNTS = ("total", *_OUTCOMES, "skipped", "waiting", "postponed")
 _log = get_logger(__name__)
 

@@ -44,7 +44,7 @@ class Outcome(StrEnum):
     the warehouse's to heal (upstream contradicts itself, forgot, still moves, or the identity is ambiguous); `partial`:
     some issues were closed, some that can be healed are left; `failed`: none was closed. Held, and not healed though that is
     possible: `flapping`, where the same issue opens again and again right after healing; `needs_confirmation`, where healing
-    would rewrite too much, or upstream suddenly has nothing.
+    would rewrite too much, or upstream suddenly has nothing. `gone`: somebody deleted it from trade_recon while it waited.
     """
 
     UNCHANGED = "unchanged"
@@ -54,6 +54,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     FLAPPING = "flapping"
     NEEDS_CONFIRMATION = "needs_confirmation"
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)

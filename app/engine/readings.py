@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from app.domain.models import RunStatus
 from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.errors import InvalidRequest
@@ -19,10 +18,11 @@ from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
 
-_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation")
+_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone")
 _BESIDE = ("total", "skipped", "waiting", "postponed")
 _RUN = ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "stop_at", "confirmed_at")
 _UNMATCHED_SHOWN = 20
+_NAMED = 20
 _ACTIVE = dt.timedelta(days=7)
 _ACTIVITY = ("accounts_checked", "resolved", "failed")
 _CURSOR = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -65,12 +65,13 @@ class Readings:
         state = {name: row[name] for name in _RUN}
         accounts = {name: row[name] for name in (*_BESIDE, *_OUTCOMES)}
         done = sum(row[name] for name in _OUTCOMES)
-        left = row["waiting"] if RunStatus(row["status"]).is_end else 0
+        left = row["waiting"] if row["finished_at"] is not None else 0
         return {
             **state,
             "error": f"{row['error'] or 'The run ended early.'} {left} of its accounts are left." if left else row["error"],
             "request": row["request"],
             "accounts": {**accounts, "done": done},
+            "gone_accounts": await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else [],
             "total_processed": done,
             "fully_resolved": row["unchanged"] + row["healed"] + row["explained"],
             "partially_resolved": row["partial"],

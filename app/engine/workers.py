@@ -265,7 +265,7 @@ class WorkerPool:
         What it did is counted before: whoever sees that the run is over finds it in the report. For named accounts, for which people
         wait, it is counted after, unless it takes next to nothing.
         """
-        if run.run_id in self._finishing or (await self._store.runs.get(run.run_id))["waiting"]:
+        if run.run_id in self._finishing or await self._count_waiting(run.run_id):
             return False
         self._finishing.add(run.run_id)
         try:
@@ -278,6 +278,19 @@ class WorkerPool:
             self._summary.note_end()
             self._forget(run.run_id)
         return ended
+
+    async def _count_waiting(self, run_id: uuid.UUID) -> int:
+        """How many accounts of a run wait, after those that were deleted meanwhile are recorded as gone."""
+        waiting = int((await self._store.runs.get(run_id))["waiting"])
+        gone = await self._store.claims.record_gone(run_id) if waiting else 0
+        if gone:
+            _log.warning(
+                "Accounts of a run were deleted from trade_recon while they waited; they are recorded as gone.",
+                action="run.gone",
+                run_id=str(run_id),
+                accounts=gone,
+            )
+        return waiting - gone
 
     async def _prepare(self, run: ActiveRun) -> bool:
         if run.run_id in self._preparing:

@@ -51,6 +51,7 @@ class Claims:
         self._claim = sql["claim_accounts"]
         self._first_passes = sql["get_first_passes"]
         self._release = sql["release_claim"]
+        self._record_gone = sql["record_gone"]
 
     async def beat(self) -> int:
         """Say that this worker process is alive; the number of accounts that it lost since its lease had ended before."""
@@ -77,6 +78,10 @@ class Claims:
         return Claim(
             claim_id, run_id, tuple(sorted(row["account_id"] for row in rows)), {row["account_id"]: _first_pass(row) for row in passes}
         )
+
+    async def record_gone(self, run_id: uuid.UUID) -> int:
+        """Record the accounts that wait in a run and were deleted from trade_recon, so that it does not wait for them; their number."""
+        return int(await self._database.fetch_value(self._record_gone, run_id) or 0)
 
     async def release(self, claim: Claim, account_ids: Sequence[str] | None = None) -> None:
         """Give back accounts of a claim without a record: they wait in their run again."""

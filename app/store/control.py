@@ -55,6 +55,8 @@ class RunControl:
     async def suspend(self, run_id: uuid.UUID, reason: str) -> None:
         """Stop a run that makes upstream suspect; one that somebody confirmed goes on."""
         if await self._database.fetch_value(self._suspend, run_id, reason) is not None:
+            # Once it is confirmed it goes on with what was found different, or scans anew.
+            await self._database.execute(self._clear_scan, run_id)
             _log.error("A run was stopped, since upstream is suspect.", action="run.suspended", run_id=str(run_id), reason=reason)
 
     async def end_overdue(self) -> list[uuid.UUID]:
@@ -76,6 +78,6 @@ class RunControl:
             row = await connection.fetch_row(self._get, run_id)
         if row is None:
             raise NotFound(f"There is no run {run_id}.")
-        status = RunStatus(row["status"])
+        status = str(row["status"])
         if status not in already:
-            raise Conflict(f"The run is {status.value.replace('_', ' ')}; it cannot be {done}. Nothing was changed.", run_id)
+            raise Conflict(f"The run is {status.replace('_', ' ')}; it cannot be {done}. Nothing was changed.", run_id)

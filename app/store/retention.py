@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.store.pool import Database
+from app.store.pool import SWEEP_SECONDS, Database
 from app.store.queries import fill
 
 _STEP = 2_000
@@ -19,11 +19,14 @@ class Retention:
         sql = database.queries("retention")
         # Attempts before their runs: a run takes all of its attempts with it in one step.
         of_runs = [fill(sql["purge_of_runs"], table=table) for table in ("recon_attempts", "recon_drift")]
+        self._scans = [fill(sql["purge_scans"], table=table) for table in ("recon_scan", "recon_scan_days")]
         self._purges = *of_runs, sql["purge_runs"], sql["purge_issues"]
 
     async def purge(self, days: int, step: int = _STEP) -> int:
         """Forget what ended more than `days` days ago, at most `step` rows in a transaction; how many rows that were."""
         purged = 0
+        for statement in self._scans:
+            purged += await self._database.execute(statement, seconds=SWEEP_SECONDS)
         for statement in self._purges:
             while deleted := await self._database.execute(statement, days, step):
                 purged += deleted

@@ -17,7 +17,9 @@ from app.errors import Conflict, NotFound
 from app.store.claims import Claim, FirstPass
 from app.store.pool import Connection, Database, Record
 from app.store.wake import wake_channel
+from app.telemetry import get_logger
 
+_log = get_logger(__name__)
 _REOPENING = (172_800, 1_800)
 """Seconds: an issue opened again in the same place within two days of being healed, or anywhere within half an hour, flaps."""
 
@@ -148,6 +150,7 @@ class Runs:
         """Read the statements; a missing one fails when it is first used by a test of this class."""
         self._database = database
         self._sql = database.queries("runs")
+        self._unreadable = set[uuid.UUID]()
         self._lock_claims = database.queries("claims")["lock_claims"]
 
     async def create(self, request: RunRequest, key: IdempotencyKey | None = None) -> uuid.UUID:
@@ -192,19 +195,31 @@ class Runs:
             raise NotFound(f"There is no run {run_id}.")
         return row
 
+    async def gone_accounts(self, run_id: uuid.UUID, limit: int) -> list[str]:
+        """The first accounts that were deleted from trade_recon while they waited in the run."""
+        return [row["account_id"] for row in await self._database.fetch(self._sql["get_gone_accounts"], run_id, limit)]
+
     async def active(self, run_id: uuid.UUID | None = None, *, named: bool = False) -> list[ActiveRun]:
         """Runs to be worked on (or this one, if it is), those that people wait for first; with `named` only those of few named accounts."""
-        return [
-            ActiveRun(
-                row["run_id"],
-                msgspec.convert({**row["request"], "kind": row["kind"]}, RunRequest),
-                row["prepared"],
-                row["confirmed"],
-                row["total"],
-                row["needs_confirmation"],
-            )
-            for row in await self._database.fetch(self._sql["find_active_run"], run_id, named)
-        ]
+        runs = [self._readable(row) for row in await self._database.fetch(self._sql["find_active_run"], run_id, named)]
+        return [run for run in runs if run is not None]
+
+    def _readable(self, row: Record) -> ActiveRun | None:
+        """The run of a row; None for one that another version of trade-recon wrote and this one cannot read: it is left to that one."""
+        try:
+            request = msgspec.convert({**row["request"], "kind": row["kind"]}, RunRequest)
+        except (msgspec.ValidationError, TypeError) as error:
+            if row["run_id"] not in self._unreadable:
+                self._unreadable.add(row["run_id"])
+                _log.warning(
+                    "A run asks for what this version of trade-recon does not know; it is left to processes that do, all others go on."
+                    " Cancel it if there are none.",
+                    action="run.unreadable",
+                    run_id=str(row["run_id"]),
+                    reason=str(error),
+                )
+            return None
+        return ActiveRun(row["run_id"], request, row["prepared"], row["confirmed"], row["total"], row["needs_confirmation"])
 
     async def count_accounts(self) -> int:
         """How many accounts are known."""

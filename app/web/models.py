@@ -21,6 +21,11 @@ AccountId = Annotated[
     ),
 ]
 
+AnyKind = RunKind | str
+AnyStatus = RunStatus | str
+AnyOutcome = Outcome | str
+"""What the record may hold: also words of a newer version of trade-recon, while both run, or after this one was put back."""
+
 
 class RunOrder(BaseModel):
     """What a run shall do; everything may be left out."""
@@ -68,6 +73,7 @@ class RunAccounts(BaseModel):
     needs_confirmation: int = Field(
         description="Held: upstream suddenly has nothing for them, or healing would rewrite most of their rows; the run can be confirmed."
     )
+    gone: int = Field(description="Deleted from trade_recon by somebody else while they waited; `gone_accounts` names some.")
     skipped: int = Field(description="Left out, since they are backing off after failures or held back.")
     waiting: int = Field(description="Not done yet; of a run that is over, those that are left.")
     postponed: int = Field(
@@ -90,16 +96,17 @@ class Run(BaseModel):
     """A run as it stands."""
 
     run_id: uuid.UUID
-    kind: RunKind
-    status: RunStatus
+    kind: AnyKind
+    status: AnyStatus
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
     stop_at: dt.datetime | None = Field(description="When the run ends, whatever is left.")
     confirmed_at: dt.datetime | None = Field(description="When somebody let the run write what it had held.")
     error: str | None = Field(description="Why the run ended early, and how many accounts are left.")
-    request: dict[str, Any]
+    request: Any = Field(description="What the run was asked to do, as the process that started it wrote it.")
     accounts: RunAccounts
+    gone_accounts: list[str] = Field(description="Accounts that were deleted from trade_recon while they waited in the run, at most 20.")
     total_processed: int
     fully_resolved: int
     partially_resolved: int
@@ -156,8 +163,8 @@ class Attempt(BaseModel):
     """What one run did to the account."""
 
     run_id: uuid.UUID
-    kind: RunKind
-    outcome: Outcome
+    kind: AnyKind
+    outcome: AnyOutcome
     finished_at: dt.datetime
     seconds: float | None = Field(description="What the account's batch took.")
     requests: int | None
@@ -220,7 +227,7 @@ class AccountOutcome(BaseModel):
 
     account_id: str
     run_id: uuid.UUID
-    status: RunStatus
+    status: AnyStatus
     error: str | None = Field(description="Why the run ended early.")
     outcome: Outcome | None = Field(description="null if the run failed before the account's turn.")
     requests: int | None
@@ -294,8 +301,8 @@ class LastRun(BaseModel):
     """The newest run that ended."""
 
     run_id: uuid.UUID
-    kind: RunKind
-    status: RunStatus
+    kind: AnyKind
+    status: AnyStatus
     finished_at: dt.datetime
     requests: int
     api: dict[str, Any]

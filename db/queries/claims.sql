@@ -63,6 +63,21 @@ WITH due AS MATERIALIZED (
 )
 SELECT * FROM due
 
+-- name: record_gone
+-- Accounts of a run that wait in it and are not in trade_recon any more: they cannot be claimed, and end as gone; how many those are.
+WITH gone AS (
+    UPDATE prop_trading_model.recon_attempts AS a
+    SET outcome = 'gone', finished_at = now(), issues_left = NULL,
+        detail = 'The account was deleted from trade_recon while it waited in the run; what was written for it before stays.'
+    WHERE a.run_id = $1 AND a.outcome IS NULL
+      AND NOT EXISTS (SELECT FROM prop_trading_model.trade_recon AS t WHERE t.account_id = a.account_id)
+    RETURNING a.account_id
+)
+UPDATE prop_trading_model.recon_runs
+SET gone = gone + (SELECT count(*) FROM gone)
+WHERE run_id = $1 AND EXISTS (SELECT FROM gone)
+RETURNING (SELECT count(*) FROM gone) AS accounts
+
 -- name: get_first_passes
 -- What the run found at postponed accounts and did for them so far.
 SELECT account_id, issues_found, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled

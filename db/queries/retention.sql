@@ -10,6 +10,11 @@ USING (
 ) AS old
 WHERE t.run_id = old.run_id AND t.account_id = old.account_id
 
+-- name: purge_scans
+-- What audits saw of upstream and do not need any more: their runs are over, suspended or forgotten, and whoever ended them was gone before this.
+DELETE FROM prop_trading_model.{{table}} AS t
+WHERE NOT EXISTS (SELECT FROM prop_trading_model.recon_runs AS r WHERE r.run_id = t.run_id AND r.status IN ('queued', 'running', 'paused'))
+
 -- name: purge_runs
 -- Some ($2) of the runs that ended more than $1 days ago and have no attempts left; the newest run stays, for the report.
 DELETE FROM prop_trading_model.recon_runs

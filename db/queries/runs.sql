@@ -23,6 +23,10 @@ SELECT r.*, (SELECT count(*) FROM prop_trading_model.recon_attempts AS a WHERE a
 FROM prop_trading_model.recon_runs AS r
 WHERE r.run_id = $1
 
+-- name: get_gone_accounts
+-- The first ($2) accounts that were deleted from trade_recon while they waited in the run.
+SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome = 'gone' ORDER BY position, account_id LIMIT $2
+
 -- name: find_active_run
 -- The run that a free worker serves next: those of named accounts, for which people wait, go first, of them the smallest, then the oldest.
 -- With $2 only those of few named accounts.
@@ -139,7 +143,7 @@ RETURNING run_id
 -- Whether accounts of the run still wait, and whether its outcome is clean.
 SELECT
     r.status, r.confirmed_at IS NOT NULL AS confirmed, r.total, r.needs_confirmation,
-    r.explained + r.partial + r.failed + r.skipped + r.flapping + r.needs_confirmation > 0
+    r.explained + r.partial + r.failed + r.skipped + r.flapping + r.needs_confirmation + r.gone > 0
         -- Rows that fit no account, or several, are nobody's outcome, but the warehouse is not clean with them.
         OR r.request ->> 'account_ids' IS NULL
             AND EXISTS (SELECT FROM prop_trading_model.recon_identity_findings WHERE cardinality(candidates) <> 1) AS has_issues,

@@ -105,6 +105,13 @@ WITH unlisted AS MATERIALIZED (
 DELETE FROM prop_trading_model.trade_recon AS t
 USING unlisted AS u
 WHERE t.account_id = u.account_id AND t.claimed_by IS NULL
+  -- What waits in a run is left to it.
+  AND NOT EXISTS (
+      SELECT
+      FROM prop_trading_model.recon_attempts AS a
+      JOIN prop_trading_model.recon_runs AS r USING (run_id)
+      WHERE a.account_id = u.account_id AND a.outcome IS NULL AND r.status IN ('queued', 'running', 'paused', 'needs_confirmation')
+  )
   AND (
       u.account_id = ''
       OR EXISTS (SELECT FROM recon_swept AS s WHERE s.account_id = u.account_id AND s.stands_in)
