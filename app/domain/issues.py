@@ -84,7 +84,7 @@ SHOW_UNMATCHED = "show_unmatched"
 """The strategy for rows under a wrong id that fit no account: nothing is guessed."""
 
 LASTING = frozenset({IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM, IssueCode.KEY_TOO_NARROW})
-"""Issues that asking upstream again does not change while the warehouse stays as it is; an audit asks all the same."""
+"""Issues that asking upstream again seldom changes while the warehouse stays as it is: full runs ask with growing pauses, audits always."""
 
 _OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})
 

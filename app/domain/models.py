@@ -2,7 +2,7 @@
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -146,8 +146,8 @@ class AccountView:
 
     `days` are the dates that disagree, `known_days` the number of dates with any row, `open_issues` what was recorded
     before, as `trade_recon.issues` holds it, `explained_as` the signature that it had when a run could only explain what was
-    left, `descents` the dates whose daily row an audit's heal changed and whose finer
-    rows were not read since, `status` how the last run left it.
+    left, `explained_times` how often asking again did not change that and `ask_again_at` when it is asked once more, `descents` the dates
+    whose daily row an audit's heal changed and whose finer rows were not read since, `status` how the last run left it.
     """
 
     account_id: str
@@ -162,6 +162,8 @@ class AccountView:
     open_issues: tuple[Mapping[str, object], ...] = ()
     descents: frozenset[dt.date] = frozenset()
     explained_as: str | None = None
+    explained_times: int = 0
+    ask_again_at: dt.datetime | None = None
     status: str = "pending"
 
     @property
@@ -240,6 +242,11 @@ class Effort:
         """Rows that do not stand any more as they stood before."""
         return self.updated + self.moved + self.removed
 
+    @property
+    def written(self) -> int:
+        """Rows of raw tables that were touched."""
+        return self.inserted + self.rewritten
+
 
 @dataclass(slots=True)
 class Progress:
@@ -253,7 +260,8 @@ class Progress:
 
     `moving` are the dates that still move. `withheld` are the dates, by table, on which nothing was removed or lowered for that
     reason (None: the alltime row), `told` is what upstream's daily rows count on such dates, `grew` that the run brought in rows of
-    them, and `waits` that an earlier run put off a fall of alltime until they are settled.
+    them, and `waits` that an earlier run put off a fall of alltime until they are settled. `written` are the tables in which rows of the
+    account were written, `mended` tells that account ids were mended.
     """
 
     read: dict[Endpoint, DatesRead] = field(default_factory=dict)
@@ -271,12 +279,18 @@ class Progress:
     told: dict[dt.date, int] = field(default_factory=dict)
     grew: bool = False
     waits: bool = False
+    written: set[str] = field(default_factory=set)
+    mended: bool = False
     errors: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
 
     def dates_read(self, endpoint: Endpoint) -> DatesRead:
         """The dates read of the endpoint's table."""
         return self.read.setdefault(endpoint, DatesRead())
+
+    def owes_to_write(self, tables: Collection[str] = ()) -> bool:
+        """Whether anything was written in these tables (none named: in any), or to account ids."""
+        return self.mended or bool(self.written.intersection(tables) if tables else self.written)
 
     @property
     def moving_figures(self) -> MovingFigures:

@@ -27,12 +27,13 @@ class StoredLevels:
     """What the warehouse counts of one account before a write: `daily` in all, and on dates that still move.
 
     `moving` is the sum, over these dates, of the largest count of daily, hourly and closed trades, `moving_daily` what daily alone
-    counts there.
+    counts there, `moving_finer` the same sum without daily.
     """
 
     daily: int = 0
     moving: int = 0
     moving_daily: int = 0
+    moving_finer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class MovingFigures:
         Either the stored daily rows add up to the new count already, and no finer table counts more on these dates; or upstream counts
         no less there than the warehouse does, so that its settled part is what falls.
         """
-        if self.waits or self.grew:
+        if self.waits or (self.grew and stored.moving > stored.moving_finer):
+            # Daily rows that came in by this run count what no table here did: alltime may have counted it, and more of it.
             return False
         if to == stored.daily and stored.moving == stored.moving_daily:
             return True

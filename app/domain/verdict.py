@@ -32,22 +32,37 @@ _CLOSED = TABLES[Endpoint.CLOSED].name
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
-def judge(found: Sequence[Issue], left: Sequence[Issue], before: Collection[IssueCode] = (), hold: Hold | None = None) -> Outcome:
-    """How an account leaves a run, from what it came with and what is left of it; `before` is what an earlier pass of the run found."""
+def judge(
+    found: Sequence[Issue],
+    left: Sequence[Issue],
+    before: Collection[IssueCode] = (),
+    hold: Hold | None = None,
+    *,
+    wrote: bool = True,
+) -> Outcome:
+    """How an account leaves a run, from what it came with and what is left of it.
+
+    `before` is what an earlier pass of the run found. Without `wrote` nothing was written: then nothing was healed either.
+    """
     if hold is not None and left:
         return hold.outcome
     if not left:
-        return Outcome.HEALED if found or before else Outcome.UNCHANGED
+        return Outcome.HEALED if (found or before) and wrote else Outcome.UNCHANGED
     if not any(issue.can_be_healed for issue in left):
         return Outcome.EXPLAINED
     closed = {*before, *(issue.code for issue in found)} - {issue.code for issue in left}
     return Outcome.PARTIAL if closed else Outcome.FAILED
 
 
-def is_known(view: AccountView) -> bool:
-    """Whether an earlier run explained just this state, by issues that asking again does not change."""
+def is_known(view: AccountView, now: dt.datetime) -> bool:
+    """Whether an earlier run explained just this state, by issues that asking again seldom changes, and it is not yet time to ask again."""
     codes = {entry.get("type") for entry in view.open_issues}
-    return view.drift is None and bool(codes) and codes <= LASTING and view.explained_as == view.signature
+    return view.drift is None and bool(codes) and codes <= LASTING and is_explained(view, now)
+
+
+def is_explained(view: AccountView, now: dt.datetime) -> bool:
+    """Whether an earlier run explained just this state (at `now`, aware), and it is not yet time to doubt that."""
+    return view.explained_as == view.signature and view.ask_again_at is not None and now < view.ask_again_at
 
 
 def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> tuple[Issue, ...]:

@@ -28,7 +28,6 @@ from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Hold, Outcome, RunKind
 from app.domain.needs import is_short
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
-from app.domain.settling import Moving
 from app.domain.verdict import descended
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
@@ -89,7 +88,7 @@ class BatchReconciler:
         begun = time.monotonic()
         views = await self._look(claim.account_ids, claim)
         # In threads, here and below: judging thousands of accounts takes longer than a request to this process should wait.
-        work = await asyncio.to_thread(_begin, claim, run, halt, self._config.moving(self._now()), views)
+        work = await asyncio.to_thread(self._begin, claim, run, halt, views)
         news = await asyncio.to_thread(_news, work)
         await self._store.runs.open_issues(claim.run_id, news, work.moving.first)
         await self._hold_flapping(work)
@@ -112,6 +111,19 @@ class BatchReconciler:
             await self._store.control.suspend(claim.run_id, reason)
         await asyncio.to_thread(_let_go, results, work.views, work.found, work.progress, news)
         return outcomes
+
+    def _begin(self, claim: Claim, run: ActiveRun, halt: Halt, views: dict[str, AccountView]) -> Work:
+        now = self._now()
+        moving = self._config.moving(now)
+        return Work(
+            claim,
+            run,
+            halt,
+            moving,
+            views,
+            {account_id: detect(view) for account_id, view in views.items()},
+            {account_id: beginning(view, run.request.kind, moving, now) for account_id, view in views.items()},
+        )
 
     def terms(self) -> Terms:
         """On which terms results are recorded now."""
@@ -190,7 +202,8 @@ class BatchReconciler:
         doubtful = sorted(account_id for account_id, view in work.views.items() if view.findings)
         if doubtful:
             with work.phase("identity"):
-                await mend_accounts(self._store, doubtful, self._config.today(self._now()))
+                rows = await mend_accounts(self._store, doubtful, self._config.today(self._now()))
+                work.note_mended(doubtful, rows)
                 work.views.update(await self._look(doubtful, work.claim))
 
     async def _run_round(self, work: Work, planned: Sequence[PlannedRequest]) -> None:
@@ -208,7 +221,8 @@ class BatchReconciler:
         )
         if identified:
             with work.phase("identity"):
-                await mend_accounts(self._store, identified, self._config.today(self._now()))
+                rows = await mend_accounts(self._store, identified, self._config.today(self._now()))
+                work.note_mended(identified, rows)
         await self._fetch_all(work, trades)
 
     async def _fetch_all(self, work: Work, planned: Sequence[PlannedRequest]) -> None:
@@ -383,18 +397,6 @@ class BatchReconciler:
             **{outcome.value: count for outcome, count in outcomes.items()},
         )
         return outcomes
-
-
-def _begin(claim: Claim, run: ActiveRun, halt: Halt, moving: Moving, views: dict[str, AccountView]) -> Work:
-    return Work(
-        claim,
-        run,
-        halt,
-        moving,
-        views,
-        {account_id: detect(view) for account_id, view in views.items()},
-        {account_id: beginning(view, run.request.kind, moving) for account_id, view in views.items()},
-    )
 
 
 def _news(work: Work) -> dict[str, tuple[Issue, ...]]:

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Iterable
 
-from app.domain.contract import Endpoint
+from app.domain.contract import TABLES, Endpoint
 from app.domain.models import AccountView, Progress, RunKind
 from app.domain.plan import PlannedRequest, why_not_asked
 from app.domain.settling import Moving
@@ -11,12 +11,12 @@ from app.domain.verdict import is_known, waits_until
 from app.store.slices import Applied
 
 
-def beginning(view: AccountView, kind: RunKind, moving: Moving) -> Progress:
+def beginning(view: AccountView, kind: RunKind, moving: Moving, now: dt.datetime) -> Progress:
     """What a run knows of an account before it asks; one that cannot be asked about carries the reason as an error."""
     reason = why_not_asked(view)
     return Progress(
         errors=[reason] if reason else [],
-        known=kind is RunKind.FULL and is_known(view),
+        known=kind is RunKind.FULL and is_known(view, now),
         moving=moving,
         waits=(waits_until(view) or dt.date.min) >= moving.first,
     )
@@ -41,6 +41,8 @@ def learn(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
     effort.values_nulled += done.values_nulled
     if done.sent:
         progress.sent.add(endpoint)
+    if done.written:
+        progress.written.add(TABLES[endpoint].name)
     progress.hold = progress.hold or done.hold
     progress.refused += done.refused
     progress.too_narrow += done.too_narrow

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+from app.domain.closing import ClosedAs
 from app.domain.contract import TABLES, Endpoint
 from app.domain.detection import detect
 from app.domain.issues import COUNT_CODES, IDENTITY_CODES
@@ -57,7 +58,7 @@ async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date) -> 
         # From the start: few or many accounts may have got rows, and others have lost them.
         again = await store.sweep.run(today)
         added, changed = added + again.accounts_added, changed + again.totals_changed
-        await _record_identity_issues(store)
+        await _record_identity_issues(store, ClosedAs.HEALED)
     return await _result(store, mended, begun, added, changed)
 
 
@@ -86,27 +87,30 @@ async def inspect(store: Store, today: dt.date) -> int:
     judged = sorted(COUNT_CODES | IDENTITY_CODES)
     for batch in pieces(accounts, _LOOK_AT):
         views = await store.detection.look(batch)
-        await store.runs.record_issues({account_id: detect(view) for account_id, view in views.items()}, judged, note="inspection")
+        found = {account_id: detect(view) for account_id, view in views.items()}
+        await store.runs.record_issues(found, judged, note="inspection", closed_as=ClosedAs.GONE)
     return len(accounts)
 
 
-async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date) -> None:
-    """Map the ids of some accounts' rows again: after their metrics were healed, or before they are looked at."""
+async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date) -> int:
+    """Map the ids of some accounts' rows again, after their metrics were healed or before they are read: how many rows that changed."""
     keys = await store.identity.refresh(account_ids, today)
     if not keys.logins:
-        return
+        return 0
     await store.identity.find(keys, account_ids, today)
     mended = await store.identity.mend(keys, today)
-    if sum(mended.rows.values()):
+    rows = sum(mended.rows.values())
+    if rows:
         await store.identity.find(keys, account_ids, today)
+    return rows
 
 
-async def _record_identity_issues(store: Store) -> None:
+async def _record_identity_issues(store: Store, closed_as: ClosedAs = ClosedAs.GONE) -> None:
     accounts = await store.identity.affected_accounts(sorted(IDENTITY_CODES))
     for batch in pieces(accounts, _LOOK_AT):
         views = await store.detection.look_at_identity(batch)
         issues = {account_id: detect(view) for account_id, view in views.items()}
-        await store.runs.record_issues(issues, sorted(IDENTITY_CODES), note="mapping of account ids")
+        await store.runs.record_issues(issues, sorted(IDENTITY_CODES), note="mapping of account ids", closed_as=closed_as)
 
 
 async def _result(store: Store, mended: Mended, begun: float, added: int, changed: int) -> MaintenanceResult:

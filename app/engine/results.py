@@ -3,12 +3,14 @@
 import datetime as dt
 from dataclasses import dataclass
 
+from app.domain.backoff import ask_again
+from app.domain.closing import closings
 from app.domain.detection import carried
 from app.domain.issues import Issue
 from app.domain.models import AccountView, Outcome, Progress, RunKind
 from app.domain.verdict import explain, judge
 from app.store.claims import FirstPass
-from app.store.runs import AccountResult
+from app.store.runs import AccountResult, Explained
 
 _LONGEST_DETAIL = 2_000
 
@@ -39,7 +41,8 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
     left = explain(view, progress, moving_from=moving_from)
     if kind is not RunKind.AUDIT and not progress.known and not progress.sent:
         left = (*left, *carried(view, left))
-    outcome = judge(passed.found, left, before.found if before else (), progress.hold)
+    wrote = progress.owes_to_write() or bool(before and before.effort.written)
+    outcome = judge(passed.found, left, before.found if before else (), progress.hold, wrote=wrote)
     return AccountResult(
         view.account_id,
         outcome,
@@ -53,7 +56,18 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
         postponed=bool(left) and before is None and progress.hold is None and passed.is_unread,
         before=before or FirstPass(),
         held_until=now + dt.timedelta(seconds=flap_seconds) if outcome is Outcome.FLAPPING else None,
+        closings=closings(view, progress, passed.found, left, before.found if before else ()),
+        explained=_explained(view, progress, now) if outcome is Outcome.EXPLAINED else None,
     )
+
+
+def _explained(view: AccountView, progress: Progress, now: dt.datetime) -> Explained:
+    """How often upstream was asked in vain about just this state, and when it is asked again; what was not due changes neither."""
+    is_same = view.explained_as == view.signature and view.ask_again_at is not None
+    if is_same and view.ask_again_at is not None and (progress.known or now < view.ask_again_at):
+        return Explained(view.explained_times, view.ask_again_at)
+    times = view.explained_times + 1 if is_same else 1
+    return Explained(times, ask_again(times, now))
 
 
 def _detail(passed: Passed, *, is_left: bool) -> str | None:

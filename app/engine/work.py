@@ -4,7 +4,7 @@ import contextlib
 import datetime as dt
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from app.domain.expectation import Upstream
@@ -53,6 +53,11 @@ class Work:
     def stops(self) -> bool:
         """Whether nothing more is begun."""
         return self.halt.is_set or self.is_suspect
+
+    def note_mended(self, account_ids: Iterable[str], rows: int) -> None:
+        """Take in that ids of so many rows were mended at these accounts."""
+        for account_id in account_ids:
+            self.progress[account_id].mended |= rows > 0
 
     def note_unfinished(self) -> None:
         """Tell the accounts of which something is still to be read, at any level: a plan of the next round names only the coarsest."""

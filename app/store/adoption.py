@@ -45,6 +45,8 @@ _STATE_TYPES: Mapping[str, tuple[str, ...]] = {
     "mismatched_days": ("bigint", "integer"),
     "next_attempt_at": ("timestamp with time zone",),
     "explained_as": ("text", "character varying"),
+    "explained_times": ("integer", "bigint"),
+    "ask_again_at": ("timestamp with time zone",),
     "claim_id": ("uuid",),
     "claimed_by": ("uuid",),
     "claimed_at": ("timestamp with time zone",),

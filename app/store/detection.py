@@ -126,6 +126,8 @@ def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
             open_issues=tuple(row["issues"] or ()),
             descents=beside.descents.get(row["account_id"], frozenset()),
             explained_as=row["explained_as"],
+            explained_times=row["explained_times"] or 0,
+            ask_again_at=row["ask_again_at"],
             status=row["reconciliation_status"] or "pending",
         )
         for row in looked

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from app.domain.closing import GONE, ClosedAs, Closing
 from app.domain.holds import HoldLimits
-from app.domain.issues import Issue
+from app.domain.issues import Issue, IssueCode
 from app.domain.models import Effort, Outcome, RunKind, RunStatus
 from app.errors import Conflict, NotFound
 from app.store.claims import Claim, FirstPass
@@ -76,6 +77,14 @@ class ActiveRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """How many times in a row upstream was asked in vain about what is explained, and when (aware) it is asked again."""
+
+    times: int
+    ask_again_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AccountResult:
     """How one account left a batch: `failing` if this costs it an attempt, `signature` what detection saw at the end if it is explained.
 
@@ -83,7 +92,8 @@ class AccountResult:
     it could not even be looked at, and its open issues stay as they are.
 
     With `postponed` nothing is settled yet: the account goes back into the run, to be claimed once more behind all others.
-    When it was, `before` is what the run had found and done by then; `found` and `effort` are of this batch alone.
+    When it was, `before` is what the run had found and done by then; `found` and `effort` are of this batch alone. `closings` tell as what
+    issues are closed that are not left.
     """
 
     account_id: str
@@ -97,6 +107,8 @@ class AccountResult:
     postponed: bool = False
     before: FirstPass = field(default_factory=FirstPass)
     held_until: dt.datetime | None = None
+    closings: Mapping[IssueCode, Closing] = field(default_factory=dict)
+    explained: Explained | None = None
 
     @property
     def codes_found(self) -> list[str]:
@@ -291,9 +303,10 @@ class Runs:
             quiet = [result.account_id for result in mine if result.account_id not in loud]
             left = {result.account_id: result.left or () for result in mine}
             closing = await asyncio.to_thread(
-                lambda: {result.account_id: _encoded(_closing(claim, result.outcome, result.whole_effort)) for result in news}
+                lambda: {result.account_id: _encoded(_closings(claim, result)) for result in news if result.closings}
             )
-            await self._record_issues(connection, left, judged, claim.run_id, closing, _closing(claim, Outcome.UNCHANGED, Effort()))
+            others = _closing(claim, Outcome.UNCHANGED, Effort(), GONE)
+            await self._record_issues(connection, left, judged, claim.run_id, closing, others)
             if quiet:
                 await connection.execute(self._sql["record_unchanged"], claim.run_id, seconds, quiet)
             if news:
@@ -310,12 +323,12 @@ class Runs:
 
         return await self._database.give_way(write)
 
-    async def record_issues(self, found: Mapping[str, Sequence[Issue]], judged: Sequence[str], *, note: str) -> None:
-        """Replace the open issues of accounts, of the codes that were judged, outside a run; history is kept."""
+    async def record_issues(self, found: Mapping[str, Sequence[Issue]], judged: Sequence[str], *, note: str, closed_as: ClosedAs) -> None:
+        """Replace the open issues of accounts, of the codes that were judged, outside a run; those that are gone are `closed_as`."""
         entries = [{"account_id": account_id, "issues": [issue.as_json() for issue in issues]} for account_id, issues in found.items()]
 
         async def write(connection: Connection) -> None:
-            await self._record_issues(connection, found, judged, None, {}, {"closed_by": note})
+            await self._record_issues(connection, found, judged, None, {}, {"closed_as": closed_as.value, "closed_by": note})
             await connection.execute(self._sql["merge_issues"], entries, list(judged))
 
         await self._database.give_way(write)
@@ -373,9 +386,13 @@ def _history_entries(found: Mapping[str, Sequence[Issue]]) -> Iterator[dict[str,
             yield {"account_id": account_id, "type": issue.code.value, "severity": int(issue.severity), "evidence": issue.as_json()}
 
 
-def _closing(claim: Claim, outcome: Outcome, effort: Effort) -> dict[str, object]:
-    """The evidence with which an account's issues are closed: what the heal wrote before the check found them gone."""
-    return {"closed_by": "detection after the heal", "run_id": str(claim.run_id), "outcome": outcome.value, **msgspec.to_builtins(effort)}
+def _closing(claim: Claim, outcome: Outcome, effort: Effort, closing: Closing) -> dict[str, object]:
+    """The evidence with which an issue of an account is closed: as what, and what the run wrote before the check found it gone."""
+    return {**closing.as_json(), "run_id": str(claim.run_id), "outcome": outcome.value, **msgspec.to_builtins(effort)}
+
+
+def _closings(claim: Claim, result: AccountResult) -> dict[str, object]:
+    return {code.value: _closing(claim, result.outcome, result.whole_effort, closing) for code, closing in result.closings.items()}
 
 
 def _attempt(result: AccountResult) -> dict[str, object]:
@@ -404,6 +421,8 @@ def _state(result: AccountResult, failures: int, terms: Terms) -> dict[str, obje
         "failing": result.failing,
         "signature": result.signature,
         "next_attempt_at": _next_attempt_at(result, failures, terms),
+        "explained_times": 0 if result.explained is None else result.explained.times,
+        "ask_again_at": None if result.explained is None else result.explained.ask_again_at.isoformat(),
     }
 
 

@@ -236,7 +236,7 @@ class SliceWriter:
             return
         accounts = [row["account_id"] for row in falling]
         levels = {
-            row["account_id"]: StoredLevels(row["daily"], row["moving"], row["moving_daily"])
+            row["account_id"]: StoredLevels(row["daily"], row["moving"], row["moving_daily"], row["moving_finer"])
             for row in await work.connection.fetch(self._sql.of("get_stored_levels", work.job.table), accounts, work.job.writer.moving_from)
         }
         moving = work.job.witness.moving

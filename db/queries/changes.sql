@@ -142,9 +142,11 @@ JOIN {{raw}} AS t ON {{same_key_s}}
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND s.shape = ANY($4::bigint[]) AND coalesce(s.num_trades, 0) < coalesce(t.num_trades, 0)
 
 -- name: get_stored_levels
--- What is counted of accounts ($1) below alltime: by daily, and on dates that still move (from $2 on) by the level that counts most, and by daily.
+-- What is counted of accounts ($1) below alltime: by daily, and on dates that still move (from $2 on) by the level that counts most, by daily, and
+-- by the level below daily that counts most.
 SELECT account_id, sum(daily)::bigint AS daily, coalesce(sum(greatest(daily, hourly, closed)) FILTER (WHERE day >= $2::date), 0)::bigint AS moving,
-       coalesce(sum(daily) FILTER (WHERE day >= $2::date), 0)::bigint AS moving_daily
+       coalesce(sum(daily) FILTER (WHERE day >= $2::date), 0)::bigint AS moving_daily,
+       coalesce(sum(greatest(hourly, closed)) FILTER (WHERE day >= $2::date), 0)::bigint AS moving_finer
 FROM (
     SELECT account_id, day, sum(daily) AS daily, sum(hourly) AS hourly, sum(closed) AS closed
     FROM (

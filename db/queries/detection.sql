@@ -33,7 +33,7 @@ ON CONFLICT DO NOTHING
 -- Accounts as they stand: the stored state and issues, and the totals, the first and last date, and the dates that disagree, from the raw tables.
 -- Those are numbered from 1 for the first day of year 1.
 SELECT
-    wanted.account_id, t.account_id IS NOT NULL AS is_known, t.issues, t.explained_as, t.reconciliation_status,
+    wanted.account_id, t.account_id IS NOT NULL AS is_known, t.issues, t.explained_as, t.explained_times, t.ask_again_at, t.reconciliation_status,
     coalesce(t.has_alltime, false) AS stored_has_alltime, coalesce(t.num_trades_alltime, 0) AS stored_alltime,
     coalesce(t.has_daily, false) AS stored_has_daily, coalesce(t.num_trades_daily, 0) AS stored_daily,
     coalesce(t.has_hourly, false) AS stored_has_hourly, coalesce(t.num_trades_hourly, 0) AS stored_hourly,

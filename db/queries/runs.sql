@@ -223,9 +223,10 @@ SET issues = coalesce(r.issues, t.issues), last_checked = now(),
         WHEN r.outcome IN ('explained', 'flapping', 'needs_confirmation') THEN r.outcome
         ELSE 'needs_reconciliation'
     END,
-    explained_as = CASE WHEN r.outcome = 'explained' THEN r.signature END,
+    explained_as = CASE WHEN r.outcome = 'explained' THEN r.signature END, explained_times = r.explained_times, ask_again_at = r.ask_again_at,
     claim_id = NULL, claimed_by = NULL, claimed_at = NULL
-FROM jsonb_to_recordset($1) AS r (account_id text, outcome text, issues jsonb, failing boolean, signature text, next_attempt_at timestamptz)
+FROM jsonb_to_recordset($1) AS r (account_id text, outcome text, issues jsonb, failing boolean, signature text, next_attempt_at timestamptz,
+                                explained_times integer, ask_again_at timestamptz)
 WHERE t.account_id = r.account_id
 
 -- name: record_unchanged
@@ -238,7 +239,7 @@ WITH attempts AS (
 )
 UPDATE prop_trading_model.trade_recon
 SET issues = '[]', last_checked = now(), last_reconciled = now(), failed_attempts = 0, next_attempt_at = NULL,
-    reconciliation_status = 'reconciled', explained_as = NULL, claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+    reconciliation_status = 'reconciled', explained_as = NULL, explained_times = 0, ask_again_at = NULL, claim_id = NULL, claimed_by = NULL, claimed_at = NULL
 WHERE account_id = ANY($3::text[])
 
 -- name: count_batch
@@ -254,10 +255,10 @@ SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4
 WHERE run_id = $1
 
 -- name: close_issues
--- Close what accounts ($1) no longer have: $2 holds what they have now, $3 limits the codes that this look judged, $5 the evidence by account,
--- $6 that of all others.
+-- Close what accounts ($1) no longer have: $2 holds what they have now, $3 limits the codes that this look judged, $5 the evidence by account
+-- and code, $6 that of all others.
 UPDATE prop_trading_model.recon_issue_history AS h
-SET closed_at = now(), closed_run = $4, closing_evidence = coalesce($5::jsonb -> h.account_id, $6)
+SET closed_at = now(), closed_run = $4, closing_evidence = coalesce($5::jsonb -> h.account_id -> h.type, $6)
 WHERE h.closed_at IS NULL AND h.account_id = ANY($1::text[]) AND h.type = ANY($3::text[])
   AND NOT EXISTS (
       SELECT FROM jsonb_to_recordset($2) AS now_open (account_id text, type text)
@@ -277,7 +278,8 @@ WITH found AS MATERIALIZED (
     FROM jsonb_to_recordset($1) AS f (account_id text, type text, severity integer, evidence jsonb)
 ), last AS MATERIALIZED (
     -- For all of them at once: looked for by account, an empty history is read as a whole for each, as it fills, and the plan for that may stay.
-    SELECT DISTINCT ON (c.account_id, c.type) c.account_id::text AS account_id, c.type, c.reopened, c.evidence, c.closed_at, c.closed_run
+    SELECT DISTINCT ON (c.account_id, c.type) c.account_id::text AS account_id, c.type, c.reopened, c.evidence, c.closed_at,
+           c.closed_run IS NOT NULL AND c.closing_evidence ->> 'closed_as' = 'healed' AS was_healed
     FROM prop_trading_model.recon_issue_history AS c
     WHERE c.account_id = ANY (ARRAY(SELECT account_id FROM found)) AND c.closed_at IS NOT NULL
     ORDER BY c.account_id, c.type, c.closed_at DESC
@@ -286,7 +288,7 @@ INSERT INTO prop_trading_model.recon_issue_history AS h (account_id, type, sever
 SELECT f.account_id, f.type, f.severity, $2, f.evidence, coalesce(last.reopened + 1, 0)
 FROM found AS f
 LEFT JOIN last
-  ON last.account_id = f.account_id AND last.type = f.type AND last.closed_run IS NOT NULL
+  ON last.account_id = f.account_id AND last.type = f.type AND last.was_healed
   AND last.closed_at > now() - make_interval(secs => $3)
   AND CASE
       WHEN f.days IS NULL

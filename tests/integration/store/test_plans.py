@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.closing import ClosedAs
 from app.domain.contract import Endpoint
 from app.domain.holds import HoldLimits
 from app.domain.issues import Issue, IssueCode, Severity
@@ -418,7 +419,7 @@ async def record(store: Store, claim: Claim) -> None:
     await store.runs.open_issues(claim.run_id, found, LAST_DAY)
     await store.runs.reopened(claim.account_ids)
     await store.runs.record(claim, results(claim.account_ids), seconds=1, requests=1, terms=TERMS, judged=judged)
-    await store.runs.record_issues(dict.fromkeys(claim.account_ids, ()), judged, note="test")
+    await store.runs.record_issues(dict.fromkeys(claim.account_ids, ()), judged, note="test", closed_as=ClosedAs.GONE)
 
 
 async def test_a_batch_is_recorded_by_the_keys_of_its_accounts(store: Store, claim: Claim, either: Recorder) -> None:
