@@ -98,7 +98,7 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     if report["issues_by_type"]:
         console.print(issues_table("Open issues", report["issues_by_type"]))
         console.print()
-    console.print(f"Reconciled through: {report['reconciled_through'] or 'cannot be said while issues without dates are open'}")
+    console.print(f"Reconciled through: {report['reconciled_through'] or 'cannot be said'}. {report['reconciled_through_reason']}")
     console.print(
         f"Last seven days: {activity['accounts_checked']} accounts checked, {activity['resolved']} resolved, {activity['failed']} failed"
     )

@@ -59,6 +59,7 @@ async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date) -> 
         again = await store.sweep.run(today)
         added, changed = added + again.accounts_added, changed + again.totals_changed
         await _record_identity_issues(store, ClosedAs.HEALED)
+    await store.sweep.follow_state()
     return await _result(store, mended, begun, added, changed)
 
 
@@ -89,6 +90,7 @@ async def inspect(store: Store, today: dt.date) -> int:
         views = await store.detection.look(batch)
         found = {account_id: detect(view) for account_id, view in views.items()}
         await store.runs.record_issues(found, judged, note="inspection", closed_as=ClosedAs.GONE)
+    await store.sweep.follow_state()
     return len(accounts)
 
 

@@ -77,6 +77,7 @@ class Preparation:
             await self._store.detection.add_accounts(batch)
             await mend_accounts(self._store, batch, self._config.today(self._now()))
             await self._store.detection.refresh_stats(batch)
+            await self._store.sweep.follow_state(batch)
 
     async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunUse, maintenance: Mapping[str, object]) -> Queued:
         request = run.request

@@ -116,8 +116,7 @@ class Readings:
                 "overall": figures.overall,
                 "issues_by_type": figures.issues,
                 "activity": figures.activity,
-                "first_date": figures.first_date,
-                "undated": figures.undated,
+                "doubts": figures.doubts,
                 "accounts_by_status": figures.statuses,
                 "identity": {
                     "unmatched": unmatched,
@@ -133,25 +132,34 @@ class Readings:
         shown = kept.counted.figures
         first_day = (kept.counted.read_at - _ACTIVE).date().isoformat()
         days = [day for day in shown["activity"] if day["day"] >= first_day]
+        through, reason = self._through(shown)
         return {
             "as_of": kept.counted.computed_at,
             "overall": shown["overall"],
             "issues_by_type": shown["issues_by_type"],
             "recent_activity": {**{name: sum(day[name] for day in days) for name in _ACTIVITY}, "days": days},
-            "reconciled_through": self._through(shown),
+            "reconciled_through": through,
+            "reconciled_through_reason": reason,
             "accounts_by_status": shown["accounts_by_status"],
             "identity": shown["identity"],
             "api": self._api(),
             "last_run": None if kept.last_run is None else msgspec.to_builtins(dict(kept.last_run)),
         }
 
-    def _through(self, shown: Mapping[str, Any]) -> dt.date | None:
-        """The date through which everything is reconciled; None while that cannot be said. Dates that still move are not."""
-        if shown["undated"] or not shown["overall"]["total_accounts"]:
-            return None
+    def _through(self, shown: Mapping[str, Any]) -> tuple[dt.date | None, str]:
+        """The date through which everything is reconciled (None while that cannot be said), and why it is no later one."""
+        if not shown["overall"]["total_accounts"]:
+            return None, "No account is known yet."
         settled = self._config.moving_from(self._now())
-        first = settled if shown["first_date"] is None else min(settled, dt.date.fromisoformat(shown["first_date"]))
-        return first - dt.timedelta(days=1)
+        first, reason = settled, f"Dates from {settled} on still move."
+        # Figures that an earlier version kept tell none: they are counted again within a minute.
+        for doubt in shown.get("doubts", ()):
+            if doubt["first_date"] is None:
+                return None, doubt["reason"]
+            day = dt.date.fromisoformat(doubt["first_date"])
+            if day < first:
+                first, reason = day, doubt["reason"]
+        return (None if first == dt.date.min else first - dt.timedelta(days=1)), reason
 
     async def changes(self, since: str | None, limit: int) -> Mapping[str, object]:
         """The slices written after the cursor `since` (None: all), about `limit` of them, and the cursor behind them.

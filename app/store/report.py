@@ -35,6 +35,10 @@ _OF_DATES = frozenset(
     }
 )
 """Issues about dates that may not be known yet: while one names none, nothing can be said of any date."""
+_BESIDE = {
+    "unmatched": "{} stored rows have a natural key that fits no account or several",
+    "set_aside": "{} rows of upstream cannot be stored (recon_set_aside_rows)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,25 @@ class AccountReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why dates are in doubt, and from which on; None: it is not known, so that none is sure."""
+
+    first_date: dt.date | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportFigures:
     """The figures of the report.
 
-    `activity` has an entry for each of the last seven days and of today on which something was recorded. `first_date` is the first that an
-    open issue names (None: none does), `undated` how many accounts or issues disagree on dates that are not known yet.
+    `activity` has an entry for each of the last seven days and of today on which something was recorded. `doubts` are the reasons for which
+    dates are in doubt, those of which no date is known first, then in the order of their first dates.
     """
 
     overall: Mapping[str, Any]
     issues: Sequence[Mapping[str, Any]]
     activity: Sequence[Mapping[str, Any]]
-    first_date: dt.date | None
-    undated: int
+    doubts: Sequence[Doubt]
     statuses: Mapping[str, int]
 
 
@@ -133,15 +144,12 @@ class Reports:
         if states is None:
             raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
         issues = await connection.fetch(self._sql["count_issues"])
-        # What is upstream's own reaches no date; an issue about a whole account (drift apart) says nothing of dates.
-        ours = [row for row in issues if row["severity"] != Severity.INFO]
-        dates = [row["first_date"] for row in ours if row["first_date"] is not None]
+        beside = await connection.fetch(self._sql["get_doubts"])
         return ReportFigures(
             {name: states[name] for name in _OVERALL},
             [{name: row[name] for name in _ISSUES} for row in issues],
             [*over, *(dict(row) for row in await connection.fetch(self._sql["get_activity"], open_from))],
-            min(dates, default=None),
-            states["undated"] + sum(_undated(row) for row in ours),
+            _doubts(states["undated"], issues, beside),
             states["statuses"],
         )
 
@@ -170,6 +178,28 @@ class Reports:
         if row["is_read_only"]:
             raise DatabaseUnavailable(TAKES_NO_WRITES)
         return bool(row["migrations"])
+
+
+def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record]) -> list[Doubt]:
+    """What leaves dates in doubt, the worst first: accounts that disagree, issues, and rows that fit no account or are stored nowhere."""
+    doubts = [Doubt(None, f"{undated} accounts disagree, and it is not known yet on which dates.")] if undated else []
+    for row in issues:
+        # What is upstream's own reaches no date; an issue about a whole account (drift apart) says nothing of dates.
+        if row["severity"] == Severity.INFO:
+            continue
+        unknown = _undated(row)
+        if unknown:
+            doubts.append(Doubt(None, f"{row['issue_type']} is open at {unknown} accounts, and it is not known yet on which dates."))
+        if row["first_date"] is not None:
+            reason = f"{row['issue_type']} is open at {row['account_count']} accounts, from {row['first_date']} on."
+            doubts.append(Doubt(row["first_date"], reason))
+    for row in beside:
+        told = _BESIDE[row["kind"]].format(row["rows"])
+        if row["dateless"]:
+            doubts.append(Doubt(None, f"{told}, and it is not known of which dates."))
+        if row["first_date"] is not None:
+            doubts.append(Doubt(row["first_date"], f"{told}, from {row['first_date']} on."))
+    return sorted(doubts, key=lambda doubt: doubt.first_date or dt.date.min)
 
 
 def _undated(issue: Record) -> int:

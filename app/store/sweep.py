@@ -6,6 +6,7 @@ the rest follow the number of accounts.
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.contract import Endpoint
@@ -52,6 +53,7 @@ class Sweep:
         self._refresh_stats = sql["refresh_stats"]
         self._create_list, self._is_list_stale = sql["create_swept_list"], sql["is_list_stale"]
         self._forget_placeholders, self._add_accounts = sql["forget_placeholders"], sql["add_swept_accounts"]
+        self._follow_state = sql["follow_state"]
         self._refresh_list, self._refresh_list_plainly = sql["refresh_account_list"], sql["refresh_account_list_plainly"]
 
     async def run(self, today: dt.date) -> Swept:
@@ -68,6 +70,11 @@ class Sweep:
         if is_stale:
             await self._refresh_account_list()
         return Swept(added, changed, placeholders)
+
+    async def follow_state(self, account_ids: Sequence[str] | None = None) -> int:
+        """Let the status of accounts (None: all) follow what is known of them now: mended ones are reconciled, others not; their number."""
+        ids = None if account_ids is None else list(account_ids)
+        return await self._database.execute(self._follow_state, ids, seconds=SWEEP_SECONDS)
 
     async def _count(self, connection: Connection) -> int:
         """Write the totals last: the rows of trade_recon that change are locked until the commit."""

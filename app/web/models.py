@@ -318,6 +318,7 @@ class Report(BaseModel):
     reconciled_through: dt.date | None = Field(
         description="The date through which everything is reconciled; null while that cannot be said."
     )
+    reconciled_through_reason: str = Field(description="Why it is no later date, in a sentence.")
     accounts_by_status: dict[str, int]
     identity: IdentityReport
     api: ApiReport | None

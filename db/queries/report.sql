@@ -53,6 +53,27 @@ FROM entries
 GROUP BY 1, 2
 ORDER BY 2, 3 DESC, 1
 
+-- name: get_doubts
+-- What leaves dates in doubt beside the open issues of accounts: rows that fit no account or several, and rows of upstream that the tables do not
+-- hold. How many, from which date on, and how many of them tell none; one without a date, such as of alltime, puts all dates of its account in doubt.
+SELECT 'unmatched' AS kind, coalesce(sum(rows), 0)::bigint AS rows, min(first_day) AS first_date, count(*) FILTER (WHERE first_day IS NULL) AS dateless
+FROM (
+    SELECT rows, (SELECT min(day) FROM unnest(dates) AS days (day) WHERE isfinite(day)) AS first_day
+    FROM prop_trading_model.recon_identity_findings
+    WHERE cardinality(candidates) <> 1 AND rows > 0
+) AS findings
+UNION ALL
+SELECT 'set_aside', count(*), min(first_day), count(*) FILTER (WHERE first_day IS NULL)
+FROM (
+    SELECT coalesce(
+        prop_trading_model.recon_date(coalesce(s.row_data ->> 'date', s.row_data ->> 'trade_date', s.row_data ->> 'tradeDate')),
+        (SELECT min(least(i.daily_from, i.first_trade)) FROM prop_trading_model.recon_identity AS i WHERE i.account_id = s.account_id)
+    ) AS first_day
+    FROM prop_trading_model.recon_set_aside_rows AS s
+    -- A row that is stored but for a value that no column can hold is held.
+    WHERE NOT starts_with(s.reason, 'stored with NULL')
+) AS refused
+
 -- name: get_activity
 -- Accounts checked, resolved and failed on each day (UTC) from $1 on.
 SELECT
