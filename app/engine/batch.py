@@ -32,7 +32,7 @@ from app.domain.verdict import descended
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.halts import Halt
-from app.engine.learning import beginning, forget_left_alone, learn, note_read
+from app.engine.learning import add_effort, beginning, forget_left_alone, learn, note_read
 from app.engine.maintenance import mend_accounts
 from app.engine.results import Passed, result_of
 from app.engine.store import Store
@@ -198,8 +198,8 @@ class BatchReconciler:
         return self._measured[1]
 
     async def _map_again(self, work: Work) -> None:
-        """Judge ids once more where any were in doubt: what was fetched may have told whose the rows are."""
-        doubtful = sorted(account_id for account_id, view in work.views.items() if view.findings)
+        """Judge ids once more where any were in doubt, or rows were written under no account: the fetch may have told whose they are."""
+        doubtful = sorted({*work.reassigned, *(account_id for account_id, view in work.views.items() if view.findings)})
         if doubtful:
             with work.phase("identity"):
                 rows = await mend_accounts(self._store, doubtful, self._config.today(self._now()))
@@ -316,7 +316,12 @@ class BatchReconciler:
             work.moving.first,
         )
         applied = await self._store.changes.apply(fetched.staged, fetched.proven, fetched.before, writer, _witness(work, planned))
-        work.ownerless.set_aside += applied.get("", Applied()).set_aside
+        others = applied.keys() - set(planned.account_ids)
+        for account_id in others:
+            # Rows of no account that can be told, or under an id that was not asked for: they count for the run.
+            add_effort(work.ownerless, applied[account_id])
+        if any(applied[account_id].written for account_id in others):
+            work.reassigned.update(planned.account_ids)
         for number, account_id in enumerate(planned.account_ids):
             if number % _IN_A_ROW == 0:
                 await asyncio.sleep(0)

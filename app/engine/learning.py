@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterable
 
 from app.domain.contract import TABLES, Endpoint
-from app.domain.models import AccountView, Progress, RunKind
+from app.domain.models import AccountView, Effort, Progress, RunKind
 from app.domain.plan import PlannedRequest, why_not_asked
 from app.domain.settling import Moving
 from app.domain.verdict import is_known, waits_until
@@ -30,15 +30,20 @@ def forget_left_alone(progress: Iterable[Progress]) -> None:
         each.left_alone.clear()
 
 
-def learn(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
-    """Take in what a write came to."""
-    endpoint, effort = planned.request.endpoint, progress.effort
+def add_effort(effort: Effort, done: Applied) -> None:
+    """Count what a write did."""
     effort.inserted += done.inserted
     effort.updated += done.updated
     effort.moved += done.moved
     effort.removed += done.removed
     effort.set_aside += done.set_aside
     effort.values_nulled += done.values_nulled
+
+
+def learn(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
+    """Take in what a write came to."""
+    endpoint = planned.request.endpoint
+    add_effort(progress.effort, done)
     if done.sent:
         progress.sent.add(endpoint)
     if done.written:

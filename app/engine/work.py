@@ -23,7 +23,8 @@ class Work:
     """A batch on its way: what is known of its accounts, and what it cost so far.
 
     `moving` are the dates that still move, the same from the batch's beginning to its end.
-    `unread` counts the fetches that could not be completed by account, `ownerless` is what was done for nobody in particular;
+    `unread` counts the fetches that could not be completed by account, `ownerless` is what was done for nobody in particular,
+    `reassigned` the accounts that were asked for with it;
     `is_suspect` if so much is held that nothing more shall be written, `unfinished` are then the accounts that wait in the run again.
     """
 
@@ -41,6 +42,7 @@ class Work:
     upstream: Upstream | None = None
     gaps: frozenset[dt.date] = frozenset()
     ownerless: Effort = field(default_factory=Effort)
+    reassigned: set[str] = field(default_factory=set)
     is_suspect: bool = False
     unfinished: set[str] = field(default_factory=set)
 

@@ -25,7 +25,7 @@ from app.store.refusals import UNIQUE_VIOLATION, Refusals
 from app.store.sessions import COMMAND_SECONDS
 from app.store.slices import Applied, Fingerprints, Job, Looks, Part, Slice, Witness, Writer, Written
 from app.store.staging import ANALYZED_ROWS, StagedFetch
-from app.store.writing import SliceWriter, UnfinishedSearchError
+from app.store.writing import SliceWriter, UnfinishedSearchError, WrittenSinceError
 
 _MOST_ACCOUNTS = 1000
 """Accounts that one transaction works on at most: what is noted of each would keep whatever else waits."""
@@ -193,10 +193,8 @@ class Changes:
         while not is_over:
             try:
                 written = await self._transact(job, part, applied, search_seconds=tries.search_seconds)
-            except _HeldError as held:
-                for account_id, hold in held.holds.items():
-                    applied[account_id].hold = hold
-                part = replace(part, account_ids=tuple(account_id for account_id in part.account_ids if account_id not in held.holds))
+            except (_HeldError, WrittenSinceError) as left:
+                part = _without(part, left, applied)
                 is_over = not part.account_ids
             except WriteConflict:
                 is_over = await self._after_conflict(job, part, applied, tries)
@@ -335,3 +333,15 @@ class Changes:
         }
         if holds:
             raise _HeldError(holds)
+
+
+def _without(part: Part, left: _HeldError | WrittenSinceError, applied: Mapping[str, Applied]) -> Part:
+    """The part without the accounts of which nothing may be written, and why that is."""
+    if isinstance(left, _HeldError):
+        for account_id, hold in left.holds.items():
+            applied[account_id].hold = hold
+    else:
+        for account_id in left.account_ids:
+            applied[account_id].left_alone = True
+    leaving = left.holds.keys() if isinstance(left, _HeldError) else left.account_ids
+    return replace(part, account_ids=tuple(account_id for account_id in part.account_ids if account_id not in leaving))

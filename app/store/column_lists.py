@@ -120,7 +120,9 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "day_of_s": f"s.{day}" if date else day,
         "is_theirs": "(t.account_id IS NULL OR t.account_id = ANY($2::text[]) OR t.account_id = s.account_id)" if trades else "true",
         # The version of a row on another server is none of our transaction ids: there nobody's rows but theirs are taken.
-        "is_old": "age(t.xmin) > pg_current_xact_id()::text::bigint - $7::bigint" if table.distributed_by is None else "$7::bigint IS NULL",
+        # One that our own transaction wrote is no newer than the fetch: others with such an id are not visible in it.
+        "is_old": f"({_is_old(7)} OR age(t.xmin) <= 0)" if table.distributed_by is None else "$7::bigint IS NULL",
+        "is_newer": f"NOT ({_is_old(4)})" if table.distributed_by is None else "$4::bigint IS NULL",
         "stage_name": table.stage.split(".")[1],
         "sent_in_slice": in_slice(table, "s", 3),
         "differ": f"({', '.join(t_values)}) IS DISTINCT FROM ({', '.join(s_values)})" if t_values else "false",
@@ -136,6 +138,11 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "key_text": "concat_ws('|', " + ", ".join(f"s.{quote(column)}" for column in key) + ")",
         "t_key_text": "concat_ws('|', " + ", ".join(f"t.{quote(column)}" for column in key) + ")",
     }
+
+
+def _is_old(number: int) -> str:
+    """The condition that nobody can have written a stored row `t` since the horizon that is parameter `number`."""
+    return f"age(t.xmin) > pg_current_xact_id()::text::bigint - ${number}::bigint"
 
 
 def _is_among_theirs(table: WarehouseTable) -> str:

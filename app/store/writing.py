@@ -28,6 +28,15 @@ class _UndoneError(Exception):
     """Raised inside a savepoint of ours to undo it."""
 
 
+class WrittenSinceError(Exception):
+    """Trades of these accounts were stored under another date since the fetch began: nothing of the accounts is written by it."""
+
+    def __init__(self, account_ids: frozenset[str]) -> None:
+        """Keep whose trades they are."""
+        super().__init__(f"trades of {len(account_ids)} accounts were written since the fetch began")
+        self.account_ids = account_ids
+
+
 class UnfinishedSearchError(Exception):
     """The search for rows that the table refuses took too long; `found` are those that were found, with what was said of each."""
 
@@ -163,6 +172,7 @@ class SliceWriter:
         await self._withhold_counts(work, written)
         met = await self._compare(work, shapes)
         if work.job.proven.endpoint.is_trades and (met is None or any(each.elsewhere for each in met)):
+            await self._leave_newer(work)
             await self._withhold_moves(work, written)
             await self._move(work, written)
             met = await self._compare(work, shapes)
@@ -255,6 +265,18 @@ class SliceWriter:
         for row in await work.connection.fetch(statement, *work.head, work.job.writer.moving_from, WITHHELD):
             written.results[row["account_id"] or ""].withheld.update(row["days"])
 
+    async def _leave_newer(self, work: _Work) -> None:
+        """Leave trades alone that are stored under another date since the fetch began; WrittenSinceError names their accounts.
+
+        Their slices do not show it: the other date may lie outside of them.
+        """
+        newer = await work.connection.fetch(self._sql.of("get_written_elsewhere", work.job.table), *work.head, work.horizon)
+        accounts = frozenset(row["account_id"] for row in newer if row["account_id"] is not None)
+        if accounts:
+            raise WrittenSinceError(accounts)
+        for row in newer:
+            await self._refuse(work, row["ordinals"], f"{REFUSED}: the trade was stored under another date since it was read")
+
     async def _move(self, work: _Work, written: Written) -> None:
         try:
             async with _tolerated(work):
@@ -270,7 +292,7 @@ class SliceWriter:
     async def _move_shards(self, work: _Work, written: Written) -> None:
         """After doubled rows are gone: at most one row of each key is left to be moved."""
         statement = self._sql.of("move_shards", work.job.table)
-        for row in await work.connection.fetch(statement, *work.head, *work.record, work.job.table.distributed_by):
+        for row in await work.connection.fetch(statement, *work.head, *work.record, work.job.table.distributed_by, work.horizon):
             written.note(row["account_id"], row["days"]).moved += row["rows"]
 
     async def _take_out(self, work: _Work, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
@@ -280,7 +302,7 @@ class SliceWriter:
             async with _tolerated(work):
                 if not work.job.table.is_unique:
                     statement = self._sql.of("remove_doubled_rows", work.job.table)
-                    for row in await work.connection.fetch(statement, *work.head, *work.record, work.job.writer.moving_from):
+                    for row in await work.connection.fetch(statement, *work.head, *work.record, work.job.writer.moving_from, work.horizon):
                         if row["goes"]:
                             attempt.note(row["account_id"], row["days"]).removed += row["rows"]
                         else:

@@ -168,6 +168,15 @@ FROM {{stage}}
 WHERE fetch_id = $1 AND account_id IS NOT NULL AND date >= $2::date
 GROUP BY account_id, date
 
+-- name: get_written_elsewhere
+-- Staged trades that are stored under another date by rows which somebody wrote since the fetch began ($4): what those say is newer than the fetch.
+SELECT s.account_id, array_agg(DISTINCT s.ordinal) AS ordinals
+FROM {{stage}} AS s
+JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
+LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
+WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL AND {{is_newer}}
+GROUP BY s.account_id
+
 -- name: move_trades
 -- Trades that upstream has under another date than we: moved there, or put aside where we have them under both, or under two others.
 WITH known AS MATERIALIZED (
@@ -205,13 +214,13 @@ GROUP BY owner
 
 -- name: remove_doubled_rows
 -- Rows that are stored more than once, in a table without a unique key: one stays, a copy of each other is kept. On dates that still move
--- (from $6 on) all stay.
+-- (from $6 on) all stay, and so does one under an id that is none of these accounts' if somebody may have written it since the fetch began ($7).
 WITH stored AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, coalesce(t.account_id, s.account_id) AS owner, to_jsonb(t) AS old_row,
            row_number() OVER (PARTITION BY s.ordinal ORDER BY t.account_id IS DISTINCT FROM s.account_id, {{place_order}}) AS copy
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
-    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND ({{is_theirs}} OR {{is_old}})
 ), removed AS (
     DELETE FROM {{raw}} AS t USING stored AS m
     WHERE {{same_row}} AND m.copy > 1 AND coalesce({{day_of_m}} < $6::date, true)
@@ -230,7 +239,7 @@ WITH known AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, s.{{shard}} AS new_shard, t.account_id AS owner, {{day_of_t}} AS day, to_jsonb(t) AS old_row
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}} AND t.{{shard}} <> s.{{shard}}
-    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND ({{is_theirs}} OR {{is_old}})
 ), removed AS (
     DELETE FROM {{raw}} AS t USING known AS m WHERE {{same_row}} RETURNING m.owner, m.day, m.new_shard, m.old_row
 ), stored AS (

@@ -193,8 +193,10 @@ WHERE (i.login, i.platform, i.broker, i.account_id) = (r.login, r.platform, r.br
   AND (i.valid_from, i.valid_to, i.open_from) IS DISTINCT FROM (r.valid_from, r.valid_to, r.open_from)
 
 -- name: get_natural_keys
--- The natural keys that accounts hold or held.
-SELECT DISTINCT login, platform, broker FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
+-- The natural keys that accounts hold or held, and those of findings that concern them: what was found may be so no more.
+SELECT login, platform, broker FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
+UNION
+SELECT login, platform, broker FROM prop_trading_model.recon_identity_findings WHERE candidates && $1::text[] OR holder = ANY($1::text[])
 
 -- name: clear_findings
 -- Findings about these natural keys ({{keys}}), before they are looked for again.

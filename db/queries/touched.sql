@@ -5,8 +5,19 @@ FROM prop_trading_model.recon_runs AS r
 WHERE r.covers_until IS NOT NULL AND r.status IN ('succeeded', 'completed_with_issues', 'needs_confirmation')
   AND NOT EXISTS (SELECT FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = r.run_id AND a.outcome IS NULL)
 
+-- name: get_unzoned_stamps
+-- Those of the raw tables whose stamps have no zone and no default that says which one they are in: what the table takes by itself is local time of
+-- the session that writes.
+SELECT c.relname::text AS table_name
+FROM pg_attribute AS a
+JOIN pg_class AS c ON c.oid = a.attrelid
+LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE c.oid = ANY(ARRAY(SELECT format('%I.%I', 'prop_trading_model', name)::regclass FROM unnest($1::text[]) AS name))
+  AND a.attname = 'ingestion_timestamp' AND a.atttypid <> 'timestamptz'::regtype
+  AND coalesce(pg_get_expr(d.adbin, d.adrelid) !~* $$(AT TIME ZONE|timezone\()\s*'(Etc/)?(UTC|GMT|Zulu|UCT)'$$, true)
+
 -- name: get_touched_accounts
--- Accounts of which a row was written since $1, at most $2 of them. A row without an account id, or with one that only stands for an unknown one,
+-- Accounts of which a row was written since $1, at most $2 of them; $3 are the tables whose stamps may be as far behind as local time is anywhere. A row without an account id, or with one that only stands for an unknown one,
 -- is that of each account which ever had its natural key.
 WITH touched AS MATERIALIZED (
     {{touched}}
@@ -30,5 +41,5 @@ LIMIT $2
 -- Whose rows of {{raw}} were written since $1, by the clock of whoever wrote them.
 SELECT account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker
 FROM {{raw}}
-WHERE ingestion_timestamp >= {{since}}
+WHERE ingestion_timestamp >= {{since}} - CASE WHEN '{{table}}' = ANY($3::text[]) THEN interval '12 hours' ELSE interval '0' END
 GROUP BY 1, 2, 3, 4

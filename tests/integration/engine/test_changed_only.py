@@ -159,3 +159,22 @@ def test_an_idempotency_key_from_before_the_field_still_names_its_request() -> N
     assert RunRequest().digest == "468a8eeed581a5a1752a221156922ce6c5c1825632737360f67699ab81ac7e70"
     assert RunRequest(RunKind.AUDIT, 5, ("a", "b"), at).digest == "a0166dbc4cebf354ac5be0342f21ae79f4f12036884dcc516f71fdf703a2c5bc"
     assert RunRequest(changed_only=True).digest != RunRequest().digest
+
+
+@pytest.mark.parametrize("default", ["CURRENT_TIMESTAMP", "LOCALTIMESTAMP", "now()", None])
+@pytest.mark.parametrize("zone", ["America/New_York", "Etc/GMT+12", "Asia/Tokyo"])
+async def test_stamps_in_local_time_hide_nothing(default: str | None, zone: str, warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox, config=_CONFIG) as service, warehouse.connect() as connection:
+        for table in ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed", "raw_trades_open"):
+            change = "DROP DEFAULT" if default is None else f"SET DEFAULT {default}"
+            await connection.execute(f"ALTER TABLE {table} ALTER COLUMN ingestion_timestamp {change}")
+            await connection.execute(f"UPDATE {table} SET ingestion_timestamp = timestamp '2001-01-01'")
+        await run(service, RunKind.FULL)
+        account_id, _ = await _two_accounts(connection)
+        # By its session and not by the database: no setting that could be read tells the zone of a client.
+        await connection.execute(f"SET timezone = '{zone}'")
+        await _break(connection, account_id, written="CURRENT_TIMESTAMP")
+        state = await run(service, RunKind.FULL, changed_only=True)
+        attempted = "SELECT array_agg(account_id) FROM recon_attempts WHERE run_id = $1"
+        assert await connection.fetchval(attempted, state["run_id"]) == [account_id]
+    assert (await difference(warehouse, sandbox)).is_equal

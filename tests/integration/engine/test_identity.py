@@ -10,10 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.domain.models import RunKind
 from app.engine.maintenance import MaintenanceResult, maintain, mend_accounts
 from app.engine.store import Store
+from app.sandbox.process import SandboxServer
 from app.store.pool import Database as Pool
 from tests.conftest import Database
+from tests.engine import engine, run
 
 if TYPE_CHECKING:
     import asyncpg
@@ -360,3 +363,38 @@ async def test_a_placeholder_row_that_ingestion_updates_at_that_moment_is_locked
     assert json.loads(kept)["net_profit"] == 77
     stored = await made.connection.fetchval("SELECT net_profit FROM raw_metrics_daily WHERE account_id = 'a' AND date = $1", FIRST)
     assert stored is None if is_doubled else stored == 77
+
+
+async def test_a_finding_goes_with_the_next_look_at_either_account_once_the_rows_have_the_right_id(made: Warehouse) -> None:
+    for account_id, login in (("a", "7"), ("b", "8")):
+        await made.alltime(account_id, login, trades=1, first_trade=FIRST)
+    await made.maintain()
+    ticket = await made.trade("b", "7", FIRST)
+    keys = await made.store.identity.refresh(["a"], TODAY)
+    await made.store.identity.find(keys, ["a", "b"], TODAY)
+    found = "SELECT count(*) FROM recon_identity_findings"
+    assert await made.connection.fetchval(found) == 1
+    # As the fetch of the right account does it.
+    await made.connection.execute("UPDATE raw_trades_closed SET account_id = 'a' WHERE ticket = $1", ticket)
+    await mend_accounts(made.store, ["b"], TODAY)
+    assert await made.connection.fetchval(found) == 0
+
+
+async def test_rows_that_go_in_under_no_account_are_counted_and_named(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
+        account_id, day, trades = await connection.fetchrow(  # type: ignore[misc]
+            "SELECT account_id, trade_date, count(*) FROM raw_trades_closed GROUP BY 1, 2 ORDER BY 3 DESC, 2, 1 LIMIT 1"
+        )
+        for table in ("raw_metrics_alltime", "raw_metrics_daily"):
+            columns = "login, platform, broker, num_trades" + (", date" if table.endswith("daily") else "")
+            await connection.execute(
+                f"INSERT INTO {table} (account_id, {columns}) SELECT 'twin', {columns} FROM {table} WHERE account_id = $1", account_id
+            )
+        await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1 AND trade_date = $2", account_id, day)
+        state = await run(service, RunKind.FULL)
+        stored = await connection.fetchval("SELECT count(*) FROM raw_trades_closed WHERE account_id IS NULL AND trade_date = $1", day)
+        assert stored == trades
+        assert state["rows"]["inserted"] == trades  # type: ignore[index]
+        findings, _, ambiguous = await service.store.identity.unresolved(10)
+        assert ambiguous
+        assert [set(finding.candidates) for finding in findings if finding.rows == trades] == [{account_id, "twin"}]
