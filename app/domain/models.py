@@ -253,7 +253,8 @@ class Progress:
     """What one run learned about an account so far: the only mutable value of the domain, one per account and run.
 
     `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None for alltime);
-    `refused` tells why rows could not be held, `strangers` that its logins have trades of natural keys that no account has; `known`
+    `refused` tells why rows could not be held, `unheld` which columns, by table, hold something else than what was sent,
+    `strangers` that its logins have trades of natural keys that no account has; `known`
     that an earlier run explained just this state for good, so that nothing is asked; `again` the dates to be read once more
     since daily may condemn rows there that keep others out; `sent` the tables of which upstream sent any row, `hold` that
     nothing more may be done for it.
@@ -267,6 +268,7 @@ class Progress:
     read: dict[Endpoint, DatesRead] = field(default_factory=dict)
     kept: dict[Endpoint, dict[dt.date | None, int]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    unheld: dict[str, set[str]] = field(default_factory=dict)
     strangers: list[str] = field(default_factory=list)
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)
     again: dict[Endpoint, set[dt.date]] = field(default_factory=dict)

@@ -50,6 +50,8 @@ def learn(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
         progress.written.add(TABLES[endpoint].name)
     progress.hold = progress.hold or done.hold
     progress.refused += done.refused
+    for table, columns in done.unheld.items():
+        progress.unheld.setdefault(table, set()).update(columns)
     progress.too_narrow += done.too_narrow
     _renew_unsent(progress, planned, done)
     progress.told.update(done.told)

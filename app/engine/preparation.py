@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from app.domain.contract import PAGE_ROWS
-from app.domain.models import RunKind
+from app.domain.models import Effort, RunKind
 from app.domain.sequences import pieces
 from app.engine.audit import audit
 from app.engine.config import EngineConfig
@@ -126,4 +126,15 @@ class Preparation:
 
     async def _note_use(self, use: RunUse, asked: ApiStatistics) -> None:
         await use.keep()
-        await self._store.runs.add_effort(use.run_id, (), asked.requests)
+        odd = self._store.scans.take_oddities(use.run_id)
+        if odd.named:
+            _log.warning(
+                "Upstream sent values that cannot be read or stored: such figures were not compared, rows without an account left out.",
+                action="audit.unreadable",
+                run_id=str(use.run_id),
+                fields=odd.fields,
+                rows=odd.rows,
+                accounts=odd.sample,
+            )
+        effort = Effort(values_nulled=odd.fields, set_aside=odd.rows)
+        await self._store.runs.add_effort(use.run_id, (effort,), asked.requests)

@@ -1,6 +1,7 @@
 """How an account leaves a batch: the verdict on what was found, done and left, put into the words of the record."""
 
 import datetime as dt
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from app.domain.backoff import ask_again
@@ -13,6 +14,7 @@ from app.store.claims import FirstPass
 from app.store.runs import AccountResult, Explained
 
 _LONGEST_DETAIL = 2_000
+_COLUMNS_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,16 @@ def _detail(passed: Passed, *, is_left: bool) -> str | None:
     progress = passed.progress
     hold = progress.hold.reason if progress.hold else None
     # What was refused is told even where the counts agree.
-    reasons = [*([hold] if hold else []), *progress.errors, *progress.refused, *(progress.strangers if is_left else ())]
+    unheld = [_said_of(table, columns) for table, columns in sorted(progress.unheld.items())]
+    reasons = [*([hold] if hold else []), *progress.errors, *progress.refused, *(progress.strangers if is_left else ()), *unheld]
     if passed.before and passed.unread:
         reasons.append("this was read for the second time in the run, in vain as before")
     if progress.left_alone:
         reasons.append("someone else kept writing the same rows; they were left alone")
     return "; ".join(reasons)[:_LONGEST_DETAIL] or None
+
+
+def _said_of(table: str, columns: Collection[str]) -> str:
+    """Which columns of a table hold something else than what was sent."""
+    others = f" and {len(columns) - _COLUMNS_NAMED} others" if len(columns) > _COLUMNS_NAMED else ""
+    return f"{table} holds other values than upstream sends, which cannot be stored: {', '.join(sorted(columns)[:_COLUMNS_NAMED])}{others}"

@@ -71,6 +71,11 @@ class Column:
         """The most characters that a text column holds; None for no limit."""
         return self._parts()[1] if self.kind is Kind.TEXT and self.labels is None else None
 
+    @property
+    def is_free_text(self) -> bool:
+        """Whether it takes any text as it is."""
+        return self.kind is Kind.TEXT and self.labels is None
+
     def converted(self, value: str, readers: str | None = None) -> str:
         """The SQL expression that turns the opened `value` into the column's type, NULL where a number is out of range.
 

@@ -111,6 +111,8 @@ class Refusals:
             for account_id in [owner for owner in row["owners"] if owner in job.proven.account_ids] or [""]:
                 done = applied[account_id]
                 done.values_nulled += row["nulled"]
+                if row["nulled"]:
+                    done.unheld.setdefault(table, set()).update(row["nulled_columns"].split(", "))
                 if reason is None:
                     continue
                 if not reason.startswith(_NO_PARTITION):

@@ -2,29 +2,85 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
 
 from app.domain.contract import Endpoint
+from app.domain.rows import RepairedRow, fields_of, flattened
 from app.store.catalogue import FIGURES, Catalogue
 from app.store.pool import SWEEP_SECONDS, Database
 from app.store.preparations import Preparations
 from app.store.queries import fill
 
+_ACCOUNT = "accountId"
+_NAMED = 20
+"""Accounts, and fields of each, that are named."""
+
+
+@dataclass(slots=True)
+class Oddities:
+    """What a scan could not take as it was sent: how many fields, how many rows, and some of the accounts with what is wrong."""
+
+    fields: int = 0
+    rows: int = 0
+    named: dict[str, set[str]] = field(default_factory=dict)
+
+    def note_fields(self, account_id: str, names: Collection[str]) -> None:
+        """Fields of an account's row were repaired."""
+        self.fields += len(names)
+        self._name(account_id, names)
+
+    def note_row(self, account_id: str, reason: str) -> None:
+        """A row was left out."""
+        self.rows += 1
+        self._name(account_id, [reason])
+
+    def _name(self, account_id: str, what: Collection[str]) -> None:
+        if account_id in self.named or len(self.named) < _NAMED:
+            self.named.setdefault(account_id, set()).update(what)
+
+    @property
+    def sample(self) -> dict[str, list[str]]:
+        """Some of the accounts, each with a few of its fields."""
+        return {account_id: sorted(what)[:_NAMED] for account_id, what in self.named.items()}
+
 
 class ScanSink:
-    """Where the API client puts the rows of a scan: each proves itself, a row that comes twice counts once."""
+    """Where the API client puts the rows of a scan: each proves itself, a row that comes twice counts once.
 
-    def __init__(self, preparations: Preparations, run_id: uuid.UUID, note: str) -> None:
-        """Bind a run to the statement that notes its rows."""
+    A figure that cannot be read counts as not sent, a row whose account or date cannot be read is left out; `oddities` tells of both.
+    """
+
+    def __init__(self, preparations: Preparations, run_id: uuid.UUID, note: str, oddities: Oddities) -> None:
+        """Bind a run to the statement that notes its rows and returns those that it leaves out."""
         self._preparations = preparations
         self._run_id = run_id
         self._note = note
+        self._oddities = oddities
 
     async def add(self, rows: Sequence[bytes]) -> None:
         """Note the rows of a page; ClaimLost if another worker prepares the run by now."""
-        if rows:
+        readable = [sent for row in rows if (sent := self._readable(flattened(row))) is not None]
+        if readable:
             async with self._preparations.transaction(self._run_id) as connection:
-                await connection.execute(self._note, self._run_id, (b"[" + b",".join(rows) + b"]").decode("utf-8", "replace"))
+                page = (b"[" + b",".join(readable) + b"]").decode("utf-8", "replace")
+                left_out = await connection.fetch(self._note, self._run_id, page)
+            for row in left_out:
+                self._oddities.note_row(row["account_id"], row["reason"])
+
+    def _readable(self, row: bytes) -> bytes | None:
+        """The row as it can be compared; None if it does not tell its account."""
+        if not isinstance(row, RepairedRow):
+            return row
+        account_id = str(msgspec.json.decode(fields_of(row).get(_ACCOUNT, b"null")))
+        if _ACCOUNT in row.nulled | row.replaced:
+            self._oddities.note_row(account_id, f"{_ACCOUNT} cannot be read")
+            return None
+        self._oddities.note_fields(account_id, row.nulled | row.replaced)
+        return row.without_nulled()
 
 
 class Scans:
@@ -44,21 +100,27 @@ class Scans:
         self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
         self._note_stale = fill(sql["note_stale_alltime"], **_figures(catalogue))
         self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
+        self._oddities: defaultdict[uuid.UUID, Oddities] = defaultdict(Oddities)
 
     def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
         """Takes rows of alltime metrics, beside those that are noted already."""
-        return ScanSink(self._preparations, run_id, self._note_alltime)
+        return ScanSink(self._preparations, run_id, self._note_alltime, self._oddities[run_id])
 
     def days_sink(self, run_id: uuid.UUID) -> ScanSink:
         """Takes daily rows of dates that still move."""
-        return ScanSink(self._preparations, run_id, self._note_days)
+        return ScanSink(self._preparations, run_id, self._note_days, self._oddities[run_id])
 
     async def clear(self, run_id: uuid.UUID) -> None:
         """Forget what a broken-off preparation of the run noted."""
+        self._oddities.pop(run_id, None)
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._clear, run_id, seconds=SWEEP_SECONDS)
             await connection.execute(self._clear_days, run_id, seconds=SWEEP_SECONDS)
             await connection.execute(self._clear_drift, run_id, None, seconds=SWEEP_SECONDS)
+
+    def take_oddities(self, run_id: uuid.UUID) -> Oddities:
+        """What the scans of a run could not take as it was sent, told once."""
+        return self._oddities.pop(run_id, Oddities())
 
     async def count(self, run_id: uuid.UUID) -> int:
         """How many accounts upstream showed."""

@@ -44,6 +44,7 @@ class Applied:
 
     `withheld` are the dates on which nothing was removed or lowered since they still move (None: the alltime row), `told` what
     upstream's daily rows count on such dates, and `grew` that rows of such dates were brought in or changed.
+    `unheld` are the columns, by table, whose values could not be held as they were sent, though their rows were.
     `sent` tells whether upstream sent any row of it, `hold` that too many of its rows would have changed: then nothing was written.
     """
 
@@ -58,6 +59,7 @@ class Applied:
     told: dict[dt.date, int] = field(default_factory=dict)
     grew: bool = False
     refused: list[str] = field(default_factory=list)
+    unheld: dict[str, set[str]] = field(default_factory=dict)
     too_narrow: list[dict[str, object]] = field(default_factory=list)
     left_alone: bool = False
     claim_lost: bool = False
@@ -75,6 +77,8 @@ class Applied:
         self.withheld |= other.withheld
         self.grew |= other.grew
         self.refused += other.refused
+        for table, columns in other.unheld.items():
+            self.unheld.setdefault(table, set()).update(columns)
         self.left_alone |= other.left_alone
         self.claim_lost |= other.claim_lost
         self.error = self.error or other.error

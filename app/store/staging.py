@@ -7,16 +7,18 @@ read at all is staged as refused, so that it counts for completeness and is name
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import msgspec
 
 from app.domain.contract import Endpoint
+from app.domain.rows import RepairedRow, fields_of, flattened
 from app.domain.sequences import pieces
 from app.errors import DatabaseUnavailable, RowRefused
 from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable, analyzed_columns
-from app.store.pool import Database
+from app.store.pool import Connection, Database
 from app.store.queries import fill, quote
 from app.store.sessions import COMMAND_SECONDS
 
@@ -28,7 +30,8 @@ SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('sy
 """
 """For the transaction of a page: the plan of a statement on hundreds of columns is kept, for it is always the same; and nobody waits
 for the disk, since staging does not outlive a crash anyway."""
-_ROW_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+REPLACED = "characters replaced"
+"""What is said of a text that is stored but for characters that it cannot hold."""
 
 
 @dataclass(slots=True)
@@ -68,6 +71,7 @@ class Staging:
         self._forget = sql["forget_fetch"]
         self._purge = sql["purge_dead_fetches"]
         self._holds_any = sql["holds_any"]
+        self._mark_repaired = {endpoint: fill(sql["mark_repaired"], stage=catalogue[endpoint].stage) for endpoint in STAGED}
         self._open = {endpoint: _open_statement(catalogue[endpoint], carefully=False) for endpoint in STAGED}
         self._open_carefully = {endpoint: _open_statement(catalogue[endpoint], carefully=True) for endpoint in STAGED}
         self._refuse = {endpoint: _refuse_statement(catalogue[endpoint]) for endpoint in STAGED}
@@ -84,8 +88,8 @@ class Staging:
         groups: dict[int, list[bytes]] = {}
         last_keys: tuple[str, ...] | None = None
         shape = 0
-        for row in rows:
-            keys = tuple(_ROW_DECODER.decode(row))
+        for row in map(flattened, rows):
+            keys = tuple(fields_of(row))
             if keys != last_keys:
                 last_keys = keys
                 shape = staged.shape_of(frozenset(sent[key] for key in keys if key in sent))
@@ -95,19 +99,40 @@ class Staging:
 
     async def _add_group(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
         try:
-            await self._insert(self._open[staged.endpoint], staged, shape, _array(rows), len(rows))
+            await self._insert(self._open[staged.endpoint], staged, shape, rows)
         except RowRefused:
             await self._add_carefully(staged, shape, rows)
 
-    async def _insert(self, statement: str, staged: StagedFetch, shape: int, text: str, rows: int, *values: object) -> None:
-        """Stage rows, as long as the fetch is registered: nobody would ever drop those of one that counts as dead."""
+    async def _insert(self, statement: str, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
+        """Stage rows in the order given, with the names of fields that were repaired before."""
+        marks = self._marks(staged, rows)
+        async with self._adding(staged, len(rows)) as connection:
+            staged_now = await connection.execute(statement, staged.fetch_id, staged.rows, shape, _array(rows))
+            _require_registered(staged_now, len(rows))
+            if marks:
+                await connection.execute(self._mark_repaired[staged.endpoint], staged.fetch_id, msgspec.json.encode(marks).decode())
+
+    def _marks(self, staged: StagedFetch, rows: Sequence[bytes]) -> list[Mapping[str, object]]:
+        """What is to be noted of rows that were repaired, by their place in staging: only of fields that the table has a column for."""
+        table = self._catalogue[staged.endpoint]
+        return [
+            mark.at(staged.rows + number)
+            for number, row in enumerate(rows, start=1)
+            if isinstance(row, RepairedRow) and (mark := _mark_of(table, row))
+        ]
+
+    async def _refuse_unread(self, staged: StagedFetch, shape: int, text: str, reason: str) -> None:
+        """Stage a row that PostgreSQL cannot open at all."""
+        async with self._adding(staged, 1) as connection:
+            refused = await connection.execute(self._refuse[staged.endpoint], staged.fetch_id, staged.rows, shape, text, reason)
+            _require_registered(refused, 1)
+
+    @asynccontextmanager
+    async def _adding(self, staged: StagedFetch, rows: int) -> AsyncIterator[Connection]:
+        """A transaction that stages so many rows."""
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             await connection.execute(_FOR_PAGES)
-            staged_now = await connection.execute(statement, staged.fetch_id, staged.rows, shape, text, *values)
-        if staged_now != rows:
-            raise DatabaseUnavailable(
-                "This process was away for longer than its lease: what it had fetched was dropped, and is fetched again."
-            )
+            yield connection
         staged.rows += rows
         staged.is_distinct = False
         staged.accounts = None
@@ -115,7 +140,7 @@ class Staging:
     async def _add_carefully(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
         """Open rows with the forgiving reader of numbers, in halves, until a row that cannot be read stands alone."""
         try:
-            await self._insert(self._open_carefully[staged.endpoint], staged, shape, _array(rows), len(rows))
+            await self._insert(self._open_carefully[staged.endpoint], staged, shape, rows)
         except RowRefused as error:
             if len(rows) > 1:
                 middle = len(rows) // 2
@@ -125,7 +150,7 @@ class Staging:
             # A zero byte is the one thing that PostgreSQL's json can hold and its text cannot.
             text = rows[0].decode("utf-8", "replace").replace("\\u0000", "\\ufffd")
             reason = f"cannot be read: {error}"
-            await self._insert(self._refuse[staged.endpoint], staged, shape, text, 1, reason)
+            await self._refuse_unread(staged, shape, text, reason)
 
     async def distinct_keys(self, staged: StagedFetch) -> int:
         """Distinct keys among the staged rows; of rows without a readable key, those that differ in any character."""
@@ -237,6 +262,36 @@ class StageSink:
     async def forget(self) -> None:
         """Drop the fetch."""
         await self._staging.forget(self.staged)
+
+
+def _require_registered(staged: int, rows: int) -> None:
+    """Raise DatabaseUnavailable for a fetch that counts as dead: nobody would ever drop its rows."""
+    if staged != rows:
+        raise DatabaseUnavailable("This process was away for longer than its lease: what it had fetched was dropped, and is fetched again.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What a repaired row says of its columns: `columns` as they are named to people, and why the row cannot be held, if it cannot."""
+
+    columns: list[str]
+    reason: str | None
+    source: bytes
+
+    def at(self, ordinal: int) -> Mapping[str, object]:
+        """The mark of the row with this place, as the statement takes it."""
+        return {"ordinal": ordinal, "columns": self.columns, "reason": self.reason, "source": msgspec.Raw(self.source)}
+
+
+def _mark_of(table: WarehouseTable, row: RepairedRow) -> _Mark | None:
+    """The mark of a row, None if no column of the table is concerned; whether a replaced text is a number or a date is judged later."""
+    nulled = [column.name for column in table.columns if column.api_name in row.nulled]
+    replaced = [column.name for column in table.columns if column.api_name in row.replaced and column.is_free_text]
+    if not nulled and not replaced:
+        return None
+    # Another key than the one that was sent would be another row.
+    reasons = [f"key part {name} holds characters that no text can hold" for name in replaced if name in table.key]
+    return _Mark([*nulled, *(f"{name} ({REPLACED})" for name in replaced)], "; ".join(reasons) or None, row)
 
 
 def _array(rows: Sequence[bytes]) -> str:

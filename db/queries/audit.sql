@@ -1,30 +1,42 @@
 -- name: note_alltime
 -- Rows of upstream's alltime metrics that a scan saw; a row that moved while it was read may come twice. What is no number counts as not sent.
-INSERT INTO prop_trading_model.recon_scan (run_id, account_id, num_trades, net_profit, total_lots, sends_trades, sends_profit, sends_lots)
-SELECT DISTINCT ON (account_id)
-    $1, account_id, prop_trading_model.recon_figure(num_trades), prop_trading_model.recon_figure(net_profit), prop_trading_model.recon_figure(total_lots),
-    sends_trades AND (num_trades IS NULL OR prop_trading_model.recon_figure(num_trades) IS NOT NULL),
-    sends_profit AND (net_profit IS NULL OR prop_trading_model.recon_figure(net_profit) IS NOT NULL),
-    sends_lots AND (total_lots IS NULL OR prop_trading_model.recon_figure(total_lots) IS NOT NULL)
-FROM (
+-- Rows whose account no column can hold are left out and returned.
+WITH sent AS MATERIALIZED (
     SELECT
-        row ->> 'accountId' AS account_id, row ->> 'login' AS login,
+        row ->> 'accountId' AS account_id,
         row ->> 'numTrades' AS num_trades, row ->> 'netProfit' AS net_profit, row ->> 'totalLots' AS total_lots,
         row -> 'numTrades' IS NOT NULL AS sends_trades, row -> 'netProfit' IS NOT NULL AS sends_profit, row -> 'totalLots' IS NOT NULL AS sends_lots
     FROM json_array_elements($2::json) AS page (row)
-) AS sent
-WHERE account_id <> '' AND char_length(account_id) <= 255
-ON CONFLICT DO NOTHING
+    WHERE json_typeof(row -> 'accountId') IN ('string', 'number')
+), noted AS (
+    INSERT INTO prop_trading_model.recon_scan (run_id, account_id, num_trades, net_profit, total_lots, sends_trades, sends_profit, sends_lots)
+    SELECT DISTINCT ON (account_id)
+        $1, account_id, prop_trading_model.recon_figure(num_trades), prop_trading_model.recon_figure(net_profit), prop_trading_model.recon_figure(total_lots),
+        sends_trades AND (num_trades IS NULL OR prop_trading_model.recon_figure(num_trades) IS NOT NULL),
+        sends_profit AND (net_profit IS NULL OR prop_trading_model.recon_figure(net_profit) IS NOT NULL),
+        sends_lots AND (total_lots IS NULL OR prop_trading_model.recon_figure(total_lots) IS NOT NULL)
+    FROM sent
+    WHERE account_id <> '' AND char_length(account_id) <= 255
+    ON CONFLICT DO NOTHING
+)
+SELECT left(account_id, 100) AS account_id, 'an account id of more than 255 characters' AS reason FROM sent WHERE char_length(account_id) > 255
 
 -- name: note_days
--- Upstream's daily figures of dates that still move.
-INSERT INTO prop_trading_model.recon_scan_days (run_id, account_id, date, num_trades, net_profit, total_lots)
-SELECT DISTINCT ON ("accountId", substring(date from '^\d{4}-?\d{2}-?\d{2}')::date)
-    $1, "accountId", substring(date from '^\d{4}-?\d{2}-?\d{2}')::date,
-    prop_trading_model.recon_figure("numTrades"), prop_trading_model.recon_figure("netProfit"), prop_trading_model.recon_figure("totalLots")
-FROM json_to_recordset($2::json) AS row ("accountId" text, login text, date text, "numTrades" text, "netProfit" text, "totalLots" text)
-WHERE "accountId" IS NOT NULL AND date ~ '^\d{4}-?\d{2}-?\d{2}' AND char_length("accountId") <= 255
-ON CONFLICT DO NOTHING
+-- Upstream's daily figures of dates that still move. Rows whose date or account cannot be read are left out and returned.
+WITH sent AS MATERIALIZED (
+    SELECT "accountId" AS account_id, date, prop_trading_model.recon_date(date) AS day, "numTrades" AS num_trades, "netProfit" AS net_profit, "totalLots" AS total_lots
+    FROM json_to_recordset($2::json) AS row ("accountId" text, date text, "numTrades" text, "netProfit" text, "totalLots" text)
+), noted AS (
+    INSERT INTO prop_trading_model.recon_scan_days (run_id, account_id, date, num_trades, net_profit, total_lots)
+    SELECT DISTINCT ON (account_id, day)
+        $1, account_id, day, prop_trading_model.recon_figure(num_trades), prop_trading_model.recon_figure(net_profit), prop_trading_model.recon_figure(total_lots)
+    FROM sent
+    WHERE account_id IS NOT NULL AND day IS NOT NULL AND char_length(account_id) <= 255
+    ON CONFLICT DO NOTHING
+)
+SELECT left(account_id, 100) AS account_id, concat('date ', coalesce(left(date, 40), 'missing')) AS reason
+FROM sent
+WHERE account_id IS NOT NULL AND (day IS NULL OR char_length(account_id) > 255)
 
 -- name: clear_scan
 -- A scan starts anew.

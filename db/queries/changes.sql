@@ -457,7 +457,7 @@ SELECT DISTINCT account_id, {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 A
 -- name: get_refused
 -- Rows of a fetch that could not be held, and numbers that were out of range, with the accounts of $2 that they belong to, by reason.
 SELECT owners, refused, count(*) AS rows, coalesce(sum(cardinality(nulled)), 0)::bigint AS nulled, array_agg(ordinal ORDER BY ordinal) AS ordinals,
-       array_agg(row_key ORDER BY ordinal) AS keys
+       array_agg(row_key ORDER BY ordinal) AS keys, string_agg(DISTINCT array_to_string(nulled, ', '), ', ') AS nulled_columns
 FROM (
     SELECT
         CASE WHEN account_id IS NOT NULL THEN ARRAY[account_id::text]
@@ -485,7 +485,14 @@ FROM (
             SELECT min(i.account_id) FROM prop_trading_model.recon_identity AS i
             WHERE i.account_id = ANY($2::text[]) AND i.login = coalesce(s.login::text, s.source ->> 'login')
         )) AS owner,
-        refused, coalesce(refused, 'stored with NULL, since the value cannot be held: ' || array_to_string(nulled, ', ')) AS reason,
+        refused, coalesce(refused, (
+            SELECT concat_ws(
+                '; ',
+                'stored with NULL, since the value cannot be held: ' || string_agg(name, ', ') FILTER (WHERE NOT name LIKE '% (%'),
+                'stored with U+FFFD for characters that no text can hold: ' || string_agg(split_part(name, ' (', 1), ', ') FILTER (WHERE name LIKE '% (%')
+            )
+            FROM unnest(nulled) AS name
+        )) AS reason,
         coalesce(source, to_json(s)) AS row_data
     FROM {{stage}} AS s
     WHERE fetch_id = $1 AND refused IS DISTINCT FROM $6

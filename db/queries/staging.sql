@@ -19,6 +19,14 @@ WHERE NOT EXISTS (
 -- Whether a fetch brought anything of those who were asked for ($2); a row that cannot be held may be theirs.
 SELECT EXISTS (SELECT FROM {{stage}} WHERE fetch_id = $1 AND (refused IS NOT NULL OR {{id}}::text = ANY($2::text[])))
 
+-- name: mark_repaired
+-- Name the columns of rows ($2) whose values could not be taken as they were sent, beside those that PostgreSQL could not read itself.
+UPDATE {{stage}} AS s
+SET nulled = ARRAY(SELECT DISTINCT name FROM unnest(coalesce(s.nulled, '{}') || r.columns) AS name ORDER BY name),
+    refused = nullif(concat_ws('; ', s.refused, r.reason), ''), source = coalesce(s.source, r.source)
+FROM json_to_recordset($2::json) AS r (ordinal bigint, columns text[], reason text, source json)
+WHERE s.fetch_id = $1 AND s.ordinal = r.ordinal
+
 -- name: create_staging
 -- A staging table that fits its raw table as that stands now: UNLOGGED, since a fetch can always be repeated, and an ordinary
 -- table, since a transaction pooler may hand each statement another session.
@@ -36,4 +44,4 @@ CREATE INDEX ON {{stage}} (fetch_id, ordinal);
 CREATE INDEX ON {{stage}} (fetch_id, {{key}});
 CREATE INDEX ON {{stage}} (fetch_id) WHERE refused IS NOT NULL OR nulled IS NOT NULL;
 ALTER TABLE {{stage}} {{alterations}};
-COMMENT ON TABLE {{stage}} IS 'pages on their way in; shape: which fields were sent; nulled: columns whose number was out of range; refused: why the row cannot be held'
+COMMENT ON TABLE {{stage}} IS 'pages on their way in; shape: which fields were sent; nulled: columns whose value cannot be held; refused: why the row cannot be held'

@@ -182,7 +182,7 @@ async def test_a_number_out_of_range_becomes_null_is_counted_and_named(warehouse
         ("comment", "x" * 300, "comment is longer than 255 characters"),
         ("ticket", None, "key part ticket is missing"),
         ("broker", 10**12, "key part broker is out of range"),
-        ("comment", "zero \0 byte", "cannot be read"),
+        ("ticket", "zero \0 byte", "key part ticket holds characters that no text can hold"),
     ],
 )
 async def test_a_row_that_cannot_be_held_is_set_aside_and_stops_no_other(
