@@ -22,7 +22,7 @@ RUN pip install --no-deps --no-build-isolation --no-index . \
 
 # A number, so that an orchestrator can see that it is not root; no account is needed for it.
 USER 10001:10001
-EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-CMD ["trade-recon", "serve", "--host", "0.0.0.0", "--port", "8000"]
+# On loopback alone, since callers are not authenticated: a proxy that does so shares the container's network (a sidecar).
+CMD ["trade-recon", "serve", "--host", "127.0.0.1", "--port", "8000"]

@@ -60,7 +60,7 @@ def main() -> None:
 
 @app.command()
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
-    """Serve HTTP and work on runs, until it is told to stop."""
+    """Serve HTTP on a loopback address and work on runs, until it is told to stop."""
     perform(lambda: _served(host, port))
 
 

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import datetime as dt
 import gc
+import ipaddress
 import signal
 import socket
 import sys
@@ -78,11 +79,13 @@ def create_app(settings: Settings | None = None, clock: Callable[[], dt.datetime
 async def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT comes, then end in order; a second SIGINT ends at once.
 
-    Raises ConfigurationError if a setting is missing or the address cannot be had, DatabaseUnavailable if PostgreSQL does not answer.
+    Raises ConfigurationError if a setting is missing, or the address cannot be had or is reached from elsewhere; DatabaseUnavailable if
+    PostgreSQL does not answer.
     """
+    address = _loopback(host, port)
     # Opened here and not in a lifespan: there an error of ours would end as a traceback of the framework's.
     async with open_service(settings) as service:
-        with _listener(host, port) as listener:
+        with _listener(address, port) as listener:
             app = build_app()
             app.state.service = service
             config = uvicorn.Config(
@@ -297,3 +300,20 @@ def _listener(host: str, port: int) -> socket.socket:
     # asyncio does so for sockets that it makes; without it each small answer waits some 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def _loopback(host: str, port: int) -> str:
+    """The address to listen on, which only this machine reaches: any caller may do everything, since there is no authentication."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"trade-recon cannot listen on {host}:{port}: the host is not known. Choose another host or port."
+        ) from error
+    addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
+    if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
+        raise ConfigurationError(
+            f"trade-recon does not listen on {host or 'all addresses'}, since it does not authenticate its callers: let it listen on"
+            " 127.0.0.1, and put a proxy that authenticates beside it, in a container's network as a sidecar. Nothing was changed."
+        )
+    return addresses[0]

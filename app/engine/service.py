@@ -61,6 +61,7 @@ class ReconService:
         key = None if idempotency_key is None else IdempotencyKey(idempotency_key, request.digest)
         if key is not None and (known := await self.store.runs.of_key(key)) is not None:
             return known
+        request = _with_utc_stop(request)
         if request.stop_at is not None and await self.store.runs.is_past(request.stop_at):
             raise InvalidRequest(f"stop_at must be in the future; {request.stop_at.isoformat()} is past. No run was started.")
         if request.max_accounts is not None and not 1 <= request.max_accounts <= _MOST_ACCOUNTS:
@@ -161,3 +162,18 @@ class ReconService:
             "issues": account.state["issues"],
             "detail": attempt["detail"] if attempt else None,
         }
+
+
+def _with_utc_stop(request: RunRequest) -> RunRequest:
+    """The request with its stop in UTC, in which each process and PostgreSQL can read it; InvalidRequest if that is no time there."""
+    if request.stop_at is None:
+        return request
+    sentence = f"stop_at must lie before the year {dt.MAXYEAR} in UTC. No run was started."
+    try:
+        stop_at = request.stop_at.astimezone(dt.UTC)
+    except (OverflowError, ValueError) as error:
+        raise InvalidRequest(sentence) from error
+    if stop_at.year == dt.MAXYEAR:
+        # Its last moment reads as infinity in PostgreSQL's driver.
+        raise InvalidRequest(sentence)
+    return msgspec.structs.replace(request, stop_at=stop_at)

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from app.web.problems import MEDIA_TYPE, add_problem_handlers
 from app.web.rendered import RenderedReport
+from app.web.requests import BodyLimit, EncodedIds
 from app.web.routes import router
 
 if TYPE_CHECKING:
@@ -52,5 +53,7 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
     app.state.maintenance_turn = asyncio.Lock()
     app.state.report = RenderedReport()
     add_problem_handlers(app)
+    app.add_middleware(EncodedIds)
+    app.add_middleware(BodyLimit)
     app.include_router(router)
     return app

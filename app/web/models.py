@@ -17,7 +17,7 @@ AccountId = Annotated[
         min_length=1,
         max_length=255,
         pattern="^[^\\x00]+$",  # PostgreSQL holds every character but this one
-        description="An account id as the warehouse holds it.",
+        description="An account id as the warehouse holds it; in a path percent-encoded, so that `/` is `%2F`.",
     ),
 ]
 

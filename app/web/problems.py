@@ -22,6 +22,9 @@ from app.telemetry import get_logger, redact
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "5"
 _INVALID = HTTPStatus(422)  # its name is not the same in all versions of Python
+TOO_LARGE = (413, "The body is larger than 1 MiB and was not read; nothing was changed. Name fewer accounts in a request.")
+"""The status, whose name is not the same in all versions of Python either, and the sentence."""
+_LONGEST_FIELD = 200
 _FIELDS_NAMED = 5
 _FIELDS_LISTED = 100
 _log = get_logger(__name__)
@@ -91,15 +94,21 @@ async def _ours(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     found = error.errors() if isinstance(error, RequestValidationError) else ()
     # Never the input: it may be long, or a secret that was put into the wrong field.
-    fields = [FieldProblem(field=".".join(str(part) for part in each["loc"]), message=str(each["msg"])) for each in found]
+    fields = [FieldProblem(field=_shown(".".join(str(part) for part in each["loc"])), message=_shown(str(each["msg"]))) for each in found]
     names = ", ".join(list(dict.fromkeys(each.field for each in fields))[:_FIELDS_NAMED])
     return problem(request, _INVALID, f"The request cannot be understood ({names}); nothing was changed.", fields[:_FIELDS_LISTED])
+
+
+def _shown(text: str) -> str:
+    """What a caller sent, cut, and without the halves of characters that JSON may hold and UTF-8 may not."""
+    return text[:_LONGEST_FIELD].encode("utf-8", "replace").decode()
 
 
 async def _frameworks(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
     details = {
         HTTPStatus.NOT_FOUND: f"There is nothing at {request.url.path}.",
+        TOO_LARGE[0]: TOO_LARGE[1],
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not know the method {request.method}.",
     }
     if status is HTTPStatus.BAD_REQUEST:

@@ -161,7 +161,7 @@ async def confirm_run(service: Service, run_id: uuid.UUID) -> Run:
 
 
 @router.get(
-    "/accounts/{account_id}",
+    "/accounts/{account_id:encoded}",
     summary="An account as it stands",
     tags=["accounts"],
     responses=_problems(on_404="There is no such account.", on_422="The account id cannot be one."),
@@ -182,7 +182,7 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
 
 
 @router.post(
-    "/accounts/{account_id}/reconcile",
+    "/accounts/{account_id:encoded}/reconcile",
     summary="Heal one account now",
     tags=["accounts"],
     response_model=AccountOutcome,

@@ -125,6 +125,7 @@ async def test_a_warehouse_without_our_tables_is_refused_until_it_is_migrated(da
         (["migrate"], {"DATABASE_URL": "postgresql://me:a@b:geheim-4711@host:x4711/db"}, 2, "DATABASE_URL"),
         (["report"], {"DATABASE_URL": "postgresql://me:a@b:geheim-4711@host:x4711/db"}, 2, "DATABASE_URL"),
         (["report"], {"DATABASE_URL": _NO_SERVER}, 3, "PostgreSQL cannot be reached"),
+        (["serve", "--host", "192.0.2.7"], {"RISK_API_BASE_URL": "http://127.0.0.1:1/", "RISK_API_KEY": _KEY}, 2, "does not authenticate"),
         (["serve"], {"DATABASE_URL": _NO_SERVER, "RISK_API_BASE_URL": "http://127.0.0.1:1/", "RISK_API_KEY": _KEY}, 3, "PostgreSQL"),
     ],
 )

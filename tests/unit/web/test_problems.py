@@ -24,6 +24,7 @@ _EXPECTED = {
     "WriteConflict": 409,
     "RowRefused": 500,
     "StatementTooSlow": 500,
+    "ResourcesExhausted": 500,
     "ClaimLost": 500,
 }
 
