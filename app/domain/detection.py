@@ -21,7 +21,14 @@ def detect(view: AccountView) -> tuple[Issue, ...]:
     """All issues of an account as it stands, each with all of its dates."""
     if view.agrees:
         return ()
-    return (*_identity_issues(view), *_presence_issues(view), *_total_issues(view), *_day_issues(view), *_drift_issues(view))
+    return (
+        *_identity_issues(view),
+        *_odd_issues(view),
+        *_presence_issues(view),
+        *_total_issues(view),
+        *_day_issues(view),
+        *_drift_issues(view),
+    )
 
 
 def with_open_drift(view: AccountView) -> AccountView:
@@ -105,6 +112,24 @@ def _finding_evidence(findings: Sequence[IdentityFinding]) -> dict[str, object]:
         "total_mismatches": sum(finding.rows for finding in findings),
         "metadata": {"natural_keys": keys[:SAMPLE], "natural_keys_total": len(keys)},
     }
+
+
+def _odd_issues(view: AccountView) -> list[Issue]:
+    if not view.odd_rows:
+        return []
+    rows = sum(each.rows for each in view.odd_rows)
+    text = (
+        f"{rows} stored rows have a date that no calendar holds, such as {view.odd_rows[0].samples[0]} in {view.odd_rows[0].table}:"
+        " they are kept, no count has them, and upstream cannot be asked for them. Correct or delete them."
+    )
+    shown = [{"table": each.table, "row": sample} for each in view.odd_rows for sample in each.samples]
+    evidence = {
+        "total_mismatches": rows,
+        "metadata": {"rows": shown[:SAMPLE], "by_table": {each.table: each.rows for each in view.odd_rows}},
+    }
+    return [
+        Issue(IssueCode.IMPOSSIBLE_DATE, Severity.MEDIUM, text, tuple(each.table for each in view.odd_rows), "keep_stored_rows", evidence)
+    ]
 
 
 def _presence_issues(view: AccountView) -> list[Issue]:

@@ -43,6 +43,7 @@ class IssueCode(StrEnum):
     UPSTREAM_INCONSISTENT = "upstream_inconsistent"
     KEY_TOO_NARROW = "key_too_narrow"
     UNSETTLED = "unsettled"
+    IMPOSSIBLE_DATE = "impossible_date"
 
 
 COUNT_CODES = frozenset(
@@ -75,6 +76,7 @@ NOT_OURS_TO_HEAL = frozenset(
         IssueCode.UPSTREAM_INCONSISTENT,
         IssueCode.UNSETTLED,
         IssueCode.KEY_TOO_NARROW,
+        IssueCode.IMPOSSIBLE_DATE,
     }
 )
 """Issues that no fetch can close: they are shown, and cost the account no attempt."""
@@ -83,7 +85,7 @@ NOT_OURS_TO_HEAL = frozenset(
 SHOW_UNMATCHED = "show_unmatched"
 """The strategy for rows under a wrong id that fit no account: nothing is guessed."""
 
-LASTING = frozenset({IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM, IssueCode.KEY_TOO_NARROW})
+LASTING = frozenset({IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM, IssueCode.KEY_TOO_NARROW, IssueCode.IMPOSSIBLE_DATE})
 """Issues that asking upstream again seldom changes while the warehouse stays as it is: full runs ask with growing pauses, audits always."""
 
 _OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})

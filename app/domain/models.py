@@ -129,6 +129,15 @@ class IdentityFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class OddRows:
+    """Stored rows of one table whose date no calendar holds, which no count has and no request can ask for; `samples` name the first."""
+
+    table: str
+    rows: int
+    samples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Drift:
     """What an audit found: upstream's figures and ours, or that upstream has the account no more (`absent`).
 
@@ -147,7 +156,8 @@ class AccountView:
     `days` are the dates that disagree, `known_days` the number of dates with any row, `open_issues` what was recorded
     before, as `trade_recon.issues` holds it, `explained_as` the signature that it had when a run could only explain what was
     left, `explained_times` how often asking again did not change that and `ask_again_at` when it is asked once more, `descents` the dates
-    whose daily row an audit's heal changed and whose finer rows were not read since, `status` how the last run left it.
+    whose daily row an audit's heal changed and whose finer rows were not read since, `status` how the last run left it,
+    `odd_rows` are rows that were left out of everything else.
     """
 
     account_id: str
@@ -165,6 +175,7 @@ class AccountView:
     explained_times: int = 0
     ask_again_at: dt.datetime | None = None
     status: str = "pending"
+    odd_rows: tuple[OddRows, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -173,7 +184,11 @@ class AccountView:
         if not 0 <= totals.alltime == totals.daily == totals.hourly == totals.closed:
             return False
         is_present = totals.has_alltime and totals.has_daily and totals.has_hourly and totals.has_closed
-        return (is_present or totals.alltime == 0) and not (self.days or self.findings or self.drift or self.descents or self.open_issues)
+        return (is_present or totals.alltime == 0) and not self._is_doubted
+
+    @property
+    def _is_doubted(self) -> bool:
+        return bool(self.days or self.findings or self.drift or self.descents or self.open_issues or self.odd_rows)
 
     @property
     def drifts(self) -> bool:
@@ -188,7 +203,7 @@ class AccountView:
     @property
     def signature(self) -> str:
         """What detection sees, in short: equal for two looks between which nothing changed."""
-        seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents))
+        seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents), *([self.odd_rows] if self.odd_rows else []))
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from app.domain.closing import ClosedAs
 from app.domain.contract import TABLES, Endpoint
 from app.domain.detection import detect
-from app.domain.issues import COUNT_CODES, IDENTITY_CODES
+from app.domain.issues import COUNT_CODES, IDENTITY_CODES, IssueCode
 from app.domain.sequences import pieces
 from app.engine.store import Store
 from app.store.identity import Mended
@@ -18,6 +18,8 @@ from app.telemetry import get_logger
 _log = get_logger(__name__)
 _LOOK_AT = 5000
 _SAMPLE = 20
+_BY_ITSELF = IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
+"""Issues that are seen in rows by themselves, without counting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ async def inspect(store: Store, today: dt.date) -> int:
     await store.sweep.run(today)
     await _record_identity_issues(store)
     accounts = await store.detection.mismatched_accounts()
-    judged = sorted(COUNT_CODES | IDENTITY_CODES)
+    judged = sorted(COUNT_CODES | _BY_ITSELF)
     for batch in pieces(accounts, _LOOK_AT):
         views = await store.detection.look(batch)
         found = {account_id: detect(view) for account_id, view in views.items()}
@@ -108,11 +110,12 @@ async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date
 
 
 async def _record_identity_issues(store: Store, closed_as: ClosedAs = ClosedAs.GONE) -> None:
-    accounts = await store.identity.affected_accounts(sorted(IDENTITY_CODES))
+    odd = await store.detection.accounts_of_odd_rows()
+    accounts = sorted({*await store.identity.affected_accounts(sorted(_BY_ITSELF)), *odd})
     for batch in pieces(accounts, _LOOK_AT):
         views = await store.detection.look_at_identity(batch)
         issues = {account_id: detect(view) for account_id, view in views.items()}
-        await store.runs.record_issues(issues, sorted(IDENTITY_CODES), note="mapping of account ids", closed_as=closed_as)
+        await store.runs.record_issues(issues, sorted(_BY_ITSELF), note="mapping of account ids", closed_as=closed_as)
 
 
 async def _result(store: Store, mended: Mended, begun: float, added: int, changed: int) -> MaintenanceResult:

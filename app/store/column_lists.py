@@ -52,7 +52,9 @@ def in_slice(table: WarehouseTable, alias: str, number: int) -> str:
         return f"{parameter} IS NULL"
     if table.table.endpoint.is_trades:
         return f"{alias}.{quote(column)} BETWEEN ({parameter})[1] AND ({parameter})[2]"
-    return f"({parameter} IS NULL OR {alias}.{quote(column)} = ANY({parameter}))"
+    # All dates are those that a calendar holds: others are never read, so nothing is known of them.
+    is_date = f"{alias}.{quote(column)} BETWEEN '0001-01-01' AND '9999-12-31'"
+    return f"(({parameter} IS NULL AND {is_date}) OR {alias}.{quote(column)} = ANY({parameter}))"
 
 
 def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> dict[str, str]:
@@ -82,6 +84,7 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         )
 
     day = quote(date) if date else "NULL::date"
+    count_of = f"{table.raw.split('.')[0]}.recon_count"
     return {
         "raw": table.raw,
         "stage": table.stage,
@@ -131,8 +134,8 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "columns": ", ".join(columns),
         "s_columns": ", ".join(s_columns),
         "figures_differ": f"({names(figures, 't.')}) IS DISTINCT FROM ({names(figures, 's.')})" if figures else "false",
-        "sent_trades": "count(*)" if trades else "coalesce(sum(num_trades), 0)",
-        "row_trades": "1" if trades else "coalesce(t.num_trades, 0)",
+        "sent_trades": "count(*)" if trades else f"coalesce(sum({count_of}(num_trades)), 0)",
+        "row_trades": "1" if trades else f"{count_of}(t.num_trades)",
         # A daily row that upstream lacks is a date that upstream lacks: only finer tables ever lose rows.
         "removable": "true" if table.table.endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) else "false",
         "key_text": "concat_ws('|', " + ", ".join(f"s.{quote(column)}" for column in key) + ")",

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.domain.expectation import Upstream
-from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Totals
+from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, OddRows, Totals
 from app.errors import DatabaseError
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
 from app.store.queries import fill
 from app.store.sessions import COMMAND_SECONDS
+from app.telemetry import get_logger
 
 _STATS = ("has_alltime", "alltime", "has_daily", "daily", "has_hourly", "hourly", "has_closed", "closed")
+_SHOWN, _LONGEST_SHOWN = 5, 60
+_log = get_logger(__name__)
 NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
 
 
@@ -37,6 +40,9 @@ class Detection:
         self._mismatched = sql["get_mismatched_accounts"]
         self._unknown = sql["get_unknown_accounts"]
         self._descents = sql["get_descents"]
+        self._known = sql["get_known_accounts"]
+        self._odd_rows = fill(sql["get_odd_rows"], accounts="account_id = ANY($1::text[])")
+        self._all_odd_rows = fill(sql["get_odd_rows"], accounts="true")
 
     async def add_accounts(self, account_ids: Sequence[str]) -> None:
         """Make accounts known that only upstream has so far."""
@@ -54,12 +60,13 @@ class Detection:
             findings = _by_account(await connection.fetch(self._findings, ids))
             drift = await self._drift_of(connection, ids, run_id)
             descents = {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._descents, ids)}
+            odd_rows = _odd_rows(await connection.fetch(self._odd_rows, ids))
             # Only who needs something is asked for under its logins; to know them all trades are read.
             doubtful = [row["account_id"] for row in looked if _disagrees(row)]
             asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents})
             logins = {row["account_id"]: tuple(row["logins"]) for row in await connection.fetch(self._logins, asked)} if asked else {}
         # In a thread, as below: thousands of accounts would keep the event loop from whatever else waits.
-        return await asyncio.to_thread(_views, looked, _Beside(findings, drift, descents, logins))
+        return await asyncio.to_thread(_views, looked, _Beside(findings, drift, descents, logins, odd_rows))
 
     async def _read(self, ids: list[str]) -> list[Record]:
         """Read the raw tables once for these accounts, and write down the totals that changed."""
@@ -82,9 +89,29 @@ class Detection:
         return {row["date"]: row["accounts"] for row in await self._database.fetch(self._coverage, list(account_ids))}
 
     async def look_at_identity(self, account_ids: Sequence[str]) -> dict[str, AccountView]:
-        """The accounts as far as identity goes: their findings, and no counts."""
+        """The accounts as far as their rows by themselves go: findings about ids, rows of impossible dates, and no counts."""
         findings = _by_account(await self._database.fetch(self._findings, list(account_ids)))
-        return {account_id: AccountView(account_id, NOTHING, findings=tuple(findings.get(account_id, ()))) for account_id in account_ids}
+        odd_rows = _odd_rows(await self._database.fetch(self._odd_rows, list(account_ids)))
+        return {
+            account_id: AccountView(
+                account_id, NOTHING, findings=tuple(findings.get(account_id, ())), odd_rows=odd_rows.get(account_id, ())
+            )
+            for account_id in account_ids
+        }
+
+    async def accounts_of_odd_rows(self) -> list[str]:
+        """The accounts under which rows stand whose date no calendar holds; ids that are no account's are logged."""
+        found = _odd_rows(await self._database.fetch(self._all_odd_rows, seconds=SWEEP_SECONDS))
+        known = [row["account_id"] for row in await self._database.fetch(self._known, list(found))]
+        others = sorted(found.keys() - known)
+        if others:
+            _log.warning(
+                "Rows of impossible dates stand under ids that are no account's; they are left as they are.",
+                action="detection.odd_rows",
+                ids=len(others),
+                sample=[each[:_LONGEST_SHOWN] for each in others[:_SHOWN]],
+            )
+        return known
 
     async def mismatched_accounts(self) -> list[str]:
         """Accounts whose tables disagree, or that have open issues."""
@@ -109,6 +136,7 @@ class _Beside:
     drift: Mapping[str, Drift]
     descents: Mapping[str, frozenset[dt.date]]
     logins: Mapping[str, tuple[str, ...]]
+    odd_rows: Mapping[str, tuple[OddRows, ...]]
 
 
 def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
@@ -123,12 +151,13 @@ def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
             findings=tuple(beside.findings.get(row["account_id"], ())),
             drift=beside.drift.get(row["account_id"]),
             logins=beside.logins.get(row["account_id"], ()),
-            open_issues=tuple(row["issues"] or ()),
+            open_issues=_entries(row["issues"]),
             descents=beside.descents.get(row["account_id"], frozenset()),
             explained_as=row["explained_as"],
             explained_times=row["explained_times"] or 0,
             ask_again_at=row["ask_again_at"],
             status=row["reconciliation_status"] or "pending",
+            odd_rows=beside.odd_rows.get(row["account_id"], ()),
         )
         for row in looked
     }
@@ -168,6 +197,20 @@ def _fresh(row: Record) -> dict[str, object] | None:
 def _disagrees(row: Record) -> bool:
     """Whether the tables disagree about the account, or did when it was last looked at."""
     return bool(row["days"] or row["issues"] or not row["alltime"] == row["daily"] == row["hourly"] == row["closed"])
+
+
+def _entries(issues: object) -> tuple[Mapping[str, object], ...]:
+    """The entries of an account's issues; what an earlier system left there and is no entry says nothing, and is replaced."""
+    entries = issues if isinstance(issues, list) else ()
+    return tuple(entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("type"), str))
+
+
+def _odd_rows(rows: Sequence[Record]) -> dict[str, tuple[OddRows, ...]]:
+    by_account: dict[str, tuple[OddRows, ...]] = {}
+    for row in sorted(rows, key=lambda row: (row["account_id"], row["table_name"])):
+        found = OddRows(row["table_name"], row["rows"], tuple(row["samples"]))
+        by_account[row["account_id"]] = (*by_account.get(row["account_id"], ()), found)
+    return by_account
 
 
 def _by_account(rows: Sequence[Record]) -> dict[str, list[IdentityFinding]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from enum import Enum
@@ -53,6 +54,9 @@ _WAY_TRIES = 6
 _WAY_PAUSE_SECONDS = 0.1
 _LATE_SECONDS = 5.0
 """An answer that is later than the server's own limit by so much does not come: the connection is dead."""
+_DAY_ZERO = dt.date(2000, 1, 1).toordinal()
+"""PostgreSQL counts days from this one."""
+_LAST_DAY = dt.date.max.toordinal()
 _JSONB_VERSION = b"\x01"
 """What stands before the text of a jsonb value in PostgreSQL's binary format."""
 _LIMITS = (
@@ -294,7 +298,7 @@ class Connection:
 def _is_dubious(error: BaseException | None) -> bool:
     """Whether after this error nothing is certain of the connection: the server did not say that it stands."""
     if isinstance(error, asyncpg.PostgresError):
-        return isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en in _ENDS_SESSION
+        return error.severity_en in _ENDS_SESSION or (isinstance(error, asyncpg.PostgresConnectionError) and not error.context)
     return not isinstance(error, _WRONG_VALUE)
 
 
@@ -511,7 +515,7 @@ async def _notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") ->
 
 
 async def _prepare_connection(connection: Session) -> None:
-    """Set how jsonb travels, and learn the array types of our statements before they are met.
+    """Set how jsonb and dates travel, and learn the array types of our statements before they are met.
 
     asyncpg asks the server about them, and sets `jit` for the session while it does, to what it finds: inside of our transactions that
     would be what is meant for them alone, and through a pooler it would stay behind on a connection of the server that others use. Here
@@ -522,6 +526,7 @@ async def _prepare_connection(connection: Session) -> None:
     if not connection.state.is_direct:
         await connection.execute(f"SELECT {pins(connection.get_server_version().major, is_local=True)}")
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=_decode_json, format="binary")
+    await connection.set_type_codec("date", schema="pg_catalog", encoder=_encode_date, decoder=_decode_date, format="tuple")
     await connection.fetch("SELECT NULL::bigint[], NULL::date[]")
     await transaction.rollback()
 
@@ -532,6 +537,16 @@ async def _leave_alone(_connection: "asyncpg.Connection[Record]") -> None:
     asyncpg's own reset is one more way to the server and back for each thing that is done, and through a pooler it would reach whichever
     session comes next: somebody else's.
     """
+
+
+def _encode_date(value: dt.date) -> tuple[int]:
+    """A date as PostgreSQL counts it; asyncpg's own way would send the first and the last date of Python as infinities."""
+    return (value.toordinal() - _DAY_ZERO,)
+
+
+def _decode_date(value: tuple[int]) -> dt.date:
+    """A date of Python; what lies outside of those, infinities too, becomes the first or the last one."""
+    return dt.date.fromordinal(min(max(value[0] + _DAY_ZERO, 1), _LAST_DAY))
 
 
 def _encode_json(value: object) -> bytes:

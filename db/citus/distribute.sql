@@ -96,12 +96,22 @@ BEGIN
 END
 $$;
 
--- The shards ask it of their rows.
+-- The shards ask them of their rows.
 DO $$
+DECLARE
+    asked text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_dist_object WHERE classid = 'pg_proc'::regclass AND objid = 'prop_trading_model.recon_is_placeholder(text, text, text, text)'::regprocedure) THEN
-        PERFORM create_distributed_function('prop_trading_model.recon_is_placeholder(text, text, text, text)');
-    END IF;
+    FOREACH asked IN ARRAY ARRAY[
+        'recon_is_placeholder(text, text, text, text)', 'recon_count(smallint)', 'recon_count(integer)', 'recon_count(bigint)', 'recon_count(numeric)', 'recon_count(real)',
+        'recon_count(double precision)'
+    ] LOOP
+        IF NOT EXISTS (
+            SELECT FROM pg_catalog.pg_dist_object
+            WHERE classid = 'pg_proc'::regclass AND objid = ('prop_trading_model.' || asked)::regprocedure
+        ) THEN
+            PERFORM create_distributed_function('prop_trading_model.' || asked);
+        END IF;
+    END LOOP;
 END
 $$;
 

@@ -94,7 +94,7 @@ WITH upstream AS (
         SELECT account_id, sum(({{stored_trades}})::numeric) AS num_trades, sum(({{stored_profit}})::numeric) AS net_profit,
                sum(({{stored_lots}})::numeric) AS total_lots
         FROM {{daily}}
-        WHERE date >= $2
+        WHERE date >= $2 AND date <= '9999-12-31'
         GROUP BY account_id
     ) AS d ON d.account_id = a.account_id
 ), compared AS (
@@ -133,7 +133,7 @@ SET evidence = r.evidence || '{"daily_agrees": true}'
 FROM (
     SELECT account_id, sum(({{stored_trades}})::numeric) AS num_trades, sum(({{stored_profit}})::numeric) AS net_profit, sum(({{stored_lots}})::numeric) AS total_lots
     FROM {{daily}}
-    WHERE account_id IN (SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND NOT absent)
+    WHERE account_id IN (SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND NOT absent) AND date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id
 ) AS d
 WHERE r.run_id = $1 AND NOT r.absent AND d.account_id = r.account_id

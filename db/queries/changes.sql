@@ -412,7 +412,7 @@ WITH sent AS MATERIALIZED (
     JOIN {{daily}} AS d ON d.account_id = f.owner AND d.date = f.day
 ), stale AS MATERIALIZED (
     SELECT f.*, row_number() OVER () AS number,
-           coalesce({{removable}} AND f.day < $11::date AND sent.account_id IS NOT NULL AND sent.trades = coalesce(daily.num_trades, 0), false)
+           coalesce({{removable}} AND f.day < $11::date AND sent.account_id IS NOT NULL AND sent.trades = prop_trading_model.recon_count(daily.num_trades), false)
                AND EXISTS (
                    SELECT FROM unnest($6::text[], $7::date[]) AS witnessed (account_id, day)
                    WHERE witnessed.account_id = f.owner AND coalesce(witnessed.day = f.day, witnessed.day IS NULL)

@@ -6,24 +6,24 @@ ON CONFLICT DO NOTHING
 
 -- name: days_of_accounts
 -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each table: where those are distributed, none from outside
--- the view would reach them, and each look would read everything.
+-- the view would reach them, and each look would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names them.
 (
     SELECT
         account_id, date, coalesce(sum(daily), 0)::bigint AS daily, coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
         coalesce(sum(daily_rows), 0) AS daily_rows, coalesce(max(hourly_rows), 0) AS hourly_rows
     FROM (
-        SELECT account_id, date, num_trades AS daily, NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows, NULL::bigint AS hourly_rows
+        SELECT account_id, date, prop_trading_model.recon_count(num_trades) AS daily, NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows, NULL::bigint AS hourly_rows
         FROM prop_trading_model.raw_metrics_daily
-        WHERE {{accounts}}
+        WHERE {{accounts}} AND date BETWEEN '0001-01-01' AND '9999-12-31'
         UNION ALL
-        SELECT account_id, date, NULL, coalesce(sum(num_trades), 0)::bigint, NULL, NULL, count(*)
+        SELECT account_id, date, NULL, coalesce(sum(prop_trading_model.recon_count(num_trades)), 0)::bigint, NULL, NULL, count(*)
         FROM prop_trading_model.raw_metrics_hourly
-        WHERE {{accounts}}
+        WHERE {{accounts}} AND date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, date
         UNION ALL
         SELECT account_id, trade_date, NULL, NULL, count(*), NULL, NULL
         FROM prop_trading_model.raw_trades_closed
-        WHERE account_id IS NOT NULL AND {{accounts}}
+        WHERE account_id IS NOT NULL AND {{accounts}} AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, trade_date
     ) AS sides
     GROUP BY account_id, date
@@ -48,7 +48,7 @@ SELECT
 FROM unnest($1::text[]) AS wanted (account_id)
 LEFT JOIN prop_trading_model.trade_recon AS t ON t.account_id = wanted.account_id
 LEFT JOIN (
-    SELECT account_id, sum(coalesce(num_trades, 0)::bigint)::bigint AS alltime
+    SELECT account_id, sum(prop_trading_model.recon_count(num_trades))::bigint AS alltime
     FROM prop_trading_model.raw_metrics_alltime
     WHERE account_id = ANY($1::text[])
     GROUP BY account_id
@@ -57,7 +57,9 @@ LEFT JOIN (
     SELECT
         account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly, sum(closed)::bigint AS closed,
         bool_or(days.daily_rows > 0) AS has_daily, bool_or(days.hourly_rows > 0) AS has_hourly,
-        min(date) AS first_day, max(date) AS last_day, count(*) AS known_days,
+        -- A date of long ago or far ahead is one row's, and says nothing of when the account lives.
+        min(date) FILTER (WHERE date BETWEEN '1970-01-01' AND '2199-12-31') AS first_day,
+        max(date) FILTER (WHERE date BETWEEN '1970-01-01' AND '2199-12-31') AS last_day, count(*) AS known_days,
         -- One array of numbers, and not one of each: PostgreSQL sets 8 kB aside for each array of each account.
         array_agg(ARRAY[date - date '0001-01-01' + 1, daily, hourly, closed, days.daily_rows, days.hourly_rows])
             FILTER (WHERE daily <> hourly OR daily <> closed) AS days
@@ -96,18 +98,20 @@ FROM (
     UNION ALL
     SELECT account_id, login::text FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[]) GROUP BY account_id, login
 ) AS held
+WHERE login <> ''
 GROUP BY account_id
 
 -- name: get_size
 -- How many accounts are known, and how many trades are counted for them.
 SELECT count(*) AS accounts,
-       coalesce(sum(greatest(num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed)), 0)::bigint AS trades
+       least(coalesce(sum(greatest(num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed)), 0), 9223372036854775807)::bigint AS trades
 FROM prop_trading_model.trade_recon
 
 -- name: get_coverage
 -- How many of these accounts have a row on a date.
 SELECT date, count(*) AS accounts
 FROM {{days}} AS days
+WHERE date BETWEEN '1970-01-01' AND '2199-12-31'
 GROUP BY date
 
 -- name: get_findings
@@ -149,3 +153,31 @@ WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placehold
 EXCEPT
 SELECT account_id::text FROM prop_trading_model.raw_trades_closed
 WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
+
+-- name: get_known_accounts
+-- Those of the ids that trade_recon knows.
+SELECT account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[]) ORDER BY 1
+
+-- name: get_odd_rows
+-- Rows whose date no calendar holds (infinity, before year 1, after year 9999, none): no count has them, and no request can ask for them. Each
+-- table's number for an account, and its first rows as date and key. Of partitioned tables only those parts are read that can hold such dates.
+SELECT account_id, table_name, count(*) AS rows, (array_agg(row_key ORDER BY row_key))[1:10] AS samples
+FROM (
+    SELECT account_id::text, 'raw_metrics_daily' AS table_name, concat_ws(' ', coalesce(date::text, 'no date')) AS row_key
+    FROM prop_trading_model.raw_metrics_daily
+    WHERE (date < '0001-01-01' OR date > '9999-12-31' OR date IS NULL) AND {{accounts}}
+    UNION ALL
+    SELECT account_id::text, 'raw_metrics_hourly', concat_ws(' ', coalesce(date::text, 'no date'), 'hour', hour)
+    FROM prop_trading_model.raw_metrics_hourly
+    WHERE (date < '0001-01-01' OR date > '9999-12-31' OR date IS NULL) AND {{accounts}}
+    UNION ALL
+    SELECT account_id::text, 'raw_trades_closed', concat_ws(' ', coalesce(trade_date::text, 'no date'), 'position', position, 'ticket', ticket)
+    FROM prop_trading_model.raw_trades_closed
+    WHERE (trade_date < '0001-01-01' OR trade_date > '9999-12-31' OR trade_date IS NULL) AND {{accounts}}
+    UNION ALL
+    SELECT account_id::text, 'raw_trades_open', concat_ws(' ', coalesce(trade_date::text, 'no date'), 'position', position, 'ticket', ticket)
+    FROM prop_trading_model.raw_trades_open
+    WHERE (trade_date < '0001-01-01' OR trade_date > '9999-12-31' OR trade_date IS NULL) AND {{accounts}}
+) AS odd
+WHERE account_id IS NOT NULL
+GROUP BY account_id, table_name

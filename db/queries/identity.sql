@@ -11,10 +11,10 @@ FROM (
         SELECT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, account_id::text AS account_id,
                min(date) AS daily_from, max(date) AS daily_to, false AS today, false AS counts, NULL::date AS first_trade
         FROM prop_trading_model.raw_metrics_daily
-        WHERE login IS NOT NULL AND platform IS NOT NULL AND account_id = ANY($1::text[])
+        WHERE login IS NOT NULL AND platform IS NOT NULL AND account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY 1, 2, 3, 4
         UNION ALL
-        SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, coalesce(num_trades, 0) > 0, {{first_trade}}
+        SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, true, prop_trading_model.recon_count(num_trades) > 0, {{first_trade}}
         FROM prop_trading_model.raw_metrics_alltime
         WHERE login IS NOT NULL AND platform IS NOT NULL AND account_id = ANY($1::text[])
         UNION ALL
@@ -205,11 +205,12 @@ DELETE FROM prop_trading_model.recon_identity_findings WHERE {{keys}}
 -- name: find_null_ids
 -- Trades of {{raw}} without an account id, by natural key and by the ids that fit on their dates.
 INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
-SELECT $1, login, platform, broker, NULL, candidates, md5(array_to_string(candidates, '|')), sum(rows), array_agg(DISTINCT trade_date)
+SELECT $1, login, platform, broker, NULL, candidates, md5(array_to_string(candidates, '|')), sum(rows),
+       coalesce(array_agg(DISTINCT trade_date) FILTER (WHERE trade_date BETWEEN '0001-01-01' AND '9999-12-31'), '{}')
 FROM (
-    SELECT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, trade_date, count(*) AS rows
+    SELECT coalesce(login::text, '') AS login, coalesce(platform::text, '') AS platform, coalesce(broker::text, '') AS broker, trade_date, count(*) AS rows
     FROM {{raw}}
-    WHERE account_id IS NULL AND login IS NOT NULL AND {{logins}}
+    WHERE account_id IS NULL AND {{logins}}
     GROUP BY 1, 2, 3, 4
 ) AS nulls
 CROSS JOIN LATERAL (
@@ -217,6 +218,8 @@ CROSS JOIN LATERAL (
     FROM prop_trading_model.recon_identity AS i
     WHERE (i.login, i.platform, i.broker) = (nulls.login, nulls.platform, nulls.broker)
       AND (nulls.trade_date BETWEEN i.valid_from AND i.valid_to OR nulls.trade_date >= i.open_from)
+      -- Nobody held a key on a date that no calendar holds.
+      AND nulls.trade_date BETWEEN '0001-01-01' AND '9999-12-31'
 ) AS fitting
 WHERE {{keys}}
 GROUP BY login, platform, broker, candidates
@@ -227,7 +230,7 @@ ON CONFLICT DO NOTHING
 SELECT account_id::text AS holder, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
        min(trade_date) AS first_day, max(trade_date) AS last_day
 FROM {{raw}}
-WHERE account_id IS NOT NULL AND account_id = ANY($5::text[])
+WHERE account_id IS NOT NULL AND account_id = ANY($5::text[]) AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
 GROUP BY 1, 2, 3, 4
 
 -- name: groups_as_swept
@@ -263,6 +266,7 @@ WITH groups AS (
     FROM suspects AS s
     JOIN {{raw}} AS t
       ON t.account_id = s.holder AND t.login::text = s.login AND t.platform::text = s.platform AND coalesce(t.broker::text, '') = s.broker
+     AND t.trade_date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY 1, 2, 3, 4, 5, 6
 ), judged AS (
     SELECT
@@ -288,7 +292,8 @@ WITH groups AS (
         ) AS too_early
     FROM days AS d
 )
-SELECT $1, login, platform, broker, holder, candidates, md5(array_to_string(candidates, '|')), sum(rows), array_agg(DISTINCT trade_date)
+SELECT $1, login, platform, broker, holder, candidates, md5(array_to_string(candidates, '|')), sum(rows),
+       coalesce(array_agg(DISTINCT trade_date) FILTER (WHERE trade_date BETWEEN '0001-01-01' AND '9999-12-31'), '{}')
 FROM judged
 WHERE {{keys}} AND (placeholder OR (NOT holder = ANY(candidates) AND (candidates <> '{}' OR elsewhere OR coalesce(too_early, false))))
 GROUP BY login, platform, broker, holder, candidates
@@ -297,7 +302,8 @@ ON CONFLICT DO NOTHING
 -- name: find_placeholder_metrics
 -- Metrics rows of {{raw}} under a placeholder id, by natural key and by the ids that fit on their dates.
 INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
-SELECT $1, login, platform, broker, holder, candidates, md5(array_to_string(candidates, '|')), sum(rows), array_agg(DISTINCT day)
+SELECT $1, login, platform, broker, holder, candidates, md5(array_to_string(candidates, '|')), sum(rows),
+       coalesce(array_agg(DISTINCT day) FILTER (WHERE day BETWEEN '0001-01-01' AND '9999-12-31'), '{}')
 FROM (
     SELECT t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, t.account_id::text AS holder,
            coalesce({{day}}, {{today}}) AS day, count(*) AS rows
@@ -310,7 +316,7 @@ CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(DISTINCT i.account_id ORDER BY i.account_id), '{}') AS candidates
     FROM prop_trading_model.recon_identity AS i
     WHERE (i.login, i.platform, i.broker) = (placeholders.login, placeholders.platform, placeholders.broker)
-      AND (placeholders.day BETWEEN i.valid_from AND i.valid_to OR placeholders.day >= i.open_from)
+      AND (placeholders.day BETWEEN i.valid_from AND i.valid_to OR placeholders.day >= i.open_from) AND placeholders.day BETWEEN '0001-01-01' AND '9999-12-31'
 ) AS fitting
 WHERE {{keys}}
 GROUP BY login, platform, broker, holder, candidates

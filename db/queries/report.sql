@@ -41,7 +41,7 @@ WITH entries AS MATERIALIZED (
             FROM jsonb_array_elements_text(CASE jsonb_typeof(issue -> 'missing_dates') WHEN 'array' THEN issue -> 'missing_dates' ELSE '[]' END) AS dates (day)
             WHERE day LIKE '____-__-__%' AND day COLLATE "C" BETWEEN '0001-01-01' AND '9999-12-31'
         ) AS first_day
-    FROM prop_trading_model.trade_recon AS t, jsonb_array_elements(t.issues) AS issue
+    FROM prop_trading_model.trade_recon AS t, jsonb_array_elements(CASE jsonb_typeof(t.issues) WHEN 'array' THEN t.issues ELSE '[]' END) AS issue
     WHERE t.issues <> '[]'
 )
 SELECT

@@ -315,7 +315,7 @@ UPDATE prop_trading_model.trade_recon AS t
 SET issues = coalesce((
         SELECT jsonb_agg(issue ORDER BY issue ->> 'severity', issue ->> 'type')
         FROM (
-            SELECT issue FROM jsonb_array_elements(t.issues) AS kept (issue) WHERE NOT issue ->> 'type' = ANY($2::text[])
+            SELECT issue FROM jsonb_array_elements(CASE jsonb_typeof(t.issues) WHEN 'array' THEN t.issues ELSE '[]' END) AS kept (issue) WHERE NOT issue ->> 'type' = ANY($2::text[])
             UNION ALL
             SELECT jsonb_array_elements(r.issues)
         ) AS merged

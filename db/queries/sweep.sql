@@ -1,28 +1,31 @@
 -- name: create_swept
 -- Every raw table read once, summed up by account id and natural key as they stand in its rows. By CREATE TABLE AS, since PostgreSQL reads with several
 -- processes for that and not for an INSERT. mark is the sum over the rows of trades times a number of 43 bits that stands for the
--- date: where two tables count the same on every date their marks are equal, and where they do not, equal by a chance of one in 2^43.
+-- date: where two tables count the same on every date their marks are equal, and where they do not, equal by a chance of one in 2^43. Rows of a
+-- date that no calendar holds are left out: get_odd_rows names them.
 CREATE TEMP TABLE recon_swept ON COMMIT DROP AS
 SELECT 'raw_metrics_alltime' AS table_name, account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
-       1::bigint AS rows, coalesce(num_trades, 0)::bigint AS trades, 0::numeric AS mark, {{first_trade}} AS first_day, NULL::date AS last_day,
+       1::bigint AS rows, prop_trading_model.recon_count(num_trades)::bigint AS trades, 0::numeric AS mark, {{first_trade}} AS first_day, NULL::date AS last_day,
        prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text) AS stands_in
 FROM {{alltime}}
 UNION ALL
 SELECT 'raw_metrics_daily', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, trades::bigint, mark, first_day, last_day,
        prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
 FROM (
-    SELECT account_id, login, platform, broker, count(*) AS rows, coalesce(sum(num_trades), 0) AS trades,
-           sum((coalesce(num_trades, 0)::bigint % 1048576) * {{number_of_date}}) AS mark, min(date) AS first_day, max(date) AS last_day
+    SELECT account_id, login, platform, broker, count(*) AS rows, coalesce(sum(prop_trading_model.recon_count(num_trades)), 0) AS trades,
+           sum((prop_trading_model.recon_count(num_trades)::bigint % 1048576) * {{number_of_date}}) AS mark, min(date) AS first_day, max(date) AS last_day
     FROM {{daily}}
+    WHERE date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS daily
 UNION ALL
 -- Its natural keys tell nothing that daily does not, and its index does not hold all of them; those of placeholders are read by judge_swept_hourly.
 SELECT 'raw_metrics_hourly', account_id::text, login::text, NULL, NULL, rows, trades::bigint, mark, NULL, NULL, false
 FROM (
-    SELECT account_id, login, count(*) AS rows, coalesce(sum(num_trades), 0) AS trades,
-           sum((coalesce(num_trades, 0)::bigint % 1048576) * {{number_of_date}}) AS mark
+    SELECT account_id, login, count(*) AS rows, coalesce(sum(prop_trading_model.recon_count(num_trades)), 0) AS trades,
+           sum((prop_trading_model.recon_count(num_trades)::bigint % 1048576) * {{number_of_date}}) AS mark
     FROM {{hourly}}
+    WHERE date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, login
 ) AS hourly
 UNION ALL
@@ -32,7 +35,7 @@ FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, sum({{number_of_trade_date}}) AS mark,
            min(trade_date) AS first_day, max(trade_date) AS last_day
     FROM {{closed}}
-    WHERE account_id IS NOT NULL
+    WHERE account_id IS NOT NULL AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS closed
 UNION ALL
@@ -41,7 +44,7 @@ SELECT 'raw_trades_open', account_id::text, login::text, platform::text, coalesc
 FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, min(trade_date) AS first_day, max(trade_date) AS last_day
     FROM {{open}}
-    WHERE account_id IS NOT NULL
+    WHERE account_id IS NOT NULL AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS open
 
@@ -74,11 +77,11 @@ ANALYZE recon_swept (table_name, account_id)
 CREATE TEMP TABLE recon_swept_list ON COMMIT DROP AS
 SELECT account_id
 FROM recon_swept AS s
-WHERE NOT stands_in AND (
+WHERE NOT stands_in AND char_length(account_id) <= 255 AND (
     table_name NOT IN ('raw_trades_closed', 'raw_trades_open') OR NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS i WHERE i.login = s.account_id)
 )
 UNION
-SELECT account_id FROM prop_trading_model.recon_identity
+SELECT account_id FROM prop_trading_model.recon_identity WHERE char_length(account_id) <= 255
 
 -- name: is_list_stale
 -- Whether the list that others read lacks an account, or has one too many.

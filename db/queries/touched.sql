@@ -29,12 +29,13 @@ WITH touched AS MATERIALIZED (
                AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS own WHERE own.account_id = t.account_id) AS is_unknown
     FROM touched AS t
 )
-SELECT account_id FROM judged WHERE NOT is_unknown
+-- No account has a longer id: trade_recon could not hold it.
+SELECT account_id FROM judged WHERE NOT is_unknown AND char_length(account_id) <= 255
 UNION
 SELECT i.account_id
 FROM judged AS j
 JOIN prop_trading_model.recon_identity AS i ON (i.login, i.platform, i.broker) = (j.login, j.platform, j.broker)
-WHERE j.is_unknown
+WHERE j.is_unknown AND char_length(i.account_id) <= 255
 LIMIT $2
 
 -- name: touched_rows

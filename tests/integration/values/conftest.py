@@ -14,7 +14,7 @@ from tests.engine import engine, fill
 
 TODAY = dt.date(2026, 3, 18)
 """Upstream's date; the service believes in noon of the day after, so that settled dates are before this one."""
-_NOW = dt.datetime(2026, 3, 19, 12, tzinfo=dt.UTC)
+NOW = dt.datetime(2026, 3, 19, 12, tzinfo=dt.UTC)
 
 Engine = Callable[[], AbstractAsyncContextManager[ReconService]]
 
@@ -50,4 +50,4 @@ async def sandbox() -> AsyncIterator[SandboxServer]:
 @pytest.fixture
 def service_of(warehouse: Database, sandbox: SandboxServer) -> Engine:
     """Opens a service on the warehouse and its upstream, at a fixed time."""
-    return lambda: engine(warehouse, sandbox, now=lambda: _NOW)
+    return lambda: engine(warehouse, sandbox, now=lambda: NOW)
