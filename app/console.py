@@ -125,7 +125,7 @@ def show_run(console: Console, state: Mapping[str, Any]) -> None:
         table.add_row(f"accounts {name.replace('_', ' ')}", str(accounts[name]))
     for name, count in rows.items():
         table.add_row(f"rows {name.replace('_', ' ')}", str(count))
-    table.add_row("values out of range, stored as NULL", str(state["values_nulled"]))
+    table.add_row("values that cannot be stored as sent", str(state["values_nulled"]))
     table.add_row("requests to upstream", str(state["requests"]))
     table.add_row("seconds", run_seconds(state))
     console.print(table)

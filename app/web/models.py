@@ -113,7 +113,7 @@ class Run(BaseModel):
     failed: int
     skipped_due_to_previous_failure: int
     rows: RunRows
-    values_nulled: int = Field(description="Numbers outside their column's range, stored as NULL.")
+    values_nulled: int = Field(description="Values that cannot be stored as they were sent: NULL, or U+FFFD in a text, stands for them.")
     requests: int = Field(description="Requests sent to upstream, retries included.")
     phases: dict[str, float] = Field(description="Seconds by phase, summed over workers.")
     api_stats: dict[str, Any] = Field(description="API statistics by worker process, endpoint and figure.")

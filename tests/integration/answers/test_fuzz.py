@@ -127,7 +127,7 @@ async def test_an_odd_value_in_any_field_costs_that_field_or_its_row_if_it_is_of
         await _assert_only_one_row_is_concerned(bench, endpoint, Mutation(2, name, value), ENVELOPES[0])
 
 
-@_fuzzed(150)
+@_fuzzed(100)
 @given(data=st.data())
 async def test_one_odd_field_never_costs_another_field_or_another_row(bench: _Bench, data: st.DataObject) -> None:
     endpoint = data.draw(st.sampled_from(STAGED))
@@ -163,7 +163,7 @@ async def _assert_only_one_row_is_concerned(bench: _Bench, endpoint: Endpoint, m
             assert not refused or "holds characters" in refused or "is longer than" in refused
 
 
-@_fuzzed(200)
+@_fuzzed(120)
 @given(data=st.data())
 async def test_whatever_happens_to_the_bytes_of_an_answer_it_is_taken_whole_or_not_at_all(bench: _Bench, data: st.DataObject) -> None:
     endpoint = data.draw(st.sampled_from(STAGED))
@@ -183,7 +183,7 @@ async def test_a_scan_notes_all_other_rows_whatever_one_of_them_holds(bench: _Be
             await _assert_scanned(bench, endpoint, Mutation(2, name, value), ENVELOPES[0])
 
 
-@_fuzzed(40)
+@_fuzzed(25)
 @given(data=st.data())
 async def test_a_scan_survives_any_odd_field(bench: _Bench, data: st.DataObject) -> None:
     endpoint = data.draw(st.sampled_from([Endpoint.ALLTIME, Endpoint.DAILY]))
