@@ -7,6 +7,7 @@ PYTHON ?= python3
 TRADES ?=
 ACCOUNTS ?=
 UPGRADE ?=
+SEED ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -48,7 +49,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: install ## damage a warehouse, heal it and prove it equal to upstream (TRADES=file.csv: with real trades)
@@ -64,6 +65,10 @@ TESTS ?=
 .PHONY: test-dates
 test-dates: install ## run the tests on days that are special, and on a drawn one (DATE=2028-02-29 or DATE=random: on one; TESTS=paths)
 	@$(BIN)/python -m tests.dates $(if $(DATE),--date "$(DATE)") -n auto --maxprocesses 4 --dist loadfile $(TESTS)
+
+.PHONY: test-faults
+test-faults: install ## play the fault matrix: every step of a run meets every fault (SEED=... as printed: the same again)
+	@RECON_FAULT_SEED="$(SEED)" $(BIN)/pytest -q -m faults -n auto --maxprocesses 4 tests/faults
 
 .PHONY: bench
 bench: install ## measure everything on a warehouse of ACCOUNTS (20000) and on one a tenth as large, kept in .bench

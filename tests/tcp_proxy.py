@@ -17,13 +17,15 @@ _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends RST instead of FIN."""
 
 _Opener = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+Watch = Callable[[object, bytes], Awaitable[None]]
 
 
 class TcpProxy:
     """Forwards connections from `port` of 127.0.0.1 to one server, until it is told to fail them.
 
     `delay` is the number of seconds that each piece of data waits, in both directions; `refuses` closes each new connection at once,
-    `swallows` accepts new ones and forwards nothing of them.
+    `swallows` accepts new ones and forwards nothing of them, `watch` is awaited with what a client sends before it goes on, and with the
+    connection on which it came.
     """
 
     def __init__(self, connect: _Opener) -> None:
@@ -32,6 +34,7 @@ class TcpProxy:
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.delay = 0.0
+        self.watch: Watch | None = None
         self.refuses = False
         self.swallows = False
         self.accepted = 0
@@ -120,8 +123,8 @@ class TcpProxy:
             link.moves.clear()
         self._links.add(link)
         directions = [
-            asyncio.create_task(self._pump(link, reader, back)),
-            asyncio.create_task(self._pump(link, there, writer)),
+            asyncio.create_task(self._pump(link, reader, back, watched=True)),
+            asyncio.create_task(self._pump(link, there, writer, watched=False)),
         ]
         try:
             await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
@@ -132,8 +135,10 @@ class TcpProxy:
             await asyncio.gather(*directions, return_exceptions=True)
             back.close()
 
-    async def _pump(self, link: "_Link", source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _pump(self, link: "_Link", source: asyncio.StreamReader, target: asyncio.StreamWriter, *, watched: bool) -> None:
         while piece := await source.read(_PIECE):
+            if watched and self.watch is not None:
+                await self.watch(link, piece)
             await link.moves.wait()
             if self.delay:
                 await asyncio.sleep(self.delay)
