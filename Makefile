@@ -57,14 +57,14 @@ demo: install ## damage a warehouse, heal it and prove it equal to upstream (TRA
 
 .PHONY: test
 test: lint ## run all checks and tests: what CI runs
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest -n 4
 
 DATE ?=
 TESTS ?=
 
 .PHONY: test-dates
 test-dates: install ## run the tests on days that are special, and on a drawn one (DATE=2028-02-29 or DATE=random: on one; TESTS=paths)
-	@$(BIN)/python -m tests.dates $(if $(DATE),--date "$(DATE)") -n auto --maxprocesses 4 --dist loadfile $(TESTS)
+	@$(BIN)/python -m tests.dates $(if $(DATE),--date "$(DATE)") -n 4 $(TESTS)
 
 .PHONY: test-faults
 test-faults: install ## play the fault matrix: every step of a run meets every fault (SEED=... as printed: the same again)

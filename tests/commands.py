@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,13 @@ from app.sandbox.process import SandboxServer
 from app.settings import Settings
 from tests.clock import now
 from tests.conftest import Database
-from tests.processes import start
+from tests.nursery import Forked
+from tests.processes import start_command
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 _OWN = ("DATABASE_URL", "RECON_", "RISK_API_")
-_SECONDS = 60.0
+_SECONDS = PATIENCE
 
 
 def environment(folder: Path, **values: str) -> dict[str, str]:
@@ -63,25 +64,14 @@ class Ended:
 class Command:
     """A running `trade-recon`; its folder holds no .env."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Forked) -> None:
         self._process = process
         self._head = ""
 
     @classmethod
     async def start(cls, folder: Path, variables: Mapping[str, str], *words: str) -> "Command":
-        return cls(
-            await start(
-                sys.executable,
-                "-m",
-                "tests.clocked_cli",
-                *words,
-                cwd=folder,
-                env=environment(folder, **variables),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        )
+        pipe = asyncio.subprocess.PIPE
+        return cls(await start_command(words, folder, environment(folder, **variables), stdout=pipe, stderr=pipe))
 
     async def line_with(self, text: str) -> str:
         """The first line on stderr that holds `text`."""
@@ -140,7 +130,7 @@ async def served(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
 
 async def ended(client: httpx2.AsyncClient, location: str) -> dict[str, Any]:
     """The run once it is over."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             answer = await client.get(location)
             assert answer.status_code == 200

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -16,6 +17,7 @@ from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
 from tests.processes import end_all
 from tests.reaper import Reaper
+from tests.scheduling import LongestFirst, rank
 
 SCHEMA = "prop_trading_model"
 _SHARED_TRADES = Path(__file__).parents[2] / "shared" / "data" / "closed_trades.csv"
@@ -30,6 +32,15 @@ _REAPER = pytest.StashKey[Reaper]()
 def pytest_configure(config: pytest.Config) -> None:
     """From here on nothing that the tests start outlives them, however they end."""
     config.stash[_REAPER] = Reaper()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:  # noqa: ANN401 - a part of xdist's
+    return LongestFirst(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

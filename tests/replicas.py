@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING, Self
 import httpx2
 
 from tests.commands import access, environment
-from tests.processes import start
+from tests.nursery import Forked
+from tests.processes import start_command
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 5.0
 """The shortest lease that there is: tests wait for its end."""
-_START_SECONDS = 60.0
+_START_SECONDS = PATIENCE
 _LOOK_SECONDS = 0.02
 
 _SETTLED = """
@@ -43,7 +44,7 @@ class ReplicaEndedError(Exception):
 class Replica:
     """One process; `url` is where it answers, `is_stopped` whether SIGSTOP holds it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: Forked, log: Path) -> None:
         self._process = process
         self._log = log
         self.url = ""
@@ -137,16 +138,12 @@ class Replicas:
         log = self._folder / f"replica-{next(self._numbers)}.log"
         # Into a file: nobody reads a pipe while its process is not looked at, and a full one would hold the process.
         with log.open("wb") as stream:
-            process = await start(
-                sys.executable,
-                "-m",
-                "tests.clocked_cli",
-                *("serve", "--port", "0"),
-                cwd=self._folder,
-                env=environment(self._folder, **self._variables),
-                stdin=asyncio.subprocess.DEVNULL,
+            process = await start_command(
+                ("serve", "--port", "0"),
+                self._folder,
+                environment(self._folder, **self._variables),
                 stdout=asyncio.subprocess.DEVNULL,
-                stderr=stream,
+                stderr=stream.fileno(),
             )
         replica = Replica(process, log)
         self._started.append(replica)
@@ -154,7 +151,7 @@ class Replicas:
         return replica
 
 
-async def until(connection: "asyncpg.Connection[asyncpg.Record]", question: str, *values: object, seconds: float = 60.0) -> None:
+async def until(connection: "asyncpg.Connection[asyncpg.Record]", question: str, *values: object, seconds: float = PATIENCE) -> None:
     """Wait until PostgreSQL answers the question with true."""
     try:
         async with asyncio.timeout(seconds):

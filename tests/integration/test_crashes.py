@@ -24,6 +24,7 @@ from app.sandbox.wrecking import DamageKind
 from tests.conftest import Database
 from tests.engine import TODAY, difference, fill
 from tests.replicas import LEASE_SECONDS, Replica, Replicas, until, until_nothing_is_left, until_waiting_for
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     import asyncpg
@@ -58,7 +59,7 @@ class _Gate:
             await self._held.wait()
 
     async def until_somebody_waits(self) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not self.waiting:  # noqa: ASYNC110 - another process's event
                 await asyncio.sleep(0.01)
 

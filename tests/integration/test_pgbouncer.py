@@ -31,6 +31,7 @@ from tests.commands import Command, access, run_command
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import difference, engine, run
 from tests.processes import start
+from tests.waiting import PATIENCE
 
 _PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 _KEEPS_STATEMENTS = (1, 21)
@@ -106,7 +107,7 @@ def _account(host: str) -> pwd.struct_passwd | None:
 
 
 async def _until_it_answers(way: str, process: asyncio.subprocess.Process, log: Path) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             assert process.returncode is None, log.read_text(encoding="utf-8")
             try:
@@ -185,7 +186,7 @@ async def test_a_statement_that_is_given_up_through_the_pooler_is_cancelled_and_
     database: Database, open_folder: Path
 ) -> None:
     async with pooled(database.dsn, open_folder, size=1) as way, Pool.open(way, database.schema, statement_cache=0) as pool:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             for _ in range(3):
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.3):
@@ -217,7 +218,7 @@ async def test_a_direct_way_that_leads_through_the_pooler_is_told(
     async with pooled(database.dsn, open_folder, size=2) as way, Pool.open(database.dsn, database.schema) as pool:
         with structlog.testing.capture_logs() as logs:
             listening = asyncio.create_task(WakeUps(pool, way).listen(lambda: None))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while not logs:  # noqa: ASYNC110 - a line of the log
                     await asyncio.sleep(0.05)
             listening.cancel()

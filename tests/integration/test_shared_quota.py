@@ -29,6 +29,7 @@ from tests.commands import Command, access, settings_for
 from tests.conftest import Database
 from tests.engine import TODAY, difference, fill, run
 from tests.integration.upstream.scripted import MemorySink
+from tests.waiting import PATIENCE
 
 _RATE = 10
 _BURST = 8
@@ -42,7 +43,7 @@ _QUOTA = {
 _RETRIED = Faults(probabilities={FaultKind.SERVICE_UNAVAILABLE: 0.1, FaultKind.DROPPED_CONNECTION: 0.05, FaultKind.INVALID_JSON: 0.05})
 _DAMAGES = (DamageKind.HOURLY_MISSING, DamageKind.CLOSED_MISSING, DamageKind.DAILY_MISSING, DamageKind.WRONG_DAY)
 _ALL = Request(Endpoint.ALLTIME)
-_SECONDS = 60.0
+_SECONDS = PATIENCE
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from app.sandbox.server import create_sandbox
 from app.store.migrate import migrate
 from tests.conftest import Server
 from tests.engine import engine, fill, run
+from tests.waiting import PATIENCE
 from tests.warehouses.building import Place, execute, new_database
 from tests.warehouses.heritage import SCHEMA, TABLES_OF_HERITAGE
 from tests.warehouses.shape import HEALABLE
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _WRITERS = 3
 _FEWEST_JOBS = 12
-_PATIENCE = 30
+_PATIENCE = PATIENCE
 """Seconds after which what a test waits for will never come."""
 
 

@@ -1,5 +1,7 @@
+import asyncio
 import json
 import secrets
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,9 +9,10 @@ import pytest
 
 from app.sandbox.process import SandboxServer
 from tests.clock import TODAY
-from tests.commands import access, run_command
+from tests.commands import access, environment, run_command
 from tests.conftest import Database, Server
 from tests.engine import difference
+from tests.processes import start
 
 _KEY = "very-secret-key-4711"
 _SCHEMA = "prop_trading_model"
@@ -149,3 +152,14 @@ async def test_wrong_words_end_with_2(tmp_path: Path, words: list[str]) -> None:
 async def test_help_tells_the_exit_codes(tmp_path: Path) -> None:
     ended = await run_command(tmp_path, {}, "--help")
     assert (ended.code, "Exit codes: 0 success; 1 issues are left" in " ".join(ended.stdout.split())) == (0, True)
+
+
+async def test_the_command_starts_as_a_process_of_its_own_on_the_machines_day(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    pipe = asyncio.subprocess.PIPE
+    words = (sys.executable, "-m", "app.cli", "report", "--format", "json")
+    process = await start(*words, cwd=tmp_path, env=environment(tmp_path, **access(filled, sandbox)), stdout=pipe, stderr=pipe)
+    said, told = await process.communicate()
+    assert process.returncode == 0, told.decode()
+    assert json.loads(said)["overall"]["total_accounts"] == 0

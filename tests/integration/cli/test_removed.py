@@ -10,6 +10,7 @@ import pytest
 
 from app.domain.contract import TABLES, Endpoint
 from app.sandbox.process import SandboxServer
+from tests.clock import SETTLED
 from tests.commands import Ended, access, run_command
 from tests.conftest import Database
 from tests.engine import difference
@@ -96,7 +97,11 @@ async def test_the_exit_code_tells_whether_all_rows_came_back(database: Database
 
 async def test_a_run_that_overwrote_and_moved_is_undone(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
     damage = (
-        "UPDATE raw_metrics_hourly SET net_profit = net_profit + 0.01, num_trades = num_trades + 1 WHERE num_trades > 0",
+        # On dates that still move no count would be lowered.
+        (
+            "UPDATE raw_metrics_hourly SET net_profit = net_profit + 0.01, num_trades = num_trades + 1"
+            f" WHERE num_trades > 0 AND date <= '{SETTLED}'"
+        ),
         "UPDATE raw_trades_closed SET trade_date = trade_date - 1 WHERE ticket = (SELECT min(ticket) FROM raw_trades_closed)",
     )
 

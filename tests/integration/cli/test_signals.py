@@ -12,6 +12,7 @@ from app.sandbox.faults import FaultKind, Faults
 from app.sandbox.process import SandboxServer
 from tests.commands import Command, access, run_command
 from tests.conftest import Database
+from tests.waiting import PATIENCE
 
 _SLOW = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=20)
 
@@ -22,7 +23,7 @@ async def _url(command: Command) -> str:
 
 async def _first_answer(client: httpx2.AsyncClient, path: str) -> httpx2.Response:
     """What is answered as soon as anybody listens."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 return await client.get(path)
@@ -31,7 +32,7 @@ async def _first_answer(client: httpx2.AsyncClient, path: str) -> httpx2.Respons
 
 
 async def _requests_of(sandbox: SandboxServer, count: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while len(sandbox.log.requests) < count:  # noqa: ASYNC110 - another process's event
             await asyncio.sleep(0.02)
 

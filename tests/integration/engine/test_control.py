@@ -24,6 +24,7 @@ from tests.conftest import Database
 from tests.engine import TODAY, difference, engine, reconcile, run
 from tests.integration.engine.test_claims import process, queued
 from tests.integration.engine.test_runs import hurt
+from tests.waiting import PATIENCE
 
 _SMALL = EngineConfig(workers=1, poll_seconds=0.05, batch_size=1, postpone_seconds=0, grace_seconds=5)
 _SLOW = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=0.4)
@@ -37,21 +38,21 @@ async def _begun(service: ReconService, sandbox: SandboxServer, **request: objec
     sandbox.log.reset()
     async with service.pool.running():
         run_id = await service.start_run(RunRequest(**request))  # type: ignore[arg-type]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not await service.store.database.fetch_value(_HELD):  # noqa: ASYNC110 - other tasks' event
                 await asyncio.sleep(0.01)
         yield run_id
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not holds():  # noqa: ASYNC110 - another task's event
             await asyncio.sleep(0.01)
 
 
 async def _still(service: ReconService, run_id: uuid.UUID) -> dict[str, object]:
     """The run's state once nothing of it is under way any more."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await service.store.database.fetch_value(_HELD):  # noqa: ASYNC110 - other tasks' event
             await asyncio.sleep(0.02)
     return dict(await service.readings.run_state(run_id))
@@ -74,7 +75,7 @@ async def test_a_paused_run_takes_nothing_more_and_goes_on_where_it_was(warehous
             await service.start_run(RunRequest())
         sandbox.set_faults(NO_FAULTS)
         await service.resume(run_id)
-        await service.wait_for_run(run_id, 30)
+        await service.wait_for_run(run_id, PATIENCE)
         state = await service.readings.run_state(run_id)
         assert (state["status"], state["accounts"]["healed"], state["accounts"]["waiting"]) == ("succeeded", 8, 0)  # type: ignore[index]
         with pytest.raises(Conflict, match="succeeded; it cannot be paused"):
@@ -100,7 +101,7 @@ async def test_a_cancelled_run_keeps_what_was_healed_says_what_is_left_and_the_n
                 await steer(run_id)
         sandbox.set_faults(NO_FAULTS)
         again = await service.start_run(RunRequest())
-        await service.wait_for_run(again, 30)
+        await service.wait_for_run(again, PATIENCE)
         assert (await service.readings.run_state(again))["accounts"]["total"] == left  # type: ignore[index]
         with pytest.raises(NotFound):
             await service.cancel(uuid.uuid4())
@@ -125,7 +126,7 @@ async def test_a_run_ends_in_order_at_its_stop_at_and_says_what_is_left(warehous
     sandbox.set_faults(_SLOW)
     stop_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3)
     async with engine(warehouse, sandbox, config=_SMALL) as service, _begun(service, sandbox, stop_at=stop_at) as run_id:
-        await service.wait_for_run(run_id, 30)
+        await service.wait_for_run(run_id, PATIENCE)
         state = await _still(service, run_id)
         assert state["status"] == "completed_with_issues"
         assert state["finished_at"] >= stop_at  # type: ignore[operator]

@@ -14,6 +14,7 @@ from app.store.pool import Database as Pool
 from tests.clock import SETTLED
 from tests.conftest import Database, Server
 from tests.engine import difference, engine, run
+from tests.waiting import PATIENCE
 from tests.warehouses.building import execute, new_database
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def test_a_trigger_that_sets_ids_back_does_not_keep_maintenance_busy(wareh
         await connection.execute("UPDATE raw_trades_closed SET account_id = md5(login || 'x') WHERE account_id = $1", account_id)
         await _guard(connection, "raw_trades_closed", "BEFORE UPDATE", "NEW.account_id := OLD.account_id; RETURN NEW;")
         async with engine(warehouse, sandbox) as service:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 result = await service.maintain()
         assert result.closed_trades_updated == 0
         assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows") == 0

@@ -24,6 +24,7 @@ from tests.conftest import Database
 from tests.engine import TODAY, difference, engine, fill, reconcile, run
 from tests.integration.engine.test_runs import hurt
 from tests.integration.engine.test_truth import victim
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     import asyncpg
@@ -311,7 +312,7 @@ async def test_what_dead_workers_had_fetched_is_dropped_while_others_serve(wareh
     async with engine(warehouse, sandbox) as dead, engine(warehouse, sandbox, config=config) as alive, warehouse.connect() as connection:
         sink = await dead.store.staging.begin(Endpoint.DAILY)
         await sink.add([bytes(record.encoded) for record in sandbox.world.records(Endpoint.DAILY, ["acc-00001"])])
-        async with alive.pool.running(), asyncio.timeout(10):
+        async with alive.pool.running(), asyncio.timeout(PATIENCE):
             while await connection.fetchval("SELECT count(*) FROM recon_fetches") or await connection.fetchval(  # noqa: ASYNC110
                 "SELECT count(*) FROM recon_stage_daily"
             ):

@@ -20,6 +20,7 @@ from tests.conftest import Database
 from tests.engine import TODAY, difference, engine, reconcile, run
 from tests.integration.engine.test_claims import process, queued
 from tests.integration.engine.test_truth import victim
+from tests.waiting import PATIENCE
 
 _READINGS = 9
 """Requests that a read of one page costs before it is given up: three readings, each of three looks at the page."""
@@ -160,7 +161,7 @@ async def test_a_run_is_not_over_while_a_postponed_account_waits_for_its_time(wa
         run_id = await service.start_run(RunRequest(RunKind.FULL))
         serving = asyncio.create_task(service.pool.run_until_finished(run_id))
         postponed = "SELECT count(*) FROM recon_attempts WHERE postponed_until > now() + interval '3500 seconds'"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not await connection.fetchval(postponed):  # noqa: ASYNC110 - another process's event
                 await asyncio.sleep(0.02)
         asked = sandbox.log.total
@@ -177,7 +178,7 @@ async def test_a_run_is_not_over_while_a_postponed_account_waits_for_its_time(wa
         assert await connection.fetchval("SELECT count(*) FROM recon_issue_history WHERE closed_at IS NULL") > 0
         sandbox.set_faults(NO_FAULTS)
         await connection.execute("UPDATE recon_attempts SET postponed_until = now()")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await serving
         assert (await service.readings.run_state(run_id))["status"] == "succeeded"
 

@@ -14,6 +14,7 @@ from app.sandbox.wrecking import DamageKind
 from app.store.runs import RunRequest
 from tests.conftest import Database, Server
 from tests.engine import difference, engine, reconcile, run
+from tests.waiting import PATIENCE
 
 
 async def hurt(database: Database, *kinds: DamageKind, accounts: int = 2) -> list[str]:
@@ -162,7 +163,7 @@ async def test_a_run_goes_on_by_itself_after_its_database_connections_were_kille
         for _ in range(8):
             await asyncio.sleep(0.15)
             await postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'trade-recon'")
-        await asyncio.wait_for(serving, 60)
+        await asyncio.wait_for(serving, PATIENCE)
         state = await service.readings.run_state(run_id)
     assert state["status"] == "succeeded"
     assert (await difference(warehouse, sandbox)).sample == ()

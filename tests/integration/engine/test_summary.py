@@ -16,6 +16,7 @@ from app.store.runs import RunRequest
 from tests.conftest import Database
 from tests.engine import engine, run
 from tests.integration.engine.test_runs import hurt
+from tests.waiting import PATIENCE
 
 
 async def _both(service: ReconService) -> tuple[Mapping[str, object], Mapping[str, object]]:
@@ -104,7 +105,7 @@ async def test_a_process_that_stopped_before_it_counted_is_caught_up_by_the_next
         await asyncio.gather(working, return_exceptions=True)
         await first.store.database.execute("UPDATE prop_trading_model.recon_report SET figures = NULL")
     async with engine(warehouse, sandbox) as second, second.pool.running():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while await second.store.reports.kept() is None:  # noqa: ASYNC110 - another task's event
                 await asyncio.sleep(0.02)
             assert (await second.wait_for_run(run_id)).is_end

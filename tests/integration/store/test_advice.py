@@ -25,6 +25,7 @@ from app.store.pool import Database as Pool
 from app.store.queries import SQL_DIRECTORY, for_schema, quote
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import TODAY, difference, engine, fill, run
+from tests.waiting import PATIENCE
 
 _PASSWORD = "only-for-this-test"
 _OUR_TRADE_KEY = "PRIMARY KEY (platform, broker, login, position, ticket, trade_date)"
@@ -312,7 +313,7 @@ async def _cancel_build(place: Place) -> None:
     SELECT pg_cancel_backend(pid) FROM pg_stat_activity
     WHERE datname = $1 AND query LIKE '%CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()
     """
-    async with asyncio.timeout(30), place.database().connect() as connection:
+    async with asyncio.timeout(PATIENCE), place.database().connect() as connection:
         while not await connection.fetch(waiting, place.name):  # noqa: ASYNC110 - what is waited for is in PostgreSQL
             await asyncio.sleep(0.02)
 

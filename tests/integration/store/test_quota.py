@@ -16,9 +16,10 @@ from app.store.quota import Quota
 from tests.commands import ROOT
 from tests.conftest import Database
 from tests.processes import start as start_process
+from tests.waiting import PATIENCE
 
 _WINDOWS = (0.01, 0.1, 0.5, 1.0, 3.0)
-_SECONDS = 60.0
+_SECONDS = PATIENCE
 _ROW = "prop_trading_model.recon_quota"
 
 _CALLER = """

@@ -15,6 +15,7 @@ from app.store.feed import ChangeFeed
 from app.store.pool import Database as Pool
 from app.store.removed import Reason, RemovedRows, Restored, Wanted
 from tests.conftest import Database
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     import asyncpg
@@ -404,7 +405,7 @@ async def test_what_a_writer_wrote_meanwhile_is_kept(database: Database, connect
         await ingestion.execute("UPDATE raw_trades_closed SET close_price = 4")
         restoring = asyncio.create_task(_restore(removed, removed_id))
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not await connection.fetchval(waiting):  # noqa: ASYNC110 - another process's event
                 await asyncio.sleep(0.01)
         await transaction.commit()

@@ -22,6 +22,7 @@ from app.store.runs import RunRequest, Runs
 from app.store.wake import WakeUps, wake_channel
 from tests.conftest import Database, Server
 from tests.engine import engine
+from tests.waiting import PATIENCE
 
 _NEVER = EngineConfig(workers=2, poll_seconds=3600.0)
 """Workers that would look again after an hour."""
@@ -32,12 +33,12 @@ _LISTENERS = "FROM pg_stat_activity WHERE application_name = 'trade-recon listen
 async def _finishes(starter: ReconService) -> bool:
     """Whether a run is done that a process starts which has no workers."""
     run_id = await starter.start_run(RunRequest(kind=RunKind.FULL))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         return await starter.wait_for_run(run_id) is RunStatus.SUCCEEDED
 
 
 async def _until(database: Database, condition: str) -> None:
-    async with database.connect() as connection, asyncio.timeout(60):
+    async with database.connect() as connection, asyncio.timeout(PATIENCE):
         while not await connection.fetchval(f"SELECT {condition}"):  # noqa: ASYNC110 - another process's event
             await asyncio.sleep(0.05)
 
@@ -48,7 +49,7 @@ async def _rings(pool: Pool, dsn: str) -> AsyncIterator[asyncio.Queue[None]]:
     queue: asyncio.Queue[None] = asyncio.Queue()
     listening = asyncio.create_task(WakeUps(pool, dsn).listen(lambda: queue.put_nowait(None)))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await queue.get()  # the connection stands
             await queue.get()  # its own notification
         yield queue
@@ -139,7 +140,7 @@ async def test_two_installations_in_one_database_do_not_wake_each_other_however_
         Pool.open(database.dsn, name) as second,
         _rings(first, database.dsn) as first_rings,
         _rings(second, database.dsn) as second_rings,
-        asyncio.timeout(60),
+        asyncio.timeout(PATIENCE),
     ):
         assert wake_channel(name) != wake_channel("x" * 62)
         await Runs(second).create(RunRequest())

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import SecretStr
 
 from app.upstream.client import UpstreamConfig
+from tests.waiting import PATIENCE
 
 KEY = "s3cr3t-key-of-the-tests"
 
@@ -181,7 +182,7 @@ class MemorySink:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Return once the condition holds; TimeoutError if it never does."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             if condition():
                 return

@@ -16,6 +16,7 @@ from app.upstream.breaker import BreakerState
 from app.upstream.faults import FailureKind
 from tests.commands import ended, served, settings_for
 from tests.conftest import Database, Server
+from tests.waiting import PATIENCE
 
 _ALLTIME = Endpoint.ALLTIME.value
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -98,11 +99,11 @@ async def test_an_open_breaker_is_seen_in_the_report_the_metrics_and_the_log(fil
     with structlog.testing.capture_logs() as logs:
         async with served(settings) as client:
             location = (await client.post("/runs", json={"kind": "audit"})).headers["Location"]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while _state(await _scrape(client)) is not BreakerState.OPEN:  # noqa: ASYNC110 - another task's event
                     await asyncio.sleep(0.02)
             sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=1.0))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while (await client.get("/report")).json()["api"]["breaker"] != "half_open":  # noqa: ASYNC110 - another task's event
                     await asyncio.sleep(0.02)
             sandbox.set_faults(NO_FAULTS)

@@ -8,6 +8,7 @@ from app.sandbox.process import SandboxServer
 from app.web.models import Report
 from tests.commands import served, settings_for
 from tests.conftest import Database, Server
+from tests.waiting import PATIENCE
 
 
 async def test_the_etag_stays_while_the_report_does_and_changes_with_it(filled: Database, sandbox: SandboxServer) -> None:
@@ -22,7 +23,7 @@ async def test_the_etag_stays_while_the_report_does_and_changes_with_it(filled: 
             assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
         assert (await client.get("/report", headers={"If-None-Match": '"other"'})).status_code == 200
         run = (await client.post("/runs")).json()["run_id"]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while (await client.get(f"/runs/{run}")).json()["finished_at"] is None:  # noqa: ASYNC110 - another task's event
                 await asyncio.sleep(0.05)
         after = await client.get("/report", headers={"If-None-Match": tag})

@@ -10,13 +10,14 @@ from app.sandbox.process import SandboxServer
 from tests.commands import served, settings_for
 from tests.conftest import Database
 from tests.engine import difference
+from tests.waiting import PATIENCE
 
 _ENDS = {"succeeded", "completed_with_issues", "failed", "cancelled"}
 _SCHEMA = "prop_trading_model"
 
 
 async def _finished(client: httpx2.AsyncClient, location: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             answer = await client.get(location)
             assert answer.status_code == 200
@@ -157,7 +158,7 @@ async def test_a_caller_who_hangs_up_breaks_nothing(filled: Database, sandbox: S
         await writer.drain()
         writer.close()
         await writer.wait_closed()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (await client.get(f"/accounts/{victim}")).json()["status"] != "reconciled":  # noqa: ASYNC110 - another process's event
                 await asyncio.sleep(0.05)
     assert (await difference(filled, sandbox)).is_equal
@@ -172,7 +173,7 @@ async def test_a_service_that_ends_amid_a_run_releases_its_accounts(
     sandbox.log.reset()
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         await client.post("/runs")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not sandbox.log.requests:  # noqa: ASYNC110 - another process's event
                 await asyncio.sleep(0.02)
     async with filled.connect() as connection:

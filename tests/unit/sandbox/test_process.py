@@ -19,6 +19,7 @@ from app.errors import ConfigurationError
 from app.sandbox.faults import FaultKind, Faults
 from app.sandbox.process import SandboxProcess, SandboxServer, WorldArguments, serve
 from app.sandbox.world import World
+from tests.waiting import PATIENCE
 
 TODAY = dt.date(2026, 3, 10)
 ROOT = Path(__file__).parents[3]
@@ -41,7 +42,7 @@ async def test_two_sandboxes_run_side_by_side_and_stop() -> None:
 
 async def test_stopping_does_not_wait_for_a_slow_answer() -> None:
     faults = Faults(probabilities={FaultKind.SLOW: 1}, delay_seconds=3600)
-    async with asyncio.timeout(30), httpx2.AsyncClient(headers={"apiKey": "sandbox"}, timeout=60) as client:
+    async with asyncio.timeout(PATIENCE), httpx2.AsyncClient(headers={"apiKey": "sandbox"}, timeout=60) as client:
         async with SandboxServer(World.generate(2, seed=1, today=TODAY), faults=faults) as sandbox:
             asking = asyncio.create_task(client.get(sandbox.base_url + Endpoint.ALLTIME.path))
             for _ in range(1000):
