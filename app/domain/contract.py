@@ -100,7 +100,7 @@ class Request:
     """One filtered read of an endpoint: all rows that match, however many pages they fill.
 
     Metrics take `account_ids` and (daily, hourly) `dates`; trades take `logins` and `date_from` to `date_to`, both
-    included. An empty tuple or None means no filter.
+    included. An empty tuple or None means no filter. `is_single` asks for a single date by the filter for just that, and not by a range.
     """
 
     endpoint: Endpoint
@@ -109,6 +109,7 @@ class Request:
     dates: tuple[dt.date, ...] = ()
     date_from: dt.date | None = None
     date_to: dt.date | None = None
+    is_single: bool = False
 
     def params(self) -> dict[str, str]:
         """The filter as query parameters, without paging."""
@@ -119,6 +120,8 @@ class Request:
             params["logins"] = ",".join(self.logins)
         if self.dates:
             params["dates"] = ",".join(day.strftime("%Y%m%d") for day in self.dates)
+        if self.is_single and self.date_from is not None and self.date_from == self.date_to:
+            return {**params, "trade-date": self.date_from.strftime("%Y%m%d")}
         if self.date_from is not None:
             params["trade-date-from"] = self.date_from.strftime("%Y%m%d")
         if self.date_to is not None:

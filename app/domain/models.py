@@ -276,8 +276,11 @@ class Progress:
 
     `moving` are the dates that still move. `withheld` are the dates, by table, on which nothing was removed or lowered for that
     reason (None: the alltime row), `told` is what upstream's daily rows count on such dates, `grew` that the run brought in rows of
-    them, and `waits` that an earlier run put off a fall of alltime until they are settled. `written` are the tables in which rows of the
-    account were written, `mended` tells that account ids were mended.
+    them, and `waits` that an earlier run put off a fall of alltime until they are settled. `written` are the tables in which rows of
+    the account were written, `mended` tells that account ids were mended.
+
+    `tried` are the dates, by table, that were asked for in a second shape (None for alltime; None itself: no trial is wanted), `alone`
+    those of them for which nobody else was asked, `explained_as` a state that needs no trial, since one was made not long ago.
     """
 
     read: dict[Endpoint, DatesRead] = field(default_factory=dict)
@@ -298,6 +301,9 @@ class Progress:
     waits: bool = False
     written: set[str] = field(default_factory=set)
     mended: bool = False
+    tried: dict[Endpoint, set[dt.date | None]] | None = None
+    alone: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
+    explained_as: str | None = None
     errors: list[str] = field(default_factory=list)
     effort: Effort = field(default_factory=Effort)
 

@@ -32,7 +32,7 @@ class PlannedRequest:
 
     `logins` are, for trades, those of each account in the same order: an account is only proven when all of its logins are asked for.
     `cost` is the number of requests that it probably takes. `most_rows` is set for a scan, which names no id: if upstream has more
-    rows than that, asking by id costs less.
+    rows than that, asking by id costs less. `is_trial` tells that it asks in a second shape for what was read already.
     """
 
     request: Request
@@ -40,6 +40,7 @@ class PlannedRequest:
     logins: tuple[tuple[str, ...], ...] = ()
     cost: float = 1.0
     most_rows: int | None = None
+    is_trial: bool = False
 
     @property
     def is_scan(self) -> bool:
@@ -80,8 +81,8 @@ class PlannedRequest:
         ids, logins = self.account_ids[part], self.logins[part]
         if self.request.endpoint.is_trades:
             asked = tuple(sorted({login for each in logins for login in each}))
-            return PlannedRequest(replace(self.request, logins=asked), ids, logins)
-        return PlannedRequest(replace(self.request, account_ids=ids), ids)
+            return PlannedRequest(replace(self.request, logins=asked), ids, logins, is_trial=self.is_trial)
+        return PlannedRequest(replace(self.request, account_ids=ids), ids, is_trial=self.is_trial)
 
 
 def why_not_asked(view: AccountView) -> str | None:

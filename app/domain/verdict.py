@@ -22,14 +22,12 @@ from app.domain.issues import (
     days_evidence,
 )
 from app.domain.models import AccountView, DayCounts, Hold, Outcome, Progress
-from app.domain.needs import is_daily_alone, is_outvoted
+from app.domain.trial import differing_days, disputed, was_read
 
 SETTLED_AFTER = 3
 """In so many runs a date that still moves may disagree; then the disagreement is what it is."""
 _TOTALS = "totals"
 _SETTLING = (IssueCode.UNSETTLED, IssueCode.UPSTREAM_INCONSISTENT)
-_CLOSED = TABLES[Endpoint.CLOSED].name
-_ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
 def judge(
@@ -87,7 +85,8 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
         drift = (_unsettled_issue(view, progress, ()),) if progress.alltime_is_withheld and not counts else ()
     # Trades that fit no account may be those that are missing here: then upstream is not to blame.
     unmatched = bool(progress.strangers) and any(day.closed < day.daily for day in view.days)
-    if not counts or unfinished or unmatched or not _was_read(view, progress):
+    # Before upstream is blamed, what still differs was asked for in a second shape.
+    if not counts or unfinished or unmatched or not was_read(view, progress) or disputed(view, progress):
         return (*narrow, *others, *counts, *drift)
     # Where the table's own key is too narrow, the rows that it cannot hold explain the difference.
     explanations = narrow or _explanations(view, progress, moving_from)
@@ -111,31 +110,14 @@ def descended(view: AccountView, progress: Progress) -> frozenset[dt.date]:
     return frozenset(day for day in view.descents if hourly.covers(day) and closed.covers(day))
 
 
-def _was_read(view: AccountView, progress: Progress) -> bool:
-    """Whether every table that takes part in a mismatch was read where it takes part."""
-    if is_daily_alone(view, progress):
-        return True
-    days = [day.date for day in view.days]
-    if not progress.dates_read(Endpoint.ALLTIME).everything or not progress.dates_read(Endpoint.DAILY).covers_all(days):
-        return False
-    if view.totals.alltime != view.totals.daily and not is_outvoted(view) and not progress.dates_read(Endpoint.DAILY).everything:
-        return False
-    hourly = [day.date for day in view.days if day.hourly != day.daily]
-    closed = [day.date for day in view.days if day.closed != day.daily]
-    return progress.dates_read(Endpoint.HOURLY).covers_all(hourly) and progress.dates_read(Endpoint.CLOSED).covers_all(closed)
-
-
 def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:
     """What a difference is that stands though all of it was read: forgotten rows, moving dates, ambiguous ids, or a contradiction."""
     kept = {endpoint: {day: trades for day, trades in days.items() if trades} for endpoint, days in progress.kept.items()}
     issues: list[Issue] = []
-    if any(kept.values()):
-        issues.append(_absent_issue(kept))
-    ambiguous = {day for finding in view.findings if len(finding.candidates) != 1 and finding.table == _CLOSED for day in finding.dates}
-    days = [_without_kept(day, kept) for day in view.days if not _is_forgotten(day, kept, progress)]
-    # Of a key that two accounts hold at once no trade says whose it is: neither account's closed trades can be judged.
-    shared = any(len(finding.candidates) > 1 and finding.table == _ALLTIME for finding in view.findings)
-    days = [day for day in days if day.daily != day.hourly or (day.daily != day.closed and not shared and day.date not in ambiguous)]
+    absent = _tried_in_vain(kept, view, progress)
+    if any(absent.values()):
+        issues.append(_absent_issue(absent))
+    days = differing_days(view, tuple(_without_kept(day, kept) for day in view.days if not _is_forgotten(day, kept, progress)))
     looks, withheld = _looks(view), progress.withheld_days
     settled = [day for day in days if day.date not in withheld and (day.date < moving_from or _is_what_it_is(day, looks, progress))]
     waiting = [day for day in days if day not in settled]
@@ -152,6 +134,16 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     elif days or not totals_agree:
         issues.append(_unsettled_issue(view, progress, days))
     return tuple(issues)
+
+
+def _tried_in_vain(
+    kept: Mapping[Endpoint, Mapping[dt.date | None, int]], view: AccountView, progress: Progress
+) -> Mapping[Endpoint, Mapping[dt.date | None, int]]:
+    """What upstream does not send; where a trial was needed, only on dates that differ: of others an answer may have been cut."""
+    if not any((progress.tried or {}).values()):
+        return kept
+    differing = {day.date for day in view.days}
+    return {endpoint: {day: trades for day, trades in days.items() if day is None or day in differing} for endpoint, days in kept.items()}
 
 
 def _is_what_it_is(day: DayCounts, looks: Mapping[str, int], progress: Progress) -> bool:

@@ -415,7 +415,9 @@ def _news(work: Work) -> dict[str, tuple[Issue, ...]]:
 
 def _plan_round(work: Work, max_ids: int) -> list[PlannedRequest]:
     accounts = [(view, work.progress[account_id]) for account_id, view in work.views.items()]
-    return plan_round(accounts, max_ids=max_ids, upstream=work.upstream, gaps=work.gaps)
+    planned = plan_round(accounts, max_ids=max_ids, upstream=work.upstream, gaps=work.gaps)
+    # Last: what still differs when all was read once is asked for in a second shape.
+    return planned or work.trials.plan(accounts, max_ids=max_ids)
 
 
 def _renew(views: dict[str, AccountView], looked: Mapping[str, AccountView]) -> None:

@@ -7,7 +7,7 @@ from app.domain.contract import TABLES, Endpoint
 from app.domain.models import AccountView, Effort, Progress, RunKind
 from app.domain.plan import PlannedRequest, why_not_asked
 from app.domain.settling import Moving
-from app.domain.verdict import is_known, waits_until
+from app.domain.verdict import is_explained, is_known, waits_until
 from app.store.slices import Applied
 
 
@@ -19,6 +19,8 @@ def beginning(view: AccountView, kind: RunKind, moving: Moving, now: dt.datetime
         known=kind is RunKind.FULL and is_known(view, now),
         moving=moving,
         waits=(waits_until(view) or dt.date.min) >= moving.first,
+        tried={},
+        explained_as=view.explained_as if is_explained(view, now) else None,
     )
 
 
@@ -88,12 +90,28 @@ def note_read(progress: Progress, planned: PlannedRequest) -> None:
         read.dates |= set(request.dates)
     else:
         read.everything = True
+    if planned.is_trial:
+        _note_tried(progress, planned)
     if request.endpoint is Endpoint.DAILY:
+        _note_daily(progress, is_trial=planned.is_trial)
+
+
+def _note_daily(progress: Progress, *, is_trial: bool) -> None:
+    if not is_trial:
         _settle_again(progress)
-        if progress.alltime_is_withheld and progress.moving_figures.told is not None:
-            # What upstream counts on dates that still move is known now: that decides whether alltime may fall.
-            progress.withheld.pop(Endpoint.ALLTIME)
-            progress.read.pop(Endpoint.ALLTIME, None)
+    if progress.alltime_is_withheld and progress.moving_figures.told is not None:
+        # What upstream counts on dates that still move is known now: that decides whether alltime may fall.
+        progress.withheld.pop(Endpoint.ALLTIME)
+        progress.read.pop(Endpoint.ALLTIME, None)
+
+
+def _note_tried(progress: Progress, planned: PlannedRequest) -> None:
+    request = planned.request
+    days: set[dt.date | None] = {request.date_from} if request.endpoint.is_trades else set(request.dates or (None,))
+    if progress.tried is not None:
+        progress.tried.setdefault(request.endpoint, set()).update(days)
+    if len(planned.account_ids) == 1:
+        progress.alone.setdefault(request.endpoint, set()).update(days)
 
 
 def _settle_again(progress: Progress) -> None:

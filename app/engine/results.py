@@ -9,6 +9,7 @@ from app.domain.closing import closings
 from app.domain.detection import carried
 from app.domain.issues import Issue
 from app.domain.models import AccountView, Outcome, Progress, RunKind
+from app.domain.trial import disputed
 from app.domain.verdict import explain, judge
 from app.store.claims import FirstPass
 from app.store.runs import AccountResult, Explained
@@ -51,7 +52,8 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
         passed.found,
         left,
         progress.effort,
-        failing=outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone,
+        # What the batch had no requests left to try is no failure of the account.
+        failing=outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone and not disputed(view, progress),
         # Only with that outcome is it ever looked at again, and it costs more than all the rest.
         signature=view.signature if outcome is Outcome.EXPLAINED else "",
         detail=_detail(passed, is_left=bool(left)),

@@ -12,6 +12,8 @@ from app.domain.issues import Issue
 from app.domain.models import AccountView, Effort, Outcome, Progress
 from app.domain.needs import NOTHING, needs_of
 from app.domain.settling import Moving
+from app.domain.trial import disputed
+from app.domain.trials import Trials
 from app.engine.halts import Halt
 from app.store.claims import Claim
 from app.store.runs import ActiveRun
@@ -41,6 +43,7 @@ class Work:
     unread: Counter[str] = field(default_factory=Counter)
     upstream: Upstream | None = None
     gaps: frozenset[dt.date] = frozenset()
+    trials: Trials = field(default_factory=Trials)
     ownerless: Effort = field(default_factory=Effort)
     reassigned: set[str] = field(default_factory=set)
     is_suspect: bool = False
@@ -66,7 +69,9 @@ class Work:
         self.unfinished = {
             account_id
             for account_id, progress in self.progress.items()
-            if progress.left_alone or needs_of(self.views[account_id], progress, self.gaps) != NOTHING
+            if progress.left_alone
+            or needs_of(self.views[account_id], progress, self.gaps) != NOTHING
+            or disputed(self.views[account_id], progress)
         }
 
     @property

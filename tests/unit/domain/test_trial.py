@@ -1,0 +1,96 @@
+"""What is asked for in a second shape before upstream is blamed, and what that may cost."""
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from app.domain.contract import Endpoint, Request
+from app.domain.issues import IssueCode
+from app.domain.models import AccountView, Progress
+from app.domain.trial import disputed
+from app.domain.trials import Trials
+from app.domain.verdict import explain
+from app.engine.learning import note_read
+from tests.unit.domain.views import DAY, view
+
+_LATER = DAY + dt.timedelta(days=90)
+
+
+def _read() -> Progress:
+    """All was read in the first shape, and a second one is wanted."""
+    progress = Progress(tried={})
+    for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED):
+        progress.dates_read(endpoint).everything = True
+    return progress
+
+
+def _codes(of: AccountView, progress: Progress) -> set[IssueCode]:
+    return {issue.code for issue in explain(of, progress, moving_from=_LATER)}
+
+
+def _rounds(accounts: list[tuple[AccountView, Progress]], trials: Trials, max_ids: int = 100) -> list[Request]:
+    """All requests of a trial of which none brings anything."""
+    asked = []
+    while planned := trials.plan(accounts, max_ids=max_ids):
+        progress_of = {of.account_id: progress for of, progress in accounts}
+        for each in planned:
+            asked.append(each.request)
+            for account_id in each.account_ids:
+                note_read(progress_of[account_id], each)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("counts", "tables"),
+    [
+        ((3, 3, 2), [Endpoint.CLOSED, Endpoint.DAILY, Endpoint.HOURLY]),
+        ((3, 2, 3), [Endpoint.HOURLY, Endpoint.DAILY, Endpoint.CLOSED]),
+        ((3, 2, 1), [Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED]),
+    ],
+)
+def test_the_table_that_stands_against_the_others_is_asked_first_and_upstream_is_blamed_after_all_of_them(
+    counts: tuple[int, int, int], tables: list[Endpoint]
+) -> None:
+    of, progress = view("a", 9, 9, counts, known_days=5), _read()
+    assert IssueCode.UPSTREAM_INCONSISTENT not in _codes(of, progress)
+    asked = _rounds([(of, progress)], Trials())
+    assert [request.endpoint for request in asked] == tables
+    assert all(DAY in (*request.dates, request.date_from) for request in asked)
+    assert _codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT}
+
+
+def test_a_single_date_of_trades_is_asked_for_by_the_filter_for_a_single_date() -> None:
+    request = Request(Endpoint.CLOSED, logins=("7",), date_from=DAY, date_to=DAY, is_single=True)
+    assert request.params() == {"logins": "7", "trade-date": "20260504"}
+
+
+def test_what_an_earlier_run_has_tried_is_not_tried_again() -> None:
+    of = view("a", 9, 9, (3, 3, 2), known_days=5)
+    progress = replace(_read(), explained_as=of.signature)
+    assert not disputed(of, progress)
+    assert _codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT}
+
+
+def test_many_accounts_that_contradict_themselves_share_requests_but_for_the_first_few() -> None:
+    accounts = [(view(f"a{number:04}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(2000)]
+    asked = _rounds(accounts, Trials())
+    assert len(asked) == 3 * (10 + 1990 // 100 + 1)
+    assert all(_codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts)
+
+
+def test_what_a_batch_has_no_requests_left_to_try_is_blamed_on_nobody() -> None:
+    accounts = [(view(f"a{number:04}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(2000)]
+    assert len(_rounds(accounts, Trials(spent=590))) == 10
+    untried = [progress for of, progress in accounts if IssueCode.UPSTREAM_INCONSISTENT not in _codes(of, progress)]
+    assert len(untried) == 2000
+
+
+def test_of_unknown_dates_a_bounded_number_of_lists_is_asked_for_by_a_few_accounts_only() -> None:
+    accounts = [(view(f"a{number}", 12, 9, known_days=750, finer=9), _read()) for number in range(300)]
+    for of, progress in accounts:
+        progress.moving = replace(progress.moving, first=of.last_day or DAY)
+    asked = _rounds(accounts, Trials())
+    assert len(asked) <= 10 * 41
+    assert {request.endpoint for request in asked} == {Endpoint.DAILY}
+    assert all(not disputed(of, progress) for of, progress in accounts)
