@@ -30,6 +30,7 @@ SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('sy
 """
 """For the transaction of a page: the plan of a statement on hundreds of columns is kept, for it is always the same; and nobody waits
 for the disk, since staging does not outlive a crash anyway."""
+_NATURAL_KEY = frozenset({"login", "platform", "broker"})
 REPLACED = "characters replaced"
 """What is said of a text that is stored but for characters that it cannot hold."""
 
@@ -84,12 +85,18 @@ class Staging:
 
     async def add(self, staged: StagedFetch, rows: Sequence[bytes]) -> None:
         """Stage raw JSON objects after those that are there."""
-        sent = {column.api_name: column.name for column in self._catalogue[staged.endpoint].columns}
+        table = self._catalogue[staged.endpoint]
+        sent = {column.api_name: column.name for column in table.columns}
+        natural = {column.api_name for column in table.columns if column.name in _NATURAL_KEY and column.name not in table.key}
         groups: dict[int, list[bytes]] = {}
         last_keys: tuple[str, ...] | None = None
         shape = 0
         for row in map(flattened, rows):
             keys = tuple(fields_of(row))
+            if isinstance(row, RepairedRow):
+                # A natural key that cannot be read is no new one: the account keeps the one that is stored.
+                unreadable = natural & (row.nulled | row.replaced)
+                keys = tuple(key for key in keys if key not in unreadable)
             if keys != last_keys:
                 last_keys = keys
                 shape = staged.shape_of(frozenset(sent[key] for key in keys if key in sent))

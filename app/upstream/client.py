@@ -163,7 +163,8 @@ class UpstreamClient:
     async def scan(self, request: Request, sink: RowSink) -> int:
         """Hand the rows of a read to the sink as they come and count them: the data may move meanwhile, each row proves only itself."""
         subject = f"The scan of {request.endpoint.value}"
-        return await scan_all(lambda skip: self._page(request, skip), sink, subject, self._page_size)
+        is_of_all = not request.account_ids and not request.logins
+        return await scan_all(lambda skip: self._page(request, skip), sink, subject, self._page_size, is_of_all=is_of_all)
 
     async def _page(self, request: Request, skip: int) -> Answer:
         params = {**request.params(), "limit": str(PAGE_ROWS), "skip": str(skip), "include-total": "1"}

@@ -66,7 +66,8 @@ def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
     try:
         answer = _decode(body, quote)
     except AttemptFailed as failure:
-        if failure.kind is not FailureKind.GARBLED:
+        # A body that was cut off is not worth the search for what else is wrong with it.
+        if failure.kind is not FailureKind.GARBLED or not body.rstrip().endswith(b"}"):
             raise
         return _decode_repaired(body, quote, failure)
     return _with_repaired_rows(answer) if legible.may_need_repair(body) else answer
@@ -165,9 +166,9 @@ def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgsp
 
 
 def _total_of(raw: msgspec.Raw | None) -> int | None:
-    """The total, if it is one: a whole number in any spelling; null and below 0 mean that the API does not know it."""
+    """The total, if it is one: a whole number in any spelling; null, an empty text and below 0 mean that the API does not know it."""
     value = _value(raw)
-    if value is None or value == legible.UNREADABLE:
+    if value is None or (isinstance(value, str) and value.strip() in {"", legible.UNREADABLE}):
         return None
     total = _whole(value)
     if total is None:

@@ -275,10 +275,11 @@ async def fetch_whole(read: ReadPage, sink: Sink, subject: str, size: PageSize |
     raise IncompleteFetch(f"{subject} could not be proven whole in {WHOLE_READS} readings: {reason}. Nothing of it was kept.")
 
 
-async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize | None = None) -> int:
+async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize | None = None, *, is_of_all: bool = True) -> int:
     """Hand the rows of all pages to the sink as they come, without a proof that they are all; the number of rows.
 
-    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end. `size` is what is known of its pages.
+    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end. `size` is what is known of its pages,
+    `is_of_all` tells that nobody asks by id for what this scan does not show.
     """
     size = size or PageSize()
     seen, most, ignores_totals = 0, 0, False
@@ -299,8 +300,8 @@ async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize |
             if not seen and len(answer.rows) == PAGE_ROWS:
                 pages.plan(range(PAGE_ROWS, most, PAGE_ROWS))
             is_first, seen = not seen, seen + len(answer.rows)
-            # The total of a single page may count just that page: a small one is believed, for a large one an empty page is the proof.
-            is_proof = not is_first or seen <= _FEW_ROWS
+            # The total of a single page may count just that page: where that would go unnoticed, an empty page is the proof.
+            is_proof = not is_first or not is_of_all or seen <= _FEW_ROWS
             if is_proof and most and seen >= most and not size.is_reached(answer, is_limit_known=not is_first):
                 return seen
 

@@ -136,6 +136,23 @@ async def test_an_odd_field_of_a_trade_is_stored_as_far_as_it_can_be_and_named(
     assert f"raw_trades_closed holds other values than upstream sends, which cannot be stored: {named}" in detail
 
 
+@pytest.mark.parametrize("value", [rb'"4004\u00000007"', b"NaN", b"[]"])
+async def test_a_login_that_cannot_be_read_leaves_the_stored_one_and_its_trades(
+    warehouse: Database, sandbox: SandboxServer, value: bytes
+) -> None:
+    (record,) = sandbox.world.records(Endpoint.ALLTIME, ["acc-00002"])
+    _spoil(record, "login", value)
+    async with warehouse.connect() as connection:
+        stored = await connection.fetchval("SELECT login FROM raw_metrics_alltime WHERE account_id = 'acc-00002'")
+        await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = 'acc-00002'")
+        await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = 'acc-00002'")
+        state = await _audit(warehouse, sandbox)
+        assert (state["status"], state["accounts"]["healed"]) == ("succeeded", 1)
+        assert state["values_nulled"] > 0
+        assert await connection.fetchval("SELECT login FROM raw_metrics_alltime WHERE account_id = 'acc-00002'") == stored
+    assert (await difference(warehouse, sandbox)).tables[Endpoint.CLOSED].differences == 0
+
+
 def _without_rows(body: bytes) -> bool:
     answer = json.loads(body)
     found = answer.get("Data", answer.get("data"))

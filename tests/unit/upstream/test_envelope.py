@@ -63,7 +63,7 @@ def test_null_beside_an_error_is_a_failure() -> None:
     ("written", "total"),
     [
         *((text, 2360) for text in ("2360", "2360.0", "2.36e3", "23600E-1", '"2360"', '" 2360.00 "', '"2,360"', '"2.36e3"', '"+2360"')),
-        *((text, None) for text in ("null", "-1", "-1.0", '"-1"', "NaN", "-Infinity")),
+        *((text, None) for text in ("null", "-1", "-1.0", '"-1"', "NaN", "-Infinity", '""', '" "')),
         ("0.0", 0),
         ("1234567.0", 1234567),
         ('"1,234,567"', 1234567),
