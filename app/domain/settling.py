@@ -17,6 +17,11 @@ class Moving:
     first: dt.date = NEVER
     days: tuple[dt.date, ...] = ()
 
+    @property
+    def last(self) -> dt.date:
+        """The last date on which upstream can have rows by now."""
+        return max(self.days, default=self.first)
+
     def __contains__(self, day: dt.date | None) -> bool:
         """Whether the date still moves; what has no date does not."""
         return day is not None and day >= self.first

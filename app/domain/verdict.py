@@ -217,7 +217,7 @@ def _unsettled_issue(view: AccountView, progress: Progress, days: Sequence[DayCo
     if progress.withheld:
         metadata["withheld"] = sorted({day.isoformat() for day in progress.withheld_days})
     if progress.alltime_is_withheld:
-        until = waits_until(view) if progress.waits else max(moving.days, default=moving.first)
+        until = waits_until(view) if progress.waits else moving.last
         metadata["alltime_waits_until"] = f"{until}"
         if view.drifts and view.drift is not None:
             metadata["drift"] = dict(view.drift.evidence)

@@ -314,6 +314,7 @@ class BatchReconciler:
             None if work.run.confirmed else self._config.guard,
             {account_id: work.progress[account_id].effort.rewritten for account_id in planned.account_ids},
             work.moving.first,
+            work.moving.last,
         )
         applied = await self._store.changes.apply(fetched.staged, fetched.proven, fetched.before, writer, _witness(work, planned))
         others = applied.keys() - set(planned.account_ids)

@@ -20,7 +20,8 @@ def beginning(view: AccountView, kind: RunKind, moving: Moving, now: dt.datetime
         moving=moving,
         waits=(waits_until(view) or dt.date.min) >= moving.first,
         tried={},
-        explained_as=view.explained_as if is_explained(view, now) else None,
+        # Who asks for a retry wants all to be tried.
+        explained_as=view.explained_as if kind is not RunKind.RETRY and is_explained(view, now) else None,
     )
 
 

@@ -133,7 +133,8 @@ class Changes:
                 await self._apply_part(job, part, applied)
         await self._refusals.record(job, applied)
         if job.proven.endpoint is Endpoint.DAILY:
-            for row in await self._database.fetch(self._sql.of("get_moving_figures", job.table), staged.fetch_id, writer.moving_from):
+            moving = writer.moving_from, writer.moving_until
+            for row in await self._database.fetch(self._sql.of("get_moving_figures", job.table), staged.fetch_id, *moving):
                 applied[row["account_id"]].told[row["day"]] = row["trades"]
         return dict(applied)
 

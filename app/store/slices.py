@@ -100,7 +100,7 @@ class Writer:
     """On whose behalf rows are written: the run, the claim that must still hold, and the seconds that one account may take.
 
     `guard` limits what may change of an account (None: somebody confirmed it), `rewritten` are the rows that the run changed already.
-    On dates from `moving_from` on nothing is removed or lowered.
+    On dates from `moving_from` on nothing is removed or lowered; up to `moving_until` upstream can have rows by now.
     """
 
     run_id: uuid.UUID | None
@@ -110,6 +110,7 @@ class Writer:
     guard: HoldLimits | None = None
     rewritten: Mapping[str, int] = field(default_factory=dict)
     moving_from: dt.date = NEVER
+    moving_until: dt.date = NEVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,9 +245,10 @@ class SliceWriter:
         if not falling:
             return
         accounts = [row["account_id"] for row in falling]
+        between = work.job.writer.moving_from, work.job.writer.moving_until
         levels = {
             row["account_id"]: StoredLevels(row["daily"], row["moving"], row["moving_daily"], row["moving_finer"])
-            for row in await work.connection.fetch(self._sql.of("get_stored_levels", work.job.table), accounts, work.job.writer.moving_from)
+            for row in await work.connection.fetch(self._sql.of("get_stored_levels", work.job.table), accounts, *between)
         }
         moving = work.job.witness.moving
         withheld = [

@@ -142,30 +142,30 @@ JOIN {{raw}} AS t ON {{same_key_s}}
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND s.shape = ANY($4::bigint[]) AND coalesce(s.num_trades, 0) < coalesce(t.num_trades, 0)
 
 -- name: get_stored_levels
--- What is counted of accounts ($1) below alltime: by daily, and on dates that still move (from $2 on) by the level that counts most, by daily, and
+-- What is counted of accounts ($1) below alltime: by daily, and on dates that still move ($2 to $3) by the level that counts most, by daily, and
 -- by the level below daily that counts most.
-SELECT account_id, sum(daily)::bigint AS daily, coalesce(sum(greatest(daily, hourly, closed)) FILTER (WHERE day >= $2::date), 0)::bigint AS moving,
-       coalesce(sum(daily) FILTER (WHERE day >= $2::date), 0)::bigint AS moving_daily,
-       coalesce(sum(greatest(hourly, closed)) FILTER (WHERE day >= $2::date), 0)::bigint AS moving_finer
+SELECT account_id, sum(daily)::bigint AS daily, coalesce(sum(greatest(daily, hourly, closed)) FILTER (WHERE day BETWEEN $2::date AND $3::date), 0)::bigint AS moving,
+       coalesce(sum(daily) FILTER (WHERE day BETWEEN $2::date AND $3::date), 0)::bigint AS moving_daily,
+       coalesce(sum(greatest(hourly, closed)) FILTER (WHERE day BETWEEN $2::date AND $3::date), 0)::bigint AS moving_finer
 FROM (
     SELECT account_id, day, sum(daily) AS daily, sum(hourly) AS hourly, sum(closed) AS closed
     FROM (
         SELECT account_id::text AS account_id, date AS day, coalesce(num_trades, 0)::bigint AS daily, 0::bigint AS hourly, 0::bigint AS closed
-        FROM {{daily}} WHERE account_id = ANY($1::text[])
+        FROM {{daily}} WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         UNION ALL
-        SELECT account_id::text, date, 0, coalesce(num_trades, 0)::bigint, 0 FROM {{hourly}} WHERE account_id = ANY($1::text[]) AND date >= $2::date
+        SELECT account_id::text, date, 0, coalesce(num_trades, 0)::bigint, 0 FROM {{hourly}} WHERE account_id = ANY($1::text[]) AND date BETWEEN $2::date AND $3::date
         UNION ALL
-        SELECT account_id::text, trade_date, 0, 0, 1 FROM {{closed}} WHERE account_id = ANY($1::text[]) AND trade_date >= $2::date
+        SELECT account_id::text, trade_date, 0, 0, 1 FROM {{closed}} WHERE account_id = ANY($1::text[]) AND trade_date BETWEEN $2::date AND $3::date
     ) AS rows
     GROUP BY account_id, day
 ) AS days
 GROUP BY account_id
 
 -- name: get_moving_figures
--- What upstream's daily rows of a fetch count on dates that still move (from $2 on).
+-- What upstream's daily rows of a fetch count on dates that still move ($2 to $3).
 SELECT account_id, date AS day, sum(coalesce(num_trades, 0))::bigint AS trades
 FROM {{stage}}
-WHERE fetch_id = $1 AND account_id IS NOT NULL AND date >= $2::date
+WHERE fetch_id = $1 AND account_id IS NOT NULL AND date BETWEEN $2::date AND $3::date
 GROUP BY account_id, date
 
 -- name: get_written_elsewhere

@@ -133,7 +133,7 @@ def _assert_grown(before: _Counts, after: _Counts, truth: _Counts, moving_from: 
             assert now >= min(count, truth[table, account_id, day]), account_id
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 async def test_any_sick_upstream_loses_nothing_and_calls_nothing_healed_that_is_not_and_all_heals_when_it_is_well(
     warehouse: Database, seed: int
 ) -> None:

@@ -224,3 +224,22 @@ async def test_a_date_moves_until_the_settling_hours_after_its_end_in_the_zone_o
         async with service_at(warehouse, sandbox, now, replace(CONFIG, day_zone=zone)) as service:
             await run(service, RunKind.FULL)
         assert await counts_on(connection, account_id, TODAY) == counts
+
+
+async def test_stored_rows_of_dates_that_never_come_keep_no_alltime_row_from_falling(warehouse: Database, sandbox: SandboxServer) -> None:
+    account_id = traders(sandbox.world)[0]
+    async with warehouse.connect() as connection:
+        await connection.execute("SELECT recon_create_partitions('raw_metrics_hourly', ARRAY[date '2027-05-01'])")
+        await connection.execute(
+            'INSERT INTO raw_metrics_hourly SELECT (jsonb_populate_record(h, \'{"date": "2027-05-03"}\')).* FROM raw_metrics_hourly AS h'
+            " WHERE account_id = $1 AND date = $2",
+            account_id,
+            TODAY,
+        )
+        before = await alltime(connection, account_id)
+        await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 9 WHERE account_id = $1", account_id)
+        # The totals do not tell alone: daily lacks dates that alltime counts.
+        await connection.execute("DELETE FROM raw_metrics_daily WHERE account_id = $1 AND date < $2", account_id, TODAY - 9 * _DAY)
+        async with service_at(warehouse, sandbox) as service:
+            await run(service, RunKind.FULL)
+        assert await alltime(connection, account_id) == before
