@@ -6,9 +6,10 @@ ReconError
 ├── NotFound                  the account or run that the caller named is unknown
 ├── Conflict                  the request contradicts a run as it stands; look at that one
 ├── UpstreamError             the API did not give what was asked; the warehouse stays as it was
-│   ├── UpstreamRefused       401 or 403: the key is wrong; the run fails at once, no account is blamed
+│   ├── UpstreamRefused       401, or 403 for everything: the key is wrong; the run fails at once, no account is blamed
 │   ├── UpstreamUnavailable   an outage that lasted longer than the wait; the run fails, its accounts are released
-│   ├── FetchFailed           this request failed for good though the API answers others: its accounts are read once more, then fail
+│   ├── EndpointFailed        no request to an endpoint is answered, whichever account it names: the accounts wait, none is blamed
+│   ├── FetchFailed           this request failed for good though the API answers others: it is made smaller until one account fails alone
 │   ├── IncompleteFetch       the pages could not be proven whole: the same
 │   ├── RequestTooLarge       413 or 414: ask for fewer ids
 │   ├── FetchTooBroad         a read without ids brings more rows than it is worth: ask by id
@@ -55,15 +56,29 @@ class UpstreamError(ReconError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The API refuses the key (401, 403)."""
+    """The API refuses the key (401, or 403 for every request)."""
 
 
 class UpstreamUnavailable(UpstreamError):
     """The API was out for longer than the service may wait."""
 
 
+class EndpointFailed(UpstreamError):
+    """No request to an endpoint is answered: this says nothing about the accounts that were asked for."""
+
+
 class FetchFailed(UpstreamError):
-    """One request failed for good, though the API answers others."""
+    """One request failed for good, though the API answers others.
+
+    `status` is the HTTP status, if that told the failure; `skip` the number of rows before the page that failed: above 0 the API had
+    answered the same filter, and only the length of the answer can be at fault.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, skip: int = 0) -> None:
+        """Keep what tells a request that is rejected from one that is too large."""
+        super().__init__(message)
+        self.status = status
+        self.skip = skip
 
 
 class IncompleteFetch(FetchFailed):

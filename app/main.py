@@ -236,6 +236,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         settle_hours=settings.recon_settle_hours,
         day_zone=settings.recon_day_zone,
         max_attempts=settings.recon_max_attempts,
+        search_requests=settings.recon_search_requests,
         grace_seconds=_GRACE_SECONDS,
         retention_days=settings.recon_retention_days,
         overlap_seconds=settings.recon_changed_overlap,

@@ -114,6 +114,7 @@ class Settings(BaseSettings):
         default="UTC", description="the name of a time zone, such as UTC or America/New_York"
     )
     recon_max_attempts: int = Field(default=5, ge=1, le=1000, description="a whole number from 1 to 1000")
+    recon_search_requests: int = Field(default=1000, ge=0, le=1_000_000, description="a whole number of requests from 0 to 1000000")
     recon_changed_overlap: float = Field(default=3600, ge=0, le=604_800, description="a number of seconds from 0 to 604800")
     recon_retention_days: int = Field(default=90, ge=1, le=36_500, description="a whole number of days from 1 to 36500")
     recon_guard_rows: int = Field(default=500, ge=1, le=2**31 - 1, description="a whole number of rows above 0")

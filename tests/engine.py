@@ -33,6 +33,7 @@ async def engine(
     config: EngineConfig | None = None,
     api_key: str = "sandbox",
     outage_wait: float = 10.0,
+    timeout: float = 5,  # noqa: ASYNC109 - of a request to the API
     dsn: str | None = None,
     statement_cache: int = 100,
     direct_dsn: str | None = None,
@@ -40,14 +41,15 @@ async def engine(
 ) -> AsyncIterator[ReconService]:
     """A service on the database and the sandbox, with a quota that a test need not wait for.
 
-    `dsn` is another way to the database, `direct_dsn` the one on which the service may listen, `now` the clock that tells it the date.
+    `timeout` is the deadline of one request, `dsn` another way to the database, `direct_dsn` the one on which the service may listen,
+    `now` the clock that tells it the date.
     """
     upstream = UpstreamConfig(
         sandbox.base_url,
         SecretStr(api_key),
         rate=1000,
         burst=1000,
-        timeout=5,
+        timeout=timeout,
         outage_wait=outage_wait,
         breaker_seconds=0.5,
         retry_wait=0.02,

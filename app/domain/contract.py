@@ -111,6 +111,20 @@ class Request:
     date_to: dt.date | None = None
     is_single: bool = False
 
+    @property
+    def names_several(self) -> bool:
+        """Whether it names more than one account id, or login."""
+        return len(self.account_ids) > 1 or len(self.logins) > 1
+
+    @property
+    def is_divisible(self) -> bool:
+        """Whether the same rows can be asked for by several requests, each for fewer dates or fewer ids."""
+        if self.names_several or self.endpoint is Endpoint.ALLTIME:
+            return self.names_several
+        if self.endpoint.is_trades:
+            return self.date_from != self.date_to
+        return len(self.dates) != 1
+
     def params(self) -> dict[str, str]:
         """The filter as query parameters, without paging."""
         params: dict[str, str] = {}

@@ -201,6 +201,11 @@ class AccountView:
         return self.status == Outcome.NEEDS_CONFIRMATION and any(entry.get("type") == "absent_upstream" for entry in self.open_issues)
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the last run that took it recorded it as failed by itself."""
+        return self.status in ("failed", "exhausted")
+
+    @property
     def signature(self) -> str:
         """What detection sees, in short: equal for two looks between which nothing changed."""
         seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents), *([self.odd_rows] if self.odd_rows else []))
@@ -272,7 +277,7 @@ class Progress:
     `strangers` that its logins have trades of natural keys that no account has; `known`
     that an earlier run explained just this state for good, so that nothing is asked; `again` the dates to be read once more
     since daily may condemn rows there that keep others out; `sent` the tables of which upstream sent any row, `hold` that
-    nothing more may be done for it.
+    nothing more may be done for it; `untried` why it was not read, though it did not fail alone.
 
     `moving` are the dates that still move. `withheld` are the dates, by table, on which nothing was removed or lowered for that
     reason (None: the alltime row), `told` is what upstream's daily rows count on such dates, `grew` that the run brought in rows of
@@ -305,6 +310,7 @@ class Progress:
     alone: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
     explained_as: str | None = None
     errors: list[str] = field(default_factory=list)
+    untried: str | None = None
     effort: Effort = field(default_factory=Effort)
 
     def dates_read(self, endpoint: Endpoint) -> DatesRead:

@@ -50,7 +50,7 @@ def may_need_alltime(view: AccountView, progress: Progress) -> bool:
 
 
 def _is_left(progress: Progress) -> bool:
-    return bool(progress.errors or progress.left_alone or progress.known or progress.hold)
+    return bool(progress.errors or progress.untried or progress.left_alone or progress.known or progress.hold)
 
 
 def is_short(view: AccountView) -> bool:

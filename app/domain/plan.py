@@ -32,7 +32,9 @@ class PlannedRequest:
 
     `logins` are, for trades, those of each account in the same order: an account is only proven when all of its logins are asked for.
     `cost` is the number of requests that it probably takes. `most_rows` is set for a scan, which names no id: if upstream has more
-    rows than that, asking by id costs less. `is_trial` tells that it asks in a second shape for what was read already.
+    rows than that, asking by id costs less. `is_trial` tells that it asks in a second shape for what was read already, `is_part` that it
+    asks for some dates of one account for which all were too much at once, `missing_is_empty` that an answer of 404 says that upstream has
+    no such row.
     """
 
     request: Request
@@ -41,6 +43,18 @@ class PlannedRequest:
     cost: float = 1.0
     most_rows: int | None = None
     is_trial: bool = False
+    is_part: bool = False
+    missing_is_empty: bool = False
+
+    @property
+    def ids(self) -> int:
+        """How many ids the request names."""
+        return max(len(self.request.account_ids), len(self.request.logins))
+
+    @property
+    def is_undated(self) -> bool:
+        """Whether it asks for the rows of all dates, whichever they are."""
+        return not self.request.dates and self.request.date_from is None
 
     @property
     def is_scan(self) -> bool:
@@ -64,13 +78,35 @@ class PlannedRequest:
         middle = len(self.account_ids) // 2
         if middle:
             return self._part(slice(None, middle)), self._part(slice(middle, None))
-        days = len(self.request.dates) // 2
-        if days:
-            return tuple(
-                replace(self, request=replace(self.request, dates=dates))
-                for dates in (self.request.dates[:days], self.request.dates[days:])
-            )
-        return ()
+        return self.by_dates()
+
+    def by_dates(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
+        """The same work of one account in requests for fewer dates, none if that cannot be.
+
+        `life` are the first and the last date of the account, of which a request for all dates is cut; without it that cannot be done.
+        """
+        days = self._days(life)
+        if len(days) < 2 and not (days and self.is_undated):  # noqa: PLR2004 - nothing is left to be cut in two
+            return ()
+        half = -(-len(days) // 2)
+        return tuple(self._on(part) for part in pieces(days, half if self.request.endpoint.is_trades else min(half, MAX_DATES)))
+
+    def edges(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
+        """Its smallest parts: its last date and its first one, each alone; none if it asks for no more than one date."""
+        days = self._days(life)
+        return tuple(self._on([day]) for day in (days[-1], days[0])) if len(days) > 1 or (days and self.is_undated) else ()
+
+    def _days(self, life: tuple[dt.date, dt.date] | None) -> list[dt.date]:
+        request = self.request
+        first, last = (request.date_from, request.date_to) if request.endpoint.is_trades else life or (None, None)
+        if request.dates or first is None or last is None or request.endpoint is Endpoint.ALLTIME:
+            return sorted(request.dates)
+        return [first + dt.timedelta(days=number) for number in range((last - first).days + 1)]
+
+    def _on(self, days: Sequence[dt.date]) -> "PlannedRequest":
+        if self.request.endpoint.is_trades:
+            return replace(self, request=replace(self.request, date_from=days[0], date_to=days[-1]), is_part=True)
+        return replace(self, request=replace(self.request, dates=tuple(days)), is_part=True)
 
     def joined_by(self, account_ids: Sequence[str]) -> "PlannedRequest":
         """The same request to a table of metrics for further accounts."""

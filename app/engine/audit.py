@@ -2,13 +2,15 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from app.domain.contract import Endpoint, Request
 from app.domain.holds import HoldLimits
 from app.domain.plan import PlannedRequest, plan_accounts, plan_days
+from app.engine.search import Control, Search, Spent
 from app.engine.store import Store
-from app.errors import FetchFailed, RequestTooLarge, UpstreamSuspect
+from app.errors import EndpointFailed, FetchFailed, ReconError, RequestTooLarge, UpstreamSuspect
 from app.store.scans import ScanSink
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
@@ -22,41 +24,57 @@ _MOST_BY_ID = 5
 """Above so many requests by id a scan of the days costs less."""
 
 
-async def audit(
-    store: Store,
-    client: UpstreamClient,
-    run_id: uuid.UUID,
-    *,
-    moving_from: dt.date,
-    today: dt.date,
-    account_ids: Sequence[str] | None,
-    guard: HoldLimits | None,
-) -> list[str]:
-    """Note for a run which accounts (None: all) differ from upstream before `moving_from`, or are absent there.
+@dataclass(frozen=True, slots=True)
+class AuditTerms:
+    """What an audit keeps to.
 
-    All accounts are read by a scan without ids, which moves while it is read: an account that it did not show is asked
-    for by id before it counts as absent. Named accounts are asked for by id alone. Dates that still move are only read
-    for accounts that differ at all. Accounts about which upstream gave no answer are returned: they are neither equal nor
-    absent. Raises UpstreamSuspect, long before all of them were asked for, if it has nothing for more accounts than `guard` allows.
+    Dates from `moving_from` on still move; rows of dates after `today` are not asked for; `guard` tells for how many accounts upstream
+    may have nothing (None: for all); `search_requests` may be spent on finding accounts that make requests for several fail.
+    """
+
+    moving_from: dt.date
+    today: dt.date
+    guard: HoldLimits | None
+    search_requests: int = 1000
+
+
+async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: AuditTerms, account_ids: Sequence[str] | None) -> list[str]:
+    """Note for a run which accounts (None: all) differ from upstream, or are absent there.
+
+    All accounts are read by a scan without ids, which moves while it is read and may not be finished: an account that it did not show is
+    asked for by id before it counts as absent. Named accounts are asked for by id alone. Dates that still move are only read for accounts
+    that differ at all. Accounts about which upstream gave no answer are returned: they are neither equal nor absent.
+
+    Raises UpstreamSuspect, long before all of them were asked for, if upstream has nothing for more accounts than the guard allows;
+    EndpointFailed if alltime or daily metrics are not to be had for anybody.
     """
     await store.scans.clear(run_id)
+    reader = _ScanReader(client, store.scans.alltime_sink(run_id))
+    search = Search(client, _controls(store), reader, allowance=Spent(terms.search_requests), today=terms.today)
     if account_ids is None:
-        await client.scan(Request(Endpoint.ALLTIME), store.scans.alltime_sink(run_id))
+        await _scan(client, Request(Endpoint.ALLTIME), reader.sink)
         await store.scans.add_seen_accounts(run_id)
-    asked, unanswered = 0, set[str]()
+    asked = 0
     for _ in range(_TIMES_ASKED):
-        unseen = [account_id for account_id in await store.scans.unseen_accounts(run_id, account_ids) if account_id not in unanswered]
+        unseen = [each for each in await store.scans.unseen_accounts(run_id, account_ids) if each not in reader.unanswered]
         asked += len(unseen)
-        for number, planned in enumerate(plan_accounts(unseen, max_ids=client.max_ids), start=1):
-            unanswered |= set(await _ask(client, planned, store.scans.alltime_sink(run_id)))
-            if guard is not None and number == _TELLING:
-                await _suspect(store, run_id, account_ids, guard)
-    different = await store.scans.find_drift(run_id, dt.date.max, account_ids) - await store.scans.forget(run_id, sorted(unanswered))
+        requests = plan_accounts(unseen, max_ids=client.max_ids)
+        for number, planned in enumerate(requests, start=1):
+            await search.read(planned)
+            _require(search)
+            if terms.guard is not None and number == _TELLING:
+                sample = [account_id for each in requests[:number] for account_id in each.account_ids]
+                await _suspect(store, run_id, account_ids, terms.guard, sample, len(unseen))
+    unanswered = sorted(reader.unanswered)
+    different = await store.scans.find_drift(run_id, dt.date.max, account_ids) - await store.scans.forget(run_id, unanswered)
     await store.scans.note_stale_alltime(run_id)
     drifting = await store.scans.drifting_accounts(run_id)
     if drifting:
-        await _note_moving_days(store, client, run_id, drifting, _days(moving_from, today))
-        different += await store.scans.find_drift(run_id, moving_from, drifting) - len(drifting)
+        days = _ScanReader(client, store.scans.days_sink(run_id))
+        left = Spent(terms.search_requests - search.spent.new)
+        search_days = Search(client, _controls(store), days, allowance=left, today=terms.today)
+        await _note_moving_days(client, drifting, _days(terms.moving_from, terms.today), days, search_days)
+        different += await store.scans.find_drift(run_id, terms.moving_from, drifting) - len(drifting)
     _log.info(
         "Every account was compared with upstream.",
         action="audit.compared",
@@ -66,47 +84,95 @@ async def audit(
         different=different,
         unanswered=len(unanswered),
     )
-    return sorted(unanswered)
+    return unanswered
 
 
-async def _suspect(store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits) -> None:
-    """Stop asking for accounts one by one when upstream has nothing of the first, and far too many others are not there either."""
+class _ScanReader:
+    """Reads for the search of an audit: rows prove themselves, one by one, and accounts are not blamed."""
+
+    def __init__(self, client: UpstreamClient, sink: ScanSink) -> None:
+        self._client = client
+        self.sink = sink
+        self.unanswered: set[str] = set()
+
+    async def read(self, planned: PlannedRequest) -> int | None:
+        return await self._client.scan(planned.request, self.sink, missing_is_empty=planned.missing_is_empty)
+
+    def is_known(self, planned: PlannedRequest) -> bool:
+        del planned
+        return False
+
+    def can_wait(self, planned: PlannedRequest) -> bool:
+        del planned
+        return False
+
+    def first_day(self, planned: PlannedRequest) -> dt.date | None:
+        del planned
+        return None
+
+    def failed(self, planned: PlannedRequest, error: ReconError) -> None:
+        self.untried(planned, str(error))
+
+    def untried(self, planned: PlannedRequest, reason: str) -> None:
+        for account_id in planned.account_ids:
+            _log.warning("The API gives no answer about an account.", action="audit.unanswered", account_id=account_id, reason=reason)
+        self.unanswered.update(planned.account_ids)
+
+    def read_in_parts(self, planned: PlannedRequest) -> None:
+        """Nothing is to be noted: each row proves itself."""
+
+
+def _controls(store: Store) -> Callable[[], Awaitable[list[Control]]]:
+    async def controls() -> list[Control]:
+        return [Control(each.account_id, each.logins, each.day) for each in await store.detection.well_accounts(())]
+
+    return controls
+
+
+async def _scan(client: UpstreamClient, request: Request, sink: ScanSink) -> bool:
+    """Read what a scan without ids shows; whether it came to its end."""
+    try:
+        await client.scan(request, sink)
+    except (FetchFailed, RequestTooLarge) as error:
+        _log.warning(
+            "A scan could not be finished; what it did not show is asked for by id. Accounts that only upstream has may be missing.",
+            action="audit.scan_unfinished",
+            endpoint=request.endpoint.value,
+            reason=str(error),
+        )
+        return False
+    return True
+
+
+def _require(search: Search) -> None:
+    """Raise EndpointFailed if an endpoint answers nobody: without it there is nothing to compare with."""
+    for reason in search.silent.values():
+        raise EndpointFailed(reason)
+
+
+async def _suspect(
+    store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits, sample: Sequence[str], asked: int
+) -> None:
+    """Stop asking for accounts by id when upstream has nothing for those of the sample, and so most likely not for far too many of all."""
     total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
-    unseen = len(await store.scans.unseen_accounts(run_id, account_ids))
-    if guard.suspects(unseen, total):
-        raise UpstreamSuspect(guard.suspicion(unseen, total))
+    unseen = set(await store.scans.unseen_accounts(run_id, account_ids))
+    # Not all that are unseen: a scan that could not be finished did not show many that upstream has.
+    missing = round(asked * sum(account_id in unseen for account_id in sample) / len(sample))
+    if guard.suspects(missing, total):
+        raise UpstreamSuspect(guard.suspicion(missing, total))
 
 
 async def _note_moving_days(
-    store: Store, client: UpstreamClient, run_id: uuid.UUID, account_ids: Sequence[str], days: tuple[dt.date, ...]
+    client: UpstreamClient, account_ids: Sequence[str], days: tuple[dt.date, ...], reader: _ScanReader, search: Search
 ) -> None:
-    sink = store.scans.days_sink(run_id)
     planned = plan_days(account_ids, days, max_ids=client.max_ids)
-    if len(planned) > _MOST_BY_ID:
-        # So many differ that reading the days of everybody takes fewer requests.
-        await client.scan(Request(Endpoint.DAILY, dates=days), sink)
+    # Where so many differ, reading the days of everybody takes fewer requests.
+    if len(planned) > _MOST_BY_ID and await _scan(client, Request(Endpoint.DAILY, dates=days), reader.sink):
         return
     for each in planned:
-        await _ask(client, each, sink)
+        await search.read(each)
+        _require(search)
 
 
 def _days(first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
     return tuple(first + dt.timedelta(days=days) for days in range((last - first).days + 1))
-
-
-async def _ask(client: UpstreamClient, planned: PlannedRequest, sink: ScanSink) -> list[str]:
-    """Ask about accounts by id, in halves where the API fails; the accounts that alone get no answer."""
-    try:
-        await client.scan(planned.request, sink)
-    except (RequestTooLarge, FetchFailed) as error:
-        if isinstance(error, RequestTooLarge):
-            client.note_too_large(len(planned.account_ids))
-        if len(planned.account_ids) == 1:
-            (account_id,) = planned.account_ids
-            _log.warning("The API gives no answer about an account.", action="audit.unanswered", account_id=account_id, reason=str(error))
-            return [account_id]
-        unanswered: list[str] = []
-        for part in planned.halved(client.max_ids):
-            unanswered += await _ask(client, part, sink)
-        return unanswered
-    return []

@@ -34,16 +34,14 @@ from app.engine.fetching import Fetched, Fetcher
 from app.engine.halts import Halt
 from app.engine.learning import add_effort, beginning, forget_left_alone, learn, note_read
 from app.engine.maintenance import mend_accounts
+from app.engine.reading import BatchReader
 from app.engine.results import Passed, result_of
+from app.engine.search import Control, Search, Spent
 from app.engine.store import Store
 from app.engine.usage import RunUse
 from app.engine.work import Work
 from app.errors import (
-    FetchFailed,
-    FetchTooBroad,
-    IncompleteFetch,
     ReconError,
-    RequestTooLarge,
     ResourcesExhausted,
     RowRefused,
     StatementTooSlow,
@@ -59,8 +57,6 @@ _IN_A_ROW = 500
 """Accounts that are noted before others get their turn: a fetch may be for thousands."""
 _LOOKS = 3
 """How often a slice is looked at that someone else keeps changing."""
-_MOST_SPLITS = 32
-"""How many failed requests of a batch are split to find the account that spoils them; an API that fails always costs no more."""
 
 
 class BatchReconciler:
@@ -139,23 +135,37 @@ class BatchReconciler:
 
     async def _heal(self, work: Work) -> None:
         await self._survey(work)
+        search = self._search(work)
         for look in range(_LOOKS):
             if look:
                 forget_left_alone(work.progress.values())
-            await self._rounds(work)
+            await self._rounds(work, search)
             await self._map_again(work)
             if work.stops:
                 work.note_unfinished()
                 break
             if not any(progress.left_alone for progress in work.progress.values()) and not await self._plan(work):
                 break
+        work.spent, work.silent = search.spent, tuple(search.silent.values())
         await self._store.changes.end_descents(await asyncio.to_thread(_descended, work))
+
+    def _search(self, work: Work) -> Search:
+        async def controls() -> list[Control]:
+            if work.controls is None:
+                well = await self._store.detection.well_accounts(work.claim.account_ids)
+                work.controls = [Control(each.account_id, each.logins, each.day) for each in well]
+            return work.controls
+
+        most = self._config.search_requests
+        allowance = Spent(most - work.run.searched, most - work.run.searched_known)
+        reader = BatchReader(work, self._read_one)
+        return Search(self._client, controls, reader, allowance=allowance, today=self._now().date())
 
     async def _look(self, account_ids: Sequence[str], claim: Claim) -> dict[str, AccountView]:
         views = await self._store.detection.look(account_ids, claim.run_id)
         return await asyncio.to_thread(lambda: {account_id: with_open_drift(view) for account_id, view in views.items()})
 
-    async def _rounds(self, work: Work) -> None:
+    async def _rounds(self, work: Work, search: Search) -> None:
         for _ in range(MAX_ROUNDS):
             await asyncio.to_thread(self._hold_vanished, work)
             if work.stops:
@@ -163,7 +173,7 @@ class BatchReconciler:
             planned = await self._plan(work)
             if not planned:
                 return
-            await self._run_round(work, planned)
+            await self._run_round(work, search, planned)
             touched = sorted({account_id for each in planned for account_id in each.account_ids})
             with work.phase("verify"):
                 await asyncio.to_thread(_renew, work.views, await self._look(touched, work.claim))
@@ -206,10 +216,10 @@ class BatchReconciler:
                 work.note_mended(doubtful, rows)
                 work.views.update(await self._look(doubtful, work.claim))
 
-    async def _run_round(self, work: Work, planned: Sequence[PlannedRequest]) -> None:
+    async def _run_round(self, work: Work, search: Search, planned: Sequence[PlannedRequest]) -> None:
         metrics = [each for each in planned if not each.request.endpoint.is_trades]
         trades = [each for each in planned if each.request.endpoint.is_trades]
-        await self._fetch_all(work, metrics)
+        await _read_all(search, metrics)
         identified = sorted(
             {
                 account_id
@@ -223,47 +233,25 @@ class BatchReconciler:
             with work.phase("identity"):
                 rows = await mend_accounts(self._store, identified, self._config.today(self._now()))
                 work.note_mended(identified, rows)
-        await self._fetch_all(work, trades)
+        await _read_all(search, trades)
 
-    async def _fetch_all(self, work: Work, planned: Sequence[PlannedRequest]) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for each in planned:
-                    group.create_task(self._fetch_one(work, each))
-        except ExceptionGroup as errors:
-            # One reason is enough for whoever catches it; the others are the same outage seen by other fetches.
-            raise errors.exceptions[0] from errors
-
-    async def _fetch_one(self, work: Work, planned: PlannedRequest) -> None:
+    async def _read_one(self, work: Work, planned: PlannedRequest) -> int | None:
+        """Fetch one request and write its rows; their number, None if the batch stops."""
         try:
             async with self._slots:
                 if work.stops:
-                    return
+                    return None
                 begun = time.monotonic()
                 async with self._fetcher.fetched(planned) as fetched:
                     work.seconds["fetch"] += time.monotonic() - begun
                     if work.is_suspect:
-                        return
+                        return None
                     with work.phase("apply"):
                         await self._apply(work, planned, fetched)
-        except RequestTooLarge as error:
-            self._fetcher.note_too_large(planned)
-            await self._halve(work, planned, error)
-        except FetchTooBroad as error:
-            await self._halve(work, planned, error)
-        except IncompleteFetch as error:
-            if planned.is_scan:  # what moves at one account spoils the read of all: by id it spoils that account's
-                await self._halve(work, planned, error)
-            elif len(planned.account_ids) > 1 and not work.claim.postponed.keys().isdisjoint(planned.account_ids):
-                # What moves comes to rest, most likely; when it did not until the end of the run, it is searched for.
-                await self._split(work, planned, error)
-            else:
-                self._blame(work, planned, error)
-        except FetchFailed as error:
-            await self._split(work, planned, error)
+                    return fetched.rows
         except (RowRefused, StatementTooSlow) as error:
             await self._require_database(error)
-            await self._halve(work, planned, error)
+            raise
 
     async def _require_database(self, error: ReconError) -> None:
         """Raise DatabaseUnavailable where a failed statement shows that PostgreSQL itself fails: then no account is blamed."""
@@ -271,34 +259,6 @@ class BatchReconciler:
         await self._store.reports.is_ready()
         if isinstance(error, ResourcesExhausted):
             await self._store.database.require_room()
-
-    async def _split(self, work: Work, planned: PlannedRequest, error: FetchFailed) -> None:
-        """Halve the request, if the batch may split one more."""
-        work.splits += 1
-        if work.splits > _MOST_SPLITS:
-            self._blame(work, planned, error)
-        else:
-            await self._halve(work, planned, error)
-
-    async def _halve(self, work: Work, planned: PlannedRequest, error: ReconError) -> None:
-        """Do the same work in two requests, until the account that spoils it stands alone."""
-        parts = planned.halved(self._client.max_ids)
-        if not parts:
-            self._blame(work, planned, error)
-        for part in parts:
-            await self._fetch_one(work, part)
-
-    def _blame(self, work: Work, planned: PlannedRequest, error: ReconError) -> None:
-        _log.warning(
-            "A fetch failed; its accounts are left as they are.",
-            action="fetch.failed",
-            endpoint=planned.request.endpoint.value,
-            accounts=len(planned.account_ids),
-            reason=str(error),
-        )
-        for account_id in planned.account_ids:
-            work.progress[account_id].errors.append(f"{planned.request.endpoint.value}: {error}")
-            work.unread[account_id] += isinstance(error, FetchFailed)
 
     async def _apply(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> None:
         endpoint = planned.request.endpoint
@@ -389,20 +349,34 @@ class BatchReconciler:
         work.seconds["record"] += time.monotonic() - begun
         for phase, spent in work.seconds.items():
             await self._store.runs.add_phase(work.claim.run_id, phase, spent)
+        if work.spent != Spent() or work.silent:
+            await self._store.runs.note_search(work.claim.run_id, work.spent.new, work.spent.known, " ".join(work.silent))
         outcomes = Counter(result.outcome for result in results if result.account_id in ours and not result.postponed)
-        postponed = sum(result.postponed for result in results if result.account_id in ours)
+        untried = sum(result.untried for result in results if result.account_id in ours)
+        postponed = sum(result.postponed for result in results if result.account_id in ours) - untried
         _log.info(
             "A batch is recorded.",
             action="batch.recorded",
             run_id=str(work.claim.run_id),
-            accounts=len(ours) - postponed,
+            accounts=len(ours) - postponed - untried,
             postponed=postponed,
+            untried=untried,
             unfinished=len(work.unfinished),
             requests=work.requests,
             seconds=round(seconds, 2),
             **{outcome.value: count for outcome, count in outcomes.items()},
         )
         return outcomes
+
+
+async def _read_all(search: Search, planned: Sequence[PlannedRequest]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in planned:
+                group.create_task(search.read(each))
+    except ExceptionGroup as errors:
+        # One reason is enough for whoever catches it; the others are the same outage seen by other fetches.
+        raise errors.exceptions[0] from errors
 
 
 def _news(work: Work) -> dict[str, tuple[Issue, ...]]:
@@ -416,7 +390,17 @@ def _news(work: Work) -> dict[str, tuple[Issue, ...]]:
 
 def _plan_round(work: Work, max_ids: int) -> list[PlannedRequest]:
     accounts = [(view, work.progress[account_id]) for account_id, view in work.views.items()]
-    planned = plan_round(accounts, max_ids=max_ids, upstream=work.upstream, gaps=work.gaps)
+    suspected = [work.is_suspected(view.account_id) for view, _ in accounts]
+    planned = [
+        each
+        for group in (False, True)
+        for each in plan_round(
+            [account for account, is_suspected in zip(accounts, suspected, strict=True) if is_suspected is group],
+            max_ids=max_ids,
+            upstream=work.upstream,
+            gaps=work.gaps,
+        )
+    ]
     # Last: what still differs when all was read once is asked for in a second shape.
     return planned or work.trials.plan(accounts, max_ids=max_ids)
 

@@ -13,7 +13,8 @@ class EngineConfig:
     """How the flow runs: sizes in accounts, times in seconds.
 
     `account_seconds` is the longest that writing one account may take, `settle_hours` how long after its end a date of
-    `day_zone` still moves, `max_attempts` how many failures in a row exhaust an account, `fetches` how many fetches of a
+    `day_zone` still moves, `max_attempts` how many failures in a row exhaust an account, `search_requests` how many
+    requests a run may spend in vain on finding the accounts that make requests for several fail, `fetches` how many fetches of a
     batch are under way at once. An account of which a fetch could not be completed is read once more at the end of its run,
     not before `postpone_seconds`, so that data in motion comes to rest; `postpone_named_seconds` where people named the accounts
     and wait for them. `grace_seconds` is how long a batch may take to its next safe point when it is told to stop,
@@ -28,6 +29,7 @@ class EngineConfig:
     settle_hours: float = 24.0
     day_zone: str = "UTC"
     max_attempts: int = 5
+    search_requests: int = 1000
     fetches: int = 4
     postpone_seconds: float = 5.0
     postpone_named_seconds: float = 1.0

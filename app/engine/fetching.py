@@ -1,4 +1,4 @@
-"""Fetching for a batch: planned requests through the client into staging, split where the API finds them too large."""
+"""Fetching for a batch: planned requests through the client into staging."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +19,7 @@ class Fetched:
     proven: Slice
     before: Fingerprints
     requests: int
+    rows: int
 
 
 def slice_of(planned: PlannedRequest) -> Slice:
@@ -51,14 +52,8 @@ class Fetcher:
         request = planned.request
         sink = await self._staging.begin(request.endpoint, request.logins or request.account_ids)
         try:
-            proof = await self._client.fetch(request, sink, most_rows=planned.most_rows)
+            proof = await self._client.fetch(request, sink, most_rows=planned.most_rows, missing_is_empty=planned.missing_is_empty)
             await sink.seal()
-            yield Fetched(sink.staged, proven, before, proof.requests)
+            yield Fetched(sink.staged, proven, before, proof.requests, proof.rows)
         finally:
             await sink.forget()
-
-    def note_too_large(self, planned: PlannedRequest) -> None:
-        """The API found the request too long: the next ones name fewer ids."""
-        ids = max(len(planned.request.account_ids), len(planned.request.logins))
-        if ids:
-            self._client.note_too_large(ids)

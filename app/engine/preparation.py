@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from app.domain.contract import PAGE_ROWS
 from app.domain.models import Effort, RunKind
 from app.domain.sequences import pieces
-from app.engine.audit import audit
+from app.engine.audit import AuditTerms, audit
 from app.engine.config import EngineConfig
 from app.engine.maintenance import maintain, mend_accounts
 from app.engine.store import Store
@@ -110,10 +110,13 @@ class Preparation:
                     self._store,
                     self._client,
                     run.run_id,
-                    moving_from=self._config.moving_from(now),
-                    today=now.date() + dt.timedelta(days=1),
-                    account_ids=account_ids,
-                    guard=None if run.confirmed else self._config.guard,
+                    AuditTerms(
+                        moving_from=self._config.moving_from(now),
+                        today=now.date() + dt.timedelta(days=1),
+                        guard=None if run.confirmed else self._config.guard,
+                        search_requests=self._config.search_requests,
+                    ),
+                    account_ids,
                 )
         except ReconError:
             # It breaks off; what it asked is still counted.

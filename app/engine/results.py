@@ -44,6 +44,8 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
     left = explain(view, progress, moving_from=moving_from)
     if kind is not RunKind.AUDIT and not progress.known and not progress.sent:
         left = (*left, *carried(view, left))
+    # What failed in company, and was not tried alone, waits for the next run: nothing is known against the account.
+    untried = bool(left) and progress.untried is not None and not progress.errors and progress.hold is None
     wrote = progress.owes_to_write() or bool(before and before.effort.written)
     outcome = judge(passed.found, left, before.found if before else (), progress.hold, wrote=wrote)
     return AccountResult(
@@ -57,7 +59,8 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
         # Only with that outcome is it ever looked at again, and it costs more than all the rest.
         signature=view.signature if outcome is Outcome.EXPLAINED else "",
         detail=_detail(passed, is_left=bool(left)),
-        postponed=bool(left) and before is None and progress.hold is None and passed.is_unread,
+        postponed=untried or (bool(left) and before is None and progress.hold is None and passed.is_unread),
+        untried=untried,
         before=before or FirstPass(),
         held_until=now + dt.timedelta(seconds=flap_seconds) if outcome is Outcome.FLAPPING else None,
         closings=closings(view, progress, passed.found, left, before.found if before else ()),
@@ -80,6 +83,8 @@ def _detail(passed: Passed, *, is_left: bool) -> str | None:
     # What was refused is told even where the counts agree.
     unheld = [_said_of(table, columns) for table, columns in sorted(progress.unheld.items())]
     reasons = [*([hold] if hold else []), *progress.errors, *progress.refused, *(progress.strangers if is_left else ()), *unheld]
+    if progress.untried and is_left:
+        reasons.append(progress.untried)
     if passed.before and passed.unread:
         reasons.append("this was read for the second time in the run, in vain as before")
     if progress.left_alone:

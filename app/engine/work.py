@@ -15,6 +15,7 @@ from app.domain.settling import Moving
 from app.domain.trial import disputed
 from app.domain.trials import Trials
 from app.engine.halts import Halt
+from app.engine.search import Control, Spent
 from app.store.claims import Claim
 from app.store.runs import ActiveRun
 from app.upstream.stats import ApiStatistics
@@ -27,6 +28,7 @@ class Work:
     `moving` are the dates that still move, the same from the batch's beginning to its end.
     `unread` counts the fetches that could not be completed by account, `ownerless` is what was done for nobody in particular,
     `reassigned` the accounts that were asked for with it;
+    `spent` are the requests that the search for failing accounts cost, `silent` tells of endpoints that answer nobody;
     `is_suspect` if so much is held that nothing more shall be written, `unfinished` are then the accounts that wait in the run again.
     """
 
@@ -39,7 +41,9 @@ class Work:
     progress: dict[str, Progress]
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     use: ApiStatistics = field(default_factory=ApiStatistics)
-    splits: int = 0
+    spent: Spent = field(default_factory=Spent)
+    silent: tuple[str, ...] = ()
+    controls: list[Control] | None = None
     unread: Counter[str] = field(default_factory=Counter)
     upstream: Upstream | None = None
     gaps: frozenset[dt.date] = frozenset()
@@ -48,6 +52,10 @@ class Work:
     reassigned: set[str] = field(default_factory=set)
     is_suspect: bool = False
     unfinished: set[str] = field(default_factory=set)
+
+    def is_suspected(self, account_id: str) -> bool:
+        """Whether the account failed before: it shares no request with those that did not, so that it need not be searched for again."""
+        return self.views[account_id].has_failed or account_id in self.claim.postponed
 
     @property
     def requests(self) -> int:

@@ -280,8 +280,9 @@ class WorkerPool:
         return ended
 
     async def _count_waiting(self, run_id: uuid.UUID) -> int:
-        """How many accounts of a run wait, after those that were deleted meanwhile are recorded as gone."""
-        waiting = int((await self._store.runs.get(run_id))["waiting"])
+        """How many accounts wait for their turn in a run, after those that were deleted meanwhile are recorded as gone."""
+        state = await self._store.runs.get(run_id)
+        waiting = int(state["waiting"] - state["untried"])
         gone = await self._store.claims.record_gone(run_id) if waiting else 0
         if gone:
             _log.warning(

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import msgspec
 from starlette.types import Receive, Send
 
-from app.sandbox.faults import Draw, FaultKind
+from app.sandbox.faults import Draw, FaultKind, Faults
 from app.sandbox.filters import Query
 from app.sandbox.rows import Record
 
@@ -51,6 +51,7 @@ class Answer:
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
     content_type: bytes = _JSON
+    delay_seconds: float = 0.0
 
 
 def page_of(records: Sequence[Record], query: Query, draw: Draw) -> Page:
@@ -58,8 +59,9 @@ def page_of(records: Sequence[Record], query: Query, draw: Draw) -> Page:
     kind, chance = draw.kind, draw.chance
     page = Page(records[query.skip : query.skip + query.limit], len(records))
     rows = list(page.rows)
-    if kind is FaultKind.EMPTY:
-        return Page((), 0)
+    is_beyond = draw.faults.largest_skip is not None and query.skip > draw.faults.largest_skip
+    if is_beyond or kind is FaultKind.EMPTY:
+        return Page((), page.total if is_beyond else 0)
     if kind is FaultKind.SHORT_PAGE and rows:
         missing = min(len(rows), chance.randint(1, 3))
         start = chance.choice((0, len(rows) // 2, len(rows) - missing)) if len(rows) > missing else 0
@@ -107,6 +109,20 @@ def failure(draw: Draw) -> Answer | None:
     return _FAILURES.get(draw.kind) if draw.kind is not None else None
 
 
+def rejection_of(query: Query, rows: int, faults: Faults) -> Answer | None:
+    """The answer to a request, of which `rows` rows match, that a rule of the API rejects; None if none does."""
+    for rule in faults.rejections:
+        named = rule.ids is None or not rule.ids.isdisjoint(query.ids)
+        there = rule.endpoints is None or query.endpoint in rule.endpoints
+        then = rule.dates is None or any(query.covers(day) for day in rule.dates)
+        if named and there and then and rows > rule.rows:
+            answer = refusal(HTTPStatus(rule.status), rule.message) if rule.kind is None else _FAILURES[rule.kind]
+            return replace(answer, delay_seconds=rule.delay_seconds)
+    if faults.largest_skip is not None and query.skip > faults.largest_skip and faults.beyond_skip != HTTPStatus.OK:
+        return refusal(HTTPStatus(faults.beyond_skip), f"The parameter skip must be at most {faults.largest_skip}.")
+    return None
+
+
 _FAILURES: Mapping[FaultKind, Answer] = {
     FaultKind.INTERNAL_ERROR: refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong."),
     FaultKind.BAD_GATEWAY: Answer(HTTPStatus.BAD_GATEWAY, b"<html><body>502 Bad Gateway</body></html>", content_type=b"text/html"),
@@ -126,8 +142,7 @@ async def deliver(answer: Answer, draw: Draw, receive: Receive, send: Send) -> N
     elif draw.kind is FaultKind.DRIP:
         await _drip(answer, delay, send)
     else:
-        if draw.kind is FaultKind.SLOW:
-            await asyncio.sleep(delay)
+        await asyncio.sleep(answer.delay_seconds + (delay if draw.kind is FaultKind.SLOW else 0))
         await send_answer(answer, send)
 
 

@@ -3,6 +3,7 @@
 The choice hangs on the seed, the request and how often it was made, not on the order of requests: concurrency does not change it.
 """
 
+import datetime as dt
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -58,8 +59,30 @@ class FaultKind(StrEnum):
     """200 with no rows and a total of 0."""
 
 
+class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule by which an API rejects requests: always, and not by chance.
+
+    It holds for requests that name one of `ids` (account ids or logins; None: for every request) at one of `endpoints` (None: at all),
+    for the dates `dates` (None: whatever the dates), if they match more than `rows` rows. The answer has the status `status` and says
+    `message`, after `delay_seconds`.
+    """
+
+    kind: FaultKind | None = None
+    status: int = 400
+    message: str = "This request is not allowed."
+    ids: frozenset[str] | None = None
+    endpoints: frozenset[Endpoint] | None = None
+    dates: frozenset[dt.date] | None = None
+    rows: int = -1
+    delay_seconds: float = 0.0
+
+
 class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which faults to show, as a value.
+
+    `rejections` are rules, in the order in which they are tried. Rows behind `largest_skip` are out of reach: a request that skips more is
+    answered with the status `beyond_skip`, 200 for an empty page whose total stays right.
+
 
     `probabilities`: the chance of each kind for each request, 0 to 1, together at most 1. `down` closes every connection without an
     answer, `unauthorized` refuses every key. `only_endpoints` spares the others, `first_n` spares all requests to them but the
@@ -74,6 +97,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     first_n: int | None = None
     retry_after: int = 1
     delay_seconds: float = 0.5
+    rejections: tuple[Rejection, ...] = ()
+    largest_skip: int | None = None
+    beyond_skip: int = 400
 
     def __post_init__(self) -> None:
         """InvalidRequest if the values make no sense."""

@@ -41,6 +41,14 @@ class Query:
         """The account ids and logins that are asked for."""
         return tuple(part for name, text in self.filters if name in _ID_FILTERS for part in text.split(","))
 
+    def covers(self, day: dt.date) -> bool:
+        """Whether the request asks for rows of the date, by `trade-date-from` and `-to`, by `dates`, or by none of these."""
+        filters = dict(self.filters)
+        listed = filters.get("dates")
+        first, last = filters.get("trade-date-from", ""), filters.get("trade-date-to", "99999999")
+        text = f"{day:%Y%m%d}"
+        return first <= text <= last and (listed is None or text in listed.split(","))
+
     def without_ids(self) -> "Query":
         """The same request about everybody."""
         return replace(self, filters=tuple((name, text) for name, text in self.filters if name not in _ID_FILTERS))

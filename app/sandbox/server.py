@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.domain.contract import Endpoint
 from app.errors import InvalidRequest
-from app.sandbox.answers import Answer, Envelope, close_socket, deliver, failure, page_answer, page_of, refusal, send_answer
+from app.sandbox.answers import Answer, Envelope, close_socket, deliver, failure, page_answer, page_of, refusal, rejection_of, send_answer
 from app.sandbox.faults import NO_FAULTS, Draw, FaultKind, Faults, FaultState
 from app.sandbox.filters import Query, matching, read_query
 from app.sandbox.quota import Quota, retry_after
@@ -101,7 +101,11 @@ class _Api:
             parameters = parse_qsl(scope["query_string"].decode(), keep_blank_values=True, strict_parsing=bool(scope["query_string"]))
             query = read_query(logged.endpoint, parameters)
             logged.ids, logged.skip = query.ids, query.skip
-            page = page_of(self._records(query, draw), query, draw)
+            records = self._records(query, draw)
+            rejection = rejection_of(query, len(records), draw.faults)
+            if rejection is not None:
+                return rejection
+            page = page_of(records, query, draw)
         except InvalidRequest as error:
             return refusal(HTTPStatus.BAD_REQUEST, str(error))
         except ValueError:

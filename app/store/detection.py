@@ -21,6 +21,15 @@ _log = get_logger(__name__)
 NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
 
 
+@dataclass(frozen=True, slots=True)
+class WellAccount:
+    """An account that agrees, its logins, and the last date on which it traded."""
+
+    account_id: str
+    logins: tuple[str, ...]
+    day: dt.date
+
+
 class Detection:
     """The view of a batch that the domain judges, and the totals that it writes down while it looks."""
 
@@ -38,6 +47,7 @@ class Detection:
         self._findings = sql["get_findings"]
         self._drift = sql["get_drift"]
         self._mismatched = sql["get_mismatched_accounts"]
+        self._well, self._last_days = sql["get_well_accounts"], sql["get_last_days"]
         self._unknown = sql["get_unknown_accounts"]
         self._descents = sql["get_descents"]
         self._known = sql["get_known_accounts"]
@@ -116,6 +126,15 @@ class Detection:
     async def mismatched_accounts(self) -> list[str]:
         """Accounts whose tables disagree, or that have open issues."""
         return [row["account_id"] for row in await self._database.fetch(self._mismatched, seconds=SWEEP_SECONDS)]
+
+    async def well_accounts(self, beside: Sequence[str]) -> list[WellAccount]:
+        """Two accounts that agree and are not among `beside`; fewer if there are no such."""
+        well = [row["account_id"] for row in await self._database.fetch(self._well, list(beside), seconds=SWEEP_SECONDS)]
+        if not well:
+            return []
+        logins = {row["account_id"]: tuple(row["logins"]) for row in await self._database.fetch(self._logins, well)}
+        days = await self._database.fetch(self._last_days, well)
+        return [WellAccount(row["account_id"], logins.get(row["account_id"], ()), row["day"]) for row in days]
 
     async def unknown_accounts(self, account_ids: Sequence[str]) -> list[str]:
         """Those of the ids that no account has."""

@@ -65,7 +65,9 @@ class IdempotencyKey:
 class ActiveRun:
     """A run that is being worked on; `prepared` once its accounts are known.
 
-    `total` is the number of its accounts, `held` of those for which healing waits for somebody's word, unless it is `confirmed`.
+    `total` is the number of its accounts, `held` of those for which healing waits for somebody's word, unless it is `confirmed`;
+    `searched` are the requests that it spent so far on finding accounts that make requests fail, `searched_known` those for accounts that
+    had failed before.
     """
 
     run_id: uuid.UUID
@@ -74,6 +76,8 @@ class ActiveRun:
     confirmed: bool = False
     total: int = 0
     held: int = 0
+    searched: int = 0
+    searched_known: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class AccountResult:
     Its next failure says when it may be tried again; one that is held back without a failure is `held_until`. With `left` None
     it could not even be looked at, and its open issues stay as they are.
 
-    With `postponed` nothing is settled yet: the account goes back into the run, to be claimed once more behind all others.
+    With `postponed` nothing is settled yet: the account goes back into the run, to be claimed once more behind all others; with
+    `untried` not by this run: it only failed together with others, and waits for the next one.
     When it was, `before` is what the run had found and done by then; `found` and `effort` are of this batch alone. `closings` tell as what
     issues are closed that are not left.
     """
@@ -105,6 +110,7 @@ class AccountResult:
     signature: str
     detail: str | None
     postponed: bool = False
+    untried: bool = False
     before: FirstPass = field(default_factory=FirstPass)
     held_until: dt.datetime | None = None
     closings: Mapping[IssueCode, Closing] = field(default_factory=dict)
@@ -231,7 +237,16 @@ class Runs:
                     reason=str(error),
                 )
             return None
-        return ActiveRun(row["run_id"], request, row["prepared"], row["confirmed"], row["total"], row["needs_confirmation"])
+        return ActiveRun(
+            row["run_id"],
+            request,
+            row["prepared"],
+            row["confirmed"],
+            row["total"],
+            row["needs_confirmation"],
+            row["search_requests"],
+            row["known_search_requests"],
+        )
 
     async def count_accounts(self) -> int:
         """How many accounts are known."""
@@ -250,6 +265,13 @@ class Runs:
         status = RunStatus.COMPLETED_WITH_ISSUES if state["has_issues"] else RunStatus.SUCCEEDED
         if not state["confirmed"] and guard.suspects(state["needs_confirmation"], state["total"]):
             status, reason = RunStatus.NEEDS_CONFIRMATION, guard.suspicion(state["needs_confirmation"], state["total"])
+        if state["fault"]:
+            status, reason = RunStatus.FAILED, state["fault"]
+        elif state["untried"] and reason is None:
+            reason = (
+                "Requests for several accounts fail, and the search for those at fault stopped after"
+                f" {state['searched']} requests (RECON_SEARCH_REQUESTS); accounts that were not read alone wait for the next run."
+            )
         ended = await self._database.fetch_value(self._sql["finish_run"], run_id, status.value, reason) is not None
         if ended:
             await self._database.execute(self._sql["clear_scan"], run_id)
@@ -263,6 +285,10 @@ class Runs:
         """End a run that cannot go on; the accounts that wait are left, and none is blamed."""
         await self._database.execute(self._sql["end_run"], run_id, status.value, reason)
         await self._database.execute(self._sql["clear_scan"], run_id)
+
+    async def note_search(self, run_id: uuid.UUID, new: int, known: int, fault: str) -> None:
+        """Count what a search for failing accounts cost, `known` for those that had failed before; keep why the run will have failed."""
+        await self._database.execute(self._sql["note_search"], run_id, new, known, fault or None)
 
     async def add_phase(self, run_id: uuid.UUID, phase: str, seconds: float) -> None:
         """Add time spent in a phase."""
@@ -410,6 +436,7 @@ def _attempt(result: AccountResult) -> dict[str, object]:
         "found": result.codes_found,
         "remaining": [issue.code.value for issue in result.left or ()],
         "detail": result.detail,
+        "untried": result.untried,
     }
 
 
@@ -437,7 +464,7 @@ def _batch_counts(results: Sequence[AccountResult], postponed: Sequence[AccountR
         *(outcomes[outcome] for outcome in (Outcome.UNCHANGED, Outcome.HEALED, Outcome.EXPLAINED, Outcome.PARTIAL, Outcome.FAILED)),
         requests,
         *_rows([result.effort for result in (*results, *postponed)]),
-        len(postponed),
+        sum(not result.untried for result in postponed),
         outcomes[Outcome.FLAPPING],
         outcomes[Outcome.NEEDS_CONFIRMATION],
     )

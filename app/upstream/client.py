@@ -13,12 +13,13 @@ from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
 from app.domain.contract import PAGE_ROWS, Endpoint, Request
-from app.errors import ConfigurationError, FetchFailed, FetchTooBroad
+from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, RequestTooLarge
 from app.telemetry import register_secret
 from app.upstream.breaker import BreakerState
 from app.upstream.envelope import NOTHING, Answer, decode
-from app.upstream.faults import Redactor, failure_of_status
+from app.upstream.faults import MISSING, Redactor, failure_of_status
 from app.upstream.guard import Guard, GuardLimits, Share
+from app.upstream.health import EndpointHealth
 from app.upstream.pace import Limiter, Pace
 from app.upstream.paging import FetchProof, PageSize, RowSink, Sink, fetch_whole, scan_all
 from app.upstream.stats import ApiStatistics
@@ -98,6 +99,9 @@ class UpstreamClient:
             retry_budget=config.retry_budget,
             retries_per_second=config.rate * _RETRY_SHARE,
         )
+        self.last_answered: Request | None = None
+        """The last request that was answered well."""
+        self._health = {endpoint: EndpointHealth() for endpoint in Endpoint}
         self._guard = Guard(pace, limits, self._redact, self.statistics, self._ask_for_one_row)
 
     @classmethod
@@ -138,11 +142,17 @@ class UpstreamClient:
         return self._max_ids
 
     def note_too_large(self, ids: int) -> None:
-        """Remember that a request with so many ids was too long: from now on half of them are the most."""
+        """Remember that a request with so many ids was too large, and its halves were not: from now on half of them are the most."""
         self._max_ids = max(1, min(self._max_ids, ids // 2))
 
-    async def fetch(self, request: Request, sink: Sink, *, most_rows: int | None = None) -> FetchProof:
+    def health(self, endpoint: Endpoint) -> EndpointHealth:
+        """How requests to an endpoint fared so far."""
+        return self._health[endpoint]
+
+    async def fetch(self, request: Request, sink: Sink, *, most_rows: int | None = None, missing_is_empty: bool = False) -> FetchProof:
         """Hand all rows of a read to the sink and prove that they are all.
+
+        With `missing_is_empty` an answer of 404 or 410 says that there is no row, which counts like an empty page.
 
         Any error means that what the sink holds is worthless. IncompleteFetch: the pages could not be proven whole.
         RequestTooLarge: ask again for half the ids. FetchTooBroad: there are more than `most_rows`, which the first page tells.
@@ -150,7 +160,7 @@ class UpstreamClient:
         """
 
         async def read(skip: int) -> Answer:
-            answer = await self._page(request, skip)
+            answer = await self._page(request, skip, missing_is_empty=missing_is_empty)
             if most_rows is not None and max(answer.total or 0, skip + len(answer.rows)) > most_rows:
                 raise FetchTooBroad(f"The read of {request.endpoint.value} would bring more than {most_rows} rows.")
             return answer
@@ -160,17 +170,41 @@ class UpstreamClient:
             rows, pages = await fetch_whole(read, sink, f"The read of {request.endpoint.value}", self._page_size)
         return FetchProof(rows, pages, use.requests)
 
-    async def scan(self, request: Request, sink: RowSink) -> int:
-        """Hand the rows of a read to the sink as they come and count them: the data may move meanwhile, each row proves only itself."""
-        subject = f"The scan of {request.endpoint.value}"
-        is_of_all = not request.account_ids and not request.logins
-        return await scan_all(lambda skip: self._page(request, skip), sink, subject, self._page_size, is_of_all=is_of_all)
+    async def scan(self, request: Request, sink: RowSink, *, missing_is_empty: bool = False) -> int:
+        """Hand the rows of a read to the sink as they come and count them: the data may move meanwhile, each row proves only itself.
 
-    async def _page(self, request: Request, skip: int) -> Answer:
-        params = {**request.params(), "limit": str(PAGE_ROWS), "skip": str(skip), "include-total": "1"}
+        A scan of all accounts that shows fewer rows than the API names is an IncompleteFetch; the sink has those that came.
+        """
+
+        async def read(skip: int) -> Answer:
+            return await self._page(request, skip, missing_is_empty=missing_is_empty)
+
+        subject, is_of_all = f"The scan of {request.endpoint.value}", not request.account_ids and not request.logins
+        return await scan_all(read, sink, subject, self._page_size, is_of_all=is_of_all)
+
+    async def sample(self, request: Request) -> Answer:
+        """The first row of a read, and the total that it names: what costs the API least to answer."""
+        return await self._page(request, 0, limit=1)
+
+    async def _page(self, request: Request, skip: int, *, limit: int = PAGE_ROWS, missing_is_empty: bool = False) -> Answer:
+        params = {**request.params(), "limit": str(limit), "skip": str(skip), "include-total": "1"}
         named = max(len(request.account_ids), len(request.logins))
-        share = Share(min(self._timeout, self._account_timeout * named), is_divisible=named > 1) if named else Share()
-        answer = await self._guard.run(request.endpoint, lambda: self._send(request.endpoint, params), share)
+        deadline = min(self._timeout, self._account_timeout * named) if named else None
+        share = Share(deadline, is_divisible=bool(named) and request.is_divisible, names_several=request.names_several)
+        health = self._health[request.endpoint]
+        try:
+            answer = await self._guard.run(request.endpoint, lambda: self._send(request.endpoint, params), share)
+        except FetchFailed as error:
+            health.failed()
+            if missing_is_empty and error.status in MISSING:
+                return Answer((), 0)
+            error.skip = skip
+            raise
+        except RequestTooLarge:
+            health.failed()
+            raise
+        health.answered()
+        self.last_answered = request
         self.statistics.note_page(request.endpoint, len(answer.rows))
         return answer
 

@@ -21,8 +21,9 @@ from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamRefu
 EXCERPT_LENGTH = 200
 """The most characters of an answer that an error quotes."""
 
-_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _TOO_LARGE = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_URI_TOO_LONG})
+MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+"""Statuses that say of a filter that nothing matches it, where the endpoint itself exists."""
 _NOT_READY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 
 FOREIGN = (
@@ -111,17 +112,22 @@ def failure_of_status(status: int, headers: Mapping[str, str], body: bytes, reda
     kind = _passing_kind(status)
     if kind is not None:
         return AttemptFailed(kind, answer, retry_after(headers))
-    if status in _REFUSED:
-        return UpstreamRefused(
-            f"The API refuses the key ({status}); what was healed before stays, nothing else was changed. Check RISK_API_KEY."
-        )
+    if status == HTTPStatus.UNAUTHORIZED:
+        return UpstreamRefused(key_refused(answer))
     if status in _TOO_LARGE:
-        return RequestTooLarge(f"The API finds the request too long ({status}); ask for fewer ids.")
+        return RequestTooLarge(f"The API finds the request too large. {answer}")
     if status < HTTPStatus.BAD_REQUEST:
         return FetchFailed(
-            f"The API answered with a redirect ({status}), which is not followed: the key would go with it. Check RISK_API_BASE_URL."
+            f"The API answered with a redirect ({status}), which is not followed: the key would go with it. Check RISK_API_BASE_URL.",
+            status=status,
         )
-    return FetchFailed(answer)
+    # 403 too: whether the key is refused, or only what belongs to some account, other requests tell.
+    return FetchFailed(answer, status=status)
+
+
+def key_refused(answer: str) -> str:
+    """The sentence that tells that the API refuses the key, with its own words."""
+    return f"The API refuses the key; what was healed before stays, nothing else was changed. Check RISK_API_KEY. {answer}"
 
 
 def _passing_kind(status: int) -> FailureKind | None:

@@ -29,6 +29,12 @@ LEAST_ATTEMPTS = 6
 _PROVEN_FAILURES = 3
 """Failures of one request between successes of others that prove the request, not the API, to be at fault."""
 
+_ATTEMPTS_OF_SEVERAL = 3
+"""The same as `LEAST_ATTEMPTS` for a request that names several accounts: its parts are further attempts."""
+
+_ATTEMPTS_WITHOUT_WITNESS = 2
+"""So often a request that has parts fails before a witness is asked for: the parts fail, too, and would open the breaker for all others."""
+
 _JITTER = 0.5
 
 _Result = TypeVar("_Result")
@@ -101,20 +107,26 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one request is among others: how long an answer may take (None: the usual), and whether its work can be asked for in parts."""
+    """What one request is among others: how long an answer may take (None: the usual), and whether its work can be asked for in parts.
+
+    Its parts are those of one account, or, with `names_several`, of several.
+    """
 
     deadline: float | None = None
     is_divisible: bool = False
+    names_several: bool = False
 
 
 class Call:
     """One request and its attempts: whether another is worth while, and whom to blame."""
 
-    def __init__(self, outage: Outage, limits: GuardLimits, *, is_divisible: bool = False) -> None:
+    def __init__(self, outage: Outage, limits: GuardLimits, share: Share = Share()) -> None:
         """Start without an attempt."""
         self._outage = outage
         self._limits = limits
-        self._is_divisible = is_divisible
+        self._is_divisible = share.is_divisible or share.names_several
+        self._least_attempts = _ATTEMPTS_OF_SEVERAL if share.names_several else LEAST_ATTEMPTS
+        self._needed_proofs = min(_PROVEN_FAILURES, self._least_attempts - 1)
         self._answers = outage.answers
         self._failures = 0
         self._proven_failures = 0
@@ -124,8 +136,11 @@ class Call:
 
     @property
     def needs_witness(self) -> bool:
-        """Whether its attempts are used up, but nobody's success tells a bad request from an outage."""
-        return self._failures >= LEAST_ATTEMPTS and not self._is_proven
+        """Whether it failed more than once while no answer to another request tells a bad request from an outage."""
+        if self._is_proven or not self._failures:
+            return False
+        is_late = self._is_divisible and self.last is not None and self.last.kind is FailureKind.DEADLINE
+        return is_late or self._failures >= (_ATTEMPTS_WITHOUT_WITNESS if self._is_divisible else LEAST_ATTEMPTS)
 
     @property
     def was_throttled(self) -> bool:
@@ -154,9 +169,9 @@ class Call:
             self._proven_failures += self._is_proven
         self._answers = self._outage.answers
         if error.kind is FailureKind.DEADLINE and self._is_divisible and self._is_proven:
-            # The API answers others in time: who is slow in this one is found in its parts, sooner than by waiting once more for all.
+            # The API answers others in time: what is slow in this one is found in its parts, sooner than by waiting once more for all.
             return False
-        if self.patience <= 0 or (self._failures >= LEAST_ATTEMPTS and self._proven_failures >= _PROVEN_FAILURES):
+        if self.patience <= 0 or (self._failures >= self._least_attempts and self._proven_failures >= self._needed_proofs):
             return False
         if error.kind is FailureKind.THROTTLED:
             return 0.0  # the pace holds everybody back for the time that the API asked for
@@ -214,7 +229,7 @@ class Guard:
         UpstreamRefused, RequestTooLarge and FetchFailed come at once where trying again cannot help; FetchFailed also
         when only this request keeps failing, UpstreamUnavailable when the API is out.
         """
-        call = Call(self._outage, self._limits, is_divisible=share.is_divisible)
+        call = Call(self._outage, self._limits, share)
         retries = stamina.retry_context(
             on=call.decide,
             attempts=None,  # `decide` bounds them: by number while the API answers others, by time while it is out

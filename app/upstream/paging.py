@@ -163,8 +163,14 @@ class _Reading:
         self._last = b""
         self._last_page = 0
         self._is_capped = False
+        self.skip = 0
         self.held = 0
         self.pages = 0
+
+    @property
+    def reached_far(self) -> bool:
+        """Whether so much was read that what is missing may be more than the API hands out."""
+        return self.pages > 1 or self.held >= PAGE_ROWS
 
     async def run(self) -> None:
         """Hand all rows to the sink. UnprovenError: they are not proven to be all."""
@@ -180,7 +186,7 @@ class _Reading:
 
     async def _advance(self) -> bool:
         """Take one page; False when it was the last."""
-        skip = max(0, self.held - 1)
+        self.skip = skip = max(0, self.held - 1)
         answer = await self._fitting_page(skip)
         if self._total is None and answer.total is not None:
             self._total, self._may_count_pages = answer.total, answer.total == len(answer.rows)
@@ -261,25 +267,25 @@ async def fetch_whole(read: ReadPage, sink: Sink, subject: str, size: PageSize |
     What does not prove whole is read again: the page, then everything, with the sink reset. `subject` names the read in
     IncompleteFetch, which is raised after the last reading, with the sink empty; `size` is what is known of the API's pages.
     """
-    reason, size = "", size or PageSize()
+    reason, skip, size = "", 0, size or PageSize()
     for _ in range(WHOLE_READS):
         async with PagesAhead(read) as pages:
             reading = _Reading(pages, sink, size)
             try:
                 await reading.run()
             except UnprovenError as unproven:
-                reason = str(unproven)
+                reason, skip = str(unproven), reading.skip if reading.reached_far else 0
             else:
                 return reading.held, reading.pages
         await sink.reset()
-    raise IncompleteFetch(f"{subject} could not be proven whole in {WHOLE_READS} readings: {reason}. Nothing of it was kept.")
+    raise IncompleteFetch(f"{subject} could not be proven whole in {WHOLE_READS} readings: {reason}. Nothing of it was kept.", skip=skip)
 
 
 async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize | None = None, *, is_of_all: bool = True) -> int:
     """Hand the rows of all pages to the sink as they come, without a proof that they are all; the number of rows.
 
-    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end. `size` is what is known of its pages,
-    `is_of_all` tells that nobody asks by id for what this scan does not show.
+    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end; or it sends no more rows though it named more,
+    where `is_of_all` tells that no account was asked for by id. `size` is what is known of its pages.
     """
     size = size or PageSize()
     seen, most, ignores_totals = 0, 0, False
@@ -288,6 +294,8 @@ async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize |
         while True:
             answer = await _page_of_scan(pages, seen, most)
             if not answer.rows:
+                if is_of_all and seen < most:
+                    raise IncompleteFetch(f"{subject}: the API sends no more than {seen} rows, the total is {most}.")
                 return seen
             ignores_totals |= answer.total is not None and answer.total < seen + len(answer.rows)
             most = 0 if ignores_totals else max(most, answer.total or 0)

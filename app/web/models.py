@@ -164,7 +164,9 @@ class Attempt(BaseModel):
 
     run_id: uuid.UUID
     kind: AnyKind
-    outcome: AnyOutcome
+    outcome: AnyOutcome | None = Field(
+        description="null if the account only failed together with others and was not tried alone: it waits for the next run."
+    )
     finished_at: dt.datetime
     seconds: float | None = Field(description="What the account's batch took.")
     requests: int | None

@@ -130,6 +130,17 @@ WHERE run_id = $1 AND account_id = ANY($2::text[])
 -- Accounts that a run would look at.
 SELECT account_id FROM prop_trading_model.v_recon_mismatched ORDER BY account_id
 
+-- name: get_well_accounts
+-- Two accounts beside those of $1 that agree and did not fail: requests for them show whether the API answers at all.
+SELECT account_id
+FROM prop_trading_model.trade_recon
+WHERE trades_recon_checksum AND failed_attempts = 0 AND num_trades_alltime > 0 AND account_id !~ ',' AND account_id <> ALL ($1::text[])
+LIMIT 2
+
+-- name: get_last_days
+-- The last date on which accounts traded; those that never did are left out.
+SELECT account_id, max(date) AS day FROM prop_trading_model.raw_metrics_daily WHERE account_id = ANY($1::text[]) AND num_trades > 0 GROUP BY account_id
+
 -- name: get_descents
 -- Dates of accounts whose finer rows are still to be read below a drift.
 SELECT account_id, array_agg(date) AS dates FROM prop_trading_model.recon_descents WHERE account_id = ANY($1::text[]) GROUP BY account_id

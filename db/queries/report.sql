@@ -82,7 +82,7 @@ SELECT
     count(*) FILTER (WHERE outcome IN ('unchanged', 'healed', 'explained')) AS resolved,
     count(*) FILTER (WHERE outcome = 'failed') AS failed
 FROM prop_trading_model.recon_attempts
-WHERE finished_at >= $1::date::timestamp AT TIME ZONE 'UTC'
+WHERE finished_at >= $1::date::timestamp AT TIME ZONE 'UTC' AND outcome IS NOT NULL
 GROUP BY 1
 ORDER BY 1
 

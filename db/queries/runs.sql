@@ -18,9 +18,14 @@ SELECT run_id, status FROM prop_trading_model.recon_runs WHERE is_sole AND statu
 SELECT pg_notify($1, $2)
 
 -- name: get_run
--- One run as it stands, with the number of accounts that still wait.
-SELECT r.*, (SELECT count(*) FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = r.run_id AND a.outcome IS NULL) AS waiting
-FROM prop_trading_model.recon_runs AS r
+-- One run as it stands, with the number of accounts that still wait, and of those among them that wait for the next run.
+SELECT r.*, a.waiting, a.untried
+FROM prop_trading_model.recon_runs AS r,
+    LATERAL (
+        SELECT count(*) AS waiting, count(*) FILTER (WHERE postponed_until = 'infinity') AS untried
+        FROM prop_trading_model.recon_attempts
+        WHERE run_id = r.run_id AND outcome IS NULL
+    ) AS a
 WHERE r.run_id = $1
 
 -- name: get_gone_accounts
@@ -30,7 +35,7 @@ SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND o
 -- name: find_active_run
 -- The run that a free worker serves next: those of named accounts, for which people wait, go first, of them the smallest, then the oldest.
 -- With $2 only those of few named accounts.
-SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at IS NOT NULL AS confirmed, total, needs_confirmation
+SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at IS NOT NULL AS confirmed, total, needs_confirmation, search_requests, known_search_requests
 FROM prop_trading_model.recon_runs
 WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1) AND (stop_at IS NULL OR stop_at > now())
   AND (NOT $2::boolean OR CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') <= 100 ELSE false END)
@@ -51,10 +56,14 @@ WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL AN
 RETURNING run_id
 
 -- name: enqueue_mismatched
--- The accounts of a full ($2 false) or retry run: mismatched ones, the longest unchecked first; a full run leaves those that back off or flap.
+-- The accounts of a full ($2 false) or retry run: mismatched ones, the longest unchecked first; a full run leaves those that back off or flap,
+-- and exhausted ones for a day after their last failure.
 -- {{among}} limits them.
 WITH mismatched AS (
-    SELECT account_id, last_checked, NOT $2::boolean AND (reconciliation_status = 'exhausted' OR coalesce(next_attempt_at > now(), false)) AS waits
+    SELECT account_id, last_checked, NOT $2::boolean AND CASE
+            WHEN reconciliation_status = 'exhausted' THEN coalesce(last_failed_attempt > now() - interval '1 day', true)
+            ELSE coalesce(next_attempt_at > now(), false)
+        END AS waits
     FROM prop_trading_model.trade_recon
     JOIN prop_trading_model.v_recon_mismatched USING (account_id)
     WHERE {{among}}
@@ -78,12 +87,12 @@ ON CONFLICT DO NOTHING
 
 -- name: enqueue_audited
 -- The accounts of an audit: of those compared ($2, null: all; but $4, which were not answered), the mismatched ones and those that the
--- audit found different, but those that back off, at most $3; how many were equal, and how many are left out.
+-- audit found different, but those that back off (exhausted ones are taken), at most $3; how many were equal, and how many are left out.
 WITH compared AS (
     SELECT t.account_id, t.last_checked,
            m.account_id IS NOT NULL
                OR EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id) AS different,
-           $2::text[] IS NULL AND (reconciliation_status = 'exhausted' OR coalesce(next_attempt_at > now(), false)) AS waits
+           $2::text[] IS NULL AND reconciliation_status <> 'exhausted' AND coalesce(next_attempt_at > now(), false) AS waits
     FROM prop_trading_model.trade_recon AS t
     LEFT JOIN prop_trading_model.v_recon_mismatched AS m ON m.account_id = t.account_id
     WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[])) AND NOT t.account_id = ANY($4::text[])
@@ -136,7 +145,9 @@ WHERE run_id = $1
 UPDATE prop_trading_model.recon_runs
 SET status = $2, finished_at = now(), error = $3
 WHERE run_id = $1 AND status = 'running' AND prepared_at IS NOT NULL
-  AND NOT EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL)
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
+  )
 RETURNING run_id
 
 -- name: get_run_state
@@ -144,10 +155,15 @@ RETURNING run_id
 SELECT
     r.status, r.confirmed_at IS NOT NULL AS confirmed, r.total, r.needs_confirmation,
     r.explained + r.partial + r.failed + r.skipped + r.flapping + r.needs_confirmation + r.gone > 0
+        OR EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL)
         -- Rows that fit no account, or several, are nobody's outcome, but the warehouse is not clean with them.
         OR r.request ->> 'account_ids' IS NULL
             AND EXISTS (SELECT FROM prop_trading_model.recon_identity_findings WHERE cardinality(candidates) <> 1) AS has_issues,
-    EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL) AS waiting
+    EXISTS (
+        SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
+    ) AS waiting,
+    EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND postponed_until = 'infinity') AS untried,
+    r.search_requests + r.known_search_requests AS searched, r.fault
 FROM prop_trading_model.recon_runs AS r
 WHERE run_id = $1
 
@@ -161,6 +177,11 @@ RETURNING run_id
 -- What the audit of a finished run noted of upstream is not needed any more.
 WITH days AS (DELETE FROM prop_trading_model.recon_scan_days WHERE run_id = $1)
 DELETE FROM prop_trading_model.recon_scan WHERE run_id = $1
+
+-- name: note_search
+-- Count requests that the search for failing accounts cost, and keep the first reason for which the run will have failed.
+UPDATE prop_trading_model.recon_runs SET search_requests = search_requests + $2, known_search_requests = known_search_requests + $3, fault = coalesce(fault, $4)
+WHERE run_id = $1
 
 -- name: add_phase_seconds
 -- Time spent in a phase, summed over workers, and the API statistics of this worker so far.
@@ -186,15 +207,20 @@ WHERE a.run_id = $1 AND a.account_id = r.account_id
 
 -- name: postpone_accounts
 -- Put accounts back behind all others of their run, with what was found and done so far, and release them; $4 says after how many seconds
--- they may be claimed again, $5 the same in a run of named accounts, for which people wait.
+-- they may be claimed again, $5 the same in a run of named accounts, for which people wait. Untried ones are not claimed again by this run.
 WITH postponed AS (
     UPDATE prop_trading_model.recon_attempts AS a
-    SET postponed_until = now() + make_interval(secs => CASE WHEN run.request ->> 'account_ids' IS NULL THEN $4::double precision ELSE $5::double precision END),
+    SET postponed_until = CASE
+            WHEN r.untried THEN 'infinity'
+            ELSE now() + make_interval(secs => CASE WHEN run.request ->> 'account_ids' IS NULL THEN $4::double precision ELSE $5::double precision END)
+        END,
+        finished_at = CASE WHEN r.untried THEN now() END, detail = CASE WHEN r.untried THEN r.detail END,
         seconds = $2, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
         rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
         issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found))
     FROM jsonb_to_recordset($3) AS r (
-        account_id text, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint, found jsonb
+        account_id text, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint, found jsonb,
+        untried boolean, detail text
     ), prop_trading_model.recon_runs AS run
     WHERE a.run_id = $1 AND a.account_id = r.account_id AND run.run_id = $1
     RETURNING a.account_id

@@ -12,7 +12,7 @@ from app.domain.issues import Issue, IssueCode, Severity
 from app.domain.models import Effort, Outcome, RunKind
 from app.engine.config import EngineConfig
 from app.engine.store import Store
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.faults import NO_FAULTS, FaultKind, Faults, Rejection
 from app.sandbox.process import SandboxServer
 from app.store.claims import Claim
 from app.store.runs import AccountResult, RunRequest, Terms
@@ -22,12 +22,12 @@ from tests.integration.engine.test_claims import process, queued
 from tests.integration.engine.test_truth import victim
 from tests.waiting import PATIENCE
 
-_READINGS = 9
-"""Requests that a read of one page costs before it is given up: three readings, each of three looks at the page."""
+_READINGS = 18
+"""Requests that a read of one page costs before it is given up: three readings, in each the page and what should follow it three times."""
 
 
 def _lying(endpoint: Endpoint, first_n: int | None = None) -> Faults:
-    return Faults(probabilities={FaultKind.SMALLER_TOTAL: 1.0}, only_endpoints=frozenset({endpoint}), first_n=first_n)
+    return Faults(probabilities={FaultKind.LARGER_TOTAL: 1.0}, only_endpoints=frozenset({endpoint}), first_n=first_n)
 
 
 async def _hurt(database: Database, *tables: str) -> str:
@@ -72,7 +72,7 @@ async def test_what_cannot_be_read_twice_is_an_error_that_names_what_was_wrong_a
     assert account.state["failed_attempts"] == 1
     detail = account.attempts[0]["detail"]
     assert "trades/closed: The read of trades/closed could not be proven whole" in detail
-    assert "beyond the total of" in detail
+    assert "brings nothing new" in detail
     assert "second time" in detail
     assert state["requests"] == sandbox.log.total == 2 * _READINGS
     assert all(entry["closed_at"] is None for entry in account.history)
@@ -81,7 +81,9 @@ async def test_what_cannot_be_read_twice_is_an_error_that_names_what_was_wrong_a
 
 async def test_a_request_that_fails_for_one_account_costs_one_more_pass(warehouse: Database, sandbox: SandboxServer) -> None:
     account_id = await _hurt(warehouse, "raw_trades_closed")
-    sandbox.set_faults(Faults(probabilities={FaultKind.FAILED_STATUS: 1.0}, only_endpoints=frozenset({Endpoint.CLOSED})))
+    async with warehouse.connect() as connection:
+        login = await connection.fetchval("SELECT login FROM raw_metrics_alltime WHERE account_id = $1", account_id)
+    sandbox.set_faults(Faults(rejections=(Rejection(kind=FaultKind.FAILED_STATUS, ids=frozenset({login})),)))
     async with engine(warehouse, sandbox) as service:
         state = await run(service, RunKind.FULL)
         account = await service.readings.account(account_id)

@@ -370,7 +370,7 @@ async def test_callers_beyond_the_concurrency_wait_for_a_connection_and_not_for_
     ("status", "error"),
     [
         (401, UpstreamRefused),
-        (403, UpstreamRefused),
+        (403, FetchFailed),
         (413, RequestTooLarge),
         (414, RequestTooLarge),
         (404, FetchFailed),

@@ -97,7 +97,7 @@ def test_every_status_has_one_meaning() -> None:
     assert isinstance(_failure(301), FetchFailed)
     assert isinstance(_failure(304), FetchFailed)
     assert isinstance(_failure(401), UpstreamRefused)
-    assert isinstance(_failure(403), UpstreamRefused)
+    assert isinstance(_failure(403), FetchFailed)  # other requests tell whether it is the key or an account
     assert isinstance(_failure(413), RequestTooLarge)
     assert isinstance(_failure(414), RequestTooLarge)
     passing = {status for status in range(300, 600) if isinstance(_failure(status), AttemptFailed)}

@@ -14,6 +14,7 @@ _EXPECTED = {
     "UpstreamError": 502,
     "UpstreamRefused": 502,
     "UpstreamUnavailable": 503,
+    "EndpointFailed": 502,
     "FetchFailed": 502,
     "IncompleteFetch": 502,
     "RequestTooLarge": 502,

@@ -1,0 +1,138 @@
+"""A request for one account that is too much for upstream is cut by dates until it can be read; the parts prove what the whole would."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from app.domain.contract import Endpoint
+from app.domain.models import RunKind
+from app.sandbox.faults import FaultKind, Faults, Rejection
+from app.sandbox.process import SandboxServer
+from app.sandbox.world import World
+from tests.conftest import SCHEMA, Database, Server
+from tests.engine import difference, engine, fill, run
+from tests.integration.isolation.conftest import NOW, TODAY, blamed, quick
+
+_TABLES = {Endpoint.DAILY: "raw_metrics_daily", Endpoint.HOURLY: "raw_metrics_hourly", Endpoint.CLOSED: "raw_trades_closed"}
+
+
+def _world() -> World:
+    return World.generate(4, seed=2, today=TODAY, trades_per_account=120, days=50, contradictory=False)
+
+
+@pytest.fixture(scope="session")
+async def cutting_template(postgres: Server, template: str) -> AsyncIterator[str]:
+    async with postgres.clone(template, "cutting") as name:
+        async with SandboxServer(_world()) as sandbox:
+            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+        yield name
+
+
+@pytest.fixture
+async def warehouse(postgres: Server, cutting_template: str) -> AsyncIterator[Database]:
+    async with postgres.clone(cutting_template, "test") as name:
+        yield Database(postgres.database(name), SCHEMA)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[SandboxServer]:
+    async with SandboxServer(_world()) as server:
+        yield server
+
+
+async def _lose(database: Database, endpoint: Endpoint, every: int = 1) -> str:
+    """Delete rows of the account with most trades, of each nth date; its id."""
+    table, day = _TABLES[endpoint], "trade_date" if endpoint.is_trades else "date"
+    async with database.connect() as connection:
+        account_id = await connection.fetchval("SELECT account_id FROM raw_metrics_alltime ORDER BY num_trades DESC, account_id LIMIT 1")
+        where = f"account_id = $1 AND extract(doy FROM {day})::int % $2 = 0"
+        assert await connection.execute(f"DELETE FROM {table} WHERE {where}", account_id, every) != "DELETE 0"
+    return str(account_id)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("endpoint", _TABLES)
+@pytest.mark.parametrize("every", [1, 2])
+async def test_an_answer_with_too_many_rows_is_asked_for_in_parts(
+    every: int, endpoint: Endpoint, status: int, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    await _lose(warehouse, endpoint, every)
+    sandbox.set_faults(Faults(rejections=(Rejection(status=status, endpoints=frozenset({endpoint}), rows=9),)))
+    async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
+        state = await run(service, RunKind.FULL)
+    assert (state["status"], state["accounts"]["healed"]) == ("succeeded", 1)  # type: ignore[index]
+    assert (await difference(warehouse, sandbox)).is_equal
+    assert await blamed(warehouse) == {}
+
+
+async def test_an_answer_that_takes_longer_than_the_deadline_is_asked_for_in_parts(warehouse: Database, sandbox: SandboxServer) -> None:
+    await _lose(warehouse, Endpoint.CLOSED)
+    sandbox.set_faults(Faults(rejections=(Rejection(endpoints=frozenset({Endpoint.CLOSED}), rows=70, delay_seconds=60),)))
+    async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW, timeout=1) as service:
+        state = await run(service, RunKind.FULL)
+    assert (state["status"], state["accounts"]["healed"]) == ("succeeded", 1)  # type: ignore[index]
+    assert (await difference(warehouse, sandbox)).is_equal
+
+
+async def test_a_date_that_upstream_cannot_answer_costs_that_date_alone(warehouse: Database, sandbox: SandboxServer) -> None:
+    account_id = await _lose(warehouse, Endpoint.HOURLY)
+    async with warehouse.connect() as connection:
+        days = [
+            row["date"]
+            for row in await connection.fetch(
+                "SELECT date FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0 ORDER BY 1", account_id
+            )
+        ]
+        bad = days[len(days) // 2]
+        rule = Rejection(
+            ids=frozenset({account_id}), endpoints=frozenset({Endpoint.HOURLY}), kind=FaultKind.INVALID_JSON, dates=frozenset({bad})
+        )
+        sandbox.set_faults(Faults(rejections=(rule,)))
+        async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
+            state = await run(service, RunKind.FULL)
+            account = await service.readings.account(account_id)
+        stored = {
+            row["date"] for row in await connection.fetch("SELECT DISTINCT date FROM raw_metrics_hourly WHERE account_id = $1", account_id)
+        }
+    assert stored >= set(days) - {bad}
+    assert bad not in stored
+    assert state["status"] == "completed_with_issues"
+    assert f"metrics/hourly on {bad}" in account.attempts[0]["detail"]
+    assert await blamed(warehouse) == {account_id: 1}
+
+
+def _beyond(skip: int, status: int) -> Faults:
+    return Faults(largest_skip=skip, beyond_skip=status)
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+async def test_rows_behind_the_largest_skip_are_asked_for_by_dates(status: int, database: Database) -> None:
+    world = World.generate(2, seed=1, today=TODAY, trades_per_account=3020, days=20, contradictory=False)
+    async with SandboxServer(world, faults=_beyond(1500, 200 if status == 200 else status)) as sandbox:
+        async with engine(database, sandbox, config=quick(), now=lambda: NOW) as service:
+            state: dict[str, Any] = await run(service, RunKind.AUDIT)
+        assert (state["status"], state["accounts"]["healed"]) == ("succeeded", 2)
+        tables = (await difference(database, sandbox)).tables
+        for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED):
+            assert (tables[endpoint].missing, tables[endpoint].surplus, tables[endpoint].differing) == (0, 0, 0)
+
+
+async def test_surplus_rows_are_removed_as_if_the_account_had_been_read_at_once(warehouse: Database, sandbox: SandboxServer) -> None:
+    account_id = await _lose(warehouse, Endpoint.CLOSED, 3)
+    async with warehouse.connect() as connection:
+        day = dt.date(2026, 2, 20)
+        await connection.execute(
+            "INSERT INTO raw_trades_closed (account_id, platform, broker, login, position, ticket, trade_date)"
+            " SELECT account_id, platform, broker, login, 'made-up', 'made-up', trade_date FROM raw_trades_closed"
+            " WHERE account_id = $1 AND trade_date >= $2 ORDER BY trade_date LIMIT 1",
+            account_id,
+            day,
+        )
+        sandbox.set_faults(Faults(rejections=(Rejection(status=413, endpoints=frozenset({Endpoint.CLOSED}), rows=9),)))
+        async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
+            state = await run(service, RunKind.FULL)
+        assert state["status"] == "succeeded"
+        assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows WHERE reason = 'removed'") == 1
+    assert (await difference(warehouse, sandbox)).is_equal
