@@ -16,9 +16,11 @@ from app.domain.plan import PlannedRequest
 from app.domain.trial import Disputed, disputed
 
 _SAMPLE = 10
-"""Accounts of a batch that are asked for alone, whatever comes of it."""
-_MOST_REQUESTS = 600
-"""Requests of a batch for trials: what is left in dispute after them is blamed on nobody, and tried by the next run."""
+"""So many accounts of a batch, if more are in dispute, are asked for alone first."""
+_SAMPLE_DATES, _SAMPLE_LIVES = 10, 3
+"""Dates of one table that are asked for of each of them, and how many of them for all their dates, where none is known."""
+_MOST_REQUESTS, _MOST_WORTHWHILE = 600, 6000
+"""Requests of a batch for trials, and for such as are known to tell more: what is left in dispute is tried by the next run."""
 _MOST_DATES = 60
 """Dates of one table that one round asks for of an account alone."""
 _SHORTEST_LIST = 5
@@ -30,52 +32,57 @@ _Case = tuple[AccountView, Progress, Disputed]
 
 @dataclass(slots=True)
 class Trials:
-    """The trials of one batch.
-
-    `sample` are the accounts that were asked for alone without a reason to, `helped` that one of them got more by it.
-    """
+    """The trials of one batch: the requests `spent`, and whether any account that was asked for alone got more by it (`helped`)."""
 
     spent: int = 0
-    sample: set[str] = field(default_factory=set)
     helped: bool = False
+    is_sampled: bool = False
     _before: dict[str, str] = field(default_factory=dict)
 
     def plan(self, accounts: Iterable[tuple[AccountView, Progress]], *, max_ids: int) -> list[PlannedRequest]:
         """The next requests, once nothing else is to be read of the batch; none when all is tried, or the batch has spent what it may."""
         known = list(accounts)
         self._note_help(known)
-        cases = [(view, progress, case) for view, progress in known if progress.tried is not None and (case := disputed(view, progress))]
-        chosen = [each for each in cases if each[0].account_id in self.sample]
-        for view, progress, case in cases:
-            if view.account_id not in self.sample and len(self.sample) < _SAMPLE:
-                self.sample.add(view.account_id)
-                chosen.append((view, progress, case))
-        if not chosen and cases:
-            return self._take(_together(cases, max_ids, with_life=self.helped))
-        if not chosen and self.helped:
-            chosen = [(view, progress, case) for view, progress in known if (case := disputed(view, progress, alone=True))]
-        planned = self._take([request for view, _, case in chosen for request in _alone(view, case)])
+        cases = [(view, progress, case) for view, progress in known if (case := disputed(view, progress))]
+        if not cases and self.helped:
+            # Sharing a request may have been what cut the answer.
+            alone = [(view, progress, case) for view, progress in known if (case := disputed(view, progress, alone=True))]
+            return self._alone(alone, _MOST_DATES, len(alone))
+        if len(cases) <= _SAMPLE:
+            return self._alone(cases, _MOST_DATES, len(cases))
+        if not self.is_sampled:
+            self.is_sampled = True
+            return self._alone(cases[:_SAMPLE], _SAMPLE_DATES, _SAMPLE_LIVES)
+        return self._take(_together(cases, max_ids, with_life=self.helped))
+
+    def _alone(self, cases: Sequence[_Case], most_dates: int, most_lives: int) -> list[PlannedRequest]:
+        living = [view.account_id for view, _, case in cases if case.life][:most_lives]
+        planned = self._take(
+            [request for view, _, case in cases for request in _requests_alone(view, case, most_dates, with_life=view.account_id in living)]
+        )
         asked = {account_id for each in planned for account_id in each.account_ids}
-        self._before = {view.account_id: view.signature for view, _, _ in chosen if view.account_id in asked}
+        self._before = {view.account_id: view.signature for view, _, _ in cases if view.account_id in asked}
         return planned
 
     def _note_help(self, accounts: Sequence[tuple[AccountView, Progress]]) -> None:
-        self.helped |= any(self._before.get(view.account_id, view.signature) != view.signature for view, _ in accounts if self._before)
+        asked = [view for view, _ in accounts if view.account_id in self._before]
+        self.helped |= any(view.agrees or view.signature != self._before[view.account_id] for view in asked)
         self._before = {}
 
     def _take(self, planned: Sequence[PlannedRequest]) -> list[PlannedRequest]:
-        taken = list(planned[: max(0, _MOST_REQUESTS - self.spent)])
+        most = _MOST_WORTHWHILE if self.helped else _MOST_REQUESTS
+        taken = list(planned[: max(0, most - self.spent)])
         self.spent += len(taken)
         return taken
 
 
-def _alone(view: AccountView, case: Disputed) -> Iterator[PlannedRequest]:
+def _requests_alone(view: AccountView, case: Disputed, most_dates: int, *, with_life: bool) -> Iterator[PlannedRequest]:
     if case.alltime:
         yield _request(Endpoint.ALLTIME, (), [view])
     for endpoint, dates in case.dates.items():
-        for day in sorted(dates)[:_MOST_DATES]:
+        for day in sorted(dates)[:most_dates]:
             yield _request(endpoint, (day,), [view])
-    for days in _lists(case.life, _list_dates([case])):
+    for days in _lists(case.life, _list_dates([case])) if with_life else ():
         yield _request(Endpoint.DAILY, days, [view])
 
 
