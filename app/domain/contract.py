@@ -133,11 +133,16 @@ class Request:
         if self.logins:
             params["logins"] = ",".join(self.logins)
         if self.dates:
-            params["dates"] = ",".join(day.strftime("%Y%m%d") for day in self.dates)
+            params["dates"] = ",".join(_digits(day) for day in self.dates)
         if self.is_single and self.date_from is not None and self.date_from == self.date_to:
-            return {**params, "trade-date": self.date_from.strftime("%Y%m%d")}
+            return {**params, "trade-date": _digits(self.date_from)}
         if self.date_from is not None:
-            params["trade-date-from"] = self.date_from.strftime("%Y%m%d")
+            params["trade-date-from"] = _digits(self.date_from)
         if self.date_to is not None:
-            params["trade-date-to"] = self.date_to.strftime("%Y%m%d")
+            params["trade-date-to"] = _digits(self.date_to)
         return params
+
+
+def _digits(day: dt.date) -> str:
+    """YYYYMMDD, also for the years before 1000, which strftime does not fill up everywhere."""
+    return day.isoformat().replace("-", "")

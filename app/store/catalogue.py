@@ -109,7 +109,7 @@ class Column:
         base, precision, scale = self._parts()
         if base in _INTEGER_BOUNDS:
             bound = _INTEGER_BOUNDS[base]
-            return f"CASE WHEN {value} > {-bound - 1}.5 AND {value} < {bound - 1}.5 THEN {value}::{base} END"
+            return f"CASE WHEN {value} > {-bound}.5 AND {value} < {bound - 1}.5 THEN {value}::{base} END"
         if base == "numeric" and precision is not None and 0 <= (scale or 0) <= precision:
             whole, parts = "9" * (precision - (scale or 0)), "9" * (scale or 0)
             return f"CASE WHEN abs({value}) < {whole}.{parts}5 THEN {value}::{self.sql_type} END"
@@ -118,7 +118,7 @@ class Column:
         if base == "numeric":
             return f"CASE WHEN abs({value}) < 'Infinity' THEN {value} END"
         # Below the smallest normal number the cast would fail instead of rounding to zero.
-        least, largest = ("1.2e-38", "3.4e38") if base == "real" else ("2.3e-308", "1.79e308")
+        least, largest = ("1.2e-38", "3.4028234663852886e38") if base == "real" else ("2.3e-308", "1.7976931348623157e308")
         return f"CASE WHEN abs({value}) < {least} THEN 0 WHEN abs({value}) <= {largest} THEN {value}::{base} END"
 
     def _timestamp(self, value: str, readers: str | None) -> str:

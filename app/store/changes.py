@@ -71,7 +71,7 @@ class Changes:
         self._sql = Statements(database.queries("changes"), catalogue)
         self._lock_claims = database.queries("claims")["lock_claims"]
         self._writer = SliceWriter(self._sql)
-        self._refusals = Refusals(database, self._sql)
+        self._refusals = Refusals(database, catalogue, self._sql)
 
     async def fingerprints(self, proven: Slice) -> Fingerprints:
         """How the slices look now, by account: taken before the fetch, compared before the write."""

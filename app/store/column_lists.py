@@ -128,6 +128,9 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "is_newer": f"NOT ({_is_old(4)})" if table.distributed_by is None else "$4::bigint IS NULL",
         "stage_name": table.stage.split(".")[1],
         "sent_in_slice": in_slice(table, "s", 3),
+        "set_aside_in_slice": "a.date BETWEEN ($3::date[])[1] AND ($3::date[])[2]"
+        if trades
+        else "($3::date[] IS NULL OR a.date = ANY($3::date[]))",
         "differ": f"({', '.join(t_values)}) IS DISTINCT FROM ({', '.join(s_values)})" if t_values else "false",
         "new_values": ", ".join(f"{right} AS {new}" for right, new in zip(s_values, news, strict=True)),
         "assignments": ", ".join(assignments),

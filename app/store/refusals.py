@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from app.errors import DatabaseError, RowRefused, WriteConflict
-from app.store.catalogue import WarehouseTable
+from app.store.catalogue import Catalogue, WarehouseTable
 from app.store.column_lists import Statements
+from app.store.identity import first_trade
 from app.store.pool import Database
 from app.store.queries import quote
+from app.store.sessions import COMMAND_SECONDS
 from app.store.slices import Applied, Job
 from app.telemetry import get_logger
 
@@ -23,6 +25,7 @@ BOTH_SENT = f"{TOO_NARROW}: upstream sends"
 WITHHELD = "withheld until its date is settled"
 """The reason of rows that would remove or lower something on dates that still move: they are written once these are settled."""
 _DOUBLED = f"{BOTH_SENT} several rows with this key"
+_OUTSIDE = "outside of the partitions"
 _NO_PARTITION = "no partition"
 _PARTITION_SECONDS = 15.0
 _log = get_logger(__name__)
@@ -31,9 +34,10 @@ _log = get_logger(__name__)
 class Refusals:
     """Marks rows in staging that have no place in the table, and keeps what was refused."""
 
-    def __init__(self, database: Database, sql: Statements) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue, sql: Statements) -> None:
         """`sql` are the statements of db/queries/changes.sql."""
         self._database = database
+        self._catalogue = catalogue
         self._sql = sql
 
     async def find_doubled(self, job: Job) -> None:
@@ -80,6 +84,8 @@ class Refusals:
             days = [row["day"] for row in staged]
         gaps = await self._gaps(table, days)
         if gaps:
+            await self._refuse_outside(job, gaps)
+        if gaps:
             missing = [day for days in gaps.values() for day in days]
             try:
                 async with self._database.transaction(statement_seconds=_PARTITION_SECONDS) as connection:
@@ -90,6 +96,31 @@ class Refusals:
         for gap, days in gaps.items():
             statement = self._sql.of("refuse_days", table)
             await self._database.execute(statement, job.staged.fetch_id, days, _partition_wanted(table, gap, days))
+
+    async def _refuse_outside(self, job: Job, gaps: dict[tuple[dt.date, dt.date], list[dt.date]]) -> None:
+        """Refuse rows of years that the warehouse does not have; what is left in `gaps` may get a partition.
+
+        A year before and one after those of its partitions are let in, and all since the first trade that alltime tells: one odd date must
+        not make a partition that nobody else needs.
+        """
+        table = job.table
+        statement = self._sql.of("get_partition_years", table, first_trade=first_trade(self._catalogue))
+        row = await self._database.fetch_row(statement, table.table.name)
+        if row is None or row["first_year"] is None:
+            return
+        first = min(row["first_year"] - 1, row["first_trade_year"] or row["first_year"])
+        last = row["last_year"] + 1
+        for gap, days in list(gaps.items()):
+            outside = [day for day in days if not first <= day.year <= last]
+            if not outside:
+                continue
+            reason = (
+                f"{_OUTSIDE}: {table.table.name} has the years {first + 1} to {last - 1}; if the date is meant, make a partition for it"
+            )
+            await self._database.execute(self._sql.of("refuse_days", table), job.staged.fetch_id, outside, reason)
+            gaps[gap] = [day for day in days if day not in outside]
+            if not gaps[gap]:
+                del gaps[gap]
 
     async def _gaps(self, table: WarehouseTable, days: Sequence[dt.date]) -> dict[tuple[dt.date, dt.date], list[dt.date]]:
         """The days that no partition takes, by the stretch (the end excluded) that one could take."""
@@ -102,10 +133,13 @@ class Refusals:
         """Keep the rows of a fetch that could not be held as they were sent, and tell their accounts why."""
         table, asked = job.table.table.name, list(job.proven.account_ids)
         rows = await self._database.fetch(self._sql.of("get_refused", job.table), job.staged.fetch_id, asked, WITHHELD)
-        if not rows:
-            return
-        statement = self._sql.of("set_aside_rows", job.table)
-        await self._database.execute(statement, job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION, WITHHELD)
+        done_with = [account_id for account_id in asked if applied[account_id].is_settled]
+        dates = None if job.proven.dates is None else list(job.proven.dates)
+        async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+            if rows:
+                statement = self._sql.of("set_aside_rows", job.table)
+                await connection.execute(statement, job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION, WITHHELD)
+            await connection.execute(self._sql.of("take_off_set_aside", job.table), table, done_with, dates)
         for row in rows:
             reason, keys = row["refused"], row["keys"]
             for account_id in [owner for owner in row["owners"] if owner in job.proven.account_ids] or [""]:
@@ -131,7 +165,7 @@ def _partition_wanted(table: WarehouseTable, gap: tuple[dt.date, dt.date], days:
     """Which partition is missing, and how to make it."""
     first, behind = gap
     is_month = first.day == 1 and behind.day == 1
-    name = f"{table.table.name}_{first:%Y_%m}" if is_month else f"{table.table.name}_{first:%Y_%m_%d}"
+    name = f"{table.table.name}_{str(first)[:7].replace('-', '_')}" if is_month else f"{table.table.name}_{str(first).replace('-', '_')}"
     needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
     return (
         f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not make one; let the owner run:"

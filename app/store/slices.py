@@ -85,6 +85,11 @@ class Applied:
         self.hold = self.hold or other.hold
 
     @property
+    def is_settled(self) -> bool:
+        """Whether the slice was written and looked through as a whole."""
+        return not (self.left_alone or self.claim_lost or self.error or self.hold)
+
+    @property
     def rewritten(self) -> int:
         """Rows that do not stand any more as they stood before."""
         return self.updated + self.moved + self.removed

@@ -9,6 +9,7 @@ then on; the read is then whole if a further page, asked for from the last row o
 """
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -149,6 +150,10 @@ class UnprovenError(Exception):
     """One reading of all pages did not prove whole; its text says where and why."""
 
 
+class _DoubledError(UnprovenError):
+    """Keys came twice, and nothing else is wrong: another reading tells whether upstream has them twice or rows moved meanwhile."""
+
+
 class _Reading:
     """One reading of all pages, from the first."""
 
@@ -164,6 +169,7 @@ class _Reading:
         self._last_page = 0
         self._is_capped = False
         self.skip = 0
+        self._digest = hashlib.blake2b()
         self.held = 0
         self.pages = 0
 
@@ -172,17 +178,22 @@ class _Reading:
         """Whether so much was read that what is missing may be more than the API hands out."""
         return self.pages > 1 or self.held >= PAGE_ROWS
 
+    @property
+    def digest(self) -> bytes:
+        """Equal for two readings that brought the same rows in the same order."""
+        return self._digest.digest()
+
     async def run(self) -> None:
         """Hand all rows to the sink. UnprovenError: they are not proven to be all."""
         while await self._advance():
             pass
         if not self.held and (await self._pages.read_again(0)).rows:  # nothing overlaps with nothing: only a second answer confirms it
             raise UnprovenError("the first page was empty, and then it was not")
-        distinct = await self._sink.distinct_keys()
-        if distinct != self.held:
-            raise UnprovenError(f"{self.held} rows came, but only {distinct} distinct keys: rows were repeated, so others may be missing")
         if self.held and not await self._sink.is_of_asked():
             raise UnprovenError(f"{self.held} rows came, none of them of anyone who was asked for: it is the answer to another question")
+        distinct = await self._sink.distinct_keys()
+        if distinct != self.held:
+            raise _DoubledError(f"{self.held} rows came, but only {distinct} distinct keys: rows were repeated, so others may be missing")
 
     async def _advance(self) -> bool:
         """Take one page; False when it was the last."""
@@ -198,6 +209,8 @@ class _Reading:
                 self._size.note_followed(self._last_page)
             await self._sink.add(fresh)
             self.held += len(fresh)
+            for row in fresh:
+                self._digest.update(row)
             self._last, self._last_page = fresh[-1], len(answer.rows)
         if self._total is None or self._ignores_totals:
             return bool(fresh)
@@ -209,11 +222,16 @@ class _Reading:
 
     async def _fitting_page(self, skip: int) -> Answer:
         answer = await self._pages.read(skip)
+        before: Answer | None = None
         for _ in range(PAGE_READS - 1):
-            if not self._complaint(answer) and not self._is_short(answer, skip) and not self._is_beyond_total(answer, skip):
+            # A row that stands twice in a page, and does so again, is upstream's; the keys of the whole reading are counted at its end.
+            is_steady = len(set(answer.rows)) == len(answer.rows) or (before is not None and before.rows == answer.rows)
+            if is_steady and not self._complaint(answer) and not self._is_short(answer, skip) and not self._is_beyond_total(answer, skip):
                 return answer
-            answer = await self._pages.read_again(skip)
+            before, answer = answer, await self._pages.read_again(skip)
         complaint = self._complaint(answer)
+        if not complaint and len(set(answer.rows)) != len(answer.rows) and (before is None or before.rows != answer.rows):
+            complaint = "holds a row twice, and each time another"
         if complaint:
             raise UnprovenError(f"the page after row {skip} {complaint}")
         self._is_capped = self._is_capped or self._is_short(answer, skip)
@@ -243,8 +261,6 @@ class _Reading:
         counts_itself = self._may_count_pages and answer.total == len(answer.rows)
         if self._total is not None and answer.total is not None and answer.total != self._total and not counts_itself:
             return f"names a total of {answer.total}, an earlier one {self._total}"
-        if len(set(answer.rows)) != len(answer.rows):
-            return "holds a row twice"
         complaint = self._complaint_of_overlap(answer.rows)
         total = self._total_by(answer)
         if complaint or total is None:
@@ -264,17 +280,24 @@ class _Reading:
 async def fetch_whole(read: ReadPage, sink: Sink, subject: str, size: PageSize | None = None) -> tuple[int, int]:
     """Hand all rows of a read to the sink; the number of rows and of pages, once they are proven to be all.
 
-    What does not prove whole is read again: the page, then everything, with the sink reset. `subject` names the read in
+    What does not prove whole is read again: the page, then everything, with the sink reset. Where only keys are doubled, and two readings
+    in a row brought the very same rows, upstream has those keys twice: the rows are all there is. `subject` names the read in
     IncompleteFetch, which is raised after the last reading, with the sink empty; `size` is what is known of the API's pages.
     """
     reason, skip, size = "", 0, size or PageSize()
+    doubled: bytes | None = None
     for _ in range(WHOLE_READS):
         async with PagesAhead(read) as pages:
             reading = _Reading(pages, sink, size)
             try:
                 await reading.run()
+            except _DoubledError as unproven:
+                if doubled == reading.digest:
+                    return reading.held, reading.pages
+                reason, doubled = str(unproven), reading.digest
             except UnprovenError as unproven:
-                reason, skip = str(unproven), reading.skip if reading.reached_far else 0
+                reason, doubled = str(unproven), None
+                skip = reading.skip if reading.reached_far else 0
             else:
                 return reading.held, reading.pages
         await sink.reset()

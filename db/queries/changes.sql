@@ -79,6 +79,13 @@ SELECT DISTINCT {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND refused I
 -- Those of the days that no partition of the table takes, each with the stretch of its month that none takes.
 SELECT day, gap_from, gap_to FROM prop_trading_model.recon_partition_gaps($1, $2::date[])
 
+-- name: get_partition_years
+-- The first and the last year of which the table has partitions, and the year of the first trade that alltime tells.
+SELECT
+    first_year, last_year,
+    (SELECT extract(year FROM min({{first_trade}}))::integer FROM {{alltime}} WHERE {{first_trade}} BETWEEN '1990-01-01' AND '2199-12-31') AS first_trade_year
+FROM prop_trading_model.recon_partition_years($1)
+
 -- name: refuse_days
 -- Rows of days that have no partition.
 UPDATE {{stage}} AS s SET refused = $3 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{date}} = ANY($2::date[])
@@ -397,7 +404,17 @@ WITH sent AS MATERIALIZED (
     WHERE fetch_id = $1 AND account_id = ANY($2::text[]) AND {{sent_in_slice}}
     GROUP BY account_id, {{plain_date}}
 ), unheld AS MATERIALIZED (
-    SELECT DISTINCT account_id, {{plain_date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND refused IS NOT NULL AND NOT starts_with(refused, $10)
+    -- Whose a row is that has no account here, its login tells, if that can be read.
+    SELECT DISTINCT coalesce(s.account_id, i.account_id) AS account_id, s.day
+    FROM (
+        SELECT account_id, {{plain_day}} AS day, coalesce(login::text, source ->> 'login') AS login, platform::text AS platform, broker::text AS broker
+        FROM {{stage}}
+        -- Where a key came twice a row may be missing instead, for which a stored one stands.
+        WHERE fetch_id = $1 AND refused IS NOT NULL AND (NOT starts_with(refused, $10) OR starts_with(refused, $10 || ' several rows'))
+    ) AS s
+    LEFT JOIN prop_trading_model.recon_identity AS i
+      ON s.account_id IS NULL AND i.login = s.login AND coalesce(i.platform = s.platform, true) AND coalesce(i.broker = s.broker, true)
+    WHERE s.account_id IS NOT NULL OR i.account_id IS NOT NULL OR s.login IS NULL
     UNION
     SELECT * FROM unnest($8::text[], $9::date[])
 ), found AS MATERIALIZED (
@@ -476,11 +493,15 @@ GROUP BY owners, refused
 -- name: set_aside_rows
 -- Keep the rows that the warehouse cannot hold as they were sent, with the reason; but those for which only a partition is missing ($5), and
 -- those that are held but for a value and are nobody's of $2, and those that are only withheld until their date is settled ($6).
-INSERT INTO prop_trading_model.recon_set_aside_rows (table_name, row_key, account_id, reason, row_data, run_id)
-SELECT DISTINCT ON (row_key) $3, row_key, owner, reason, row_data, $4
+INSERT INTO prop_trading_model.recon_set_aside_rows (table_name, row_key, row_digest, copies, date, account_id, reason, row_data, run_id)
+SELECT $3, coalesce(row_key, 'row without a key ' || row_digest), row_digest, count(*), min(day), min(owner), min(reason), min(row_data::text)::json, $4
 FROM (
     SELECT
-        coalesce(nullif({{key_text}}, ''), format('row %s of fetch %s', ordinal, fetch_id)) AS row_key,
+        nullif({{key_text}}, '') AS row_key,
+        -- Of what was sent: a row that was refused at the write was noted with what staging adds, which is new each time.
+        md5(CASE WHEN source ->> 'fetch_id' IS NULL AND source IS NOT NULL THEN source::text
+                 ELSE (to_jsonb(s) - ARRAY['fetch_id', 'ordinal', 'shape', 'refused', 'nulled', 'source'])::text END) AS row_digest,
+        {{day_of_s}} AS day,
         coalesce(account_id::text, (
             SELECT min(i.account_id) FROM prop_trading_model.recon_identity AS i
             WHERE i.account_id = ANY($2::text[]) AND i.login = coalesce(s.login::text, s.source ->> 'login')
@@ -499,9 +520,16 @@ FROM (
       AND (refused IS NOT NULL AND NOT starts_with(refused, $5) OR refused IS NULL AND nulled IS NOT NULL)
 ) AS unheld
 WHERE refused IS NOT NULL OR owner = ANY($2::text[])
-ORDER BY row_key
-ON CONFLICT (table_name, row_key) DO UPDATE
-SET account_id = excluded.account_id, reason = excluded.reason, row_data = excluded.row_data, run_id = excluded.run_id, last_seen = now()
+GROUP BY row_key, row_digest
+ORDER BY row_key, row_digest
+ON CONFLICT (table_name, row_key, row_digest) DO UPDATE
+SET copies = excluded.copies, date = excluded.date, account_id = excluded.account_id, reason = excluded.reason, row_data = excluded.row_data,
+    run_id = excluded.run_id, last_seen = now()
+
+-- name: take_off_set_aside
+-- Rows of accounts ($2) that were set aside on the dates that were read, and were not again in this transaction: stored by now, or not sent any more.
+DELETE FROM prop_trading_model.recon_set_aside_rows AS a
+WHERE a.table_name = $1 AND a.account_id = ANY($2::text[]) AND a.last_seen < now() AND {{set_aside_in_slice}}
 
 -- name: begin_descents
 -- Dates whose daily rows an audit's heal changed: their finer rows are to be read, in this run or, if it breaks off, in the next.

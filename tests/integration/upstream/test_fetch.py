@@ -122,16 +122,51 @@ def _names_a_larger_total() -> Script:
     return serving(rows_of(1500), total=1501)
 
 
-def _repeats_a_row() -> Script:
-    rows = rows_of(1500)
-    rows[700] = rows[699]
-    return serving(rows)
+def _changing_each_time(double: Callable[[list[dict[str, object]], int], None]) -> Script:
+    """Serves rows that `double` spoils otherwise in each request for the first page."""
+    times = [0]
+
+    def script(arrival: Arrival) -> Reply:
+        times[0] += arrival.skip == 0
+        rows = rows_of(1500)
+        double(rows, times[0])
+        return page(rows[arrival.skip : arrival.skip + 1000], 1500)
+
+    return script
 
 
-def _repeats_a_key() -> Script:
+def _double_row(rows: list[dict[str, object]], number: int) -> None:
+    rows[700 + number] = rows[699 + number]
+
+
+def _double_key(rows: list[dict[str, object]], number: int) -> None:
+    rows[1200] = {**rows[700 + number], "numTrades": -number}
+
+
+def _repeats_another_row_each_time() -> Script:
+    return _changing_each_time(_double_row)
+
+
+def _repeats_another_key_each_time() -> Script:
+    return _changing_each_time(_double_key)
+
+
+@pytest.mark.parametrize("places", [(5, 6), (5, 6, 7), (700, 1200), (999, 1000), (0, 1499)])
+@pytest.mark.parametrize("is_same_row", [True, False])
+@pytest.mark.parametrize("total", [1500, 1499, None])
+async def test_a_key_that_upstream_has_twice_in_two_readings_is_upstreams(
+    api: ScriptedApi,
+    places: tuple[int, ...],
+    is_same_row: bool,  # noqa: FBT001
+    total: int | None,
+) -> None:
     rows = rows_of(1500)
-    rows[1200] = {**rows[700], "numTrades": -1}
-    return serving(rows)
+    for place in places[1:]:
+        rows[place] = {**rows[places[0]], **({} if is_same_row else {"numTrades": -place})}
+    api.script = serving(rows, total=total, has_total=total is not None)
+    _, sink = await _fetch(api)
+    assert sink.decoded == rows
+    assert sink.resets == 1
 
 
 def _moves_rows_between_pages() -> Script:
@@ -157,8 +192,8 @@ def _ignores_the_skip() -> Script:
     ("script", "reason"),
     [
         (_names_a_larger_total, "1500 rows of 1501 came"),
-        (_repeats_a_row, "page after row 0 holds a row twice"),
-        (_repeats_a_key, "1500 rows came, but only 1499 distinct keys"),
+        (_repeats_another_row_each_time, "page after row 0 holds a row twice, and each time another"),
+        (_repeats_another_key_each_time, "1500 rows came, but only 1499 distinct keys"),
         (_moves_rows_between_pages, "page after row 999 does not begin with the last row of the page before"),
         (_shifts_its_total, "names a total of 2501, an earlier one 2500"),
         (_sends_no_more, "page after row 999 is empty"),
