@@ -32,8 +32,7 @@ _SECONDS = PATIENCE
 def environment(folder: Path, **values: str) -> dict[str, str]:
     """An environment with nothing of trade-recon's but `values`; embedded data would go into `folder`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**inherited, "PYTHONPATH": path, "RECON_DATA_DIR": str(folder), "RECON_OUTAGE_WAIT": "2", **values}
+    return {**inherited, "PYTHONPATH": str(ROOT), "RECON_DATA_DIR": str(folder), "RECON_OUTAGE_WAIT": "2", **values}
 
 
 def access(database: Database, sandbox: SandboxServer, api_key: str = "sandbox") -> dict[str, str]:

@@ -1,13 +1,14 @@
-"""Runs the tests on other days: the machine's clock is moved by Debian's faketime, and the day on which the tests play with it.
+"""Runs the tests on other days: the clock of all their processes is moved, and the day on which the tests play with it.
 
 Without a date on the command line all of `_MOMENTS` have their turn and a date that is drawn; `random` draws one alone. What
-stands behind the date goes to pytest. Where faketime is not installed, only the tests' own day is another one.
+stands behind the date goes to pytest. Without a C compiler only the tests' own day is another one.
 """
 
 import argparse
 import datetime as dt
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,8 +27,7 @@ _MOMENTS = {
     "a clock put back during the tests": "2027-10-31T00:57",
 }
 _FIRST, _DAYS = dt.date(2024, 1, 1), 4000
-_SHIM = Path(__file__).parent / "faketime"
-_LIBRARIES = ("usr/lib/*/faketime/libfaketimeMT.so.1", "usr/lib/faketime/libfaketimeMT.so.1", "usr/local/lib/faketime/libfaketimeMT.so.1")
+_CLOCK = Path(__file__).parent / "moved_clock.c"
 
 
 def _say(text: str) -> None:
@@ -39,23 +39,16 @@ def _drawn() -> str:
     return (_FIRST + dt.timedelta(days=random.SystemRandom().randrange(_DAYS))).isoformat()
 
 
-def _library() -> Path | None:
-    return next((path for pattern in _LIBRARIES for path in sorted(Path("/").glob(pattern))), None)
-
-
-def _moved(moment: dt.datetime, library: Path, compiled: str) -> dict[str, str]:
-    """The variables that put a process and all that it starts to another time, from which the clock goes on."""
-    return {
-        "LD_PRELOAD": str(library),
-        # A distance and no moment: it is the same for every process, whenever it starts.
-        "FAKETIME": f"{moment.timestamp() - time.time():+.0f}",
-        "DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        # The times of files move too: compiled modules would be written again by each run, and by the one after it.
-        "PYTHONPYCACHEPREFIX": compiled,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(_SHIM), os.environ.get("PYTHONPATH")])),
-        "TZ": _ZONE,
-    }
+def _library(folder: Path) -> Path | None:
+    """The library that moves a process's clock, made by the compiler of this machine; None if there is none."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        return None
+    library = folder / "moved_clock.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(_CLOCK), "-ldl"], check=True)
+    # The account that runs PostgreSQL loads it too.
+    folder.chmod(0o755)
+    return library
 
 
 def _run(why: str, date: str, options: Sequence[str]) -> int:
@@ -63,11 +56,13 @@ def _run(why: str, date: str, options: Sequence[str]) -> int:
     if "T" not in date:
         moment = moment.replace(hour=12)
     moment = moment.replace(tzinfo=dt.UTC)
-    library = _library()
-    _say(f"{moment:%Y-%m-%d %H:%M} UTC: {why}{'' if library else '; faketime is not installed, so the clock of the machine stays'}")
-    with tempfile.TemporaryDirectory(prefix="trade-recon-compiled-") as compiled:
-        clock = _moved(moment, library, compiled) if library else {}
-        variables = {**os.environ, **clock, "TEST_TODAY": f"{moment:%Y-%m-%d}"}
+    with tempfile.TemporaryDirectory(prefix="trade-recon-clock-") as folder:
+        library = _library(Path(folder))
+        _say(f"{moment:%Y-%m-%d %H:%M} UTC: {why}{'' if library else '; there is no C compiler, so the clock of the machine stays'}")
+        variables = {**os.environ, "TEST_TODAY": f"{moment:%Y-%m-%d}", "TZ": _ZONE}
+        if library:
+            # A distance and no moment: it is the same for every process, whenever it starts.
+            variables |= {"LD_PRELOAD": str(library), "CLOCK_MOVED_BY": f"{moment.timestamp() - time.time():.0f}"}
         code = subprocess.run([sys.executable, "-m", "pytest", *options], env=variables, check=False).returncode
     _say(f"{date}: {'passed' if code == 0 else f'FAILED; to run it once more: make test-dates DATE={date}'}")
     return code
