@@ -95,12 +95,17 @@ TABLES: Mapping[Endpoint, Table] = {
 }
 
 
+METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
+"""The endpoints whose rows carry an account id, where upstream has one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One filtered read of an endpoint: all rows that match, however many pages they fill.
 
-    Metrics take `account_ids` and (daily, hourly) `dates`; trades take `logins` and `date_from` to `date_to`, both
-    included. An empty tuple or None means no filter. `is_single` asks for a single date by the filter for just that, and not by a range.
+    Metrics take `account_ids` or `logins` (for accounts that upstream knows by no id) and (daily, hourly) `dates`; trades take `logins` and
+    `date_from` to `date_to`, both included. An empty tuple or None means no filter. `is_single` asks for a single date by the filter for
+    just that, and not by a range.
     """
 
     endpoint: Endpoint

@@ -151,7 +151,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """What detection sees of one account.
+    """What detection sees of one account; `by_login`: upstream knows no id for it, so that it is asked for by its logins.
 
     `days` are the dates that disagree, `known_days` the number of dates with any row, `open_issues` what was recorded
     before, as `trade_recon.issues` holds it, `explained_as` the signature that it had when a run could only explain what was
@@ -169,6 +169,7 @@ class AccountView:
     findings: tuple[IdentityFinding, ...] = ()
     drift: Drift | None = None
     logins: tuple[str, ...] = ()
+    by_login: bool = False
     open_issues: tuple[Mapping[str, object], ...] = ()
     descents: frozenset[dt.date] = frozenset()
     explained_as: str | None = None

@@ -30,7 +30,8 @@ _WORTH_A_GUESS = 2
 class PlannedRequest:
     """A request and the accounts whose slices it will prove: these accounts, on the request's dates (all, if it names none).
 
-    `logins` are, for trades, those of each account in the same order: an account is only proven when all of its logins are asked for.
+    `logins` are those of each account in the same order, for trades, and for metrics of accounts that upstream knows by no id (empty for
+    others): an account is only proven when all of its logins are asked for.
     `cost` is the number of requests that it probably takes. `most_rows` is set for a scan, which names no id: if upstream has more
     rows than that, asking by id costs less. `is_trial` tells that it asks in a second shape for what was read already, `is_part` that it
     asks for some dates of one account for which all were too much at once, `missing_is_empty` that an answer of 404 says that upstream has
@@ -57,6 +58,13 @@ class PlannedRequest:
         return not self.request.dates and self.request.date_from is None
 
     @property
+    def by_login(self) -> tuple[str, ...]:
+        """The accounts that are asked for by login since upstream knows no id for them."""
+        if self.request.endpoint.is_trades:
+            return ()
+        return tuple(account_id for account_id, logins in zip(self.account_ids, self.logins, strict=False) if logins)
+
+    @property
     def is_scan(self) -> bool:
         """Whether the request names no ids: then upstream sends what it has of everybody."""
         return self.most_rows is not None
@@ -74,7 +82,7 @@ class PlannedRequest:
         A scan becomes requests by id; others are cut into one for each half of the accounts, or half of the dates of one.
         """
         if self.is_scan:
-            return tuple(self._part(slice(start, start + max_ids)) for start in range(0, len(self.account_ids), max_ids))
+            return tuple(part for group in self._groups() for part in group.in_pieces(max_ids))
         middle = len(self.account_ids) // 2
         if middle:
             return self._part(slice(None, middle)), self._part(slice(middle, None))
@@ -108,15 +116,31 @@ class PlannedRequest:
             return replace(self, request=replace(self.request, date_from=days[0], date_to=days[-1]), is_part=True)
         return replace(self, request=replace(self.request, dates=tuple(days)), is_part=True)
 
+    def in_pieces(self, max_ids: int) -> tuple["PlannedRequest", ...]:
+        """The same work by id, so many accounts in a request."""
+        return tuple(self._part(slice(start, start + max_ids)) for start in range(0, len(self.account_ids), max_ids))
+
+    def _groups(self) -> tuple["PlannedRequest", ...]:
+        """A scan's accounts that are asked for by id, and those that are by login."""
+        by_login = frozenset(self.by_login)
+        if not by_login:
+            return (self,)
+        logins = dict(zip(self.account_ids, self.logins, strict=True))
+        by_id = tuple(account_id for account_id in self.account_ids if account_id not in by_login)
+        named = PlannedRequest(self.request, self.by_login, tuple(logins[account_id] for account_id in self.by_login))
+        return (*([PlannedRequest(self.request, by_id)] if by_id else []), named)
+
     def joined_by(self, account_ids: Sequence[str]) -> "PlannedRequest":
         """The same request to a table of metrics for further accounts."""
         ids = (*self.account_ids, *account_ids)
-        return replace(self, account_ids=ids, request=self.request if self.is_scan else replace(self.request, account_ids=ids))
+        logins = (*self.logins, *[()] * len(account_ids)) if self.logins else ()
+        request = self.request if self.is_scan else replace(self.request, account_ids=ids)
+        return replace(self, account_ids=ids, logins=logins, request=request)
 
     def _part(self, part: slice) -> "PlannedRequest":
         ids, logins = self.account_ids[part], self.logins[part]
-        if self.request.endpoint.is_trades:
-            asked = tuple(sorted({login for each in logins for login in each}))
+        asked = tuple(sorted({login for each in logins for login in each}))
+        if self.request.endpoint.is_trades or asked:
             return PlannedRequest(replace(self.request, logins=asked), ids, logins, is_trial=self.is_trial)
         return PlannedRequest(replace(self.request, account_ids=ids), ids, is_trial=self.is_trial)
 
@@ -170,17 +194,27 @@ def find_gaps(
     return gaps if _WORTH_A_GUESS * guess <= everything else frozenset()
 
 
-def plan_accounts(account_ids: Sequence[str], *, max_ids: int) -> list[PlannedRequest]:
-    """Requests that ask alltime about accounts by id: for accounts that an audit's scan did not see."""
-    return [PlannedRequest(Request(Endpoint.ALLTIME, account_ids=tuple(ids)), tuple(ids)) for ids in pieces(sorted(account_ids), max_ids)]
+_Logins = Mapping[str, tuple[str, ...]]
+"""The logins of those accounts that upstream knows by no id."""
 
 
-def plan_days(account_ids: Sequence[str], days: tuple[dt.date, ...], *, max_ids: int) -> list[PlannedRequest]:
-    """Requests that ask for the same daily rows of accounts, by id."""
-    return [
-        PlannedRequest(Request(Endpoint.DAILY, account_ids=tuple(ids), dates=days), tuple(ids))
-        for ids in pieces(sorted(account_ids), max_ids)
-    ]
+def plan_accounts(account_ids: Sequence[str], *, max_ids: int, logins: _Logins | None = None) -> list[PlannedRequest]:
+    """Requests that ask alltime about accounts by id, or by login: for accounts that an audit's scan did not see."""
+    return _plan_each(Request(Endpoint.ALLTIME), account_ids, max_ids, logins or {})
+
+
+def plan_days(
+    account_ids: Sequence[str], days: tuple[dt.date, ...], *, max_ids: int, logins: _Logins | None = None
+) -> list[PlannedRequest]:
+    """Requests that ask for the same daily rows of accounts, by id or by login."""
+    return _plan_each(Request(Endpoint.DAILY, dates=days), account_ids, max_ids, logins or {})
+
+
+def _plan_each(request: Request, account_ids: Sequence[str], max_ids: int, logins: _Logins) -> list[PlannedRequest]:
+    by_id = tuple(sorted(account_id for account_id in account_ids if account_id not in logins))
+    by_login = tuple(sorted(account_id for account_id in account_ids if account_id in logins))
+    named = PlannedRequest(request, by_login, tuple(logins[account_id] for account_id in by_login))
+    return [*PlannedRequest(request, by_id).in_pieces(max_ids), *named.in_pieces(max_ids)]
 
 
 _Wanted = Sequence[tuple[AccountView, Collection[dt.date] | None]]
@@ -216,15 +250,25 @@ class _Planner:
     def fill_up(self, planned: Sequence[PlannedRequest], riders: Sequence[AccountView]) -> list[PlannedRequest]:
         """The same requests to alltime, with riders in places that are left: their rows cost no request now, and might cost one later."""
         asked = {account_id for each in planned for account_id in each.account_ids}
-        waiting = [view.account_id for view in riders if view.account_id not in asked]
+        waiting = [view.account_id for view in riders if view.account_id not in asked and not view.by_login]
         filled = []
         for each in planned:
-            free = len(waiting) if each.is_scan else self._max_ids - len(each.account_ids)
+            free = len(waiting) if each.is_scan else 0 if each.by_login else self._max_ids - len(each.account_ids)
             more, waiting = waiting[:free], waiting[free:]
-            filled.append(each.joined_by(more))
+            filled.append(each.joined_by(more) if more else each)
         return filled
 
     def _by_ids(self, endpoint: Endpoint, wanted: _Wanted) -> list[PlannedRequest]:
+        if endpoint.is_trades:
+            return self._by_names(endpoint, wanted)
+        # Ids and logins in one request would be those of the same accounts.
+        by_login = [(view, dates) for view, dates in wanted if view.by_login]
+        if not by_login:
+            return self._by_names(endpoint, wanted)
+        by_id = [(view, dates) for view, dates in wanted if not view.by_login]
+        return self._by_names(endpoint, by_id) + self._by_names(endpoint, by_login)
+
+    def _by_names(self, endpoint: Endpoint, wanted: _Wanted) -> list[PlannedRequest]:
         views = {view.account_id: view for view, _ in wanted}
         whole = [
             Piece(view.account_id, _ids(endpoint, view), {}, expected_of(view, endpoint).rows) for view, dates in wanted if dates is None
@@ -271,7 +315,7 @@ def _scanned(dates: Collection[dt.date], hot: frozenset[dt.date], *, is_range: b
 
 
 def _ids(endpoint: Endpoint, view: AccountView) -> tuple[str, ...]:
-    return view.logins if endpoint.is_trades else (view.account_id,)
+    return view.logins if endpoint.is_trades or view.by_login else (view.account_id,)
 
 
 def _request_by_ids(endpoint: Endpoint, packed: Pack, views: Sequence[AccountView]) -> PlannedRequest:
@@ -279,12 +323,16 @@ def _request_by_ids(endpoint: Endpoint, packed: Pack, views: Sequence[AccountVie
     if endpoint.is_trades:
         request = Request(endpoint, logins=ids, date_from=packed.dates[0], date_to=packed.dates[-1])
         return PlannedRequest(request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost)
+    if views[0].by_login:
+        request = Request(endpoint, logins=ids, dates=packed.dates)
+        return PlannedRequest(request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost)
     return PlannedRequest(Request(endpoint, account_ids=ids, dates=packed.dates), packed.account_ids, cost=packed.cost)
 
 
 def _scan(request: Request, views: Sequence[AccountView], cost: float, spared: float) -> PlannedRequest:
     """`spared` are the requests that the scan makes unnecessary: it may take as many."""
-    logins = tuple(view.logins for view in views) if request.endpoint.is_trades else ()
+    named = request.endpoint.is_trades or any(view.by_login for view in views)
+    logins = tuple(view.logins if request.endpoint.is_trades or view.by_login else () for view in views) if named else ()
     most_rows = PAGE_ROWS * (1 + round(max(cost, spared)))
     return PlannedRequest(request, tuple(view.account_id for view in views), logins, cost=cost, most_rows=most_rows)
 

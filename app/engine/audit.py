@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from app.domain.contract import Endpoint, Request
 from app.domain.holds import HoldLimits
 from app.domain.plan import PlannedRequest, plan_accounts, plan_days
+from app.domain.sequences import pieces
+from app.engine.maintenance import mend_accounts
 from app.engine.search import Control, Search, Spent
 from app.engine.store import Store
 from app.errors import EndpointFailed, FetchFailed, ReconError, RequestTooLarge, UpstreamSuspect
@@ -22,6 +24,7 @@ _TELLING = 10
 """After so many requests by id it can be told whether the scan only missed accounts or upstream has lost them."""
 _MOST_BY_ID = 5
 """Above so many requests by id a scan of the days costs less."""
+_REFRESHED = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,15 @@ class AuditTerms:
     """What an audit keeps to.
 
     Dates from `moving_from` on still move; rows of dates after `today` are not asked for; `guard` tells for how many accounts upstream
-    may have nothing (None: for all); `search_requests` may be spent on finding accounts that make requests for several fail.
+    may have nothing (None: for all); `search_requests` may be spent on finding accounts that make requests for several fail. `day` is the
+    business date.
     """
 
     moving_from: dt.date
     today: dt.date
     guard: HoldLimits | None
     search_requests: int = 1000
+    day: dt.date = dt.date.max
 
 
 async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: AuditTerms, account_ids: Sequence[str] | None) -> list[str]:
@@ -54,17 +59,21 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
     if account_ids is None:
         await _scan(client, Request(Endpoint.ALLTIME), reader.sink)
         await store.scans.add_seen_accounts(run_id)
+    await _learn_holders(store, run_id, terms.day)
     asked = 0
     for _ in range(_TIMES_ASKED):
         unseen = [each for each in await store.scans.unseen_accounts(run_id, account_ids) if each not in reader.unanswered]
         asked += len(unseen)
-        requests = plan_accounts(unseen, max_ids=client.max_ids)
+        logins = await store.detection.logins_of_placeholders(unseen)
+        requests = plan_accounts(unseen, max_ids=client.max_ids, logins=logins)
         for number, planned in enumerate(requests, start=1):
             await search.read(planned)
             _require(search)
             if terms.guard is not None and number == _TELLING:
                 sample = [account_id for each in requests[:number] for account_id in each.account_ids]
                 await _suspect(store, run_id, account_ids, terms.guard, sample, len(unseen))
+    if asked:
+        await _learn_holders(store, run_id, terms.day)
     unanswered = sorted(reader.unanswered)
     different = await store.scans.find_drift(run_id, dt.date.max, account_ids) - await store.scans.forget(run_id, unanswered)
     await store.scans.note_stale_alltime(run_id)
@@ -73,7 +82,9 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
         days = _ScanReader(client, store.scans.days_sink(run_id))
         left = Spent(terms.search_requests - search.spent.new)
         search_days = Search(client, _controls(store), days, allowance=left, today=terms.today)
-        await _note_moving_days(client, drifting, _days(terms.moving_from, terms.today), days, search_days)
+        logins = await store.detection.logins_of_placeholders(drifting)
+        by_day = plan_days(drifting, _days(terms.moving_from, terms.today), max_ids=client.max_ids, logins=logins)
+        await _note_moving_days(client, by_day, days, search_days)
         different += await store.scans.find_drift(run_id, terms.moving_from, drifting) - len(drifting)
     _log.info(
         "Every account was compared with upstream.",
@@ -150,6 +161,14 @@ def _require(search: Search) -> None:
         raise EndpointFailed(reason)
 
 
+async def _learn_holders(store: Store, run_id: uuid.UUID, day: dt.date) -> None:
+    """Take in which natural keys upstream sends without an id, or under one where a placeholder stands here."""
+    for batch in pieces(sorted({*await store.holders.note_scan(run_id)}), _REFRESHED):
+        await store.detection.add_accounts(batch)
+        await mend_accounts(store, batch, day)
+        await store.detection.refresh_stats(batch)
+
+
 async def _suspect(
     store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits, sample: Sequence[str], asked: int
 ) -> None:
@@ -162,12 +181,9 @@ async def _suspect(
         raise UpstreamSuspect(guard.suspicion(missing, total))
 
 
-async def _note_moving_days(
-    client: UpstreamClient, account_ids: Sequence[str], days: tuple[dt.date, ...], reader: _ScanReader, search: Search
-) -> None:
-    planned = plan_days(account_ids, days, max_ids=client.max_ids)
+async def _note_moving_days(client: UpstreamClient, planned: Sequence[PlannedRequest], reader: _ScanReader, search: Search) -> None:
     # Where so many differ, reading the days of everybody takes fewer requests.
-    if len(planned) > _MOST_BY_ID and await _scan(client, Request(Endpoint.DAILY, dates=days), reader.sink):
+    if len(planned) > _MOST_BY_ID and await _scan(client, Request(Endpoint.DAILY, dates=planned[0].request.dates), reader.sink):
         return
     for each in planned:
         await search.read(each)

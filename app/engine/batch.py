@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.domain.backoff import next_attempt
@@ -48,7 +49,7 @@ from app.errors import (
 )
 from app.store.claims import Claim
 from app.store.runs import AccountResult, ActiveRun, Terms
-from app.store.slices import Applied, Witness, Writer
+from app.store.slices import Applied, Slice, Witness, Writer
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 
@@ -229,6 +230,8 @@ class BatchReconciler:
                 if work.progress[account_id].effort.inserted or work.progress[account_id].effort.updated
             }
         )
+        identified = sorted({*identified, *work.renamed})
+        work.renamed.clear()
         if identified:
             with work.phase("identity"):
                 rows = await mend_accounts(self._store, identified, self._config.today(self._now()))
@@ -276,7 +279,8 @@ class BatchReconciler:
             work.moving.first,
             work.moving.last,
         )
-        applied = await self._store.changes.apply(fetched.staged, fetched.proven, fetched.before, writer, _witness(work, planned))
+        proven = await self._identified(work, planned, fetched)
+        applied = await self._store.changes.apply(fetched.staged, proven, fetched.before, writer, _witness(work, planned))
         others = applied.keys() - set(planned.account_ids)
         for account_id in others:
             # Rows of no account that can be told, or under an id that was not asked for: they count for the run.
@@ -295,6 +299,19 @@ class BatchReconciler:
                 note_read(progress, planned)
             if account_id in strangers:
                 progress.strangers.append(strangers[account_id])
+
+    async def _identified(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> Slice:
+        """What a fetch proves without the accounts that upstream knows by another id now: their rows here become those of that account."""
+        if not planned.by_login:
+            return fetched.proven
+        known = await self._store.holders.note_fetch(fetched.staged, planned.by_login)
+        await self._store.detection.add_accounts(sorted({holder for holders in known.values() for holder in holders}))
+        for account_id, holders in known.items():
+            # It was not asked for in vain: upstream sent its rows, under that id.
+            work.progress[account_id].sent.add(planned.request.endpoint)
+            work.renamed.update({account_id, *holders})
+        left = tuple(account_id for account_id in fetched.proven.account_ids if account_id not in known)
+        return replace(fetched.proven, account_ids=left)
 
     async def _hold_flapping(self, work: Work) -> None:
         """Hold back the accounts whose same issue opens again and again, unless somebody asked for them."""

@@ -50,7 +50,7 @@ class Fetcher:
         proven = slice_of(planned)
         before = await self._changes.fingerprints(proven)
         request = planned.request
-        sink = await self._staging.begin(request.endpoint, request.logins or request.account_ids)
+        sink = await self._staging.begin(request.endpoint, request.logins or request.account_ids, by_login=bool(request.logins))
         try:
             proof = await self._client.fetch(request, sink, most_rows=planned.most_rows, missing_is_empty=planned.missing_is_empty)
             await sink.seal()

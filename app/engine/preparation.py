@@ -115,6 +115,7 @@ class Preparation:
                         today=now.date() + dt.timedelta(days=1),
                         guard=None if run.confirmed else self._config.guard,
                         search_requests=self._config.search_requests,
+                        day=self._config.today(now),
                     ),
                     account_ids,
                 )

@@ -23,6 +23,7 @@ from app.store.staging import Staging
 from app.store.survey import Survey, survey
 from app.store.sweep import Sweep
 from app.store.touched import Touched
+from app.store.upstream_holders import UpstreamHolders
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Store:
     detection: Detection
     identity: Identity
     sweep: Sweep
+    holders: UpstreamHolders
     touched: Touched
     staging: Staging
     changes: Changes
@@ -64,6 +66,7 @@ class Store:
             Detection(database),
             identity,
             Sweep(database, catalogue, identity),
+            UpstreamHolders(database, catalogue, preparations),
             Touched(database, catalogue),
             Staging(database, catalogue, worker_id),
             Changes(database, catalogue, feed, pace),

@@ -27,7 +27,7 @@ class Work:
 
     `moving` are the dates that still move, the same from the batch's beginning to its end.
     `unread` counts the fetches that could not be completed by account, `ownerless` is what was done for nobody in particular,
-    `reassigned` the accounts that were asked for with it;
+    `reassigned` the accounts that were asked for with it, `renamed` those that upstream knows by an id that is new here, with that id;
     `spent` are the requests that the search for failing accounts cost, `silent` tells of endpoints that answer nobody;
     `is_suspect` if so much is held that nothing more shall be written, `unfinished` are then the accounts that wait in the run again.
     """
@@ -50,6 +50,7 @@ class Work:
     trials: Trials = field(default_factory=Trials)
     ownerless: Effort = field(default_factory=Effort)
     reassigned: set[str] = field(default_factory=set)
+    renamed: set[str] = field(default_factory=set)
     is_suspect: bool = False
     unfinished: set[str] = field(default_factory=set)
 
@@ -69,7 +70,7 @@ class Work:
 
     def note_mended(self, account_ids: Iterable[str], rows: int) -> None:
         """Take in that ids of so many rows were mended at these accounts."""
-        for account_id in account_ids:
+        for account_id in self.progress.keys() & set(account_ids):
             self.progress[account_id].mended |= rows > 0
 
     def note_unfinished(self) -> None:

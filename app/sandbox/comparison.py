@@ -8,7 +8,7 @@ from enum import StrEnum
 import asyncpg
 
 from app.domain.contract import Endpoint
-from app.sandbox.identity import Columns, Holders, held_key
+from app.sandbox.identity import Columns, Holders, held_key, known_as
 from app.sandbox.raw_sql import name_list, quoted, recordset
 from app.sandbox.raw_tables import RawTable, read_table
 from app.sandbox.trades import Row, Value
@@ -98,6 +98,10 @@ async def compare(
     """
     tables = {endpoint: await read_table(connection, schema, endpoint) for endpoint in Endpoint if endpoint in upstream}
     rows = {endpoint: [table.reader.read(row) for row in upstream[endpoint]] for endpoint, table in tables.items()}
+    for endpoint, sent in rows.items():
+        if not endpoint.is_trades:
+            for row in sent:
+                row["account_id"] = known_as(row)
     holders = Holders(rows.get(Endpoint.ALLTIME, ()), rows.get(Endpoint.DAILY, ()))
     for endpoint, sent in rows.items():
         if endpoint.is_trades:

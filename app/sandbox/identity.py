@@ -1,6 +1,7 @@
 """Whose a trade is, as far as upstream's own metrics rows tell: trades carry no account id. Pure: no I/O."""
 
 import datetime as dt
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -65,6 +66,15 @@ class Holders:
         """All accounts that the rows named."""
         held = {account_id for holdings in self._holdings.values() for account_id in holdings}
         return frozenset(held.union(*self._current.values()))
+
+
+def known_as(row: Columns) -> str:
+    """The account id under which a metrics row stands in the warehouse: its own, or else the MD5 of its natural key."""
+    account_id = row.get("account_id")
+    if account_id:
+        return str(account_id)
+    parts = ("" if row[part] is None else str(row[part]) for part in ("login", "platform", "broker"))
+    return hashlib.md5("|".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
 def held_key(row: Columns) -> HeldKey:

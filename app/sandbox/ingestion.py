@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 import asyncpg
 
 from app.domain.contract import Endpoint
-from app.sandbox.identity import Holders, held_key
+from app.sandbox.identity import Holders, held_key, known_as
 from app.sandbox.raw_sql import REFUSALS, in_schema, name_list, quoted, recordset
 from app.sandbox.raw_tables import RawTable, read_table
 from app.sandbox.reading import PlainReader
@@ -81,7 +81,9 @@ async def _write(connection: "Connection[asyncpg.Record]", statement: str, rows:
 
 
 async def _read_metrics(reader: PlainReader, table: RawTable, name: str | None, ids: Collection[str]) -> list[dict[str, Value]]:
-    return [table.reader.read(row) async for page in reader.rows(table.table.endpoint, name, ids) for row in page]
+    rows = [table.reader.read(row) async for page in reader.rows(table.table.endpoint, name, ids) for row in page]
+    # As the trigger of the earlier system does it.
+    return [{**row, "account_id": known_as(row)} for row in rows]
 
 
 async def _read_trades(

@@ -55,6 +55,7 @@ class Record:
 class AccountRows:
     """Makes the records of one account from its trades, as they stand when it is made.
 
+    `sends_id`: whether its metrics rows name the account id, or null for it.
     `forgotten_before`: upstream has forgotten the rows of dates before it; alltime, which has no date, still counts them.
     """
 
@@ -67,6 +68,7 @@ class AccountRows:
         today: dt.date,
         forgotten_before: dt.date,
         contradiction: Contradiction | None,
+        sends_id: bool = True,
     ) -> None:
         """Sort the trades by date."""
         self._account = account
@@ -74,6 +76,7 @@ class AccountRows:
         self._today = today
         self._forgotten_before = forgotten_before
         self._contradiction = contradiction
+        self._sends_id = sends_id
         self._profile = profile_of(account, seed)
         self._renderer = Renderer(account, seed)
         self._trades = trades
@@ -162,7 +165,8 @@ class AccountRows:
         """Add what every metrics row of `endpoint` carries, put the fields into the API's order, and shape the numbers."""
         account = self._account
         held = account.key_on(day) if day else account.current_key
-        row.update({"login": held.login, "broker": held.broker, "mt_version": held.platform, "accountId": account.account_id})
+        row.update({"login": held.login, "broker": held.broker, "mt_version": held.platform})
+        row["accountId"] = account.account_id if self._sends_id else None
         key: tuple[str | int, ...] = (account.account_id,)
         if day is not None:
             written = self._renderer.date(day, endpoint)

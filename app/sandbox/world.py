@@ -7,6 +7,7 @@ account changes. Mutations are synchronous: within one event loop a page is alwa
 import datetime as dt
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +22,7 @@ _KEPT_SELECTIONS = 64
 
 
 class World:
-    """What upstream knows. Tests change it with `forget`, `add_trades` and `remove_trade`."""
+    """What upstream knows. Tests change it with `forget`, `add_trades`, `remove_trade` and `hide_id`."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class World:
         self._accounts = {account.account_id: account for account in accounts}
         self._trades: dict[str, dict[TradeKey, Trade]] = {account_id: {} for account_id in self._accounts}
         self._by_key: dict[TradeKey, Trade] = {}
+        self._without_id: set[str] = set()
         self._forgotten_before: dict[str, dt.date] = {}
         self._records: dict[tuple[Endpoint, str], list[Record]] = {}
         self._selections: OrderedDict[object, Sequence[Record]] = OrderedDict()
@@ -93,6 +95,28 @@ class World:
     def contradictions(self) -> Mapping[str, Contradiction]:
         """The accounts about which upstream contradicts itself, and how."""
         return {account_id: kind for account_id, kind in self._contradictions.items() if account_id in self._accounts}
+
+    @property
+    def without_id(self) -> frozenset[str]:
+        """The accounts whose id upstream does not send: they are known there by their natural key alone."""
+        return frozenset(self._without_id)
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same world with other account ids, each by its old one; what was forgotten or hidden is there again."""
+        accounts = [replace(account, account_id=names[account_id]) for account_id, account in self._accounts.items()]
+        trades = [replace(trade, account_id=names[account_id]) for account_id, held in self._trades.items() for trade in held.values()]
+        kinds = {names[account_id]: kind for account_id, kind in self.contradictions.items()}
+        return type(self)(accounts, trades, seed=self._seed, today=self.today, contradictions=kinds)
+
+    def hide_id(self, account_id: str) -> None:
+        """From now on upstream sends null for the account's id; KeyError if it does not know the account."""
+        self._without_id.add(self._accounts[account_id].account_id)
+        self._changed(account_id)
+
+    def reveal_id(self, account_id: str) -> None:
+        """From now on upstream sends the account's id again."""
+        self._without_id.discard(account_id)
+        self._changed(account_id)
 
     def natural_keys(self, account_id: str) -> list[NaturalKey]:
         """The natural keys that the account held, oldest first; KeyError if upstream does not know it."""
@@ -199,6 +223,7 @@ class World:
                 today=self.today,
                 forgotten_before=self._forgotten_before.get(account_id, dt.date.min),
                 contradiction=self._contradictions.get(account_id),
+                sends_id=account_id not in self._without_id,
             )
             for each in Endpoint:
                 if (each, account_id) not in self._records and each.is_trades == endpoint.is_trades:

@@ -42,6 +42,7 @@ class Detection:
         self._look = fill(sql["look_at_accounts"], days=days)
         self._write_stats = sql["write_stats"]
         self._logins = sql["get_logins"]
+        self._logins_of_placeholders = sql["get_logins_of_placeholders"]
         self._size = sql["get_size"]
         self._coverage = fill(sql["get_coverage"], days=days)
         self._findings = sql["get_findings"]
@@ -74,7 +75,7 @@ class Detection:
             # Only who needs something is asked for under its logins; to know them all trades are read.
             doubtful = [row["account_id"] for row in looked if _disagrees(row)]
             asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents})
-            logins = {row["account_id"]: tuple(row["logins"]) for row in await connection.fetch(self._logins, asked)} if asked else {}
+            logins = {row["account_id"]: row for row in await connection.fetch(self._logins, asked)} if asked else {}
         # In a thread, as below: thousands of accounts would keep the event loop from whatever else waits.
         return await asyncio.to_thread(_views, looked, _Beside(findings, drift, descents, logins, odd_rows))
 
@@ -86,6 +87,11 @@ class Detection:
         if changed:
             await self._database.give_way(lambda connection: connection.execute(self._write_stats, changed))
         return looked
+
+    async def logins_of_placeholders(self, account_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The logins of those of the accounts that upstream knows by no id: they are asked for by login."""
+        rows = await self._database.fetch(self._logins_of_placeholders, list(account_ids), seconds=SWEEP_SECONDS)
+        return {row["account_id"]: tuple(row["logins"]) for row in rows}
 
     async def size(self) -> Upstream:
         """How large the warehouse is, by which upstream's size can be judged."""
@@ -154,7 +160,7 @@ class _Beside:
     findings: Mapping[str, list[IdentityFinding]]
     drift: Mapping[str, Drift]
     descents: Mapping[str, frozenset[dt.date]]
-    logins: Mapping[str, tuple[str, ...]]
+    logins: Mapping[str, Record]
     odd_rows: Mapping[str, tuple[OddRows, ...]]
 
 
@@ -169,7 +175,8 @@ def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
             last_day=row["last_day"],
             findings=tuple(beside.findings.get(row["account_id"], ())),
             drift=beside.drift.get(row["account_id"]),
-            logins=beside.logins.get(row["account_id"], ()),
+            logins=tuple(known["logins"]) if (known := beside.logins.get(row["account_id"])) else (),
+            by_login=known is not None and known["by_login"],
             open_issues=_entries(row["issues"]),
             descents=beside.descents.get(row["account_id"], frozenset()),
             explained_as=row["explained_as"],

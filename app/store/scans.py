@@ -10,10 +10,11 @@ import msgspec
 
 from app.domain.contract import Endpoint
 from app.domain.rows import RepairedRow, fields_of, flattened
-from app.store.catalogue import FIGURES, Catalogue
+from app.store.catalogue import FIGURES, Catalogue, WarehouseTable
 from app.store.pool import SWEEP_SECONDS, Database
 from app.store.preparations import Preparations
 from app.store.queries import fill
+from app.store.staging import NATURAL_KEY, known_as
 
 _ACCOUNT = "accountId"
 _NAMED = 20
@@ -94,8 +95,8 @@ class Scans:
         self._database = database
         self._preparations = preparations
         sql = database.queries("audit")
-        self._note_alltime, self._clear = sql["note_alltime"], sql["clear_scan"]
-        self._note_days, self._clear_days = sql["note_days"], sql["clear_scan_days"]
+        self._note_alltime, self._clear = fill(sql["note_alltime"], **_keys(catalogue[Endpoint.ALLTIME])), sql["clear_scan"]
+        self._note_days, self._clear_days = fill(sql["note_days"], **_keys(catalogue[Endpoint.DAILY])), sql["clear_scan_days"]
         self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
         self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
         self._note_stale = fill(sql["note_stale_alltime"], **_figures(catalogue))
@@ -160,6 +161,14 @@ class Scans:
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
         """The accounts noted as different; not those that are absent upstream, nor those whose alltime row alone is stale."""
         return [row["account_id"] for row in await self._database.fetch(self._drifting, run_id)]
+
+
+def _keys(table: WarehouseTable) -> dict[str, str]:
+    """The account and the natural key of a metrics row of the API as the columns of this warehouse spell them."""
+    readers = table.raw.split(".")[0]
+    there = {column.name: column for column in table.columns}
+    parts = {part: f"({there[part].converted(part, readers)})::text" if part in there else "NULL::text" for part in NATURAL_KEY}
+    return {**parts, "known_as": known_as(table, {part: part for part in NATURAL_KEY}, "sent_id", readers)}
 
 
 def _figures(catalogue: Catalogue) -> dict[str, str]:

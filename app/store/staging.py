@@ -30,7 +30,8 @@ SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('sy
 """
 """For the transaction of a page: the plan of a statement on hundreds of columns is kept, for it is always the same; and nobody waits
 for the disk, since staging does not outlive a crash anyway."""
-_NATURAL_KEY = frozenset({"login", "platform", "broker"})
+NATURAL_KEY = ("login", "platform", "broker")
+"""What tells an account that upstream knows by no id."""
 REPLACED = "characters replaced"
 """What is said of a text that is stored but for characters that it cannot hold."""
 
@@ -77,17 +78,20 @@ class Staging:
         self._open_carefully = {endpoint: _open_statement(catalogue[endpoint], carefully=True) for endpoint in STAGED}
         self._refuse = {endpoint: _refuse_statement(catalogue[endpoint]) for endpoint in STAGED}
 
-    async def begin(self, endpoint: Endpoint, asked: Sequence[str] = ()) -> "StageSink":
-        """A new fetch of the logins (trades) or accounts that are asked for, if any; its rows are ours to apply or forget."""
+    async def begin(self, endpoint: Endpoint, asked: Sequence[str] = (), *, by_login: bool = False) -> "StageSink":
+        """A new fetch of the logins (trades, or metrics `by_login`) or accounts that are asked for, if any.
+
+        Its rows are ours to apply or forget.
+        """
         staged = StagedFetch(uuid.uuid4(), endpoint)
         await self._database.execute(self._register, staged.fetch_id, self._worker_id, self._catalogue[endpoint].table.name)
-        return StageSink(self, staged, asked)
+        return StageSink(self, staged, asked, by_login=by_login or endpoint.is_trades)
 
     async def add(self, staged: StagedFetch, rows: Sequence[bytes]) -> None:
         """Stage raw JSON objects after those that are there."""
         table = self._catalogue[staged.endpoint]
         sent = {column.api_name: column.name for column in table.columns}
-        natural = {column.api_name for column in table.columns if column.name in _NATURAL_KEY and column.name not in table.key}
+        natural = {column.api_name for column in table.columns if column.name in NATURAL_KEY and column.name not in table.key}
         groups: dict[int, list[bytes]] = {}
         last_keys: tuple[str, ...] | None = None
         shape = 0
@@ -195,12 +199,12 @@ class Staging:
         staged.days = frozenset(row["day"] for row in rows if row["day"] is not None) if groups["day"] else frozenset()
         return staged.is_distinct
 
-    async def holds_any(self, staged: StagedFetch, asked: Sequence[str]) -> bool:
-        """Whether a staged row is of one of these logins (trades) or accounts, or may be since it cannot be read; true if none is named."""
+    async def holds_any(self, staged: StagedFetch, asked: Sequence[str], *, by_login: bool) -> bool:
+        """Whether a staged row is of one of these logins or accounts, or may be since it cannot be read; true if none is named."""
         if not asked:
             return True
         table = self._catalogue[staged.endpoint]
-        statement = fill(self._holds_any, stage=table.stage, id="login" if staged.endpoint.is_trades else "account_id")
+        statement = fill(self._holds_any, stage=table.stage, id="login" if by_login else "account_id")
         return bool(await self._database.fetch_value(statement, staged.fetch_id, list(asked)))
 
     async def seal(self, staged: StagedFetch) -> None:
@@ -239,10 +243,11 @@ class Staging:
 class StageSink:
     """Where the API client puts the rows of one fetch."""
 
-    def __init__(self, staging: Staging, staged: StagedFetch, asked: Sequence[str]) -> None:
+    def __init__(self, staging: Staging, staged: StagedFetch, asked: Sequence[str], *, by_login: bool) -> None:
         """Bind a fetch to its staging."""
         self._staging = staging
         self._asked = asked
+        self._by_login = by_login
         self.staged = staged
 
     async def reset(self) -> None:
@@ -260,7 +265,7 @@ class StageSink:
 
     async def is_of_asked(self) -> bool:
         """Whether there is a row of anyone who was asked for."""
-        return await self._staging.holds_any(self.staged, self._asked)
+        return await self._staging.holds_any(self.staged, self._asked, by_login=self._by_login)
 
     async def seal(self) -> None:
         """The fetch is proven: make it ready to be applied."""
@@ -318,7 +323,7 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     )
     raw_names = ", ".join(quote(f"r_{column.name}") for column in table.columns)
     given = ", ".join(_given(column, carefully=carefully) for column in table.columns)
-    converted = ", ".join(f"{column.converted(quote(f'r_{column.name}'), readers)} AS {quote(column.name)}" for column in table.columns)
+    converted = ", ".join(f"{_converted(table, column, readers)} AS {quote(column.name)}" for column in table.columns)
     nulled = ", ".join(
         f"CASE WHEN {quote(f'r_{column.name}')} IS NOT NULL AND {quote(column.name)} IS NULL THEN {_literal(column.name)} END"
         for column in read
@@ -353,6 +358,24 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
             OFFSET 0
         ) AS judged
     """
+
+
+def _converted(table: WarehouseTable, column: Column, readers: str | None) -> str:
+    """A value as its column holds it; the account id of a row without one is the placeholder of its natural key."""
+    value = column.converted(quote(f"r_{column.name}"), readers)
+    return value if column.name != "account_id" else known_as(table, {part: f"r_{part}" for part in NATURAL_KEY}, value, readers)
+
+
+def known_as(table: WarehouseTable, given: Mapping[str, str], account_id: str, readers: str | None) -> str:
+    """The expression for the account of a metrics row of the API, whose natural key stands in the columns `given`.
+
+    That is the id which was sent, or else the placeholder of the natural key, as the columns of the table spell it.
+    """
+    columns = {column.name: column for column in table.columns}
+    if not columns.keys() >= set(NATURAL_KEY):
+        return account_id
+    login, platform, broker = (f"({columns[part].converted(quote(given[part]), readers)})::text" for part in NATURAL_KEY)
+    return f"coalesce(nullif({account_id}, ''), md5({login} || '|' || {platform} || '|' || coalesce({broker}, '')))"
 
 
 def _given(column: Column, *, carefully: bool) -> str:

@@ -1,17 +1,22 @@
 -- name: note_alltime
--- Rows of upstream's alltime metrics that a scan saw; a row that moved while it was read may come twice. What is no number counts as not sent.
--- Rows whose account no column can hold are left out and returned.
+-- Rows of upstream's alltime metrics that a scan saw; a row that moved while it was read may come twice. What is no number counts as not sent. A row
+-- without an account id is known by the placeholder of its natural key. Rows whose account no column can hold are left out and returned.
 WITH sent AS MATERIALIZED (
-    SELECT
-        row ->> 'accountId' AS account_id,
-        row ->> 'numTrades' AS num_trades, row ->> 'netProfit' AS net_profit, row ->> 'totalLots' AS total_lots,
-        row -> 'numTrades' IS NOT NULL AS sends_trades, row -> 'netProfit' IS NOT NULL AS sends_profit, row -> 'totalLots' IS NOT NULL AS sends_lots
-    FROM json_array_elements($2::json) AS page (row)
-    WHERE json_typeof(row -> 'accountId') IN ('string', 'number')
+    SELECT {{known_as}} AS account_id, page.*
+    FROM (
+        SELECT
+            row ->> 'accountId' AS sent_id, row ->> 'login' AS login, row ->> 'mt_version' AS platform, row ->> 'broker' AS broker,
+            row ->> 'numTrades' AS num_trades, row ->> 'netProfit' AS net_profit, row ->> 'totalLots' AS total_lots,
+            row -> 'numTrades' IS NOT NULL AS sends_trades, row -> 'netProfit' IS NOT NULL AS sends_profit, row -> 'totalLots' IS NOT NULL AS sends_lots
+        FROM json_array_elements($2::json) AS page (row)
+        WHERE coalesce(json_typeof(row -> 'accountId') IN ('string', 'number', 'null'), true)
+    ) AS page
 ), noted AS (
-    INSERT INTO prop_trading_model.recon_scan (run_id, account_id, num_trades, net_profit, total_lots, sends_trades, sends_profit, sends_lots)
+    INSERT INTO prop_trading_model.recon_scan
+        (run_id, account_id, login, platform, broker, num_trades, net_profit, total_lots, sends_trades, sends_profit, sends_lots)
     SELECT DISTINCT ON (account_id)
-        $1, account_id, prop_trading_model.recon_figure(num_trades), prop_trading_model.recon_figure(net_profit), prop_trading_model.recon_figure(total_lots),
+        $1, account_id, {{login}}, {{platform}}, coalesce({{broker}}, ''),
+        prop_trading_model.recon_figure(num_trades), prop_trading_model.recon_figure(net_profit), prop_trading_model.recon_figure(total_lots),
         sends_trades AND (num_trades IS NULL OR prop_trading_model.recon_figure(num_trades) IS NOT NULL),
         sends_profit AND (net_profit IS NULL OR prop_trading_model.recon_figure(net_profit) IS NOT NULL),
         sends_lots AND (total_lots IS NULL OR prop_trading_model.recon_figure(total_lots) IS NOT NULL)
@@ -24,19 +29,25 @@ SELECT left(account_id, 100) AS account_id, 'an account id of more than 255 char
 -- name: note_days
 -- Upstream's daily figures of dates that still move. Rows whose date or account cannot be read are left out and returned.
 WITH sent AS MATERIALIZED (
-    SELECT "accountId" AS account_id, date, prop_trading_model.recon_date(date) AS day, "numTrades" AS num_trades, "netProfit" AS net_profit, "totalLots" AS total_lots
-    FROM json_to_recordset($2::json) AS row ("accountId" text, date text, "numTrades" text, "netProfit" text, "totalLots" text)
+    SELECT {{known_as}} AS account_id, page.*
+    FROM (
+        SELECT "accountId" AS sent_id, login, mt_version AS platform, broker, date, prop_trading_model.recon_date(date) AS day,
+               "numTrades" AS num_trades, "netProfit" AS net_profit, "totalLots" AS total_lots
+        FROM json_to_recordset($2::json) AS row (
+            "accountId" text, login text, mt_version text, broker text, date text, "numTrades" text, "netProfit" text, "totalLots" text
+        )
+    ) AS page
 ), noted AS (
     INSERT INTO prop_trading_model.recon_scan_days (run_id, account_id, date, num_trades, net_profit, total_lots)
     SELECT DISTINCT ON (account_id, day)
         $1, account_id, day, prop_trading_model.recon_figure(num_trades), prop_trading_model.recon_figure(net_profit), prop_trading_model.recon_figure(total_lots)
     FROM sent
-    WHERE account_id IS NOT NULL AND day IS NOT NULL AND char_length(account_id) <= 255
+    WHERE account_id <> '' AND day IS NOT NULL AND char_length(account_id) <= 255
     ON CONFLICT DO NOTHING
 )
 SELECT left(account_id, 100) AS account_id, concat('date ', coalesce(left(date, 40), 'missing')) AS reason
 FROM sent
-WHERE account_id IS NOT NULL AND (day IS NULL OR char_length(account_id) > 255)
+WHERE account_id <> '' AND (day IS NULL OR char_length(account_id) > 255)
 
 -- name: clear_scan
 -- A scan starts anew.

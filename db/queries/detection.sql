@@ -91,14 +91,23 @@ FROM fresh JOIN held USING (account_id)
 WHERE r.account_id = fresh.account_id
 
 -- name: get_logins
--- The logins under which accounts trade or traded.
-SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins
+-- The logins under which accounts trade or traded, and whether an account stands under the placeholder of its natural key: upstream has no id for it.
+SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins, bool_or(stands_in) AS by_login
 FROM (
-    SELECT account_id, login FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
+    SELECT account_id, login, prop_trading_model.recon_is_placeholder(account_id, login, platform, broker) AS stands_in
+    FROM prop_trading_model.recon_identity
+    WHERE account_id = ANY($1::text[])
     UNION ALL
-    SELECT account_id, login::text FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[]) GROUP BY account_id, login
+    SELECT account_id, login::text, false FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[]) GROUP BY account_id, login
 ) AS held
 WHERE login <> ''
+GROUP BY account_id
+
+-- name: get_logins_of_placeholders
+-- The logins of those of the accounts that stand under the placeholder of their natural key.
+SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins
+FROM prop_trading_model.recon_identity
+WHERE account_id = ANY($1::text[]) AND prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)
 GROUP BY account_id
 
 -- name: get_size
@@ -132,9 +141,15 @@ SELECT account_id FROM prop_trading_model.v_recon_mismatched ORDER BY account_id
 
 -- name: get_well_accounts
 -- Two accounts beside those of $1 that agree and did not fail: requests for them show whether the API answers at all.
+-- They are asked for by id, which upstream has not for those that stand under a placeholder.
 SELECT account_id
-FROM prop_trading_model.trade_recon
+FROM prop_trading_model.trade_recon AS t
 WHERE trades_recon_checksum AND failed_attempts = 0 AND num_trades_alltime > 0 AND account_id !~ ',' AND account_id <> ALL ($1::text[])
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.recon_identity AS i
+      WHERE i.account_id = t.account_id AND prop_trading_model.recon_is_placeholder(i.account_id, i.login, i.platform, i.broker)
+      OFFSET 0
+  )
 LIMIT 2
 
 -- name: get_last_days

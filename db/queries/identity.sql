@@ -1,11 +1,10 @@
 -- name: held_by_accounts
 -- Who held which natural key when, as the raw rows of accounts ($1) and upstream's own word tell it. A placeholder is the account of its natural key
--- where upstream sends the key without an id, or where no account with an id of its own holds it.
-SELECT login, platform, broker, account_id, daily_from, daily_to, today, counts, first_trade
-FROM (
+-- where upstream sends the key without an id, or where no account with an id of its own holds it at the same time; for more see create_swept_placeholders.
+WITH read AS MATERIALIZED (
     SELECT
-        read.*, prop_trading_model.recon_is_placeholder(account_id, login, platform, broker) AS stands_in,
-        bool_or(NOT prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)) OVER same_key AS has_holder,
+        login, platform, broker, account_id, min(daily_from) AS daily_from, max(daily_to) AS daily_to, bool_or(today) AS today, bool_or(counts) AS counts,
+        min(first_trade) AS first_trade, prop_trading_model.recon_is_placeholder(account_id, login, platform, broker) AS stands_in,
         first_value(account_id) OVER (PARTITION BY login, platform, broker ORDER BY {{rank}}) AS first_placeholder
     FROM (
         SELECT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, account_id::text AS account_id,
@@ -18,25 +17,43 @@ FROM (
         FROM prop_trading_model.raw_metrics_alltime
         WHERE login IS NOT NULL AND platform IS NOT NULL AND account_id = ANY($1::text[])
         UNION ALL
-        SELECT login, platform, broker, account_id, NULL, NULL, true, false, NULL FROM prop_trading_model.recon_upstream_holders WHERE account_id = ANY($1::text[])
-    ) AS read
+        SELECT login, platform, broker, account_id, NULL, NULL, true, false, first_day
+        FROM prop_trading_model.recon_upstream_holders
+        WHERE account_id = ANY($1::text[])
+        UNION ALL
+        -- Of an account without an id of which nothing but hourly rows is left.
+        SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, false, false, NULL
+        FROM prop_trading_model.raw_metrics_hourly
+        WHERE account_id = ANY(ARRAY(
+            SELECT i.account_id FROM prop_trading_model.recon_identity AS i
+            WHERE i.account_id = ANY($1::text[]) AND prop_trading_model.recon_is_placeholder(i.account_id, i.login, i.platform, i.broker)
+        )) AND prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
+        GROUP BY 1, 2, 3, 4
+    ) AS rows
     WHERE account_id <> ''
-    WINDOW same_key AS (PARTITION BY login, platform, broker)
-) AS r
+    GROUP BY login, platform, broker, account_id
+)
+SELECT login, platform, broker, account_id, daily_from, daily_to, today, counts, first_trade
+FROM read AS r
 WHERE NOT stands_in
    OR EXISTS (
        SELECT FROM prop_trading_model.recon_upstream_holders AS u
        WHERE (u.login, u.platform, u.broker, u.account_id) = (r.login, r.platform, r.broker, r.account_id)
        OFFSET 0 -- asked by key: of hashing PostgreSQL thinks too well
    )
-   OR NOT has_holder AND account_id = first_placeholder AND NOT EXISTS (
+   OR account_id = first_placeholder AND NOT EXISTS (
        SELECT FROM prop_trading_model.recon_upstream_holders AS u
        WHERE (u.login, u.platform, u.broker) = (r.login, r.platform, r.broker) AND u.account_id <> r.account_id
        OFFSET 0
    ) AND NOT EXISTS (
        SELECT FROM prop_trading_model.recon_identity AS i
-       WHERE (i.login, i.platform, i.broker) = (r.login, r.platform, r.broker) AND i.account_id <> r.account_id AND NOT i.account_id = ANY($1::text[])
+       WHERE (i.login, i.platform, i.broker) = (r.login, r.platform, r.broker) AND i.account_id <> r.account_id
+         AND NOT coalesce(r.daily_to < least(i.daily_from, i.first_trade) OR r.today AND r.daily_from > i.daily_to, false)
        OFFSET 0
+   ) AND NOT EXISTS (
+       SELECT FROM read AS i
+       WHERE (i.login, i.platform, i.broker) = (r.login, r.platform, r.broker) AND NOT i.stands_in
+         AND NOT coalesce(r.daily_to < least(i.daily_from, i.first_trade) OR r.today AND r.daily_from > i.daily_to, false)
    )
 
 -- name: held_as_swept
@@ -50,38 +67,47 @@ FROM (
 ) AS swept
 WHERE NOT stands_in OR (login, platform, broker, account_id) IN (SELECT login, platform, broker, account_id FROM recon_swept_placeholders WHERE is_account)
 UNION ALL
-SELECT login, platform, broker, account_id, NULL, NULL, true, false, NULL FROM prop_trading_model.recon_upstream_holders
+SELECT login, platform, broker, account_id, NULL, NULL, true, false, first_day FROM prop_trading_model.recon_upstream_holders
+UNION ALL
+-- Of an account without an id of which nothing but hourly rows is left.
+SELECT login, platform, broker, account_id, NULL, NULL, false, false, NULL FROM recon_swept_placeholders WHERE is_account
 
 -- name: create_swept_placeholders
 -- The placeholders in the metrics tables by natural key, and which of them is the account of its key: upstream sends the key without an id, or no
--- account with an id of its own holds it.
+-- account with an id of its own holds it at the same time. That is so where the placeholder's daily rows end before all other accounts of the key begin,
+-- and where they begin after all others end and it has its own alltime row; otherwise it may stand for rows of theirs that came without an id.
 CREATE TEMP TABLE recon_swept_placeholders ON COMMIT DROP AS
 WITH found AS MATERIALIZED (
-    SELECT DISTINCT account_id, login, platform, broker
+    SELECT account_id, login, platform, broker, bool_or(table_name = 'raw_metrics_alltime') AS today,
+           min(first_day) FILTER (WHERE table_name = 'raw_metrics_daily') AS daily_from, max(last_day) AS daily_to
     FROM recon_swept
     WHERE stands_in AND table_name IN ('raw_metrics_alltime', 'raw_metrics_daily', 'raw_metrics_hourly')
+    GROUP BY account_id, login, platform, broker
 ), ranked AS (
     SELECT *, first_value(account_id) OVER (PARTITION BY login, platform, broker ORDER BY {{rank}}) AS first_placeholder
     FROM found
     WHERE account_id <> '' AND login IS NOT NULL AND platform IS NOT NULL
-), sole AS (
+), holders AS (
+    SELECT login, platform, broker, account_id AS holder, min(first_day) AS first_day, max(last_day) AS last_day
+    FROM recon_swept
+    WHERE NOT stands_in AND table_name IN ('raw_metrics_alltime', 'raw_metrics_daily')
+      AND (login, platform, broker) IN (SELECT login, platform, broker FROM ranked)
+    GROUP BY login, platform, broker, account_id
+    UNION ALL
+    SELECT login, platform, broker, account_id, NULL, NULL FROM prop_trading_model.recon_upstream_holders
+), accounts AS (
     SELECT account_id, login, platform, broker FROM ranked WHERE account_id = first_placeholder
     EXCEPT
-    SELECT f.account_id, login, platform, broker
-    FROM found AS f
-    JOIN (
-        SELECT login, platform, broker, account_id AS holder FROM recon_swept
-        WHERE NOT stands_in AND table_name IN ('raw_metrics_alltime', 'raw_metrics_daily')
-        UNION ALL
-        SELECT login, platform, broker, account_id FROM prop_trading_model.recon_upstream_holders
-    ) AS held USING (login, platform, broker)
-    WHERE held.holder <> f.account_id
+    SELECT account_id, login, platform, broker
+    FROM ranked AS r
+    JOIN holders AS h USING (login, platform, broker)
+    WHERE h.holder <> r.account_id AND NOT coalesce(r.daily_to < h.first_day OR r.today AND r.daily_from > h.last_day, false)
     UNION
     SELECT account_id, login, platform, broker FROM prop_trading_model.recon_upstream_holders
 )
-SELECT f.*, s.account_id IS NOT NULL AS is_account
+SELECT f.account_id, f.login, f.platform, f.broker, a.account_id IS NOT NULL AS is_account
 FROM found AS f
-LEFT JOIN sole AS s USING (account_id, login, platform, broker)
+LEFT JOIN accounts AS a USING (account_id, login, platform, broker)
 
 -- name: forget_upstream_holders
 -- What upstream said of accounts whose own rows tell it by now.
@@ -140,11 +166,12 @@ WITH held AS (
 -- Placeholders that were the account of their natural key and are so no more: an account with an id of its own has the key.
     DELETE FROM prop_trading_model.recon_identity AS i
     USING (
-        SELECT DISTINCT login, platform, broker FROM fresh
+        SELECT login, platform, broker, least(daily_from, first_trade) AS first_day, daily_to AS last_day FROM fresh
         WHERE NOT prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)
     ) AS f
     WHERE (i.login, i.platform, i.broker) = (f.login, f.platform, f.broker)
       AND prop_trading_model.recon_is_placeholder(i.account_id, i.login, i.platform, i.broker)
+      AND NOT coalesce(i.daily_to < f.first_day OR i.today AND i.daily_from > f.last_day, false)
       AND NOT EXISTS (
           SELECT FROM prop_trading_model.recon_upstream_holders AS u
           WHERE (u.login, u.platform, u.broker, u.account_id) = (i.login, i.platform, i.broker, i.account_id)
@@ -191,6 +218,57 @@ SET valid_from = r.valid_from, valid_to = r.valid_to, open_from = r.open_from
 FROM ranges AS r
 WHERE (i.login, i.platform, i.broker, i.account_id) = (r.login, r.platform, r.broker, r.account_id)
   AND (i.valid_from, i.valid_to, i.open_from) IS DISTINCT FROM (r.valid_from, r.valid_to, r.open_from)
+
+-- name: sent_in_scan
+-- The natural keys that a scan of alltime metrics saw, with their accounts.
+SELECT login, platform, broker, account_id FROM prop_trading_model.recon_scan WHERE run_id = $1 AND login IS NOT NULL AND platform IS NOT NULL
+
+-- name: sent_in_fetch
+-- The natural keys of a fetch of metrics, with their accounts.
+SELECT DISTINCT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, account_id::text AS account_id
+FROM {{stage}}
+WHERE fetch_id = $1 AND refused IS NULL AND account_id <> '' AND login IS NOT NULL AND platform IS NOT NULL
+
+-- name: note_upstream_holders
+-- Under which accounts upstream sends natural keys, as far as a placeholder is in question: the account of one of those keys ({{among}}), or what it
+-- sends itself. Returned are the accounts that are new by this, and the placeholders whose key upstream has under other ids alone, with those.
+WITH keys AS MATERIALIZED (
+    SELECT login, platform, broker, account_id, least(daily_from, first_trade) AS first_day
+    FROM prop_trading_model.recon_identity
+    WHERE {{among}} AND prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)
+), all_sent AS MATERIALIZED (
+    {{sent}}
+), sent AS MATERIALIZED (
+    SELECT DISTINCT s.login, s.platform, s.broker, s.account_id
+    FROM all_sent AS s
+    WHERE prop_trading_model.recon_is_placeholder(s.account_id, s.login, s.platform, s.broker)
+       OR (s.login, s.platform, s.broker) IN (SELECT login, platform, broker FROM keys)
+), gone AS (
+    DELETE FROM prop_trading_model.recon_upstream_holders AS u
+    USING (SELECT DISTINCT login, platform, broker FROM sent) AS s
+    WHERE (s.login, s.platform, s.broker) = (u.login, u.platform, u.broker)
+      AND (u.login, u.platform, u.broker, u.account_id) NOT IN (SELECT login, platform, broker, account_id FROM sent)
+), noted AS (
+    INSERT INTO prop_trading_model.recon_upstream_holders (login, platform, broker, account_id, first_day)
+    SELECT s.login, s.platform, s.broker, s.account_id, min(k.first_day)
+    FROM sent AS s
+    LEFT JOIN keys AS k USING (login, platform, broker)
+    -- What is known of an account with an id of its own tells its own rows.
+    WHERE prop_trading_model.recon_is_placeholder(s.account_id, s.login, s.platform, s.broker) OR NOT EXISTS (
+        SELECT FROM prop_trading_model.recon_identity AS i
+        WHERE (i.login, i.platform, i.broker, i.account_id) = (s.login, s.platform, s.broker, s.account_id)
+    )
+    GROUP BY 1, 2, 3, 4
+    ON CONFLICT DO NOTHING
+    RETURNING account_id
+)
+SELECT account_id, NULL::text[] AS holders FROM noted
+UNION ALL
+SELECT k.account_id, array_agg(DISTINCT s.account_id)
+FROM keys AS k
+JOIN sent AS s USING (login, platform, broker)
+GROUP BY k.account_id
+HAVING NOT bool_or(s.account_id = k.account_id)
 
 -- name: get_natural_keys
 -- The natural keys that accounts hold or held, and those of findings that concern them: what was found may be so no more.
