@@ -4,8 +4,8 @@ With skip and limit a row that is deleted while pages are read shifts the others
 does not show it when another was added. So each page begins with the last row of the page before, and a read is whole
 only if they match, the total stayed the same, and as many distinct keys arrived as it names.
 
-Some APIs count only the page, or stop counting at some number. A total below the rows that were seen is ignored from
-then on; the read is then whole if a further page, asked for from the last row on, holds nothing but that row.
+Some APIs count only the page, or stop counting at some number. A total that later pages disprove is ignored from then on;
+the read is then whole if a further page, asked for from the last row on, holds nothing but that row.
 """
 
 import asyncio
@@ -261,6 +261,8 @@ class _Reading:
         counts_itself = self._may_count_pages and answer.total == len(answer.rows)
         if self._total is not None and answer.total is not None and answer.total != self._total and not counts_itself:
             return f"names a total of {answer.total}, an earlier one {self._total}"
+        if answer.total is not None and answer.total < len(set(answer.rows)):  # a page that contradicts itself is no answer
+            return f"holds {len(answer.rows)} rows, beyond the total of {answer.total}"
         complaint = self._complaint_of_overlap(answer.rows)
         total = self._total_by(answer)
         if complaint or total is None:

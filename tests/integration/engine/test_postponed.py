@@ -22,12 +22,12 @@ from tests.integration.engine.test_claims import process, queued
 from tests.integration.engine.test_truth import victim
 from tests.waiting import PATIENCE
 
-_READINGS = 18
-"""Requests that a read of one page costs before it is given up: three readings, in each the page and what should follow it three times."""
+_READINGS = 9
+"""Requests that a read of one page costs before it is given up: three readings, each of three looks at the page."""
 
 
 def _lying(endpoint: Endpoint, first_n: int | None = None) -> Faults:
-    return Faults(probabilities={FaultKind.LARGER_TOTAL: 1.0}, only_endpoints=frozenset({endpoint}), first_n=first_n)
+    return Faults(probabilities={FaultKind.SMALLER_TOTAL: 1.0}, only_endpoints=frozenset({endpoint}), first_n=first_n)
 
 
 async def _hurt(database: Database, *tables: str) -> str:
@@ -72,7 +72,7 @@ async def test_what_cannot_be_read_twice_is_an_error_that_names_what_was_wrong_a
     assert account.state["failed_attempts"] == 1
     detail = account.attempts[0]["detail"]
     assert "trades/closed: The read of trades/closed could not be proven whole" in detail
-    assert "brings nothing new" in detail
+    assert "beyond the total of" in detail
     assert "second time" in detail
     assert state["requests"] == sandbox.log.total == 2 * _READINGS
     assert all(entry["closed_at"] is None for entry in account.history)
