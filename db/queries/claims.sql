@@ -31,9 +31,10 @@ DELETE FROM prop_trading_model.recon_workers WHERE worker_id = $1
 DELETE FROM prop_trading_model.recon_workers WHERE heartbeat_at < now() - interval '1 day'
 
 -- name: claim_accounts
--- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease; postponed ones last.
-WITH due AS MATERIALIZED (
-    SELECT t.account_id, a.postponed_until IS NOT NULL AS postponed
+-- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease; postponed ones last. Together
+-- they have at most 100,000 dates that disagree, which are what fills memory; one account with more goes alone.
+WITH waiting AS MATERIALIZED (
+    SELECT t.account_id, a.postponed_until, t.mismatched_days
     FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())
@@ -55,6 +56,15 @@ WITH due AS MATERIALIZED (
     LIMIT $4
     -- Both rows: an account that another worker recorded in the meantime must not be taken from an old snapshot.
     FOR NO KEY UPDATE OF t, a SKIP LOCKED
+), due AS MATERIALIZED (
+    SELECT account_id, postponed_until IS NOT NULL AS postponed
+    FROM (
+        SELECT *, sum(coalesce(mismatched_days, 0)) OVER ordered AS dates, row_number() OVER ordered AS number
+        FROM waiting
+        -- In the order in which they were taken, which need not be sorted again.
+        WINDOW ordered AS (ROWS UNBOUNDED PRECEDING)
+    ) AS summed
+    WHERE dates <= 100000 OR number = 1
 ), claimed AS (
     -- By key, whatever the planner thinks of 5,000 of them: joined with `due`, it reads the whole table.
     UPDATE prop_trading_model.trade_recon

@@ -148,3 +148,21 @@ async def test_a_trade_under_a_foreign_id_is_overwritten_only_if_nobody_wrote_it
         await store.changes.apply(sink.staged, proven, before, Writer(run_id, claim.claim_id, 30, 60))
         profit = await connection.fetchval("SELECT profit FROM raw_trades_closed WHERE ticket = $1", trade["ticket"])
         assert profit == (4243 if written == "since" else trade["profit"])
+
+
+async def test_a_batch_holds_so_many_dates_at_most_and_an_account_with_more_goes_alone(warehouse: Database) -> None:
+    async with process(warehouse) as store, warehouse.connect() as connection:
+        run_id = await queued(store)
+        await connection.execute(
+            "UPDATE trade_recon AS t SET mismatched_days = (ARRAY[30000, 60000, 20000, 150000, 90000])[1 + a.position % 5]"
+            " FROM recon_attempts AS a WHERE a.run_id = $1 AND a.account_id = t.account_id",
+            run_id,
+        )
+        sizes: list[list[int]] = []
+        while claim := await store.claims.claim(run_id, 5000):
+            rows = await connection.fetch("SELECT mismatched_days FROM trade_recon WHERE account_id = ANY($1)", list(claim.account_ids))
+            sizes.append([row["mismatched_days"] for row in rows])
+        assert sum(len(batch) for batch in sizes) == 30
+        assert all(sum(batch) <= 100_000 or len(batch) == 1 for batch in sizes)
+        assert [150_000] in sizes
+        assert len(sizes) < 30

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.domain.contract import Endpoint
@@ -14,6 +15,7 @@ from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.sandbox.faults import NO_FAULTS, FaultKind, Faults, Rejection
 from app.sandbox.process import SandboxServer
+from app.sandbox.rows import Record
 from app.store.claims import Claim
 from app.store.runs import AccountResult, RunRequest, Terms
 from tests.conftest import Database
@@ -24,6 +26,18 @@ from tests.waiting import PATIENCE
 
 _READINGS = 9
 """Requests that a read of one page costs before it is given up: three readings, each of three looks at the page."""
+
+
+class _Restless(Record):
+    """A row that is another one each time that it is sent."""
+
+    __slots__ = ()
+
+    @property
+    def encoded(self) -> msgspec.Raw:
+        self._encoded = None
+        self.row["numTrades"] = int(str(self.row["numTrades"])) + 1
+        return Record.encoded.fget(self)  # type: ignore[attr-defined,no-any-return]
 
 
 def _lying(endpoint: Endpoint, first_n: int | None = None) -> Faults:
@@ -136,7 +150,9 @@ async def test_in_the_second_pass_an_account_that_upstream_always_garbles_fails_
         await connection.execute("DELETE FROM raw_metrics_hourly")
     records = sandbox.world._records
     sandbox.world.records(Endpoint.HOURLY, [account_id])
-    records[Endpoint.HOURLY, account_id].append(records[Endpoint.HOURLY, account_id][0])
+    first = records[Endpoint.HOURLY, account_id][0]
+    # Doubled alike in two readings it would be upstream's: here it is another row each time.
+    records[Endpoint.HOURLY, account_id].append(_Restless(first.key, account_id, first.natural_key, first.profile, dict(first.row)))
     async with engine(warehouse, sandbox) as service:
         state = await run(service, RunKind.FULL)
     assert (state["accounts"]["failed"], state["accounts"]["partial"]) == (1, 0)  # type: ignore[index]
