@@ -29,6 +29,9 @@ PAGE_READS = 3
 """A page that does not fit the ones before it is read this often before the whole is."""
 
 _MOST_AHEAD = 4
+_EMPTY, _NOTHING_NEW = "is empty", "brings nothing new"
+_NO_MORE = (_EMPTY, _NOTHING_NEW)
+"""Complaints that an API which hands out no more than so many rows causes, too."""
 _FEW_ROWS = 20
 """No API was seen to cap its pages at so few rows."""
 
@@ -170,13 +173,14 @@ class _Reading:
         self._is_capped = False
         self.skip = 0
         self._digest = hashlib.blake2b()
+        self.ends_early = False
         self.held = 0
         self.pages = 0
 
     @property
-    def reached_far(self) -> bool:
-        """Whether so much was read that what is missing may be more than the API hands out."""
-        return self.pages > 1 or self.held >= PAGE_ROWS
+    def is_cut_off(self) -> bool:
+        """Whether whole pages came and then no more, though rows are missing: they may be behind the largest `skip`."""
+        return self.ends_early and (self.pages > 1 or self.held >= PAGE_ROWS)
 
     @property
     def digest(self) -> bytes:
@@ -233,6 +237,7 @@ class _Reading:
         if not complaint and len(set(answer.rows)) != len(answer.rows) and (before is None or before.rows != answer.rows):
             complaint = "holds a row twice, and each time another"
         if complaint:
+            self.ends_early = complaint.startswith(_NO_MORE)
             raise UnprovenError(f"the page after row {skip} {complaint}")
         self._is_capped = self._is_capped or self._is_short(answer, skip)
         self._ignores_totals = self._ignores_totals or self._is_beyond_total(answer, skip)
@@ -268,12 +273,12 @@ class _Reading:
         if complaint or total is None:
             return complaint
         if self.held + len(answer.rows) - bool(self.held) == self.held < total:
-            return f"brings nothing new: {self.held} rows of {total} came"
+            return f"{_NOTHING_NEW}: {self.held} rows of {total} came"
         return ""
 
     def _complaint_of_overlap(self, rows: Sequence[bytes]) -> str:
         if self.held and not rows:
-            return "is empty; its first row should be the last row of the page before"
+            return f"{_EMPTY}; its first row should be the last row of the page before"
         if self.held and not same_row(rows[0], self._last):
             return "does not begin with the last row of the page before: rows moved between the pages"
         return ""
@@ -299,7 +304,7 @@ async def fetch_whole(read: ReadPage, sink: Sink, subject: str, size: PageSize |
                 reason, doubled = str(unproven), reading.digest
             except UnprovenError as unproven:
                 reason, doubled = str(unproven), None
-                skip = reading.skip if reading.reached_far else 0
+                skip = reading.skip if reading.is_cut_off else 0
             else:
                 return reading.held, reading.pages
         await sink.reset()

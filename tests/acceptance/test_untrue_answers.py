@@ -135,7 +135,7 @@ async def test_with_every_fault_at_once_a_run_ends_right_closes_nothing_falsely_
     async with SandboxServer(world) as sandbox, database.connect() as connection, _service(database, sandbox) as service:
         await fill(database, sandbox)
         await damage(connection, database.schema, seed=seed, kinds=HEALABLE_KINDS, accounts_per_kind=3)
-        sandbox.set_faults(Faults.everything(0.2, seed))
+        sandbox.set_faults(Faults.everything(0.3, seed))
         state = await run(service, RunKind.AUDIT)
         sandbox.set_faults(NO_FAULTS)
         assert sum(request.fault is not None for request in sandbox.log.requests) >= 5
