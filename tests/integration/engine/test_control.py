@@ -109,14 +109,14 @@ async def test_a_cancelled_run_keeps_what_was_healed_says_what_is_left_and_the_n
 
 
 async def test_an_audit_that_is_cancelled_while_it_is_prepared_stops_at_once(warehouse: Database, sandbox: SandboxServer) -> None:
-    sandbox.set_faults(_STUCK)
+    sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=50.0))
     sandbox.log.reset()
-    async with engine(warehouse, sandbox, config=_SMALL) as service, service.pool.running():
+    async with engine(warehouse, sandbox, config=_SMALL, timeout=60) as service, service.pool.running():
         run_id = await service.start_run(RunRequest(RunKind.AUDIT))
         await _until(lambda: sandbox.log.total >= 1)
         await service.cancel(run_id)
         other = await service.start_run(RunRequest(RunKind.FULL))
-        assert (await service.wait_for_run(other, 3)).value == "succeeded", "the only worker was still at the audit"
+        assert (await service.wait_for_run(other, 40)).value == "succeeded", "the only worker was still at the audit"
         async with warehouse.connect() as connection:
             assert await connection.fetchval("SELECT count(*) FROM recon_attempts") == 0
 
