@@ -120,7 +120,7 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
             there += result.is_there
             refused += not result.is_there
     if not there + refused:
-        console.print("All rows of the run were restored before; nothing was changed.")
+        console.print("Every row that the run removed, moved or overwrote is restored already; nothing was changed.")
         return ExitCode.SUCCESS
     console.print(f"{there} stand as they were, {refused} were not restored. {_CAUTION}", soft_wrap=True)
     return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS

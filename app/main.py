@@ -240,7 +240,14 @@ def engine_config(settings: Settings) -> EngineConfig:
         grace_seconds=_GRACE_SECONDS,
         retention_days=settings.recon_retention_days,
         overlap_seconds=settings.recon_changed_overlap,
-        guard=HoldLimits(settings.recon_guard_row_share, settings.recon_guard_rows, settings.recon_guard_account_share),
+        guard=HoldLimits(
+            row_share=settings.recon_guard_row_share,
+            rows=settings.recon_guard_rows,
+            account_share=settings.recon_guard_account_share,
+            accounts=settings.recon_guard_accounts,
+            run_rows=settings.recon_guard_run_rows,
+            run_row_share=settings.recon_guard_run_row_share,
+        ),
     )
 
 

@@ -1,10 +1,15 @@
-"""Guards: when healing waits for somebody's word, since what upstream says is hard to believe. Pure: no I/O."""
+"""Guards: when healing waits for confirmation, since what upstream says is hard to believe. Pure: no I/O.
 
-from dataclasses import dataclass
+Three limits: rows of one account that would be rewritten, accounts of a run whose figures upstream lowers or blanks, and rows
+of a run that are removed, lowered or blanked. The last two judge upstream as a whole, over all batches of the run.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.issues import IssueCode
-from app.domain.models import AccountView, Hold, Outcome, Progress
+from app.domain.models import AccountView, Hold, Outcome, Progress, Shown, Totals
 
 FLAPS = 3
 """An account is held back when the same issue opened again so often right after healing."""
@@ -14,39 +19,205 @@ _DAILY = TABLES[Endpoint.DAILY].name
 
 @dataclass(frozen=True, slots=True)
 class HoldLimits:
-    """What may be healed without a question.
+    """What may be healed without confirmation.
 
-    An account is held if more than `row_share` of its rows, and at least `rows`, would be rewritten or removed; a run stops
-    if more than `account_share` of its accounts are held.
+    An account is held if more than `row_share` of its rows, and at least `rows`, would be rewritten or removed. A run stops if
+    upstream lowers or blanks the figures of more than `account_share` of the accounts compared so far, and of at least `accounts`; or
+    if more than `run_row_share` of the rows compared, and at least `run_rows`, would be removed, lowered or blanked.
     """
 
     row_share: float = 0.2
     rows: int = 500
     account_share: float = 0.05
+    accounts: int = 5
+    run_rows: int = 500
+    run_row_share: float = 0.2
 
     def is_too_much(self, rewritten: int, stored: int) -> bool:
         """Whether an account that had `stored` rows may not lose or change so many of them."""
         return rewritten >= self.rows and rewritten > self.row_share * stored
 
-    def suspects(self, held: int, total: int) -> bool:
-        """Whether so many held accounts of a run's make upstream suspect."""
-        return held > self.account_share * total
+    def suspects(self, lowered: int, compared: int) -> bool:
+        """Whether so many accounts with lowered figures make upstream suspect."""
+        return lowered >= self.accounts and lowered > self.account_share * compared
 
-    def suspicion(self, held: int, total: int) -> str:
-        """Why a run stopped, and what to do."""
-        return (
-            f"Upstream is suspect: {held} of the run's {total} accounts need confirmation, more than {self.account_share:.0%}. It suddenly"
-            " has nothing for them, or healing would rewrite most of their rows. Nothing more was written. Look at upstream:"
-            " confirming the run lets it go on, a new run looks again."
+    def suspects_rows(self, lost: int, compared: int) -> bool:
+        """Whether so many removed, lowered or blanked rows make upstream suspect."""
+        return lost >= self.run_rows and lost > self.run_row_share * compared
+
+    def suspicion(self, lowered: int, compared: int) -> str:
+        """Why upstream is suspect: what it says of accounts."""
+        return _suspicion(
+            f"{lowered} of the {compared} accounts compared so far have lower figures there, empty ones or none at all, or would be"
+            f" rewritten for the most part; allowed are {self.account_share:.0%}, or fewer than {self.accounts}"
+        )
+
+    def suspicion_of_rows(self, lost: int, compared: int) -> str:
+        """Why upstream is suspect: what it says of rows."""
+        return _suspicion(
+            f"healing would remove, lower or blank {lost} of the {compared} rows compared so far; allowed are"
+            f" {self.run_row_share:.0%}, or fewer than {self.run_rows}"
         )
 
 
-def rewriting(rewritten: int, stored: int, table: str) -> Hold:
+def _suspicion(why: str) -> str:
+    return (
+        f"Upstream is suspect: {why}. Accounts that would lose something were held and not written. Compare them with upstream:"
+        " confirming the run writes what it held, a new run compares again."
+    )
+
+
+def undoing(run_id: object) -> str:
+    """The sentence that tells how what a run removed, moved or overwrote is brought back."""
+    return f" What the run has changed is undone by `trade-recon removed restore --all-of-run {run_id}`."
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a run takes from an account: rows removed, lowered or blanked, and whether upstream lowers or blanks its figures."""
+
+    rows: int = 0
+    lowers: bool = False
+
+    def __add__(self, other: "Loss") -> "Loss":
+        """Both together."""
+        return Loss(self.rows + other.rows, self.lowers or other.lowers)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """What is recorded of a run: accounts and rows compared, and what other processes count: lowered accounts, and lost rows.
+
+    With `stands` an earlier run was stopped since upstream was suspect, and nobody confirmed it, and no audit found upstream well since.
+    """
+
+    accounts: int = 0
+    rows: int = 0
+    others_lowered: int = 0
+    others_lost: int = 0
+    stands: bool = False
+
+
+_NO_LOSS = Loss()
+
+
+@dataclass(slots=True)
+class RunGuard:
+    """The judgement of upstream in one run, shared by all batches of a process.
+
+    `recorded` is what the database knew when it was last asked, `total` the number of accounts that an audit's scan compared (None: only
+    what batches read is compared), `undo` the sentence that says how to undo what the run wrote. Once `reason` is set the run stops after
+    its batches, and no account that loses something is written: with `all_losses` none that loses a row, otherwise none whose figures are
+    lower upstream.
+    """
+
+    limits: HoldLimits
+    total: int | None = None
+    undo: str = ""
+    recorded: RunCounts = field(default_factory=RunCounts)
+    losses: dict[str, Loss] = field(default_factory=dict)
+    compared: dict[str, dict[Hashable, int]] = field(default_factory=dict)
+    reason: str | None = None
+    all_losses: bool = False
+
+    def note_compared(self, slices: Hashable, rows: Mapping[str, int]) -> None:
+        """So many stored rows of accounts, in the slices named, meet a complete answer of upstream."""
+        for account_id, number in rows.items():
+            self.compared.setdefault(account_id, {})[slices] = number
+
+    def forget_compared(self, account_ids: Iterable[str]) -> tuple[int, int]:
+        """Accounts wait in their run again; how many of them were compared, and how many rows."""
+        left = [self.compared.pop(account_id) for account_id in account_ids if account_id in self.compared]
+        return len(left), sum(sum(slices.values()) for slices in left)
+
+    def record_compared(self, account_ids: Iterable[str]) -> int:
+        """Accounts are recorded; how many of their rows were compared."""
+        accounts, rows = self.forget_compared(account_ids)
+        self.recorded = replace(self.recorded, accounts=self.recorded.accounts + accounts, rows=self.recorded.rows + rows)
+        return rows
+
+    def judge(self, news: Mapping[str, Loss]) -> list[str]:
+        """The accounts of `news` that may not be written, since upstream is suspect with these losses on top, or was before."""
+        after = {**self.losses, **{account_id: self.losses.get(account_id, _NO_LOSS) + loss for account_id, loss in news.items()}}
+        self._suspect(after)
+        if self.reason is not None:
+            return [account_id for account_id, loss in news.items() if loss.lowers or (self.all_losses and loss.rows)]
+        # An earlier run had to stop: until upstream is found well, the limits leave no room for losses one by one.
+        return [account_id for account_id, loss in news.items() if self.recorded.stands and loss.lowers]
+
+    def add(self, news: Mapping[str, Loss]) -> None:
+        """Count losses that are being written."""
+        for account_id, loss in news.items():
+            self.losses[account_id] = self.losses.get(account_id, _NO_LOSS) + loss
+
+    def hold(self, account_ids: Iterable[str]) -> None:
+        """Count accounts that are held and were not held before."""
+        self.add({account_id: Loss(lowers=True) for account_id in account_ids})
+        self._suspect(self.losses)
+
+    def take_back(self, news: Mapping[str, Loss]) -> None:
+        """Losses that were counted and not written after all."""
+        for account_id, loss in news.items():
+            left = self.losses[account_id].rows - loss.rows
+            # Upstream lowers the account all the same: the next try will say so again.
+            self.losses[account_id] = Loss(left, self.losses[account_id].lowers)
+
+    def _suspect(self, losses: Mapping[str, Loss]) -> None:
+        if self.reason is not None and self.all_losses:
+            return
+        accounts = self.recorded.accounts + len(self.compared) if self.total is None else self.total
+        lowered = self.recorded.others_lowered + sum(loss.lowers for loss in losses.values())
+        if self.reason is None and self.limits.suspects(lowered, accounts):
+            self.reason = self.limits.suspicion(lowered, accounts) + self.undo
+        # An audit's scan compared a row of alltime of each account.
+        rows = self.recorded.rows + sum(sum(slices.values()) for slices in self.compared.values()) + (self.total or 0)
+        lost = self.recorded.others_lost + sum(loss.rows for loss in losses.values())
+        if self.limits.suspects_rows(lost, rows):
+            self.reason = self.reason or self.limits.suspicion_of_rows(lost, rows) + self.undo
+            self.all_losses = True
+
+
+def is_lowered(before: Totals, after: int, moving: int = 0) -> bool:
+    """Whether upstream's alltime counts fewer settled trades than the warehouse, if it says `after` where more were stored.
+
+    `before` is what the tables counted when the run began, `moving` the trades of dates that still move. Where alltime alone counts more
+    than upstream, the warehouse was damaged: of two other tables or more, one that counts more is no witness.
+    """
+    finer = ((before.has_daily, before.daily), (before.has_hourly, before.hourly), (before.has_closed, before.closed))
+    counts = sorted((count for has_rows, count in finer if has_rows), reverse=True) or [before.alltime]
+    witness = counts[min(1, len(counts) - 1)]
+    return after < witness - moving
+
+
+def rewriting(rewritten: int, stored: int, table: str, shown: Shown) -> Hold:
     """The hold of an account of whose rows too many would change."""
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
         f"Healing {table} would bring the rewritten or removed rows to {rewritten} of the account's {stored}; that was not written."
         " Compare with upstream, and confirm the run to write it.",
+        shown=shown,
+    )
+
+
+def lowering(table: str, shown: Shown) -> Hold:
+    """The hold of an account that upstream lowers or blanks while upstream as a whole is suspect, or that was held for that before."""
+    what = "empty figures" if shown.blanks else f"{shown.trades} trades"
+    return Hold(
+        Outcome.NEEDS_CONFIRMATION,
+        f"Upstream has {what} for the account in {table}, less than is stored, and it is suspect; that was not written."
+        " Compare with upstream, and confirm the run to write it.",
+        shown=shown,
+    )
+
+
+def exceeding(table: str, confirmed: Shown, shown: Shown) -> Hold:
+    """The hold of an account that lost more upstream than was shown when somebody confirmed it."""
+    more = "empty figures, which were not shown" if shown.blanks and not confirmed.blanks else f"{shown.trades} trades"
+    return Hold(
+        Outcome.NEEDS_CONFIRMATION,
+        f"Confirmed was that upstream has {confirmed.trades} trades for the account; now {table} would come to {more}. That was not"
+        " written. Compare with upstream, and confirm the run to write it.",
+        shown=shown,
     )
 
 
@@ -58,9 +229,9 @@ def vanished(view: AccountView, progress: Progress) -> Hold | None:
     totals = view.totals
     has_rows = totals.has_alltime or totals.has_daily or totals.has_hourly or totals.has_closed
     absent = view.drift is not None and view.drift.absent
-    asked = progress.dates_read(Endpoint.ALLTIME).everything and (view.is_doubtful or Endpoint.DAILY in progress.read)
+    asked = progress.dates_read(Endpoint.ALLTIME).everything and (view.is_doubtful or progress.dates_read(Endpoint.DAILY).is_any)
     silent = asked and not progress.sent
-    if not has_rows or progress.known or not (absent or silent) or _is_accepted(view):
+    if not has_rows or progress.known or progress.sent or not (absent or silent) or is_accepted(view):
         return None
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
@@ -69,11 +240,12 @@ def vanished(view: AccountView, progress: Progress) -> Hold | None:
     )
 
 
-def _is_accepted(view: AccountView) -> bool:
+def is_accepted(view: AccountView) -> bool:
     """Whether the account was recorded as absent upstream as a whole, not only on some dates."""
-    table = _ALLTIME if view.totals.has_alltime else _DAILY
+    tables = {_ALLTIME: view.totals.has_alltime, _DAILY: view.totals.has_daily}
+    stored = {table for table, is_there in tables.items() if is_there} or {_DAILY}
     return view.status == Outcome.EXPLAINED and any(
-        entry.get("type") == IssueCode.ABSENT_UPSTREAM and table in _affected(entry.get("affected")) for entry in view.open_issues
+        entry.get("type") == IssueCode.ABSENT_UPSTREAM and stored.issubset(_affected(entry.get("affected"))) for entry in view.open_issues
     )
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 from app.domain.contract import Endpoint
 from app.domain.settling import Moving, MovingFigures
 
+_FETCHED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
+
 
 class RunKind(StrEnum):
     """Which accounts a run takes: mismatched ones not backing off, all mismatched ones, or whatever differs from upstream."""
@@ -58,12 +60,35 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What a hold shows, and what confirming it allows: any change that leaves at least `trades` counted in each table.
+
+    `trades` is None where upstream has nothing at all: confirming that allows no write. `blanks` allows figures to become empty.
+    """
+
+    trades: int | None = None
+    blanks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
-    """That an account is held, as what, and the sentence that says why; `absent` if upstream has nothing at all for it."""
+    """That an account is held, as what, and the sentence that says why; `absent` if upstream has nothing at all for it.
+
+    `shown` is what confirming the run lets through.
+    """
 
     outcome: Literal[Outcome.FLAPPING, Outcome.NEEDS_CONFIRMATION]
     reason: str
     absent: bool = False
+    shown: Shown = field(default_factory=Shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """Rows of an account that runs rewrote since it was whole for the last time, and how many of them were removed."""
+
+    rows: int = 0
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +246,17 @@ class DatesRead:
     dates: set[dt.date] = field(default_factory=set)
     ranges: list[tuple[dt.date, dt.date]] = field(default_factory=list)
 
+    @property
+    def is_any(self) -> bool:
+        """Whether anything was read at all."""
+        return self.everything or bool(self.dates or self.ranges)
+
+    def clear(self) -> None:
+        """What was read counts as not read: it is to be read again."""
+        self.everything = False
+        self.dates.clear()
+        self.ranges.clear()
+
     def covers(self, day: dt.date) -> bool:
         """Whether the date was read."""
         return self.everything or day in self.dates or any(first <= day <= last for first, last in self.ranges)
@@ -277,8 +313,8 @@ class Progress:
     `refused` tells why rows could not be held, `unheld` which columns, by table, hold something else than what was sent,
     `strangers` that its logins have trades of natural keys that no account has; `known`
     that an earlier run explained just this state for good, so that nothing is asked; `again` the dates to be read once more
-    since daily may condemn rows there that keep others out; `sent` the tables of which upstream sent any row, `hold` that
-    nothing more may be done for it; `untried` why it was not read, though it did not fail alone.
+    since daily may condemn rows there that keep others out; `sent` the tables of which upstream sent any row, `silent` those that were
+    read without one, `hold` that nothing more may be done for it; `untried` why it was not read, though it did not fail alone.
 
     `moving` are the dates that still move. `withheld` are the dates, by table, on which nothing was removed or lowered for that
     reason (None: the alltime row), `told` is what upstream's daily rows count on such dates, `grew` that the run brought in rows of
@@ -289,7 +325,7 @@ class Progress:
     those of them for which nobody else was asked, `explained_as` a state that needs no trial, since one was made not long ago.
     """
 
-    read: dict[Endpoint, DatesRead] = field(default_factory=dict)
+    read: Mapping[Endpoint, DatesRead] = field(default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED})
     kept: dict[Endpoint, dict[dt.date | None, int]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     unheld: dict[str, set[str]] = field(default_factory=dict)
@@ -298,6 +334,7 @@ class Progress:
     again: dict[Endpoint, set[dt.date]] = field(default_factory=dict)
     left_alone: set[Endpoint] = field(default_factory=set)
     sent: set[Endpoint] = field(default_factory=set)
+    silent: set[Endpoint] = field(default_factory=set)
     hold: Hold | None = None
     known: bool = False
     moving: Moving = field(default_factory=Moving)
@@ -316,7 +353,7 @@ class Progress:
 
     def dates_read(self, endpoint: Endpoint) -> DatesRead:
         """The dates read of the endpoint's table."""
-        return self.read.setdefault(endpoint, DatesRead())
+        return self.read[endpoint]
 
     def owes_to_write(self, tables: Collection[str] = ()) -> bool:
         """Whether anything was written in these tables (none named: in any), or to account ids."""
@@ -325,7 +362,7 @@ class Progress:
     @property
     def moving_figures(self) -> MovingFigures:
         """What the run knows of the dates that still move when alltime is written."""
-        was_told = self.read.get(Endpoint.DAILY, DatesRead()).covers_all(self.moving.days)
+        was_told = self.read[Endpoint.DAILY].covers_all(self.moving.days)
         return MovingFigures(sum(self.told.values()) if was_told else None, self.grew, self.waits)
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.domain.contract import MAX_DATES, Endpoint
+from app.domain.holds import is_accepted
 from app.domain.models import AccountView, DatesRead, DayCounts, Progress
 
 _MOST_OF = 0.5
@@ -66,7 +67,7 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     # Without alltime or daily rows an account also lacks what tells its trades from others'.
     alltime = alltime_is_unread and (view.drifts or view.is_doubtful or (counts_trades and not totals.has_alltime))
     descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
-    everything = not daily.everything and (descends or (counts_trades and not totals.has_daily))
+    everything = not daily.everything and (descends or (counts_trades and not totals.has_daily) or _is_silent(view, progress))
     if alltime or everything:
         return Needs(alltime=alltime, daily=None if everything else frozenset())
     suspect = _unread(daily, (*_squatters(progress), *_ambiguous_days(view), *(day.date for day in view.days if _has_surplus(day))))
@@ -80,6 +81,13 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
         return Needs(alltime=alltime_is_unread and not asked, daily=asked)
     # Alltime may be wrong itself, which costs least to see.
     return Needs(alltime=True) if alltime_is_unread else Needs(daily=frozenset() if daily.everything else None)
+
+
+def _is_silent(view: AccountView, progress: Progress) -> bool:
+    """Whether no table that was read has anything for the account, alltime included: then all of daily tells whether it is lost."""
+    absent = view.drift is not None and view.drift.absent
+    has_rows = bool(view.known_days) or view.totals.has_alltime
+    return has_rows and (absent or Endpoint.ALLTIME in progress.silent) and not progress.sent and not is_accepted(view)
 
 
 def _daily_if_outvoted(view: AccountView) -> tuple[int, int]:

@@ -7,6 +7,7 @@ in rows that upstream forgot, or in dates that still move.
 import contextlib
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.detection import absence, detect
@@ -71,10 +72,14 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     """
     if progress.known:
         return tuple(Issue.from_json(entry) for entry in view.open_issues)
-    found = detect(view)
+    is_back = view.drift is not None and view.drift.absent and bool(progress.sent)
+    found = detect(replace(view, drift=None) if is_back else view)
     others = tuple(issue for issue in found if issue.code not in COUNT_CODES and issue.code is not IssueCode.UPSTREAM_DRIFT)
     counts = tuple(issue for issue in found if issue.code in COUNT_CODES)
     drift = tuple(issue for issue in found if issue.code is IssueCode.UPSTREAM_DRIFT)
+    if is_back and view.totals.has_alltime:
+        # The audit did not find the account in alltime, and other tables of upstream have it: only that row is absent.
+        others = (*others, _absent_issue({Endpoint.ALLTIME: {None: view.totals.alltime}}))
     narrow = _narrow_issues(progress)
     if progress.hold is not None and progress.hold.absent:
         # How its own tables disagree is of no interest any more: there is nothing to heal them by.

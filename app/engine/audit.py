@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from app.domain.contract import Endpoint, Request
-from app.domain.holds import HoldLimits
+from app.domain.holds import HoldLimits, undoing
 from app.domain.plan import PlannedRequest, plan_accounts, plan_days
 from app.domain.sequences import pieces
 from app.engine.maintenance import mend_accounts
@@ -52,6 +52,7 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
 
     Raises UpstreamSuspect, long before all of them were asked for, if upstream has nothing for more accounts than the guard allows;
     EndpointFailed if alltime or daily metrics are not to be had for anybody.
+    Where it has less for too many, the run is marked as suspect: its batches hold those, heal others, and then stop.
     """
     await store.scans.clear(run_id)
     reader = _ScanReader(client, store.scans.alltime_sink(run_id))
@@ -86,6 +87,8 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
         by_day = plan_days(drifting, _days(terms.moving_from, terms.today), max_ids=client.max_ids, logins=logins)
         await _note_moving_days(client, by_day, days, search_days)
         different += await store.scans.find_drift(run_id, terms.moving_from, drifting) - len(drifting)
+    if terms.guard is not None:
+        await _mark_suspect(store, run_id, account_ids, terms.guard)
     _log.info(
         "Every account was compared with upstream.",
         action="audit.compared",
@@ -175,10 +178,19 @@ async def _suspect(
     """Stop asking for accounts by id when upstream has nothing for those of the sample, and so most likely not for far too many of all."""
     total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
     unseen = set(await store.scans.unseen_accounts(run_id, account_ids))
-    # Not all that are unseen: a scan that could not be finished did not show many that upstream has.
-    missing = round(asked * sum(account_id in unseen for account_id in sample) / len(sample))
+    # Not all that are unseen: a scan that could not be finished did not show many that upstream has. Nor those that are known as absent.
+    news = await store.scans.count_news([account_id for account_id in sample if account_id in unseen])
+    missing = round(asked * news / len(sample))
     if guard.suspects(missing, total):
         raise UpstreamSuspect(guard.suspicion(missing, total))
+
+
+async def _mark_suspect(store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits) -> None:
+    """Mark the run where the scan tells, before anything is written, that upstream has less than is stored of too many accounts."""
+    total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
+    lowered = await store.scans.count_lowered(run_id)
+    if guard.suspects(lowered, total):
+        await store.runs.note_suspicion(run_id, guard.suspicion(lowered, total) + undoing(run_id), None)
 
 
 async def _note_moving_days(client: UpstreamClient, planned: Sequence[PlannedRequest], reader: _ScanReader, search: Search) -> None:

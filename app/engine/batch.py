@@ -6,7 +6,8 @@ written carries the error, the others go on. One whose rows could not be fetched
 other accounts of its run, and carries the error only if that fails too.
 
 Between two requests and between two rounds a batch can stop: what is finished by then is recorded, the other accounts wait in
-their run as before. It does so when its run is halted, and when so many accounts are held that upstream is suspect.
+their run as before. It does so when its run is halted. Where upstream becomes suspect it goes on with accounts that lose nothing, and
+stops the run when it is recorded.
 """
 
 import asyncio
@@ -24,9 +25,9 @@ from app.domain.backoff import next_attempt
 from app.domain.contract import Endpoint
 from app.domain.detection import detect, with_open_drift
 from app.domain.expectation import Upstream
-from app.domain.holds import FLAPS, vanished
+from app.domain.holds import FLAPS, Loss, RunCounts, RunGuard, undoing, vanished
 from app.domain.issues import Issue, IssueCode
-from app.domain.models import AccountView, Hold, Outcome, RunKind
+from app.domain.models import AccountView, Hold, Outcome, Rewritten, RunKind
 from app.domain.needs import is_short
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
 from app.domain.verdict import descended
@@ -72,6 +73,7 @@ class BatchReconciler:
         self._fetcher = Fetcher(client, store.staging, store.changes)
         self._slots = asyncio.Semaphore(config.fetches)
         self._measured: tuple[uuid.UUID, Upstream] | None = None
+        self._guards: dict[uuid.UUID, tuple[dt.datetime | None, RunGuard]] = {}
 
     async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> Counter[Outcome]:
         """Heal the claimed accounts and record what came of each; the outcomes of those that were still ours and are settled.
@@ -85,7 +87,8 @@ class BatchReconciler:
         begun = time.monotonic()
         views = await self._look(claim.account_ids, claim)
         # In threads, here and below: judging thousands of accounts takes longer than a request to this process should wait.
-        work = await asyncio.to_thread(self._begin, claim, run, halt, views)
+        earlier = await self._store.runs.rewritten(claim.account_ids)
+        work = await asyncio.to_thread(self._begin, claim, run, halt, views, await self._guard_of(run), earlier)
         news = await asyncio.to_thread(_news, work)
         await self._store.runs.open_issues(claim.run_id, news, work.moving.first)
         await self._hold_flapping(work)
@@ -99,17 +102,23 @@ class BatchReconciler:
                 await use.keep()
                 efforts = [progress.effort for progress in work.progress.values()]
                 await self._store.runs.add_effort(claim.run_id, [*efforts, work.ownerless], work.requests)
+            work.guard.forget_compared(work.views)
             raise
         results = await asyncio.to_thread(self._results, work)
         await use.keep()
+        reason = work.guard.reason
+        if reason is not None:
+            # Before the record: whoever ends the run meanwhile finds why.
+            await self._store.runs.note_suspicion(claim.run_id, reason, run.confirmed_at)
         outcomes = await self._record(work, results, time.monotonic() - begun)
-        if work.is_suspect:
-            reason = self._config.guard.suspicion(work.held, work.run.total)
-            await self._store.control.suspend(claim.run_id, reason)
+        if reason is not None:
+            await self._store.control.suspend(claim.run_id, reason, run.confirmed_at)
         await asyncio.to_thread(_let_go, results, work.views, work.found, work.progress, news)
         return outcomes
 
-    def _begin(self, claim: Claim, run: ActiveRun, halt: Halt, views: dict[str, AccountView]) -> Work:
+    def _begin(
+        self, claim: Claim, run: ActiveRun, halt: Halt, views: dict[str, AccountView], guard: RunGuard, earlier: Mapping[str, Rewritten]
+    ) -> Work:
         now = self._now()
         moving = self._config.moving(now)
         return Work(
@@ -120,7 +129,29 @@ class BatchReconciler:
             views,
             {account_id: detect(view) for account_id, view in views.items()},
             {account_id: beginning(view, run.request.kind, moving, now) for account_id, view in views.items()},
+            guard,
+            {account_id: view.totals for account_id, view in views.items()},
+            earlier,
+            frozenset(account_id for account_id, view in views.items() if view.status == Outcome.NEEDS_CONFIRMATION),
         )
+
+    def forget(self, run_id: uuid.UUID) -> None:
+        """The run is over."""
+        self._guards.pop(run_id, None)
+
+    async def _guard_of(self, run: ActiveRun) -> RunGuard:
+        """The judgement of upstream in the run, for all its batches in this process; it begins anew when somebody confirms the run."""
+        known = self._guards.get(run.run_id)
+        guard = known[1] if known is not None and known[0] == run.confirmed_at else None
+        stands = not run.confirmed and await self._store.runs.is_suspicion_standing(run.run_id)
+        if guard is None:
+            # An audit has compared all its accounts before its first batch.
+            guard = RunGuard(self._config.guard, run.total if run.request.kind is RunKind.AUDIT else None, undoing(run.run_id))
+            self._guards[run.run_id] = run.confirmed_at, guard
+        recorded = guard.recorded
+        guard.recorded = RunCounts(run.recorded, run.rows_compared, recorded.others_lowered, recorded.others_lost, stands)
+        guard.reason = guard.reason or run.suspicion
+        return guard
 
     def terms(self) -> Terms:
         """On which terms results are recorded now."""
@@ -168,7 +199,7 @@ class BatchReconciler:
 
     async def _rounds(self, work: Work, search: Search) -> None:
         for _ in range(MAX_ROUNDS):
-            await asyncio.to_thread(self._hold_vanished, work)
+            await self._hold_vanished(work)
             if work.stops:
                 return
             planned = await self._plan(work)
@@ -179,16 +210,26 @@ class BatchReconciler:
             with work.phase("verify"):
                 await asyncio.to_thread(_renew, work.views, await self._look(touched, work.claim))
 
-    def _hold_vanished(self, work: Work) -> None:
+    async def _hold_vanished(self, work: Work) -> None:
         """Hold the accounts for which upstream suddenly has nothing, unless somebody confirmed that."""
-        if not work.run.confirmed:
-            for account_id, progress in work.progress.items():
-                progress.hold = progress.hold or vanished(work.views[account_id], progress)
-            work.is_suspect = self._makes_suspect(work)
+        held = await asyncio.to_thread(_find_vanished, work)
+        news = [account_id for account_id in held if account_id not in work.was_held]
+        if news:
+            work.guard.hold(news)
+            await self._store.changes.note_losses(self._writer(work, ()), {account_id: Loss(lowers=True) for account_id in news})
 
-    def _makes_suspect(self, work: Work) -> bool:
-        """Whether so many accounts of the run are held that nothing more shall be written."""
-        return not work.run.confirmed and self._config.guard.suspects(work.held, work.run.total)
+    def _writer(self, work: Work, account_ids: Sequence[str]) -> Writer:
+        return Writer(
+            work.claim.run_id,
+            work.claim.claim_id,
+            self._config.account_seconds,
+            self._config.lease_seconds,
+            work.guard,
+            {account_id: work.standing(account_id) for account_id in account_ids},
+            work.moving.first,
+            work.moving.last,
+            self._store.claims.worker_id,
+        )
 
     async def _plan(self, work: Work) -> list[PlannedRequest]:
         # Packing thousands of accounts takes a second or more, in which heartbeats and other batches must go on.
@@ -247,8 +288,6 @@ class BatchReconciler:
                 begun = time.monotonic()
                 async with self._fetcher.fetched(planned) as fetched:
                     work.seconds["fetch"] += time.monotonic() - begun
-                    if work.is_suspect:
-                        return None
                     with work.phase("apply"):
                         await self._apply(work, planned, fetched)
                     return fetched.rows
@@ -269,16 +308,7 @@ class BatchReconciler:
         if endpoint.is_trades:
             logins = dict(zip(planned.account_ids, planned.logins, strict=True))
             strangers = await self._store.changes.resolve_trades(fetched.staged, logins)
-        writer = Writer(
-            work.claim.run_id,
-            work.claim.claim_id,
-            self._config.account_seconds,
-            self._config.lease_seconds,
-            None if work.run.confirmed else self._config.guard,
-            {account_id: work.progress[account_id].effort.rewritten for account_id in planned.account_ids},
-            work.moving.first,
-            work.moving.last,
-        )
+        writer = self._writer(work, planned.account_ids)
         proven = await self._identified(work, planned, fetched)
         applied = await self._store.changes.apply(fetched.staged, proven, fetched.before, writer, _witness(work, planned))
         others = applied.keys() - set(planned.account_ids)
@@ -294,8 +324,7 @@ class BatchReconciler:
             progress.effort.requests += fetched.requests
             done = applied.get(account_id, Applied())
             learn(progress, planned, done)
-            work.is_suspect |= progress.hold is not None and self._makes_suspect(work)
-            if done.error is None and not done.left_alone and not done.claim_lost and done.hold is None:
+            if done.error is None and not done.left_alone and not done.claim_lost and not writer.holds(account_id) and done.hold is None:
                 note_read(progress, planned)
             if account_id in strangers:
                 progress.strangers.append(strangers[account_id])
@@ -315,12 +344,17 @@ class BatchReconciler:
 
     async def _hold_flapping(self, work: Work) -> None:
         """Hold back the accounts whose same issue opens again and again, unless somebody asked for them."""
-        if work.run.confirmed or work.run.request.kind is RunKind.RETRY or work.run.request.account_ids is not None:
+        if work.run.request.kind is RunKind.RETRY or work.run.request.account_ids is not None:
             return
         for account_id, times in (await self._store.runs.reopened(work.claim.account_ids)).items():
             view, progress = work.views[account_id], work.progress[account_id]
             # One that was held back already is healed when its time is up: it may have come to rest.
-            if times >= FLAPS and view.status != Outcome.FLAPPING:
+            # One that waits for confirmation goes on waiting for that: nothing was healed that could have come back.
+            if (
+                times >= FLAPS
+                and account_id not in work.claim.confirmed
+                and view.status not in (Outcome.FLAPPING, Outcome.NEEDS_CONFIRMATION)
+            ):
                 progress.hold = Hold(
                     Outcome.FLAPPING,
                     f"The same issue opened again right after healing, {times} times in a row: somebody else writes these rows."
@@ -361,6 +395,7 @@ class BatchReconciler:
                 requests=work.requests,
                 terms=self.terms(),
                 judged=sorted(IssueCode),
+                rows_compared=work.guard.record_compared(work.views),
             )
         )
         work.seconds["record"] += time.monotonic() - begun
@@ -394,6 +429,19 @@ async def _read_all(search: Search, planned: Sequence[PlannedRequest]) -> None:
     except ExceptionGroup as errors:
         # One reason is enough for whoever catches it; the others are the same outage seen by other fetches.
         raise errors.exceptions[0] from errors
+
+
+def _find_vanished(work: Work) -> list[str]:
+    """Hold the accounts for which upstream has nothing in any table, daily read to its end; which they are."""
+    found = []
+    for account_id, progress in work.progress.items():
+        confirmed = work.claim.confirmed.get(account_id)
+        is_accepted = confirmed is not None and confirmed.trades is None
+        if progress.hold is None and not is_accepted and progress.dates_read(Endpoint.DAILY).everything:
+            progress.hold = vanished(work.views[account_id], progress)
+            if progress.hold is not None:
+                found.append(account_id)
+    return found
 
 
 def _news(work: Work) -> dict[str, tuple[Issue, ...]]:

@@ -29,7 +29,7 @@ def forget_left_alone(progress: Iterable[Progress]) -> None:
     """What was left to another writer is read and looked at again."""
     for each in progress:
         for endpoint in each.left_alone:
-            each.read.pop(endpoint, None)
+            each.dates_read(endpoint).clear()
         each.left_alone.clear()
 
 
@@ -61,7 +61,7 @@ def learn(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
     progress.grew |= done.grew
     if endpoint in (Endpoint.ALLTIME, Endpoint.DAILY) and (done.inserted or done.updated):
         # Trades find their account through these rows: what was read of them before may belong elsewhere now.
-        progress.read.pop(Endpoint.CLOSED, None)
+        progress.dates_read(Endpoint.CLOSED).clear()
     if done.left_alone:
         progress.left_alone.add(endpoint)
     if done.claim_lost:
@@ -91,6 +91,8 @@ def note_read(progress: Progress, planned: PlannedRequest) -> None:
         read.dates |= set(request.dates)
     else:
         read.everything = True
+    if request.endpoint not in progress.sent:
+        progress.silent.add(request.endpoint)
     if planned.is_trial:
         _note_tried(progress, planned)
     if request.endpoint is Endpoint.DAILY:
@@ -103,7 +105,7 @@ def _note_daily(progress: Progress, *, is_trial: bool) -> None:
     if progress.alltime_is_withheld and progress.moving_figures.told is not None:
         # What upstream counts on dates that still move is known now: that decides whether alltime may fall.
         progress.withheld.pop(Endpoint.ALLTIME)
-        progress.read.pop(Endpoint.ALLTIME, None)
+        progress.dates_read(Endpoint.ALLTIME).clear()
 
 
 def _note_tried(progress: Progress, planned: PlannedRequest) -> None:
@@ -121,7 +123,7 @@ def _settle_again(progress: Progress) -> None:
     for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED):
         days = {day for day in progress.kept.get(endpoint, {}) if day is not None and daily.covers(day)}
         if days:
-            progress.read.pop(endpoint, None)
+            progress.dates_read(endpoint).clear()
             progress.kept.pop(endpoint)
             if progress.too_narrow:
                 progress.again.setdefault(endpoint, set()).update(days)

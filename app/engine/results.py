@@ -65,6 +65,7 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
         held_until=now + dt.timedelta(seconds=flap_seconds) if outcome is Outcome.FLAPPING else None,
         closings=closings(view, progress, passed.found, left, before.found if before else ()),
         explained=_explained(view, progress, now) if outcome is Outcome.EXPLAINED else None,
+        shown=progress.hold.shown if outcome is Outcome.NEEDS_CONFIRMATION and progress.hold else None,
     )
 
 

@@ -4,12 +4,13 @@ import contextlib
 import datetime as dt
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from app.domain.expectation import Upstream
+from app.domain.holds import RunGuard
 from app.domain.issues import Issue
-from app.domain.models import AccountView, Effort, Outcome, Progress
+from app.domain.models import AccountView, Effort, Outcome, Progress, Rewritten, Totals
 from app.domain.needs import NOTHING, needs_of
 from app.domain.settling import Moving
 from app.domain.trial import disputed
@@ -18,7 +19,10 @@ from app.engine.halts import Halt
 from app.engine.search import Control, Spent
 from app.store.claims import Claim
 from app.store.runs import ActiveRun
+from app.store.slices import Standing
 from app.upstream.stats import ApiStatistics
+
+NOTHING_REWRITTEN = Rewritten()
 
 
 @dataclass(slots=True)
@@ -29,7 +33,9 @@ class Work:
     `unread` counts the fetches that could not be completed by account, `ownerless` is what was done for nobody in particular,
     `reassigned` the accounts that were asked for with it, `renamed` those that upstream knows by an id that is new here, with that id;
     `spent` are the requests that the search for failing accounts cost, `silent` tells of endpoints that answer nobody;
-    `is_suspect` if so much is held that nothing more shall be written, `unfinished` are then the accounts that wait in the run again.
+    `unfinished` are the accounts that wait in the run again when the batch stopped early. `guard` judges upstream over all batches of
+    the run; `totals` are what the tables counted at first, `earlier` the rows that runs rewrote of accounts since those were whole, and
+    `was_held` the accounts that an earlier run left held.
     """
 
     claim: Claim
@@ -39,6 +45,10 @@ class Work:
     views: dict[str, AccountView]
     found: dict[str, tuple[Issue, ...]]
     progress: dict[str, Progress]
+    guard: RunGuard
+    totals: Mapping[str, Totals]
+    earlier: Mapping[str, Rewritten]
+    was_held: frozenset[str]
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     use: ApiStatistics = field(default_factory=ApiStatistics)
     spent: Spent = field(default_factory=Spent)
@@ -51,7 +61,6 @@ class Work:
     ownerless: Effort = field(default_factory=Effort)
     reassigned: set[str] = field(default_factory=set)
     renamed: set[str] = field(default_factory=set)
-    is_suspect: bool = False
     unfinished: set[str] = field(default_factory=set)
 
     def is_suspected(self, account_id: str) -> bool:
@@ -66,7 +75,7 @@ class Work:
     @property
     def stops(self) -> bool:
         """Whether nothing more is begun."""
-        return self.halt.is_set or self.is_suspect
+        return self.halt.is_set
 
     def note_mended(self, account_ids: Iterable[str], rows: int) -> None:
         """Take in that ids of so many rows were mended at these accounts."""
@@ -83,11 +92,17 @@ class Work:
             or disputed(self.views[account_id], progress)
         }
 
-    @property
-    def held(self) -> int:
-        """Accounts of the run for which healing waits for somebody's word, as far as this batch knows."""
-        holds = [progress.hold for progress in self.progress.values() if progress.hold is not None]
-        return self.run.held + sum(hold.outcome is Outcome.NEEDS_CONFIRMATION for hold in holds)
+    def standing(self, account_id: str) -> Standing:
+        """How an account stands before a write."""
+        progress = self.progress[account_id]
+        return Standing(
+            self.totals[account_id],
+            progress.effort.rewritten,
+            self.earlier.get(account_id, NOTHING_REWRITTEN),
+            account_id in self.was_held,
+            progress.hold is not None and progress.hold.outcome is Outcome.NEEDS_CONFIRMATION,
+            self.claim.confirmed.get(account_id),
+        )
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -60,8 +60,8 @@ class WorkerPool:
         self._store = store
         self._summary = summary
         self._config = config
-        batches = BatchReconciler(store, client, config, now)
-        self._isolation = Isolation(batches, store.runs, batches.terms)
+        self._batches = BatchReconciler(store, client, config, now)
+        self._isolation = Isolation(self._batches, store.runs, self._batches.terms)
         self._preparation = Preparation(store, client, config, now)
         self._usage = RunUsage(store.runs, store.claims.worker_id)
         self._halts = Halts(store.control)
@@ -221,7 +221,7 @@ class WorkerPool:
             except ClaimLost as error:
                 _log.warning("Another worker took the work over.", action="worker.superseded", run_id=str(run.run_id), reason=str(error))
             except UpstreamSuspect as error:
-                await self._store.control.suspend(run.run_id, str(error))
+                await self._store.control.suspend(run.run_id, str(error), run.confirmed_at)
                 self._summary.note_end()
                 return True
             except ReconError as error:
@@ -241,6 +241,7 @@ class WorkerPool:
         self._summary.note_end()
 
     def _forget(self, run_id: uuid.UUID) -> None:
+        self._batches.forget(run_id)
         self._usage.forget(run_id)
         self._isolation.forget(run_id)
 

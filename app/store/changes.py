@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.contract import Endpoint
-from app.domain.holds import rewriting
-from app.domain.models import Hold
+from app.domain.holds import Loss
 from app.errors import DatabaseError, DatabaseUnavailable, ReconError, ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue
 from app.store.column_lists import Statements
 from app.store.feed import ChangeFeed
+from app.store.guarding import Guarding, HeldError
 from app.store.pace import WritePace
 from app.store.pool import CLAIM_LOCK_SECONDS, LOCK_SECONDS, Connection, Database, Purpose
 from app.store.refusals import UNIQUE_VIOLATION, Refusals
@@ -50,15 +50,6 @@ class _Tries:
     search_seconds: float | None = None
 
 
-class _HeldError(Exception):
-    """Raised inside the writing transaction to undo it: too many rows of these accounts would change."""
-
-    def __init__(self, holds: Mapping[str, Hold]) -> None:
-        """Keep why each account is held."""
-        super().__init__(f"{len(holds)} accounts are held")
-        self.holds = holds
-
-
 class Changes:
     """The writing side of the warehouse."""
 
@@ -72,6 +63,7 @@ class Changes:
         self._lock_claims = database.queries("claims")["lock_claims"]
         self._writer = SliceWriter(self._sql)
         self._refusals = Refusals(database, catalogue, self._sql)
+        self._guarding = Guarding(self._sql)
 
     async def fingerprints(self, proven: Slice) -> Fingerprints:
         """How the slices look now, by account: taken before the fetch, compared before the write."""
@@ -108,6 +100,12 @@ class Changes:
             row["account_id"]: f"{row['rows']} trades under its login have a natural key that no account has, such as {row['natural_key']}"
             for row in rows
         }
+
+    async def note_losses(self, writer: Writer, losses: Mapping[str, Loss]) -> None:
+        """Let other processes of the run know of accounts that are held."""
+        if losses:
+            async with self._database.connection() as connection:
+                await self._guarding.note(connection, writer, losses)
 
     async def end_descents(self, days: Sequence[tuple[str, dt.date]]) -> None:
         """The finer tables of these accounts and dates were read: nothing waits to be looked at there."""
@@ -151,6 +149,8 @@ class Changes:
         together: list[str] = []
         filled = 0
         for account_id in sorted(job.proven.account_ids):
+            if job.writer.holds(account_id):
+                continue
             size = sizes.get(account_id, 0)
             if job.proven.endpoint.is_trades and size > most:
                 parts += await self._parts_of(job, account_id, most, applied)
@@ -194,7 +194,9 @@ class Changes:
         while not is_over:
             try:
                 written = await self._transact(job, part, applied, search_seconds=tries.search_seconds)
-            except (_HeldError, WrittenSinceError) as left:
+            except (HeldError, WrittenSinceError) as left:
+                if isinstance(left, HeldError):
+                    await self.note_losses(job.writer, left.news)
                 part = _without(part, left, applied)
                 is_over = not part.account_ids
             except WriteConflict:
@@ -270,6 +272,18 @@ class Changes:
         return True
 
     async def _transact(self, job: Job, part: Part, applied: Mapping[str, Applied], *, search_seconds: float | None) -> Written:
+        losses: dict[str, Loss] = {}
+        try:
+            return await self._write(job, part, applied, losses, search_seconds=search_seconds)
+        except BaseException:
+            if job.writer.guard is not None:
+                job.writer.guard.take_back(losses)
+            raise
+
+    async def _write(
+        self, job: Job, part: Part, applied: Mapping[str, Applied], losses: dict[str, Loss], *, search_seconds: float | None
+    ) -> Written:
+        """One transaction; `losses` receives what the guard has counted of it."""
         account_ids = part.account_ids
         seconds = (
             job.writer.account_seconds if len(account_ids) == 1 else min(COMMAND_SECONDS, job.writer.account_seconds * len(account_ids))
@@ -299,50 +313,19 @@ class Changes:
             if untouched:
                 ours_now = replace(part, account_ids=tuple(untouched), now=now)
                 written.add(await self._writer.write(connection, job, ours_now, before.horizon, search_seconds))
-            await self._guard(connection, job, part, applied, written)
+            losses.update(await self._guarding.judge(connection, job, replace(part, now=now), applied, written))
+            await self._guarding.note(connection, job.writer, losses)
             await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed)
         return written
 
-    async def _guard(self, connection: Connection, job: Job, part: Part, applied: Mapping[str, Applied], written: Written) -> None:
-        """Undo the transaction if it changed too many rows of an account, all that the run changed of it before counted.
 
-        Looking after the write costs nothing where nothing is wrong: what would change is counted by changing it.
-        """
-        guard = job.writer.guard
-        if guard is None:
-            return
-        written_of = frozenset(part.account_ids)
-        changed = {
-            account_id: sum((done.rewritten, applied[account_id].rewritten, job.writer.rewritten.get(account_id, 0)))
-            for account_id, done in written.results.items()
-            if account_id in written_of and done.rewritten
-        }
-        many = {account_id: rows for account_id, rows in changed.items() if rows >= guard.rows}
-        if not many:
-            return
-        counted = await connection.fetch(self._sql.of("count_rows", job.table), list(many))
-        # As they stood before this transaction.
-        stored = {
-            row["account_id"]: row["rows"] + written.results[row["account_id"]].removed - written.results[row["account_id"]].inserted
-            for row in counted
-        }
-        table = job.table.table.name
-        holds = {
-            account_id: rewriting(rows, stored.get(account_id, 0), table)
-            for account_id, rows in many.items()
-            if guard.is_too_much(rows, stored.get(account_id, 0))
-        }
-        if holds:
-            raise _HeldError(holds)
-
-
-def _without(part: Part, left: _HeldError | WrittenSinceError, applied: Mapping[str, Applied]) -> Part:
+def _without(part: Part, left: HeldError | WrittenSinceError, applied: Mapping[str, Applied]) -> Part:
     """The part without the accounts of which nothing may be written, and why that is."""
-    if isinstance(left, _HeldError):
+    if isinstance(left, HeldError):
         for account_id, hold in left.holds.items():
             applied[account_id].hold = hold
     else:
         for account_id in left.account_ids:
             applied[account_id].left_alone = True
-    leaving = left.holds.keys() if isinstance(left, _HeldError) else left.account_ids
+    leaving = left.holds.keys() if isinstance(left, HeldError) else left.account_ids
     return replace(part, account_ids=tuple(account_id for account_id in part.account_ids if account_id not in leaving))

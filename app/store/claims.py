@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from app.domain.issues import IssueCode
-from app.domain.models import Effort
+from app.domain.models import Effort, Shown
 from app.store.pool import Database, Record
 
 _ANSWER_SECONDS = 5.0
@@ -27,13 +29,15 @@ class FirstPass:
 class Claim:
     """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
 
-    `postponed` are those of them for which a fetch could not be completed when the run first came to them.
+    `postponed` are those of them for which a fetch could not be completed when the run first came to them, or that the run held;
+    `confirmed` says of the held ones what somebody confirmed.
     """
 
     claim_id: uuid.UUID
     run_id: uuid.UUID
     account_ids: tuple[str, ...]
     postponed: Mapping[str, FirstPass] = field(default_factory=dict)
+    confirmed: Mapping[str, Shown] = field(default_factory=dict)
 
 
 class Claims:
@@ -76,7 +80,11 @@ class Claims:
         postponed = [row["account_id"] for row in rows if row["postponed"]]
         passes = await self._database.fetch(self._first_passes, run_id, postponed) if postponed else []
         return Claim(
-            claim_id, run_id, tuple(sorted(row["account_id"] for row in rows)), {row["account_id"]: _first_pass(row) for row in passes}
+            claim_id,
+            run_id,
+            tuple(sorted(row["account_id"] for row in rows)),
+            {row["account_id"]: _first_pass(row) for row in passes},
+            {row["account_id"]: msgspec.convert(row["confirmed"], Shown) for row in rows if row["confirmed"] is not None},
         )
 
     async def record_gone(self, run_id: uuid.UUID) -> int:

@@ -1,16 +1,19 @@
 """The statements of db/queries/changes.sql, and the column lists and conditions that fill them for one raw table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from app.domain.contract import Endpoint
-from app.store.catalogue import FIGURES, Catalogue, WarehouseTable, names
+from app.store.catalogue import FIGURES, Catalogue, Column, Kind, WarehouseTable, names
 from app.store.queries import fill, quote
 from app.store.survey import UniqueKey
 
 NATURAL_KEY = ("platform", "broker", "login")
 """What a trade tells of its account."""
 _QUOTE = '"'
+_COUNT = "num_trades"
+_WORTH = (*FIGURES, "profit", "lots")
+"""The columns whose loss makes upstream suspect: of metrics the figures, of trades their money and size."""
 _KEPT = 512
 
 
@@ -136,6 +139,7 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "assignments": ", ".join(assignments),
         "columns": ", ".join(columns),
         "s_columns": ", ".join(s_columns),
+        **_losses(sent),
         "figures_differ": f"({names(figures, 't.')}) IS DISTINCT FROM ({names(figures, 's.')})" if figures else "false",
         "sent_trades": "count(*)" if trades else f"coalesce(sum({count_of}(num_trades)), 0)",
         "row_trades": "1" if trades else f"{count_of}(t.num_trades)",
@@ -149,6 +153,35 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
 def _is_old(number: int) -> str:
     """The condition that nobody can have written a stored row `t` since the horizon that is parameter `number`."""
     return f"age(t.xmin) > pg_current_xact_id()::text::bigint - ${number}::bigint"
+
+
+def _losses(sent: tuple[Column, ...]) -> dict[str, str]:
+    """What a stored row `t` loses where a row `s` of upstream overwrites it: `blanks`, a figure; `loses`, anything; or `gains` instead.
+
+    A figure is blanked by NULL, and by a zero in place of a number; a row loses whatever becomes NULL, and a lower count of trades.
+    """
+    figures = [column for column in sent if column.name in _WORTH]
+    numbers = [column for column in figures if column.kind is Kind.NUMBER]
+    counts = [column for column in numbers if column.name == _COUNT]
+    emptied = [_becomes_null(column, "t", "s") for column in figures]
+    emptied += [f"t.{quote(column.name)} <> 0 AND s.{quote(column.name)} = 0" for column in numbers if column.name != _COUNT]
+    lowered = [f"s.{quote(column.name)} < t.{quote(column.name)}" for column in counts]
+    raised = [f"s.{quote(column.name)} > t.{quote(column.name)}" for column in counts]
+    filled = [_becomes_null(column, "s", "t") for column in figures]
+    return {
+        "blanks": _any(emptied),
+        "loses": _any([*emptied, *lowered, *(_becomes_null(column, "t", "s") for column in sent if column not in figures)]),
+        "gains": _any([*raised, *filled]),
+    }
+
+
+def _becomes_null(column: Column, old: str, new: str) -> str:
+    return f"{old}.{quote(column.name)} IS NOT NULL AND {new}.{quote(column.name)} IS NULL"
+
+
+def _any(conditions: Sequence[str]) -> str:
+    # What is unknown, since one side is NULL, is none of these changes.
+    return f"coalesce({' OR '.join(conditions)}, false)" if conditions else "false"
 
 
 def _is_among_theirs(table: WarehouseTable) -> str:

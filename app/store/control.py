@@ -1,5 +1,6 @@
 """The control of runs: pause, resume, cancel, confirm, and the ends that come by themselves."""
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 
@@ -52,9 +53,9 @@ class RunControl:
                 sole["run_id"],
             ) from error
 
-    async def suspend(self, run_id: uuid.UUID, reason: str) -> None:
-        """Stop a run that makes upstream suspect; one that somebody confirmed goes on."""
-        if await self._database.fetch_value(self._suspend, run_id, reason) is not None:
+    async def suspend(self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None) -> None:
+        """Stop a run that makes upstream suspect; not one that somebody confirmed since, `confirmed_at` being what the batch knew."""
+        if await self._database.fetch_value(self._suspend, run_id, reason, confirmed_at) is not None:
             # Once it is confirmed it goes on with what was found different, or scans anew.
             await self._database.execute(self._clear_scan, run_id)
             _log.error("A run was stopped, since upstream is suspect.", action="run.suspended", run_id=str(run_id), reason=reason)

@@ -127,9 +127,9 @@ class RemovedRows:
         return [_removed_row(row) for row in rows]
 
     async def waiting_of_run(self, run_id: uuid.UUID) -> list[int]:
-        """The copies that a run made and that were not restored yet, newest first; NotFound if it made none."""
+        """The copies that a run made and that were not restored yet, newest first; NotFound if it made none and is not known either."""
         rows = await self._database.fetch(self._sql["get_ids_of_run"], run_id)
-        if not rows:
+        if not rows and not await self._database.fetch_value(self._sql["is_run"], run_id):
             raise NotFound(f"No row is kept that a run {run_id} removed, moved or overwrote. Nothing was restored.")
         return [row["removed_id"] for row in rows if row["is_waiting"]]
 

@@ -13,7 +13,7 @@ import msgspec
 from app.domain.closing import GONE, ClosedAs, Closing
 from app.domain.holds import HoldLimits
 from app.domain.issues import Issue, IssueCode
-from app.domain.models import Effort, Outcome, RunKind, RunStatus
+from app.domain.models import Effort, Outcome, Rewritten, RunKind, RunStatus, Shown
 from app.errors import Conflict, NotFound
 from app.store.claims import Claim, FirstPass
 from app.store.pool import Connection, Database, Record
@@ -65,7 +65,10 @@ class IdempotencyKey:
 class ActiveRun:
     """A run that is being worked on; `prepared` once its accounts are known.
 
-    `total` is the number of its accounts, `held` of those for which healing waits for somebody's word, unless it is `confirmed`;
+    `total` is the number of its accounts, `recorded` of those that batches are done with, or that were equal; `rows_compared` counts the
+    stored rows that these had where upstream was read. What was held until `confirmed_at` was let through by somebody. `suspicion` says
+    why upstream is suspect, where that was found out already.
+
     `searched` are the requests that it spent so far on finding accounts that make requests fail, `searched_known` those for accounts that
     had failed before.
     """
@@ -73,11 +76,18 @@ class ActiveRun:
     run_id: uuid.UUID
     request: RunRequest
     prepared: bool
-    confirmed: bool = False
+    confirmed_at: dt.datetime | None = None
+    suspicion: str | None = None
     total: int = 0
-    held: int = 0
+    recorded: int = 0
+    rows_compared: int = 0
     searched: int = 0
     searched_known: int = 0
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether somebody confirmed what it had held."""
+        return self.confirmed_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,7 @@ class AccountResult:
     With `postponed` nothing is settled yet: the account goes back into the run, to be claimed once more behind all others; with
     `untried` not by this run: it only failed together with others, and waits for the next one.
     When it was, `before` is what the run had found and done by then; `found` and `effort` are of this batch alone. `closings` tell as what
-    issues are closed that are not left.
+    issues are closed that are not left, `shown` what confirming lets through of one that needs confirmation.
     """
 
     account_id: str
@@ -115,6 +125,17 @@ class AccountResult:
     held_until: dt.datetime | None = None
     closings: Mapping[IssueCode, Closing] = field(default_factory=dict)
     explained: Explained | None = None
+    shown: Shown | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the account is as good as it can be: what was rewritten of it until now no longer counts against it.
+
+        One whose issues are only explained is not whole if this run rewrote something: it might go on losing rows night by night.
+        """
+        return self.outcome in (Outcome.UNCHANGED, Outcome.HEALED) or (
+            self.outcome is Outcome.EXPLAINED and not self.whole_effort.rewritten
+        )
 
     @property
     def codes_found(self) -> list[str]:
@@ -241,9 +262,11 @@ class Runs:
             row["run_id"],
             request,
             row["prepared"],
-            row["confirmed"],
+            row["confirmed_at"],
+            row["suspicion"],
             row["total"],
-            row["needs_confirmation"],
+            row["recorded"],
+            row["rows_compared"],
             row["search_requests"],
             row["known_search_requests"],
         )
@@ -257,14 +280,25 @@ class Runs:
         return [row["account_id"] for row in await self._database.fetch(self._sql["get_oldest_accounts"], limit)]
 
     async def finish(self, run_id: uuid.UUID, guard: HoldLimits) -> bool:
-        """End the run if nothing of it waits any more; whether this call ended it. One that held too many accounts needs confirmation."""
+        """End the run if nothing of it waits any more; whether this call ended it.
+
+        One that was stopped, or that held all that it had to do, needs confirmation; one that held only some of its accounts is completed
+        with issues, and can be confirmed as well.
+        """
         state = await self._database.fetch_row(self._sql["get_run_state"], run_id)
         if state is None or state["waiting"] or state["status"] != RunStatus.RUNNING:
             return False
         reason = None
         status = RunStatus.COMPLETED_WITH_ISSUES if state["has_issues"] else RunStatus.SUCCEEDED
-        if not state["confirmed"] and guard.suspects(state["needs_confirmation"], state["total"]):
-            status, reason = RunStatus.NEEDS_CONFIRMATION, guard.suspicion(state["needs_confirmation"], state["total"])
+        held, total = state["needs_confirmation"], state["total"]
+        if state["suspicion"] is not None or guard.suspects(state["lowered"], total):
+            # Each process judges by what it knows of the others: here all of it is known.
+            status, reason = RunStatus.NEEDS_CONFIRMATION, state["suspicion"] or guard.suspicion(state["lowered"], total)
+        elif 0 < held == total:
+            status, reason = (
+                RunStatus.NEEDS_CONFIRMATION,
+                f"All {held} accounts of the run are held, each with the reason. Confirm it to heal them.",
+            )
         if state["fault"]:
             status, reason = RunStatus.FAILED, state["fault"]
         elif state["untried"] and reason is None:
@@ -300,7 +334,7 @@ class Runs:
 
     async def add_effort(self, run_id: uuid.UUID, efforts: Sequence[Effort], requests: int) -> None:
         """Count what belongs to no recorded account: an audit's scan, a batch that broke off."""
-        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts), 0, 0, 0)
+        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts), 0, 0, 0, 0)
 
     async def record(
         self,
@@ -311,11 +345,13 @@ class Runs:
         requests: int,
         terms: Terms,
         judged: Sequence[str],
+        rows_compared: int = 0,
     ) -> list[str]:
         """Record a batch and release its accounts, in one transaction; the accounts that were still ours.
 
         `seconds` is what the batch took, `requests` what it sent, `terms` are for accounts that failed, `judged` are the issue
-        codes on which this look has the last word. Of postponed accounts only the effort counts now.
+        codes on which this look has the last word, `rows_compared` the stored rows that met complete answers. Of postponed accounts only
+        the effort counts now.
         """
 
         async def write(connection: Connection) -> list[str]:
@@ -344,7 +380,7 @@ class Runs:
                 attempts = _encoded_rows(map(_attempt, later))
                 pauses = terms.postpone_seconds, terms.postpone_named_seconds
                 await connection.execute(self._sql["postpone_accounts"], claim.run_id, seconds, attempts, *pauses)
-            await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, later, requests))
+            await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, later, requests), rows_compared)
             return sorted(failures)
 
         return await self._database.give_way(write)
@@ -364,6 +400,19 @@ class Runs:
         if any(found.values()):
             entries = await asyncio.to_thread(_encoded_rows, _history_entries(found))
             await self._database.execute(self._sql["open_issues"], entries, run_id, *_REOPENING, moving_from.isoformat())
+
+    async def rewritten(self, account_ids: Sequence[str]) -> dict[str, Rewritten]:
+        """What runs rewrote of accounts since those were whole; accounts of which nothing was are left out."""
+        rows = await self._database.fetch(self._sql["get_rewritten"], list(account_ids))
+        return {row["account_id"]: Rewritten(row["rows"], row["removed"]) for row in rows}
+
+    async def is_suspicion_standing(self, run_id: uuid.UUID) -> bool:
+        """Whether an earlier run was stopped since upstream was suspect, and neither a person nor an audit found upstream well since."""
+        return bool(await self._database.fetch_value(self._sql["get_standing_suspicion"], run_id))
+
+    async def note_suspicion(self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None) -> None:
+        """Upstream is suspect: the run's batches hold whatever upstream lowers; not if somebody confirmed the run since."""
+        await self._database.execute(self._sql["note_suspicion"], run_id, reason, confirmed_at)
 
     async def reopened(self, account_ids: Sequence[str]) -> dict[str, int]:
         """How often in a row an open issue of an account was healed and came back, its worst one; accounts without one are left out."""
@@ -437,6 +486,7 @@ def _attempt(result: AccountResult) -> dict[str, object]:
         "remaining": [issue.code.value for issue in result.left or ()],
         "detail": result.detail,
         "untried": result.untried,
+        "held": result.shown,
     }
 
 
@@ -447,6 +497,7 @@ def _state(result: AccountResult, failures: int, terms: Terms) -> dict[str, obje
         "issues": None if result.left is None else [issue.as_json() for issue in result.left],
         "failing": result.failing,
         "signature": result.signature,
+        "is_whole": result.is_whole,
         "next_attempt_at": _next_attempt_at(result, failures, terms),
         "explained_times": 0 if result.explained is None else result.explained.times,
         "ask_again_at": None if result.explained is None else result.explained.ask_again_at.isoformat(),

@@ -100,6 +100,7 @@ class Scans:
         self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
         self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
         self._note_stale = fill(sql["note_stale_alltime"], **_figures(catalogue))
+        self._count_news, self._count_lowered = sql["count_news"], sql["count_lowered"]
         self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
         self._oddities: defaultdict[uuid.UUID, Oddities] = defaultdict(Oddities)
 
@@ -135,6 +136,14 @@ class Scans:
         """Accounts of ours (None: all) with rows that upstream did not show."""
         ids = None if account_ids is None else list(account_ids)
         return [row["account_id"] for row in await self._database.fetch(self._unseen, run_id, ids, seconds=SWEEP_SECONDS)]
+
+    async def count_news(self, account_ids: Sequence[str]) -> int:
+        """How many of these accounts, which upstream did not show, nobody was shown as absent before."""
+        return int(await self._database.fetch_value(self._count_news, list(account_ids), seconds=SWEEP_SECONDS))
+
+    async def count_lowered(self, run_id: uuid.UUID) -> int:
+        """How many accounts upstream does not have, or has fewer settled trades of than the warehouse; those held before are left out."""
+        return int(await self._database.fetch_value(self._count_lowered, run_id, seconds=SWEEP_SECONDS))
 
     async def find_drift(self, run_id: uuid.UUID, moving_from: dt.date, account_ids: Sequence[str] | None) -> int:
         """Note the accounts (None: all) that differ from upstream before `moving_from`, or that it does not have; their number.

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
-from app.domain.holds import HoldLimits
-from app.domain.models import Hold
+from app.domain.holds import RunGuard
+from app.domain.models import Hold, Rewritten, Shown, Totals
 from app.domain.settling import NEVER, MovingFigures
 from app.store.catalogue import WarehouseTable
 from app.store.staging import StagedFetch
@@ -46,6 +46,8 @@ class Applied:
     upstream's daily rows count on such dates, and `grew` that rows of such dates were brought in or changed.
     `unheld` are the columns, by table, whose values could not be held as they were sent, though their rows were.
     `sent` tells whether upstream sent any row of it, `hold` that too many of its rows would have changed: then nothing was written.
+    `lost` are the rows that were removed, moved, lowered or blanked, `lost_days` the dates on which they were lowered or blanked, `gained`
+    those overwritten that only hold more than before; `blanks` tells that a figure became empty.
     """
 
     inserted: int = 0
@@ -54,6 +56,10 @@ class Applied:
     removed: int = 0
     set_aside: int = 0
     values_nulled: int = 0
+    lost: int = 0
+    lost_days: set[dt.date | None] = field(default_factory=set)
+    gained: int = 0
+    blanks: bool = False
     kept: dict[dt.date | None, int] = field(default_factory=dict)
     withheld: set[dt.date | None] = field(default_factory=set)
     told: dict[dt.date, int] = field(default_factory=dict)
@@ -73,6 +79,10 @@ class Applied:
         self.updated += other.updated
         self.moved += other.moved
         self.removed += other.removed
+        self.lost += other.lost
+        self.lost_days |= other.lost_days
+        self.gained += other.gained
+        self.blanks |= other.blanks
         self.kept.update(other.kept)
         self.withheld |= other.withheld
         self.grew |= other.grew
@@ -100,22 +110,48 @@ class Applied:
         return self.inserted + self.updated + self.moved + self.removed
 
 
+_NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an account stands before a write, as far as guards are concerned.
+
+    `totals` are what its tables counted when the run began, `rewritten` the rows that this run changed already, `earlier` those that it
+    and others changed since the account was whole. `was_held` tells that an earlier run left it held, `is_held` that this one holds it:
+    then nothing is written. `confirmed` is what somebody confirmed in this run.
+    """
+
+    totals: Totals = _NOTHING
+    rewritten: int = 0
+    earlier: Rewritten = field(default_factory=Rewritten)
+    was_held: bool = False
+    is_held: bool = False
+    confirmed: Shown | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """On whose behalf rows are written: the run, the claim that must still hold, and the seconds that one account may take.
 
-    `guard` limits what may change of an account (None: somebody confirmed it), `rewritten` are the rows that the run changed already.
-    On dates from `moving_from` on nothing is removed or lowered; up to `moving_until` upstream can have rows by now.
+    `guard` limits what may change, by how each account is `standing`; without a guard nothing is limited. On dates from `moving_from` on
+    nothing is removed or lowered; up to `moving_until` upstream can have rows by now. `worker_id` is the process that counts losses.
     """
 
     run_id: uuid.UUID | None
     claim_id: uuid.UUID
     account_seconds: float
     lease_seconds: float
-    guard: HoldLimits | None = None
-    rewritten: Mapping[str, int] = field(default_factory=dict)
+    guard: RunGuard | None = None
+    standing: Mapping[str, Standing] = field(default_factory=dict)
     moving_from: dt.date = NEVER
     moving_until: dt.date = NEVER
+    worker_id: uuid.UUID | None = None
+
+    def holds(self, account_id: str) -> bool:
+        """Whether nothing of the account may be written."""
+        standing = self.standing.get(account_id)
+        return standing is not None and standing.is_held
 
 
 @dataclass(frozen=True, slots=True)

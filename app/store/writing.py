@@ -282,7 +282,9 @@ class SliceWriter:
         try:
             async with _tolerated(work):
                 for row in await work.connection.fetch(self._sql.of("move_trades", work.job.table), *work.head, *work.record):
-                    written.note(row["account_id"], row["days"]).moved += row["rows"]
+                    done = written.note(row["account_id"], row["days"])
+                    done.moved += row["rows"]
+                    done.lost += row["rows"]
         except RowRefused as error:
             if work.search is None:
                 raise
@@ -382,6 +384,10 @@ class SliceWriter:
             done = written.note(row["account_id"], row["days"], row["holder"])
             done.updated += row["rows"]
             done.grew |= work.reaches(row["days"])
+            done.lost += row["lost"]
+            done.lost_days.update(row["lost_days"] or ())
+            done.gained += row["gained"]
+            done.blanks |= row["blanks"]
             await self._begin_descents(work, row["account_id"], row["figure_days"] or ())
         return written
 
@@ -429,7 +435,9 @@ class SliceWriter:
             statement, *work.head, *work.record, *_pairs(witnessed), *_pairs(kept), BOTH_SENT, moving_from
         ):
             if row["goes"]:
-                written.note(row["account_id"], [row["day"]]).removed += row["rows"]
+                done = written.note(row["account_id"], [row["day"]])
+                done.removed += row["rows"]
+                done.lost += row["rows"]
                 written.removed.add((row["account_id"], row["day"]))
             elif row["day"] is not None and row["day"] >= moving_from:
                 written.results[row["account_id"]].withheld.add(row["day"])

@@ -153,6 +153,33 @@ WHERE r.run_id = $1 AND NOT r.absent AND d.account_id = r.account_id
   AND coalesce(d.net_profit = (r.evidence #>> '{upstream,net_profit}')::numeric, true)
   AND coalesce(d.total_lots = (r.evidence #>> '{upstream,total_lots}')::numeric, true)
 
+-- name: count_news
+-- How many of these accounts ($1) nobody was shown as absent yet: neither held nor explained.
+SELECT count(*) FROM prop_trading_model.trade_recon
+WHERE account_id = ANY($1::text[]) AND reconciliation_status NOT IN ('needs_confirmation', 'explained')
+
+-- name: count_lowered
+-- How many accounts, not held before, upstream does not have, or counts fewer settled trades of than the warehouse does in other tables than
+-- alltime; of two or more the highest count is no witness. An account that was accepted as absent is left out.
+SELECT count(*)
+FROM prop_trading_model.recon_drift AS d
+JOIN prop_trading_model.trade_recon AS t ON t.account_id = d.account_id
+CROSS JOIN LATERAL (
+    SELECT t.num_trades_alltime - (d.evidence #>> '{stored,num_trades}')::numeric + (d.evidence #>> '{upstream,num_trades}')::numeric AS trades
+) AS left_over
+CROSS JOIN LATERAL (
+    SELECT array_agg(trades ORDER BY trades DESC) AS counts
+    FROM (
+        VALUES (t.has_daily, t.num_trades_daily), (t.has_hourly, t.num_trades_hourly), (t.has_raw_closed, t.num_trades_raw_closed)
+    ) AS tables (has_rows, trades)
+    WHERE has_rows
+) AS stored
+WHERE d.run_id = $1 AND t.reconciliation_status <> 'needs_confirmation'
+  AND CASE
+      WHEN d.absent THEN t.reconciliation_status <> 'explained'
+      ELSE left_over.trades < coalesce(stored.counts[2], stored.counts[1], t.num_trades_alltime)
+  END
+
 -- name: count_scan
 -- How many accounts the scan saw.
 SELECT count(*) FROM prop_trading_model.recon_scan WHERE run_id = $1

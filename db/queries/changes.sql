@@ -102,6 +102,60 @@ FROM (
 ) AS counted
 GROUP BY account_id
 
+-- name: count_trades
+-- How many trades {{raw}} counts for accounts, and how many daily counts for them on dates that still move ($2, null: none does).
+SELECT w.account_id, coalesce(c.trades, 0) AS trades, coalesce(m.trades, 0) AS moving
+FROM unnest($1::text[]) AS w (account_id)
+LEFT JOIN (
+    SELECT account_id::text, sum({{row_trades}})::bigint AS trades FROM {{raw}} AS t WHERE account_id = ANY($1::text[]) GROUP BY account_id
+) AS c ON c.account_id = w.account_id
+LEFT JOIN (
+    SELECT account_id::text, sum(coalesce(num_trades, 0))::bigint AS trades FROM {{daily}}
+    WHERE account_id = ANY($1::text[]) AND date >= $2::date
+    GROUP BY account_id
+) AS m ON m.account_id = w.account_id
+
+-- name: find_lowered_by_daily
+-- Accounts that count more trades in hourly rows or closed trades than in daily, on one of the dates ($1, $2) on which daily was lowered; not on
+-- dates from $3 on.
+SELECT DISTINCT lost.account_id
+FROM unnest($1::text[], $2::date[]) AS lost (account_id, day)
+JOIN {{daily}} AS d ON d.account_id = lost.account_id AND d.date = lost.day
+JOIN (
+    SELECT account_id, date AS day, sum(coalesce(num_trades, 0))::bigint AS trades FROM {{hourly}}
+    WHERE account_id = ANY($1::text[]) AND date = ANY($2::date[])
+    GROUP BY account_id, date
+    UNION ALL
+    SELECT account_id, trade_date, count(*) FROM {{closed}}
+    WHERE account_id = ANY($1::text[]) AND trade_date = ANY($2::date[])
+    GROUP BY account_id, trade_date
+) AS finer ON finer.account_id = lost.account_id AND finer.day = lost.day
+WHERE ($3::date IS NULL OR lost.day < $3::date) AND finer.trades > coalesce(d.num_trades, 0)
+
+-- name: find_lowered_finer
+-- Accounts of which {{raw}} counts fewer trades than daily, on one of the dates ($1, $2) on which it was lowered; not on dates from $3 on.
+SELECT DISTINCT lost.account_id
+FROM unnest($1::text[], $2::date[]) AS lost (account_id, day)
+JOIN {{daily}} AS d ON d.account_id = lost.account_id AND d.date = lost.day
+JOIN (
+    SELECT account_id, {{plain_date}} AS day, sum({{row_trades}})::bigint AS trades FROM {{raw}} AS t
+    WHERE account_id = ANY($1::text[]) AND {{plain_date}} = ANY($2::date[])
+    GROUP BY account_id, {{plain_date}}
+) AS finer ON finer.account_id = lost.account_id AND finer.day = lost.day
+WHERE ($3::date IS NULL OR lost.day < $3::date) AND finer.trades < d.num_trades
+
+-- name: note_losses
+-- What a run ($1) takes from accounts ($3: rows $4, and whether upstream lowers them, $5), counted by the process $2 that writes or holds them.
+INSERT INTO prop_trading_model.recon_run_losses AS l (run_id, account_id, worker_id, rows, lowers)
+SELECT $1, noted.account_id, $2, noted.rows, noted.lowers FROM unnest($3::text[], $4::bigint[], $5::boolean[]) AS noted (account_id, rows, lowers)
+ON CONFLICT (run_id, account_id) DO UPDATE SET worker_id = excluded.worker_id, rows = l.rows + excluded.rows, lowers = l.lowers OR excluded.lowers
+
+-- name: get_losses_elsewhere
+-- What other processes than $2 counted for a run: accounts that upstream lowers, and rows that they lose.
+SELECT count(*) FILTER (WHERE lowers) AS lowered, coalesce(sum(rows), 0)::bigint AS lost
+FROM prop_trading_model.recon_run_losses
+WHERE run_id = $1 AND worker_id <> $2
+
 -- name: count_staged
 -- How many staged rows each account has.
 SELECT account_id, count(*) AS rows FROM {{stage}} WHERE fetch_id = $1 AND account_id IS NOT NULL GROUP BY account_id
@@ -335,7 +389,8 @@ GROUP BY account_id
 -- A trade under an id that is none of these accounts' ($2) is only taken if nobody can have written it since the fetch began ($7). Last those that a
 -- trigger of the table kept as they were.
 WITH changed AS MATERIALIZED (
-    SELECT {{t_key}}{{place}}, s.ordinal, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{new_values}}
+    SELECT {{t_key}}{{place}}, s.ordinal, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{loses}} AS loses, {{blanks}} AS blanks, {{gains}} AS gains,
+           {{new_values}}
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
     WHERE s.fetch_id = $1 AND s.shape = $6 AND s.refused IS NULL AND {{held}} AND {{only}}
@@ -347,18 +402,18 @@ WITH changed AS MATERIALIZED (
     UPDATE {{raw}} AS t SET {{assignments}}
     FROM changed AS m
     WHERE {{same_row}}
-    RETURNING m.ordinal, t.account_id, nullif(m.old_row ->> 'account_id', t.account_id) AS holder, {{day_of_t}} AS day, m.figures, m.old_row
+    RETURNING m.ordinal, t.account_id, nullif(m.old_row ->> 'account_id', t.account_id) AS holder, {{day_of_t}} AS day, m.figures, m.loses, m.blanks, m.gains, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, old_row ->> 'account_id', $5, day, 'overwritten', old_row FROM written
 )
 SELECT account_id, holder, count(*) AS rows, array_agg(DISTINCT day) AS days, array_agg(DISTINCT day) FILTER (WHERE figures) AS figure_days,
-       NULL::bigint[] AS resisting
+       count(*) FILTER (WHERE loses) AS lost, array_agg(DISTINCT day) FILTER (WHERE loses) AS lost_days, bool_or(blanks) AS blanks, count(*) FILTER (WHERE gains AND NOT loses) AS gained, NULL::bigint[] AS resisting
 FROM written
 GROUP BY account_id, holder
 UNION ALL
 -- By EXCEPT, which hashes: of what a statement makes itself PostgreSQL expects one row, and would loop over all pairs.
-SELECT NULL, NULL, 0, NULL, NULL, array_agg(ordinal) FROM (SELECT ordinal FROM changed EXCEPT SELECT ordinal FROM written) AS kept HAVING count(*) > 0
+SELECT NULL, NULL, 0, NULL, NULL, 0, NULL, false, 0, array_agg(ordinal) FROM (SELECT ordinal FROM changed EXCEPT SELECT ordinal FROM written) AS kept HAVING count(*) > 0
 
 -- name: get_missing_rows
 -- Rows of upstream that are not stored. {{only}} limits them to some ordinals.

@@ -34,7 +34,7 @@ DELETE FROM prop_trading_model.recon_workers WHERE heartbeat_at < now() - interv
 -- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease; postponed ones last. Together
 -- they have at most 100,000 dates that disagree, which are what fills memory; one account with more goes alone.
 WITH waiting AS MATERIALIZED (
-    SELECT t.account_id, a.postponed_until, t.mismatched_days
+    SELECT t.account_id, a.postponed_until, t.mismatched_days, a.confirmed, a.held
     FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())
@@ -57,7 +57,7 @@ WITH waiting AS MATERIALIZED (
     -- Both rows: an account that another worker recorded in the meantime must not be taken from an old snapshot.
     FOR NO KEY UPDATE OF t, a SKIP LOCKED
 ), due AS MATERIALIZED (
-    SELECT account_id, postponed_until IS NOT NULL AS postponed
+    SELECT account_id, postponed_until IS NOT NULL OR confirmed AS postponed, CASE WHEN confirmed THEN held END AS confirmed
     FROM (
         SELECT *, sum(coalesce(mismatched_days, 0)) OVER ordered AS dates, row_number() OVER ordered AS number
         FROM waiting

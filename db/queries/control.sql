@@ -22,24 +22,31 @@ RETURNING run_id
 -- name: suspend_run
 -- Stop a run that makes upstream suspect, with the reason: nothing more is written until somebody confirms it.
 UPDATE prop_trading_model.recon_runs
-SET status = 'needs_confirmation', finished_at = now(), error = $2, prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
-WHERE run_id = $1 AND status IN ('running', 'paused') AND confirmed_at IS NULL
+SET status = 'needs_confirmation', finished_at = now(), error = $2, suspicion = $2, prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
+WHERE run_id = $1 AND status IN ('running', 'paused')
+  -- A batch that was under way when somebody confirmed judged what was shown then.
+  AND confirmed_at IS NOT DISTINCT FROM $3
 RETURNING run_id
 
 -- name: confirm_run
 -- Let a run write what it held: the held accounts wait in it again, with what was found and done for them, and a stop that is past is forgotten.
+-- What was shown of them is confirmed, and nothing else: the run counts its losses from zero.
 WITH confirmed AS (
     UPDATE prop_trading_model.recon_runs
-    SET confirmed_at = now(), finished_at = NULL, error = NULL, needs_confirmation = 0,
+    SET confirmed_at = now(), finished_at = NULL, error = NULL, suspicion = NULL, needs_confirmation = 0,
         status = CASE WHEN prepared_at IS NULL THEN 'queued' ELSE 'running' END,
         stop_at = CASE WHEN stop_at > now() THEN stop_at END
     WHERE run_id = $1 AND (status = 'needs_confirmation' OR status = 'completed_with_issues' AND needs_confirmation > 0)
     RETURNING run_id
 ), waiting AS (
     UPDATE prop_trading_model.recon_attempts AS a
-    SET outcome = NULL, finished_at = NULL, issues_left = NULL, detail = NULL, postponed_until = now()
+    SET outcome = NULL, finished_at = NULL, issues_left = NULL, detail = NULL, confirmed = true,
+        -- Before all others: should these stop the run again, what was confirmed is written.
+        postponed_until = NULL, position = -abs(position)
     FROM confirmed
     WHERE a.run_id = confirmed.run_id AND a.outcome = 'needs_confirmation'
+), counted AS (
+    DELETE FROM prop_trading_model.recon_run_losses AS l USING confirmed WHERE l.run_id = confirmed.run_id
 )
 SELECT run_id FROM confirmed
 

@@ -24,6 +24,10 @@ ORDER BY wanted.removed_id
 -- The copies that a run made, newest first, and which of them were not restored yet.
 SELECT removed_id, restored_at IS NULL AS is_waiting FROM prop_trading_model.recon_removed_rows WHERE run_id = $1 ORDER BY removed_id DESC
 
+-- name: is_run
+-- Whether there is a run $1.
+SELECT EXISTS (SELECT FROM prop_trading_model.recon_runs WHERE run_id = $1)
+
 -- name: lock_restoring
 -- One restore at a time: two of different copies of one row would otherwise both find its place empty, which no unique key need prevent.
 SELECT pg_advisory_xact_lock(hashtext('trade-recon restores'), hashtext('prop_trading_model'))

@@ -35,11 +35,39 @@ SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND o
 -- name: find_active_run
 -- The run that a free worker serves next: those of named accounts, for which people wait, go first, of them the smallest, then the oldest.
 -- With $2 only those of few named accounts.
-SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at IS NOT NULL AS confirmed, total, needs_confirmation, search_requests, known_search_requests
+SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at, suspicion, total, rows_compared,
+       unchanged + healed + explained + partial + failed + flapping + needs_confirmation AS recorded, search_requests, known_search_requests
 FROM prop_trading_model.recon_runs
 WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1) AND (stop_at IS NULL OR stop_at > now())
   AND (NOT $2::boolean OR CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') <= 100 ELSE false END)
 ORDER BY CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') END, created_at
+
+-- name: get_standing_suspicion
+-- Whether an earlier run than $1 was stopped since upstream was suspect, nobody confirmed it, and no audit over all ended in order since.
+SELECT coalesce((
+    SELECT suspicion IS NOT NULL
+    FROM prop_trading_model.recon_runs
+    WHERE finished_at IS NOT NULL AND run_id <> $1
+      AND (suspicion IS NOT NULL
+           OR kind = 'audit' AND status IN ('succeeded', 'completed_with_issues') AND request ->> 'account_ids' IS NULL)
+    ORDER BY finished_at DESC
+    LIMIT 1
+), false)
+
+-- name: note_suspicion
+-- Upstream is suspect: the run's batches hold whatever upstream lowers, and it stops after them; not if somebody confirmed it since ($3).
+UPDATE prop_trading_model.recon_runs SET suspicion = $2 WHERE run_id = $1 AND confirmed_at IS NOT DISTINCT FROM $3
+
+-- name: get_rewritten
+-- Rows that runs rewrote of accounts ($1) since those were whole, and how many of them were removed; rows that were restored do not count.
+SELECT t.account_id::text AS account_id, c.rows, c.removed
+FROM prop_trading_model.trade_recon AS t
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows, count(*) FILTER (WHERE reason = 'removed') AS removed
+    FROM prop_trading_model.recon_removed_rows AS r
+    WHERE r.account_id = t.account_id AND r.removed_id > t.whole_copy AND r.run_id IS NOT NULL AND r.restored_at IS NULL
+) AS c
+WHERE t.account_id = ANY($1::text[]) AND c.rows > 0
 
 -- name: take_preparation
 -- Become the one that prepares the run; another may take over when the first one's heartbeat is gone.
@@ -112,7 +140,8 @@ WITH compared AS (
     FOR NO KEY UPDATE OF t
 ), checked AS (
     UPDATE prop_trading_model.trade_recon AS t
-    SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled', failed_attempts = 0, next_attempt_at = NULL
+    SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled', failed_attempts = 0, next_attempt_at = NULL,
+        whole_copy = (SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('prop_trading_model.recon_removed_rows', 'removed_id')::regclass), 0))
     FROM equal AS e
     WHERE e.account_id = t.account_id
 )
@@ -153,7 +182,8 @@ RETURNING run_id
 -- name: get_run_state
 -- Whether accounts of the run still wait, and whether its outcome is clean.
 SELECT
-    r.status, r.confirmed_at IS NOT NULL AS confirmed, r.total, r.needs_confirmation,
+    r.status, r.suspicion, r.total, r.needs_confirmation,
+    (SELECT count(*) FROM prop_trading_model.recon_run_losses WHERE run_id = $1 AND lowers) AS lowered,
     r.explained + r.partial + r.failed + r.skipped + r.flapping + r.needs_confirmation + r.gone > 0
         OR EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL)
         -- Rows that fit no account, or several, are nobody's outcome, but the warehouse is not clean with them.
@@ -198,10 +228,11 @@ UPDATE prop_trading_model.recon_runs SET api = api || jsonb_build_object($2::tex
 UPDATE prop_trading_model.recon_attempts AS a
 SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
     rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
-    issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.remaining)), detail = r.detail
+    issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.remaining)), detail = r.detail,
+    held = nullif(r.held, 'null'), confirmed = a.confirmed AND r.outcome <> 'needs_confirmation'
 FROM jsonb_to_recordset($3) AS r (
     account_id text, outcome text, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint,
-    found jsonb, remaining jsonb, detail text
+    found jsonb, remaining jsonb, detail text, held jsonb
 )
 WHERE a.run_id = $1 AND a.account_id = r.account_id
 
@@ -250,9 +281,10 @@ SET issues = coalesce(r.issues, t.issues), last_checked = now(),
         ELSE 'needs_reconciliation'
     END,
     explained_as = CASE WHEN r.outcome = 'explained' THEN r.signature END, explained_times = r.explained_times, ask_again_at = r.ask_again_at,
+    whole_copy = CASE WHEN r.is_whole THEN (SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('prop_trading_model.recon_removed_rows', 'removed_id')::regclass), 0)) ELSE t.whole_copy END,
     claim_id = NULL, claimed_by = NULL, claimed_at = NULL
 FROM jsonb_to_recordset($1) AS r (account_id text, outcome text, issues jsonb, failing boolean, signature text, next_attempt_at timestamptz,
-                                explained_times integer, ask_again_at timestamptz)
+                                explained_times integer, ask_again_at timestamptz, is_whole boolean)
 WHERE t.account_id = r.account_id
 
 -- name: record_unchanged
@@ -265,7 +297,8 @@ WITH attempts AS (
 )
 UPDATE prop_trading_model.trade_recon
 SET issues = '[]', last_checked = now(), last_reconciled = now(), failed_attempts = 0, next_attempt_at = NULL,
-    reconciliation_status = 'reconciled', explained_as = NULL, explained_times = 0, ask_again_at = NULL, claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+    reconciliation_status = 'reconciled', explained_as = NULL, explained_times = 0, ask_again_at = NULL, claim_id = NULL, claimed_by = NULL, claimed_at = NULL,
+    whole_copy = (SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('prop_trading_model.recon_removed_rows', 'removed_id')::regclass), 0))
 WHERE account_id = ANY($3::text[])
 
 -- name: count_batch
@@ -274,7 +307,7 @@ UPDATE prop_trading_model.recon_runs
 SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4, partial = partial + $5, failed = failed + $6,
     requests = requests + $7, rows_inserted = rows_inserted + $8, rows_updated = rows_updated + $9, rows_moved = rows_moved + $10,
     rows_removed = rows_removed + $11, rows_set_aside = rows_set_aside + $12, values_nulled = values_nulled + $13, postponed = postponed + $14,
-    flapping = flapping + $15, needs_confirmation = needs_confirmation + $16,
+    flapping = flapping + $15, needs_confirmation = needs_confirmation + $16, rows_compared = rows_compared + $17,
     -- A batch that was under way when its run was ended is the last that the run does; one that lost its accounts does nothing.
     finished_at = CASE WHEN finished_at IS NOT NULL AND $2::bigint + $3::bigint + $4::bigint + $5::bigint + $6::bigint + $15::bigint + $16::bigint > 0
                        THEN now() ELSE finished_at END

@@ -27,9 +27,14 @@ def test_too_much_is_more_than_the_part_of_the_account_and_at_least_the_rows(rew
     assert HoldLimits().is_too_much(rewritten, stored) is too_much
 
 
-@pytest.mark.parametrize(("held", "total", "suspect"), [(0, 0, False), (1, 1, True), (5, 100, False), (6, 100, True), (1, 20, False)])
-def test_upstream_is_suspect_when_more_than_the_part_of_a_run_is_held(held: int, total: int, *, suspect: bool) -> None:
-    assert HoldLimits().suspects(held, total) is suspect
+@pytest.mark.parametrize(
+    ("lowered", "compared", "suspect"),
+    [(0, 0, False), (1, 1, False), (4, 4, False), (5, 5, True), (5, 100, False), (6, 100, True), (6, 120, False), (1, 20, False)],
+)
+def test_upstream_is_suspect_when_it_lowers_more_than_the_share_of_accounts_and_at_least_the_number(
+    lowered: int, compared: int, *, suspect: bool
+) -> None:
+    assert HoldLimits().suspects(lowered, compared) is suspect
 
 
 def test_an_account_has_vanished_when_alltime_and_daily_were_read_and_no_table_brought_a_row() -> None:

@@ -1,0 +1,210 @@
+"""Guards inside the writing transaction: what a write takes from accounts is counted by doing it, and undone where it is too much."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from app.domain.contract import Endpoint
+from app.domain.holds import Loss, RunCounts, RunGuard, exceeding, is_lowered, lowering, rewriting
+from app.domain.models import Hold, Shown
+from app.store.column_lists import Statements
+from app.store.pool import Connection
+from app.store.slices import Applied, Job, Part, Standing, Writer, Written
+
+_UNKNOWN = Standing()
+
+
+class HeldError(Exception):
+    """Raised inside the writing transaction to undo it: these accounts may not be written; `news` are those not held before."""
+
+    def __init__(self, holds: Mapping[str, Hold], news: Mapping[str, Loss]) -> None:
+        """Keep why each account is held."""
+        super().__init__(f"{len(holds)} accounts are held")
+        self.holds = holds
+        self.news = news
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What a transaction changes, by account: trades that its table still counts, those of dates that move, and the holds so far."""
+
+    job: Job
+    changed: Mapping[str, Applied]
+    left: dict[str, int] = field(default_factory=dict)
+    moving: dict[str, int] = field(default_factory=dict)
+    lowered: set[str] = field(default_factory=set)
+    holds: dict[str, Hold] = field(default_factory=dict)
+
+    @property
+    def table(self) -> str:
+        """The name of the table that is written."""
+        return self.job.table.table.name
+
+    def standing(self, account_id: str) -> Standing:
+        """How the account stands before the write."""
+        return self.job.writer.standing.get(account_id, _UNKNOWN)
+
+    def shown(self, account_id: str) -> Shown:
+        """What a hold of the account shows."""
+        return Shown(self.left[account_id], self.changed[account_id].blanks)
+
+    def is_confirmed(self, account_id: str) -> bool:
+        """Whether somebody confirmed a write to the account in this run."""
+        confirmed = self.standing(account_id).confirmed
+        return confirmed is not None and confirmed.trades is not None
+
+    def losses(self) -> dict[str, Loss]:
+        """What is lost for the first time, and neither held nor confirmed."""
+        return {
+            account_id: Loss(done.lost, account_id in self.lowered)
+            for account_id, done in self.changed.items()
+            if done.lost and account_id not in self.holds and not self.standing(account_id).was_held and not self.is_confirmed(account_id)
+        }
+
+    def hold_lowered(self, account_ids: list[str]) -> None:
+        """Hold accounts that the run as a whole may not write."""
+        self.holds |= {account_id: lowering(self.table, self.shown(account_id)) for account_id in account_ids}
+
+    def news(self) -> dict[str, Loss]:
+        """The accounts that are held now and were not when the run began."""
+        return {account_id: Loss(lowers=True) for account_id in self.holds if not self.standing(account_id).was_held}
+
+
+class Guarding:
+    """The limits of an account and of a run, checked before a transaction commits."""
+
+    def __init__(self, sql: Statements) -> None:
+        """`sql` are the statements of db/queries/changes.sql."""
+        self._sql = sql
+
+    async def judge(
+        self, connection: Connection, job: Job, part: Part, applied: Mapping[str, Applied], written: Written
+    ) -> dict[str, Loss]:
+        """What the transaction takes from accounts, counted in the run's guard. Raises HeldError where that is too much."""
+        guard = job.writer.guard
+        if guard is None:
+            return {}
+        done = {account_id: written.results[account_id] for account_id in part.account_ids if account_id in written.results}
+        rows = {account_id: number for account_id, (number, _) in (part.now or {}).items()}
+        ours = [account_id for account_id in part.account_ids if account_id not in done or not _is_left(done[account_id])]
+        guard.note_compared((job.staged.fetch_id, part.dates), {account_id: rows.get(account_id, 0) for account_id in ours})
+        changed = {account_id: each for account_id, each in done.items() if each.rewritten}
+        if not changed:
+            return {}
+        verdict = _Verdict(job, changed)
+        await self._judge_accounts(connection, part, guard, applied, verdict)
+        losses = verdict.losses()
+        if losses and job.writer.worker_id is not None:
+            guard.recorded = await self._recorded(connection, job.writer, guard)
+        verdict.hold_lowered(guard.judge(losses))
+        if verdict.holds:
+            news = verdict.news()
+            guard.hold(news)
+            raise HeldError(verdict.holds, news)
+        guard.add(losses)
+        return losses
+
+    async def note(self, connection: Connection, writer: Writer, losses: Mapping[str, Loss]) -> None:
+        """Let other processes of the run know of losses."""
+        if losses and writer.worker_id is not None:
+            values = list(losses), [loss.rows for loss in losses.values()], [loss.lowers for loss in losses.values()]
+            await connection.execute(self._sql["note_losses"], writer.run_id, writer.worker_id, *values)
+
+    async def _judge_accounts(
+        self, connection: Connection, part: Part, guard: RunGuard, applied: Mapping[str, Applied], verdict: _Verdict
+    ) -> None:
+        """Find the accounts that upstream lowers, and hold those of which too much would change."""
+        losing = [account_id for account_id, done in verdict.changed.items() if done.lost]
+        await self._count_left(connection, part, verdict, losing)
+        await self._find_lowered(connection, verdict, losing)
+        many = {}
+        for account_id, done in verdict.changed.items():
+            standing = verdict.standing(account_id)
+            if verdict.is_confirmed(account_id):
+                _hold_unconfirmed(account_id, done, verdict)
+                continue
+            if standing.was_held and account_id in verdict.lowered:
+                verdict.hold_lowered([account_id])
+                continue
+            rows = done.rewritten + applied[account_id].rewritten + standing.rewritten
+            # What only gains is never held for what the account lost before: so a sick night of upstream repairs itself.
+            rows += standing.earlier.rows if done.rewritten > done.gained else 0
+            if rows >= guard.limits.rows:
+                many[account_id] = rows
+        too_many = await self._find_rewritten(connection, guard, applied, verdict, many)
+        await self._count_left(connection, part, verdict, [account_id for account_id in too_many if account_id not in verdict.left])
+        for account_id, stored in too_many.items():
+            verdict.holds[account_id] = rewriting(many[account_id], stored, verdict.table, verdict.shown(account_id))
+
+    async def _count_left(self, connection: Connection, part: Part, verdict: _Verdict, account_ids: Sequence[str]) -> None:
+        """What the table counts after the write, which is what a hold shows."""
+        job = verdict.job
+        if not account_ids:
+            return
+        for row in await connection.fetch(self._sql.of("count_trades", job.table), list(account_ids), job.writer.moving_from):
+            account_id, left = row["account_id"], row["trades"]
+            verdict.moving[account_id] = row["moving"]
+            if part.dates is not None:
+                # Of an account in parts the whole fetch tells what will be left.
+                outside = verdict.standing(account_id).totals.closed - job.before.slices.get(account_id, (0, 0))[0]
+                left = min(left, max(0, outside) + (job.staged.accounts or {}).get(account_id, 0))
+            verdict.left[account_id] = left
+
+    async def _find_lowered(self, connection: Connection, verdict: _Verdict, losing: Sequence[str]) -> None:
+        """The accounts for which upstream has less than the warehouse says with more than the rows that were written.
+
+        Alltime is judged by the other tables, a date of daily by the finer rows of that date, and these by daily: what a single table has
+        too much is damage of the warehouse, and no loss.
+        """
+        job = verdict.job
+        verdict.lowered |= {account_id for account_id in losing if verdict.changed[account_id].blanks}
+        if job.proven.endpoint is Endpoint.ALLTIME:
+            verdict.lowered |= {
+                account_id
+                for account_id in losing
+                if is_lowered(verdict.standing(account_id).totals, verdict.left[account_id], verdict.moving[account_id])
+            }
+            return
+        days = [(account_id, day) for account_id in losing for day in verdict.changed[account_id].lost_days]
+        if not days:
+            return
+        name = "find_lowered_by_daily" if job.proven.endpoint is Endpoint.DAILY else "find_lowered_finer"
+        statement = self._sql.of(name, job.table)
+        rows = await connection.fetch(statement, [each[0] for each in days], [each[1] for each in days], job.writer.moving_from)
+        for account_id in (row["account_id"] for row in rows):
+            totals = verdict.standing(account_id).totals
+            # Alltime, which upstream's counts for daily come down to or stay above, had the correction already.
+            is_known = job.proven.endpoint is Endpoint.DAILY and totals.has_alltime and verdict.left[account_id] >= totals.alltime
+            if not is_known:
+                verdict.lowered.add(account_id)
+
+    async def _find_rewritten(
+        self, connection: Connection, guard: RunGuard, applied: Mapping[str, Applied], verdict: _Verdict, many: Mapping[str, int]
+    ) -> dict[str, int]:
+        """The accounts of which too much would be rewritten, and how many rows each had before the first of them was."""
+        if not many:
+            return {}
+        found = {}
+        for row in await connection.fetch(self._sql.of("count_rows", verdict.job.table), list(many)):
+            account_id = row["account_id"]
+            done, before = verdict.changed[account_id], applied[account_id]
+            stored = row["rows"] + done.removed + before.removed - done.inserted + verdict.standing(account_id).earlier.removed
+            if guard.limits.is_too_much(many[account_id], stored):
+                found[account_id] = stored
+        return found
+
+    async def _recorded(self, connection: Connection, writer: Writer, guard: RunGuard) -> RunCounts:
+        row = await connection.fetch_row(self._sql["get_losses_elsewhere"], writer.run_id, writer.worker_id)
+        return guard.recorded if row is None else replace(guard.recorded, others_lowered=row["lowered"], others_lost=row["lost"])
+
+
+def _is_left(done: Applied) -> bool:
+    return done.claim_lost or done.left_alone
+
+
+def _hold_unconfirmed(account_id: str, done: Applied, verdict: _Verdict) -> None:
+    """Hold an account that somebody confirmed, where upstream has lost more since than was shown."""
+    confirmed = verdict.standing(account_id).confirmed
+    if confirmed is None or confirmed.trades is None or not done.lost:
+        return
+    if verdict.left[account_id] < confirmed.trades or (done.blanks and not confirmed.blanks):
+        verdict.holds[account_id] = exceeding(verdict.table, confirmed, verdict.shown(account_id))
