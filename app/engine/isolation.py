@@ -9,7 +9,16 @@ from app.domain.models import Effort, Outcome
 from app.engine.batch import BatchReconciler
 from app.engine.halts import Halt
 from app.engine.usage import RunUse
-from app.errors import ClaimLost, ConfigurationError, DatabaseError, DatabaseUnavailable, ReconError, UpstreamError, WriteConflict
+from app.errors import (
+    ClaimLost,
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailable,
+    ReconError,
+    ResourcesExhausted,
+    UpstreamError,
+    WriteConflict,
+)
 from app.store.claims import Claim, FirstPass
 from app.store.runs import AccountResult, ActiveRun, Runs, Terms
 from app.telemetry import get_logger
@@ -53,6 +62,9 @@ class Isolation:
         except _NOBODYS:
             raise
         except Exception as error:
+            if isinstance(error, ResourcesExhausted):
+                # Raises DatabaseUnavailable where there is no room for anybody: then it is no account's.
+                await self._runs.require_room()
             # Any error, also a defect of ours: it must not cost the other accounts their turn.
             record = self._records[run.run_id]
             if len(claim.account_ids) > 1:

@@ -27,7 +27,7 @@ from app.engine.preparation import Preparation
 from app.engine.store import Store
 from app.engine.summary import SummaryKeeper
 from app.engine.usage import RunUsage
-from app.errors import ClaimLost, DatabaseUnavailable, ReconError, UpstreamSuspect, WriteConflict
+from app.errors import ClaimLost, DatabaseUnavailable, ReconError, ResourcesExhausted, UpstreamSuspect, WriteConflict
 from app.store.runs import ActiveRun
 from app.store.wake import WakeUps
 from app.telemetry import get_logger
@@ -225,6 +225,9 @@ class WorkerPool:
                 self._summary.note_end()
                 return True
             except ReconError as error:
+                if isinstance(error, ResourcesExhausted):
+                    # Raises DatabaseUnavailable where there is no room for anybody: that passes, and no run is to blame.
+                    await self._store.database.require_room()
                 _log.error("A run failed; its accounts are released.", action="run.failed", run_id=str(run.run_id), reason=str(error))
                 await self._fail(run, str(error))
                 return True
@@ -281,10 +284,15 @@ class WorkerPool:
         return ended
 
     async def _count_waiting(self, run_id: uuid.UUID) -> int:
-        """How many accounts wait for their turn in a run, after those that were deleted meanwhile are recorded as gone."""
+        """How many accounts wait for their turn in a run, after deleted ones are recorded as gone and lost claims are given back."""
         state = await self._store.runs.get(run_id)
         waiting = int(state["waiting"] - state["untried"])
-        gone = await self._store.claims.record_gone(run_id) if waiting else 0
+        if not waiting:
+            return 0
+        lost = await self._store.claims.release_lost()
+        if lost:
+            _log.warning("Accounts that were claimed without an answer are given back.", action="claim.lost", accounts=lost)
+        gone = await self._store.claims.record_gone(run_id)
         if gone:
             _log.warning(
                 "Accounts of a run were deleted from trade_recon while they waited; they are recorded as gone.",
@@ -292,7 +300,7 @@ class WorkerPool:
                 run_id=str(run_id),
                 accounts=gone,
             )
-        return waiting - gone
+        return max(0, waiting - gone)
 
     async def _prepare(self, run: ActiveRun) -> bool:
         if run.run_id in self._preparing:

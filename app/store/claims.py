@@ -1,7 +1,9 @@
 """Claims: which worker works on which accounts, with one heartbeat row for each worker process."""
 
+import math
 import os
 import socket
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,9 @@ from app.store.pool import Database, Record
 
 _ANSWER_SECONDS = 5.0
 """How long a heartbeat waits for its answer before it is tried over a new connection: several fit into a lease."""
-_LEAVE_SECONDS = 1.5
+_LEAVE_SECONDS = 1.0
+_LOST_SECONDS = 600.0
+"""For how long after a claim failed it may still turn out to have been made: longer than PostgreSQL works on a statement of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,9 @@ class Claims:
         self._first_passes = sql["get_first_passes"]
         self._release = sql["release_claim"]
         self._record_gone = sql["record_gone"]
+        self._release_lost = sql["release_lost_claims"]
+        self._held = set[uuid.UUID]()
+        self._lost_until = -math.inf
 
     async def beat(self) -> int:
         """Say that this worker process is alive; the number of accounts that it lost since its lease had ended before."""
@@ -74,6 +81,19 @@ class Claims:
     async def claim(self, run_id: uuid.UUID, limit: int) -> Claim | None:
         """Take the next accounts of a run, at most `limit`; None if there is none to take now."""
         claim_id = uuid.uuid4()
+        # Known before it is made: whatever else of ours stands in the database is a claim whose answer was lost.
+        self._held.add(claim_id)
+        try:
+            claim = await self._take(run_id, claim_id, limit)
+        except BaseException:
+            self._held.discard(claim_id)
+            self._lost_until = time.monotonic() + _LOST_SECONDS
+            raise
+        if claim is None:
+            self._held.discard(claim_id)
+        return claim
+
+    async def _take(self, run_id: uuid.UUID, claim_id: uuid.UUID, limit: int) -> Claim | None:
         rows = await self._database.fetch(self._claim, run_id, claim_id, self.worker_id, limit, self.lease_seconds)
         if not rows:
             return None
@@ -87,13 +107,21 @@ class Claims:
             {row["account_id"]: msgspec.convert(row["confirmed"], Shown) for row in rows if row["confirmed"] is not None},
         )
 
+    async def release_lost(self) -> int:
+        """Give back what was claimed by statements whose answers were lost: nobody works on it, while our heartbeat holds it."""
+        if time.monotonic() > self._lost_until:
+            return 0
+        return await self._database.execute(self._release_lost, self.worker_id, list(self._held))
+
     async def record_gone(self, run_id: uuid.UUID) -> int:
         """Record the accounts that wait in a run and were deleted from trade_recon, so that it does not wait for them; their number."""
         return int(await self._database.fetch_value(self._record_gone, run_id) or 0)
 
     async def release(self, claim: Claim, account_ids: Sequence[str] | None = None) -> None:
-        """Give back accounts of a claim without a record: they wait in their run again."""
+        """Give back accounts of a claim (None: all, and the claim ends) without a record: they wait in their run again."""
         await self._database.execute(self._release, claim.claim_id, list(account_ids if account_ids is not None else claim.account_ids))
+        if account_ids is None:
+            self._held.discard(claim.claim_id)
 
 
 def _first_pass(row: Record) -> FirstPass:

@@ -455,7 +455,11 @@ class Database:
         Its answer, or DatabaseUnavailable, comes within twice so many seconds.
         """
         with translated():
-            return await self._lifeline.ask(sql, *arguments, seconds=seconds)
+            try:
+                return await self._lifeline.ask(sql, *arguments, seconds=seconds)
+            except asyncpg.TooManyConnectionsError:
+                # PostgreSQL gives no more of them: better late than never.
+                return await self.fetch(sql, *arguments, seconds=seconds)
 
     async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
         """All rows of a query, in a transaction of its own."""
@@ -497,6 +501,10 @@ async def _connect(dsn: str, statement_cache: int, **beside: Any) -> Session:  #
         async with asyncio.timeout(CONNECT_SECONDS):
             connection.state = await begin_session(connection)
             await _prepare_connection(connection)
+    except asyncpg.QueryCanceledError as error:
+        # By a limit of the role's or the database's, on a busy server: no statement of the caller's was too slow.
+        terminate(connection)
+        raise ConnectionAbortedError("a new session was not ready within the limits of the role or the database") from error
     except BaseException:
         # At once: it may be the server that does not answer.
         terminate(connection)

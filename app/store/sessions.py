@@ -39,6 +39,7 @@ FAREWELL_SECONDS = 1.0
 """How long the other side of a doubtful connection gets to end its statement, and a transaction to roll back."""
 _CLOSE_SECONDS = 1.5
 _LOOK_SECONDS = 2.0
+_ASK_SECONDS = 2.0
 _LONG_SECONDS = 15.0
 """A statement that is under way for longer is looked for at the server; one that the server has not worked on for as long is lost."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
@@ -135,17 +136,18 @@ def keep_alive(connection: _AsyncpgConnection) -> None:
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-async def close(connection: "_AsyncpgConnection | Pooled", seconds: float = FAREWELL_SECONDS) -> None:
-    """Close a connection whose other side may be silent: in order if that is possible within so long, else at once."""
+async def close(connection: "_AsyncpgConnection | Pooled", seconds: float = FAREWELL_SECONDS) -> bool:
+    """Close a connection whose other side may be silent: in order if that is possible within so long, else at once; whether in order."""
     try:
         async with asyncio.timeout(seconds):
             await connection.close()
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-        # The other side is gone: the server undoes what was not committed.
         terminate(connection)
+        return False
     except BaseException:
         terminate(connection)
         raise
+    return True
 
 
 def terminate(connection: "_AsyncpgConnection | Pooled") -> None:
@@ -162,6 +164,7 @@ class Sessions:
         self._pool = pool
         self._lifeline = lifeline
         self._used: dict[Pooled, SessionState] = {}
+        self._broken = set[int]()
         self._leaving: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
@@ -174,7 +177,7 @@ class Sessions:
         finally:
             del self._used[connection]
             if state.is_doubtful or state.is_read_only:
-                self._leave(connection)
+                self._leave(connection, state)
             else:
                 await self._pool.release(connection)
 
@@ -195,44 +198,59 @@ class Sessions:
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                 # The others rested as long, and would each be tried in turn.
                 await self.expire()
-                self._leave(connection)
+                self._leave(connection, state)
             except BaseException:
-                self._leave(connection)
+                self._leave(connection, state)
                 raise
             else:
                 state.used_at = time.monotonic()
                 return connection, state
 
-    def _leave(self, connection: "Pooled") -> None:
+    def _leave(self, connection: "Pooled", state: SessionState) -> None:
         """Close a session, and give its place in the pool back, without letting anybody wait for its other side."""
-        task = asyncio.ensure_future(self._close(connection))
+        task = asyncio.ensure_future(self._close(connection, state))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    async def _close(self, connection: "Pooled") -> None:
-        try:
-            await close(connection)
-        finally:
-            await self._pool.release(connection)
+    async def _close(self, connection: "Pooled", state: SessionState) -> None:
+        is_broken = False
+        with contextlib.suppress(asyncpg.InterfaceError):  # it is closed already
+            pid = connection.get_server_pid()
+            try:
+                is_broken = not await close(connection)
+            finally:
+                await self._pool.release(connection)
+        if is_broken and state.is_direct:
+            self._broken.add(pid)
 
     async def watch(self) -> None:
         """Break sessions whose statement the server does not work on: its question or its answer is lost. Never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            waiting = {connection.get_server_pid(): connection for connection, state in self._used.items() if _is_long(state)}
-            if not waiting:
-                continue
-            try:
-                rows = await self._lifeline.ask(_AT_WORK, list(waiting), _LONG_SECONDS, seconds=_LOOK_SECONDS)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                continue
-            at_work = {row["pid"] for row in rows}
-            for pid, connection in waiting.items():
-                state = self._used.get(connection)
-                if pid not in at_work and state is not None and _is_long(state):
-                    _log.warning("A connection to PostgreSQL died without a word; its work is done again.", action="database.lost")
-                    terminate(connection)
-                    await self.expire()
+            # As often as it takes: PostgreSQL may not be reached for the moment.
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                await self._end_broken()
+                await self._end_lost()
+
+    async def _end_broken(self) -> None:
+        """End at the server what was broken here: whatever it holds would be held until PostgreSQL notices."""
+        broken = set(self._broken)
+        if broken:
+            await self._lifeline.ask(_END_LOST, list(broken), 0.0, seconds=_ASK_SECONDS)
+            self._broken -= broken
+
+    async def _end_lost(self) -> None:
+        waiting = {connection.get_server_pid(): connection for connection, state in self._used.items() if _is_long(state)}
+        if not waiting:
+            return
+        rows = await self._lifeline.ask(_END_LOST, list(waiting), _LONG_SECONDS, seconds=_ASK_SECONDS)
+        for pid in (row["pid"] for row in rows):
+            connection = waiting[pid]
+            state = self._used.get(connection)
+            if state is not None and _is_long(state):
+                _log.warning("A connection to PostgreSQL died without a word; its work is done again.", action="database.lost")
+                terminate(connection)
+                await self.expire()
 
     async def shut(self) -> None:
         """Close all sessions, within a bounded time."""
@@ -244,12 +262,14 @@ class Sessions:
             self._pool.terminate()
 
 
-_AT_WORK = """
-SELECT pid FROM pg_stat_activity
-WHERE pid = ANY($1::integer[])
-  -- What belongs to another role, or is not tracked, cannot be seen.
-  AND (state IS NULL OR state NOT IN ('idle', 'idle in transaction', 'idle in transaction (aborted)')
-       OR state_change > clock_timestamp() - make_interval(secs => $2))
+_END_LOST = """
+SELECT given.pid, pg_terminate_backend(a.pid)
+FROM unnest($1::integer[]) AS given (pid)
+LEFT JOIN pg_stat_activity AS a ON a.pid = given.pid AND a.datname = current_database() AND a.usename = current_user
+WHERE a.pid IS NULL
+   -- It waits for us as we do for it; also between the messages of one statement, where it counts as active. What it holds goes with it:
+   -- no limit of an idle transaction ends such a one, and others may wait for its locks.
+   OR a.wait_event = 'ClientRead' AND a.state_change < clock_timestamp() - make_interval(secs => $2)
 """
 
 
@@ -268,7 +288,7 @@ class Lifeline:
         self._connect = connect
         self._kept: Session | None = None
         self._slots = asyncio.Semaphore(2)
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: set[asyncio.Task[bool]] = set()
 
     async def ask(self, sql: str, *arguments: object, seconds: float) -> "list[Record]":
         """The rows of a statement that commits by itself; a connection gets so many seconds, and a new one as many again.

@@ -109,6 +109,15 @@ WHERE t.account_id = ANY($1::text[]) AND t.claim_id = $2
 ORDER BY t.account_id
 FOR NO KEY UPDATE OF t
 
+-- name: release_lost_claims
+-- Give back the accounts of a worker ($1) under claims that it does not know ($2: those that it does).
+UPDATE prop_trading_model.trade_recon AS t
+SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+FROM (
+    SELECT account_id FROM prop_trading_model.trade_recon WHERE claimed_by = $1 AND NOT claim_id = ANY($2::uuid[]) ORDER BY account_id FOR NO KEY UPDATE
+) AS held
+WHERE t.account_id = held.account_id
+
 -- name: release_claim
 -- Give back accounts that were not recorded.
 UPDATE prop_trading_model.trade_recon AS t
