@@ -1,0 +1,66 @@
+"""Worlds drawn at random, in which upstream rejects requests: nobody is blamed in company, and who is well is healed."""
+
+import random
+
+import pytest
+
+from app.domain.contract import Endpoint
+from app.domain.holds import HoldLimits
+from app.domain.models import RunKind
+from app.sandbox.faults import FaultKind, Faults, Rejection
+from app.sandbox.process import SandboxServer
+from tests.conftest import Database
+from tests.engine import difference, run
+from tests.integration.isolation.conftest import Engine, blamed, let_a_day_pass, lose, names_of
+
+_STATUSES = (400, 403, 404, 405, 410, 413, 422)
+_ABSENT = (404, 410)
+
+
+def _sick(chance: random.Random, bad: list[str], names: dict[str, frozenset[str]]) -> Faults:
+    """Rules for the accounts that are rejected, each in its own way, and a limit of rows or of `skip`, or none."""
+    rules = [Rejection(status=chance.choice(_STATUSES), ids=names[account_id]) for account_id in bad]
+    if chance.random() < 1 / 3:
+        rules.append(Rejection(status=chance.choice((400, 413, 422)), rows=chance.randint(40, 200)))
+    return Faults(rejections=tuple(rules), largest_skip=chance.choice((None, 1500)), beyond_skip=chance.choice((200, 400)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_only_accounts_that_fail_alone_are_blamed_and_all_others_are_healed(
+    seed: int, warehouse: Database, sandbox: SandboxServer, service_of: Engine
+) -> None:
+    chance = random.Random(seed)
+    endpoint = chance.choice((Endpoint.HOURLY, Endpoint.CLOSED, Endpoint.DAILY))
+    losers = await lose(warehouse, endpoint, chance.randint(10, 60))
+    bad = chance.sample(losers, chance.randint(1, min(8, len(losers) // 4)))
+    names = {account_id: await names_of(warehouse, [account_id]) for account_id in bad}
+    faults = _sick(chance, bad, names)
+    sandbox.set_faults(faults)
+    rejected = {
+        next(iter(bad_id for bad_id in bad if bad_id in rule.ids)) for rule in faults.rejections if rule.ids and rule.status not in _ABSENT
+    }
+    # Accounts that upstream does not have at all are held; here they are not to stop the run.
+    async with service_of(guard=HoldLimits(account_share=1.0)) as service:
+        for night in range(2):
+            sandbox.log.reset()
+            await run(service, RunKind.FULL)
+            assert set(await blamed(warehouse)) <= rejected, (seed, night)
+            assert sandbox.log.total < 40 * (len(bad) + 1) + 4 * len(losers), (seed, night)
+            await let_a_day_pass(warehouse)
+    # A read that names nobody may have healed some of them.
+    left = (await difference(warehouse, sandbox)).account_ids
+    assert left <= set(bad), seed
+    assert set(await blamed(warehouse)) == left & rejected, seed
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_an_api_that_fails_at_random_blames_nobody_for_it(
+    seed: int, warehouse: Database, sandbox: SandboxServer, service_of: Engine
+) -> None:
+    losers = await lose(warehouse, Endpoint.HOURLY, 30)
+    kinds = dict.fromkeys((FaultKind.INTERNAL_ERROR, FaultKind.INVALID_JSON, FaultKind.DROPPED_CONNECTION, FaultKind.FAILED_STATUS), 0.04)
+    sandbox.set_faults(Faults(probabilities=kinds, seed=seed))
+    async with service_of() as service:
+        state = await run(service, RunKind.FULL)
+    assert state["accounts"]["healed"] == len(losers)  # type: ignore[index]
+    assert await blamed(warehouse) == {}
