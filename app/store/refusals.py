@@ -104,12 +104,13 @@ class Refusals:
         not make a partition that nobody else needs.
         """
         table = job.table
-        statement = self._sql.of("get_partition_years", table, first_trade=first_trade(self._catalogue))
-        row = await self._database.fetch_row(statement, table.table.name)
+        row = await self._database.fetch_row(self._sql["get_partition_years"], table.table.name)
         if row is None or row["first_year"] is None:
             return
-        first = min(row["first_year"] - 1, row["first_trade_year"] or row["first_year"])
-        last = row["last_year"] + 1
+        first, last = row["first_year"] - 1, row["last_year"] + 1
+        if any(day.year < first for days in gaps.values() for day in days):
+            statement = self._sql.of("get_first_trade_year", table, first_trade=first_trade(self._catalogue))
+            first = min(first, await self._database.fetch_value(statement) or first)
         for gap, days in list(gaps.items()):
             outside = [day for day in days if not first <= day.year <= last]
             if not outside:

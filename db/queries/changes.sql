@@ -80,11 +80,12 @@ SELECT DISTINCT {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND refused I
 SELECT day, gap_from, gap_to FROM prop_trading_model.recon_partition_gaps($1, $2::date[])
 
 -- name: get_partition_years
--- The first and the last year of which the table has partitions, and the year of the first trade that alltime tells.
-SELECT
-    first_year, last_year,
-    (SELECT extract(year FROM min({{first_trade}}))::integer FROM {{alltime}} WHERE {{first_trade}} BETWEEN '1990-01-01' AND '2199-12-31') AS first_trade_year
-FROM prop_trading_model.recon_partition_years($1)
+-- The first and the last year of which the table has partitions.
+SELECT first_year, last_year FROM prop_trading_model.recon_partition_years($1)
+
+-- name: get_first_trade_year
+-- The year of the first trade that alltime tells: it reads all of alltime, and is asked for only where years before the partitions are sent.
+SELECT extract(year FROM min({{first_trade}}))::integer FROM {{alltime}} WHERE {{first_trade}} BETWEEN '1990-01-01' AND '2199-12-31'
 
 -- name: refuse_days
 -- Rows of days that have no partition.

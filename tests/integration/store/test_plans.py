@@ -393,11 +393,12 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Stor
     staged = await fetched(store, Endpoint.CLOSED, rows)
     await store.changes.resolve_trades(staged, {})
     proven = Slice(Endpoint.CLOSED, tuple(ids), OF_ALL_DATES)
-    job = Job(staged, table, proven, Fingerprints({}, 0), Writer(None, uuid.UUID(int=0), 60, LEASE), Witness())
+    horizon = (await store.changes.fingerprints(proven)).horizon
+    job = Job(staged, table, proven, Fingerprints({}, horizon), Writer(None, uuid.UUID(int=0), 60, LEASE), Witness())
     with contextlib.suppress(_UndoneError):
         async with store.database.transaction() as connection:
             await connection.execute(f"CREATE UNIQUE INDEX {key.name} ON {table.raw} ({', '.join(key.columns)})")
-            await store.changes._writer.write(connection, job, Part(tuple(ids), now={}), 0, None)
+            await store.changes._writer.write(connection, job, Part(tuple(ids), now={}), horizon, None)
             raise _UndoneError
     plan = recorder.one("changes.refuse_too_narrow")
     assert {kind for kind, _ in plan.ways("raw_trades_closed")} <= {"Index Scan", "Index Only Scan"}
