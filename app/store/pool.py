@@ -69,6 +69,10 @@ _WRITE = (
 )
 _TAKE_ROOM = "CREATE TEMP TABLE recon_room ON COMMIT DROP AS SELECT repeat(md5(n::text), 60) FROM generate_series(1, 4000) AS n"
 """Takes 8 MB of disk for a moment."""
+_TYPES = "SELECT " + ", ".join(
+    f"NULL::{name}[]" for name in ("boolean", "smallint", "integer", "bigint", "uuid", "date", "jsonb", "timestamptz")
+)
+"""The array types of our statements, and some to spare."""
 _LONGEST_STATEMENT = 256 * 1024
 """Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of columns, which take longest to plan."""
 
@@ -535,7 +539,7 @@ async def _prepare_connection(connection: Session) -> None:
         await connection.execute(f"SELECT {pins(connection.get_server_version().major, is_local=True)}")
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=_decode_json, format="binary")
     await connection.set_type_codec("date", schema="pg_catalog", encoder=_encode_date, decoder=_decode_date, format="tuple")
-    await connection.fetch("SELECT NULL::bigint[], NULL::date[]")
+    await connection.fetch(_TYPES)
     await transaction.rollback()
 
 

@@ -134,8 +134,15 @@ def empty_rows(story: Story) -> frozenset[str]:
 
 
 def lost_rows(story: Story) -> dict[str, list[str]]:
-    """Rows that were equal to upstream before the damage and after it, and are not there at the end as they were."""
-    return {table: list(lost) for table in story.rows[0] if (lost := (story.rows[0][table] & story.rows[1][table]) - story.rows[3][table])}
+    """Rows that were equal to upstream before and after the damage, and are not there at the end: as they were, or with an id filled in."""
+    lost: dict[str, list[str]] = {}
+    for table, rows in story.rows[0].items():
+        filled = Counter(form for row in story.rows[3][table].elements() for form in _forms(row))
+        for row in ((rows & story.rows[1][table]) - story.rows[3][table]).elements():
+            data = json.loads(row)
+            if data["account_id"] is not None or not filled[_form(data)]:
+                lost.setdefault(table, []).append(row)
+    return lost
 
 
 def rows_without_copy(story: Story) -> dict[str, list[str]]:
