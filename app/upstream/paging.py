@@ -160,8 +160,11 @@ class _DoubledError(UnprovenError):
 class _Reading:
     """One reading of all pages, from the first."""
 
-    def __init__(self, pages: PagesAhead, sink: Sink, size: PageSize) -> None:
+    def __init__(self, pages: PagesAhead, sink: Sink, size: PageSize, *, finds_copies: bool = False) -> None:
         self._pages = pages
+        self._places: dict[bytes, int] | None = {} if finds_copies else None
+        self._holds_copies_apart = False
+        self._distinct = 0
         self._sink = sink
         self._size = size
         self._total: int | None = None
@@ -187,6 +190,14 @@ class _Reading:
         """Equal for two readings that brought the same rows in the same order."""
         return self._digest.digest()
 
+    @property
+    def may_have_shifted(self) -> bool:
+        """Whether a row of several pages came once more at another place, as one does that moved there while another one was skipped.
+
+        Not where the total counts each key once: then no other row is missing.
+        """
+        return self.pages > 1 and self._holds_copies_apart and self._total != self._distinct
+
     async def run(self) -> None:
         """Hand all rows to the sink. UnprovenError: they are not proven to be all."""
         while await self._advance():
@@ -195,9 +206,11 @@ class _Reading:
             raise UnprovenError("the first page was empty, and then it was not")
         if self.held and not await self._sink.is_of_asked():
             raise UnprovenError(f"{self.held} rows came, none of them of anyone who was asked for: it is the answer to another question")
-        distinct = await self._sink.distinct_keys()
-        if distinct != self.held:
-            raise _DoubledError(f"{self.held} rows came, but only {distinct} distinct keys: rows were repeated, so others may be missing")
+        self._distinct = await self._sink.distinct_keys()
+        if self._distinct != self.held:
+            raise _DoubledError(
+                f"{self.held} rows came, but only {self._distinct} distinct keys: rows were repeated, so others may be missing"
+            )
 
     async def _advance(self) -> bool:
         """Take one page; False when it was the last."""
@@ -213,8 +226,7 @@ class _Reading:
                 self._size.note_followed(self._last_page)
             await self._sink.add(fresh)
             self.held += len(fresh)
-            for row in fresh:
-                self._digest.update(row)
+            self._note(fresh)
             self._last, self._last_page = fresh[-1], len(answer.rows)
         if self._total is None or self._ignores_totals:
             return bool(fresh)
@@ -223,6 +235,14 @@ class _Reading:
         # A full page ends where its limit is, not where the rows do: only one more page shows that the total was not too small.
         is_full = self._size.is_reached(answer, is_limit_known=self._is_total_beyond_page)
         return self.held < self._total or (bool(fresh) and is_full)
+
+    def _note(self, fresh: Sequence[bytes]) -> None:
+        for place, row in enumerate(fresh, self.held - len(fresh)):
+            self._digest.update(row)
+            if self._places is not None:
+                mark = hashlib.blake2b(row, digest_size=16).digest()
+                self._holds_copies_apart |= self._places.get(mark, place - 1) != place - 1
+                self._places[mark] = place
 
     async def _fitting_page(self, skip: int) -> Answer:
         answer = await self._pages.read(skip)
@@ -288,18 +308,20 @@ async def fetch_whole(read: ReadPage, sink: Sink, subject: str, size: PageSize |
     """Hand all rows of a read to the sink; the number of rows and of pages, once they are proven to be all.
 
     What does not prove whole is read again: the page, then everything, with the sink reset. Where only keys are doubled, and two readings
-    in a row brought the very same rows, upstream has those keys twice: the rows are all there is. `subject` names the read in
-    IncompleteFetch, which is raised after the last reading, with the sink empty; `size` is what is known of the API's pages.
+    in a row brought the very same rows, upstream has those keys twice and the rows are all there is, unless one of them may have moved.
+    `subject` names the read in IncompleteFetch, which is raised after the last reading, with the sink empty; `size` is what is known of
+    the API's pages.
     """
     reason, skip, size = "", 0, size or PageSize()
     doubled: bytes | None = None
     for _ in range(WHOLE_READS):
         async with PagesAhead(read) as pages:
-            reading = _Reading(pages, sink, size)
+            # Where a row stands is only kept when it matters: of a million rows it would take much memory.
+            reading = _Reading(pages, sink, size, finds_copies=doubled is not None)
             try:
                 await reading.run()
             except _DoubledError as unproven:
-                if doubled == reading.digest:
+                if doubled == reading.digest and not reading.may_have_shifted:
                     return reading.held, reading.pages
                 reason, doubled = str(unproven), reading.digest
             except UnprovenError as unproven:

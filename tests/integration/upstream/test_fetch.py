@@ -155,9 +155,30 @@ def _repeats_another_key_each_time() -> Script:
     return _changing_each_time(_double_key)
 
 
-@pytest.mark.parametrize("places", [(5, 6), (5, 6, 7), (700, 1200), (999, 1000), (0, 1499)])
-@pytest.mark.parametrize("is_same_row", [True, False])
-@pytest.mark.parametrize("total", [1500, 1499, None])
+_BESIDE = [(5, 6), (5, 6, 7), (999, 1000)]
+_APART = [(700, 1200), (0, 1499)]
+
+
+@pytest.mark.parametrize("total", [1500, None])
+@pytest.mark.parametrize("places", _APART)
+async def test_a_row_that_came_twice_in_different_places_of_several_pages_may_hide_one_that_is_missing(
+    api: ScriptedApi, places: tuple[int, int], total: int | None
+) -> None:
+    rows = rows_of(1500)
+    rows[places[1]] = rows[places[0]]
+    api.script = serving(rows, total=total, has_total=total is not None)
+    with pytest.raises(IncompleteFetch, match="1500 rows came, but only 1499 distinct keys"):
+        await _fetch(api)
+
+
+@pytest.mark.parametrize(
+    ("places", "is_same_row", "total"),
+    [
+        *((places, is_same_row, total) for places in _BESIDE for is_same_row in (True, False) for total in (1500, 1499, None)),
+        *((places, False, total) for places in _APART for total in (1500, 1499, None)),
+        *((places, True, 1499) for places in _APART),
+    ],
+)
 async def test_a_key_that_upstream_has_twice_in_two_readings_is_upstreams(
     api: ScriptedApi,
     places: tuple[int, ...],
