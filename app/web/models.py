@@ -4,7 +4,7 @@ import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.domain.models import Outcome, RunKind, RunStatus
 
@@ -159,6 +159,23 @@ class IssueEntry(BaseModel):
     resolution_strategy: str
 
 
+def _understood(issues: object) -> object:
+    """Without the entries that an earlier system wrote in a form of its own: the next run replaces them."""
+    entries = issues if isinstance(issues, list) else []
+    return [entry for entry in entries if _is_issue(entry)]
+
+
+def _is_issue(entry: object) -> bool:
+    try:
+        IssueEntry.model_validate(entry)
+    except ValidationError:
+        return False
+    return True
+
+
+Issues = Annotated[list[IssueEntry], BeforeValidator(_understood)]
+
+
 class Attempt(BaseModel):
     """What one run did to the account."""
 
@@ -214,7 +231,7 @@ class Account(BaseModel):
     account_id: str
     status: str
     stats: AccountStatistics
-    issues: list[IssueEntry]
+    issues: Issues
     failed_attempts: int
     last_checked: dt.datetime | None
     last_reconciled: dt.datetime | None
@@ -240,7 +257,7 @@ class AccountOutcome(BaseModel):
     rows_set_aside: int | None
     values_nulled: int | None
     issues_found: list[str]
-    issues: list[IssueEntry] = Field(description="The issues that are still open.")
+    issues: Issues = Field(description="The issues that are still open.")
     detail: str | None
 
 

@@ -155,7 +155,7 @@ async def cancel_run(service: Service, run_id: uuid.UUID) -> Run:
 
 @router.post("/runs/{run_id}/confirm", summary="Let a run write what it held", tags=["runs"], responses=_STEERING)
 async def confirm_run(service: Service, run_id: uuid.UUID) -> Run:
-    """For a run that needs confirmation, or one with such accounts: they are looked at once more, this time without guards."""
+    """For a run that needs confirmation, or one with such accounts: they are reconciled again, and written as far as was shown."""
     await service.confirm(run_id)
     return await get_run(service, run_id)
 

@@ -185,12 +185,14 @@ SELECT account_id, array_agg(DISTINCT day) AS days FROM falling GROUP BY account
 
 -- name: withhold_moves
 -- Trades that upstream has under another date than we, where ours still moves (from $4 on): neither moved nor stored a second time ($5 says why).
+-- A date that no calendar holds does not move: its trades go to where upstream has them.
 WITH known AS MATERIALIZED (
     SELECT s.ordinal, coalesce(s.account_id, t.account_id) AS account_id, s.{{date}} AS new_date, t.{{date}} AS old_date
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
     LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
-    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL AND t.{{date}} >= $4::date
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL
+      AND t.{{date}} BETWEEN $4::date AND date '9999-12-31'
 ), withheld AS (
     UPDATE {{stage}} AS s SET refused = $5 FROM (SELECT DISTINCT ordinal FROM known) AS k WHERE s.fetch_id = $1 AND s.ordinal = k.ordinal
 )

@@ -187,7 +187,8 @@ async def test_an_audit_asks_as_little_where_nothing_is_told_by_null_or_204_as_w
             state = await _audit(warehouse, api.as_sandbox)
             requests[kind] = (state["requests"], len(api.arrivals), state["status"], state["accounts"])
     assert len({str(each) for each in requests.values()}) == 1, requests
-    assert requests["list"][0] <= 12
+    # Most of them ask once more, date by date, for what upstream forgot: a verdict needs two shapes.
+    assert requests["list"][0] <= 40
 
 
 async def test_a_run_through_answers_of_every_form_ends_with_equal_tables(warehouse: Database, sandbox: SandboxServer) -> None:

@@ -90,7 +90,7 @@ async def test_the_exit_code_tells_whether_all_rows_came_back(database: Database
     rest = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN))
     assert (rest.code, "1 stand as they were, 0 were not restored." in rest.stdout) == (0, True), rest.stderr
     done = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN))
-    assert (done.code, "restored before" in done.stdout) == (0, True), done.stderr
+    assert (done.code, "is restored already" in done.stdout) == (0, True), done.stderr
     nothing = await _removed(database, tmp_path, "restore", "--all-of-run", str(uuid.uuid4()))
     assert (nothing.code, nothing.stdout) == (2, "")
 
