@@ -141,9 +141,10 @@ class BatchReconciler:
 
     async def _guard_of(self, run: ActiveRun) -> RunGuard:
         """The judgement of upstream in the run, for all its batches in this process; it begins anew when somebody confirms the run."""
+        stands = not run.confirmed and await self._store.runs.is_suspicion_standing(run.run_id)
+        # Without a wait from here on: of two batches that begin at once the later one must find the guard of the other.
         known = self._guards.get(run.run_id)
         guard = known[1] if known is not None and known[0] == run.confirmed_at else None
-        stands = not run.confirmed and await self._store.runs.is_suspicion_standing(run.run_id)
         if guard is None:
             # An audit has compared all its accounts before its first batch.
             guard = RunGuard(self._config.guard, run.total if run.request.kind is RunKind.AUDIT else None, undoing(run.run_id))
