@@ -7,13 +7,14 @@ account fits; findings that remain are kept by natural key and shown.
 import asyncio
 import datetime as dt
 import hashlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import TABLES, Endpoint, Table
 from app.domain.models import IdentityFinding
-from app.errors import RowRefused, WriteConflict
+from app.errors import ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue
 from app.store.feed import ChangeFeed
 from app.store.pace import WritePace
@@ -276,6 +277,7 @@ class Identity:
         """Mend in short transactions until nothing is left; rows that the table refuses, or that others are writing, stay as they are."""
         refused = resisting = conflicts = 0
         most = limit = self._pace.chunk(CHUNK_ROWS)
+        until = time.monotonic() + 2 * SWEEP_SECONDS
         while refused < _MOST_REFUSED:
             try:
                 # In the order of the statement the rows that cannot be mended come first, and the next ones begin behind them.
@@ -287,7 +289,8 @@ class Identity:
                     return
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            except RowRefused as error:
+            except (RowRefused, StatementTooSlow) as error:
+                await self._require_one_row(error, until)
                 if limit > 1:
                     limit = max(1, limit // 8)
                     continue
@@ -306,6 +309,13 @@ class Identity:
             await self._pace.spend(sum(row["rows"] for row in rows))
         if resisting:
             _note_left(table, f"a trigger of the table keeps those of {resisting}")
+
+    async def _require_one_row(self, error: RowRefused | StatementTooSlow, until: float) -> None:
+        """Raise what is no single row's fault: there is no room for anybody, or a statement takes too long however few rows it writes."""
+        if isinstance(error, ResourcesExhausted):
+            await self._database.require_room()
+        elif isinstance(error, StatementTooSlow) and time.monotonic() > until:
+            raise error
 
     async def _mend_some(self, statement: str, table: Table, arguments: tuple[object, ...]) -> list[Record]:
         async with self._database.transaction(lock_seconds=LOCK_SECONDS) as connection:

@@ -32,6 +32,8 @@ SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('sy
 for the disk, since staging does not outlive a crash anyway."""
 NATURAL_KEY = ("login", "platform", "broker")
 """What tells an account that upstream knows by no id."""
+_NULL = msgspec.Raw(b"null")
+_EMPTY = frozenset({b"null", b""})
 REPLACED = "characters replaced"
 """What is said of a text that is stored but for characters that it cannot hold."""
 
@@ -96,11 +98,12 @@ class Staging:
         last_keys: tuple[str, ...] | None = None
         shape = 0
         for row in map(flattened, rows):
-            keys = tuple(fields_of(row))
+            fields = fields_of(row)
+            # A natural key that is left empty or cannot be read is no new one: the account keeps the one that is stored.
+            untold = [name for name in natural if bytes(fields.get(name, _NULL)).strip(b'" ') in _EMPTY]
             if isinstance(row, RepairedRow):
-                # A natural key that cannot be read is no new one: the account keeps the one that is stored.
-                unreadable = natural & (row.nulled | row.replaced)
-                keys = tuple(key for key in keys if key not in unreadable)
+                untold += natural & (row.nulled | row.replaced)
+            keys = tuple(name for name in fields if name not in untold) if untold else tuple(fields)
             if keys != last_keys:
                 last_keys = keys
                 shape = staged.shape_of(frozenset(sent[key] for key in keys if key in sent))

@@ -85,6 +85,25 @@ async def test_a_configured_limit_is_the_accounts_that_meets_it_wherever_it_stan
         assert [row["account_id"] for row in failed] == [ids[place]]
 
 
+@pytest.mark.parametrize("code", ["53400", "57014"])
+async def test_an_error_at_a_row_without_its_id_costs_only_that_rows_account(warehouse: Database, service_of: Engine, code: str) -> None:
+    async with warehouse.connect() as connection:
+        ids = [row["account_id"] for row in await connection.fetch("SELECT DISTINCT account_id FROM raw_trades_closed ORDER BY 1 LIMIT 4")]
+        await connection.execute(_RAISES.replace("BEFORE INSERT ON raw_metrics_hourly", "BEFORE UPDATE ON raw_trades_closed"))
+        await connection.execute("INSERT INTO raised VALUES ($1, $2)", ids[1], code)
+        await connection.execute("UPDATE raw_trades_closed SET account_id = NULL WHERE account_id = ANY($1)", ids)
+        async with service_of() as service:
+            await service.maintain()
+            without = await connection.fetch("SELECT DISTINCT login FROM raw_trades_closed WHERE account_id IS NULL")
+            assert len(without) == 1
+            state = await run(service, RunKind.FULL)
+        assert state["status"] != "failed", state
+        rows = await connection.fetch("SELECT account_id, outcome FROM recon_attempts")
+        outcomes = {row["account_id"]: row["outcome"] for row in rows}
+        assert outcomes[ids[1]] in ("failed", "partial")
+        assert {outcomes.get(account_id, "unchanged") for account_id in (ids[0], *ids[2:])} <= {"healed", "unchanged"}
+
+
 async def _put_hourly_into_a_file(connection: "asyncpg.Connection[asyncpg.Record]", but: list[str]) -> None:
     """Make February's hourly partition a read-only file, which lacks the rows of some accounts."""
     path = f"{await connection.fetchval('SHOW data_directory')}/hourly.csv"
