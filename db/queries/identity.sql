@@ -48,12 +48,12 @@ WHERE NOT stands_in
    ) AND NOT EXISTS (
        SELECT FROM prop_trading_model.recon_identity AS i
        WHERE (i.login, i.platform, i.broker) = (r.login, r.platform, r.broker) AND i.account_id <> r.account_id
-         AND NOT coalesce(r.daily_to < least(i.daily_from, i.first_trade) OR r.today AND r.daily_from > i.daily_to, false)
+         AND NOT coalesce(r.today AND (r.daily_to < least(i.daily_from, i.first_trade) OR r.daily_from > i.daily_to), false)
        OFFSET 0
    ) AND NOT EXISTS (
        SELECT FROM read AS i
        WHERE (i.login, i.platform, i.broker) = (r.login, r.platform, r.broker) AND NOT i.stands_in
-         AND NOT coalesce(r.daily_to < least(i.daily_from, i.first_trade) OR r.today AND r.daily_from > i.daily_to, false)
+         AND NOT coalesce(r.today AND (r.daily_to < least(i.daily_from, i.first_trade) OR r.daily_from > i.daily_to), false)
    )
 
 -- name: held_as_swept
@@ -74,8 +74,8 @@ SELECT login, platform, broker, account_id, NULL, NULL, false, false, NULL FROM 
 
 -- name: create_swept_placeholders
 -- The placeholders in the metrics tables by natural key, and which of them is the account of its key: upstream sends the key without an id, or no
--- account with an id of its own holds it at the same time. That is so where the placeholder's daily rows end before all other accounts of the key begin,
--- and where they begin after all others end and it has its own alltime row; otherwise it may stand for rows of theirs that came without an id.
+-- account with an id of its own holds it at the same time. That is so where the placeholder has an alltime row of its own, and its daily rows end before
+-- all other accounts of the key begin or begin after all others end; otherwise it may stand for rows of theirs that came without an id.
 CREATE TEMP TABLE recon_swept_placeholders ON COMMIT DROP AS
 WITH found AS MATERIALIZED (
     SELECT account_id, login, platform, broker, bool_or(table_name = 'raw_metrics_alltime') AS today,
@@ -101,7 +101,7 @@ WITH found AS MATERIALIZED (
     SELECT account_id, login, platform, broker
     FROM ranked AS r
     JOIN holders AS h USING (login, platform, broker)
-    WHERE h.holder <> r.account_id AND NOT coalesce(r.daily_to < h.first_day OR r.today AND r.daily_from > h.last_day, false)
+    WHERE h.holder <> r.account_id AND NOT coalesce(r.today AND (r.daily_to < h.first_day OR r.daily_from > h.last_day), false)
     UNION
     SELECT account_id, login, platform, broker FROM prop_trading_model.recon_upstream_holders
 )
@@ -171,7 +171,7 @@ WITH held AS (
     ) AS f
     WHERE (i.login, i.platform, i.broker) = (f.login, f.platform, f.broker)
       AND prop_trading_model.recon_is_placeholder(i.account_id, i.login, i.platform, i.broker)
-      AND NOT coalesce(i.daily_to < f.first_day OR i.today AND i.daily_from > f.last_day, false)
+      AND NOT coalesce(i.today AND (i.daily_to < f.first_day OR i.daily_from > f.last_day), false)
       AND NOT EXISTS (
           SELECT FROM prop_trading_model.recon_upstream_holders AS u
           WHERE (u.login, u.platform, u.broker, u.account_id) = (i.login, i.platform, i.broker, i.account_id)
