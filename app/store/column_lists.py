@@ -156,9 +156,10 @@ def _is_old(number: int) -> str:
 
 
 def _losses(sent: tuple[Column, ...]) -> dict[str, str]:
-    """What a stored row `t` loses where a row `s` of upstream overwrites it: `blanks`, a figure; `loses`, anything; or `gains` instead.
+    """What a stored row `t` loses where a row `s` of upstream overwrites it, as conditions.
 
-    A figure is blanked by NULL, and by a zero in place of a number; a row loses whatever becomes NULL, and a lower count of trades.
+    It `blanks` a figure (by NULL, or by a zero in place of a number), `loses` anything (whatever becomes NULL, a lower count of trades),
+    `falls` where it loses nothing but trades of its count, or `gains` instead.
     """
     figures = [column for column in sent if column.name in _WORTH]
     numbers = [column for column in figures if column.kind is Kind.NUMBER]
@@ -168,9 +169,11 @@ def _losses(sent: tuple[Column, ...]) -> dict[str, str]:
     lowered = [f"s.{quote(column.name)} < t.{quote(column.name)}" for column in counts]
     raised = [f"s.{quote(column.name)} > t.{quote(column.name)}" for column in counts]
     filled = [_becomes_null(column, "s", "t") for column in figures]
+    lost = [*emptied, *(_becomes_null(column, "t", "s") for column in sent if column not in figures)]
     return {
         "blanks": _any(emptied),
-        "loses": _any([*emptied, *lowered, *(_becomes_null(column, "t", "s") for column in sent if column not in figures)]),
+        "loses": _any([*lost, *lowered]),
+        "falls": f"{_any(lowered)} AND NOT {_any(lost)}",
         "gains": _any([*raised, *filled]),
     }
 

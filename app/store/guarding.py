@@ -1,13 +1,14 @@
 """Guards inside the writing transaction: what a write takes from accounts is counted by doing it, and undone where it is too much."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app.domain.contract import Endpoint
 from app.domain.holds import Loss, RunCounts, RunGuard, exceeding, is_lowered, lowering, rewriting
-from app.domain.models import Hold, Shown
+from app.domain.models import Hold, Shown, Totals
 from app.store.column_lists import Statements
-from app.store.pool import Connection
+from app.store.pool import Connection, Record
 from app.store.slices import Applied, Job, Part, Standing, Writer, Written
 
 _UNKNOWN = Standing()
@@ -25,13 +26,17 @@ class HeldError(Exception):
 
 @dataclass(slots=True)
 class _Verdict:
-    """What a transaction changes, by account: trades that its table still counts, those of dates that move, and the holds so far."""
+    """What a transaction changes, by account: trades that its table still counts, those of dates that move, and the holds so far.
+
+    `damage` are the dates on which the table alone had too much: what went there was no loss, as the other tables say.
+    """
 
     job: Job
     changed: Mapping[str, Applied]
     left: dict[str, int] = field(default_factory=dict)
     moving: dict[str, int] = field(default_factory=dict)
     lowered: set[str] = field(default_factory=set)
+    damage: dict[str, set[dt.date | None]] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
 
     @property
@@ -55,10 +60,16 @@ class _Verdict:
     def losses(self) -> dict[str, Loss]:
         """What is lost for the first time, and neither held nor confirmed."""
         return {
-            account_id: Loss(done.lost, account_id in self.lowered)
+            account_id: Loss(self.loses(account_id), account_id in self.lowered)
             for account_id, done in self.changed.items()
             if done.lost and account_id not in self.holds and not self.standing(account_id).was_held and not self.is_confirmed(account_id)
         }
+
+    def loses(self, account_id: str) -> int:
+        """How many rows the account loses, without those that the table alone had too much, as upstream and the other tables agree."""
+        done, days = self.changed[account_id], self.damage.get(account_id, set())
+        repaired = sum(rows for day, rows in done.fallen.items() if day in days) + (done.shifted if done.shifted_days <= days else 0)
+        return done.lost - repaired
 
     def hold_lowered(self, account_ids: list[str]) -> None:
         """Hold accounts that the run as a whole may not write."""
@@ -122,7 +133,7 @@ class Guarding:
             if verdict.is_confirmed(account_id):
                 _hold_unconfirmed(account_id, done, verdict)
                 continue
-            if standing.was_held and account_id in verdict.lowered:
+            if standing.was_held and (account_id in verdict.lowered or verdict.loses(account_id)):
                 verdict.hold_lowered([account_id])
                 continue
             rows = done.rewritten + applied[account_id].rewritten + standing.rewritten
@@ -158,24 +169,33 @@ class Guarding:
         job = verdict.job
         verdict.lowered |= {account_id for account_id in losing if verdict.changed[account_id].blanks}
         if job.proven.endpoint is Endpoint.ALLTIME:
-            verdict.lowered |= {
-                account_id
-                for account_id in losing
-                if is_lowered(verdict.standing(account_id).totals, verdict.left[account_id], verdict.moving[account_id])
-            }
+            for account_id in losing:
+                if is_lowered(verdict.standing(account_id).totals, verdict.left[account_id], verdict.moving[account_id]):
+                    verdict.lowered.add(account_id)
+                else:
+                    verdict.damage[account_id] = {None}
             return
-        days = [(account_id, day) for account_id in losing for day in verdict.changed[account_id].lost_days]
+        is_daily = job.proven.endpoint is Endpoint.DAILY
+        days = [
+            (account_id, day)
+            for account_id, done in ((account_id, verdict.changed[account_id]) for account_id in losing)
+            for day in done.lost_days | done.fallen.keys() | done.shifted_days
+        ]
         if not days:
             return
-        name = "find_lowered_by_daily" if job.proven.endpoint is Endpoint.DAILY else "find_lowered_finer"
-        statement = self._sql.of(name, job.table)
-        rows = await connection.fetch(statement, [each[0] for each in days], [each[1] for each in days], job.writer.moving_from)
-        for account_id in (row["account_id"] for row in rows):
-            totals = verdict.standing(account_id).totals
+        statement = self._sql.of("judge_lost_days_of_daily" if is_daily else "judge_lost_days_of_finer", job.table)
+        more = () if is_daily else (verdict.table,)
+        accounts, dates = [each[0] for each in days], [each[1] for each in days]
+        for row in await connection.fetch(statement, accounts, dates, job.writer.moving_from, *more):
+            account_id, totals = row["account_id"], verdict.standing(row["account_id"]).totals
             # Alltime, which upstream's counts for daily come down to or stay above, had the correction already.
-            is_known = job.proven.endpoint is Endpoint.DAILY and totals.has_alltime and verdict.left[account_id] >= totals.alltime
-            if not is_known:
+            is_known = is_daily and totals.has_alltime and verdict.left[account_id] >= totals.alltime
+            if row["is_lowered"] and row["day"] in verdict.changed[account_id].lost_days and not is_known:
                 verdict.lowered.add(account_id)
+            # A table into which this run brought rows tells what upstream says, and is no witness of ours.
+            is_damage = row["is_damage"] or (is_known and row["is_shared"]) if is_daily else row["is_damage"] and _is_ours(row, totals)
+            if is_damage:
+                verdict.damage.setdefault(account_id, set()).add(row["day"])
 
     async def _find_rewritten(
         self, connection: Connection, guard: RunGuard, applied: Mapping[str, Applied], verdict: _Verdict, many: Mapping[str, int]
@@ -195,6 +215,11 @@ class Guarding:
     async def _recorded(self, connection: Connection, writer: Writer, guard: RunGuard) -> RunCounts:
         row = await connection.fetch_row(self._sql["get_losses_elsewhere"], writer.run_id, writer.worker_id)
         return guard.recorded if row is None else replace(guard.recorded, others_lowered=row["lowered"], others_lost=row["lost"])
+
+
+def _is_ours(row: Record, totals: Totals) -> bool:
+    """Whether a table counts in all what it counted when the run began, so that no row of it came in since."""
+    return bool(row["life"] == totals.counts[row["name"]])
 
 
 def _is_left(done: Applied) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.domain.closing import GONE, ClosedAs, Closing
-from app.domain.holds import HoldLimits
+from app.domain.holds import HoldLimits, undoing
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import Effort, Outcome, Rewritten, RunKind, RunStatus, Shown
 from app.errors import Conflict, NotFound
@@ -297,7 +297,7 @@ class Runs:
         held, total = state["needs_confirmation"], state["total"]
         if state["suspicion"] is not None or guard.suspects(state["lowered"], total):
             # Each process judges by what it knows of the others: here all of it is known.
-            status, reason = RunStatus.NEEDS_CONFIRMATION, state["suspicion"] or guard.suspicion(state["lowered"], total)
+            status, reason = RunStatus.NEEDS_CONFIRMATION, state["suspicion"] or guard.suspicion(state["lowered"], total) + undoing(run_id)
         elif 0 < held == total:
             status, reason = (
                 RunStatus.NEEDS_CONFIRMATION,

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,7 +47,8 @@ class Applied:
     `unheld` are the columns, by table, whose values could not be held as they were sent, though their rows were.
     `sent` tells whether upstream sent any row of it, `hold` that too many of its rows would have changed: then nothing was written.
     `lost` are the rows that were removed, moved, lowered or blanked, `lost_days` the dates on which they were lowered or blanked, `gained`
-    those overwritten that only hold more than before; `blanks` tells that a figure became empty.
+    those overwritten that only hold more than before; `blanks` tells that a figure became empty. `fallen` are the rows, by date, that were
+    removed or lost nothing but trades of their count, `shifted` those that were moved, between `shifted_days`.
     """
 
     inserted: int = 0
@@ -58,6 +59,9 @@ class Applied:
     values_nulled: int = 0
     lost: int = 0
     lost_days: set[dt.date | None] = field(default_factory=set)
+    fallen: Counter[dt.date | None] = field(default_factory=Counter)
+    shifted: int = 0
+    shifted_days: set[dt.date | None] = field(default_factory=set)
     gained: int = 0
     blanks: bool = False
     kept: dict[dt.date | None, int] = field(default_factory=dict)
@@ -81,6 +85,9 @@ class Applied:
         self.removed += other.removed
         self.lost += other.lost
         self.lost_days |= other.lost_days
+        self.fallen += other.fallen
+        self.shifted += other.shifted
+        self.shifted_days |= other.shifted_days
         self.gained += other.gained
         self.blanks |= other.blanks
         self.kept.update(other.kept)

@@ -285,6 +285,8 @@ class SliceWriter:
                     done = written.note(row["account_id"], row["days"])
                     done.moved += row["rows"]
                     done.lost += row["rows"]
+                    done.shifted += row["rows"]
+                    done.shifted_days.update(row["days"])
         except RowRefused as error:
             if work.search is None:
                 raise
@@ -386,6 +388,7 @@ class SliceWriter:
             done.grew |= work.reaches(row["days"])
             done.lost += row["lost"]
             done.lost_days.update(row["lost_days"] or ())
+            done.fallen.update(row["fallen_days"] or ())
             done.gained += row["gained"]
             done.blanks |= row["blanks"]
             await self._begin_descents(work, row["account_id"], row["figure_days"] or ())
@@ -438,6 +441,7 @@ class SliceWriter:
                 done = written.note(row["account_id"], [row["day"]])
                 done.removed += row["rows"]
                 done.lost += row["rows"]
+                done.fallen[row["day"]] += row["rows"]
                 written.removed.add((row["account_id"], row["day"]))
             elif row["day"] is not None and row["day"] >= moving_from:
                 written.results[row["account_id"]].withheld.add(row["day"])

@@ -111,39 +111,69 @@ LEFT JOIN (
     SELECT account_id::text, sum({{row_trades}})::bigint AS trades FROM {{raw}} AS t WHERE account_id = ANY($1::text[]) GROUP BY account_id
 ) AS c ON c.account_id = w.account_id
 LEFT JOIN (
-    SELECT account_id::text, sum(coalesce(num_trades, 0))::bigint AS trades FROM {{daily}}
+    SELECT account_id::text, sum(prop_trading_model.recon_count(num_trades))::bigint AS trades FROM {{daily}}
     WHERE account_id = ANY($1::text[]) AND date >= $2::date
     GROUP BY account_id
 ) AS m ON m.account_id = w.account_id
 
--- name: find_lowered_by_daily
--- Accounts that count more trades in hourly rows or closed trades than in daily, on one of the dates ($1, $2) on which daily was lowered; not on
--- dates from $3 on.
-SELECT DISTINCT lost.account_id
+-- name: judge_lost_days_of_daily
+-- Dates ($1, $2) on which daily was lowered, not those from $3 on, and what hourly rows and closed trades count there: whether one of them counts more than daily
+-- does now (then upstream lowers the account), whether none does (then daily alone had counted too much), and whether one does not.
+SELECT lost.account_id, lost.day, finer.most > daily.trades AS is_lowered, finer.most <= daily.trades AS is_damage, finer.least <= daily.trades AS is_shared
 FROM unnest($1::text[], $2::date[]) AS lost (account_id, day)
-JOIN {{daily}} AS d ON d.account_id = lost.account_id AND d.date = lost.day
 JOIN (
-    SELECT account_id, date AS day, sum(coalesce(num_trades, 0))::bigint AS trades FROM {{hourly}}
+    SELECT account_id::text AS account_id, date AS day, sum(prop_trading_model.recon_count(num_trades))::bigint AS trades FROM {{daily}}
     WHERE account_id = ANY($1::text[]) AND date = ANY($2::date[])
     GROUP BY account_id, date
-    UNION ALL
-    SELECT account_id, trade_date, count(*) FROM {{closed}}
-    WHERE account_id = ANY($1::text[]) AND trade_date = ANY($2::date[])
-    GROUP BY account_id, trade_date
-) AS finer ON finer.account_id = lost.account_id AND finer.day = lost.day
-WHERE ($3::date IS NULL OR lost.day < $3::date) AND finer.trades > coalesce(d.num_trades, 0)
-
--- name: find_lowered_finer
--- Accounts of which {{raw}} counts fewer trades than daily, on one of the dates ($1, $2) on which it was lowered; not on dates from $3 on.
-SELECT DISTINCT lost.account_id
-FROM unnest($1::text[], $2::date[]) AS lost (account_id, day)
-JOIN {{daily}} AS d ON d.account_id = lost.account_id AND d.date = lost.day
+) AS daily ON daily.account_id = lost.account_id AND daily.day = lost.day
 JOIN (
-    SELECT account_id, {{plain_date}} AS day, sum({{row_trades}})::bigint AS trades FROM {{raw}} AS t
-    WHERE account_id = ANY($1::text[]) AND {{plain_date}} = ANY($2::date[])
-    GROUP BY account_id, {{plain_date}}
+    SELECT account_id, day, max(trades) AS most, min(trades) AS least
+    FROM (
+        SELECT account_id::text AS account_id, date AS day, sum(prop_trading_model.recon_count(num_trades))::bigint AS trades FROM {{hourly}}
+        WHERE account_id = ANY($1::text[]) AND date = ANY($2::date[])
+        GROUP BY account_id, date
+        UNION ALL
+        SELECT account_id::text, trade_date, count(*) FROM {{closed}}
+        WHERE account_id = ANY($1::text[]) AND trade_date = ANY($2::date[])
+        GROUP BY account_id, trade_date
+    ) AS sides
+    GROUP BY account_id, day
 ) AS finer ON finer.account_id = lost.account_id AND finer.day = lost.day
-WHERE ($3::date IS NULL OR lost.day < $3::date) AND finer.trades < d.num_trades
+WHERE $3::date IS NULL OR lost.day < $3::date
+
+-- name: judge_lost_days_of_finer
+-- Dates ($1, $2) on which the table $4 of hourly rows or closed trades lost rows or counts, not those from $3 on, each with what the others count there, and what
+-- they count in all (`life`): whether it counts fewer trades than daily now, and whether it counts no fewer than another table of which we took nothing there since
+-- the account was whole: then it had too much. Of daily, no row is a count of 0.
+WITH sides AS MATERIALIZED (
+    SELECT 'raw_metrics_daily' AS name, account_id::text AS account_id, date AS day, sum(prop_trading_model.recon_count(num_trades))::bigint AS trades FROM {{daily}}
+    WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
+    GROUP BY account_id, date
+    UNION ALL
+    SELECT 'raw_metrics_hourly', account_id::text, date, sum(prop_trading_model.recon_count(num_trades))::bigint FROM {{hourly}}
+    WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
+    GROUP BY account_id, date
+    UNION ALL
+    SELECT 'raw_trades_closed', account_id::text, trade_date, count(*) FROM {{closed}}
+    WHERE account_id = ANY($1::text[]) AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+    GROUP BY account_id, trade_date
+), lives AS (
+    SELECT account_id, name, sum(trades)::bigint AS trades FROM sides WHERE name <> $4 GROUP BY account_id, name
+)
+SELECT lost.account_id, lost.day, life.name, life.trades AS life,
+       life.name = 'raw_metrics_daily' AND coalesce(own.trades < other.trades, false) AS is_lowered,
+       (life.name = 'raw_metrics_daily' OR other.trades IS NOT NULL) AND coalesce(own.trades, 0) >= coalesce(other.trades, 0)
+           AND NOT EXISTS (
+               SELECT FROM prop_trading_model.recon_removed_rows AS c
+               JOIN prop_trading_model.trade_recon AS w ON w.account_id = c.account_id
+               WHERE c.account_id = lost.account_id AND c.table_name = life.name AND c.date = lost.day
+                 AND c.removed_id > w.whole_copy AND c.run_id IS NOT NULL AND c.restored_at IS NULL
+           ) AS is_damage
+FROM unnest($1::text[], $2::date[]) AS lost (account_id, day)
+JOIN lives AS life ON life.account_id = lost.account_id
+LEFT JOIN sides AS other ON other.account_id = lost.account_id AND other.day = lost.day AND other.name = life.name
+LEFT JOIN sides AS own ON own.account_id = lost.account_id AND own.day = lost.day AND own.name = $4
+WHERE $3::date IS NULL OR lost.day < $3::date
 
 -- name: note_losses
 -- What a run ($1) takes from accounts ($3: rows $4, and whether upstream lowers them, $5), counted by the process $2 that writes or holds them.
@@ -214,10 +244,10 @@ SELECT account_id, sum(daily)::bigint AS daily, coalesce(sum(greatest(daily, hou
 FROM (
     SELECT account_id, day, sum(daily) AS daily, sum(hourly) AS hourly, sum(closed) AS closed
     FROM (
-        SELECT account_id::text AS account_id, date AS day, coalesce(num_trades, 0)::bigint AS daily, 0::bigint AS hourly, 0::bigint AS closed
+        SELECT account_id::text AS account_id, date AS day, prop_trading_model.recon_count(num_trades)::bigint AS daily, 0::bigint AS hourly, 0::bigint AS closed
         FROM {{daily}} WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         UNION ALL
-        SELECT account_id::text, date, 0, coalesce(num_trades, 0)::bigint, 0 FROM {{hourly}} WHERE account_id = ANY($1::text[]) AND date BETWEEN $2::date AND $3::date
+        SELECT account_id::text, date, 0, prop_trading_model.recon_count(num_trades)::bigint, 0 FROM {{hourly}} WHERE account_id = ANY($1::text[]) AND date BETWEEN $2::date AND $3::date
         UNION ALL
         SELECT account_id::text, trade_date, 0, 0, 1 FROM {{closed}} WHERE account_id = ANY($1::text[]) AND trade_date BETWEEN $2::date AND $3::date
     ) AS rows
@@ -227,7 +257,7 @@ GROUP BY account_id
 
 -- name: get_moving_figures
 -- What upstream's daily rows of a fetch count on dates that still move ($2 to $3).
-SELECT account_id, date AS day, sum(coalesce(num_trades, 0))::bigint AS trades
+SELECT account_id, date AS day, sum(prop_trading_model.recon_count(num_trades))::bigint AS trades
 FROM {{stage}}
 WHERE fetch_id = $1 AND account_id IS NOT NULL AND date BETWEEN $2::date AND $3::date
 GROUP BY account_id, date
@@ -392,7 +422,7 @@ GROUP BY account_id
 -- A trade under an id that is none of these accounts' ($2) is only taken if nobody can have written it since the fetch began ($7). Last those that a
 -- trigger of the table kept as they were.
 WITH changed AS MATERIALIZED (
-    SELECT {{t_key}}{{place}}, s.ordinal, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{loses}} AS loses, {{blanks}} AS blanks, {{gains}} AS gains,
+    SELECT {{t_key}}{{place}}, s.ordinal, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{loses}} AS loses, {{falls}} AS falls, {{blanks}} AS blanks, {{gains}} AS gains,
            {{new_values}}
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
@@ -405,18 +435,18 @@ WITH changed AS MATERIALIZED (
     UPDATE {{raw}} AS t SET {{assignments}}
     FROM changed AS m
     WHERE {{same_row}}
-    RETURNING m.ordinal, t.account_id, nullif(m.old_row ->> 'account_id', t.account_id) AS holder, {{day_of_t}} AS day, m.figures, m.loses, m.blanks, m.gains, m.old_row
+    RETURNING m.ordinal, t.account_id, nullif(m.old_row ->> 'account_id', t.account_id) AS holder, {{day_of_t}} AS day, m.figures, m.loses, m.falls, m.blanks, m.gains, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, old_row ->> 'account_id', $5, day, 'overwritten', old_row FROM written
 )
 SELECT account_id, holder, count(*) AS rows, array_agg(DISTINCT day) AS days, array_agg(DISTINCT day) FILTER (WHERE figures) AS figure_days,
-       count(*) FILTER (WHERE loses) AS lost, array_agg(DISTINCT day) FILTER (WHERE loses) AS lost_days, bool_or(blanks) AS blanks, count(*) FILTER (WHERE gains AND NOT loses) AS gained, NULL::bigint[] AS resisting
+       count(*) FILTER (WHERE loses) AS lost, array_agg(DISTINCT day) FILTER (WHERE loses) AS lost_days, array_agg(day) FILTER (WHERE falls) AS fallen_days, bool_or(blanks) AS blanks, count(*) FILTER (WHERE gains AND NOT loses) AS gained, NULL::bigint[] AS resisting
 FROM written
 GROUP BY account_id, holder
 UNION ALL
 -- By EXCEPT, which hashes: of what a statement makes itself PostgreSQL expects one row, and would loop over all pairs.
-SELECT NULL, NULL, 0, NULL, NULL, 0, NULL, false, 0, array_agg(ordinal) FROM (SELECT ordinal FROM changed EXCEPT SELECT ordinal FROM written) AS kept HAVING count(*) > 0
+SELECT NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, false, 0, array_agg(ordinal) FROM (SELECT ordinal FROM changed EXCEPT SELECT ordinal FROM written) AS kept HAVING count(*) > 0
 
 -- name: get_missing_rows
 -- Rows of upstream that are not stored. {{only}} limits them to some ordinals.

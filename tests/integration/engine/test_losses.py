@@ -1,8 +1,10 @@
 """Upstream is judged before it is believed: what a run may take from accounts, and from one account night after night."""
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +19,7 @@ from app.sandbox.trades import Row
 from app.sandbox.world import World
 from app.store.pace import WritePace
 from app.store.removed import RemovedRows
+from app.store.runs import RunRequest
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import TODAY, difference, engine, fill, reconcile, run
 from tests.integration.engine.test_truth import edit, issues_of
@@ -349,3 +352,86 @@ async def test_an_upstream_that_lowers_or_blanks_one_level_of_everybody_stops_th
                 f" WHERE t.{column} IS NULL AND r.row_data ->> '{column}' IS NOT NULL"
             )
             assert changed < _LIMITS.accounts
+
+
+_SURPLUS = (
+    "INSERT INTO raw_trades_closed"
+    " SELECT (jsonb_populate_record(t, jsonb_build_object('ticket', '9' || ticket, 'position', '9' || position))).*"
+    f" FROM raw_trades_closed AS t WHERE trade_date <= '{_SETTLED}'"
+)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        [_SURPLUS],
+        [_SURPLUS, f"UPDATE raw_metrics_hourly SET num_trades = num_trades * 2 WHERE date <= '{_SETTLED}'"],
+        [f"UPDATE raw_metrics_hourly SET num_trades = num_trades * 2 WHERE date <= '{_SETTLED}'"],
+        [f"UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE date <= '{_SETTLED}' AND num_trades > 0"],
+        ["UPDATE raw_metrics_alltime SET num_trades = num_trades * 2 + 1"],
+        [f"UPDATE raw_trades_closed SET trade_date = trade_date - 1 WHERE trade_date <= '{_SETTLED}'"],
+    ],
+    ids=["surplus", "surplus and hourly", "hourly", "daily", "alltime", "other dates"],
+)
+async def test_what_the_warehouse_alone_has_too_much_is_healed_without_a_question_however_much_it_is(
+    warehouse: Database, sandbox: SandboxServer, damage: list[str]
+) -> None:
+    """As after an ingestion that ran twice: the other tables agree with upstream, so nothing is lost."""
+    guard = HoldLimits(run_rows=10, run_row_share=0.01)
+    async with warehouse.connect() as connection:
+        for statement in damage:
+            await connection.execute(statement)
+        async with engine(warehouse, sandbox, config=_config(batch_size=9, guard=guard)) as service:
+            state = await run(service, RunKind.FULL)
+        assert (state["status"], state["accounts"]["needs_confirmation"]) == ("succeeded", 0), state["error"]  # type: ignore[index]
+        assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows") >= _ACCOUNTS - 4
+    assert (await difference(warehouse, sandbox)).is_equal
+
+
+@pytest.mark.parametrize("gap", [True, False])
+async def test_an_upstream_that_has_all_trades_of_everybody_under_other_dates_stops_the_run(
+    warehouse: Database, sandbox: SandboxServer, *, gap: bool
+) -> None:
+    """Its totals are as before; daily rows that come in by the run itself are no witness."""
+    world = sandbox.world
+    async with warehouse.connect() as connection:
+        if gap:
+            await connection.execute("DELETE FROM raw_metrics_daily WHERE date <= $1", _SETTLED)
+        else:
+            await connection.execute("DELETE FROM raw_metrics_hourly WHERE date <= $1", _SETTLED)
+        for account_id in world.account_ids:
+            settled = [trade for trade in world.trades(account_id) if not trade.is_open and trade.trade_date <= _SETTLED]
+            for trade in settled:
+                world.remove_trade(trade)
+            world.add_trades([replace(trade, trade_date=trade.trade_date - dt.timedelta(days=1)) for trade in settled])
+        guard = HoldLimits(run_rows=30, run_row_share=0.05)
+        async with engine(warehouse, sandbox, config=_config(batch_size=4, guard=guard)) as service:
+            state = await run(service, RunKind.FULL)
+        assert state["status"] == "needs_confirmation"
+        assert "Upstream is suspect" in str(state["error"])
+        assert await _lost_rows(connection) < 150
+
+
+async def test_what_is_held_when_some_levels_were_lowered_already_is_not_let_through_by_the_next_night(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    """The first night lowers alltime and daily of some accounts until the limit of rows is reached: with these the rest agrees by then."""
+    async with warehouse.connect() as connection:
+        _halve(sandbox.world, sandbox.world.account_ids)
+        lost = []
+        for kind in (RunKind.AUDIT, RunKind.FULL, RunKind.RETRY, RunKind.FULL):
+            guard = HoldLimits(accounts=1000, run_rows=40, run_row_share=0.01)
+            async with engine(warehouse, sandbox, config=_config(guard=guard)) as service:
+                state = await run(service, kind)
+            assert state["status"] != "succeeded"
+            lost.append(await _lost_rows(connection))
+        assert len(set(lost)) == 1, lost
+
+
+async def test_batches_that_begin_at_once_judge_upstream_together(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox) as service:
+        run_id = await service.start_run(RunRequest(kind=RunKind.FULL))
+        (active,) = await service.store.runs.active(run_id)
+        batches = service.pool._batches
+        first, *others = await asyncio.gather(*(batches._guard_of(active) for _ in range(4)))
+        assert all(guard is first for guard in others)
