@@ -24,7 +24,7 @@ WITH read AS MATERIALIZED (
         -- Of an account without an id of which nothing but hourly rows is left.
         SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, false, false, NULL
         FROM prop_trading_model.raw_metrics_hourly
-        WHERE account_id = ANY(ARRAY(
+        WHERE login IS NOT NULL AND platform IS NOT NULL AND account_id = ANY(ARRAY(
             SELECT i.account_id FROM prop_trading_model.recon_identity AS i
             WHERE i.account_id = ANY($1::text[]) AND prop_trading_model.recon_is_placeholder(i.account_id, i.login, i.platform, i.broker)
         )) AND prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import Mapping
 
 import pytest
@@ -79,7 +80,10 @@ async def test_a_worker_that_finds_nothing_to_do_counts_nothing(warehouse: Datab
         await service.maintain()
         run_id = await service.start_run(RunRequest(account_ids=("acc-00001",)))
         await connection.execute("UPDATE recon_runs SET status = 'running', prepared_at = now()")
-        await connection.execute("INSERT INTO recon_attempts (run_id, account_id, position) VALUES ($1, 'somebody-elses', 1)", run_id)
+        await connection.execute("INSERT INTO recon_attempts (run_id, account_id, position) VALUES ($1, 'another-workers', 1)", run_id)
+        # Claimed a moment ago by a process of which no heartbeat is known yet: it is not to be taken, and the run not to be ended.
+        claimed = "INSERT INTO trade_recon (account_id, claim_id, claimed_by, claimed_at) VALUES ('another-workers', $1, $1, now())"
+        await connection.execute(claimed, uuid.uuid4())
         counted = await connection.fetchval("SELECT computed_at FROM recon_report")
         (active,) = await service.store.runs.active(run_id)
         assert not await service.pool._serve_run(active)
