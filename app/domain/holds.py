@@ -107,8 +107,7 @@ class RunGuard:
 
     `recorded` is what the database knew when it was last asked, `total` the number of accounts that an audit's scan compared (None: only
     what batches read is compared), `undo` the sentence that says how to undo what the run wrote. Once `reason` is set the run stops after
-    its batches, and no account that loses something is written: with `all_losses` none that loses a row, otherwise none whose figures are
-    lower upstream.
+    its batches, and no account that loses a row, or whose figures are lower upstream, is written.
     """
 
     limits: HoldLimits
@@ -118,7 +117,6 @@ class RunGuard:
     losses: dict[str, Loss] = field(default_factory=dict)
     compared: dict[str, dict[Hashable, int]] = field(default_factory=dict)
     reason: str | None = None
-    all_losses: bool = False
 
     def note_compared(self, slices: Hashable, rows: Mapping[str, int]) -> None:
         """So many stored rows of accounts, in the slices named, meet a complete answer of upstream."""
@@ -141,7 +139,7 @@ class RunGuard:
         after = {**self.losses, **{account_id: self.losses.get(account_id, _NO_LOSS) + loss for account_id, loss in news.items()}}
         self._suspect(after)
         if self.reason is not None:
-            return [account_id for account_id, loss in news.items() if loss.lowers or (self.all_losses and loss.rows)]
+            return [account_id for account_id, loss in news.items() if loss.lowers or loss.rows]
         # An earlier run had to stop: until upstream is found well, the limits leave no room for losses one by one.
         return [account_id for account_id, loss in news.items() if self.recorded.stands and loss.lowers]
 
@@ -163,30 +161,51 @@ class RunGuard:
             self.losses[account_id] = Loss(left, self.losses[account_id].lowers)
 
     def _suspect(self, losses: Mapping[str, Loss]) -> None:
-        if self.reason is not None and self.all_losses:
+        if self.reason is not None:
             return
         accounts = self.recorded.accounts + len(self.compared) if self.total is None else self.total
         lowered = self.recorded.others_lowered + sum(loss.lowers for loss in losses.values())
-        if self.reason is None and self.limits.suspects(lowered, accounts):
+        if self.limits.suspects(lowered, accounts):
             self.reason = self.limits.suspicion(lowered, accounts) + self.undo
+            return
         # An audit's scan compared a row of alltime of each account.
         rows = self.recorded.rows + sum(sum(slices.values()) for slices in self.compared.values()) + (self.total or 0)
         lost = self.recorded.others_lost + sum(loss.rows for loss in losses.values())
         if self.limits.suspects_rows(lost, rows):
-            self.reason = self.reason or self.limits.suspicion_of_rows(lost, rows) + self.undo
-            self.all_losses = True
+            self.reason = self.limits.suspicion_of_rows(lost, rows) + self.undo
 
 
-def is_lowered(before: Totals, after: int, moving: int = 0) -> bool:
+@dataclass(frozen=True, slots=True)
+class MovingTrades:
+    """What the tables below alltime count of one account on dates that still move."""
+
+    daily: int = 0
+    hourly: int = 0
+    closed: int = 0
+
+    @property
+    def most(self) -> int:
+        """The count of the table that counts most."""
+        return max(self.daily, self.hourly, self.closed)
+
+
+NOTHING_MOVES = MovingTrades()
+
+
+def is_lowered(before: Totals, after: int, moving: MovingTrades, told: int) -> bool:
     """Whether upstream's alltime counts fewer settled trades than the warehouse, if it says `after` where more were stored.
 
-    `before` is what the tables counted when the run began, `moving` the trades of dates that still move. Where alltime alone counts more
-    than upstream, the warehouse was damaged: of two other tables or more, one that counts more is no witness.
+    `before` is what the tables counted when the run began, `moving` what they count on dates that still move, and `told` what upstream
+    counts there. Both are taken off, so that neither trades of today nor a replica that lags hides or feigns a loss. Where alltime alone
+    counts more than upstream, the warehouse was damaged: of two other tables or more, one that counts more is no witness.
     """
-    finer = ((before.has_daily, before.daily), (before.has_hourly, before.hourly), (before.has_closed, before.closed))
-    counts = sorted((count for has_rows, count in finer if has_rows), reverse=True) or [before.alltime]
-    witness = counts[min(1, len(counts) - 1)]
-    return after < witness - moving
+    finer = (
+        (before.has_daily, before.daily - moving.daily),
+        (before.has_hourly, before.hourly - moving.hourly),
+        (before.has_closed, before.closed - moving.closed),
+    )
+    settled = sorted((count for has_rows, count in finer if has_rows), reverse=True) or [before.alltime - moving.most]
+    return after - told < settled[min(1, len(settled) - 1)]
 
 
 def rewriting(rewritten: int, stored: int, table: str, shown: Shown) -> Hold:

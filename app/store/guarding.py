@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app.domain.contract import Endpoint
-from app.domain.holds import Loss, RunCounts, RunGuard, exceeding, is_lowered, lowering, rewriting
+from app.domain.holds import NOTHING_MOVES, Loss, MovingTrades, RunCounts, RunGuard, exceeding, is_lowered, lowering, rewriting
 from app.domain.models import Hold, Shown, Totals
+from app.domain.settling import UNKNOWN
 from app.store.column_lists import Statements
 from app.store.pool import Connection, Record
 from app.store.slices import Applied, Job, Part, Standing, Writer, Written
@@ -26,7 +27,7 @@ class HeldError(Exception):
 
 @dataclass(slots=True)
 class _Verdict:
-    """What a transaction changes, by account: trades that its table still counts, those of dates that move, and the holds so far.
+    """What a transaction changes or withholds, by account: trades that its table still counts, and the holds so far.
 
     `damage` are the dates on which the table alone had too much: what went there was no loss, as the other tables say.
     """
@@ -34,7 +35,6 @@ class _Verdict:
     job: Job
     changed: Mapping[str, Applied]
     left: dict[str, int] = field(default_factory=dict)
-    moving: dict[str, int] = field(default_factory=dict)
     lowered: set[str] = field(default_factory=set)
     damage: dict[str, set[dt.date | None]] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
@@ -62,7 +62,10 @@ class _Verdict:
         return {
             account_id: Loss(self.loses(account_id), account_id in self.lowered)
             for account_id, done in self.changed.items()
-            if done.lost and account_id not in self.holds and not self.standing(account_id).was_held and not self.is_confirmed(account_id)
+            if (done.lost or account_id in self.lowered)
+            and account_id not in self.holds
+            and not self.standing(account_id).was_held
+            and not self.is_confirmed(account_id)
         }
 
     def loses(self, account_id: str) -> int:
@@ -98,7 +101,8 @@ class Guarding:
         rows = {account_id: number for account_id, (number, _) in (part.now or {}).items()}
         ours = [account_id for account_id in part.account_ids if account_id not in done or not _is_left(done[account_id])]
         guard.note_compared((job.staged.fetch_id, part.dates), {account_id: rows.get(account_id, 0) for account_id in ours})
-        changed = {account_id: each for account_id, each in done.items() if each.rewritten}
+        # A fall of alltime that is only put off tells as much of upstream as one that is written.
+        changed = {account_id: each for account_id, each in done.items() if each.rewritten or each.falls_to is not None}
         if not changed:
             return {}
         verdict = _Verdict(job, changed)
@@ -124,7 +128,7 @@ class Guarding:
         self, connection: Connection, part: Part, guard: RunGuard, applied: Mapping[str, Applied], verdict: _Verdict
     ) -> None:
         """Find the accounts that upstream lowers, and hold those of which too much would change."""
-        losing = [account_id for account_id, done in verdict.changed.items() if done.lost]
+        losing = [account_id for account_id, done in verdict.changed.items() if done.lost or done.falls_to is not None]
         await self._count_left(connection, part, verdict, losing)
         await self._find_lowered(connection, verdict, losing)
         many = {}
@@ -139,7 +143,7 @@ class Guarding:
             rows = done.rewritten + applied[account_id].rewritten + standing.rewritten
             # What only gains is never held for what the account lost before: so a sick night of upstream repairs itself.
             rows += standing.earlier.rows if done.rewritten > done.gained else 0
-            if rows >= guard.limits.rows:
+            if done.rewritten and rows >= guard.limits.rows:
                 many[account_id] = rows
         too_many = await self._find_rewritten(connection, guard, applied, verdict, many)
         await self._count_left(connection, part, verdict, [account_id for account_id in too_many if account_id not in verdict.left])
@@ -151,9 +155,10 @@ class Guarding:
         job = verdict.job
         if not account_ids:
             return
-        for row in await connection.fetch(self._sql.of("count_trades", job.table), list(account_ids), job.writer.moving_from):
+        for row in await connection.fetch(self._sql.of("count_trades", job.table), list(account_ids)):
             account_id, left = row["account_id"], row["trades"]
-            verdict.moving[account_id] = row["moving"]
+            falls_to = verdict.changed[account_id].falls_to
+            left = left if falls_to is None else min(left, falls_to)
             if part.dates is not None:
                 # Of an account in parts the whole fetch tells what will be left.
                 outside = verdict.standing(account_id).totals.closed - job.before.slices.get(account_id, (0, 0))[0]
@@ -169,11 +174,7 @@ class Guarding:
         job = verdict.job
         verdict.lowered |= {account_id for account_id in losing if verdict.changed[account_id].blanks}
         if job.proven.endpoint is Endpoint.ALLTIME:
-            for account_id in losing:
-                if is_lowered(verdict.standing(account_id).totals, verdict.left[account_id], verdict.moving[account_id]):
-                    verdict.lowered.add(account_id)
-                else:
-                    verdict.damage[account_id] = {None}
+            await self._judge_alltime(connection, verdict, losing)
             return
         is_daily = job.proven.endpoint is Endpoint.DAILY
         days = [
@@ -196,6 +197,23 @@ class Guarding:
             is_damage = row["is_damage"] or (is_known and row["is_shared"]) if is_daily else row["is_damage"] and _is_ours(row, totals)
             if is_damage:
                 verdict.damage.setdefault(account_id, set()).add(row["day"])
+
+    async def _judge_alltime(self, connection: Connection, verdict: _Verdict, losing: Sequence[str]) -> None:
+        """Tell accounts of which upstream's alltime counts fewer settled trades, whether that was written or put off, from damaged rows."""
+        if not losing:
+            return
+        writer, known = verdict.job.writer, verdict.job.witness.moving
+        rows = await connection.fetch(self._sql.of("count_moving_trades", verdict.job.table), list(losing), writer.moving_from)
+        moving = {row["account_id"]: MovingTrades(row["daily"], row["hourly"], row["closed"]) for row in rows}
+        for account_id in losing:
+            stored, told = moving.get(account_id, NOTHING_MOVES), known.get(account_id, UNKNOWN).told
+            if told is None:
+                # A fall was allowed since none of it can lie there; one that is put off may lie there whole, until daily is read.
+                told = stored.most if verdict.changed[account_id].falls_to is None else 0
+            if is_lowered(verdict.standing(account_id).totals, verdict.left[account_id], stored, told):
+                verdict.lowered.add(account_id)
+            else:
+                verdict.damage[account_id] = {None}
 
     async def _find_rewritten(
         self, connection: Connection, guard: RunGuard, applied: Mapping[str, Applied], verdict: _Verdict, many: Mapping[str, int]

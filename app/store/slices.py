@@ -42,8 +42,9 @@ class Slice:
 class Applied:
     """What one fetch did to one account; `kept` are trades of stored rows that upstream does not send, by date.
 
-    `withheld` are the dates on which nothing was removed or lowered since they still move (None: the alltime row), `told` what
-    upstream's daily rows count on such dates, and `grew` that rows of such dates were brought in or changed.
+    `withheld` are the dates on which nothing was removed or lowered since they still move (None: the alltime row, which upstream says
+    counts no more than `falls_to`), `told` what upstream's daily rows count on such dates, and `grew` that rows of such dates were brought
+    in or changed.
     `unheld` are the columns, by table, whose values could not be held as they were sent, though their rows were.
     `sent` tells whether upstream sent any row of it, `hold` that too many of its rows would have changed: then nothing was written.
     `lost` are the rows that were removed, moved, lowered or blanked, `lost_days` the dates on which they were lowered or blanked, `gained`
@@ -66,6 +67,7 @@ class Applied:
     blanks: bool = False
     kept: dict[dt.date | None, int] = field(default_factory=dict)
     withheld: set[dt.date | None] = field(default_factory=set)
+    falls_to: int | None = None
     told: dict[dt.date, int] = field(default_factory=dict)
     grew: bool = False
     refused: list[str] = field(default_factory=list)
@@ -92,6 +94,7 @@ class Applied:
         self.blanks |= other.blanks
         self.kept.update(other.kept)
         self.withheld |= other.withheld
+        self.falls_to = other.falls_to if self.falls_to is None else self.falls_to
         self.grew |= other.grew
         self.refused += other.refused
         for table, columns in other.unheld.items():

@@ -258,7 +258,9 @@ class SliceWriter:
         ]
         await self._refuse(work, [row["ordinal"] for row in withheld], WITHHELD)
         for row in withheld:
-            written.results[row["account_id"]].withheld.add(None)
+            done = written.results[row["account_id"]]
+            done.withheld.add(None)
+            done.falls_to = row["trades"]
 
     async def _withhold_moves(self, work: _Work, written: Written) -> None:
         """Leave trades where they are that would go from a date that still moves to another one."""

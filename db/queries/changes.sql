@@ -104,17 +104,25 @@ FROM (
 GROUP BY account_id
 
 -- name: count_trades
--- How many trades {{raw}} counts for accounts, and how many daily counts for them on dates that still move ($2, null: none does).
-SELECT w.account_id, coalesce(c.trades, 0) AS trades, coalesce(m.trades, 0) AS moving
+-- How many trades {{raw}} counts for accounts.
+SELECT w.account_id, coalesce(c.trades, 0) AS trades
 FROM unnest($1::text[]) AS w (account_id)
 LEFT JOIN (
     SELECT account_id::text, sum({{row_trades}})::bigint AS trades FROM {{raw}} AS t WHERE account_id = ANY($1::text[]) GROUP BY account_id
 ) AS c ON c.account_id = w.account_id
-LEFT JOIN (
-    SELECT account_id::text, sum(prop_trading_model.recon_count(num_trades))::bigint AS trades FROM {{daily}}
-    WHERE account_id = ANY($1::text[]) AND date >= $2::date
-    GROUP BY account_id
-) AS m ON m.account_id = w.account_id
+
+-- name: count_moving_trades
+-- How many trades each table below alltime counts for accounts ($1) on dates that still move (from $2 on).
+SELECT account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly, sum(closed)::bigint AS closed
+FROM (
+    SELECT account_id::text AS account_id, prop_trading_model.recon_count(num_trades)::bigint AS daily, 0::bigint AS hourly, 0::bigint AS closed
+    FROM {{daily}} WHERE account_id = ANY($1::text[]) AND date BETWEEN $2::date AND '9999-12-31'
+    UNION ALL
+    SELECT account_id::text, 0, prop_trading_model.recon_count(num_trades)::bigint, 0 FROM {{hourly}} WHERE account_id = ANY($1::text[]) AND date BETWEEN $2::date AND '9999-12-31'
+    UNION ALL
+    SELECT account_id::text, 0, 0, 1 FROM {{closed}} WHERE account_id = ANY($1::text[]) AND trade_date BETWEEN $2::date AND '9999-12-31'
+) AS rows
+GROUP BY account_id
 
 -- name: judge_lost_days_of_daily
 -- Dates ($1, $2) on which daily was lowered, not those from $3 on, and what hourly rows and closed trades count there: whether one of them counts more than daily

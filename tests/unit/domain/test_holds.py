@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.domain.contract import Endpoint
-from app.domain.holds import HoldLimits, vanished
+from app.domain.holds import HoldLimits, Loss, MovingTrades, RunCounts, RunGuard, is_lowered, vanished
 from app.domain.models import AccountView, Drift, Progress, Totals
 
 _STORED = AccountView("a", Totals(True, 5, True, 5, True, 5, True, 5))  # noqa: FBT003 - the names stand in the class
@@ -63,3 +63,40 @@ def test_what_was_accepted_as_absent_is_not_held_again_but_what_was_only_held_is
     # One that was held is believed to be gone when alltime alone says so again.
     held = replace(_STORED, status="needs_confirmation", open_issues=(_ABSENT,))
     assert vanished(held, _heard(Endpoint.ALLTIME)) is not None
+
+
+def _totals(alltime: int, daily: int, hourly: int, closed: int) -> Totals:
+    return Totals(True, alltime, bool(daily), daily, bool(hourly), hourly, bool(closed), closed)  # noqa: FBT003 - as above
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moving", "told", "lowered"),
+    [
+        (_totals(40, 40, 40, 40), 38, MovingTrades(), 0, True),
+        # Trades of today hide no loss of settled dates, whether upstream has them, fewer or more.
+        (_totals(40, 40, 40, 40), 38, MovingTrades(2, 2, 2), 2, True),
+        (_totals(40, 40, 40, 40), 36, MovingTrades(2, 2, 2), 0, True),
+        (_totals(40, 40, 40, 40), 41, MovingTrades(2, 2, 2), 5, True),
+        # Nor does a replica that only lags feign one.
+        (_totals(40, 40, 40, 40), 38, MovingTrades(2, 2, 2), 0, False),
+        (_totals(40, 40, 40, 40), 39, MovingTrades(4, 2, 4), 3, False),
+        # One table that counts more than the others, in all or on dates that move, is no witness.
+        (_totals(40, 38, 40, 38), 38, MovingTrades(2, 2, 2), 2, False),
+        (_totals(45, 40, 40, 40), 40, MovingTrades(2, 2, 2), 2, False),
+        # Without any other table its own count tells.
+        (_totals(40, 0, 0, 0), 39, MovingTrades(), 0, True),
+        (_totals(40, 0, 0, 40), 39, MovingTrades(0, 0, 1), 1, True),
+    ],
+)
+def test_upstream_lowers_an_account_if_it_counts_fewer_trades_of_settled_dates(
+    before: Totals, after: int, moving: MovingTrades, told: int, *, lowered: bool
+) -> None:
+    assert is_lowered(before, after, moving, told) is lowered
+
+
+def test_a_suspect_run_writes_no_account_that_loses_a_row_whether_its_count_is_lower_or_not() -> None:
+    guard = RunGuard(HoldLimits(), recorded=RunCounts(accounts=10))
+    news = {f"{number}": Loss(1, lowers=True) for number in range(4)} | {"loses": Loss(1), "gains": Loss()}
+    assert guard.judge(news) == []
+    assert guard.judge(news | {"4": Loss(lowers=True)}) == [*"0123", "loses", "4"]
+    assert guard.judge({"later": Loss(1)}) == ["later"]
