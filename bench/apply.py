@@ -10,11 +10,15 @@ connection each. In each round, on the same rows, one after the other:
 - plain: `INSERT ... SELECT` of the same columns of the same staged rows into the same table, nothing else.
 
 After the equal rows were applied, place, version and locks of every row are compared with those before.
+
+`--sets 1 10 300 2850` measures something else: the same rows of one read, of which each leaves out fields at random, drawn from so many
+different sets of fields. What a row costs must not follow their number.
 """
 
 import argparse
 import asyncio
 import contextlib
+import random
 import statistics
 import tempfile
 import time
@@ -38,7 +42,7 @@ from app.store.staging import StageSink
 from app.telemetry import configure_logging
 from app.upstream.envelope import Answer, decode
 from app.upstream.paging import fetch_whole
-from bench.pages import Prepared, accounts_named, prepare, templates
+from bench.pages import Prepared, accounts_named, prepare, templates, thinned
 from bench.table import Ratio, at_least, at_most, figure, show, spread
 
 SCHEMA = "prop_trading_model"
@@ -51,6 +55,7 @@ _EQUAL_WAL_TARGET = 0.1
 written whole after a checkpoint, and weighs less the more pages there are."""
 _SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 """A server that is not the smallest possible one; nothing of its durability is changed."""
+_SET_PAGES = 3
 _SHOWN = ("fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers", "max_wal_size")
 
 
@@ -90,6 +95,32 @@ async def measure(pages: int, rounds: int, only: str = "") -> list[Ratio]:
         for shape in SHAPES:
             if only in shape.name:
                 found += await _play(bench, shape, pages, rounds)
+    return found
+
+
+async def measure_sets(counts: Sequence[int], rounds: int) -> list[Ratio]:
+    """Stage and apply a read whose rows have one of so many sets of fields; the milliseconds of a row, medians over the rounds."""
+    shape, found = SHAPES[0], []
+    async with _opened() as bench:
+        rows = templates(shape.endpoint)
+        whole = prepare(shape.endpoint, rows, accounts_named("sets", shape.accounts), _SET_PAGES)
+        await _claim(bench, [whole])
+        for count in counts:
+            read = thinned(whole, count, random.Random(count))
+            spent: dict[str, list[float]] = defaultdict(list)
+            for number in range(rounds + 1):
+                await _empty(bench, shape)
+                playing = _Round(bench, shape, [read])
+                took = {"stage": await playing.stage(), "new": await playing.apply()}
+                await bench.looker.execute(f"UPDATE {SCHEMA}.{TABLES[shape.endpoint].name} SET net_profit = coalesce(net_profit, 0) + 1")
+                took |= {"differ": await playing.apply(), "equal": await playing.apply()}
+                for sink in playing.sinks.values():
+                    await sink.forget()
+                for name, seconds in took.items() if number else ():  # the first one warms up
+                    spent[name].append(1000 * seconds / read.rows)
+            for name, each in spent.items():
+                found.append(figure(f"{count} sets of fields: {name}", statistics.median(each), "ms/row"))
+                print(show(found[-1]), flush=True)
     return found
 
 
@@ -253,7 +284,7 @@ async def _resolve(bench: _Bench, sink: StageSink, read: Prepared) -> None:
 
 
 async def _plain_insert(bench: _Bench, sink: StageSink) -> None:
-    tokens = column_lists(bench.store.catalogue[sink.staged.endpoint], sink.staged.shapes[0])
+    tokens = column_lists(bench.store.catalogue[sink.staged.endpoint])
     await bench.store.database.execute(
         f"INSERT INTO {tokens['raw']} ({tokens['columns']}) SELECT {tokens['s_columns']} FROM {tokens['stage']} AS s WHERE s.fetch_id = $1",
         sink.staged.fetch_id,
@@ -321,8 +352,12 @@ if __name__ == "__main__":
     parser.add_argument("--pages", type=int, default=60, help="pages of a round (60)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that count (3); one more comes before them")
     parser.add_argument("--only", default="", help="cases whose names hold this text (all)")
+    parser.add_argument("--sets", type=int, nargs="+", default=[], help="measure rows of so many sets of fields instead")
     chosen = parser.parse_args()
     configure_logging(level="WARNING")
+    if chosen.sets:
+        asyncio.run(measure_sets(chosen.sets, chosen.rounds))
+        raise SystemExit
     measured = asyncio.run(measure(chosen.pages, chosen.rounds, chosen.only))
     print()
     for line in measured:

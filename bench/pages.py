@@ -1,13 +1,14 @@
 """Answers of the API, made before the clock starts: real rows of the sandbox under keys of their own, page by page."""
 
 import datetime as dt
+import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 
 import msgspec
 
-from app.domain.contract import PAGE_ROWS, Endpoint, Request
+from app.domain.contract import PAGE_ROWS, TABLES, Endpoint, Request
 from app.sandbox.trades import Row
 from app.sandbox.world import World
 from app.store.slices import Slice
@@ -16,6 +17,18 @@ FIRST_DAY = dt.date(2026, 1, 1)
 _DAYS = 60
 _TEMPLATES = 1000
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
+_LEFT_OUT_SHARE = 0.3
+_NEVER_LEFT_OUT = frozenset({"accountId", "login", "mt_version", "platform", "broker", "date", "hour", "tradeDate", "position", "ticket"})
+
+
+class _Listed(msgspec.Struct):
+    data: list[dict[str, msgspec.Raw]]
+
+
+class _Body(msgspec.Struct, rename={"data": "Data"}):
+    """The rows of an answer."""
+
+    data: _Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,24 @@ def prepare(endpoint: Endpoint, rows: Sequence[Row], accounts: Sequence[Account]
         request = Request(endpoint, logins=tuple(account.login for account in accounts), date_from=days[0], date_to=days[-1])
         return Prepared(request, Slice(endpoint, ids, (days[0], days[-1])), tuple(accounts), bodies, count)
     return Prepared(Request(endpoint, account_ids=ids, dates=days), Slice(endpoint, ids, days), tuple(accounts), bodies, count)
+
+
+def thinned(read: Prepared, sets: int, draw: random.Random) -> Prepared:
+    """The read, with each row less the fields of one of so many sets, drawn at random; with one set, less none."""
+    fields = [field.api_name for field in TABLES[read.request.endpoint].fields if field.api_name not in _NEVER_LEFT_OUT]
+    chosen = [frozenset(name for name in fields if sets > 1 and draw.random() < _LEFT_OUT_SHARE) for _ in range(sets)]
+    bodies: dict[int, bytes] = {}
+    last: bytes | None = None
+    for skip, body in read.bodies.items():
+        rows = msgspec.json.decode(body, type=_Body).data.data
+        thin: list[bytes] = []
+        for row in rows:
+            left_out = draw.choice(chosen)
+            thin.append(_ENCODER.encode({name: value for name, value in row.items() if name not in left_out}))
+        # A page begins with the last row of the one before.
+        bodies[skip] = body_of(thin if last is None else [last, *thin[1:]], read.rows, skip)
+        last = thin[-1]
+    return replace(read, bodies=bodies)
 
 
 def body_of(rows: Sequence[bytes], total: int, skip: int) -> bytes:

@@ -121,20 +121,20 @@ _STAGED = (
 _STAGED_DAY = f"date '{FIRST_DAY}' + ({APART} - n % {APART}) % {APART} + {APART} * j"
 _STAGING = (
     f"""
-    INSERT INTO recon_stage_alltime (fetch_id, ordinal, shape, account_id, login, platform, broker, num_trades)
-    SELECT fetch_id, o, 0, {_KEYED}, 12 FROM {_STAGED}
+    INSERT INTO recon_stage_alltime (fetch_id, ordinal, account_id, login, platform, broker, num_trades)
+    SELECT fetch_id, o, {_KEYED}, 12 FROM {_STAGED}
     """,
     f"""
-    INSERT INTO recon_stage_daily (fetch_id, ordinal, shape, date, account_id, login, platform, broker, num_trades)
-    SELECT fetch_id, o, 0, {_STAGED_DAY}, {_KEYED}, 2 FROM {_STAGED}
+    INSERT INTO recon_stage_daily (fetch_id, ordinal, date, account_id, login, platform, broker, num_trades)
+    SELECT fetch_id, o, {_STAGED_DAY}, {_KEYED}, 2 FROM {_STAGED}
     """,
     f"""
-    INSERT INTO recon_stage_hourly (fetch_id, ordinal, shape, date, hour, account_id, login, platform, broker, num_trades)
-    SELECT fetch_id, o, 0, {_STAGED_DAY}, 9, {_KEYED}, 2 FROM {_STAGED}
+    INSERT INTO recon_stage_hourly (fetch_id, ordinal, date, hour, account_id, login, platform, broker, num_trades)
+    SELECT fetch_id, o, {_STAGED_DAY}, 9, {_KEYED}, 2 FROM {_STAGED}
     """,
     f"""
-    INSERT INTO recon_stage_closed (fetch_id, ordinal, shape, trade_date, account_id, login, platform, broker, position, ticket)
-    SELECT fetch_id, o, 0, {_STAGED_DAY}, {_KEYED}, 1, n || '-' || o FROM {_STAGED}
+    INSERT INTO recon_stage_closed (fetch_id, ordinal, trade_date, account_id, login, platform, broker, position, ticket)
+    SELECT fetch_id, o, {_STAGED_DAY}, {_KEYED}, 1, n || '-' || o FROM {_STAGED}
     """,
 )
 

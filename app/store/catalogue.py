@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.domain.contract import TABLES, Endpoint, Table
+from app.domain.contract import TABLES, Endpoint, Field, Table
 from app.errors import ConfigurationError
 from app.store.pool import Database
 from app.store.queries import for_schema, quote
-from app.store.survey import CheckFacts, Survey, TableFacts, UniqueKey
+from app.store.survey import CheckFacts, ColumnFacts, Survey, TableFacts, UniqueKey
 
 STAGED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 """The endpoints that are fetched and healed; open trades are snapshots, in which only ids are mended."""
@@ -45,12 +45,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that the API fills in this warehouse; `sql_type` as the catalogue writes it, below any domain; `labels` of an enum."""
+    """A column that the API fills in this warehouse; `sql_type` as the catalogue writes it, below any domain; `labels` of an enum.
+
+    `default` is the expression of what an INSERT without the column stores; None: NULL.
+    """
 
     name: str
     api_name: str
     sql_type: str
     labels: tuple[str, ...] | None = None
+    default: str | None = None
 
     @property
     def kind(self) -> Kind | None:
@@ -266,7 +270,7 @@ def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str) -> Wareh
     table = TABLES[endpoint]
     there = facts.by_name
     written = [field for field in table.fields if field.column in there and there[field.column].is_written]
-    columns = tuple(Column(each.column, each.api_name, there[each.column].base_type, there[each.column].labels) for each in written)
+    columns = tuple(_column(each, there[each.column]) for each in written)
     nullable = frozenset(column for column in table.key if column in there and not there[column].not_null)
     key, keys = frozenset(table.key), facts.keys or ()
     staged = {"account_id", *(column.name for column in columns)}
@@ -287,6 +291,10 @@ def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str) -> Wareh
     )
 
 
+def _column(field: Field, facts: ColumnFacts) -> Column:
+    return Column(field.column, field.api_name, facts.base_type, facts.labels, facts.default)
+
+
 def staged_columns(table: WarehouseTable) -> dict[str, str]:
     """The columns that a staging table needs, with their types: those that the API fills, and the account id.
 
@@ -299,13 +307,13 @@ def staged_columns(table: WarehouseTable) -> dict[str, str]:
 
 def analyzed_columns(table: WarehouseTable) -> tuple[str, ...]:
     """The columns of a staging table whose statistics decide on plans."""
-    return tuple(dict.fromkeys(("fetch_id", "ordinal", "shape", "refused", "account_id", *table.key)))
+    return tuple(dict.fromkeys(("fetch_id", "ordinal", "refused", "account_id", *table.key)))
 
 
 def is_staged(table: WarehouseTable, types: dict[str, str]) -> bool:
     """Whether a staging table with columns of these types holds what the table's rows are made of."""
     wanted = {column.name: column.sql_type for column in table.columns}
-    return "account_id" in types and all(types.get(name) == sql_type for name, sql_type in wanted.items())
+    return types.keys() >= {"account_id", "unsent"} and all(types.get(name) == sql_type for name, sql_type in wanted.items())
 
 
 def _not_nulls(facts: TableFacts, columns: Sequence[Column], key: Sequence[str]) -> list[CheckFacts]:

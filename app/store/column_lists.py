@@ -1,12 +1,13 @@
 """The statements of db/queries/changes.sql, and the column lists and conditions that fill them for one raw table."""
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 
 from app.domain.contract import Endpoint
 from app.store.catalogue import FIGURES, Catalogue, Column, Kind, WarehouseTable, names
 from app.store.queries import fill, quote
 from app.store.survey import UniqueKey
+from app.store.unsent import is_sent, is_unsent
 
 NATURAL_KEY = ("platform", "broker", "login")
 """What a trade tells of its account."""
@@ -31,20 +32,20 @@ class Statements:
         """A statement that is the same for all tables."""
         return self._sql[name]
 
-    def of(self, name: str, table: WarehouseTable, shape: frozenset[str] | None = None, **more: str) -> str:
-        """A statement for a table; `shape` limits the values to the columns that were sent, `more` are tokens beside the column lists."""
-        return self._composed(name, table.table.endpoint, shape, tuple(more.items()))
+    def of(self, name: str, table: WarehouseTable, *, has_unsent: bool = False, **more: str) -> str:
+        """A statement for a table; `has_unsent`: for rows that may lack columns, `more` are tokens beside the column lists."""
+        return self._composed(name, table.table.endpoint, has_unsent, tuple(more.items()))
 
-    def lists(self, table: WarehouseTable, shape: frozenset[str] | None = None) -> Mapping[str, str]:
+    def lists(self, table: WarehouseTable) -> Mapping[str, str]:
         """The column lists themselves."""
-        return self._kept_lists(table.table.endpoint, shape)
+        return self._kept_lists(table.table.endpoint, has_unsent=False)
 
-    def _compose(self, name: str, endpoint: Endpoint, shape: frozenset[str] | None, more: tuple[tuple[str, str], ...]) -> str:
-        return fill(self._sql[name], **self._kept_lists(endpoint, shape), **dict(more))
+    def _compose(self, name: str, endpoint: Endpoint, has_unsent: bool, more: tuple[tuple[str, str], ...]) -> str:  # noqa: FBT001 - a key of the cache
+        return fill(self._sql[name], **self._kept_lists(endpoint, has_unsent=has_unsent), **dict(more))
 
-    def _lists_of(self, endpoint: Endpoint, shape: frozenset[str] | None) -> Mapping[str, str]:
+    def _lists_of(self, endpoint: Endpoint, *, has_unsent: bool) -> Mapping[str, str]:
         tables = {each.name.lower(): self._catalogue[each].raw for each in Endpoint}
-        return tables | column_lists(self._catalogue[endpoint], shape)
+        return tables | column_lists(self._catalogue[endpoint], has_unsent=has_unsent)
 
 
 def in_slice(table: WarehouseTable, alias: str, number: int) -> str:
@@ -60,22 +61,29 @@ def in_slice(table: WarehouseTable, alias: str, number: int) -> str:
     return f"(({parameter} IS NULL AND {is_date}) OR {alias}.{quote(column)} = ANY({parameter}))"
 
 
-def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> dict[str, str]:
-    """The column lists of a table for the statements; `shape` limits the values to the columns that were sent."""
+def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str, str]:
+    """The column lists of a table for the statements.
+
+    With `has_unsent` they fit rows that were sent without some columns: those keep what a stored row `t` has in them, and take the
+    column's default in a new one. For rows that have all of them the shorter lists say the same, and cost less to plan.
+    """
     date = table.table.date_column
     key = table.key
     trades = table.table.endpoint.is_trades
-    sent = tuple(column for column in table.values if shape is None or column.name in shape)
+    values = table.values
+    value_of = partial(_value, table) if has_unsent else _plain_value
+    new_value_of = partial(_new_value, table) if has_unsent else _plain_value
     unit = tuple(column for column in key if column != date)
-    figures = tuple(column for column in sent if column.name in FIGURES)
+    figures = tuple(column for column in values if column.name in FIGURES)
     # A trade's account id comes from its natural key: where that fits none or several, the stored id stays.
-    t_values = [f"t.{quote(column.name)}" for column in sent] + (["t.account_id"] if trades else [])
-    s_values = [f"s.{quote(column.name)}" for column in sent] + (["coalesce(s.account_id, t.account_id)"] if trades else [])
+    t_values = [f"t.{quote(column.name)}" for column in values] + (["t.account_id"] if trades else [])
+    s_values = [value_of(column) for column in values] + (["coalesce(s.account_id, t.account_id)"] if trades else [])
     news = [quote(f"n_{left.removeprefix('t.').strip(_QUOTE)}") for left in t_values]
     assignments = [f"{left.removeprefix('t.')} = m.{new}" for left, new in zip(t_values, news, strict=True)]
     shard = [table.distributed_by] if table.changes_shard and table.distributed_by else []
-    columns = [quote(name) for name in (*key, *shard)] + [quote(column.name) for column in sent] + (["account_id"] if trades else [])
-    s_columns = [f"s.{name}" for name in columns]
+    columns = [quote(name) for name in (*key, *shard)] + [quote(column.name) for column in values] + (["account_id"] if trades else [])
+    s_columns = [f"s.{quote(name)}" for name in (*key, *shard)] + [new_value_of(column) for column in values]
+    s_columns += ["s.account_id"] if trades else []
     assignments += [f"{quote(name)} = {value}" for name, value in table.origin]
     columns += [quote(name) for name, _ in table.origin]
     s_columns += [value for _, value in table.origin]
@@ -127,7 +135,7 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "is_theirs": "(t.account_id IS NULL OR t.account_id = ANY($2::text[]) OR t.account_id = s.account_id)" if trades else "true",
         # The version of a row on another server is none of our transaction ids: there nobody's rows but theirs are taken.
         # One that our own transaction wrote is no newer than the fetch: others with such an id are not visible in it.
-        "is_old": f"({_is_old(7)} OR age(t.xmin) <= 0)" if table.distributed_by is None else "$7::bigint IS NULL",
+        "is_old": f"({_is_old(6)} OR age(t.xmin) <= 0)" if table.distributed_by is None else "$6::bigint IS NULL",
         "is_newer": f"NOT ({_is_old(4)})" if table.distributed_by is None else "$4::bigint IS NULL",
         "stage_name": table.stage.split(".")[1],
         "sent_in_slice": in_slice(table, "s", 3),
@@ -139,8 +147,9 @@ def column_lists(table: WarehouseTable, shape: frozenset[str] | None = None) -> 
         "assignments": ", ".join(assignments),
         "columns": ", ".join(columns),
         "s_columns": ", ".join(s_columns),
-        **_losses(sent),
-        "figures_differ": f"({names(figures, 't.')}) IS DISTINCT FROM ({names(figures, 's.')})" if figures else "false",
+        **_losses(values, value_of),
+        "figures_differ": f"({names(figures, 't.')}) IS DISTINCT FROM ({', '.join(map(value_of, figures))})" if figures else "false",
+        "count_is_sent": is_sent(table, [_COUNT]) if _COUNT in {column.name for column in values} else "false",
         "sent_trades": "count(*)" if trades else f"coalesce(sum({count_of}(num_trades)), 0)",
         "row_trades": "1" if trades else f"{count_of}(t.num_trades)",
         # A daily row that upstream lacks is a date that upstream lacks: only finer tables ever lose rows.
@@ -155,21 +164,44 @@ def _is_old(number: int) -> str:
     return f"age(t.xmin) > pg_current_xact_id()::text::bigint - ${number}::bigint"
 
 
-def _losses(sent: tuple[Column, ...]) -> dict[str, str]:
-    """What a stored row `t` loses where a row `s` of upstream overwrites it, as conditions.
+def _plain_value(column: Column) -> str:
+    """What a row `s` of upstream has in a column."""
+    return f"s.{quote(column.name)}"
+
+
+def _value(table: WarehouseTable, column: Column) -> str:
+    """What a row `s` of upstream brings to a stored row `t`: that keeps what it has in a column that was not sent."""
+    return f"CASE WHEN {is_unsent(table, column.name)} THEN t.{quote(column.name)} ELSE {_plain_value(column)} END"
+
+
+def _new_value(table: WarehouseTable, column: Column) -> str:
+    """What a row `s` of upstream brings to a new row: the column's default where it was not sent."""
+    if column.default is None and column.name not in NATURAL_KEY:
+        # What was not sent is NULL in staging, but for a natural key that cannot be read.
+        return _plain_value(column)
+    if column.default is None:
+        return f"CASE WHEN {is_unsent(table, column.name)} THEN NULL ELSE {_plain_value(column)} END"
+    # A cast to a limited type would cut off a default that is too long, of which the column takes none.
+    sql_type = column.sql_type if column.longest is None else "text"
+    return f"CASE WHEN {is_unsent(table, column.name)} THEN ({column.default})::{sql_type} ELSE {_plain_value(column)} END"
+
+
+def _losses(columns: Sequence[Column], value_of: Callable[[Column], str]) -> dict[str, str]:
+    """What a stored row `t` loses where a row of upstream, which brings `value_of` each column, overwrites it, as conditions.
 
     It `blanks` a figure (by NULL, or by a zero in place of a number), `loses` anything (whatever becomes NULL, a lower count of trades),
     `falls` where it loses nothing but trades of its count, or `gains` instead.
     """
-    figures = [column for column in sent if column.name in _WORTH]
-    numbers = [column for column in figures if column.kind is Kind.NUMBER]
-    counts = [column for column in numbers if column.name == _COUNT]
-    emptied = [_becomes_null(column, "t", "s") for column in figures]
-    emptied += [f"t.{quote(column.name)} <> 0 AND s.{quote(column.name)} = 0" for column in numbers if column.name != _COUNT]
-    lowered = [f"s.{quote(column.name)} < t.{quote(column.name)}" for column in counts]
-    raised = [f"s.{quote(column.name)} > t.{quote(column.name)}" for column in counts]
-    filled = [_becomes_null(column, "s", "t") for column in figures]
-    lost = [*emptied, *(_becomes_null(column, "t", "s") for column in sent if column not in figures)]
+    pairs = {column: (f"t.{quote(column.name)}", value_of(column)) for column in columns}
+    figures = [pairs[column] for column in columns if column.name in _WORTH]
+    others = [pairs[column] for column in columns if column.name not in _WORTH]
+    numbers = [pairs[column] for column in columns if column.name in _WORTH and column.kind is Kind.NUMBER and column.name != _COUNT]
+    counts = [pairs[column] for column in columns if column.name == _COUNT and column.kind is Kind.NUMBER]
+    emptied = [_becomes_null(old, new) for old, new in figures] + [f"{old} <> 0 AND {new} = 0" for old, new in numbers]
+    lowered = [f"{new} < {old}" for old, new in counts]
+    raised = [f"{new} > {old}" for old, new in counts]
+    filled = [_becomes_null(new, old) for old, new in figures]
+    lost = [*emptied, *(_becomes_null(old, new) for old, new in others)]
     return {
         "blanks": _any(emptied),
         "loses": _any([*lost, *lowered]),
@@ -178,8 +210,8 @@ def _losses(sent: tuple[Column, ...]) -> dict[str, str]:
     }
 
 
-def _becomes_null(column: Column, old: str, new: str) -> str:
-    return f"{old}.{quote(column.name)} IS NOT NULL AND {new}.{quote(column.name)} IS NULL"
+def _becomes_null(old: str, new: str) -> str:
+    return f"{old} IS NOT NULL AND {new} IS NULL"
 
 
 def _any(conditions: Sequence[str]) -> str:
@@ -191,12 +223,12 @@ def _is_among_theirs(table: WarehouseTable) -> str:
     """What a stored row `t` has in common with those of the fetch, said again: PostgreSQL may then read all of them at once.
 
     Row by row it would look for each trade in every partition, since it may stand under any date. Of trades that is their natural keys,
-    whose parts are the parameters from 5 on.
+    whose parts are the parameters from 4 on.
     """
     if not table.table.endpoint.is_trades:
         return f"t.account_id = ANY($2::text[]) AND {in_slice(table, 't', 3)}"
     types = {column.name: column.sql_type for column in table.columns}
-    among = {name: f"t.{quote(name)} = ANY(${number}::text[]::{types[name]}[])" for number, name in enumerate(NATURAL_KEY, 5)}
+    among = {name: f"t.{quote(name)} = ANY(${number}::text[]::{types[name]}[])" for number, name in enumerate(NATURAL_KEY, 4)}
     return " AND ".join(f"(t.{quote(name)} IS NULL OR {each})" if name in table.optional else each for name, each in among.items())
 
 

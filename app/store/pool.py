@@ -70,7 +70,7 @@ _WRITE = (
 _TAKE_ROOM = "CREATE TEMP TABLE recon_room ON COMMIT DROP AS SELECT repeat(md5(n::text), 60) FROM generate_series(1, 4000) AS n"
 """Takes 8 MB of disk for a moment."""
 _TYPES = "SELECT " + ", ".join(
-    f"NULL::{name}[]" for name in ("boolean", "smallint", "integer", "bigint", "uuid", "date", "jsonb", "timestamptz")
+    f"NULL::{name}[]" for name in ("boolean", "smallint", "integer", "bigint", "uuid", "date", "jsonb", "timestamptz", "bytea")
 )
 """The array types of our statements, and some to spare."""
 _LONGEST_STATEMENT = 256 * 1024

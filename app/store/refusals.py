@@ -13,6 +13,7 @@ from app.store.pool import Database
 from app.store.queries import quote
 from app.store.sessions import COMMAND_SECONDS
 from app.store.slices import Applied, Job
+from app.store.unsent import is_sent
 from app.telemetry import get_logger
 
 UNIQUE_VIOLATION = "23505"
@@ -50,15 +51,12 @@ class Refusals:
         """Refuse rows that a CHECK or NOT NULL of the table would refuse: all at once, instead of one by one at the write; their number."""
         refused = 0
         for check in job.table.checks:
-            needed = set(check.columns or ())
-            shapes = [number for number, columns in enumerate(job.staged.shapes) if needed <= columns]
-            if not shapes:
-                continue
-            statement = self._sql.of("refuse_unfit_rows", job.table, condition=check.condition)
+            are_sent = is_sent(job.table, check.columns or (), "") if job.staged.has_unsent else "true"
+            statement = self._sql.of("refuse_unfit_rows", job.table, condition=check.condition, are_sent=are_sent)
             reason = f"{REFUSED}: {check.name} ({check.condition})"
             # A condition that fails on some value says nothing of the others: then the write tells.
             with contextlib.suppress(RowRefused, DatabaseError):
-                refused += await self._database.execute(statement, job.staged.fetch_id, reason, shapes)
+                refused += await self._database.execute(statement, job.staged.fetch_id, reason)
         return refused
 
     async def mark(self, job: Job, found: Sequence[tuple[int, str]]) -> None:

@@ -9,7 +9,8 @@ import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +22,7 @@ from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable,
 from app.store.pool import Connection, Database
 from app.store.queries import fill, quote
 from app.store.sessions import COMMAND_SECONDS
+from app.store.unsent import UnsentColumns
 
 ANALYZED_ROWS = 500
 """From so many rows on a fetch's statistics are worth their time."""
@@ -40,7 +42,7 @@ REPLACED = "characters replaced"
 
 @dataclass(slots=True)
 class StagedFetch:
-    """A fetch in staging: its id, its table, and which columns the rows of each shape have.
+    """A fetch in staging: its id, its table, how many rows it has, and whether any of them was sent without a column of the table.
 
     `is_distinct` says that all rows were found to have whole keys, no two of them the same, and none was refused; then `days` are
     the dates that they have. `accounts` tells how many there are of each account; None: nobody has counted them.
@@ -48,17 +50,18 @@ class StagedFetch:
 
     fetch_id: uuid.UUID
     endpoint: Endpoint
-    shapes: list[frozenset[str]] = field(default_factory=list)
     rows: int = 0
+    has_unsent: bool = False
     is_distinct: bool = False
     accounts: Mapping[str, int] | None = None
     days: frozenset[dt.date] = frozenset()
 
-    def shape_of(self, columns: frozenset[str]) -> int:
-        """The number of the shape with these columns."""
-        if columns not in self.shapes:
-            self.shapes.append(columns)
-        return self.shapes.index(columns)
+
+class _Row(NamedTuple):
+    """A row of the API, and the columns of its table that it was sent without (None: it has all)."""
+
+    text: bytes
+    unsent: bytes | None
 
 
 class Staging:
@@ -78,6 +81,7 @@ class Staging:
         self._mark_repaired = {endpoint: fill(sql["mark_repaired"], stage=catalogue[endpoint].stage) for endpoint in STAGED}
         self._open = {endpoint: _open_statement(catalogue[endpoint], carefully=False) for endpoint in STAGED}
         self._open_carefully = {endpoint: _open_statement(catalogue[endpoint], carefully=True) for endpoint in STAGED}
+        self._unsent = {endpoint: UnsentColumns(catalogue[endpoint]) for endpoint in STAGED}
         self._refuse = {endpoint: _refuse_statement(catalogue[endpoint]) for endpoint in STAGED}
 
     async def begin(self, endpoint: Endpoint, asked: Sequence[str] = (), *, by_login: bool = False) -> "StageSink":
@@ -90,13 +94,12 @@ class Staging:
         return StageSink(self, staged, asked, by_login=by_login or endpoint.is_trades)
 
     async def add(self, staged: StagedFetch, rows: Sequence[bytes]) -> None:
-        """Stage raw JSON objects after those that are there."""
-        table = self._catalogue[staged.endpoint]
-        sent = {column.api_name: column.name for column in table.columns}
+        """Stage raw JSON objects after those that are there; they may each have other fields."""
+        table, columns = self._catalogue[staged.endpoint], self._unsent[staged.endpoint]
         natural = {column.api_name for column in table.columns if column.name in NATURAL_KEY and column.name not in table.key}
-        groups: dict[int, list[bytes]] = {}
+        opened: list[_Row] = []
         last_keys: tuple[str, ...] | None = None
-        shape = 0
+        unsent: bytes | None = None
         for row in map(flattened, rows):
             fields = fields_of(row)
             # A natural key that is left empty or cannot be read is no new one: the account keeps the one that is stored.
@@ -105,40 +108,39 @@ class Staging:
                 untold += natural & (row.nulled | row.replaced)
             keys = tuple(name for name in fields if name not in untold) if untold else tuple(fields)
             if keys != last_keys:
-                last_keys = keys
-                shape = staged.shape_of(frozenset(sent[key] for key in keys if key in sent))
-            groups.setdefault(shape, []).append(row)
-        for number, group in groups.items():
-            await self._add_group(staged, number, group)
-
-    async def _add_group(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
+                last_keys, unsent = keys, columns.of(keys)
+            opened.append(_Row(row, unsent))
+        if not opened:
+            return
+        staged.has_unsent |= any(row.unsent for row in opened)
         try:
-            await self._insert(self._open[staged.endpoint], staged, shape, rows)
+            await self._insert(self._open[staged.endpoint], staged, opened)
         except RowRefused:
-            await self._add_carefully(staged, shape, rows)
+            await self._add_carefully(staged, opened)
 
-    async def _insert(self, statement: str, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
+    async def _insert(self, statement: str, staged: StagedFetch, rows: Sequence[_Row]) -> None:
         """Stage rows in the order given, with the names of fields that were repaired before."""
         marks = self._marks(staged, rows)
+        unsent = [row.unsent for row in rows] if any(row.unsent for row in rows) else None
         async with self._adding(staged, len(rows)) as connection:
-            staged_now = await connection.execute(statement, staged.fetch_id, staged.rows, shape, _array(rows))
+            staged_now = await connection.execute(statement, staged.fetch_id, staged.rows, _array(rows), unsent)
             _require_registered(staged_now, len(rows))
             if marks:
                 await connection.execute(self._mark_repaired[staged.endpoint], staged.fetch_id, msgspec.json.encode(marks).decode())
 
-    def _marks(self, staged: StagedFetch, rows: Sequence[bytes]) -> list[Mapping[str, object]]:
+    def _marks(self, staged: StagedFetch, rows: Sequence[_Row]) -> list[Mapping[str, object]]:
         """What is to be noted of rows that were repaired, by their place in staging: only of fields that the table has a column for."""
         table = self._catalogue[staged.endpoint]
         return [
             mark.at(staged.rows + number)
             for number, row in enumerate(rows, start=1)
-            if isinstance(row, RepairedRow) and (mark := _mark_of(table, row))
+            if isinstance(row.text, RepairedRow) and (mark := _mark_of(table, row.text))
         ]
 
-    async def _refuse_unread(self, staged: StagedFetch, shape: int, text: str, reason: str) -> None:
+    async def _refuse_unread(self, staged: StagedFetch, text: str, reason: str) -> None:
         """Stage a row that PostgreSQL cannot open at all."""
         async with self._adding(staged, 1) as connection:
-            refused = await connection.execute(self._refuse[staged.endpoint], staged.fetch_id, staged.rows, shape, text, reason)
+            refused = await connection.execute(self._refuse[staged.endpoint], staged.fetch_id, staged.rows, text, reason)
             _require_registered(refused, 1)
 
     @asynccontextmanager
@@ -151,20 +153,20 @@ class Staging:
         staged.is_distinct = False
         staged.accounts = None
 
-    async def _add_carefully(self, staged: StagedFetch, shape: int, rows: Sequence[bytes]) -> None:
+    async def _add_carefully(self, staged: StagedFetch, rows: Sequence[_Row]) -> None:
         """Open rows with the forgiving reader of numbers, in halves, until a row that cannot be read stands alone."""
         try:
-            await self._insert(self._open_carefully[staged.endpoint], staged, shape, rows)
+            await self._insert(self._open_carefully[staged.endpoint], staged, rows)
         except RowRefused as error:
             if len(rows) > 1:
                 middle = len(rows) // 2
-                await self._add_carefully(staged, shape, rows[:middle])
-                await self._add_carefully(staged, shape, rows[middle:])
+                await self._add_carefully(staged, rows[:middle])
+                await self._add_carefully(staged, rows[middle:])
                 return
             # A zero byte is the one thing that PostgreSQL's json can hold and its text cannot.
-            text = rows[0].decode("utf-8", "replace").replace("\\u0000", "\\ufffd")
+            text = rows[0].text.decode("utf-8", "replace").replace("\\u0000", "\\ufffd")
             reason = f"cannot be read: {error}"
-            await self._refuse_unread(staged, shape, text, reason)
+            await self._refuse_unread(staged, text, reason)
 
     async def distinct_keys(self, staged: StagedFetch) -> int:
         """Distinct keys among the staged rows; of rows without a readable key, those that differ in any character."""
@@ -219,8 +221,7 @@ class Staging:
     async def clear(self, staged: StagedFetch) -> None:
         """Drop the rows of a fetch that starts anew; the fetch stays registered."""
         await self._database.execute(f"DELETE FROM {self._catalogue[staged.endpoint].stage} WHERE fetch_id = $1", staged.fetch_id)
-        staged.rows, staged.accounts = 0, None
-        staged.shapes.clear()
+        staged.rows, staged.has_unsent, staged.accounts = 0, False, None
 
     async def forget(self, staged: StagedFetch) -> None:
         """Drop a fetch and its rows; what cannot be dropped now is dropped with what the dead left."""
@@ -309,12 +310,12 @@ def _mark_of(table: WarehouseTable, row: RepairedRow) -> _Mark | None:
     return _Mark([*nulled, *(f"{name} ({REPLACED})" for name in replaced)], "; ".join(reasons) or None, row)
 
 
-def _array(rows: Sequence[bytes]) -> str:
-    return b"".join((b"[", b",".join(rows), b"]")).decode("utf-8", "replace")
+def _array(rows: Sequence[_Row]) -> str:
+    return b"".join((b"[", b",".join(row.text for row in rows), b"]")).decode("utf-8", "replace")
 
 
 def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
-    """Open a JSON array ($4) into staging: fetch $1, ordinals from $2, shape $3.
+    """Open a JSON array ($3) into staging: fetch $1, ordinals from $2; $4 are the columns that each row was sent without, null if none was.
 
     Numbers are opened as numeric and checked after rounding; `carefully` reads numbers, dates and times through functions
     that survive any text. What the row's key lacks, or a text that is too long, refuses the row.
@@ -340,12 +341,12 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
         WITH registered AS MATERIALIZED (
             SELECT fetch_id FROM {_registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE
         )
-        INSERT INTO {table.stage} (fetch_id, ordinal, shape, nulled, refused, source, {columns})
+        INSERT INTO {table.stage} (fetch_id, ordinal, unsent, nulled, refused, source, {columns})
         SELECT
-            $1, $2 + n, $3,
+            $1, $2 + n, ($4::bytea[])[n::integer],
             CASE WHEN loses THEN array_remove(ARRAY[{nulled}], NULL) END,
             refused_as,
-            CASE WHEN refused_as IS NOT NULL OR loses THEN $4::json -> (n - 1)::integer END,
+            CASE WHEN refused_as IS NOT NULL OR loses THEN $3::json -> (n - 1)::integer END,
             {", ".join(_shortened(column) for column in table.columns)}
         FROM registered, (
             SELECT *, {_refusals(table)} AS refused_as, {lost} AS loses
@@ -353,7 +354,7 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
                 SELECT n, {", ".join(quote(f"r_{column.name}") for column in read)}, {had}, {converted}
                 FROM (
                     SELECT i.n, {given}
-                    FROM ROWS FROM (json_to_recordset($4::json) AS ({opened})) WITH ORDINALITY AS i ({raw_names}, n)
+                    FROM ROWS FROM (json_to_recordset($3::json) AS ({opened})) WITH ORDINALITY AS i ({raw_names}, n)
                     OFFSET 0
                 ) AS opened
                 OFFSET 0
@@ -426,10 +427,10 @@ def _refusals(table: WarehouseTable) -> str:
 def _refuse_statement(table: WarehouseTable) -> str:
     """Stage a row that cannot be read: only its account, if it tells one, for whoever is to be named."""
     account = next((column.api_name for column in table.columns if column.name == "account_id"), None)
-    value = f"$4::json ->> {_literal(account)}" if account else "NULL"
+    value = f"$3::json ->> {_literal(account)}" if account else "NULL"
     return (
-        f"INSERT INTO {table.stage} (fetch_id, ordinal, shape, source, refused, account_id)"
-        f" SELECT fetch_id, $2 + 1, $3, $4::json, $5, {value} FROM {_registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE"
+        f"INSERT INTO {table.stage} (fetch_id, ordinal, source, refused, account_id)"
+        f" SELECT fetch_id, $2 + 1, $3::json, $4, {value} FROM {_registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE"
     )
 
 

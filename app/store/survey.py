@@ -15,7 +15,10 @@ _CREATED = re.compile(rf"^CREATE (TABLE|VIEW|FUNCTION) {WRITTEN_SCHEMA}\.((?:v_)
 
 
 class ColumnFacts(msgspec.Struct, frozen=True):
-    """A column: its type as declared, the type below its domains, the labels of an enum, and whether we may write it."""
+    """A column: its type as declared, the type below its domains, the labels of an enum, and whether we may write it.
+
+    `default` is the expression of what an INSERT without the column stores; None: NULL.
+    """
 
     name: str
     sql_type: str
@@ -24,6 +27,7 @@ class ColumnFacts(msgspec.Struct, frozen=True):
     not_null: bool
     has_default: bool
     is_written: bool
+    default: str | None = None
 
 
 class UniqueKey(msgspec.Struct, frozen=True):

@@ -61,7 +61,7 @@ class _Search:
 
 @dataclass(frozen=True, slots=True)
 class _Met:
-    """How the rows of one shape of a fetch meet stored ones.
+    """How the rows of a fetch meet stored ones.
 
     `missing` is how many meet none, `met` how many meet a row in its place, `of_theirs` how many one of the accounts that are written,
     `elsewhere` how many one under another date, and `differing` are the ordinals of those that differ from the row that they meet.
@@ -125,7 +125,7 @@ class _Work:
         return self.job.writer.run_id, self.job.table.table.name
 
 
-_Write = Callable[[_Work, tuple[int, frozenset[str]], list[int] | None], Awaitable[Written]]
+_Write = Callable[[_Work, list[int] | None], Awaitable[Written]]
 
 
 class SliceWriter:
@@ -168,58 +168,57 @@ class SliceWriter:
 
     async def _write_once(self, work: _Work, kept: set[tuple[str, dt.date | None]]) -> Written:
         written = Written()
-        shapes = list(enumerate(work.job.staged.shapes))
         await self._withhold_counts(work, written)
-        met = await self._compare(work, shapes)
-        if work.job.proven.endpoint.is_trades and (met is None or any(each.elsewhere for each in met)):
+        met = await self._compare(work)
+        if work.job.proven.endpoint.is_trades and (met is None or met.elsewhere):
             await self._leave_newer(work)
             await self._withhold_moves(work, written)
             await self._move(work, written)
-            met = await self._compare(work, shapes)
+            met = await self._compare(work)
         if not work.is_empty:
             # Before anything is inserted: a row that goes may hold a key that a row of upstream needs.
             # Rows that were moved may have come into the slices since they were counted.
-            if met is None or written.results or sum(each.of_theirs for each in met) < work.part.stored:
+            if met is None or written.results or met.of_theirs < work.part.stored:
                 await self._take_out(work, kept, written)
             if work.job.table.changes_shard:
                 await self._move_shards(work, written)
-            for number, shape in enumerate(shapes):
-                if met is None or met[number].most_differ:
-                    await self._each(work, shape, self._overwrite, written)
-                elif met[number].differing:
-                    written.add(await self._overwrite(work, shape, met[number].differing))
+            if met is None or met.most_differ:
+                await self._each(work, self._overwrite, written)
+            elif met.differing:
+                written.add(await self._overwrite(work, met.differing))
         # After the overwriting, which may free a place, and before the inserting.
         await self._refuse_too_narrow(work)
-        for number, shape in enumerate(shapes):
-            if met is None or not met[number].all_in_place:
-                # Where it is known that no row of the fetch is stored, nobody looks.
-                is_known = work.is_empty or (met is not None and met[number].none_in_place)
-                await self._each(work, shape, partial(self._insert, is_known=is_known), written)
+        if met is None or not met.all_in_place:
+            # Where it is known that no row of the fetch is stored, nobody looks.
+            is_known = work.is_empty or (met is not None and met.none_in_place)
+            await self._each(work, partial(self._insert, is_known=is_known), written)
         return written
 
-    async def _compare(self, work: _Work, shapes: Sequence[tuple[int, frozenset[str]]]) -> list[_Met] | None:
-        """How each shape of the fetch meets what is stored, by one look: what follows is done only where there is something to do.
+    async def _compare(self, work: _Work) -> _Met | None:
+        """How the rows of the fetch meet what is stored, by one look: what follows is done only where there is something to do.
 
         None where that cannot be told, or is not worth it: nothing is stored, rows may be stored twice, or rows that are refused are
         searched for.
         """
+        if not work.job.staged.rows:
+            return _Met(missing=0, met=0, of_theirs=0, elsewhere=0, differing=[])
         if work.is_empty or work.search is not None or not work.job.table.is_unique:
             return None
         theirs = frozenset(work.part.account_ids)
         keys = await self._natural_keys(work) if work.job.proven.endpoint.is_trades else ()
-        found: list[_Met] = []
-        for number, columns in shapes:
-            statement = self._sql.of("compare_rows", work.job.table, columns)
-            told = await work.connection.fetch(statement, *work.head, number, *keys)
-            met, elsewhere = sum(row["met"] for row in told), sum(row["elsewhere"] for row in told)
-            missing = sum(row["missing"] for row in told)
-            if work.job.table.distributed_by is not None:
-                # At least: one that is met in two places counts twice. Where any is met elsewhere the insert looks for itself.
-                writable = await work.connection.fetch_value(self._sql.of("count_writable", work.job.table), *work.head, number)
-                missing = max(0, writable - met - elsewhere)
-            of_theirs = sum(row["met"] for row in told if row["account_id"] in theirs)
-            found.append(_Met(missing, met, of_theirs, elsewhere, [ordinal for row in told for ordinal in row["differing"] or ()]))
-        return found
+        told = await work.connection.fetch(self._of("compare_rows", work), *work.head, *keys)
+        met, elsewhere = sum(row["met"] for row in told), sum(row["elsewhere"] for row in told)
+        missing = sum(row["missing"] for row in told)
+        if work.job.table.distributed_by is not None:
+            # At least: one that is met in two places counts twice. Where any is met elsewhere the insert looks for itself.
+            writable = await work.connection.fetch_value(self._sql.of("count_writable", work.job.table), *work.head)
+            missing = max(0, writable - met - elsewhere)
+        of_theirs = sum(row["met"] for row in told if row["account_id"] in theirs)
+        return _Met(missing, met, of_theirs, elsewhere, [ordinal for row in told for ordinal in row["differing"] or ()])
+
+    def _of(self, name: str, work: _Work, **more: str) -> str:
+        """A statement that compares or writes the values of the fetch's rows."""
+        return self._sql.of(name, work.job.table, has_unsent=work.job.staged.has_unsent, **more)
 
     async def _natural_keys(self, work: _Work) -> tuple[list[str], ...]:
         """The values that each part of the trades' natural keys has."""
@@ -230,18 +229,17 @@ class SliceWriter:
         """Leave stored rows as they are whose counts would fall by what may lie in dates that still move."""
         if work.is_empty or work.job.proven.endpoint.is_trades:
             return
-        counting = [number for number, columns in enumerate(work.job.staged.shapes) if _COUNT in columns]
         if work.job.table.table.date_column is None:
-            await self._withhold_alltime(work, counting, written)
+            await self._withhold_alltime(work, written)
         elif work.moves:
             statement = self._sql.of("withhold_falling_rows", work.job.table)
-            for row in await work.connection.fetch(statement, *work.head, work.job.writer.moving_from, WITHHELD, counting):
+            for row in await work.connection.fetch(statement, *work.head, work.job.writer.moving_from, WITHHELD):
                 written.results[row["account_id"]].withheld.update(row["days"])
 
-    async def _withhold_alltime(self, work: _Work, counting: Sequence[int], written: Written) -> None:
+    async def _withhold_alltime(self, work: _Work, written: Written) -> None:
         if work.job.writer.moving_from == NEVER:
             return
-        falling = await work.connection.fetch(self._sql.of("get_falling_alltime", work.job.table), *work.head, list(counting))
+        falling = await work.connection.fetch(self._sql.of("get_falling_alltime", work.job.table), *work.head)
         if not falling:
             return
         accounts = [row["account_id"] for row in falling]
@@ -299,7 +297,7 @@ class SliceWriter:
     async def _move_shards(self, work: _Work, written: Written) -> None:
         """After doubled rows are gone: at most one row of each key is left to be moved."""
         statement = self._sql.of("move_shards", work.job.table)
-        for row in await work.connection.fetch(statement, *work.head, *work.record, work.job.table.distributed_by, work.horizon):
+        for row in await work.connection.fetch(statement, *work.head, *work.record, work.horizon, work.job.table.distributed_by):
             written.note(row["account_id"], row["days"]).moved += row["rows"]
 
     async def _take_out(self, work: _Work, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
@@ -309,7 +307,7 @@ class SliceWriter:
             async with _tolerated(work):
                 if not work.job.table.is_unique:
                     statement = self._sql.of("remove_doubled_rows", work.job.table)
-                    for row in await work.connection.fetch(statement, *work.head, *work.record, work.job.writer.moving_from, work.horizon):
+                    for row in await work.connection.fetch(statement, *work.head, *work.record, work.horizon, work.job.writer.moving_from):
                         if row["goes"]:
                             attempt.note(row["account_id"], row["days"]).removed += row["rows"]
                         else:
@@ -326,7 +324,7 @@ class SliceWriter:
 
     async def _refuse_too_narrow(self, work: _Work) -> None:
         for key in work.job.table.narrow_keys:
-            statement = self._sql.of("refuse_too_narrow", work.job.table, None, **narrow_lists(key))
+            statement = self._sql.of("refuse_too_narrow", work.job.table, has_unsent=False, **narrow_lists(key))
             for row in await work.connection.fetch(statement, *work.head, TOO_NARROW, BOTH_SENT, key.name):
                 work.job.beside[row["ordinal"]] = {
                     "unique_key": key.name,
@@ -334,30 +332,22 @@ class SliceWriter:
                     "held_by": {"key": row["other_key"], "account_id": row["other_account"]},
                 }
 
-    async def _each(self, work: _Work, shape: tuple[int, frozenset[str]], write: _Write, written: Written) -> None:
-        """Write the rows of a shape, at once or searching for those that are refused."""
+    async def _each(self, work: _Work, write: _Write, written: Written) -> None:
+        """Write the rows of the fetch, at once or searching for those that are refused."""
         if work.search is None:
-            written.add(await write(work, shape, None))
+            written.add(await write(work, None))
             return
-        listed = await work.connection.fetch(self._sql.of("get_writable", work.job.table), *work.head, shape[0])
-        await self._search(work, work.search, shape, write, [row["ordinal"] for row in listed], written)
+        listed = await work.connection.fetch(self._sql.of("get_writable", work.job.table), *work.head)
+        await self._search(work, work.search, write, [row["ordinal"] for row in listed], written)
 
-    async def _search(
-        self,
-        work: _Work,
-        search: _Search,
-        shape: tuple[int, frozenset[str]],
-        write: _Write,
-        ordinals: list[int],
-        written: Written,
-    ) -> None:
+    async def _search(self, work: _Work, search: _Search, write: _Write, ordinals: list[int], written: Written) -> None:
         """Write rows in halves, each in a savepoint, until a row that is refused stands alone; it is marked, the others are written."""
         if not ordinals:
             return
         search.go_on()
         try:
             async with work.connection.savepoint():
-                attempt = await write(work, shape, ordinals)
+                attempt = await write(work, ordinals)
         except RowRefused as error:
             if len(ordinals) == 1:
                 kind = TOO_NARROW if error.sqlstate == UNIQUE_VIOLATION else REFUSED
@@ -365,8 +355,8 @@ class SliceWriter:
                 search.found.append((ordinals[0], f"{kind}: {error}"))
                 return
             middle = len(ordinals) // 2
-            await self._search(work, search, shape, write, ordinals[:middle], written)
-            await self._search(work, search, shape, write, ordinals[middle:], written)
+            await self._search(work, search, write, ordinals[:middle], written)
+            await self._search(work, search, write, ordinals[middle:], written)
         else:
             written.add(attempt)
 
@@ -374,14 +364,13 @@ class SliceWriter:
         statement = self._sql.of("refuse_rows", work.job.table)
         await work.connection.execute(statement, work.job.staged.fetch_id, list(ordinals), reason)
 
-    async def _overwrite(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None) -> Written:
+    async def _overwrite(self, work: _Work, ordinals: list[int] | None) -> Written:
         written = Written()
-        number, columns = shape
-        if not self._sql.lists(work.job.table, columns)["assignments"]:
+        if not self._sql.lists(work.job.table)["assignments"]:
             return written
-        only, limit = _only(ordinals, 8)
-        statement = self._sql.of("overwrite_rows", work.job.table, columns, only=only)
-        for row in await work.connection.fetch(statement, *work.head, *work.record, number, work.horizon, *limit):
+        only, limit = _only(ordinals, 7)
+        statement = self._of("overwrite_rows", work, only=only)
+        for row in await work.connection.fetch(statement, *work.head, *work.record, work.horizon, *limit):
             if row["resisting"]:
                 await self._refuse(work, row["resisting"], f"{REFUSED}: a trigger keeps the stored row as it is")
                 continue
@@ -396,27 +385,26 @@ class SliceWriter:
             await self._begin_descents(work, row["account_id"], row["figure_days"] or ())
         return written
 
-    async def _insert(self, work: _Work, shape: tuple[int, frozenset[str]], ordinals: list[int] | None, *, is_known: bool) -> Written:
+    async def _insert(self, work: _Work, ordinals: list[int] | None, *, is_known: bool) -> Written:
         written = Written()
-        number, columns = shape
-        only, limit = _only(ordinals, 5)
+        only, limit = _only(ordinals, 4)
         is_missing = "true" if is_known else f"NOT {self._sql.lists(work.job.table)['is_stored']}"
-        statement = self._sql.of("insert_rows", work.job.table, columns, only=only, is_missing=is_missing)
+        statement = self._of("insert_rows", work, only=only, is_missing=is_missing)
         if not work.job.table.has_guards:
             if is_known:
                 # Staging alone is read: its index on the key gives the order, where PostgreSQL would sort the wide rows.
                 await work.connection.execute("SELECT set_config('enable_sort', 'off', true)")
-            for row in await work.connection.fetch(statement, *work.head, number, *limit):
+            for row in await work.connection.fetch(statement, *work.head, *limit):
                 done = written.note(row["account_id"], row["days"])
                 done.inserted += row["rows"]
                 done.grew |= work.reaches(row["days"])
             return written
         # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
-        look = self._sql.of("get_missing_rows", work.job.table, columns, only=only)
-        missing = await work.connection.fetch(look, *work.head, number, *limit)
+        look = self._sql.of("get_missing_rows", work.job.table, only=only)
+        missing = await work.connection.fetch(look, *work.head, *limit)
         if missing:
-            await work.connection.fetch(statement, *work.head, number, *limit)
-            dropped = {row["ordinal"] for row in await work.connection.fetch(look, *work.head, number, *limit)}
+            await work.connection.fetch(statement, *work.head, *limit)
+            dropped = {row["ordinal"] for row in await work.connection.fetch(look, *work.head, *limit)}
             for row in missing:
                 if row["ordinal"] not in dropped:
                     done = written.note(row["account_id"], [row["day"]])

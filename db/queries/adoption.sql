@@ -15,6 +15,12 @@ FROM (
                 'labels', (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e WHERE e.enumtypid = base.type),
                 'not_null', a.attnotnull OR base.not_null,
                 'has_default', a.atthasdef OR a.attidentity <> '' OR base.has_default,
+                -- As an INSERT without the column takes it: the column's own, or else that of its domain.
+                'default', CASE WHEN a.attgenerated = '' THEN coalesce(
+                    (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum),
+                    CASE WHEN a.attidentity = 'd' THEN format('nextval(%L::regclass)', pg_get_serial_sequence(c.oid::regclass::text, a.attname)) END,
+                    (SELECT pg_get_expr(t.typdefaultbin, 0) FROM pg_type AS t WHERE t.oid = a.atttypid AND t.typtype = 'd')
+                ) END,
                 'is_written', a.attgenerated = '' AND a.attidentity <> 'a'
             ) ORDER BY a.attnum)
             FROM pg_attribute AS a

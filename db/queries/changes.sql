@@ -209,12 +209,11 @@ SELECT prop_trading_model.recon_create_partitions($1, $2::date[])
 
 -- name: withhold_falling_rows
 -- Rows of upstream on dates that still move (from $4 on) that would lower the count of a stored row: nothing of them is written ($5 says why).
--- $6 are the shapes that sent a count.
 WITH falling AS MATERIALIZED (
     SELECT s.ordinal, s.account_id, {{day_of_t}} AS day
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
-    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND s.shape = ANY($6::bigint[])
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{count_is_sent}}
       AND {{day_of_t}} >= $4::date AND coalesce(s.num_trades, 0) < coalesce(t.num_trades, 0)
 ), withheld AS (
     UPDATE {{stage}} AS s SET refused = $5 FROM (SELECT DISTINCT ordinal FROM falling) AS f WHERE s.fetch_id = $1 AND s.ordinal = f.ordinal
@@ -237,11 +236,11 @@ WITH known AS MATERIALIZED (
 SELECT account_id, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) AS days FROM known GROUP BY account_id
 
 -- name: get_falling_alltime
--- Rows of upstream's alltime that would lower the stored count; $4 are the shapes that sent a count.
+-- Rows of upstream's alltime that would lower the stored count.
 SELECT s.ordinal, s.account_id, coalesce(s.num_trades, 0)::bigint AS trades
 FROM {{stage}} AS s
 JOIN {{raw}} AS t ON {{same_key_s}}
-WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND s.shape = ANY($4::bigint[]) AND coalesce(s.num_trades, 0) < coalesce(t.num_trades, 0)
+WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{count_is_sent}} AND coalesce(s.num_trades, 0) < coalesce(t.num_trades, 0)
 
 -- name: get_stored_levels
 -- What is counted of accounts ($1) below alltime: by daily, and on dates that still move ($2 to $3) by the level that counts most, by daily, and
@@ -316,7 +315,7 @@ GROUP BY owner
 
 -- name: remove_doubled_rows
 -- Rows that are stored more than once, in a table without a unique key: one stays, a copy of each other is kept. On dates that still move
--- (from $6 on) all stay, and so does one under an id that is none of these accounts' if somebody may have written it since the fetch began ($7).
+-- (from $7 on) all stay, and so does one under an id that is none of these accounts' if somebody may have written it since the fetch began ($6).
 WITH stored AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, coalesce(t.account_id, s.account_id) AS owner, to_jsonb(t) AS old_row,
            row_number() OVER (PARTITION BY s.ordinal ORDER BY t.account_id IS DISTINCT FROM s.account_id, {{place_order}}) AS copy
@@ -325,7 +324,7 @@ WITH stored AS MATERIALIZED (
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND ({{is_theirs}} OR {{is_old}})
 ), removed AS (
     DELETE FROM {{raw}} AS t USING stored AS m
-    WHERE {{same_row}} AND m.copy > 1 AND coalesce({{day_of_m}} < $6::date, true)
+    WHERE {{same_row}} AND m.copy > 1 AND coalesce({{day_of_m}} < $7::date, true)
     RETURNING m.owner, {{day_of_m}} AS day, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
@@ -333,7 +332,7 @@ WITH stored AS MATERIALIZED (
 )
 SELECT owner AS account_id, true AS goes, count(*) AS rows, array_agg(DISTINCT day) AS days FROM removed GROUP BY owner
 UNION ALL
-SELECT m.owner, false, count(*), array_agg(DISTINCT {{day_of_m}}) FROM stored AS m WHERE m.copy > 1 AND {{day_of_m}} >= $6::date GROUP BY m.owner
+SELECT m.owner, false, count(*), array_agg(DISTINCT {{day_of_m}}) FROM stored AS m WHERE m.copy > 1 AND {{day_of_m}} >= $7::date GROUP BY m.owner
 
 -- name: move_shards
 -- Rows that upstream has under another {{shard}} than we, in a table that is distributed by it: each is taken out and stored again in its new shard.
@@ -348,7 +347,7 @@ WITH known AS MATERIALIZED (
     INSERT INTO {{raw}} ({{all_columns}})
     SELECT {{r_columns}}
     FROM removed AS m
-    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, m.old_row || jsonb_build_object($6::text, m.new_shard)) AS r
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, m.old_row || jsonb_build_object($7::text, m.new_shard)) AS r
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT $4, owner, $5, day, 'moved', old_row FROM removed
@@ -402,8 +401,8 @@ FROM told AS m
 WHERE s.fetch_id = $1 AND s.ordinal = m.ordinal
 
 -- name: refuse_unfit_rows
--- Rows that a CHECK or NOT NULL of the table refuses, as far as the columns were sent ($3: the shapes that sent them).
-UPDATE {{stage}} SET refused = $2, source = to_json({{stage_name}}) WHERE fetch_id = $1 AND refused IS NULL AND shape = ANY($3::bigint[]) AND NOT ({{condition}})
+-- Rows that a CHECK or NOT NULL of the table refuses, as far as the columns were sent.
+UPDATE {{stage}} SET refused = $2, source = to_json({{stage_name}}) WHERE fetch_id = $1 AND refused IS NULL AND {{are_sent}} AND NOT ({{condition}})
 
 -- name: get_natural_keys
 -- The natural keys of staged trades.
@@ -420,21 +419,21 @@ FROM (
            {{is_in_place}} AND {{differ}} AS differs
     FROM {{stage}} AS s
     {{met_or_not}} {{raw}} AS t ON {{same_wherever}} AND {{is_among_theirs}}
-    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
     OFFSET 0 -- compared before they are grouped: else all columns are sorted first
 ) AS met
 GROUP BY account_id
 
 -- name: overwrite_rows
 -- Stored rows that differ from upstream in a field that it sent: a copy kept, then only those written, in key order. {{only}} limits them to some ordinals.
--- A trade under an id that is none of these accounts' ($2) is only taken if nobody can have written it since the fetch began ($7). Last those that a
+-- A trade under an id that is none of these accounts' ($2) is only taken if nobody can have written it since the fetch began ($6). Last those that a
 -- trigger of the table kept as they were.
 WITH changed AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, s.ordinal, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{loses}} AS loses, {{falls}} AS falls, {{blanks}} AS blanks, {{gains}} AS gains,
            {{new_values}}
     FROM {{stage}} AS s
     JOIN {{raw}} AS t ON {{same_key_s}}
-    WHERE s.fetch_id = $1 AND s.shape = $6 AND s.refused IS NULL AND {{held}} AND {{only}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{only}}
       AND {{differ}}
       AND ({{is_theirs}} OR {{is_old}})
     ORDER BY {{t_key}}
@@ -460,7 +459,7 @@ SELECT NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, false, 0, array_agg(ordinal) FR
 -- Rows of upstream that are not stored. {{only}} limits them to some ordinals.
 SELECT s.ordinal, s.account_id, {{day_of_s}} AS day
 FROM {{stage}} AS s
-WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
+WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
 
 -- name: insert_rows
 -- Rows of upstream that are not stored, in key order; where it is known that none is, nobody looks. {{only}} limits them to some ordinals, to find one that is refused.
@@ -468,21 +467,21 @@ WITH written AS (
     INSERT INTO {{raw}} ({{columns}})
     SELECT {{s_columns}}
     FROM {{stage}} AS s
-    WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}} AND {{only}} AND {{is_missing}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{only}} AND {{is_missing}}
     ORDER BY {{s_key}}
     RETURNING account_id, {{plain_day}} AS day
 )
 SELECT account_id, count(*) AS rows, array_agg(DISTINCT day) AS days FROM written GROUP BY account_id
 
 -- name: count_writable
--- How many rows of one shape may be written.
-SELECT count(*) FROM {{stage}} AS s WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}}
+-- How many rows may be written.
+SELECT count(*) FROM {{stage}} AS s WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
 
 -- name: get_writable
--- The ordinals of the rows of one shape that may be written, to search among them for one that is refused.
+-- The ordinals of the rows that may be written, to search among them for one that is refused.
 SELECT s.ordinal
 FROM {{stage}} AS s
-WHERE s.fetch_id = $1 AND s.shape = $4 AND s.refused IS NULL AND {{held}}
+WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}
 ORDER BY s.ordinal
 
 -- name: refuse_rows
@@ -596,7 +595,7 @@ FROM (
         nullif({{key_text}}, '') AS row_key,
         -- Of what was sent: a row that was refused at the write was noted with what staging adds, which is new each time.
         md5(CASE WHEN source ->> 'fetch_id' IS NULL AND source IS NOT NULL THEN source::text
-                 ELSE (to_jsonb(s) - ARRAY['fetch_id', 'ordinal', 'shape', 'refused', 'nulled', 'source'])::text END) AS row_digest,
+                 ELSE (to_jsonb(s) - ARRAY['fetch_id', 'ordinal', 'unsent', 'refused', 'nulled', 'source'])::text END) AS row_digest,
         {{day_of_s}} AS day,
         coalesce(account_id::text, (
             SELECT min(i.account_id) FROM prop_trading_model.recon_identity AS i

@@ -32,7 +32,7 @@ WHERE s.fetch_id = $1 AND s.ordinal = r.ordinal
 -- table, since a transaction pooler may hand each statement another session.
 DROP TABLE IF EXISTS {{stage}};
 CREATE UNLOGGED TABLE {{stage}} (
-    fetch_id uuid NOT NULL, ordinal bigint NOT NULL, shape integer NOT NULL, refused text, nulled text[],
+    fetch_id uuid NOT NULL, ordinal bigint NOT NULL, unsent bytea, refused text, nulled text[],
     {{columns}},
     source json
 ) WITH (
@@ -44,4 +44,4 @@ CREATE INDEX ON {{stage}} (fetch_id, ordinal);
 CREATE INDEX ON {{stage}} (fetch_id, {{key}});
 CREATE INDEX ON {{stage}} (fetch_id) WHERE refused IS NOT NULL OR nulled IS NOT NULL;
 ALTER TABLE {{stage}} {{alterations}};
-COMMENT ON TABLE {{stage}} IS 'pages on their way in; shape: which fields were sent; nulled: columns whose value cannot be held; refused: why the row cannot be held'
+COMMENT ON TABLE {{stage}} IS 'pages on their way in; unsent: the bits of columns that were not sent, null if none is missing; nulled: columns whose value cannot be held; refused: why the row cannot be held'

@@ -72,7 +72,7 @@ class _Bench:
         stage = TABLES[endpoint].name.replace("raw_metrics", "recon_stage").replace("raw_trades", "recon_stage")
         rows = await self.connection.fetch(f"SELECT to_json(s) AS row FROM {stage} AS s WHERE fetch_id = $1 ORDER BY ordinal", fetch_id)
         told = [json.loads(row["row"]) for row in rows]
-        return [{name: value for name, value in row.items() if name not in {"fetch_id", "ordinal", "shape", "source"}} for row in told]
+        return [{name: value for name, value in row.items() if name not in {"fetch_id", "ordinal", "unsent", "source"}} for row in told]
 
 
 @pytest.fixture(scope="module")
