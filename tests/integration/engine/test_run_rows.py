@@ -1,0 +1,86 @@
+"""The limit of rows that a run may remove, lower or blank: it holds over all batches and, but for one limit, over all processes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from app.domain.contract import Endpoint
+from app.domain.holds import HoldLimits
+from app.domain.models import RunKind
+from app.engine.config import EngineConfig
+from app.sandbox.process import SandboxServer
+from app.sandbox.world import World
+from app.store.runs import RunRequest
+from tests.conftest import SCHEMA, Database, Server
+from tests.engine import TODAY, engine, fill
+from tests.integration.engine.losing import settled_trades, stored
+from tests.integration.engine.test_truth import edit
+
+_ACCOUNTS = 12
+_LIMIT = 30
+
+
+def _world() -> World:
+    return World.generate(_ACCOUNTS, seed=14, today=TODAY, trades_per_account=12, days=20, contradictory=False)
+
+
+@pytest.fixture(scope="module")
+async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
+    """The name of a database that ingestion has filled."""
+    async with postgres.clone(template, "rows") as name:
+        async with SandboxServer(_world()) as sandbox:
+            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+        yield name
+
+
+@pytest.fixture
+async def warehouse(postgres: Server, whole: str) -> AsyncIterator[Database]:
+    """A filled warehouse of the test's own."""
+    async with postgres.clone(whole, "test") as name:
+        yield Database(postgres.database(name), SCHEMA)
+
+
+def _remove(world: World) -> None:
+    for account_id in world.account_ids:
+        for trade in settled_trades(world, account_id)[::2]:
+            world.remove_trade(trade)
+
+
+def _lower(world: World) -> None:
+    for account_id in world.account_ids:
+        for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY):
+            edit(world, endpoint, account_id, lambda row: row.update(numTrades=int(float(str(row["numTrades"]))) // 2))
+
+
+def _blank(world: World) -> None:
+    for account_id in world.account_ids:
+        for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY):
+            edit(world, endpoint, account_id, lambda row: row.update(netProfit=None, totalLots=None))
+
+
+@pytest.mark.parametrize(
+    ("sicken", "processes", "batch_size"), [(_remove, 1, 2), (_lower, 1, 5000), (_blank, 1, 2), (_remove, 2, 1), (_blank, 2, 2)]
+)
+async def test_a_run_takes_no_more_rows_than_its_limit_and_one_more_limit_for_each_process_beside(
+    warehouse: Database, sicken: Callable[[World], None], processes: int, batch_size: int
+) -> None:
+    world = _world()
+    sicken(world)
+    guard = HoldLimits(rows=10_000, accounts=1000, run_rows=_LIMIT, run_row_share=0.0)
+    config = EngineConfig(workers=1, poll_seconds=0.02, postpone_seconds=0, postpone_named_seconds=0, batch_size=batch_size, guard=guard)
+    async with warehouse.connect() as connection, SandboxServer(world) as sandbox, AsyncExitStack() as stack:
+        if sicken is _blank:
+            # A figure that upstream leaves empty gives no reason to read it: a wrong count does.
+            await connection.execute("UPDATE raw_metrics_daily SET num_trades = num_trades + 1")
+        before = await stored(connection)
+        services = [await stack.enter_async_context(engine(warehouse, sandbox, config=config)) for _ in range(processes)]
+        run_id = await services[0].start_run(RunRequest(kind=RunKind.AUDIT))
+        async with asyncio.TaskGroup() as group:
+            for service in services:
+                group.create_task(service.pool.run_until_finished(run_id))
+        state = await services[0].readings.run_state(run_id)
+        assert state["status"] == "needs_confirmation"
+        assert "rows compared so far" in str(state["error"])
+        assert 0 < sum(before.lost(await stored(connection)).values()) < processes * _LIMIT
