@@ -110,13 +110,29 @@ class WriteConflict(ReconError):
 
 
 class RowRefused(ReconError):
-    """A constraint or a type refuses a row; `sqlstate` and `constraint` tell which."""
+    """A constraint, a type or code of the owner's refuses a row; `sqlstate` and `constraint` tell which.
 
-    def __init__(self, message: str, *, sqlstate: str, constraint: str | None) -> None:
+    `relation` is the schema and the name of the table that PostgreSQL names, `code` the function in the database in which the error arose,
+    and `is_raised` tells that the function raised it itself: then the other fields are what it chose to say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sqlstate: str,
+        constraint: str | None,
+        relation: tuple[str, str] | None = None,
+        code: str | None = None,
+        is_raised: bool = False,
+    ) -> None:
         """Keep what PostgreSQL said about the row."""
         super().__init__(message)
         self.sqlstate = sqlstate
         self.constraint = constraint
+        self.relation = relation
+        self.code = code
+        self.is_raised = is_raised
 
 
 class StatementTooSlow(ReconError):

@@ -21,10 +21,11 @@ from app.store.feed import ChangeFeed
 from app.store.guarding import Guarding, HeldError
 from app.store.pace import WritePace
 from app.store.pool import CLAIM_LOCK_SECONDS, LOCK_SECONDS, Connection, Database, Purpose
-from app.store.refusals import UNIQUE_VIOLATION, Refusals
+from app.store.refusals import Refusals
 from app.store.sessions import COMMAND_SECONDS
 from app.store.slices import Applied, Fingerprints, Job, Looks, Part, Slice, Witness, Writer, Written
 from app.store.staging import ANALYZED_ROWS, StagedFetch
+from app.store.violations import UNIQUE_VIOLATION
 from app.store.writing import SliceWriter, UnfinishedSearchError, WrittenSinceError
 
 _MOST_ACCOUNTS = 1000

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from enum import Enum
@@ -101,6 +102,10 @@ TAKES_NO_WRITES = (
     " when it takes writes again."
 )
 _WRONG_VALUE = (asyncpg.exceptions._base.DataError, asyncpg.UnsupportedClientFeatureError)  # noqa: SLF001 - the public DataError is the server's
+_FUNCTION = re.compile(r"(?<=function )\S+\(.*?\)")
+"""The first function that the context of an error names, which is the innermost."""
+_RAISES = "exec_stmt_raise"
+"""The function of PostgreSQL's own that reports what PL/pgSQL's RAISE says, whatever fields that chooses."""
 _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 _POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """What becomes of prepared statements where each transaction may get another connection of the server."""
@@ -153,7 +158,14 @@ def _meaning_of_statement(error: asyncpg.PostgresError) -> ReconError:
     if isinstance(error, asyncpg.InsufficientResourcesError):
         return ResourcesExhausted(f"PostgreSQL ran out of memory, disk or a configured limit in a statement: {error}.")
     if error.context or isinstance(error, _OF_A_ROW):
-        return RowRefused(_said_of_row(error), sqlstate=error.sqlstate or "", constraint=error.constraint_name)
+        return RowRefused(
+            _said_of_row(error),
+            sqlstate=error.sqlstate or "",
+            constraint=error.constraint_name,
+            relation=(error.schema_name or "", error.table_name) if error.table_name else None,
+            code=found[0] if (found := _FUNCTION.search(error.context or "")) else None,
+            is_raised=error.server_source_function == _RAISES,
+        )
     return DatabaseError(f"PostgreSQL refused a statement: {error}.")
 
 

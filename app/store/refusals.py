@@ -14,13 +14,9 @@ from app.store.queries import quote
 from app.store.sessions import COMMAND_SECONDS
 from app.store.slices import Applied, Job
 from app.store.unsent import is_sent
+from app.store.violations import REFUSED, TOO_NARROW
 from app.telemetry import get_logger
 
-UNIQUE_VIOLATION = "23505"
-REFUSED = "refused by the table"
-"""How the reason begins where a constraint or a trigger takes no row like it."""
-TOO_NARROW = "key too narrow"
-"""How the reason begins where a unique key takes one of two rows."""
 BOTH_SENT = f"{TOO_NARROW}: upstream sends"
 """Upstream sends both rows of which the table can hold one: no stored row stands for the other."""
 WITHHELD = "withheld until its date is settled"

@@ -20,12 +20,12 @@ from app.store.feed import ChangeFeed
 from app.store.pool import LOCK_SECONDS, Connection, Database, Record
 from app.store.queries import fill, for_schema, quote
 from app.store.survey import distribution
+from app.store.violations import UNIQUE_VIOLATION
 
 _TRIES = 3
 _STATEMENT_SECONDS = 30.0
 _LISTED = 10
 """Ids or dates that a sentence names at most."""
-_UNIQUE_VIOLATION = "23505"
 _CHECK_VIOLATION = "23514"
 _TABLES: Mapping[str, Table] = {table.name: table for table in TABLES.values()}
 
@@ -350,8 +350,8 @@ def _refusal(copy: RemovedRow, why: str) -> Restored:
 
 def _explained(error: ReconError) -> str:
     """Why PostgreSQL did not take the row, as the end of a sentence."""
-    if isinstance(error, RowRefused) and error.sqlstate == _UNIQUE_VIOLATION:
-        return f"another row has its place in the unique key {error.constraint} now, and stays as it is"
+    if isinstance(error, RowRefused) and error.sqlstate == UNIQUE_VIOLATION and error.relation and not error.is_raised:
+        return f"another row has its place in the unique key {error.constraint} of {error.relation[1]} now, and stays as it is"
     if isinstance(error, RowRefused) and error.sqlstate == _CHECK_VIOLATION and error.constraint is None:
         return "no partition of the table takes its date; let the table's owner make one, and restore it again"
     # Its first line alone: PostgreSQL quotes whole rows below it.

@@ -16,8 +16,9 @@ from app.domain.settling import NEVER, UNKNOWN, StoredLevels
 from app.errors import RowRefused
 from app.store.column_lists import NATURAL_KEY, Statements, narrow_lists
 from app.store.pool import Connection
-from app.store.refusals import BOTH_SENT, REFUSED, TOO_NARROW, UNIQUE_VIOLATION, WITHHELD
+from app.store.refusals import BOTH_SENT, WITHHELD
 from app.store.slices import Job, Part, Written
+from app.store.violations import REFUSED, TOO_NARROW, refusal_of
 
 _COUNT = "num_trades"
 _PASSES = 3
@@ -290,8 +291,8 @@ class SliceWriter:
         except RowRefused as error:
             if work.search is None:
                 raise
-            kind = TOO_NARROW if error.sqlstate == UNIQUE_VIOLATION else REFUSED
-            reason = f"{kind}: the trade is stored under another date and cannot be moved: {error}"
+            refusal = await refusal_of(work.connection, self._sql, work.job.table, error)
+            reason = f"{refusal.reason}; the trade is stored under another date and cannot be moved"
             await work.connection.execute(self._sql.of("refuse_moves", work.job.table), *work.head, reason)
 
     async def _move_shards(self, work: _Work, written: Written) -> None:
@@ -350,9 +351,11 @@ class SliceWriter:
                 attempt = await write(work, ordinals)
         except RowRefused as error:
             if len(ordinals) == 1:
-                kind = TOO_NARROW if error.sqlstate == UNIQUE_VIOLATION else REFUSED
-                await self._refuse(work, ordinals, f"{kind}: {error}")
-                search.found.append((ordinals[0], f"{kind}: {error}"))
+                refusal = await refusal_of(work.connection, self._sql, work.job.table, error)
+                await self._refuse(work, ordinals, refusal.reason)
+                search.found.append((ordinals[0], refusal.reason))
+                if refusal.beside is not None:
+                    work.job.beside[ordinals[0]] = refusal.beside
                 return
             middle = len(ordinals) // 2
             await self._search(work, search, write, ordinals[:middle], written)
