@@ -15,6 +15,7 @@ import pytest
 
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
+from tests.memory import keep_files_in_memory
 from tests.processes import end_all
 from tests.reaper import Reaper
 from tests.scheduling import LongestFirst, rank
@@ -22,7 +23,13 @@ from tests.scheduling import LongestFirst, rank
 SCHEMA = "prop_trading_model"
 _SHARED_TRADES = Path(__file__).parents[2] / "shared" / "data" / "closed_trades.csv"
 
-_FAST_AND_UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+_FAST_AND_UNSAFE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_wal_size": "256MB",  # of memory, where the data lie there
+}
 """Settings for a server whose data nobody misses after a crash."""
 
 
@@ -31,7 +38,8 @@ _REAPER = pytest.StashKey[Reaper]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """From here on nothing that the tests start outlives them, however they end."""
-    config.stash[_REAPER] = Reaper()
+    reaper = config.stash[_REAPER] = Reaper()
+    keep_files_in_memory(reaper)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,7 +111,7 @@ class Database:
 @pytest.fixture(scope="session")
 def open_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
     """A folder that every account can enter: as root the server runs as another one. pytest's own are private."""
-    with tempfile.TemporaryDirectory(prefix="trade-recon-tests-") as name:
+    with tempfile.TemporaryDirectory(prefix="recon-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         pytestconfig.stash[_REAPER].remove(name)
