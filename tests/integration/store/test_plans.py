@@ -136,7 +136,8 @@ async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(store:
     for table in RAW:
         assert plan.ways(table) == {("Bitmap Heap Scan", f"{table}_ingested")}
     # Of each table and partition a few ranges of 32 pages.
-    assert plan.rows(*RAW) < 4 * len(touched) * TRADES_A_DAY * 2
+    looked_at = {str(scan) for scan in plan.scans if scan.is_large}
+    assert plan.rows(*RAW) < 4 * len(touched) * TRADES_A_DAY * 2, looked_at
     assert recorder.one("touched.get_covered_until").indexes("recon_attempts") == {"recon_attempts_waiting"}
 
 
