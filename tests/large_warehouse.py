@@ -138,15 +138,6 @@ _STAGING = (
     """,
 )
 
-_ONLY_OUR_VACUUM = """
-    DO $$ DECLARE leaf regclass; BEGIN
-        FOR leaf IN SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' LOOP
-            EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', leaf);
-        END LOOP;
-    END $$
-"""
-"""An autovacuum in the middle of the load shows the room that is left on each page, and rows of the last dates go to pages of the first."""
-
 _SUMMARIES = """
     SELECT sum(brin_summarize_new_values(indexrelid)) FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid
     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'i' AND relam = (SELECT oid FROM pg_am WHERE amname = 'brin')
@@ -178,7 +169,6 @@ async def load(dsn: str) -> None:
     """Fill a migrated database, and let PostgreSQL know what is in it."""
     tables = ("raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed", "raw_trades_open")
     await _execute(dsn, *(f"SELECT recon_create_partitions('{table}', {_MONTHS})" for table in tables))
-    await _execute(dsn, _ONLY_OUR_VACUUM)
     async with asyncio.TaskGroup() as group:
         group.create_task(_execute(dsn, *_METRICS))
         group.create_task(_execute(dsn, *_TRADES, *_STATE, *_STAGING))
