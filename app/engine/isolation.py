@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from app.domain.models import Effort, Outcome
+from app.domain.sequences import scattered
 from app.engine.batch import BatchReconciler
 from app.engine.halts import Halt
+from app.engine.store import Store
 from app.engine.usage import RunUse
 from app.errors import (
     ClaimLost,
     ConfigurationError,
-    DatabaseError,
     DatabaseUnavailable,
     ReconError,
     ResourcesExhausted,
@@ -20,13 +21,15 @@ from app.errors import (
     WriteConflict,
 )
 from app.store.claims import Claim, FirstPass
-from app.store.runs import AccountResult, ActiveRun, Runs, Terms
+from app.store.runs import AccountResult, ActiveRun, Terms
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
-_STRIKES = 3
-"""When so many accounts of a run fail like this and none comes through, it is not the accounts' fault."""
-_NOBODYS = (DatabaseUnavailable, WriteConflict, ConfigurationError, UpstreamError, ClaimLost)
+_STRIKES = 8
+"""When so many accounts of a run failed alone and none came through, it is not the accounts' fault."""
+_CONFLICTS = 3
+"""So many times a run waits for whoever holds the same rows; then its accounts are tried apart, so that those that are free go on."""
+_NOBODYS = (DatabaseUnavailable, ConfigurationError, UpstreamError, ClaimLost)
 """Errors of the surroundings: they say nothing about an account."""
 
 
@@ -35,16 +38,27 @@ class _Record:
     """How the batches of a run fared in this process."""
 
     came_through: bool = False
-    struck: set[str] = field(default_factory=set)
+    conflicts: int = 0
+
+
+@dataclass(slots=True)
+class _Trial:
+    """One claim on its way through the flow; `struck` are accounts that failed alone and were not blamed for it yet."""
+
+    run: ActiveRun
+    use: RunUse
+    halt: Halt
+    record: _Record
+    struck: list[tuple[Claim, Exception]] = field(default_factory=list)
 
 
 class Isolation:
     """Takes claims through the flow, however one of their accounts spoils it."""
 
-    def __init__(self, batches: BatchReconciler, runs: Runs, terms: Callable[[], Terms]) -> None:
+    def __init__(self, batches: BatchReconciler, store: Store, terms: Callable[[], Terms]) -> None:
         """Bind the flow, and where accounts are recorded that cannot go through it."""
         self._batches = batches
-        self._runs = runs
+        self._store = store
         self._terms = terms
         self._records: defaultdict[uuid.UUID, _Record] = defaultdict(_Record)
 
@@ -57,30 +71,81 @@ class Isolation:
 
         Raises what says nothing about an account, and the error itself where every account meets it.
         """
+        trial = _Trial(run, use, halt, self._records[run.run_id])
+        await self._try(claim, trial)
+        if not halt.is_set:
+            # Where none came through, others of the warehouse can be read all the same: it is these accounts' own.
+            await self._fail_struck(trial)
+
+    async def _try(self, claim: Claim, trial: _Trial) -> None:
         try:
-            await self._batches.reconcile(claim, run, use, halt)
+            await self._batches.reconcile(claim, trial.run, trial.use, trial.halt)
+        except WriteConflict as error:
+            trial.record.conflicts += 1
+            if trial.record.conflicts < _CONFLICTS or len(claim.account_ids) == 1:
+                raise
+            await self._split(claim, error, trial)
         except _NOBODYS:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - any error, also a defect of ours, must not cost the other accounts their turn
             if isinstance(error, ResourcesExhausted):
                 # Raises DatabaseUnavailable where there is no room for anybody: then it is no account's.
-                await self._runs.require_room()
-            # Any error, also a defect of ours: it must not cost the other accounts their turn.
-            record = self._records[run.run_id]
+                await self._store.database.require_room()
             if len(claim.account_ids) > 1:
-                _log.warning("A batch broke off; it is split.", action="batch.split", accounts=len(claim.account_ids), reason=repr(error))
-                middle = len(claim.account_ids) // 2
-                for part in (claim.account_ids[:middle], claim.account_ids[middle:]):
-                    if not halt.is_set:
-                        await self.reconcile(replace(claim, account_ids=part), run, use, halt)
-                return
-            record.struck.add(claim.account_ids[0])
-            is_everybodys = not record.came_through and (len(record.struck) >= _STRIKES or isinstance(error, DatabaseError))
-            if is_everybodys:
-                raise
-            await self._fail(claim, error)
+                await self._split(claim, error, trial)
+            else:
+                await self._strike(claim, error, trial)
         else:
-            self._records[run.run_id].came_through = True
+            trial.record.came_through = True
+            await self._fail_struck(trial)
+
+    async def _split(self, claim: Claim, error: Exception, trial: _Trial) -> None:
+        """Try both halves; a conflict with another writer in one of them is raised after both."""
+        _log.warning("A batch broke off; it is split.", action="batch.split", accounts=len(claim.account_ids), reason=repr(error))
+        scattered_ids = scattered(claim.account_ids)
+        middle = len(scattered_ids) // 2
+        conflict: WriteConflict | None = None
+        for part in (scattered_ids[:middle], scattered_ids[middle:]):
+            if not trial.halt.is_set:
+                try:
+                    await self._try(replace(claim, account_ids=part), trial)
+                except WriteConflict as met:
+                    conflict = met
+        if conflict is not None:
+            raise conflict
+
+    async def _strike(self, claim: Claim, error: Exception, trial: _Trial) -> None:
+        """Note that an account failed alone; it is blamed once another came through.
+
+        Raises the error where it is everybody's, or ConfigurationError where the warehouse is not as it was when the process began.
+        """
+        if trial.record.came_through:
+            await self._fail(claim, error)
+            return
+        if not trial.struck:
+            await self._require_others(claim, error)
+        trial.struck.append((claim, error))
+        if len(trial.struck) == _STRIKES:
+            raise error
+
+    async def _require_others(self, claim: Claim, error: Exception) -> None:
+        """Make sure that the tables are fit to work in, and that another account can be read; raise `error` if none can."""
+        await self._store.require_fit()
+        others = [each.account_id for each in await self._store.detection.well_accounts(claim.account_ids)]
+        for number, account_id in enumerate(others, start=1):
+            try:
+                await self._store.detection.look([account_id])
+            except (DatabaseUnavailable, WriteConflict):
+                raise
+            except ReconError:
+                if number == len(others):
+                    raise error from None
+            else:
+                return
+
+    async def _fail_struck(self, trial: _Trial) -> None:
+        while trial.struck:
+            await self._fail(*trial.struck.pop())
 
     async def _fail(self, claim: Claim, error: Exception) -> None:
         (account_id,) = claim.account_ids
@@ -97,4 +162,4 @@ class Isolation:
             detail=f"The account cannot be reconciled: {said}",
             before=claim.postponed.get(account_id, FirstPass()),
         )
-        await self._runs.record(claim, [result], seconds=0, requests=0, terms=self._terms(), judged=())
+        await self._store.runs.record(claim, [result], seconds=0, requests=0, terms=self._terms(), judged=())

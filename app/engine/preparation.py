@@ -4,16 +4,17 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from app.domain.contract import PAGE_ROWS
 from app.domain.models import Effort, RunKind
-from app.domain.sequences import pieces
+from app.domain.sequences import pieces, scattered
 from app.engine.audit import AuditTerms, audit
 from app.engine.config import EngineConfig
 from app.engine.maintenance import maintain, mend_accounts
 from app.engine.store import Store
 from app.engine.usage import RunUse
-from app.errors import ReconError
+from app.errors import DatabaseError, ReconError, RowRefused, StatementTooSlow
 from app.store.preparations import Queued
 from app.store.runs import ActiveRun
 from app.telemetry import get_logger
@@ -23,6 +24,16 @@ from app.upstream.stats import ApiStatistics
 _log = get_logger(__name__)
 _FEW, _FEW_ACCOUNTS = 5, 1000
 """Above a fifth of all accounts, and some more, the sweep over everything costs less than looking at each that was written."""
+_STRIKES = 8
+"""When so many accounts cannot be maintained and none could, it is not the accounts' fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Maintained:
+    """What maintenance did, and the accounts that it could not read."""
+
+    result: Mapping[str, object]
+    unread: Sequence[str]
 
 
 class Preparation:
@@ -46,13 +57,12 @@ class Preparation:
         await self._store.require_fit()
         named = run.request.account_ids
         among = named if named is not None else await self._touched() if run.request.changed_only else None
-        maintenance: dict[str, object] = {}
         if among is None:
-            maintenance = (await maintain(self._store, self._config.today(self._now()))).as_json()
+            maintained = await self._maintain_all()
         else:
-            await self._maintain_some(among)
+            maintained = _Maintained({}, await self._maintain_some(among))
         await self._store.runs.add_phase(run.run_id, "maintenance", time.monotonic() - begun)
-        queued = await self._enqueue(run, among, use, maintenance)
+        queued = await self._enqueue(run, among, use, maintained)
         _log.info(
             "The accounts of the run are known.",
             action="run.prepared",
@@ -71,15 +81,54 @@ class Preparation:
         touched = await self._store.touched.accounts(until - dt.timedelta(seconds=self._config.overlap_seconds), most + 1)
         return None if len(touched) > most else touched
 
-    async def _maintain_some(self, account_ids: Sequence[str]) -> None:
-        for batch in pieces(account_ids, self._config.batch_size):
-            # Ingestion may have brought accounts since the last maintenance.
-            await self._store.detection.add_accounts(batch)
-            await mend_accounts(self._store, batch, self._config.today(self._now()))
-            await self._store.detection.refresh_stats(batch)
-            await self._store.sweep.follow_state(batch)
+    async def _maintain_all(self) -> "_Maintained":
+        """Maintain everything at once, or account by account where PostgreSQL fails at the rows of some: those it names.
 
-    async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunUse, maintenance: Mapping[str, object]) -> Queued:
+        Raises the error where it is not the rows of accounts that are known.
+        """
+        try:
+            return _Maintained((await maintain(self._store, self._config.today(self._now()))).as_json(), [])
+        except (RowRefused, DatabaseError) as error:
+            known = await self._store.runs.oldest_accounts(await self._store.runs.count_accounts())
+            _log.warning(
+                "The warehouse cannot be read at once; its accounts are read in batches.",
+                action="maintenance.in_batches",
+                accounts=len(known),
+                reason=str(error),
+            )
+            unread = await self._maintain_some(known)
+            if not unread:
+                raise
+            return _Maintained({"incomplete": f"Accounts that were not known before were not looked for: {error}"}, unread)
+
+    async def _maintain_some(self, account_ids: Sequence[str]) -> list[str]:
+        """Maintain accounts in batches; those whose rows PostgreSQL cannot work on, which their batch will say of each.
+
+        Raises the error where it meets every account.
+        """
+        unread: list[str] = []
+        came_through = False
+        waiting = list(pieces(scattered(account_ids), self._config.batch_size))
+        while waiting:
+            batch = waiting.pop()
+            try:
+                # Ingestion may have brought accounts since the last maintenance.
+                await self._store.detection.add_accounts(batch)
+                await mend_accounts(self._store, batch, self._config.today(self._now()))
+                await self._store.detection.refresh_stats(batch)
+                await self._store.sweep.follow_state(batch)
+                came_through = True
+            except (RowRefused, StatementTooSlow, DatabaseError) as error:
+                if len(batch) > 1:
+                    waiting += pieces(batch, -(-len(batch) // 2))
+                    continue
+                unread += batch
+                if len(unread) >= _STRIKES and not came_through:
+                    raise
+                _log.warning("An account cannot be maintained.", action="maintenance.failed", account_id=batch[0], reason=str(error))
+        return unread
+
+    async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunUse, maintained: "_Maintained") -> Queued:
         request = run.request
         named: Sequence[str] | None = request.account_ids
         is_audit, compared, unanswered = request.kind is RunKind.AUDIT, named, list[str]()
@@ -94,7 +143,11 @@ class Preparation:
                 queued = await queue.accounts(named)
             else:
                 queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among)
-            await queue.finish(queued, maintenance)
+            if maintained.unread:
+                # What an account's tables hold is not known, so it is not among those that are known to differ.
+                await queue.accounts(maintained.unread)
+                queued = replace(queued, is_all=False)
+            await queue.finish(queued, maintained.result)
         return queued
 
     async def _costs_less_by_id(self, accounts: int) -> bool:

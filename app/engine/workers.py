@@ -61,7 +61,7 @@ class WorkerPool:
         self._summary = summary
         self._config = config
         self._batches = BatchReconciler(store, client, config, now)
-        self._isolation = Isolation(self._batches, store.runs, self._batches.terms)
+        self._isolation = Isolation(self._batches, store, self._batches.terms)
         self._preparation = Preparation(store, client, config, now)
         self._usage = RunUsage(store.runs, store.claims.worker_id)
         self._halts = Halts(store.control)
@@ -209,34 +209,46 @@ class WorkerPool:
                 await _sleep(pause, bell)
 
     async def _serve_some(self, runs: list[ActiveRun]) -> bool:
-        """Do one piece of work for the first run that has one; whether there was any."""
+        """Do one piece of work for the first run that has one; whether there was any.
+
+        Raises WriteConflict where a run has only accounts left whose rows somebody else holds, and no other run has work.
+        """
+        conflict: WriteConflict | None = None
         for run in runs:
             if self._stopping.is_set():
                 return False
             try:
-                if await self._serve_run(run):
+                if await self._serve_one(run):
                     return True
-            except (DatabaseUnavailable, WriteConflict):
-                raise
-            except ClaimLost as error:
-                _log.warning("Another worker took the work over.", action="worker.superseded", run_id=str(run.run_id), reason=str(error))
-            except UpstreamSuspect as error:
-                await self._store.control.suspend(run.run_id, str(error), run.confirmed_at)
-                self._summary.note_end()
-                return True
-            except ReconError as error:
-                if isinstance(error, ResourcesExhausted):
-                    # Raises DatabaseUnavailable where there is no room for anybody: that passes, and no run is to blame.
-                    await self._store.database.require_room()
-                _log.error("A run failed; its accounts are released.", action="run.failed", run_id=str(run.run_id), reason=str(error))
-                await self._fail(run, str(error))
-                return True
-            except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
-                # A defect of ours: the run says so instead of meeting it for ever.
-                _log.exception("A run failed by an error of ours; its accounts are released.", action="run.failed", run_id=str(run.run_id))
-                await self._fail(run, f"An error in trade-recon itself ended the run: {error!r}.")
-                return True
+            except WriteConflict as error:
+                conflict = error
+        if conflict is not None:
+            raise conflict
         return False
+
+    async def _serve_one(self, run: ActiveRun) -> bool:
+        """Do one piece of work for a run, and end the run where that fails; whether there was any."""
+        try:
+            return await self._serve_run(run)
+        except (DatabaseUnavailable, WriteConflict):
+            raise
+        except ClaimLost as error:
+            _log.warning("Another worker took the work over.", action="worker.superseded", run_id=str(run.run_id), reason=str(error))
+            return False
+        except UpstreamSuspect as error:
+            await self._store.control.suspend(run.run_id, str(error), run.confirmed_at)
+            self._summary.note_end()
+        except ReconError as error:
+            if isinstance(error, ResourcesExhausted):
+                # Raises DatabaseUnavailable where there is no room for anybody: that passes, and no run is to blame.
+                await self._store.database.require_room()
+            _log.error("A run failed; its accounts are released.", action="run.failed", run_id=str(run.run_id), reason=str(error))
+            await self._fail(run, str(error))
+        except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
+            # A defect of ours: the run says so instead of meeting it for ever.
+            _log.exception("A run failed by an error of ours; its accounts are released.", action="run.failed", run_id=str(run.run_id))
+            await self._fail(run, f"An error in trade-recon itself ended the run: {error!r}.")
+        return True
 
     async def _fail(self, run: ActiveRun, reason: str) -> None:
         self._forget(run.run_id)

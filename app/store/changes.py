@@ -31,7 +31,7 @@ from app.store.writing import SliceWriter, UnfinishedSearchError, WrittenSinceEr
 _MOST_ACCOUNTS = 1000
 """Accounts that one transaction works on at most: what is noted of each would keep whatever else waits."""
 _TRIES = 4
-_STRIKES = 3
+_STRIKES = 8
 """When so many accounts of a fetch meet an error of PostgreSQL's and none came through, it is not the accounts' fault."""
 _PAUSE_SECONDS = 0.25
 """Between the tries nothing is held: whoever is in the way gets time to commit."""

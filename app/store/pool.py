@@ -106,6 +106,8 @@ _FUNCTION = re.compile(r"(?<=function )\S+\(.*?\)")
 """The first function that the context of an error names, which is the innermost."""
 _RAISES = "exec_stmt_raise"
 """The function of PostgreSQL's own that reports what PL/pgSQL's RAISE says, whatever fields that chooses."""
+_CHECKS_POLICIES = "ExecWithCheckOptions"
+"""The function that refuses a row which a policy does not let in, with the code of a right that is missing."""
 _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 _POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """What becomes of prepared statements where each transaction may get another connection of the server."""
@@ -153,11 +155,12 @@ def _meaning_of_statement(error: asyncpg.PostgresError) -> ReconError:
     """Our error for a statement that failed in a session that stands."""
     if isinstance(error, asyncpg.QueryCanceledError):
         return StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.")
-    if isinstance(error, _CONFLICT):
+    # A code that the owner's own code raises says nothing of other writers: to wait for them would be in vain.
+    if isinstance(error, _CONFLICT) and error.server_source_function != _RAISES:
         return WriteConflict(f"Someone else wrote the same rows first: {error}.")
     if isinstance(error, asyncpg.InsufficientResourcesError):
         return ResourcesExhausted(f"PostgreSQL ran out of memory, disk or a configured limit in a statement: {error}.")
-    if error.context or isinstance(error, _OF_A_ROW):
+    if error.context or isinstance(error, _OF_A_ROW) or error.server_source_function == _CHECKS_POLICIES:
         return RowRefused(
             _said_of_row(error),
             sqlstate=error.sqlstate or "",

@@ -227,10 +227,6 @@ class Runs:
             )
         return uuid.UUID(str(row["run_id"]))
 
-    async def require_room(self) -> None:
-        """Raise DatabaseUnavailable if PostgreSQL has no room left for anything."""
-        await self._database.require_room()
-
     async def get(self, run_id: uuid.UUID) -> Record:
         """The run as it stands; NotFound if there is none."""
         row = await self._database.fetch_row(self._sql["get_run"], run_id)
