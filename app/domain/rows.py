@@ -3,7 +3,9 @@
 A repair stays within one field: an odd value costs neither the other fields of its row, nor other rows, nor the page.
 """
 
+import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Self
 
 import msgspec
@@ -13,6 +15,7 @@ REPLACEMENT = "\ufffd"
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = msgspec.Raw(b"null")
+_NUMBER = re.compile(rb'"?\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,6})?)\s*"?')
 
 
 class RepairedRow(bytes):
@@ -54,3 +57,16 @@ def flattened(row: bytes) -> bytes:
     if isinstance(row, RepairedRow):
         return RepairedRow.of(fields, nulled=row.nulled | nested, replaced=row.replaced)
     return RepairedRow.of(fields, nulled=nested)
+
+
+def is_count(value: bytes, largest: int) -> bool:
+    """Whether a value as it was sent is a whole number from 0 to `largest`, in any spelling; null passes, which says that it is unknown."""
+    if value.isdigit() and len(value) < len(str(largest)):
+        return True
+    if value == b"null":
+        return True
+    match = _NUMBER.fullmatch(value)
+    if match is None:
+        return False
+    number = Decimal(match[1].decode())
+    return 0 <= number <= largest and number == number.to_integral_value()

@@ -30,6 +30,11 @@ ORDER BY attnum
 """The columns of the staging table $1 and their types, in its order."""
 _TYPE = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<first>\d+)(?:,(?P<second>-?\d+))?\))?(?P<zone> with(?:out)? time zone)?")
 _INTEGER_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+_COUNTS = ("num_", "max_num_")
+"""How the names of columns begin that count things."""
+NO_COUNT = "no count"
+"""What is said of a count that is stored as it was, since what was sent is none."""
+_HOUR, _LAST_HOUR = "hour", 23
 _LONGEST_PATH = 32
 """Characters that the name of an endpoint takes at most."""
 
@@ -71,6 +76,21 @@ class Column:
         return None
 
     @property
+    def is_count(self) -> bool:
+        """Whether it counts things: then only a whole number from 0 on is a value of it, and any other leaves what is stored."""
+        return self.kind is Kind.NUMBER and self.name.startswith(_COUNTS)
+
+    @property
+    def largest_count(self) -> int:
+        """The largest count that it holds."""
+        return _INTEGER_BOUNDS.get(self._parts()[0], 2**63) - 1
+
+    @property
+    def unheld(self) -> str:
+        """How it is named where its value cannot be held."""
+        return f"{self.name} ({NO_COUNT})" if self.is_count else self.name
+
+    @property
     def longest(self) -> int | None:
         """The most characters that a text column holds; None for no limit."""
         return self._parts()[1] if self.kind is Kind.TEXT and self.labels is None else None
@@ -110,6 +130,12 @@ class Column:
 
     def _number(self, value: str) -> str:
         """NULL outside the range, told by bounds on what is not rounded yet (half away from zero): rounding each value twice costs more."""
+        if self.is_count or self.name == _HOUR:
+            upper = f"BETWEEN 0 AND {_LAST_HOUR}" if self.name == _HOUR else ">= 0"
+            return f"CASE WHEN {value} {upper} AND {value} = trunc({value}) THEN {self._rounded(value)} END"
+        return self._rounded(value)
+
+    def _rounded(self, value: str) -> str:
         base, precision, scale = self._parts()
         if base in _INTEGER_BOUNDS:
             bound = _INTEGER_BOUNDS[base]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 
 from app.domain.contract import Endpoint
-from app.store.catalogue import FIGURES, Catalogue, Column, Kind, WarehouseTable, names
+from app.store.catalogue import FIGURES, NO_COUNT, Catalogue, Column, Kind, WarehouseTable, names
 from app.store.queries import fill, quote
 from app.store.survey import UniqueKey
 from app.store.unsent import is_sent, is_unsent
@@ -150,7 +150,10 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         **_losses(values, value_of),
         "figures_differ": f"({names(figures, 't.')}) IS DISTINCT FROM ({', '.join(map(value_of, figures))})" if figures else "false",
         "count_is_sent": is_sent(table, [_COUNT]) if _COUNT in {column.name for column in values} else "false",
-        "sent_trades": "count(*)" if trades else f"coalesce(sum({count_of}(num_trades)), 0)",
+        # What is no count tells nothing, and so allows no removal.
+        "sent_trades": "count(*)"
+        if trades
+        else f"CASE WHEN bool_or('{_COUNT} ({NO_COUNT})' = ANY(nulled)) IS NOT TRUE THEN coalesce(sum({count_of}(num_trades)), 0) END",
         "row_trades": "1" if trades else f"{count_of}(t.num_trades)",
         # A daily row that upstream lacks is a date that upstream lacks: only finer tables ever lose rows.
         "removable": "true" if table.table.endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) else "false",

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from app.domain.contract import Endpoint
-from app.domain.rows import RepairedRow, fields_of, flattened
+from app.domain.rows import RepairedRow, fields_of, flattened, is_count
 from app.domain.sequences import pieces
 from app.errors import DatabaseUnavailable, RowRefused
 from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable, analyzed_columns
@@ -97,6 +97,7 @@ class Staging:
         """Stage raw JSON objects after those that are there; they may each have other fields."""
         table, columns = self._catalogue[staged.endpoint], self._unsent[staged.endpoint]
         natural = {column.api_name for column in table.columns if column.name in NATURAL_KEY and column.name not in table.key}
+        counts = {column.api_name: column.largest_count for column in table.columns if column.is_count}
         opened: list[_Row] = []
         last_keys: tuple[str, ...] | None = None
         unsent: bytes | None = None
@@ -104,8 +105,10 @@ class Staging:
             fields = fields_of(row)
             # A natural key that is left empty or cannot be read is no new one: the account keeps the one that is stored.
             untold = [name for name in natural if bytes(fields.get(name, _NULL)).strip(b'" ') in _EMPTY]
+            # What is no count leaves the stored one.
+            untold += [name for name, largest in counts.items() if name in fields and not is_count(bytes(fields[name]), largest)]
             if isinstance(row, RepairedRow):
-                untold += natural & (row.nulled | row.replaced)
+                untold += (natural & (row.nulled | row.replaced)) | (counts.keys() & row.nulled)
             keys = tuple(name for name in fields if name not in untold) if untold else tuple(fields)
             if keys != last_keys:
                 last_keys, unsent = keys, columns.of(keys)
@@ -301,7 +304,7 @@ class _Mark:
 
 def _mark_of(table: WarehouseTable, row: RepairedRow) -> _Mark | None:
     """The mark of a row, None if no column of the table is concerned; whether a replaced text is a number or a date is judged later."""
-    nulled = [column.name for column in table.columns if column.api_name in row.nulled]
+    nulled = [column.unheld for column in table.columns if column.api_name in row.nulled]
     replaced = [column.name for column in table.columns if column.api_name in row.replaced and column.is_free_text]
     if not nulled and not replaced:
         return None
@@ -329,7 +332,7 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     given = ", ".join(_given(column, carefully=carefully) for column in table.columns)
     converted = ", ".join(f"{_converted(table, column, readers)} AS {quote(column.name)}" for column in table.columns)
     nulled = ", ".join(
-        f"CASE WHEN {quote(f'r_{column.name}')} IS NOT NULL AND {quote(column.name)} IS NULL THEN {_literal(column.name)} END"
+        f"CASE WHEN {quote(f'r_{column.name}')} IS NOT NULL AND {quote(column.name)} IS NULL THEN {_literal(column.unheld)} END"
         for column in read
     )
     columns = ", ".join(quote(column.name) for column in table.columns)

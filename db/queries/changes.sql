@@ -268,6 +268,8 @@ SELECT account_id, date AS day, sum(prop_trading_model.recon_count(num_trades)):
 FROM {{stage}}
 WHERE fetch_id = $1 AND account_id IS NOT NULL AND date BETWEEN $2::date AND $3::date
 GROUP BY account_id, date
+-- What is no count tells nothing.
+HAVING NOT coalesce(bool_or('num_trades (no count)' = ANY(nulled)), false)
 
 -- name: get_written_elsewhere
 -- Staged trades that are stored under another date by rows which somebody wrote since the fetch began ($4): what those say is newer than the fetch.
@@ -627,7 +629,9 @@ FROM (
             SELECT concat_ws(
                 '; ',
                 'stored with NULL, since the value cannot be held: ' || string_agg(name, ', ') FILTER (WHERE NOT name LIKE '% (%'),
-                'stored with U+FFFD for characters that no text can hold: ' || string_agg(split_part(name, ' (', 1), ', ') FILTER (WHERE name LIKE '% (%')
+                'stored without a value that is no count, so that a stored one stays: ' || string_agg(split_part(name, ' (', 1), ', ') FILTER (WHERE name LIKE '% (no count)'),
+                'stored with U+FFFD for characters that no text can hold: '
+                    || string_agg(split_part(name, ' (', 1), ', ') FILTER (WHERE name LIKE '% (characters replaced)')
             )
             FROM unnest(nulled) AS name
         )) AS reason,

@@ -71,7 +71,7 @@ FROM (
     ) AS first_day
     FROM prop_trading_model.recon_set_aside_rows AS s
     -- A row that is stored but for a value that no column can hold is held.
-    WHERE NOT starts_with(s.reason, 'stored with NULL')
+    WHERE NOT starts_with(s.reason, 'stored with')
 ) AS refused
 
 -- name: get_activity
