@@ -103,9 +103,9 @@ METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
 class Request:
     """One filtered read of an endpoint: all rows that match, however many pages they fill.
 
-    Metrics take `account_ids` or `logins` (for accounts that upstream knows by no id) and (daily, hourly) `dates`; trades take `logins` and
-    `date_from` to `date_to`, both included. An empty tuple or None means no filter. `is_single` asks for a single date by the filter for
-    just that, and not by a range.
+    Metrics take `account_ids` or `logins` (for accounts that upstream knows by no id), (daily, hourly) `dates` and (hourly) `hours`; trades
+    take `logins` and `date_from` to `date_to`, both included. An empty tuple or None means no filter. `is_single` asks for a single date
+    by the filter for just that, and not by a range.
     """
 
     endpoint: Endpoint
@@ -115,6 +115,7 @@ class Request:
     date_from: dt.date | None = None
     date_to: dt.date | None = None
     is_single: bool = False
+    hours: tuple[int, ...] = ()
 
     @property
     def names_several(self) -> bool:
@@ -123,12 +124,12 @@ class Request:
 
     @property
     def is_divisible(self) -> bool:
-        """Whether the same rows can be asked for by several requests, each for fewer dates or fewer ids."""
+        """Whether the same rows can be asked for by several requests, each for fewer dates, hours or ids."""
         if self.names_several or self.endpoint is Endpoint.ALLTIME:
             return self.names_several
         if self.endpoint.is_trades:
             return self.date_from != self.date_to
-        return len(self.dates) != 1
+        return len(self.dates) != 1 or (self.endpoint is Endpoint.HOURLY and len(self.hours) != 1)
 
     def params(self) -> dict[str, str]:
         """The filter as query parameters, without paging."""
@@ -139,6 +140,8 @@ class Request:
             params["logins"] = ",".join(self.logins)
         if self.dates:
             params["dates"] = ",".join(_digits(day) for day in self.dates)
+        if self.hours:
+            params["hours"] = ",".join(map(str, self.hours))
         if self.is_single and self.date_from is not None and self.date_from == self.date_to:
             return {**params, "trade-date": _digits(self.date_from)}
         if self.date_from is not None:

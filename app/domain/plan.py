@@ -22,6 +22,8 @@ MAX_ROUNDS = 12
 """Rounds of fetching that a batch can need; more would mean that a round learns nothing."""
 _HOT_SHARES = (0.6, 1.0)
 """When a date is scanned: what it costs by id beside what its scan costs; by id some part of a page stays empty, too."""
+_HOURS, _HOUR_PARTS = 24, (4, 24)
+"""Hours of a date, and in how many requests they are read."""
 _WORTH_A_GUESS = 2
 """How much cheaper dates that are only guessed to be missing must look than all dates."""
 
@@ -35,7 +37,7 @@ class PlannedRequest:
     `cost` is the number of requests that it probably takes. `most_rows` is set for a scan, which names no id: if upstream has more
     rows than that, asking by id costs less. `is_trial` tells that it asks in a second shape for what was read already, `is_part` that it
     asks for some dates of one account for which all were too much at once, `missing_is_empty` that an answer of 404 says that upstream has
-    no such row.
+    no such row. `hour_parts` is in how many requests, each for some hours, one date of hourly rows is read, since it is too much for one.
     """
 
     request: Request
@@ -46,11 +48,25 @@ class PlannedRequest:
     is_trial: bool = False
     is_part: bool = False
     missing_is_empty: bool = False
+    hour_parts: int = 1
 
     @property
     def ids(self) -> int:
         """How many ids the request names."""
         return max(len(self.request.account_ids), len(self.request.logins))
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """What is asked for: all of it together is one fetch."""
+        if self.hour_parts == 1:
+            return (self.request,)
+        return tuple(replace(self.request, hours=tuple(part)) for part in pieces(range(_HOURS), _HOURS // self.hour_parts))
+
+    def by_hours(self) -> tuple["PlannedRequest", ...]:
+        """The same work of one account and date in requests for fewer hours, each next one in smaller ones; none if that cannot be."""
+        if self.request.endpoint is not Endpoint.HOURLY or len(self.account_ids) != 1 or len(self.request.dates) != 1:
+            return ()
+        return tuple(replace(self, hour_parts=parts) for parts in _HOUR_PARTS)
 
     @property
     def is_undated(self) -> bool:

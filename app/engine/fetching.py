@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from app.domain.contract import Request
 from app.domain.plan import PlannedRequest
+from app.errors import IncompleteFetch
 from app.store.changes import Changes
 from app.store.slices import Fingerprints, Slice
-from app.store.staging import StagedFetch, Staging
+from app.store.staging import StagedFetch, StageSink, Staging
 from app.upstream.client import UpstreamClient
+from app.upstream.paging import FetchProof
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,15 @@ class Fetcher:
         request = planned.request
         sink = await self._staging.begin(request.endpoint, request.logins or request.account_ids, by_login=bool(request.logins))
         try:
-            proof = await self._client.fetch(request, sink, most_rows=planned.most_rows, missing_is_empty=planned.missing_is_empty)
+            proofs = [await self._read(part, planned, sink) for part in planned.requests]
             await sink.seal()
-            yield Fetched(sink.staged, proven, before, proof.requests, proof.rows)
+            yield Fetched(sink.staged, proven, before, sum(proof.requests for proof in proofs), sum(proof.rows for proof in proofs))
         finally:
             await sink.forget()
+
+    async def _read(self, request: Request, planned: PlannedRequest, sink: StageSink) -> FetchProof:
+        """Read one request of a fetch to its end."""
+        proof = await self._client.fetch(request, sink, most_rows=planned.most_rows, missing_is_empty=planned.missing_is_empty)
+        if request.hours and not await sink.end_part():
+            raise IncompleteFetch("The API sends the same rows for different hours: what it has of a date cannot be read by hours.")
+        return proof

@@ -3,11 +3,11 @@
 import datetime as dt
 from collections.abc import Awaitable, Callable
 
-from app.domain.contract import Request
+from app.domain.contract import Endpoint, Request
 from app.domain.plan import PlannedRequest
 from app.engine.learning import note_read
 from app.engine.work import Work
-from app.errors import ReconError, UpstreamError
+from app.errors import FetchFailed, ReconError, RequestTooLarge, UpstreamError
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -47,7 +47,7 @@ class BatchReader:
             reason=str(error),
         )
         for account_id in planned.account_ids:
-            self._work.progress[account_id].errors.append(f"{_named(planned)}: {error}")
+            self._work.progress[account_id].errors.append(f"{_named(planned)}: {error}{_as_small_as_can_be(planned, error)}")
             self._work.unread[account_id] += isinstance(error, UpstreamError)
 
     def untried(self, planned: PlannedRequest, reason: str) -> None:
@@ -65,6 +65,14 @@ def _named(planned: PlannedRequest) -> str:
     """The endpoint, and the dates where not all were asked for."""
     days = _days(planned.request) if planned.is_part else ""
     return f"{planned.request.endpoint.value}{days}"
+
+
+def _as_small_as_can_be(planned: PlannedRequest, error: ReconError) -> str:
+    """What is to be said of one date that may be too much for upstream: that it cannot be asked for in smaller parts."""
+    if len(planned.account_ids) > 1 or planned.is_undated or planned.by_dates() or not isinstance(error, FetchFailed | RequestTooLarge):
+        return ""
+    by = " and by hours" if planned.request.endpoint is Endpoint.HOURLY else ""
+    return f" It was asked for by single dates{by}; no smaller request can be made."
 
 
 def _days(request: Request) -> str:

@@ -5,7 +5,7 @@ and was not tried alone stays untried: it waits for the next run. The search is 
 rejects nearly everything must cost little; requests that are answered do not count, they do the work that was planned.
 
 An answer can be too large for the API, too: behind a largest `skip`, with 413, or at the deadline. Then the dates of one account are cut,
-once one of its dates alone was answered.
+once one of its dates alone was answered, and hourly rows of one date by hours.
 """
 
 import asyncio
@@ -183,6 +183,8 @@ class Search:
             return await self.read(replace(planned, missing_is_empty=True))
         if await self._is_too_large(planned, failure):
             return await self._cut(planned, failure)
+        if (rows := await self._read_by_hours(planned, failure)) is not None:
+            return rows
         if isinstance(failure, FetchFailed | RequestTooLarge):
             await self._require_answers(planned, answers)
         self._reader.failed(planned, failure)
@@ -217,6 +219,8 @@ class Search:
         life = await self._life(planned) if planned.is_undated else None
         parts = planned.by_dates(life)
         if not parts:
+            if (rows := await self._read_by_hours(planned, failure)) is not None:
+                return rows
             self._bad_dates[planned.account_ids[0]] += 1
             self._reader.failed(planned, failure)
             return None
@@ -234,6 +238,24 @@ class Search:
                 return None
             self._reader.read_in_parts(planned)
         return rows
+
+    async def _read_by_hours(self, planned: PlannedRequest, failure: _Spoiled) -> int | None:
+        """Read the one date of hourly rows in parts that are one fetch; None where that cannot be done, or fails as well."""
+        if not isinstance(failure, FetchFailed | RequestTooLarge) or not _may_be_too_large(failure):
+            return None
+        # What fails without being rejected may pass: as with dates, it is only cut when it failed in both passes of the run.
+        if not planned.is_part and isinstance(failure, FetchFailed) and failure.status is None and self._reader.can_wait(planned):
+            return None
+        for parts in planned.by_hours():
+            if self._is_spent(planned):
+                return None
+            spent = ApiStatistics()
+            try:
+                with spent.recording():
+                    return await self._reader.read(parts)
+            except _SPOILED:
+                self._pay(planned, spent.requests)
+        return None
 
     async def _life(self, planned: PlannedRequest) -> tuple[dt.date, dt.date] | None:
         """The first and last date of which the account may have rows, as far as is known: what is missed in between shows in the total."""

@@ -171,11 +171,11 @@ class Staging:
             reason = f"cannot be read: {error}"
             await self._refuse_unread(staged, text, reason)
 
-    async def distinct_keys(self, staged: StagedFetch) -> int:
-        """Distinct keys among the staged rows; of rows without a readable key, those that differ in any character."""
+    async def distinct_keys(self, staged: StagedFetch, behind: int = 0) -> int:
+        """Distinct keys among the rows staged `behind` so many; of rows without a readable key, those that differ in any character."""
         table = self._catalogue[staged.endpoint]
         whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.key if column not in table.optional)
-        if await self._tally(staged, table, whole):
+        if not behind and await self._tally(staged, table, whole):
             return staged.rows
         # An account id that stands for two natural keys sends two rows under one key of ours: they are distinct rows all the same.
         natural = [column for column in ("login", "platform", "broker") if column not in table.key and column in table.names]
@@ -184,8 +184,9 @@ class Staging:
             await self._database.fetch_value(
                 # One that came twice hides one that is missing, with a key or without; a refused row is kept as it was sent.
                 f"SELECT count(DISTINCT ({key})) FILTER (WHERE {whole}) + count(DISTINCT source::text) FILTER (WHERE NOT ({whole}))"
-                f" FROM {table.stage} WHERE fetch_id = $1",
+                f" FROM {table.stage} WHERE fetch_id = $1 AND ordinal > $2",
                 staged.fetch_id,
+                behind,
             )
         )
 
@@ -221,10 +222,11 @@ class Staging:
             table = self._catalogue[staged.endpoint]
             await self._database.execute(f"ANALYZE {table.stage} ({', '.join(quote(column) for column in analyzed_columns(table))})")
 
-    async def clear(self, staged: StagedFetch) -> None:
-        """Drop the rows of a fetch that starts anew; the fetch stays registered."""
-        await self._database.execute(f"DELETE FROM {self._catalogue[staged.endpoint].stage} WHERE fetch_id = $1", staged.fetch_id)
-        staged.rows, staged.has_unsent, staged.accounts = 0, False, None
+    async def clear(self, staged: StagedFetch, but: int = 0) -> None:
+        """Drop the rows of a fetch that starts anew, `but` the first ones that are proven; the fetch stays registered."""
+        statement = f"DELETE FROM {self._catalogue[staged.endpoint].stage} WHERE fetch_id = $1 AND ordinal > $2"
+        await self._database.execute(statement, staged.fetch_id, but)
+        staged.rows, staged.has_unsent, staged.accounts = but, staged.has_unsent and but > 0, None
 
     async def forget(self, staged: StagedFetch) -> None:
         """Drop a fetch and its rows; what cannot be dropped now is dropped with what the dead left."""
@@ -255,20 +257,31 @@ class StageSink:
         self._staging = staging
         self._asked = asked
         self._by_login = by_login
+        self._proven_rows, self._proven_keys = 0, 0
         self.staged = staged
 
     async def reset(self) -> None:
-        """The fetch starts anew: forget its rows."""
-        if self.staged.rows:
-            await self._staging.clear(self.staged)
+        """The fetch, or the part of it that is read now, starts anew: forget its rows."""
+        if self.staged.rows > self._proven_rows:
+            await self._staging.clear(self.staged, self._proven_rows)
+
+    async def end_part(self) -> bool:
+        """A part of the fetch is proven, and another one begins; whether it brought none of the keys of earlier parts."""
+        earlier, self._proven_rows = self._proven_rows, self.staged.rows
+        if self.staged.rows == earlier:
+            return True
+        keys = await self._staging.distinct_keys(self.staged)
+        alone = await self._staging.distinct_keys(self.staged, behind=earlier)
+        earlier_keys, self._proven_keys = self._proven_keys, keys
+        return keys == earlier_keys + alone
 
     async def add(self, rows: Sequence[bytes]) -> None:
         """Stage the next rows."""
         await self._staging.add(self.staged, rows)
 
     async def distinct_keys(self) -> int:
-        """Distinct keys among the rows added."""
-        return await self._staging.distinct_keys(self.staged)
+        """Distinct keys among the rows added to the part of the fetch that is read now."""
+        return await self._staging.distinct_keys(self.staged, behind=self._proven_rows)
 
     async def is_of_asked(self) -> bool:
         """Whether there is a row of anyone who was asked for."""

@@ -13,7 +13,7 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import difference, engine, fill, run
-from tests.integration.isolation.conftest import NOW, TODAY, blamed, quick
+from tests.integration.isolation.conftest import NOW, TODAY, blamed, names_of, quick
 
 _TABLES = {Endpoint.DAILY: "raw_metrics_daily", Endpoint.HOURLY: "raw_metrics_hourly", Endpoint.CLOSED: "raw_trades_closed"}
 
@@ -136,3 +136,60 @@ async def test_surplus_rows_are_removed_as_if_the_account_had_been_read_at_once(
         assert state["status"] == "succeeded"
         assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows WHERE reason = 'removed'") == 1
     assert (await difference(warehouse, sandbox)).is_equal
+
+
+async def _lose_one_date(database: Database) -> tuple[str, dt.date, int]:
+    """Delete the hourly rows of one date of an account that has several there; whose, when, and how many."""
+    async with database.connect() as connection:
+        row = await connection.fetchrow(
+            "SELECT account_id, date, count(*) AS rows FROM raw_metrics_hourly GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 1"
+        )
+        assert row is not None
+        await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date = $2", row["account_id"], row["date"])
+    return row["account_id"], row["date"], row["rows"]
+
+
+@pytest.mark.parametrize(("status", "most"), [(413, 1), (400, 1), (422, 2), (500, 1), (400, 3)])
+async def test_one_date_of_hourly_rows_that_is_too_much_is_asked_for_by_hours(
+    status: int, most: int, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    _, _, rows = await _lose_one_date(warehouse)
+    assert rows > most
+    sandbox.set_faults(Faults(rejections=(Rejection(status=status, endpoints=frozenset({Endpoint.HOURLY}), rows=most),)))
+    async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
+        state = await run(service, RunKind.FULL)
+    assert (state["status"], state["accounts"]["healed"]) == ("succeeded", 1), state  # type: ignore[index]
+    assert (await difference(warehouse, sandbox)).is_equal
+    assert sandbox.log.total < 90
+
+
+async def test_surplus_hours_go_as_if_the_date_had_been_read_at_once(warehouse: Database, sandbox: SandboxServer) -> None:
+    account_id, day, _ = await _lose_one_date(warehouse)
+    async with warehouse.connect() as connection:
+        await connection.execute(
+            "INSERT INTO raw_metrics_hourly (account_id, date, hour, num_trades, login, platform, broker)"
+            " SELECT account_id, date, hour, 1, login, platform, broker FROM raw_metrics_daily, generate_series(0, 23) AS hour"
+            " WHERE account_id = $1 AND date = $2",
+            account_id,
+            day,
+        )
+    sandbox.set_faults(Faults(rejections=(Rejection(status=413, endpoints=frozenset({Endpoint.HOURLY}), rows=1),)))
+    async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
+        await run(service, RunKind.FULL)
+    assert (await difference(warehouse, sandbox)).is_equal
+
+
+@pytest.mark.parametrize("endpoint", [Endpoint.HOURLY, Endpoint.CLOSED])
+async def test_one_date_that_cannot_be_read_in_any_part_is_told_so(endpoint: Endpoint, warehouse: Database, sandbox: SandboxServer) -> None:
+    account_id, day, _ = await _lose_one_date(warehouse)
+    async with warehouse.connect() as connection:
+        await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1 AND trade_date = $2", account_id, day)
+    ids = await names_of(warehouse, [account_id])
+    sandbox.set_faults(Faults(rejections=(Rejection(status=413, endpoints=frozenset({endpoint}), rows=0, ids=ids),)))
+    async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
+        state = await run(service, RunKind.FULL)
+        account = await service.readings.account(account_id)
+    assert state["status"] == "completed_with_issues"
+    assert "no smaller request can be made" in account.attempts[0]["detail"]
+    assert sandbox.log.total < 40
+    assert await blamed(warehouse) == {account_id: 1}
