@@ -182,7 +182,8 @@ class AccountView:
     before, as `trade_recon.issues` holds it, `explained_as` the signature that it had when a run could only explain what was
     left, `explained_times` how often asking again did not change that and `ask_again_at` when it is asked once more, `descents` the dates
     whose daily row an audit's heal changed and whose finer rows were not read since, `status` how the last run left it,
-    `odd_rows` are rows that were left out of everything else.
+    `odd_rows` are rows that were left out of everything else, `doubts` the dates that an earlier run lowered on upstream's word and that
+    the audit reads again.
     """
 
     account_id: str
@@ -202,6 +203,7 @@ class AccountView:
     ask_again_at: dt.datetime | None = None
     status: str = "pending"
     odd_rows: tuple[OddRows, ...] = ()
+    doubts: frozenset[dt.date] = frozenset()
 
     @property
     def agrees(self) -> bool:
@@ -214,7 +216,7 @@ class AccountView:
 
     @property
     def _is_doubted(self) -> bool:
-        return bool(self.days or self.findings or self.drift or self.descents or self.open_issues or self.odd_rows)
+        return bool(self.days or self.findings or self.drift or self.descents or self.open_issues or self.odd_rows or self.doubts)
 
     @property
     def drifts(self) -> bool:

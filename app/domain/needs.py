@@ -70,7 +70,8 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     everything = not daily.everything and (descends or (counts_trades and not totals.has_daily) or _is_silent(view, progress))
     if alltime or everything:
         return Needs(alltime=alltime, daily=None if everything else frozenset())
-    suspect = _unread(daily, (*_squatters(progress), *_ambiguous_days(view), *(day.date for day in view.days if _has_surplus(day))))
+    surplus = (day.date for day in view.days if _has_surplus(day))
+    suspect = _unread(daily, (*_squatters(progress), *_ambiguous_days(view), *view.doubts, *surplus))
     outvoted = _unread(daily, (day.date for day in view.days if _is_outvoted(day)))
     if totals.alltime == totals.daily:
         return Needs(alltime=alltime_is_unread and _is_split(view), daily=frozenset(suspect))
@@ -151,11 +152,12 @@ def _unread(read: DatesRead, days: Iterable[dt.date]) -> set[dt.date]:
 
 
 def _fine_needs(view: AccountView, progress: Progress) -> Needs:
-    if is_daily_alone(view, progress) and not view.descents and not progress.again:
+    below = view.descents | view.doubts
+    if is_daily_alone(view, progress) and not below and not progress.again:
         return NOTHING
-    # Only an audit's drift makes the finer tables suspect where the counts agree.
-    hourly = {day.date for day in view.days if day.hourly != day.daily} | view.descents | progress.again.get(Endpoint.HOURLY, set())
-    closed = {day.date for day in view.days if day.closed != day.daily} | view.descents | progress.again.get(Endpoint.CLOSED, set())
+    # Only an audit makes the finer tables suspect where the counts agree: below a drift, and where upstream's word is read again.
+    hourly = {day.date for day in view.days if day.hourly != day.daily} | below | progress.again.get(Endpoint.HOURLY, set())
+    closed = {day.date for day in view.days if day.closed != day.daily} | below | progress.again.get(Endpoint.CLOSED, set())
     hourly = _unread(progress.dates_read(Endpoint.HOURLY), hourly)
     closed = _unread(progress.dates_read(Endpoint.CLOSED), closed) if view.logins else set()
     if hourly or closed:

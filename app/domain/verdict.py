@@ -38,15 +38,17 @@ def judge(
     hold: Hold | None = None,
     *,
     wrote: bool = True,
+    again: bool = False,
 ) -> Outcome:
     """How an account leaves a run, from what it came with and what is left of it.
 
-    `before` is what an earlier pass of the run found. Without `wrote` nothing was written: then nothing was healed either.
+    `before` is what an earlier pass of the run found. Without `wrote` nothing was written: then nothing was healed either. With `again`,
+    dates were read again on which an earlier run had believed lower figures, which no issue tells of.
     """
     if hold is not None and left:
         return hold.outcome
     if not left:
-        return Outcome.HEALED if (found or before) and wrote else Outcome.UNCHANGED
+        return Outcome.HEALED if (found or before or again) and wrote else Outcome.UNCHANGED
     if not any(issue.can_be_healed for issue in left):
         return Outcome.EXPLAINED
     closed = {*before, *(issue.code for issue in found)} - {issue.code for issue in left}

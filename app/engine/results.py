@@ -47,7 +47,7 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
     # What failed in company, and was not tried alone, waits for the next run: nothing is known against the account.
     untried = bool(left) and progress.untried is not None and not progress.errors and progress.hold is None
     wrote = progress.owes_to_write() or bool(before and before.effort.written)
-    outcome = judge(passed.found, left, before.found if before else (), progress.hold, wrote=wrote)
+    outcome = judge(passed.found, left, before.found if before else (), progress.hold, wrote=wrote, again=bool(view.doubts))
     return AccountResult(
         view.account_id,
         outcome,

@@ -148,6 +148,7 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         "columns": ", ".join(columns),
         "s_columns": ", ".join(s_columns),
         **_losses(values, value_of),
+        "is_empty": _is_empty(values),
         "figures_differ": f"({names(figures, 't.')}) IS DISTINCT FROM ({', '.join(map(value_of, figures))})" if figures else "false",
         "count_is_sent": is_sent(table, [_COUNT]) if _COUNT in {column.name for column in values} else "false",
         # What is no count tells nothing, and so allows no removal.
@@ -211,6 +212,14 @@ def _losses(columns: Sequence[Column], value_of: Callable[[Column], str]) -> dic
         "falls": f"{_any(lowered)} AND NOT {_any(lost)}",
         "gains": _any([*raised, *filled]),
     }
+
+
+def _is_empty(columns: Sequence[Column]) -> str:
+    """The condition that a written row has trades and no figures of money: no row of a healthy upstream needs to look like this."""
+    money = [quote(column.name) for column in columns if column.name in _WORTH and column.kind is Kind.NUMBER and column.name != _COUNT]
+    counts = [quote(column.name) for column in columns if column.name == _COUNT and column.kind is Kind.NUMBER]
+    empty = [*(f"coalesce({name} = 0, true)" for name in money), *(f"coalesce({name} <> 0, true)" for name in counts)]
+    return " AND ".join(empty) if money else "false"
 
 
 def _becomes_null(old: str, new: str) -> str:

@@ -51,6 +51,7 @@ class Detection:
         self._well, self._last_days = sql["get_well_accounts"], sql["get_last_days"]
         self._unknown = sql["get_unknown_accounts"]
         self._descents = sql["get_descents"]
+        self._doubts = sql["get_doubts"]
         self._known = sql["get_known_accounts"]
         self._odd_rows = fill(sql["get_odd_rows"], accounts="account_id = ANY($1::text[])")
         self._all_odd_rows = fill(sql["get_odd_rows"], accounts="true")
@@ -64,20 +65,21 @@ class Detection:
         await self._read(list(account_ids))
 
     async def look(self, account_ids: Sequence[str], run_id: UUID | None = None) -> dict[str, AccountView]:
-        """The accounts as they stand now, their totals written down; `run_id` adds what that run's audit found."""
+        """The accounts as they stand now, their totals written down; `run_id` adds what that run's audit found, and reads again."""
         ids = list(account_ids)
         looked = await self._read(ids)
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             findings = _by_account(await connection.fetch(self._findings, ids))
             drift = await self._drift_of(connection, ids, run_id)
             descents = {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._descents, ids)}
+            doubts = {} if run_id is None else await self._doubts_of(connection, ids, run_id)
             odd_rows = _odd_rows(await connection.fetch(self._odd_rows, ids))
             # Only who needs something is asked for under its logins; to know them all trades are read.
             doubtful = [row["account_id"] for row in looked if _disagrees(row)]
-            asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents})
+            asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents, *doubts})
             logins = {row["account_id"]: row for row in await connection.fetch(self._logins, asked)} if asked else {}
         # In a thread, as below: thousands of accounts would keep the event loop from whatever else waits.
-        return await asyncio.to_thread(_views, looked, _Beside(findings, drift, descents, logins, odd_rows))
+        return await asyncio.to_thread(_views, looked, _Beside(findings, drift, descents, logins, odd_rows, doubts))
 
     async def _read(self, ids: list[str]) -> list[Record]:
         """Read the raw tables once for these accounts, and write down the totals that changed."""
@@ -146,6 +148,9 @@ class Detection:
         """Those of the ids that no account has."""
         return [row["account_id"] for row in await self._database.fetch(self._unknown, list(account_ids))]
 
+    async def _doubts_of(self, connection: Connection, ids: list[str], run_id: UUID) -> dict[str, frozenset[dt.date]]:
+        return {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._doubts, run_id, ids)}
+
     async def _drift_of(self, connection: Connection, ids: list[str], run_id: UUID | None) -> dict[str, Drift]:
         if run_id is None:
             return {}
@@ -162,6 +167,7 @@ class _Beside:
     descents: Mapping[str, frozenset[dt.date]]
     logins: Mapping[str, Record]
     odd_rows: Mapping[str, tuple[OddRows, ...]]
+    doubts: Mapping[str, frozenset[dt.date]]
 
 
 def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
@@ -184,6 +190,7 @@ def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
             ask_again_at=row["ask_again_at"],
             status=row["reconciliation_status"] or "pending",
             odd_rows=beside.odd_rows.get(row["account_id"], ()),
+            doubts=beside.doubts.get(row["account_id"], frozenset()),
         )
         for row in looked
     }

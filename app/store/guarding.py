@@ -74,6 +74,11 @@ class _Verdict:
         repaired = sum(rows for day, rows in done.fallen.items() if day in days) + (done.shifted if done.shifted_days <= days else 0)
         return done.lost - repaired
 
+    def doubted(self, account_id: str, done: Applied) -> set[dt.date | None]:
+        """The dates on which rows of the account lost something that other tables do not say was too much, or came in empty."""
+        repaired = set() if done.blanks else self.damage.get(account_id, set())
+        return done.empty_days | ((done.lost_days | done.fallen.keys() | done.shifted_days) - repaired)
+
     def hold_lowered(self, account_ids: list[str]) -> None:
         """Hold accounts that the run as a whole may not write."""
         self.holds |= {account_id: lowering(self.table, self.shown(account_id)) for account_id in account_ids}
@@ -93,7 +98,10 @@ class Guarding:
     async def judge(
         self, connection: Connection, job: Job, part: Part, applied: Mapping[str, Applied], written: Written
     ) -> dict[str, Loss]:
-        """What the transaction takes from accounts, counted in the run's guard. Raises HeldError where that is too much."""
+        """What the transaction takes from accounts, counted in the run's guard. Raises HeldError where that is too much.
+
+        The dates on which it lowers figures are noted, for audits to read them again.
+        """
         guard = job.writer.guard
         if guard is None:
             return {}
@@ -102,10 +110,10 @@ class Guarding:
         ours = [account_id for account_id in part.account_ids if account_id not in done or not _is_left(done[account_id])]
         guard.note_compared((job.staged.fetch_id, part.dates), {account_id: rows.get(account_id, 0) for account_id in ours})
         # A fall of alltime that is only put off tells as much of upstream as one that is written.
-        changed = {account_id: each for account_id, each in done.items() if each.rewritten or each.falls_to is not None}
-        if not changed:
+        verdict = _Verdict(job, {account_id: each for account_id, each in done.items() if each.rewritten or each.falls_to is not None})
+        if not verdict.changed:
+            await self._note_doubts(connection, verdict, done)
             return {}
-        verdict = _Verdict(job, changed)
         await self._judge_accounts(connection, part, guard, applied, verdict)
         losses = verdict.losses()
         if losses and job.writer.worker_id is not None:
@@ -115,8 +123,20 @@ class Guarding:
             news = verdict.news()
             guard.hold(news)
             raise HeldError(verdict.holds, news)
+        await self._note_doubts(connection, verdict, done)
         guard.add(losses)
         return losses
+
+    async def _note_doubts(self, connection: Connection, verdict: _Verdict, done: Mapping[str, Applied]) -> None:
+        """Note the settled dates on which upstream's word alone lowered or emptied what is stored: another day it may say otherwise."""
+        doubts = [
+            (account_id, day)
+            for account_id, each in sorted(done.items())
+            for day in verdict.doubted(account_id, each)
+            if day is not None and day < verdict.job.writer.moving_from
+        ]
+        if doubts:
+            await connection.execute(self._sql["note_doubts"], [each[0] for each in doubts], [each[1] for each in doubts])
 
     async def note(self, connection: Connection, writer: Writer, losses: Mapping[str, Loss]) -> None:
         """Let other processes of the run know of losses."""

@@ -9,6 +9,9 @@ from app.errors import ClaimLost
 from app.store.pool import SWEEP_SECONDS, Connection, Database
 from app.store.queries import fill
 
+_MOST_DOUBTS = 50_000
+"""Dates that one audit reads again at most, since upstream may have been sick when it lowered them; the others come next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Queued:
@@ -45,8 +48,9 @@ class Queue:
         return Queued()
 
     async def audited(self, account_ids: Sequence[str] | None, *, limit: int | None, unanswered: Sequence[str]) -> Queued:
-        """The accounts (None: of all) that an audit found different; those about which upstream gave no answer are left out."""
+        """The accounts (None: of all) that an audit found different or reads again, but those about which upstream gave no answer."""
         ids = None if account_ids is None else list(account_ids)
+        await self._connection.execute(self._sql["take_doubts"], self._run_id, ids, _MOST_DOUBTS, seconds=SWEEP_SECONDS)
         values = self._run_id, ids, limit, list(unanswered)
         row = await self._connection.fetch_row(self._sql["enqueue_audited"], *values, seconds=SWEEP_SECONDS)
         return Queued(int(row["equal"]), int(row["skipped"]) + len(unanswered)) if row else Queued()

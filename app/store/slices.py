@@ -49,7 +49,8 @@ class Applied:
     `sent` tells whether upstream sent any row of it, `hold` that too many of its rows would have changed: then nothing was written.
     `lost` are the rows that were removed, moved, lowered or blanked, `lost_days` the dates on which they were lowered or blanked, `gained`
     those overwritten that only hold more than before; `blanks` tells that a figure became empty. `fallen` are the rows, by date, that were
-    removed or lost nothing but trades of their count, `shifted` those that were moved, between `shifted_days`.
+    removed or lost nothing but trades of their count, `shifted` those that were moved, between `shifted_days`; on `empty_days` rows came in
+    that have trades and no figures of money.
     """
 
     inserted: int = 0
@@ -63,6 +64,7 @@ class Applied:
     fallen: Counter[dt.date | None] = field(default_factory=Counter)
     shifted: int = 0
     shifted_days: set[dt.date | None] = field(default_factory=set)
+    empty_days: set[dt.date | None] = field(default_factory=set)
     gained: int = 0
     blanks: bool = False
     kept: dict[dt.date | None, int] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class Applied:
         self.fallen += other.fallen
         self.shifted += other.shifted
         self.shifted_days |= other.shifted_days
+        self.empty_days |= other.empty_days
         self.gained += other.gained
         self.blanks |= other.blanks
         self.kept.update(other.kept)

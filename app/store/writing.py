@@ -401,6 +401,7 @@ class SliceWriter:
                 done = written.note(row["account_id"], row["days"])
                 done.inserted += row["rows"]
                 done.grew |= work.reaches(row["days"])
+                done.empty_days.update(row["empty_days"] or ())
             return written
         # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
         look = self._sql.of("get_missing_rows", work.job.table, only=only)

@@ -149,9 +149,9 @@ FROM (
 ) AS d
 WHERE r.run_id = $1 AND NOT r.absent AND d.account_id = r.account_id
   AND d.num_trades = (r.evidence #>> '{upstream,num_trades}')::numeric
-  -- What is not sent, or not compared here, says nothing.
-  AND coalesce(d.net_profit = (r.evidence #>> '{upstream,net_profit}')::numeric, true)
-  AND coalesce(d.total_lots = (r.evidence #>> '{upstream,total_lots}')::numeric, true)
+  -- What is not sent, or not compared here, says nothing; daily rows that are all empty do not add up to a figure of upstream's.
+  AND ((r.evidence #>> '{upstream,net_profit}') IS NULL OR NOT {{compares_profit}} OR d.net_profit IS NOT DISTINCT FROM (r.evidence #>> '{upstream,net_profit}')::numeric)
+  AND ((r.evidence #>> '{upstream,total_lots}') IS NULL OR NOT {{compares_lots}} OR d.total_lots IS NOT DISTINCT FROM (r.evidence #>> '{upstream,total_lots}')::numeric)
 
 -- name: count_news
 -- How many of these accounts ($1) nobody was shown as absent yet: neither held nor explained.

@@ -493,9 +493,9 @@ WITH written AS (
     FROM {{stage}} AS s
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{only}} AND {{is_missing}}
     ORDER BY {{s_key}}
-    RETURNING account_id, {{plain_day}} AS day
+    RETURNING account_id, {{plain_day}} AS day, {{is_empty}} AS is_empty
 )
-SELECT account_id, count(*) AS rows, array_agg(DISTINCT day) AS days FROM written GROUP BY account_id
+SELECT account_id, count(*) AS rows, array_agg(DISTINCT day) AS days, array_agg(DISTINCT day) FILTER (WHERE is_empty) AS empty_days FROM written GROUP BY account_id
 
 -- name: count_writable
 -- How many rows may be written.
@@ -657,6 +657,12 @@ WHERE a.table_name = $1 AND a.account_id = ANY($2::text[]) AND a.last_seen < now
 INSERT INTO prop_trading_model.recon_descents (account_id, date)
 SELECT * FROM unnest($1::text[], $2::date[])
 ON CONFLICT DO NOTHING
+
+-- name: note_doubts
+-- Settled dates on which upstream's word lowered figures: audits read them again, since upstream may be sick.
+INSERT INTO prop_trading_model.recon_doubted_dates (account_id, date)
+SELECT * FROM unnest($1::text[], $2::date[])
+ON CONFLICT (account_id, date) DO UPDATE SET noted_at = excluded.noted_at
 
 -- name: end_descents
 -- Dates whose finer rows were read.

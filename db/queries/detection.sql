@@ -160,6 +160,10 @@ SELECT account_id, max(date) AS day FROM prop_trading_model.raw_metrics_daily WH
 -- Dates of accounts whose finer rows are still to be read below a drift.
 SELECT account_id, array_agg(date) AS dates FROM prop_trading_model.recon_descents WHERE account_id = ANY($1::text[]) GROUP BY account_id
 
+-- name: get_doubts
+-- Dates of accounts that earlier runs lowered on upstream's word and that the audit $1 reads again.
+SELECT account_id, array_agg(date) AS dates FROM prop_trading_model.recon_doubted_dates WHERE read_run = $1 AND account_id = ANY($2::text[]) GROUP BY account_id
+
 -- name: get_unknown_accounts
 -- Those of the ids that no account has: trade_recon does not know them, and no raw table has a row of them. A placeholder is no account.
 SELECT account_id FROM unnest($1::text[]) AS named (account_id)

@@ -115,12 +115,19 @@ ON CONFLICT DO NOTHING
 
 -- name: enqueue_audited
 -- The accounts of an audit: of those compared ($2, null: all; but $4, which were not answered), the mismatched ones and those that the
--- audit found different, but those that back off (exhausted ones are taken), at most $3; how many were equal, and how many are left out.
+-- audit found different or reads again, but those that back off (exhausted ones are taken), at most $3; how many were equal, and how many are
+-- left out.
 WITH compared AS (
     SELECT t.account_id, t.last_checked,
            m.account_id IS NOT NULL
-               OR EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id) AS different,
-           $2::text[] IS NULL AND reconciliation_status <> 'exhausted' AND coalesce(next_attempt_at > now(), false) AS waits
+               OR EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id)
+               OR EXISTS (SELECT FROM prop_trading_model.recon_doubted_dates AS d WHERE d.read_run = $1 AND d.account_id = t.account_id) AS different,
+           $2::text[] IS NULL AND CASE reconciliation_status
+               WHEN 'exhausted' THEN false
+               -- What flaps is held back from runs over all, and taken by one audit a day, also by one that comes a little early.
+               WHEN 'flapping' THEN coalesce(last_checked > now() - interval '12 hours' AND next_attempt_at > now(), false)
+               ELSE coalesce(next_attempt_at > now(), false)
+           END AS waits
     FROM prop_trading_model.trade_recon AS t
     LEFT JOIN prop_trading_model.v_recon_mismatched AS m ON m.account_id = t.account_id
     WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[])) AND NOT t.account_id = ANY($4::text[])
@@ -149,6 +156,23 @@ SELECT
     count(*) FILTER (WHERE NOT different) AS equal,
     count(*) FILTER (WHERE different) - least(count(*) FILTER (WHERE different AND NOT waits), coalesce($3::bigint, 9223372036854775807)) AS skipped
 FROM compared
+
+-- name: take_doubts
+-- The audit $1 reads again the dates of accounts ($2, null: all) on which runs lowered figures within the last week, at most $3 of them: those that
+-- waited for the longest time. What is older than that is believed.
+WITH believed AS (
+    DELETE FROM prop_trading_model.recon_doubted_dates WHERE noted_at < now() - interval '7 days'
+), taken AS MATERIALIZED (
+    SELECT account_id, date
+    FROM prop_trading_model.recon_doubted_dates
+    WHERE noted_at >= now() - interval '7 days' AND ($2::text[] IS NULL OR account_id = ANY($2::text[]))
+    ORDER BY read_at NULLS FIRST, account_id, date
+    LIMIT $3
+)
+UPDATE prop_trading_model.recon_doubted_dates AS d
+SET read_at = now(), read_run = $1
+FROM taken
+WHERE d.account_id = taken.account_id AND d.date = taken.date
 
 -- name: count_accounts
 -- How many accounts are known.
@@ -326,7 +350,8 @@ WHERE h.closed_at IS NULL AND h.account_id = ANY($1::text[]) AND h.type = ANY($3
 
 -- name: open_issues
 -- Note what accounts have now and had not before; what stays open gets its newest severity. One that a run had healed and that is back right after
--- ($4), or is back in the same place within $3 seconds, is counted as opened again. Dates from $5 on still move: trouble there proves nothing.
+-- ($4), or is back in the same place within $3 seconds, is counted as opened again if another writer brought it back. Dates from $5 on still move:
+-- trouble there proves nothing.
 WITH found AS MATERIALIZED (
     SELECT
         f.*,
@@ -357,6 +382,12 @@ LEFT JOIN last
       WHEN last.closed_at > now() - make_interval(secs => $4) THEN EXISTS (SELECT FROM unnest(f.days) AS now_open (day) WHERE day < $5::text)
       ELSE EXISTS (SELECT FROM unnest(f.days) AS now_open (day) WHERE day < $5::text AND last.evidence -> 'missing_dates' ? day)
   END
+  -- Another writer did it neither where upstream changed its word, nor where somebody restored rows since, or a run wrote some.
+  AND (f.type <> 'upstream_drift' OR last.evidence #> '{metadata,upstream}' IS NOT DISTINCT FROM f.evidence #> '{metadata,upstream}')
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.recon_removed_rows AS c
+      WHERE c.account_id = f.account_id AND (c.restored_at > last.closed_at OR c.run_id IS NOT NULL AND c.removed_at > last.closed_at)
+  )
 ORDER BY f.account_id, f.type
 ON CONFLICT (account_id, type) WHERE closed_at IS NULL DO UPDATE SET severity = excluded.severity
 WHERE h.severity <> excluded.severity
