@@ -2,6 +2,7 @@
 
 import datetime as dt
 import sys
+import uuid
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.cli_legacy import legacy
 from app.cli_removed import removed
 from app.console import plain_table, results_console, serve_run, show_report, show_run, start_or_join
 from app.domain.models import RunKind, RunStatus
+from app.domain.wording import choose, counted
 from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
 from app.engine.store import Store
@@ -120,6 +122,16 @@ def reconcile(
 
 
 @app.command()
+def confirm(run: Annotated[uuid.UUID, typer.Argument(metavar="RUN", help="The run, as its sentence and the report name it.")]) -> None:
+    """Let a run write what it held, and tell what came of it.
+
+    Each held account is compared again, and written as far as was shown: one that lost more upstream since is held again. Accounts
+    that the run has not come to are guarded as before. Compare with upstream before you confirm.
+    """
+    perform(lambda: _confirmed(run))
+
+
+@app.command()
 def report(
     format_: Annotated[ReportFormat, typer.Option("--format", help="For people or for programs.")] = ReportFormat.TABLE,
 ) -> None:
@@ -144,7 +156,9 @@ def sandbox(
 
     def work() -> ExitCode:
         world = _world_arguments(trades, accounts, seed).world()
-        Console(stderr=True).print(f"The sandbox serves {len(world.account_ids)} accounts on http://{host}:{port}/ until Ctrl-C.")
+        Console(stderr=True).print(
+            f"The sandbox serves {counted(len(world.account_ids), 'account')} on http://{host}:{port}/ until Ctrl-C."
+        )
         serve_sandbox(world, host, port, api_key=api_key)
         return ExitCode.SUCCESS
 
@@ -189,6 +203,23 @@ async def _reconciled(request: RunRequest) -> ExitCode:
         run_id, is_ours = await start_or_join(service, request)
         state = await serve_run(service, run_id, is_ours=is_ours)
     show_run(results_console(), state)
+    return exit_code_of(RunStatus(state["status"]))
+
+
+async def _confirmed(run_id: uuid.UUID) -> ExitCode:
+    async with open_service(load_settings()) as service:
+        held = (await service.store.runs.get(run_id))["needs_confirmation"]
+        await service.confirm(run_id)
+        console = results_console()
+        console.print(
+            f"Confirmed: {counted(held, 'account')} that run {run_id} held {choose(held, 'is', 'are')} compared again and written as far"
+            " as was shown; all others are guarded as before.",
+            markup=False,
+            soft_wrap=True,
+        )
+        # Interrupted, the run goes on with whoever serves: it is not cancelled.
+        state = await serve_run(service, run_id, is_ours=False)
+    show_run(console, state)
     return exit_code_of(RunStatus(state["status"]))
 
 

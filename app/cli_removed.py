@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from app.console import plain_table, results_console
 from app.domain.contract import TABLES, Endpoint
+from app.domain.wording import choose, counted
 from app.errors import InvalidRequest
 from app.main import open_store
 from app.settings import load_settings
@@ -122,7 +123,11 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
     if not there + refused:
         console.print("Every row that the run removed, moved or overwrote is restored already; nothing was changed.")
         return ExitCode.SUCCESS
-    console.print(f"{there} stand as they were, {refused} were not restored. {_CAUTION}", soft_wrap=True)
+    console.print(
+        f"{counted(there, 'row')} {choose(there, 'stands as it was', 'stand as they were')},"
+        f" {refused} {choose(refused, 'was', 'were')} not restored. {_CAUTION}",
+        soft_wrap=True,
+    )
     return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from app.domain.issues import IssueCode, Severity
 from app.domain.models import RunStatus
+from app.domain.wording import counted
 from app.engine.service import ReconService
 from app.errors import Conflict, DatabaseUnavailable, ReconError
 from app.store.runs import RunRequest
@@ -101,20 +102,28 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
         console.print()
     console.print(f"Reconciled through: {report['reconciled_through'] or 'cannot be said'}. {report['reconciled_through_reason']}")
     console.print(
-        f"Last seven days: {activity['accounts_checked']} accounts checked, {activity['resolved']} resolved, {activity['failed']} failed"
+        f"Last seven days: {counted(activity['accounts_checked'], 'account')} checked,"
+        f" {activity['resolved']} resolved, {activity['failed']} failed"
     )
     console.print(f"Natural keys without an account: {identity['unmatched']}, that fit several: {identity['ambiguous']}")
     for key in identity["sample"]:
         candidates = ", ".join(key["candidates"]) or "none"
         console.print(
-            f"  {key['table']}: login {key['login']}, platform {key['platform']}, broker {key['broker']}, {key['rows']} rows, "
+            f"  {key['table']}: login {key['login']}, platform {key['platform']}, broker {key['broker']}, {counted(key['rows'], 'row')}, "
             f"account id {key['account_id'] or 'missing'}, candidates: {candidates}",
             markup=False,
         )
     if last is not None:
         console.print(
-            f"Last run: {last['kind']} {last['run_id']}, {last['status']}, {last['requests']} requests, ended {last['finished_at']}"
+            f"Last run: {last['kind']} {last['run_id']}, {last['status']}, {counted(last['requests'], 'request')},"
+            f" ended {last['finished_at']}"
         )
+        if last["error"]:
+            console.print(f"  {last['error']}", markup=False, soft_wrap=True)
+    holding = report["holding_run"]
+    if holding is not None and (last is None or holding["run_id"] != last["run_id"]):
+        console.print(f"Accounts are held by: {holding['kind']} {holding['run_id']}, {holding['status']}, ended {holding['finished_at']}")
+        console.print(f"  {holding['error']}", markup=False, soft_wrap=True)
 
 
 def show_run(console: Console, state: Mapping[str, Any]) -> None:
@@ -130,7 +139,7 @@ def show_run(console: Console, state: Mapping[str, Any]) -> None:
     table.add_row("seconds", run_seconds(state))
     console.print(table)
     if state["error"]:
-        console.print(state["error"], markup=False)
+        console.print(state["error"], markup=False, soft_wrap=True)
 
 
 def run_seconds(state: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from app.console import issues_table, plain_table, run_seconds, serve_run
 from app.domain.contract import TABLES
 from app.domain.issues import IssueCode
 from app.domain.models import RunKind, RunStatus
+from app.domain.wording import counted
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.engine.store import Store
@@ -102,7 +103,8 @@ async def run(arguments: WorldArguments, console: Console, clock: "Callable[[], 
     async with _stage(arguments, world, console, clock) as stage:
         source = "real trades" if arguments.trades_file else "a made-up world"
         console.print(
-            f"PostgreSQL and the upstream stand after {time.monotonic() - begun:.1f} s: {source}, {len(world.account_ids)} accounts, "
+            f"PostgreSQL and the upstream stand after {time.monotonic() - begun:.1f} s: {source},"
+            f" {counted(len(world.account_ids), 'account')}, "
             f"{_RATE:.0f} requests a second allowed, {_BURST} at once.\n"
         )
         await _fill(stage)
@@ -220,7 +222,7 @@ async def _audit(stage: Stage) -> Mapping[str, Any]:
     )
     ids = state["maintenance"]
     mended = sum(ids.get(name, 0) for name in ("closed_trades_updated", "open_trades_updated", "metrics_rows_updated"))
-    table.add_row("account ids mended", f"{mended} rows, without asking upstream")
+    table.add_row("account ids mended", f"{counted(mended, 'row')}, without asking upstream")
     table.add_row(
         "rows from upstream", f"{rows['inserted']} inserted, {rows['updated']} updated, {rows['moved']} moved, {rows['removed']} removed"
     )
@@ -249,7 +251,9 @@ async def _judge(stage: Stage, causes: Mapping[str, Cause], state: Mapping[str, 
         if cause is not None and cause.explains(codes, rows[account_id]):
             named.add_row(account_id, str(len(rows[account_id])), ", ".join(sorted(codes)), cause.reason)
         else:
-            unexplained.append(f"{account_id}: {len(rows[account_id])} rows differ, issues left: {', '.join(sorted(codes)) or 'none'}")
+            unexplained.append(
+                f"{account_id}: {counted(len(rows[account_id]), 'differing row')}, issues left: {', '.join(sorted(codes)) or 'none'}"
+            )
     if named.row_count:
         console.print(named)
         console.print()
@@ -261,11 +265,14 @@ async def _judge(stage: Stage, causes: Mapping[str, Cause], state: Mapping[str, 
     is_equal = not unexplained and not nameless
     if is_equal:
         console.print(
-            f"Equal: after {run_seconds(state)} s and {state['requests']} requests no row of the warehouse differs from upstream, "
+            f"Equal: after {run_seconds(state)} s and {counted(state['requests'], 'request')} no row of the warehouse differs from"
+            " upstream, "
             + ("but for the accounts named above, which are not the warehouse's to heal." if named.row_count else "without exception.")
         )
     else:
-        console.print(f"NOT EQUAL: {len(unexplained)} accounts and {len(nameless)} rows differ without a known reason.")
+        console.print(
+            f"NOT EQUAL: {counted(len(unexplained), 'account')} and {counted(len(nameless), 'row')} differ without a known reason."
+        )
     return is_equal
 
 

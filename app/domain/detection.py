@@ -6,6 +6,7 @@ from dataclasses import replace
 from app.domain.contract import TABLES, Endpoint
 from app.domain.issues import COUNTED_TABLES, SAMPLE, SHOW_UNMATCHED, Issue, IssueCode, Severity, dates_evidence, days_evidence
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding
+from app.domain.wording import choose, counted
 
 _SHARP_SHARE = 10
 """A mismatch of totals above this part (a tenth) of the largest is HIGH."""
@@ -74,12 +75,14 @@ def _identity_issues(view: AccountView) -> list[Issue]:
         nulls = [finding for finding in view.findings if finding.table == table and finding.holder is None and len(finding.candidates) == 1]
         if nulls:
             rows = sum(finding.rows for finding in nulls)
-            text = f"{rows} rows of {table} have no account id, though their natural key is this account's."
+            text = (
+                f"{counted(rows, 'row')} of {table} {choose(rows, 'has', 'have')} no account id, though the natural key is this account's."
+            )
             issues.append(Issue(code, Severity.HIGH, text, (table,), strategy, _finding_evidence(nulls)))
     foreign = [finding for finding in view.findings if finding.holder is not None and len(finding.candidates) <= 1]
     if foreign:
         rows = sum(finding.rows for finding in foreign)
-        text = f"{rows} rows carry an account id that their natural key did not have on their date."
+        text = f"{counted(rows, 'row')} {choose(rows, 'carries', 'carry')} an account id that the natural key did not have on that date."
         tables = tuple(sorted({finding.table for finding in foreign}))
         strategy = "reassign_account_id" if any(finding.candidates for finding in foreign) else SHOW_UNMATCHED
         issues.append(Issue(IssueCode.FOREIGN_ACCOUNT_ID, Severity.HIGH, text, tables, strategy, _finding_evidence(foreign)))
@@ -87,7 +90,10 @@ def _identity_issues(view: AccountView) -> list[Issue]:
     if ambiguous:
         candidates = sorted({candidate for finding in ambiguous for candidate in finding.candidates})
         rows = sum(finding.rows for finding in ambiguous)
-        text = f"A natural key fits {len(candidates)} account ids; the {rows} rows without an id are not guessed."
+        text = (
+            f"A natural key fits {counted(len(candidates), 'account id')}; {counted(rows, 'row')} without an id"
+            f" {choose(rows, 'is', 'are')} not assigned by a guess."
+        )
         tables = tuple(sorted({finding.table for finding in ambiguous}))
         issues.append(Issue(IssueCode.AMBIGUOUS_IDENTITY, Severity.HIGH, text, tables, "show_candidates", _finding_evidence(ambiguous)))
     return issues
@@ -119,8 +125,9 @@ def _odd_issues(view: AccountView) -> list[Issue]:
         return []
     rows = sum(each.rows for each in view.odd_rows)
     text = (
-        f"{rows} stored rows have a date that no calendar holds, such as {view.odd_rows[0].samples[0]} in {view.odd_rows[0].table}:"
-        " they are kept, no count has them, and upstream cannot be asked for them. Correct or delete them."
+        f"{counted(rows, 'stored row')} {choose(rows, 'has', 'have')} a date that no calendar holds, such as {view.odd_rows[0].samples[0]}"
+        f" in {view.odd_rows[0].table}: kept, in no count, and upstream cannot be asked for {choose(rows, 'it', 'them')}. Correct or delete"
+        f" {choose(rows, 'it', 'them')}."
     )
     shown = [{"table": each.table, "row": sample} for each in view.odd_rows for sample in each.samples]
     evidence = {
@@ -150,7 +157,7 @@ def _presence_issues(view: AccountView) -> list[Issue]:
             )
         )
     if totals.alltime > 0 and totals.closed == 0:
-        text = f"Alltime counts {totals.alltime} trades, none is stored."
+        text = f"Alltime counts {counted(totals.alltime, 'trade')}, none is stored."
         evidence = {"total_missing": totals.alltime, "metadata": {"counts": totals.counts}}
         issues.append(Issue(IssueCode.MISSING_TRADE_RECORDS, Severity.CRITICAL, text, (_CLOSED,), "fetch_all_closed_trades", evidence))
     return issues
@@ -173,7 +180,7 @@ def _day_issues(view: AccountView) -> list[Issue]:
         (
             IssueCode.DAILY_WITHOUT_HOURLY,
             Severity.HIGH,
-            "{} dates have trades in daily and no hourly rows.",
+            "On {} daily has trades and hourly no rows.",
             (_HOURLY,),
             "fetch_hourly_for_existing_daily",
             [day for day in view.days if day.daily > 0 and not day.hourly_rows],
@@ -181,7 +188,7 @@ def _day_issues(view: AccountView) -> list[Issue]:
         (
             IssueCode.HOURLY_WITHOUT_DAILY,
             Severity.HIGH,
-            "{} dates have trades in hourly and no daily row.",
+            "On {} hourly has trades and daily no row.",
             (_DAILY,),
             "fetch_daily_for_existing_hourly",
             [day for day in view.days if day.hourly > 0 and not day.daily_rows],
@@ -189,7 +196,7 @@ def _day_issues(view: AccountView) -> list[Issue]:
         (
             IssueCode.HOURLY_DAILY_MISMATCH,
             Severity.MEDIUM,
-            "On {} dates daily and the sum of hourly differ.",
+            "On {} daily and the sum of hourly differ.",
             (_DAILY, _HOURLY),
             "refetch_hourly_for_dates",
             [day for day in view.days if day.hourly != day.daily],
@@ -197,14 +204,14 @@ def _day_issues(view: AccountView) -> list[Issue]:
         (
             IssueCode.TRADES_DAILY_MISMATCH,
             Severity.MEDIUM,
-            "On {} dates daily and the number of closed trades differ.",
+            "On {} daily and the number of closed trades differ.",
             (_DAILY, _CLOSED),
             "refetch_all_data",
             [day for day in view.days if day.closed != day.daily],
         ),
     )
     return [
-        Issue(code, severity, text.format(len(days)), affected, strategy, days_evidence(days))
+        Issue(code, severity, text.format(counted(len(days), "date")), affected, strategy, days_evidence(days))
         for code, severity, text, affected, strategy, days in kinds
         if days
     ]
@@ -212,7 +219,7 @@ def _day_issues(view: AccountView) -> list[Issue]:
 
 def _drift_issues(view: AccountView) -> list[Issue]:
     if view.drift is None and view.descents:
-        text = f"Daily rows of {len(view.descents)} dates were wrong; the hourly rows and trades below them were not read since."
+        text = f"Daily rows of {counted(len(view.descents), 'date')} were wrong; the hourly rows and trades below were not read since."
         evidence: dict[str, object] = dates_evidence(sorted(view.descents))
         return [Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, (_HOURLY, _CLOSED), "refetch_all_data", evidence)]
     if view.drift is None:

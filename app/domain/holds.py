@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.issues import IssueCode
-from app.domain.models import AccountView, Hold, Outcome, Progress, Shown, Totals
+from app.domain.models import AccountView, Hold, Outcome, Progress, RunStatus, Shown, Totals
+from app.domain.wording import choose, counted
 
 FLAPS = 3
 """An account is held back when the same issue opened again so often right after healing."""
@@ -48,14 +49,15 @@ class HoldLimits:
     def suspicion(self, lowered: int, compared: int) -> str:
         """Why upstream is suspect: what it says of accounts."""
         return _suspicion(
-            f"{lowered} of the {compared} accounts compared so far have lower figures there, empty ones or none at all, or would be"
-            f" rewritten for the most part; allowed are {self.account_share:.0%}, or fewer than {self.accounts}"
+            f"{lowered} of the {counted(compared, 'account')} compared so far {choose(lowered, 'has', 'have')} lower figures there, empty"
+            f" ones or none at all, or would have more than {self.row_share:.0%} of {choose(lowered, 'its', 'their')} rows rewritten;"
+            f" allowed are {self.account_share:.0%}, or fewer than {self.accounts}, and accounts that were written before count as well"
         )
 
     def suspicion_of_rows(self, lost: int, compared: int) -> str:
         """Why upstream is suspect: what it says of rows."""
         return _suspicion(
-            f"healing would remove, lower or blank {lost} of the {compared} rows compared so far; allowed are"
+            f"healing would remove, lower or blank {lost} of the {counted(compared, 'row')} compared so far; allowed are"
             f" {self.run_row_share:.0%}, or fewer than {self.run_rows}"
         )
 
@@ -208,39 +210,70 @@ def is_lowered(before: Totals, after: int, moving: MovingTrades, told: int) -> b
     return after - told < settled[min(1, len(settled) - 1)]
 
 
-def rewriting(rewritten: int, stored: int, table: str, shown: Shown) -> Hold:
-    """The hold of an account of whose rows too many would change."""
+def confirming(run_id: object) -> str:
+    """How what a run holds is let through."""
+    return f"`trade-recon confirm {run_id}` or POST /runs/{run_id}/confirm"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The accounts that a run leaves held, how many of them were not held before, and since which run others are (None: unknown)."""
+
+    run_id: object
+    status: RunStatus
+    accounts: int
+    newly: int = 0
+    since: object | None = None
+
+    @property
+    def sentence(self) -> str:
+        """How many accounts wait for confirmation, since when, and what to do; empty where none waits and nothing was stopped."""
+        is_open = self.status in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES)
+        if not self.accounts:
+            return f"To let the run go on: {confirming(self.run_id)}." if self.status is RunStatus.NEEDS_CONFIRMATION else ""
+        earlier = self.accounts - self.newly
+        since = f", the first since run {self.since}" if self.since is not None else ""
+        before = f" and {earlier} held before{since}" if earlier else ""
+        call = f" To write what was shown of them: {confirming(self.run_id)}." if is_open else " A new run compares them again."
+        return (
+            f"{counted(self.accounts, 'account')} {choose(self.accounts, 'waits', 'wait')} for confirmation: {self.newly} newly held"
+            f" by this run{before}. GET /accounts/ID tells why each is held.{call}"
+        )
+
+
+def _held(what: str, table: str, stored: int, shown: Shown, run_id: object) -> Hold:
+    """A hold with its counts, its run and the call that lets it through."""
+    says = "empty figures" if shown.blanks else counted(shown.trades or 0, "trade")
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
-        f"Healing {table} would bring the rewritten or removed rows to {rewritten} of the account's {stored}; that was not written."
-        " Compare with upstream, and confirm the run to write it.",
+        f"{what} In {table}, {counted(stored, 'trade')} {choose(stored, 'was', 'were')} stored when the run began, and upstream has {says}."
+        f" Run {run_id} did not write that. Compare with upstream; to write it: {confirming(run_id)}.",
         shown=shown,
     )
 
 
-def lowering(table: str, shown: Shown) -> Hold:
+def rewriting(rewritten: int, rows: int, limits: HoldLimits, table: str, stored: int, shown: Shown, run_id: object) -> Hold:
+    """The hold of an account of whose `rows` too many would change; `stored` is what the table counts."""
+    what = (
+        f"Healing {table} would bring the rewritten or removed rows to {rewritten} of the account's {rows}; allowed without a question are"
+        f" {limits.row_share:.0%}, or fewer than {limits.rows}."
+    )
+    return _held(what, table, stored, shown, run_id)
+
+
+def lowering(table: str, stored: int, shown: Shown, run_id: object) -> Hold:
     """The hold of an account that upstream lowers or blanks while upstream as a whole is suspect, or that was held for that before."""
-    what = "empty figures" if shown.blanks else f"{shown.trades} trades"
-    return Hold(
-        Outcome.NEEDS_CONFIRMATION,
-        f"Upstream has {what} for the account in {table}, less than is stored, and it is suspect; that was not written."
-        " Compare with upstream, and confirm the run to write it.",
-        shown=shown,
-    )
+    return _held("Upstream has less for the account than is stored, and it is suspect.", table, stored, shown, run_id)
 
 
-def exceeding(table: str, confirmed: Shown, shown: Shown) -> Hold:
+def exceeding(table: str, stored: int, confirmed: Shown, shown: Shown, run_id: object) -> Hold:
     """The hold of an account that lost more upstream than was shown when somebody confirmed it."""
-    more = "empty figures, which were not shown" if shown.blanks and not confirmed.blanks else f"{shown.trades} trades"
-    return Hold(
-        Outcome.NEEDS_CONFIRMATION,
-        f"Confirmed was that upstream has {confirmed.trades} trades for the account; now {table} would come to {more}. That was not"
-        " written. Compare with upstream, and confirm the run to write it.",
-        shown=shown,
-    )
+    figures = "" if confirmed.blanks else ", and no empty figures"
+    what = f"Confirmed was that upstream has {counted(confirmed.trades or 0, 'trade')} for the account{figures}; now it has less."
+    return _held(what, table, stored, shown, run_id)
 
 
-def vanished(view: AccountView, progress: Progress) -> Hold | None:
+def vanished(view: AccountView, progress: Progress, run_id: object = "RUN") -> Hold | None:
     """The hold of an account for which upstream, completely read, suddenly has nothing at all; None for others.
 
     One that somebody confirmed, or that was known to be absent before this guard existed, is not held again.
@@ -252,9 +285,11 @@ def vanished(view: AccountView, progress: Progress) -> Hold | None:
     silent = asked and not progress.sent
     if not has_rows or progress.known or progress.sent or not (absent or silent) or is_accepted(view):
         return None
+    most = max(totals.counts.values())
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
-        "Upstream suddenly has nothing for the account; all its rows are kept. Confirm the run if upstream really forgot it.",
+        f"Upstream suddenly has nothing for the account, of which {counted(most, 'trade')} {choose(most, 'is', 'are')} stored; all its rows"
+        f" are kept. If upstream really forgot it: {confirming(run_id)}.",
         absent=True,
     )
 

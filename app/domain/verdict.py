@@ -24,6 +24,7 @@ from app.domain.issues import (
 )
 from app.domain.models import AccountView, DayCounts, Hold, Outcome, Progress
 from app.domain.trial import differing_days, disputed, was_read
+from app.domain.wording import counted
 
 SETTLED_AFTER = 3
 """In so many runs a date that still moves may disagree; then the disagreement is what it is."""
@@ -199,7 +200,12 @@ def _absent_issue(kept: Mapping[Endpoint, Mapping[dt.date | None, int]]) -> Issu
     tables = tuple(TABLES[endpoint].name for endpoint, days in kept.items() if days)
     dates = sorted({day for days in kept.values() for day in days if day is not None})
     trades = {TABLES[endpoint].name: sum(days.values()) for endpoint, days in kept.items() if days}
-    text = f"Upstream no longer sends rows that are stored ({', '.join(tables)}); they are kept."
+    listed = ", ".join(f"{table} with {counted(number, 'trade')}" for table, number in trades.items())
+    where = f" on {counted(len(dates), 'date')}" if dates else ""
+    text = (
+        f"Upstream no longer sends rows that are stored{where}: {listed}. They are kept, also by a run that is confirmed: what upstream"
+        " lacks altogether it may have forgotten, and only the warehouse's owner removes it."
+    )
     evidence = {**dates_evidence(dates), "metadata": {"trades_kept": trades}}
     return Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, tables, "keep_stored_rows", evidence)
 

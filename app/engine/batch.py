@@ -31,6 +31,7 @@ from app.domain.models import AccountView, Hold, Outcome, Rewritten, RunKind
 from app.domain.needs import is_short
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
 from app.domain.verdict import descended
+from app.domain.wording import counted
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.halts import Halt
@@ -358,8 +359,8 @@ class BatchReconciler:
             ):
                 progress.hold = Hold(
                     Outcome.FLAPPING,
-                    f"The same issue opened again right after healing, {times} times in a row: somebody else writes these rows."
-                    " The account is held back for a day; reconcile it by name to heal it now.",
+                    f"The same issue opened again right after healing, {counted(times, 'time')} in a row: another writer changes"
+                    " these rows. The account is held back for a day; reconcile it by name to heal it now.",
                 )
 
     def _results(self, work: Work) -> list[AccountResult]:
@@ -439,7 +440,7 @@ def _find_vanished(work: Work) -> list[str]:
         confirmed = work.claim.confirmed.get(account_id)
         is_accepted = confirmed is not None and confirmed.trades is None
         if progress.hold is None and not is_accepted and progress.dates_read(Endpoint.DAILY).everything:
-            progress.hold = vanished(work.views[account_id], progress)
+            progress.hold = vanished(work.views[account_id], progress, work.claim.run_id)
             if progress.hold is not None:
                 found.append(account_id)
     return found

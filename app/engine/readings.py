@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+from app.domain.holds import Waiting
+from app.domain.models import Outcome, RunStatus
+from app.domain.wording import choose
 from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.errors import InvalidRequest
@@ -39,10 +42,11 @@ class ApiUse:
 
 @dataclass(frozen=True, slots=True)
 class KeptReport:
-    """What PostgreSQL knows of the report: the figures, and the newest run that ended."""
+    """What PostgreSQL knows of the report: the figures, the newest run that ended, and the newest that left accounts held."""
 
     counted: KeptFigures
     last_run: Record | None
+    holding_run: Record | None = None
 
 
 class Readings:
@@ -68,7 +72,7 @@ class Readings:
         left = row["waiting"] if row["finished_at"] is not None else 0
         return {
             **state,
-            "error": f"{row['error'] or 'The run ended early.'} {left} of its accounts are left." if left else row["error"],
+            "error": _told(row, left),
             "request": row["request"],
             "accounts": {**accounts, "done": done},
             "gone_accounts": await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else [],
@@ -91,15 +95,15 @@ class Readings:
 
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted now."""
-        last_run = await self._store.reports.last_run()
-        return self.shown(KeptReport(await self._store.reports.counted(self._figures), last_run))
+        runs = await self._store.reports.last_run(), await self._store.reports.holding_run()
+        return self.shown(KeptReport(await self._store.reports.counted(self._figures), *runs))
 
     async def kept(self) -> KeptReport:
         """What PostgreSQL knows of the report, as it was last counted; counted now if it never was."""
         # In this order: a run is counted before it ends, so that figures read after it are not older.
-        last_run = await self._store.reports.last_run()
+        runs = await self._store.reports.last_run(), await self._store.reports.holding_run()
         kept = await self._store.reports.kept()
-        return KeptReport(kept or await self._store.reports.counted(self._figures), last_run)
+        return KeptReport(kept or await self._store.reports.counted(self._figures), *runs)
 
     async def keep_report(self, least_seconds: float = 0, share: float = 0) -> bool:
         """Count the figures of the report and keep them for `kept`.
@@ -143,7 +147,9 @@ class Readings:
             "accounts_by_status": shown["accounts_by_status"],
             "identity": shown["identity"],
             "api": self._api(),
-            "last_run": None if kept.last_run is None else msgspec.to_builtins(dict(kept.last_run)),
+            "last_run": _shown_run(kept.last_run),
+            # Where no account waits any more, what that run held was healed by others since.
+            "holding_run": _shown_run(kept.holding_run) if shown["accounts_by_status"].get(Outcome.NEEDS_CONFIRMATION) else None,
         }
 
     def _through(self, shown: Mapping[str, Any]) -> tuple[dt.date | None, str]:
@@ -186,6 +192,24 @@ class Readings:
     def _api(self) -> Mapping[str, object] | None:
         use = self.api_use()
         return None if use is None else {"breaker": use.breaker.value, "since_start": use.statistics.snapshot()}
+
+
+def _shown_run(row: Record | None) -> Mapping[str, Any] | None:
+    """A run in the report, with the accounts that it holds in its sentence."""
+    if row is None:
+        return None
+    shown: Mapping[str, Any] = msgspec.to_builtins({name: value for name, value in row.items() if name not in ("newly_held", "held_since")})
+    return {**shown, "error": _told(row)}
+
+
+def _told(row: Record, left: int = 0) -> str | None:
+    """Why a run ended as it did, how many of its accounts are left, and how many are held, with what to do; None if all is in order."""
+    if row["finished_at"] is None:
+        return None if row["error"] is None else str(row["error"])
+    ended = row["error"] or ("The run ended early." if left else "")
+    rest = f"{left} of its accounts {choose(left, 'is', 'are')} left." if left else ""
+    waiting = Waiting(row["run_id"], RunStatus(row["status"]), row["needs_confirmation"], row["newly_held"], row["held_since"])
+    return " ".join(filter(None, (ended, rest, waiting.sentence))) or None
 
 
 def _cursor(text: str) -> int:

@@ -11,6 +11,7 @@ from app.domain.issues import Issue
 from app.domain.models import AccountView, Outcome, Progress, RunKind
 from app.domain.trial import disputed
 from app.domain.verdict import explain, judge
+from app.domain.wording import counted
 from app.store.claims import FirstPass
 from app.store.runs import AccountResult, Explained
 
@@ -66,6 +67,7 @@ def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: d
         closings=closings(view, progress, passed.found, left, before.found if before else ()),
         explained=_explained(view, progress, now) if outcome is Outcome.EXPLAINED else None,
         shown=progress.hold.shown if outcome is Outcome.NEEDS_CONFIRMATION and progress.hold else None,
+        newly_held=outcome is Outcome.NEEDS_CONFIRMATION and view.status != Outcome.NEEDS_CONFIRMATION,
     )
 
 
@@ -95,5 +97,5 @@ def _detail(passed: Passed, *, is_left: bool) -> str | None:
 
 def _said_of(table: str, columns: Collection[str]) -> str:
     """Which columns of a table hold something else than what was sent."""
-    others = f" and {len(columns) - _COLUMNS_NAMED} others" if len(columns) > _COLUMNS_NAMED else ""
+    others = f" and {counted(len(columns) - _COLUMNS_NAMED, 'other')}" if len(columns) > _COLUMNS_NAMED else ""
     return f"{table} holds other values than upstream sends, which cannot be stored: {', '.join(sorted(columns)[:_COLUMNS_NAMED])}{others}"

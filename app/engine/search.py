@@ -19,6 +19,7 @@ import msgspec
 
 from app.domain.contract import Endpoint, Request
 from app.domain.plan import PlannedRequest
+from app.domain.wording import counted
 from app.errors import (
     EndpointFailed,
     FetchFailed,
@@ -233,7 +234,10 @@ class Search:
             if total is None or total > rows:
                 shown = "an unknown number" if total is None else total
                 self._reader.failed(
-                    planned, IncompleteFetch(f"It was read in parts, which brought {rows} rows of {shown}. Reason for the parts: {failure}")
+                    planned,
+                    IncompleteFetch(
+                        f"It was read in parts, which brought {counted(rows, 'row')} of {shown}. Reason for the parts: {failure}"
+                    ),
                 )
                 return None
             self._reader.read_in_parts(planned)

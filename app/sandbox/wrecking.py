@@ -9,6 +9,7 @@ from enum import StrEnum
 import asyncpg
 
 from app.domain.contract import Endpoint
+from app.domain.wording import counted
 from app.sandbox.raw_sql import in_schema, name_list, quoted
 from app.sandbox.raw_tables import RawTable, read_table
 
@@ -122,7 +123,7 @@ async def _null_open_ids(victim: Victim) -> Hit | None:
 async def _alltime_count(victim: Victim) -> Hit | None:
     added = victim.chance.randint(1, 9)
     rows = await victim.execute(_RAISE_COUNT, added)
-    return Hit(f"alltime counts {added} trades too many") if rows else None
+    return Hit(f"alltime counts {counted(added, 'trade')} too many") if rows else None
 
 
 async def _some_closed_missing(victim: Victim) -> Hit | None:
@@ -229,7 +230,7 @@ _WRONG_VALUES = {
 async def _md5_ids(victim: Victim) -> Hit | None:
     rows = await victim.execute(_SET_MD5.replace("RAW_TABLE", "raw_trades_closed"))
     rows += await victim.execute(_SET_MD5.replace("RAW_TABLE", "raw_trades_open"))
-    return Hit(f"{rows} trades carry an MD5 placeholder as their account id") if rows else None
+    return Hit(f"{counted(rows, 'trade')} with an MD5 placeholder as account id") if rows else None
 
 
 async def _login_ids(victim: Victim) -> Hit | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.contract import Endpoint
 from app.domain.holds import Loss
+from app.domain.wording import choose, counted
 from app.errors import DatabaseError, DatabaseUnavailable, ReconError, ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue
 from app.store.column_lists import Statements
@@ -98,7 +99,10 @@ class Changes:
             self._sql.of("get_strangers", table), staged.fetch_id, [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         )
         return {
-            row["account_id"]: f"{row['rows']} trades under its login have a natural key that no account has, such as {row['natural_key']}"
+            row["account_id"]: (
+                f"{counted(row['rows'], 'trade')} under its login {choose(row['rows'], 'has', 'have')} a natural key that no account has,"
+                f" such as {row['natural_key']}"
+            )
             for row in rows
         }
 

@@ -25,6 +25,7 @@ class RunControl:
         self._end_overdue, self._working = sql["end_overdue_runs"], sql["get_working_runs"]
         runs = database.queries("runs")
         self._notify = runs["notify_workers"]
+        self._note_held_since = runs["note_held_since"]
         self._get, self._clear_scan, self._get_sole = runs["get_run"], runs["clear_scan"], runs["get_sole_run"]
 
     async def pause(self, run_id: uuid.UUID) -> None:
@@ -58,6 +59,7 @@ class RunControl:
         if await self._database.fetch_value(self._suspend, run_id, reason, confirmed_at) is not None:
             # Once it is confirmed it goes on with what was found different, or scans anew.
             await self._database.execute(self._clear_scan, run_id)
+            await self._database.execute(self._note_held_since, run_id)
             _log.error("A run was stopped, since upstream is suspect.", action="run.suspended", run_id=str(run_id), reason=reason)
 
     async def end_overdue(self) -> list[uuid.UUID]:

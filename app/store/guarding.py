@@ -8,6 +8,7 @@ from app.domain.contract import Endpoint
 from app.domain.holds import NOTHING_MOVES, Loss, MovingTrades, RunCounts, RunGuard, exceeding, is_lowered, lowering, rewriting
 from app.domain.models import Hold, Shown, Totals
 from app.domain.settling import UNKNOWN
+from app.domain.wording import choose, counted
 from app.store.column_lists import Statements
 from app.store.pool import Connection, Record
 from app.store.slices import Applied, Job, Part, Standing, Writer, Written
@@ -20,7 +21,7 @@ class HeldError(Exception):
 
     def __init__(self, holds: Mapping[str, Hold], news: Mapping[str, Loss]) -> None:
         """Keep why each account is held."""
-        super().__init__(f"{len(holds)} accounts are held")
+        super().__init__(f"{counted(len(holds), 'account')} {choose(len(holds), 'is', 'are')} held")
         self.holds = holds
         self.news = news
 
@@ -47,6 +48,10 @@ class _Verdict:
     def standing(self, account_id: str) -> Standing:
         """How the account stands before the write."""
         return self.job.writer.standing.get(account_id, _UNKNOWN)
+
+    def stored(self, account_id: str) -> int:
+        """The trades that the table counted of the account when the run began."""
+        return self.standing(account_id).totals.counts.get(self.table, 0)
 
     def shown(self, account_id: str) -> Shown:
         """What a hold of the account shows."""
@@ -81,7 +86,10 @@ class _Verdict:
 
     def hold_lowered(self, account_ids: list[str]) -> None:
         """Hold accounts that the run as a whole may not write."""
-        self.holds |= {account_id: lowering(self.table, self.shown(account_id)) for account_id in account_ids}
+        self.holds |= {
+            account_id: lowering(self.table, self.stored(account_id), self.shown(account_id), self.job.writer.run_id)
+            for account_id in account_ids
+        }
 
     def news(self) -> dict[str, Loss]:
         """The accounts that are held now and were not when the run began."""
@@ -151,7 +159,7 @@ class Guarding:
         losing = [account_id for account_id, done in verdict.changed.items() if done.lost or done.falls_to is not None]
         await self._count_left(connection, part, verdict, losing)
         await self._find_lowered(connection, verdict, losing)
-        many = {}
+        many, job = {}, verdict.job
         for account_id, done in verdict.changed.items():
             standing = verdict.standing(account_id)
             if verdict.is_confirmed(account_id):
@@ -168,7 +176,8 @@ class Guarding:
         too_many = await self._find_rewritten(connection, guard, applied, verdict, many)
         await self._count_left(connection, part, verdict, [account_id for account_id in too_many if account_id not in verdict.left])
         for account_id, stored in too_many.items():
-            verdict.holds[account_id] = rewriting(many[account_id], stored, verdict.table, verdict.shown(account_id))
+            figures = verdict.stored(account_id), verdict.shown(account_id)
+            verdict.holds[account_id] = rewriting(many[account_id], stored, guard.limits, verdict.table, *figures, job.writer.run_id)
 
     async def _count_left(self, connection: Connection, part: Part, verdict: _Verdict, account_ids: Sequence[str]) -> None:
         """What the table counts after the write, which is what a hold shows."""
@@ -270,4 +279,6 @@ def _hold_unconfirmed(account_id: str, done: Applied, verdict: _Verdict) -> None
     if confirmed is None or confirmed.trades is None or not done.lost:
         return
     if verdict.left[account_id] < confirmed.trades or (done.blanks and not confirmed.blanks):
-        verdict.holds[account_id] = exceeding(verdict.table, confirmed, verdict.shown(account_id))
+        verdict.holds[account_id] = exceeding(
+            verdict.table, verdict.stored(account_id), confirmed, verdict.shown(account_id), verdict.job.writer.run_id
+        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.issues import IssueCode, Severity
+from app.domain.wording import choose, counted
 from app.errors import DatabaseUnavailable, NotFound, WriteConflict
 from app.store.pool import SWEEP_SECONDS, TAKES_NO_WRITES, Connection, Database, Purpose, Record
 
@@ -36,8 +37,14 @@ _OF_DATES = frozenset(
 )
 """Issues about dates that may not be known yet: while one names none, nothing can be said of any date."""
 _BESIDE = {
-    "unmatched": "{} stored rows have a natural key that fits no account or several",
-    "set_aside": "{} rows of upstream cannot be stored (recon_set_aside_rows)",
+    "unmatched": (
+        "{} stored row has a natural key that fits no account or several",
+        "{} stored rows have a natural key that fits no account or several",
+    ),
+    "set_aside": (
+        "{} row of upstream cannot be stored (recon_set_aside_rows)",
+        "{} rows of upstream cannot be stored (recon_set_aside_rows)",
+    ),
 }
 
 
@@ -107,8 +114,12 @@ class Reports:
         return None if row is None or row["figures"] is None else KeptFigures(row["figures"], row["computed_at"], row["read_at"])
 
     async def last_run(self) -> Record | None:
-        """The newest run that ended, with its API statistics."""
+        """The newest run that ended, with why it ended so and its API statistics."""
         return await self._database.fetch_row(self._sql["get_last_run"])
+
+    async def holding_run(self) -> Record | None:
+        """The newest run that ended and left accounts that wait for confirmation."""
+        return await self._database.fetch_row(self._sql["get_holding_run"])
 
     async def keep(self, shown: Shown, least_seconds: float, share: float) -> bool:
         """Count the figures and keep what `shown` makes of them.
@@ -182,19 +193,25 @@ class Reports:
 
 def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record]) -> list[Doubt]:
     """What leaves dates in doubt, the worst first: accounts that disagree, issues, and rows that fit no account or are stored nowhere."""
-    doubts = [Doubt(None, f"{undated} accounts disagree, and it is not known yet on which dates.")] if undated else []
+    doubts = (
+        [Doubt(None, f"{counted(undated, 'account')} {choose(undated, 'disagrees', 'disagree')}, and it is not known yet on which dates.")]
+        if undated
+        else []
+    )
     for row in issues:
         # What is upstream's own reaches no date; an issue about a whole account (drift apart) says nothing of dates.
         if row["severity"] == Severity.INFO:
             continue
         unknown = _undated(row)
         if unknown:
-            doubts.append(Doubt(None, f"{row['issue_type']} is open at {unknown} accounts, and it is not known yet on which dates."))
+            doubts.append(
+                Doubt(None, f"{row['issue_type']} is open at {counted(unknown, 'account')}, and it is not known yet on which dates.")
+            )
         if row["first_date"] is not None:
-            reason = f"{row['issue_type']} is open at {row['account_count']} accounts, from {row['first_date']} on."
+            reason = f"{row['issue_type']} is open at {counted(row['account_count'], 'account')}, from {row['first_date']} on."
             doubts.append(Doubt(row["first_date"], reason))
     for row in beside:
-        told = _BESIDE[row["kind"]].format(row["rows"])
+        told = choose(row["rows"], *_BESIDE[row["kind"]]).format(row["rows"])
         if row["dateless"]:
             doubts.append(Doubt(None, f"{told}, and it is not known of which dates."))
         if row["first_date"] is not None:

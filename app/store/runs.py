@@ -14,6 +14,7 @@ from app.domain.closing import GONE, ClosedAs, Closing
 from app.domain.holds import HoldLimits, undoing
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import Effort, Outcome, Rewritten, RunKind, RunStatus, Shown
+from app.domain.wording import counted
 from app.errors import Conflict, NotFound
 from app.store.claims import Claim, FirstPass
 from app.store.pool import Connection, Database, Record
@@ -108,7 +109,8 @@ class AccountResult:
     With `postponed` nothing is settled yet: the account goes back into the run, to be claimed once more behind all others; with
     `untried` not by this run: it only failed together with others, and waits for the next one.
     When it was, `before` is what the run had found and done by then; `found` and `effort` are of this batch alone. `closings` tell as what
-    issues are closed that are not left, `shown` what confirming lets through of one that needs confirmation.
+    issues are closed that are not left, `shown` what confirming lets through of one that needs confirmation; it is `newly_held` if it did
+    not need that before the run.
     """
 
     account_id: str
@@ -126,6 +128,7 @@ class AccountResult:
     closings: Mapping[IssueCode, Closing] = field(default_factory=dict)
     explained: Explained | None = None
     shown: Shown | None = None
+    newly_held: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -297,18 +300,20 @@ class Runs:
         elif 0 < held == total:
             status, reason = (
                 RunStatus.NEEDS_CONFIRMATION,
-                f"All {held} accounts of the run are held, each with the reason. Confirm it to heal them.",
+                "The only account of the run is held." if held == 1 else f"All {held} accounts of the run are held.",
             )
         if state["fault"]:
             status, reason = RunStatus.FAILED, state["fault"]
         elif state["untried"] and reason is None:
             reason = (
                 "Requests for several accounts fail, and the search for those at fault stopped after"
-                f" {state['searched']} requests (RECON_SEARCH_REQUESTS); accounts that were not read alone wait for the next run."
+                f" {counted(state['searched'], 'request')} (RECON_SEARCH_REQUESTS); accounts that were not read alone wait for the"
+                " next run."
             )
         ended = await self._database.fetch_value(self._sql["finish_run"], run_id, status.value, reason) is not None
         if ended:
             await self._database.execute(self._sql["clear_scan"], run_id)
+            await self._database.execute(self._sql["note_held_since"], run_id)
         return ended
 
     async def is_past(self, moment: dt.datetime) -> bool:
@@ -334,7 +339,7 @@ class Runs:
 
     async def add_effort(self, run_id: uuid.UUID, efforts: Sequence[Effort], requests: int) -> None:
         """Count what belongs to no recorded account: an audit's scan, a batch that broke off."""
-        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts), 0, 0, 0, 0)
+        await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts), 0, 0, 0, 0, 0)
 
     async def record(
         self,
@@ -364,6 +369,7 @@ class Runs:
             loud = {result.account_id for result in news}
             quiet = [result.account_id for result in mine if result.account_id not in loud]
             left = {result.account_id: result.left or () for result in mine}
+            newly = sum(result.newly_held for result in mine)
             closing = await asyncio.to_thread(
                 lambda: {result.account_id: _encoded(_closings(claim, result)) for result in news if result.closings}
             )
@@ -380,7 +386,7 @@ class Runs:
                 attempts = _encoded_rows(map(_attempt, later))
                 pauses = terms.postpone_seconds, terms.postpone_named_seconds
                 await connection.execute(self._sql["postpone_accounts"], claim.run_id, seconds, attempts, *pauses)
-            await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, later, requests), rows_compared)
+            await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, later, requests), rows_compared, newly)
             return sorted(failures)
 
         return await self._database.give_way(write)

@@ -13,6 +13,7 @@ from functools import partial
 
 from app.domain.contract import Endpoint
 from app.domain.settling import NEVER, UNKNOWN, StoredLevels
+from app.domain.wording import counted
 from app.errors import RowRefused
 from app.store.column_lists import NATURAL_KEY, Statements, narrow_lists
 from app.store.pool import Connection
@@ -34,7 +35,7 @@ class WrittenSinceError(Exception):
 
     def __init__(self, account_ids: frozenset[str]) -> None:
         """Keep whose trades they are."""
-        super().__init__(f"trades of {len(account_ids)} accounts were written since the fetch began")
+        super().__init__(f"trades of {counted(len(account_ids), 'account')} were written since the fetch began")
         self.account_ids = account_ids
 
 

@@ -13,6 +13,7 @@ from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
 from app.domain.contract import PAGE_ROWS, Endpoint, Request
+from app.domain.wording import counted
 from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, RequestTooLarge
 from app.telemetry import register_secret
 from app.upstream.breaker import BreakerState
@@ -162,7 +163,7 @@ class UpstreamClient:
         async def read(skip: int) -> Answer:
             answer = await self._page(request, skip, missing_is_empty=missing_is_empty)
             if most_rows is not None and max(answer.total or 0, skip + len(answer.rows)) > most_rows:
-                raise FetchTooBroad(f"The read of {request.endpoint.value} would bring more than {most_rows} rows.")
+                raise FetchTooBroad(f"The read of {request.endpoint.value} would bring more than {counted(most_rows, 'row')}.")
             return answer
 
         use = ApiStatistics()

@@ -15,6 +15,7 @@ from typing import TypeVar
 import stamina
 
 from app.domain.contract import Endpoint
+from app.domain.wording import counted
 from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamUnavailable
 from app.telemetry import get_logger
 from app.upstream.breaker import BreakerOpen, BreakerState, CircuitBreaker, Permit
@@ -183,7 +184,7 @@ class Call:
         """The error that tells why the call is given up."""
         if self._outage.seconds >= self._limits.outage_wait:
             return self.outage_verdict()
-        return FetchFailed(f"The API answers others, but this request failed {self._failures} times. Last: {self.last}")
+        return FetchFailed(f"The API answers others, but this request failed {counted(self._failures, 'time')}. Last: {self.last}")
 
     def outage_verdict(self) -> UpstreamUnavailable:
         """The error that tells that nobody gets an answer."""

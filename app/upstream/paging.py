@@ -19,6 +19,7 @@ from typing import Protocol, Self
 
 from app.domain.contract import PAGE_ROWS
 from app.domain.rows import fields_of
+from app.domain.wording import counted
 from app.errors import IncompleteFetch
 from app.upstream.envelope import Answer
 
@@ -205,11 +206,14 @@ class _Reading:
         if not self.held and (await self._pages.read_again(0)).rows:  # nothing overlaps with nothing: only a second answer confirms it
             raise UnprovenError("the first page was empty, and then it was not")
         if self.held and not await self._sink.is_of_asked():
-            raise UnprovenError(f"{self.held} rows came, none of them of anyone who was asked for: it is the answer to another question")
+            raise UnprovenError(
+                f"{counted(self.held, 'row')} came, none of an account that was asked for: it is the answer to another question"
+            )
         self._distinct = await self._sink.distinct_keys()
         if self._distinct != self.held:
             raise _DoubledError(
-                f"{self.held} rows came, but only {self._distinct} distinct keys: rows were repeated, so others may be missing"
+                f"{counted(self.held, 'row')} came, but only {counted(self._distinct, 'distinct key')}: rows were repeated,"
+                " so others may be missing"
             )
 
     async def _advance(self) -> bool:
@@ -287,13 +291,13 @@ class _Reading:
         if self._total is not None and answer.total is not None and answer.total != self._total and not counts_itself:
             return f"names a total of {answer.total}, an earlier one {self._total}"
         if answer.total is not None and answer.total < len(set(answer.rows)):  # a page that contradicts itself is no answer
-            return f"holds {len(answer.rows)} rows, beyond the total of {answer.total}"
+            return f"holds {counted(len(answer.rows), 'row')}, beyond the total of {answer.total}"
         complaint = self._complaint_of_overlap(answer.rows)
         total = self._total_by(answer)
         if complaint or total is None:
             return complaint
         if self.held + len(answer.rows) - bool(self.held) == self.held < total:
-            return f"{_NOTHING_NEW}: {self.held} rows of {total} came"
+            return f"{_NOTHING_NEW}: {counted(self.held, 'row')} of {total} came"
         return ""
 
     def _complaint_of_overlap(self, rows: Sequence[bytes]) -> str:
@@ -347,12 +351,14 @@ async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize |
             answer = await _page_of_scan(pages, seen, most)
             if not answer.rows:
                 if is_of_all and seen < most:
-                    raise IncompleteFetch(f"{subject}: the API sends no more than {seen} rows, the total is {most}.")
+                    raise IncompleteFetch(f"{subject}: the API sends no more than {counted(seen, 'row')}, the total is {most}.")
                 return seen
             ignores_totals |= answer.total is not None and answer.total < seen + len(answer.rows)
             most = 0 if ignores_totals else max(most, answer.total or 0)
             if answer.rows == previous or (most and seen > 2 * most + PAGE_ROWS):
-                raise IncompleteFetch(f"{subject}: the API sends the same rows again and again ({seen} rows came, the total is {most}).")
+                raise IncompleteFetch(
+                    f"{subject}: the API sends the same rows again and again ({counted(seen, 'row')} came, the total is {most})."
+                )
             if previous:
                 size.note_followed(len(previous))
             previous = answer.rows

@@ -324,7 +324,22 @@ class LastRun(BaseModel):
     status: AnyStatus
     finished_at: dt.datetime
     requests: int
+    error: str | None = Field(description="Why it ended so; how many accounts it holds, since when, and the call that writes them.")
+    needs_confirmation: int = Field(description="The accounts that it holds.")
     api: dict[str, Any]
+
+
+class HoldingRun(BaseModel):
+    """The newest run that left accounts held."""
+
+    run_id: uuid.UUID
+    kind: AnyKind
+    status: AnyStatus
+    finished_at: dt.datetime
+    error: str | None = Field(
+        description="Why it was stopped, if it was; how many accounts it holds, since when, and the call that writes them."
+    )
+    needs_confirmation: int = Field(description="The accounts that it holds.")
 
 
 class Report(BaseModel):
@@ -342,6 +357,7 @@ class Report(BaseModel):
     identity: IdentityReport
     api: ApiReport | None
     last_run: LastRun | None
+    holding_run: HoldingRun | None = Field(description="null while no account waits for confirmation.")
 
 
 class Change(BaseModel):

@@ -33,7 +33,7 @@ RETURNING run_id
 -- What was shown of them is confirmed, and nothing else: the run counts its losses from zero.
 WITH confirmed AS (
     UPDATE prop_trading_model.recon_runs
-    SET confirmed_at = now(), finished_at = NULL, error = NULL, suspicion = NULL, needs_confirmation = 0,
+    SET confirmed_at = now(), finished_at = NULL, error = NULL, suspicion = NULL, needs_confirmation = 0, newly_held = 0, held_since = NULL,
         status = CASE WHEN prepared_at IS NULL THEN 'queued' ELSE 'running' END,
         stop_at = CASE WHEN stop_at > now() THEN stop_at END
     WHERE run_id = $1 AND (status = 'needs_confirmation' OR status = 'completed_with_issues' AND needs_confirmation > 0)

@@ -332,10 +332,34 @@ SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4
     requests = requests + $7, rows_inserted = rows_inserted + $8, rows_updated = rows_updated + $9, rows_moved = rows_moved + $10,
     rows_removed = rows_removed + $11, rows_set_aside = rows_set_aside + $12, values_nulled = values_nulled + $13, postponed = postponed + $14,
     flapping = flapping + $15, needs_confirmation = needs_confirmation + $16, rows_compared = rows_compared + $17,
+    newly_held = newly_held + $18,
     -- A batch that was under way when its run was ended is the last that the run does; one that lost its accounts does nothing.
     finished_at = CASE WHEN finished_at IS NOT NULL AND $2::bigint + $3::bigint + $4::bigint + $5::bigint + $6::bigint + $15::bigint + $16::bigint > 0
                        THEN now() ELSE finished_at END
 WHERE run_id = $1
+
+-- name: note_held_since
+-- The earliest run since which accounts that run $1 leaves held are held, of those that were before it.
+UPDATE prop_trading_model.recon_runs
+SET held_since = (
+    SELECT first.run_id
+    FROM prop_trading_model.recon_attempts AS h
+    CROSS JOIN LATERAL (
+        SELECT a.run_id, a.finished_at
+        FROM prop_trading_model.recon_attempts AS a
+        WHERE a.account_id = h.account_id AND a.run_id <> $1 AND a.outcome = 'needs_confirmation'
+          AND a.finished_at > coalesce((
+              SELECT max(b.finished_at) FROM prop_trading_model.recon_attempts AS b
+              WHERE b.account_id = h.account_id AND b.outcome <> 'needs_confirmation'
+          ), '-infinity')
+        ORDER BY a.finished_at
+        LIMIT 1
+    ) AS first
+    WHERE h.run_id = $1 AND h.outcome = 'needs_confirmation'
+    ORDER BY first.finished_at
+    LIMIT 1
+)
+WHERE run_id = $1 AND needs_confirmation > newly_held
 
 -- name: close_issues
 -- Close what accounts ($1) no longer have: $2 holds what they have now, $3 limits the codes that this look judged, $5 the evidence by account

@@ -88,7 +88,7 @@ async def test_the_exit_code_tells_whether_all_rows_came_back(database: Database
     assert f"{kept[1]}: raw_metrics_alltime account-2 is stored again." in some.stdout
     assert f"{kept[0]}: raw_metrics_alltime account-1 was not restored: it was restored already" in some.stdout
     rest = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN))
-    assert (rest.code, "1 stand as they were, 0 were not restored." in rest.stdout) == (0, True), rest.stderr
+    assert (rest.code, "1 row stands as it was, 0 were not restored." in rest.stdout) == (0, True), rest.stderr
     done = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN))
     assert (done.code, "is restored already" in done.stdout) == (0, True), done.stderr
     nothing = await _removed(database, tmp_path, "restore", "--all-of-run", str(uuid.uuid4()))
