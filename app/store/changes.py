@@ -7,6 +7,7 @@ makes a concurrent write of the same rows an error instead of a lost update: the
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from app.errors import DatabaseError, DatabaseUnavailable, ReconError, Resources
 from app.store.catalogue import Catalogue
 from app.store.column_lists import Statements
 from app.store.feed import ChangeFeed
-from app.store.guarding import Guarding, HeldError
+from app.store.guarding import Guarding, HeldError, UnreservedError
 from app.store.pace import WritePace
 from app.store.pool import CLAIM_LOCK_SECONDS, LOCK_SECONDS, Connection, Database, Purpose
 from app.store.refusals import Refusals
@@ -279,11 +280,29 @@ class Changes:
     async def _transact(self, job: Job, part: Part, applied: Mapping[str, Applied], *, search_seconds: float | None) -> Written:
         losses: dict[str, Loss] = {}
         try:
-            return await self._write(job, part, applied, losses, search_seconds=search_seconds)
+            while True:
+                try:
+                    written = await self._write(job, part, applied, losses, search_seconds=search_seconds)
+                except UnreservedError as unreserved:
+                    await self._release(job)
+                    async with self._database.transaction() as connection:
+                        await self._guarding.reserve(connection, job, unreserved.losses)
+                else:
+                    job.reserved.clear()
+                    return written
         except BaseException:
             if job.writer.guard is not None:
                 job.writer.guard.take_back(losses)
+            # Without PostgreSQL others count what was reserved for longer, which errs on the safe side.
+            with contextlib.suppress(ReconError):
+                await self._release(job)
             raise
+
+    async def _release(self, job: Job) -> None:
+        """Take back what was reserved and was not written."""
+        if job.reserved:
+            async with self._database.transaction() as connection:
+                await self._guarding.release(connection, job)
 
     async def _write(
         self, job: Job, part: Part, applied: Mapping[str, Applied], losses: dict[str, Loss], *, search_seconds: float | None

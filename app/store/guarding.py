@@ -26,6 +26,15 @@ class HeldError(Exception):
         self.news = news
 
 
+class UnreservedError(Exception):
+    """Raised inside the writing transaction to undo it: other processes work too, and these losses are to be reserved among them first."""
+
+    def __init__(self, losses: Mapping[str, Loss]) -> None:
+        """Keep what is to be reserved."""
+        super().__init__(f"losses of {counted(len(losses), 'account')} are not reserved")
+        self.losses = losses
+
+
 @dataclass(slots=True)
 class _Verdict:
     """What a transaction changes or withholds, by account: trades that its table still counts, and the holds so far.
@@ -124,16 +133,45 @@ class Guarding:
             return {}
         await self._judge_accounts(connection, part, guard, applied, verdict)
         losses = verdict.losses()
-        if losses and job.writer.worker_id is not None:
+        # What is reserved is counted already: it is only held where the run became suspect since.
+        is_reserved = all(job.reserves(account_id, loss) for account_id, loss in losses.items())
+        if not is_reserved and job.writer.worker_id is not None:
             guard.recorded = await self._recorded(connection, job.writer, guard)
-        verdict.hold_lowered(guard.judge(losses))
+        verdict.hold_lowered(guard.judge({} if is_reserved else losses) or (list(losses) if guard.reason is not None else []))
         if verdict.holds:
             news = verdict.news()
             guard.hold(news)
             raise HeldError(verdict.holds, news)
+        if not is_reserved and await self._others_work(connection, job.writer):
+            raise UnreservedError(losses)
         await self._note_doubts(connection, verdict, done)
+        if is_reserved:
+            return {}
         guard.add(losses)
         return losses
+
+    async def reserve(self, connection: Connection, job: Job, losses: Mapping[str, Loss]) -> None:
+        """Count losses before they are written, one process after the other, in a transaction that sees what each has counted.
+
+        Where they are too much nothing is counted: the write finds the run suspect, and holds the accounts.
+        """
+        guard = job.writer.guard
+        if guard is None:
+            raise ValueError("without a guard nothing is to be reserved")
+        await connection.execute(self._sql["lock_losses"], f"{job.writer.run_id}")
+        guard.recorded = await self._recorded(connection, job.writer, guard)
+        if not guard.judge(losses):
+            await self.note(connection, job.writer, losses)
+            guard.add(losses)
+            job.reserved.update(losses)
+
+    async def release(self, connection: Connection, job: Job) -> None:
+        """Take back what was reserved and not written."""
+        left = dict(job.reserved)
+        job.reserved.clear()
+        if job.writer.guard is not None:
+            job.writer.guard.take_back(left)
+        await connection.execute(self._sql["release_losses"], job.writer.run_id, list(left), [loss.rows for loss in left.values()])
 
     async def _note_doubts(self, connection: Connection, verdict: _Verdict, done: Mapping[str, Applied]) -> None:
         """Note the settled dates on which upstream's word alone lowered or emptied what is stored: another day it may say otherwise."""
@@ -258,6 +296,11 @@ class Guarding:
             if guard.limits.is_too_much(many[account_id], stored):
                 found[account_id] = stored
         return found
+
+    async def _others_work(self, connection: Connection, writer: Writer) -> bool:
+        if writer.worker_id is None:
+            return False
+        return bool(await connection.fetch_value(self._sql["has_other_workers"], writer.worker_id, writer.lease_seconds))
 
     async def _recorded(self, connection: Connection, writer: Writer, guard: RunGuard) -> RunCounts:
         row = await connection.fetch_row(self._sql["get_losses_elsewhere"], writer.run_id, writer.worker_id)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
-from app.domain.holds import RunGuard
+from app.domain.holds import Loss, RunGuard
 from app.domain.models import Hold, Rewritten, Shown, Totals
 from app.domain.settling import NEVER, MovingFigures
 from app.store.catalogue import WarehouseTable
@@ -186,7 +186,7 @@ class Job:
     """One fetch on its way in: what is written, for whom, and how its slices looked before the fetch.
 
     `beside` tells of refused rows, by ordinal, which row has their place. `came_through` says that some part was written, `defective`
-    are the accounts on whose rows PostgreSQL cannot work.
+    are the accounts on whose rows PostgreSQL cannot work, `reserved` the losses that are counted among processes and not written yet.
     """
 
     staged: StagedFetch
@@ -198,6 +198,12 @@ class Job:
     beside: dict[int, dict[str, object]] = field(default_factory=dict)
     defective: set[str] = field(default_factory=set)
     came_through: bool = False
+    reserved: dict[str, Loss] = field(default_factory=dict)
+
+    def reserves(self, account_id: str, loss: Loss) -> bool:
+        """Whether so much was reserved for the account."""
+        reserved = self.reserved.get(account_id)
+        return reserved is not None and loss.rows <= reserved.rows and loss.lowers <= reserved.lowers
 
     def dates(self, part: "Part") -> list[dt.date] | None:
         """The dates that the statements of a part are about."""

@@ -189,6 +189,21 @@ INSERT INTO prop_trading_model.recon_run_losses AS l (run_id, account_id, worker
 SELECT $1, noted.account_id, $2, noted.rows, noted.lowers FROM unnest($3::text[], $4::bigint[], $5::boolean[]) AS noted (account_id, rows, lowers)
 ON CONFLICT (run_id, account_id) DO UPDATE SET worker_id = excluded.worker_id, rows = l.rows + excluded.rows, lowers = l.lowers OR excluded.lowers
 
+-- name: lock_losses
+-- One process after the other counts what run $1 takes: until the end of the transaction.
+SELECT pg_advisory_xact_lock(hashtext('trade-recon losses prop_trading_model'), hashtext($1))
+
+-- name: release_losses
+-- Rows ($3) of accounts ($2) that a run ($1) counted and does not take after all; that upstream lowers them stays true.
+UPDATE prop_trading_model.recon_run_losses AS l
+SET rows = l.rows - less.rows
+FROM unnest($2::text[], $3::bigint[]) AS less (account_id, rows)
+WHERE l.run_id = $1 AND l.account_id = less.account_id
+
+-- name: has_other_workers
+-- Whether processes beside $1 gave a sign of life within $2 seconds.
+SELECT EXISTS (SELECT FROM prop_trading_model.recon_workers WHERE worker_id <> $1 AND heartbeat_at > now() - make_interval(secs => $2))
+
 -- name: get_losses_elsewhere
 -- What other processes than $2 counted for a run: accounts that upstream lowers, and rows that they lose.
 SELECT count(*) FILTER (WHERE lowers) AS lowered, coalesce(sum(rows), 0)::bigint AS lost

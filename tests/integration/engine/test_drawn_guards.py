@@ -166,14 +166,14 @@ class _Nights:
 
     async def assert_limited(self, ended: _Ended, after: Stored, sick: Sickness, spared: frozenset[str], confirmed: frozenset[str]) -> None:
         """The run took no more than the limits; `spared` are accounts whose own damage takes rows, too."""
-        limits, processes = self.settings.limits, self.settings.processes
+        limits = self.settings.limits
         lost = ended.before.lost(after, without=ended.held | confirmed)
         row = await self.connection.fetchrow("SELECT rows_compared, total, kind FROM recon_runs WHERE run_id = $1", ended.run_id)
         assert row is not None
         compared = row["rows_compared"] + (row["total"] if row["kind"] == "audit" else 0)
-        assert sum(lost.values()) <= processes * max(limits.run_rows - 1, math.floor(limits.run_row_share * compared)), lost
+        assert sum(lost.values()) <= max(limits.run_rows - 1, math.floor(limits.run_row_share * compared)), lost
         lowered = {account_id for account_id in lost if account_id in sick.account_ids and account_id not in spared}
-        assert len(lowered) <= processes * max(limits.accounts - 1, math.floor(limits.account_share * row["total"])), lost
+        assert len(lowered) <= max(limits.accounts - 1, math.floor(limits.account_share * row["total"])), lost
         sizes = Counter(str(each["account_id"]) for each in ended.before.rows.values())
         for account_id, rows in lost.items():
             # Open trades count among an account's rows.
