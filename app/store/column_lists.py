@@ -139,9 +139,10 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         "is_newer": f"NOT ({_is_old(4)})" if table.distributed_by is None else "$4::bigint IS NULL",
         "stage_name": table.stage.split(".")[1],
         "sent_in_slice": in_slice(table, "s", 3),
-        "set_aside_in_slice": "a.date BETWEEN ($3::date[])[1] AND ($3::date[])[2]"
+        "set_aside_in_slice": f"(a.date BETWEEN ($3::date[])[1] AND ($3::date[])[2] OR a.date IS NULL AND a.asked_dates <@ {_range_of(3)})"
         if trades
         else "($3::date[] IS NULL OR a.date = ANY($3::date[]))",
+        "asked_dates": _range_of(7) if trades else "CASE WHEN $7::date[] IS NULL THEN NULL::daterange END",
         "differ": f"({', '.join(t_values)}) IS DISTINCT FROM ({', '.join(s_values)})" if t_values else "false",
         "new_values": ", ".join(f"{right} AS {new}" for right, new in zip(s_values, news, strict=True)),
         "assignments": ", ".join(assignments),
@@ -161,6 +162,11 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         "key_text": "concat_ws('|', " + ", ".join(f"s.{quote(column)}" for column in key) + ")",
         "t_key_text": "concat_ws('|', " + ", ".join(f"t.{quote(column)}" for column in key) + ")",
     }
+
+
+def _range_of(number: int) -> str:
+    """The dates of trades that were read, whose first and last one are parameter `number`."""
+    return f"daterange((${number}::date[])[1], (${number}::date[])[2], '[]')"
 
 
 def _is_old(number: int) -> str:

@@ -132,8 +132,9 @@ class Refusals:
         dates = None if job.proven.dates is None else list(job.proven.dates)
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             if rows:
-                statement = self._sql.of("set_aside_rows", job.table)
-                await connection.execute(statement, job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION, WITHHELD)
+                values = job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION, WITHHELD, dates
+                # What belongs to none of the accounts may come with each read of any.
+                applied[""].set_aside += await connection.fetch_value(self._sql.of("set_aside_rows", job.table), *values)
             await connection.execute(self._sql.of("take_off_set_aside", job.table), table, done_with, dates)
         for row in rows:
             reason, keys = row["refused"], row["keys"]
@@ -144,7 +145,7 @@ class Refusals:
                     done.unheld.setdefault(table, set()).update(row["nulled_columns"].split(", "))
                 if reason is None:
                     continue
-                if not reason.startswith(_NO_PARTITION):
+                if account_id and not reason.startswith(_NO_PARTITION):
                     done.set_aside += row["rows"]
                 if reason.startswith(TOO_NARROW):
                     done.too_narrow += [

@@ -626,10 +626,9 @@ GROUP BY owners, refused
 
 -- name: set_aside_rows
 -- Keep the rows that the warehouse cannot hold as they were sent, with the reason; but those for which only a partition is missing ($5), and
--- those that are held but for a value and are nobody's of $2, and those that are only withheld until their date is settled ($6).
-INSERT INTO prop_trading_model.recon_set_aside_rows (table_name, row_key, row_digest, copies, date, account_id, reason, row_data, run_id)
-SELECT $3, coalesce(row_key, 'row without a key ' || row_digest), row_digest, count(*), min(day), min(owner), min(reason), min(row_data::text)::json, $4
-FROM (
+-- those that are held but for a value and are nobody's of $2, and those that are only withheld until their date is settled ($6). $7 are the dates that
+-- were read. How many belong to none of the accounts and were not set aside by this run ($4) before.
+WITH unheld AS MATERIALIZED (
     SELECT
         nullif({{key_text}}, '') AS row_key,
         -- Of what was sent: a row that was refused at the write was noted with what staging adds, which is new each time.
@@ -654,18 +653,44 @@ FROM (
     FROM {{stage}} AS s
     WHERE fetch_id = $1 AND refused IS DISTINCT FROM $6
       AND (refused IS NOT NULL AND NOT starts_with(refused, $5) OR refused IS NULL AND nulled IS NOT NULL)
-) AS unheld
-WHERE refused IS NOT NULL OR owner = ANY($2::text[])
-GROUP BY row_key, row_digest
-ORDER BY row_key, row_digest
-ON CONFLICT (table_name, row_key, row_digest) DO UPDATE
-SET copies = excluded.copies, date = excluded.date, account_id = excluded.account_id, reason = excluded.reason, row_data = excluded.row_data,
-    run_id = excluded.run_id, last_seen = now()
+), kept AS (
+    INSERT INTO prop_trading_model.recon_set_aside_rows AS a
+        (table_name, row_key, row_digest, copies, date, account_id, reason, row_data, run_id, asked, asked_dates)
+    SELECT $3, coalesce(row_key, 'row without a key ' || row_digest), row_digest, count(*), min(day), min(owner), min(reason),
+           min(row_data::text)::json, $4, CASE WHEN min(owner) IS NULL THEN ($2::text[])[1:100] END, CASE WHEN min(day) IS NULL THEN {{asked_dates}} END
+    FROM unheld
+    WHERE refused IS NOT NULL OR owner = ANY($2::text[])
+    GROUP BY row_key, row_digest
+    ORDER BY row_key, row_digest
+    ON CONFLICT (table_name, row_key, row_digest) DO UPDATE
+    SET copies = CASE WHEN a.run_id = excluded.run_id THEN greatest(a.copies, excluded.copies) ELSE excluded.copies END,
+        date = excluded.date, account_id = excluded.account_id, reason = excluded.reason, row_data = excluded.row_data,
+        run_id = excluded.run_id, last_seen = now(), asked = excluded.asked,
+        -- Fewer dates tell better which read must bring it.
+        asked_dates = CASE WHEN a.asked_dates <@ excluded.asked_dates THEN a.asked_dates ELSE excluded.asked_dates END
+    RETURNING a.row_key, a.row_digest, a.account_id, a.copies
+)
+SELECT coalesce(sum(copies), 0)::bigint AS rows
+FROM kept
+WHERE (account_id = ANY($2::text[])) IS NOT TRUE
+  -- As it stood before this statement.
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.recon_set_aside_rows AS a
+      WHERE a.table_name = $3 AND a.row_key = kept.row_key AND a.row_digest = kept.row_digest AND a.run_id = $4
+  )
 
 -- name: take_off_set_aside
--- Rows of accounts ($2) that were set aside on the dates that were read, and were not again in this transaction: stored by now, or not sent any more.
+-- Rows of accounts ($2), or of none that came when these were asked for, that were set aside on the dates that were read, and were not again in this
+-- transaction: stored by now, or not sent any more.
 DELETE FROM prop_trading_model.recon_set_aside_rows AS a
-WHERE a.table_name = $1 AND a.account_id = ANY($2::text[]) AND a.last_seen < now() AND {{set_aside_in_slice}}
+WHERE a.table_name = $1 AND a.last_seen < now() AND {{set_aside_in_slice}}
+  AND (
+      a.account_id = ANY($2::text[])
+      OR a.account_id IS NULL AND coalesce(
+          a.asked && $2::text[],
+          a.row_data ->> 'login' = ANY(ARRAY(SELECT login FROM prop_trading_model.recon_identity WHERE account_id = ANY($2::text[])))
+      )
+  )
 
 -- name: begin_descents
 -- Dates whose daily rows an audit's heal changed: their finer rows are to be read, in this run or, if it breaks off, in the next.
