@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from app.domain.absence import alltime_absence
 from app.domain.contract import TABLES, Endpoint
 from app.domain.issues import COUNTED_TABLES, SAMPLE, SHOW_UNMATCHED, Issue, IssueCode, Severity, dates_evidence, days_evidence
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding
@@ -43,22 +44,6 @@ def with_open_drift(view: AccountView) -> AccountView:
         if entry.get("type") == IssueCode.UNSETTLED and isinstance(waiting, Mapping):
             return replace(view, drift=Drift(absent=False, evidence=waiting))
     return view
-
-
-def carried(view: AccountView, left: Sequence[Issue]) -> tuple[Issue, ...]:
-    """What only an audit can judge, and no audit has: an account that upstream did not have stays shown as that."""
-    if any(issue.code is IssueCode.ABSENT_UPSTREAM for issue in left):
-        return ()
-    for entry in view.open_issues:
-        if entry.get("type") == IssueCode.ABSENT_UPSTREAM:
-            return tuple(_drift_issues(replace(view, drift=Drift(absent=True, evidence=_metadata(entry)))))
-    return ()
-
-
-def absence(view: AccountView) -> Issue:
-    """That upstream has nothing at all for the account."""
-    (issue,) = _drift_issues(replace(view, drift=Drift(absent=True, evidence={})))
-    return issue
 
 
 def _metadata(entry: Mapping[str, object]) -> Mapping[str, object]:
@@ -224,9 +209,9 @@ def _drift_issues(view: AccountView) -> list[Issue]:
         return [Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, (_HOURLY, _CLOSED), "refetch_all_data", evidence)]
     if view.drift is None:
         return []
-    evidence = {"metadata": dict(view.drift.evidence)}
     if view.drift.absent:
-        text = "Upstream no longer has the account; the stored rows are kept."
-        return [Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, COUNTED_TABLES, "keep_stored_rows", evidence)]
+        # The audit asked for alltime alone: what the other tables of upstream have is not known yet.
+        return [alltime_absence(view)] if view.totals.has_alltime else []
+    evidence = {"metadata": dict(view.drift.evidence)}
     text = "Upstream's figures differ from the stored ones."
     return [Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, (_ALLTIME,), "refetch_all_data", evidence)]

@@ -7,15 +7,12 @@ of a run that are removed, lowered or blanked. The last two judge upstream as a 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.issues import IssueCode
+from app.domain.absence import is_absent, is_accepted
 from app.domain.models import AccountView, Hold, Outcome, Progress, RunStatus, Shown, Totals
 from app.domain.wording import choose, counted
 
 FLAPS = 3
 """An account is held back when the same issue opened again so often right after healing."""
-_ALLTIME = TABLES[Endpoint.ALLTIME].name
-_DAILY = TABLES[Endpoint.DAILY].name
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,30 +275,12 @@ def vanished(view: AccountView, progress: Progress, run_id: object = "RUN") -> H
 
     One that somebody confirmed, or that was known to be absent before this guard existed, is not held again.
     """
-    totals = view.totals
-    has_rows = totals.has_alltime or totals.has_daily or totals.has_hourly or totals.has_closed
-    absent = view.drift is not None and view.drift.absent
-    asked = progress.dates_read(Endpoint.ALLTIME).everything and (view.is_doubtful or progress.dates_read(Endpoint.DAILY).is_any)
-    silent = asked and not progress.sent
-    if not has_rows or progress.known or progress.sent or not (absent or silent) or is_accepted(view):
+    if not is_absent(view, progress) or is_accepted(view):
         return None
-    most = max(totals.counts.values())
+    most = max(view.totals.counts.values())
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
         f"Upstream suddenly has nothing for the account, of which {counted(most, 'trade')} {choose(most, 'is', 'are')} stored; all its rows"
         f" are kept. If upstream really forgot it: {confirming(run_id)}.",
         absent=True,
     )
-
-
-def is_accepted(view: AccountView) -> bool:
-    """Whether the account was recorded as absent upstream as a whole, not only on some dates."""
-    tables = {_ALLTIME: view.totals.has_alltime, _DAILY: view.totals.has_daily}
-    stored = {table for table, is_there in tables.items() if is_there} or {_DAILY}
-    return view.status == Outcome.EXPLAINED and any(
-        entry.get("type") == IssueCode.ABSENT_UPSTREAM and stored.issubset(_affected(entry.get("affected"))) for entry in view.open_issues
-    )
-
-
-def _affected(tables: object) -> list[object]:
-    return tables if isinstance(tables, list) else []

@@ -224,11 +224,6 @@ class AccountView:
         return self.drift is not None and not self.drift.absent
 
     @property
-    def is_doubtful(self) -> bool:
-        """Whether it was held since upstream had nothing for it, and nobody said yet that this is so."""
-        return self.status == Outcome.NEEDS_CONFIRMATION and any(entry.get("type") == "absent_upstream" for entry in self.open_issues)
-
-    @property
     def has_failed(self) -> bool:
         """Whether the last run that took it recorded it as failed by itself."""
         return self.status in ("failed", "exhausted")
@@ -248,11 +243,6 @@ class DatesRead:
     dates: set[dt.date] = field(default_factory=set)
     ranges: list[tuple[dt.date, dt.date]] = field(default_factory=list)
 
-    @property
-    def is_any(self) -> bool:
-        """Whether anything was read at all."""
-        return self.everything or bool(self.dates or self.ranges)
-
     def clear(self) -> None:
         """What was read counts as not read: it is to be read again."""
         self.everything = False
@@ -262,6 +252,10 @@ class DatesRead:
     def covers(self, day: dt.date) -> bool:
         """Whether the date was read."""
         return self.everything or day in self.dates or any(first <= day <= last for first, last in self.ranges)
+
+    def covers_span(self, first: dt.date, last: dt.date) -> bool:
+        """Whether each date from `first` to `last` was read."""
+        return self.everything or self.covers_all(first + dt.timedelta(days=number) for number in range((last - first).days + 1))
 
     def covers_all(self, days: Iterable[dt.date]) -> bool:
         """Whether all of the dates were read."""

@@ -9,8 +9,8 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from app.domain.absence import is_closed_unread, is_hourly_unread, is_silent, lacks_alltime
 from app.domain.contract import MAX_DATES, Endpoint
-from app.domain.holds import is_accepted
 from app.domain.models import AccountView, DatesRead, DayCounts, Progress
 
 _MOST_OF = 0.5
@@ -23,7 +23,7 @@ class Needs:
     alltime: bool = False
     daily: frozenset[dt.date] | None = frozenset()
     hourly: frozenset[dt.date] | None = frozenset()
-    closed: frozenset[dt.date] = frozenset()
+    closed: frozenset[dt.date] | None = frozenset()
 
 
 NOTHING = Needs()
@@ -39,6 +39,12 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
         return NOTHING
     if progress.alltime_is_withheld and (moving := _unread(progress.dates_read(Endpoint.DAILY), progress.moving.days)):
         return Needs(daily=frozenset(moving))
+    if is_silent(view, progress) and progress.dates_read(Endpoint.DAILY).everything:
+        # Before upstream is said to have nothing of the account, each table that has rows of it here was asked.
+        return Needs(
+            hourly=None if is_hourly_unread(view, progress) else frozenset(),
+            closed=None if is_closed_unread(view, progress) else frozenset(),
+        )
     coarse = _coarse_needs(view, progress, gaps)
     return coarse if coarse != NOTHING else _fine_needs(view, progress)
 
@@ -65,9 +71,9 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     alltime_is_unread, daily = not progress.dates_read(Endpoint.ALLTIME).everything, progress.dates_read(Endpoint.DAILY)
     counts_trades = any(totals.counts.values())
     # Without alltime or daily rows an account also lacks what tells its trades from others'.
-    alltime = alltime_is_unread and (view.drifts or view.is_doubtful or (counts_trades and not totals.has_alltime))
+    alltime = alltime_is_unread and (view.drifts or _is_to_be_asked_again(view) or (counts_trades and not totals.has_alltime))
     descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
-    everything = not daily.everything and (descends or (counts_trades and not totals.has_daily) or _is_silent(view, progress))
+    everything = not daily.everything and (descends or (counts_trades and not totals.has_daily) or is_silent(view, progress))
     if alltime or everything:
         return Needs(alltime=alltime, daily=None if everything else frozenset())
     surplus = (day.date for day in view.days if _has_surplus(day))
@@ -84,11 +90,9 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     return Needs(alltime=True) if alltime_is_unread else Needs(daily=frozenset() if daily.everything else None)
 
 
-def _is_silent(view: AccountView, progress: Progress) -> bool:
-    """Whether no table that was read has anything for the account, alltime included: then all of daily tells whether it is lost."""
-    absent = view.drift is not None and view.drift.absent
-    has_rows = bool(view.known_days) or view.totals.has_alltime
-    return has_rows and (absent or Endpoint.ALLTIME in progress.silent) and not progress.sent and not is_accepted(view)
+def _is_to_be_asked_again(view: AccountView) -> bool:
+    """Whether an earlier run found no alltime row upstream and the audit of this one, if it is one, has not asked."""
+    return view.drift is None and lacks_alltime(view)
 
 
 def _daily_if_outvoted(view: AccountView) -> tuple[int, int]:

@@ -337,7 +337,9 @@ def _ids(endpoint: Endpoint, view: AccountView) -> tuple[str, ...]:
 def _request_by_ids(endpoint: Endpoint, packed: Pack, views: Sequence[AccountView]) -> PlannedRequest:
     ids = tuple(sorted({each for view in views for each in _ids(endpoint, view)}))
     if endpoint.is_trades:
-        request = Request(endpoint, logins=ids, date_from=packed.dates[0], date_to=packed.dates[-1])
+        # Trades know no request without dates: all of them are those of the accounts' lives.
+        days = packed.dates or sorted(day for view in views for day in (view.first_day, view.last_day) if day is not None)
+        request = Request(endpoint, logins=ids, date_from=days[0], date_to=days[-1])
         return PlannedRequest(request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost)
     if views[0].by_login:
         request = Request(endpoint, logins=ids, dates=packed.dates)

@@ -7,10 +7,10 @@ in rows that upstream forgot, or in dates that still move.
 import contextlib
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
+from app.domain.absence import absence, alltime_absence, carried, is_absent, is_alltime_lacking
 from app.domain.contract import TABLES, Endpoint
-from app.domain.detection import absence, detect
+from app.domain.detection import detect
 from app.domain.issues import (
     COUNT_CODES,
     COUNTED_TABLES,
@@ -75,18 +75,16 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     """
     if progress.known:
         return tuple(Issue.from_json(entry) for entry in view.open_issues)
-    is_back = view.drift is not None and view.drift.absent and bool(progress.sent)
-    found = detect(replace(view, drift=None) if is_back else view)
-    others = tuple(issue for issue in found if issue.code not in COUNT_CODES and issue.code is not IssueCode.UPSTREAM_DRIFT)
+    found = detect(view)
+    others = tuple(issue for issue in found if issue.code not in (*COUNT_CODES, IssueCode.UPSTREAM_DRIFT, IssueCode.ABSENT_UPSTREAM))
     counts = tuple(issue for issue in found if issue.code in COUNT_CODES)
     drift = tuple(issue for issue in found if issue.code is IssueCode.UPSTREAM_DRIFT)
-    if is_back and view.totals.has_alltime:
-        # The audit did not find the account in alltime, and other tables of upstream have it: only that row is absent.
-        others = (*others, _absent_issue({Endpoint.ALLTIME: {None: view.totals.alltime}}))
-    narrow = _narrow_issues(progress)
-    if progress.hold is not None and progress.hold.absent:
+    if is_absent(view, progress):
         # How its own tables disagree is of no interest any more: there is nothing to heal them by.
-        return (*(issue for issue in others if issue.code is not IssueCode.ABSENT_UPSTREAM), absence(view))
+        return (*others, absence())
+    narrow = _narrow_issues(progress)
+    lacking = (alltime_absence(view),) if is_alltime_lacking(view, progress) else ()
+    others = (*others, *(carried(view, progress) or lacking))
     unfinished = bool(progress.errors or progress.refused or progress.left_alone or progress.hold)
     if drift and not unfinished and _drift_was_followed(view, progress):
         # What alltime keeps that upstream does not confirm is no drift while it may lie in dates that still move.
@@ -99,6 +97,7 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     # Where the table's own key is too narrow, the rows that it cannot hold explain the difference.
     explanations = narrow or _explanations(view, progress, moving_from)
     if any(issue.code is IssueCode.ABSENT_UPSTREAM for issue in explanations):
+        # It tells of the alltime row, too.
         others = tuple(issue for issue in others if issue.code is not IssueCode.ABSENT_UPSTREAM)
     return (*others, *explanations, *drift)
 
@@ -122,7 +121,9 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     """What a difference is that stands though all of it was read: forgotten rows, moving dates, ambiguous ids, or a contradiction."""
     kept = {endpoint: {day: trades for day, trades in days.items() if trades} for endpoint, days in progress.kept.items()}
     issues: list[Issue] = []
-    absent = _tried_in_vain(kept, view, progress)
+    absent = dict(_tried_in_vain(kept, view, progress))
+    if is_alltime_lacking(view, progress):
+        absent[Endpoint.ALLTIME] = {None: view.totals.alltime}
     if any(absent.values()):
         issues.append(_absent_issue(absent))
     days = differing_days(view, tuple(_without_kept(day, kept) for day in view.days if not _is_forgotten(day, kept, progress)))

@@ -374,7 +374,6 @@ class BatchReconciler:
                     work.unread[account_id],
                     work.claim.postponed.get(account_id),
                 ),
-                work.run.request.kind,
                 now=now,
                 moving_from=work.moving.first,
                 flap_seconds=self._config.flap_seconds,

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from app.domain.backoff import ask_again
 from app.domain.closing import closings
-from app.domain.detection import carried
 from app.domain.issues import Issue
-from app.domain.models import AccountView, Outcome, Progress, RunKind
+from app.domain.models import AccountView, Outcome, Progress
 from app.domain.trial import disputed
 from app.domain.verdict import explain, judge
 from app.domain.wording import counted
@@ -39,12 +38,10 @@ class Passed:
         return 0 < self.unread == len(self.progress.errors)
 
 
-def result_of(passed: Passed, kind: RunKind, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float) -> AccountResult:
+def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float) -> AccountResult:
     """The record of an account; dates from `moving_from` on still move at `now`, a flapping account is held back for `flap_seconds`."""
     view, progress, before = passed.view, passed.progress, passed.before
     left = explain(view, progress, moving_from=moving_from)
-    if kind is not RunKind.AUDIT and not progress.known and not progress.sent:
-        left = (*left, *carried(view, left))
     # What failed in company, and was not tried alone, waits for the next run: nothing is known against the account.
     untried = bool(left) and progress.untried is not None and not progress.errors and progress.hold is None
     wrote = progress.owes_to_write() or bool(before and before.effort.written)

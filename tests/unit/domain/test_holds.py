@@ -1,21 +1,33 @@
 """When healing waits for somebody's word."""
 
+import datetime as dt
 from dataclasses import replace
 
 import pytest
 
+from app.domain.absence import absence
 from app.domain.contract import Endpoint
 from app.domain.holds import HoldLimits, Loss, MovingTrades, RunCounts, RunGuard, is_lowered, vanished
 from app.domain.models import AccountView, Drift, Progress, Totals
 
-_STORED = AccountView("a", Totals(True, 5, True, 5, True, 5, True, 5))  # noqa: FBT003 - the names stand in the class
-_ABSENT = {"type": "absent_upstream", "affected": ["raw_metrics_alltime", "raw_metrics_daily"]}
+_DATE = dt.date(2026, 3, 1)
+_STORED = AccountView(
+    "a",
+    Totals(True, 5, True, 5, True, 5, True, 5),  # noqa: FBT003 - the names stand in the class
+    first_day=_DATE,
+    last_day=_DATE,
+    logins=("1",),
+)
+_ABSENT = absence().as_json()
+_ALL = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
+_DAILY_AND_BELOW = _ALL[1:]
 
 
 def _heard(*endpoints: Endpoint, sent: bool = False) -> Progress:
     progress = Progress(sent={Endpoint.DAILY} if sent else set())
     for endpoint in endpoints:
         progress.dates_read(endpoint).everything = True
+        progress.silent |= {endpoint} - progress.sent
     return progress
 
 
@@ -37,32 +49,38 @@ def test_upstream_is_suspect_when_it_lowers_more_than_the_share_of_accounts_and_
     assert HoldLimits().suspects(lowered, compared) is suspect
 
 
-def test_an_account_has_vanished_when_alltime_and_daily_were_read_and_no_table_brought_a_row() -> None:
-    assert vanished(_STORED, Progress()) is None
-    assert vanished(_STORED, _heard(Endpoint.ALLTIME)) is None
-    assert vanished(_STORED, _heard(Endpoint.ALLTIME, Endpoint.DAILY, sent=True)) is None
-    hold = vanished(_STORED, _heard(Endpoint.ALLTIME, Endpoint.DAILY))
+def test_an_account_has_vanished_when_all_that_is_stored_of_it_was_read_and_no_table_brought_a_row() -> None:
+    for left_out in _ALL:
+        assert vanished(_STORED, _heard(*(each for each in _ALL if each is not left_out))) is None
+    assert vanished(_STORED, _heard(*_ALL, sent=True)) is None
+    hold = vanished(_STORED, _heard(*_ALL))
     assert hold is not None
     assert hold.absent
+    # A table without rows here need not be asked, nor can trades be asked for without a login.
+    coarse = replace(_STORED, totals=_totals(5, 5, 0, 0))
+    assert vanished(replace(coarse, totals=replace(coarse.totals, has_closed=False)), _heard(*_ALL[:2])) is not None
+    assert vanished(replace(_STORED, logins=()), _heard(*_ALL[:3])) is not None
 
 
-def test_an_audit_that_missed_an_account_twice_is_believed_unless_the_account_never_had_a_row() -> None:
+def test_an_audit_that_missed_an_account_twice_spares_asking_alltime_unless_the_account_never_had_a_row() -> None:
     missed = replace(_STORED, drift=Drift(absent=True, evidence={}))
-    assert vanished(missed, Progress()) is not None
+    assert vanished(missed, Progress()) is None
+    assert vanished(missed, _heard(*_DAILY_AND_BELOW)) is not None
     empty = replace(missed, totals=Totals(False, 0, False, 0, False, 0, False, 0))  # noqa: FBT003 - as above
-    assert vanished(empty, Progress()) is None
+    assert vanished(empty, _heard(*_DAILY_AND_BELOW)) is None
 
 
 def test_what_was_accepted_as_absent_is_not_held_again_but_what_was_only_held_is() -> None:
     missed = replace(_STORED, drift=Drift(absent=True, evidence={}), open_issues=(_ABSENT,))
-    assert vanished(replace(missed, status="explained"), Progress()) is None
-    assert vanished(replace(missed, status="needs_confirmation"), Progress()) is not None
-    # Forgotten days were accepted, not the loss of the account.
-    days = {**_ABSENT, "affected": ["raw_metrics_daily"]}
-    assert vanished(replace(missed, status="explained", open_issues=(days,)), Progress()) is not None
-    # One that was held is believed to be gone when alltime alone says so again.
+    silent = _heard(*_DAILY_AND_BELOW)
+    assert vanished(replace(missed, status="explained"), silent) is None
+    assert vanished(replace(missed, status="needs_confirmation"), silent) is not None
+    # Forgotten rows were accepted, not the loss of the account.
+    rows = {**_ABSENT, "affected": ["raw_metrics_alltime", "raw_metrics_daily"]}
+    assert vanished(replace(missed, status="explained", open_issues=(rows,)), silent) is not None
+    # Of one that was held alltime alone does not say again that it is gone.
     held = replace(_STORED, status="needs_confirmation", open_issues=(_ABSENT,))
-    assert vanished(held, _heard(Endpoint.ALLTIME)) is not None
+    assert vanished(held, _heard(Endpoint.ALLTIME)) is None
 
 
 def _totals(alltime: int, daily: int, hourly: int, closed: int) -> Totals:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.absence import absence, carried
 from app.domain.contract import Endpoint
-from app.domain.detection import carried, detect, with_open_drift
+from app.domain.detection import detect, with_open_drift
 from app.domain.issues import Issue, IssueCode, Severity
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, Outcome, Progress, Totals
 from app.domain.verdict import explain, judge
@@ -193,10 +194,14 @@ def test_a_descent_that_was_begun_is_drift_until_both_finer_tables_were_read() -
 
 
 def test_what_only_an_audit_can_judge_stays_open_until_one_does() -> None:
-    absent = AccountView("a", totals(5, 5, 5, 5), open_issues=({"type": "absent_upstream", "metadata": {"note": 1}},))
-    (issue,) = carried(absent, ())
-    assert issue.code is IssueCode.ABSENT_UPSTREAM
-    assert carried(absent, (issue,)) == ()
+    absent = AccountView("a", totals(5, 5, 5, 5), open_issues=(absence().as_json(),))
+    assert carried(absent, Progress()) == (absence(),)
+    assert left(absent, Progress()) == {"absent_upstream"}
+    assert carried(absent, Progress(sent={Endpoint.DAILY})) == ()
+    # Forgotten rows say nothing of the account, and where the counts agree without them nothing is left.
+    rows = AccountView("a", totals(5, 5, 5, 5), open_issues=({**absence().as_json(), "affected": ["raw_metrics_daily"]},))
+    assert carried(rows, Progress()) == ()
+    assert left(rows, Progress()) == set()
     drifted = with_open_drift(AccountView("a", totals(), open_issues=({"type": "upstream_drift", "metadata": {"note": 1}},)))
     assert drifted.drift == Drift(absent=False, evidence={"note": 1})
 
