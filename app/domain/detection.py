@@ -5,7 +5,17 @@ from dataclasses import replace
 
 from app.domain.absence import alltime_absence
 from app.domain.contract import TABLES, Endpoint
-from app.domain.issues import COUNTED_TABLES, SAMPLE, SHOW_UNMATCHED, Issue, IssueCode, Severity, dates_evidence, days_evidence
+from app.domain.issues import (
+    ASK_UPSTREAM,
+    COUNTED_TABLES,
+    SAMPLE,
+    SHOW_UNMATCHED,
+    Issue,
+    IssueCode,
+    Severity,
+    dates_evidence,
+    days_evidence,
+)
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding
 from app.domain.wording import choose, counted
 
@@ -68,8 +78,13 @@ def _identity_issues(view: AccountView) -> list[Issue]:
     if foreign:
         rows = sum(finding.rows for finding in foreign)
         text = f"{counted(rows, 'row')} {choose(rows, 'carries', 'carry')} an account id that the natural key did not have on that date."
+        text += _example(foreign)
         tables = tuple(sorted({finding.table for finding in foreign}))
-        strategy = "reassign_account_id" if any(finding.candidates for finding in foreign) else SHOW_UNMATCHED
+        strategy = SHOW_UNMATCHED
+        if any(finding.is_of_metrics for finding in foreign):
+            strategy = ASK_UPSTREAM
+        if any(finding.candidates and not finding.is_of_metrics for finding in foreign):
+            strategy = "reassign_account_id"
         issues.append(Issue(IssueCode.FOREIGN_ACCOUNT_ID, Severity.HIGH, text, tables, strategy, _finding_evidence(foreign)))
     ambiguous = [finding for finding in view.findings if len(finding.candidates) > 1]
     if ambiguous:
@@ -84,6 +99,17 @@ def _identity_issues(view: AccountView) -> list[Issue]:
     return issues
 
 
+def _example(findings: Sequence[IdentityFinding]) -> str:
+    """The first of the metrics rows among them, as a sentence that says what it is to be looked for by."""
+    for finding in findings:
+        if finding.is_of_metrics:
+            date = f" of {finding.dates[0]}" if finding.dates else ""
+            key = f"login {finding.login}, platform {finding.platform}, broker {finding.broker}"
+            whose = f", which {finding.candidates[0]} holds" if finding.candidates else ""
+            return f" {finding.table}{date} with {key}{whose} carries {finding.holder}."
+    return ""
+
+
 def _finding_evidence(findings: Sequence[IdentityFinding]) -> dict[str, object]:
     keys = [
         {
@@ -94,6 +120,7 @@ def _finding_evidence(findings: Sequence[IdentityFinding]) -> dict[str, object]:
             "holder": finding.holder,
             "candidates": list(finding.candidates),
             "rows": finding.rows,
+            "dates": [day.isoformat() for day in finding.dates[:SAMPLE]],
         }
         for finding in findings
     ]

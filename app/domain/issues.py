@@ -82,6 +82,8 @@ NOT_OURS_TO_HEAL = frozenset(
 """Issues that no fetch can close: they are shown, and cost the account no attempt."""
 
 
+ASK_UPSTREAM = "ask_upstream"
+"""The strategy for metrics rows under another account's id: upstream's word decides; what it sends for both accounts stays as it is."""
 SHOW_UNMATCHED = "show_unmatched"
 """The strategy for rows under a wrong id that fit no account: nothing is guessed."""
 
@@ -105,7 +107,7 @@ class Issue:
     @property
     def can_be_healed(self) -> bool:
         """Whether more work of ours may end it; not where it is not ours to heal, nor where rows fit no account."""
-        return self.code not in NOT_OURS_TO_HEAL and self.strategy != SHOW_UNMATCHED
+        return self.code not in NOT_OURS_TO_HEAL and self.strategy not in (ASK_UPSTREAM, SHOW_UNMATCHED)
 
     def as_json(self) -> dict[str, object]:
         """The entry of `trade_recon.issues`, in the names that dashboards read."""
@@ -131,6 +133,13 @@ class Issue:
             str(entry.get("resolution_strategy", "")),
             evidence,
         )
+
+
+def restored_issue(days: Sequence[dt.date]) -> Issue:
+    """That rows were brought back which a run had changed on upstream's word, on these dates or without one."""
+    text = "Rows were brought back that a run had changed on upstream's word; the next run compares the account with upstream."
+    evidence = {**dates_evidence(days), "metadata": {"restored": True}}
+    return Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, COUNTED_TABLES, "refetch_all_data", evidence)
 
 
 def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from app.domain.contract import Endpoint
+from app.domain.contract import METRICS, TABLES, Endpoint
 from app.domain.settling import Moving, MovingFigures
 
+_METRICS = frozenset(TABLES[endpoint].name for endpoint in METRICS)
 _FETCHED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 
 
@@ -139,6 +140,18 @@ class IdentityFinding:
     candidates: tuple[str, ...]
     rows: int
     dates: tuple[dt.date, ...]
+
+    @property
+    def is_of_metrics(self) -> bool:
+        """Whether it tells of metrics rows under an account's id; those under a placeholder go to the account that fits, unasked."""
+        return self.holder is not None and self.table in _METRICS and not self._is_of_placeholder
+
+    @property
+    def _is_of_placeholder(self) -> bool:
+        """Whether the id stands in for an unknown one: the MD5 of the natural key, in any spelling, or the login."""
+        keys = [f"{self.login}|{self.platform}|{self.broker}", *([f"{self.login}|{self.platform}"] if not self.broker else [])]
+        md5s = (hashlib.md5(key.encode(), usedforsecurity=False).hexdigest() for key in keys)
+        return self.holder in ("", self.login) or (self.holder or "").lower() in md5s
 
     def shown(self) -> dict[str, object]:
         """As reports show it, without the dates."""

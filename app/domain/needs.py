@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.domain.absence import is_closed_unread, is_hourly_unread, is_silent, lacks_alltime
-from app.domain.contract import MAX_DATES, Endpoint
+from app.domain.contract import MAX_DATES, TABLES, Endpoint
 from app.domain.models import AccountView, DatesRead, DayCounts, Progress
 
 _MOST_OF = 0.5
+_ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,15 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     alltime_is_unread, daily = not progress.dates_read(Endpoint.ALLTIME).everything, progress.dates_read(Endpoint.DAILY)
     counts_trades = any(totals.counts.values())
     # Without alltime or daily rows an account also lacks what tells its trades from others'.
-    alltime = alltime_is_unread and (view.drifts or _is_to_be_asked_again(view) or (counts_trades and not totals.has_alltime))
+    alltime = alltime_is_unread and (
+        view.drifts or _is_alltime_foreign(view) or _is_to_be_asked_again(view) or (counts_trades and not totals.has_alltime)
+    )
     descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
     everything = not daily.everything and (descends or (counts_trades and not totals.has_daily) or is_silent(view, progress))
     if alltime or everything:
         return Needs(alltime=alltime, daily=None if everything else frozenset())
     surplus = (day.date for day in view.days if _has_surplus(day))
-    suspect = _unread(daily, (*_squatters(progress), *_ambiguous_days(view), *view.doubts, *surplus))
+    suspect = _unread(daily, (*_squatters(progress), *_ambiguous_days(view), *_foreign_days(view), *view.doubts, *surplus))
     outvoted = _unread(daily, (day.date for day in view.days if _is_outvoted(day)))
     if totals.alltime == totals.daily:
         return Needs(alltime=alltime_is_unread and _is_split(view), daily=frozenset(suspect))
@@ -138,6 +141,16 @@ def _ambiguous_days(view: AccountView) -> set[dt.date]:
     """Dates that lack trades which fit several accounts: all that can be had there is upstream's word on the counts."""
     lacking = {day.date for day in view.days if day.closed < day.daily}
     return lacking.intersection(day for finding in view.findings if len(finding.candidates) > 1 for day in finding.dates)
+
+
+def _is_alltime_foreign(view: AccountView) -> bool:
+    """Whether the account's alltime row has the natural key of another account: upstream tells which is its own."""
+    return any(finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id for finding in view.findings)
+
+
+def _foreign_days(view: AccountView) -> set[dt.date]:
+    """Dates of daily rows that carry the id of an account which did not hold their key then: upstream tells whose they are."""
+    return {day for finding in view.findings if finding.is_of_metrics for day in finding.dates}
 
 
 def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:

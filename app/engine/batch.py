@@ -35,7 +35,7 @@ from app.domain.wording import counted
 from app.engine.config import EngineConfig
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.halts import Halt
-from app.engine.learning import add_effort, beginning, forget_left_alone, learn, note_read
+from app.engine.learning import add_effort, beginning, forget_left_alone, learn, note_given_back, note_read
 from app.engine.maintenance import mend_accounts
 from app.engine.reading import BatchReader
 from app.engine.results import Passed, result_of
@@ -51,7 +51,7 @@ from app.errors import (
 )
 from app.store.claims import Claim
 from app.store.runs import AccountResult, ActiveRun, Terms
-from app.store.slices import Applied, Slice, Witness, Writer
+from app.store.slices import Applied, GivenBack, Slice, Witness, Writer
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 
@@ -174,6 +174,7 @@ class BatchReconciler:
             if look:
                 forget_left_alone(work.progress.values())
             await self._rounds(work, search)
+            await self._give_back(work)
             await self._map_again(work)
             if work.stops:
                 work.note_unfinished()
@@ -250,6 +251,33 @@ class BatchReconciler:
         if self._measured is None or self._measured[0] != run_id:
             self._measured = run_id, await self._store.detection.size()
         return self._measured[1]
+
+    async def _give_back(self, work: Work) -> None:
+        """Give stored metrics rows that upstream does not send for their account to the account whose natural key they have."""
+        given: list[GivenBack] = []
+        with work.phase("identity"):
+            for endpoint in (Endpoint.DAILY, Endpoint.HOURLY):
+                unsent = [
+                    (account_id, day)
+                    for account_id, progress in work.progress.items()
+                    if progress.hold is None
+                    for day in progress.kept.get(endpoint, {})
+                    if day is not None
+                ]
+                if unsent:
+                    claim = work.claim
+                    for each in await self._store.identity.give_back(
+                        endpoint, unsent, claim.run_id, claim.claim_id, self._config.lease_seconds
+                    ):
+                        note_given_back(work.progress[each.holder], endpoint, each)
+                        given.append(each)
+        if given:
+            touched = sorted({account_id for each in given for account_id in (each.holder, each.owner)})
+            await mend_accounts(self._store, touched, self._config.today(self._now()))
+            await self._store.detection.refresh_stats([account_id for account_id in touched if account_id not in work.views])
+            work.note_mended(touched, len(given))
+            ours = [account_id for account_id in touched if account_id in work.views]
+            work.views.update(await self._look(ours, work.claim))
 
     async def _map_again(self, work: Work) -> None:
         """Judge ids once more where any were in doubt, or rows were written under no account: the fetch may have told whose they are."""

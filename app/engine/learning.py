@@ -8,7 +8,7 @@ from app.domain.models import AccountView, Effort, Progress, RunKind
 from app.domain.plan import PlannedRequest, why_not_asked
 from app.domain.settling import Moving
 from app.domain.verdict import is_explained, is_known, waits_until
-from app.store.slices import Applied
+from app.store.slices import Applied, GivenBack
 
 
 def beginning(view: AccountView, kind: RunKind, moving: Moving, now: dt.datetime) -> Progress:
@@ -79,6 +79,16 @@ def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) ->
         progress.kept[endpoint] = kept
     if withheld:
         progress.withheld[endpoint] = withheld
+
+
+def note_given_back(progress: Progress, endpoint: Endpoint, given: GivenBack) -> None:
+    """Take in that rows that upstream does not send for the account went to the one whose they are."""
+    progress.effort.removed += given.removed
+    progress.effort.moved += given.rows - given.removed
+    progress.written.add(TABLES[endpoint].name)
+    kept = {day: trades for day, trades in progress.kept.pop(endpoint, {}).items() if day not in given.days}
+    if kept:
+        progress.kept[endpoint] = kept
 
 
 def note_read(progress: Progress, planned: PlannedRequest) -> None:

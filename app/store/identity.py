@@ -8,18 +8,21 @@ import asyncio
 import datetime as dt
 import hashlib
 import time
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import TABLES, Endpoint, Table
 from app.domain.models import IdentityFinding
+from app.domain.sequences import pieces
 from app.errors import ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue
 from app.store.feed import ChangeFeed
 from app.store.pace import WritePace
 from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Connection, Database, Record
 from app.store.queries import fill, quote
+from app.store.slices import GivenBack
 from app.telemetry import get_logger
 
 CHUNK_ROWS = 5_000
@@ -31,7 +34,11 @@ _MOST_REFUSED = 100
 _log = get_logger(__name__)
 
 _TRADES = (TABLES[Endpoint.CLOSED], TABLES[Endpoint.OPEN])
-_METRICS = (TABLES[Endpoint.ALLTIME], TABLES[Endpoint.DAILY], TABLES[Endpoint.HOURLY])
+_DAILY = TABLES[Endpoint.DAILY]
+_METRICS = (TABLES[Endpoint.ALLTIME], _DAILY, TABLES[Endpoint.HOURLY])
+_COPY_OF_PLACEHOLDER = "NULL::uuid, owner, $1, CASE WHEN {{is_dated}} THEN day END, 'placeholder'"
+_COPY_OF_UNSENT = "$4::uuid, holder, $1, day, CASE WHEN is_removed THEN 'removed' ELSE 'overwritten' END"
+"""What a copy of a row says of it, up to the row itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,8 @@ class _Reach:
     keys: str
     found_keys: str
     cleared_keys: str
+    contested_keys: str
+    alien_keys: str
 
 
 def _among(columns: str, first: int) -> str:
@@ -100,6 +109,8 @@ _EVERYWHERE = _Reach(
     keys="true",
     found_keys="true",
     cleared_keys="true",
+    contested_keys="true",
+    alien_keys="true",
 )
 _SOMEWHERE = _Reach(
     held="held_by_accounts",
@@ -115,6 +126,8 @@ _SOMEWHERE = _Reach(
     keys=_among("(login, platform, broker)", 2),
     found_keys=_among("(f.login, f.platform, f.broker)", 4),
     cleared_keys=_among("(login, platform, broker)", 1),
+    contested_keys=_among("(h.login, h.platform, h.broker)", 1),
+    alien_keys=_among("(login, platform, broker)", 3),
 )
 
 
@@ -125,7 +138,9 @@ class _Statements:
     refresh: str
     validity: str
     clear: str
+    foreign: str
     find_shared: str
+    find_alien: str
     find_null: Mapping[str, str]
     find_foreign: Mapping[str, str]
     find_metrics: Mapping[str, str]
@@ -148,9 +163,13 @@ class Identity:
         self._create_placeholders = (fill(sql["create_swept_placeholders"], rank=_RANK), sql["forget_upstream_holders"])
         self._create_keys = sql["create_swept_keys"]
         self._placeholders, self._stand_ins = sql["get_placeholders"], sql["get_stand_ins"]
-        self._mend_metrics = {
-            table.name: fill(sql["mend_placeholder_metrics"], **self._tokens(table), today="$5::date") for table in _METRICS
+        self._mend_metrics = {table.name: self._fill_mending(sql, "judge_placeholders", table, _COPY_OF_PLACEHOLDER) for table in _METRICS}
+        self._mend_unsent = {
+            table.endpoint: (table, self._fill_mending(sql, "judge_unsent", table, _COPY_OF_UNSENT))
+            for table in _METRICS
+            if table.date_column
         }
+        self._lock_claims = database.queries("claims")["lock_claims"]
         self._natural_keys = sql["get_natural_keys"]
         self._summary = sql["get_findings_summary"]
         self._count = sql["count_findings"]
@@ -172,7 +191,9 @@ class Identity:
             refresh=fill(sql["refresh_identity"], held=held, accounts=reach.accounts, into=reach.into, **replaced),
             validity=fill(sql["refresh_validity"], keys=reach.validity_keys, today=reach.validity_today),
             clear=fill(sql["clear_findings"], keys=reach.cleared_keys),
+            foreign=fill(sql["refresh_foreign_metrics"], keys=reach.contested_keys, into=reach.into),
             find_shared=fill(sql["find_shared_keys"], keys=reach.keys),
+            find_alien=fill(sql["find_foreign_metrics"], keys=reach.alien_keys),
             find_null=each("find_null_ids", _TRADES, logins=reach.logins, keys=reach.keys),
             find_foreign={
                 table.name: fill(sql["find_foreign_ids"], **self._tokens(table), groups=groups(table), keys=reach.keys) for table in _TRADES
@@ -182,6 +203,16 @@ class Identity:
             ),
             mend_null=each("mend_null_ids", _TRADES, keys=reach.found_keys),
             mend_foreign=each("mend_foreign_ids", _TRADES, keys=reach.found_keys),
+        )
+
+    def _fill_mending(self, sql: Mapping[str, str], judged: str, table: Table, copied: str) -> str:
+        tokens = {**self._tokens(table), "today": "$5::date"}
+        return fill(
+            sql["mend_metrics"],
+            judged=fill(sql[judged].rstrip(), **tokens),
+            copied=fill(copied, **tokens),
+            stands_in="true" if copied is _COPY_OF_PLACEHOLDER else "false",
+            **tokens,
         )
 
     def _tokens(self, table: Table) -> dict[str, str]:
@@ -196,6 +227,7 @@ class Identity:
             "locked_to_go": f"{locked} SKIP LOCKED" if (locked := there.locked("UPDATE")) else "",
             "owner_key": " AND ".join(["t.account_id = m.owner", *(f"t.{quote(column)} = m.{quote(column)}" for column in others)]),
             "target": ", ".join(["fitting.candidates[1]", *(f"p.{quote(column)}" for column in others)]),
+            "unsent_target": ", ".join(["b.owner", *(f"l.{quote(column)}" for column in others)]),
             "day": f"t.{quote(table.date_column)}" if table.date_column else "NULL::date",
             "is_dated": "true" if table.date_column else "false",
         }
@@ -204,9 +236,11 @@ class Identity:
         """Rebuild which natural keys accounts held; the keys that may be judged again."""
         changed = await self._database.fetch(self._somewhere.refresh, list(account_ids))
         held = await self._database.fetch(self._natural_keys, list(account_ids))
-        moved = _natural_keys({tuple(row) for row in changed})
+        keys = _natural_keys({tuple(row) for row in (*changed, *held)})
+        alien = await self._database.fetch(self._somewhere.foreign, keys.logins, keys.platforms, keys.brokers)
+        moved = _natural_keys({tuple(row) for row in (*changed, *alien)})
         await self._database.execute(self._somewhere.validity, moved.logins, moved.platforms, moved.brokers, today)
-        return _natural_keys({tuple(row) for row in (*changed, *held)})
+        return keys
 
     async def find(self, keys: NaturalKeys, account_ids: Sequence[str], today: dt.date) -> None:
         """Look for rows of some keys with a missing or wrong account id.
@@ -222,6 +256,7 @@ class Identity:
             holders = await asyncio.to_thread(lambda: sorted({*named, *account_ids}))
             stand_ins = [row["account_id"] for row in await connection.fetch(self._stand_ins, named)]
             await connection.execute(self._somewhere.find_shared, _METRICS[0].name, *arrays)
+            await connection.execute(self._somewhere.find_alien, _DAILY.name, _METRICS[0].name, *arrays)
             for table in _TRADES:
                 await connection.execute(self._somewhere.find_null[table.name], table.name, *arrays)
                 await connection.execute(self._somewhere.find_foreign[table.name], table.name, *arrays, holders)
@@ -238,9 +273,11 @@ class Identity:
             await connection.execute(statement, seconds=SWEEP_SECONDS)
         await connection.execute(self._create_keys)
         await connection.execute(statements.refresh, seconds=SWEEP_SECONDS)
+        await connection.execute(statements.foreign, seconds=SWEEP_SECONDS)
         await connection.execute(statements.validity, today, seconds=SWEEP_SECONDS)
         await connection.execute(statements.clear)
         await connection.execute(statements.find_shared, _METRICS[0].name, seconds=SWEEP_SECONDS)
+        await connection.execute(statements.find_alien, _DAILY.name, _METRICS[0].name, seconds=SWEEP_SECONDS)
         for table in _TRADES:
             await connection.execute(statements.find_null[table.name], table.name, seconds=SWEEP_SECONDS)
             await connection.execute(statements.find_foreign[table.name], table.name, seconds=SWEEP_SECONDS)
@@ -262,6 +299,36 @@ class Identity:
     async def mend_all(self, placeholders: Sequence[str], today: dt.date) -> Mended:
         """The same of the whole warehouse, where `placeholders` are the ids that stand for unknown ones in metrics tables."""
         return await self._mend(self._everywhere, (), list(placeholders), today)
+
+    async def give_back(
+        self, endpoint: Endpoint, unsent: Sequence[tuple[str, dt.date]], run_id: uuid.UUID, claim_id: uuid.UUID, lease_seconds: float
+    ) -> list[GivenBack]:
+        """Give metrics rows of claimed accounts that upstream does not send for them to the accounts whose natural key they have.
+
+        `unsent` are the accounts and dates. Only rows are touched whose key another account holds by alltime, with rows of that date.
+        """
+        table, statement = self._mend_unsent[endpoint]
+        given: list[GivenBack] = []
+        for part in pieces(unsent, CHUNK_ROWS):
+            async with self._database.transaction(lock_seconds=LOCK_SECONDS) as connection:
+                locked = await connection.fetch(self._lock_claims, sorted({account_id for account_id, _ in part}), claim_id, lease_seconds)
+                ours = {row["account_id"] for row in locked}
+                listed = [(account_id, day) for account_id, day in part if account_id in ours]
+                rows = await connection.fetch(
+                    statement, table.name, [each[0] for each in listed], [each[1] for each in listed], run_id, seconds=SWEEP_SECONDS
+                )
+                found = [
+                    GivenBack(row["holder"], row["account_id"], tuple(row["days"]), row["rows"], row["removed"])
+                    for row in rows
+                    if row["holder"] is not None
+                ]
+                changed: dict[str, set[dt.date | None]] = defaultdict(set)
+                for each in found:
+                    changed[each.holder].update(each.days)
+                    changed[each.owner].update(each.days)
+                await self._feed.note(connection, run_id, table.name, changed)
+            given += found
+        return given
 
     async def _mend(self, statements: _Statements, arrays: tuple[list[str], ...], placeholders: list[str], today: dt.date) -> Mended:
         mended = Mended()

@@ -38,6 +38,17 @@ class Slice:
     dates: tuple[dt.date, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """Metrics rows that stood under the id `holder` and belong to `owner`: dates, number, and how many of them `owner` had already."""
+
+    holder: str
+    owner: str
+    days: tuple[dt.date, ...]
+    rows: int
+    removed: int
+
+
 @dataclass(slots=True)
 class Applied:
     """What one fetch did to one account; `kept` are trades of stored rows that upstream does not send, by date.

@@ -179,6 +179,78 @@ WITH held AS (
       )
     RETURNING i.login, i.platform, i.broker
 
+-- name: refresh_foreign_metrics
+-- Daily rows under an id that their natural key did not have on their date ({{keys}}: of which keys). The account whose id they carry does not hold the
+-- key by alltime and has no hourly rows under it on that date; another account has rows under it then, and holds it by alltime, or nobody does and it
+-- has hourly rows. No dates stand for an alltime row: its account has daily rows under other keys alone, and one that lacks its own has them under this.
+-- Returned, or kept for later, are the keys of which that changed.
+WITH contested AS MATERIALIZED (
+    SELECT h.login, h.platform, h.broker, h.account_id AS holder, o.account_id AS owner, o.today, h.daily_from, h.daily_to
+    FROM prop_trading_model.recon_identity AS h
+    JOIN prop_trading_model.recon_identity AS o ON (o.login, o.platform, o.broker) = (h.login, h.platform, h.broker) AND o.account_id <> h.account_id
+    WHERE {{keys}} AND NOT h.today AND h.daily_from IS NOT NULL
+      AND NOT prop_trading_model.recon_is_placeholder(h.account_id, h.login, h.platform, h.broker)
+      AND (o.today OR NOT EXISTS (
+          SELECT FROM prop_trading_model.recon_identity AS t WHERE (t.login, t.platform, t.broker) = (h.login, h.platform, h.broker) AND t.today
+          OFFSET 0 -- asked by key: of hashing PostgreSQL thinks too well
+      ))
+), owned AS MATERIALIZED (
+    SELECT DISTINCT c.login, c.platform, c.broker, c.holder, c.owner, t.date
+    FROM contested AS c
+    JOIN prop_trading_model.raw_metrics_daily AS t ON t.account_id = c.owner AND t.login::text = c.login AND t.date BETWEEN c.daily_from AND c.daily_to
+    WHERE t.account_id = ANY(ARRAY(SELECT owner FROM contested WHERE today)) AND c.today AND t.platform::text = c.platform AND coalesce(t.broker::text, '') = c.broker
+    UNION
+    SELECT c.login, c.platform, c.broker, c.holder, c.owner, t.date
+    FROM contested AS c
+    JOIN prop_trading_model.raw_metrics_hourly AS t ON t.account_id = c.owner AND t.login::text = c.login AND t.date BETWEEN c.daily_from AND c.daily_to
+    WHERE t.account_id = ANY(ARRAY(SELECT owner FROM contested)) AND t.platform::text = c.platform AND coalesce(t.broker::text, '') = c.broker
+), stored AS MATERIALIZED (
+    SELECT DISTINCT o.login, o.platform, o.broker, o.holder, o.owner, o.date
+    FROM owned AS o
+    JOIN prop_trading_model.raw_metrics_daily AS t ON t.account_id = o.holder AND t.login::text = o.login AND t.date = o.date
+    WHERE t.account_id = ANY(ARRAY(SELECT holder FROM owned)) AND t.platform::text = o.platform AND coalesce(t.broker::text, '') = o.broker
+), borne_out AS MATERIALIZED (
+    SELECT DISTINCT s.login, s.platform, s.broker, s.holder, s.owner, s.date
+    FROM stored AS s
+    JOIN prop_trading_model.raw_metrics_hourly AS t ON t.account_id = s.holder AND t.login::text = s.login AND t.date = s.date
+    WHERE t.account_id = ANY(ARRAY(SELECT holder FROM stored)) AND t.platform::text = s.platform AND coalesce(t.broker::text, '') = s.broker
+), alien AS MATERIALIZED (
+    SELECT login, platform, broker, holder, min(owner) AS owner, array_agg(date ORDER BY date) AS days
+    FROM (SELECT * FROM stored EXCEPT SELECT * FROM borne_out) AS each
+    GROUP BY login, platform, broker, holder
+    HAVING count(DISTINCT owner) = 1
+    UNION ALL
+    SELECT h.login, h.platform, h.broker, h.account_id, min(o.account_id), '{}'::date[]
+    FROM prop_trading_model.recon_identity AS h
+    JOIN prop_trading_model.recon_identity AS o ON (o.login, o.platform, o.broker) = (h.login, h.platform, h.broker) AND o.account_id <> h.account_id
+    WHERE {{keys}} AND h.today AND h.daily_from IS NULL AND NOT o.today AND o.daily_from IS NOT NULL
+      AND NOT prop_trading_model.recon_is_placeholder(h.account_id, h.login, h.platform, h.broker)
+      AND NOT EXISTS (SELECT FROM prop_trading_model.recon_identity AS t WHERE t.account_id = o.account_id AND t.today OFFSET 0)
+      AND EXISTS (SELECT FROM prop_trading_model.recon_identity AS t WHERE t.account_id = h.account_id AND t.daily_from IS NOT NULL OFFSET 0)
+    GROUP BY h.login, h.platform, h.broker, h.account_id
+    HAVING count(*) = 1
+), own AS MATERIALIZED (
+    SELECT a.login, a.platform, a.broker, a.holder, min(t.date) AS own_from, max(t.date) AS own_to
+    FROM alien AS a
+    JOIN prop_trading_model.raw_metrics_daily AS t ON t.account_id = a.holder AND t.login::text = a.login AND t.date <> ALL (a.days)
+    WHERE t.account_id = ANY(ARRAY(SELECT holder FROM alien)) AND t.platform::text = a.platform AND coalesce(t.broker::text, '') = a.broker AND t.date BETWEEN '0001-01-01' AND '9999-12-31'
+    GROUP BY a.login, a.platform, a.broker, a.holder
+), fresh AS MATERIALIZED (
+    SELECT a.*, own.own_from, own.own_to FROM alien AS a LEFT JOIN own USING (login, platform, broker, holder)
+), gone AS (
+    DELETE FROM prop_trading_model.recon_foreign_metrics AS h
+    WHERE {{keys}} AND (h.login, h.platform, h.broker, h.holder) NOT IN (SELECT login, platform, broker, holder FROM fresh)
+    RETURNING h.login, h.platform, h.broker
+), written AS (
+    INSERT INTO prop_trading_model.recon_foreign_metrics AS m (login, platform, broker, holder, owner, days, own_from, own_to)
+    SELECT login, platform, broker, holder, owner, days, own_from, own_to FROM fresh ORDER BY login, platform, broker, holder
+    ON CONFLICT (login, platform, broker, holder) DO UPDATE
+    SET owner = excluded.owner, days = excluded.days, own_from = excluded.own_from, own_to = excluded.own_to
+    WHERE (m.owner, m.days, m.own_from, m.own_to) IS DISTINCT FROM (excluded.owner, excluded.days, excluded.own_from, excluded.own_to)
+    RETURNING m.login, m.platform, m.broker
+)
+{{into}}SELECT login, platform, broker FROM gone UNION SELECT login, platform, broker FROM written
+
 -- name: refresh_validity
 -- The days on which each holder of some natural keys had it. A sole holder that alltime knows has it from its
 -- first day on; where there are several, each has it on its daily range, and after the last of all ranges the one that
@@ -186,18 +258,39 @@ WITH held AS (
 -- first day is known holds its key from today ({{today}}) on.
 WITH touched AS (
     SELECT DISTINCT login, platform, broker FROM {{keys}} AS k (login, platform, broker)
+), known AS MATERIALIZED (
+    -- A foreign daily row counts for the account whose key it has, and not for the one whose id it carries.
+    SELECT
+        i.login, i.platform, i.broker, i.account_id, i.today, i.first_trade, f.holder IS NOT NULL AND f.own_from IS NULL AS is_foreign,
+        CASE WHEN f.holder IS NOT NULL THEN f.own_from ELSE least(i.daily_from, o.first_day) END AS daily_from,
+        CASE WHEN f.holder IS NOT NULL THEN f.own_to ELSE greatest(i.daily_to, o.last_day) END AS daily_to
+    FROM prop_trading_model.recon_identity AS i
+    JOIN touched USING (login, platform, broker)
+    LEFT JOIN prop_trading_model.recon_foreign_metrics AS f
+      ON (f.login, f.platform, f.broker, f.holder) = (i.login, i.platform, i.broker, i.account_id)
+    LEFT JOIN (
+        SELECT login, platform, broker, owner, min(day) AS first_day, max(day) AS last_day
+        FROM prop_trading_model.recon_foreign_metrics, unnest(days) AS day
+        GROUP BY login, platform, broker, owner
+    ) AS o ON (o.login, o.platform, o.broker, o.owner) = (i.login, i.platform, i.broker, i.account_id)
 ), holders AS (
     SELECT
         i.*,
         count(*) OVER same_key AS holders,
         max(i.daily_to) OVER same_key AS last_daily,
-        (SELECT count(*) FROM prop_trading_model.recon_identity AS own WHERE own.account_id = i.account_id) AS keys,
+        (
+            SELECT count(*) FROM prop_trading_model.recon_identity AS own WHERE own.account_id = i.account_id AND NOT EXISTS (
+                SELECT FROM prop_trading_model.recon_foreign_metrics AS f
+                WHERE (f.login, f.platform, f.broker, f.holder) = (own.login, own.platform, own.broker, own.account_id) AND f.own_from IS NULL
+            )
+        ) AS keys,
         bool_and(i.daily_from IS NOT NULL) OVER same_key AND i.daily_from > (
-            SELECT max(other.daily_to) FROM prop_trading_model.recon_identity AS other
+            SELECT max(other.daily_to) FROM known AS other
             WHERE (other.login, other.platform, other.broker) = (i.login, i.platform, i.broker) AND other.account_id <> i.account_id
+              AND NOT other.is_foreign
         ) AS successor
-    FROM prop_trading_model.recon_identity AS i
-    JOIN touched USING (login, platform, broker)
+    FROM known AS i
+    WHERE NOT is_foreign
     WINDOW same_key AS (PARTITION BY i.login, i.platform, i.broker)
 ), judged AS (
     SELECT *, bool_or(successor) OVER (PARTITION BY login, platform, broker) AS has_successor FROM holders
@@ -212,6 +305,8 @@ WITH touched AS (
         CASE WHEN holders > 1 OR NOT today THEN daily_to ELSE 'infinity' END AS valid_to,
         CASE WHEN holders > 1 AND today AND (successor OR NOT coalesce(has_successor, false)) THEN coalesce(last_daily + 1, first_trade, {{today}}) END AS open_from
     FROM judged
+    UNION ALL
+    SELECT login, platform, broker, account_id, NULL, NULL, NULL FROM known WHERE is_foreign
 )
 UPDATE prop_trading_model.recon_identity AS i
 SET valid_from = r.valid_from, valid_to = r.valid_to, open_from = r.open_from
@@ -400,15 +495,29 @@ WHERE {{keys}}
 GROUP BY login, platform, broker, holder, candidates
 ON CONFLICT DO NOTHING
 
+-- name: find_foreign_metrics
+-- Daily and alltime rows ($1, $2) of some natural keys that carry the id of an account which did not hold the key then.
+INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
+SELECT CASE WHEN days = '{}' THEN $2 ELSE $1 END, login, platform, broker, holder, ARRAY[owner], md5(owner), greatest(cardinality(days), 1), days
+FROM prop_trading_model.recon_foreign_metrics
+WHERE {{keys}}
+ON CONFLICT DO NOTHING
+
 -- name: find_shared_keys
--- Natural keys that several accounts hold at the same time. An account that counts trades and has no daily rows may have held it any day.
+-- Natural keys that several accounts hold at the same time. An account that counts trades and has no daily rows may have held it any day. Foreign
+-- rows are no holding.
 INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 WITH held AS (
     SELECT
         login, platform, broker, account_id,
-        CASE WHEN daily_from IS NOT NULL THEN daterange(daily_from, daily_to, '[]') WHEN counts THEN '(,)'::daterange ELSE 'empty'::daterange END AS days
-    FROM prop_trading_model.recon_identity
-    WHERE {{keys}}
+        CASE
+            WHEN f.holder IS NOT NULL THEN CASE WHEN f.own_from IS NULL THEN 'empty'::daterange ELSE daterange(f.own_from, f.own_to, '[]') END
+            WHEN daily_from IS NOT NULL THEN daterange(daily_from, daily_to, '[]')
+            WHEN counts THEN '(,)'::daterange
+            ELSE 'empty'::daterange
+        END AS days
+    FROM (SELECT *, account_id AS holder FROM prop_trading_model.recon_identity WHERE {{keys}}) AS i
+    LEFT JOIN prop_trading_model.recon_foreign_metrics AS f USING (login, platform, broker, holder)
 )
 SELECT
     $1, login, platform, broker, NULL, array_agg(account_id ORDER BY account_id), md5(string_agg(account_id, '|' ORDER BY account_id)), 0, '{}'
@@ -477,27 +586,10 @@ GROUP BY account_id, holder
 UNION ALL
 SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM written WHERE mended) FROM mendable HAVING count(*) > 0
 
--- name: mend_placeholder_metrics
--- Metrics rows of {{raw}} under a placeholder id: given to the one account that fits, or put aside where that account has the row already; a copy is
--- kept of each as it stands when it is locked. At most $2 rows, but the first $3, which the table refused; one that ingestion is writing is left for
--- the next time.
-WITH placeholders AS MATERIALIZED (
-    SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, coalesce({{day}}, {{today}}) AS day
-    FROM {{raw}} AS t
-    WHERE t.account_id = ANY($4::text[]) AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
-), judged AS MATERIALIZED (
-    -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
-    SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner, row_number() OVER () AS number
-    FROM placeholders AS p
-    CROSS JOIN LATERAL (
-        SELECT array_agg(DISTINCT i.account_id) AS candidates
-        FROM prop_trading_model.recon_identity AS i
-        WHERE (i.login, i.platform, i.broker) = (p.login, p.platform, p.broker)
-          AND (p.day BETWEEN i.valid_from AND i.valid_to OR p.day >= i.open_from)
-    ) AS fitting
-    WHERE cardinality(fitting.candidates) = 1
-    ORDER BY {{target}}
-    LIMIT $2 OFFSET $3
+-- name: mend_metrics
+-- Metrics rows of {{raw}} under an id that is not theirs: given to the account that they belong to, or put aside where that account has the
+-- row already; a copy is kept of each as it stands when it is locked. One that ingestion is writing is left for the next time.
+WITH {{judged}}
 ), taken AS MATERIALIZED (
     SELECT DISTINCT m.number FROM judged AS m JOIN {{raw}} AS t ON {{owner_key}}
 ), known AS MATERIALIZED (
@@ -517,19 +609,69 @@ WITH placeholders AS MATERIALIZED (
     WHERE {{same_row}}
     RETURNING m.owner, m.account_id AS holder, m.login, m.day, m.old_row, t.account_id IS NOT DISTINCT FROM m.owner AS mended
 ), mended AS (
-    SELECT owner, holder, login, day, old_row FROM removed
+    SELECT owner, holder, login, day, old_row, true AS is_removed FROM removed
     UNION ALL
-    SELECT owner, holder, login, day, old_row FROM reassigned WHERE mended
+    SELECT owner, holder, login, day, old_row, false FROM reassigned WHERE mended
 ), copies AS (
-    INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
-    SELECT owner, $1, CASE WHEN {{is_dated}} THEN day END, 'placeholder', old_row FROM mended
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
+    SELECT {{copied}}, old_row FROM mended
 )
-SELECT owner AS account_id, holder, count(*) AS rows, count(*) FILTER (WHERE holder NOT IN ('', login)) AS md5_rows,
+SELECT owner AS account_id, holder, count(*) AS rows, count(*) FILTER (WHERE is_removed) AS removed, count(*) FILTER (WHERE {{stands_in}} AND holder NOT IN ('', login)) AS md5_rows,
        array_agg(DISTINCT CASE WHEN {{is_dated}} THEN day END) AS days, 0::bigint AS resisting
 FROM mended
 GROUP BY owner, holder
 UNION ALL
-SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM mended) FROM judged HAVING count(*) > 0
+SELECT NULL, NULL, 0, 0, 0, NULL, count(*) - (SELECT count(*) FROM mended) FROM judged HAVING count(*) > 0
+
+-- name: judge_placeholders
+-- Those under a placeholder ($4: which) whose natural key exactly one account had on their date. At most $2 rows, but the first $3, which the table refused.
+placeholders AS MATERIALIZED (
+    SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, coalesce({{day}}, {{today}}) AS day
+    FROM {{raw}} AS t
+    WHERE t.account_id = ANY($4::text[]) AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
+), judged AS MATERIALIZED (
+    -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
+    SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner, row_number() OVER () AS number
+    FROM placeholders AS p
+    CROSS JOIN LATERAL (
+        SELECT array_agg(DISTINCT i.account_id) AS candidates
+        FROM prop_trading_model.recon_identity AS i
+        WHERE (i.login, i.platform, i.broker) = (p.login, p.platform, p.broker)
+          AND (p.day BETWEEN i.valid_from AND i.valid_to OR p.day >= i.open_from)
+    ) AS fitting
+    WHERE cardinality(fitting.candidates) = 1
+    ORDER BY {{target}}
+    LIMIT $2 OFFSET $3
+
+-- name: judge_unsent
+-- Those of accounts ($2) and dates ($3) that upstream does not send for them, with a natural key that another account holds by alltime and those do not, and
+-- under which that account has metrics rows on the same date.
+listed AS MATERIALIZED (
+    SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, {{day}} AS day
+    FROM unnest($2::text[], $3::date[]) AS unsent (account_id, day)
+    JOIN {{raw}} AS t ON t.account_id = unsent.account_id AND {{day}} = unsent.day
+), owners AS MATERIALIZED (
+    SELECT p.login, p.platform, p.broker, p.account_id AS holder, p.day, min(i.account_id) AS owner
+    FROM (SELECT DISTINCT login, platform, broker, account_id, day FROM listed) AS p
+    JOIN prop_trading_model.recon_identity AS i ON (i.login, i.platform, i.broker) = (p.login, p.platform, p.broker) AND i.today
+    GROUP BY p.login, p.platform, p.broker, p.account_id, p.day
+    HAVING count(*) = 1 AND min(i.account_id) <> p.account_id
+), borne_out AS MATERIALIZED (
+    SELECT DISTINCT o.login, o.platform, o.broker, o.holder, o.owner, o.day
+    FROM owners AS o
+    JOIN prop_trading_model.raw_metrics_daily AS t ON t.account_id = o.owner AND t.login::text = o.login AND t.date = o.day
+    WHERE t.platform::text = o.platform AND coalesce(t.broker::text, '') = o.broker
+    UNION
+    SELECT o.login, o.platform, o.broker, o.holder, o.owner, o.day
+    FROM owners AS o
+    JOIN prop_trading_model.raw_metrics_hourly AS t ON t.account_id = o.owner AND t.login::text = o.login AND t.date = o.day
+    WHERE t.platform::text = o.platform AND coalesce(t.broker::text, '') = o.broker
+), judged AS MATERIALIZED (
+    -- Two accounts may have the same row of a third: one of them now, the other finds the row there next time.
+    SELECT DISTINCT ON ({{unsent_target}}) l.*, b.owner, row_number() OVER () AS number
+    FROM listed AS l
+    JOIN borne_out AS b ON (b.login, b.platform, b.broker, b.holder, b.day) = (l.login, l.platform, l.broker, l.account_id, l.day)
+    ORDER BY {{unsent_target}}
 
 -- name: get_findings_summary
 -- Natural keys whose rows no account, or more than one, fits.

@@ -237,7 +237,7 @@ async def test_rows_with_a_missing_or_wrong_id_are_found_and_mended_by_index(cou
             "raw_trades_closed_pkey",
         }
         assert plan.rows("raw_trades_closed") <= 2 * rows * TRADES_A_DAY
-    for plan in (*either.named("identity.find_placeholder_metrics"), *either.named("identity.mend_placeholder_metrics")):
+    for plan in (*either.named("identity.find_placeholder_metrics"), *either.named("identity.mend_metrics")):
         for table in RAW[:3]:
             assert plan.indexes(table) <= {f"{table}_pkey"}
         assert plan.rows(*RAW[:3]) <= rows * len(HOURS)
