@@ -1,5 +1,6 @@
 """`trade-recon removed`: the rows that trade-recon removed, moved or overwrote, and bringing them back."""
 
+import contextlib
 import sys
 import uuid
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from rich.markup import escape
 from app.console import plain_table, results_console
 from app.domain.contract import TABLES, Endpoint
 from app.domain.wording import choose, counted
+from app.engine.restoring import Restoring
 from app.errors import InvalidRequest
 from app.main import open_store
 from app.settings import load_settings
@@ -115,17 +117,21 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
     console = results_console()
     there = refused = 0
     async with open_store(load_settings()) as store:
-        rows = RemovedRows(store.database, store.feed)
-        async for result in rows.restore(ids if run_id is None else await rows.waiting_of_run(run_id)):
-            console.print(f"{result.removed_id}: {result.sentence}", markup=False, soft_wrap=True)
-            there += result.is_there
-            refused += not result.is_there
+        waiting = ids if run_id is None else await RemovedRows(store.database, store.feed).waiting_of_run(run_id)
+        restoring = Restoring(store)
+        async with contextlib.aclosing(restoring.restore(waiting)) as results:
+            async for result in results:
+                console.print(f"{result.removed_id}: {result.sentence}", markup=False, soft_wrap=True)
+                there += result.is_there
+                refused += not result.is_there
+    accounts = len(restoring.accounts)
     if not there + refused:
         console.print("Every row that the run removed, moved or overwrote is restored already; nothing was changed.")
         return ExitCode.SUCCESS
+    of_accounts = f" The totals of {counted(accounts, 'account')} were counted again, and the next run asks upstream." if accounts else ""
     console.print(
         f"{counted(there, 'row')} {choose(there, 'stands as it was', 'stand as they were')},"
-        f" {refused} {choose(refused, 'was', 'were')} not restored. {_CAUTION}",
+        f" {refused} {choose(refused, 'was', 'were')} not restored.{of_accounts} {_CAUTION}",
         soft_wrap=True,
     )
     return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from app.domain.closing import ClosedAs
 from app.domain.contract import TABLES, Endpoint
 from app.domain.detection import detect
-from app.domain.issues import COUNT_CODES, IDENTITY_CODES, IssueCode
+from app.domain.issues import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode
 from app.domain.sequences import pieces
 from app.engine.store import Store
 from app.store.identity import Mended
@@ -20,6 +20,8 @@ _LOOK_AT = 5000
 _SAMPLE = 20
 _BY_ITSELF = IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
 """Issues that are seen in rows by themselves, without counting."""
+_COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
+"""Issues that counting refutes where it finds the tables equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date) -> 
         again = await store.sweep.run(today)
         added, changed = added + again.accounts_added, changed + again.totals_changed
         await _record_identity_issues(store, ClosedAs.HEALED)
+    await _close_refuted(store)
     await store.sweep.follow_state()
     return await _result(store, mended, begun, added, changed)
 
@@ -116,6 +119,14 @@ async def _record_identity_issues(store: Store, closed_as: ClosedAs = ClosedAs.G
         views = await store.detection.look_at_identity(batch)
         issues = {account_id: detect(view) for account_id, view in views.items()}
         await store.runs.record_issues(issues, sorted(_BY_ITSELF), note="mapping of account ids", closed_as=closed_as)
+
+
+async def _close_refuted(store: Store) -> None:
+    """Close issues of counts that somebody else repaired: the totals of the sweep show them no more."""
+    judged = sorted(_COUNTED)
+    for batch in pieces(await store.detection.refuted_accounts(judged), _LOOK_AT):
+        nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())
+        await store.runs.record_issues(nothing, judged, note="counting; nothing was written", closed_as=ClosedAs.GONE)
 
 
 async def _result(store: Store, mended: Mended, begun: float, added: int, changed: int) -> MaintenanceResult:

@@ -53,6 +53,8 @@ class Detection:
         self._descents = sql["get_descents"]
         self._doubts = sql["get_doubts"]
         self._known = sql["get_known_accounts"]
+        self._ask_again = sql["ask_again"]
+        self._refuted = sql["get_refuted_accounts"]
         self._odd_rows = fill(sql["get_odd_rows"], accounts="account_id = ANY($1::text[])")
         self._all_odd_rows = fill(sql["get_odd_rows"], accounts="true")
 
@@ -120,7 +122,7 @@ class Detection:
     async def accounts_of_odd_rows(self) -> list[str]:
         """The accounts under which rows stand whose date no calendar holds; ids that are no account's are logged."""
         found = _odd_rows(await self._database.fetch(self._all_odd_rows, seconds=SWEEP_SECONDS))
-        known = [row["account_id"] for row in await self._database.fetch(self._known, list(found))]
+        known = await self.known_accounts(list(found))
         others = sorted(found.keys() - known)
         if others:
             _log.warning(
@@ -130,6 +132,18 @@ class Detection:
                 sample=[each[:_LONGEST_SHOWN] for each in others[:_SHOWN]],
             )
         return known
+
+    async def known_accounts(self, account_ids: Sequence[str]) -> list[str]:
+        """Those of the ids that trade_recon knows."""
+        return [row["account_id"] for row in await self._database.fetch(self._known, list(account_ids))]
+
+    async def ask_again(self, account_ids: Sequence[str], days: Sequence[tuple[str, dt.date]]) -> None:
+        """Let the next run ask upstream about these accounts without any wait, and read the finer tables of `days`."""
+        await self._database.execute(self._ask_again, list(account_ids), [day[0] for day in days], [day[1] for day in days])
+
+    async def refuted_accounts(self, codes: Sequence[str]) -> list[str]:
+        """Accounts with open issues of these codes, which are seen in counts alone, whose tables agree by now."""
+        return [row["account_id"] for row in await self._database.fetch(self._refuted, list(codes), seconds=SWEEP_SECONDS)]
 
     async def mismatched_accounts(self) -> list[str]:
         """Accounts whose tables disagree, or that have open issues."""

@@ -8,7 +8,7 @@ writer's row and looks again, and a later run may change the row once more, if u
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, assert_never
 
@@ -83,11 +83,16 @@ class RemovedRow:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came of one copy; `is_there`: the row stands in the warehouse as in the copy, now or already before."""
+    """What came of one copy; `is_there`: the row stands in the warehouse as in the copy, now or already before.
+
+    `changed` are the slices of `table` in which rows were written, by account.
+    """
 
     removed_id: int
     is_there: bool
     sentence: str
+    table: str = ""
+    changed: Mapping[str, set[dt.date | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +212,9 @@ class RemovedRows:
         if row is None:
             raise RowRefused("a trigger of the table lets it not be written", sqlstate="", constraint=None)
         await connection.execute(self._sql["mark_restored"], copy.removed_id)
-        await self._feed.note(connection, None, copy.table, _changed_slices(copy, row, deed if isinstance(deed, Record) else None))
-        return Restored(copy.removed_id, is_there=True, sentence=said + restore.remarks(row["changed"]))
+        changed = _changed_slices(copy, row, deed if isinstance(deed, Record) else None)
+        await self._feed.note(connection, None, copy.table, changed)
+        return Restored(copy.removed_id, is_there=True, sentence=said + restore.remarks(row["changed"]), table=copy.table, changed=changed)
 
     def _with_changed(self, name: str, tokens: Mapping[str, str]) -> str:
         return fill(self._sql[name], **tokens, changed=self._sql["name_changed_columns"].partition("\n")[2])

@@ -184,6 +184,35 @@ EXCEPT
 SELECT account_id::text FROM prop_trading_model.raw_trades_closed
 WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
 
+-- name: ask_again
+-- Accounts ($1) about which upstream is asked by the next run, whatever was to be waited for, and dates ($2, $3) whose finer rows it reads.
+WITH held AS MATERIALIZED (
+    SELECT account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[])
+    -- In one order, so that no two of us wait for each other.
+    ORDER BY account_id
+    FOR NO KEY UPDATE
+), noted AS (
+    INSERT INTO prop_trading_model.recon_descents (account_id, date)
+    SELECT * FROM unnest($2::text[], $3::date[])
+    ON CONFLICT DO NOTHING
+)
+UPDATE prop_trading_model.trade_recon AS t
+SET next_attempt_at = NULL, explained_as = NULL, explained_times = 0, ask_again_at = NULL
+FROM held
+WHERE t.account_id = held.account_id
+
+-- name: get_refuted_accounts
+-- Accounts with open issues that are seen in counts alone ($1: their codes) whose tables agree by now: somebody else repaired them. What waits for
+-- somebody's word, or is in a worker's hands, is left to runs.
+SELECT account_id
+FROM prop_trading_model.trade_recon AS t
+WHERE trades_recon_checksum AND mismatched_days = 0 AND claimed_by IS NULL AND reconciliation_status <> 'needs_confirmation'
+  AND (num_trades_alltime = 0 OR has_alltime AND has_daily AND has_hourly AND has_raw_closed)
+  AND EXISTS (
+      SELECT FROM prop_trading_model.recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL AND h.type = ANY($1::text[])
+  )
+ORDER BY account_id
+
 -- name: get_known_accounts
 -- Those of the ids that trade_recon knows.
 SELECT account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[]) ORDER BY 1

@@ -190,14 +190,14 @@ WHERE r.account_id = changed.account_id
 
 -- name: follow_state
 -- The status of accounts ($1, null: all) where it tells of trouble that is over, or of none where there is some; how many. What a worker has in hand,
--- and what waits for somebody's word or is explained, is left to runs.
+-- and what waits for somebody's word, is left to runs.
 WITH stale AS MATERIALIZED (
     SELECT t.account_id, t.reconciliation_status <> 'reconciled' AS is_whole
     FROM prop_trading_model.trade_recon AS t
     WHERE ($1::text[] IS NULL OR t.account_id = ANY($1::text[])) AND t.claimed_by IS NULL
       AND CASE
           WHEN t.reconciliation_status = 'reconciled' THEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.issues <> '[]'
-          ELSE t.reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation')
+          ELSE t.reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping')
               AND t.trades_recon_checksum AND t.mismatched_days = 0 AND t.issues = '[]'
               AND NOT EXISTS (SELECT FROM prop_trading_model.recon_descents AS d WHERE d.account_id = t.account_id)
               AND NOT EXISTS (SELECT FROM prop_trading_model.recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL)
@@ -210,6 +210,8 @@ UPDATE prop_trading_model.trade_recon AS t
 SET reconciliation_status = CASE WHEN s.is_whole THEN 'reconciled' ELSE 'needs_reconciliation' END,
     failed_attempts = CASE WHEN s.is_whole THEN 0 ELSE t.failed_attempts END,
     next_attempt_at = CASE WHEN s.is_whole THEN NULL ELSE t.next_attempt_at END,
+    explained_as = CASE WHEN s.is_whole THEN NULL ELSE t.explained_as END, explained_times = CASE WHEN s.is_whole THEN 0 ELSE t.explained_times END,
+    ask_again_at = CASE WHEN s.is_whole THEN NULL ELSE t.ask_again_at END,
     last_reconciled = CASE WHEN s.is_whole THEN now() ELSE t.last_reconciled END
 FROM stale AS s
 WHERE t.account_id = s.account_id

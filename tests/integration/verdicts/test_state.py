@@ -10,7 +10,7 @@ from app.domain.models import RunKind
 from app.sandbox.process import SandboxServer
 from tests.conftest import Database
 from tests.engine import run
-from tests.integration.verdicts.nights import TODAY, service_at, status_of, traders
+from tests.integration.verdicts.nights import TODAY, issues_of, service_at, status_of, traders
 
 if TYPE_CHECKING:
     import asyncpg
@@ -61,6 +61,34 @@ async def test_an_account_that_was_reconciled_and_disagrees_now_is_not_reconcile
         assert await status_of(connection, account_id) == "needs_reconciliation"
         await run(service, RunKind.FULL)
         assert await status_of(connection, account_id) == "reconciled"
+
+
+@pytest.mark.parametrize("status", ["explained", "flapping"])
+async def test_an_account_that_somebody_repaired_is_reconciled_by_maintenance(
+    warehouse: Database, sandbox: SandboxServer, status: str
+) -> None:
+    repaired, unlike = traders(sandbox.world)[:2]
+    async with warehouse.connect() as connection, service_at(warehouse, sandbox) as service:
+        await run(service, RunKind.AUDIT)
+        await connection.execute(
+            "UPDATE trade_recon SET reconciliation_status = $2, next_attempt_at = now() + interval '1 day' WHERE account_id = ANY($1)",
+            [repaired, unlike],
+            status,
+        )
+        await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1", unlike)
+        await service.maintain()
+        assert (await status_of(connection, repaired), await status_of(connection, unlike)) == ("reconciled", status)
+        # Issues that only tell of counts are refuted by counting, and the account does not wait for its pause to end.
+        await connection.execute(f"CREATE TABLE lost AS SELECT * FROM raw_metrics_hourly WHERE account_id = '{repaired}'")
+        await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1", repaired)
+        await service.inspect()
+        assert await issues_of(connection, repaired) != set()
+        await connection.execute("UPDATE trade_recon SET reconciliation_status = $2 WHERE account_id = $1", repaired, status)
+        await connection.execute("INSERT INTO raw_metrics_hourly SELECT * FROM lost")
+        await service.maintain()
+        assert (await issues_of(connection, repaired), await status_of(connection, repaired)) == (set(), "reconciled")
+        closed = "SELECT DISTINCT closing_evidence ->> 'closed_as' AS closed_as FROM recon_issue_history WHERE account_id = $1"
+        assert [row["closed_as"] for row in await connection.fetch(closed, repaired)] == ["gone"]
 
 
 async def _reconciled_through(warehouse: Database, sandbox: SandboxServer) -> tuple[dt.date | None, str]:
