@@ -260,7 +260,8 @@ class BatchReconciler:
                 unsent = [
                     (account_id, day)
                     for account_id, progress in work.progress.items()
-                    if progress.hold is None
+                    # Of an account that upstream does not have at all, too: by their key they are another's.
+                    if progress.hold is None or progress.hold.absent
                     for day in progress.kept.get(endpoint, {})
                     if day is not None
                 ]

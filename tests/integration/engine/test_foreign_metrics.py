@@ -124,6 +124,22 @@ async def test_metrics_rows_under_other_accounts_ids_are_healed_whichever_they_a
         assert states[-1]["status"] == "succeeded"
 
 
+@pytest.mark.parametrize("is_copy", [False, True])
+async def test_a_row_under_an_id_that_nobody_has_goes_back_to_the_account_of_its_key(
+    stored: Database, upstream: SandboxServer, *, is_copy: bool
+) -> None:
+    async with stored.connect() as connection, engine(stored, upstream) as service:
+        owner, _ = await _pair(connection)
+        day = (await _trading_days(connection, owner))[0]
+        trades = await _trades_under(connection, owner)
+        await _give_away(connection, "raw_metrics_daily", owner, "acc-of-nobody", day, is_copy=is_copy)
+        await service.maintain()
+        assert await _trades_under(connection, owner) == trades
+        await run(service, RunKind.FULL)
+        assert (await difference(stored, upstream)).sample == ()
+        assert await connection.fetchval("SELECT count(*) FROM v_recon_mismatched") == 0
+
+
 async def test_an_alltime_row_under_another_accounts_id_is_healed(stored: Database, upstream: SandboxServer) -> None:
     async with stored.connect() as connection, engine(stored, upstream) as service:
         owner, other = await _pair(connection)
