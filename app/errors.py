@@ -6,7 +6,7 @@ ReconError
 ├── NotFound                  the account or run that the caller named is unknown
 ├── Conflict                  the request contradicts a run as it stands; look at that one
 ├── UpstreamError             the API did not give what was asked; the warehouse stays as it was
-│   ├── UpstreamRefused       401, or 403 for everything: the key is wrong; the run fails at once, no account is blamed
+│   ├── UpstreamRefused       401 or 403 for everything: the key is wrong; the run fails at once, no account is blamed
 │   ├── UpstreamUnavailable   an outage that lasted longer than the wait; the run fails, its accounts are released
 │   ├── EndpointFailed        no request to an endpoint is answered, whichever account it names: the accounts wait, none is blamed
 │   ├── FetchFailed           this request failed for good though the API answers others: it is made smaller until one account fails alone
@@ -56,7 +56,12 @@ class UpstreamError(ReconError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The API refuses the key (401, or 403 for every request)."""
+    """The API refuses the key (401, or 403 for every request); `answer` is the sentence that tells what it answered."""
+
+    def __init__(self, message: str, answer: str = "") -> None:
+        """Keep the answer: where other requests are accepted, it is only about what was asked for."""
+        super().__init__(message)
+        self.answer = answer or message
 
 
 class UpstreamUnavailable(UpstreamError):

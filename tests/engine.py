@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -38,23 +39,23 @@ async def engine(
     statement_cache: int = 100,
     direct_dsn: str | None = None,
     now: Callable[[], dt.datetime] = now_of_tests,
+    limits: Mapping[str, float] | None = None,
 ) -> AsyncIterator[ReconService]:
     """A service on the database and the sandbox, with a quota that a test need not wait for.
 
     `timeout` is the deadline of one request, `dsn` another way to the database, `direct_dsn` the one on which the service may listen,
-    `now` the clock that tells it the date.
+    `now` the clock that tells it the date, `limits` are other fields of the upstream's configuration.
     """
-    upstream = UpstreamConfig(
-        sandbox.base_url,
-        SecretStr(api_key),
-        rate=1000,
-        burst=1000,
-        timeout=timeout,
-        outage_wait=outage_wait,
-        breaker_seconds=0.5,
-        retry_wait=0.02,
-        longest_retry_wait=0.2,
-    )
+    quick: dict[str, Any] = {
+        "rate": 1000,
+        "burst": 1000,
+        "timeout": timeout,
+        "outage_wait": outage_wait,
+        "breaker_seconds": 0.5,
+        "retry_wait": 0.02,
+        "longest_retry_wait": 0.2,
+    }
+    upstream = UpstreamConfig(sandbox.base_url, SecretStr(api_key), **{**quick, **(limits or {})})
     config = config or EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0)
     async with (
         Pool.open(dsn or database.dsn, database.schema, statement_cache=statement_cache, direct_dsn=direct_dsn) as pool,

@@ -38,6 +38,7 @@ class PlannedRequest:
     rows than that, asking by id costs less. `is_trial` tells that it asks in a second shape for what was read already, `is_part` that it
     asks for some dates of one account for which all were too much at once, `missing_is_empty` that an answer of 404 says that upstream has
     no such row. `hour_parts` is in how many requests, each for some hours, one date of hourly rows is read, since it is too much for one.
+    A suspect is a part of a request that failed, or asks for accounts that failed before.
     """
 
     request: Request
@@ -49,6 +50,7 @@ class PlannedRequest:
     is_part: bool = False
     missing_is_empty: bool = False
     hour_parts: int = 1
+    is_suspect: bool = False
 
     @property
     def ids(self) -> int:

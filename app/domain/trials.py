@@ -1,12 +1,13 @@
 """The requests of a trial, at a bounded cost: a few accounts alone, the others together, and alone only where that told more. Pure: no I/O.
 
 An account alone on a single date is the smallest request there is. Many accounts on a single date still differ in shape from a long
-range, and cost a hundredth; whether that is enough is told by the first few, which are asked for alone.
+range, and cost a hundredth; whether that is enough is told by the first few, which are asked for alone. Accounts that failed before would
+make the requests of others fail: they are asked for alone, after all others.
 """
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -39,9 +40,14 @@ class Trials:
     is_sampled: bool = False
     _before: dict[str, str] = field(default_factory=dict)
 
-    def plan(self, accounts: Iterable[tuple[AccountView, Progress]], *, max_ids: int) -> list[PlannedRequest]:
-        """The next requests, once nothing else is to be read of the batch; none when all is tried, or the batch has spent what it may."""
-        known = list(accounts)
+    def plan(
+        self, accounts: Iterable[tuple[AccountView, Progress]], *, max_ids: int, suspects: Collection[str] = ()
+    ) -> list[PlannedRequest]:
+        """The next requests, once nothing else is to be read of the batch; none when all is tried, or the batch has spent what it may.
+
+        `suspects` failed before.
+        """
+        known = sorted(accounts, key=lambda account: account[0].account_id in suspects)
         self._note_help(known)
         cases = [(view, progress, case) for view, progress in known if (case := disputed(view, progress))]
         if not cases and self.helped:
@@ -53,7 +59,9 @@ class Trials:
         if not self.is_sampled:
             self.is_sampled = True
             return self._alone(cases[:_SAMPLE], _SAMPLE_DATES, _SAMPLE_LIVES)
-        return self._take(_together(cases, max_ids, with_life=self.helped))
+        sound = [case for case in cases if case[0].account_id not in suspects]
+        apart = [[case] for case in cases[len(sound) :]]
+        return self._take([each for group in (sound, *apart) for each in _together(group, max_ids, with_life=self.helped)])
 
     def _alone(self, cases: Sequence[_Case], most_dates: int, most_lives: int) -> list[PlannedRequest]:
         living = [view.account_id for view, _, case in cases if case.life][:most_lives]
@@ -87,6 +95,8 @@ def _requests_alone(view: AccountView, case: Disputed, most_dates: int, *, with_
 
 
 def _together(cases: Sequence[_Case], max_ids: int, *, with_life: bool) -> list[PlannedRequest]:
+    if not cases:
+        return []
     wanted: defaultdict[tuple[Endpoint, tuple[dt.date, ...]], list[AccountView]] = defaultdict(list)
     length = _list_dates([case for _, _, case in cases])
     for view, progress, case in cases:

@@ -110,7 +110,7 @@ class _ScanReader:
         self.unanswered: set[str] = set()
 
     async def read(self, planned: PlannedRequest) -> int | None:
-        return await self._client.scan(planned.request, self.sink, missing_is_empty=planned.missing_is_empty)
+        return await self._client.scan(planned.request, self.sink, missing_is_empty=planned.missing_is_empty, is_suspect=planned.is_suspect)
 
     def is_known(self, planned: PlannedRequest) -> bool:
         del planned

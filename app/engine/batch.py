@@ -485,19 +485,19 @@ def _news(work: Work) -> dict[str, tuple[Issue, ...]]:
 
 def _plan_round(work: Work, max_ids: int) -> list[PlannedRequest]:
     accounts = [(view, work.progress[account_id]) for account_id, view in work.views.items()]
-    suspected = [work.is_suspected(view.account_id) for view, _ in accounts]
+    suspects = {view.account_id for view, _ in accounts if work.is_suspected(view.account_id)}
     planned = [
         each
         for group in (False, True)
         for each in plan_round(
-            [account for account, is_suspected in zip(accounts, suspected, strict=True) if is_suspected is group],
+            [account for account in accounts if (account[0].account_id in suspects) is group],
             max_ids=max_ids,
             upstream=work.upstream,
             gaps=work.gaps,
         )
     ]
     # Last: what still differs when all was read once is asked for in a second shape.
-    return planned or work.trials.plan(accounts, max_ids=max_ids)
+    return planned or work.trials.plan(accounts, max_ids=max_ids, suspects=suspects)
 
 
 def _renew(views: dict[str, AccountView], looked: Mapping[str, AccountView]) -> None:

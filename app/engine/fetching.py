@@ -63,7 +63,13 @@ class Fetcher:
 
     async def _read(self, request: Request, planned: PlannedRequest, sink: StageSink) -> FetchProof:
         """Read one request of a fetch to its end."""
-        proof = await self._client.fetch(request, sink, most_rows=planned.most_rows, missing_is_empty=planned.missing_is_empty)
+        proof = await self._client.fetch(
+            request,
+            sink,
+            most_rows=planned.most_rows,
+            missing_is_empty=planned.missing_is_empty,
+            is_suspect=planned.is_suspect,
+        )
         if request.hours and not await sink.end_part():
             raise IncompleteFetch("The API sends the same rows for different hours: what it has of a date cannot be read by hours.")
         return proof

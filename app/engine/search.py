@@ -33,6 +33,7 @@ from app.errors import (
 )
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
+from app.upstream.envelope import Answer
 from app.upstream.faults import MISSING, key_refused
 from app.upstream.stats import ApiStatistics
 
@@ -44,7 +45,7 @@ _DOUBTFUL = 3
 """After so many failures in a row at an endpoint a control tells whether it answers at all, before more is spent on the search."""
 _MOST_BAD_DATES = 5
 """Of an account so many dates are found out that cannot be read; then it fails as a whole."""
-_FORBIDDEN = 403
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
 _LARGE = frozenset({400, 413, 414, 422})
 """Statuses that an API may give to a request for too many rows. 5xx and a deadline come without a status, from the client's verdict."""
 
@@ -127,10 +128,13 @@ class Search:
             return None
         if not planned.is_scan and planned.ids > self._client.max_ids and len(planned.account_ids) > 1:
             return await self._read_all(planned.halved(self._client.max_ids))
+        if self._reader.is_known(planned):
+            planned = replace(planned, is_suspect=True)
         answers, spent = self._client.health(endpoint).answers, ApiStatistics()
+        failure: _Spoiled
         try:
             with spent.recording():
-                return await self._reader.read(planned)
+                return await self._read(planned)
         except _SPOILED as error:
             failure = error
         self._pay(planned, spent.requests)
@@ -139,6 +143,13 @@ class Search:
         except EndpointFailed as error:
             self._reader.untried(planned, str(error))
             return None
+
+    async def _read(self, planned: PlannedRequest) -> int | None:
+        """Read a request as it is; a 401 is a failure like others unless the key is refused."""
+        try:
+            return await self._reader.read(planned)
+        except UpstreamRefused as error:
+            raise await self._unless_key_is_refused(error) from error
 
     async def _smaller(self, planned: PlannedRequest, failure: _Spoiled, answers: int) -> int | None:
         if planned.is_scan:  # what is wrong with one account spoils the read of all: by id it spoils that account's
@@ -163,7 +174,7 @@ class Search:
         if self._is_spent(planned):
             self._reader.untried(planned, self._stopped(failure))
             return None
-        first, second = planned.halved(self._client.max_ids)
+        first, second = (replace(part, is_suspect=True) for part in planned.halved(self._client.max_ids))
         one = await self.read(first)
         if one is not None and _is_certain(failure) and len(second.account_ids) > 1:
             # The account that is rejected is in this half: asked for as a whole, it would be rejected again.
@@ -210,7 +221,7 @@ class Search:
             spent = ApiStatistics()
             try:
                 with spent.recording():
-                    return await self._reader.read(part) is not None
+                    return await self._read(replace(part, is_suspect=True)) is not None
             except _SPOILED:
                 self._pay(planned, spent.requests)
         return False
@@ -256,7 +267,7 @@ class Search:
             spent = ApiStatistics()
             try:
                 with spent.recording():
-                    return await self._reader.read(parts)
+                    return await self._read(replace(parts, is_suspect=True))
             except _SPOILED:
                 self._pay(planned, spent.requests)
         return None
@@ -271,7 +282,7 @@ class Search:
     async def _sample(self, planned: PlannedRequest) -> tuple[int | None, dt.date | None]:
         """How many rows a read has, and the date of the first one, as far as upstream tells."""
         try:
-            answer = await self._client.sample(planned.request)
+            answer = await self._ask_for_one_row(planned.request)
         except (FetchFailed, RequestTooLarge):
             self._pay(planned, 1)
             return None, None
@@ -314,7 +325,7 @@ class Search:
             spent = ApiStatistics()
             try:
                 with spent.recording():
-                    await self._client.sample(request)
+                    await self._ask_for_one_row(request)
             except (FetchFailed, RequestTooLarge) as error:
                 failure = error
             else:
@@ -332,6 +343,18 @@ class Search:
                 raise UpstreamRefused(key_refused(str(failure))) from error
         except RequestTooLarge:
             return
+
+    async def _unless_key_is_refused(self, refusal: UpstreamRefused) -> FetchFailed:
+        """The failure of a request that was answered 401 while others are accepted; UpstreamRefused if none is."""
+        failure = FetchFailed(refusal.answer, status=_UNAUTHORIZED)
+        await self._require_key(failure)
+        return failure
+
+    async def _ask_for_one_row(self, request: Request) -> Answer:
+        try:
+            return await self._client.sample(request, is_suspect=True)
+        except UpstreamRefused as error:
+            raise await self._unless_key_is_refused(error) from error
 
     def _pay(self, planned: PlannedRequest, requests: int) -> None:
         if self._reader.is_known(planned):

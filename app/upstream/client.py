@@ -18,7 +18,7 @@ from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, RequestTo
 from app.telemetry import register_secret
 from app.upstream.breaker import BreakerState
 from app.upstream.envelope import NOTHING, Answer, decode
-from app.upstream.faults import MISSING, Redactor, failure_of_status
+from app.upstream.faults import MISSING, AttemptFailed, Redactor, failure_of_status
 from app.upstream.guard import Guard, GuardLimits, Share
 from app.upstream.health import EndpointHealth
 from app.upstream.pace import Limiter, Pace
@@ -42,7 +42,8 @@ class UpstreamConfig:
     `outage_wait` the seconds that work waits for an API that answers nobody, `breaker_failures` the failures in a row
     that stop all requests for `breaker_seconds`, `concurrency` the requests under way at once, `max_ids` the ids that
     fit into one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`, and
-    `retry_budget` of them may go out beyond those that successes pay for (app.upstream.budget).
+    `retry_budget` of them may go out beyond those that successes pay for (app.upstream.budget). A longer wait than `check_wait` that the
+    API asks for is kept by everybody only if a witness is asked to wait, too.
     ConfigurationError: the address or the key cannot be used.
     """
 
@@ -60,6 +61,7 @@ class UpstreamConfig:
     retry_wait: float = 0.5
     longest_retry_wait: float = 20.0
     retry_budget: int = 60
+    check_wait: float = 5.0
 
     def __post_init__(self) -> None:
         """Refuse what would only fail at the first request, there with the key in the error's text."""
@@ -99,6 +101,7 @@ class UpstreamClient:
             breaker_seconds=config.breaker_seconds,
             retry_budget=config.retry_budget,
             retries_per_second=config.rate * _RETRY_SHARE,
+            check_wait=config.check_wait,
         )
         self.last_answered: Request | None = None
         """The last request that was answered well."""
@@ -150,10 +153,13 @@ class UpstreamClient:
         """How requests to an endpoint fared so far."""
         return self._health[endpoint]
 
-    async def fetch(self, request: Request, sink: Sink, *, most_rows: int | None = None, missing_is_empty: bool = False) -> FetchProof:
+    async def fetch(
+        self, request: Request, sink: Sink, *, most_rows: int | None = None, missing_is_empty: bool = False, is_suspect: bool = False
+    ) -> FetchProof:
         """Hand all rows of a read to the sink and prove that they are all.
 
-        With `missing_is_empty` an answer of 404 or 410 says that there is no row, which counts like an empty page.
+        With `missing_is_empty` an answer of 404 or 410 says that there is no row, which counts like an empty page. A suspect is a request
+        whose accounts made others fail: it is given up sooner, and nobody else waits for it.
 
         Any error means that what the sink holds is worthless. IncompleteFetch: the pages could not be proven whole.
         RequestTooLarge: ask again for half the ids. FetchTooBroad: there are more than `most_rows`, which the first page tells.
@@ -161,7 +167,7 @@ class UpstreamClient:
         """
 
         async def read(skip: int) -> Answer:
-            answer = await self._page(request, skip, missing_is_empty=missing_is_empty)
+            answer = await self._page(request, skip, missing_is_empty=missing_is_empty, is_suspect=is_suspect)
             if most_rows is not None and max(answer.total or 0, skip + len(answer.rows)) > most_rows:
                 raise FetchTooBroad(f"The read of {request.endpoint.value} would bring more than {counted(most_rows, 'row')}.")
             return answer
@@ -171,27 +177,32 @@ class UpstreamClient:
             rows, pages = await fetch_whole(read, sink, f"The read of {request.endpoint.value}", self._page_size)
         return FetchProof(rows, pages, use.requests)
 
-    async def scan(self, request: Request, sink: RowSink, *, missing_is_empty: bool = False) -> int:
+    async def scan(self, request: Request, sink: RowSink, *, missing_is_empty: bool = False, is_suspect: bool = False) -> int:
         """Hand the rows of a read to the sink as they come and count them: the data may move meanwhile, each row proves only itself.
 
         A scan of all accounts that shows fewer rows than the API names is an IncompleteFetch; the sink has those that came.
         """
 
         async def read(skip: int) -> Answer:
-            return await self._page(request, skip, missing_is_empty=missing_is_empty)
+            return await self._page(request, skip, missing_is_empty=missing_is_empty, is_suspect=is_suspect)
 
         subject, is_of_all = f"The scan of {request.endpoint.value}", not request.account_ids and not request.logins
         return await scan_all(read, sink, subject, self._page_size, is_of_all=is_of_all)
 
-    async def sample(self, request: Request) -> Answer:
+    async def sample(self, request: Request, *, is_suspect: bool = False) -> Answer:
         """The first row of a read, and the total that it names: what costs the API least to answer."""
-        return await self._page(request, 0, limit=1)
+        return await self._page(request, 0, limit=1, is_suspect=is_suspect)
 
-    async def _page(self, request: Request, skip: int, *, limit: int = PAGE_ROWS, missing_is_empty: bool = False) -> Answer:
+    async def _page(
+        self, request: Request, skip: int, *, limit: int = PAGE_ROWS, missing_is_empty: bool = False, is_suspect: bool = False
+    ) -> Answer:
         params = {**request.params(), "limit": str(limit), "skip": str(skip), "include-total": "1"}
         named = max(len(request.account_ids), len(request.logins))
-        deadline = min(self._timeout, self._account_timeout * named) if named else None
-        share = Share(deadline, is_divisible=bool(named) and request.is_divisible, names_several=request.names_several)
+        # A suspect is not waited for as long as all of its accounts may take: one of them is at fault.
+        deadline = min(self._timeout, self._account_timeout * (1 if is_suspect else named)) if named else None
+        share = Share(
+            deadline, is_divisible=bool(named) and request.is_divisible, names_several=request.names_several, is_suspect=is_suspect
+        )
         health = self._health[request.endpoint]
         try:
             answer = await self._guard.run(request.endpoint, lambda: self._send(request.endpoint, params), share)
@@ -220,7 +231,12 @@ class UpstreamClient:
         failure = failure_of_status(response.status_code, response.headers, body, self._redact)
         if failure is not None:
             raise failure
-        return NOTHING if response.status_code == HTTPStatus.NO_CONTENT else decode(body, self._redact)
+        if response.status_code == HTTPStatus.NO_CONTENT:
+            return NOTHING
+        try:
+            return decode(body, self._redact)
+        except AttemptFailed as error:
+            raise error.quoting(response.status_code, body, self._redact) from error.__cause__
 
 
 async def _read(response: httpx2.Response) -> bytes:

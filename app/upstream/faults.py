@@ -25,6 +25,20 @@ _TOO_LARGE = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_
 MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 """Statuses that say of a filter that nothing matches it, where the endpoint itself exists."""
 _NOT_READY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
+_ANSWERS = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.NO_CONTENT})
+_UNFINISHED = frozenset(range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)) - _ANSWERS
+"""Successes that are no whole answer: accepted for later, without the content, a part of it that was not asked for."""
+_REDIRECTS = frozenset(
+    {
+        HTTPStatus.MULTIPLE_CHOICES,
+        HTTPStatus.MOVED_PERMANENTLY,
+        HTTPStatus.FOUND,
+        HTTPStatus.SEE_OTHER,
+        HTTPStatus.USE_PROXY,
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PERMANENT_REDIRECT,
+    }
+)
 
 FOREIGN = (
     httpx2.HTTPError,
@@ -66,6 +80,12 @@ class AttemptFailed(UpstreamError):
         self.kind = kind
         self.retry_after = retry_after
 
+    def quoting(self, status: int, body: bytes, redact: "Redactor") -> "AttemptFailed":
+        """The same with the beginning of an answer that cannot be read; one that reports a failure was quoted already."""
+        if self.kind is not FailureKind.GARBLED:
+            return self
+        return AttemptFailed(self.kind, f"{self} {answered(status, body, redact)}", self.retry_after)
+
 
 class Redactor:
     """Makes foreign text fit for errors and logs: without the key, printable, on one line, short."""
@@ -105,24 +125,32 @@ def translate(error: Exception, redact: Redactor) -> UpstreamError:
 
 def failure_of_status(status: int, headers: Mapping[str, str], body: bytes, redact: Redactor) -> UpstreamError | None:
     """Our error for an answer with this status; None for a success."""
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+    if status in _ANSWERS:
         return None
-    said = redact(body.decode(errors="replace"))
-    answer = f"The API answered {status}" + (f" ({said})." if said else ".")
+    answer = answered(status, body, redact)
     kind = _passing_kind(status)
     if kind is not None:
         return AttemptFailed(kind, answer, retry_after(headers))
     if status == HTTPStatus.UNAUTHORIZED:
-        return UpstreamRefused(key_refused(answer))
+        return UpstreamRefused(key_refused(answer), answer)
     if status in _TOO_LARGE:
         return RequestTooLarge(f"The API finds the request too large. {answer}")
-    if status < HTTPStatus.BAD_REQUEST:
+    if status in _REDIRECTS:
+        target = redact(headers.get("location", ""))
         return FetchFailed(
-            f"The API answered with a redirect ({status}), which is not followed: the key would go with it. Check RISK_API_BASE_URL.",
+            f"The API answered with a redirect ({status}{f' to {target}' if target else ''}), which is not followed:"
+            " the key would go with it. Check RISK_API_BASE_URL.",
             status=status,
         )
     # 403 too: whether the key is refused, or only what belongs to some account, other requests tell.
     return FetchFailed(answer, status=status)
+
+
+def answered(status: int, body: bytes, redact: Redactor) -> str:
+    """The sentence that tells what the API answered, its body quoted in short."""
+    # More than is quoted: escapes and the key may be longer than what is shown of them.
+    said = redact(body[: 64 * EXCERPT_LENGTH].decode(errors="replace"))
+    return f"The API answered {status}" + (f" ({said})." if said else ", without a word." if not body.strip() else ".")
 
 
 def key_refused(answer: str) -> str:
@@ -134,7 +162,7 @@ def _passing_kind(status: int) -> FailureKind | None:
     """How a status that may pass is counted; None for one that trying again does not change."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return FailureKind.THROTTLED
-    if status in _NOT_READY:
+    if status in _NOT_READY or status in _UNFINISHED:
         return FailureKind.NOT_READY
     return FailureKind.SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
 

@@ -1,6 +1,7 @@
 """How fast requests may go out: the quota's limiter, and a brake that a 429 puts on the whole client."""
 
 import asyncio
+from contextlib import suppress
 from typing import Protocol
 
 _PAUSE_SECONDS = 1.0
@@ -31,16 +32,27 @@ class Pace:
         self._share = 1.0
         self._paused_until = 0.0
         self._next_at = 0.0
+        self._resumed = asyncio.Event()
 
-    async def acquire(self) -> None:
-        """Wait until a request may be sent now."""
+    @property
+    def is_paused(self) -> bool:
+        """Whether the API asked everybody to wait, and the time is not over."""
+        return self._paused_until > asyncio.get_running_loop().time()
+
+    async def acquire(self, *, in_pause: bool = False) -> None:
+        """Wait until a request may be sent now; with `in_pause` it is the one that finds out whether the pause is for everybody."""
+        if in_pause:
+            await self._limiter.acquire()
+            return
         loop = asyncio.get_running_loop()
         async with self._line:
             while True:
                 wait = max(self._paused_until, self._next_at) - loop.time()
                 if wait > 0:
-                    await asyncio.sleep(wait)
-                    continue  # the pause may have become longer
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(wait):
+                            await self._resumed.wait()
+                    continue  # the pause may have become longer, or have ended
                 await self._limiter.acquire()
                 # A permit that outlived a pause is thrown away: used late, it would come on top of those that its time allows.
                 if self._paused_until <= loop.time():
@@ -55,6 +67,12 @@ class Pace:
             self._share = max(_SLOWEST_SHARE, self._share / 2)
         pause = _PAUSE_SECONDS if retry_after is None else retry_after
         self._paused_until = max(self._paused_until, now + min(pause, self._longest_pause))
+
+    def resume(self) -> None:
+        """End the pause: the API answers, and asked only one request to wait."""
+        self._paused_until = 0.0
+        self._resumed.set()
+        self._resumed = asyncio.Event()
 
     def succeeded(self) -> None:
         """Give back a part of the speed."""

@@ -16,7 +16,8 @@ Alter = Callable[[Arrival, bytes], bytes | Reply]
 class AlteringApi:
     """Stands where an engine expects its sandbox; `alter` may be changed at any time, `arrivals` are what came."""
 
-    def __init__(self, base_url: str, arrivals: list[Arrival]) -> None:
+    def __init__(self, base_url: str, arrivals: list[Arrival], sandbox: SandboxServer) -> None:
+        self.sandbox = sandbox
         self.base_url = base_url
         self.arrivals = arrivals
         self.alter: Alter = lambda _, body: body
@@ -31,7 +32,7 @@ class AlteringApi:
 async def altering(sandbox: SandboxServer) -> AsyncIterator[AlteringApi]:
     """A server before the sandbox."""
     async with scripted_api() as server, httpx2.AsyncClient(base_url=sandbox.base_url, headers={"apiKey": "sandbox"}) as http:
-        api = AlteringApi(server.url, server.arrivals)
+        api = AlteringApi(server.url, server.arrivals, sandbox)
 
         async def script(arrival: Arrival) -> Reply:
             answer = await http.get(arrival.path.removeprefix("/risk-analytics/firm/external/"), params=arrival.query)

@@ -38,7 +38,11 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered; `delay` before it, `drip` seconds after each byte, `drop` for no answer at all, `chunked` for a body in chunks."""
+    """What is answered.
+
+    `delay` before it, `drip` seconds after each byte, `drop` for no answer at all, `chunked` for a body in chunks, `raw` for these very
+    bytes in place of an answer, after which the connection is closed, or left open as long as the other side does (`hangs`).
+    """
 
     status: int = 200
     body: bytes = b""
@@ -47,6 +51,8 @@ class Reply:
     drip: float = 0.0
     drop: bool = False
     chunked: bool = False
+    raw: bytes | None = None
+    hangs: bool = False
 
 
 Script = Callable[[Arrival], Reply | Awaitable[Reply]]
@@ -124,6 +130,12 @@ class ScriptedApi:
         finally:
             self._now -= 1
         if reply.drop:
+            return False
+        if reply.raw is not None:
+            writer.write(reply.raw)
+            await writer.drain()
+            if reply.hangs:
+                await reader.read()
             return False
         more = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
         if reply.chunked:

@@ -209,6 +209,89 @@ async def test_an_api_that_only_throttles_is_unavailable_after_the_wait(api: Scr
     assert len(api.arrivals) == 2
 
 
+def _of_x(arrival: Arrival) -> bool:
+    return "x" in arrival.query.get("accountIds", "").split(",")
+
+
+_X, _X_AND_OTHERS = Request(Endpoint.DAILY, account_ids=("x",)), Request(Endpoint.DAILY, account_ids=("a", "x"))
+
+
+@pytest.mark.parametrize("request_of", [_X, _X_AND_OTHERS], ids=["alone", "beside another"])
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "2"}, {"Retry-After": "86400"}])
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_wait_that_the_api_asks_of_one_request_is_that_requests_failure_and_nobody_elses_wait(
+    api: ScriptedApi, status: int, headers: dict[str, str], request_of: Request
+) -> None:
+    api.script = lambda arrival: Reply(status, headers=headers) if _of_x(arrival) else GOOD
+    limits = {"outage_wait": 300.0, "breaker_seconds": 300.0, "check_wait": 0.1}
+    async with UpstreamClient.open(config_for(api, **limits)) as client:
+        with pytest.raises(FetchFailed, match=f"answers others.*{status}"):
+            await client.fetch(request_of, MemorySink(), is_suspect=True)
+        suspects = len(api.arrivals)
+        assert suspects <= 7
+        bad = asyncio.create_task(client.fetch(request_of, MemorySink()))
+        await until(lambda: len(api.arrivals) > suspects)
+        for _ in range(30):
+            await client.fetch(CLOSED, MemorySink())
+        with pytest.raises(FetchFailed, match=f"answers others.*{status}"):
+            await bad
+        assert client.breaker_state is BreakerState.CLOSED
+    assert sum(map(_of_x, api.arrivals)) <= 12
+
+
+@pytest.mark.parametrize("callers", [1, 30])
+@pytest.mark.parametrize("status", [429, 503])
+async def test_whether_all_are_asked_to_wait_is_found_out_by_one_request(api: ScriptedApi, status: int, callers: int) -> None:
+    api.script = lambda _: Reply(status, headers={"Retry-After": "3600"})
+    limits = {"outage_wait": 1.5, "breaker_failures": 100, "check_wait": 0.4}
+    async with UpstreamClient.open(config_for(api, **limits)) as client:
+        fetches = [asyncio.create_task(client.fetch(CLOSED, MemorySink())) for _ in range(callers)]
+        await asyncio.gather(*fetches, return_exceptions=True)
+        assert {type(fetch.exception()) for fetch in fetches} == {UpstreamUnavailable}
+    # One finds out, and one is sent at the end; for each caller at most one before.
+    assert sum(arrival.is_witness for arrival in api.arrivals) == 1
+    assert len(api.arrivals) <= callers + 2
+
+
+async def test_failures_of_suspects_do_not_open_the_breaker_and_those_of_their_witness_do(api: ScriptedApi) -> None:
+    api.script = lambda arrival: Reply(500) if _of_x(arrival) else GOOD
+    async with UpstreamClient.open(config_for(api, breaker_failures=2, breaker_seconds=300.0)) as client:
+        for _ in range(40):
+            with pytest.raises(FetchFailed, match="answers others"):
+                await client.fetch(_X, MemorySink(), is_suspect=True)
+            assert client.breaker_state is BreakerState.CLOSED
+        api.script = always(Reply(500))
+        bad = asyncio.create_task(client.fetch(_X, MemorySink(), is_suspect=True))
+        await until(lambda: client.breaker_state is BreakerState.OPEN)
+        bad.cancel()
+        await asyncio.wait([bad])
+
+
+@pytest.mark.parametrize("status", [201, 202, 205, 206, 226])
+async def test_a_success_that_is_no_whole_answer_is_tried_again(api: ScriptedApi, status: int) -> None:
+    api.script = _first(Reply(status, GOOD.body), times=2)
+    async with UpstreamClient.open(config_for(api)) as client:
+        assert (await client.fetch(CLOSED, MemorySink())).rows == 3
+    assert len(api.arrivals) == 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(200), r"answered 200, without a word"),
+        (Reply(200, b"<html>Sign in</html>"), r"answered 200 \(<html>Sign in</html>\)"),
+        (Reply(200, b'{"rows": [1, 2'), r'answered 200 \(\{"rows": \[1, 2\)'),
+        (Reply(304), r"answered 304"),
+        (Reply(302, headers={"Location": "http://other/"}), r"redirect \(302 to http://other/\)"),
+    ],
+)
+async def test_an_error_quotes_what_the_api_answered(api: ScriptedApi, reply: Reply, said: str) -> None:
+    api.script = always(reply, witness=page([], 0))
+    async with UpstreamClient.open(config_for(api)) as client:
+        with pytest.raises(FetchFailed, match=said):
+            await client.fetch(CLOSED, MemorySink())
+
+
 def _late(seconds: float) -> dict[str, dict[str, str]]:
     now = datetime.now(UTC)
     date = {"Date": format_datetime(now, usegmt=True), "Retry-After": format_datetime(now + timedelta(seconds=seconds), usegmt=True)}

@@ -1,6 +1,7 @@
 """What is asked for in a second shape before upstream is blamed, and what that may cost."""
 
 import datetime as dt
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -29,10 +30,12 @@ def _codes(of: AccountView, progress: Progress) -> set[IssueCode]:
     return {issue.code for issue in explain(of, progress, moving_from=_LATER)}
 
 
-def _rounds(accounts: list[tuple[AccountView, Progress]], trials: Trials, max_ids: int = 100) -> list[Request]:
+def _rounds(
+    accounts: list[tuple[AccountView, Progress]], trials: Trials, max_ids: int = 100, suspects: Collection[str] = ()
+) -> list[Request]:
     """All requests of a trial of which none brings anything."""
     asked = []
-    while planned := trials.plan(accounts, max_ids=max_ids):
+    while planned := trials.plan(accounts, max_ids=max_ids, suspects=suspects):
         progress_of = {of.account_id: progress for of, progress in accounts}
         for each in planned:
             asked.append(each.request)
@@ -84,6 +87,20 @@ def test_what_a_batch_has_no_requests_left_to_try_is_blamed_on_nobody() -> None:
     assert len(_rounds(accounts, Trials(spent=590))) == 10
     untried = [progress for of, progress in accounts if IssueCode.UPSTREAM_INCONSISTENT not in _codes(of, progress)]
     assert len(untried) == 2000
+
+
+@pytest.mark.parametrize("number_of_suspects", [1, 3, 12, 40])
+def test_accounts_that_failed_before_are_tried_alone_and_after_all_others(number_of_suspects: int) -> None:
+    accounts = [(view(f"a{number:02}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(40)]
+    suspects = {of.account_id for of, _ in accounts[:number_of_suspects]}
+    names = suspects | {f"login-{each}" for each in suspects}
+    asked = _rounds(accounts, Trials(), suspects=suspects)
+    of_suspects = [request for request in asked if names.intersection((*request.account_ids, *request.logins))]
+    assert {max(len(request.account_ids), len(request.logins)) for request in of_suspects} == {1}
+    assert len(of_suspects) == 3 * number_of_suspects
+    first_round = [request for request in asked if request.endpoint is Endpoint.CLOSED]
+    assert first_round.index(of_suspects[0]) >= min(len(accounts) - number_of_suspects, 10)
+    assert all(_codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts)
 
 
 def test_of_unknown_dates_a_bounded_number_of_lists_is_asked_for_by_a_few_accounts_only() -> None:
