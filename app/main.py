@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.domain.holds import HoldLimits
+from app.domain.wording import counted
 from app.engine.config import EngineConfig
 from app.engine.readings import Readings
 from app.engine.service import ReconService
@@ -155,7 +156,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         pending = await pending_migrations(database)
         if pending:
             raise ConfigurationError(
-                f"The schema {settings.recon_schema} lacks {len(pending)} migrations of trade-recon ({pending[0]} first):"
+                f"The schema {settings.recon_schema} lacks {counted(len(pending), 'migration')} of trade-recon ({pending[0]} first):"
                 " run `trade-recon migrate`, or set RECON_SCHEMA. Nothing was changed."
             )
         store = await Store.build(database, settings.recon_lease_seconds, settings.recon_write_rate)

@@ -112,12 +112,12 @@ async def _null_closed_ids(victim: Victim) -> Hit | None:
     rows = await victim.execute(
         "UPDATE SCHEMA.raw_trades_closed SET account_id = NULL WHERE account_id = $1 AND hashtext(ticket::text) % $2::integer = 0", share
     )
-    return Hit(f"{rows} closed trades lost their account id") if rows else None
+    return Hit(f"{counted(rows, 'closed trade')} without an account id") if rows else None
 
 
 async def _null_open_ids(victim: Victim) -> Hit | None:
     rows = await victim.execute("UPDATE SCHEMA.raw_trades_open SET account_id = NULL WHERE account_id = $1")
-    return Hit(f"{rows} open trades lost their account id") if rows else None
+    return Hit(f"{counted(rows, 'open trade')} without an account id") if rows else None
 
 
 async def _alltime_count(victim: Victim) -> Hit | None:
@@ -129,7 +129,7 @@ async def _alltime_count(victim: Victim) -> Hit | None:
 async def _some_closed_missing(victim: Victim) -> Hit | None:
     days = await victim.dates(4)
     rows = await victim.execute("DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = ANY($2::date[])", days)
-    return Hit(f"{rows} closed trades of {_listed(days)} are gone") if rows else None
+    return Hit(f"{counted(rows, 'closed trade')} of {_listed(days)} deleted") if rows else None
 
 
 async def _whole_days_missing(victim: Victim) -> Hit | None:
@@ -238,7 +238,7 @@ async def _login_ids(victim: Victim) -> Hit | None:
         "UPDATE SCHEMA.raw_trades_closed SET account_id = login::text WHERE account_id = $1 AND trade_date = ANY($2::date[])",
         await victim.dates(3),
     )
-    return Hit(f"{rows} closed trades carry their login as their account id") if rows else None
+    return Hit(f"{counted(rows, 'closed trade')} with the login as account id") if rows else None
 
 
 async def _other_accounts_ids(victim: Victim) -> Hit | None:
@@ -251,7 +251,7 @@ async def _other_accounts_ids(victim: Victim) -> Hit | None:
         other,
         await victim.dates(2),
     )
-    return Hit(f"{rows} closed trades carry the id of {other}", (other,)) if rows else None
+    return Hit(f"{counted(rows, 'closed trade')} with the id of {other}", (other,)) if rows else None
 
 
 _OTHER_ACCOUNTS = """
@@ -333,17 +333,17 @@ async def _alltime_missing(victim: Victim) -> Hit | None:
 
 async def _daily_missing(victim: Victim) -> Hit | None:
     rows = await victim.execute("DELETE FROM SCHEMA.raw_metrics_daily WHERE account_id = $1")
-    return Hit(f"all {rows} daily rows are gone") if rows else None
+    return Hit(f"{counted(rows, 'daily row')} deleted: all of them") if rows else None
 
 
 async def _hourly_missing(victim: Victim) -> Hit | None:
     rows = await victim.execute("DELETE FROM SCHEMA.raw_metrics_hourly WHERE account_id = $1")
-    return Hit(f"all {rows} hourly rows are gone") if rows else None
+    return Hit(f"{counted(rows, 'hourly row')} deleted: all of them") if rows else None
 
 
 async def _closed_missing(victim: Victim) -> Hit | None:
     rows = await victim.execute("DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1")
-    return Hit(f"all {rows} closed trades are gone") if rows else None
+    return Hit(f"{counted(rows, 'closed trade')} deleted: all of them") if rows else None
 
 
 async def _second_holder(victim: Victim) -> Hit | None:

@@ -7,6 +7,7 @@ what only costs speed or completeness is a note.
 from collections.abc import Iterable, Iterator, Mapping
 
 from app.domain.contract import TABLES, Endpoint, Table
+from app.domain.wording import counted
 from app.errors import ConfigurationError
 from app.store.catalogue import Column, Kind, warehouse_table
 from app.store.survey import STATE_TABLE, SchemaFacts, Survey, TableFacts
@@ -72,7 +73,7 @@ def require(survey: Survey, schema: str, *, before_migration: bool) -> None:
     if found:
         listed = "".join(f"\n- {problem};" for problem in found).removesuffix(";")
         raise ConfigurationError(
-            f"trade-recon cannot work in the schema {schema} as it stands ({len(found)} reasons); nothing was changed:{listed}."
+            f"trade-recon cannot work in the schema {schema} as it stands ({counted(len(found), 'reason')}); nothing was changed:{listed}."
         )
 
 

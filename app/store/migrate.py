@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from app.domain.contract import TABLES
+from app.domain.wording import choose, counted
 from app.errors import ConfigurationError, WriteConflict
 from app.store.adoption import require
 from app.store.catalogue import STAGED, STAGING_COLUMNS, analyzed_columns, is_staged, staged_columns, warehouse_table
@@ -62,7 +63,8 @@ async def migrate(dsn: str, schema: str = "prop_trading_model", *, statement_cac
             except WriteConflict as error:
                 if attempt == _TRIES - 1:
                     raise WriteConflict(
-                        f"Others hold locks that the migration needs ({error}); {len(applied)} files were applied, run it again."
+                        f"Others hold locks that the migration needs ({error}); {counted(len(applied), 'file')}"
+                        f" {choose(len(applied), 'was', 'were')} applied, run it again."
                     ) from error
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:

@@ -5,6 +5,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 
+from app.domain.wording import counted
 from app.errors import DatabaseError, RowRefused, WriteConflict
 from app.store.catalogue import Catalogue, WarehouseTable
 from app.store.column_lists import Statements
@@ -153,7 +154,7 @@ class Refusals:
                         for ordinal, key in zip(row["ordinals"], keys, strict=True)
                     ]
                 else:
-                    others = f" and {len(keys) - 1} other rows" if len(keys) > 1 else ""
+                    others = f" and {counted(len(keys) - 1, 'other row')}" if len(keys) > 1 else ""
                     done.refused.append(f"{table} {keys[0]}{others}: {reason}")
 
 

@@ -1,10 +1,16 @@
+import re
 import uuid
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from app.domain.detection import detect
 from app.domain.holds import HoldLimits, Waiting
-from app.domain.models import RunStatus
+from app.domain.models import IdentityFinding, OddRows, RunStatus
 from app.domain.wording import choose, counted
+from tests.unit.domain.views import DAY, days, view
 
 _RUN, _EARLIER = uuid.UUID(int=7), uuid.UUID(int=6)
 
@@ -44,3 +50,26 @@ def test_the_suspicion_says_the_share_of_rows_in_numbers() -> None:
     said = HoldLimits(row_share=0.35, account_share=0.1, accounts=4).suspicion(1, 1)
     assert "1 of the 1 account compared so far has lower figures" in said
     assert "more than 35% of its rows rewritten; allowed are 10%, or fewer than 4" in said
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 2)] * 3), max_size=3),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.lists(st.integers(1, 2), max_size=2),
+)
+def test_no_issue_counts_one_in_the_plural(
+    counts: list[tuple[int, int, int]], alltime: int, daily: int, descents: int, rows: list[int]
+) -> None:
+    found = view("acc-1", alltime, daily, *counts, finer=0)
+    findings = tuple(
+        IdentityFinding("raw_trades_closed", "7", "1", "1", holder, candidates, number, (DAY,))
+        for number in rows
+        for holder, candidates in ((None, ("acc-1",)), ("acc-2", ()), (None, ("acc-1", "acc-2")))
+    )
+    odd = tuple(OddRows("raw_metrics_daily", number, ("infinity",)) for number in rows[:1])
+    found = replace(found, descents=days(*range(descents)), findings=findings, odd_rows=odd)
+    for issue in detect(found):
+        assert not re.search(r"\b1 ([a-z]+ ){0,1}(accounts|dates|rows|trades|ids)\b", issue.description), issue.description
+        assert not re.search(r"\b([02-9]|\d\d+) ([a-z]+ )?(account|date|row|trade|id)\b(?! ids)", issue.description), issue.description
