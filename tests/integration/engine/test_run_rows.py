@@ -1,18 +1,21 @@
 """The limit of rows that a run may remove, lower or blank: it holds over all batches and all processes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 
 import pytest
 
 from app.domain.contract import Endpoint
-from app.domain.holds import HoldLimits
+from app.domain.holds import HoldLimits, Loss
 from app.domain.models import RunKind
 from app.engine.config import EngineConfig
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
+from app.store.guarding import Guarding
+from app.store.pool import Connection
 from app.store.runs import RunRequest
+from app.store.slices import Job
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import TODAY, engine, fill
 from tests.integration.engine.losing import settled_trades, stored
@@ -84,3 +87,45 @@ async def test_a_run_takes_no_more_rows_than_its_limit_however_many_processes_wo
         assert state["status"] == "needs_confirmation"
         assert "rows compared so far" in str(state["error"])
         assert 0 < sum(before.lost(await stored(connection)).values()) < _LIMIT
+
+
+async def test_two_processes_that_write_at_the_same_moment_take_no_more_accounts_than_one(
+    warehouse: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = _world()
+    _remove(world)
+    config = EngineConfig(
+        workers=1,
+        poll_seconds=0.02,
+        postpone_seconds=0,
+        postpone_named_seconds=0,
+        batch_size=1,
+        guard=HoldLimits(accounts=2, account_share=0.0),
+    )
+    both = asyncio.Barrier(2)
+    reserve = Guarding.reserve
+    met: set[int] = set()
+
+    async def at_once(guarding: Guarding, connection: Connection, job: Job, losses: Mapping[str, Loss]) -> None:
+        if id(guarding) not in met:
+            # Both have written by now, in transactions that saw nothing of each other, and ask whether they may commit.
+            met.add(id(guarding))
+            await both.wait()
+        await reserve(guarding, connection, job, losses)
+
+    monkeypatch.setattr(Guarding, "reserve", at_once)
+    async with warehouse.connect() as connection, SandboxServer(world) as sandbox, AsyncExitStack() as stack:
+        services = [await stack.enter_async_context(engine(warehouse, sandbox, config=config)) for _ in range(2)]
+        for service in services:
+            await service.maintain()
+            await service.store.claims.beat()
+        before = await stored(connection)
+        # A reason to read: the dates on which daily stands against all others.
+        await connection.execute("UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE num_trades > 0")
+        run_id = await services[0].start_run(RunRequest(kind=RunKind.FULL))
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            for service in services:
+                group.create_task(service.pool.run_until_finished(run_id))
+        assert (await services[0].readings.run_state(run_id))["status"] == "needs_confirmation"
+        assert len(met) == 2
+        assert len(before.lost(await stored(connection))) == 1
