@@ -122,7 +122,7 @@ async def _record_identity_issues(store: Store, closed_as: ClosedAs = ClosedAs.G
 
 
 async def _close_refuted(store: Store) -> None:
-    """Close issues of counts that somebody else repaired: the totals of the sweep show them no more."""
+    """Close issues of counts that somebody else repaired at accounts that full runs leave for now: the sweep's totals show them no more."""
     judged = sorted(_COUNTED)
     for batch in pieces(await store.detection.refuted_accounts(judged), _LOOK_AT):
         nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())

@@ -142,7 +142,7 @@ class Detection:
         await self._database.execute(self._ask_again, list(account_ids), [day[0] for day in days], [day[1] for day in days])
 
     async def refuted_accounts(self, codes: Sequence[str]) -> list[str]:
-        """Accounts with open issues of these codes, which are seen in counts alone, whose tables agree by now."""
+        """Accounts that no full run takes for now, with open issues of these codes, which are seen in counts alone, whose tables agree."""
         return [row["account_id"] for row in await self._database.fetch(self._refuted, list(codes), seconds=SWEEP_SECONDS)]
 
     async def mismatched_accounts(self) -> list[str]:

@@ -202,11 +202,12 @@ FROM held
 WHERE t.account_id = held.account_id
 
 -- name: get_refuted_accounts
--- Accounts with open issues that are seen in counts alone ($1: their codes) whose tables agree by now: somebody else repaired them. What waits for
--- somebody's word, or is in a worker's hands, is left to runs.
+-- Accounts with open issues that are seen in counts alone ($1: their codes) whose tables agree by now: somebody else repaired them. Only such that no
+-- full run takes for the time being: they flap, back off or are exhausted. All others are left to runs.
 SELECT account_id
 FROM prop_trading_model.trade_recon AS t
-WHERE trades_recon_checksum AND mismatched_days = 0 AND claimed_by IS NULL AND reconciliation_status <> 'needs_confirmation'
+WHERE trades_recon_checksum AND mismatched_days = 0 AND claimed_by IS NULL
+  AND (reconciliation_status IN ('flapping', 'exhausted') OR reconciliation_status = 'failed' AND next_attempt_at > now())
   AND (num_trades_alltime = 0 OR has_alltime AND has_daily AND has_hourly AND has_raw_closed)
   AND EXISTS (
       SELECT FROM prop_trading_model.recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL AND h.type = ANY($1::text[])

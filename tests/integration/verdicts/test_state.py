@@ -63,7 +63,7 @@ async def test_an_account_that_was_reconciled_and_disagrees_now_is_not_reconcile
         assert await status_of(connection, account_id) == "reconciled"
 
 
-@pytest.mark.parametrize("status", ["explained", "flapping"])
+@pytest.mark.parametrize("status", ["explained", "flapping", "exhausted"])
 async def test_an_account_that_somebody_repaired_is_reconciled_by_maintenance(
     warehouse: Database, sandbox: SandboxServer, status: str
 ) -> None:
@@ -78,14 +78,15 @@ async def test_an_account_that_somebody_repaired_is_reconciled_by_maintenance(
         await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1", unlike)
         await service.maintain()
         assert (await status_of(connection, repaired), await status_of(connection, unlike)) == ("reconciled", status)
-        # Issues that only tell of counts are refuted by counting, and the account does not wait for its pause to end.
+        # Issues that only tell of counts are refuted by counting.
         await connection.execute(f"CREATE TABLE lost AS SELECT * FROM raw_metrics_hourly WHERE account_id = '{repaired}'")
         await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1", repaired)
         await service.inspect()
         assert await issues_of(connection, repaired) != set()
         await connection.execute("UPDATE trade_recon SET reconciliation_status = $2 WHERE account_id = $1", repaired, status)
         await connection.execute("INSERT INTO raw_metrics_hourly SELECT * FROM lost")
-        await service.maintain()
+        # One that no full run takes for the time being must not wait for its pause to end.
+        await (service.maintain() if status != "explained" else run(service, RunKind.FULL))
         assert (await issues_of(connection, repaired), await status_of(connection, repaired)) == (set(), "reconciled")
         closed = "SELECT DISTINCT closing_evidence ->> 'closed_as' AS closed_as FROM recon_issue_history WHERE account_id = $1"
         assert [row["closed_as"] for row in await connection.fetch(closed, repaired)] == ["gone"]
