@@ -136,16 +136,21 @@ class Preparation:
             if compared is None and request.max_accounts is not None and await self._costs_less_by_id(request.max_accounts):
                 compared = await self._store.runs.oldest_accounts(request.max_accounts)
             unanswered = await self._audit(run, compared, use)
+        # What is not known of them is not among what is known to differ: accounts that cannot be read, and rows that no count tells of.
+        placeable = await self._store.detection.placeable_accounts() if among is None else []
+        besides = sorted({*maintained.unread, *placeable})
         async with self._store.preparations.queue(run.run_id) as queue:
             if is_audit:
-                queued = await queue.audited(compared, limit=request.max_accounts, unanswered=unanswered)
+                left_out = sorted({*unanswered, *besides})
+                queued = await queue.audited(compared, limit=request.max_accounts, unanswered=left_out)
+                queued = replace(queued, skipped=queued.skipped - len(left_out) + len(unanswered))
             elif named is not None:
                 queued = await queue.accounts(named)
             else:
                 queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among)
+            if besides:
+                await queue.accounts(besides)
             if maintained.unread:
-                # What an account's tables hold is not known, so it is not among those that are known to differ.
-                await queue.accounts(maintained.unread)
                 queued = replace(queued, is_all=False)
             await queue.finish(queued, maintained.result)
         return queued

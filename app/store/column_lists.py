@@ -142,6 +142,7 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         "set_aside_in_slice": f"(a.date BETWEEN ($3::date[])[1] AND ($3::date[])[2] OR a.date IS NULL AND a.asked_dates <@ {_range_of(3)})"
         if trades
         else "($3::date[] IS NULL OR a.date = ANY($3::date[]))",
+        "has_no_trades": f"{count_of}(num_trades) = 0" if date and _COUNT in table.names else "false",
         "asked_dates": _range_of(7) if trades else "CASE WHEN $7::date[] IS NULL THEN NULL::daterange END",
         "differ": f"({', '.join(t_values)}) IS DISTINCT FROM ({', '.join(s_values)})" if t_values else "false",
         "new_values": ", ".join(f"{right} AS {new}" for right, new in zip(s_values, news, strict=True)),

@@ -51,7 +51,9 @@ class Detection:
         self._well, self._last_days = sql["get_well_accounts"], sql["get_last_days"]
         self._unknown = sql["get_unknown_accounts"]
         self._descents = sql["get_descents"]
-        self._doubts = sql["get_doubts"]
+        rows_of_some = fill(sql["placeable_rows"], accounts="account_id = ANY($2::text[])")
+        self._doubts = fill(sql["get_doubts"], placeable=rows_of_some)
+        self._placeable = fill(sql["get_placeable_accounts"], placeable=fill(sql["placeable_rows"], accounts="true"))
         self._known = sql["get_known_accounts"]
         self._ask_again = sql["ask_again"]
         self._refuted = sql["get_refuted_accounts"]
@@ -161,6 +163,10 @@ class Detection:
     async def unknown_accounts(self, account_ids: Sequence[str]) -> list[str]:
         """Those of the ids that no account has."""
         return [row["account_id"] for row in await self._database.fetch(self._unknown, list(account_ids))]
+
+    async def placeable_accounts(self) -> list[str]:
+        """Accounts of rows without trades that had no partition when they were read, and have one now: no count tells of them."""
+        return [row["account_id"] for row in await self._database.fetch(self._placeable, seconds=SWEEP_SECONDS)]
 
     async def _doubts_of(self, connection: Connection, ids: list[str], run_id: UUID) -> dict[str, frozenset[dt.date]]:
         return {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._doubts, run_id, ids)}

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from app.domain.wording import counted
-from app.errors import DatabaseError, RowRefused, WriteConflict
+from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue, WarehouseTable
 from app.store.column_lists import Statements
 from app.store.identity import first_trade
@@ -87,6 +87,9 @@ class Refusals:
                     await connection.execute(self._sql["create_partitions"], table.table.name, missing)
             except WriteConflict as error:
                 _log.warning("The table is locked; its partitions are made next time.", action="partitions.locked", reason=str(error))
+            except (RowRefused, StatementTooSlow, DatabaseError) as error:
+                # A trigger on DDL may say anything: it says nothing of these rows' accounts.
+                _log.warning("Partitions could not be made; their rows wait.", action="partitions.refused", reason=str(error))
             gaps = await self._gaps(table, missing)
         for gap, days in gaps.items():
             statement = self._sql.of("refuse_days", table)

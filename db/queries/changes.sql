@@ -625,7 +625,8 @@ FROM (
 GROUP BY owners, refused
 
 -- name: set_aside_rows
--- Keep the rows that the warehouse cannot hold as they were sent, with the reason; but those for which only a partition is missing ($5), and
+-- Keep the rows that the warehouse cannot hold as they were sent, with the reason; but those for which only a partition is missing ($5) and whose trades tell
+-- that, and
 -- those that are held but for a value and are nobody's of $2, and those that are only withheld until their date is settled ($6). $7 are the dates that
 -- were read. How many belong to none of the accounts and were not set aside by this run ($4) before.
 WITH unheld AS MATERIALIZED (
@@ -652,7 +653,7 @@ WITH unheld AS MATERIALIZED (
         coalesce(source, to_json(s)) AS row_data
     FROM {{stage}} AS s
     WHERE fetch_id = $1 AND refused IS DISTINCT FROM $6
-      AND (refused IS NOT NULL AND NOT starts_with(refused, $5) OR refused IS NULL AND nulled IS NOT NULL)
+      AND (refused IS NOT NULL AND (NOT starts_with(refused, $5) OR {{has_no_trades}}) OR refused IS NULL AND nulled IS NOT NULL)
 ), kept AS (
     INSERT INTO prop_trading_model.recon_set_aside_rows AS a
         (table_name, row_key, row_digest, copies, date, account_id, reason, row_data, run_id, asked, asked_dates)
@@ -668,11 +669,11 @@ WITH unheld AS MATERIALIZED (
         run_id = excluded.run_id, last_seen = now(), asked = excluded.asked,
         -- Fewer dates tell better which read must bring it.
         asked_dates = CASE WHEN a.asked_dates <@ excluded.asked_dates THEN a.asked_dates ELSE excluded.asked_dates END
-    RETURNING a.row_key, a.row_digest, a.account_id, a.copies
+    RETURNING a.row_key, a.row_digest, a.account_id, a.copies, a.reason
 )
 SELECT coalesce(sum(copies), 0)::bigint AS rows
 FROM kept
-WHERE (account_id = ANY($2::text[])) IS NOT TRUE
+WHERE (account_id = ANY($2::text[])) IS NOT TRUE AND NOT starts_with(reason, $5)
   -- As it stood before this statement.
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.recon_set_aside_rows AS a

@@ -161,8 +161,31 @@ SELECT account_id, max(date) AS day FROM prop_trading_model.raw_metrics_daily WH
 SELECT account_id, array_agg(date) AS dates FROM prop_trading_model.recon_descents WHERE account_id = ANY($1::text[]) GROUP BY account_id
 
 -- name: get_doubts
--- Dates of accounts that earlier runs lowered on upstream's word and that the audit $1 reads again.
-SELECT account_id, array_agg(date) AS dates FROM prop_trading_model.recon_doubted_dates WHERE read_run = $1 AND account_id = ANY($2::text[]) GROUP BY account_id
+-- Dates of accounts that earlier runs lowered on upstream's word and that the audit $1 reads again, and those of rows that have a partition by now.
+SELECT account_id, array_agg(date) AS dates
+FROM (
+    SELECT account_id, date FROM prop_trading_model.recon_doubted_dates WHERE read_run = $1 AND account_id = ANY($2::text[])
+    UNION
+    SELECT account_id, date FROM ({{placeable}}) AS placeable WHERE account_id = ANY($2::text[])
+) AS dates
+GROUP BY account_id
+
+-- name: get_placeable_accounts
+-- Accounts of rows that were set aside for want of a partition that is there by now.
+SELECT DISTINCT account_id FROM ({{placeable}}) AS placeable ORDER BY account_id
+
+-- name: placeable_rows
+-- Accounts and dates of rows that were set aside for want of a partition that is there by now; the dates are looked at once for all.
+WITH unplaced AS MATERIALIZED (
+    SELECT table_name, account_id, date FROM prop_trading_model.recon_set_aside_rows
+    WHERE starts_with(reason, 'no partition') AND account_id IS NOT NULL AND date IS NOT NULL AND {{accounts}}
+), gaps AS MATERIALIZED (
+    SELECT d.table_name, g.day
+    FROM (SELECT table_name, array_agg(DISTINCT date) AS days FROM unplaced GROUP BY table_name) AS d
+    CROSS JOIN LATERAL prop_trading_model.recon_partition_gaps(d.table_name, d.days) AS g
+)
+SELECT u.account_id, u.date FROM unplaced AS u
+WHERE NOT EXISTS (SELECT FROM gaps AS g WHERE g.table_name = u.table_name AND g.day = u.date)
 
 -- name: get_unknown_accounts
 -- Those of the ids that no account has: trade_recon does not know them, and no raw table has a row of them. A placeholder is no account.
