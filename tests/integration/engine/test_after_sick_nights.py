@@ -183,7 +183,7 @@ async def test_an_audit_takes_a_flapping_account_once_a_day_also_where_it_comes_
     async with SandboxServer(_world()) as sandbox, engine(warehouse, sandbox) as service, warehouse.connect() as connection:
         account_id = await connection.fetchval("SELECT account_id FROM raw_metrics_alltime WHERE num_trades > 4 ORDER BY 1 LIMIT 1")
         await run(service, RunKind.AUDIT)
-        await connection.execute("UPDATE raw_metrics_alltime SET net_profit = 0 WHERE account_id = $1", account_id)
+        await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date <= $2", account_id, SETTLED)
         await connection.execute(
             "UPDATE trade_recon SET reconciliation_status = 'flapping', next_attempt_at = now() + interval '1 hour' WHERE account_id = $1",
             account_id,
