@@ -106,6 +106,10 @@ class PlannedRequest:
             return self._part(slice(None, middle)), self._part(slice(middle, None))
         return self.by_dates()
 
+    def alone(self, number: int) -> "PlannedRequest":
+        """The same work for one of its accounts."""
+        return self._part(slice(number, number + 1))
+
     def by_dates(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
         """The same work of one account in requests for fewer dates, none if that cannot be.
 

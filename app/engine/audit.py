@@ -120,6 +120,11 @@ class _ScanReader:
         del planned
         return False
 
+    def may_have_rows(self, planned: PlannedRequest) -> bool:
+        """No: what it does not show is asked for twice, and then judged by the batch."""
+        del planned
+        return False
+
     def first_day(self, planned: PlannedRequest) -> dt.date | None:
         del planned
         return None

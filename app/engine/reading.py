@@ -1,5 +1,6 @@
 """How the accounts of a batch fare while its requests are read: what was read whole, what failed alone, what nobody tried alone."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import Awaitable, Callable
 
@@ -32,6 +33,11 @@ class BatchReader:
     def can_wait(self, planned: PlannedRequest) -> bool:
         """Whether none of the accounts goes through the run for the second time."""
         return self._work.claim.postponed.keys().isdisjoint(planned.account_ids)
+
+    def may_have_rows(self, planned: PlannedRequest) -> bool:
+        """Whether any table counts something of an account that no earlier run left held or explained."""
+        views = (self._work.views[each] for each in planned.account_ids if each not in self._work.was_held)
+        return any(view.explained_as is None and any(dataclasses.astuple(view.totals)) for view in views)
 
     def first_day(self, planned: PlannedRequest) -> dt.date | None:
         """The first date on which the account has stored rows."""

@@ -88,6 +88,9 @@ class Reader(Protocol):
     def can_wait(self, planned: PlannedRequest) -> bool:
         """Whether all accounts of a read that could not be proven whole go through the run once more: what moved may be at rest then."""
 
+    def may_have_rows(self, planned: PlannedRequest) -> bool:
+        """Whether rows of any of the accounts are stored, and no earlier run found that upstream has none of them."""
+
     def first_day(self, planned: PlannedRequest) -> dt.date | None:
         """The first date on which the one account of the request is known to have rows."""
 
@@ -134,9 +137,11 @@ class Search:
         failure: _Spoiled
         try:
             with spent.recording():
-                return await self._read(planned)
+                rows = await self._read(planned)
         except _SPOILED as error:
             failure = error
+        else:
+            return rows if rows != 0 else await self._nothing(planned)
         self._pay(planned, spent.requests)
         try:
             return await self._smaller(planned, failure, answers)
@@ -150,6 +155,19 @@ class Search:
             return await self._reader.read(planned)
         except UpstreamRefused as error:
             raise await self._unless_key_is_refused(error) from error
+
+    async def _nothing(self, planned: PlannedRequest) -> int | None:
+        """Doubt that there is nothing of several accounts: an API may answer so for all as soon as it has nothing of one of them.
+
+        The first and the last are asked for alone; where either brings rows the answer for all is not believed.
+        """
+        if planned.is_scan or not planned.is_undated or len(planned.account_ids) == 1 or not self._reader.may_have_rows(planned):
+            return 0
+        self._pay(planned, 1)
+        ends = [replace(planned.alone(each), is_suspect=True) for each in (0, len(planned.account_ids) - 1)]
+        if self._is_spent(planned) or not any([await self.read(each) for each in ends]):
+            return 0
+        return await self._read_all(tuple(replace(part, is_suspect=True) for part in planned.halved(self._client.max_ids)))
 
     async def _smaller(self, planned: PlannedRequest, failure: _Spoiled, answers: int) -> int | None:
         if planned.is_scan:  # what is wrong with one account spoils the read of all: by id it spoils that account's

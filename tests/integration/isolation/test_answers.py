@@ -109,6 +109,7 @@ def _answers() -> dict[str, Odd]:
     return table | {
         "203": Odd(lambda body: Reply(203, body), "", Sense.GOOD),
         "204": _fixed(Reply(204), "", Sense.NOTHING),
+        "200-nothing": _fixed(Reply(200, b'{"Status": "ok", "Data": {"data": [], "total": 0}}'), "", Sense.NOTHING),
         "304": _fixed(Reply(304), "answered 304"),
         "503-html": _fixed(Reply(503, _HTML), f"answered 503 ({_HTML.decode()})"),
         "500-empty": _fixed(Reply(500), "answered 500, without a word"),
@@ -241,7 +242,10 @@ async def _play(warehouse: Database, api: AlteringApi, kind: str, losers: list[s
     return {**state, "said": {each.state["account_id"]: each.attempts[0]["detail"] if each.attempts else None for each in accounts}}
 
 
-@pytest.mark.parametrize(("name", "scope", "length", "kind", "endpoint"), _drawn())
+_ALWAYS = [("204", "account", "for ever", "audit", Endpoint.DAILY), ("200-nothing", "account", "for ever", "full", Endpoint.DAILY)]
+
+
+@pytest.mark.parametrize(("name", "scope", "length", "kind", "endpoint"), [*_ALWAYS, *_drawn()])
 async def test_an_odd_answer_costs_only_those_whom_it_concerns(
     name: str, scope: str, length: str, kind: str, endpoint: Endpoint, warehouse: Database, api: AlteringApi
 ) -> None:
