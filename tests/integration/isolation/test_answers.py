@@ -128,7 +128,7 @@ def _answers() -> dict[str, Odd]:
         "200-chunked": Odd(lambda body: Reply(200, body, chunked=True), "", Sense.GOOD),
         "103-then-200": Odd(lambda body: Reply(raw=b"HTTP/1.1 103 Early\r\nlink: <x>\r\n\r\n" + _HEAD % len(body) + body), "", Sense.GOOD),
         "100-then-nothing": _fixed(Reply(raw=b"HTTP/1.1 100 Continue\r\n\r\n"), "connection"),
-        "101": _fixed(Reply(raw=b"HTTP/1.1 101 Switching Protocols\r\nupgrade: odd\r\nconnection: upgrade\r\n\r\n"), "answered 101"),
+        "101": _fixed(Reply(raw=b"HTTP/1.1 101 Switching Protocols\r\nupgrade: odd\r\nconnection: upgrade\r\n\r\n"), "connection"),
         "body-cut": Odd(lambda body: Reply(raw=_HEAD % len(body) + body[:-9]), "connection"),
         "length-too-small": Odd(lambda body: Reply(raw=_HEAD % (len(body) - 9) + body), "answered 200 ("),
         "length-no-number": Odd(lambda body: Reply(raw=_HEAD.replace(b"%d", b"many") + body), "connection"),
