@@ -214,10 +214,13 @@ def confirming(run_id: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The accounts that a run leaves held, how many of them were not held before, and since which run others are (None: unknown)."""
+    """The accounts that a run leaves held, how many of them were not held before, and since which run others are (None: unknown).
+
+    `status` may be one that only a later version knows.
+    """
 
     run_id: object
-    status: RunStatus
+    status: str
     accounts: int
     newly: int = 0
     since: object | None = None
@@ -227,7 +230,7 @@ class Waiting:
         """How many accounts wait for confirmation, since when, and what to do; empty where none waits and nothing was stopped."""
         is_open = self.status in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES)
         if not self.accounts:
-            return f"To let the run go on: {confirming(self.run_id)}." if self.status is RunStatus.NEEDS_CONFIRMATION else ""
+            return f"To let the run go on: {confirming(self.run_id)}." if self.status == RunStatus.NEEDS_CONFIRMATION else ""
         earlier = self.accounts - self.newly
         since = f", the first since run {self.since}" if self.since is not None else ""
         before = f" and {earlier} held before{since}" if earlier else ""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from app.domain.holds import Waiting
-from app.domain.models import Outcome, RunStatus
+from app.domain.models import Outcome
 from app.domain.wording import choose
 from app.engine.config import EngineConfig
 from app.engine.store import Store
@@ -208,7 +208,7 @@ def _told(row: Record, left: int = 0) -> str | None:
         return None if row["error"] is None else str(row["error"])
     ended = row["error"] or ("The run ended early." if left else "")
     rest = f"{left} of its accounts {choose(left, 'is', 'are')} left." if left else ""
-    waiting = Waiting(row["run_id"], RunStatus(row["status"]), row["needs_confirmation"], row["newly_held"], row["held_since"])
+    waiting = Waiting(row["run_id"], row["status"], row["needs_confirmation"], row["newly_held"], row["held_since"])
     return " ".join(filter(None, (ended, rest, waiting.sentence))) or None
 
 

@@ -13,6 +13,7 @@ import math
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 _LONGEST_PAUSE = 15.0
+_SHORTAGES = 3
+"""When so many tries in a row of a run's own work lacked room, and there was room each time right after, the run itself wants too much."""
 _FAREWELL_SECONDS = 2.0
 """How long the figures of the report may take at the end of the process, for which whoever told it to stop waits."""
 
@@ -67,6 +70,7 @@ class WorkerPool:
         self._halts = Halts(store.control)
         self._preparing: set[uuid.UUID] = set()
         self._finishing: set[uuid.UUID] = set()
+        self._shortages: Counter[uuid.UUID] = Counter()
         self._orphans: list[Claim] = []
         self._bell = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -229,7 +233,7 @@ class WorkerPool:
     async def _serve_one(self, run: ActiveRun) -> bool:
         """Do one piece of work for a run, and end the run where that fails; whether there was any."""
         try:
-            return await self._serve_run(run)
+            worked = await self._serve_run(run)
         except (DatabaseUnavailable, WriteConflict):
             raise
         except ClaimLost as error:
@@ -242,12 +246,19 @@ class WorkerPool:
             if isinstance(error, ResourcesExhausted):
                 # Raises DatabaseUnavailable where there is no room for anybody: that passes, and no run is to blame.
                 await self._store.database.require_room()
+                self._shortages[run.run_id] += 1
+                if self._shortages[run.run_id] < _SHORTAGES:
+                    # There is room again: what was in want of it is tried once more.
+                    raise DatabaseUnavailable(str(error)) from error
             _log.error("A run failed; its accounts are released.", action="run.failed", run_id=str(run.run_id), reason=str(error))
             await self._fail(run, str(error))
         except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
             # A defect of ours: the run says so instead of meeting it for ever.
             _log.exception("A run failed by an error of ours; its accounts are released.", action="run.failed", run_id=str(run.run_id))
             await self._fail(run, f"An error in trade-recon itself ended the run: {error!r}.")
+        else:
+            self._shortages.pop(run.run_id, None)
+            return worked
         return True
 
     async def _fail(self, run: ActiveRun, reason: str) -> None:
@@ -259,6 +270,7 @@ class WorkerPool:
         self._batches.forget(run_id)
         self._usage.forget(run_id)
         self._isolation.forget(run_id)
+        self._shortages.pop(run_id, None)
 
     async def _serve_run(self, run: ActiveRun) -> bool:
         if not run.prepared:
