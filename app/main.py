@@ -145,14 +145,14 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
             dsn,
             settings.recon_schema,
             pool_size=settings.recon_pool_size,
-            statement_cache=settings.recon_statement_cache,
+            statement_cache=settings.statement_cache,
             direct_dsn=dsn if settings.database_url is None else _direct_dsn(settings),
             # Below the lease: whoever takes over the accounts of a stopped process finds their rows unlocked.
             idle_seconds=settings.recon_lease_seconds / 2,
         ) as database,
     ):
         if settings.database_url is None:
-            await migrate(dsn, settings.recon_schema, statement_cache=settings.recon_statement_cache)
+            await migrate(dsn, settings.recon_schema, statement_cache=settings.statement_cache)
         pending = await pending_migrations(database)
         if pending:
             raise ConfigurationError(
@@ -170,7 +170,7 @@ async def warehouse_notes(settings: Settings) -> list[str]:
     """
     async with (
         open_dsn(settings) as dsn,
-        Database.open(dsn, settings.recon_schema, pool_size=1, statement_cache=settings.recon_statement_cache) as database,
+        Database.open(dsn, settings.recon_schema, pool_size=1, statement_cache=settings.statement_cache) as database,
     ):
         return notes(await survey(database, settings.recon_schema))
 
@@ -180,7 +180,7 @@ async def migrate_warehouse(settings: Settings) -> list[str]:
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
-    schema, statement_cache = settings.recon_schema, settings.recon_statement_cache
+    schema, statement_cache = settings.recon_schema, settings.statement_cache
     async with open_dsn(settings) as dsn:
         direct_dsn = _direct_dsn(settings)
         if direct_dsn is None:
@@ -192,7 +192,7 @@ async def migrate_warehouse(settings: Settings) -> list[str]:
 
 
 def _direct_dsn(settings: Settings) -> str | None:
-    return None if settings.database_direct_url is None else settings.database_direct_url.get_secret_value()
+    return None if settings.database_direct_url is None else settings.database_direct_url.text.get_secret_value()
 
 
 async def print_advice(settings: Settings, role: str) -> str:
@@ -203,7 +203,7 @@ async def print_advice(settings: Settings, role: str) -> str:
     if settings.database_url is None:
         return "-- Without DATABASE_URL the warehouse is the embedded PostgreSQL, which is trade-recon's own: there is nothing to run.\n"
     async with Database.open(
-        settings.database_url.get_secret_value(), settings.recon_schema, pool_size=1, statement_cache=settings.recon_statement_cache
+        settings.database_url.text.get_secret_value(), settings.recon_schema, pool_size=1, statement_cache=settings.statement_cache
     ) as database:
         return await advise(database, role)
 
@@ -212,7 +212,10 @@ async def print_advice(settings: Settings, role: str) -> str:
 async def open_dsn(settings: Settings) -> AsyncIterator[str]:
     """The DSN of the warehouse; without DATABASE_URL that of an embedded server, which runs as long as the context lasts."""
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        if settings.database_url.left_out:
+            left_out = list(settings.database_url.left_out)
+            _log.info("Parameters of DATABASE_URL have no effect here.", action="database.parameters", left_out=left_out)
+        yield settings.database_url.text.get_secret_value()
         return
     server = await EmbeddedPostgres.start(settings.recon_data_dir)
     try:

@@ -10,25 +10,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from app.dsn import Dsn, DsnError
 from app.errors import ConfigurationError
 from app.telemetry import register_secret
 
+_OWN_WORDS = "own_words"
+"""The type of an error whose message says what is wrong, and quotes nothing."""
 _SCHEMA = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
-def _dsn(value: SecretStr) -> SecretStr:
-    # Only what asyncpg too begins with: what else a DSN may hold is for asyncpg to say, Unix-socket forms have no host at all.
-    if urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
-        raise ValueError
-    return value
+def _dsn(value: object) -> object:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    try:
+        return Dsn.read(text) if isinstance(text, str) else text
+    except DsnError as error:
+        raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": str(error)}) from None
 
 
-def _beside_database_url(value: SecretStr, others: ValidationInfo) -> SecretStr:
+def _beside_database_url(value: Dsn, others: ValidationInfo) -> Dsn:
     # A DATABASE_URL that was refused is missing here, and named by itself.
     if others.data.get("database_url", value) is None:
         raise ValueError
@@ -92,12 +97,13 @@ class Settings(BaseSettings):
         env_file_encoding="utf-8",
         hide_input_in_errors=True,
         allow_inf_nan=False,
+        arbitrary_types_allowed=True,
     )
 
-    database_url: Annotated[SecretStr, _Stripped, AfterValidator(_dsn)] | None = Field(
+    database_url: Annotated[Dsn, BeforeValidator(_dsn)] | None = Field(
         default=None, description="a DSN that begins with postgresql://, or unset for the embedded PostgreSQL"
     )
-    database_direct_url: Annotated[SecretStr, _Stripped, AfterValidator(_dsn), AfterValidator(_beside_database_url)] | None = Field(
+    database_direct_url: Annotated[Dsn, BeforeValidator(_dsn), AfterValidator(_beside_database_url)] | None = Field(
         default=None, description="a DSN that begins with postgresql://, beside a DATABASE_URL to the same database, or unset"
     )
     recon_schema: Annotated[str, AfterValidator(_schema)] = Field(
@@ -148,6 +154,12 @@ class Settings(BaseSettings):
         """The zone in which a day of the warehouse begins and ends."""
         return zoneinfo.ZoneInfo(self.recon_day_zone)
 
+    @property
+    def statement_cache(self) -> int:
+        """How many prepared statements a connection keeps: as RECON_STATEMENT_CACHE says, or fewer where the DSN allows no more."""
+        allowed = None if self.database_url is None else self.database_url.statement_cache
+        return self.recon_statement_cache if allowed is None else min(allowed, self.recon_statement_cache)
+
     def require_upstream(self) -> UpstreamAccess:
         """The access to the API; ConfigurationError names what is missing."""
         if self.risk_api_base_url is None or self.risk_api_key is None:
@@ -164,9 +176,7 @@ class Settings(BaseSettings):
             yield self.risk_api_key.get_secret_value()
         for dsn in (self.database_url, self.database_direct_url):
             if dsn is not None:
-                parts = urlsplit(dsn.get_secret_value())
-                yield unquote(parts.password or "")
-                yield from parse_qs(parts.query).get("password", [])
+                yield from dsn.passwords
 
 
 def load_settings() -> Settings:
@@ -189,6 +199,9 @@ def load_settings() -> Settings:
 
 
 def _sentence(error: ValidationError) -> str:
-    fields = {str(part["loc"][0]): None for part in error.errors(include_url=False, include_context=False, include_input=False)}
-    rules = [f"{name.upper()} must be {Settings.model_fields[name].description}" for name in fields]
+    fields = {str(part["loc"][0]): part for part in error.errors(include_url=False, include_context=False, include_input=False)}
+    rules = [
+        f"{name.upper()} {part['msg'] if part['type'] == _OWN_WORDS else f'must be {Settings.model_fields[name].description}'}"
+        for name, part in fields.items()
+    ]
     return f"{'; '.join(rules)}. Correct it in the environment or in .env and start again."

@@ -109,6 +109,8 @@ _RAISES = "exec_stmt_raise"
 _CHECKS_POLICIES = "ExecWithCheckOptions"
 """The function that refuses a row which a policy does not let in, with the code of a right that is missing."""
 _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+_UNKNOWN_PARAMETER = re.compile(r"unrecognized configuration parameter \"?(\w+)|unsupported startup parameter\b[^:]*: \"?(\w+)")
+"""How PostgreSQL and pgbouncer refuse a connection for what its DSN hands on to them."""
 _POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """What becomes of prepared statements where each transaction may get another connection of the server."""
 
@@ -141,6 +143,10 @@ def _meaning_of(error: asyncpg.PostgresError, variable: str) -> ReconError:
             return ConfigurationError(
                 f"{variable} leads through a pooler that keeps no prepared statements ({error.__class__.__name__}):"
                 " set RECON_STATEMENT_CACHE=0 and start again. Nothing was left half done."
+            )
+        if error.severity_en in _ENDS_SESSION and (unknown := _UNKNOWN_PARAMETER.search(str(error))):
+            return ConfigurationError(
+                f"{variable} holds the parameter {unknown[1] or unknown[2]}, which the server does not know: leave it out and start again."
             )
         if isinstance(error, _REFUSED_LOGIN):
             return DatabaseUnavailable(f"PostgreSQL refuses the connection of {variable}: {error}.")

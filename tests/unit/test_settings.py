@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.dsn import Dsn
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
 
@@ -62,14 +63,23 @@ def test_the_example_file_is_valid_and_names_every_variable(tmp_path: Path) -> N
 )
 def test_any_form_of_dsn_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
     monkeypatch.setenv("DATABASE_URL", dsn)
-    assert load_settings().database_url == SecretStr(dsn)
+    assert load_settings().database_url == Dsn(SecretStr(dsn))
+
+
+def test_a_dsn_that_leads_to_a_pooler_lets_no_statement_stay_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h:6543/db?pgbouncer=true")
+    monkeypatch.setenv("RECON_STATEMENT_CACHE", "100")
+    assert load_settings().statement_cache == 0
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h:6543/db?statement_cache_size=500")
+    assert load_settings().statement_cache == 100
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h:6543/db")
+    assert load_settings().statement_cache == 100
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("DATABASE_URL", "mysql://root@host/db"),
-        ("DATABASE_URL", "postgresql://[host/db"),
         ("DATABASE_DIRECT_URL", "postgresql://host/db"),
         ("RECON_SCHEMA", "drop table"),
         ("RECON_SCHEMA", "1st"),
@@ -119,6 +129,9 @@ def test_several_wrong_values_are_named_together(monkeypatch: pytest.MonkeyPatch
     ("name", "value"),
     [
         ("DATABASE_URL", f"mysql://u:{_SECRET}@h/db"),
+        ("DATABASE_URL", f"postgresql://u:{_SECRET}@{_SECRET}@h/db"),
+        ("DATABASE_URL", f"postgresql://u:{_SECRET}/{_SECRET}@h/db"),
+        ("DATABASE_URL", f"postgresql://u:{_SECRET}@[h/db"),
         ("DATABASE_DIRECT_URL", f"postgresql://u:{_SECRET}@h/db"),
         ("RISK_API_KEY", f"{_SECRET} and more"),
         ("RISK_API_BASE_URL", f"https://u:{_SECRET}@h/"),
@@ -135,7 +148,7 @@ def test_a_direct_way_stands_beside_the_pooled_one_and_is_as_strict(monkeypatch:
     if pooled.startswith("mysql"):
         assert "DIRECT" not in _refusal(monkeypatch)
         return
-    assert load_settings().database_direct_url == SecretStr("postgresql://host/db")
+    assert load_settings().database_direct_url == Dsn(SecretStr("postgresql://host/db"))
     assert _refusal(monkeypatch, DATABASE_DIRECT_URL="mysql://host/db").startswith("DATABASE_DIRECT_URL must be ")
 
 
