@@ -30,9 +30,6 @@ from app.store.runs import RunRequest
 from app.web.models import Report
 
 _UNMATCHED_LISTED = 100
-_RUN_FIGURES = ("total_processed", "fully_resolved", "partially_resolved", "failed", "skipped_due_to_previous_failure")
-_RESOLVED = frozenset({Outcome.UNCHANGED, Outcome.HEALED, Outcome.EXPLAINED})
-"""Outcomes that `fully_resolved` counts."""
 _CALLS: Mapping[str, str] = {
     Endpoint.ALLTIME: "fetch_alltime",
     Endpoint.DAILY: "fetch_daily",
@@ -89,10 +86,11 @@ async def _done(steps: _Steps, store: Store, readings: Readings, service: ReconS
         run_id, is_ours = await start_or_join(service, steps.reconcile)
         state = await serve_run(service, run_id, is_ours=is_ours)
         _tell("Reconciliation results", _run_results(state, await store.reports.run_attempts(state["run_id"])))
-        code = exit_code_of(RunStatus(state["status"]))
+        # As the first system: what is left is told, and fails no script.
+        failed = exit_code_of(RunStatus(state["status"])) is ExitCode.FAILURE
+        code = ExitCode.FAILURE if failed else ExitCode.SUCCESS
     if steps.report:
-        # In the model of the HTTP route, so that all faces answer alike.
-        _tell("Reconciliation report", Report.model_validate(await readings.report()).model_dump(mode="json"))
+        _tell("Reconciliation report", await _reported(store, readings))
     return code
 
 
@@ -100,6 +98,15 @@ def _tell(label: str, results: Mapping[str, object]) -> None:
     # ASCII alone, whatever stdout's encoding; at once, so that a later step that breaks off takes nothing back.
     sys.stdout.write(f"{label}: {json.dumps(results, indent=2)}\n")
     sys.stdout.flush()
+
+
+async def _reported(store: Store, readings: Readings) -> dict[str, object]:
+    """The report of the HTTP route, but for the activity: a list of dates, newest first, whose `resolved` is the checksum."""
+    checked = await store.reports.checked_by_date()
+    return {
+        **Report.model_validate(await readings.report()).model_dump(mode="json"),
+        "recent_activity": [{**day, "check_date": day["check_date"].isoformat()} for day in checked],
+    }
 
 
 async def _fixed(store: Store, today: dt.date) -> dict[str, object]:
@@ -112,8 +119,8 @@ async def _fixed(store: Store, today: dt.date) -> dict[str, object]:
         "unmatched_combinations": [
             {
                 "login": finding.login,
-                "platform": finding.platform,
-                "broker": finding.broker,
+                "platform": _number(finding.platform),
+                "broker": _number(finding.broker),
                 "trade_type": _TRADE_TYPES.get(finding.table, "metrics"),
                 "account_id": finding.holder,
                 "candidates": list(finding.candidates),
@@ -126,10 +133,16 @@ async def _fixed(store: Store, today: dt.date) -> dict[str, object]:
 
 
 def _run_results(state: Mapping[str, Any], attempts: Sequence[Record]) -> dict[str, object]:
+    details = [_detail(attempt) for attempt in attempts]
+    resolved = sum(detail["resolved"] is True for detail in details)
     return {
-        **{name: state[name] for name in _RUN_FIGURES},
+        "total_processed": state["total_processed"],
+        "fully_resolved": resolved,
+        "partially_resolved": state["total_processed"] - resolved - state["failed"],
+        "failed": state["failed"],
+        "skipped_due_to_previous_failure": state["skipped_due_to_previous_failure"],
         "api_stats": _calls(state["api_stats"]),
-        "details": [_detail(attempt) for attempt in attempts],
+        "details": details,
         "run_id": str(state["run_id"]),
         "status": str(state["status"]),
         "error": state["error"],
@@ -146,11 +159,17 @@ def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str
     return {kind: count for kind, count in sorted(calls.items()) if count}
 
 
+def _number(key_part: str | None) -> int | str | None:
+    """Platforms and brokers as numbers, where they are such, which is how those scripts know them."""
+    return int(key_part) if key_part is not None and key_part.isdecimal() else key_part
+
+
 def _detail(attempt: Record) -> dict[str, object]:
+    """One account of a run; `resolved` is its checksum now, and no judgement of what is left, unless it failed."""
     found, left = set(attempt["issues_found"] or ()), attempt["issues_left"] or ()
     return {
         "account_id": attempt["account_id"],
-        "resolved": Outcome(attempt["outcome"]) in _RESOLVED,
+        "resolved": bool(attempt["trades_recon_checksum"]) and Outcome(attempt["outcome"]) is not Outcome.FAILED,
         "issues_found": len(found),
         "issues_resolved": len(found - set(left)),
         "new_issues": [{"type": code} for code in left],

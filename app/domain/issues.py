@@ -147,7 +147,9 @@ def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:
     return {
         **dates_evidence([day.date for day in days]),
         "sample_mismatches": [
-            {"date": day.date.isoformat(), "daily": day.daily, "hourly": day.hourly, "closed": day.closed} for day in days[:SAMPLE]
+            # `hourly_sum` is the name that scripts of the earlier system read.
+            {"date": day.date.isoformat(), "daily": day.daily, "hourly": day.hourly, "hourly_sum": day.hourly, "closed": day.closed}
+            for day in days[:SAMPLE]
         ],
         "total_mismatches": len(days),
     }

@@ -183,6 +183,10 @@ class Reports:
         """What a run did to each account that it is done with, in the run's order."""
         return await self._database.fetch(self._sql["get_run_attempts"], run_id, seconds=SWEEP_SECONDS)
 
+    async def checked_by_date(self) -> list[Record]:
+        """Accounts last checked on each date of the last seven days, newest first: of these those `resolved` by checksum, and `failed`."""
+        return await self._database.fetch(self._sql["count_checked_by_date"], seconds=SWEEP_SECONDS)
+
     async def is_ready(self) -> bool:
         """Whether the schema answers; DatabaseUnavailable if not, or if PostgreSQL takes no writes; DatabaseError if it is not there."""
         (row,) = await self._database.ask(self._sql["is_ready"], seconds=_READY_SECONDS)

@@ -123,10 +123,23 @@ LIMIT $2
 SELECT * FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND account_id = $2
 
 -- name: get_run_attempts
--- What one run did to each of its accounts, in the order in which they were queued.
-SELECT account_id, outcome, issues_found, issues_left, detail FROM prop_trading_model.recon_attempts
-WHERE run_id = $1 AND outcome IS NOT NULL
-ORDER BY position, account_id
+-- What one run did to each of its accounts, in the order in which they were queued, and how their totals agree by now.
+SELECT a.account_id, a.outcome, a.issues_found, a.issues_left, a.detail, t.trades_recon_checksum
+FROM prop_trading_model.recon_attempts AS a LEFT JOIN prop_trading_model.trade_recon AS t USING (account_id)
+WHERE a.run_id = $1 AND a.outcome IS NOT NULL
+ORDER BY a.position, a.account_id
+
+-- name: count_checked_by_date
+-- Accounts by the date (UTC) on which they were last checked, of the last seven days, the newest first: as the earlier system's report counts them.
+SELECT
+    (last_checked AT TIME ZONE 'UTC')::date AS check_date,
+    count(*) AS accounts_checked,
+    count(*) FILTER (WHERE trades_recon_checksum) AS resolved,
+    count(*) FILTER (WHERE failed_attempts > 0) AS failed
+FROM prop_trading_model.trade_recon
+WHERE last_checked >= (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '7 days') AT TIME ZONE 'UTC'
+GROUP BY 1
+ORDER BY 1 DESC
 
 -- name: is_ready
 -- Whether the schema is there and answers, and whether the server takes no writes: a standby is read-only by itself.
