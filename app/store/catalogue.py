@@ -28,7 +28,9 @@ WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum
 """
 """The columns of the staging table $1 and their types, in its order."""
-_TYPE = re.compile(r"(?P<name>[a-z ]+?)(?:\((?P<first>\d+)(?:,(?P<second>-?\d+))?\))?(?P<zone> with(?:out)? time zone)?")
+_SCHEMA = r"""(?:pg_catalog\.|(?:[^".]+|"(?:[^"]|"")+")\.(?=citext$))?"""
+"""What stands before a type that the search path does not find: the extension citext often lies in a schema of its own."""
+_TYPE = re.compile(_SCHEMA + r"(?P<name>[a-z ]+?)(?:\((?P<first>\d+)(?:,(?P<second>-?\d+))?\))?(?P<zone> with(?:out)? time zone)?")
 _INTEGER_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 _COUNTS = ("num_", "max_num_")
 """How the names of columns begin that count things."""

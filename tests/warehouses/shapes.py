@@ -37,7 +37,8 @@ _FEW_METRICS = frozenset(
     """.split()  # noqa: SIM905 (a list of quoted words is harder to read)
 )
 _OTHER_TYPES = {
-    "login": "text NOT NULL",
+    # As hosters install extensions: in a schema of their own, which no search path names.
+    "login": '"Extensions".citext NOT NULL',
     "account_id": "text",
     "platform": "text NOT NULL",
     "broker": "integer",
@@ -97,6 +98,8 @@ $$
 
 
 def _other_types() -> Iterator[str]:
+    yield 'CREATE SCHEMA "Extensions"'
+    yield 'CREATE EXTENSION citext SCHEMA "Extensions"'
     yield "CREATE TYPE SCHEMA.trade_side AS ENUM ('Buy', 'Sell')"
     yield "CREATE DOMAIN SCHEMA.symbol AS text CHECK (length(VALUE) BETWEEN 3 AND 12)"
     yield "CREATE TABLE SCHEMA.change_log (noted_at timestamptz DEFAULT now(), table_name text NOT NULL, operation text NOT NULL)"
