@@ -15,7 +15,7 @@ from app import demo as demonstration
 from app.cli_legacy import legacy
 from app.cli_removed import removed
 from app.console import plain_table, results_console, serve_run, show_report, show_run, start_or_join
-from app.domain.models import RunKind, RunStatus
+from app.domain.models import RunKind
 from app.domain.wording import choose, counted
 from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
@@ -25,7 +25,7 @@ from app.main import serve as serve_http
 from app.sandbox.process import WorldArguments
 from app.sandbox.process import serve as serve_sandbox
 from app.settings import Settings, load_settings
-from app.shell import ExitCode, exit_code_of, finish, perform
+from app.shell import ExitCode, Tolerance, exit_code_of, finish, perform
 from app.store.runs import RunRequest
 from app.web.models import Report
 
@@ -41,8 +41,8 @@ _HELP = """Keeps a trading warehouse equal to its upstream risk-analytics API.
 
 Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is used.
 
-Exit codes: 0 success; 1 issues are left (a run that completed with issues or needs confirmation, rows that differ without a \
-reason in the demo); \
+Exit codes: 0 success (a run did what can be done); 1 somebody must look (a run needs confirmation, is paused, could heal no account, \
+or left more than --fail-above or --fail-on-issues allow; rows that differ without a reason in the demo); \
 2 wrong use or settings; 3 failure (a run failed, database or upstream unavailable); 130 interrupted; 143 terminated. \
 Only `serve` ends with 0 when it is told to stop."""
 
@@ -53,6 +53,34 @@ Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen o
 Trades = Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV file of closed trades; without it a world is made up.")]
 Accounts = Annotated[int, typer.Option(min=1, max=100_000, help="How many accounts the made-up world has.")]
 Seed = Annotated[int, typer.Option(help="The same seed makes up the same world.")]
+
+
+def _moment(value: str) -> dt.datetime:
+    try:
+        moment = dt.datetime.fromisoformat(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is no time such as 2026-11-28T01:00-05:00") from None
+    if moment.tzinfo is None:
+        raise typer.BadParameter(f"{value!r} does not say its zone: add Z for UTC, or an offset such as -05:00")
+    return moment
+
+
+def _share(value: str) -> float:
+    number, percent = value.strip().removesuffix("%"), value.strip().endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise typer.BadParameter(f"{value!r} is no share such as 10% or 0.1")
+    return share
+
+
+FailAbove = Annotated[
+    float | None,
+    typer.Option(parser=_share, metavar="SHARE", help="End with 1 if more than this part of the accounts failed, such as 10%."),
+]
+FailOnIssues = Annotated[bool, typer.Option("--fail-on-issues", help="End with 1 if the run leaves any issue.")]
 
 
 def main() -> None:
@@ -105,7 +133,7 @@ def fix_null_ids() -> None:
 
 
 @app.command()
-def reconcile(
+def reconcile(  # noqa: PLR0913 - each is an option of the command
     kind: Annotated[
         RunKind, typer.Option(help="full: mismatched accounts; retry: failed ones too; audit: all, against upstream.")
     ] = RunKind.FULL,
@@ -115,10 +143,26 @@ def reconcile(
     changed_only: Annotated[
         bool, typer.Option("--changed-only", help="Only accounts of which a row was written since the last run over all.")
     ] = False,
+    stop_at: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            parser=_moment, metavar="TIME", help="End at this time, such as 2026-11-28T01:00-05:00, whatever is left: the next run goes on."
+        ),
+    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0.1, max=525_600, help="End after so many minutes, whatever is left.")] = None,
+    fail_above: FailAbove = None,
+    fail_on_issues: FailOnIssues = False,
 ) -> None:
     """Run once over the accounts that need it, and tell what came of it."""
-    request = RunRequest(kind, max_accounts, tuple(account) if account else None, changed_only=changed_only)
-    perform(lambda: _reconciled(request))
+    ends = [stop_at, None if max_minutes is None else now() + dt.timedelta(minutes=max_minutes)]
+    request = RunRequest(
+        kind,
+        max_accounts,
+        tuple(account) if account else None,
+        stop_at=min((end for end in ends if end is not None), default=None),
+        changed_only=changed_only,
+    )
+    perform(lambda: _reconciled(request, Tolerance(1.0 if fail_above is None else fail_above, issues=not fail_on_issues)))
 
 
 @app.command()
@@ -198,12 +242,12 @@ async def _maintained(work: Callable[[Store, dt.date], Awaitable[MaintenanceResu
     return ExitCode.SUCCESS
 
 
-async def _reconciled(request: RunRequest) -> ExitCode:
+async def _reconciled(request: RunRequest, tolerance: Tolerance) -> ExitCode:
     async with open_service(load_settings()) as service:
         run_id, is_ours = await start_or_join(service, request)
         state = await serve_run(service, run_id, is_ours=is_ours)
     show_run(results_console(), state)
-    return exit_code_of(RunStatus(state["status"]))
+    return exit_code_of(state, tolerance)
 
 
 async def _confirmed(run_id: uuid.UUID) -> ExitCode:
@@ -220,7 +264,7 @@ async def _confirmed(run_id: uuid.UUID) -> ExitCode:
         # Interrupted, the run goes on with whoever serves: it is not cancelled.
         state = await serve_run(service, run_id, is_ours=False)
     show_run(console, state)
-    return exit_code_of(RunStatus(state["status"]))
+    return exit_code_of(state)
 
 
 async def _reported(format_: ReportFormat) -> ExitCode:

@@ -16,7 +16,7 @@ import typer
 
 from app.console import serve_run, start_or_join
 from app.domain.contract import TABLES, Endpoint
-from app.domain.models import Outcome, RunKind, RunStatus
+from app.domain.models import Outcome, RunKind
 from app.engine.maintenance import fix_ids
 from app.engine.readings import Readings
 from app.engine.service import ReconService
@@ -87,8 +87,7 @@ async def _done(steps: _Steps, store: Store, readings: Readings, service: ReconS
         state = await serve_run(service, run_id, is_ours=is_ours)
         _tell("Reconciliation results", _run_results(state, await store.reports.run_attempts(state["run_id"])))
         # As the first system: what is left is told, and fails no script.
-        failed = exit_code_of(RunStatus(state["status"])) is ExitCode.FAILURE
-        code = ExitCode.FAILURE if failed else ExitCode.SUCCESS
+        code = ExitCode.FAILURE if exit_code_of(state) is ExitCode.FAILURE else ExitCode.SUCCESS
     if steps.report:
         _tell("Reconciliation report", await _reported(store, readings))
     return code

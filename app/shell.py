@@ -3,8 +3,10 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import typer
 
@@ -24,12 +26,28 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-def exit_code_of(status: RunStatus) -> ExitCode:
-    """What the shell gets to know of a run that ended so."""
-    match status:
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What of a run that ended is no failure of the command: at most this part of its accounts `failed`, and `issues` that are left."""
+
+    failed: float = 1.0
+    issues: bool = True
+
+
+TOLERANT = Tolerance()
+"""A run that did what can be done, unless it healed no account of those that it took."""
+
+
+def exit_code_of(state: Mapping[str, Any], tolerance: Tolerance = TOLERANT) -> ExitCode:
+    """What the shell gets to know of a run, from its state as it is shown."""
+    match RunStatus(str(state["status"])):
         case RunStatus.SUCCEEDED:
             return ExitCode.SUCCESS
-        case RunStatus.COMPLETED_WITH_ISSUES | RunStatus.NEEDS_CONFIRMATION | RunStatus.PAUSED:
+        case RunStatus.COMPLETED_WITH_ISSUES:
+            done, failed = int(state["total_processed"]), int(state["failed"])
+            is_too_much = failed > 0 and (failed > tolerance.failed * done or failed == done)
+            return ExitCode.SUCCESS if tolerance.issues and not is_too_much else ExitCode.ISSUES_LEFT
+        case RunStatus.NEEDS_CONFIRMATION | RunStatus.PAUSED:
             return ExitCode.ISSUES_LEFT
         case _:
             return ExitCode.FAILURE
