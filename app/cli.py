@@ -39,7 +39,7 @@ class ReportFormat(StrEnum):
 
 _HELP = """Keeps a trading warehouse equal to its upstream risk-analytics API.
 
-Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is used.
+Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is used, once it was made (--embedded).
 
 Exit codes: 0 success (a run did what can be done); 1 somebody must look (a run needs confirmation, is paused, could heal no account, \
 or left more than --fail-above or --fail-on-issues allow; rows that differ without a reason in the demo); \
@@ -50,6 +50,9 @@ app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any free one, named in the log.")]
+Embedded = Annotated[
+    bool, typer.Option("--embedded", help="Without DATABASE_URL: make a PostgreSQL of its own in RECON_DATA_DIR, unless it is there.")
+]
 Trades = Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV file of closed trades; without it a world is made up.")]
 Accounts = Annotated[int, typer.Option(min=1, max=100_000, help="How many accounts the made-up world has.")]
 Seed = Annotated[int, typer.Option(help="The same seed makes up the same world.")]
@@ -89,9 +92,9 @@ def main() -> None:
 
 
 @app.command()
-def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def serve(host: Host = "127.0.0.1", port: Port = 8000, *, embedded: Embedded = False) -> None:
     """Serve HTTP on a loopback address and work on runs, until it is told to stop."""
-    perform(lambda: _served(host, port))
+    perform(lambda: _served(host, port, embedded=embedded))
 
 
 @app.command()
@@ -101,6 +104,7 @@ def migrate(
         bool, typer.Option("--print", help="Change nothing; write SQL that the tables' owner may run: a role with least rights, indexes.")
     ] = False,
     role: Annotated[str, typer.Option(metavar="NAME", help="With --print: the role that trade-recon is to connect as.")] = "trade_recon",
+    embedded: Embedded = False,
 ) -> None:
     """Bring the database to the newest schema; safe to repeat."""
 
@@ -108,11 +112,12 @@ def migrate(
         if print_:
             sys.stdout.write(await print_advice(load_settings(), role))
             return ExitCode.SUCCESS
-        applied = await migrate_warehouse(load_settings())
+        settings = _settings(embedded=embedded)
+        applied = await migrate_warehouse(settings)
         console = results_console()
         for name in applied:
             console.print(f"applied {name}")
-        for note in await warehouse_notes(load_settings()):
+        for note in await warehouse_notes(settings):
             console.print(f"note: {note}", markup=False, soft_wrap=True)
         console.print("The schema is up to date.")
         return ExitCode.SUCCESS
@@ -221,8 +226,13 @@ def demo(trades: Trades = None, accounts: Accounts = 300, seed: Seed = 0) -> Non
     perform(work, quiet=sys.stderr.isatty())
 
 
-async def _served(host: str, port: int) -> ExitCode:
-    await serve_http(load_settings(), host, port)
+def _settings(*, embedded: bool) -> Settings:
+    settings = load_settings()
+    return settings.model_copy(update={"recon_embedded": True}) if embedded else settings
+
+
+async def _served(host: str, port: int, *, embedded: bool) -> ExitCode:
+    await serve_http(_settings(embedded=embedded), host, port)
     return ExitCode.SUCCESS
 
 

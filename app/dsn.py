@@ -95,6 +95,14 @@ class Dsn:
         return cls(SecretStr(text), cache, tuple(dict.fromkeys(left_out)))
 
     @property
+    def place(self) -> str:
+        """Where it leads, without user and password: `host:port/database`."""
+        parts = urlsplit(self.text.get_secret_value())
+        named = dict(parse_qsl(parts.query))
+        hosts = unquote(parts.netloc.rpartition("@")[2]) or named.get("host", "")
+        return f"{hosts}/{unquote(parts.path.removeprefix('/')) or named.get('dbname', named.get('database', ''))}"
+
+    @property
     def passwords(self) -> tuple[str, ...]:
         """The texts of it that must never be shown."""
         parts = urlsplit(self.text.get_secret_value())

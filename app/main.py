@@ -12,8 +12,9 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -26,10 +27,10 @@ from app.engine.readings import Readings
 from app.engine.service import ReconService
 from app.engine.store import Store
 from app.errors import ConfigurationError
-from app.settings import Settings, load_settings
+from app.settings import Settings, foreign_dsns, load_settings
 from app.store.adoption import notes
 from app.store.advice import advise
-from app.store.embedded import EmbeddedPostgres, create_database
+from app.store.embedded import EmbeddedPostgres, create_database, was_made
 from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
 from app.store.quota import Quota
@@ -210,19 +211,35 @@ async def print_advice(settings: Settings, role: str) -> str:
 
 @contextlib.asynccontextmanager
 async def open_dsn(settings: Settings) -> AsyncIterator[str]:
-    """The DSN of the warehouse; without DATABASE_URL that of an embedded server, which runs as long as the context lasts."""
+    """The DSN of the warehouse; without DATABASE_URL that of an embedded server, which runs as long as the context lasts.
+
+    Raises ConfigurationError if there is neither, and nothing says that an embedded one is to be made.
+    """
     if settings.database_url is not None:
-        if settings.database_url.left_out:
-            left_out = list(settings.database_url.left_out)
+        left_out = list(settings.database_url.left_out)
+        _log.info("Works on a database.", action="database.chosen", place=settings.database_url.place, schema=settings.recon_schema)
+        if left_out:
             _log.info("Parameters of DATABASE_URL have no effect here.", action="database.parameters", left_out=left_out)
         yield settings.database_url.text.get_secret_value()
         return
+    if not (settings.recon_embedded or was_made(settings.recon_data_dir)):
+        raise ConfigurationError(_no_database(foreign_dsns(), settings.recon_data_dir))
+    folder = str(settings.recon_data_dir.absolute())
+    _log.info("Works on the embedded PostgreSQL.", action="database.embedded", folder=folder, schema=settings.recon_schema)
     server = await EmbeddedPostgres.start(settings.recon_data_dir)
     try:
         await create_database(server.dsn(), _EMBEDDED_DATABASE)
         yield server.dsn(_EMBEDDED_DATABASE)
     finally:
         await server.stop()
+
+
+def _no_database(others: Sequence[str], data_dir: Path) -> str:
+    hint = f" {' and '.join(others)} {'look' if len(others) > 1 else 'looks'} like a DSN: is that the warehouse's?" if others else ""
+    return (
+        f"DATABASE_URL is not set, so it is not known which database is the warehouse.{hint} Set DATABASE_URL, or make a PostgreSQL of"
+        f" trade-recon's own in {data_dir} with `trade-recon migrate --embedded`. Nothing was changed."
+    )
 
 
 def open_readings(settings: Settings, store: Store) -> Readings:

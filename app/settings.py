@@ -4,6 +4,7 @@ Each field is the variable of the same name in upper case. A field's description
 of the error that a wrong value gets.
 """
 
+import os
 import re
 import zoneinfo
 from collections.abc import Iterable
@@ -14,12 +15,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict, SettingsError
 
 from app.dsn import Dsn, DsnError
 from app.errors import ConfigurationError
 from app.telemetry import register_secret
 
+_ENV_FILE = ".env"
+_DSN = re.compile(r"(postgres(ql)?(\+\w+)?|jdbc:postgresql)://", re.IGNORECASE)
 _OWN_WORDS = "own_words"
 """The type of an error whose message says what is wrong, and quotes nothing."""
 _SCHEMA = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -130,6 +133,7 @@ class Settings(BaseSettings):
     recon_guard_run_rows: int = Field(default=500, ge=1, le=2**31 - 1, description="a whole number of rows above 0")
     recon_guard_run_row_share: float = Field(default=0.2, ge=0, le=1, description="a part from 0 to 1, such as 0.2 for 20 %")
     recon_data_dir: Path = Field(default=Path(".trade-recon"), description="the path of a folder")
+    recon_embedded: bool = Field(default=False, description="true or false")
     recon_statement_cache: int = Field(default=100, ge=0, le=10_000, description="a whole number from 0 to 10000")
     recon_pool_size: int = Field(default=10, ge=1, le=1000, description="a whole number from 1 to 1000")
     recon_write_rate: float | None = Field(
@@ -179,13 +183,20 @@ class Settings(BaseSettings):
                 yield from dsn.passwords
 
 
+def foreign_dsns() -> list[str]:
+    """Names of variables that hold a DSN of PostgreSQL and are not ours, in the environment and in `.env`, sorted."""
+    ours = {name.upper() for name in Settings.model_fields}
+    known = {**DotEnvSettingsSource(Settings, env_file=_ENV_FILE, env_file_encoding="utf-8", case_sensitive=True).env_vars, **os.environ}
+    return sorted(name for name, value in known.items() if value and _DSN.match(value.strip()) and name.upper() not in ours)
+
+
 def load_settings() -> Settings:
     """Read the settings, and keep their secrets out of all later logs.
 
     Raises ConfigurationError with one sentence that names each wrong variable and what it may hold, never what it held.
     """
     try:
-        settings = Settings(_env_file=".env")
+        settings = Settings(_env_file=_ENV_FILE)
     except ValidationError as error:
         # `from None`: the cause quotes values.
         raise ConfigurationError(_sentence(error)) from None

@@ -29,6 +29,7 @@ from app.store.pool import translated
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
+_OWNERS = "owners.lock"
 
 
 class EmbeddedPostgres:
@@ -76,7 +77,7 @@ class EmbeddedPostgres:
             home.mkdir(parents=True, exist_ok=True)
             start_lock = home / "start.lock"
             with _exclusive(start_lock):
-                owners = os.open(home / "owners.lock", os.O_RDONLY | os.O_CREAT, 0o644)
+                owners = os.open(home / _OWNERS, os.O_RDONLY | os.O_CREAT, 0o644)
                 try:
                     fcntl.flock(owners, fcntl.LOCK_SH)
                     cluster = open_cluster(home, wheel)
@@ -103,6 +104,11 @@ class EmbeddedPostgres:
                 shut_down(self._cluster)
         finally:
             os.close(owners)
+
+
+def was_made(data_dir: Path) -> bool:
+    """Whether a server was started on the folder before."""
+    return (data_dir.expanduser() / _OWNERS).exists()
 
 
 async def create_database(dsn: str, name: str) -> None:

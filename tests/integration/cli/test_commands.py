@@ -75,6 +75,28 @@ async def test_a_run_ends_at_the_time_that_it_is_given(filled: Database, sandbox
     assert stop_at.isoformat() == "2099-01-01T06:00:00+00:00"
 
 
+@pytest.mark.parametrize("words", [["migrate"], ["serve", "--port", "0"], ["reconcile"], ["maintain"], ["report"]])
+async def test_without_a_database_nothing_is_made_and_what_looks_like_one_is_named(tmp_path: Path, words: list[str]) -> None:
+    old = "postgresql://me:geheim-4711@db.example/warehouse"
+    (tmp_path / ".env").write_text(f"DB_CONNECTION_STRING_SESSION_POOLER={old}\nOTHER=1\n", encoding="utf-8")
+    ended = await run_command(tmp_path, {"RISK_API_BASE_URL": "http://127.0.0.1:1/", "RISK_API_KEY": "x"}, *words)
+    assert ended.code == 2
+    said = _one_sentence(ended.stderr)
+    assert "DATABASE_URL is not set" in said
+    assert "DB_CONNECTION_STRING_SESSION_POOLER looks like a DSN" in said
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+
+
+async def test_the_log_says_which_database_is_worked_on_and_never_the_password(filled: Database, tmp_path: Path) -> None:
+    ended = await run_command(tmp_path, {"DATABASE_URL": f"{filled.dsn}&password=geheim-4711&connect_timeout=3"}, "report")
+    assert ended.code == 0, ended.stderr
+    (chosen,) = [line for line in ended.log if line.get("action") == "database.chosen"]
+    assert str(chosen["place"]).endswith(filled.dsn.partition("?")[0].rpartition("/")[2])
+    assert "4711" not in ended.stderr
+    (left_out,) = [line["left_out"] for line in ended.log if line.get("action") == "database.parameters"]
+    assert left_out == ["connect_timeout"]
+
+
 async def test_reconcile_that_needs_a_word_ends_with_1(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
     await _damage(
         filled,

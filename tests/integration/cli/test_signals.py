@@ -74,7 +74,7 @@ async def test_without_a_database_url_an_embedded_server_is_migrated_served_and_
     folder = open_folder / f"embedded-{uuid.uuid4().hex[:8]}"
     folder.mkdir(mode=0o711)
     variables = {"RISK_API_BASE_URL": sandbox.base_url, "RISK_API_KEY": sandbox.api_key}
-    command = await Command.start(folder, variables, "serve", "--port", "0")
+    command = await Command.start(folder, variables, "serve", "--port", "0", "--embedded")
     async with httpx2.AsyncClient(base_url=await _url(command)) as client:
         assert (await client.get("/report")).json()["overall"]["total_accounts"] == 0
         command.signal(signal.SIGTERM)
