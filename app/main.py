@@ -30,6 +30,8 @@ from app.errors import ConfigurationError
 from app.settings import Settings, foreign_dsns, load_settings
 from app.store.adoption import notes
 from app.store.advice import advise
+from app.store.caps import proposed_caps
+from app.store.catalogue import Catalogue
 from app.store.embedded import EmbeddedPostgres, create_database, was_made
 from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
@@ -160,7 +162,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
                 f"The schema {settings.recon_schema} lacks {counted(len(pending), 'migration')} of trade-recon ({pending[0]} first):"
                 " run `trade-recon migrate`, or set RECON_SCHEMA. Nothing was changed."
             )
-        store = await Store.build(database, settings.recon_lease_seconds, settings.recon_write_rate)
+        store = await Store.build(database, settings.recon_lease_seconds, settings.recon_write_rate, settings.recon_caps)
         yield store
 
 
@@ -173,7 +175,13 @@ async def warehouse_notes(settings: Settings) -> list[str]:
         open_dsn(settings) as dsn,
         Database.open(dsn, settings.recon_schema, pool_size=1, statement_cache=settings.statement_cache) as database,
     ):
-        return notes(await survey(database, settings.recon_schema))
+        found = await survey(database, settings.recon_schema)
+        caps = await proposed_caps(database, await Catalogue.read(database, found), settings.recon_caps)
+        said = (
+            f"Values of the metrics tables stop at round amounts. If your ingestion caps them, set RECON_CAPS={caps}"
+            f"{''.join(f',{rule}' for rule in settings.recon_caps.written)}: otherwise each run writes upstream's values over them."
+        )
+        return [*notes(found), *([said] if caps else [])]
 
 
 async def migrate_warehouse(settings: Settings) -> list[str]:

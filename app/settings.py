@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict, SettingsError
 
+from app.domain.caps import NO_CAPS, Caps
 from app.dsn import Dsn, DsnError
 from app.errors import ConfigurationError
 from app.telemetry import register_secret
@@ -34,6 +35,13 @@ def _dsn(value: object) -> object:
         return Dsn.read(text) if isinstance(text, str) else text
     except DsnError as error:
         raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": str(error)}) from None
+
+
+def _caps(value: object) -> object:
+    try:
+        return Caps.read(value) if isinstance(value, str) else value
+    except ConfigurationError as error:
+        raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": f"cannot be read: {error}"}) from None
 
 
 def _beside_database_url(value: Dsn, others: ValidationInfo) -> Dsn:
@@ -132,6 +140,7 @@ class Settings(BaseSettings):
     recon_guard_account_share: float = Field(default=0.05, ge=0, le=1, description="a part from 0 to 1, such as 0.05 for 5 %")
     recon_guard_run_rows: int = Field(default=500, ge=1, le=2**31 - 1, description="a whole number of rows above 0")
     recon_guard_run_row_share: float = Field(default=0.2, ge=0, le=1, description="a part from 0 to 1, such as 0.2 for 20 %")
+    recon_caps: Annotated[Caps, BeforeValidator(_caps)] = Field(default=NO_CAPS, description="caps such as rel_*=1000")
     recon_data_dir: Path = Field(default=Path(".trade-recon"), description="the path of a folder")
     recon_embedded: bool = Field(default=False, description="true or false")
     recon_statement_cache: int = Field(default=100, ge=0, le=10_000, description="a whole number from 0 to 10000")

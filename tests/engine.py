@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from app.domain.caps import NO_CAPS, Caps
 from app.domain.contract import Endpoint
 from app.domain.models import RunKind, RunStatus
 from app.engine.config import EngineConfig
@@ -39,6 +40,7 @@ async def engine(
     statement_cache: int = 100,
     direct_dsn: str | None = None,
     now: Callable[[], dt.datetime] = now_of_tests,
+    caps: Caps = NO_CAPS,
     limits: Mapping[str, float] | None = None,
 ) -> AsyncIterator[ReconService]:
     """A service on the database and the sandbox, with a quota that a test need not wait for.
@@ -61,7 +63,7 @@ async def engine(
         Pool.open(dsn or database.dsn, database.schema, statement_cache=statement_cache, direct_dsn=direct_dsn) as pool,
         UpstreamClient.open(upstream) as client,
     ):
-        store = await Store.build(pool, config.lease_seconds)
+        store = await Store.build(pool, config.lease_seconds, caps=caps)
         yield ReconService(store, client, config, now)
 
 

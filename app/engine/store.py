@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 
+from app.domain.caps import NO_CAPS, Caps
 from app.errors import ConfigurationError
 from app.store.adoption import require
 from app.store.catalogue import Catalogue
@@ -47,16 +48,19 @@ class Store:
     scans: Scans
     reports: Reports
     feed: ChangeFeed
+    caps: Caps
 
     @classmethod
-    async def build(cls, database: Database, lease_seconds: float, write_rate: float | None = None) -> "Store":
+    async def build(cls, database: Database, lease_seconds: float, write_rate: float | None = None, caps: Caps = NO_CAPS) -> "Store":
         """Survey the warehouse and read every statement; `write_rate` bounds the rows a second that go into raw tables.
+
+        At `caps` the firm's ingestion cuts values off.
 
         Raises ConfigurationError with everything that stops us in this warehouse.
         """
         worker_id = uuid.uuid4()
         found = await _require_fit(database)
-        catalogue = await Catalogue.read(database, found)
+        catalogue = await Catalogue.read(database, found, caps)
         feed, pace = ChangeFeed(database), WritePace(write_rate)
         preparations = Preparations(database, worker_id, lease_seconds)
         identity = Identity(database, catalogue, feed, pace)
@@ -78,6 +82,7 @@ class Store:
             Scans(database, catalogue, preparations),
             Reports(database),
             feed,
+            caps,
         )
 
     async def require_fit(self) -> None:
@@ -85,7 +90,7 @@ class Store:
 
         Raises ConfigurationError with everything that stops us.
         """
-        catalogue = await Catalogue.read(self.database, await _require_fit(self.database))
+        catalogue = await Catalogue.read(self.database, await _require_fit(self.database), self.caps)
         if not catalogue.is_like(self.catalogue):
             raise ConfigurationError(
                 "The raw tables have other columns or keys than when this process began: restart it. Nothing was changed."

@@ -6,9 +6,11 @@ compared goes through what is read here.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from enum import StrEnum
 
+from app.domain.caps import NO_CAPS, Caps
 from app.domain.contract import TABLES, Endpoint, Field, Table
 from app.errors import ConfigurationError
 from app.store.pool import Database
@@ -37,6 +39,7 @@ _COUNTS = ("num_", "max_num_")
 NO_COUNT = "no count"
 """What is said of a count that is stored as it was, since what was sent is none."""
 _HOUR, _LAST_HOUR = "hour", 23
+_WHOSE = ("account_id", "login", "platform", "broker")
 _LONGEST_PATH = 32
 """Characters that the name of an endpoint takes at most."""
 
@@ -54,7 +57,8 @@ class Kind(StrEnum):
 class Column:
     """A column that the API fills in this warehouse; `sql_type` as the catalogue writes it, below any domain; `labels` of an enum.
 
-    `default` is the expression of what an INSERT without the column stores; None: NULL.
+    `default` is the expression of what an INSERT without the column stores; None: NULL. `cap` is the largest amount that the firm's own
+    ingestion stores in it; None: any.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Column:
     sql_type: str
     labels: tuple[str, ...] | None = None
     default: str | None = None
+    cap: Decimal | None = None
 
     @property
     def kind(self) -> Kind | None:
@@ -86,6 +91,19 @@ class Column:
     def largest_count(self) -> int:
         """The largest count that it holds."""
         return _INTEGER_BOUNDS.get(self._parts()[0], 2**63) - 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds whole numbers only."""
+        return self._parts()[0] in _INTEGER_BOUNDS
+
+    @property
+    def largest(self) -> Decimal | None:
+        """The largest amount that its type holds, where that is a number of digits."""
+        base, precision, scale = self._parts()
+        if base != "numeric" or precision is None or not 0 <= (scale or 0) <= precision:
+            return None
+        return Decimal(10) ** (precision - (scale or 0)) - Decimal(10) ** -(scale or 0)
 
     @property
     def unheld(self) -> str:
@@ -135,7 +153,16 @@ class Column:
         if self.is_count or self.name == _HOUR:
             upper = f"BETWEEN 0 AND {_LAST_HOUR}" if self.name == _HOUR else ">= 0"
             return f"CASE WHEN {value} {upper} AND {value} = trunc({value}) THEN {self._rounded(value)} END"
+        if self.cap is not None:
+            most = self._rounded(f"(CASE WHEN {value} < 0 THEN -1 ELSE 1 END * {self.cap:f})")
+            return f"CASE WHEN abs({value}) >= {self.cap:f} AND {value} <> 'NaN' THEN {most} ELSE {self._rounded(value)} END"
         return self._rounded(value)
+
+    def kept(self, stored: str, sent: str) -> str:
+        """The SQL expression of what a row keeps in the column: the stored value where a cap makes the one that was `sent` equal to it."""
+        if self.cap is None:
+            return sent
+        return f"CASE WHEN least(greatest({stored}, -{self.cap:f}), {self.cap:f}) = {sent} THEN {stored} ELSE {sent} END"
 
     def _rounded(self, value: str) -> str:
         base, precision, scale = self._parts()
@@ -277,12 +304,12 @@ class Catalogue:
         return self._tables == other._tables  # noqa: SLF001 - one of our own
 
     @classmethod
-    async def read(cls, database: Database, survey: Survey) -> "Catalogue":
-        """The tables of a survey that was found fit to work in.
+    async def read(cls, database: Database, survey: Survey, caps: Caps = NO_CAPS) -> "Catalogue":
+        """The tables of a survey that was found fit to work in, whose values are cut off at `caps`.
 
         Raises ConfigurationError where the staging tables do not fit them any more: a raw table was changed since the last migration.
         """
-        tables = {endpoint: warehouse_table(endpoint, survey.tables[TABLES[endpoint].name], database.schema) for endpoint in Endpoint}
+        tables = {endpoint: warehouse_table(endpoint, survey.tables[TABLES[endpoint].name], database.schema, caps) for endpoint in Endpoint}
         for table in (tables[endpoint] for endpoint in STAGED):
             types = {row["column"]: row["type"] for row in await database.fetch(STAGING_COLUMNS, table.stage)}
             if not is_staged(table, types):
@@ -293,12 +320,14 @@ class Catalogue:
         return cls(tables)
 
 
-def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str) -> WarehouseTable:
+def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str, caps: Caps = NO_CAPS) -> WarehouseTable:
     """What a survey tells of the raw table of an endpoint."""
     table = TABLES[endpoint]
     there = facts.by_name
     written = [field for field in table.fields if field.column in there and there[field.column].is_written]
-    columns = tuple(_column(each, there[each.column]) for each in written)
+    columns = tuple(
+        _column(each, there[each.column], table.key, caps.of(table.name, each.column, there[each.column].base_type)) for each in written
+    )
     nullable = frozenset(column for column in table.key if column in there and not there[column].not_null)
     key, keys = frozenset(table.key), facts.keys or ()
     staged = {"account_id", *(column.name for column in columns)}
@@ -319,8 +348,11 @@ def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str) -> Wareh
     )
 
 
-def _column(field: Field, facts: ColumnFacts) -> Column:
-    return Column(field.column, field.api_name, facts.base_type, facts.labels, facts.default)
+def _column(field: Field, facts: ColumnFacts, key: Sequence[str], cap: Decimal | None) -> Column:
+    column = Column(field.column, field.api_name, facts.base_type, facts.labels, facts.default)
+    # Counts and parts of the key mean something at each amount.
+    is_capped = cap is not None and column.kind is Kind.NUMBER and not column.is_count and field.column not in (*key, *_WHOSE)
+    return replace(column, cap=cap) if is_capped else column
 
 
 def staged_columns(table: WarehouseTable) -> dict[str, str]:

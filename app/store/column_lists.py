@@ -71,7 +71,7 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
     key = table.key
     trades = table.table.endpoint.is_trades
     values = table.values
-    value_of = partial(_value, table) if has_unsent else _plain_value
+    value_of = partial(_value, table) if has_unsent else _kept_value
     new_value_of = partial(_new_value, table) if has_unsent else _plain_value
     unit = tuple(column for column in key if column != date)
     figures = tuple(column for column in values if column.name in FIGURES)
@@ -180,9 +180,14 @@ def _plain_value(column: Column) -> str:
     return f"s.{quote(column.name)}"
 
 
+def _kept_value(column: Column) -> str:
+    """What a stored row `t` has in a column once a row `s` of upstream was written."""
+    return column.kept(f"t.{quote(column.name)}", _plain_value(column))
+
+
 def _value(table: WarehouseTable, column: Column) -> str:
     """What a row `s` of upstream brings to a stored row `t`: that keeps what it has in a column that was not sent."""
-    return f"CASE WHEN {is_unsent(table, column.name)} THEN t.{quote(column.name)} ELSE {_plain_value(column)} END"
+    return f"CASE WHEN {is_unsent(table, column.name)} THEN t.{quote(column.name)} ELSE {_kept_value(column)} END"
 
 
 def _new_value(table: WarehouseTable, column: Column) -> str:

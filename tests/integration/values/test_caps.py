@@ -1,0 +1,131 @@
+"""A firm whose ingestion cuts extreme values off: what is capped there counts as equal, and is written as it writes it."""
+
+import datetime as dt
+from decimal import Decimal
+
+import pytest
+
+from app.domain.caps import NO_CAPS, Caps
+from app.domain.contract import TABLES, Endpoint
+from app.domain.models import RunKind
+from app.errors import ConfigurationError
+from app.sandbox.process import SandboxServer
+from app.sandbox.trades import Row
+from app.sandbox.world import World
+from app.store.caps import proposed_caps
+from app.store.catalogue import Catalogue
+from app.store.pool import Database as Pool
+from app.store.survey import survey
+from tests.conftest import Database
+from tests.engine import engine, run
+from tests.integration.values.conftest import NOW, small_world
+from tests.warehouses.worlds import edit
+
+_RATIO, _FLOAT = "mean_tp_vs_sl", "risk_adj_profit"
+_CAPS = Caps.read(f"numeric(10,6)=9999.999999, {_FLOAT}=1e6")
+_API_NAME = {field.column: field.api_name for field in TABLES[Endpoint.DAILY].fields}
+_CAPPED = f"""
+UPDATE raw_metrics_daily SET {_RATIO} = CASE WHEN num_trades % 2 = 0 THEN 9999.999999 ELSE -9999.999999 END,
+    {_FLOAT} = CASE WHEN num_trades % 2 = 0 THEN 1e6 ELSE -1e6 END
+"""
+
+
+def _extreme_world() -> World:
+    """Every daily row has values beyond the caps."""
+    world = small_world()
+    edit(world.records(Endpoint.DAILY), _make_extreme)
+    return world
+
+
+def _make_extreme(row: Row) -> None:
+    sign = 1 if float(str(row["numTrades"])) % 2 == 0 else -1
+    row.update({_API_NAME[_RATIO]: sign * 123456.75, _API_NAME[_FLOAT]: sign * 5e7})
+
+
+async def _stored(warehouse: Database) -> dict[tuple[str, dt.date], tuple[Decimal | None, float | None, int]]:
+    async with warehouse.connect() as connection:
+        rows = await connection.fetch(f"SELECT account_id, date, {_RATIO}, {_FLOAT}, num_trades FROM raw_metrics_daily")
+    return {(row["account_id"], row["date"]): (row[_RATIO], row[_FLOAT], row["num_trades"]) for row in rows}
+
+
+async def _ordinary_night(warehouse: Database, caps: Caps) -> dict[str, int]:
+    """Wrong counts on some dates, so that their daily rows are read; what the run wrote."""
+    async with warehouse.connect() as connection:
+        await connection.execute(_CAPPED)
+        await connection.execute("UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE date = '2026-03-10'")
+        await connection.execute("DELETE FROM raw_metrics_daily WHERE date = '2026-03-11'")
+    async with SandboxServer(_extreme_world()) as upstream, engine(warehouse, upstream, now=lambda: NOW, caps=caps) as service:
+        state = await run(service, RunKind.FULL)
+        again = await run(service, RunKind.AUDIT)
+    assert isinstance(state["rows"], dict)
+    assert isinstance(again["rows"], dict)
+    assert again["rows"]["updated"] == 0
+    return {**state["rows"], "nulled": int(str(state["values_nulled"]))}
+
+
+async def test_what_ingestion_caps_is_equal_and_written_as_ingestion_writes_it(warehouse: Database) -> None:
+    before = await _stored(warehouse)
+    wrong = [unit for unit in before if unit[1] == dt.date(2026, 3, 10)]
+    written = await _ordinary_night(warehouse, _CAPS)
+    after = await _stored(warehouse)
+    assert written["updated"] == len(wrong) > 0
+    assert written["nulled"] == 0
+    assert after.keys() == before.keys()
+    for unit, (ratio, figure, trades) in after.items():
+        sign = 1 if trades % 2 == 0 else -1
+        assert trades == before[unit][2]
+        assert (ratio, figure) == (sign * Decimal("9999.999999"), sign * 1e6)
+
+
+async def test_without_the_caps_the_same_values_are_rewritten(warehouse: Database) -> None:
+    written = await _ordinary_night(warehouse, Caps())
+    assert written["nulled"] > 0
+    assert any(ratio is None or abs(figure or 0) > 1e6 for ratio, figure, _ in (await _stored(warehouse)).values())
+
+
+async def test_a_true_value_beyond_the_cap_stays_where_the_column_holds_it(warehouse: Database) -> None:
+    async with warehouse.connect() as connection:
+        await connection.execute(
+            f"UPDATE raw_metrics_daily SET {_FLOAT} = CASE WHEN num_trades % 2 = 0 THEN 5e7 ELSE -5e7 END,"
+            f" {_RATIO} = CASE WHEN num_trades % 2 = 0 THEN 9999.999999 ELSE -9999.999999 END"
+        )
+        await connection.execute("UPDATE raw_metrics_daily SET num_trades = num_trades + 2 WHERE date = '2026-03-10'")
+    before = await _stored(warehouse)
+    async with SandboxServer(_extreme_world()) as upstream, engine(warehouse, upstream, now=lambda: NOW, caps=_CAPS) as service:
+        state = await run(service, RunKind.FULL)
+    assert isinstance(state["rows"], dict)
+    assert state["rows"]["updated"] == sum(day == dt.date(2026, 3, 10) for _, day in before)
+    for unit, (ratio, figure, _) in (await _stored(warehouse)).items():
+        assert (ratio, figure) == before[unit][:2]
+
+
+async def test_caps_are_proposed_from_what_the_tables_hold(warehouse: Database) -> None:
+    async with Pool.open(warehouse.dsn, warehouse.schema, pool_size=1) as pool:
+        catalogue = await Catalogue.read(pool, await survey(pool, warehouse.schema))
+        assert await proposed_caps(pool, catalogue, NO_CAPS) == ""
+        async with warehouse.connect() as connection:
+            await connection.execute(_CAPPED)
+            await connection.execute("UPDATE raw_metrics_hourly SET risk_adj_profit = 'NaN'")
+        assert await proposed_caps(pool, catalogue, NO_CAPS) == "numeric(10,6)=9999.999999,risk_adj_profit=1000000"
+        assert await proposed_caps(pool, catalogue, _CAPS) == ""
+        async with warehouse.connect() as connection:
+            await connection.execute("ANALYZE raw_metrics_daily")
+            await connection.execute(
+                "UPDATE raw_metrics_daily SET risk_adj_profit = 2e6 WHERE date = (SELECT min(date) FROM raw_metrics_daily)"
+            )
+        assert await proposed_caps(pool, catalogue, NO_CAPS) == "numeric(10,6)=9999.999999"
+
+
+@pytest.mark.parametrize("text", ["rel_*", "rel_*=", "rel_*=-1", "rel_*=nan", "=5", "a=1e999999", "a b=c"])
+def test_what_is_no_cap_is_named(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no cap such as"):
+        Caps.read(text)
+
+
+def test_the_first_rule_that_names_a_column_or_its_type_counts() -> None:
+    caps = Caps.read("success_rate=100; DECIMAL( 10 , 6 )=9999.999999, raw_metrics_daily.rel_*=1e3, rel_*=7")
+    assert caps.of("raw_metrics_daily", "success_rate", "numeric(10,6)") == 100
+    assert caps.of("raw_metrics_daily", "rel_profit", "double precision") == 1000
+    assert caps.of("raw_metrics_hourly", "rel_profit", "double precision") == 7
+    assert caps.of("raw_metrics_hourly", "other", "numeric(10,6)") == Decimal("9999.999999")
+    assert caps.of("raw_metrics_hourly", "other", "numeric(18,2)") is None
