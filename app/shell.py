@@ -40,7 +40,7 @@ TOLERANT = Tolerance()
 
 def exit_code_of(state: Mapping[str, Any], tolerance: Tolerance = TOLERANT) -> ExitCode:
     """What the shell gets to know of a run, from its state as it is shown."""
-    match RunStatus(str(state["status"])):
+    match state["status"]:
         case RunStatus.SUCCEEDED:
             return ExitCode.SUCCESS
         case RunStatus.COMPLETED_WITH_ISSUES:

@@ -25,6 +25,10 @@ def test_a_run_that_did_what_can_be_done_is_a_success(status: RunStatus, code: E
     assert exit_code_of(_state(status)) is code
 
 
+def test_a_state_that_only_a_later_version_knows_is_no_success() -> None:
+    assert exit_code_of({"status": "later", "total_processed": 1, "failed": 0}) is ExitCode.FAILURE
+
+
 @pytest.mark.parametrize(
     ("failed", "tolerance", "code"),
     [
