@@ -22,9 +22,14 @@ def is_silent(view: AccountView, progress: Progress) -> bool:
 
 def is_absent(view: AccountView, progress: Progress) -> bool:
     """Whether upstream has nothing of the account: it sent nothing where all that could tell was read completely in this run."""
-    if progress.known or not is_silent(view, progress):
+    if progress.known or not is_silent(view, progress) or may_be_without_id(view, progress):
         return False
     return progress.dates_read(Endpoint.DAILY).everything and not is_hourly_unread(view, progress) and not is_closed_unread(view, progress)
+
+
+def may_be_without_id(view: AccountView, progress: Progress) -> bool:
+    """Whether upstream may have the account without its id, since it was asked for by that alone: so far as a second shape is wanted."""
+    return progress.tried is not None and not view.by_login and bool(view.logins) and Endpoint.ALLTIME not in progress.named
 
 
 def is_hourly_unread(view: AccountView, progress: Progress) -> bool:

@@ -323,7 +323,8 @@ class Progress:
     `strangers` that its logins have trades of natural keys that no account has; `known`
     that an earlier run explained just this state for good, so that nothing is asked; `again` the dates to be read once more
     since daily may condemn rows there that keep others out; `sent` the tables of which upstream sent any row, `silent` those that were
-    read without one, `hold` that nothing more may be done for it; `untried` why it was not read, though it did not fail alone.
+    read without one, `named` those that were asked for by login since a request by id brought none, or always are, `hold` that
+    nothing more may be done for it; `untried` why it was not read, though it did not fail alone.
 
     `moving` are the dates that still move. `withheld` are the dates, by table, on which nothing was removed or lowered for that
     reason (None: the alltime row), `told` is what upstream's daily rows count on such dates, `grew` that the run brought in rows of
@@ -344,6 +345,7 @@ class Progress:
     left_alone: set[Endpoint] = field(default_factory=set)
     sent: set[Endpoint] = field(default_factory=set)
     silent: set[Endpoint] = field(default_factory=set)
+    named: set[Endpoint] = field(default_factory=set)
     hold: Hold | None = None
     known: bool = False
     moving: Moving = field(default_factory=Moving)

@@ -77,7 +77,7 @@ class PlannedRequest:
 
     @property
     def by_login(self) -> tuple[str, ...]:
-        """The accounts that are asked for by login since upstream knows no id for them."""
+        """The accounts whose metrics are asked for by login, since upstream may have rows of them without an id."""
         if self.request.endpoint.is_trades:
             return ()
         return tuple(account_id for account_id, logins in zip(self.account_ids, self.logins, strict=False) if logins)
@@ -241,6 +241,12 @@ def _plan_each(request: Request, account_ids: Sequence[str], max_ids: int, login
 
 _Wanted = Sequence[tuple[AccountView, Collection[dt.date] | None]]
 """Accounts and the dates that they need; None: every date."""
+
+
+def plan_by_login(endpoint: Endpoint, wanted: _Wanted, *, max_ids: int) -> list[PlannedRequest]:
+    """Requests to a table of metrics for accounts by their logins, though upstream knows ids of them at other levels."""
+    named = [(replace(view, by_login=True), dates) for view, dates in wanted]
+    return _Planner([], max_ids, None).plan(endpoint, named)
 
 
 class _Planner:

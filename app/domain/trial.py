@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from app.domain.contract import TABLES, Endpoint
+from app.domain.absence import is_silent, may_be_without_id
+from app.domain.contract import METRICS, TABLES, Endpoint
 from app.domain.models import AccountView, DayCounts, Progress
 from app.domain.needs import is_daily_alone, is_outvoted
 
@@ -21,16 +22,18 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 class Disputed:
     """What is to be asked for once more of an account: single `dates` by table, its alltime row, or all dates of its `life` in lists.
 
-    Its whole life is in dispute where no date is known on which the tables differ, only their totals.
+    Its whole life is in dispute where no date is known on which the tables differ, only their totals. First of all come the tables to be
+    asked for by login: a request by id brought no row, and upstream may have them without the account's id.
     """
 
+    by_login: frozenset[Endpoint] = frozenset()
     dates: Mapping[Endpoint, frozenset[dt.date]] = field(default_factory=dict)
     alltime: bool = False
     life: frozenset[dt.date] = frozenset()
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
-        return bool(self.dates or self.alltime or self.life)
+        return bool(self.by_login or self.dates or self.alltime or self.life)
 
 
 NOTHING = Disputed()
@@ -65,8 +68,14 @@ def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> D
     has tried and that is not due again.
     """
     unfinished = progress.errors or progress.refused or progress.too_narrow or progress.left_alone or progress.hold or progress.known
-    if progress.tried is None or view.agrees or unfinished or not was_read(view, progress):
+    if progress.tried is None or view.agrees or unfinished:
         return NOTHING
+    if is_silent(view, progress) and progress.dates_read(Endpoint.DAILY).everything and may_be_without_id(view, progress):
+        return Disputed(frozenset({Endpoint.ALLTIME}))
+    if not was_read(view, progress):
+        return NOTHING
+    if not alone and (by_login := _unnamed(view, progress)):
+        return NOTHING if progress.explained_as == view.signature else Disputed(by_login)
     tried = progress.alone if alone else progress.tried
     # What lies in dates that still move is not blamed on anybody.
     days = [day for day in differing_days(view, view.days) if day.date not in progress.moving and day.date not in progress.withheld_days]
@@ -80,12 +89,30 @@ def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> D
                     dates[endpoint].add(day.date)
                 break
     found = Disputed(
+        frozenset(),
         {endpoint: frozenset(each) for endpoint, each in dates.items()},
         bool(progress.sent) and None in progress.kept.get(Endpoint.ALLTIME, {}) and None not in tried.get(Endpoint.ALLTIME, ()),
         frozenset() if days else _life(view, progress, tried),
     )
     # Last, since it costs most: the state may be one that was tried before.
     return NOTHING if not found or progress.explained_as == view.signature else found
+
+
+def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
+    """Whether a table of metrics counts less on a date than another one does, or upstream sent nothing of what it holds there."""
+    if day in progress.kept.get(endpoint, {}):
+        return True
+    counts = next((each for each in view.days if each.date == day), None)
+    if counts is None:
+        return False
+    return (counts.daily if endpoint is Endpoint.DAILY else counts.hourly) < max(counts.daily, counts.hourly, counts.closed)
+
+
+def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
+    """The tables of metrics of which a request by id brought nothing, though others count trades."""
+    if view.by_login or not view.logins or not any(view.totals.counts.values()):
+        return frozenset()
+    return frozenset(each for each in METRICS if each in progress.silent and each not in progress.sent and each not in progress.named)
 
 
 def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...]]:

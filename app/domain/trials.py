@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from app.domain.contract import Endpoint, Request
+from app.domain.contract import METRICS, Endpoint, Request
 from app.domain.models import AccountView, Progress
-from app.domain.plan import PlannedRequest
-from app.domain.trial import Disputed, disputed
+from app.domain.plan import PlannedRequest, plan_by_login
+from app.domain.trial import Disputed, disputed, lacks
 
 _SAMPLE = 10
 """So many accounts of a batch, if more are in dispute, are asked for alone first."""
@@ -50,6 +50,13 @@ class Trials:
         known = sorted(accounts, key=lambda account: account[0].account_id in suspects)
         self._note_help(known)
         cases = [(view, progress, case) for view, progress in known if (case := disputed(view, progress))]
+        unnamed = [case for case in cases if case[2].by_login]
+        if unnamed:
+            return [
+                each
+                for group in (False, True)
+                for each in _by_login([case for case in unnamed if (case[0].account_id in suspects) is group], max_ids)
+            ]
         if not cases and self.helped:
             # Sharing a request may have been what cut the answer.
             alone = [(view, progress, case) for view, progress in known if (case := disputed(view, progress, alone=True))]
@@ -66,7 +73,11 @@ class Trials:
     def _alone(self, cases: Sequence[_Case], most_dates: int, most_lives: int) -> list[PlannedRequest]:
         living = [view.account_id for view, _, case in cases if case.life][:most_lives]
         planned = self._take(
-            [request for view, _, case in cases for request in _requests_alone(view, case, most_dates, with_life=view.account_id in living)]
+            [
+                request
+                for view, progress, case in cases
+                for request in _requests_alone(view, progress, case, most_dates, with_life=view.account_id in living)
+            ]
         )
         asked = {account_id for each in planned for account_id in each.account_ids}
         self._before = {view.account_id: view.signature for view, _, _ in cases if view.account_id in asked}
@@ -84,34 +95,50 @@ class Trials:
         return taken
 
 
-def _requests_alone(view: AccountView, case: Disputed, most_dates: int, *, with_life: bool) -> Iterator[PlannedRequest]:
+def _by_login(cases: Sequence[_Case], max_ids: int) -> Iterator[PlannedRequest]:
+    """What requests by id brought nothing of, asked for by login as they asked for it."""
+    for endpoint in METRICS:
+        wanted = [
+            # An audit asks for alltime rows before the batch.
+            (view, None if endpoint is Endpoint.ALLTIME or (read := progress.dates_read(endpoint)).everything else read.dates)
+            for view, progress, case in cases
+            if endpoint in case.by_login
+        ]
+        yield from plan_by_login(endpoint, wanted, max_ids=max_ids)
+
+
+def _requests_alone(view: AccountView, progress: Progress, case: Disputed, most_dates: int, *, with_life: bool) -> Iterator[PlannedRequest]:
     if case.alltime:
-        yield _request(Endpoint.ALLTIME, (), [view])
+        yield _request(Endpoint.ALLTIME, (), [view], by_login=view.by_login)
     for endpoint, dates in case.dates.items():
         for day in sorted(dates)[:most_dates]:
-            yield _request(endpoint, (day,), [view])
+            yield _request(endpoint, (day,), [view], by_login=_asks_by_login(view, progress, endpoint, day))
     for days in _lists(case.life, _list_dates([case])) if with_life else ():
-        yield _request(Endpoint.DAILY, days, [view])
+        yield _request(Endpoint.DAILY, days, [view], by_login=view.by_login)
 
 
 def _together(cases: Sequence[_Case], max_ids: int, *, with_life: bool) -> list[PlannedRequest]:
     if not cases:
         return []
-    wanted: defaultdict[tuple[Endpoint, tuple[dt.date, ...]], list[AccountView]] = defaultdict(list)
+    wanted: defaultdict[tuple[Endpoint, tuple[dt.date, ...], bool], list[AccountView]] = defaultdict(list)
     length = _list_dates([case for _, _, case in cases])
     for view, progress, case in cases:
         if case.alltime:
-            wanted[Endpoint.ALLTIME, ()].append(view)
+            wanted[Endpoint.ALLTIME, (), view.by_login].append(view)
         for endpoint, dates in case.dates.items():
             for day in dates:
-                wanted[endpoint, (day,)].append(view)
+                wanted[endpoint, (day,), _asks_by_login(view, progress, endpoint, day)].append(view)
         if with_life:
             for days in _lists(case.life, length):
-                wanted[Endpoint.DAILY, days].append(view)
+                wanted[Endpoint.DAILY, days, view.by_login].append(view)
         elif case.life and progress.tried is not None:
             # Of the first accounts lists of dates brought no more than all dates at once.
             progress.tried.setdefault(Endpoint.DAILY, set()).update(case.life)
-    return [_request(*key, part) for key in sorted(wanted) for part in _parts(wanted[key], max_ids, is_trades=key[0].is_trades)]
+    return [
+        _request(endpoint, days, part, by_login=by_login)
+        for endpoint, days, by_login in sorted(wanted)
+        for part in _parts(wanted[endpoint, days, by_login], max_ids, by_login=by_login)
+    ]
 
 
 def _list_dates(cases: Sequence[Disputed]) -> int:
@@ -125,12 +152,12 @@ def _lists(days: Iterable[dt.date], length: int) -> Iterator[tuple[dt.date, ...]
         yield tuple(part)
 
 
-def _parts(views: Sequence[AccountView], max_ids: int, *, is_trades: bool) -> Iterator[list[AccountView]]:
+def _parts(views: Sequence[AccountView], max_ids: int, *, by_login: bool) -> Iterator[list[AccountView]]:
     """The accounts in groups whose ids fit into a request; one of more logins than that goes alone."""
     part: list[AccountView] = []
     filled = 0
     for view in views:
-        ids = len(view.logins) if is_trades else 1
+        ids = len(view.logins) if by_login else 1
         if part and filled + ids > max_ids:
             yield part
             part, filled = [], 0
@@ -140,11 +167,19 @@ def _parts(views: Sequence[AccountView], max_ids: int, *, is_trades: bool) -> It
         yield part
 
 
-def _request(endpoint: Endpoint, days: tuple[dt.date, ...], views: Sequence[AccountView]) -> PlannedRequest:
+def _asks_by_login(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
+    """Whether a date is asked for by login: trades are, and metrics of which a request by id lacked rows, which may have no id."""
+    return endpoint.is_trades or view.by_login or (bool(view.logins) and lacks(view, progress, endpoint, day))
+
+
+def _request(endpoint: Endpoint, days: tuple[dt.date, ...], views: Sequence[AccountView], *, by_login: bool) -> PlannedRequest:
     account_ids = tuple(view.account_id for view in views)
+    if not by_login:
+        return PlannedRequest(Request(endpoint, account_ids=account_ids, dates=days), account_ids, is_trial=True)
+    logins = tuple(view.logins for view in views)
+    asked = tuple(sorted({login for each in logins for login in each}))
     if endpoint.is_trades:
-        logins = tuple(view.logins for view in views)
-        asked = tuple(sorted({login for each in logins for login in each}))
         request = Request(endpoint, logins=asked, date_from=days[0], date_to=days[0], is_single=True)
-        return PlannedRequest(request, account_ids, logins, is_trial=True)
-    return PlannedRequest(Request(endpoint, account_ids=account_ids, dates=days), account_ids, is_trial=True)
+    else:
+        request = Request(endpoint, logins=asked, dates=days)
+    return PlannedRequest(request, account_ids, logins, is_trial=True)

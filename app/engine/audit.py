@@ -59,6 +59,7 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
     search = Search(client, _controls(store), reader, allowance=Spent(terms.search_requests), today=terms.today)
     if account_ids is None:
         await _scan(client, Request(Endpoint.ALLTIME), reader.sink)
+        await store.scans.name_rows(run_id)
         await store.scans.add_seen_accounts(run_id)
     await _learn_holders(store, run_id, terms.day)
     asked = 0
@@ -72,7 +73,10 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
             _require(search)
             if terms.guard is not None and number == _TELLING:
                 sample = [account_id for each in requests[:number] for account_id in each.account_ids]
+                await store.scans.name_rows(run_id)
                 await _suspect(store, run_id, account_ids, terms.guard, sample, len(unseen))
+        if requests:
+            await store.scans.name_rows(run_id)
     if asked:
         await _learn_holders(store, run_id, terms.day)
     unanswered = sorted(reader.unanswered)
@@ -86,6 +90,7 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
         logins = await store.detection.logins_of_placeholders(drifting)
         by_day = plan_days(drifting, _days(terms.moving_from, terms.today), max_ids=client.max_ids, logins=logins)
         await _note_moving_days(client, by_day, days, search_days)
+        await store.scans.name_days(run_id)
         different += await store.scans.find_drift(run_id, terms.moving_from, drifting) - len(drifting)
     if terms.guard is not None:
         await _mark_suspect(store, run_id, account_ids, terms.guard)

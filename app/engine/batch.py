@@ -362,9 +362,11 @@ class BatchReconciler:
 
     async def _identified(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> Slice:
         """What a fetch proves without the accounts that upstream knows by another id now: their rows here become those of that account."""
-        if not planned.by_login:
+        # Others that are asked for by login have an id, which upstream only does not send at this level.
+        unknown = [account_id for account_id in planned.by_login if work.views[account_id].by_login]
+        if not unknown:
             return fetched.proven
-        known = await self._store.holders.note_fetch(fetched.staged, planned.by_login)
+        known = await self._store.holders.note_fetch(fetched.staged, unknown)
         await self._store.detection.add_accounts(sorted({holder for holders in known.values() for holder in holders}))
         for account_id, holders in known.items():
             # It was not asked for in vain: upstream sent its rows, under that id.

@@ -53,7 +53,9 @@ class Fetcher:
         proven = slice_of(planned)
         before = await self._changes.fingerprints(proven)
         request = planned.request
-        sink = await self._staging.begin(request.endpoint, request.logins or request.account_ids, by_login=bool(request.logins))
+        sink = await self._staging.begin(
+            request.endpoint, request.logins or request.account_ids, by_login=bool(request.logins), account_ids=planned.account_ids
+        )
         try:
             proofs = [await self._read(part, planned, sink) for part in planned.requests]
             await sink.seal()

@@ -101,8 +101,10 @@ def note_read(progress: Progress, planned: PlannedRequest) -> None:
         read.dates |= set(request.dates)
     else:
         read.everything = True
-    if request.endpoint not in progress.sent:
+    if request.endpoint not in progress.sent and not planned.is_trial:
         progress.silent.add(request.endpoint)
+    if planned.by_login and not planned.is_trial:
+        progress.named.add(request.endpoint)
     if planned.is_trial:
         _note_tried(progress, planned)
     if request.endpoint is Endpoint.DAILY:

@@ -85,7 +85,7 @@ def _choose(world: World, query: Query) -> Sequence[Record]:
         accounts = {account_id for login in logins for account_id in world.holders(login)}
         tests.append(lambda record: record.natural_key.login in logins)
     if "accountIds" in filters:
-        wanted = set(_parts("accountIds", filters.pop("accountIds"))) - world.without_id
+        wanted = set(_parts("accountIds", filters.pop("accountIds"))) - world.missed_by_id(query.endpoint)
         accounts = wanted if accounts is None else accounts & wanted
     tests.extend(_test(name, text) for name, text in filters.items())
     records = world.records(query.endpoint, accounts)

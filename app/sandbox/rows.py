@@ -55,7 +55,7 @@ class Record:
 class AccountRows:
     """Makes the records of one account from its trades, as they stand when it is made.
 
-    `sends_id`: whether its metrics rows name the account id, or null for it.
+    `without_id`: the levels of metrics at which its rows have null for the account id.
     `forgotten_before`: upstream has forgotten the rows of dates before it; alltime, which has no date, still counts them.
     """
 
@@ -68,7 +68,7 @@ class AccountRows:
         today: dt.date,
         forgotten_before: dt.date,
         contradiction: Contradiction | None,
-        sends_id: bool = True,
+        without_id: frozenset[Endpoint] = frozenset(),
     ) -> None:
         """Sort the trades by date."""
         self._account = account
@@ -76,7 +76,7 @@ class AccountRows:
         self._today = today
         self._forgotten_before = forgotten_before
         self._contradiction = contradiction
-        self._sends_id = sends_id
+        self._without_id = without_id
         self._profile = profile_of(account, seed)
         self._renderer = Renderer(account, seed)
         self._trades = trades
@@ -166,7 +166,7 @@ class AccountRows:
         account = self._account
         held = account.key_on(day) if day else account.current_key
         row.update({"login": held.login, "broker": held.broker, "mt_version": held.platform})
-        row["accountId"] = account.account_id if self._sends_id else None
+        row["accountId"] = None if endpoint in self._without_id else account.account_id
         key: tuple[str | int, ...] = (account.account_id,)
         if day is not None:
             written = self._renderer.date(day, endpoint)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from app.domain.contract import Endpoint
+from app.domain.contract import METRICS, Endpoint
 from app.errors import InvalidRequest
 from app.sandbox.generation import Contradictions, Plan, generate
 from app.sandbox.rows import AccountRows, Contradiction, Record
@@ -43,7 +43,8 @@ class World:
         self._accounts = {account.account_id: account for account in accounts}
         self._trades: dict[str, dict[TradeKey, Trade]] = {account_id: {} for account_id in self._accounts}
         self._by_key: dict[TradeKey, Trade] = {}
-        self._without_id: set[str] = set()
+        self._without_id: dict[Endpoint, set[str]] = {endpoint: set() for endpoint in METRICS}
+        self._missed_by_id: dict[Endpoint, set[str]] = {endpoint: set() for endpoint in METRICS}
         self._forgotten_before: dict[str, dt.date] = {}
         self._records: dict[tuple[Endpoint, str], list[Record]] = {}
         self._selections: OrderedDict[object, Sequence[Record]] = OrderedDict()
@@ -98,8 +99,12 @@ class World:
 
     @property
     def without_id(self) -> frozenset[str]:
-        """The accounts whose id upstream does not send: they are known there by their natural key alone."""
-        return frozenset(self._without_id)
+        """The accounts whose id upstream sends at no level: they are known there by their natural key alone."""
+        return frozenset(set.intersection(*self._without_id.values()))
+
+    def missed_by_id(self, endpoint: Endpoint) -> frozenset[str]:
+        """The accounts whose rows of `endpoint` a request by account id does not find."""
+        return frozenset(self._missed_by_id.get(endpoint, ()))
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """The same world with other account ids, each by its old one; what was forgotten or hidden is there again."""
@@ -108,14 +113,21 @@ class World:
         kinds = {names[account_id]: kind for account_id, kind in self.contradictions.items()}
         return type(self)(accounts, trades, seed=self._seed, today=self.today, contradictions=kinds)
 
-    def hide_id(self, account_id: str) -> None:
-        """From now on upstream sends null for the account's id; KeyError if it does not know the account."""
-        self._without_id.add(self._accounts[account_id].account_id)
+    def hide_id(self, account_id: str, *endpoints: Endpoint, findable: bool = False) -> None:
+        """From now on upstream sends null for the account's id at these levels (none: at all); KeyError if it does not know the account.
+
+        `findable`: a request by the id finds the rows all the same.
+        """
+        for endpoint in endpoints or METRICS:
+            self._without_id[endpoint].add(self._accounts[account_id].account_id)
+            if not findable:
+                self._missed_by_id[endpoint].add(account_id)
         self._changed(account_id)
 
     def reveal_id(self, account_id: str) -> None:
         """From now on upstream sends the account's id again."""
-        self._without_id.discard(account_id)
+        for hidden in (*self._without_id.values(), *self._missed_by_id.values()):
+            hidden.discard(account_id)
         self._changed(account_id)
 
     def natural_keys(self, account_id: str) -> list[NaturalKey]:
@@ -223,7 +235,7 @@ class World:
                 today=self.today,
                 forgotten_before=self._forgotten_before.get(account_id, dt.date.min),
                 contradiction=self._contradictions.get(account_id),
-                sends_id=account_id not in self._without_id,
+                without_id=frozenset(each for each, hidden in self._without_id.items() if account_id in hidden),
             )
             for each in Endpoint:
                 if (each, account_id) not in self._records and each.is_trades == endpoint.is_trades:

@@ -97,6 +97,8 @@ class Scans:
         sql = database.queries("audit")
         self._note_alltime, self._clear = fill(sql["note_alltime"], **_keys(catalogue[Endpoint.ALLTIME])), sql["clear_scan"]
         self._note_days, self._clear_days = fill(sql["note_days"], **_keys(catalogue[Endpoint.DAILY])), sql["clear_scan_days"]
+        self._strays, self._stored_keys = sql["get_strays"], database.queries("staging")["get_stored_keys"]
+        self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
         self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
         self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
         self._note_stale = fill(sql["note_stale_alltime"], **_figures(catalogue))
@@ -127,6 +129,19 @@ class Scans:
     async def count(self, run_id: uuid.UUID) -> int:
         """How many accounts upstream showed."""
         return int(await self._database.fetch_value(self._count, run_id))
+
+    async def name_rows(self, run_id: uuid.UUID) -> None:
+        """Give what upstream sends without an account id to the accounts that hold its natural keys, if exactly one does."""
+        strays = [row["account_id"] for row in await self._database.fetch(self._strays, run_id, seconds=SWEEP_SECONDS)]
+        stored = await self._database.fetch(self._stored_keys, strays, seconds=SWEEP_SECONDS) if strays else []
+        columns = [[row[name] for row in stored] for name in ("account_id", *NATURAL_KEY)]
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._name, run_id, *columns, seconds=SWEEP_SECONDS)
+
+    async def name_days(self, run_id: uuid.UUID) -> None:
+        """The same for daily figures of accounts that differ."""
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._name_days, run_id, seconds=SWEEP_SECONDS)
 
     async def add_seen_accounts(self, run_id: uuid.UUID) -> int:
         """Make accounts known that only upstream has; their number."""

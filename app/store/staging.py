@@ -22,6 +22,7 @@ from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable,
 from app.store.pool import Connection, Database
 from app.store.queries import fill, quote
 from app.store.sessions import COMMAND_SECONDS
+from app.store.unnamed import UnnamedRows
 from app.store.unsent import UnsentColumns
 
 ANALYZED_ROWS = 500
@@ -34,6 +35,7 @@ SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('sy
 for the disk, since staging does not outlive a crash anyway."""
 NATURAL_KEY = ("login", "platform", "broker")
 """What tells an account that upstream knows by no id."""
+_ACCOUNT = "accountId"
 _NULL = msgspec.Raw(b"null")
 _EMPTY = frozenset({b"null", b""})
 REPLACED = "characters replaced"
@@ -44,6 +46,7 @@ REPLACED = "characters replaced"
 class StagedFetch:
     """A fetch in staging: its id, its table, how many rows it has, and whether any of them was sent without a column of the table.
 
+    `has_unnamed` says that rows of metrics came without an account id.
     `is_distinct` says that all rows were found to have whole keys, no two of them the same, and none was refused; then `days` are
     the dates that they have. `accounts` tells how many there are of each account; None: nobody has counted them.
     """
@@ -52,6 +55,7 @@ class StagedFetch:
     endpoint: Endpoint
     rows: int = 0
     has_unsent: bool = False
+    has_unnamed: bool = False
     is_distinct: bool = False
     accounts: Mapping[str, int] | None = None
     days: frozenset[dt.date] = frozenset()
@@ -83,26 +87,32 @@ class Staging:
         self._open_carefully = {endpoint: _open_statement(catalogue[endpoint], carefully=True) for endpoint in STAGED}
         self._unsent = {endpoint: UnsentColumns(catalogue[endpoint]) for endpoint in STAGED}
         self._refuse = {endpoint: _refuse_statement(catalogue[endpoint]) for endpoint in STAGED}
+        self._unnamed = UnnamedRows(database, catalogue)
 
-    async def begin(self, endpoint: Endpoint, asked: Sequence[str] = (), *, by_login: bool = False) -> "StageSink":
-        """A new fetch of the logins (trades, or metrics `by_login`) or accounts that are asked for, if any.
+    async def begin(
+        self, endpoint: Endpoint, asked: Sequence[str] = (), *, by_login: bool = False, account_ids: Sequence[str] = ()
+    ) -> "StageSink":
+        """A new fetch of the logins (trades, or metrics `by_login` of `account_ids`) or accounts that are asked for, if any.
 
         Its rows are ours to apply or forget.
         """
         staged = StagedFetch(uuid.uuid4(), endpoint)
         await self._database.execute(self._register, staged.fetch_id, self._worker_id, self._catalogue[endpoint].table.name)
-        return StageSink(self, staged, asked, by_login=by_login or endpoint.is_trades)
+        return StageSink(self, staged, asked, account_ids, by_login=by_login or endpoint.is_trades)
 
     async def add(self, staged: StagedFetch, rows: Sequence[bytes]) -> None:
         """Stage raw JSON objects after those that are there; they may each have other fields."""
         table, columns = self._catalogue[staged.endpoint], self._unsent[staged.endpoint]
         natural = {column.api_name for column in table.columns if column.name in NATURAL_KEY and column.name not in table.key}
         counts = {column.api_name: column.largest_count for column in table.columns if column.is_count}
+        names_account = "account_id" in table.key
         opened: list[_Row] = []
         last_keys: tuple[str, ...] | None = None
         unsent: bytes | None = None
         for row in map(flattened, rows):
             fields = fields_of(row)
+            if names_account and bytes(fields.get(_ACCOUNT, _NULL)).strip(b'" ') in _EMPTY:
+                staged.has_unnamed = True
             # A natural key that is left empty or cannot be read is no new one: the account keeps the one that is stored.
             untold = [name for name in natural if bytes(fields.get(name, _NULL)).strip(b'" ') in _EMPTY]
             # What is no count leaves the stored one.
@@ -208,13 +218,21 @@ class Staging:
         staged.days = frozenset(row["day"] for row in rows if row["day"] is not None) if groups["day"] else frozenset()
         return staged.is_distinct
 
+    async def name_rows(self, staged: StagedFetch, account_ids: Sequence[str], *, by_id: bool) -> None:
+        """Give rows that came without an account id to the accounts that they belong to, before anything is told by their keys."""
+        if staged.has_unnamed:
+            await self._unnamed.name(staged.endpoint, staged.fetch_id, account_ids, by_id=by_id)
+
     async def holds_any(self, staged: StagedFetch, asked: Sequence[str], *, by_login: bool) -> bool:
         """Whether a staged row is of one of these logins or accounts, or may be since it cannot be read; true if none is named."""
         if not asked:
             return True
         table = self._catalogue[staged.endpoint]
         statement = fill(self._holds_any, stage=table.stage, id="login" if by_login else "account_id")
-        return bool(await self._database.fetch_value(statement, staged.fetch_id, list(asked)))
+        if await self._database.fetch_value(statement, staged.fetch_id, list(asked)):
+            return True
+        # Rows of a key that several accounts hold are the answer, though nobody can tell whose they are.
+        return staged.has_unnamed and not by_login and await self._unnamed.hold_key_of(staged.endpoint, staged.fetch_id, asked)
 
     async def seal(self, staged: StagedFetch) -> None:
         """Make a proven fetch ready to be applied: PostgreSQL learns how many rows it has, or it would plan for one."""
@@ -227,6 +245,7 @@ class Staging:
         statement = f"DELETE FROM {self._catalogue[staged.endpoint].stage} WHERE fetch_id = $1 AND ordinal > $2"
         await self._database.execute(statement, staged.fetch_id, but)
         staged.rows, staged.has_unsent, staged.accounts = but, staged.has_unsent and but > 0, None
+        staged.has_unnamed = staged.has_unnamed and but > 0
 
     async def forget(self, staged: StagedFetch) -> None:
         """Drop a fetch and its rows; what cannot be dropped now is dropped with what the dead left."""
@@ -252,10 +271,11 @@ class Staging:
 class StageSink:
     """Where the API client puts the rows of one fetch."""
 
-    def __init__(self, staging: Staging, staged: StagedFetch, asked: Sequence[str], *, by_login: bool) -> None:
+    def __init__(self, staging: Staging, staged: StagedFetch, asked: Sequence[str], account_ids: Sequence[str], *, by_login: bool) -> None:
         """Bind a fetch to its staging."""
         self._staging = staging
         self._asked = asked
+        self._account_ids = account_ids
         self._by_login = by_login
         self._proven_rows, self._proven_keys = 0, 0
         self.staged = staged
@@ -285,6 +305,8 @@ class StageSink:
 
     async def is_of_asked(self) -> bool:
         """Whether there is a row of anyone who was asked for."""
+        by_id = bool(self._asked) and not self._by_login
+        await self._staging.name_rows(self.staged, self._asked if by_id else self._account_ids, by_id=by_id)
         return await self._staging.holds_any(self.staged, self._asked, by_login=self._by_login)
 
     async def seal(self) -> None:

@@ -99,6 +99,15 @@ FROM (
     WHERE account_id = ANY($1::text[])
     UNION ALL
     SELECT account_id, login::text, false FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[]) GROUP BY account_id, login
+    UNION ALL
+    -- Of accounts of which neither alltime nor daily rows are left.
+    SELECT account_id, login::text, false FROM prop_trading_model.raw_metrics_hourly
+    WHERE account_id = ANY(ARRAY(
+        SELECT account_id FROM unnest($1::text[]) AS wanted (account_id)
+        EXCEPT
+        SELECT account_id FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
+    ))
+    GROUP BY account_id, login
 ) AS held
 WHERE login <> ''
 GROUP BY account_id
