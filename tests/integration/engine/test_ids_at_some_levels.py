@@ -11,6 +11,7 @@ from app.domain.contract import METRICS, TABLES, Endpoint
 from app.domain.models import RunKind
 from app.engine.maintenance import maintain
 from app.sandbox.comparison import Comparison, compare
+from app.sandbox.generation import Contradictions
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import Database
@@ -125,3 +126,41 @@ async def test_a_natural_key_that_changed_hands_gives_rows_without_id_to_the_acc
                 state = await run(service, kind)
                 assert (state["status"], (await _against(truth, database)).sample) == ("succeeded", ()), (kind, lost)
         assert await _listed(database) == set(truth.account_ids)
+
+
+@pytest.mark.parametrize("level", METRICS)
+async def test_of_two_accounts_that_share_a_natural_key_nothing_is_doubled_or_lost(level: Endpoint, database: Database) -> None:
+    shared = Contradictions(0, 0, 1, 0)
+    world, truth = (World.generate(9, seed=7, today=TODAY, trades_per_account=5, days=20, contradictions=shared) for _ in range(2))
+    first, second = world.contradictions
+    async with SandboxServer(world) as upstream, engine(database, upstream) as service, database.connect() as connection:
+        await fill(database, upstream)
+        await maintain(service.store, TODAY)
+        for account_id in (first, second):
+            world.hide_id(account_id, level, findable=True)
+        await _lose(database, first, [level])
+        for kind in (RunKind.FULL, RunKind.AUDIT):
+            await run(service, kind)
+        assert (await _against(truth, database)).sample == ()
+        assert await _listed(database) == set(truth.account_ids)
+        assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows") == 0
+
+
+@pytest.mark.parametrize("level", [Endpoint.ALLTIME, Endpoint.HOURLY])
+async def test_an_account_that_gets_its_id_at_one_level_first_moves_there_with_all_its_rows(level: Endpoint, database: Database) -> None:
+    world, truth = _world(3), _world(3)
+    account_id = _with_one_key(world)[0]
+    async with SandboxServer(world) as upstream, engine(database, upstream) as service, database.connect() as connection:
+        world.hide_id(account_id)
+        await fill(database, upstream)
+        await run(service, RunKind.AUDIT)
+        world.reveal_id(account_id)
+        world.hide_id(account_id, *[each for each in METRICS if each is not level])
+        await connection.execute("DELETE FROM raw_metrics_hourly WHERE login = $1", world.account(account_id).current_key.login)
+        await run(service, RunKind.FULL)
+        state = await run(service, RunKind.AUDIT)
+        assert (state["status"], (await _against(truth, database)).sample) == ("succeeded", ())
+        # Where its last row left the placeholder, maintenance takes that off the list.
+        await maintain(service.store, TODAY)
+        assert await _listed(database) == set(truth.account_ids)
+        assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows WHERE reason = 'removed'") == 0
