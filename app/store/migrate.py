@@ -27,6 +27,12 @@ _CREATES = re.compile(r"^-- creates: (\w+)$", re.MULTILINE)
 _LOCK_KEY = 4_721_061_133
 # Not to_regclass, which in a transaction that waited for the lock may go on denying what was made meanwhile.
 _STANDS = "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND relname = $2)"
+# The tablespace of the database itself: no partitioned table can be made where a default names it, and it means the same as none.
+_FORGET_OWN_TABLESPACE = """
+SELECT set_config('default_tablespace', '', true)
+FROM pg_database AS d JOIN pg_tablespace AS t ON t.oid = d.dattablespace
+WHERE d.datname = current_database() AND t.spcname = current_setting('default_tablespace')
+"""
 _MIGRATE_SECONDS = 3600.0
 _LOCK_TIMEOUT = "3s"
 _TRIES = 5
@@ -131,8 +137,9 @@ async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 async def _lift_limits(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """For the transaction, since behind a pooler others use the session too: no setting of the role's or the database's counts."""
-    await connection.execute(f"SELECT {pins(connection.get_server_version().major, is_local=True)}")
+    await connection.execute(f"SELECT {pins(is_local=True)}")
     await connection.execute("SELECT set_config('statement_timeout', '0', true)")
+    await connection.execute(_FORGET_OWN_TABLESPACE)
 
 
 async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:

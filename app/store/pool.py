@@ -330,10 +330,10 @@ def _is_dubious(error: BaseException | None) -> bool:
 class _Settings:
     """What each transaction sets, by what the pool leads to."""
 
-    def __init__(self, version: int, *, is_direct: bool, notices_death: bool) -> None:
+    def __init__(self, *, is_direct: bool, notices_death: bool) -> None:
         self.is_direct = is_direct
         # Behind a pooler each transaction may get another session of the server, which others use too: nothing is pinned but for itself.
-        self.limits = f"SELECT {_LIMITS}" if is_direct else f"SELECT {pins(version, is_local=True)}, {_LIMITS}"
+        self.limits = f"SELECT {_LIMITS}" if is_direct else f"SELECT {pins(is_local=True)}, {_LIMITS}"
         self.death_check = _DEATH_CHECK if notices_death else "0"
 
 
@@ -383,7 +383,7 @@ class Database:
             with connecting():
                 async with sessions.use() as (session, state):
                     notices_death = await _notices_death(session)
-                    settings = _Settings(session.get_server_version().major, is_direct=state.is_direct, notices_death=notices_death)
+                    settings = _Settings(is_direct=state.is_direct, notices_death=notices_death)
             if not state.is_direct and statement_cache:
                 _log.warning(
                     "A pooler stands between trade-recon and PostgreSQL: in transaction mode, and older than pgbouncer 1.21, it needs"
@@ -557,7 +557,7 @@ async def _prepare_connection(connection: Session) -> None:
     transaction = connection.transaction()
     await transaction.start()
     if not connection.state.is_direct:
-        await connection.execute(f"SELECT {pins(connection.get_server_version().major, is_local=True)}")
+        await connection.execute(f"SELECT {pins(is_local=True)}")
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=_decode_json, format="binary")
     await connection.set_type_codec("date", schema="pg_catalog", encoder=_encode_date, decoder=_decode_date, format="tuple")
     await connection.fetch(_TYPES)

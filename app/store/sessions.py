@@ -44,8 +44,8 @@ _LONG_SECONDS = 15.0
 """A statement that is under way for longer is looked for at the server; one that the server has not worked on for as long is lost."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 """Where the operating system has them: a dead connection is noticed within half a minute, also in the middle of a long statement."""
-_WITH_TRANSACTION_TIMEOUT = 17
-"""The version of PostgreSQL from which on there is such a setting."""
+_OF_SOME_VERSIONS = ("transaction_timeout", "restrict_nonsystem_relation_kind")
+"""Settings that not every server has: one came with a version, the other with minor versions of several."""
 
 _PINNED = {
     # Limits: trade-recon sets its own, by transaction.
@@ -68,6 +68,7 @@ _PINNED = {
     "gin_fuzzy_search_limit": "0",
     "exit_on_error": "off",
     "check_function_bodies": "on",
+    "restrict_nonsystem_relation_kind": "",
     "default_table_access_method": "heap",
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
@@ -108,10 +109,14 @@ class Session(_AsyncpgConnection):
         self.state = SessionState()
 
 
-def pins(server_version: int, *, is_local: bool) -> str:
+def pins(*, is_local: bool) -> str:
     """The items of a SELECT that pin what trade-recon relies on, for the transaction (`is_local`) or for the session."""
-    names = [name for name in _PINNED if name != "transaction_timeout" or server_version >= _WITH_TRANSACTION_TIMEOUT]
-    return ", ".join(f"set_config('{name}', '{_PINNED[name]}', {str(is_local).lower()})" for name in names)
+    return ", ".join(_pin(name, value, str(is_local).lower()) for name, value in _PINNED.items())
+
+
+def _pin(name: str, value: str, is_local: str) -> str:
+    pin = f"set_config('{name}', '{value}', {is_local})"
+    return f"CASE WHEN current_setting('{name}', true) IS NOT NULL THEN {pin} END" if name in _OF_SOME_VERSIONS else pin
 
 
 async def begin_session(connection: _AsyncpgConnection) -> SessionState:
@@ -121,7 +126,7 @@ async def begin_session(connection: _AsyncpgConnection) -> SessionState:
     # A pooler names its own number of the session, not the server's.
     state = SessionState(is_direct=connection.get_server_pid() == row["pid"], is_read_only=row["is_read_only"], used_at=time.monotonic())
     if state.is_direct:
-        await connection.execute(f"SELECT {pins(connection.get_server_version().major, is_local=False)}")
+        await connection.execute(f"SELECT {pins(is_local=False)}")
     return state
 
 
@@ -265,7 +270,7 @@ class Sessions:
 _END_LOST = """
 SELECT given.pid, pg_terminate_backend(a.pid)
 FROM unnest($1::integer[]) AS given (pid)
-LEFT JOIN pg_stat_activity AS a ON a.pid = given.pid AND a.datname = current_database() AND a.usename = current_user
+LEFT JOIN pg_stat_activity AS a ON a.pid = given.pid AND a.datname = current_database() AND a.usename = session_user
 WHERE a.pid IS NULL
    -- It waits for us as we do for it; also between the messages of one statement, where it counts as active. What it holds goes with it:
    -- no limit of an idle transaction ends such a one, and others may wait for its locks.

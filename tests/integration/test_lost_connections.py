@@ -1,10 +1,12 @@
 """Connections that die without FIN: nothing waits for them for long, and new ones are used at once."""
 
 import asyncio
+import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -16,7 +18,7 @@ from app.store.claims import Claims
 from app.store.pool import Database as Pool
 from app.store.runs import RunRequest
 from tests.commands import served, settings_for
-from tests.conftest import Database
+from tests.conftest import Database, Server
 from tests.engine import engine
 from tests.replicas import until
 from tests.tcp_proxy import TcpProxy
@@ -82,6 +84,22 @@ async def test_a_long_statement_whose_connection_died_is_missed_at_the_server(da
         assert time.monotonic() - begun < 5
         # One that the server works on is left to it.
         assert await pool.fetch_value("SELECT pg_sleep(2.5) IS NOT NULL", seconds=10)
+
+
+async def test_a_long_statement_of_a_role_that_acts_as_another_is_left_to_the_server(
+    postgres: Server, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.sessions._LONG_SECONDS", 0.3)
+    monkeypatch.setattr("app.store.sessions._LOOK_SECONDS", 0.1)
+    role = f"acting_{secrets.token_hex(4)}"
+    await postgres.execute(f"CREATE ROLE {role} LOGIN IN ROLE postgres")
+    try:
+        # Then current_user is the owner, and the server lists the session under the role that logged in.
+        await postgres.execute(f"ALTER ROLE {role} SET role = 'postgres'")
+        async with Pool.open(urlunsplit(urlsplit(database.dsn)._replace(netloc=f"{role}:@")), database.schema) as pool:
+            assert await pool.fetch_value("SELECT current_user FROM pg_sleep(1)", seconds=10) == "postgres"
+    finally:
+        await postgres.execute(f"DROP ROLE {role}")
 
 
 async def test_heartbeats_go_on_over_a_new_connection_also_while_the_whole_pool_is_frozen(database: Database) -> None:
