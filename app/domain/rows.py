@@ -36,6 +36,12 @@ class RepairedRow(bytes):
         row.nulled, row.replaced = nulled, frozenset(replaced) - nulled
         return row
 
+    def with_text(self, text: bytes) -> Self:
+        """The row with the same repairs noted and another text."""
+        row = type(self)(text)
+        row.nulled, row.replaced = self.nulled, self.replaced
+        return row
+
     def without_nulled(self) -> bytes:
         """The row as if the fields that cannot be read had not been sent."""
         return msgspec.json.encode({name: value for name, value in fields_of(self).items() if name not in self.nulled})

@@ -10,7 +10,9 @@ import msgspec
 
 from app.domain.contract import Endpoint
 from app.domain.rows import RepairedRow, fields_of, flattened
+from app.domain.spelling import respelled
 from app.store.catalogue import FIGURES, Catalogue, WarehouseTable
+from app.store.known_logins import KnownLogins
 from app.store.pool import SWEEP_SECONDS, Database
 from app.store.preparations import Preparations
 from app.store.queries import fill
@@ -32,14 +34,15 @@ class Oddities:
     def note_fields(self, account_id: str, names: Collection[str]) -> None:
         """Fields of an account's row were repaired."""
         self.fields += len(names)
-        self._name(account_id, names)
+        self.name(account_id, names)
 
     def note_row(self, account_id: str, reason: str) -> None:
         """A row was left out."""
         self.rows += 1
-        self._name(account_id, [reason])
+        self.name(account_id, [reason])
 
-    def _name(self, account_id: str, what: Collection[str]) -> None:
+    def name(self, account_id: str, what: Collection[str]) -> None:
+        """Name an account with what is wrong with it."""
         if account_id in self.named or len(self.named) < _NAMED:
             self.named.setdefault(account_id, set()).update(what)
 
@@ -55,16 +58,21 @@ class ScanSink:
     A figure that cannot be read counts as not sent, a row whose account or date cannot be read is left out; `oddities` tells of both.
     """
 
-    def __init__(self, preparations: Preparations, run_id: uuid.UUID, note: str, oddities: Oddities) -> None:
+    def __init__(self, preparations: Preparations, logins: KnownLogins, run_id: uuid.UUID, note: str, oddities: Oddities) -> None:
         """Bind a run to the statement that notes its rows and returns those that it leaves out."""
         self._preparations = preparations
+        self._known_logins = logins
         self._run_id = run_id
         self._note = note
         self._oddities = oddities
 
     async def add(self, rows: Sequence[bytes]) -> None:
         """Note the rows of a page; ClaimLost if another worker prepares the run by now."""
-        readable = [sent for row in rows if (sent := self._readable(flattened(row))) is not None]
+        restored = await self._known_logins.restored([respelled(flattened(row)) for row in rows])
+        readable = [sent for row in restored if row is not None and (sent := self._readable(row)) is not None]
+        if lost := restored.count(None):
+            self._oddities.rows += lost
+            self._oddities.name("", ["a login sent as a number may stand for several that differ in leading zeros"])
         if readable:
             async with self._preparations.transaction(self._run_id) as connection:
                 page = (b"[" + b",".join(readable) + b"]").decode("utf-8", "replace")
@@ -94,6 +102,7 @@ class Scans:
         """Read the statements; a missing one fails here."""
         self._database = database
         self._preparations = preparations
+        self._known_logins = KnownLogins(database)
         sql = database.queries("audit")
         self._note_alltime, self._clear = fill(sql["note_alltime"], **_keys(catalogue[Endpoint.ALLTIME])), sql["clear_scan"]
         self._note_days, self._clear_days = fill(sql["note_days"], **_keys(catalogue[Endpoint.DAILY])), sql["clear_scan_days"]
@@ -108,11 +117,11 @@ class Scans:
 
     def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
         """Takes rows of alltime metrics, beside those that are noted already."""
-        return ScanSink(self._preparations, run_id, self._note_alltime, self._oddities[run_id])
+        return ScanSink(self._preparations, self._known_logins, run_id, self._note_alltime, self._oddities[run_id])
 
     def days_sink(self, run_id: uuid.UUID) -> ScanSink:
         """Takes daily rows of dates that still move."""
-        return ScanSink(self._preparations, run_id, self._note_days, self._oddities[run_id])
+        return ScanSink(self._preparations, self._known_logins, run_id, self._note_days, self._oddities[run_id])
 
     async def clear(self, run_id: uuid.UUID) -> None:
         """Forget what a broken-off preparation of the run noted."""

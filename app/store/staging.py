@@ -17,8 +17,10 @@ import msgspec
 from app.domain.contract import Endpoint
 from app.domain.rows import RepairedRow, fields_of, flattened, is_count
 from app.domain.sequences import pieces
-from app.errors import DatabaseUnavailable, RowRefused
+from app.domain.spelling import respelled
+from app.errors import DatabaseUnavailable, IncompleteFetch, RowRefused
 from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable, analyzed_columns
+from app.store.known_logins import KnownLogins
 from app.store.pool import Connection, Database
 from app.store.queries import fill, quote
 from app.store.sessions import COMMAND_SECONDS
@@ -88,6 +90,7 @@ class Staging:
         self._unsent = {endpoint: UnsentColumns(catalogue[endpoint]) for endpoint in STAGED}
         self._refuse = {endpoint: _refuse_statement(catalogue[endpoint]) for endpoint in STAGED}
         self._unnamed = UnnamedRows(database, catalogue)
+        self._known_logins = KnownLogins(database)
 
     async def begin(
         self, endpoint: Endpoint, asked: Sequence[str] = (), *, by_login: bool = False, account_ids: Sequence[str] = ()
@@ -100,8 +103,11 @@ class Staging:
         await self._database.execute(self._register, staged.fetch_id, self._worker_id, self._catalogue[endpoint].table.name)
         return StageSink(self, staged, asked, account_ids, by_login=by_login or endpoint.is_trades)
 
-    async def add(self, staged: StagedFetch, rows: Sequence[bytes]) -> None:
-        """Stage raw JSON objects after those that are there; they may each have other fields."""
+    async def add(self, staged: StagedFetch, rows: Sequence[bytes], logins: Sequence[str] = ()) -> None:
+        """Stage raw JSON objects after those that are there; they may each have other fields. `logins` are those that were asked for.
+
+        IncompleteFetch: a login that was sent as a number may stand for several.
+        """
         table, columns = self._catalogue[staged.endpoint], self._unsent[staged.endpoint]
         natural = {column.api_name for column in table.columns if column.name in NATURAL_KEY and column.name not in table.key}
         counts = {column.api_name: column.largest_count for column in table.columns if column.is_count}
@@ -109,7 +115,9 @@ class Staging:
         opened: list[_Row] = []
         last_keys: tuple[str, ...] | None = None
         unsent: bytes | None = None
-        for row in map(flattened, rows):
+        for row in await self._known_logins.restored([respelled(flattened(row)) for row in rows], logins):
+            if row is None:
+                raise IncompleteFetch("The API sends logins as numbers, and one may stand for several that differ in leading zeros.")
             fields = fields_of(row)
             if names_account and bytes(fields.get(_ACCOUNT, _NULL)).strip(b'" ') in _EMPTY:
                 staged.has_unnamed = True
@@ -297,7 +305,7 @@ class StageSink:
 
     async def add(self, rows: Sequence[bytes]) -> None:
         """Stage the next rows."""
-        await self._staging.add(self.staged, rows)
+        await self._staging.add(self.staged, rows, self._asked if self._by_login else ())
 
     async def distinct_keys(self) -> int:
         """Distinct keys among the rows added to the part of the fetch that is read now."""
