@@ -29,7 +29,10 @@ _STRIKES = 8
 """When so many accounts of a run failed alone and none came through, it is not the accounts' fault."""
 _CONFLICTS = 3
 """So many times a run waits for whoever holds the same rows; then its accounts are tried apart, so that those that are free go on."""
-_NOBODYS = (DatabaseUnavailable, ConfigurationError, UpstreamError, ClaimLost)
+_LOST = 3
+"""So many times in a row a run waits where PostgreSQL goes away in a batch and answers right after; then its accounts are tried apart: the
+rows of one of them may be what ends the session, by a crash, a lack of memory, or somebody who kills long statements."""
+_NOBODYS = (ConfigurationError, UpstreamError, ClaimLost)
 """Errors of the surroundings: they say nothing about an account."""
 
 
@@ -39,17 +42,22 @@ class _Record:
 
     came_through: bool = False
     conflicts: int = 0
+    lost: int = 0
 
 
 @dataclass(slots=True)
 class _Trial:
-    """One claim on its way through the flow; `struck` are accounts that failed alone and were not blamed for it yet."""
+    """One claim on its way through the flow; `struck` are accounts that failed alone and were not blamed for it yet.
+
+    `ended` are those that lost their session to PostgreSQL alone.
+    """
 
     run: ActiveRun
     use: RunUse
     halt: Halt
     record: _Record
     struck: list[tuple[Claim, Exception]] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
 
 
 class Isolation:
@@ -73,6 +81,7 @@ class Isolation:
         """
         trial = _Trial(run, use, halt, self._records[run.run_id])
         await self._try(claim, trial)
+        trial.record.lost = 0
         if not halt.is_set:
             # Where none came through, others of the warehouse can be read all the same: it is these accounts' own.
             await self._fail_struck(trial)
@@ -85,6 +94,8 @@ class Isolation:
             if trial.record.conflicts < _CONFLICTS or len(claim.account_ids) == 1:
                 raise
             await self._split(claim, error, trial)
+        except DatabaseUnavailable as error:
+            await self._meet_lost_session(claim, error, trial)
         except _NOBODYS:
             raise
         except Exception as error:  # noqa: BLE001 - any error, also a defect of ours, must not cost the other accounts their turn
@@ -98,6 +109,32 @@ class Isolation:
         else:
             trial.record.came_through = True
             await self._fail_struck(trial)
+
+    async def _meet_lost_session(self, claim: Claim, error: DatabaseUnavailable, trial: _Trial) -> None:
+        """Wait for PostgreSQL, unless it answers at once and ended the session of this run several times in a row.
+
+        Then the accounts are tried apart; one alone is struck that ended it twice.
+        """
+        is_alone = len(claim.account_ids) == 1
+        if not await self._answers():
+            raise error
+        trial.record.lost += 1
+        if trial.record.lost < _LOST:
+            raise error
+        if not is_alone:
+            await self._split(claim, error, trial)
+        elif claim.account_ids[0] in trial.ended:
+            await self._strike(claim, error, trial)
+        else:
+            trial.ended.add(claim.account_ids[0])
+            await self._try(claim, trial)
+
+    async def _answers(self) -> bool:
+        """Whether PostgreSQL answers, and takes writes."""
+        try:
+            return await self._store.reports.is_ready()
+        except ReconError:
+            return False
 
     async def _split(self, claim: Claim, error: Exception, trial: _Trial) -> None:
         """Try both halves; a conflict with another writer in one of them is raised after both."""
@@ -150,6 +187,8 @@ class Isolation:
     async def _fail(self, claim: Claim, error: Exception) -> None:
         (account_id,) = claim.account_ids
         said = str(error) if isinstance(error, ReconError) else f"an error in trade-recon itself: {error!r}"
+        if isinstance(error, DatabaseUnavailable):
+            said = f"PostgreSQL ended the session, twice, where this account alone was read or written. {error}"
         _log.error("An account breaks every batch off.", action="account.isolated", account_id=account_id, reason=said, exc_info=error)
         result = AccountResult(
             account_id,

@@ -93,7 +93,7 @@ class Store:
         catalogue = await Catalogue.read(self.database, await _require_fit(self.database), self.caps)
         if not catalogue.is_like(self.catalogue):
             raise ConfigurationError(
-                "The raw tables have other columns or keys than when this process began: restart it. Nothing was changed."
+                "The raw tables have other columns, keys, checks or triggers than when this process began: restart it. Nothing was changed."
             )
 
 
