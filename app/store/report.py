@@ -45,6 +45,10 @@ _BESIDE = {
         "{} row of upstream cannot be stored (recon_set_aside_rows)",
         "{} rows of upstream cannot be stored (recon_set_aside_rows)",
     ),
+    "held": (
+        "{} account is held (needs_confirmation) by a difference that names no date",
+        "{} accounts are held (needs_confirmation) by differences that name no date",
+    ),
 }
 
 
@@ -196,7 +200,7 @@ class Reports:
 
 
 def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record]) -> list[Doubt]:
-    """What leaves dates in doubt, the worst first: accounts that disagree, issues, and rows that fit no account or are stored nowhere."""
+    """What leaves dates in doubt, the worst first: accounts that disagree, issues, rows that fit no account or are stored nowhere, and held accounts."""
     doubts = (
         [Doubt(None, f"{counted(undated, 'account')} {choose(undated, 'disagrees', 'disagree')}, and it is not known yet on which dates.")]
         if undated

@@ -54,8 +54,9 @@ GROUP BY 1, 2
 ORDER BY 2, 3 DESC, 1
 
 -- name: get_doubts
--- What leaves dates in doubt beside the open issues of accounts: rows that fit no account or several, and rows of upstream that the tables do not
--- hold. How many, from which date on, and how many of them tell none; one without a date, such as of alltime, puts all dates of its account in doubt.
+-- What leaves dates in doubt beside the open issues of accounts: rows that fit no account or several, rows of upstream that the tables do not hold, and
+-- held accounts whose issues name no date. How many, from which date on, and how many of them tell none; one without a date, such as of alltime, puts
+-- all dates of its account in doubt.
 SELECT 'unmatched' AS kind, coalesce(sum(rows), 0)::bigint AS rows, min(first_day) AS first_date, count(*) FILTER (WHERE first_day IS NULL) AS dateless
 FROM (
     SELECT rows, (SELECT min(day) FROM unnest(dates) AS days (day) WHERE isfinite(day)) AS first_day
@@ -73,6 +74,16 @@ FROM (
     -- A row that is stored but for a value that no column can hold is held.
     WHERE NOT starts_with(s.reason, 'stored with')
 ) AS refused
+UNION ALL
+SELECT 'held', count(*), min(first_day), count(*) FILTER (WHERE first_day IS NULL)
+FROM (
+    SELECT (
+        SELECT min(least(CASE WHEN isfinite(i.daily_from) THEN i.daily_from END, CASE WHEN isfinite(i.first_trade) THEN i.first_trade END))
+        FROM prop_trading_model.recon_identity AS i WHERE i.account_id = t.account_id
+    ) AS first_day
+    FROM prop_trading_model.trade_recon AS t
+    WHERE t.reconciliation_status = 'needs_confirmation' AND NOT t.issues @? '$[*].missing_dates[*]'
+) AS held
 
 -- name: get_activity
 -- Accounts checked, resolved and failed on each day (UTC) from $1 on.

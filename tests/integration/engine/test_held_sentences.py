@@ -1,5 +1,6 @@
 """What a run that leaves accounts held says of them: how many, how many newly, since which run, and the call that writes them."""
 
+import datetime as dt
 import re
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -96,3 +97,19 @@ async def test_a_forgotten_accounts_sentence_names_what_is_stored_and_the_call(w
         assert f"of which {stored} trades are stored" in detail
         assert f"`trade-recon confirm {state['run_id']}`" in detail
         assert "1 account waits for confirmation: 1 newly held by this run." in str(state["error"])
+
+
+async def test_nothing_is_reconciled_from_the_first_date_of_an_account_that_is_held_since_upstream_lacks_it(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    account_id = next(each for each in sandbox.world.account_ids if len(settled_trades(sandbox.world, each)) >= 6)
+    sandbox.world.forget(account_id)
+    async with engine(warehouse, sandbox) as service, warehouse.connect() as connection:
+        state = await run(service, RunKind.AUDIT)
+        first = await connection.fetchval("SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1", account_id)
+        report = await service.readings.report()
+        assert report["reconciled_through"] == first - dt.timedelta(days=1)
+        assert "1 account is held (needs_confirmation)" in str(report["reconciled_through_reason"])
+        # Once the absence is confirmed the account is explained, and puts no date in doubt any more.
+        await _confirmed(service, state["run_id"])
+        assert (await service.readings.report())["reconciled_through"] > first  # type: ignore[operator]

@@ -104,6 +104,38 @@ async def test_dates_of_an_earlier_system_that_are_none_break_nothing(
     assert (await _kept(readings))["reconciled_through"] == through
 
 
+@pytest.mark.parametrize(
+    ("daily_from", "first_trade", "issues", "through"),
+    [
+        ("2026-01-05", None, "[]", dt.date(2026, 1, 4)),
+        ("2026-01-05", "2026-01-03", '[{"type": "absent_upstream", "severity": 3}]', dt.date(2026, 1, 2)),
+        ("-infinity", "2026-01-03", '[{"type": "absent_upstream", "severity": 3, "missing_dates": []}]', dt.date(2026, 1, 2)),
+        (None, None, '[{"type": "absent_upstream", "severity": 3}]', None),
+        ("2026-01-05", None, '[{"type": "daily_without_hourly", "severity": 2, "missing_dates": ["2026-02-03"]}]', dt.date(2026, 2, 2)),
+    ],
+)
+async def test_a_held_account_whose_issues_name_no_date_puts_all_its_dates_in_doubt(  # noqa: PLR0913 - a world in a row
+    readings: Readings,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    daily_from: str | None,
+    first_trade: str | None,
+    issues: str,
+    through: dt.date | None,
+) -> None:
+    await connection.execute(
+        "INSERT INTO trade_recon (account_id, trades_recon_checksum, reconciliation_status, issues)"
+        " VALUES ('held', true, 'needs_confirmation', $1::text::jsonb), ('whole', true, 'reconciled', '[]')",
+        issues,
+    )
+    await connection.execute(
+        "INSERT INTO recon_identity (login, platform, broker, account_id, daily_from, today, counts, first_trade)"
+        " VALUES ('1', 'p', 'b', 'held', $1::text::date, true, true, $2::text::date), ('2', 'p', 'b', 'whole', '2025-01-01', true, true, NULL)",
+        daily_from,
+        first_trade,
+    )
+    assert (await _kept(readings))["reconciled_through"] == through
+
+
 async def test_a_day_that_is_over_is_counted_once(readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     run_id = uuid.uuid4()
     await connection.execute(_RUN, run_id)
