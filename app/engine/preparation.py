@@ -75,10 +75,11 @@ class Preparation:
     async def _touched(self) -> list[str] | None:
         """The accounts that were written since the last run over all; None if there was none, or if reading everything costs less."""
         until = await self._store.touched.covered_until()
-        if until is None:
+        if until is None or await self._store.touched.is_blind(until):
             return None
         most = await self._store.runs.count_accounts() // _FEW + _FEW_ACCOUNTS
-        touched = await self._store.touched.accounts(until - dt.timedelta(seconds=self._config.overlap_seconds), most + 1)
+        since = until - dt.timedelta(seconds=self._config.overlap_seconds)
+        touched = await self._store.touched.accounts(since, most + 1, covered_until=until)
         return None if len(touched) > most else touched
 
     async def _maintain_all(self) -> "_Maintained":

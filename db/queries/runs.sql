@@ -72,7 +72,8 @@ WHERE t.account_id = ANY($1::text[]) AND c.rows > 0
 -- name: take_preparation
 -- Become the one that prepares the run; another may take over when the first one's heartbeat is gone.
 UPDATE prop_trading_model.recon_runs AS r
-SET prepared_by = $2, status = 'running', started_at = coalesce(started_at, now()), covers_until = now()
+SET prepared_by = $2, status = 'running', started_at = coalesce(started_at, now()), covers_until = now(),
+    covers_horizon = pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL AND (stop_at IS NULL OR stop_at > now())
   AND (
       prepared_by IS NULL OR prepared_by = $2

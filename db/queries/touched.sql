@@ -5,6 +5,15 @@ FROM prop_trading_model.recon_runs AS r
 WHERE r.covers_until IS NOT NULL AND r.status IN ('succeeded', 'completed_with_issues', 'needs_confirmation')
   AND NOT EXISTS (SELECT FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = r.run_id AND a.outcome IS NULL)
 
+-- name: get_covered_horizon
+-- The first transaction that the run which covers what was written until $1 may not have seen, as an id that wraps
+-- around; null where it is not known, lies so far away that its id may have been used again, or lies ahead, as on another server.
+SELECT CASE WHEN pg_snapshot_xmax(pg_current_snapshot())::text::bigint - covers_horizon BETWEEN 0 AND 2000000000 THEN covers_horizon % 4294967296 END
+FROM prop_trading_model.recon_runs
+WHERE covers_until = $1
+ORDER BY covers_horizon NULLS FIRST
+LIMIT 1
+
 -- name: get_unzoned_stamps
 -- Those of the raw tables whose stamps have no zone and no default that says which one they are in: what the table takes by itself is local time of
 -- the session that writes.
@@ -41,6 +50,11 @@ LIMIT $2
 -- name: touched_rows
 -- Whose rows of {{raw}} were written since $1, by the clock of whoever wrote them.
 SELECT account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker
-FROM {{raw}}
-WHERE ingestion_timestamp >= {{since}} - CASE WHEN '{{table}}' = ANY($3::text[]) THEN interval '12 hours' ELSE interval '0' END
+FROM {{raw}} AS t
+WHERE ingestion_timestamp >= {{since}} - CASE WHEN '{{table}}' = ANY($3::text[]) THEN interval '12 hours' ELSE interval '0' END {{or_odd}}
 GROUP BY 1, 2, 3, 4
+
+-- name: odd_rows
+-- Rows whose stamp is missing, or local time of whoever wrote it although the default is UTC, which is an hour behind at least: of them those that were
+-- written since the run before, by their transaction ($4).
+OR (ingestion_timestamp BETWEEN {{since}} - interval '12 hours' AND {{now}} - interval '1 hour' OR ingestion_timestamp IS NULL) AND age(t.xmin) <= age($4::text::xid)

@@ -178,3 +178,35 @@ async def test_stamps_in_local_time_hide_nothing(default: str | None, zone: str,
         attempted = "SELECT array_agg(account_id) FROM recon_attempts WHERE run_id = $1"
         assert await connection.fetchval(attempted, state["run_id"]) == [account_id]
     assert (await difference(warehouse, sandbox)).is_equal
+
+
+@pytest.mark.parametrize("written", ["NULL", "LOCALTIMESTAMP"])
+async def test_rows_without_a_stamp_or_with_local_time_under_a_default_of_utc_are_found_once(
+    written: str, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with engine(warehouse, sandbox, config=_CONFIG) as service, warehouse.connect() as connection:
+        for table in ("raw_metrics_hourly", "raw_trades_closed"):
+            await connection.execute(f"UPDATE {table} SET ingestion_timestamp = NULL")
+        await run(service, RunKind.FULL)
+        account_id, _ = await _two_accounts(connection)
+        await connection.execute("SET timezone = 'America/New_York'")
+        await _break(connection, account_id, written=written)
+        state = await run(service, RunKind.FULL, changed_only=True)
+        attempted = "SELECT array_agg(account_id) FROM recon_attempts WHERE run_id = $1"
+        assert await connection.fetchval(attempted, state["run_id"]) == [account_id]
+        until = await service.store.touched.covered_until()
+        assert until is not None
+        # What the run healed is stamped anew; rows without a stamp that were there before are not taken again and again.
+        assert await service.store.touched.accounts(until, 1000, covered_until=until) == [account_id]
+    assert (await difference(warehouse, sandbox)).is_equal
+
+
+async def test_the_first_run_after_an_upgrade_or_on_another_server_covers_all(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox, config=_CONFIG) as service, warehouse.connect() as connection:
+        for horizon in ("NULL", "9000000000"):
+            await run(service, RunKind.FULL)
+            account_id, _ = await _two_accounts(connection)
+            await connection.execute(f"UPDATE recon_runs SET covers_horizon = {horizon}")
+            await _break(connection, account_id, written="timestamp '2001-01-01'")
+            state = await run(service, RunKind.FULL, changed_only=True)
+            assert state["accounts"]["healed"] == 1  # type: ignore[index]
