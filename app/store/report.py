@@ -200,7 +200,7 @@ class Reports:
 
 
 def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record]) -> list[Doubt]:
-    """What leaves dates in doubt, the worst first: accounts that disagree, issues, rows that fit no account or are stored nowhere, and held accounts."""
+    """What leaves dates in doubt, the worst first: accounts that disagree, issues, rows that fit no account or are not stored, holds."""
     doubts = (
         [Doubt(None, f"{counted(undated, 'account')} {choose(undated, 'disagrees', 'disagree')}, and it is not known yet on which dates.")]
         if undated

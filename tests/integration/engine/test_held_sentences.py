@@ -112,4 +112,4 @@ async def test_nothing_is_reconciled_from_the_first_date_of_an_account_that_is_h
         assert "1 account is held (needs_confirmation)" in str(report["reconciled_through_reason"])
         # Once the absence is confirmed the account is explained, and puts no date in doubt any more.
         await _confirmed(service, state["run_id"])
-        assert (await service.readings.report())["reconciled_through"] > first  # type: ignore[operator]
+        assert (await service.readings.report())["reconciled_through"] > first

@@ -114,7 +114,7 @@ async def test_dates_of_an_earlier_system_that_are_none_break_nothing(
         ("2026-01-05", None, '[{"type": "daily_without_hourly", "severity": 2, "missing_dates": ["2026-02-03"]}]', dt.date(2026, 2, 2)),
     ],
 )
-async def test_a_held_account_whose_issues_name_no_date_puts_all_its_dates_in_doubt(  # noqa: PLR0913 - a world in a row
+async def test_a_held_account_whose_issues_name_no_date_puts_all_its_dates_in_doubt(
     readings: Readings,
     connection: "asyncpg.Connection[asyncpg.Record]",
     daily_from: str | None,
@@ -129,7 +129,8 @@ async def test_a_held_account_whose_issues_name_no_date_puts_all_its_dates_in_do
     )
     await connection.execute(
         "INSERT INTO recon_identity (login, platform, broker, account_id, daily_from, today, counts, first_trade)"
-        " VALUES ('1', 'p', 'b', 'held', $1::text::date, true, true, $2::text::date), ('2', 'p', 'b', 'whole', '2025-01-01', true, true, NULL)",
+        " VALUES ('1', 'p', 'b', 'held', $1::text::date, true, true, $2::text::date),"
+        " ('2', 'p', 'b', 'whole', '2025-01-01', true, true, NULL)",
         daily_from,
         first_trade,
     )
