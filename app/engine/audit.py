@@ -178,7 +178,7 @@ async def _learn_holders(store: Store, run_id: uuid.UUID, day: dt.date) -> None:
     """Take in which natural keys upstream sends without an id, or under one where a placeholder stands here."""
     for batch in pieces(sorted({*await store.holders.note_scan(run_id)}), _REFRESHED):
         await store.detection.add_accounts(batch)
-        await mend_accounts(store, batch, day)
+        await mend_accounts(store, batch, day, run_id)
         await store.detection.refresh_stats(batch)
 
 

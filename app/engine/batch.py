@@ -275,7 +275,7 @@ class BatchReconciler:
                         given.append(each)
         if given:
             touched = sorted({account_id for each in given for account_id in (each.holder, each.owner)})
-            await mend_accounts(self._store, touched, self._config.today(self._now()))
+            await mend_accounts(self._store, touched, self._config.today(self._now()), work.claim.run_id)
             await self._store.detection.refresh_stats([account_id for account_id in touched if account_id not in work.views])
             work.note_mended(touched, len(given))
             ours = [account_id for account_id in touched if account_id in work.views]
@@ -286,7 +286,7 @@ class BatchReconciler:
         doubtful = sorted({*work.reassigned, *(account_id for account_id, view in work.views.items() if view.findings)})
         if doubtful:
             with work.phase("identity"):
-                rows = await mend_accounts(self._store, doubtful, self._config.today(self._now()))
+                rows = await mend_accounts(self._store, doubtful, self._config.today(self._now()), work.claim.run_id)
                 work.note_mended(doubtful, rows)
                 work.views.update(await self._look(doubtful, work.claim))
 
@@ -307,7 +307,7 @@ class BatchReconciler:
         work.renamed.clear()
         if identified:
             with work.phase("identity"):
-                rows = await mend_accounts(self._store, identified, self._config.today(self._now()))
+                rows = await mend_accounts(self._store, identified, self._config.today(self._now()), work.claim.run_id)
                 work.note_mended(identified, rows)
         await _read_all(search, trades)
 

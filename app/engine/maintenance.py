@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -99,13 +100,16 @@ async def inspect(store: Store, today: dt.date) -> int:
     return len(accounts)
 
 
-async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date) -> int:
-    """Map the ids of some accounts' rows again, after their metrics were healed or before they are read: how many rows that changed."""
+async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date, run_id: uuid.UUID | None = None) -> int:
+    """Map the ids of some accounts' rows again, after their metrics were healed or before they are read: how many rows that changed.
+
+    What a run's word changes belongs to that run, and is given back with it.
+    """
     keys = await store.identity.refresh(account_ids, today)
     if not keys.logins:
         return 0
     await store.identity.find(keys, account_ids, today)
-    mended = await store.identity.mend(keys, today)
+    mended = await store.identity.mend(keys, today, run_id)
     rows = sum(mended.rows.values())
     if rows:
         await store.identity.find(keys, account_ids, today)

@@ -36,7 +36,9 @@ _log = get_logger(__name__)
 _TRADES = (TABLES[Endpoint.CLOSED], TABLES[Endpoint.OPEN])
 _DAILY = TABLES[Endpoint.DAILY]
 _METRICS = (TABLES[Endpoint.ALLTIME], _DAILY, TABLES[Endpoint.HOURLY])
-_COPY_OF_PLACEHOLDER = "NULL::uuid, owner, $1, CASE WHEN {{is_dated}} THEN day END, 'placeholder'"
+_RUN = "nullif(current_setting('trade_recon.run', true), '')::uuid"
+"""The run to which copies belong, as a setting of the transaction; maintenance by itself belongs to none."""
+_COPY_OF_PLACEHOLDER = f"{_RUN}, owner, $1, CASE WHEN {{{{is_dated}}}} THEN day END, 'placeholder'"
 _COPY_OF_UNSENT = "$4::uuid, holder, $1, day, CASE WHEN is_removed THEN 'removed' ELSE 'overwritten' END"
 """What a copy of a row says of it, up to the row itself."""
 
@@ -201,8 +203,8 @@ class Identity:
             find_metrics=each(
                 "find_placeholder_metrics", _METRICS, accounts=reach.metrics_holders, keys=reach.keys, today=reach.metrics_today
             ),
-            mend_null=each("mend_null_ids", _TRADES, keys=reach.found_keys),
-            mend_foreign=each("mend_foreign_ids", _TRADES, keys=reach.found_keys),
+            mend_null=each("mend_null_ids", _TRADES, keys=reach.found_keys, run=_RUN),
+            mend_foreign=each("mend_foreign_ids", _TRADES, keys=reach.found_keys, run=_RUN),
         )
 
     def _fill_mending(self, sql: Mapping[str, str], judged: str, table: Table, copied: str) -> str:
@@ -287,14 +289,14 @@ class Identity:
                 await connection.execute(statements.find_metrics[table.name], table.name, placeholders, today, seconds=SWEEP_SECONDS)
         return placeholders
 
-    async def mend(self, keys: NaturalKeys, today: dt.date) -> Mended:
+    async def mend(self, keys: NaturalKeys, today: dt.date, run_id: uuid.UUID | None = None) -> Mended:
         """Give each row of some keys that exactly one account fits to that account, in short transactions.
 
-        Findings are not read again.
+        Findings are not read again. The copies belong to the run, if it was one that told whose the rows are.
         """
         named = await asyncio.to_thread(keys.placeholders)
         stand_ins = [row["account_id"] for row in await self._database.fetch(self._stand_ins, named)]
-        return await self._mend(self._somewhere, (keys.logins, keys.platforms, keys.brokers), stand_ins, today)
+        return await self._mend(self._somewhere, (keys.logins, keys.platforms, keys.brokers), stand_ins, today, run_id)
 
     async def mend_all(self, placeholders: Sequence[str], today: dt.date) -> Mended:
         """The same of the whole warehouse, where `placeholders` are the ids that stand for unknown ones in metrics tables."""
@@ -330,17 +332,24 @@ class Identity:
             given += found
         return given
 
-    async def _mend(self, statements: _Statements, arrays: tuple[list[str], ...], placeholders: list[str], today: dt.date) -> Mended:
+    async def _mend(
+        self,
+        statements: _Statements,
+        arrays: tuple[list[str], ...],
+        placeholders: list[str],
+        today: dt.date,
+        run_id: uuid.UUID | None = None,
+    ) -> Mended:
         mended = Mended()
         for table in _TRADES:
-            await self._repeat(statements.mend_null[table.name], table, arrays, mended)
-            await self._repeat(statements.mend_foreign[table.name], table, arrays, mended)
+            await self._repeat(statements.mend_null[table.name], table, arrays, mended, run_id)
+            await self._repeat(statements.mend_foreign[table.name], table, arrays, mended, run_id)
         if placeholders:
             for table in _METRICS:
-                await self._repeat(self._mend_metrics[table.name], table, (placeholders, today), mended)
+                await self._repeat(self._mend_metrics[table.name], table, (placeholders, today), mended, run_id)
         return mended
 
-    async def _repeat(self, statement: str, table: Table, arguments: tuple[object, ...], mended: Mended) -> None:
+    async def _repeat(self, statement: str, table: Table, arguments: tuple[object, ...], mended: Mended, run_id: uuid.UUID | None) -> None:
         """Mend in short transactions until nothing is left; rows that the table refuses, or that others are writing, stay as they are."""
         refused = resisting = conflicts = 0
         most = limit = self._pace.chunk(CHUNK_ROWS)
@@ -348,7 +357,7 @@ class Identity:
         while refused < _MOST_REFUSED:
             try:
                 # In the order of the statement the rows that cannot be mended come first, and the next ones begin behind them.
-                rows = await self._mend_some(statement, table, (limit, refused + resisting, *arguments))
+                rows = await self._mend_some(statement, table, (limit, refused + resisting, *arguments), run_id)
             except WriteConflict as error:
                 conflicts += 1
                 if conflicts == _TRIES:
@@ -384,8 +393,10 @@ class Identity:
         elif isinstance(error, StatementTooSlow) and time.monotonic() > until:
             raise error
 
-    async def _mend_some(self, statement: str, table: Table, arguments: tuple[object, ...]) -> list[Record]:
+    async def _mend_some(self, statement: str, table: Table, arguments: tuple[object, ...], run_id: uuid.UUID | None) -> list[Record]:
         async with self._database.transaction(lock_seconds=LOCK_SECONDS) as connection:
+            if run_id is not None:
+                await connection.execute("SELECT set_config('trade_recon.run', $1, true)", str(run_id))
             rows = await connection.fetch(statement, table.name, *arguments, seconds=SWEEP_SECONDS)
             changed: dict[str, set[dt.date | None]] = defaultdict(set)
             for row in rows:
@@ -394,7 +405,7 @@ class Identity:
                 changed[row["account_id"]].update(row["days"])
                 if row["holder"] is not None:
                     changed[row["holder"]].update(row["days"])
-            await self._feed.note(connection, None, table.name, changed)
+            await self._feed.note(connection, run_id, table.name, changed)
         return rows
 
     async def unresolved(self, limit: int, connection: Connection | None = None) -> tuple[list[IdentityFinding], int, int]:

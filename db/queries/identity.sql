@@ -548,8 +548,8 @@ WITH mendable AS MATERIALIZED (
     WHERE {{same_row}} AND t.account_id IS NULL
     RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, t.trade_date AS day, m.old_row
 ), copies AS (
-    INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
-    SELECT account_id, $1, day, 'overwritten', old_row FROM written WHERE mended
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
+    SELECT {{run}}, account_id, $1, day, 'overwritten', old_row FROM written WHERE mended
 )
 SELECT account_id, NULL AS holder, count(*) AS rows, 0::bigint AS md5_rows, array_agg(DISTINCT day) AS days, 0::bigint AS resisting
 FROM written
@@ -576,8 +576,8 @@ WITH mendable AS MATERIALIZED (
     WHERE {{same_row}} AND t.account_id = m.holder
     RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, m.holder, m.old_row, m.day, m.is_md5
 ), copies AS (
-    INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
-    SELECT account_id, $1, day, 'overwritten', old_row FROM written WHERE mended
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
+    SELECT {{run}}, account_id, $1, day, 'overwritten', old_row FROM written WHERE mended
 )
 SELECT account_id, holder, count(*) AS rows, count(*) FILTER (WHERE is_md5) AS md5_rows, array_agg(DISTINCT day) AS days, 0::bigint AS resisting
 FROM written
