@@ -92,8 +92,9 @@ def restore(
 ) -> None:
     """Bring rows back as they were, each by itself, the newest copy first.
 
-    Nothing is lost: what a row held until now is kept as a copy of its own. Rows that a run only added stay. A later run that
-    reads the same rows from upstream may change them again.
+    Nothing is lost: what a row held until now is kept as a copy of its own. Rows that a run inserted stay: how many these are is
+    told, and the next audit removes what upstream does not have. A later run that reads the same rows from upstream may change them
+    again.
 
     Exit codes: 0 all of them stand as they were; 1 some were not restored; 2 an id does not exist (nothing was restored).
     """
@@ -116,8 +117,12 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
         raise InvalidRequest("Name either the ids of the rows to restore or --all-of-run. Nothing was restored.")
     console = results_console()
     there = refused = 0
+    added = ""
     async with open_store(load_settings()) as store:
-        waiting = ids if run_id is None else await RemovedRows(store.database, store.feed).waiting_of_run(run_id)
+        rows = RemovedRows(store.database, store.feed)
+        waiting = ids if run_id is None else await rows.waiting_of_run(run_id)
+        if run_id is not None:
+            added = _added(await rows.inserted_by_run(run_id))
         restoring = Restoring(store)
         async with contextlib.aclosing(restoring.restore(waiting)) as results:
             async for result in results:
@@ -126,15 +131,30 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
                 refused += not result.is_there
     accounts = len(restoring.accounts)
     if not there + refused:
-        console.print("Every row that the run removed, moved or overwrote is restored already; nothing was changed.")
+        console.print(
+            f"Every row that the run removed, moved or overwrote is restored already; nothing was changed.{added}", soft_wrap=True
+        )
         return ExitCode.SUCCESS
     of_accounts = f" The totals of {counted(accounts, 'account')} were counted again, and the next run asks upstream." if accounts else ""
     console.print(
         f"{counted(there, 'row')} {choose(there, 'stands as it was', 'stand as they were')},"
-        f" {refused} {choose(refused, 'was', 'were')} not restored.{of_accounts} {_CAUTION}",
+        f" {refused} {choose(refused, 'was', 'were')} not restored.{added}{of_accounts} {_CAUTION}",
         soft_wrap=True,
     )
     return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
+
+
+def _added(inserted: int | None) -> str:
+    """The sentence about the rows that a run inserted, which restoring leaves; empty where it inserted none."""
+    if inserted == 0:
+        return ""
+    number = (
+        "The number of rows that the run inserted is not known any more"
+        if inserted is None
+        else (f"The run also inserted {counted(inserted, 'row')}")
+    )
+    it = choose(inserted or 0, "it", "them")
+    return f" {number}: restoring leaves {it}, and the next audit removes what upstream does not have, as far as docs/guards.md tells."
 
 
 def _as_json(rows: Sequence[RemovedRow], following: int | None) -> str:

@@ -67,8 +67,11 @@ def _suspicion(why: str) -> str:
 
 
 def undoing(run_id: object) -> str:
-    """The sentence that tells how what a run removed, moved or overwrote is brought back."""
-    return f" What the run has changed is undone by `trade-recon removed restore --all-of-run {run_id}`."
+    """The sentence that tells how what a run removed, moved or overwrote is brought back, and that rows which it inserted stay."""
+    return (
+        f" `trade-recon removed restore --all-of-run {run_id}` brings back what the run removed, moved or overwrote; rows that it"
+        " inserted stay."
+    )
 
 
 @dataclass(frozen=True, slots=True)

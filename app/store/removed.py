@@ -138,6 +138,11 @@ class RemovedRows:
             raise NotFound(f"No row is kept that a run {run_id} removed, moved or overwrote. Nothing was restored.")
         return [row["removed_id"] for row in rows if row["is_waiting"]]
 
+    async def inserted_by_run(self, run_id: uuid.UUID) -> int | None:
+        """How many rows a run inserted, of which no copy is kept; None where the run is not known any more."""
+        inserted = await self._database.fetch_value(self._sql["count_inserted"], run_id)
+        return None if inserted is None else int(inserted)
+
     async def restore(self, removed_ids: Sequence[int]) -> AsyncIterator[Restored]:
         """Bring rows back, newest copy first, so that several copies of one row end at the oldest; what came of each, as it happens.
 

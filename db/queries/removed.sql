@@ -28,6 +28,10 @@ SELECT removed_id, restored_at IS NULL AS is_waiting FROM prop_trading_model.rec
 -- Whether there is a run $1.
 SELECT EXISTS (SELECT FROM prop_trading_model.recon_runs WHERE run_id = $1)
 
+-- name: count_inserted
+-- How many rows the run $1 inserted into raw tables; none where it is not known any more.
+SELECT rows_inserted FROM prop_trading_model.recon_runs WHERE run_id = $1
+
 -- name: lock_restoring
 -- One restore at a time: two of different copies of one row would otherwise both find its place empty, which no unique key need prevent.
 SELECT pg_advisory_xact_lock(hashtext('trade-recon restores'), hashtext('prop_trading_model'))

@@ -89,10 +89,34 @@ async def test_the_exit_code_tells_whether_all_rows_came_back(database: Database
     assert f"{kept[0]}: raw_metrics_alltime account-1 was not restored: it was restored already" in some.stdout
     rest = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN))
     assert (rest.code, "1 row stands as it was, 0 were not restored." in rest.stdout) == (0, True), rest.stderr
+    assert "The number of rows that the run inserted is not known any more: restoring leaves them" in rest.stdout
     done = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN))
     assert (done.code, "is restored already" in done.stdout) == (0, True), done.stderr
     nothing = await _removed(database, tmp_path, "restore", "--all-of-run", str(uuid.uuid4()))
     assert (nothing.code, nothing.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("inserted", "said"),
+    [
+        (0, None),
+        (1, "The run also inserted 1 row: restoring leaves it, and the next audit removes what upstream does not have"),
+        (42, "The run also inserted 42 rows: restoring leaves them, and the next audit removes what upstream does not have"),
+    ],
+)
+async def test_restoring_a_run_says_how_many_rows_it_inserted_and_that_they_stay(
+    database: Database, kept: Sequence[int], tmp_path: Path, inserted: int, said: str | None
+) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "INSERT INTO recon_runs (run_id, kind, status, rows_inserted) VALUES ($1, 'full', 'succeeded', $2)", _RUN, inserted
+        )
+    for told in (f"{len(kept)} rows stand as they were", "is restored already"):
+        restored = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN))
+        assert (restored.code, told in restored.stdout) == (0, True), restored.stderr
+        assert (said in restored.stdout) if said else ("inserted" not in restored.stdout)
+    one = await _removed(database, tmp_path, "restore", str(kept[0]))
+    assert "inserted" not in one.stdout, "a single row is no run"
 
 
 async def test_a_run_that_overwrote_and_moved_is_undone(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
