@@ -29,6 +29,7 @@ from app.domain.wording import counted
 SETTLED_AFTER = 3
 """In so many runs a date that still moves may disagree; then the disagreement is what it is."""
 _TOTALS = "totals"
+_COUNT = "num_trades"
 _SETTLING = (IssueCode.UNSETTLED, IssueCode.UPSTREAM_INCONSISTENT)
 
 
@@ -137,7 +138,7 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     moves = view.last_day is not None and view.last_day >= moving_from and looks.get(_TOTALS, 0) < SETTLED_AFTER
     moves = moves or progress.alltime_is_withheld
     if settled or not (totals_agree or moves):
-        issues.append(_inconsistent_issue(view, settled, looks))
+        issues.append(_inconsistent_issue(view, progress, settled, looks))
         if withheld.intersection(day.date for day in waiting):
             issues.append(_unsettled_issue(view, progress, waiting))
     elif days or not totals_agree:
@@ -211,9 +212,34 @@ def _absent_issue(kept: Mapping[Endpoint, Mapping[dt.date | None, int]]) -> Issu
     return Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, tables, "keep_stored_rows", evidence)
 
 
-def _inconsistent_issue(view: AccountView, days: Sequence[DayCounts], looks: Mapping[str, int]) -> Issue:
-    text = "Upstream contradicts itself: everything was read anew and the counts still differ."
-    metadata: dict[str, object] = {"upstream_counts": view.totals.counts, **({"looks": dict(looks)} if looks else {})}
+def _upstream_counts(view: AccountView, progress: Progress) -> dict[str, object]:
+    """The trades that upstream counts of the account, by table; tables are left out that were not read whole, or where that is not known.
+
+    What was read whole is stored, beside rows that upstream does not send. No figure is known where rows keep their counts on dates that
+    still move, or where upstream sent a count that is none.
+    """
+    reads = {endpoint: progress.dates_read(endpoint) for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)}
+    whole = {endpoint for endpoint, read in reads.items() if read.everything}
+    if view.first_day is not None and view.last_day is not None and reads[Endpoint.CLOSED].covers_span(view.first_day, view.last_day):
+        whole.add(Endpoint.CLOSED)
+    if Endpoint.ALLTIME not in progress.sent:
+        whole.discard(Endpoint.ALLTIME)
+    counts = {
+        TABLES[endpoint].name: view.totals.counts[TABLES[endpoint].name] - sum(progress.kept.get(endpoint, {}).values())
+        for endpoint in reads
+        if endpoint in whole and not progress.withheld.get(endpoint) and not _lacks_count(progress, TABLES[endpoint].name)
+    }
+    return {"upstream_counts": counts} if counts else {}
+
+
+def _lacks_count(progress: Progress, table: str) -> bool:
+    """Whether upstream sent a count of trades in the table that is no count, or none that can be stored."""
+    return any(column.partition(" ")[0] == _COUNT for column in progress.unheld.get(table, ()))
+
+
+def _inconsistent_issue(view: AccountView, progress: Progress, days: Sequence[DayCounts], looks: Mapping[str, int]) -> Issue:
+    text = "Upstream contradicts itself: everything was read again and the counts still differ."
+    metadata: dict[str, object] = {**_upstream_counts(view, progress), **({"looks": dict(looks)} if looks else {})}
     evidence = {**days_evidence(days), "metadata": metadata}
     return Issue(IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, text, COUNTED_TABLES, "none", evidence)
 
@@ -224,7 +250,7 @@ def _unsettled_issue(view: AccountView, progress: Progress, days: Sequence[DayCo
     text = f"The counts differ on dates from {moving.first} on, which still move; the next run looks again."
     places = [day.date.isoformat() for day in days] or [_TOTALS]
     metadata: dict[str, object] = {
-        "upstream_counts": view.totals.counts,
+        **_upstream_counts(view, progress),
         "moving_from": moving.first.isoformat(),
         "looks": {place: looks.get(place, 0) + 1 for place in places},
     }

@@ -134,6 +134,47 @@ def test_rows_that_upstream_forgot_explain_exactly_their_share() -> None:
     assert left(view, progress) == {"absent_upstream", "upstream_inconsistent"}
 
 
+def _told_of_upstream(view: AccountView, progress: Progress) -> object:
+    """What the issue that blames upstream names as upstream's own counts."""
+    (issue,) = (each for each in explain(view, progress, moving_from=LATER) if each.code in {"upstream_inconsistent", "unsettled"})
+    metadata = issue.evidence["metadata"]
+    assert isinstance(metadata, dict)
+    return metadata.get("upstream_counts")
+
+
+def test_upstreams_counts_are_those_of_upstream_and_only_of_tables_that_were_read_whole() -> None:
+    next_day = DAY + dt.timedelta(days=1)
+    view = AccountView("a", totals(5, 9, 5, 7), days=(day(3, 0, 0), day(2, 1, 3, next_day)), first_day=DAY, last_day=next_day)
+    progress = read_everything()
+    progress.sent = {Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED}
+    progress.kept = {Endpoint.DAILY: {DAY: 3}, Endpoint.CLOSED: {next_day: 1}}
+    told = {"raw_metrics_alltime": 5, "raw_metrics_daily": 6, "raw_metrics_hourly": 5, "raw_trades_closed": 6}
+    assert _told_of_upstream(view, progress) == told
+    # A table of which only some dates were read, whose counts are withheld, or of which a count was none is not known as a whole.
+    progress.dates_read(Endpoint.HOURLY).everything = False
+    progress.dates_read(Endpoint.HOURLY).dates = {DAY, next_day}
+    progress.dates_read(Endpoint.CLOSED).everything = False
+    progress.dates_read(Endpoint.CLOSED).ranges.append((DAY, next_day))
+    del told["raw_metrics_hourly"]
+    assert _told_of_upstream(view, progress) == told, "closed trades were read on all dates of the account's life"
+    progress.unheld = {"raw_metrics_daily": {"num_trades (no count)"}, "raw_trades_closed": {"comment"}}
+    del told["raw_metrics_daily"]
+    assert _told_of_upstream(view, progress) == told
+    progress.withheld = {Endpoint.CLOSED: {LATER}}
+    del told["raw_trades_closed"]
+    assert _told_of_upstream(view, progress) == told
+    progress.sent.discard(Endpoint.ALLTIME)
+    assert _told_of_upstream(view, progress) is None, "of a row that was not sent nothing is told"
+
+
+def test_an_unsettled_difference_names_no_stored_count_as_upstreams() -> None:
+    moving = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), first_day=DAY, last_day=LATER)
+    progress = read_everything()
+    progress.sent = {Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED}
+    progress.withheld = {Endpoint.DAILY: {LATER}}
+    assert _told_of_upstream(moving, progress) == {"raw_metrics_hourly": 6, "raw_trades_closed": 6}
+
+
 def test_a_difference_on_dates_that_still_move_is_unsettled() -> None:
     moving = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER)
     assert left(moving, read_everything()) == {"unsettled"}
