@@ -139,11 +139,12 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         "is_newer": f"NOT ({_is_old(4)})" if table.distributed_by is None else "$4::bigint IS NULL",
         "stage_name": table.stage.split(".")[1],
         "sent_in_slice": in_slice(table, "s", 3),
-        "set_aside_in_slice": f"(a.date BETWEEN ($3::date[])[1] AND ($3::date[])[2] OR a.date IS NULL AND a.asked_dates <@ {_range_of(3)})"
+        "set_aside_in_slice": "a.date BETWEEN ($3::date[])[1] AND ($3::date[])[2]"
         if trades
         else "($3::date[] IS NULL OR a.date = ANY($3::date[]))",
+        "read_dates": _ranges_of(3, from_to=trades),
         "has_no_trades": f"{count_of}(num_trades) = 0" if date and _COUNT in table.names else "false",
-        "asked_dates": _range_of(7) if trades else "CASE WHEN $7::date[] IS NULL THEN NULL::daterange END",
+        "asked_dates": _ranges_of(7, from_to=trades),
         "differ": f"({', '.join(t_values)}) IS DISTINCT FROM ({', '.join(s_values)})" if t_values else "false",
         "new_values": ", ".join(f"{right} AS {new}" for right, new in zip(s_values, news, strict=True)),
         "assignments": ", ".join(assignments),
@@ -165,9 +166,11 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
     }
 
 
-def _range_of(number: int) -> str:
-    """The dates of trades that were read, whose first and last one are parameter `number`."""
-    return f"daterange((${number}::date[])[1], (${number}::date[])[2], '[]')"
+def _ranges_of(number: int, *, from_to: bool) -> str:
+    """The dates that were read, which are parameter `number`: the first and the last one (`from_to`), or each; null where all were."""
+    if from_to:
+        return f"datemultirange(daterange((${number}::date[])[1], (${number}::date[])[2], '[]'))"
+    return f"(SELECT range_agg(daterange(day, day, '[]')) FROM unnest(${number}::date[]) AS read (day))"
 
 
 def _is_old(number: int) -> str:

@@ -668,7 +668,8 @@ WITH unheld AS MATERIALIZED (
         date = excluded.date, account_id = excluded.account_id, reason = excluded.reason, row_data = excluded.row_data,
         run_id = excluded.run_id, last_seen = now(), asked = excluded.asked,
         -- Fewer dates tell better which read must bring it.
-        asked_dates = CASE WHEN a.asked_dates <@ excluded.asked_dates THEN a.asked_dates ELSE excluded.asked_dates END
+        asked_dates = CASE WHEN a.asked_dates && excluded.asked_dates THEN a.asked_dates * excluded.asked_dates
+                           ELSE coalesce(excluded.asked_dates, a.asked_dates) END
     RETURNING a.row_key, a.row_digest, a.account_id, a.copies, a.reason
 )
 SELECT coalesce(sum(copies), 0)::bigint AS rows
@@ -682,16 +683,26 @@ WHERE (account_id = ANY($2::text[])) IS NOT TRUE AND NOT starts_with(reason, $5)
 
 -- name: take_off_set_aside
 -- Rows of accounts ($2), or of none that came when these were asked for, that were set aside on the dates that were read, and were not again in this
--- transaction: stored by now, or not sent any more.
-DELETE FROM prop_trading_model.recon_set_aside_rows AS a
-WHERE a.table_name = $1 AND a.last_seen < now() AND {{set_aside_in_slice}}
-  AND (
-      a.account_id = ANY($2::text[])
-      OR a.account_id IS NULL AND coalesce(
-          a.asked && $2::text[],
-          a.row_data ->> 'login' = ANY(ARRAY(SELECT login FROM prop_trading_model.recon_identity WHERE account_id = ANY($2::text[])))
+-- transaction: stored by now, or not sent any more. One without a date goes once each date for which it came was read without it.
+WITH brought AS MATERIALIZED (
+    SELECT a.row_key, a.row_digest, a.date IS NULL AND a.asked_dates && {{read_dates}} AND NOT a.asked_dates <@ {{read_dates}} AS may_come
+    FROM prop_trading_model.recon_set_aside_rows AS a
+    WHERE a.table_name = $1 AND a.last_seen < now() AND ({{set_aside_in_slice}} OR a.date IS NULL AND a.asked_dates && {{read_dates}})
+      AND (
+          a.account_id = ANY($2::text[])
+          OR a.account_id IS NULL AND coalesce(
+              a.asked && $2::text[],
+              a.row_data ->> 'login' = ANY(ARRAY(SELECT login FROM prop_trading_model.recon_identity WHERE account_id = ANY($2::text[])))
+          )
       )
-  )
+), fewer AS (
+    UPDATE prop_trading_model.recon_set_aside_rows AS a SET asked_dates = a.asked_dates - {{read_dates}}
+    FROM brought AS b
+    WHERE b.may_come AND a.table_name = $1 AND a.row_key = b.row_key AND a.row_digest = b.row_digest
+)
+DELETE FROM prop_trading_model.recon_set_aside_rows AS a
+USING brought AS b
+WHERE b.may_come IS NOT TRUE AND a.table_name = $1 AND a.row_key = b.row_key AND a.row_digest = b.row_digest
 
 -- name: begin_descents
 -- Dates whose daily rows an audit's heal changed: their finer rows are to be read, in this run or, if it breaks off, in the next.
