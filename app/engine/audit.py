@@ -25,6 +25,7 @@ _TELLING = 10
 _MOST_BY_ID = 5
 """Above so many requests by id a scan of the days costs less."""
 _REFRESHED = 5000
+_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,9 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
     reader = _ScanReader(client, store.scans.alltime_sink(run_id))
     search = Search(client, _controls(store), reader, allowance=Spent(terms.search_requests), today=terms.today)
     if account_ids is None:
-        await _scan(client, Request(Endpoint.ALLTIME), reader.sink)
+        is_whole = await _scan(client, Request(Endpoint.ALLTIME), reader.sink)
         await store.scans.name_rows(run_id)
+        await _note_shared_ids(store, run_id, is_whole=is_whole)
         await store.scans.add_seen_accounts(run_id)
     await _learn_holders(store, run_id, terms.day)
     asked = 0
@@ -166,6 +168,20 @@ async def _scan(client: UpstreamClient, request: Request, sink: ScanSink) -> boo
         )
         return False
     return True
+
+
+async def _note_shared_ids(store: Store, run_id: uuid.UUID, *, is_whole: bool) -> None:
+    """Name the ids that upstream sends for several natural keys; after a scan that came to its end, believe others again."""
+    if is_whole:
+        await store.scans.forget_shared_ids(run_id)
+    if shared := await store.scans.shared_ids():
+        _log.warning(
+            "Upstream sends account ids for several natural keys each: rows with them count as rows without an id.",
+            action="audit.shared_ids",
+            run_id=str(run_id),
+            ids=len(shared),
+            sample=shared[:_NAMED],
+        )
 
 
 def _require(search: Search) -> None:

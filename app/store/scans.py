@@ -106,6 +106,7 @@ class Scans:
         sql = database.queries("audit")
         self._note_alltime, self._clear = fill(sql["note_alltime"], **_keys(catalogue[Endpoint.ALLTIME])), sql["clear_scan"]
         self._note_days, self._clear_days = fill(sql["note_days"], **_keys(catalogue[Endpoint.DAILY])), sql["clear_scan_days"]
+        self._part_shared, self._forget_shared, self._get_shared = sql["part_shared"], sql["forget_shared"], sql["get_shared"]
         self._strays, self._stored_keys = sql["get_strays"], database.queries("staging")["get_stored_keys"]
         self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
         self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
@@ -140,12 +141,23 @@ class Scans:
         return int(await self._database.fetch_value(self._count, run_id))
 
     async def name_rows(self, run_id: uuid.UUID) -> None:
-        """Give what upstream sends without an account id to the accounts that hold its natural keys, if exactly one does."""
+        """Give what upstream sends without an account id, or with a shared one, to the accounts that hold its natural keys, if one does."""
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._part_shared, run_id, seconds=SWEEP_SECONDS)
         strays = [row["account_id"] for row in await self._database.fetch(self._strays, run_id, seconds=SWEEP_SECONDS)]
         stored = await self._database.fetch(self._stored_keys, strays, seconds=SWEEP_SECONDS) if strays else []
         columns = [[row[name] for row in stored] for name in ("account_id", *NATURAL_KEY)]
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._name, run_id, *columns, seconds=SWEEP_SECONDS)
+
+    async def forget_shared_ids(self, run_id: uuid.UUID) -> None:
+        """Believe ids again that a whole scan saw for one natural key alone."""
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._forget_shared, run_id, seconds=SWEEP_SECONDS)
+
+    async def shared_ids(self) -> list[str]:
+        """Ids that upstream sends for several natural keys, and that so tell no account."""
+        return [row["account_id"] for row in await self._database.fetch(self._get_shared)]
 
     async def name_days(self, run_id: uuid.UUID) -> None:
         """The same for daily figures of accounts that differ."""

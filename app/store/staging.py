@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from app.domain.contract import Endpoint
+from app.domain.contract import METRICS, Endpoint
 from app.domain.rows import RepairedRow, fields_of, flattened, is_count
 from app.domain.sequences import pieces
 from app.domain.spelling import respelled
@@ -48,7 +48,7 @@ REPLACED = "characters replaced"
 class StagedFetch:
     """A fetch in staging: its id, its table, how many rows it has, and whether any of them was sent without a column of the table.
 
-    `has_unnamed` says that rows of metrics came without an account id.
+    `has_unnamed` says that rows of metrics came without an account id; `shared_ids` are ids that count as none.
     `is_distinct` says that all rows were found to have whole keys, no two of them the same, and none was refused; then `days` are
     the dates that they have. `accounts` tells how many there are of each account; None: nobody has counted them.
     """
@@ -61,6 +61,7 @@ class StagedFetch:
     is_distinct: bool = False
     accounts: Mapping[str, int] | None = None
     days: frozenset[dt.date] = frozenset()
+    shared_ids: frozenset[str] = frozenset()
 
 
 class _Row(NamedTuple):
@@ -90,6 +91,11 @@ class Staging:
         self._unsent = {endpoint: UnsentColumns(catalogue[endpoint]) for endpoint in STAGED}
         self._refuse = {endpoint: _refuse_statement(catalogue[endpoint]) for endpoint in STAGED}
         self._unnamed = UnnamedRows(database, catalogue)
+        self._shared_ids = sql["get_shared_ids"]
+        self._part_shared = {
+            endpoint: fill(sql["part_shared_ids"], stage=catalogue[endpoint].stage, key=", ".join(map(quote, catalogue[endpoint].key)))
+            for endpoint in METRICS
+        }
         self._known_logins = KnownLogins(database)
 
     async def begin(
@@ -101,6 +107,8 @@ class Staging:
         """
         staged = StagedFetch(uuid.uuid4(), endpoint)
         await self._database.execute(self._register, staged.fetch_id, self._worker_id, self._catalogue[endpoint].table.name)
+        if not endpoint.is_trades:
+            staged.shared_ids = frozenset(row["account_id"] for row in await self._database.fetch(self._shared_ids))
         return StageSink(self, staged, asked, account_ids, by_login=by_login or endpoint.is_trades)
 
     async def add(self, staged: StagedFetch, rows: Sequence[bytes], logins: Sequence[str] = ()) -> None:
@@ -115,7 +123,7 @@ class Staging:
         opened: list[_Row] = []
         last_keys: tuple[str, ...] | None = None
         unsent: bytes | None = None
-        for row in await self._known_logins.restored([respelled(flattened(row)) for row in rows], logins):
+        for row in await self._known_logins.restored([respelled(flattened(row), staged.shared_ids) for row in rows], logins):
             if row is None:
                 raise IncompleteFetch("The API sends logins as numbers, and one may stand for several that differ in leading zeros.")
             fields = fields_of(row)
@@ -231,6 +239,11 @@ class Staging:
         if staged.has_unnamed:
             await self._unnamed.name(staged.endpoint, staged.fetch_id, account_ids, by_id=by_id)
 
+    async def part_shared_ids(self, staged: StagedFetch) -> None:
+        """Take metrics rows under an id that several natural keys have at once for rows without one."""
+        if await self._database.execute(self._part_shared[staged.endpoint], staged.fetch_id):
+            staged.has_unnamed = True
+
     async def holds_any(self, staged: StagedFetch, asked: Sequence[str], *, by_login: bool) -> bool:
         """Whether a staged row is of one of these logins or accounts, or may be since it cannot be read; true if none is named."""
         if not asked:
@@ -314,6 +327,8 @@ class StageSink:
     async def is_of_asked(self) -> bool:
         """Whether there is a row of anyone who was asked for."""
         by_id = bool(self._asked) and not self._by_login
+        if self._by_login and not self.staged.endpoint.is_trades:
+            await self._staging.part_shared_ids(self.staged)
         await self._staging.name_rows(self.staged, self._asked if by_id else self._account_ids, by_id=by_id)
         return await self._staging.holds_any(self.staged, self._asked, by_login=self._by_login)
 

@@ -1,8 +1,9 @@
 -- name: note_alltime
 -- Rows of upstream's alltime metrics that a scan saw; a row that moved while it was read may come twice. What is no number counts as not sent. A row
--- without an account id is known by the placeholder of its natural key. Rows whose account no column can hold are left out and returned.
-WITH sent AS MATERIALIZED (
-    SELECT {{known_as}} AS account_id, page.*
+-- without an account id, or with one that other natural keys have, too, is known by the placeholder of its natural key. Rows whose account no column can
+-- hold are left out and returned.
+WITH page AS MATERIALIZED (
+    SELECT {{known_as}} AS known_as, {{login}} AS key_login, {{platform}} AS key_platform, coalesce({{broker}}, '') AS key_broker, page.*
     FROM (
         SELECT
             row ->> 'accountId' AS sent_id, row ->> 'login' AS login, row ->> 'mt_version' AS platform, row ->> 'broker' AS broker,
@@ -11,11 +12,32 @@ WITH sent AS MATERIALIZED (
         FROM json_array_elements($2::json) AS page (row)
         WHERE coalesce(json_typeof(row -> 'accountId') IN ('string', 'number', 'null'), true)
     ) AS page
+), doubled AS MATERIALIZED (
+    SELECT sent_id
+    FROM page
+    WHERE sent_id <> '' AND char_length(sent_id) <= 255 AND key_login IS NOT NULL AND key_platform IS NOT NULL
+    GROUP BY sent_id
+    HAVING count(DISTINCT (key_login, key_platform, key_broker)) > 1
+    UNION
+    SELECT p.sent_id
+    FROM page AS p
+    JOIN prop_trading_model.recon_scan AS s ON s.run_id = $1 AND s.account_id = p.sent_id
+    WHERE (s.login, s.platform, s.broker) <> (p.key_login, p.key_platform, p.key_broker)
+), learned AS (
+    INSERT INTO prop_trading_model.recon_shared_ids (account_id, run_id) SELECT sent_id, $1 FROM doubled
+    ON CONFLICT (account_id) DO UPDATE SET run_id = excluded.run_id, seen_at = now()
+), shared AS (
+    SELECT sent_id FROM doubled UNION SELECT account_id FROM prop_trading_model.recon_shared_ids
+), sent AS MATERIALIZED (
+    SELECT CASE WHEN h.sent_id IS NULL THEN p.known_as ELSE md5(key_login || '|' || key_platform || '|' || key_broker) END AS account_id,
+           h.sent_id AS shared_id, p.*
+    FROM page AS p
+    LEFT JOIN shared AS h USING (sent_id)
 ), noted AS (
     INSERT INTO prop_trading_model.recon_scan
-        (run_id, account_id, login, platform, broker, num_trades, net_profit, total_lots, sends_trades, sends_profit, sends_lots)
+        (run_id, account_id, sent_id, login, platform, broker, num_trades, net_profit, total_lots, sends_trades, sends_profit, sends_lots)
     SELECT DISTINCT ON (account_id)
-        $1, account_id, {{login}}, {{platform}}, coalesce({{broker}}, ''),
+        $1, account_id, shared_id, key_login, key_platform, key_broker,
         prop_trading_model.recon_figure(num_trades), prop_trading_model.recon_figure(net_profit), prop_trading_model.recon_figure(total_lots),
         sends_trades AND (num_trades IS NULL OR prop_trading_model.recon_figure(num_trades) IS NOT NULL),
         sends_profit AND (net_profit IS NULL OR prop_trading_model.recon_figure(net_profit) IS NOT NULL),
@@ -26,12 +48,39 @@ WITH sent AS MATERIALIZED (
 )
 SELECT left(account_id, 100) AS account_id, 'an account id of more than 255 characters' AS reason FROM sent WHERE char_length(account_id) > 255
 
+-- name: part_shared
+-- What the scan noted under an id before it turned out to be shared is known by the placeholder of its natural key.
+WITH parted AS (
+    DELETE FROM prop_trading_model.recon_scan
+    WHERE run_id = $1 AND account_id IN (SELECT account_id FROM prop_trading_model.recon_shared_ids)
+    RETURNING *
+)
+INSERT INTO prop_trading_model.recon_scan
+    (run_id, account_id, sent_id, login, platform, broker, num_trades, net_profit, total_lots, sends_trades, sends_profit, sends_lots)
+SELECT run_id, md5(login || '|' || platform || '|' || broker), account_id, login, platform, broker, num_trades, net_profit, total_lots, sends_trades,
+       sends_profit, sends_lots
+FROM parted
+WHERE login IS NOT NULL AND platform IS NOT NULL
+ON CONFLICT DO NOTHING
+
+-- name: forget_shared
+-- Ids that a whole scan saw for one natural key alone, or not at all: from now on they tell their account again.
+DELETE FROM prop_trading_model.recon_shared_ids
+WHERE run_id IS DISTINCT FROM $1 AND account_id NOT IN (
+    SELECT sent_id FROM prop_trading_model.recon_scan WHERE run_id = $1 AND sent_id IS NOT NULL GROUP BY sent_id HAVING count(*) > 1
+)
+
+-- name: get_shared
+-- Ids that upstream sends for several natural keys.
+SELECT account_id FROM prop_trading_model.recon_shared_ids ORDER BY 1
+
 -- name: note_days
 -- Upstream's daily figures of dates that still move. Rows whose date or account cannot be read are left out and returned.
 WITH sent AS MATERIALIZED (
     SELECT {{known_as}} AS account_id, page.*
     FROM (
-        SELECT "accountId" AS sent_id, login, mt_version AS platform, broker, date, prop_trading_model.recon_date(date) AS day,
+        SELECT CASE WHEN NOT EXISTS (SELECT FROM prop_trading_model.recon_shared_ids AS h WHERE h.account_id = row."accountId") THEN "accountId" END AS sent_id,
+               login, mt_version AS platform, broker, date, prop_trading_model.recon_date(date) AS day,
                "numTrades" AS num_trades, "netProfit" AS net_profit, "totalLots" AS total_lots
         FROM json_to_recordset($2::json) AS row (
             "accountId" text, login text, mt_version text, broker text, date text, "numTrades" text, "netProfit" text, "totalLots" text

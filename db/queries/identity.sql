@@ -319,10 +319,20 @@ WHERE (i.login, i.platform, i.broker, i.account_id) = (r.login, r.platform, r.br
 SELECT login, platform, broker, account_id FROM prop_trading_model.recon_scan WHERE run_id = $1 AND login IS NOT NULL AND platform IS NOT NULL
 
 -- name: sent_in_fetch
--- The natural keys of a fetch of metrics, with their accounts.
-SELECT DISTINCT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, account_id::text AS account_id
-FROM {{stage}}
-WHERE fetch_id = $1 AND refused IS NULL AND account_id <> '' AND login IS NOT NULL AND platform IS NOT NULL
+-- The natural keys of a fetch of metrics, with their accounts. An id that has several of them, or that alltime has under another one, is not believed:
+-- only a scan shows whether upstream sends it for all.
+SELECT login, platform, broker, account_id
+FROM (
+    SELECT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, account_id::text AS account_id,
+           count(*) OVER (PARTITION BY account_id) AS keys
+    FROM {{stage}}
+    WHERE fetch_id = $1 AND refused IS NULL AND account_id <> '' AND login IS NOT NULL AND platform IS NOT NULL
+    GROUP BY login, platform, broker, account_id
+) AS s
+WHERE keys = 1 AND NOT EXISTS (
+    SELECT FROM prop_trading_model.recon_identity AS i
+    WHERE i.account_id = s.account_id AND i.today AND (i.login, i.platform, i.broker) <> (s.login, s.platform, s.broker)
+)
 
 -- name: note_upstream_holders
 -- Under which accounts upstream sends natural keys, as far as a placeholder is in question: the account of one of those keys ({{among}}), or what it
