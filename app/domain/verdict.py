@@ -23,6 +23,7 @@ from app.domain.issues import (
     days_evidence,
 )
 from app.domain.models import AccountView, DayCounts, Hold, Outcome, Progress
+from app.domain.settling import Moving
 from app.domain.trial import differing_days, disputed, was_read
 from app.domain.wording import counted
 
@@ -57,10 +58,14 @@ def judge(
     return Outcome.PARTIAL if closed else Outcome.FAILED
 
 
-def is_known(view: AccountView, now: dt.datetime) -> bool:
-    """Whether an earlier run explained just this state, by issues that asking again seldom changes, and it is not yet time to ask again."""
+def is_known(view: AccountView, moving: Moving, now: dt.datetime) -> bool:
+    """Whether an earlier run explained just this state, by issues that asking again seldom changes, and it is not yet time to ask again.
+
+    What upstream contradicts itself about on dates that still move is asked for by each run: there it settles by itself.
+    """
     codes = {entry.get("type") for entry in view.open_issues}
-    return view.drift is None and bool(codes) and codes <= LASTING and is_explained(view, now)
+    lasting = LASTING if any(day.date in moving for day in view.days) else LASTING | {IssueCode.UPSTREAM_INCONSISTENT}
+    return view.drift is None and bool(codes) and codes <= lasting and is_explained(view, now)
 
 
 def is_explained(view: AccountView, now: dt.datetime) -> bool:

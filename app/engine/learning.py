@@ -16,7 +16,7 @@ def beginning(view: AccountView, kind: RunKind, moving: Moving, now: dt.datetime
     reason = why_not_asked(view)
     return Progress(
         errors=[reason] if reason else [],
-        known=kind is RunKind.FULL and is_known(view, now),
+        known=kind is RunKind.FULL and is_known(view, moving, now),
         moving=moving,
         waits=(waits_until(view) or dt.date.min) >= moving.first,
         tried={},
