@@ -219,7 +219,7 @@ def confirming(run_id: object) -> str:
 class Waiting:
     """The accounts that a run leaves held, how many of them were not held before, and since which run others are (None: unknown).
 
-    `status` may be one that only a later version knows.
+    `status` may be one that only a later version knows. A run that `was_confirmed` may have held the others itself, until then.
     """
 
     run_id: object
@@ -227,6 +227,7 @@ class Waiting:
     accounts: int
     newly: int = 0
     since: object | None = None
+    was_confirmed: bool = False
 
     @property
     def sentence(self) -> str:
@@ -236,7 +237,8 @@ class Waiting:
             return f"To let the run go on: {confirming(self.run_id)}." if self.status == RunStatus.NEEDS_CONFIRMATION else ""
         earlier = self.accounts - self.newly
         since = f", the first since run {self.since}" if self.since is not None else ""
-        before = f" and {earlier} held before{since}" if earlier else ""
+        own = " by earlier runs, or by this run until it was confirmed" if self.was_confirmed else ""
+        before = f" and {earlier} held before{own}{since}" if earlier else ""
         call = f" To write what was shown of them: {confirming(self.run_id)}." if is_open else " A new run compares them again."
         return (
             f"{counted(self.accounts, 'account')} {choose(self.accounts, 'waits', 'wait')} for confirmation: {self.newly} newly held"
@@ -244,36 +246,88 @@ class Waiting:
         )
 
 
-def _held(what: str, table: str, stored: int, shown: Shown, run_id: object) -> Hold:
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What upstream sent of an account in one fetch: rows, their trades (None: no count), and `on` which dates (empty: on all)."""
+
+    rows: int = 0
+    trades: int | None = 0
+    on: str = ""
+
+    @property
+    def told(self) -> str:
+        """It as the object of a sentence."""
+        trades = "rows without a count of trades" if self.trades is None else counted(self.trades, "trade")
+        return f"{trades} in {counted(self.rows, 'row')}{self.on}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a write to one table would do to an account.
+
+    The table counted `stored` trades when the run began, and would count `left` after the write, which removes, moves, lowers or blanks
+    `lost` rows; with `blanks` figures become empty. `sent` is what upstream has.
+    """
+
+    table: str
+    stored: int
+    left: int
+    lost: int
+    blanks: bool
+    sent: Sent
+
+    @property
+    def shown(self) -> Shown:
+        """What confirming lets through."""
+        return Shown(self.left, self.blanks, self.stored)
+
+    @property
+    def told(self) -> str:
+        """What is stored, what upstream has, and what the write would leave."""
+        blanks = ", with empty figures" if self.blanks else ""
+        loses = f"remove, move, lower or blank {counted(self.lost, 'row')} and " if self.lost else ""
+        return (
+            f"In {self.table}, {counted(self.stored, 'trade')} {choose(self.stored, 'was', 'were')} stored when the run began, and upstream"
+            f" has {self.sent.told}{blanks}. Writing that would {loses}leave {counted(self.left, 'trade')} there."
+        )
+
+
+def _held(what: str, figures: Figures, run_id: object) -> Hold:
     """A hold with its counts, its run and the call that lets it through."""
-    says = "empty figures" if shown.blanks else counted(shown.trades or 0, "trade")
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
-        f"{what} In {table}, {counted(stored, 'trade')} {choose(stored, 'was', 'were')} stored when the run began, and upstream has {says}."
-        f" Run {run_id} did not write that. Compare with upstream; to write it: {confirming(run_id)}.",
-        shown=shown,
+        f"{what} {figures.told} Run {run_id} did not write that. Compare with upstream; to write it: {confirming(run_id)}.",
+        shown=figures.shown,
     )
 
 
-def rewriting(rewritten: int, rows: int, limits: HoldLimits, table: str, stored: int, shown: Shown, run_id: object) -> Hold:
-    """The hold of an account of whose `rows` too many would change; `stored` is what the table counts."""
+def rewriting(rewritten: int, rows: int, limits: HoldLimits, figures: Figures, run_id: object) -> Hold:
+    """The hold of an account of whose `rows` too many would change."""
     what = (
-        f"Healing {table} would bring the rewritten or removed rows to {rewritten} of the account's {rows}; allowed without a question are"
-        f" {limits.row_share:.0%}, or fewer than {limits.rows}."
+        f"Healing {figures.table} would bring the rewritten or removed rows to {rewritten} of the account's {rows}; allowed without a"
+        f" question are {limits.row_share:.0%}, or fewer than {limits.rows}."
     )
-    return _held(what, table, stored, shown, run_id)
+    return _held(what, figures, run_id)
 
 
-def lowering(table: str, stored: int, shown: Shown, run_id: object) -> Hold:
+def lowering(figures: Figures, run_id: object) -> Hold:
     """The hold of an account that upstream lowers or blanks while upstream as a whole is suspect, or that was held for that before."""
-    return _held("Upstream has less for the account than is stored, and it is suspect.", table, stored, shown, run_id)
+    if figures.left < figures.stored:
+        what = "Upstream is suspect, and would lower the number of the account's trades."
+    elif figures.blanks:
+        what = "Upstream is suspect, and has empty figures where figures of the account are stored."
+    else:
+        what = "Upstream is suspect, and would change the account's rows."
+    return _held(what, figures, run_id)
 
 
-def exceeding(table: str, stored: int, confirmed: Shown, shown: Shown, run_id: object) -> Hold:
+def exceeding(figures: Figures, confirmed: Shown, run_id: object) -> Hold:
     """The hold of an account that lost more upstream than was shown when somebody confirmed it."""
-    figures = "" if confirmed.blanks else ", and no empty figures"
-    what = f"Confirmed was that upstream has {counted(confirmed.trades or 0, 'trade')} for the account{figures}; now it has less."
-    return _held(what, table, stored, shown, run_id)
+    least = confirmed.least(figures.stored)
+    fewer = [f"that at least {counted(least, 'trade')} {choose(least, 'is', 'are')} left"] if figures.left < least else []
+    empty = ["that no figure becomes empty"] if figures.blanks and not confirmed.blanks else []
+    what = f"Confirmed was {' and '.join([*fewer, *empty])} in {figures.table}, which does not hold any more."
+    return _held(what, figures, run_id)
 
 
 def vanished(view: AccountView, progress: Progress, run_id: object = "RUN") -> Hold | None:

@@ -64,11 +64,21 @@ class Outcome(StrEnum):
 class Shown:
     """What a hold shows, and what confirming it allows: any change that leaves at least `trades` counted in each table.
 
-    `trades` is None where upstream has nothing at all: confirming that allows no write. `blanks` allows figures to become empty.
+    `trades` is None where upstream has nothing at all: confirming that allows no write. `blanks` allows figures to become empty. `stored`
+    is what the table of the hold counted: one that counts fewer, as where upstream contradicts itself, may be left with fewer.
     """
 
     trades: int | None = None
     blanks: bool = False
+    stored: int | None = None
+
+    def least(self, stored: int) -> int:
+        """How many trades a table must be left with that counts so many; what was shown may have been written to it already."""
+        trades = self.trades or 0
+        before = trades if self.stored is None else self.stored
+        if stored < trades:
+            return max(0, stored - max(0, before - trades))
+        return max(0, trades - min(max(0, before - stored), stored - trades))
 
 
 @dataclass(frozen=True, slots=True)

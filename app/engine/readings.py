@@ -198,7 +198,8 @@ def _shown_run(row: Record | None) -> Mapping[str, Any] | None:
     """A run in the report, with the accounts that it holds in its sentence."""
     if row is None:
         return None
-    shown: Mapping[str, Any] = msgspec.to_builtins({name: value for name, value in row.items() if name not in ("newly_held", "held_since")})
+    only_told = ("newly_held", "held_since", "confirmed_at")
+    shown: Mapping[str, Any] = msgspec.to_builtins({name: value for name, value in row.items() if name not in only_told})
     return {**shown, "error": _told(row)}
 
 
@@ -208,7 +209,9 @@ def _told(row: Record, left: int = 0) -> str | None:
         return None if row["error"] is None else str(row["error"])
     ended = row["error"] or ("The run ended early." if left else "")
     rest = f"{left} of its accounts {choose(left, 'is', 'are')} left." if left else ""
-    waiting = Waiting(row["run_id"], row["status"], row["needs_confirmation"], row["newly_held"], row["held_since"])
+    waiting = Waiting(
+        row["run_id"], row["status"], row["needs_confirmation"], row["newly_held"], row["held_since"], row["confirmed_at"] is not None
+    )
     return " ".join(filter(None, (ended, rest, waiting.sentence))) or None
 
 

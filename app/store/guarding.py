@@ -5,8 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app.domain.contract import Endpoint
-from app.domain.holds import NOTHING_MOVES, Loss, MovingTrades, RunCounts, RunGuard, exceeding, is_lowered, lowering, rewriting
-from app.domain.models import Hold, Shown, Totals
+from app.domain.holds import (
+    NOTHING_MOVES,
+    Figures,
+    Loss,
+    MovingTrades,
+    RunCounts,
+    RunGuard,
+    Sent,
+    exceeding,
+    is_lowered,
+    lowering,
+    rewriting,
+)
+from app.domain.models import Hold, Totals
 from app.domain.settling import UNKNOWN
 from app.domain.wording import choose, counted
 from app.store.column_lists import Statements
@@ -37,7 +49,7 @@ class UnreservedError(Exception):
 
 @dataclass(slots=True)
 class _Verdict:
-    """What a transaction changes or withholds, by account: trades that its table still counts, and the holds so far.
+    """What a transaction changes or withholds, by account: trades that its table still counts, what upstream sent, the holds.
 
     `damage` are the dates on which the table alone had too much: what went there was no loss, as the other tables say.
     """
@@ -48,6 +60,7 @@ class _Verdict:
     lowered: set[str] = field(default_factory=set)
     damage: dict[str, set[dt.date | None]] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    sent: dict[str, Sent] = field(default_factory=dict)
 
     @property
     def table(self) -> str:
@@ -62,9 +75,21 @@ class _Verdict:
         """The trades that the table counted of the account when the run began."""
         return self.standing(account_id).totals.counts.get(self.table, 0)
 
-    def shown(self, account_id: str) -> Shown:
-        """What a hold of the account shows."""
-        return Shown(self.left[account_id], self.changed[account_id].blanks)
+    def figures(self, account_id: str) -> Figures:
+        """What a hold of the account tells."""
+        done = self.changed[account_id]
+        sent = self.sent.get(account_id, Sent(on=self.on))
+        return Figures(self.table, self.stored(account_id), self.left[account_id], done.lost, done.blanks, sent)
+
+    @property
+    def on(self) -> str:
+        """On which dates upstream was read, as the end of a sentence; empty if on all."""
+        dates = self.job.proven.dates
+        if dates is None:
+            return ""
+        if self.job.proven.endpoint.is_trades:
+            return f" from {dates[0]} to {dates[-1]}"
+        return f" of {dates[0]}" if len(dates) == 1 else f" of the {len(dates)} dates that were read"
 
     def is_confirmed(self, account_id: str) -> bool:
         """Whether somebody confirmed a write to the account in this run."""
@@ -93,12 +118,9 @@ class _Verdict:
         repaired = set() if done.blanks else self.damage.get(account_id, set())
         return done.empty_days | ((done.lost_days | done.fallen.keys() | done.shifted_days) - repaired)
 
-    def hold_lowered(self, account_ids: list[str]) -> None:
+    def hold_lowered(self, account_ids: Sequence[str]) -> None:
         """Hold accounts that the run as a whole may not write."""
-        self.holds |= {
-            account_id: lowering(self.table, self.stored(account_id), self.shown(account_id), self.job.writer.run_id)
-            for account_id in account_ids
-        }
+        self.holds |= {account_id: lowering(self.figures(account_id), self.job.writer.run_id) for account_id in account_ids}
 
     def news(self) -> dict[str, Loss]:
         """The accounts that are held now and were not when the run began."""
@@ -137,7 +159,9 @@ class Guarding:
         is_reserved = all(job.reserves(account_id, loss) for account_id, loss in losses.items())
         if not is_reserved and job.writer.worker_id is not None:
             guard.recorded = await self._recorded(connection, job.writer, guard)
-        verdict.hold_lowered(guard.judge({} if is_reserved else losses) or (list(losses) if guard.reason is not None else []))
+        suspected = guard.judge({} if is_reserved else losses) or (list(losses) if guard.reason is not None else [])
+        await self._count_sent(connection, verdict, suspected)
+        verdict.hold_lowered(suspected)
         if verdict.holds:
             news = verdict.news()
             guard.hold(news)
@@ -198,13 +222,20 @@ class Guarding:
         await self._count_left(connection, part, verdict, losing)
         await self._find_lowered(connection, verdict, losing)
         many, job = {}, verdict.job
+        unconfirmed = [account_id for account_id in losing if _exceeds(account_id, verdict)]
+        still = [
+            account_id
+            for account_id in losing
+            if not verdict.is_confirmed(account_id)
+            and verdict.standing(account_id).was_held
+            and (account_id in verdict.lowered or verdict.loses(account_id))
+        ]
+        await self._count_sent(connection, verdict, [*unconfirmed, *still])
+        _hold_unconfirmed(unconfirmed, verdict)
+        verdict.hold_lowered(still)
         for account_id, done in verdict.changed.items():
             standing = verdict.standing(account_id)
-            if verdict.is_confirmed(account_id):
-                _hold_unconfirmed(account_id, done, verdict)
-                continue
-            if standing.was_held and (account_id in verdict.lowered or verdict.loses(account_id)):
-                verdict.hold_lowered([account_id])
+            if verdict.is_confirmed(account_id) or account_id in verdict.holds:
                 continue
             rows = done.rewritten + applied[account_id].rewritten + standing.rewritten
             # What only gains is never held for what the account lost before: so a sick night of upstream repairs itself.
@@ -213,9 +244,17 @@ class Guarding:
                 many[account_id] = rows
         too_many = await self._find_rewritten(connection, guard, applied, verdict, many)
         await self._count_left(connection, part, verdict, [account_id for account_id in too_many if account_id not in verdict.left])
+        await self._count_sent(connection, verdict, list(too_many))
         for account_id, stored in too_many.items():
-            figures = verdict.stored(account_id), verdict.shown(account_id)
-            verdict.holds[account_id] = rewriting(many[account_id], stored, guard.limits, verdict.table, *figures, job.writer.run_id)
+            figures = verdict.figures(account_id)
+            verdict.holds[account_id] = rewriting(many[account_id], stored, guard.limits, figures, job.writer.run_id)
+
+    async def _count_sent(self, connection: Connection, verdict: _Verdict, account_ids: Sequence[str]) -> None:
+        """What upstream sent of accounts that are being held."""
+        if account_ids:
+            fetch_id = verdict.job.staged.fetch_id
+            for row in await connection.fetch(self._sql.of("count_sent", verdict.job.table), fetch_id, list(account_ids)):
+                verdict.sent[row["account_id"]] = Sent(row["rows"], row["trades"], verdict.on)
 
     async def _count_left(self, connection: Connection, part: Part, verdict: _Verdict, account_ids: Sequence[str]) -> None:
         """What the table counts after the write, which is what a hold shows."""
@@ -316,12 +355,17 @@ def _is_left(done: Applied) -> bool:
     return done.claim_lost or done.left_alone
 
 
-def _hold_unconfirmed(account_id: str, done: Applied, verdict: _Verdict) -> None:
-    """Hold an account that somebody confirmed, where upstream has lost more since than was shown."""
-    confirmed = verdict.standing(account_id).confirmed
+def _exceeds(account_id: str, verdict: _Verdict) -> bool:
+    """Whether upstream lost more of an account since somebody confirmed it than was shown then."""
+    confirmed, done = verdict.standing(account_id).confirmed, verdict.changed[account_id]
     if confirmed is None or confirmed.trades is None or not done.lost:
-        return
-    if verdict.left[account_id] < confirmed.trades or (done.blanks and not confirmed.blanks):
-        verdict.holds[account_id] = exceeding(
-            verdict.table, verdict.stored(account_id), confirmed, verdict.shown(account_id), verdict.job.writer.run_id
-        )
+        return False
+    return verdict.left[account_id] < confirmed.least(verdict.stored(account_id)) or (done.blanks and not confirmed.blanks)
+
+
+def _hold_unconfirmed(account_ids: Sequence[str], verdict: _Verdict) -> None:
+    """Hold accounts of which upstream has lost more than was shown when somebody confirmed them."""
+    for account_id in account_ids:
+        confirmed = verdict.standing(account_id).confirmed
+        if confirmed is not None:
+            verdict.holds[account_id] = exceeding(verdict.figures(account_id), confirmed, verdict.job.writer.run_id)

@@ -111,6 +111,10 @@ LEFT JOIN (
     SELECT account_id::text, sum({{row_trades}})::bigint AS trades FROM {{raw}} AS t WHERE account_id = ANY($1::text[]) GROUP BY account_id
 ) AS c ON c.account_id = w.account_id
 
+-- name: count_sent
+-- How many rows a fetch ($1) brought of accounts ($2), and how many trades these count; trades are null where one of them has a count that is none.
+SELECT account_id, count(*) AS rows, {{sent_trades}} AS trades FROM {{stage}} WHERE fetch_id = $1 AND account_id = ANY($2::text[]) GROUP BY account_id
+
 -- name: count_moving_trades
 -- How many trades each table below alltime counts for accounts ($1) on dates that still move (from $2 on).
 SELECT account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly, sum(closed)::bigint AS closed

@@ -99,11 +99,11 @@ ORDER BY 1
 
 -- name: get_last_run
 -- The newest run that ended, why it ended so, the accounts that it holds, and its API statistics.
-SELECT run_id, kind, status, finished_at, requests, api, error, needs_confirmation, newly_held, held_since FROM prop_trading_model.recon_runs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
+SELECT run_id, kind, status, finished_at, requests, api, error, needs_confirmation, newly_held, held_since, confirmed_at FROM prop_trading_model.recon_runs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
 
 -- name: get_holding_run
 -- The newest run that ended and left accounts that wait for confirmation.
-SELECT run_id, kind, status, finished_at, error, needs_confirmation, newly_held, held_since FROM prop_trading_model.recon_runs
+SELECT run_id, kind, status, finished_at, error, needs_confirmation, newly_held, held_since, confirmed_at FROM prop_trading_model.recon_runs
 WHERE finished_at IS NOT NULL AND needs_confirmation > 0 ORDER BY finished_at DESC LIMIT 1
 
 -- name: count_unresolved

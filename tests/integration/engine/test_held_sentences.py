@@ -1,12 +1,16 @@
 """What a run that leaves accounts held says of them: how many, how many newly, since which run, and the call that writes them."""
 
 import datetime as dt
+import random
 import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from app.console import results_console, show_report
+from app.domain.contract import Endpoint
+from app.domain.holds import HoldLimits
 from app.domain.models import RunKind
+from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.process import SandboxServer
 from app.web.models import Report
@@ -84,6 +88,8 @@ async def test_an_accounts_sentence_names_both_counts_the_run_and_the_call(wareh
         assert rows
         for row in rows:
             assert f"{row['num_trades']} trades were stored when the run began, and upstream has {row['told']} trade" in row["detail"]
+            assert re.search(rf"Writing that would (remove, move, lower or blank 1 row and )?leave {row['told']} trade", row["detail"])
+            assert "would lower the number of the account's trades" in row["detail"]
             assert f"`trade-recon confirm {run_id}` or POST /runs/{run_id}/confirm" in row["detail"]
 
 
@@ -113,3 +119,42 @@ async def test_nothing_is_reconciled_from_the_first_date_of_an_account_that_is_h
         # Once the absence is confirmed the account is explained, and puts no date in doubt any more.
         await _confirmed(service, state["run_id"])
         assert (await service.readings.report())["reconciled_through"] > first
+
+
+async def test_an_unchanged_upstream_that_was_confirmed_holds_nobody_again_though_tables_count_differently(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    """Upstream's hourly rows count fewer trades than its other tables, here as there, and rows of hours without trades are to go here."""
+    world, chance = sandbox.world, random.Random(5)
+    ids = [account_id for account_id in world.account_ids if len(settled_trades(world, account_id)) >= 6][:12]
+    async with warehouse.connect() as connection:
+        for account_id in ids:
+            records = list(world.records(Endpoint.HOURLY, [account_id]))
+            lost = chance.choice(records)
+            await connection.execute(
+                "DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date = $2 AND hour = $3", account_id, lost.day, lost.hour
+            )
+            if account_id in ids[:6]:
+                _lose_half(sandbox, [account_id])
+            world._records[Endpoint.HOURLY, account_id] = [
+                each for each in world.records(Endpoint.HOURLY, [account_id]) if (each.day, each.hour) != (lost.day, lost.hour)
+            ]
+        world._selections.clear()
+        await connection.execute(
+            "CREATE TEMP TABLE made_up AS SELECT DISTINCT ON (account_id, date) * FROM raw_metrics_hourly"
+            " WHERE account_id = ANY($1) AND hour < 23 ORDER BY account_id, date, hour DESC",
+            ids,
+        )
+        await connection.execute("UPDATE made_up SET hour = hour + 1, num_trades = 0, net_profit = 0")
+        await connection.execute("INSERT INTO raw_metrics_hourly SELECT * FROM made_up ON CONFLICT DO NOTHING")
+        config = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, guard=HoldLimits(rows=1, row_share=0.0))
+        async with engine(warehouse, sandbox, config=config) as service:
+            state = await run(service, RunKind.AUDIT)
+            held = await connection.fetch("SELECT account_id, detail FROM recon_attempts WHERE outcome = 'needs_confirmation'")
+            assert {row["account_id"] for row in held} & set(ids)
+            await _confirmed(service, state["run_id"])
+            again = await connection.fetch(
+                "SELECT account_id, detail FROM recon_attempts WHERE outcome = 'needs_confirmation' AND account_id = ANY($1)",
+                [row["account_id"] for row in held],
+            )
+            assert not again, [dict(row) for row in again]

@@ -7,8 +7,20 @@ import pytest
 
 from app.domain.absence import absence
 from app.domain.contract import Endpoint
-from app.domain.holds import HoldLimits, Loss, MovingTrades, RunCounts, RunGuard, is_lowered, vanished
-from app.domain.models import AccountView, Drift, Progress, Totals
+from app.domain.holds import (
+    Figures,
+    HoldLimits,
+    Loss,
+    MovingTrades,
+    RunCounts,
+    RunGuard,
+    Sent,
+    exceeding,
+    is_lowered,
+    lowering,
+    vanished,
+)
+from app.domain.models import AccountView, Drift, Progress, Shown, Totals
 
 _DATE = dt.date(2026, 3, 1)
 _STORED = AccountView(
@@ -118,3 +130,41 @@ def test_a_suspect_run_writes_no_account_that_loses_a_row_whether_its_count_is_l
     assert guard.judge(news) == []
     assert guard.judge(news | {"4": Loss(lowers=True)}) == [*"0123", "loses", "4"]
     assert guard.judge({"later": Loss(1)}) == ["later"]
+
+
+def _figures(table: str, stored: int, left: int, lost: int, *, blanks: bool = False, sent: Sent | None = None) -> Figures:
+    return Figures(table, stored, left, lost, blanks, Sent(3, left) if sent is None else sent)
+
+
+def test_a_hold_says_less_only_where_a_figure_is_lower_and_which() -> None:
+    falls = lowering(_figures("raw_metrics_alltime", 40, 37, 1, sent=Sent(1, 37)), "R")
+    assert "would lower the number of the account's trades. In raw_metrics_alltime, 40 trades were stored" in falls.reason
+    assert "upstream has 37 trades in 1 row." in falls.reason
+    assert (falls.shown.trades, falls.shown.stored) == (37, 40)
+    same = lowering(_figures("raw_metrics_hourly", 40, 40, 6, sent=Sent(4, 9, " of the 2 dates that were read")), "R")
+    assert "less" not in same.reason
+    assert "lower the number" not in same.reason
+    assert "upstream has 9 trades in 4 rows of the 2 dates that were read. Writing that would remove" in same.reason
+    assert "blank 6 rows and leave 40 trades there" in same.reason
+    more = lowering(_figures("raw_metrics_daily", 6, 105, 2, sent=Sent(30, 40)), "R")
+    assert "6 trades were stored when the run began, and upstream has 40 trades in 30 rows." in more.reason
+    empty = lowering(_figures("raw_metrics_daily", 6, 6, 2, blanks=True, sent=Sent(2, None)), "R")
+    assert "has empty figures where figures of the account are stored" in empty.reason
+    assert "upstream has rows without a count of trades in 2 rows, with empty figures" in empty.reason
+
+
+def test_what_was_confirmed_goes_for_tables_that_count_less_by_themselves() -> None:
+    """They may fall as far as was shown of the table of the hold; one to which what was shown is written already stays as it is."""
+    shown = Shown(37, stored=40)
+    assert [shown.least(stored) for stored in (60, 41, 40, 39, 38, 37)] == [37, 37, 37, 36, 36, 37]
+    assert [shown.least(stored) for stored in (36, 10, 3, 2, 0)] == [33, 7, 0, 0, 0]
+    assert Shown(37).least(50) == 37
+    assert Shown(37).least(30) == 30, "of a hold of an earlier version it is not known how far"
+    assert Shown(105, stored=6).least(40) == 40, "a table that grew allows no fall elsewhere"
+
+
+def test_a_hold_after_a_confirmation_says_what_of_it_does_not_hold() -> None:
+    fewer = exceeding(_figures("raw_metrics_daily", 40, 30, 4), Shown(37, stored=40), "R")
+    assert "Confirmed was that at least 37 trades are left in raw_metrics_daily, which does not hold any more." in fewer.reason
+    empty = exceeding(_figures("raw_metrics_daily", 40, 40, 4, blanks=True), Shown(37, stored=40), "R")
+    assert "Confirmed was that no figure becomes empty in raw_metrics_daily" in empty.reason

@@ -35,6 +35,10 @@ def test_an_irregular_plural_is_given() -> None:
             Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 9, 2, _EARLIER),
             f"2 newly held by this run and 7 held before, the first since run {_EARLIER}.",
         ),
+        (
+            Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 8, 0, None, was_confirmed=True),
+            "0 newly held by this run and 8 held before by earlier runs, or by this run until it was confirmed. GET",
+        ),
         (Waiting(_RUN, RunStatus.CANCELLED, 3, 3), "A new run compares them again."),
     ],
 )
