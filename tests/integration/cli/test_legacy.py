@@ -1,13 +1,16 @@
 """`trade-recon legacy` through real processes: the old flags, the old labels, the old names."""
 
+import datetime as dt
 import json
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
+from app.domain.contract import Endpoint
+from app.sandbox.faults import NO_FAULTS, FaultKind, Faults, Rejection
 from app.sandbox.process import SandboxServer
 from tests.clock import TODAY
 from tests.commands import Ended, access, run_command
@@ -35,6 +38,22 @@ def _parts(ended: Ended) -> dict[str, dict[str, Any]]:
 async def _damage(database: Database, statement: str) -> None:
     async with database.connect() as connection:
         assert await connection.execute(statement) not in {"DELETE 0", "UPDATE 0"}
+
+
+async def _lose_hourly(database: Database, account_ids: Collection[str]) -> None:
+    """Hourly rows of the last settled date that each account has."""
+    async with database.connect() as connection:
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly AS t WHERE account_id = ANY($1) AND date = (SELECT max(date) FROM raw_metrics_hourly"
+            " WHERE account_id = t.account_id AND num_trades > 0 AND date < $2)",
+            list(account_ids),
+            TODAY - dt.timedelta(days=1),
+        )
+
+
+def _reject(sandbox: SandboxServer, account_ids: Collection[str]) -> None:
+    """Let upstream answer no request for hourly rows that names one of the accounts."""
+    sandbox.set_faults(Faults(rejections=(Rejection(status=422, ids=frozenset(account_ids), endpoints=frozenset({Endpoint.HOURLY})),)))
 
 
 async def _legacy(folder: Path, variables: dict[str, str], *words: str) -> Ended:
@@ -106,8 +125,10 @@ async def test_keys_that_fit_no_account_are_listed(filled: Database, tmp_path: P
 async def test_accounts_that_failed_before_are_left_out_unless_they_are_asked_for(
     filled: Database, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
-    await _damage(filled, "DELETE FROM raw_metrics_hourly")
-    sandbox.set_faults(Faults.of(FaultKind.SHORT_PAGE))
+    trading = [account_id for account_id in sandbox.world.account_ids if len(sandbox.world.trades(account_id)) > 3]
+    victims, others = set(trading[:3]), trading[3:6]
+    await _lose_hourly(filled, victims)
+    _reject(sandbox, victims)
     variables = access(filled, sandbox)
     first = await _legacy(tmp_path, variables, "--reconcile", "--max-accounts", "3")
     assert first.code == 0, first.stderr
@@ -118,11 +139,11 @@ async def test_accounts_that_failed_before_are_left_out_unless_they_are_asked_fo
         assert (entry["issues_found"] > 0, entry["issues_resolved"]) == (True, 0)
         assert entry["new_issues"]
         assert entry["detail"]
+    await _lose_hourly(filled, others)
     sandbox.set_faults(NO_FAULTS)
     again = _parts(await _legacy(tmp_path, variables, "--reconcile"))[_RUN]
-    victims = {entry["account_id"] for entry in failed["details"]}
     assert again["skipped_due_to_previous_failure"] == 3
-    assert not victims & {entry["account_id"] for entry in again["details"]}
+    assert {entry["account_id"] for entry in again["details"]} == set(others)
     retried = await _legacy(tmp_path, variables, "--reconcile", "--retry-failed")
     assert retried.code == 0, retried.stderr
     assert {entry["account_id"] for entry in _parts(retried)[_RUN]["details"]} == victims
@@ -152,13 +173,13 @@ async def test_a_run_that_leaves_issues_ends_with_0_and_counts_as_its_details_do
 
 
 async def test_a_script_of_the_earlier_system_reads_what_it_is_told(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
-    await _damage(filled, f"DELETE FROM raw_metrics_hourly WHERE date = (SELECT max(date) FROM raw_metrics_hourly WHERE date < '{TODAY}')")
-    await _damage(filled, "DELETE FROM raw_metrics_alltime WHERE account_id = (SELECT min(account_id) FROM raw_metrics_alltime)")
+    victims = [account_id for account_id in sandbox.world.account_ids if len(sandbox.world.trades(account_id)) > 3][:3]
+    await _lose_hourly(filled, victims)
+    _reject(sandbox, victims)
     nobody = (
         "UPDATE raw_trades_closed SET account_id = NULL, login = 'nobody' WHERE position = (SELECT min(position) FROM raw_trades_closed)"
     )
     await _damage(filled, nobody)
-    sandbox.set_faults(Faults.of(FaultKind.SHORT_PAGE))
     ended = await _legacy(tmp_path, access(filled, sandbox), "--fix-null-ids", "--reconcile", "--report")
     fixed, report = _parts(ended)[_FIX], _parts(ended)[_REPORT]
     (key,) = fixed["unmatched_combinations"]
@@ -168,11 +189,15 @@ async def test_a_script_of_the_earlier_system_reads_what_it_is_told(filled: Data
         for activity in report["recent_activity"]
     ]
     async with filled.connect() as connection:
-        today = await connection.fetchval("SELECT (max(last_checked) AT TIME ZONE 'UTC')::date FROM trade_recon")
-    assert lines == [f"{today}: 0%, {len(_parts(ended)[_RUN]['details'])} failed"]
+        checked = await connection.fetchrow(
+            "SELECT (max(last_checked) AT TIME ZONE 'UTC')::date, avg(trades_recon_checksum::integer),"
+            " count(*) FILTER (WHERE failed_attempts > 0) FROM trade_recon WHERE last_checked IS NOT NULL"
+        )
+    assert lines == [f"{checked[0]}: {checked[1]:.0%}, {checked[2]} failed"]
+    assert checked[2] == len(victims)
     overall = report["overall"]
     assert (
-        "% of 20, 3 open"
+        "% of 20, "
         in f"{overall['reconciliation_percentage']:.2f} % of {overall['total_accounts']:d}, {overall['needs_reconciliation']:d} open"
     )
     assert {"hourly_without_daily (2): ", "daily_without_hourly (2): ", "missing_metrics_tables (2): "} & {
