@@ -193,6 +193,7 @@ async def test_a_script_of_the_earlier_system_reads_what_it_is_told(filled: Data
             "SELECT (max(last_checked) AT TIME ZONE 'UTC')::date, avg(trades_recon_checksum::integer),"
             " count(*) FILTER (WHERE failed_attempts > 0) FROM trade_recon WHERE last_checked IS NOT NULL"
         )
+    assert checked is not None
     assert lines == [f"{checked[0]}: {checked[1]:.0%}, {checked[2]} failed"]
     assert checked[2] == len(victims)
     overall = report["overall"]
