@@ -334,7 +334,7 @@ async def test_a_wait_beyond_the_patience_ends_with_one_more_request_and_goes_on
 @pytest.mark.parametrize("status", [429, 503])
 async def test_of_all_who_wait_one_asks_at_the_end_and_a_later_caller_asks_for_itself(api: ScriptedApi, status: int) -> None:
     api.script = lambda _: Reply(status, headers={"Retry-After": "3600"})
-    async with UpstreamClient.open(config_for(api, outage_wait=0.4, breaker_failures=3, breaker_seconds=60.0)) as client:
+    async with UpstreamClient.open(config_for(api, outage_wait=0.4, breaker_failures=3, breaker_seconds=3.0)) as client:
         fetches = [asyncio.create_task(client.fetch(CLOSED, MemorySink())) for _ in range(30)]
         await until(lambda: bool(api.arrivals))
         await asyncio.sleep(0.2)
