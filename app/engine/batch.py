@@ -181,7 +181,6 @@ class BatchReconciler:
                 break
             if not any(progress.left_alone for progress in work.progress.values()) and not await self._plan(work):
                 break
-        search.settle()
         work.spent, work.silent = search.spent, tuple(search.silent.values())
         await self._store.changes.end_descents(await asyncio.to_thread(_descended, work))
 

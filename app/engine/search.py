@@ -11,9 +11,9 @@ once one of its dates alone was answered, and hourly rows of one date by hours.
 import asyncio
 import datetime as dt
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -117,7 +117,6 @@ class Search:
         self._asking = asyncio.Lock()
         self._bad_dates: Counter[str] = Counter()
         self.spent = Spent()
-        self._doubted: dict[Endpoint, dict[str, tuple[PlannedRequest, IncompleteFetch]]] = {}
         self.silent: dict[Endpoint, str] = {}
         """Endpoints that answer nobody, with the sentence that says so."""
 
@@ -134,7 +133,7 @@ class Search:
             return await self._read_all(planned.halved(self._client.max_ids))
         if self._reader.is_known(planned):
             planned = replace(planned, is_suspect=True)
-        before, spent = self._fared(endpoint), ApiStatistics()
+        answers, spent = self._client.health(endpoint).answers, ApiStatistics()
         failure: _Spoiled
         try:
             with spent.recording():
@@ -145,7 +144,7 @@ class Search:
             return rows if rows != 0 else await self._nothing(planned)
         self._pay(planned, spent.requests)
         try:
-            return await self._smaller(planned, failure, before)
+            return await self._smaller(planned, failure, answers)
         except EndpointFailed as error:
             self._reader.untried(planned, str(error))
             return None
@@ -170,15 +169,11 @@ class Search:
             return 0
         return await self._read_all(tuple(replace(part, is_suspect=True) for part in planned.halved(self._client.max_ids)))
 
-    def _fared(self, endpoint: Endpoint) -> "_Fared":
-        health = self._client.health(endpoint)
-        return _Fared(health.answers, health.wholes)
-
-    async def _smaller(self, planned: PlannedRequest, failure: _Spoiled, before: "_Fared") -> int | None:
+    async def _smaller(self, planned: PlannedRequest, failure: _Spoiled, answers: int) -> int | None:
         if planned.is_scan:  # what is wrong with one account spoils the read of all: by id it spoils that account's
             return await self._read_all(planned.halved(self._client.max_ids))
         if len(planned.account_ids) == 1:
-            return await self._alone(planned, failure, before)
+            return await self._alone(planned, failure, answers)
         if isinstance(failure, IncompleteFetch) and not failure.skip and self._reader.can_wait(planned):
             self._reader.failed(planned, failure)
             return None
@@ -192,9 +187,7 @@ class Search:
         """Read both halves of a request for several accounts, one of which fails."""
         endpoint = planned.request.endpoint
         health = self._client.health(endpoint)
-        if isinstance(failure, IncompleteFetch) and health.unproven_in_a_row >= _DOUBTFUL:
-            await self._is_whole_for_others(planned)
-        elif isinstance(failure, FetchFailed) and (not health.answers or health.failures_in_a_row >= _DOUBTFUL):
+        if isinstance(failure, FetchFailed) and (not health.answers or health.failures_in_a_row >= _DOUBTFUL):
             await self._require_answers(planned)
         if self._is_spent(planned):
             self._reader.untried(planned, self._stopped(failure))
@@ -213,20 +206,17 @@ class Search:
             self._client.note_too_large(planned.ids)
         return one + other
 
-    async def _alone(self, planned: PlannedRequest, failure: _Spoiled, before: "_Fared") -> int | None:
+    async def _alone(self, planned: PlannedRequest, failure: _Spoiled, answers: int) -> int | None:
         """A request for one account failed: its dates are cut if they are too many, else the account failed."""
         if isinstance(failure, FetchFailed) and failure.status in MISSING and not planned.missing_is_empty:
-            await self._require_answers(planned, before.answers)
+            await self._require_answers(planned, answers)
             return await self.read(replace(planned, missing_is_empty=True))
         if await self._is_too_large(planned, failure):
             return await self._cut(planned, failure)
         if (rows := await self._read_by_hours(planned, failure)) is not None:
             return rows
-        if isinstance(failure, IncompleteFetch) and not await self._is_whole_for_others(planned, before.wholes):
-            self._doubt(planned, failure)
-            return None
         if isinstance(failure, FetchFailed | RequestTooLarge):
-            await self._require_answers(planned, before.answers)
+            await self._require_answers(planned, answers)
         self._reader.failed(planned, failure)
         return None
 
@@ -344,72 +334,6 @@ class Search:
             _log.error("An endpoint of the API answers no request.", action="endpoint.failed", endpoint=endpoint.value, reason=str(failure))
             raise EndpointFailed(self.silent[endpoint])
 
-    async def _is_whole_for_others(self, planned: PlannedRequest, since: int | None = None) -> bool:
-        """Whether a read of the endpoint for others is proven whole, after the first `since` or now; False where nobody else is known.
-
-        Raises EndpointFailed if the reads of others cannot be proven whole either.
-        """
-        endpoint = planned.request.endpoint
-        health = self._client.health(endpoint)
-        wholes = health.wholes
-        if since is not None and wholes > since:
-            return True
-        async with self._asking:
-            if endpoint in self.silent:
-                raise EndpointFailed(self.silent[endpoint])
-            if health.wholes > wholes:
-                return True
-            failure = await self._read_controls(planned)
-            if failure is not None:
-                raise EndpointFailed(self._unproven(endpoint, failure))
-            return health.wholes > wholes
-
-    def _doubt(self, planned: PlannedRequest, failure: IncompleteFetch) -> None:
-        """Leave an account untried whose read is not proven whole, where no other account is known for which it is.
-
-        Several of them one after the other show that it is the endpoint.
-        """
-        endpoint = planned.request.endpoint
-        doubted = self._doubted.setdefault(endpoint, {})
-        doubted[planned.account_ids[0]] = (planned, failure)
-        reason = self._unproven(endpoint, failure) if len(doubted) >= _DOUBTFUL else f"Nothing shows whether others can be read. {failure}"
-        for each, _ in doubted.values():
-            self._reader.untried(each, reason)
-
-    def settle(self) -> None:
-        """To be called when all is read: an account alone whose read was not proven whole has failed, unless several were left in doubt."""
-        for doubted in self._doubted.values():
-            for planned, failure in doubted.values() if len(doubted) == 1 else ():
-                self._reader.failed(planned, failure)
-        self._doubted.clear()
-
-    def _unproven(self, endpoint: Endpoint, failure: FetchFailed | RequestTooLarge) -> str:
-        self.silent[endpoint] = (
-            f"No read of {endpoint.value} can be proven whole, whichever account it names: nothing is held against the accounts, and"
-            f" nothing of it was written. Check the API. Last: {failure}"
-        )
-        _log.error("No read of an endpoint is whole.", action="endpoint.unproven", endpoint=endpoint.value, reason=str(failure))
-        return self.silent[endpoint]
-
-    async def _read_controls(self, planned: PlannedRequest) -> FetchFailed | RequestTooLarge | None:
-        """Why the rows of no control can be read whole; None if those of one can, or none is known."""
-        failure: FetchFailed | RequestTooLarge | None = None
-        for control in await self._controls():
-            request = control.request(planned.request.endpoint)
-            if request is None or control.account_id in planned.account_ids:
-                continue
-            spent = ApiStatistics()
-            try:
-                with spent.recording():
-                    await self._client.fetch(request, _Counted(), is_suspect=True)
-            except (FetchFailed, RequestTooLarge) as error:
-                failure = error
-            else:
-                return None
-            finally:
-                self._pay(planned, spent.requests)
-        return failure
-
     async def _ask_controls(self, planned: PlannedRequest) -> FetchFailed | RequestTooLarge | None:
         """Why not even requests for other accounts are answered; None if one is."""
         endpoint = planned.request.endpoint
@@ -466,32 +390,6 @@ class Search:
             "Requests that name the account together with others fail, and this run has spent its RECON_SEARCH_REQUESTS on the search for"
             f" those at fault. The account was not read alone, so this costs it no attempt; the next run reads it. Last: {failure}"
         )
-
-
-class _Fared(NamedTuple):
-    """How often an endpoint had answered, and how many of its reads were proven whole."""
-
-    answers: int
-    wholes: int
-
-
-class _Counted:
-    """Takes rows that only have to be whole, and keeps none."""
-
-    def __init__(self) -> None:
-        self._rows: set[bytes] = set()
-
-    async def reset(self) -> None:
-        self._rows.clear()
-
-    async def add(self, rows: Sequence[bytes]) -> None:
-        self._rows.update(rows)
-
-    async def distinct_keys(self) -> int:
-        return len(self._rows)
-
-    async def is_of_asked(self) -> bool:
-        return True
 
 
 def _is_certain(failure: _Spoiled) -> bool:

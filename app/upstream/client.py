@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from app.domain.contract import PAGE_ROWS, Endpoint, Request
 from app.domain.wording import counted
-from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, IncompleteFetch, RequestTooLarge
+from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, RequestTooLarge
 from app.telemetry import register_secret
 from app.upstream.breaker import BreakerState
 from app.upstream.envelope import NOTHING, Answer, decode
@@ -172,14 +172,9 @@ class UpstreamClient:
                 raise FetchTooBroad(f"The read of {request.endpoint.value} would bring more than {counted(most_rows, 'row')}.")
             return answer
 
-        use, health = ApiStatistics(), self._health[request.endpoint]
-        try:
-            with use.recording():
-                rows, pages = await fetch_whole(read, sink, f"The read of {request.endpoint.value}", self._page_size)
-        except IncompleteFetch:
-            health.unproven()
-            raise
-        health.proved()
+        use = ApiStatistics()
+        with use.recording():
+            rows, pages = await fetch_whole(read, sink, f"The read of {request.endpoint.value}", self._page_size)
         return FetchProof(rows, pages, use.requests)
 
     async def scan(self, request: Request, sink: RowSink, *, missing_is_empty: bool = False, is_suspect: bool = False) -> int:

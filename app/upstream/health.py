@@ -2,16 +2,14 @@
 
 
 class EndpointHealth:
-    """Counts answers and reads that were proven whole, and the failures since the last of each; of requests, not of their attempts."""
+    """Counts answers, and the failures since the last one; of requests, not of their attempts."""
 
-    __slots__ = ("answers", "failures_in_a_row", "unproven_in_a_row", "wholes")
+    __slots__ = ("answers", "failures_in_a_row")
 
     def __init__(self) -> None:
         """Start without a request."""
         self.answers = 0
         self.failures_in_a_row = 0
-        self.wholes = 0
-        self.unproven_in_a_row = 0
 
     def answered(self) -> None:
         """The endpoint answered a request."""
@@ -21,12 +19,3 @@ class EndpointHealth:
     def failed(self) -> None:
         """A request to the endpoint failed for good, though the API answers other requests."""
         self.failures_in_a_row += 1
-
-    def proved(self) -> None:
-        """A read of the endpoint was proven whole."""
-        self.wholes += 1
-        self.unproven_in_a_row = 0
-
-    def unproven(self) -> None:
-        """A read of the endpoint was answered, and could not be proven whole."""
-        self.unproven_in_a_row += 1
