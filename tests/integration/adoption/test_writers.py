@@ -10,6 +10,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.contract import Endpoint
+from app.domain.holds import HoldLimits
 from app.domain.issues import IssueCode
 from app.domain.models import RunKind
 from app.engine.config import EngineConfig
@@ -57,7 +58,8 @@ async def test_every_row_that_an_ingestion_wrote_last_is_there_after_runs_on_the
         done = asyncio.Event()
         # Slow answers: time for ingestion between our look at a slice and our write.
         sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 0.7}, delay_seconds=0.3))
-        config = EngineConfig(workers=2, poll_seconds=0.05, batch_size=6)
+        # Accounts that upstream does not have come in all the time: that they are held is to stop no run here.
+        config = EngineConfig(workers=2, poll_seconds=0.05, batch_size=6, guard=HoldLimits(account_share=1.0))
         async with engine(place.database, sandbox, config=config) as service:
             writing = [asyncio.create_task(writer.write(done)) for writer in writers]
             while min(writer.jobs for writer in writers) < _FEWEST_JOBS and not any(task.done() for task in writing):
