@@ -25,7 +25,7 @@ class Step(StrEnum):
 
 _MARKS: Mapping[Step, bytes] = {
     Step.SWEEP: b"TEMP TABLE recon_swept ON COMMIT DROP",
-    Step.SCAN: b"recon_scan (run_id",
+    Step.SCAN: b"AS shared_id, p.*",
     Step.CLAIM: b"due AS MATERIALIZED",
     Step.STAGE: b"registered AS MATERIALIZED",
     Step.APPLY: b"hashtext('trade-recon changes')",
