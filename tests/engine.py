@@ -17,14 +17,15 @@ from app.engine.store import Store
 from app.sandbox.comparison import Comparison, compare
 from app.sandbox.ingestion import ingest
 from app.sandbox.process import SandboxServer
+from app.sandbox.world import World
 from app.store.pool import Database as Pool
 from app.store.runs import RunRequest
 from app.upstream.client import UpstreamClient, UpstreamConfig
 from tests.clock import TODAY
 from tests.clock import now as now_of_tests
-from tests.conftest import Database
+from tests.conftest import SCHEMA, Database, Server
 
-__all__ = ["TODAY", "difference", "engine", "fill", "reconcile", "run"]
+__all__ = ["TODAY", "difference", "engine", "fill", "filled_copy", "reconcile", "run"]
 
 
 @asynccontextmanager
@@ -71,6 +72,15 @@ async def fill(database: Database, sandbox: SandboxServer) -> None:
     """Let the user's ingestion fill the warehouse."""
     async with database.connect() as connection:
         await ingest(sandbox.base_url, "sandbox", connection, database.schema)
+
+
+@asynccontextmanager
+async def filled_copy(postgres: Server, template: str, kind: str, world: World) -> AsyncIterator[str]:
+    """The name of a copy of a migrated database that the user's ingestion has filled from a world, as long as the context lasts."""
+    async with postgres.clone(template, kind) as name:
+        async with SandboxServer(world) as sandbox:
+            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+        yield name
 
 
 async def run(service: ReconService, kind: RunKind, **request: object) -> dict[str, object]:

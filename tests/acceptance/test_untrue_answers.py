@@ -23,7 +23,7 @@ from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, fill, run
+from tests.engine import difference, engine, fill, filled_copy, run
 
 if TYPE_CHECKING:
     import asyncpg
@@ -45,9 +45,7 @@ def _large_world() -> World:
 @pytest.fixture(scope="module")
 async def large_template(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled from the large account."""
-    async with postgres.clone(template, "large") as name:
-        async with SandboxServer(_large_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "large", _large_world()) as name:
         yield name
 
 

@@ -19,7 +19,7 @@ from app.sandbox.rows import Record
 from app.sandbox.world import World
 from app.upstream.envelope import decode
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, fill, run
+from tests.engine import difference, engine, filled_copy, run
 from tests.integration.answers.mutations import ENVELOPES, LOST, NESTED, WORDS, enveloped
 from tests.integration.upstream.altered import altering
 from tests.integration.upstream.scripted import Arrival, Reply
@@ -36,9 +36,7 @@ def _world() -> World:
 @pytest.fixture(scope="module")
 async def filled(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    async with postgres.clone(template, "odd") as name:
-        async with SandboxServer(_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "odd", _world()) as name:
         yield name
 
 

@@ -7,7 +7,7 @@ import pytest
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, fill
+from tests.engine import TODAY, filled_copy
 
 _ACCOUNTS = 30
 
@@ -20,9 +20,7 @@ def perfect_world() -> World:
 @pytest.fixture(scope="session")
 async def filled_template(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    async with postgres.clone(template, "filled") as name:
-        async with SandboxServer(perfect_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "filled", perfect_world()) as name:
         yield name
 
 

@@ -16,7 +16,7 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from app.store.removed import RemovedRows
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, difference, engine, fill, run
+from tests.engine import TODAY, difference, engine, filled_copy, run
 from tests.integration.engine.losing import SETTLED
 from tests.integration.verdicts.sick import Answer, Query, Sick, serving
 
@@ -36,9 +36,7 @@ def _world() -> World:
 @pytest.fixture(scope="module")
 async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    async with postgres.clone(template, "sick") as name:
-        async with SandboxServer(_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "sick", _world()) as name:
         yield name
 
 

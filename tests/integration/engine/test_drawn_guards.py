@@ -22,7 +22,7 @@ from app.sandbox.world import World
 from app.store.removed import RemovedRows
 from app.store.runs import RunRequest
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, difference, engine, fill
+from tests.engine import TODAY, difference, engine, filled_copy
 from tests.integration.engine.losing import RAW, SETTLED, Sickness, Stored, copies, make_sick, stored
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def _world() -> World:
 @pytest.fixture(scope="module")
 async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    async with postgres.clone(template, "drawn") as name:
-        async with SandboxServer(_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "drawn", _world()) as name:
         yield name
 
 

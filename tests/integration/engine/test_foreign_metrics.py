@@ -13,7 +13,7 @@ from app.engine.config import EngineConfig
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, difference, engine, fill, run
+from tests.engine import TODAY, difference, engine, filled_copy, run
 
 if TYPE_CHECKING:
     import asyncpg
@@ -30,9 +30,7 @@ def _small_world() -> World:
 
 @pytest.fixture(scope="module")
 async def foreign_template(postgres: Server, template: str) -> AsyncIterator[str]:
-    async with postgres.clone(template, "foreign") as name:
-        async with SandboxServer(_small_world()) as upstream:
-            await fill(Database(postgres.database(name), SCHEMA), upstream)
+    async with filled_copy(postgres, template, "foreign", _small_world()) as name:
         yield name
 
 

@@ -21,7 +21,7 @@ from app.store.pace import WritePace
 from app.store.removed import RemovedRows
 from app.store.runs import RunRequest
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, difference, engine, fill, reconcile, run
+from tests.engine import TODAY, difference, engine, fill, filled_copy, reconcile, run
 from tests.integration.engine.test_truth import edit, issues_of
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ def _large_account() -> World:
 @pytest.fixture(scope="module")
 async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    async with postgres.clone(template, "losses") as name:
-        async with SandboxServer(_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "losses", _world()) as name:
         yield name
 
 

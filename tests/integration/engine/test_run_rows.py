@@ -17,7 +17,7 @@ from app.store.pool import Connection
 from app.store.runs import RunRequest
 from app.store.slices import Job
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, engine, fill
+from tests.engine import TODAY, engine, filled_copy
 from tests.integration.engine.losing import settled_trades, stored
 from tests.integration.engine.test_truth import edit
 
@@ -32,9 +32,7 @@ def _world() -> World:
 @pytest.fixture(scope="module")
 async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    async with postgres.clone(template, "rows") as name:
-        async with SandboxServer(_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "rows", _world()) as name:
         yield name
 
 

@@ -13,7 +13,7 @@ from app.engine.service import ReconService
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import engine, fill
+from tests.engine import engine, filled_copy
 
 TODAY = dt.date(2026, 3, 18)
 """Upstream's date; the service believes in noon of the third day after, so that all dates are settled."""
@@ -35,9 +35,7 @@ class Engine(Protocol):
 @pytest.fixture(scope="session")
 async def isolation_template(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    async with postgres.clone(template, "isolation") as name:
-        async with SandboxServer(world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "isolation", world()) as name:
         yield name
 
 

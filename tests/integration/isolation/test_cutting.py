@@ -12,7 +12,7 @@ from app.sandbox.faults import FaultKind, Faults, Rejection
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, fill, run
+from tests.engine import difference, engine, filled_copy, run
 from tests.integration.isolation.conftest import NOW, TODAY, blamed, names_of, quick
 
 _TABLES = {Endpoint.DAILY: "raw_metrics_daily", Endpoint.HOURLY: "raw_metrics_hourly", Endpoint.CLOSED: "raw_trades_closed"}
@@ -24,9 +24,7 @@ def _world() -> World:
 
 @pytest.fixture(scope="session")
 async def cutting_template(postgres: Server, template: str) -> AsyncIterator[str]:
-    async with postgres.clone(template, "cutting") as name:
-        async with SandboxServer(_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "cutting", _world()) as name:
         yield name
 
 

@@ -10,7 +10,7 @@ from app.engine.service import ReconService
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import engine, fill
+from tests.engine import engine, filled_copy
 
 TODAY = dt.date(2026, 3, 18)
 """Upstream's date; the service believes in noon of the day after, so that settled dates are before this one."""
@@ -27,9 +27,7 @@ def small_world() -> World:
 @pytest.fixture(scope="session")
 async def values_template(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    async with postgres.clone(template, "values") as name:
-        async with SandboxServer(small_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "values", small_world()) as name:
         yield name
 
 

@@ -6,16 +6,14 @@ import pytest
 
 from app.sandbox.process import SandboxServer
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import fill
+from tests.engine import filled_copy
 from tests.integration.verdicts.nights import small_world
 
 
 @pytest.fixture(scope="module")
 async def small_template(postgres: Server, template: str) -> AsyncIterator[str]:
     """The name of a database that ingestion has filled."""
-    async with postgres.clone(template, "verdicts") as name:
-        async with SandboxServer(small_world()) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+    async with filled_copy(postgres, template, "verdicts", small_world()) as name:
         yield name
 
 
