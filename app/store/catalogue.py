@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 
 from app.domain.caps import NO_CAPS, Caps
 from app.domain.contract import TABLES, Endpoint, Field, Table
@@ -71,7 +72,7 @@ class Column:
     @property
     def kind(self) -> Kind | None:
         """How its values are opened; None for a type that no value of the API fits."""
-        base = self._parts()[0]
+        base = _parts(self.sql_type)[0]
         if base in (*_INTEGER_BOUNDS, "numeric", "double precision", "real"):
             return Kind.NUMBER
         if self.labels is not None or base in ("character varying", "text", "character", "citext"):
@@ -90,17 +91,17 @@ class Column:
     @property
     def largest_count(self) -> int:
         """The largest count that it holds."""
-        return _INTEGER_BOUNDS.get(self._parts()[0], 2**63) - 1
+        return _INTEGER_BOUNDS.get(_parts(self.sql_type)[0], 2**63) - 1
 
     @property
     def is_whole(self) -> bool:
         """Whether it holds whole numbers only."""
-        return self._parts()[0] in _INTEGER_BOUNDS
+        return _parts(self.sql_type)[0] in _INTEGER_BOUNDS
 
     @property
     def largest(self) -> Decimal | None:
         """The largest amount that its type holds, where that is a number of digits."""
-        base, precision, scale = self._parts()
+        base, precision, scale = _parts(self.sql_type)
         if base != "numeric" or precision is None or not 0 <= (scale or 0) <= precision:
             return None
         return Decimal(10) ** (precision - (scale or 0)) - Decimal(10) ** -(scale or 0)
@@ -113,7 +114,7 @@ class Column:
     @property
     def longest(self) -> int | None:
         """The most characters that a text column holds; None for no limit."""
-        return self._parts()[1] if self.kind is Kind.TEXT and self.labels is None else None
+        return _parts(self.sql_type)[1] if self.kind is Kind.TEXT and self.labels is None else None
 
     @property
     def is_free_text(self) -> bool:
@@ -141,13 +142,6 @@ class Column:
             case Kind.TIMESTAMP:
                 return self._timestamp(value, readers)
 
-    def _parts(self) -> tuple[str, int | None, int | None]:
-        match = _TYPE.fullmatch(self.sql_type)
-        if match is None:
-            return self.sql_type, None, None
-        first, second = match["first"], match["second"]
-        return match["name"], int(first) if first else None, int(second) if second else None
-
     def _number(self, value: str) -> str:
         """NULL outside the range, told by bounds on what is not rounded yet (half away from zero): rounding each value twice costs more."""
         if self.is_count or self.name == _HOUR:
@@ -165,7 +159,7 @@ class Column:
         return f"CASE WHEN least(greatest({stored}, -{self.cap:f}), {self.cap:f}) = {sent} THEN {stored} ELSE {sent} END"
 
     def _rounded(self, value: str) -> str:
-        base, precision, scale = self._parts()
+        base, precision, scale = _parts(self.sql_type)
         if base in _INTEGER_BOUNDS:
             bound = _INTEGER_BOUNDS[base]
             return f"CASE WHEN {value} > {-bound}.5 AND {value} < {bound - 1}.5 THEN {value}::{base} END"
@@ -318,6 +312,16 @@ class Catalogue:
                     " which makes its staging table anew. Nothing was changed."
                 )
         return cls(tables)
+
+
+@cache
+def _parts(sql_type: str) -> tuple[str, int | None, int | None]:
+    """A type's name, and the numbers that stand in its brackets."""
+    match = _TYPE.fullmatch(sql_type)
+    if match is None:
+        return sql_type, None, None
+    first, second = match["first"], match["second"]
+    return match["name"], int(first) if first else None, int(second) if second else None
 
 
 def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str, caps: Caps = NO_CAPS) -> WarehouseTable:

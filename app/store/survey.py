@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache, cached_property
 
 import msgspec
 
@@ -57,7 +58,7 @@ class TriggerFacts(msgspec.Struct, frozen=True):
     on_update: bool
 
 
-class TableFacts(msgspec.Struct, frozen=True):
+class TableFacts(msgspec.Struct, frozen=True, dict=True):
     """A table; `kind` is the letter that PostgreSQL has for it (`r`: table, `p`: partitioned).
 
     `distributed_by` is the column by which Citus spreads its rows over servers; None: it lies on this one.
@@ -80,7 +81,7 @@ class TableFacts(msgspec.Struct, frozen=True):
     makes_partitions: bool | None
     distributed_by: str | None = None
 
-    @property
+    @cached_property
     def by_name(self) -> Mapping[str, ColumnFacts]:
         """The columns by name."""
         return {column.name: column for column in self.columns or ()}
@@ -127,6 +128,7 @@ async def distribution(database: Database | Connection, schema: str) -> Mapping[
     return {row["name"]: row["distributed_by"] for row in await database.fetch(sql["list_distribution"])}
 
 
+@cache
 def _own_names() -> tuple[list[str], list[str]]:
     """The tables and views, and the functions, that migrations make under names of ours."""
     files = sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))

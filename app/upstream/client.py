@@ -1,8 +1,10 @@
 """The client of the risk-analytics API (docs/upstream.md): a fetch arrives whole, or an error of ours says why not."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Self
 from urllib.parse import urlencode
@@ -126,6 +128,7 @@ class UpstreamClient:
             headers={"apiKey": config.api_key.get_secret_value(), "Accept": "application/json", "User-Agent": "trade-recon"},
             limits=connections,
             timeout=httpx2.Timeout(config.timeout, connect=min(config.timeout, _CONNECT_SECONDS)),
+            verify=_trusted(),
             follow_redirects=False,  # the key would go along to wherever the answer points
         )
         async with http:
@@ -246,3 +249,9 @@ async def _read(response: httpx2.Response) -> bytes:
         if len(body) > MOST_BODY_BYTES:
             raise FetchFailed(f"The API's answer is longer than {MOST_BODY_BYTES} bytes and was not read to its end.")
     return bytes(body)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities that are trusted: read once a process, since that takes longer than a request."""
+    return httpx2.create_ssl_context()

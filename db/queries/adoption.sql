@@ -19,21 +19,27 @@ FROM (
                 'default', CASE WHEN a.attgenerated = '' THEN coalesce(
                     (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum),
                     CASE WHEN a.attidentity = 'd' THEN format('nextval(%L::regclass)', pg_get_serial_sequence(c.oid::regclass::text, a.attname)) END,
-                    (SELECT pg_get_expr(t.typdefaultbin, 0) FROM pg_type AS t WHERE t.oid = a.atttypid AND t.typtype = 'd')
+                    CASE WHEN own.typtype = 'd' THEN pg_get_expr(own.typdefaultbin, 0) END
                 ) END,
                 'is_written', a.attgenerated = '' AND a.attidentity <> 'a'
             ) ORDER BY a.attnum)
             FROM pg_attribute AS a
+            JOIN pg_type AS own ON own.oid = a.atttypid
             CROSS JOIN LATERAL (
-                -- A domain stands for the type below it, however many domains lie between.
-                WITH RECURSIVE below AS (
-                    SELECT a.atttypid AS type, a.atttypmod AS modifier, false AS not_null, false AS has_default, 0 AS depth
-                    UNION ALL
-                    SELECT t.typbasetype, t.typtypmod, below.not_null OR t.typnotnull, below.has_default OR t.typdefault IS NOT NULL, depth + 1
-                    FROM below JOIN pg_type AS t ON t.oid = below.type
-                    WHERE t.typtype = 'd'
+                SELECT a.atttypid AS type, a.atttypmod AS modifier, false AS not_null, false AS has_default
+                WHERE own.typtype <> 'd'
+                UNION ALL (
+                    -- A domain stands for the type below it, however many domains lie between. Only there: each step may read all types.
+                    WITH RECURSIVE below AS (
+                        SELECT a.atttypid AS type, a.atttypmod AS modifier, false AS not_null, false AS has_default, 0 AS depth
+                        WHERE own.typtype = 'd'
+                        UNION ALL
+                        SELECT t.typbasetype, t.typtypmod, below.not_null OR t.typnotnull, below.has_default OR t.typdefault IS NOT NULL, depth + 1
+                        FROM below JOIN pg_type AS t ON t.oid = below.type
+                        WHERE t.typtype = 'd'
+                    )
+                    SELECT type, modifier, not_null, has_default FROM below ORDER BY depth DESC LIMIT 1
                 )
-                SELECT * FROM below ORDER BY depth DESC LIMIT 1
             ) AS base
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         ),
