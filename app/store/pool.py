@@ -58,6 +58,11 @@ _LATE_SECONDS = 5.0
 _DAY_ZERO = dt.date(2000, 1, 1).toordinal()
 """PostgreSQL counts days from this one."""
 _LAST_DAY = dt.date.max.toordinal()
+_TIME_ZERO = dt.datetime(2000, 1, 1)  # noqa: DTZ001 - what both types of timestamps count from, in UTC or in no zone
+"""PostgreSQL counts microseconds from this moment."""
+_MICROSECOND = dt.timedelta(microseconds=1)
+_FIRST_TIME = (dt.datetime.min - _TIME_ZERO) // _MICROSECOND  # noqa: DTZ901 - as above
+_LAST_TIME = (dt.datetime.max - _TIME_ZERO) // _MICROSECOND  # noqa: DTZ901 - as above
 _JSONB_VERSION = b"\x01"
 """What stands before the text of a jsonb value in PostgreSQL's binary format."""
 _LIMITS = (
@@ -548,7 +553,7 @@ async def _notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") ->
 
 
 async def _prepare_connection(connection: Session) -> None:
-    """Set how jsonb and dates travel, and learn the array types of our statements before they are met.
+    """Set how jsonb, dates and times travel, and learn the array types of our statements before they are met.
 
     asyncpg asks the server about them, and sets `jit` for the session while it does, to what it finds: inside of our transactions that
     would be what is meant for them alone, and through a pooler it would stay behind on a connection of the server that others use. Here
@@ -560,6 +565,8 @@ async def _prepare_connection(connection: Session) -> None:
         await connection.execute(f"SELECT {pins(is_local=True)}")
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=_decode_json, format="binary")
     await connection.set_type_codec("date", schema="pg_catalog", encoder=_encode_date, decoder=_decode_date, format="tuple")
+    await connection.set_type_codec("timestamptz", schema="pg_catalog", encoder=_encode_moment, decoder=_decode_moment, format="tuple")
+    await connection.set_type_codec("timestamp", schema="pg_catalog", encoder=_encode_time, decoder=_decode_time, format="tuple")
     await connection.fetch(_TYPES)
     await transaction.rollback()
 
@@ -580,6 +587,26 @@ def _encode_date(value: dt.date) -> tuple[int]:
 def _decode_date(value: tuple[int]) -> dt.date:
     """A date of Python; what lies outside of those, infinities too, becomes the first or the last one."""
     return dt.date.fromordinal(min(max(value[0] + _DAY_ZERO, 1), _LAST_DAY))
+
+
+def _encode_moment(value: dt.datetime) -> tuple[int]:
+    """A moment (aware) as PostgreSQL counts it, whatever its zone: no detour through another zone can leave the calendar."""
+    return ((value - _TIME_ZERO.replace(tzinfo=dt.UTC)) // _MICROSECOND,)
+
+
+def _decode_moment(value: tuple[int]) -> dt.datetime:
+    """A moment of Python in UTC; what lies outside of those becomes the first or the last one."""
+    return _decode_time(value).replace(tzinfo=dt.UTC)
+
+
+def _encode_time(value: dt.datetime) -> tuple[int]:
+    """A time without a zone as PostgreSQL counts it."""
+    return ((value - _TIME_ZERO) // _MICROSECOND,)
+
+
+def _decode_time(value: tuple[int]) -> dt.datetime:
+    """A time of Python without a zone; what lies outside of those becomes the first or the last one."""
+    return _TIME_ZERO + min(max(value[0], _FIRST_TIME), _LAST_TIME) * _MICROSECOND
 
 
 def _encode_json(value: object) -> bytes:

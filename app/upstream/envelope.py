@@ -70,7 +70,9 @@ def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
         if failure.kind is not FailureKind.GARBLED or not body.rstrip().endswith(b"}"):
             raise
         return _decode_repaired(body, quote, failure)
-    return _with_repaired_rows(answer) if legible.may_need_repair(body) else answer
+    if not legible.may_need_repair(body):
+        return answer
+    return _with_repaired_rows(replace(answer, rows=tuple(map(legible.without_marks, answer.rows))))
 
 
 def _decode_repaired(body: bytes, quote: Callable[[str], str], failure: AttemptFailed) -> Answer:

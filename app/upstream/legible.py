@@ -2,7 +2,8 @@
 
 Two steps, since a field has a name only once its row is known. `readings` turn a body that is no JSON into one, with marks
 where something was repaired; `repaired` takes one row, resolves the marks and the characters that no text of PostgreSQL
-can hold, and names the fields. The marks are noncharacters, which Unicode reserves for such internal use.
+can hold, and names the fields. The marks are noncharacters, which Unicode reserves for such internal use; where upstream sends these
+two, which PostgreSQL stores like any other, they are told from marks by their escapes.
 """
 
 import codecs
@@ -28,9 +29,11 @@ _UNREADABLE_TEXT = b'"' + _UNREADABLE_BYTES + b'"'
 _WORD = rb"[-+]?(?:nan(?:\(\w*\))?|inf(?:inity)?|\d+\.#\w+)(?![\w.])"
 """Words for what is no finite number: of Python, JavaScript, Java and C, and of C on Windows (1.#IND)."""
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
+_TEXT_OR_NAME = re.compile(_TEXT + rb"(?P<is_name>\s*+:)?+", re.DOTALL)
 _FIELD_OF_WORD = re.compile(rb":\s*+(" + _WORD + rb")(?=\s*+[,}\]])", re.IGNORECASE)
 _TEXT_OR_WORD = re.compile(_TEXT + b"|" + _WORD, re.DOTALL | re.IGNORECASE)
 _TEXT_OR_BRACKET = re.compile(_TEXT + rb"|[\[{]|[\]}]", re.DOTALL)
+_LIKE_A_MARK = re.compile(rb"\\.|\xef\xb7[\x90\x91]", re.DOTALL)
 _NOT_OF_A_TEXT = re.compile(rb'[\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(?P<odd>))')
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lost>u0000|u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
@@ -53,9 +56,19 @@ def without_bom(body: bytes) -> bytes:
     return body.removeprefix(codecs.BOM_UTF8)
 
 
+def without_marks(body: bytes) -> bytes:
+    """The body with the escape of each character that upstream sent and that we take for a mark."""
+    return _LIKE_A_MARK.sub(_told_from_mark, body) if _LOST_BYTES[:-1] in body else body
+
+
+def _told_from_mark(found: re.Match[bytes]) -> bytes:
+    token = found[0]
+    return token if token.startswith(b"\\") else b"\\u%04x" % ord(token.decode())
+
+
 def readings(body: bytes) -> Iterator[bytes]:
     """Repaired forms of a body that is no JSON: first the cheap one, then the thorough one; what else is wrong with it stays wrong."""
-    text = body.decode("utf-8", "trade-recon-mark").encode()
+    text = without_marks(body).decode("utf-8", "trade-recon-mark").encode()
     # A word inside of a text is taken for a value here, but the mark's quotes then break the text, and with it the JSON.
     quick = _FIELD_OF_WORD.sub(b":" + _UNREADABLE_TEXT, text)
     if quick != body:
@@ -106,7 +119,9 @@ def repaired(row: bytes) -> bytes:
     legible = _without_lost(row) if b"\\u" in row else row
     if _UNREADABLE_BYTES not in legible and _LOST_BYTES not in legible:
         return row
-    sent = {name.replace(_LOST, REPLACEMENT): bytes(value) for name, value in fields_of(legible).items()}
+    # Names while they are still told from what upstream sent by its escape.
+    named = _TEXT_OR_NAME.sub(lambda found: found[0].replace(_LOST_BYTES, REPLACEMENT.encode()) if found["is_name"] else found[0], legible)
+    sent = {name: bytes(value) for name, value in fields_of(named).items()}
     return RepairedRow.of(
         {name: msgspec.Raw(_resolved(value)) for name, value in sent.items()},
         nulled=(name for name, value in sent.items() if value == _UNREADABLE_TEXT),

@@ -1,6 +1,7 @@
 """What goes over HTTP: requests as they may be, answers as they are."""
 
 import datetime as dt
+import math
 import uuid
 from typing import Annotated, Any, Literal
 
@@ -176,6 +177,14 @@ def _is_issue(entry: object) -> bool:
 Issues = Annotated[list[IssueEntry], BeforeValidator(_understood)]
 
 
+def _finite(value: object) -> object:
+    """A number that JSON can write; None for any other."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+
+
 class Attempt(BaseModel):
     """What one run did to the account."""
 
@@ -185,7 +194,7 @@ class Attempt(BaseModel):
         description="null if the account only failed together with others and was not tried alone: it waits for the next run."
     )
     finished_at: dt.datetime
-    seconds: float | None = Field(description="What the account's batch took.")
+    seconds: Number = Field(description="What the account's batch took.")
     requests: int | None
     rows_inserted: int | None
     rows_updated: int | None
@@ -248,7 +257,7 @@ class AccountOutcome(BaseModel):
     run_id: uuid.UUID
     status: AnyStatus
     error: str | None = Field(description="Why the run ended early.")
-    outcome: Outcome | None = Field(description="null if the run failed before the account's turn.")
+    outcome: AnyOutcome | None = Field(description="null if the run failed before the account's turn.")
     requests: int | None
     rows_inserted: int | None
     rows_updated: int | None

@@ -168,7 +168,7 @@ WHERE only_row
   AND (
       computed_at IS NULL
       -- A clock that was set back stops nobody.
-      OR computed_at NOT BETWEEN now() - make_interval(secs => greatest($1::double precision, $2::double precision * seconds)) AND now()
+      OR computed_at NOT BETWEEN now() - make_interval(secs => greatest($1::double precision, $2::double precision * CASE WHEN seconds BETWEEN 0 AND 86400 THEN seconds ELSE 0 END)) AND now()
   )
 FOR UPDATE SKIP LOCKED
 

@@ -137,7 +137,29 @@ def test_a_value_nested_too_deeply_costs_only_its_field(levels: int) -> None:
     assert second == b'{"c": 2}'
 
 
-_SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["a: NaN, b", ":NaN}", "\\", '"', "\\ud800"])
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(["a: NaN, b", ":NaN}", "\\", '"', "\\ud800", "\ufdd0", "\ufdd1", "x\ufdd1\\"])
+)
+
+
+_NONCHARACTERS = ["\ufdd0", "\ufdd1", "\ufdef", "\ufffe", "\uffff", "\U0001fffe", "\U0010ffff", "\ufdd0NaN", "\\\ufdd1", '\ufdd1"']
+
+
+@pytest.mark.parametrize("text", _NONCHARACTERS, ids=ascii)
+@pytest.mark.parametrize("beside", ["1", "NaN", r'"\u0000"', r'"\ud800"', '"\x01"'])
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+def test_a_noncharacter_of_upstreams_is_a_character_like_any_other(text: str, beside: str, *, ensure_ascii: bool) -> None:
+    """PostgreSQL stores them, also those that repairs use as marks."""
+    sent = json.dumps({"a": text, f"x{text}": "y", "b": "here"}, ensure_ascii=ensure_ascii).replace('"here"', beside)
+    answer = decode(f'{{"Data": [{sent}, {{"b": {beside}}}]}}'.encode(), QUOTE)
+    read = json.loads(answer.rows[0])
+    assert (read["a"], read[f"x{text}"]) == (text, "y")
+    repairs = answer.rows[0] if isinstance(answer.rows[0], RepairedRow) else None
+    assert repairs is None or repairs.nulled | repairs.replaced == {"b"}
 
 
 @given(st.dictionaries(st.text(max_size=4), _SCALARS, min_size=1), st.sampled_from(WORDS), st.text(max_size=4))
