@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from app import demo as demonstration
+from app.cli_doctor import doctor
 from app.cli_legacy import legacy
 from app.cli_removed import removed
 from app.console import plain_table, results_console, serve_run, show_report, show_run, start_or_join
@@ -188,6 +189,7 @@ def report(
     perform(lambda: _reported(format_))
 
 
+app.command()(doctor)
 app.command()(legacy)
 app.add_typer(removed, name="removed")
 

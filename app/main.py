@@ -14,25 +14,28 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.domain.contract import Endpoint, Request
 from app.domain.holds import HoldLimits
 from app.domain.wording import counted
 from app.engine.config import EngineConfig
 from app.engine.readings import Readings
 from app.engine.service import ReconService
 from app.engine.store import Store
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, UpstreamError, UpstreamRefused, UpstreamUnavailable
 from app.settings import Settings, foreign_dsns, load_settings
 from app.store.adoption import notes
 from app.store.advice import advise
 from app.store.caps import proposed_caps
 from app.store.catalogue import Catalogue
 from app.store.embedded import EmbeddedPostgres, create_database, was_made
+from app.store.fit import Sample, Samples, advise_fit
 from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
 from app.store.quota import Quota
@@ -49,6 +52,9 @@ _GRACE_SECONDS = 17.0
 """How long batches may take to their next safe point, from the same moment: with what follows it the process ends within 25 seconds, well
 before orchestrators kill it after 30."""
 _WAITING_CONNECTIONS = 512
+_SAMPLE_ROWS = 500
+_SAMPLE_WAIT = 5.0
+"""Seconds that are waited for an API that is down, where all that is asked for is a page of each endpoint."""
 _TURN_SECONDS = 0.0002
 _COLLECTIONS = (5_000, 4, 500)
 _ALLOCATION = ((-8, 2), (-3, 256 * 1024))
@@ -116,8 +122,17 @@ async def open_service(settings: Settings, clock: Callable[[], dt.datetime] | No
 
     An API that is down is no error. Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
+    upstream = _upstream_config(settings)
+    async with open_store(settings) as store:
+        # From the warehouse: whoever works on it, with whatever command, draws from the same quota.
+        quota = Quota(store.database, settings.risk_api_rate, settings.risk_api_burst)
+        async with UpstreamClient.open(upstream, quota) as client:
+            yield ReconService(store, client, engine_config(settings), clock or now)
+
+
+def _upstream_config(settings: Settings) -> UpstreamConfig:
     access = settings.require_upstream()
-    upstream = UpstreamConfig(
+    return UpstreamConfig(
         access.base_url,
         access.key,
         rate=settings.risk_api_rate,
@@ -129,11 +144,6 @@ async def open_service(settings: Settings, clock: Callable[[], dt.datetime] | No
         breaker_seconds=settings.risk_api_breaker_seconds,
         max_ids=settings.risk_api_max_ids,
     )
-    async with open_store(settings) as store:
-        # From the warehouse: whoever works on it, with whatever command, draws from the same quota.
-        quota = Quota(store.database, settings.risk_api_rate, settings.risk_api_burst)
-        async with UpstreamClient.open(upstream, quota) as client:
-            yield ReconService(store, client, engine_config(settings), clock or now)
 
 
 @contextlib.asynccontextmanager
@@ -171,17 +181,51 @@ async def warehouse_notes(settings: Settings) -> list[str]:
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
-    async with (
-        open_dsn(settings) as dsn,
-        Database.open(dsn, settings.recon_schema, pool_size=1, statement_cache=settings.statement_cache) as database,
-    ):
+    async with open_warehouse(settings) as database:
         found = await survey(database, settings.recon_schema)
         caps = await proposed_caps(database, await Catalogue.read(database, found), settings.recon_caps)
         said = (
             f"Values of the metrics tables stop at round amounts. If your ingestion caps them, set RECON_CAPS={caps}"
             f"{''.join(f',{rule}' for rule in settings.recon_caps.written)}: otherwise each run writes upstream's values over them."
         )
-        return [*notes(found), *([said] if caps else [])]
+        samples = await sample_upstream(settings, database) if settings.has_upstream else {}
+        unread = [
+            f"The API gives no rows of {endpoint.value} to see whether the tables can hold them: {sample.error}"
+            for endpoint, sample in samples.items()
+            if sample.error is not None
+        ]
+        unfit = await advise_fit(database, found, samples, settings.recon_caps)
+        return [*notes(found), *([said] if caps else []), *unread, *(each.text for each in unfit)]
+
+
+@contextlib.asynccontextmanager
+async def open_warehouse(settings: Settings) -> AsyncIterator[Database]:
+    """The warehouse of the settings over one connection."""
+    async with (
+        open_dsn(settings) as dsn,
+        Database.open(dsn, settings.recon_schema, pool_size=1, statement_cache=settings.statement_cache) as database,
+    ):
+        yield database
+
+
+async def sample_upstream(settings: Settings, database: Database | None) -> Samples:
+    """A page of each endpoint, to see what it sends; within the quota of all, where a migrated `database` keeps that.
+
+    Raises ConfigurationError if the API's address or key is missing or cannot be used.
+    """
+    config = replace(_upstream_config(settings), outage_wait=_SAMPLE_WAIT)
+    quota = None if database is None else Quota(database, settings.risk_api_rate, settings.risk_api_burst)
+    found: dict[Endpoint, Sample] = {}
+    async with UpstreamClient.open(config, quota) as client:
+        for endpoint in Endpoint:
+            try:
+                found[endpoint] = Sample((await client.sample(Request(endpoint), rows=_SAMPLE_ROWS)).rows)
+            except UpstreamError as error:
+                found[endpoint] = Sample(error=str(error))
+                if isinstance(error, UpstreamRefused | UpstreamUnavailable):
+                    # It would say the same of the others.
+                    break
+    return found
 
 
 async def migrate_warehouse(settings: Settings) -> list[str]:

@@ -173,6 +173,11 @@ class Settings(BaseSettings):
         allowed = None if self.database_url is None else self.database_url.statement_cache
         return self.recon_statement_cache if allowed is None else min(allowed, self.recon_statement_cache)
 
+    @property
+    def has_upstream(self) -> bool:
+        """Whether they name the API and its key."""
+        return self.risk_api_base_url is not None and self.risk_api_key is not None
+
     def require_upstream(self) -> UpstreamAccess:
         """The access to the API; ConfigurationError names what is missing."""
         if self.risk_api_base_url is None or self.risk_api_key is None:

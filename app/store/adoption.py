@@ -60,6 +60,16 @@ DISTRIBUTED_BY = "login"
 
 def require(survey: Survey, schema: str, *, before_migration: bool) -> None:
     """Raise ConfigurationError with everything that stops trade-recon in this warehouse; nothing was changed."""
+    found = problems(survey, schema, before_migration=before_migration)
+    if found:
+        listed = "".join(f"\n- {problem};" for problem in found).removesuffix(";")
+        raise ConfigurationError(
+            f"trade-recon cannot work in the schema {schema} as it stands ({counted(len(found), 'reason')}); nothing was changed:{listed}."
+        )
+
+
+def problems(survey: Survey, schema: str, *, before_migration: bool) -> list[str]:
+    """Everything that stops trade-recon in this warehouse, a part of a sentence each."""
     found = [*_schema_problems(survey.schema, schema, before_migration=before_migration)]
     for endpoint, table in TABLES.items():
         facts = survey.tables.get(table.name)
@@ -70,11 +80,7 @@ def require(survey: Survey, schema: str, *, before_migration: bool) -> None:
     state = survey.tables.get(STATE_TABLE)
     if state is not None:
         found += (f"{STATE_TABLE} {problem}" for problem in _state_problems(state))
-    if found:
-        listed = "".join(f"\n- {problem};" for problem in found).removesuffix(";")
-        raise ConfigurationError(
-            f"trade-recon cannot work in the schema {schema} as it stands ({counted(len(found), 'reason')}); nothing was changed:{listed}."
-        )
+    return found
 
 
 def notes(survey: Survey) -> list[str]:

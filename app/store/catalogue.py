@@ -89,6 +89,11 @@ class Column:
         return self.kind is Kind.NUMBER and self.name.startswith(_COUNTS)
 
     @property
+    def is_always_number(self) -> bool:
+        """Whether a text has no meaning in it at all: in an hour, a count, a figure that is compared."""
+        return self.is_count or self.name == _HOUR or self.name in FIGURES
+
+    @property
     def largest_count(self) -> int:
         """The largest count that it holds."""
         return _INTEGER_BOUNDS.get(_parts(self.sql_type)[0], 2**63) - 1

@@ -40,6 +40,8 @@ NATURAL_KEY = ("login", "platform", "broker")
 _ACCOUNT = "accountId"
 _NULL = msgspec.Raw(b"null")
 _EMPTY = frozenset({b"null", b""})
+IS_TEXT = "is a text, which the column cannot hold"
+"""What is said of a key part that is no number, where the column holds numbers alone."""
 REPLACED = "characters replaced"
 """What is said of a text that is stored but for characters that it cannot hold."""
 
@@ -410,7 +412,7 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
             CASE WHEN refused_as IS NOT NULL OR loses THEN $3::json -> (n - 1)::integer END,
             {", ".join(_shortened(column) for column in table.columns)}
         FROM registered, (
-            SELECT *, {_refusals(table)} AS refused_as, {lost} AS loses
+            SELECT *, {_refusals(table, readers)} AS refused_as, {lost} AS loses
             FROM (
                 SELECT n, {", ".join(quote(f"r_{column.name}") for column in read)}, {had}, {converted}
                 FROM (
@@ -465,14 +467,19 @@ def _key_columns(table: WarehouseTable) -> tuple[Column, ...]:
     return tuple(column for column in table.columns if column.name in table.key)
 
 
-def _refusals(table: WarehouseTable) -> str:
-    """Why a row is refused; NULL for one that is not."""
+def _refusals(table: WarehouseTable, readers: str | None) -> str:
+    """Why a row is refused; NULL for one that is not. Only the careful `readers` take a text where the column holds numbers."""
     reasons: list[tuple[str, str]] = []
     for column in _key_columns(table):
         if column.name not in table.optional:
             missing = f"{quote(column.name)} IS NULL"
             had = quote(f"h_{column.name}")
-            reasons.append((f"{missing} AND {had}", f"key part {column.name} is out of range"))
+            is_text = "false"
+            if readers is not None and column.kind is Kind.NUMBER and not column.is_always_number:
+                is_text = f"{readers}.recon_number({quote(f'r_{column.name}')}) IS NULL"
+                said = f"key part {column.name} {IS_TEXT} (it is {column.sql_type}); `trade-recon doctor` prints the ALTER"
+                reasons.append((f"{missing} AND {had} AND {is_text}", said))
+            reasons.append((f"{missing} AND {had} AND NOT ({is_text})", f"key part {column.name} is out of range"))
             reasons.append((f"{missing} AND NOT {had}", f"key part {column.name} is missing"))
     for column in table.columns:
         if column.longest is not None:

@@ -192,9 +192,9 @@ class UpstreamClient:
         subject, is_of_all = f"The scan of {request.endpoint.value}", not request.account_ids and not request.logins
         return await scan_all(read, sink, subject, self._page_size, is_of_all=is_of_all)
 
-    async def sample(self, request: Request, *, is_suspect: bool = False) -> Answer:
-        """The first row of a read, and the total that it names: what costs the API least to answer."""
-        return await self._page(request, 0, limit=1, is_suspect=is_suspect)
+    async def sample(self, request: Request, *, rows: int = 1, is_suspect: bool = False) -> Answer:
+        """The first rows of a read, and the total that it names; a single row is what costs the API least to answer."""
+        return await self._page(request, 0, limit=rows, is_suspect=is_suspect)
 
     async def _page(
         self, request: Request, skip: int, *, limit: int = PAGE_ROWS, missing_is_empty: bool = False, is_suspect: bool = False

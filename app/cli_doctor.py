@@ -1,0 +1,111 @@
+"""`trade-recon doctor`: what of the warehouse and the API works and what does not, told without changing anything."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.console import results_console
+from app.domain.wording import counted
+from app.errors import ConfigurationError, ReconError
+from app.main import open_warehouse, sample_upstream
+from app.settings import Settings, load_settings
+from app.shell import ExitCode, perform
+from app.store.adoption import notes, problems
+from app.store.catalogue import Catalogue
+from app.store.fit import Samples, advise_fit
+from app.store.migrate import pending_migrations
+from app.store.pool import Database
+from app.store.survey import Survey, survey
+
+
+class Level(StrEnum):
+    """How a finding is meant."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was examined."""
+
+    level: Level
+    text: str
+
+
+def doctor() -> None:
+    """Tell what works and what does not, of the database and of the API; nothing is changed. Ends with 1 if something is wrong.
+
+    A page of each endpoint of the API is read, within the quota.
+    """
+    perform(_examined)
+
+
+async def _examined() -> ExitCode:
+    settings, console, is_wrong = load_settings(), results_console(), False
+    async for finding in examine(settings):
+        is_wrong |= finding.level is Level.WRONG
+        console.print(f"{finding.level:<5}  {finding.text}", markup=False, soft_wrap=True)
+    return ExitCode.ISSUES_LEFT if is_wrong else ExitCode.SUCCESS
+
+
+async def examine(settings: Settings) -> AsyncIterator[Finding]:
+    """What is found, in the order in which it is examined; a database that cannot be reached does not keep the API from being asked."""
+    samples: Samples | None = None
+    try:
+        async with open_warehouse(settings) as database:
+            found = await survey(database, settings.recon_schema)
+            async for finding in _examine_warehouse(database, found):
+                yield finding
+            samples = await _sample(settings, database if found.schema.is_migrated else None)
+            for advice in await advise_fit(database, found, samples, settings.recon_caps):
+                yield Finding(Level.WRONG if advice.loses_rows else Level.NOTE, advice.text)
+    except ReconError as error:
+        yield Finding(Level.WRONG, f"The warehouse cannot be examined: {error}")
+    if not settings.has_upstream:
+        yield Finding(Level.NOTE, "RISK_API_BASE_URL and RISK_API_KEY are not both set: the API was not asked, and no run can begin.")
+        return
+    async for finding in _examine_api(settings, samples):
+        yield finding
+
+
+async def _examine_warehouse(database: Database, found: Survey) -> AsyncIterator[Finding]:
+    schema = database.schema
+    yield Finding(Level.OK, f"PostgreSQL answers: database {found.schema.database}, schema {schema}, role {found.schema.role}.")
+    pending = await pending_migrations(database)
+    blocking = problems(found, schema, before_migration=bool(pending))
+    for problem in blocking:
+        yield Finding(Level.WRONG, f"{problem}.")
+    if pending:
+        yield Finding(Level.WRONG, f"The schema {schema} lacks {counted(len(pending), 'migration')}: run `trade-recon migrate`.")
+    elif not blocking:
+        try:
+            await Catalogue.read(database, found)
+        except ConfigurationError as error:
+            yield Finding(Level.WRONG, str(error))
+        else:
+            yield Finding(Level.OK, "The raw tables are fit to be worked on, and the schema is up to date.")
+    for note in notes(found):
+        yield Finding(Level.NOTE, f"{note}.")
+
+
+async def _sample(settings: Settings, database: Database | None) -> Samples:
+    if not settings.has_upstream:
+        return {}
+    return await sample_upstream(settings, database)
+
+
+async def _examine_api(settings: Settings, samples: Samples | None) -> AsyncIterator[Finding]:
+    try:
+        answered = await sample_upstream(settings, None) if samples is None else samples
+    except ReconError as error:
+        yield Finding(Level.WRONG, f"The API cannot be asked: {error}")
+        return
+    for endpoint, sample in answered.items():
+        if sample.error is not None:
+            yield Finding(Level.WRONG, f"The API does not answer for {endpoint.value}: {sample.error}")
+        elif not sample.rows:
+            yield Finding(Level.NOTE, f"The API answers for {endpoint.value}, and has no rows.")
+        else:
+            yield Finding(Level.OK, f"The API answers for {endpoint.value}.")

@@ -1,0 +1,218 @@
+"""`trade-recon doctor`, and what it and `migrate` say of columns that cannot hold what upstream sends."""
+
+import random
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.domain.contract import Endpoint
+from app.domain.models import RunKind
+from app.sandbox.process import SandboxServer
+from app.sandbox.world import World
+from app.store.migrate import migrate
+from tests.clock import TODAY
+from tests.commands import Ended, access, run_command
+from tests.conftest import Database
+from tests.engine import difference, engine, fill, run
+from tests.warehouses.catalogue import dump_objects, dump_raw_tables
+
+CLOSED = "raw_trades_closed"
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[SandboxServer]:
+    """An upstream of the test's own, which it may change."""
+    async with SandboxServer(World.generate(12, seed=5, today=TODAY, trades_per_account=8, days=20, contradictory=False)) as server:
+        yield server
+
+
+async def narrow(database: Database, column: str = "ticket", sql_type: str = "integer") -> None:
+    """Make a column of the closed trades one of numbers, as some warehouses have it."""
+    async with database.connect() as connection:
+        await connection.execute(f"TRUNCATE {CLOSED}")
+        await connection.execute(f"ALTER TABLE {CLOSED} ALTER COLUMN {column} TYPE {sql_type} USING {column}::{sql_type}")
+    await migrate(database.dsn, database.schema)
+
+
+def send_texts(sandbox: SandboxServer, field: str, text: str, every: int = 5) -> None:
+    """Let upstream send a text of its own in every so many trades."""
+    for number, record in enumerate(sandbox.world.records(Endpoint.CLOSED)):
+        if number % every == 0:
+            record.row[field] = f"{text}{number}"
+            record._encoded = None
+
+
+def levels(ended: Ended) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {"ok": [], "note": [], "wrong": []}
+    level = ""
+    for line in ended.stdout.splitlines():
+        if line.startswith(("ok ", "note ", "wrong ")):
+            level, _, text = line.partition(" ")
+            found[level].append(text.strip())
+        else:
+            found[level][-1] += f"\n{line}"
+    return found
+
+
+def alter_of(text: str) -> str:
+    found = re.search(r"ALTER TABLE [^;]+;", text)
+    assert found is not None, text
+    return found[0]
+
+
+async def test_of_a_healthy_warehouse_and_api_the_doctor_finds_all_in_order_and_changes_nothing(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    async with filled.connect() as connection:
+        before = await dump_raw_tables(connection, filled.schema), await dump_objects(connection)
+        written = await connection.fetchval("SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables")
+        sandbox.log.reset()
+        ended = await run_command(tmp_path, access(filled, sandbox), "doctor")
+        assert (await dump_raw_tables(connection, filled.schema), await dump_objects(connection)) == before
+        quota = "SELECT coalesce(sum(n_tup_upd), 0) FROM pg_stat_user_tables WHERE relname = 'recon_quota'"
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        now = await connection.fetchval("SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables")
+        assert now - written <= await connection.fetchval(quota)
+    assert ended.code == 0, ended.stdout + ended.stderr
+    found = levels(ended)
+    assert found["wrong"] == []
+    assert {f"The API answers for {endpoint.value}." for endpoint in Endpoint} <= set(found["ok"])
+    assert any(line.startswith("PostgreSQL answers") for line in found["ok"])
+    assert len(sandbox.log.requests) == len(Endpoint)
+
+
+async def test_without_the_api_a_column_of_numbers_for_texts_is_a_note_with_the_alter(filled: Database, tmp_path: Path) -> None:
+    await narrow(filled)
+    ended = await run_command(tmp_path, {"DATABASE_URL": filled.dsn}, "doctor")
+    assert ended.code == 0, ended.stdout
+    [note] = [text for text in levels(ended)["note"] if f"{CLOSED}.ticket" in text]
+    assert "holds numbers alone" in note
+    assert alter_of(note) == f'ALTER TABLE "{filled.schema}"."{CLOSED}" ALTER COLUMN "ticket" TYPE varchar(255);'
+    migrated = await run_command(tmp_path, {"DATABASE_URL": filled.dsn}, "migrate")
+    assert alter_of(migrated.stdout) == alter_of(note)
+
+
+@pytest.mark.parametrize(("column", "field", "sql_type"), [("ticket", "ticket", "integer"), ("position", "position", "bigint")])
+async def test_texts_that_upstream_sends_are_wrong_until_the_printed_alter_was_run(
+    column: str, field: str, sql_type: str, filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    await narrow(filled, column, sql_type)
+    await fill(filled, sandbox)
+    send_texts(sandbox, field, "W8994")
+    before = await run_command(tmp_path, access(filled, sandbox), "doctor")
+    assert before.code == 1
+    [wrong] = levels(before)["wrong"]
+    assert f"{CLOSED}.{column} ({sql_type})" in wrong
+    assert "such as 'W89940'" in wrong
+    migrated = await run_command(tmp_path, access(filled, sandbox), "migrate")
+    assert (migrated.code, alter_of(migrated.stdout)) == (0, alter_of(wrong))
+    async with filled.connect() as connection:
+        await connection.execute(alter_of(wrong))
+        await connection.execute(f"TRUNCATE {CLOSED}")
+    await migrate(filled.dsn, filled.schema)
+    async with engine(filled, sandbox) as service:
+        await run(service, RunKind.FULL)
+    assert (await difference(filled, sandbox)).is_equal
+    after = await run_command(tmp_path, access(filled, sandbox), "doctor")
+    assert after.code == 0, after.stdout
+
+
+async def test_a_key_part_that_is_a_text_is_set_aside_as_such_and_the_doctor_knows_it_without_the_api(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    await narrow(filled)
+    sent = [f"{sign}{random.Random(3).randrange(10**12)}" for sign in ("W", "N-", "1e", "0x", "#", "½", "1_")]
+    records = [record for record in sandbox.world.records(Endpoint.CLOSED) if record.day and record.day < TODAY][: len(sent)]
+    for text, record in zip(sent, records, strict=True):
+        record.row["ticket"] = text
+        record._encoded = None
+    async with engine(filled, sandbox) as service:
+        await run(service, RunKind.FULL)
+    async with filled.connect() as connection:
+        aside = [row["reason"] for row in await connection.fetch("SELECT reason FROM recon_set_aside_rows")]
+    assert len(aside) == len(sent)
+    # What PostgreSQL reads as a number is one, though too large a one.
+    assert sum("is a text" in reason for reason in aside) >= 4
+    assert all(("is a text" in reason) != ("out of range" in reason) for reason in aside)
+    ended = await run_command(tmp_path, {"DATABASE_URL": filled.dsn}, "doctor")
+    assert ended.code == 1
+    [wrong] = levels(ended)["wrong"]
+    assert re.search(r"\d rows of \d+ accounts? were set aside", wrong)
+
+
+OBSTACLES = {
+    "view": ("CREATE VIEW own_tickets AS SELECT ticket FROM {t}", "DROP VIEW own_tickets CASCADE", "own_tickets stands"),
+    "list": ("CREATE MATERIALIZED VIEW own_list AS SELECT ticket FROM {t}", "DROP MATERIALIZED VIEW own_list", "own_list stands"),
+    "trigger": (
+        "CREATE TRIGGER own_watch BEFORE UPDATE OF ticket ON {t} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "DROP TRIGGER own_watch ON {t}",
+        "trigger own_watch",
+    ),
+    "policy": ("CREATE POLICY own_rows ON {t} USING (ticket > 0)", "DROP POLICY own_rows ON {t}", "policy own_rows"),
+    "check": ("ALTER TABLE {t} ADD CONSTRAINT own_check CHECK (ticket > 0)", "ALTER TABLE {t} DROP CONSTRAINT own_check", "own_check"),
+    "index": ("CREATE INDEX own_index ON {t} ((ticket + 1))", "DROP INDEX own_index", "own_index is made again"),
+    "generated": (
+        "ALTER TABLE {t} ADD COLUMN own_double bigint GENERATED ALWAYS AS (ticket * 2) STORED",
+        "ALTER TABLE {t} DROP COLUMN own_double",
+        "column own_double",
+    ),
+    "function": (
+        "CREATE FUNCTION own_count() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT sum(ticket) FROM {t}; END",
+        "DROP FUNCTION own_count()",
+        "own_count() stands",
+    ),
+}
+"""What stands in the way of another type for the ticket, and how it is taken away."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_stands_in_the_way_of_the_alter_is_named_and_without_it_the_alter_works(
+    seed: int, filled: Database, tmp_path: Path
+) -> None:
+    await narrow(filled)
+    drawn = random.Random(seed).sample(sorted(OBSTACLES), 4)
+    async with filled.connect() as connection:
+        for name in drawn:
+            await connection.execute(OBSTACLES[name][0].format(t=CLOSED))
+        await connection.execute("CREATE VIEW own_beside AS SELECT login FROM raw_trades_closed")
+        ended = await run_command(tmp_path, {"DATABASE_URL": filled.dsn}, "doctor")
+        [note] = [text for text in levels(ended)["note"] if f"{CLOSED}.ticket" in text]
+        for name, (_, away, said) in OBSTACLES.items():
+            assert (said in note) == (name in drawn), note
+            if name in drawn:
+                await connection.execute(away.format(t=CLOSED))
+        assert "own_beside" not in note
+        await connection.execute(alter_of(note))
+
+
+async def test_a_table_that_is_partitioned_by_the_column_gets_no_alter(filled: Database, tmp_path: Path) -> None:
+    async with filled.connect() as connection:
+        await connection.execute(f"DROP TABLE {CLOSED} CASCADE")
+        await connection.execute(
+            f"CREATE TABLE {CLOSED} (trade_date date NOT NULL, login varchar(255), platform integer, broker integer, account_id text,"
+            " position varchar(255), ticket bigint NOT NULL, side text) PARTITION BY HASH (ticket)"
+        )
+        await connection.execute(f"CREATE TABLE closed_0 PARTITION OF {CLOSED} FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    ended = await run_command(tmp_path, {"DATABASE_URL": filled.dsn}, "doctor")
+    [note] = [text for text in levels(ended)["note"] if f"{CLOSED}.ticket" in text]
+    assert "partitioned by the column" in note
+    assert "ALTER TABLE" not in note
+
+
+async def test_what_does_not_work_is_wrong_and_keeps_the_rest_from_nothing(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    away = await run_command(tmp_path, {**access(filled, sandbox), "DATABASE_URL": "postgresql://127.0.0.1:1/none"}, "doctor")
+    assert away.code == 1
+    assert len(levels(away)["wrong"]) == 1
+    assert sum("The API answers" in line for line in levels(away)["ok"]) == len(Endpoint)
+    key = await run_command(tmp_path, access(filled, sandbox, api_key="another-key"), "doctor")
+    assert key.code == 1
+    assert any("The API does not answer" in line for line in levels(key)["wrong"])
+    async with filled.connect() as connection:
+        await connection.execute("DELETE FROM recon_migrations WHERE name LIKE '0052%'")
+    pending = await run_command(tmp_path, {"DATABASE_URL": filled.dsn}, "doctor")
+    assert pending.code == 1
+    assert "run `trade-recon migrate`" in levels(pending)["wrong"][0]
