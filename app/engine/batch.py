@@ -528,4 +528,5 @@ def _witness(work: Work, planned: PlannedRequest) -> Witness:
         {account_id: None if read.everything else frozenset(read.dates) for account_id, read in daily.items()},
         frozenset(account_id for account_id in planned.account_ids if work.views[account_id].drifts),
         {account_id: work.progress[account_id].moving_figures for account_id in planned.account_ids},
+        is_trial=planned.is_trial,
     )

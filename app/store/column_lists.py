@@ -146,6 +146,9 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         "has_no_trades": f"{count_of}(num_trades) = 0" if date and _COUNT in table.names else "false",
         "asked_dates": _ranges_of(7, from_to=trades),
         "differ": f"({', '.join(t_values)}) IS DISTINCT FROM ({', '.join(s_values)})" if t_values else "false",
+        # But the account id of a trade, which is not upstream's word.
+        "values_differ": _differ(values, value_of),
+        "changed_columns": _changed(values, value_of),
         "new_values": ", ".join(f"{right} AS {new}" for right, new in zip(s_values, news, strict=True)),
         "assignments": ", ".join(assignments),
         "columns": ", ".join(columns),
@@ -203,6 +206,19 @@ def _new_value(table: WarehouseTable, column: Column) -> str:
     # A cast to a limited type would cut off a default that is too long, of which the column takes none.
     sql_type = column.sql_type if column.longest is None else "text"
     return f"CASE WHEN {is_unsent(table, column.name)} THEN ({column.default})::{sql_type} ELSE {_plain_value(column)} END"
+
+
+def _differ(columns: Sequence[Column], value_of: Callable[[Column], str]) -> str:
+    """The condition that a stored row `t` holds something else than a row `s` of upstream brings it."""
+    if not columns:
+        return "false"
+    return f"({names(tuple(columns), 't.')}) IS DISTINCT FROM ({', '.join(map(value_of, columns))})"
+
+
+def _changed(columns: Sequence[Column], value_of: Callable[[Column], str]) -> str:
+    """The names of those columns as an array."""
+    each = (f"CASE WHEN t.{quote(column.name)} IS DISTINCT FROM {value_of(column)} THEN '{column.name}' END" for column in columns)
+    return f"array_remove(ARRAY[{', '.join(each)}]::text[], NULL)"
 
 
 def _losses(columns: Sequence[Column], value_of: Callable[[Column], str]) -> dict[str, str]:

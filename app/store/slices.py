@@ -184,12 +184,13 @@ class Witness:
 
     `daily_read` are the dates of each account on which daily was read, which alone allow a removal (None: all dates);
     `descending` the accounts whose finer tables must be read wherever a daily row's figures change, `moving` what is known of each
-    account's dates that still move.
+    account's dates that still move. `is_trial` tells that upstream is about to be blamed for what still differs.
     """
 
     daily_read: Mapping[str, frozenset[dt.date] | None] = field(default_factory=dict)
     descending: frozenset[str] = frozenset()
     moving: Mapping[str, MovingFigures] = field(default_factory=dict)
+    is_trial: bool = False
 
 
 @dataclass(slots=True)

@@ -10,6 +10,8 @@ from app.store.pool import Connection
 UNIQUE_VIOLATION = "23505"
 REFUSED = "refused by the table"
 """How the reason begins where a constraint or a trigger takes no row like it."""
+NOT_KEPT = f"{REFUSED}: the row was written and is not stored: a trigger or rule of the table's owner drops it"
+CHANGED = f"{REFUSED}: the row is stored with other figures than were written: a trigger or rule of the table's owner changes them"
 TOO_NARROW = "key too narrow"
 """How the reason begins where a unique key takes one of two rows."""
 

@@ -19,7 +19,7 @@ from app.store.column_lists import NATURAL_KEY, Statements, narrow_lists
 from app.store.pool import Connection
 from app.store.refusals import BOTH_SENT, WITHHELD
 from app.store.slices import Job, Part, Written
-from app.store.violations import REFUSED, TOO_NARROW, refusal_of
+from app.store.violations import CHANGED, NOT_KEPT, REFUSED, TOO_NARROW, refusal_of
 
 _COUNT = "num_trades"
 _PASSES = 3
@@ -122,6 +122,12 @@ class _Work:
         return dates is None or max(dates) >= self.job.writer.moving_from
 
     @property
+    def must_verify(self) -> bool:
+        """Whether it must be seen that rows stand as they were written: where the table may have its own way, or upstream be blamed."""
+        job = self.job
+        return job.table.has_guards or job.witness.is_trial or job.proven.endpoint is Endpoint.ALLTIME
+
+    @property
     def record(self) -> tuple[object, ...]:
         """The parameters of copies that are kept: the run, and the table's name."""
         return self.job.writer.run_id, self.job.table.table.name
@@ -189,12 +195,45 @@ class SliceWriter:
             elif met.differing:
                 written.add(await self._overwrite(work, met.differing))
         # After the overwriting, which may free a place, and before the inserting.
-        await self._refuse_too_narrow(work)
+        narrow = await self._refuse_too_narrow(work)
         if met is None or not met.all_in_place:
             # Where it is known that no row of the fetch is stored, nobody looks.
             is_known = work.is_empty or (met is not None and met.none_in_place)
-            await self._each(work, partial(self._insert, is_known=is_known), written)
+            expected = await self._count_missing(work, met, narrow)
+            await self._each(work, partial(self._insert, is_known=is_known, expected=expected), written)
+        if work.must_verify or any(done.grew for done in written.results.values()):
+            await self._verify(work, written)
         return written
+
+    async def _count_missing(self, work: _Work, met: _Met | None, narrow: int) -> int | None:
+        """How many rows an insert is to bring in, of which `narrow` were refused since the look; None where only a look tells."""
+        if work.search is not None or not work.job.table.is_unique or work.job.table.distributed_by is not None:
+            return None
+        if work.is_empty:
+            return int(await work.connection.fetch_value(self._sql.of("count_writable", work.job.table), *work.head))
+        return None if met is None or met.elsewhere else met.missing - narrow
+
+    async def _verify(self, work: _Work, written: Written) -> None:
+        """Refuse rows that do not stand now as they were written, which is no word of upstream's, and name columns that hold something else.
+
+        A trigger may be of any sort, and made while the run is under way; other writers do not show in the transaction.
+        """
+        await work.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        missing = await work.connection.fetch(self._sql.of("get_missing_rows", work.job.table, only="true"), *work.head)
+        if missing:
+            await self._refuse(work, [row["ordinal"] for row in missing], NOT_KEPT)
+            for row in missing:
+                done = written.results[row["account_id"] or ""]
+                done.inserted = max(0, done.inserted - 1)
+        for row in await work.connection.fetch(self._of("get_changed_rows", work), *work.head):
+            names = ", ".join(row["columns"])
+            if row["figures"]:
+                await self._refuse(work, row["ordinals"], f"{CHANGED}: {names}")
+            else:
+                marks = [f"{name} (changed by the table)" for name in row["columns"]]
+                await work.connection.execute(
+                    self._sql.of("note_changed_values", work.job.table), work.job.staged.fetch_id, row["ordinals"], marks
+                )
 
     async def _compare(self, work: _Work) -> _Met | None:
         """How the rows of the fetch meet what is stored, by one look: what follows is done only where there is something to do.
@@ -324,7 +363,9 @@ class SliceWriter:
                 attempt.results[account_id].refused.append(f"{work.job.table.table.name} lets no row go: {error}")
         written.add(attempt)
 
-    async def _refuse_too_narrow(self, work: _Work) -> None:
+    async def _refuse_too_narrow(self, work: _Work) -> int:
+        """Refuse rows that another unique key of the table does not let in; their number."""
+        refused = 0
         for key in work.job.table.narrow_keys:
             statement = self._sql.of("refuse_too_narrow", work.job.table, has_unsent=False, **narrow_lists(key))
             for row in await work.connection.fetch(statement, *work.head, TOO_NARROW, BOTH_SENT, key.name):
@@ -333,6 +374,8 @@ class SliceWriter:
                     "columns": list(key.columns),
                     "held_by": {"key": row["other_key"], "account_id": row["other_account"]},
                 }
+                refused += 1
+        return refused
 
     async def _each(self, work: _Work, write: _Write, written: Written) -> None:
         """Write the rows of the fetch, at once or searching for those that are refused."""
@@ -389,11 +432,13 @@ class SliceWriter:
             await self._begin_descents(work, row["account_id"], row["figure_days"] or ())
         return written
 
-    async def _insert(self, work: _Work, ordinals: list[int] | None, *, is_known: bool) -> Written:
+    async def _insert(self, work: _Work, ordinals: list[int] | None, *, is_known: bool, expected: int | None) -> Written:
+        """Bring in the rows that are not stored, `expected` of them (None: unknown); those that do not come in are refused."""
         written = Written()
         only, limit = _only(ordinals, 4)
         is_missing = "true" if is_known else f"NOT {self._sql.lists(work.job.table)['is_stored']}"
         statement = self._of("insert_rows", work, only=only, is_missing=is_missing)
+        look = self._sql.of("get_missing_rows", work.job.table, only=only)
         if not work.job.table.has_guards:
             if is_known:
                 # Staging alone is read: its index on the key gives the order, where PostgreSQL would sort the wide rows.
@@ -403,9 +448,12 @@ class SliceWriter:
                 done.inserted += row["rows"]
                 done.grew |= work.reaches(row["days"])
                 done.empty_days.update(row["empty_days"] or ())
+            if expected is None or sum(done.inserted for done in written.results.values()) < expected:
+                dropped = [row["ordinal"] for row in await work.connection.fetch(look, *work.head, *limit)]
+                if dropped:
+                    await self._refuse(work, dropped, NOT_KEPT)
             return written
         # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
-        look = self._sql.of("get_missing_rows", work.job.table, only=only)
         missing = await work.connection.fetch(look, *work.head, *limit)
         if missing:
             await work.connection.fetch(statement, *work.head, *limit)
@@ -416,7 +464,7 @@ class SliceWriter:
                     done.inserted += 1
                     done.grew |= work.reaches([row["day"]])
             if dropped:
-                await self._refuse(work, sorted(dropped), f"{REFUSED}: a trigger drops the row")
+                await self._refuse(work, sorted(dropped), NOT_KEPT)
         return written
 
     async def _begin_descents(self, work: _Work, account_id: str, days: Sequence[dt.date]) -> None:

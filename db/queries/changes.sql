@@ -504,6 +504,22 @@ SELECT s.ordinal, s.account_id, {{day_of_s}} AS day
 FROM {{stage}} AS s
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
 
+-- name: get_changed_rows
+-- Rows of upstream that are stored with other values than they were written with, by the columns, and whether these are figures by which accounts are judged.
+SELECT columns, figures, array_agg(ordinal ORDER BY ordinal) AS ordinals
+FROM (
+    SELECT DISTINCT ON (s.ordinal) s.ordinal, {{figures_differ}} AS figures, {{changed_columns}} AS columns
+    FROM {{stage}} AS s
+    JOIN {{raw}} AS t ON {{same_key_s}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{is_theirs}} AND {{values_differ}}
+    ORDER BY s.ordinal
+) AS changed
+GROUP BY columns, figures
+
+-- name: note_changed_values
+-- Note at rows ($2) the columns ($3) that hold something else than was written.
+UPDATE {{stage}} AS s SET nulled = coalesce(s.nulled, '{}') || $3::text[] WHERE s.fetch_id = $1 AND s.ordinal = ANY($2::bigint[])
+
 -- name: insert_rows
 -- Rows of upstream that are not stored, in key order; where it is known that none is, nobody looks. {{only}} limits them to some ordinals, to find one that is refused.
 WITH written AS (
@@ -650,7 +666,9 @@ WITH unheld AS MATERIALIZED (
                 'stored with NULL, since the value cannot be held: ' || string_agg(name, ', ') FILTER (WHERE NOT name LIKE '% (%'),
                 'stored without a value that is no count, so that a stored one stays: ' || string_agg(split_part(name, ' (', 1), ', ') FILTER (WHERE name LIKE '% (no count)'),
                 'stored with U+FFFD for characters that no text can hold: '
-                    || string_agg(split_part(name, ' (', 1), ', ') FILTER (WHERE name LIKE '% (characters replaced)')
+                    || string_agg(split_part(name, ' (', 1), ', ') FILTER (WHERE name LIKE '% (characters replaced)'),
+                'stored with other values, which a trigger or rule of the table''s owner chose: '
+                    || string_agg(split_part(name, ' (', 1), ', ') FILTER (WHERE name LIKE '% (changed by the table)')
             )
             FROM unnest(nulled) AS name
         )) AS reason,
