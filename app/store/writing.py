@@ -214,7 +214,7 @@ class SliceWriter:
         return None if met is None or met.elsewhere else met.missing - narrow
 
     async def _verify(self, work: _Work, written: Written) -> None:
-        """Refuse rows that do not stand now as they were written, which is no word of upstream's, and name columns that hold something else.
+        """Refuse rows that do not stand now as they were written, which is no word of upstream's, and name columns that differ otherwise.
 
         A trigger may be of any sort, and made while the run is under way; other writers do not show in the transaction.
         """
@@ -449,9 +449,9 @@ class SliceWriter:
                 done.grew |= work.reaches(row["days"])
                 done.empty_days.update(row["empty_days"] or ())
             if expected is None or sum(done.inserted for done in written.results.values()) < expected:
-                dropped = [row["ordinal"] for row in await work.connection.fetch(look, *work.head, *limit)]
-                if dropped:
-                    await self._refuse(work, dropped, NOT_KEPT)
+                lacking = [row["ordinal"] for row in await work.connection.fetch(look, *work.head, *limit)]
+                if lacking:
+                    await self._refuse(work, lacking, NOT_KEPT)
             return written
         # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
         missing = await work.connection.fetch(look, *work.head, *limit)
