@@ -114,8 +114,8 @@ def migrate(
             sys.stdout.write(await print_advice(load_settings(), role))
             return ExitCode.SUCCESS
         settings = _settings(embedded=embedded)
-        applied = await migrate_warehouse(settings)
         console = results_console()
+        applied = await migrate_warehouse(settings, lambda said: console.print(said, markup=False, soft_wrap=True))
         for name in applied:
             console.print(f"applied {name}")
         for note in await warehouse_notes(settings):

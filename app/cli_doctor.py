@@ -12,6 +12,7 @@ from app.settings import Settings, load_settings
 from app.shell import ExitCode, perform
 from app.store.adoption import notes, problems
 from app.store.catalogue import Catalogue
+from app.store.definitions import compare
 from app.store.fit import Samples, advise_fit
 from app.store.migrate import pending_migrations
 from app.store.pool import Database
@@ -86,8 +87,20 @@ async def _examine_warehouse(database: Database, found: Survey) -> AsyncIterator
             yield Finding(Level.WRONG, str(error))
         else:
             yield Finding(Level.OK, "The raw tables are fit to be worked on, and the schema is up to date.")
+    if found.schema.is_migrated:
+        async with database.transaction() as connection:
+            await connection.execute("SET TRANSACTION READ ONLY")
+            compared = await compare(connection, schema)
+        for stray in compared.strays:
+            yield Finding(Level.WRONG, f"{_capital(stray.sentence)}: run `trade-recon migrate`, which puts it right.")
+        for name in compared.new_triggers:
+            yield Finding(Level.NOTE, f"The trigger {name} is new since the last migrate, and fires on trade-recon's writes, too.")
     for note in notes(found):
         yield Finding(Level.NOTE, f"{note}.")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 async def _sample(settings: Settings, database: Database | None) -> Samples:

@@ -228,8 +228,10 @@ async def sample_upstream(settings: Settings, database: Database | None) -> Samp
     return found
 
 
-async def migrate_warehouse(settings: Settings) -> list[str]:
+async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> list[str]:
     """Bring the schema to its newest state, past a pooler where the settings name a way; the migrations that were applied now.
+
+    `tell` gets a sentence on what will be put aside or altered, and on what was.
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
@@ -237,11 +239,11 @@ async def migrate_warehouse(settings: Settings) -> list[str]:
     async with open_dsn(settings) as dsn:
         direct_dsn = _direct_dsn(settings)
         if direct_dsn is None:
-            return await migrate(dsn, schema, statement_cache=statement_cache)
+            return await migrate(dsn, schema, statement_cache=statement_cache, tell=tell)
         # Before anything is changed: tables made in a wrong database would be hard to tell from those of another installation.
         async with Database.open(dsn, schema, pool_size=1, statement_cache=statement_cache) as database:
             await require_same_database(database, direct_dsn)
-        return await migrate(direct_dsn, schema, statement_cache=statement_cache, variable="DATABASE_DIRECT_URL")
+        return await migrate(direct_dsn, schema, statement_cache=statement_cache, variable="DATABASE_DIRECT_URL", tell=tell)
 
 
 def _direct_dsn(settings: Settings) -> str | None:

@@ -25,7 +25,7 @@ MINIMUM: Mapping[Endpoint, tuple[str, ...]] = {
 _MENDED_ONLY = frozenset({Endpoint.OPEN})
 """Tables in which only account ids are mended: no row of theirs is added or goes."""
 _SHOWN = 5
-_STATE_TYPES: Mapping[str, tuple[str, ...]] = {
+STATE_TYPES: Mapping[str, tuple[str, ...]] = {
     "account_id": ("character varying", "text"),
     "issues": ("jsonb",),
     "reconciliation_status": ("character varying", "text"),
@@ -51,6 +51,7 @@ _STATE_TYPES: Mapping[str, tuple[str, ...]] = {
     "claim_id": ("uuid",),
     "claimed_by": ("uuid",),
     "claimed_at": ("timestamp with time zone",),
+    "whole_copy": ("bigint",),
 }
 """The columns that we write in the table of an earlier system, and the types that they may have there, ours first."""
 _LONGEST_ID = 255
@@ -166,7 +167,7 @@ def _type_problems(table: Table, facts: TableFacts) -> Iterator[str]:
                 yield f"has {field.column} as {column.sql_type}, with which the API's values cannot be compared"
             elif not column.is_written and field.column in (*table.key, *_NATURAL_KEY, "num_trades"):
                 yield f"generates {field.column} itself, so that what the API sends cannot be stored"
-    if "account_id" in columns and columns["account_id"].base_type.partition("(")[0] not in _STATE_TYPES["account_id"]:
+    if "account_id" in columns and columns["account_id"].base_type.partition("(")[0] not in STATE_TYPES["account_id"]:
         yield f"has account_id as {columns['account_id'].sql_type}: account ids are varchar or text"
 
 
@@ -202,7 +203,7 @@ def _state_problems(facts: TableFacts) -> Iterator[str]:
     if facts.kind not in ("r", "p"):
         yield "is no table"
         return
-    for name, types in _STATE_TYPES.items():
+    for name, types in STATE_TYPES.items():
         column = facts.by_name.get(name)
         if column is not None and column.base_type.partition("(")[0] not in types:
             yield f"has {name} as {column.sql_type} instead of {types[0]}"
@@ -228,7 +229,7 @@ def _state_row_problems(facts: TableFacts) -> Iterator[str]:
     if account_id is not None and (Column("account_id", "-", account_id.base_type).longest or _LONGEST_ID) < _LONGEST_ID:
         yield f"has account_id as {account_id.sql_type}, which is too short for account ids of up to {_LONGEST_ID} characters"
     unfilled = [each.name for each in facts.columns or () if each.not_null and not each.has_default and each.is_written]
-    unfilled = [name for name in unfilled if name not in _STATE_TYPES]
+    unfilled = [name for name in unfilled if name not in STATE_TYPES]
     if unfilled and not any(trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()):
         yield f"has {_listed(unfilled, 'the column', 'the columns')} NOT NULL without a default, and nothing fills it"
 

@@ -9,6 +9,7 @@ the raw tables as they stand.
 
 import asyncio
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +19,8 @@ from app.domain.wording import choose, counted
 from app.errors import ConfigurationError, WriteConflict
 from app.store.adoption import require
 from app.store.catalogue import STAGED, STAGING_COLUMNS, analyzed_columns, is_staged, staged_columns, warehouse_table
+from app.store.definitions import compare, keep, put_right
+from app.store.earlier import foretell, keep_state, list_aside
 from app.store.pool import Connection, Database, connecting, translated
 from app.store.queries import SQL_DIRECTORY, fill, for_schema, load_queries, quote
 from app.store.sessions import begin_session, pins
@@ -42,8 +45,22 @@ _STATISTICS_TARGET = 10
 """A sample of 3,000 staged rows tells how many there are of a fetch; the usual one costs as much as writing 1,000 rows."""
 
 
-async def migrate(dsn: str, schema: str = "prop_trading_model", *, statement_cache: int = 100, variable: str = "DATABASE_URL") -> list[str]:
+def _keep_quiet(_: str) -> None:
+    """Tell nobody."""
+
+
+async def migrate(
+    dsn: str,
+    schema: str = "prop_trading_model",
+    *,
+    statement_cache: int = 100,
+    variable: str = "DATABASE_URL",
+    tell: Callable[[str], None] = _keep_quiet,
+) -> list[str]:
     """Bring the schema to its newest state; the names of the files that were applied now, without those of tables that stood already.
+
+    `tell` gets a sentence on each thing of an earlier system that will be put aside or altered, before that is done, and on what was done.
+    Objects of ours that somebody replaced, dropped or put others beside are put right.
 
     `statement_cache` 0 is for a `dsn` that leads through a pooler in transaction mode; `variable` is the setting that held it.
     Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if it is older than 15 or if the warehouse
@@ -65,7 +82,7 @@ async def migrate(dsn: str, schema: str = "prop_trading_model", *, statement_cac
         for attempt in range(_TRIES):
             try:
                 with translated(variable):
-                    await _migrate(connection, schema, applied)
+                    await _migrate(connection, schema, applied, tell)
             except WriteConflict as error:
                 if attempt == _TRIES - 1:
                     raise WriteConflict(
@@ -98,12 +115,19 @@ def _files() -> list[Path]:
     return sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
 
 
-async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, applied: list[str]) -> None:
+async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, applied: list[str], tell: Callable[[str], None]) -> None:
     version = int(await connection.fetchval("SHOW server_version_num"))
     if version < _OLDEST_SERVER:
         raise ConfigurationError(f"PostgreSQL 15 or newer is needed; DATABASE_URL leads to {version // 10_000}. Nothing was changed.")
-    pending = await _pending(Connection(connection), schema)
-    require(await survey(Connection(connection), schema), schema, before_migration=bool(pending))
+    ours = Connection(connection)
+    pending = await _pending(ours, schema)
+    found = await survey(ours, schema)
+    require(found, schema, before_migration=bool(pending))
+    if not found.schema.is_migrated:
+        for sentence in await foretell(ours, schema, found):
+            tell(sentence)
+    aside = await list_aside(ours, schema)
+    await _put_right(connection, schema, tell)
     for path in _files():
         sql = for_schema(path.read_text(encoding="utf-8"), schema)
         async with connection.transaction(isolation="read_committed"):
@@ -122,8 +146,27 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
             )
             if not adopted:
                 applied.append(path.stem)
+    for name in sorted({*await list_aside(ours, schema)} - {*aside}):
+        tell(f"Put aside: {name}.")
     await _fit_staging(connection, schema)
     await _fill_list(connection, schema)
+    async with connection.transaction(isolation="read_committed"):
+        await _lock(connection)
+        await keep(ours, schema)
+
+
+async def _put_right(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, tell: Callable[[str], None]) -> None:
+    """Make objects of ours again that are not as migrations left them; those that stand in their place are put aside."""
+    async with connection.transaction(isolation="read_committed"):
+        await _lock(connection)
+        compared = await compare(Connection(connection), schema)
+        for stray in compared.strays:
+            tell(f"Found: {stray.sentence}.")
+        for name in compared.new_triggers:
+            tell(f"Found: the trigger {name} is new since the last migrate; it stays, and fires on trade-recon's writes, too.")
+        done = await put_right(Connection(connection), schema, compared.strays)
+    for sentence in done:
+        tell(sentence)
 
 
 async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -185,6 +228,7 @@ async def _ensure_ledger(connection: "asyncpg.Connection[asyncpg.Record]", schem
     if not await connection.fetchval(_STANDS, schema, "recon_migrations"):
         if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
             await connection.execute(f"CREATE SCHEMA {quote(schema)}")
+        await keep_state(Connection(connection), schema)
         await connection.execute(
             for_schema(
                 "CREATE TABLE prop_trading_model.recon_migrations"

@@ -115,7 +115,7 @@ async def survey(database: Database | Connection, schema: str) -> Survey:
     sql = load_queries("adoption", schema)
     names = [*(table.name for table in TABLES.values()), STATE_TABLE]
     tables = msgspec.json.decode(await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts])
-    facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"], *_own_names()), type=SchemaFacts)
+    facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"], *own_names()), type=SchemaFacts)
     by = await distribution(database, schema)
     return Survey(facts, {table.name: msgspec.structs.replace(table, distributed_by=by.get(table.name)) for table in tables})
 
@@ -129,7 +129,7 @@ async def distribution(database: Database | Connection, schema: str) -> Mapping[
 
 
 @cache
-def _own_names() -> tuple[list[str], list[str]]:
+def own_names() -> tuple[list[str], list[str]]:
     """The tables and views, and the functions, that migrations make under names of ours."""
     files = sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
     made = {found for path in files for found in _CREATED.findall(path.read_text(encoding="utf-8"))}
