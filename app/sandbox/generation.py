@@ -2,10 +2,12 @@
 
 import datetime as dt
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
 
 from app.errors import InvalidRequest
 from app.sandbox.rows import Contradiction
@@ -72,11 +74,12 @@ class Contradictions:
 class Generated:
     """The made-up accounts and trades, and the accounts about which upstream shall contradict itself."""
 
-    accounts: list[Account]
-    trades: list[Trade]
-    contradictions: dict[str, Contradiction]
+    accounts: Sequence[Account]
+    trades: Sequence[Trade]
+    contradictions: Mapping[str, Contradiction]
 
 
+@lru_cache(maxsize=4)
 def generate(plan: Plan, contradictions: Contradictions | None) -> Generated:
     """The world of `plan`; the same plan gives the same world.
 
@@ -102,7 +105,7 @@ class _Generator:
         for index in range(self._plan.accounts):
             self._add(index)
         chosen = self._contradict(contradictions)
-        return Generated(self._accounts, [trade for trades in self._trades for trade in trades], chosen)
+        return Generated(tuple(self._accounts), tuple(trade for trades in self._trades for trade in trades), MappingProxyType(chosen))
 
     def _chance(self, index: int, purpose: str) -> random.Random:
         return random.Random(f"{self._plan.seed}|{index}|{purpose}")
