@@ -21,7 +21,8 @@ from app.domain.wording import choose, counted
 from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
 from app.engine.store import Store
-from app.main import migrate_warehouse, now, open_readings, open_service, open_store, print_advice, warehouse_notes
+from app.errors import InvalidRequest
+from app.main import migrate_warehouse, now, open_readings, open_service, open_store, print_advice, print_uninstall, warehouse_notes
 from app.main import serve as serve_http
 from app.sandbox.process import WorldArguments
 from app.sandbox.process import serve as serve_sandbox
@@ -121,6 +122,23 @@ def migrate(
         for note in await warehouse_notes(settings):
             console.print(f"note: {note}", markup=False, soft_wrap=True)
         console.print("The schema is up to date.")
+        return ExitCode.SUCCESS
+
+    perform(work)
+
+
+@app.command()
+def uninstall(
+    *,
+    print_: Annotated[bool, typer.Option("--print", help="Write the SQL; it is the only thing that this command does.")] = False,
+    role: Annotated[str, typer.Option(metavar="NAME", help="The role of `migrate --print`, whose rights are taken back.")] = "trade_recon",
+) -> None:
+    """Write the SQL that takes trade-recon away, and gives back what stood there before; it is never executed here."""
+
+    async def work() -> ExitCode:
+        if not print_:
+            raise InvalidRequest("uninstall only writes SQL, for the owner to read and run: give --print. Nothing was done.")
+        sys.stdout.write(await print_uninstall(load_settings(), role))
         return ExitCode.SUCCESS
 
     perform(work)

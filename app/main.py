@@ -40,6 +40,7 @@ from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
 from app.store.quota import Quota
 from app.store.survey import survey
+from app.store.uninstall import write_uninstall
 from app.store.wake import require_same_database
 from app.telemetry import configure_logging, get_logger
 from app.upstream.client import UpstreamClient, UpstreamConfig
@@ -261,6 +262,15 @@ async def print_advice(settings: Settings, role: str) -> str:
         settings.database_url.text.get_secret_value(), settings.recon_schema, pool_size=1, statement_cache=settings.statement_cache
     ) as database:
         return await advise(database, role)
+
+
+async def print_uninstall(settings: Settings, role: str) -> str:
+    """The SQL that takes trade-recon away and gives back what stood before it; nothing is changed.
+
+    Raises InvalidRequest where it is not installed, ConfigurationError, DatabaseUnavailable, DatabaseError.
+    """
+    async with open_warehouse(settings) as database:
+        return await write_uninstall(database, role)
 
 
 @contextlib.asynccontextmanager

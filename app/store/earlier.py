@@ -78,6 +78,10 @@ async def keep_state(connection: Connection, schema: str) -> bool:
     sql = load_queries("earlier", schema)
     if await connection.fetch_row(sql["describe_state"]) is None:
         return False
+    path = await connection.fetch_value("SELECT current_setting('search_path')")
+    # Defaults are kept as any path reads them.
+    await connection.execute("SELECT set_config('search_path', 'pg_catalog', true)")
     for statement in sql["keep_state"].split(";\n"):
         await connection.execute(statement)
+    await connection.execute("SELECT set_config('search_path', $1, true)", path)
     return True

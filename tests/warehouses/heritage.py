@@ -1,5 +1,7 @@
 """The warehouse of the system that trade-recon re-implements: its keys, checks and triggers, and the objects it left behind."""
 
+from collections.abc import Mapping
+
 from app.domain.contract import TABLES, Endpoint
 from app.sandbox.world import World
 from tests.warehouses.ddl import DATED, METRICS, TRADES, monthly_partitions, raw_table
@@ -135,11 +137,12 @@ GRANTS = (
 """What a role of dashboards may read."""
 
 
-def _metrics() -> list[str]:
+def _metrics(*, hourly_is_plain: bool = False) -> list[str]:
     made = [_PLACEHOLDER]
     for endpoint in METRICS:
         name = TABLES[endpoint].name
-        partition_by = "RANGE (date)" if endpoint in DATED else None
+        is_plain = endpoint not in DATED or (hourly_is_plain and endpoint is Endpoint.HOURLY)
+        partition_by = None if is_plain else "RANGE (date)"
         made.append(raw_table(endpoint, _KEYS[endpoint], *_CHECKS, types=_NOT_NULL, partition_by=partition_by))
         made.append(
             f"CREATE TRIGGER fill_missing_account BEFORE INSERT OR UPDATE ON SCHEMA.{name} FOR EACH ROW"
@@ -149,7 +152,8 @@ def _metrics() -> list[str]:
     return made
 
 
-def _trades() -> list[str]:
+def _trades(ticket: str | None = None) -> list[str]:
+    types = _TRADES_NOT_NULL if ticket is None else {**_TRADES_NOT_NULL, "ticket": ticket}
     return [
         statement
         for endpoint in TRADES
@@ -159,7 +163,7 @@ def _trades() -> list[str]:
                 "PRIMARY KEY (platform, position, trade_date)",
                 f"CONSTRAINT {TABLES[endpoint].name}_unit UNIQUE (position, login, platform, broker, trade_date)",
                 "CONSTRAINT known_side CHECK (lower(side) IN ('buy', 'sell'))",
-                types=_TRADES_NOT_NULL,
+                types=types,
                 partition_by="RANGE (trade_date)",
             ),
             f"CREATE INDEX {TABLES[endpoint].name}_account ON SCHEMA.{TABLES[endpoint].name} (account_id)",
@@ -174,7 +178,20 @@ def _world() -> World:
     return made
 
 
-TABLES_OF_HERITAGE = (*_metrics(), *_trades(), *(statement for endpoint in DATED for statement in monthly_partitions(endpoint, DAYS)))
+def tables_of_heritage(*, ticket: str | None = None, hourly_is_plain: bool = False, days: int = DAYS) -> tuple[str, ...]:
+    """The raw tables of one of the earlier system's schemas: tickets as texts or as `ticket` says, hourly rows partitioned or not."""
+    dated = [endpoint for endpoint in DATED if not (hourly_is_plain and endpoint is Endpoint.HOURLY)]
+    partitions = [statement for endpoint in dated for statement in monthly_partitions(endpoint, days)]
+    return (*_metrics(hourly_is_plain=hourly_is_plain), *_trades(ticket), *partitions)
+
+
+TABLES_OF_HERITAGE = tables_of_heritage()
+FORMS: Mapping[str, tuple[str, ...]] = {
+    "integer tickets, plain hourly": tables_of_heritage(ticket="integer NOT NULL", hourly_is_plain=True),
+    "integer tickets, partitioned": tables_of_heritage(ticket="integer NOT NULL"),
+    "text tickets, partitioned": TABLES_OF_HERITAGE,
+}
+"""The raw tables of the three forms in which the earlier system's schema is found."""
 
 HERITAGE = Shape(
     name="heritage",

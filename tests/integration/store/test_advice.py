@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import quote as url_quote
 from urllib.parse import urlsplit, urlunsplit
@@ -25,6 +25,7 @@ from app.store.pool import Database as Pool
 from app.store.queries import SQL_DIRECTORY, for_schema, quote
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import TODAY, difference, engine, fill, run
+from tests.scripts import statements
 from tests.waiting import PATIENCE
 
 _PASSWORD = "only-for-this-test"
@@ -94,7 +95,7 @@ class Place:
         """Run a script as a client does that knows nothing of it; the errors, of a client that goes on after one."""
         errors: list[Exception] = []
         async with self.database(user or self.owner).connect() as connection:
-            for statement in _statements(script):
+            for statement in statements(script):
                 try:
                     await connection.execute(statement)
                 except asyncpg.PostgresError as error:
@@ -113,21 +114,6 @@ class Place:
         found = await self.indexes()
         assert [name for name, row in found.items() if not row["indisvalid"]] == []
         assert [name for name, row in found.items() if row["partitioned"] and row["attached"] != row["partitions"]] == []
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Split at lines that end with a semicolon, outside of DO blocks."""
-    lines: list[str] = []
-    end: str | None = None
-    for line in script.split("\n"):
-        lines.append(line)
-        opening = re.fullmatch(r"DO (\$\w*\$)", line)
-        if opening and end is None:
-            end = f"{opening[1]};"
-        elif line == end or (end is None and line.endswith(";")):
-            yield "\n".join(lines)
-            lines, end = [], None
-    assert all(line.startswith("--") or not line for line in lines)
 
 
 @pytest.fixture
@@ -321,9 +307,9 @@ async def _cancel_build(place: Place) -> None:
 async def test_a_print_after_a_broken_build_goes_on_with_the_same_names(place: Place) -> None:
     await _build(place)
     script = await place.script()
-    statements = list(_statements(script))
-    begun = next(number for number, statement in enumerate(statements) if "CONCURRENTLY" in statement)
-    await place.run("\n".join(statements[: begun + 1]))
+    parts = list(statements(script))
+    begun = next(number for number, statement in enumerate(parts) if "CONCURRENTLY" in statement)
+    await place.run("\n".join(parts[: begun + 1]))
     left = f"raw_trades_closed_{_month(0):%Y_%m}_account_day"
     async with place.database().connect() as connection:
         await connection.execute(
@@ -359,7 +345,7 @@ async def test_only_statements_that_keep_nobody_waiting_may_wait_long(place: Pla
     await _build(place)
     timeout = ""
     concurrent = 0
-    for statement in _statements(await place.script()):
+    for statement in statements(await place.script()):
         if found := re.search(r"^SET lock_timeout = '(\w+)';$", statement, re.MULTILINE):
             timeout = found[1]
         elif "INDEX CONCURRENTLY" in statement:

@@ -1,0 +1,123 @@
+-- name: describe_place
+-- The database, the owner of the raw tables, whether trade-recon is here, and whether trade_recon stood before it.
+WITH place AS (SELECT oid FROM pg_namespace WHERE nspname = 'prop_trading_model')
+SELECT
+    current_database()::text AS database,
+    (
+        SELECT pg_get_userbyid(c.relowner)::text FROM pg_class AS c JOIN place ON place.oid = c.relnamespace
+        WHERE c.relname = ANY($1::text[]) AND c.relkind IN ('r', 'p') ORDER BY array_position($1::text[], c.relname::text) LIMIT 1
+    ) AS raw_owner,
+    to_regclass(quote_ident('prop_trading_model') || '.recon_migrations') IS NOT NULL AS is_migrated,
+    -- An earlier version kept no copy: what was there before the first table of ours has a lower number.
+    (SELECT c.oid FROM pg_class AS c JOIN place ON place.oid = c.relnamespace WHERE c.relname = 'trade_recon')
+        < (SELECT c.oid FROM pg_class AS c JOIN place ON place.oid = c.relnamespace WHERE c.relname = 'recon_migrations') AS stood_before,
+    to_regclass(quote_ident('prop_trading_model') || '.recon_earlier') IS NOT NULL AS is_kept
+
+-- name: list_made_tables
+-- The raw tables that migrations made, since there were none.
+SELECT right(name, -5) AS name FROM prop_trading_model.recon_migrations WHERE right(name, -5) = ANY($1::text[]) AND NOT adopted ORDER BY name
+
+-- name: get_earlier
+-- What was kept of trade_recon as it was.
+SELECT facts::text FROM prop_trading_model.recon_earlier WHERE name = 'trade_recon'
+
+-- name: list_own
+-- Our relations ($1: their names) and functions ($2) as they stand, each with its identity for statements.
+SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END AS kind, c.relname::text AS name, c.oid::regclass::text AS identity
+FROM pg_class AS c
+WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = ANY($1::text[]) AND c.relkind IN ('r', 'p', 'v', 'm')
+UNION ALL
+SELECT 'FUNCTION', format('%s(%s)', p.proname, oidvectortypes(p.proargtypes)), p.oid::regprocedure::text
+FROM pg_proc AS p
+WHERE p.pronamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.proname = ANY($2::text[])
+ORDER BY 1, 2
+
+-- name: list_aside
+-- What migrations put aside: how it was called (an index: the relation that it is of), and whether it is the same as one put aside before it.
+WITH aside AS (
+    SELECT
+        CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'i' THEN 'INDEX' ELSE 'TABLE' END AS kind, c.oid,
+        c.relname::text AS name, '' AS arguments, c.oid::regclass::text AS identity, i.indrelid::regclass::text AS of_relation,
+        CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) ELSE c.oid::text END AS form, pg_get_userbyid(c.relowner)::text AS owner
+    FROM pg_class AS c LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+    WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relkind IN ('v', 'm', 'i', 'r', 'p')
+    UNION ALL
+    SELECT 'ROUTINE', p.oid, p.proname::text, oidvectortypes(p.proargtypes), p.oid::regprocedure::text, NULL,
+           concat_ws(' ', p.prosrc, p.prorettype, p.prolang), pg_get_userbyid(p.proowner)::text
+    FROM pg_proc AS p
+    WHERE p.pronamespace = to_regnamespace(quote_ident('prop_trading_model'))
+), named AS (
+    SELECT aside.*, match[1] AS former, coalesce(nullif(match[2], '')::integer, 1) AS number
+    FROM aside CROSS JOIN LATERAL regexp_match(name, '^(.+)_before_trade_recon(?:_(\d+))?$') AS match
+    WHERE match IS NOT NULL
+)
+SELECT kind, name, former, arguments, identity, of_relation, owner, number,
+       first_value(name) OVER same AS first_name, form = first_value(form) OVER same AS is_same
+FROM named
+WINDOW same AS (PARTITION BY kind, former, arguments ORDER BY number)
+ORDER BY kind = 'INDEX', kind, former, arguments, number
+
+-- name: describe_state
+-- The columns of trade_recon as they stand, and its options and owner.
+SELECT json_build_object(
+    'owner', pg_get_userbyid(c.relowner), 'options', coalesce(to_json(c.reloptions), '[]'),
+    'columns', (
+        SELECT json_agg(json_build_object(
+            'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'not_null', a.attnotnull, 'generated', a.attgenerated <> '',
+            'default', pg_get_expr(d.adbin, d.adrelid), 'comment', col_description(c.oid, a.attnum)
+        ) ORDER BY a.attnum)
+        FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    )
+)::text
+FROM pg_class AS c
+WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'trade_recon'
+
+-- name: list_indexes
+-- Indexes of raw tables that the script of `migrate --print` built, by their comments.
+SELECT c.oid::regclass::text AS identity
+FROM pg_index AS i
+JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_class AS raw ON raw.oid = i.indrelid AND raw.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND raw.relname = ANY($1::text[])
+WHERE starts_with(obj_description(c.oid, 'pg_class'), 'trade-recon: ')
+ORDER BY 1
+
+-- name: list_dependents
+-- What is not ours and stands on what is: views and functions that read our relations ($1) or call our functions ($2).
+WITH own AS (
+    SELECT 'pg_class'::regclass AS catalogue, c.oid FROM pg_class AS c
+    WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = ANY($1::text[])
+    UNION ALL
+    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc AS p
+    WHERE p.pronamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.proname = ANY($2::text[])
+)
+SELECT DISTINCT coalesce(v.oid::regclass::text, f.oid::regprocedure::text) AS dependent
+FROM own
+JOIN pg_depend AS d ON d.refclassid = own.catalogue AND d.refobjid = own.oid AND d.deptype = 'n'
+LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+LEFT JOIN pg_class AS v ON v.oid = r.ev_class
+LEFT JOIN pg_proc AS f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid
+WHERE (v.oid IS NOT NULL OR f.oid IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM own AS mine WHERE mine.oid = coalesce(v.oid, f.oid))
+  AND NOT coalesce(v.relname, f.proname) ~ '_before_trade_recon(_\d+)?$'
+ORDER BY 1
+
+-- name: list_rights
+-- What the role $1 was given here: rights on the database, the schema, the raw tables ($2) and sequences, and policies named $3.
+SELECT 'DATABASE' AS kind, quote_ident(d.datname) AS identity, NULL AS policy
+FROM pg_database AS d CROSS JOIN LATERAL aclexplode(d.datacl) AS a
+WHERE d.datname = current_database() AND a.grantee = to_regrole(quote_ident($1))::oid
+UNION
+SELECT 'SCHEMA', quote_ident(n.nspname), NULL
+FROM pg_namespace AS n CROSS JOIN LATERAL aclexplode(n.nspacl) AS a
+WHERE n.nspname = 'prop_trading_model' AND a.grantee = to_regrole(quote_ident($1))::oid AND n.nspowner <> a.grantee
+UNION
+SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass::text, NULL
+FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND (c.relname = ANY($2::text[]) OR c.relkind = 'S' AND c.relname !~ '^recon_')
+  AND a.grantee = to_regrole(quote_ident($1))::oid AND c.relowner <> a.grantee
+UNION
+SELECT 'POLICY', p.polrelid::regclass::text, quote_ident(p.polname)
+FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid
+WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.polname = $3
+ORDER BY 1, 2
