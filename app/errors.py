@@ -15,6 +15,7 @@ ReconError
 │   ├── FetchTooBroad         a read without ids brings more rows than it is worth: ask by id
 │   └── UpstreamSuspect       it answers, but nothing that can be true: the run writes no more until somebody confirms it
 ├── DatabaseUnavailable       PostgreSQL cannot be reached or went away; wait and try again
+│   └── DatabaseFull          it answers, and has no room for anybody's work: the same, and never an account's fault
 ├── DatabaseError             PostgreSQL refuses a statement: a right is missing or the schema is not ours
 ├── WriteConflict             someone else wrote the rows first; look at them again
 ├── RowRefused                a constraint refuses a row: find the row, set it aside, keep the others
@@ -104,6 +105,10 @@ class UpstreamSuspect(UpstreamError):
 
 class DatabaseUnavailable(ReconError):
     """PostgreSQL cannot be reached or went away in the middle."""
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """PostgreSQL answers, and has no disk left for any work, whichever account it is for."""
 
 
 class DatabaseError(ReconError):

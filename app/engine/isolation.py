@@ -14,6 +14,7 @@ from app.engine.usage import RunUse
 from app.errors import (
     ClaimLost,
     ConfigurationError,
+    DatabaseFull,
     DatabaseUnavailable,
     ReconError,
     ResourcesExhausted,
@@ -49,7 +50,7 @@ class _Record:
 class _Trial:
     """One claim on its way through the flow; `struck` are accounts that failed alone and were not blamed for it yet.
 
-    `ended` are those that lost their session to PostgreSQL alone.
+    `failed_once` are those that failed alone by what may pass: PostgreSQL ended their session, or had no room for them.
     """
 
     run: ActiveRun
@@ -57,7 +58,7 @@ class _Trial:
     halt: Halt
     record: _Record
     struck: list[tuple[Claim, Exception]] = field(default_factory=list)
-    ended: set[str] = field(default_factory=set)
+    failed_once: set[str] = field(default_factory=set)
 
 
 class Isolation:
@@ -99,34 +100,46 @@ class Isolation:
         except _NOBODYS:
             raise
         except Exception as error:  # noqa: BLE001 - any error, also a defect of ours, must not cost the other accounts their turn
-            if isinstance(error, ResourcesExhausted):
-                # Raises DatabaseUnavailable where there is no room for anybody: then it is no account's.
-                await self._store.database.require_room()
-            if len(claim.account_ids) > 1:
-                await self._split(claim, error, trial)
-            else:
-                await self._strike(claim, error, trial)
+            await self._meet_failure(claim, error, trial)
         else:
             trial.record.came_through = True
             await self._fail_struck(trial)
+
+    async def _meet_failure(self, claim: Claim, error: Exception, trial: _Trial) -> None:
+        lacked_room = isinstance(error, ResourcesExhausted)
+        if lacked_room:
+            # Raises DatabaseFull where there is no room for anybody: then it is no account's.
+            await self._store.database.require_room()
+        if len(claim.account_ids) > 1:
+            await self._split(claim, error, trial)
+        elif lacked_room:
+            await self._try_again(claim, error, trial)
+        else:
+            await self._strike(claim, error, trial)
 
     async def _meet_lost_session(self, claim: Claim, error: DatabaseUnavailable, trial: _Trial) -> None:
         """Wait for PostgreSQL, unless it answers at once and ended the session of this run several times in a row.
 
         Then the accounts are tried apart; one alone is struck that ended it twice.
         """
-        is_alone = len(claim.account_ids) == 1
-        if not await self._answers():
+        # Without room for anybody it answers, and yet no account is what ends the work.
+        if isinstance(error, DatabaseFull) or not await self._answers():
             raise error
         trial.record.lost += 1
         if trial.record.lost < _LOST:
             raise error
-        if not is_alone:
+        if len(claim.account_ids) > 1:
             await self._split(claim, error, trial)
-        elif claim.account_ids[0] in trial.ended:
+        else:
+            await self._try_again(claim, error, trial)
+
+    async def _try_again(self, claim: Claim, error: Exception, trial: _Trial) -> None:
+        """Try an account once more that failed alone by what may have passed; the second time it is struck."""
+        (account_id,) = claim.account_ids
+        if account_id in trial.failed_once:
             await self._strike(claim, error, trial)
         else:
-            trial.ended.add(claim.account_ids[0])
+            trial.failed_once.add(account_id)
             await self._try(claim, trial)
 
     async def _answers(self) -> bool:

@@ -51,6 +51,7 @@ class _Tries:
     refusals: int = 0
     searches: int = 0
     search_seconds: float | None = None
+    lacked_room: bool = False
 
 
 class Changes:
@@ -252,6 +253,10 @@ class Changes:
             return True
         if isinstance(error, ResourcesExhausted):
             await self._database.require_room()
+            # There is room: what lacked it is tried once more before it is blamed.
+            if not tries.lacked_room:
+                tries.lacked_room = True
+                return False
         if isinstance(error, StatementTooSlow) or tries.refusals == _TRIES:
             applied[part.account_ids[0]].error = f"{job.table.table.name} could not be written: {error}"
             return True

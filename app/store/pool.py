@@ -15,6 +15,7 @@ import msgspec
 from app.errors import (
     ConfigurationError,
     DatabaseError,
+    DatabaseFull,
     DatabaseUnavailable,
     ReconError,
     ResourcesExhausted,
@@ -472,12 +473,12 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
     async def require_room(self) -> None:
-        """Raise DatabaseUnavailable if the disk of PostgreSQL is full for everybody: then no account is to blame for it."""
+        """Raise DatabaseFull if the disk of PostgreSQL is full for everybody: then no account is to blame for it."""
         try:
             async with self.transaction(statement_seconds=COMMAND_SECONDS) as connection:
                 await connection.execute(_TAKE_ROOM)
         except ResourcesExhausted as error:
-            raise DatabaseUnavailable(f"PostgreSQL has no room left for any work; nothing was left half done. {error}") from error
+            raise DatabaseFull(f"PostgreSQL has no room left for any work; nothing was left half done. {error}") from error
 
     async def ask(self, sql: str, *arguments: object, seconds: float) -> list[Record]:
         """The rows of one short statement that must not wait for the pool, nor on a dead connection: a heartbeat, a probe.

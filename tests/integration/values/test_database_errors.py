@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.models import RunKind
-from app.errors import DatabaseUnavailable, ResourcesExhausted
+from app.errors import DatabaseFull, ResourcesExhausted
 from app.store.pool import Database as Pool
+from app.store.runs import RunRequest
 from tests.conftest import Database
 from tests.engine import run
 from tests.integration.values.conftest import Engine
+from tests.replicas import until
 
 if TYPE_CHECKING:
     import asyncpg
@@ -153,5 +155,48 @@ async def test_a_full_disk_is_everybodys_only_while_nothing_finds_room(database:
                 " $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $$;"
                 "CREATE EVENT TRIGGER full_disk ON ddl_command_start EXECUTE FUNCTION refuse()"
             )
-        with pytest.raises(DatabaseUnavailable, match="no room left"):
+        with pytest.raises(DatabaseFull, match="no room left"):
             await pool.require_room()
+
+
+_FULL = """
+CREATE SEQUENCE refused;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = prop_trading_model AS
+    $$ BEGIN IF nextval('refused') <= {times} THEN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END IF; RETURN NULL; END $$;
+CREATE TRIGGER full_disk AFTER {written} FOR EACH STATEMENT EXECUTE FUNCTION refuse();
+"""
+_FULL_FOR_ALL = """
+CREATE FUNCTION refuse_all() RETURNS event_trigger LANGUAGE plpgsql SET search_path = prop_trading_model AS
+    $$ BEGIN IF (SELECT is_called FROM refused) THEN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END IF; END $$;
+CREATE EVENT TRIGGER full_disk ON ddl_command_start WHEN TAG IN ('CREATE TABLE AS') EXECUTE FUNCTION refuse_all();
+"""
+_ROOM = "DROP EVENT TRIGGER full_disk; DROP FUNCTION refuse() CASCADE"
+_WRITTEN = ["INSERT ON recon_stage_hourly", "INSERT ON raw_metrics_hourly", "UPDATE ON recon_attempts"]
+_SPOILED = "DELETE FROM raw_metrics_hourly WHERE account_id IN (SELECT DISTINCT account_id FROM raw_metrics_hourly ORDER BY 1 LIMIT $1)"
+
+
+@pytest.mark.parametrize("written", _WRITTEN)
+async def test_a_disk_that_is_full_for_a_while_is_held_against_no_account(warehouse: Database, service_of: Engine, written: str) -> None:
+    async with warehouse.connect() as connection, service_of() as service:
+        await connection.execute(_SPOILED, 5)
+        await connection.execute(_FULL.format(written=written, times=1 << 60) + _FULL_FOR_ALL)
+        run_id = await service.start_run(RunRequest(RunKind.FULL))
+        async with service.pool.running():
+            await until(connection, "SELECT last_value >= 6 FROM refused")
+            await connection.execute(_ROOM)
+            await until(connection, "SELECT finished_at IS NOT NULL FROM recon_runs WHERE run_id = $1", run_id)
+        assert await connection.fetchval("SELECT status FROM recon_runs WHERE run_id = $1", run_id) == "succeeded"
+        assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE failed_attempts > 0") == 0
+
+
+@pytest.mark.parametrize("written", _WRITTEN)
+async def test_where_there_is_room_again_at_once_an_account_is_tried_again_before_it_is_blamed(
+    warehouse: Database, service_of: Engine, written: str
+) -> None:
+    async with warehouse.connect() as connection, service_of() as service:
+        await connection.execute(_SPOILED, 1)
+        await connection.execute(_FULL.format(written=written, times=1))
+        state = await run(service, RunKind.FULL)
+        assert await connection.fetchval("SELECT last_value FROM refused") > 1
+        assert state["status"] == "succeeded", state
+        assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE failed_attempts > 0") == 0

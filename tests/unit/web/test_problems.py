@@ -21,6 +21,7 @@ _EXPECTED = {
     "FetchTooBroad": 502,
     "UpstreamSuspect": 502,
     "DatabaseUnavailable": 503,
+    "DatabaseFull": 503,
     "DatabaseError": 500,
     "WriteConflict": 409,
     "RowRefused": 500,
