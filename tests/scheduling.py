@@ -23,6 +23,8 @@ LONGEST = (
 """Beginnings of paths, in the order in which their tests begin; all others follow."""
 _EACH_FUNCTION = ("tests/integration/test_crashes.py", "tests/acceptance/test_demo.py", "tests/integration/test_leftovers.py")
 """Files whose tests share nothing, and which would be the last to end if they stayed together."""
+_EACH_TEST = ("tests/faults/test_matrix.py",)
+"""Files whose tests share only what is made in a moment, and each of which takes seconds."""
 _STORIES = {"test_heritage.py": "heritage", "test_partitions.py": "other partitions"}
 """Files of tests that look at one warehouse each of those of test_shapes.py: what takes long is to let it happen."""
 
@@ -30,6 +32,8 @@ _STORIES = {"test_heritage.py": "heritage", "test_partitions.py": "other partiti
 def scope(nodeid: str) -> str:
     """What stays together with a test: its file in most cases."""
     file, _, rest = nodeid.partition("::")
+    if file in _EACH_TEST:
+        return nodeid
     if file in _EACH_FUNCTION:
         return f"{file}::{rest.partition('[')[0]}"
     name = file.rpartition("/")[2]

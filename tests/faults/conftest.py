@@ -1,12 +1,32 @@
-"""Prints the fault matrix as a table, once all cells were played."""
+"""The ground on which the cells of the fault matrix are played; prints the matrix as a table, once all were."""
 
 import re
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
 
-from tests.faults.scene import Fault
-from tests.faults.steps import Step
+from app.sandbox.damage import damage
+from app.sandbox.process import SandboxServer
+from app.sandbox.server import create_sandbox
+from app.sandbox.world import World
+from app.sandbox.wrecking import DamageKind
+from tests.conftest import SCHEMA, Database, Server
+from tests.engine import fill
+from tests.faults.disk import SmallDisks
+from tests.faults.scene import BURST, MOVING_FROM, RATE, TODAY, Fault
+from tests.faults.steps import FetchBell, FetchWatch, Step
+
+_KINDS = (
+    DamageKind.HOURLY_DAYS_MISSING,
+    DamageKind.SOME_CLOSED_MISSING,
+    DamageKind.SURPLUS_TRADE,
+    DamageKind.WRONG_DAY,
+    DamageKind.ALLTIME_COUNT,
+    DamageKind.DRIFT_MONEY,
+    DamageKind.NULL_CLOSED_IDS,
+)
 
 _CELL = re.compile(r"test_matrix\.py::.*\[([\w-]+?)-([\w-]+)\]$")
 
@@ -29,3 +49,46 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for step in Step:
             terminalreporter.line(f"| {step} | " + " | ".join(held[step, fault.replace(" ", "-")] for fault in Fault) + " |")
         terminalreporter.line(f"{len(held)} cells, {checks} checks")
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    return World.generate(10, seed=11, today=TODAY, trades_per_account=14, days=15, contradictory=False)
+
+
+@pytest.fixture(scope="session")
+async def upstream(world: World) -> AsyncIterator[tuple[SandboxServer, FetchBell]]:
+    app, bell = create_sandbox(world, rate=RATE * 1.02, burst=BURST + 5), FetchBell()
+    app.add_middleware(FetchWatch, bell=bell)
+    async with SandboxServer(world, app=app) as server:
+        yield server, bell
+
+
+@pytest.fixture(scope="session")
+async def damaged(postgres: Server, template: str, world: World) -> AsyncIterator[str]:
+    """The name of a database that ingestion has filled and that was damaged then."""
+    async with postgres.clone(template, "faults") as name:
+        database = Database(postgres.database(name), SCHEMA)
+        async with SandboxServer(world) as sandbox:
+            await fill(database, sandbox)
+        async with database.connect() as connection:
+            done = await damage(connection, SCHEMA, seed=3, kinds=_KINDS, accounts_per_kind=1, settled_before=MOVING_FROM)
+            assert len(done) == len(_KINDS)
+        yield name
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """On what a cell is played."""
+
+    postgres: Server
+    damaged: str
+    disks: SmallDisks
+    sandbox: SandboxServer
+    bell: FetchBell
+
+
+@pytest.fixture(scope="session")
+async def ground(postgres: Server, damaged: str, upstream: tuple[SandboxServer, FetchBell]) -> AsyncIterator[Ground]:
+    async with SmallDisks(postgres) as disks:
+        yield Ground(postgres, damaged, disks, *upstream)

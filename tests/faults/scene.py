@@ -15,11 +15,11 @@ from app.domain.models import RunKind
 from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.process import SandboxServer
 from app.sandbox.trades import Trade
-from app.store.runs import RunRequest
+from app.store.pool import Database as Pool
+from app.store.runs import RunRequest, Runs
 from tests.conftest import Database
-from tests.engine import engine
-from tests.faults.steps import FetchBell, StatementWatch, Step
-from tests.faults.worker import LEASE_SECONDS, Setup, Worker
+from tests.faults.steps import Course, FetchBell, StatementWatch, Step
+from tests.faults.worker import LEASE_SECONDS, LONGEST_LIE_SECONDS, Setup, Worker
 from tests.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ class Fault(StrEnum):
     UPSTREAM_LAGGING = "upstream lagging"
 
 
-_FIRST = {Step.VERIFY: 2}
-"""The first look at a batch detects, the second one verifies."""
 _LIES = (FaultKind.SMALLER_TOTAL, FaultKind.LARGER_TOTAL, FaultKind.REPEATED_ROW, FaultKind.OTHERS_ROWS, FaultKind.SHORT_PAGE)
 
 
@@ -75,6 +73,7 @@ class Scene:
     disk: Path | None
     later: set[asyncio.Task[None]] = field(default_factory=set)
     lagging: list[Trade] = field(default_factory=list)
+    has_struck: bool = False
 
     def do_later(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
         async def do() -> None:
@@ -84,10 +83,18 @@ class Scene:
         self.later.add(asyncio.create_task(do()))
 
     async def recovered(self) -> None:
-        """All that was to happen later has happened."""
+        """All that was to happen later has happened, and the clock is right again: to a slow one, dates still move that are settled."""
+        await self.set_clock(0)
         while self.later:
             await asyncio.gather(*self.later)
             self.later = {task for task in self.later if not task.done()}
+
+    async def set_clock(self, hours: int) -> None:
+        """Let the worker's clock be off."""
+        # Whole at each moment: the worker reads it at any.
+        written = self.setup.clock.with_suffix(".new")
+        await asyncio.to_thread(written.write_text, str(hours * 3600), encoding="ascii")
+        written.replace(self.setup.clock)
 
     def catch_up(self) -> None:
         """Upstream has the trades again that a lagging replica lacked."""
@@ -169,8 +176,7 @@ async def _fill_disk(scene: Scene) -> None:
 
 
 async def _jump_clock(scene: Scene) -> None:
-    hours = scene.chance.choice((-100, -49, -2, 2, 49, 100))
-    await asyncio.to_thread(scene.setup.clock.write_text, str(hours * 3600), encoding="ascii")
+    await scene.set_clock(scene.chance.choice((-100, -49, -2, 2, 49, 100)))
 
 
 async def _break_upstream(scene: Scene, faults: Faults) -> None:
@@ -179,7 +185,7 @@ async def _break_upstream(scene: Scene, faults: Faults) -> None:
     async def recover() -> None:
         scene.sandbox.set_faults(NO_FAULTS)
 
-    scene.do_later(scene.chance.uniform(0.5, 1.5), recover)
+    scene.do_later(scene.chance.uniform(0.5, LONGEST_LIE_SECONDS), recover)
 
 
 async def _down(scene: Scene) -> None:
@@ -233,39 +239,40 @@ class Place:
 
 @contextlib.asynccontextmanager
 async def play(step: Step, fault: Fault, place: Place, *, seed: str) -> AsyncIterator[Scene]:
-    """A worker that serves the database by way of a proxy; the fault strikes once, when a run first reaches the step.
+    """A worker whose run meets the fault once, when it first reaches the step."""
 
-    Leaving the context fails if the step was never reached.
-    """
-    database, sandbox, bell = place.database, place.sandbox, place.bell
-    chance = random.Random(f"{seed}|{step}|{fault}")
-    struck = asyncio.Event()
-    seen = 0
-    scene: Scene | None = None
-
-    async def reached(where: Step) -> None:
-        nonlocal seen
-        if where != step or scene is None or struck.is_set():
-            return
-        seen += 1
-        if seen >= _FIRST.get(step, 1):
-            struck.set()
+    async def reached(scene: Scene, where: Step) -> None:
+        if where is step:
+            scene.has_struck = True
             # By itself: a fault that ends the very connection on which it was called for must be done to its end.
             striking = asyncio.create_task(strike(fault, scene))
             scene.later.add(striking)
             await asyncio.shield(striking)
 
+    async with watched(place, random.Random(f"{seed}|{step}|{fault}"), reached) as scene:
+        yield scene
+
+
+@contextlib.asynccontextmanager
+async def watched(place: Place, chance: random.Random, reached: Callable[[Scene, Step], Awaitable[None]]) -> AsyncIterator[Scene]:
+    """A worker that serves the database by way of a proxy; `reached` is awaited at each step of a run, once, before it goes on."""
+    database, sandbox, bell = place.database, place.sandbox, place.bell
     clock = place.folder / "clock"
     clock.write_text("0", encoding="ascii")
     log = place.folder / "worker.log"
     log.touch()
     async with database.connect() as connection, database.connect() as lever, TcpProxy.to_database(database.dsn) as (proxy, dsn):
-        proxy.watch = StatementWatch(reached)
         setup = Setup(dsn, database.schema, sandbox.base_url, RATE, BURST, NOW, clock, log)
         with contextlib.ExitStack() as workers:
             first = workers.enter_context(Worker(setup))
             scene = Scene(database, connection, lever, sandbox, proxy, setup, workers, first, chance, place.disk)
-            bell.reached = reached
+
+            async def reached_here(where: Step) -> None:
+                await reached(scene, where)
+
+            course = Course(reached_here)
+            proxy.watch = StatementWatch(course.seen)
+            bell.reached = course.seen
             try:
                 yield scene
             except BaseException:
@@ -277,13 +284,12 @@ async def play(step: Step, fault: Fault, place: Place, *, seed: str) -> AsyncIte
                 for task in scene.later:
                     task.cancel()
                 scene.catch_up()
-    assert struck.is_set(), f"the run never came to its step {step}"
 
 
 async def start_audit(scene: Scene) -> str:
     """Queue an audit, as a scheduler does; its id."""
-    async with engine(scene.database, scene.sandbox, now=lambda: NOW) as service:
-        return str(await service.start_run(RunRequest(RunKind.AUDIT)))
+    async with Pool.open(scene.database.dsn, scene.database.schema) as pool:
+        return str(await Runs(pool).create(RunRequest(RunKind.AUDIT)))
 
 
 async def ended(scene: Scene, run_id: str) -> "asyncpg.Record":

@@ -1,5 +1,6 @@
 """The steps of a run as a test sees them from outside: by the statements on their way to PostgreSQL, and by what upstream is asked."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,6 +9,8 @@ from weakref import WeakKeyDictionary
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.contract import Endpoint
+from app.store.queries import load_queries
+from tests.conftest import SCHEMA
 
 
 class Step(StrEnum):
@@ -23,20 +26,50 @@ class Step(StrEnum):
     RECORD = "record"
 
 
-_MARKS: Mapping[Step, bytes] = {
-    Step.SWEEP: b"TEMP TABLE recon_swept ON COMMIT DROP",
-    Step.SCAN: b"AS shared_id, p.*",
-    Step.CLAIM: b"due AS MATERIALIZED",
-    Step.STAGE: b"registered AS MATERIALIZED",
-    Step.APPLY: b"hashtext('trade-recon changes')",
-    Step.VERIFY: b"stored_mismatched_days",
-    Step.RECORD: b"issues_left = ARRAY",
+_STATEMENTS: Mapping[Step, tuple[str, str]] = {
+    Step.SWEEP: ("sweep", "create_swept"),
+    Step.SCAN: ("audit", "note_alltime"),
+    Step.CLAIM: ("claims", "claim_accounts"),
+    Step.APPLY: ("feed", "lock_feed"),
+    Step.VERIFY: ("detection", "look_at_accounts"),
+    Step.RECORD: ("runs", "record_attempts"),
 }
-"""A text that only the statements of the step hold; the fetch is seen at upstream. Apply is the last statement before its commit."""
-_LONGEST_MARK = 64
+"""The file of db/queries and the name of each step's statement; apply is the last one before its commit."""
+
+
+def _mark(file: str, name: str) -> bytes:
+    """The longest part of a statement that is sent as it is written; KeyError if it has another name by now."""
+    statement = load_queries(file, SCHEMA)[name]
+    return max(re.split(r"\{\{\w+\}\}", statement), key=len).encode()
+
+
+MARKS: Mapping[Step, bytes] = {step: _mark(*statement) for step, statement in _STATEMENTS.items()} | {
+    # Composed for each table, and in no file.
+    Step.STAGE: b"WITH registered AS MATERIALIZED",
+}
+"""A text that only the statements of the step hold. The fetch has none: it is seen at upstream."""
+_LONGEST_MARK = max(len(mark) for mark in MARKS.values())
 
 Reached = Callable[[Step], Awaitable[None]]
 """Is awaited when a step is reached, before its statement or request goes on."""
+
+
+class Course:
+    """How far a run is; a statement or request is a step only after those before it.
+
+    Maintenance writes as well, and detects as verification does.
+    """
+
+    def __init__(self, reached: Reached) -> None:
+        """`reached` is awaited once for each step, in their order."""
+        self._reached = reached
+        self._ahead = list(Step)
+
+    async def seen(self, step: Step) -> None:
+        """A statement or request of the kind that the step sends is on its way."""
+        if self._ahead and self._ahead[0] is step:
+            del self._ahead[0]
+            await self._reached(step)
 
 
 class StatementWatch:
@@ -47,12 +80,11 @@ class StatementWatch:
         self._tails: WeakKeyDictionary[object, bytes] = WeakKeyDictionary()
 
     async def __call__(self, connection: object, piece: bytes) -> None:
-        # A mark may lie across two pieces, and must not count in both.
-        tail = self._tails.get(connection, b"")
-        text = tail + piece
+        text = self._tails.get(connection, b"") + piece
         self._tails[connection] = text[-_LONGEST_MARK:]
-        for step, mark in _MARKS.items():
-            if mark in text and mark not in tail:
+        for step, mark in MARKS.items():
+            # A mark may lie across two pieces, and must not count in both: what is left of the piece before is shorter than it.
+            if mark in text[-len(piece) - len(mark) + 1 :]:
                 await self._reached(step)
 
 

@@ -19,19 +19,23 @@ from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.engine.store import Store
 from app.store.pool import Database as Pool
+from app.telemetry import configure_logging
 from app.upstream.client import UpstreamClient, UpstreamConfig
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 LEASE_SECONDS = 1.5
+LONGEST_LIE_SECONDS = 1.0
+"""For so long upstream may answer what is not true."""
 CONFIG = EngineConfig(
     batch_size=4,
     workers=1,
     lease_seconds=LEASE_SECONDS,
     account_seconds=5,
     poll_seconds=0.05,
-    postpone_seconds=0,
+    # As five seconds outlast most of what an upstream has: an account whose fetch failed is read again once it is well.
+    postpone_seconds=LONGEST_LIE_SECONDS + 0.5,
     postpone_named_seconds=0,
     grace_seconds=5,
 )
@@ -96,6 +100,8 @@ def _main(setup: Setup) -> None:
     with setup.log.open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    # As `serve` does: what it logs must not take seconds, in which no heartbeat comes.
+    configure_logging(json=True)
     begun, real = time.monotonic(), time.time
 
     def off() -> float:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.faults.scene import Fault
+from tests.faults.steps import Step
 from tests.scheduling import scope
 from tests.warehouses.shapes import SHAPES
 
@@ -19,3 +21,8 @@ def test_what_looks_at_one_warehouse_stays_on_one_worker(shape: object) -> None:
 
 def test_shapes_are_told_on_different_workers() -> None:
     assert len({scope(f"{_ADOPTION}/test_shapes.py::test_it[{shape.name}]") for shape in SHAPES}) == len(SHAPES) - 1
+
+
+def test_cells_of_the_fault_matrix_are_played_on_different_workers() -> None:
+    told = {scope(f"tests/faults/test_matrix.py::test_it[{step}-{fault}]") for step in Step for fault in Fault}
+    assert len(told) == len(Step) * len(Fault)
