@@ -16,7 +16,7 @@ import datetime as dt
 import random
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,7 +49,7 @@ from app.errors import (
     RowRefused,
     StatementTooSlow,
 )
-from app.store.claims import Claim
+from app.store.claims import Claim, Uncounted
 from app.store.runs import AccountResult, ActiveRun, Terms
 from app.store.slices import Applied, GivenBack, Slice, Witness, Writer
 from app.telemetry import get_logger
@@ -94,24 +94,29 @@ class BatchReconciler:
         await self._store.runs.open_issues(claim.run_id, news, work.moving.first)
         await self._hold_flapping(work)
         work.seconds["detect"] += time.monotonic() - begun
+        is_recording = False
         try:
             with work.use.recording():
                 await self._heal(work)
-        except (ReconError, asyncio.CancelledError):
-            # The batch breaks off and its accounts wait again; what it wrote and asked is still counted.
+            results = await asyncio.to_thread(self._results, work)
+            await use.keep()
+            reason = work.guard.reason
+            if reason is not None:
+                # Before the record: whoever ends the run meanwhile finds why.
+                await self._store.runs.note_suspicion(claim.run_id, reason, run.confirmed_at)
+            is_recording = True
+            outcomes = await self._record(work, results, time.monotonic() - begun)
+        except (Exception, asyncio.CancelledError):
+            # The batch breaks off and its accounts wait again; what it wrote and asked is still counted, and recorded with what comes.
+            claim.note_broken_off(work.begun())
+            claim.broken_off.uncounted.append(Uncounted(work.efforts, work.requests, is_recording=is_recording))
+            work.guard.forget_compared(work.views)
             with contextlib.suppress(ReconError):
                 await use.keep()
-                efforts = [progress.effort for progress in work.progress.values()]
-                await self._store.runs.add_effort(claim.run_id, [*efforts, work.ownerless], work.requests)
-            work.guard.forget_compared(work.views)
+                await count_broken_off(self._store, claim)
             raise
-        results = await asyncio.to_thread(self._results, work)
-        await use.keep()
-        reason = work.guard.reason
-        if reason is not None:
-            # Before the record: whoever ends the run meanwhile finds why.
-            await self._store.runs.note_suspicion(claim.run_id, reason, run.confirmed_at)
-        outcomes = await self._record(work, results, time.monotonic() - begun)
+        # Those that go on waiting, since the run was halted.
+        claim.note_broken_off({account_id: done for account_id, done in work.begun().items() if account_id in work.unfinished})
         if reason is not None:
             await self._store.control.suspend(claim.run_id, reason, run.confirmed_at)
         await asyncio.to_thread(_let_go, results, work.views, work.found, work.progress, news)
@@ -341,7 +346,13 @@ class BatchReconciler:
             strangers = await self._store.changes.resolve_trades(fetched.staged, logins)
         writer = self._writer(work, planned.account_ids)
         proven = await self._identified(work, planned, fetched)
-        applied = await self._store.changes.apply(fetched.staged, proven, fetched.before, writer, _witness(work, planned))
+        applied: defaultdict[str, Applied] = defaultdict(Applied)
+        try:
+            await self._store.changes.apply(fetched.staged, proven, fetched.before, writer, _witness(work, planned), applied=applied)
+        except BaseException:
+            for account_id, done in applied.items():
+                add_effort(work.effort_of(account_id), done)
+            raise
         others = applied.keys() - set(planned.account_ids)
         for account_id in others:
             # Rows of no account that can be told, or under an id that was not asked for: they count for the run.
@@ -403,7 +414,8 @@ class BatchReconciler:
                     work.progress[account_id],
                     work.found[account_id],
                     work.unread[account_id],
-                    work.claim.postponed.get(account_id),
+                    work.claim.first_pass(account_id),
+                    account_id in work.claim.postponed,
                 ),
                 now=now,
                 moving_from=work.moving.first,
@@ -416,9 +428,7 @@ class BatchReconciler:
     async def _record(self, work: Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
         begun = time.monotonic()
         # What belongs to no account that is recorded now: rows without an owner, and what was done for accounts that go on waiting.
-        efforts = [work.ownerless, *(work.progress[account_id].effort for account_id in work.unfinished)]
-        if any(efforts):
-            await self._store.runs.add_effort(work.claim.run_id, efforts, 0)
+        beside = [work.ownerless, *(work.progress[account_id].effort for account_id in work.unfinished)]
         ours = set(
             await self._store.runs.record(
                 work.claim,
@@ -428,6 +438,7 @@ class BatchReconciler:
                 terms=self.terms(),
                 judged=sorted(IssueCode),
                 rows_compared=work.guard.record_compared(work.views),
+                beside=beside,
             )
         )
         work.seconds["record"] += time.monotonic() - begun
@@ -451,6 +462,17 @@ class BatchReconciler:
             **{outcome.value: count for outcome, count in outcomes.items()},
         )
         return outcomes
+
+
+async def count_broken_off(store: Store, claim: Claim) -> None:
+    """Count for the run what batches of a claim did before they broke off, as far as it was not counted yet."""
+    uncounted = claim.broken_off.uncounted
+    while uncounted:
+        left = uncounted[-1]
+        # Of a record whose answer was lost nobody knows whether it was made; then nothing of the claim is held any more.
+        if not left.is_recording or await store.claims.is_held(claim):
+            await store.runs.add_effort(claim.run_id, left.efforts, left.requests)
+        uncounted.pop()
 
 
 async def _read_all(search: Search, planned: Sequence[PlannedRequest]) -> None:

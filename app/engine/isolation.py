@@ -212,6 +212,6 @@ class Isolation:
             failing=True,
             signature="",
             detail=f"The account cannot be reconciled: {said}",
-            before=claim.postponed.get(account_id, FirstPass()),
+            before=claim.first_pass(account_id) or FirstPass(),
         )
         await self._store.runs.record(claim, [result], seconds=0, requests=0, terms=self._terms(), judged=())

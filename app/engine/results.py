@@ -23,7 +23,7 @@ class Passed:
     """What one pass of a run came to at one account.
 
     `found` are the issues with which it came, `unread` how many fetches for it could not be completed, `before` what the run found
-    and did when it first came to it.
+    and did when it came to it earlier; `is_second` tells that it had put it off then.
     """
 
     view: AccountView
@@ -31,6 +31,7 @@ class Passed:
     found: tuple[Issue, ...]
     unread: int
     before: FirstPass | None
+    is_second: bool = False
 
     @property
     def is_unread(self) -> bool:
@@ -57,7 +58,7 @@ def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_se
         # Only with that outcome is it ever looked at again, and it costs more than all the rest.
         signature=view.signature if outcome is Outcome.EXPLAINED else "",
         detail=_detail(passed, is_left=bool(left)),
-        postponed=untried or (bool(left) and before is None and progress.hold is None and passed.is_unread),
+        postponed=untried or (bool(left) and not passed.is_second and progress.hold is None and passed.is_unread),
         untried=untried,
         before=before or FirstPass(),
         held_until=now + dt.timedelta(seconds=flap_seconds) if outcome is Outcome.FLAPPING else None,
@@ -85,7 +86,7 @@ def _detail(passed: Passed, *, is_left: bool) -> str | None:
     reasons = [*([hold] if hold else []), *progress.errors, *progress.refused, *(progress.strangers if is_left else ()), *unheld]
     if progress.untried and is_left:
         reasons.append(progress.untried)
-    if passed.before and passed.unread:
+    if passed.is_second and passed.unread:
         reasons.append("this was read for the second time in the run, in vain as before")
     if progress.left_alone:
         reasons.append("someone else kept writing the same rows; they were left alone")

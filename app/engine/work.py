@@ -17,7 +17,7 @@ from app.domain.trial import disputed
 from app.domain.trials import Trials
 from app.engine.halts import Halt
 from app.engine.search import Control, Spent
-from app.store.claims import Claim
+from app.store.claims import Claim, FirstPass
 from app.store.runs import ActiveRun
 from app.store.slices import Standing
 from app.upstream.stats import ApiStatistics
@@ -71,6 +71,23 @@ class Work:
     def requests(self) -> int:
         """Requests that were sent for it, whatever came of them."""
         return self.use.requests
+
+    def effort_of(self, account_id: str) -> Effort:
+        """What is done for an account, or for none that was asked for."""
+        return self.progress[account_id].effort if account_id in self.progress else self.ownerless
+
+    @property
+    def efforts(self) -> list[Effort]:
+        """What was done for each account, and for nobody in particular."""
+        return [*(progress.effort for progress in self.progress.values()), self.ownerless]
+
+    def begun(self) -> dict[str, FirstPass]:
+        """What was found and done so far, by account."""
+        return {
+            account_id: FirstPass(frozenset(issue.code for issue in self.found[account_id]), progress.effort)
+            for account_id, progress in self.progress.items()
+            if progress.effort
+        }
 
     @property
     def stops(self) -> bool:

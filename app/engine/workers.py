@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.domain.models import RunStatus
-from app.engine.batch import BatchReconciler
+from app.engine.batch import BatchReconciler, count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.halts import Halts
 from app.engine.housekeeping import keep_house
@@ -144,6 +144,7 @@ class WorkerPool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
+            await self._release_orphans()
             await self._store.claims.leave()
         except ReconError as error:
             _log.warning(
@@ -346,6 +347,7 @@ class WorkerPool:
             # Taken out first: another worker of this process may be here too.
             claim = self._orphans.pop()
             try:
+                await count_broken_off(self._store, claim)
                 await self._store.claims.release(claim)
             except ReconError:
                 self._orphans.append(claim)

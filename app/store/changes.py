@@ -120,19 +120,26 @@ class Changes:
             await self._database.execute(self._sql["end_descents"], [day[0] for day in days], [day[1] for day in days])
 
     async def apply(
-        self, staged: StagedFetch, proven: Slice, before: Fingerprints, writer: Writer, witness: Witness | None = None
+        self,
+        staged: StagedFetch,
+        proven: Slice,
+        before: Fingerprints,
+        writer: Writer,
+        witness: Witness | None = None,
+        *,
+        applied: defaultdict[str, Applied] | None = None,
     ) -> dict[str, Applied]:
         """Make the slices equal to the staged fetch; what was done, by account.
 
         An account whose slice someone else changed is left alone; one whose claim is lost is not written; one that
         cannot be written in its time carries the error. None of them stops the others. Under the empty id stands what
         belongs to no account that can be told.
-        Raises DatabaseUnavailable if PostgreSQL goes away: what was committed is whole.
+        Raises DatabaseUnavailable if PostgreSQL goes away: what was committed is whole, and told by `applied`, if that is given.
         """
+        applied = defaultdict(Applied) if applied is None else applied
         job = Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
         await self._refusals.find_doubled(job)
         await self._refusals.find_partitions(job, await self._refusals.find_unfit(job))
-        applied: dict[str, Applied] = defaultdict(Applied)
         for part in await self._parts(job, applied):
             if len(part.account_ids) > 1 or not applied[part.account_ids[0]].hold:
                 await self._apply_part(job, part, applied)

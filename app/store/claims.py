@@ -23,10 +23,31 @@ _LOST_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class FirstPass:
-    """What a run found at an account and did for it before the account was postponed."""
+    """What a run found at an account and did for it before the account was postponed, or its batch broke off."""
 
     found: frozenset[IssueCode] = frozenset()
     effort: Effort = field(default_factory=Effort)
+
+    def __add__(self, other: "FirstPass") -> "FirstPass":
+        """Both together."""
+        return FirstPass(self.found | other.found, self.effort + other.effort)
+
+
+@dataclass(frozen=True, slots=True)
+class Uncounted:
+    """What a batch did that broke off, and is not counted for its run yet; `is_recording`: unless it was recorded all the same."""
+
+    efforts: Sequence[Effort]
+    requests: int
+    is_recording: bool
+
+
+@dataclass(slots=True)
+class BrokenOff:
+    """What batches of a claim found and did before they broke off, by account, and what is still to be counted for the run."""
+
+    passes: dict[str, FirstPass] = field(default_factory=dict)
+    uncounted: list[Uncounted] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +55,7 @@ class Claim:
     """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
 
     `postponed` are those of them for which a fetch could not be completed when the run first came to them, or that the run held;
-    `confirmed` says of the held ones what somebody confirmed.
+    `confirmed` says of the held ones what somebody confirmed. `broken_off` is kept by all parts of a claim together.
     """
 
     claim_id: uuid.UUID
@@ -42,6 +63,16 @@ class Claim:
     account_ids: tuple[str, ...]
     postponed: Mapping[str, FirstPass] = field(default_factory=dict)
     confirmed: Mapping[str, Shown] = field(default_factory=dict)
+    broken_off: BrokenOff = field(default_factory=BrokenOff)
+
+    def first_pass(self, account_id: str) -> FirstPass | None:
+        """What the run found at the account and did for it so far; None if this is the first time that it comes to it."""
+        return self.broken_off.passes.get(account_id) or self.postponed.get(account_id)
+
+    def note_broken_off(self, passes: Mapping[str, FirstPass]) -> None:
+        """Keep what a batch found and did that breaks off: its accounts are taken once more."""
+        for account_id, done in passes.items():
+            self.broken_off.passes[account_id] = (self.first_pass(account_id) or FirstPass()) + done
 
 
 class Claims:
@@ -59,6 +90,8 @@ class Claims:
         self._claim = sql["claim_accounts"]
         self._first_passes = sql["get_first_passes"]
         self._release = sql["release_claim"]
+        self._is_held = sql["is_held"]
+        self._note_first_passes = sql["note_first_passes"]
         self._record_gone = sql["record_gone"]
         self._release_lost = sql["release_lost_claims"]
         self._held = set[uuid.UUID]()
@@ -97,14 +130,17 @@ class Claims:
         rows = await self._database.fetch(self._claim, run_id, claim_id, self.worker_id, limit, self.lease_seconds)
         if not rows:
             return None
-        postponed = [row["account_id"] for row in rows if row["postponed"]]
-        passes = await self._database.fetch(self._first_passes, run_id, postponed) if postponed else []
+        known = [row["account_id"] for row in rows if row["postponed"] or row["begun"]]
+        found = await self._database.fetch(self._first_passes, run_id, known) if known else []
+        passes = {row["account_id"]: _first_pass(row) for row in found}
+        postponed = {row["account_id"] for row in rows if row["postponed"]}
         return Claim(
             claim_id,
             run_id,
             tuple(sorted(row["account_id"] for row in rows)),
-            {row["account_id"]: _first_pass(row) for row in passes},
+            {account_id: each for account_id, each in passes.items() if account_id in postponed},
             {row["account_id"]: msgspec.convert(row["confirmed"], Shown) for row in rows if row["confirmed"] is not None},
+            BrokenOff({account_id: each for account_id, each in passes.items() if account_id not in postponed}),
         )
 
     async def release_lost(self) -> int:
@@ -117,11 +153,25 @@ class Claims:
         """Record the accounts that wait in a run and were deleted from trade_recon, so that it does not wait for them; their number."""
         return int(await self._database.fetch_value(self._record_gone, run_id) or 0)
 
+    async def is_held(self, claim: Claim) -> bool:
+        """Whether any account is ours by the claim."""
+        return bool(await self._database.fetch_value(self._is_held, claim.claim_id, list(claim.account_ids)))
+
     async def release(self, claim: Claim, account_ids: Sequence[str] | None = None) -> None:
-        """Give back accounts of a claim (None: all, and the claim ends) without a record: they wait in their run again."""
+        """Give back accounts of a claim (None: all, and the claim ends) without a record: they wait in their run again.
+
+        What batches did that broke off is noted before, for whoever takes the accounts next.
+        """
+        if passes := claim.broken_off.passes:
+            await self._database.execute(self._note_first_passes, claim.run_id, claim.claim_id, [*map(_noted, passes.items())])
         await self._database.execute(self._release, claim.claim_id, list(account_ids if account_ids is not None else claim.account_ids))
         if account_ids is None:
             self._held.discard(claim.claim_id)
+
+
+def _noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
+    account_id, done = begun
+    return {"account_id": account_id, "found": sorted(done.found), **msgspec.to_builtins(done.effort)}
 
 
 def _first_pass(row: Record) -> FirstPass:

@@ -341,7 +341,7 @@ class Runs:
         """Count what belongs to no recorded account: an audit's scan, a batch that broke off."""
         await self._database.execute(self._sql["count_batch"], run_id, 0, 0, 0, 0, 0, requests, *_rows(efforts), 0, 0, 0, 0, 0)
 
-    async def record(
+    async def record(  # noqa: PLR0913 - all of one transaction
         self,
         claim: Claim,
         results: Sequence[AccountResult],
@@ -351,12 +351,13 @@ class Runs:
         terms: Terms,
         judged: Sequence[str],
         rows_compared: int = 0,
+        beside: Sequence[Effort] = (),
     ) -> list[str]:
         """Record a batch and release its accounts, in one transaction; the accounts that were still ours.
 
         `seconds` is what the batch took, `requests` what it sent, `terms` are for accounts that failed, `judged` are the issue
-        codes on which this look has the last word, `rows_compared` the stored rows that met complete answers. Of postponed accounts only
-        the effort counts now.
+        codes on which this look has the last word, `rows_compared` the stored rows that met complete answers, `beside` efforts that count
+        for the run and for none of these accounts. Of postponed accounts only the effort counts now.
         """
 
         async def write(connection: Connection) -> list[str]:
@@ -386,7 +387,9 @@ class Runs:
                 attempts = _encoded_rows(map(_attempt, later))
                 pauses = terms.postpone_seconds, terms.postpone_named_seconds
                 await connection.execute(self._sql["postpone_accounts"], claim.run_id, seconds, attempts, *pauses)
-            await connection.execute(self._sql["count_batch"], claim.run_id, *_batch_counts(mine, later, requests), rows_compared, newly)
+            await connection.execute(
+                self._sql["count_batch"], claim.run_id, *_batch_counts(mine, later, requests, beside), rows_compared, newly
+            )
             return sorted(failures)
 
         return await self._database.give_way(write)
@@ -515,12 +518,14 @@ def _next_attempt_at(result: AccountResult, failures: int, terms: Terms) -> str 
     return None if at is None else at.isoformat()
 
 
-def _batch_counts(results: Sequence[AccountResult], postponed: Sequence[AccountResult], requests: int) -> tuple[int, ...]:
+def _batch_counts(
+    results: Sequence[AccountResult], postponed: Sequence[AccountResult], requests: int, beside: Sequence[Effort]
+) -> tuple[int, ...]:
     outcomes = Counter(result.outcome for result in results)
     return (
         *(outcomes[outcome] for outcome in (Outcome.UNCHANGED, Outcome.HEALED, Outcome.EXPLAINED, Outcome.PARTIAL, Outcome.FAILED)),
         requests,
-        *_rows([result.effort for result in (*results, *postponed)]),
+        *_rows([*(result.effort for result in (*results, *postponed)), *beside]),
         sum(not result.untried for result in postponed),
         outcomes[Outcome.FLAPPING],
         outcomes[Outcome.NEEDS_CONFIRMATION],

@@ -34,7 +34,7 @@ DELETE FROM prop_trading_model.recon_workers WHERE heartbeat_at < now() - interv
 -- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease; postponed ones last. Together
 -- they have at most 100,000 dates that disagree, which are what fills memory; one account with more goes alone.
 WITH waiting AS MATERIALIZED (
-    SELECT t.account_id, a.postponed_until, t.mismatched_days, a.confirmed, a.held
+    SELECT t.account_id, a.postponed_until, t.mismatched_days, a.confirmed, a.held, a.requests IS NOT NULL AS begun
     FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())
@@ -57,7 +57,7 @@ WITH waiting AS MATERIALIZED (
     -- Both rows: an account that another worker recorded in the meantime must not be taken from an old snapshot.
     FOR NO KEY UPDATE OF t, a SKIP LOCKED
 ), due AS MATERIALIZED (
-    SELECT account_id, postponed_until IS NOT NULL OR confirmed AS postponed, CASE WHEN confirmed THEN held END AS confirmed
+    SELECT account_id, postponed_until IS NOT NULL OR confirmed AS postponed, begun, CASE WHEN confirmed THEN held END AS confirmed
     FROM (
         SELECT *, sum(coalesce(mismatched_days, 0)) OVER ordered AS dates, row_number() OVER ordered AS number
         FROM waiting
@@ -89,10 +89,24 @@ WHERE run_id = $1 AND EXISTS (SELECT FROM gone)
 RETURNING (SELECT count(*) FROM gone) AS accounts
 
 -- name: get_first_passes
--- What the run found at postponed accounts and did for them so far.
+-- What the run found at accounts that it postponed, or whose batch broke off, and did for them so far.
 SELECT account_id, issues_found, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled
 FROM prop_trading_model.recon_attempts
 WHERE run_id = $1 AND account_id = ANY($2::text[])
+
+-- name: is_held
+-- Whether any of the accounts ($2) is held by a claim.
+SELECT EXISTS (SELECT FROM prop_trading_model.trade_recon WHERE account_id = ANY($2::text[]) AND claim_id = $1)
+
+-- name: note_first_passes
+-- What batches of a claim ($2) of a run ($1) found at accounts and did for them ($3) before they broke off; what was recorded since stays.
+UPDATE prop_trading_model.recon_attempts AS a
+SET requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated, rows_moved = r.moved, rows_removed = r.removed,
+    rows_set_aside = r.set_aside, values_nulled = r.values_nulled, issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found))
+FROM jsonb_to_recordset($3) AS r (
+    account_id text, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, values_nulled bigint, found jsonb
+), prop_trading_model.trade_recon AS t
+WHERE a.run_id = $1 AND a.account_id = r.account_id AND a.outcome IS NULL AND t.account_id = r.account_id AND t.claim_id = $2
 
 -- name: lock_claims
 -- The accounts that are still ours, locked so that nobody takes them over before the commit, and how often they failed in a row so far.
