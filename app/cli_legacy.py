@@ -16,6 +16,7 @@ import typer
 
 from app.console import serve_run, start_or_join
 from app.domain.contract import TABLES, Endpoint
+from app.domain.issues import IssueCode
 from app.domain.models import Outcome, RunKind
 from app.engine.maintenance import fix_ids
 from app.engine.readings import Readings
@@ -165,7 +166,9 @@ def _number(key_part: str | None) -> int | str | None:
 
 def _detail(attempt: Record) -> dict[str, object]:
     """One account of a run; `resolved` is its checksum now, and no judgement of what is left, unless it failed."""
-    found, left = set(attempt["issues_found"] or ()), attempt["issues_left"] or ()
+    # The first system counts what is for information alone among the issues, before a run and after it.
+    few_hours = [IssueCode.SUSPICIOUSLY_FEW_HOURS.value] if attempt["has_few_hours"] else []
+    found, left = {*(attempt["issues_found"] or ()), *few_hours}, [*(attempt["issues_left"] or ()), *few_hours]
     return {
         "account_id": attempt["account_id"],
         "resolved": bool(attempt["trades_recon_checksum"]) and Outcome(attempt["outcome"]) is not Outcome.FAILED,

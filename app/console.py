@@ -46,6 +46,7 @@ MEANINGS: Mapping[IssueCode, str] = {
     IssueCode.KEY_TOO_NARROW: "the table's key cannot hold two rows of upstream",
     IssueCode.IMPOSSIBLE_DATE: "rows of a date that no calendar holds: kept, not counted",
     IssueCode.UNSETTLED: "on dates that still move: the next run looks again",
+    IssueCode.SUSPICIOUSLY_FEW_HOURS: "dates with many trades in one hourly row: for information",
 }
 """Each issue in a few words."""
 

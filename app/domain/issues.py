@@ -8,6 +8,7 @@ from typing import Self
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.models import DayCounts
+from app.domain.wording import counted
 
 COUNTED_TABLES = tuple(TABLES[endpoint].name for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))
 """The tables whose trades are counted against each other."""
@@ -44,6 +45,7 @@ class IssueCode(StrEnum):
     KEY_TOO_NARROW = "key_too_narrow"
     UNSETTLED = "unsettled"
     IMPOSSIBLE_DATE = "impossible_date"
+    SUSPICIOUSLY_FEW_HOURS = "suspiciously_few_hours"
 
 
 COUNT_CODES = frozenset(
@@ -133,6 +135,20 @@ class Issue:
             str(entry.get("resolution_strategy", "")),
             evidence,
         )
+
+
+FEW_HOURS_TRADES = 10
+"""A date with more trades than this has them in more than one hour, most likely."""
+
+
+def few_hours_issue(days: Sequence[dt.date]) -> Issue:
+    """That all trades of these dates stand in one hourly row though they are many: for information, and no disagreement.
+
+    It is kept beside the issues that a run looks at, since there is nothing to heal.
+    """
+    text = f"On {counted(len(days), 'date')} more than {FEW_HOURS_TRADES} trades stand in a single hourly row."
+    hourly = TABLES[Endpoint.HOURLY].name
+    return Issue(IssueCode.SUSPICIOUSLY_FEW_HOURS, Severity.INFO, text, (hourly,), "keep_stored_rows", dates_evidence(days))
 
 
 def restored_issue(days: Sequence[dt.date]) -> Issue:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.domain.expectation import Upstream
+from app.domain.issues import FEW_HOURS_TRADES
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, OddRows, Totals
 from app.errors import DatabaseError
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
@@ -39,7 +40,8 @@ class Detection:
         self._database = database
         self._add = sql["add_accounts"]
         days = fill(sql["days_of_accounts"], accounts="account_id = ANY($1::text[])")
-        self._look = fill(sql["look_at_accounts"], days=days)
+        self._look = fill(sql["look_at_accounts"], days=days, few_hours_trades=str(FEW_HOURS_TRADES))
+        self._write_few_hours = sql["write_few_hours"]
         self._write_stats = sql["write_stats"]
         self._logins = sql["get_logins"]
         self._logins_of_placeholders = sql["get_logins_of_placeholders"]
@@ -89,6 +91,9 @@ class Detection:
         """Read the raw tables once for these accounts, and write down the totals that changed."""
         async with self._database.transaction(purpose=Purpose.READ_BATCH, statement_seconds=COMMAND_SECONDS) as connection:
             looked = await connection.fetch(self._look, ids)
+        few_hours = _changed_few_hours(looked)
+        if few_hours:
+            await self._database.give_way(lambda connection: connection.execute(self._write_few_hours, few_hours))
         changed = await asyncio.to_thread(_changed, looked)
         if changed:
             await self._database.give_way(lambda connection: connection.execute(self._write_stats, changed))
@@ -219,6 +224,17 @@ def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
 def _changed(looked: Sequence[Record]) -> list[dict[str, object]]:
     """The totals of those accounts for which others are stored."""
     return [fresh for row in looked if row["is_known"] and (fresh := _fresh(row)) is not None]
+
+
+def _changed_few_hours(looked: Sequence[Record]) -> list[dict[str, object]]:
+    """The dates with suspiciously few hours of those accounts for which others are noted."""
+    return [
+        {"account_id": row["account_id"], "dates": [day.isoformat() for day in found]}
+        for row in looked
+        if (row["few_hours"] or row["stored_few_hours"])
+        and row["is_known"]
+        and (found := sorted(row["few_hours"] or ())) != (row["stored_few_hours"] or [])
+    ]
 
 
 def _totals(row: Record) -> Totals:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.issues import IssueCode, Severity
+from app.domain.issues import IssueCode, Severity, few_hours_issue
 from app.domain.wording import choose, counted
 from app.errors import DatabaseUnavailable, NotFound, WriteConflict
 from app.store.pool import SWEEP_SECONDS, TAKES_NO_WRITES, Connection, Database, Purpose, Record
@@ -59,6 +59,13 @@ class AccountReport:
     state: Record
     attempts: list[Record]
     history: list[Record]
+
+    @property
+    def issues(self) -> list[object]:
+        """Its open issues as they are shown: those that runs look at, and what is for information alone."""
+        issues, few_hours = self.state["issues"], self.state["few_hours"]
+        shown = list(issues) if isinstance(issues, list) else []
+        return [*shown, few_hours_issue(few_hours).as_json()] if few_hours else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +166,14 @@ class Reports:
         if states is None:
             raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
         issues = await connection.fetch(self._sql["count_issues"])
+        few_hours = await connection.fetch_row(self._sql["count_few_hours"])
+        shown = [{name: row[name] for name in _ISSUES} for row in issues]
+        if few_hours and few_hours["account_count"]:
+            shown.append({"issue_type": str(IssueCode.SUSPICIOUSLY_FEW_HOURS), "severity": int(Severity.INFO), **few_hours})
         beside = await connection.fetch(self._sql["get_doubts"])
         return ReportFigures(
             {name: states[name] for name in _OVERALL},
-            [{name: row[name] for name in _ISSUES} for row in issues],
+            shown,
             [*over, *(dict(row) for row in await connection.fetch(self._sql["get_activity"], open_from))],
             _doubts(states["undated"], issues, beside),
             states["statuses"],

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.contract import Endpoint
+from app.domain.issues import FEW_HOURS_TRADES
 from app.errors import DatabaseError
 from app.store.catalogue import Catalogue
 from app.store.identity import Identity, first_trade
@@ -51,6 +52,7 @@ class Sweep:
         self._differing_days = fill(sql["create_swept_days"], days=fill(days, accounts=differing))
         self._all_days = fill(sql["create_swept_days"], days=fill(days, accounts="true"))
         self._refresh_stats = sql["refresh_stats"]
+        self._note_few_hours = fill(sql["note_few_hours"], **tables)
         self._create_list, self._is_list_stale = sql["create_swept_list"], sql["is_list_stale"]
         self._forget_placeholders, self._add_accounts = sql["forget_placeholders"], sql["add_swept_accounts"]
         self._follow_state = sql["follow_state"]
@@ -66,6 +68,7 @@ class Sweep:
             is_stale = await connection.fetch_value(self._is_list_stale, seconds=SWEEP_SECONDS)
             await connection.execute(self._forget_placeholders, seconds=SWEEP_SECONDS)
             added = await connection.execute(self._add_accounts, seconds=SWEEP_SECONDS)
+            await connection.execute(self._note_few_hours, FEW_HOURS_TRADES, seconds=SWEEP_SECONDS)
             changed = await self._count(connection)
         if is_stale:
             await self._refresh_account_list()

@@ -173,6 +173,7 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
     return Account.model_validate(
         {
             **state,
+            "issues": found.issues,
             "status": state["reconciliation_status"],
             "stats": AccountStatistics.model_validate(state),
             "attempts": [dict(row) for row in found.attempts],

@@ -44,9 +44,10 @@ SELECT
     coalesce(m.has_hourly, false) AS has_hourly, coalesce(m.hourly, 0) AS hourly,
     coalesce(m.closed > 0, false) AS has_closed, coalesce(m.closed, 0) AS closed,
     m.first_day, m.last_day, coalesce(m.known_days, 0) AS known_days,
-    m.days
+    m.days, m.few_hours, f.dates AS stored_few_hours
 FROM unnest($1::text[]) AS wanted (account_id)
 LEFT JOIN prop_trading_model.trade_recon AS t ON t.account_id = wanted.account_id
+LEFT JOIN prop_trading_model.recon_few_hours AS f ON f.account_id = wanted.account_id
 LEFT JOIN (
     SELECT account_id, sum(prop_trading_model.recon_count(num_trades))::bigint AS alltime
     FROM prop_trading_model.raw_metrics_alltime
@@ -62,7 +63,8 @@ LEFT JOIN (
         max(date) FILTER (WHERE date BETWEEN '1970-01-01' AND '2199-12-31') AS last_day, count(*) AS known_days,
         -- One array of numbers, and not one of each: PostgreSQL sets 8 kB aside for each array of each account.
         array_agg(ARRAY[date - date '0001-01-01' + 1, daily, hourly, closed, days.daily_rows, days.hourly_rows])
-            FILTER (WHERE daily <> hourly OR daily <> closed) AS days
+            FILTER (WHERE daily <> hourly OR daily <> closed) AS days,
+        array_agg(date) FILTER (WHERE days.hourly_rows = 1 AND hourly > {{few_hours_trades}}) AS few_hours
     FROM {{days}} AS days
     GROUP BY account_id
 ) AS m ON m.account_id = wanted.account_id
@@ -89,6 +91,17 @@ SET has_alltime = fresh.has_alltime, num_trades_alltime = fresh.alltime,
     mismatched_days = fresh.mismatched_days, trades_recon_checksum = fresh.checksum
 FROM fresh JOIN held USING (account_id)
 WHERE r.account_id = fresh.account_id
+
+-- name: write_few_hours
+-- Dates with many trades in a single hourly row, of accounts ($1) for which others are noted; none: nothing is noted any more.
+WITH fresh AS (
+    SELECT * FROM jsonb_to_recordset($1) AS f (account_id text, dates date[])
+), gone AS (
+    DELETE FROM prop_trading_model.recon_few_hours WHERE account_id IN (SELECT account_id FROM fresh WHERE dates = '{}')
+)
+INSERT INTO prop_trading_model.recon_few_hours AS f (account_id, dates)
+SELECT account_id, dates FROM fresh WHERE dates <> '{}' ORDER BY account_id
+ON CONFLICT (account_id) DO UPDATE SET dates = excluded.dates, noted_at = now()
 
 -- name: get_logins
 -- The logins under which accounts trade or traded, and whether an account stands under the placeholder of its natural key: upstream has no id for it.

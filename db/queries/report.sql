@@ -110,9 +110,14 @@ WHERE finished_at IS NOT NULL AND needs_confirmation > 0 ORDER BY finished_at DE
 -- Accounts that runs pass over or could not heal, by status.
 SELECT reconciliation_status AS status, count(*) AS accounts FROM prop_trading_model.trade_recon GROUP BY 1 ORDER BY 1
 
+-- name: count_few_hours
+-- Accounts with dates of many trades in a single hourly row, and five of them.
+SELECT count(*) AS account_count, (array_agg(account_id::text ORDER BY account_id))[1:5] AS sample_accounts FROM prop_trading_model.recon_few_hours
+
 -- name: get_account
 -- One account as it stands.
-SELECT * FROM prop_trading_model.trade_recon WHERE account_id = $1
+SELECT t.*, (SELECT f.dates FROM prop_trading_model.recon_few_hours AS f WHERE f.account_id = t.account_id) AS few_hours
+FROM prop_trading_model.trade_recon AS t WHERE t.account_id = $1
 
 -- name: get_attempts
 -- The last attempts at an account.
@@ -135,8 +140,10 @@ SELECT * FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND account_id
 
 -- name: get_run_attempts
 -- What one run did to each of its accounts, in the order in which they were queued, and how their totals agree by now.
-SELECT a.account_id, a.outcome, a.issues_found, a.issues_left, a.detail, t.trades_recon_checksum
-FROM prop_trading_model.recon_attempts AS a LEFT JOIN prop_trading_model.trade_recon AS t USING (account_id)
+SELECT a.account_id, a.outcome, a.issues_found, a.issues_left, a.detail, t.trades_recon_checksum, f.account_id IS NOT NULL AS has_few_hours
+FROM prop_trading_model.recon_attempts AS a
+LEFT JOIN prop_trading_model.trade_recon AS t USING (account_id)
+LEFT JOIN prop_trading_model.recon_few_hours AS f USING (account_id)
 WHERE a.run_id = $1 AND a.outcome IS NOT NULL
 ORDER BY a.position, a.account_id
 

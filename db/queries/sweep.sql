@@ -4,12 +4,12 @@
 -- date: where two tables count the same on every date their marks are equal, and where they do not, equal by a chance of one in 2^43. Rows of a
 -- date that no calendar holds are left out: get_odd_rows names them.
 CREATE TEMP TABLE recon_swept ON COMMIT DROP AS
-SELECT 'raw_metrics_alltime' AS table_name, account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
+SELECT 'raw_metrics_alltime' AS table_name, NULL::bigint AS most, account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
        1::bigint AS rows, prop_trading_model.recon_count(num_trades)::bigint AS trades, 0::numeric AS mark, {{first_trade}} AS first_day, NULL::date AS last_day,
        prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text) AS stands_in
 FROM {{alltime}}
 UNION ALL
-SELECT 'raw_metrics_daily', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, trades::bigint, mark, first_day, last_day,
+SELECT 'raw_metrics_daily', NULL, account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, trades::bigint, mark, first_day, last_day,
        prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
 FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, coalesce(sum(prop_trading_model.recon_count(num_trades)), 0) AS trades,
@@ -20,16 +20,17 @@ FROM (
 ) AS daily
 UNION ALL
 -- Its natural keys tell nothing that daily does not, and its index does not hold all of them; those of placeholders are read by judge_swept_hourly.
-SELECT 'raw_metrics_hourly', account_id::text, login::text, NULL, NULL, rows, trades::bigint, mark, NULL, NULL, false
+SELECT 'raw_metrics_hourly', most::bigint, account_id::text, login::text, NULL, NULL, rows, trades::bigint, mark, NULL, NULL, false
 FROM (
     SELECT account_id, login, count(*) AS rows, coalesce(sum(prop_trading_model.recon_count(num_trades)), 0) AS trades,
+           max(prop_trading_model.recon_count(num_trades)) AS most,
            sum((prop_trading_model.recon_count(num_trades)::bigint % 1048576) * {{number_of_date}}) AS mark
     FROM {{hourly}}
     WHERE date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, login
 ) AS hourly
 UNION ALL
-SELECT 'raw_trades_closed', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, rows, mark, first_day, last_day,
+SELECT 'raw_trades_closed', NULL, account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, rows, mark, first_day, last_day,
        prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
 FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, sum({{number_of_trade_date}}) AS mark,
@@ -39,7 +40,7 @@ FROM (
     GROUP BY account_id, login, platform, broker
 ) AS closed
 UNION ALL
-SELECT 'raw_trades_open', account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, 0, 0, first_day, last_day,
+SELECT 'raw_trades_open', NULL, account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, 0, 0, first_day, last_day,
        prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
 FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, min(trade_date) AS first_day, max(trade_date) AS last_day
@@ -187,6 +188,27 @@ SET has_alltime = changed.has_alltime, num_trades_alltime = changed.alltime,
     mismatched_days = changed.mismatched_days, trades_recon_checksum = changed.checksum
 FROM changed
 WHERE r.account_id = changed.account_id
+
+-- name: note_few_hours
+-- Dates with more than $1 trades in a single hourly row, of all accounts: only of those are the dates read that have an hour with so many.
+WITH days AS (
+    SELECT account_id::text AS account_id, date
+    FROM {{hourly}}
+    WHERE account_id = ANY(ARRAY(SELECT DISTINCT account_id FROM recon_swept WHERE table_name = 'raw_metrics_hourly' AND most > $1 AND NOT stands_in))
+      AND date BETWEEN '0001-01-01' AND '9999-12-31'
+    GROUP BY account_id, date
+    HAVING count(*) = 1 AND sum(prop_trading_model.recon_count(num_trades)) > $1
+), found AS MATERIALIZED (
+    SELECT account_id, array_agg(date ORDER BY date) AS dates FROM days
+    WHERE account_id IN (SELECT account_id FROM prop_trading_model.trade_recon)
+    GROUP BY account_id
+), gone AS (
+    DELETE FROM prop_trading_model.recon_few_hours AS f WHERE NOT EXISTS (SELECT FROM found WHERE found.account_id = f.account_id)
+)
+INSERT INTO prop_trading_model.recon_few_hours AS f (account_id, dates)
+SELECT account_id, dates FROM found ORDER BY account_id
+ON CONFLICT (account_id) DO UPDATE SET dates = excluded.dates, noted_at = now()
+WHERE f.dates IS DISTINCT FROM excluded.dates
 
 -- name: follow_state
 -- The status of accounts ($1, null: all) where it tells of trouble that is over, or of none where there is some; how many. What a worker has in hand,
