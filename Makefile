@@ -68,7 +68,7 @@ test-dates: install ## run the tests on days that are special, and on a drawn on
 
 .PHONY: test-faults
 test-faults: install ## play the fault matrix: every step of a run meets every fault (SEED=... as printed: the same again)
-	@RECON_FAULT_SEED="$(SEED)" $(BIN)/pytest -q -m faults -n auto --maxprocesses 4 tests/faults
+	@RECON_FAULT_SEED="$(SEED)" $(BIN)/pytest -q -m faults -n 4 tests/faults
 
 .PHONY: bench
 bench: install ## measure everything on a warehouse of ACCOUNTS (20000) and on one a tenth as large, kept in .bench

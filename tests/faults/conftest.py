@@ -1,7 +1,6 @@
 """The ground on which the cells of the fault matrix are played; prints the matrix as a table, once all were."""
 
 import re
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -32,7 +31,7 @@ _CELL = re.compile(r"test_matrix\.py::.*\[([\w-]+?)-([\w-]+)\]$")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    held: dict[tuple[str, str], str] = defaultdict(lambda: "")
+    held: dict[tuple[str, str], str] = {}
     checks = 0
     for outcome in ("passed", "failed", "skipped", "error"):
         for report in terminalreporter.stats.get(outcome, []):
@@ -47,7 +46,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("| | " + " | ".join(Fault) + " |")
         terminalreporter.line("|---|" + "--:|" * len(Fault))
         for step in Step:
-            terminalreporter.line(f"| {step} | " + " | ".join(held[step, fault.replace(" ", "-")] for fault in Fault) + " |")
+            terminalreporter.line(f"| {step} | " + " | ".join(held.get((step, fault.replace(" ", "-")), "") for fault in Fault) + " |")
         terminalreporter.line(f"{len(held)} cells, {checks} checks")
 
 
