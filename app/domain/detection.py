@@ -241,4 +241,6 @@ def _drift_issues(view: AccountView) -> list[Issue]:
         return [alltime_absence(view)] if view.totals.has_alltime else []
     evidence = {"metadata": dict(view.drift.evidence)}
     text = "Upstream's figures differ from the stored ones."
+    if "emptied" in view.drift.evidence:
+        text = "Nothing is stored of the account any more, though metrics were when it was last counted: upstream is asked what it has."
     return [Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, (_ALLTIME,), "refetch_all_data", evidence)]

@@ -49,7 +49,8 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
 
     All accounts are read by a scan without ids, which moves while it is read and may not be finished: an account that it did not show is
     asked for by id before it counts as absent. Named accounts are asked for by id alone. Dates that still move are only read for accounts
-    that differ at all. Accounts about which upstream gave no answer are returned: they are neither equal nor absent.
+    that differ at all. Accounts about which upstream gave no answer, or at whose comparison PostgreSQL failed, are returned: they are
+    neither equal nor absent.
 
     Raises UpstreamSuspect, long before all of them were asked for, if upstream has nothing for more accounts than the guard allows;
     EndpointFailed if alltime or daily metrics are not to be had for anybody.
@@ -81,8 +82,9 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
             await store.scans.name_rows(run_id)
     if asked:
         await _learn_holders(store, run_id, terms.day)
-    unanswered = sorted(reader.unanswered)
-    different = await store.scans.find_drift(run_id, dt.date.max, account_ids) - await store.scans.forget(run_id, unanswered)
+    different, uncompared = await store.scans.find_drift(run_id, dt.date.max, account_ids)
+    unanswered = sorted({*reader.unanswered, *uncompared})
+    different -= await store.scans.forget(run_id, unanswered)
     await store.scans.note_stale_alltime(run_id)
     drifting = await store.scans.drifting_accounts(run_id)
     if drifting:
@@ -93,7 +95,13 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
         by_day = plan_days(drifting, _days(terms.moving_from, terms.today), max_ids=client.max_ids, logins=logins)
         await _note_moving_days(client, by_day, days, search_days)
         await store.scans.name_days(run_id)
-        different += await store.scans.find_drift(run_id, terms.moving_from, drifting) - len(drifting)
+        found, failed = await store.scans.find_drift(run_id, terms.moving_from, drifting)
+        different += found - len(drifting)
+        uncompared |= failed
+        unanswered = sorted({*unanswered, *failed})
+    for account_id, reason in uncompared.items():
+        _log.warning("PostgreSQL fails where an account is compared.", action="audit.uncompared", account_id=account_id, reason=reason)
+    await store.scans.note_lost_zeros(run_id)
     if terms.guard is not None:
         await _mark_suspect(store, run_id, account_ids, terms.guard)
     _log.info(

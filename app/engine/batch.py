@@ -86,7 +86,7 @@ class BatchReconciler:
         out, DatabaseUnavailable when PostgreSQL is gone: nothing is recorded then, and what was written is whole.
         """
         begun = time.monotonic()
-        views = await self._look(claim.account_ids, claim)
+        views = await self._look(claim.account_ids, claim, is_first=True)
         # In threads, here and below: judging thousands of accounts takes longer than a request to this process should wait.
         earlier = await self._store.runs.rewritten(claim.account_ids)
         work = await asyncio.to_thread(self._begin, claim, run, halt, views, await self._guard_of(run), earlier)
@@ -201,8 +201,8 @@ class BatchReconciler:
         reader = BatchReader(work, self._read_one)
         return Search(self._client, controls, reader, allowance=allowance, today=self._now().date())
 
-    async def _look(self, account_ids: Sequence[str], claim: Claim) -> dict[str, AccountView]:
-        views = await self._store.detection.look(account_ids, claim.run_id)
+    async def _look(self, account_ids: Sequence[str], claim: Claim, *, is_first: bool = False) -> dict[str, AccountView]:
+        views = await self._store.detection.look(account_ids, claim.run_id, is_first=is_first)
         return await asyncio.to_thread(lambda: {account_id: with_open_drift(view) for account_id, view in views.items()})
 
     async def _rounds(self, work: Work, search: Search) -> None:

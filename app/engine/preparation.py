@@ -36,6 +36,20 @@ class _Maintained:
     unread: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """Accounts on which an audit has no word: those queued `besides`, those `unanswered`, and those that were set `apart` as failed."""
+
+    besides: Sequence[str]
+    unanswered: Sequence[str]
+    apart: Sequence[str] = ()
+
+    @property
+    def accounts(self) -> list[str]:
+        """All of them."""
+        return sorted({*self.besides, *self.unanswered, *self.apart})
+
+
 class Preparation:
     """Makes a queued run ready for its batches; doing it again after a crash gives the same."""
 
@@ -116,7 +130,7 @@ class Preparation:
                 # Ingestion may have brought accounts since the last maintenance.
                 await self._store.detection.add_accounts(batch)
                 await mend_accounts(self._store, batch, self._config.today(self._now()))
-                await self._store.detection.refresh_stats(batch)
+                await self._store.detection.refresh_stats(batch, is_first=True)
                 await self._store.sweep.follow_state(batch)
                 came_through = True
             except (RowRefused, StatementTooSlow, DatabaseError) as error:
@@ -131,8 +145,8 @@ class Preparation:
 
     async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunUse, maintained: "_Maintained") -> Queued:
         request = run.request
-        named: Sequence[str] | None = request.account_ids
-        is_audit, compared, unanswered = request.kind is RunKind.AUDIT, named, list[str]()
+        is_audit, unanswered = request.kind is RunKind.AUDIT, list[str]()
+        compared: Sequence[str] | None = request.account_ids
         if is_audit:
             if compared is None and request.max_accounts is not None and await self._costs_less_by_id(request.max_accounts):
                 compared = await self._store.runs.oldest_accounts(request.max_accounts)
@@ -140,17 +154,39 @@ class Preparation:
         # What is not known of them is not among what is known to differ: accounts that cannot be read, and rows that no count tells of.
         placeable = await self._store.detection.placeable_accounts() if among is None else []
         besides = sorted({*maintained.unread, *placeable})
+        left_out = _LeftOut(besides, unanswered)
+        try:
+            return await self._queue(run, among, compared, maintained, left_out)
+        except (RowRefused, DatabaseError) as error:
+            if not is_audit:
+                raise
+            # The rows of equal accounts are written here.
+            known = compared if compared is not None else await self._store.detection.all_accounts()
+            apart = await self._store.claims.set_unwritable_apart(run.run_id, error, known)
+            _log.warning(
+                "Rows of trade_recon cannot be written; their accounts fail, and the run goes on with the others.",
+                action="queue.unwritable",
+                run_id=str(run.run_id),
+                accounts=len(apart),
+                reason=str(error),
+            )
+            return await self._queue(run, among, compared, maintained, replace(left_out, apart=apart))
+
+    async def _queue(
+        self, run: ActiveRun, among: Sequence[str] | None, compared: Sequence[str] | None, maintained: "_Maintained", left_out: "_LeftOut"
+    ) -> Queued:
+        request = run.request
         async with self._store.preparations.queue(run.run_id) as queue:
-            if is_audit:
-                left_out = sorted({*unanswered, *besides})
-                queued = await queue.audited(compared, limit=request.max_accounts, unanswered=left_out)
-                queued = replace(queued, skipped=queued.skipped - len(left_out) + len(unanswered))
-            elif named is not None:
-                queued = await queue.accounts(named)
+            if request.kind is RunKind.AUDIT:
+                unknown = left_out.accounts
+                queued = await queue.audited(compared, limit=request.max_accounts, unanswered=unknown)
+                queued = replace(queued, skipped=queued.skipped - len(unknown) + len(left_out.unanswered))
+            elif request.account_ids is not None:
+                queued = await queue.accounts(request.account_ids)
             else:
                 queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among)
-            if besides:
-                await queue.accounts(besides)
+            if left_out.besides:
+                await queue.accounts(left_out.besides)
             if maintained.unread:
                 queued = replace(queued, is_all=False)
             await queue.finish(queued, maintained.result)

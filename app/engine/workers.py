@@ -28,7 +28,16 @@ from app.engine.preparation import Preparation
 from app.engine.store import Store
 from app.engine.summary import SummaryKeeper
 from app.engine.usage import RunUsage
-from app.errors import ClaimLost, DatabaseUnavailable, ReconError, ResourcesExhausted, UpstreamSuspect, WriteConflict
+from app.errors import (
+    ClaimLost,
+    DatabaseError,
+    DatabaseUnavailable,
+    ReconError,
+    ResourcesExhausted,
+    RowRefused,
+    UpstreamSuspect,
+    WriteConflict,
+)
 from app.store.runs import ActiveRun
 from app.store.wake import WakeUps
 from app.telemetry import get_logger
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
     from app.store.claims import Claim
 
 _log = get_logger(__name__)
+_NAMED = 20
 _LONGEST_PAUSE = 15.0
 _SHORTAGES = 3
 """When so many tries in a row of a run's own work lacked room, and there was room each time right after, the run itself wants too much."""
@@ -276,7 +286,19 @@ class WorkerPool:
     async def _serve_run(self, run: ActiveRun) -> bool:
         if not run.prepared:
             return await self._prepare(run)
-        claim = await self._store.claims.claim(run.run_id, self._config.batch_size)
+        try:
+            claim = await self._store.claims.claim(run.run_id, self._config.batch_size)
+        except (RowRefused, DatabaseError) as error:
+            apart = await self._store.claims.set_unwritable_apart(run.run_id, error)
+            _log.warning(
+                "Rows of trade_recon cannot be written; their accounts fail, and the run goes on with the others.",
+                action="claim.unwritable",
+                run_id=str(run.run_id),
+                accounts=len(apart),
+                sample=apart[:_NAMED],
+                reason=str(error),
+            )
+            return True
         if claim is None:
             return await self._finish(run)
         try:

@@ -1,5 +1,6 @@
 """Claims: which worker works on which accounts, with one heartbeat row for each worker process."""
 
+import contextlib
 import math
 import os
 import socket
@@ -12,13 +13,19 @@ import msgspec
 
 from app.domain.issues import IssueCode
 from app.domain.models import Effort, Shown
-from app.store.pool import Database, Record
+from app.errors import ReconError
+from app.store.pool import OF_ROWS, Database, Record
+from app.store.sessions import COMMAND_SECONDS
 
 _ANSWER_SECONDS = 5.0
 """How long a heartbeat waits for its answer before it is tried over a new connection: several fit into a lease."""
 _LEAVE_SECONDS = 1.0
 _LOST_SECONDS = 600.0
 """For how long after a claim failed it may still turn out to have been made: longer than PostgreSQL works on a statement of ours."""
+
+
+class _UndoneError(Exception):
+    """Raised inside a transaction of ours to undo it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,8 @@ class Claims:
         self._note_first_passes = sql["note_first_passes"]
         self._record_gone = sql["record_gone"]
         self._release_lost = sql["release_lost_claims"]
+        self._probe, self._record_unwritable = sql["probe_accounts"], sql["record_unwritable"]
+        self._waiting = sql["get_waiting"]
         self._held = set[uuid.UUID]()
         self._lost_until = -math.inf
 
@@ -142,6 +151,37 @@ class Claims:
             {row["account_id"]: msgspec.convert(row["confirmed"], Shown) for row in rows if row["confirmed"] is not None},
             BrokenOff({account_id: each for account_id, each in passes.items() if account_id not in postponed}),
         )
+
+    async def set_unwritable_apart(self, run_id: uuid.UUID, error: ReconError, account_ids: Sequence[str] | None = None) -> list[str]:
+        """Record as failed, in the run's record alone, the accounts whose rows in trade_recon PostgreSQL does not let anybody write.
+
+        `account_ids` are those that may be such (None: all that wait in the run). Raises `error` if none of them is, or all are.
+        """
+        ids = [row["account_id"] for row in await self._database.fetch(self._waiting, run_id)] if account_ids is None else list(account_ids)
+        refused = await self._find_unwritable(ids)
+        if not refused or len(refused) == len(ids) > 1:
+            raise error
+        details = [f"The account cannot be reconciled: its row in trade_recon cannot be written: {reason}" for reason in refused.values()]
+        await self._database.execute(self._record_unwritable, run_id, list(refused), details)
+        return sorted(refused)
+
+    async def _find_unwritable(self, account_ids: Sequence[str]) -> dict[str, str]:
+        """Those of the accounts whose rows cannot be written, each with the reason: tried in halves, and undone."""
+        refused: dict[str, str] = {}
+        waiting = [list(account_ids)] if account_ids else []
+        while waiting:
+            part = waiting.pop()
+            try:
+                with contextlib.suppress(_UndoneError):
+                    async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+                        await connection.execute(self._probe, part, uuid.uuid4(), self.worker_id)
+                        raise _UndoneError
+            except OF_ROWS as met:
+                if len(part) > 1:
+                    waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
+                else:
+                    refused[part[0]] = str(met)
+        return refused
 
     async def release_lost(self) -> int:
         """Give back what was claimed by statements whose answers were lost: nobody works on it, while our heartbeat holds it."""

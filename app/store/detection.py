@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.domain.expectation import Upstream
-from app.domain.issues import FEW_HOURS_TRADES
+from app.domain.issues import COUNTED_TABLES, FEW_HOURS_TRADES
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, OddRows, Totals
 from app.errors import DatabaseError
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
@@ -42,14 +42,15 @@ class Detection:
         days = fill(sql["days_of_accounts"], accounts="account_id = ANY($1::text[])")
         self._look = fill(sql["look_at_accounts"], days=days, few_hours_trades=str(FEW_HOURS_TRADES))
         self._write_few_hours = sql["write_few_hours"]
-        self._write_stats = sql["write_stats"]
+        self._write_stats = fill(sql["write_stats"], issues="r.issues")
+        self._write_first_stats = fill(sql["write_stats"], issues=sql["issues_if_emptied"])
         self._logins = sql["get_logins"]
         self._logins_of_placeholders = sql["get_logins_of_placeholders"]
         self._size = sql["get_size"]
         self._coverage = fill(sql["get_coverage"], days=days)
         self._findings = sql["get_findings"]
         self._drift = sql["get_drift"]
-        self._mismatched = sql["get_mismatched_accounts"]
+        self._all, self._mismatched = sql["get_all_accounts"], sql["get_mismatched_accounts"]
         self._well, self._last_days = sql["get_well_accounts"], sql["get_last_days"]
         self._unknown = sql["get_unknown_accounts"]
         self._descents = sql["get_descents"]
@@ -66,17 +67,22 @@ class Detection:
         """Make accounts known that only upstream has so far."""
         await self._database.execute(self._add, list(account_ids))
 
-    async def refresh_stats(self, account_ids: Sequence[str]) -> None:
-        """Recompute totals and checksum of these accounts."""
-        await self._read(list(account_ids))
+    async def refresh_stats(self, account_ids: Sequence[str], *, is_first: bool = False) -> None:
+        """Recompute totals and checksum of these accounts; `is_first` as for `look`."""
+        await self._read(list(account_ids), is_first=is_first)
 
-    async def look(self, account_ids: Sequence[str], run_id: UUID | None = None) -> dict[str, AccountView]:
-        """The accounts as they stand now, their totals written down; `run_id` adds what that run's audit found, and reads again."""
+    async def look(self, account_ids: Sequence[str], run_id: UUID | None = None, *, is_first: bool = False) -> dict[str, AccountView]:
+        """The accounts as they stand now, their totals written down; `run_id` adds what that run's audit found, and reads again.
+
+        With `is_first` the caller has written nothing of them yet: where nothing is stored any more, somebody else took it, and upstream
+        is to be asked.
+        """
         ids = list(account_ids)
-        looked = await self._read(ids)
+        looked = await self._read(ids, is_first=is_first)
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             findings = _by_account(await connection.fetch(self._findings, ids))
-            drift = await self._drift_of(connection, ids, run_id)
+            emptied = {row["account_id"]: _lost(row) for row in looked if is_first and _is_emptied(row)}
+            drift = {**emptied, **await self._drift_of(connection, ids, run_id)}
             descents = {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._descents, ids)}
             doubts = {} if run_id is None else await self._doubts_of(connection, ids, run_id)
             odd_rows = _odd_rows(await connection.fetch(self._odd_rows, ids))
@@ -87,7 +93,7 @@ class Detection:
         # In a thread, as below: thousands of accounts would keep the event loop from whatever else waits.
         return await asyncio.to_thread(_views, looked, _Beside(findings, drift, descents, logins, odd_rows, doubts))
 
-    async def _read(self, ids: list[str]) -> list[Record]:
+    async def _read(self, ids: list[str], *, is_first: bool) -> list[Record]:
         """Read the raw tables once for these accounts, and write down the totals that changed."""
         async with self._database.transaction(purpose=Purpose.READ_BATCH, statement_seconds=COMMAND_SECONDS) as connection:
             looked = await connection.fetch(self._look, ids)
@@ -96,7 +102,8 @@ class Detection:
             await self._database.give_way(lambda connection: connection.execute(self._write_few_hours, few_hours))
         changed = await asyncio.to_thread(_changed, looked)
         if changed:
-            await self._database.give_way(lambda connection: connection.execute(self._write_stats, changed))
+            statement = self._write_first_stats if is_first else self._write_stats
+            await self._database.give_way(lambda connection: connection.execute(statement, changed))
         return looked
 
     async def logins_of_placeholders(self, account_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -151,6 +158,10 @@ class Detection:
     async def refuted_accounts(self, codes: Sequence[str]) -> list[str]:
         """Accounts that no full run takes for now, with open issues of these codes, which are seen in counts alone, whose tables agree."""
         return [row["account_id"] for row in await self._database.fetch(self._refuted, list(codes), seconds=SWEEP_SECONDS)]
+
+    async def all_accounts(self) -> list[str]:
+        """All accounts that are known."""
+        return [row["account_id"] for row in await self._database.fetch(self._all, seconds=SWEEP_SECONDS)]
 
     async def mismatched_accounts(self) -> list[str]:
         """Accounts whose tables disagree, or that have open issues."""
@@ -261,6 +272,18 @@ def _fresh(row: Record) -> dict[str, object] | None:
     fresh["mismatched_days"] = len(row["days"] or ())
     fresh["checksum"] = row["alltime"] >= 0 and row["alltime"] == row["daily"] == row["hourly"] == row["closed"]
     return None if all(value == row[f"stored_{name}"] for name, value in fresh.items()) else {"account_id": row["account_id"], **fresh}
+
+
+def _is_emptied(row: Record) -> bool:
+    """Whether nothing is stored of the account any more, though metrics were when it was last counted."""
+    is_stored = row["has_alltime"] or row["has_daily"] or row["has_hourly"] or row["has_closed"]
+    return not is_stored and (row["stored_has_alltime"] or row["stored_has_daily"])
+
+
+def _lost(row: Record) -> Drift:
+    """What was counted of an account of which nothing is stored any more, as write_stats notes it."""
+    tables = zip(COUNTED_TABLES, ("alltime", "daily", "hourly", "closed"), strict=True)
+    return Drift(absent=False, evidence={"emptied": {table: row[f"stored_{name}"] for table, name in tables}})
 
 
 def _disagrees(row: Record) -> bool:

@@ -83,6 +83,9 @@ _TYPES = "SELECT " + ", ".join(
 _LONGEST_STATEMENT = 256 * 1024
 """Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of columns, which take longest to plan."""
 
+OF_ROWS = (RowRefused, StatementTooSlow, DatabaseError)
+"""Errors of a statement that some of its rows may cause: others can be worked on without those."""
+
 _GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,

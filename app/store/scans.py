@@ -10,10 +10,11 @@ import msgspec
 
 from app.domain.contract import Endpoint
 from app.domain.rows import RepairedRow, fields_of, flattened
+from app.domain.sequences import pieces, scattered
 from app.domain.spelling import respelled
 from app.store.catalogue import FIGURES, Catalogue, WarehouseTable
 from app.store.known_logins import KnownLogins
-from app.store.pool import SWEEP_SECONDS, Database
+from app.store.pool import OF_ROWS, SWEEP_SECONDS, Database
 from app.store.preparations import Preparations
 from app.store.queries import fill
 from app.store.staging import NATURAL_KEY, known_as
@@ -21,6 +22,9 @@ from app.store.staging import NATURAL_KEY, known_as
 _ACCOUNT = "accountId"
 _NAMED = 20
 """Accounts, and fields of each, that are named."""
+_FEW = 2
+_STRIKES = 8
+"""When so many accounts could not be compared and none could, it is not the accounts' fault."""
 
 
 @dataclass(slots=True)
@@ -112,7 +116,9 @@ class Scans:
         self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
         self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
         self._note_stale = fill(sql["note_stale_alltime"], **_figures(catalogue))
+        self._note_lost_zeros = fill(sql["note_lost_zeros"], **{each.name.lower(): catalogue[each].raw for each in Endpoint})
         self._count_news, self._count_lowered = sql["count_news"], sql["count_lowered"]
+        self._all = database.queries("detection")["get_all_accounts"]
         self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
         self._oddities: defaultdict[uuid.UUID, Oddities] = defaultdict(Oddities)
 
@@ -181,14 +187,39 @@ class Scans:
         """How many accounts upstream does not have, or has fewer settled trades of than the warehouse; those held before are left out."""
         return int(await self._database.fetch_value(self._count_lowered, run_id, seconds=SWEEP_SECONDS))
 
-    async def find_drift(self, run_id: uuid.UUID, moving_from: dt.date, account_ids: Sequence[str] | None) -> int:
-        """Note the accounts (None: all) that differ from upstream before `moving_from`, or that it does not have; their number.
+    async def find_drift(self, run_id: uuid.UUID, moving_from: dt.date, account_ids: Sequence[str] | None) -> tuple[int, dict[str, str]]:
+        """Note the accounts (None: all) that differ from upstream before `moving_from`, or that it does not have.
 
-        The daily figures from `moving_from` on are left out of both sides; upstream's must have been noted.
+        The daily figures from `moving_from` on are left out of both sides; upstream's must have been noted. Their number, and why accounts
+        could not be compared at whose rows PostgreSQL fails; where it fails at each of them, the error is raised.
         """
         ids = None if account_ids is None else list(account_ids)
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._clear_drift, run_id, ids, seconds=SWEEP_SECONDS)
+        try:
+            return await self._compare(run_id, moving_from, ids), {}
+        except OF_ROWS:
+            ids = [row["account_id"] for row in await self._database.fetch(self._all)] if ids is None else ids
+            if len(ids) < _FEW:
+                raise
+        found, failed = 0, dict[str, str]()
+        waiting = list(pieces(scattered(ids), -(-len(ids) // 2)))
+        while waiting:
+            part = list(waiting.pop())
+            came_through = len(ids) - sum(map(len, waiting)) - len(part) > len(failed)
+            try:
+                found += await self._compare(run_id, moving_from, part)
+            except OF_ROWS as error:
+                if len(part) > 1:
+                    waiting += pieces(part, -(-len(part) // 2))
+                    continue
+                failed[part[0]] = str(error)
+                if not came_through and (len(failed) >= _STRIKES or not waiting):
+                    raise
+        return found, failed
+
+    async def _compare(self, run_id: uuid.UUID, moving_from: dt.date, ids: list[str] | None) -> int:
+        async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._find_drift, run_id, moving_from, ids, seconds=SWEEP_SECONDS)
 
     async def forget(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> int:
@@ -202,6 +233,11 @@ class Scans:
         """Mark the accounts whose stored daily rows agree with upstream: only their alltime row is to be read; their number."""
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._note_stale, run_id, seconds=SWEEP_SECONDS)
+
+    async def note_lost_zeros(self, run_id: uuid.UUID) -> int:
+        """Let all rows be read of accounts that are stored under a login without its leading zeros; the number of their dates."""
+        async with self._preparations.transaction(run_id) as connection:
+            return await connection.execute(self._note_lost_zeros, run_id, seconds=SWEEP_SECONDS)
 
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
         """The accounts noted as different; not those that are absent upstream, nor those whose alltime row alone is stale."""

@@ -47,11 +47,12 @@ class Sweep:
         )
         self._sum_up = (sql["create_swept_accounts"], sql["analyze_swept_accounts"])
         self._count_differing = sql["count_differing"]
-        days = database.queries("detection")["days_of_accounts"]
+        detection = database.queries("detection")
+        days = detection["days_of_accounts"]
         differing = "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
         self._differing_days = fill(sql["create_swept_days"], days=fill(days, accounts=differing))
         self._all_days = fill(sql["create_swept_days"], days=fill(days, accounts="true"))
-        self._refresh_stats = sql["refresh_stats"]
+        self._refresh_stats = fill(sql["refresh_stats"], issues=detection["issues_if_emptied"])
         self._note_few_hours = fill(sql["note_few_hours"], **tables)
         self._create_list, self._is_list_stale = sql["create_swept_list"], sql["is_list_stale"]
         self._forget_placeholders, self._add_accounts = sql["forget_placeholders"], sql["add_swept_accounts"]

@@ -88,6 +88,31 @@ SET gone = gone + (SELECT count(*) FROM gone)
 WHERE run_id = $1 AND EXISTS (SELECT FROM gone)
 RETURNING (SELECT count(*) FROM gone) AS accounts
 
+-- name: get_waiting
+-- The accounts that wait in a run.
+SELECT account_id::text AS account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL ORDER BY position, account_id
+
+-- name: probe_accounts
+-- Write the rows of accounts ($1) as a claim ($2 of worker $3) and a record do, which is undone then: whether that is let through.
+UPDATE prop_trading_model.trade_recon
+SET claim_id = $2, claimed_by = $3, claimed_at = now(), last_checked = now(), last_reconciled = now(), issues = issues,
+    reconciliation_status = reconciliation_status, failed_attempts = failed_attempts, next_attempt_at = now()
+WHERE account_id = ANY($1::text[])
+
+-- name: record_unwritable
+-- Accounts ($2) whose rows in trade_recon cannot be written fail in the run's record alone, with the reason ($3).
+WITH failed AS (
+    INSERT INTO prop_trading_model.recon_attempts AS a
+        (run_id, account_id, position, outcome, finished_at, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled,
+         issues_found, issues_left, detail)
+    SELECT $1, account_id, 0, 'failed', now(), 0, 0, 0, 0, 0, 0, 0, '{}', '{}', detail
+    FROM unnest($2::text[], $3::text[]) AS refused (account_id, detail)
+    ON CONFLICT (run_id, account_id) DO UPDATE SET outcome = excluded.outcome, finished_at = excluded.finished_at, detail = excluded.detail
+    WHERE a.outcome IS NULL
+    RETURNING 1
+)
+UPDATE prop_trading_model.recon_runs SET failed = failed + (SELECT count(*) FROM failed) WHERE run_id = $1
+
 -- name: get_first_passes
 -- What the run found at accounts that it postponed, or whose batch broke off, and did for them so far.
 SELECT account_id, issues_found, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled

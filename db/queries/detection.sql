@@ -69,6 +69,23 @@ LEFT JOIN (
     GROUP BY account_id
 ) AS m ON m.account_id = wanted.account_id
 
+-- name: issues_if_emptied
+-- The issues of an account `r` for which `now` is counted, with one more where nothing is stored of it any more and metrics were when it was last counted:
+-- somebody deleted its rows, or upstream does not have it, which only upstream tells.
+CASE
+    WHEN (r.has_alltime OR r.has_daily) AND NOT (now.has_alltime OR now.has_daily OR now.has_hourly OR now.has_closed)
+         AND NOT r.issues @> '[{"type": "upstream_drift"}]'
+    THEN CASE jsonb_typeof(r.issues) WHEN 'array' THEN r.issues ELSE '[]' END || jsonb_build_array(jsonb_build_object(
+        'type', 'upstream_drift', 'severity', 2, 'affected', jsonb_build_array('raw_metrics_alltime'), 'resolution_strategy', 'refetch_all_data',
+        'description', 'Nothing is stored of the account any more.',
+        'metadata', jsonb_build_object('emptied', jsonb_build_object(
+            'raw_metrics_alltime', r.num_trades_alltime, 'raw_metrics_daily', r.num_trades_daily, 'raw_metrics_hourly', r.num_trades_hourly,
+            'raw_trades_closed', r.num_trades_raw_closed
+        ))
+    ))
+    ELSE r.issues
+END
+
 -- name: write_stats
 -- The totals and the checksum of accounts ($1) where they changed; a row that someone else holds is waited for.
 WITH fresh AS (
@@ -84,13 +101,13 @@ WITH fresh AS (
     FOR NO KEY UPDATE
 )
 UPDATE prop_trading_model.trade_recon AS r
-SET has_alltime = fresh.has_alltime, num_trades_alltime = fresh.alltime,
-    has_daily = fresh.has_daily, num_trades_daily = fresh.daily,
-    has_hourly = fresh.has_hourly, num_trades_hourly = fresh.hourly,
-    has_raw_closed = fresh.has_closed, num_trades_raw_closed = fresh.closed,
-    mismatched_days = fresh.mismatched_days, trades_recon_checksum = fresh.checksum
-FROM fresh JOIN held USING (account_id)
-WHERE r.account_id = fresh.account_id
+SET has_alltime = now.has_alltime, num_trades_alltime = now.alltime,
+    has_daily = now.has_daily, num_trades_daily = now.daily,
+    has_hourly = now.has_hourly, num_trades_hourly = now.hourly,
+    has_raw_closed = now.has_closed, num_trades_raw_closed = now.closed,
+    mismatched_days = now.mismatched_days, trades_recon_checksum = now.checksum, issues = {{issues}}
+FROM fresh AS now JOIN held USING (account_id)
+WHERE r.account_id = now.account_id
 
 -- name: write_few_hours
 -- Dates with many trades in a single hourly row, of accounts ($1) for which others are noted; none: nothing is noted any more.
@@ -156,6 +173,10 @@ WHERE candidates && $1::text[] OR holder = ANY($1::text[])
 SELECT account_id, absent, evidence
 FROM prop_trading_model.recon_drift
 WHERE run_id = $1 AND account_id = ANY($2::text[])
+
+-- name: get_all_accounts
+-- All accounts that are known.
+SELECT account_id::text AS account_id FROM prop_trading_model.trade_recon ORDER BY 1
 
 -- name: get_mismatched_accounts
 -- Accounts that a run would look at.

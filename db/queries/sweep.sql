@@ -181,13 +181,13 @@ WITH changed AS MATERIALIZED (
     FOR NO KEY UPDATE OF r SKIP LOCKED
 )
 UPDATE prop_trading_model.trade_recon AS r
-SET has_alltime = changed.has_alltime, num_trades_alltime = changed.alltime,
-    has_daily = changed.has_daily, num_trades_daily = changed.daily,
-    has_hourly = changed.has_hourly, num_trades_hourly = changed.hourly,
-    has_raw_closed = changed.has_closed, num_trades_raw_closed = changed.closed,
-    mismatched_days = changed.mismatched_days, trades_recon_checksum = changed.checksum
-FROM changed
-WHERE r.account_id = changed.account_id
+SET has_alltime = now.has_alltime, num_trades_alltime = now.alltime,
+    has_daily = now.has_daily, num_trades_daily = now.daily,
+    has_hourly = now.has_hourly, num_trades_hourly = now.hourly,
+    has_raw_closed = now.has_closed, num_trades_raw_closed = now.closed,
+    mismatched_days = now.mismatched_days, trades_recon_checksum = now.checksum, issues = {{issues}}
+FROM changed AS now
+WHERE r.account_id = now.account_id
 
 -- name: note_few_hours
 -- Dates with more than $1 trades in a single hourly row, of all accounts: only of those are the dates read that have an hour with so many.

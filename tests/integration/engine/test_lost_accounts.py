@@ -171,7 +171,7 @@ async def test_what_an_audit_saw_of_upstream_goes_when_it_is_suspended_and_it_ca
         find_drift = service.store.scans.find_drift
         suspects = iter([True])
 
-        async def suspect(run_id: uuid.UUID, *others: Any) -> int:  # noqa: ANN401
+        async def suspect(run_id: uuid.UUID, *others: Any) -> tuple[int, dict[str, str]]:  # noqa: ANN401
             if next(suspects, False):
                 raise UpstreamSuspect("Upstream has nothing for anybody.")
             return await find_drift(run_id, *others)

@@ -112,3 +112,36 @@ async def test_a_login_that_is_known_nowhere_is_taken_as_a_plain_number(warehous
         api.alter = _spelling(_as_power)
         await run(service, RunKind.AUDIT)
         assert (await difference(warehouse, sandbox)).account_ids == set()
+
+
+@pytest.mark.parametrize("spell", [_plain, _at_random])
+async def test_an_account_that_was_stored_without_the_zeros_of_its_login_gets_them_back(
+    warehouse: Database, sandbox: SandboxServer, spell: Callable[[str], str]
+) -> None:
+    async with (
+        warehouse.connect() as c,
+        altering(sandbox) as api,
+        engine(warehouse, api.as_sandbox, now=lambda: NOW, config=_CONFIG) as service,
+    ):
+        logins = [row["login"] for row in await c.fetch("SELECT DISTINCT login FROM raw_metrics_alltime WHERE login LIKE '0%'")]
+        for table in (*_RAW, "raw_trades_open"):
+            await c.execute(f"DELETE FROM {table} WHERE login = ANY($1)", logins)
+        api.alter = _spelling(spell)
+        await run(service, RunKind.AUDIT)
+        assert await c.fetchval("SELECT count(*) FROM raw_metrics_alltime WHERE login LIKE '0%'") == 0
+        before = (await difference(warehouse, sandbox)).account_ids
+        assert len(before) >= len(logins)
+        api.alter = lambda _, body: body
+        await run(service, RunKind.AUDIT)
+        state = await run(service, RunKind.AUDIT)
+        # Open trades are snapshots, which ingestion brings again.
+        assert await c.fetchval(
+            "SELECT count(*) FROM raw_trades_closed WHERE ltrim(login, '0') = ANY($1)", [_plain(each) for each in logins]
+        )
+        for table in _RAW:
+            stored = await c.fetch(
+                f"SELECT DISTINCT login FROM {table} WHERE ltrim(login, '0') = ANY($1)", [_plain(each) for each in logins]
+            )
+            assert {row["login"] for row in stored} <= set(logins), table
+        assert state["status"] == "succeeded", state
+        assert await c.fetchval("SELECT count(*) FROM recon_descents") == 0
