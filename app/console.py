@@ -24,6 +24,7 @@ from app.telemetry import get_logger
 _LOOK_SECONDS = 0.2
 _LOGGED_EVERY = 100
 _PLAIN_WIDTH = 150
+_DAYS_SHOWN = 5
 _OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone")
 _ACCOUNTS = ("total", *_OUTCOMES, "skipped", "waiting", "postponed")
 _log = get_logger(__name__)
@@ -114,6 +115,9 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
             f"account id {key['account_id'] or 'missing'}, candidates: {candidates}",
             markup=False,
         )
+    opened = report["open_trades"]
+    if opened is not None:
+        console.print(_open_trades(opened), markup=False, soft_wrap=True)
     if last is not None:
         console.print(
             f"Last run: {last['kind']} {last['run_id']}, {last['status']}, {counted(last['requests'], 'request')},"
@@ -125,6 +129,15 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     if holding is not None and (last is None or holding["run_id"] != last["run_id"]):
         console.print(f"Accounts are held by: {holding['kind']} {holding['run_id']}, {holding['status']}, ended {holding['finished_at']}")
         console.print(f"  {holding['error']}", markup=False, soft_wrap=True)
+
+
+def _open_trades(opened: Mapping[str, Any]) -> str:
+    if opened["error"]:
+        return f"Open trades were not compared with upstream's snapshot: {opened['error']}"
+    told = f"Open trades: {opened['upstream']} in upstream's snapshot, {opened['stored']} stored of its dates"
+    days = [f"{day['date']} ({day['upstream']} and {day['stored']})" for day in opened["dates"][:_DAYS_SHOWN]]
+    more = opened["dates_that_differ"] - len(days)
+    return f"{told}{'; different on ' if days else ''}{', '.join(days)}{f' and {more} more' if more else ''}"
 
 
 def show_run(console: Console, state: Mapping[str, Any]) -> None:

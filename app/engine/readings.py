@@ -122,6 +122,7 @@ class Readings:
                 "activity": figures.activity,
                 "doubts": figures.doubts,
                 "accounts_by_status": figures.statuses,
+                "open_trades": figures.open_trades,
                 "identity": {
                     "unmatched": unmatched,
                     "ambiguous": ambiguous,
@@ -146,6 +147,8 @@ class Readings:
             "reconciled_through_reason": reason,
             "accounts_by_status": shown["accounts_by_status"],
             "identity": shown["identity"],
+            # Figures that an earlier version kept have none.
+            "open_trades": shown.get("open_trades"),
             "api": self._api(),
             "last_run": _shown_run(kept.last_run),
             # Where no account waits any more, what that run held was healed by others since.

@@ -13,6 +13,7 @@ from app.store.control import RunControl
 from app.store.detection import Detection
 from app.store.feed import ChangeFeed
 from app.store.identity import Identity
+from app.store.open_trades import OpenTrades
 from app.store.pace import WritePace
 from app.store.pool import Database
 from app.store.preparations import Preparations
@@ -48,6 +49,7 @@ class Store:
     scans: Scans
     reports: Reports
     feed: ChangeFeed
+    open_trades: OpenTrades
     caps: Caps
 
     @classmethod
@@ -82,6 +84,7 @@ class Store:
             Scans(database, catalogue, preparations),
             Reports(database),
             feed,
+            OpenTrades(database, catalogue),
             caps,
         )
 

@@ -21,6 +21,7 @@ FUNCTIONS = tuple(name for name in TAKEN_OVER if name.startswith(("update_", "ge
 """The functions whose names the earlier system has, too."""
 _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")
 _MADE_AGAIN = ("function", "view", "materialized view", "index")
+_IS_KEPT = "SELECT to_regclass($1) IS NOT NULL"
 _VERSION = "SELECT current_setting('server_version_num')::integer / 10000"
 
 
@@ -71,7 +72,7 @@ async def compare(connection: Connection, schema: str) -> Compared:
     """Compare our objects with their kept definitions, in a transaction of the caller's, whose search path this sets."""
     sql = load_queries("definitions", schema)
     present = await _present(connection, sql)
-    if not await connection.fetch_value("SELECT to_regclass($1) IS NOT NULL", f"{quote(schema)}.recon_definitions"):
+    if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
         # An earlier version kept none: the signatures alone tell.
         own = {f"{FUNCTIONS[0]}(text)", f"{FUNCTIONS[1]}()"}
         return Compared([_beside(row) for row in present.values() if row["plain"] in FUNCTIONS and row["name"] not in own], [])
@@ -123,7 +124,9 @@ async def _present(connection: Connection, sql: Mapping[str, str]) -> dict[tuple
 
 
 async def keep(connection: Connection, schema: str) -> None:
-    """Keep the definitions as they stand, which is as migrations left them."""
+    """Keep the definitions as they stand, which is as migrations left them; nothing before the migration that makes the table for it."""
+    if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
+        return
     sql = load_queries("definitions", schema)
     kinds = (*_MADE_AGAIN, "column", "trigger")
     present = [

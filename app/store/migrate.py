@@ -145,6 +145,8 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
                 for_schema("INSERT INTO prop_trading_model.recon_migrations (name, adopted) VALUES ($1, $2)", schema), path.stem, adopted
             )
             if not adopted:
+                # Together with the file: what it changed must never read as somebody else's change.
+                await keep(ours, schema)
                 applied.append(path.stem)
     for name in sorted({*await list_aside(ours, schema)} - {*aside}):
         tell(f"Put aside: {name}.")

@@ -81,7 +81,8 @@ class ReportFigures:
     """The figures of the report.
 
     `activity` has an entry for each of the last seven days and of today on which something was recorded. `doubts` are the reasons for which
-    dates are in doubt, those of which no date is known first, then in the order of their first dates.
+    dates are in doubt, those of which no date is known first, then in the order of their first dates. `open_trades` is what the newest
+    audit found of them; None: none compared them.
     """
 
     overall: Mapping[str, Any]
@@ -89,6 +90,7 @@ class ReportFigures:
     activity: Sequence[Mapping[str, Any]]
     doubts: Sequence[Doubt]
     statuses: Mapping[str, int]
+    open_trades: Mapping[str, Any] | None
 
 
 Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
@@ -171,12 +173,14 @@ class Reports:
         if few_hours and few_hours["account_count"]:
             shown.append({"issue_type": str(IssueCode.SUSPICIOUSLY_FEW_HOURS), "severity": int(Severity.INFO), **few_hours})
         beside = await connection.fetch(self._sql["get_doubts"])
+        opened = await connection.fetch_row(self._sql["get_open_trades"])
         return ReportFigures(
             {name: states[name] for name in _OVERALL},
             shown,
             [*over, *(dict(row) for row in await connection.fetch(self._sql["get_activity"], open_from))],
             _doubts(states["undated"], issues, beside),
             states["statuses"],
+            None if opened is None else {"run_id": opened["run_id"], "compared_at": opened["compared_at"], **opened["open_trades"]},
         )
 
     async def account(self, account_id: str) -> AccountReport:

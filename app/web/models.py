@@ -351,6 +351,27 @@ class HoldingRun(BaseModel):
     needs_confirmation: int = Field(description="The accounts that it holds.")
 
 
+class OpenTradesOfDate(BaseModel):
+    """A date on which upstream's snapshot has another number of open trades than is stored."""
+
+    date: dt.date
+    upstream: int
+    stored: int
+
+
+class OpenTrades(BaseModel):
+    """Upstream's snapshot of open trades against what is stored of its dates, as the newest audit counted them; nothing follows from it."""
+
+    run_id: uuid.UUID
+    compared_at: dt.datetime | None
+    upstream: int | None
+    stored: int | None
+    stored_of_other_dates: int | None = Field(description="Stored rows of dates that the snapshot does not have: earlier snapshots.")
+    dates: list[OpenTradesOfDate] = Field(description="The newest dates that differ, a hundred at most.")
+    dates_that_differ: int
+    error: str | None = Field(description="Why the snapshot could not be read.")
+
+
 class Report(BaseModel):
     """How the warehouse stands."""
 
@@ -364,6 +385,7 @@ class Report(BaseModel):
     reconciled_through_reason: str = Field(description="Why it is no later date, in a sentence.")
     accounts_by_status: dict[str, int]
     identity: IdentityReport
+    open_trades: OpenTrades | None = Field(description="null until an audit of all accounts counted them.")
     api: ApiReport | None
     last_run: LastRun | None
     holding_run: HoldingRun | None = Field(description="null while no account waits for confirmation.")

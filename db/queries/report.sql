@@ -110,6 +110,11 @@ WHERE finished_at IS NOT NULL AND needs_confirmation > 0 ORDER BY finished_at DE
 -- Accounts that runs pass over or could not heal, by status.
 SELECT reconciliation_status AS status, count(*) AS accounts FROM prop_trading_model.trade_recon GROUP BY 1 ORDER BY 1
 
+-- name: get_open_trades
+-- What the newest audit that ended or is under way found of open trades.
+SELECT run_id, coalesce(finished_at, prepared_at) AS compared_at, open_trades FROM prop_trading_model.recon_runs
+WHERE open_trades IS NOT NULL ORDER BY finished_at DESC LIMIT 1
+
 -- name: count_few_hours
 -- Accounts with dates of many trades in a single hourly row, and five of them.
 SELECT count(*) AS account_count, (array_agg(account_id::text ORDER BY account_id))[1:5] AS sample_accounts FROM prop_trading_model.recon_few_hours

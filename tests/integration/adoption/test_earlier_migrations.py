@@ -8,8 +8,11 @@ import pytest
 from pydantic import SecretStr
 
 from app.cli_doctor import Level, examine
+from app.errors import WriteConflict
 from app.sandbox.raw_sql import in_schema
 from app.settings import Settings
+from app.store import migrate as migrations
+from app.store.migrate import _files as migration_files
 from app.store.migrate import migrate
 from tests.commands import run_command
 from tests.conftest import Server
@@ -186,3 +189,27 @@ async def test_the_columns_that_are_watched_are_all_that_migrations_add(place: P
             "SELECT attname FROM pg_attribute WHERE attrelid = 'trade_recon'::regclass AND attnum > 1 AND NOT attisdropped"
         )
     assert {row["attname"] for row in columns} == {str(name) for kind, name, _ in await _own(place) if kind == "column"}
+
+
+async def test_what_a_migration_of_ours_replaced_is_ours_even_if_it_broke_off_right_after(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(place.owner.dsn, SCHEMA)
+    newer = tmp_path / "9999_newer.sql"
+    newer.write_text(_OTHER_PROGRESS.replace("SCHEMA.", "prop_trading_model."), encoding="utf-8")
+    files = [*migration_files(), newer]
+
+    async def breaks_off(*_: object) -> None:
+        raise WriteConflict("others hold locks")
+
+    monkeypatch.setattr(migrations, "_files", lambda: files)
+    monkeypatch.setattr(migrations, "_PAUSE_SECONDS", 0)
+    with monkeypatch.context() as broken:
+        broken.setattr(migrations, "_fit_staging", breaks_off)
+        with pytest.raises(WriteConflict):
+            await migrate(place.owner.dsn, SCHEMA)
+    said: list[str] = []
+    await migrate(place.owner.dsn, SCHEMA, tell=said.append)
+    assert said == []
+    async with place.owner.connect() as connection:
+        assert await connection.fetchval("SELECT reconciliation_percentage FROM v_reconciliation_progress") == 0
