@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 from app.domain.caps import NO_CAPS, Caps
 from app.dsn import Dsn, DsnError
@@ -140,7 +140,8 @@ class Settings(BaseSettings):
     recon_guard_account_share: float = Field(default=0.05, ge=0, le=1, description="a part from 0 to 1, such as 0.05 for 5 %")
     recon_guard_run_rows: int = Field(default=500, ge=1, le=2**31 - 1, description="a whole number of rows above 0")
     recon_guard_run_row_share: float = Field(default=0.2, ge=0, le=1, description="a part from 0 to 1, such as 0.2 for 20 %")
-    recon_caps: Annotated[Caps, BeforeValidator(_caps)] = Field(default=NO_CAPS, description="caps such as rel_*=1000")
+    # No JSON: it is read as a whole.
+    recon_caps: Annotated[Caps, NoDecode, BeforeValidator(_caps)] = Field(default=NO_CAPS, description="caps such as rel_*=1000")
     recon_data_dir: Path = Field(default=Path(".trade-recon"), description="the path of a folder")
     recon_embedded: bool = Field(default=False, description="true or false")
     recon_statement_cache: int = Field(default=100, ge=0, le=10_000, description="a whole number from 0 to 10000")

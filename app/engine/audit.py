@@ -10,7 +10,6 @@ from app.domain.holds import HoldLimits, undoing
 from app.domain.plan import PlannedRequest, plan_accounts, plan_days
 from app.domain.sequences import pieces
 from app.engine.maintenance import mend_accounts
-from app.engine.open_trades import compare_open_trades
 from app.engine.search import Control, Search, Spent
 from app.engine.store import Store
 from app.errors import EndpointFailed, FetchFailed, ReconError, RequestTooLarge, UpstreamSuspect
@@ -103,8 +102,6 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
     for account_id, reason in uncompared.items():
         _log.warning("PostgreSQL fails where an account is compared.", action="audit.uncompared", account_id=account_id, reason=reason)
     await store.scans.note_lost_zeros(run_id)
-    if account_ids is None:
-        await compare_open_trades(store, client, run_id)
     if terms.guard is not None:
         await _mark_suspect(store, run_id, account_ids, terms.guard)
     _log.info(

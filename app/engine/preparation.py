@@ -12,6 +12,7 @@ from app.domain.sequences import pieces, scattered
 from app.engine.audit import AuditTerms, audit
 from app.engine.config import EngineConfig
 from app.engine.maintenance import maintain, mend_accounts
+from app.engine.open_trades import compare_open_trades
 from app.engine.store import Store
 from app.engine.usage import RunUse
 from app.errors import DatabaseError, ReconError, RowRefused, StatementTooSlow
@@ -214,6 +215,8 @@ class Preparation:
                     ),
                     account_ids,
                 )
+                if account_ids is None:
+                    await compare_open_trades(self._store, self._client, run.run_id)
         except ReconError:
             # It breaks off; what it asked is still counted.
             with contextlib.suppress(ReconError):

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.domain.caps import Caps
 from app.dsn import Dsn
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
@@ -200,3 +201,11 @@ def test_an_unreadable_env_file_is_named(tmp_path: Path) -> None:
 def test_a_day_begins_in_the_zone_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECON_DAY_ZONE", "America/New_York")
     assert str(load_settings().day_zone) == "America/New_York"
+
+
+def test_caps_are_read_from_the_environment_and_from_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("RECON_CAPS=rel_*=1000\n", encoding="utf-8")
+    assert load_settings().recon_caps == Caps.read("rel_*=1000")
+    monkeypatch.setenv("RECON_CAPS", "numeric(10,6)=9999.999999,rel_*=1000")
+    assert load_settings().recon_caps == Caps.read("numeric(10,6)=9999.999999,rel_*=1000")
+    assert "RECON_CAPS cannot be read" in _refusal(monkeypatch, RECON_CAPS="much")
