@@ -8,7 +8,7 @@ ReconError
 ├── UpstreamError             the API did not give what was asked; the warehouse stays as it was
 │   ├── UpstreamRefused       401 or 403 for everything: the key is wrong; the run fails at once, no account is blamed
 │   ├── UpstreamUnavailable   an outage that lasted longer than the wait; the run fails, its accounts are released
-│   ├── EndpointFailed        no request to an endpoint is answered, whichever account it names: the accounts wait, none is blamed
+│   ├── EndpointFailed        no request to an endpoint is answered, or can be proven whole, whichever account it names: none is blamed
 │   ├── FetchFailed           this request failed for good though the API answers others: it is made smaller until one account fails alone
 │   ├── IncompleteFetch       the pages could not be proven whole: the same
 │   ├── RequestTooLarge       413 or 414: ask for fewer ids
@@ -70,7 +70,7 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class EndpointFailed(UpstreamError):
-    """No request to an endpoint is answered: this says nothing about the accounts that were asked for."""
+    """No request to an endpoint is answered, or none can be proven whole: this says nothing about the accounts that were asked for."""
 
 
 class FetchFailed(UpstreamError):

@@ -2,15 +2,16 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.contract import Endpoint, Request
 from app.domain.holds import HoldLimits, undoing
 from app.domain.plan import PlannedRequest, plan_accounts, plan_days
 from app.domain.sequences import pieces
+from app.engine.controls import Control, Controls
 from app.engine.maintenance import mend_accounts
-from app.engine.search import Control, Search, Spent
+from app.engine.search import Search, Spent
 from app.engine.store import Store
 from app.errors import EndpointFailed, FetchFailed, ReconError, RequestTooLarge, UpstreamSuspect
 from app.store.scans import ScanSink
@@ -58,7 +59,7 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
     """
     await store.scans.clear(run_id)
     reader = _ScanReader(client, store.scans.alltime_sink(run_id))
-    search = Search(client, _controls(store), reader, allowance=Spent(terms.search_requests), today=terms.today)
+    search = Search(client, _controls(client, store), reader, allowance=Spent(terms.search_requests), today=terms.today, proves=False)
     if account_ids is None:
         is_whole = await _scan(client, Request(Endpoint.ALLTIME), reader.sink)
         await store.scans.name_rows(run_id)
@@ -90,7 +91,7 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
     if drifting:
         days = _ScanReader(client, store.scans.days_sink(run_id))
         left = Spent(terms.search_requests - search.spent.new)
-        search_days = Search(client, _controls(store), days, allowance=left, today=terms.today)
+        search_days = Search(client, _controls(client, store), days, allowance=left, today=terms.today, proves=False)
         logins = await store.detection.logins_of_placeholders(drifting)
         by_day = plan_days(drifting, _days(terms.moving_from, terms.today), max_ids=client.max_ids, logins=logins)
         await _note_moving_days(client, by_day, days, search_days)
@@ -156,11 +157,11 @@ class _ScanReader:
         """Nothing is to be noted: each row proves itself."""
 
 
-def _controls(store: Store) -> Callable[[], Awaitable[list[Control]]]:
+def _controls(client: UpstreamClient, store: Store) -> Controls:
     async def controls() -> list[Control]:
         return [Control(each.account_id, each.logins, each.day) for each in await store.detection.well_accounts(())]
 
-    return controls
+    return Controls(client, controls)
 
 
 async def _scan(client: UpstreamClient, request: Request, sink: ScanSink) -> bool:
@@ -194,7 +195,7 @@ async def _note_shared_ids(store: Store, run_id: uuid.UUID, *, is_whole: bool) -
 
 def _require(search: Search) -> None:
     """Raise EndpointFailed if an endpoint answers nobody: without it there is nothing to compare with."""
-    for reason in search.silent.values():
+    for reason in search.silent:
         raise EndpointFailed(reason)
 
 

@@ -12,6 +12,7 @@ stops the run when it is recorded.
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import random
 import time
@@ -29,17 +30,18 @@ from app.domain.holds import FLAPS, Loss, RunCounts, RunGuard, undoing, vanished
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Hold, Outcome, Rewritten, RunKind
 from app.domain.needs import is_short
-from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
+from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round, why_not_asked
 from app.domain.verdict import descended
 from app.domain.wording import counted
 from app.engine.config import EngineConfig
+from app.engine.controls import Control, Controls
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.halts import Halt
 from app.engine.learning import add_effort, beginning, forget_left_alone, learn, note_given_back, note_read
 from app.engine.maintenance import mend_accounts
 from app.engine.reading import BatchReader
 from app.engine.results import Passed, result_of
-from app.engine.search import Control, Search, Spent
+from app.engine.search import Search, Spent
 from app.engine.store import Store
 from app.engine.usage import RunUse
 from app.engine.work import Work
@@ -58,6 +60,8 @@ from app.upstream.client import UpstreamClient
 _log = get_logger(__name__)
 _IN_A_ROW = 500
 """Accounts that are noted before others get their turn: a fetch may be for thousands."""
+_CONTROLS = 4
+"""Accounts of a batch that show whether an endpoint is well, beside those that are known to agree."""
 _LOOKS = 3
 """How often a slice is looked at that someone else keeps changing."""
 
@@ -186,20 +190,28 @@ class BatchReconciler:
                 break
             if not any(progress.left_alone for progress in work.progress.values()) and not await self._plan(work):
                 break
-        work.spent, work.silent = search.spent, tuple(search.silent.values())
+        work.spent, work.silent = search.spent, tuple(search.silent)
         await self._store.changes.end_descents(await asyncio.to_thread(_descended, work))
 
     def _search(self, work: Work) -> Search:
         async def controls() -> list[Control]:
-            if work.controls is None:
-                well = await self._store.detection.well_accounts(work.claim.account_ids)
-                work.controls = [Control(each.account_id, each.logins, each.day) for each in well]
-            return work.controls
+            well = await self._store.detection.well_accounts(work.claim.account_ids)
+            return [*(Control(each.account_id, each.logins, each.day) for each in well), *await self._controls_of_batch(work)]
 
         most = self._config.search_requests
         allowance = Spent(most - work.run.searched, most - work.run.searched_known)
         reader = BatchReader(work, self._read_one)
-        return Search(self._client, controls, reader, allowance=allowance, today=self._now().date())
+        return Search(self._client, Controls(self._client, controls), reader, allowance=allowance, today=self._now().date())
+
+    async def _controls_of_batch(self, work: Work) -> list[Control]:
+        """Some accounts of the batch, drawn anew each time: where no other can be read, they speak for each other."""
+        traded = [view for view in work.views.values() if any(dataclasses.astuple(view.totals)) and why_not_asked(view) is None]
+        drawn = random.sample(traded, min(_CONTROLS, len(traded)))
+        days = await self._store.detection.last_days([view.account_id for view in drawn])
+        return [
+            Control(view.account_id, view.logins, days.get(view.account_id, view.first_day), is_well=False, by_login=view.by_login)
+            for view in drawn
+        ]
 
     async def _look(self, account_ids: Sequence[str], claim: Claim, *, is_first: bool = False) -> dict[str, AccountView]:
         views = await self._store.detection.look(account_ids, claim.run_id, is_first=is_first)

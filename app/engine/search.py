@@ -1,25 +1,27 @@
 """The search for what makes a request fail: the request is made smaller until one account, or one date of it, fails alone.
 
-Only an account that failed alone, while the endpoint answered a request for another one, has failed. What failed together with others
-and was not tried alone stays untried: it waits for the next run. The search is bounded by the requests that it spends, since an API that
-rejects nearly everything must cost little; requests that are answered do not count, they do the work that was planned.
+Only an account that failed alone, while the endpoint was well for others (app.engine.controls), has failed. What failed together with
+others and was not tried alone stays untried: it waits for the next run. The search is bounded by the requests that it spends, since an
+API that rejects nearly everything must cost little; requests that are answered do not count, they do the work that was planned.
 
 An answer can be too large for the API, too: behind a largest `skip`, with 413, or at the deadline. Then the dates of one account are cut,
 once one of its dates alone was answered, and hourly rows of one date by hours.
+
+What came and could not be proven to be all is read once more in the second pass of the run, and is searched only then.
 """
 
-import asyncio
 import datetime as dt
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-from app.domain.contract import Endpoint, Request
 from app.domain.plan import PlannedRequest
 from app.domain.wording import counted
+from app.engine.controls import Controls, Fared
 from app.errors import (
     EndpointFailed,
     FetchFailed,
@@ -31,38 +33,17 @@ from app.errors import (
     StatementTooSlow,
     UpstreamRefused,
 )
-from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
-from app.upstream.envelope import Answer
-from app.upstream.faults import MISSING, key_refused
+from app.upstream.faults import MISSING
 from app.upstream.stats import ApiStatistics
 
-_log = get_logger(__name__)
 _Spoiled = FetchFailed | RequestTooLarge | FetchTooBroad | RowRefused | StatementTooSlow
 _SPOILED = (FetchFailed, RequestTooLarge, FetchTooBroad, RowRefused, StatementTooSlow)
 """Errors that a smaller request may not meet."""
-_DOUBTFUL = 3
-"""After so many failures in a row at an endpoint a control tells whether it answers at all, before more is spent on the search."""
 _MOST_BAD_DATES = 5
 """Of an account so many dates are found out that cannot be read; then it fails as a whole."""
-_UNAUTHORIZED, _FORBIDDEN = 401, 403
 _LARGE = frozenset({400, 413, 414, 422})
 """Statuses that an API may give to a request for too many rows. 5xx and a deadline come without a status, from the client's verdict."""
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """An account that was well when it was last checked: a request for it shows whether an endpoint answers."""
-
-    account_id: str
-    logins: tuple[str, ...]
-    day: dt.date
-
-    def request(self, endpoint: Endpoint) -> Request | None:
-        """A request to the endpoint for this account alone, on a date on which it has rows; None if it cannot be asked for there."""
-        if endpoint.is_trades:
-            return Request(endpoint, logins=self.logins, date_from=self.day, date_to=self.day) if self.logins else None
-        return Request(endpoint, account_ids=(self.account_id,), dates=() if endpoint is Endpoint.ALLTIME else (self.day,))
 
 
 @dataclass(slots=True)
@@ -73,7 +54,12 @@ class Spent:
     known: int = 0
 
 
-Controls = Callable[[], Awaitable[list[Control]]]
+class _Unproven(NamedTuple):
+    """A read of one account that could not be proven whole, and how its endpoint had fared before."""
+
+    planned: PlannedRequest
+    failure: IncompleteFetch
+    before: Fared
 
 
 class Reader(Protocol):
@@ -107,18 +93,27 @@ class Reader(Protocol):
 class Search:
     """Reads requests, and searches those that fail; one for each batch, used by all its reads."""
 
-    def __init__(self, client: UpstreamClient, controls: Controls, reader: Reader, *, allowance: Spent, today: dt.date) -> None:
-        """`allowance` is what may be spent in vain; rows are asked for up to the date after `today`."""
+    def __init__(
+        self, client: UpstreamClient, controls: Controls, reader: Reader, *, allowance: Spent, today: dt.date, proves: bool = True
+    ) -> None:
+        """`allowance` is what may be spent in vain; rows are asked for up to the date after `today`.
+
+        Without `proves` what the reader reads need not be proven whole.
+        """
         self._client = client
         self._controls = controls
         self._reader = reader
         self._allowance = allowance
         self._until = today + dt.timedelta(days=1)
-        self._asking = asyncio.Lock()
+        self._proves = proves
         self._bad_dates: Counter[str] = Counter()
+        self._unproven: list[_Unproven] = []
         self.spent = Spent()
-        self.silent: dict[Endpoint, str] = {}
-        """Endpoints that answer nobody, with the sentence that says so."""
+
+    @property
+    def silent(self) -> Sequence[str]:
+        """What is to be said of endpoints that are not well for anyone."""
+        return tuple(self._controls.silent.values())
 
     async def read(self, planned: PlannedRequest) -> int | None:
         """Read a request, in smaller ones if it fails; the number of rows, None if not all of it was read.
@@ -126,14 +121,31 @@ class Search:
         Raises UpstreamRefused, UpstreamUnavailable and what else says nothing about an account.
         """
         endpoint = planned.request.endpoint
-        if endpoint in self.silent:
-            self._reader.untried(planned, self.silent[endpoint])
+        if self._proves and self._controls.is_unproven(endpoint) and not self._reader.can_wait(planned):
+            # Before the second pass spends as much as the first: where others can be read they show it.
+            try:
+                with self._paying(planned):
+                    await self._controls.require_whole(endpoint, planned.account_ids)
+            except EndpointFailed as error:
+                self._reader.untried(planned, str(error))
+                return None
+        rows = await self._search(planned)
+        await self._judge()
+        return rows
+
+    async def _search(self, planned: PlannedRequest) -> int | None:
+        endpoint = planned.request.endpoint
+        if endpoint in self._controls.silent:
+            self._reader.untried(planned, self._controls.silent[endpoint])
+            return None
+        if self._proves and self._controls.is_hopeless(endpoint) and self._reader.can_wait(planned):
+            self._reader.failed(planned, IncompleteFetch("It was not asked for, since the reads before it could not be proven whole."))
             return None
         if not planned.is_scan and planned.ids > self._client.max_ids and len(planned.account_ids) > 1:
             return await self._read_all(planned.halved(self._client.max_ids))
         if self._reader.is_known(planned):
             planned = replace(planned, is_suspect=True)
-        answers, spent = self._client.health(endpoint).answers, ApiStatistics()
+        before, spent = self._controls.fared(endpoint), ApiStatistics()
         failure: _Spoiled
         try:
             with spent.recording():
@@ -144,7 +156,7 @@ class Search:
             return rows if rows != 0 else await self._nothing(planned)
         self._pay(planned, spent.requests)
         try:
-            return await self._smaller(planned, failure, answers)
+            return await self._smaller(planned, failure, before)
         except EndpointFailed as error:
             self._reader.untried(planned, str(error))
             return None
@@ -154,7 +166,7 @@ class Search:
         try:
             return await self._reader.read(planned)
         except UpstreamRefused as error:
-            raise await self._unless_key_is_refused(error) from error
+            raise await self._controls.unless_key_is_refused(error) from error
 
     async def _nothing(self, planned: PlannedRequest) -> int | None:
         """Doubt that there is nothing of several accounts: an API may answer so for all as soon as it has nothing of one of them.
@@ -165,40 +177,43 @@ class Search:
             return 0
         self._pay(planned, 1)
         ends = [replace(planned.alone(each), is_suspect=True) for each in (0, len(planned.account_ids) - 1)]
-        if self._is_spent(planned) or not any([await self.read(each) for each in ends]):
+        if self._is_spent(planned) or not any([await self._search(each) for each in ends]):
             return 0
         return await self._read_all(tuple(replace(part, is_suspect=True) for part in planned.halved(self._client.max_ids)))
 
-    async def _smaller(self, planned: PlannedRequest, failure: _Spoiled, answers: int) -> int | None:
+    async def _smaller(self, planned: PlannedRequest, failure: _Spoiled, before: Fared) -> int | None:
         if planned.is_scan:  # what is wrong with one account spoils the read of all: by id it spoils that account's
             return await self._read_all(planned.halved(self._client.max_ids))
         if len(planned.account_ids) == 1:
-            return await self._alone(planned, failure, answers)
+            return await self._alone(planned, failure, before)
         if isinstance(failure, IncompleteFetch) and not failure.skip and self._reader.can_wait(planned):
             self._reader.failed(planned, failure)
             return None
         return await self._halves(planned, failure)
 
     async def _read_all(self, parts: tuple[PlannedRequest, ...]) -> int | None:
-        rows = [await self.read(part) for part in parts]
+        rows = [await self._search(part) for part in parts]
         return None if None in rows else sum(each or 0 for each in rows)
 
     async def _halves(self, planned: PlannedRequest, failure: _Spoiled) -> int | None:
         """Read both halves of a request for several accounts, one of which fails."""
         endpoint = planned.request.endpoint
-        health = self._client.health(endpoint)
-        if isinstance(failure, FetchFailed) and (not health.answers or health.failures_in_a_row >= _DOUBTFUL):
+        if isinstance(failure, IncompleteFetch):
+            if self._proves and not failure.skip and self._controls.is_proof_doubtful(endpoint):
+                with self._paying(planned):
+                    await self._controls.require_whole(endpoint, planned.account_ids)
+        elif isinstance(failure, FetchFailed) and self._controls.is_answer_doubtful(endpoint):
             await self._require_answers(planned)
         if self._is_spent(planned):
             self._reader.untried(planned, self._stopped(failure))
             return None
         first, second = (replace(part, is_suspect=True) for part in planned.halved(self._client.max_ids))
-        one = await self.read(first)
+        one = await self._search(first)
         if one is not None and _is_certain(failure) and len(second.account_ids) > 1:
             # The account that is rejected is in this half: asked for as a whole, it would be rejected again.
             other = await self._halves(second, failure)
         else:
-            other = await self.read(second)
+            other = await self._search(second)
         if one is None or other is None:
             return None
         if isinstance(failure, RequestTooLarge):
@@ -206,19 +221,37 @@ class Search:
             self._client.note_too_large(planned.ids)
         return one + other
 
-    async def _alone(self, planned: PlannedRequest, failure: _Spoiled, answers: int) -> int | None:
+    async def _alone(self, planned: PlannedRequest, failure: _Spoiled, before: Fared) -> int | None:
         """A request for one account failed: its dates are cut if they are too many, else the account failed."""
         if isinstance(failure, FetchFailed) and failure.status in MISSING and not planned.missing_is_empty:
-            await self._require_answers(planned, answers)
-            return await self.read(replace(planned, missing_is_empty=True))
+            await self._require_answers(planned, before)
+            return await self._search(replace(planned, missing_is_empty=True))
         if await self._is_too_large(planned, failure):
             return await self._cut(planned, failure)
         if (rows := await self._read_by_hours(planned, failure)) is not None:
             return rows
+        if isinstance(failure, IncompleteFetch) and self._proves and not self._reader.can_wait(planned):
+            self._unproven.append(_Unproven(planned, failure, before))
+            return None
         if isinstance(failure, FetchFailed | RequestTooLarge):
-            await self._require_answers(planned, answers)
+            await self._require_answers(planned, before)
         self._reader.failed(planned, failure)
         return None
+
+    async def _judge(self) -> None:
+        """Charge accounts whose reads alone could not be proven whole, if those of others can since.
+
+        Only when all of a search was read, since its other reads tell that for nothing.
+        """
+        unproven, self._unproven = self._unproven, []
+        for planned, failure, before in unproven:
+            try:
+                with self._paying(planned):
+                    await self._controls.require_whole(planned.request.endpoint, planned.account_ids, before)
+            except EndpointFailed as error:
+                self._reader.untried(planned, str(error))
+            else:
+                self._reader.failed(planned, failure)
 
     async def _is_too_large(self, planned: PlannedRequest, failure: _Spoiled) -> bool:
         """Whether fewer dates of the one account can be read."""
@@ -300,79 +333,25 @@ class Search:
     async def _sample(self, planned: PlannedRequest) -> tuple[int | None, dt.date | None]:
         """How many rows a read has, and the date of the first one, as far as upstream tells."""
         try:
-            answer = await self._ask_for_one_row(planned.request)
+            answer = await self._controls.sample(planned.request)
         except (FetchFailed, RequestTooLarge):
             self._pay(planned, 1)
             return None, None
         return answer.total, _date_of(answer.rows[0]) if answer.rows else None
 
-    async def _require_answers(self, planned: PlannedRequest, since: int | None = None) -> None:
-        """Make sure that the endpoint answers requests for others.
+    async def _require_answers(self, planned: PlannedRequest, since: Fared | None = None) -> None:
+        with self._paying(planned):
+            await self._controls.require_answers(planned.request.endpoint, since)
 
-        An answer that came after the first `since` is enough; else a control is asked for. EndpointFailed: it answers none;
-        UpstreamRefused: no endpoint answers, since the key is refused.
-        """
-        endpoint = planned.request.endpoint
-        health = self._client.health(endpoint)
-        if since is not None and health.answers > since:
-            return
-        answers = health.answers
-        async with self._asking:
-            if endpoint in self.silent:
-                raise EndpointFailed(self.silent[endpoint])
-            if health.answers > answers:
-                return
-            failure = await self._ask_controls(planned)
-            if failure is None:
-                return
-            if isinstance(failure, FetchFailed) and failure.status == _FORBIDDEN:
-                await self._require_key(failure)
-            self.silent[endpoint] = (
-                f"No request to {endpoint.value} is answered, whichever account it names: nothing is held against the accounts."
-                f" Check RISK_API_BASE_URL and the API. Last: {failure}"
-            )
-            _log.error("An endpoint of the API answers no request.", action="endpoint.failed", endpoint=endpoint.value, reason=str(failure))
-            raise EndpointFailed(self.silent[endpoint])
-
-    async def _ask_controls(self, planned: PlannedRequest) -> FetchFailed | RequestTooLarge | None:
-        """Why not even requests for other accounts are answered; None if one is."""
-        endpoint = planned.request.endpoint
-        known = [request for control in await self._controls() if (request := control.request(endpoint)) is not None]
-        failure: FetchFailed | RequestTooLarge | None = None
-        for request in known or [Request(endpoint)]:
-            spent = ApiStatistics()
-            try:
-                with spent.recording():
-                    await self._ask_for_one_row(request)
-            except (FetchFailed, RequestTooLarge) as error:
-                failure = error
-            else:
-                return None
-            finally:
-                self._pay(planned, spent.requests)
-        return failure
-
-    async def _require_key(self, failure: FetchFailed) -> None:
-        """Make sure that the key is accepted: a request that was answered before, or else the smallest one, is not forbidden."""
+    @contextmanager
+    def _paying(self, planned: PlannedRequest) -> Iterator[None]:
+        """Count the requests that are sent inside as spent in vain."""
+        spent = ApiStatistics()
         try:
-            await self._client.sample(self._client.last_answered or Request(Endpoint.ALLTIME))
-        except FetchFailed as error:
-            if error.status == _FORBIDDEN:
-                raise UpstreamRefused(key_refused(str(failure))) from error
-        except RequestTooLarge:
-            return
-
-    async def _unless_key_is_refused(self, refusal: UpstreamRefused) -> FetchFailed:
-        """The failure of a request that was answered 401 while others are accepted; UpstreamRefused if none is."""
-        failure = FetchFailed(refusal.answer, status=_UNAUTHORIZED)
-        await self._require_key(failure)
-        return failure
-
-    async def _ask_for_one_row(self, request: Request) -> Answer:
-        try:
-            return await self._client.sample(request, is_suspect=True)
-        except UpstreamRefused as error:
-            raise await self._unless_key_is_refused(error) from error
+            with spent.recording():
+                yield
+        finally:
+            self._pay(planned, spent.requests)
 
     def _pay(self, planned: PlannedRequest, requests: int) -> None:
         if self._reader.is_known(planned):
@@ -393,8 +372,8 @@ class Search:
 
 
 def _is_certain(failure: _Spoiled) -> bool:
-    """Whether the same request would fail again: the API rejected it before it counted rows."""
-    return isinstance(failure, FetchFailed) and failure.status is not None and not failure.skip
+    """Whether the same request would fail again: the API rejected it before it counted rows, or it was not proven whole in both passes."""
+    return isinstance(failure, FetchFailed) and not failure.skip and (failure.status is not None or isinstance(failure, IncompleteFetch))
 
 
 def _may_be_too_large(failure: _Spoiled) -> bool:

@@ -16,7 +16,7 @@ from app.domain.settling import Moving
 from app.domain.trial import disputed
 from app.domain.trials import Trials
 from app.engine.halts import Halt
-from app.engine.search import Control, Spent
+from app.engine.search import Spent
 from app.store.claims import Claim, FirstPass
 from app.store.runs import ActiveRun
 from app.store.slices import Standing
@@ -53,7 +53,6 @@ class Work:
     use: ApiStatistics = field(default_factory=ApiStatistics)
     spent: Spent = field(default_factory=Spent)
     silent: tuple[str, ...] = ()
-    controls: list[Control] | None = None
     unread: Counter[str] = field(default_factory=Counter)
     upstream: Upstream | None = None
     gaps: frozenset[dt.date] = frozenset()

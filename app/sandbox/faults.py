@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -85,8 +86,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
     `probabilities`: the chance of each kind for each request, 0 to 1, together at most 1. `down` closes every connection without an
-    answer, `unauthorized` refuses every key. `only_endpoints` spares the others, `first_n` spares all requests to them but the
-    first n; both hold for everything here. `retry_after` (whole seconds) goes into 429 answers.
+    answer, `unauthorized` refuses every key. `only_endpoints` spares the others, `only_ids` all requests that name none of these account
+    ids and logins, `first_n` spares all requests but the first n that are left; these hold for everything here. `retry_after` (whole
+    seconds) goes into 429 answers.
     """
 
     probabilities: dict[FaultKind, float] = {}
@@ -94,6 +96,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     down: bool = False
     unauthorized: bool = False
     only_endpoints: frozenset[Endpoint] | None = None
+    only_ids: frozenset[str] | None = None
     first_n: int | None = None
     retry_after: int = 1
     delay_seconds: float = 0.5
@@ -136,6 +139,14 @@ class Draw:
     chance: random.Random
 
 
+_ID_LISTS = frozenset({"accountIds", "logins"})
+
+
+def _named_in(target: str) -> set[str]:
+    """The account ids and logins that the query of a request names."""
+    return {each for name, value in parse_qsl(urlsplit(target).query) if name in _ID_LISTS for each in value.split(",")}
+
+
 class FaultState:
     """Decides for one request after the other what `faults` do to it; a new one begins to count anew."""
 
@@ -150,6 +161,8 @@ class FaultState:
         faults = self._faults
         chance = random.Random(f"{faults.seed}|{target}|{self._times[target]}")
         if faults.only_endpoints is not None and endpoint not in faults.only_endpoints:
+            return Draw(None, NO_FAULTS, chance)
+        if faults.only_ids is not None and faults.only_ids.isdisjoint(_named_in(target)):
             return Draw(None, NO_FAULTS, chance)
         self._seen += 1
         if faults.first_n is not None and self._seen > faults.first_n:

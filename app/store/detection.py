@@ -173,8 +173,11 @@ class Detection:
         if not well:
             return []
         logins = {row["account_id"]: tuple(row["logins"]) for row in await self._database.fetch(self._logins, well)}
-        days = await self._database.fetch(self._last_days, well)
-        return [WellAccount(row["account_id"], logins.get(row["account_id"], ()), row["day"]) for row in days]
+        return [WellAccount(account_id, logins.get(account_id, ()), day) for account_id, day in (await self.last_days(well)).items()]
+
+    async def last_days(self, account_ids: Sequence[str]) -> dict[str, dt.date]:
+        """The last date on which each of the accounts traded; those of which none is known are left out."""
+        return {row["account_id"]: row["day"] for row in await self._database.fetch(self._last_days, list(account_ids))}
 
     async def unknown_accounts(self, account_ids: Sequence[str]) -> list[str]:
         """Those of the ids that no account has."""

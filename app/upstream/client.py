@@ -16,15 +16,16 @@ from pydantic import SecretStr
 
 from app.domain.contract import PAGE_ROWS, Endpoint, Request
 from app.domain.wording import counted
-from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, RequestTooLarge
+from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, IncompleteFetch, RequestTooLarge
 from app.telemetry import register_secret
 from app.upstream.breaker import BreakerState
 from app.upstream.envelope import NOTHING, Answer, decode
 from app.upstream.faults import MISSING, AttemptFailed, Redactor, failure_of_status
 from app.upstream.guard import Guard, GuardLimits, Share
-from app.upstream.health import EndpointHealth
+from app.upstream.health import EndpointHealth, Patience
 from app.upstream.pace import Limiter, Pace
-from app.upstream.paging import FetchProof, PageSize, RowSink, Sink, fetch_whole, scan_all
+from app.upstream.paging import SUSPECT_READS, WHOLE_READS, FetchProof, PageSize, RowSink, Sink, fetch_whole, scan_all
+from app.upstream.probe import ProbeSink
 from app.upstream.stats import ApiStatistics
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
@@ -175,10 +176,33 @@ class UpstreamClient:
                 raise FetchTooBroad(f"The read of {request.endpoint.value} would bring more than {counted(most_rows, 'row')}.")
             return answer
 
-        use = ApiStatistics()
-        with use.recording():
-            rows, pages = await fetch_whole(read, sink, f"The read of {request.endpoint.value}", self._page_size)
+        use, health, subject = ApiStatistics(), self._health[request.endpoint], f"The read of {request.endpoint.value}"
+        readings = SUSPECT_READS if is_suspect or most_rows is not None else WHOLE_READS
+        try:
+            with use.recording():
+                rows, pages = await fetch_whole(read, sink, subject, self._page_size, health.patience, readings)
+        except IncompleteFetch as error:
+            # Where rows are missing behind whole pages a smaller request tells more: that may be the API's largest `skip`.
+            if not error.skip:
+                health.note_unproven()
+            raise
+        health.note_whole()
         return FetchProof(rows, pages, use.requests)
+
+    async def probe(self, request: Request) -> None:
+        """Make sure that a read of an account that has rows can be proven whole: one look at each page tells.
+
+        Raises IncompleteFetch if it cannot, which says nothing of other reads, and what else `fetch` raises.
+        """
+
+        async def read(skip: int) -> Answer:
+            return await self._page(request, skip, is_suspect=True)
+
+        sink, subject = ProbeSink(request), f"A read of {request.endpoint.value} for another account"
+        rows, _ = await fetch_whole(read, sink, subject, patience=Patience(0))
+        if not rows:
+            raise IncompleteFetch(f"{subject}, which has rows, brought none.")
+        self._health[request.endpoint].note_whole()
 
     async def scan(self, request: Request, sink: RowSink, *, missing_is_empty: bool = False, is_suspect: bool = False) -> int:
         """Hand the rows of a read to the sink as they come and count them: the data may move meanwhile, each row proves only itself.

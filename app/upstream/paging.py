@@ -22,9 +22,13 @@ from app.domain.rows import fields_of
 from app.domain.wording import counted
 from app.errors import IncompleteFetch
 from app.upstream.envelope import Answer
+from app.upstream.health import Patience
 
 WHOLE_READS = 3
 """A fetch that cannot be proven is read anew from its first page, this often in all."""
+
+SUSPECT_READS = 2
+"""One that failed before, or that can be asked for by id instead, is read so often: two readings show keys that upstream has twice."""
 
 PAGE_READS = 3
 """A page that does not fit the ones before it is read this often before the whole is."""
@@ -161,8 +165,9 @@ class _DoubledError(UnprovenError):
 class _Reading:
     """One reading of all pages, from the first."""
 
-    def __init__(self, pages: PagesAhead, sink: Sink, size: PageSize, *, finds_copies: bool = False) -> None:
+    def __init__(self, pages: PagesAhead, sink: Sink, size: PageSize, patience: Patience, *, finds_copies: bool = False) -> None:
         self._pages = pages
+        self._patience = patience
         self._places: dict[bytes, int] | None = {} if finds_copies else None
         self._holds_copies_apart = False
         self._distinct = 0
@@ -206,11 +211,13 @@ class _Reading:
         if not self.held and (await self._pages.read_again(0)).rows:  # nothing overlaps with nothing: only a second answer confirms it
             raise UnprovenError("the first page was empty, and then it was not")
         if self.held and not await self._sink.is_of_asked():
+            self._patience.spend(PAGE_READS)
             raise UnprovenError(
                 f"{counted(self.held, 'row')} came, none of an account that was asked for: it is the answer to another question"
             )
         self._distinct = await self._sink.distinct_keys()
         if self._distinct != self.held:
+            self._patience.spend(PAGE_READS)
             raise _DoubledError(
                 f"{counted(self.held, 'row')} came, but only {counted(self._distinct, 'distinct key')}: rows were repeated,"
                 " so others may be missing"
@@ -255,12 +262,19 @@ class _Reading:
             # A row that stands twice in a page, and does so again, is upstream's; the keys of the whole reading are counted at its end.
             is_steady = len(set(answer.rows)) == len(answer.rows) or (before is not None and before.rows == answer.rows)
             if is_steady and not self._complaint(answer) and not self._is_short(answer, skip) and not self._is_beyond_total(answer, skip):
+                self._patience.regain()
                 return answer
+            self._patience.spend()
+            if not self._patience.is_left:
+                break
             before, answer = answer, await self._pages.read_again(skip)
         complaint = self._complaint(answer)
         if not complaint and len(set(answer.rows)) != len(answer.rows) and (before is None or before.rows != answer.rows):
             complaint = "holds a row twice, and each time another"
+        if not complaint and not self._patience.is_left and len(answer.rows) <= _FEW_ROWS and self._is_short(answer, skip):
+            complaint = f"holds {counted(len(answer.rows), 'row')}, short of the total of {answer.total}"
         if complaint:
+            self._patience.spend()
             self.ends_early = complaint.startswith(_NO_MORE)
             raise UnprovenError(f"the page after row {skip} {complaint}")
         self._is_capped = self._is_capped or self._is_short(answer, skip)
@@ -308,20 +322,22 @@ class _Reading:
         return ""
 
 
-async def fetch_whole(read: ReadPage, sink: Sink, subject: str, size: PageSize | None = None) -> tuple[int, int]:
+async def fetch_whole(
+    read: ReadPage, sink: Sink, subject: str, size: PageSize | None = None, patience: Patience | None = None, readings: int = WHOLE_READS
+) -> tuple[int, int]:
     """Hand all rows of a read to the sink; the number of rows and of pages, once they are proven to be all.
 
     What does not prove whole is read again: the page, then everything, with the sink reset. Where only keys are doubled, and two readings
     in a row brought the very same rows, upstream has those keys twice and the rows are all there is, unless one of them may have moved.
     `subject` names the read in IncompleteFetch, which is raised after the last reading, with the sink empty; `size` is what is known of
-    the API's pages.
+    the API's pages. There are so many `readings` at most, and no further one once the `patience` with the endpoint is spent.
     """
-    reason, skip, size = "", 0, size or PageSize()
+    reason, skip, size, patience = "", 0, size or PageSize(), patience or Patience()
     doubled: bytes | None = None
-    for _ in range(WHOLE_READS):
+    for times in range(1, readings + 1):
         async with PagesAhead(read) as pages:
             # Where a row stands is only kept when it matters: of a million rows it would take much memory.
-            reading = _Reading(pages, sink, size, finds_copies=doubled is not None)
+            reading = _Reading(pages, sink, size, patience, finds_copies=doubled is not None)
             try:
                 await reading.run()
             except _DoubledError as unproven:
@@ -334,7 +350,10 @@ async def fetch_whole(read: ReadPage, sink: Sink, subject: str, size: PageSize |
             else:
                 return reading.held, reading.pages
         await sink.reset()
-    raise IncompleteFetch(f"{subject} could not be proven whole in {WHOLE_READS} readings: {reason}. Nothing of it was kept.", skip=skip)
+        if times == readings or not patience.is_left:
+            break
+    told = f"{subject} could not be proven whole in {counted(times, 'reading')}: {reason}. Nothing of it was kept."
+    raise IncompleteFetch(told, skip=skip)
 
 
 async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize | None = None, *, is_of_all: bool = True) -> int:

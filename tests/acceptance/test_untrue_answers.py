@@ -88,7 +88,7 @@ async def _assert_blamed(service: ReconService, account_id: str, failures: int) 
     assert all(entry["closed_at"] is None for entry in account.history)
 
 
-async def test_an_upstream_that_always_lies_about_its_rows_changes_no_byte_and_closes_nothing(database: Database) -> None:
+async def test_an_upstream_that_always_lies_about_rows_of_some_changes_no_byte_and_closes_nothing(database: Database) -> None:
     world = World.generate(6, seed=4, today=_TODAY, trades_per_account=20, days=60, contradictory=False)
     async with SandboxServer(world) as sandbox, database.connect() as connection, _service(database, sandbox) as service:
         await fill(database, sandbox)
@@ -97,8 +97,10 @@ async def test_an_upstream_that_always_lies_about_its_rows_changes_no_byte_and_c
             assert await connection.execute(_HARM[endpoint], account_id) not in {"DELETE 0", "UPDATE 0"}
         await service.maintain()
         before = await _bytes(connection)
+        logins = await connection.fetch("SELECT login FROM raw_metrics_alltime WHERE account_id = ANY($1)", list(victims.values()))
+        names = frozenset((*victims.values(), *(row["login"] for row in logins)))
         for failures, kind in enumerate(_LIES, 1):
-            sandbox.set_faults(Faults.of(kind))
+            sandbox.set_faults(Faults(probabilities={kind: 1.0}, only_ids=names))
             state = await run(service, RunKind.RETRY)
             assert await _bytes(connection) == before
             assert (state["failed"], state["accounts"]["postponed"]) == (len(victims), len(victims))  # type: ignore[index]
@@ -107,6 +109,28 @@ async def test_an_upstream_that_always_lies_about_its_rows_changes_no_byte_and_c
         sandbox.set_faults(NO_FAULTS)
         healed = await run(service, RunKind.RETRY)
         assert (healed["status"], healed["accounts"]["healed"]) == ("succeeded", len(victims))  # type: ignore[index]
+        assert (await difference(database, sandbox)).sample == ()
+
+
+async def test_an_upstream_that_lies_about_rows_of_everybody_changes_no_byte_closes_nothing_and_charges_nobody(database: Database) -> None:
+    world = World.generate(6, seed=4, today=_TODAY, trades_per_account=20, days=60, contradictory=False)
+    async with SandboxServer(world) as sandbox, database.connect() as connection, _service(database, sandbox) as service:
+        await fill(database, sandbox)
+        for endpoint, account_id in zip(_HARM, world.account_ids, strict=False):
+            await connection.execute(_HARM[endpoint], account_id)
+        await service.maintain()
+        before = await _bytes(connection)
+        for kind in _LIES:
+            sandbox.set_faults(Faults.of(kind))
+            state = await run(service, RunKind.FULL)
+            assert await _bytes(connection) == before
+            assert (state["status"], state["accounts"]["waiting"]) == ("failed", len(_HARM))  # type: ignore[index]
+            assert "can be proven whole" in str(state["error"])
+        assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE failed_attempts > 0") == 0
+        assert await connection.fetchval("SELECT count(*) FROM recon_issue_history WHERE closed_at IS NOT NULL") == 0
+        sandbox.set_faults(NO_FAULTS)
+        healed = await run(service, RunKind.FULL)
+        assert (healed["status"], healed["accounts"]["healed"]) == ("succeeded", len(_HARM))  # type: ignore[index]
         assert (await difference(database, sandbox)).sample == ()
 
 

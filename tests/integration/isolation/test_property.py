@@ -7,7 +7,7 @@ import pytest
 from app.domain.contract import Endpoint
 from app.domain.holds import HoldLimits
 from app.domain.models import RunKind
-from app.sandbox.faults import FaultKind, Faults, Rejection
+from app.sandbox.faults import NO_FAULTS, FaultKind, Faults, Rejection
 from app.sandbox.process import SandboxServer
 from tests.conftest import Database
 from tests.engine import difference, run
@@ -64,3 +64,40 @@ async def test_an_api_that_fails_at_random_blames_nobody_for_it(
         state = await run(service, RunKind.FULL)
     assert state["accounts"]["healed"] == len(losers)  # type: ignore[index]
     assert await blamed(warehouse) == {}
+
+
+_LIES = (
+    FaultKind.LARGER_TOTAL,
+    FaultKind.SMALLER_TOTAL,
+    FaultKind.SHIFTING_TOTAL,
+    FaultKind.SHORT_PAGE,
+    FaultKind.REPEATED_ROW,
+    FaultKind.OTHERS_ROWS,
+)
+
+
+@pytest.mark.parametrize("share", ["none", "one", "few", "all"])
+@pytest.mark.parametrize("seed", range(2))
+async def test_whoever_upstream_lies_about_only_those_it_lies_about_alone_are_charged(
+    seed: int, share: str, warehouse: Database, sandbox: SandboxServer, service_of: Engine
+) -> None:
+    chance = random.Random(f"{seed} {share}")
+    endpoint, kind = chance.choice((Endpoint.HOURLY, Endpoint.CLOSED, Endpoint.DAILY)), chance.choice(_LIES)
+    losers = await lose(warehouse, endpoint, chance.randint(5, 60))
+    bad = chance.sample(losers, {"none": 0, "one": 1, "few": chance.randint(2, 4), "all": len(losers)}[share])
+    ids = None if share == "all" else await names_of(warehouse, bad)
+    lies = Faults(probabilities={kind: 1.0}, only_endpoints=frozenset({endpoint}), only_ids=ids, seed=seed)
+    drawn = (seed, share, endpoint.value, kind.value, len(losers), len(bad))
+    async with service_of(batch_size=chance.choice((7, 5000))) as service:
+        for night in range(2):
+            sandbox.set_faults(lies)
+            sandbox.log.reset()
+            await run(service, chance.choice((RunKind.FULL, RunKind.AUDIT)))
+            assert set(await blamed(warehouse)) <= (set() if share == "all" else set(bad)), (drawn, night)
+            assert (await difference(warehouse, sandbox)).account_ids <= set(bad), (drawn, night)
+            assert sandbox.log.total < 200, (drawn, night)
+            await let_a_day_pass(warehouse)
+        sandbox.set_faults(NO_FAULTS)
+        await run(service, RunKind.AUDIT)
+    assert (await difference(warehouse, sandbox)).is_equal, drawn
+    assert await blamed(warehouse) == {}, drawn
