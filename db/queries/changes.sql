@@ -676,11 +676,19 @@ WITH unheld AS MATERIALIZED (
     FROM {{stage}} AS s
     WHERE fetch_id = $1 AND refused IS DISTINCT FROM $6
       AND (refused IS NOT NULL AND (NOT starts_with(refused, $5) OR {{has_no_trades}}) OR refused IS NULL AND nulled IS NOT NULL)
+), beside AS MATERIALIZED (
+    -- A row without a date came with the dates that its account has in the fetch: it goes once each of them was read without it.
+    SELECT account_id::text AS owner, array_agg(DISTINCT {{plain_day}}) AS days, range_agg(daterange({{plain_day}}, {{plain_day}}, '[]')) AS spans
+    FROM {{stage}}
+    WHERE fetch_id = $1 AND refused IS NULL AND {{plain_day}} IS NOT NULL
+      AND account_id::text = ANY(ARRAY(SELECT owner FROM unheld WHERE day IS NULL AND refused IS NOT NULL))
+    GROUP BY account_id
 ), kept AS (
     INSERT INTO prop_trading_model.recon_set_aside_rows AS a
         (table_name, row_key, row_digest, copies, date, account_id, reason, row_data, run_id, asked, asked_dates)
     SELECT $3, coalesce(row_key, 'row without a key ' || row_digest), row_digest, count(*), min(day), min(owner), min(reason),
-           min(row_data::text)::json, $4, CASE WHEN min(owner) IS NULL THEN ($2::text[])[1:100] END, CASE WHEN min(day) IS NULL THEN {{asked_dates}} END
+           min(row_data::text)::json, $4, CASE WHEN min(owner) IS NULL THEN ($2::text[])[1:100] END, 
+           CASE WHEN min(day) IS NULL THEN coalesce((SELECT b.spans FROM beside AS b WHERE b.owner = min(unheld.owner)), {{asked_dates}}) END
     FROM unheld
     WHERE refused IS NOT NULL OR owner = ANY($2::text[])
     GROUP BY row_key, row_digest
@@ -692,7 +700,13 @@ WITH unheld AS MATERIALIZED (
         -- Fewer dates tell better which read must bring it.
         asked_dates = CASE WHEN a.asked_dates && excluded.asked_dates THEN a.asked_dates * excluded.asked_dates
                            ELSE coalesce(excluded.asked_dates, a.asked_dates) END
-    RETURNING a.row_key, a.row_digest, a.account_id, a.copies, a.reason
+    RETURNING a.row_key, a.row_digest, a.account_id, a.copies, a.reason, a.date
+), doubted AS (
+    -- Audits read them again, since no count tells when upstream stops sending it.
+    INSERT INTO prop_trading_model.recon_doubted_dates (account_id, date)
+    SELECT DISTINCT kept.account_id, day FROM kept JOIN beside AS b ON b.owner = kept.account_id, unnest(b.days) AS days (day)
+    WHERE kept.date IS NULL
+    ON CONFLICT (account_id, date) DO UPDATE SET noted_at = excluded.noted_at
 )
 SELECT coalesce(sum(copies), 0)::bigint AS rows
 FROM kept

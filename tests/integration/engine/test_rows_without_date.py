@@ -81,3 +81,25 @@ async def test_rows_that_upstream_stopped_sending_are_in_doubt_no_more_once_thei
             await lose(days[0], days[-1])
         await run(service, RunKind.FULL)
         assert await left() == 0
+
+
+@pytest.mark.parametrize("endpoint", _ENDS)
+async def test_audits_look_whether_upstream_still_sends_a_row_without_a_date(
+    warehouse: Database,  # noqa: F811
+    endpoint: Endpoint,
+) -> None:
+    world = _world()
+    account_id = _account_of_its_own(world)
+    table, date = TABLES[endpoint].name, "trade_date" if endpoint is Endpoint.CLOSED else "date"
+    sick = _adding_a_row_of(world, account_id, endpoint)
+    async with warehouse.connect() as c, serving(sick, world) as upstream, engine(warehouse, upstream, config=_config()) as service:
+        left = "SELECT count(*) FROM recon_set_aside_rows WHERE account_id = $1"
+        await c.execute(f"DELETE FROM {table} WHERE account_id = $1 AND {date} <= $2", account_id, _SETTLED)
+        await run(service, RunKind.FULL)
+        assert await c.fetchval(left, account_id) == 1
+        await run(service, RunKind.AUDIT)
+        assert await c.fetchval(left, account_id) == 1
+        sick.is_well = True
+        state = await run(service, RunKind.AUDIT)
+        assert await c.fetchval(left, account_id) == 0
+        assert state["status"] == "succeeded"
