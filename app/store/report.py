@@ -14,6 +14,7 @@ from app.store.pool import SWEEP_SECONDS, TAKES_NO_WRITES, Connection, Database,
 
 _ATTEMPTS = 10
 _HISTORY = 50
+_SET_ASIDE = 20
 _READY_SECONDS = 1.3
 """For the answer of a connection that stands, and once more for that of a new one: together less than a probe waits."""
 _OVERALL = (
@@ -54,11 +55,12 @@ _BESIDE = {
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account: its row of trade_recon, its last attempts and the history of its issues, newest first."""
+    """One account: its row of trade_recon, its last attempts, the history of its issues and rows that were set aside, newest first."""
 
     state: Record
     attempts: list[Record]
     history: list[Record]
+    set_aside: list[Record]
 
     @property
     def issues(self) -> list[object]:
@@ -192,6 +194,7 @@ class Reports:
             state,
             await self._database.fetch(self._sql["get_attempts"], account_id, _ATTEMPTS),
             await self._database.fetch(self._sql["get_history"], account_id, _HISTORY),
+            await self._database.fetch(self._sql["get_set_aside"], account_id, _SET_ASIDE),
         )
 
     async def attempt(self, run_id: uuid.UUID, account_id: str) -> Record | None:

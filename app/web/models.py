@@ -234,6 +234,18 @@ class AccountStatistics(BaseModel):
     trades_recon_checksum: bool
 
 
+class SetAsideRow(BaseModel):
+    """A row of upstream that the warehouse does not hold as it was sent."""
+
+    table: str
+    key: str
+    date: dt.date | None = Field(description="null where its date cannot be read, and for rows of alltime.")
+    copies: int = Field(description="How often upstream sends it.")
+    reason: str
+    first_seen: dt.datetime
+    last_seen: dt.datetime
+
+
 class Account(BaseModel):
     """An account as it stands."""
 
@@ -248,6 +260,7 @@ class Account(BaseModel):
     next_attempt_at: dt.datetime | None
     attempts: list[Attempt] = Field(description="The last attempts, newest first.")
     history: list[IssueHistory] = Field(description="Openings and closings of issues, newest first.")
+    set_aside: list[SetAsideRow] = Field(description="Rows of upstream that are not held as they were sent, the newest 20.")
 
 
 class AccountOutcome(BaseModel):

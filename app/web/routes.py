@@ -178,6 +178,7 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
             "stats": AccountStatistics.model_validate(state),
             "attempts": [dict(row) for row in found.attempts],
             "history": [dict(row) for row in found.history],
+            "set_aside": [dict(row) for row in found.set_aside],
         }
     )
 

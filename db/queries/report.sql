@@ -139,6 +139,14 @@ WHERE account_id = $1
 ORDER BY opened_at DESC, issue_id DESC
 LIMIT $2
 
+-- name: get_set_aside
+-- Rows of upstream that the warehouse does not hold as they were sent, of an account, the newest first.
+SELECT table_name AS "table", row_key AS key, date, copies, reason, first_seen, last_seen
+FROM prop_trading_model.recon_set_aside_rows
+WHERE account_id = $1
+ORDER BY last_seen DESC, table_name, row_key
+LIMIT $2
+
 -- name: get_attempt
 -- What one run did to one account.
 SELECT * FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND account_id = $2

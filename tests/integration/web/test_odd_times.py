@@ -103,6 +103,7 @@ async def test_times_of_any_year_are_shown(faces: _Faces, database: Database, od
         await faces.must_answer(odd)
         shown = (await faces.client.get("/accounts/old")).json()
         assert dt.datetime.fromisoformat(shown["last_failed_attempt"]).tzinfo is not None
+        assert [(row["table"], row["key"], row["reason"]) for row in shown["set_aside"]] == [("raw_metrics_daily", "k", "refused")]
         # The report that is handed out, too.
         assert (await faces.client.get("/report")).status_code == 200
 
