@@ -123,11 +123,12 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
     pending = await _pending(ours, schema)
     found = await survey(ours, schema)
     require(found, schema, before_migration=bool(pending))
-    if not found.schema.is_migrated:
+    aside = await list_aside(ours, schema)
+    if found.schema.is_migrated:
+        await _put_right(connection, schema, tell)
+    else:
         for sentence in await foretell(ours, schema, found):
             tell(sentence)
-    aside = await list_aside(ours, schema)
-    await _put_right(connection, schema, tell)
     for path in _files():
         sql = for_schema(path.read_text(encoding="utf-8"), schema)
         async with connection.transaction(isolation="read_committed"):

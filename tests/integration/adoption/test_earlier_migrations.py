@@ -117,6 +117,12 @@ async def test_what_is_put_aside_and_altered_is_told_before_and_after(place: Pla
         "view v_reconciliation_progress_before_trade_recon",
     ):
         assert f"Put aside: {name}." in told
+    assert not any(line.startswith("Found") for line in told)
+    async with place.owner.connect() as connection:
+        # Whoever called them goes on: by the argument's name, and with the rights that there were.
+        await connection.execute("SELECT update_trade_recon_stats(p_account_id => 'a')")
+        execute_right = "SELECT has_function_privilege($1, 'prop_trading_model.update_trade_recon_stats(text)', 'EXECUTE')"
+        assert await connection.fetchval(execute_right, place.role)
     again = await run_command(tmp_path, {"DATABASE_URL": place.owner.dsn}, "migrate")
     assert "aside" not in again.stdout.replace("set aside", "")
     assert "Found" not in again.stdout

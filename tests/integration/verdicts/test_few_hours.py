@@ -82,8 +82,6 @@ async def test_it_is_shown_for_exactly_the_dates_that_have_it_and_leaves_the_acc
         assert (entry["severity"], entry["account_count"], entry["sample_accounts"]) == (5, 2, sorted(few))
         assert report["overall"]["has_issues"] == 0  # type: ignore[index]
         assert report["overall"]["reconciled"] == len(sandbox.world.account_ids)  # type: ignore[index]
-    async with database.connect() as connection:
-        assert [tuple(row) for row in await connection.fetch("SELECT * FROM get_issue_statistics()")] == [(CODE, 5, 2, sorted(few))]
 
 
 async def test_it_goes_once_the_hours_are_there_or_the_account_was_looked_at_by_name(
