@@ -19,7 +19,7 @@ from app.domain.models import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.engine.store import Store
-from app.errors import Conflict, ReconError
+from app.errors import Conflict, DatabaseUnavailable, ReconError
 from app.sandbox.damage import HEALABLE_KINDS, damage
 from app.sandbox.faults import FaultKind, Faults
 from app.sandbox.process import SandboxServer
@@ -186,9 +186,19 @@ async def _ended(connection: "asyncpg.Connection[asyncpg.Record]", run_id: "uuid
             await asyncio.sleep(0.05)
 
 
+async def _state_of(service: ReconService, run_id: "uuid.UUID") -> dict[str, Any]:
+    """The run, as a caller reads it who repeats what was answered with an outage: sessions may be lost or limited still."""
+    async with asyncio.timeout(40):
+        while True:
+            try:
+                return dict(await service.readings.run_state(run_id))
+            except DatabaseUnavailable:
+                await asyncio.sleep(0.1)
+
+
 async def _accounted_for(service: ReconService, run_id: "uuid.UUID") -> dict[str, Any]:
-    state = dict(await service.readings.run_state(run_id))
-    accounts: dict[str, int] = state["accounts"]  # type: ignore[assignment]
+    state = await _state_of(service, run_id)
+    accounts: dict[str, int] = state["accounts"]
     assert (state["status"] in ("succeeded", "completed_with_issues"), state["error"]) == (True, None), state
     assert accounts["total"] == accounts["done"]
     assert (accounts["waiting"], accounts["failed"], accounts["partial"]) == (0, 0, 0), state
