@@ -53,7 +53,8 @@ class Sweep:
         self._differing_days = fill(sql["create_swept_days"], days=fill(days, accounts=differing))
         self._all_days = fill(sql["create_swept_days"], days=fill(days, accounts="true"))
         self._refresh_stats = fill(sql["refresh_stats"], issues=detection["issues_if_emptied"])
-        self._note_few_hours = fill(sql["note_few_hours"], **tables)
+        few_hours = fill(sql["create_swept_few_hours"], few_hours_trades=str(FEW_HOURS_TRADES), **tables)
+        self._note_few_hours = (few_hours, sql["note_few_hours"])
         self._create_list, self._is_list_stale = sql["create_swept_list"], sql["is_list_stale"]
         self._forget_placeholders, self._add_accounts = sql["forget_placeholders"], sql["add_swept_accounts"]
         self._follow_state = sql["follow_state"]
@@ -69,7 +70,7 @@ class Sweep:
             is_stale = await connection.fetch_value(self._is_list_stale, seconds=SWEEP_SECONDS)
             await connection.execute(self._forget_placeholders, seconds=SWEEP_SECONDS)
             added = await connection.execute(self._add_accounts, seconds=SWEEP_SECONDS)
-            await connection.execute(self._note_few_hours, FEW_HOURS_TRADES, seconds=SWEEP_SECONDS)
+            await _each(connection, self._note_few_hours)
             changed = await self._count(connection)
         if is_stale:
             await self._refresh_account_list()

@@ -189,19 +189,25 @@ SET has_alltime = now.has_alltime, num_trades_alltime = now.alltime,
 FROM changed AS now
 WHERE r.account_id = now.account_id
 
--- name: note_few_hours
--- Dates with more than $1 trades in a single hourly row, of all accounts: only of those are the dates read that have an hour with so many.
-WITH days AS (
-    SELECT account_id::text AS account_id, date
+-- name: create_swept_few_hours
+-- Dates with more than {{few_hours_trades}} trades in a single hourly row: only of those accounts are the dates read that have an hour with so many.
+CREATE TEMP TABLE recon_swept_few_hours ON COMMIT DROP AS
+SELECT account_id::text AS account_id, array_agg(date ORDER BY date) AS dates
+FROM (
+    SELECT account_id, date
     FROM {{hourly}}
-    WHERE account_id = ANY(ARRAY(SELECT DISTINCT account_id FROM recon_swept WHERE table_name = 'raw_metrics_hourly' AND most > $1 AND NOT stands_in))
-      AND date BETWEEN '0001-01-01' AND '9999-12-31'
+    WHERE account_id = ANY(ARRAY(
+        SELECT account_id FROM recon_swept WHERE table_name = 'raw_metrics_hourly' AND most > {{few_hours_trades}} AND NOT stands_in
+    )) AND date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, date
-    HAVING count(*) = 1 AND sum(prop_trading_model.recon_count(num_trades)) > $1
-), found AS MATERIALIZED (
-    SELECT account_id, array_agg(date ORDER BY date) AS dates FROM days
-    WHERE account_id IN (SELECT account_id FROM prop_trading_model.trade_recon)
-    GROUP BY account_id
+    HAVING count(*) = 1 AND sum(prop_trading_model.recon_count(num_trades)) > {{few_hours_trades}}
+) AS days
+GROUP BY account_id
+
+-- name: note_few_hours
+-- What was found of it, for accounts that are known; of all others nothing is noted any more.
+WITH found AS MATERIALIZED (
+    SELECT f.account_id, f.dates FROM recon_swept_few_hours AS f JOIN prop_trading_model.trade_recon AS t ON t.account_id = f.account_id
 ), gone AS (
     DELETE FROM prop_trading_model.recon_few_hours AS f WHERE NOT EXISTS (SELECT FROM found WHERE found.account_id = f.account_id)
 )

@@ -1,5 +1,6 @@
 """`trade-recon uninstall --print`: what it writes takes all of trade-recon away and leaves the catalogue as it was before."""
 
+import json
 import random
 import secrets
 from collections.abc import AsyncIterator
@@ -119,6 +120,22 @@ async def test_it_leaves_a_warehouse_without_an_earlier_system_as_it_was(postgre
         await _live(place, sandbox)
         await _uninstall(place)
         assert await _seen(place) == before
+
+
+async def test_where_an_older_version_kept_no_copy_trade_recon_keeps_its_rows_and_loses_our_columns(postgres: Server) -> None:
+    async with new_database(postgres, SCHEMA) as place:
+        await execute(place, (*FORMS["text tickets, partitioned"], *OLD_OBJECTS, *GRANTS, *OLD_ROWS))
+        before = await _seen(place)
+        await migrate(place.owner.dsn, SCHEMA)
+        await execute(place, ["DROP TABLE SCHEMA.recon_earlier, SCHEMA.recon_earlier_trade_recon"])
+        script = await _uninstall(place)
+        after = await _seen(place)
+        assert "no copy of it was kept" in script
+        assert {name for name in after[0] if after[0][name] != before[0].get(name)} == {"trade_recon"}
+        assert after[0].keys() == before[0].keys()
+        columns = {json.loads(line)[2] for line in after[0]["trade_recon"] if json.loads(line)[0] == "column"}
+        assert not columns & {"claim_id", "mismatched_days", "whole_copy", "explained_as"}
+        assert len(after[1]) == len(before[1])
 
 
 async def test_tables_that_trade_recon_made_stay_with_their_rows(database: Database, sandbox: SandboxServer) -> None:
