@@ -22,7 +22,17 @@ from app.engine.maintenance import MaintenanceResult, fix_ids
 from app.engine.maintenance import maintain as maintain_warehouse
 from app.engine.store import Store
 from app.errors import InvalidRequest
-from app.main import migrate_warehouse, now, open_readings, open_service, open_store, print_advice, print_uninstall, warehouse_notes
+from app.main import (
+    compared_store,
+    migrate_warehouse,
+    now,
+    open_readings,
+    open_service,
+    open_store,
+    print_advice,
+    print_uninstall,
+    warehouse_notes,
+)
 from app.main import serve as serve_http
 from app.sandbox.process import WorldArguments
 from app.sandbox.process import serve as serve_sandbox
@@ -260,7 +270,7 @@ async def _maintained(work: Callable[[Store, dt.date], Awaitable[MaintenanceResu
     settings = load_settings()
     async with open_store(settings) as store:
         with Console(stderr=True).status("Maintaining the warehouse ..."):
-            result = await work(store, open_readings(settings, store).today())
+            result = await work(await compared_store(settings, store), open_readings(settings, store).today())
     table = plain_table("Maintenance", "", "#")
     for name, value in result.as_json().items():
         if not isinstance(value, list):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from app.console import results_console
 from app.domain.wording import counted
 from app.errors import ConfigurationError, ReconError
-from app.main import open_warehouse, sample_upstream
+from app.main import history_notes, open_warehouse, sample_upstream
 from app.settings import Settings, load_settings
 from app.shell import ExitCode, perform
 from app.store.adoption import notes, problems
@@ -59,6 +59,9 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
             found = await survey(database, settings.recon_schema)
             async for finding in _examine_warehouse(database, found):
                 yield finding
+            if found.schema.is_migrated and not await pending_migrations(database):
+                for note in await history_notes(settings, database):
+                    yield Finding(Level.NOTE, note)
             samples = await _sample(settings, database if found.schema.is_migrated else None)
             for advice in await advise_fit(database, found, samples, settings.recon_caps):
                 yield Finding(Level.WRONG if advice.loses_rows else Level.NOTE, advice.text)

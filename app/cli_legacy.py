@@ -23,8 +23,8 @@ from app.engine.readings import Readings
 from app.engine.service import ReconService
 from app.engine.store import Store
 from app.errors import InvalidRequest
-from app.main import open_readings, open_service, open_store
-from app.settings import load_settings
+from app.main import compared_store, open_readings, open_service, open_store
+from app.settings import Settings, load_settings
 from app.shell import ExitCode, exit_code_of, perform
 from app.store.pool import Record
 from app.store.runs import RunRequest
@@ -74,15 +74,15 @@ async def _perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, re
     settings = load_settings()
     if request is not None:
         async with open_service(settings) as service:
-            return await _done(steps, service.store, service.readings, service)
+            return await _done(steps, settings, service.store, service.readings, service)
     async with open_store(settings) as store:
-        return await _done(steps, store, open_readings(settings, store), None)
+        return await _done(steps, settings, store, open_readings(settings, store), None)
 
 
-async def _done(steps: _Steps, store: Store, readings: Readings, service: ReconService | None) -> ExitCode:
+async def _done(steps: _Steps, settings: Settings, store: Store, readings: Readings, service: ReconService | None) -> ExitCode:
     code = ExitCode.SUCCESS
     if steps.fix_null_ids:
-        _tell("NULL account_id fix results", await _fixed(store, readings.today()))
+        _tell("NULL account_id fix results", await _fixed(await compared_store(settings, store), readings.today()))
     if steps.reconcile is not None and service is not None:
         run_id, is_ours = await start_or_join(service, steps.reconcile)
         state = await serve_run(service, run_id, is_ours=is_ours)

@@ -102,6 +102,8 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     if report["issues_by_type"]:
         console.print(issues_table("Open issues", report["issues_by_type"]))
         console.print()
+    if report["history_from"] is not None:
+        console.print(f"Compared from: {report['history_from']}, by RECON_HISTORY_FROM; rows of earlier dates are left alone.")
     console.print(f"Reconciled through: {report['reconciled_through'] or 'cannot be said'}. {report['reconciled_through_reason']}")
     console.print(
         f"Last seven days: {counted(activity['accounts_checked'], 'account')} checked,"
@@ -149,6 +151,9 @@ def show_run(console: Console, state: Mapping[str, Any]) -> None:
     for name, count in rows.items():
         table.add_row(f"rows {name.replace('_', ' ')}", str(count))
     table.add_row("values that cannot be stored as sent", str(state["values_nulled"]))
+    if state["history_from"] is not None:
+        table.add_row("compared from", str(state["history_from"]))
+        table.add_row("rows stored of earlier dates", str(state["maintenance"].get("rows_before_history", "-")))
     table.add_row("requests to upstream", str(state["requests"]))
     table.add_row("seconds", run_seconds(state))
     console.print(table)

@@ -25,6 +25,7 @@ from app.domain.contract import Endpoint, Request
 from app.domain.holds import HoldLimits
 from app.domain.wording import counted
 from app.engine.config import EngineConfig
+from app.engine.history import begin_history
 from app.engine.readings import Readings
 from app.engine.service import ReconService
 from app.engine.store import Store
@@ -36,6 +37,7 @@ from app.store.caps import proposed_caps
 from app.store.catalogue import Catalogue
 from app.store.embedded import EmbeddedPostgres, create_database, was_made
 from app.store.fit import Sample, Samples, advise_fit
+from app.store.histories import Histories
 from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
 from app.store.quota import Quota
@@ -177,6 +179,11 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         yield store
 
 
+async def compared_store(settings: Settings, store: Store) -> Store:
+    """The store, for which there are only the dates that are compared now. Raises ConfigurationError if there is none."""
+    return store.within(await begin_history(store, engine_config(settings), now()))
+
+
 async def warehouse_notes(settings: Settings) -> list[str]:
     """What is worth knowing of the raw tables that trade-recon works on; none of a warehouse of its own.
 
@@ -196,7 +203,20 @@ async def warehouse_notes(settings: Settings) -> list[str]:
             if sample.error is not None
         ]
         unfit = await advise_fit(database, found, samples, settings.recon_caps)
-        return [*notes(found), *([said] if caps else []), *unread, *(each.text for each in unfit)]
+        history = await history_notes(settings, database)
+        return [*notes(found), *([said] if caps else []), *history, *unread, *(each.text for each in unfit)]
+
+
+async def history_notes(settings: Settings, database: Database) -> list[str]:
+    """From which date on the warehouse is compared, where RECON_HISTORY_FROM says anything."""
+    setting = settings.recon_history_from
+    if setting is None:
+        return []
+    config, histories = engine_config(settings), Histories(database)
+    first = setting.first_day(config.today(now()), await histories.held_from())
+    if first is None:
+        return [f"RECON_HISTORY_FROM={setting} has no effect: no table has partitions that begin at a date. All dates are compared."]
+    return [f"By RECON_HISTORY_FROM={setting} dates from {first} on are compared; rows of earlier dates are neither asked for nor touched."]
 
 
 @contextlib.asynccontextmanager
@@ -325,6 +345,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         grace_seconds=_GRACE_SECONDS,
         retention_days=settings.recon_retention_days,
         overlap_seconds=settings.recon_changed_overlap,
+        history=settings.recon_history_from,
         guard=HoldLimits(
             row_share=settings.recon_guard_row_share,
             rows=settings.recon_guard_rows,

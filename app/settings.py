@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 from app.domain.caps import NO_CAPS, Caps
+from app.domain.history import WHAT_IT_MAY_BE, HistoryFrom
 from app.dsn import Dsn, DsnError
 from app.errors import ConfigurationError
 from app.telemetry import register_secret
@@ -40,6 +41,13 @@ def _dsn(value: object) -> object:
 def _caps(value: object) -> object:
     try:
         return Caps.read(value) if isinstance(value, str) else value
+    except ConfigurationError as error:
+        raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": f"cannot be read: {error}"}) from None
+
+
+def _history(value: object) -> object:
+    try:
+        return HistoryFrom.read(value) if isinstance(value, str) else value
     except ConfigurationError as error:
         raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": f"cannot be read: {error}"}) from None
 
@@ -142,6 +150,7 @@ class Settings(BaseSettings):
     recon_guard_run_row_share: float = Field(default=0.2, ge=0, le=1, description="a part from 0 to 1, such as 0.2 for 20 %")
     # No JSON: it is read as a whole.
     recon_caps: Annotated[Caps, NoDecode, BeforeValidator(_caps)] = Field(default=NO_CAPS, description="caps such as rel_*=1000")
+    recon_history_from: Annotated[HistoryFrom, NoDecode, BeforeValidator(_history)] | None = Field(default=None, description=WHAT_IT_MAY_BE)
     recon_data_dir: Path = Field(default=Path(".trade-recon"), description="the path of a folder")
     recon_embedded: bool = Field(default=False, description="true or false")
     recon_statement_cache: int = Field(default=100, ge=0, le=10_000, description="a whole number from 0 to 10000")

@@ -34,7 +34,11 @@ def may_be_without_id(view: AccountView, progress: Progress) -> bool:
 
 def is_hourly_unread(view: AccountView, progress: Progress) -> bool:
     """Whether hourly rows are stored and upstream's were not all read."""
-    return view.totals.has_hourly and not progress.dates_read(Endpoint.HOURLY).everything
+    read = progress.dates_read(Endpoint.HOURLY)
+    if view.history is not None and view.first_day is not None and view.last_day is not None:
+        # What is not compared is not asked for.
+        return view.totals.has_hourly and not read.covers_span(view.first_day, view.last_day)
+    return view.totals.has_hourly and not read.everything
 
 
 def is_closed_unread(view: AccountView, progress: Progress) -> bool:

@@ -46,6 +46,7 @@ class IssueCode(StrEnum):
     UNSETTLED = "unsettled"
     IMPOSSIBLE_DATE = "impossible_date"
     SUSPICIOUSLY_FEW_HOURS = "suspiciously_few_hours"
+    HISTORY_UNREAD = "history_unread"
 
 
 COUNT_CODES = frozenset(

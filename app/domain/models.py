@@ -4,10 +4,11 @@ import datetime as dt
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
-from app.domain.contract import METRICS, TABLES, Endpoint
+from app.domain.contract import MAX_DATES, METRICS, TABLES, Endpoint
 from app.domain.settling import Moving, MovingFigures
 
 _METRICS = frozenset(TABLES[endpoint].name for endpoint in METRICS)
@@ -198,6 +199,38 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class CountedDay:
+    """What upstream's daily row of a date says; a figure that it does not tell is None."""
+
+    trades: int
+    net_profit: Decimal | None = None
+    total_lots: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is known of an account before `first`, the first date that is compared.
+
+    Where it `is_known` what upstream counts before, alltime is told without it. Otherwise upstream is to be asked: about all daily rows, or
+    about those since `counted_from`, before which it counts `counted` trades.
+    """
+
+    first: dt.date
+    is_known: bool
+    counted_from: dt.date | None = None
+    counted: int = 0
+
+    @property
+    def uncounted(self) -> frozenset[dt.date] | None:
+        """The dates of which upstream's counts are not known; None: all before the first one."""
+        if self.is_known:
+            return frozenset()
+        if self.counted_from is None or (self.first - self.counted_from).days > MAX_DATES:
+            return None
+        return frozenset(self.counted_from + dt.timedelta(days=number) for number in range((self.first - self.counted_from).days))
+
+
+@dataclass(frozen=True, slots=True)
 class AccountView:
     """What detection sees of one account; `by_login`: upstream knows no id for it, so that it is asked for by its logins.
 
@@ -206,7 +239,7 @@ class AccountView:
     left, `explained_times` how often asking again did not change that and `ask_again_at` when it is asked once more, `descents` the dates
     whose daily row an audit's heal changed and whose finer rows were not read since, `status` how the last run left it,
     `odd_rows` are rows that were left out of everything else, `doubts` the dates that an earlier run lowered on upstream's word and that
-    the audit reads again.
+    the audit reads again. `history` tells what is known of dates before those that are compared (None: all are).
     """
 
     account_id: str
@@ -227,12 +260,18 @@ class AccountView:
     status: str = "pending"
     odd_rows: tuple[OddRows, ...] = ()
     doubts: frozenset[dt.date] = frozenset()
+    history: History | None = None
+
+    @property
+    def is_history_known(self) -> bool:
+        """Whether alltime can be compared: all dates are, or it is known what upstream counts before those that are."""
+        return self.history is None or self.history.is_known
 
     @property
     def agrees(self) -> bool:
         """Whether its tables agree, in total and on every date, and nothing else is known to be wrong: most accounts, on most nights."""
         totals = self.totals
-        if not 0 <= totals.alltime == totals.daily == totals.hourly == totals.closed:
+        if not self.is_history_known or not 0 <= totals.alltime == totals.daily == totals.hourly == totals.closed:
             return False
         is_present = totals.has_alltime and totals.has_daily and totals.has_hourly and totals.has_closed
         return (is_present or totals.alltime == 0) and not self._is_doubted
@@ -343,6 +382,9 @@ class Progress:
 
     `tried` are the dates, by table, that were asked for in a second shape (None for alltime; None itself: no trial is wanted), `alone`
     those of them for which nobody else was asked, `explained_as` a state that needs no trial, since one was made not long ago.
+
+    `counted` is what upstream's daily rows say of single dates before the history that is compared, and `counted_in_parts` that all of
+    them were read like this.
     """
 
     read: Mapping[Endpoint, DatesRead] = field(default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED})
@@ -368,6 +410,8 @@ class Progress:
     tried: dict[Endpoint, set[dt.date | None]] | None = None
     alone: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
     explained_as: str | None = None
+    counted: dict[dt.date, CountedDay] = field(default_factory=dict)
+    counted_in_parts: bool = False
     errors: list[str] = field(default_factory=list)
     untried: str | None = None
     effort: Effort = field(default_factory=Effort)

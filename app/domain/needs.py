@@ -38,16 +38,29 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
     """
     if view.agrees or _is_left(progress):
         return NOTHING
+    if uncounted := _uncounted(view, progress):
+        return uncounted
     if progress.alltime_is_withheld and (moving := _unread(progress.dates_read(Endpoint.DAILY), progress.moving.days)):
         return Needs(daily=frozenset(moving))
     if is_silent(view, progress) and progress.dates_read(Endpoint.DAILY).everything:
         # Before upstream is said to have nothing of the account, each table that has rows of it here was asked.
         return Needs(
-            hourly=None if is_hourly_unread(view, progress) else frozenset(),
+            hourly=_whole_life(view) if is_hourly_unread(view, progress) else frozenset(),
             closed=None if is_closed_unread(view, progress) else frozenset(),
         )
     coarse = _coarse_needs(view, progress, gaps)
     return coarse if coarse != NOTHING else _fine_needs(view, progress)
+
+
+def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
+    """The daily rows that tell what upstream counts before the history, without which alltime says nothing; None where all were read."""
+    daily = progress.dates_read(Endpoint.DAILY)
+    if view.history is None or view.history.is_known or daily.everything:
+        return None
+    days = view.history.uncounted
+    if days is None:
+        return Needs(daily=None)
+    return Needs(daily=frozenset(unread)) if (unread := _unread(daily, days)) else None
 
 
 def may_need_alltime(view: AccountView, progress: Progress) -> bool:
@@ -157,6 +170,13 @@ def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:
     return {day for day in days if view.first_day is None or day >= view.first_day}
 
 
+def _whole_life(view: AccountView) -> frozenset[dt.date] | None:
+    """All dates of the account's life; None where all are compared that upstream may have, so that none is to be named."""
+    if view.history is None or view.first_day is None or view.last_day is None:
+        return None
+    return frozenset(view.first_day + dt.timedelta(days=number) for number in range((view.last_day - view.first_day).days + 1))
+
+
 def _squatters(progress: Progress) -> set[dt.date]:
     """Dates of stored rows that upstream does not send and that may hold the key of one that it does: only daily can condemn them."""
     if not progress.too_narrow:
@@ -181,6 +201,6 @@ def _fine_needs(view: AccountView, progress: Progress) -> Needs:
         # A table without a row also lacks those of days without trades, which no count shows.
         most = len(hourly) > MAX_DATES and len(hourly) >= _MOST_OF * view.known_days
         everything = bool(hourly) and (most or not view.totals.has_hourly)
-        return Needs(hourly=None if everything else frozenset(hourly), closed=frozenset(closed))
+        return Needs(hourly=_whole_life(view) if everything else frozenset(hourly), closed=frozenset(closed))
     daily = _unread(progress.dates_read(Endpoint.DAILY), (day.date for day in view.days))
     return Needs(alltime=bool(view.days) and not progress.dates_read(Endpoint.ALLTIME).everything, daily=frozenset(daily))

@@ -22,7 +22,7 @@ from app.domain.issues import (
     dates_evidence,
     days_evidence,
 )
-from app.domain.models import AccountView, DayCounts, Hold, Outcome, Progress
+from app.domain.models import AccountView, DayCounts, History, Hold, Outcome, Progress
 from app.domain.settling import Moving
 from app.domain.trial import differing_days, disputed, was_read
 from app.domain.wording import counted
@@ -88,6 +88,8 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     if is_absent(view, progress):
         # How its own tables disagree is of no interest any more: there is nothing to heal them by.
         return (*others, absence())
+    if view.history is not None and not view.history.is_known:
+        others = (*others, _unread_history(view.history))
     narrow = _narrow_issues(progress)
     lacking = (alltime_absence(view),) if is_alltime_lacking(view, progress) else ()
     others = (*others, *(carried(view, progress) or lacking))
@@ -106,6 +108,13 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
         # It tells of the alltime row, too.
         others = tuple(issue for issue in others if issue.code is not IssueCode.ABSENT_UPSTREAM)
     return (*others, *explanations, *drift)
+
+
+def _unread_history(history: History) -> Issue:
+    """That upstream was asked in vain what it counts before the history: alltime says nothing without that."""
+    text = f"What upstream counts before {history.first} could not be read: alltime is not compared until it is."
+    tables = (TABLES[Endpoint.ALLTIME].name,)
+    return Issue(IssueCode.HISTORY_UNREAD, Severity.MEDIUM, text, tables, "fetch_missing_metrics", {})
 
 
 def _drift_was_followed(view: AccountView, progress: Progress) -> bool:

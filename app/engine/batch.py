@@ -19,7 +19,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.domain.backoff import next_attempt
@@ -37,6 +37,7 @@ from app.engine.config import EngineConfig
 from app.engine.controls import Control, Controls
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.halts import Halt
+from app.engine.history import find_before, take_parts
 from app.engine.learning import add_effort, beginning, forget_left_alone, learn, note_given_back, note_read
 from app.engine.maintenance import mend_accounts
 from app.engine.reading import BatchReader
@@ -66,19 +67,34 @@ _LOOKS = 3
 """How often a slice is looked at that someone else keeps changing."""
 
 
+@dataclass(slots=True)
+class _Shared:
+    """What all batches of this process share: places for fetches under way, the guards of runs, and the size of upstream in a run."""
+
+    slots: asyncio.Semaphore
+    guards: dict[uuid.UUID, tuple[dt.datetime | None, RunGuard]] = field(default_factory=dict)
+    measured: tuple[uuid.UUID, Upstream] | None = None
+
+
 class BatchReconciler:
     """Takes claimed batches through the flow."""
 
-    def __init__(self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
-        """Bind the parts; `now` gives the time (aware), so that tests choose it."""
+    def __init__(
+        self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime], shared: "_Shared | None" = None
+    ) -> None:
+        """Bind the parts; `now` gives the time (aware), so that tests choose it, `shared` is what others know of the same runs."""
         self._store = store
         self._client = client
         self._config = config
         self._now = now
         self._fetcher = Fetcher(client, store.staging, store.changes)
-        self._slots = asyncio.Semaphore(config.fetches)
-        self._measured: tuple[uuid.UUID, Upstream] | None = None
-        self._guards: dict[uuid.UUID, tuple[dt.datetime | None, RunGuard]] = {}
+        self._shared = shared or _Shared(asyncio.Semaphore(config.fetches))
+        self._slots, self._guards = self._shared.slots, self._shared.guards
+
+    def within(self, first: dt.date | None) -> "BatchReconciler":
+        """The same, for which there are only the dates from `first` on (None: all); what is known of runs is shared."""
+        store = self._store.within(first)
+        return self if store is self._store else BatchReconciler(store, self._client, self._config, self._now, self._shared)
 
     async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> Counter[Outcome]:
         """Heal the claimed accounts and record what came of each; the outcomes of those that were still ours and are settled.
@@ -89,6 +105,9 @@ class BatchReconciler:
         `use` records what the run asks of the API. Raises UpstreamRefused and UpstreamUnavailable when the API refuses or is
         out, DatabaseUnavailable when PostgreSQL is gone: nothing is recorded then, and what was written is whole.
         """
+        bound = self.within(run.history_from)
+        if bound is not self:
+            return await bound.reconcile(claim, run, use, halt)
         begun = time.monotonic()
         views = await self._look(claim.account_ids, claim, is_first=True)
         # In threads, here and below: judging thousands of accounts takes longer than a request to this process should wait.
@@ -130,7 +149,7 @@ class BatchReconciler:
         self, claim: Claim, run: ActiveRun, halt: Halt, views: dict[str, AccountView], guard: RunGuard, earlier: Mapping[str, Rewritten]
     ) -> Work:
         now = self._now()
-        moving = self._config.moving(now)
+        moving = self._config.moving(now, run.history_from)
         return Work(
             claim,
             run,
@@ -226,6 +245,8 @@ class BatchReconciler:
             if not planned:
                 return
             await self._run_round(work, search, planned)
+            if work.run.history_from is not None:
+                await self._store.histories.note_before(work.run.history_from, take_parts(work.progress))
             touched = sorted({account_id for each in planned for account_id in each.account_ids})
             with work.phase("verify"):
                 await asyncio.to_thread(_renew, work.views, await self._look(touched, work.claim))
@@ -265,9 +286,9 @@ class BatchReconciler:
 
     async def _size(self, run_id: uuid.UUID) -> Upstream:
         """How large the warehouse is, counted once for a run: it is all accounts that are counted, and an estimate that is made of it."""
-        if self._measured is None or self._measured[0] != run_id:
-            self._measured = run_id, await self._store.detection.size()
-        return self._measured[1]
+        if self._shared.measured is None or self._shared.measured[0] != run_id:
+            self._shared.measured = run_id, await self._store.detection.size()
+        return self._shared.measured[1]
 
     async def _give_back(self, work: Work) -> None:
         """Give stored metrics rows that upstream does not send for their account to the account whose natural key they have."""
@@ -382,6 +403,13 @@ class BatchReconciler:
                 note_read(progress, planned)
             if account_id in strangers:
                 progress.strangers.append(strangers[account_id])
+        await self._note_before(work, planned, fetched)
+
+    async def _note_before(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> None:
+        """Keep what daily rows tell of accounts before the dates that are compared."""
+        if work.run.history_from is not None and planned.request.endpoint is Endpoint.DAILY:
+            before = find_before(work.views, work.progress, planned, fetched.staged.before)
+            await self._store.histories.note_before(work.run.history_from, before)
 
     async def _identified(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> Slice:
         """What a fetch proves without the accounts that upstream knows by another id now: their rows here become those of that account."""

@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from app.domain.history import HistoryFrom
 from app.domain.holds import HoldLimits
 from app.domain.settling import Moving
 
@@ -19,7 +20,8 @@ class EngineConfig:
     not before `postpone_seconds`, so that data in motion comes to rest; `postpone_named_seconds` where people named the accounts
     and wait for them. `grace_seconds` is how long a batch may take to its next safe point when it is told to stop,
     `retention_days` how long the history of runs is kept, `flap_seconds` for how long a flapping account is held back. A run of only what
-    changed reads from `overlap_seconds` before the last run on: so far the clock of who wrote may be behind.
+    changed reads from `overlap_seconds` before the last run on: so far the clock of who wrote may be behind. `history` says from which
+    date on the warehouse is compared (None: all dates are).
     """
 
     batch_size: int = 5000
@@ -39,6 +41,7 @@ class EngineConfig:
     retention_days: int = 90
     flap_seconds: float = 86_400.0
     overlap_seconds: float = 3600.0
+    history: HistoryFrom | None = None
 
     def moving_from(self, now: dt.datetime) -> dt.date:
         """The first date that still moves at `now` (aware): it ended less than `settle_hours` ago, or has not ended.
@@ -59,7 +62,7 @@ class EngineConfig:
         """The business date at `now` (aware)."""
         return now.astimezone(ZoneInfo(self.day_zone)).date()
 
-    def moving(self, now: dt.datetime) -> Moving:
-        """The dates that still move at `now` (aware); upstream may be a day ahead."""
-        first, last = self.moving_from(now), now.astimezone(dt.UTC).date() + dt.timedelta(days=1)
+    def moving(self, now: dt.datetime, history_from: dt.date | None = None) -> Moving:
+        """The dates that still move at `now` (aware), none before `history_from`; upstream may be a day ahead."""
+        first, last = max(self.moving_from(now), history_from or dt.date.min), now.astimezone(dt.UTC).date() + dt.timedelta(days=1)
         return Moving(first, tuple(first + dt.timedelta(days=number) for number in range((last - first).days + 1)))

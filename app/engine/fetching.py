@@ -54,7 +54,11 @@ class Fetcher:
         before = await self._changes.fingerprints(proven)
         request = planned.request
         sink = await self._staging.begin(
-            request.endpoint, request.logins or request.account_ids, by_login=bool(request.logins), account_ids=planned.account_ids
+            request.endpoint,
+            request.logins or request.account_ids,
+            by_login=bool(request.logins),
+            account_ids=planned.account_ids,
+            first_day=self._changes.window.first,
         )
         try:
             proofs = [await self._read(part, planned, sink) for part in planned.requests]

@@ -173,18 +173,19 @@ class Isolation:
             await self._fail(claim, error)
             return
         if not trial.struck:
-            await self._require_others(claim, error)
+            await self._require_others(claim, error, trial.run)
         trial.struck.append((claim, error))
         if len(trial.struck) == _STRIKES:
             raise error
 
-    async def _require_others(self, claim: Claim, error: Exception) -> None:
+    async def _require_others(self, claim: Claim, error: Exception, run: ActiveRun) -> None:
         """Make sure that the tables are fit to work in, and that another account can be read; raise `error` if none can."""
         await self._store.require_fit()
-        others = [each.account_id for each in await self._store.detection.well_accounts(claim.account_ids)]
+        detection = self._store.within(run.history_from).detection
+        others = [each.account_id for each in await detection.well_accounts(claim.account_ids)]
         for number, account_id in enumerate(others, start=1):
             try:
-                await self._store.detection.look([account_id])
+                await detection.look([account_id])
             except (DatabaseUnavailable, WriteConflict):
                 raise
             except ReconError:

@@ -29,7 +29,8 @@ _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
 class MaintenanceResult:
     """What maintenance did, the first four in the names of the first system.
 
-    `unmatched_combinations` counts natural keys that no account or several fit; `unmatched` names the largest of them.
+    `unmatched_combinations` counts natural keys that no account or several fit; `unmatched` names the largest of them. Only rows from
+    `history_from` on (None: all) are counted and repaired; `rows_before_history` older ones are stored, and left alone.
     """
 
     closed_trades_updated: int = 0
@@ -41,11 +42,13 @@ class MaintenanceResult:
     accounts_added: int = 0
     totals_changed: int = 0
     unmatched: list[dict[str, object]] = field(default_factory=list)
+    history_from: dt.date | None = None
+    rows_before_history: int = 0
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, object]:
         """The result as JSON shows it."""
-        return asdict(self)
+        return {**asdict(self), "history_from": None if self.history_from is None else self.history_from.isoformat()}
 
 
 async def fix_ids(store: Store, today: dt.date) -> MaintenanceResult:
@@ -146,5 +149,7 @@ async def _result(store: Store, mended: Mended, begun: float, added: int, change
         accounts_added=added,
         totals_changed=changed,
         unmatched=[finding.shown() for finding in findings],
+        history_from=store.changes.window.first,
+        rows_before_history=sum((await store.sweep.rows_before()).values()),
         seconds=round(time.monotonic() - begun, 3),
     )

@@ -11,6 +11,7 @@ from app.domain.models import Effort, RunKind
 from app.domain.sequences import pieces, scattered
 from app.engine.audit import AuditTerms, audit
 from app.engine.config import EngineConfig
+from app.engine.history import begin_history
 from app.engine.maintenance import maintain, mend_accounts
 from app.engine.open_trades import compare_open_trades
 from app.engine.store import Store
@@ -68,8 +69,15 @@ class Preparation:
         UpstreamSuspect if it has nothing for too many accounts, ClaimLost if another worker took the preparation over,
         ConfigurationError if the warehouse was changed so that we cannot work in it any more.
         """
-        begun = time.monotonic()
         await self._store.require_fit()
+        first = await begin_history(self._store, self._config, self._now())
+        await self._store.runs.note_history(run.run_id, first)
+        bound = Preparation(self._store.within(first), self._client, self._config, self._now)
+        await bound.compare(replace(run, history_from=first), use)
+
+    async def compare(self, run: ActiveRun, use: RunUse) -> None:
+        """Do it for the dates that the store has; see `prepare`."""
+        begun = time.monotonic()
         named = run.request.account_ids
         among = named if named is not None else await self._touched() if run.request.changed_only else None
         if among is None:
@@ -207,7 +215,7 @@ class Preparation:
                     self._client,
                     run.run_id,
                     AuditTerms(
-                        moving_from=self._config.moving_from(now),
+                        moving_from=self._config.moving(now, run.history_from).first,
                         today=now.date() + dt.timedelta(days=1),
                         guard=None if run.confirmed else self._config.guard,
                         search_requests=self._config.search_requests,

@@ -65,6 +65,7 @@ class BatchReader:
         """Note that all dates were read."""
         for account_id in planned.account_ids:
             note_read(self._work.progress[account_id], planned)
+            self._work.progress[account_id].counted_in_parts |= planned.request.endpoint is Endpoint.DAILY
 
 
 def _named(planned: PlannedRequest) -> str:

@@ -23,7 +23,7 @@ from app.upstream.stats import ApiStatistics
 
 _OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone")
 _BESIDE = ("total", "skipped", "waiting", "postponed")
-_RUN = ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "stop_at", "confirmed_at")
+_RUN = ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "stop_at", "confirmed_at", "history_from")
 _UNMATCHED_SHOWN = 20
 _NAMED = 20
 _ACTIVE = dt.timedelta(days=7)
@@ -123,6 +123,7 @@ class Readings:
                 "doubts": figures.doubts,
                 "accounts_by_status": figures.statuses,
                 "open_trades": figures.open_trades,
+                "history_from": figures.history_from,
                 "identity": {
                     "unmatched": unmatched,
                     "ambiguous": ambiguous,
@@ -143,6 +144,7 @@ class Readings:
             "overall": shown["overall"],
             "issues_by_type": shown["issues_by_type"],
             "recent_activity": {**{name: sum(day[name] for day in days) for name in _ACTIVITY}, "days": days},
+            "history_from": shown.get("history_from"),
             "reconciled_through": through,
             "reconciled_through_reason": reason,
             "accounts_by_status": shown["accounts_by_status"],

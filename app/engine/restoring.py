@@ -48,7 +48,8 @@ class Restoring:
         known = await self._store.detection.known_accounts(self.accounts)
         if not known:
             return
-        await self._store.detection.refresh_stats(known)
+        compared = self._store.within(await self._store.histories.window())
+        await compared.detection.refresh_stats(known)
         issues = {account_id: (restored_issue(sorted(self._days[account_id])),) for account_id in known}
         await self._store.runs.record_issues(issues, [IssueCode.UPSTREAM_DRIFT], note="rows were brought back", closed_as=ClosedAs.GONE)
         await self._store.detection.ask_again(known, [(account_id, day) for account_id in known for day in sorted(self._days[account_id])])

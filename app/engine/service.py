@@ -11,6 +11,7 @@ import msgspec
 
 from app.domain.models import RunKind, RunStatus
 from app.engine.config import EngineConfig
+from app.engine.history import begin_history
 from app.engine.maintenance import MaintenanceResult, fix_ids, inspect, maintain
 from app.engine.readings import Readings
 from app.engine.store import Store
@@ -40,17 +41,21 @@ class ReconService:
     async def maintain(self) -> MaintenanceResult:
         """Mend ids, refresh the account list and all totals."""
         async with self.summary.ending():
-            return await maintain(self.store, self._config.today(self._now()))
+            return await maintain(await self._compared(), self._config.today(self._now()))
 
     async def fix_ids(self) -> MaintenanceResult:
         """Mend missing and wrong account ids only."""
         async with self.summary.ending():
-            return await fix_ids(self.store, self._config.today(self._now()))
+            return await fix_ids(await self._compared(), self._config.today(self._now()))
 
     async def inspect(self) -> int:
         """Record the issues of all accounts as they stand, without mending; the number of accounts that have any."""
         async with self.summary.ending():
-            return await inspect(self.store, self._config.today(self._now()))
+            return await inspect(await self._compared(), self._config.today(self._now()))
+
+    async def _compared(self) -> Store:
+        """The store, for which there are only the dates that are compared now."""
+        return self.store.within(await begin_history(self.store, self._config, self._now()))
 
     async def start_run(self, request: RunRequest, idempotency_key: str | None = None) -> uuid.UUID:
         """Queue a run; a worker of any process takes it up. With a key that was used before: the run that was started with it.

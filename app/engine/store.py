@@ -1,7 +1,8 @@
 """The parts of the store that the engine works with, built once for one database and one worker process."""
 
+import datetime as dt
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.domain.caps import NO_CAPS, Caps
 from app.errors import ConfigurationError
@@ -12,6 +13,7 @@ from app.store.claims import Claims
 from app.store.control import RunControl
 from app.store.detection import Detection
 from app.store.feed import ChangeFeed
+from app.store.histories import Histories
 from app.store.identity import Identity
 from app.store.open_trades import OpenTrades
 from app.store.pace import WritePace
@@ -26,11 +28,15 @@ from app.store.survey import Survey, survey
 from app.store.sweep import Sweep
 from app.store.touched import Touched
 from app.store.upstream_holders import UpstreamHolders
+from app.store.window import Window
+
+_MOST_WINDOWS = 4
+"""Windows whose statements are kept; each begins at another date, and one of them is that of today."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Everything that speaks SQL, under one name each."""
+    """Everything that speaks SQL, under one name each; what reads raw tables keeps to the dates of a window."""
 
     database: Database
     catalogue: Catalogue
@@ -51,6 +57,9 @@ class Store:
     feed: ChangeFeed
     open_trades: OpenTrades
     caps: Caps
+    histories: Histories
+    pace: WritePace
+    windows: "dict[Window, Store]"
 
     @classmethod
     async def build(cls, database: Database, lease_seconds: float, write_rate: float | None = None, caps: Caps = NO_CAPS) -> "Store":
@@ -86,7 +95,30 @@ class Store:
             feed,
             OpenTrades(database, catalogue),
             caps,
+            Histories(database),
+            pace,
+            {},
         )
+
+    def within(self, first: dt.date | None) -> "Store":
+        """The same parts, for which there are only the dates from `first` on (None: all)."""
+        window = Window(first)
+        if window == self.changes.window:
+            return self
+        if window not in self.windows:
+            if len(self.windows) >= _MOST_WINDOWS:
+                self.windows.clear()
+            database, catalogue = self.database, self.catalogue
+            identity = Identity(database, catalogue, self.feed, self.pace, window)
+            self.windows[window] = replace(
+                self,
+                detection=Detection(database, window),
+                identity=identity,
+                sweep=Sweep(database, catalogue, identity, window),
+                changes=Changes(database, catalogue, self.feed, self.pace, window),
+                scans=Scans(database, catalogue, self.preparations, window),
+            )
+        return self.windows[window]
 
     async def require_fit(self) -> None:
         """Look again whether we can work here, before a run relies on it: rights, policies and columns may have changed since.

@@ -28,6 +28,7 @@ from app.store.sessions import COMMAND_SECONDS
 from app.store.slices import Applied, Fingerprints, Job, Looks, Part, Slice, Witness, Writer, Written
 from app.store.staging import ANALYZED_ROWS, StagedFetch
 from app.store.violations import UNIQUE_VIOLATION
+from app.store.window import ALL_DATES, Window
 from app.store.writing import SliceWriter, UnfinishedSearchError, WrittenSinceError
 
 _MOST_ACCOUNTS = 1000
@@ -57,13 +58,14 @@ class _Tries:
 class Changes:
     """The writing side of the warehouse."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, feed: ChangeFeed, pace: WritePace) -> None:
-        """Read the statements; a missing one fails here."""
+    def __init__(self, database: Database, catalogue: Catalogue, feed: ChangeFeed, pace: WritePace, window: Window = ALL_DATES) -> None:
+        """Read the statements; a missing one fails here. Rows outside of the window are neither compared nor touched."""
         self._database = database
         self._catalogue = catalogue
         self._feed = feed
         self._pace = pace
-        self._sql = Statements(database.queries("changes"), catalogue)
+        self.window = window
+        self._sql = Statements(database.queries("changes", window), catalogue, window)
         self._lock_claims = database.queries("claims")["lock_claims"]
         self._writer = SliceWriter(self._sql)
         self._refusals = Refusals(database, catalogue, self._sql)
@@ -157,7 +159,7 @@ class Changes:
     async def _parts(self, job: Job, applied: dict[str, Applied]) -> list[Part]:
         most = self._pace.chunk()
         sizes = await self._count(job.staged) if job.staged.accounts is None else job.staged.accounts
-        for account_id in sizes:
+        for account_id in {*sizes, *job.staged.before}:
             applied[account_id].sent = True
         parts: list[Part] = []
         together: list[str] = []

@@ -8,6 +8,7 @@ from app.store.catalogue import FIGURES, NO_COUNT, Catalogue, Column, Kind, Ware
 from app.store.queries import fill, quote
 from app.store.survey import UniqueKey
 from app.store.unsent import is_sent, is_unsent
+from app.store.window import ALL_DATES, Window
 
 NATURAL_KEY = ("platform", "broker", "login")
 """What a trade tells of its account."""
@@ -21,9 +22,10 @@ _KEPT = 512
 class Statements:
     """The statements of db/queries/changes.sql for a warehouse's tables, each composed once: that takes as long as to run a small one."""
 
-    def __init__(self, sql: Mapping[str, str], catalogue: Catalogue) -> None:
-        """`sql` are the statements by name."""
+    def __init__(self, sql: Mapping[str, str], catalogue: Catalogue, window: Window = ALL_DATES) -> None:
+        """`sql` are the statements by name; they keep to the dates of the window."""
         self._sql = sql
+        self._window = window
         self._catalogue = catalogue
         self._composed = lru_cache(_KEPT)(self._compose)
         self._kept_lists = lru_cache(_KEPT)(self._lists_of)
@@ -45,11 +47,11 @@ class Statements:
 
     def _lists_of(self, endpoint: Endpoint, *, has_unsent: bool) -> Mapping[str, str]:
         tables = {each.name.lower(): self._catalogue[each].raw for each in Endpoint}
-        return tables | column_lists(self._catalogue[endpoint], has_unsent=has_unsent)
+        return tables | column_lists(self._catalogue[endpoint], has_unsent=has_unsent, window=self._window)
 
 
-def in_slice(table: WarehouseTable, alias: str, number: int) -> str:
-    """The condition that a row lies in the slices whose dates are parameter `number`."""
+def in_slice(table: WarehouseTable, alias: str, number: int, window: Window = ALL_DATES) -> str:
+    """The condition that a row lies in the slices whose dates are parameter `number`; without dates they are all those of the window."""
     parameter = f"${number}::date[]"
     column = table.table.date_column
     if column is None:
@@ -57,11 +59,12 @@ def in_slice(table: WarehouseTable, alias: str, number: int) -> str:
     if table.table.endpoint.is_trades:
         return f"{alias}.{quote(column)} BETWEEN ({parameter})[1] AND ({parameter})[2]"
     # All dates are those that a calendar holds: others are never read, so nothing is known of them.
-    is_date = f"{alias}.{quote(column)} BETWEEN '0001-01-01' AND '9999-12-31'"
-    return f"(({parameter} IS NULL AND {is_date}) OR {alias}.{quote(column)} = ANY({parameter}))"
+    is_date = f"{alias}.{quote(column)} BETWEEN {window.first_day} AND '9999-12-31'"
+    # Dates of before the window are only asked for to be counted.
+    return f"(({parameter} IS NULL AND {is_date}) OR {alias}.{quote(column)} = ANY({parameter}){window.since(quote(column), f'{alias}.')})"
 
 
-def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str, str]:
+def column_lists(table: WarehouseTable, *, has_unsent: bool = False, window: Window = ALL_DATES) -> dict[str, str]:
     """The column lists of a table for the statements.
 
     With `has_unsent` they fit rows that were sent without some columns: those keep what a stored row `t` has in them, and take the
@@ -95,7 +98,8 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         )
 
     day = quote(date) if date else "NULL::date"
-    count_of = f"{table.raw.split('.')[0]}.recon_count"
+    schema = table.raw.split(".")[0]
+    count_of = f"{schema}.recon_count"
     return {
         "raw": table.raw,
         "stage": table.stage,
@@ -125,12 +129,17 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         "same_wherever": table.same("t", "s", unit if trades else key),
         # From the side of local rows Citus would fetch all of a distributed table that their own condition leaves.
         "met_or_not": "LEFT JOIN" if table.distributed_by is None else "JOIN",
-        "is_among_theirs": _is_among_theirs(table),
+        "is_among_theirs": _is_among_theirs(table, window),
         "is_in_place": f"t.{day} = s.{day}" if trades else f"t.{quote(key[0])} IS NOT NULL",
         "also_key": table.same("also", "t"),
-        "held": f"{held} AND {in_slice(table, 's', 3)}",
-        "in_slice": in_slice(table, "t", 3),
-        "in_slice_second": in_slice(table, "t", 2),
+        "held": f"{held} AND {in_slice(table, 's', 3, window)}",
+        "in_slice": in_slice(table, "t", 3, window),
+        "in_slice_second": in_slice(table, "t", 2, window),
+        "since": window.since(date and quote(date)),
+        "t_since": window.since(date and quote(date), "t."),
+        # Of alltime only what it counts in the window can be compared.
+        "less_history_of_s": "" if date else window.less_history_of("s", schema),
+        "less_history_of_w": "" if date else window.less_history_of("w", schema),
         "day_of_s": f"s.{day}" if date else day,
         "is_theirs": "(t.account_id IS NULL OR t.account_id = ANY($2::text[]) OR t.account_id = s.account_id)" if trades else "true",
         # The version of a row on another server is none of our transaction ids: there nobody's rows but theirs are taken.
@@ -138,7 +147,7 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False) -> dict[str
         "is_old": f"({_is_old(6)} OR age(t.xmin) <= 0)" if table.distributed_by is None else "$6::bigint IS NULL",
         "is_newer": f"NOT ({_is_old(4)})" if table.distributed_by is None else "$4::bigint IS NULL",
         "stage_name": table.stage.split(".")[1],
-        "sent_in_slice": in_slice(table, "s", 3),
+        "sent_in_slice": in_slice(table, "s", 3, window),
         "set_aside_in_slice": "a.date BETWEEN ($3::date[])[1] AND ($3::date[])[2]"
         if trades
         else "($3::date[] IS NULL OR a.date = ANY($3::date[]))",
@@ -262,17 +271,18 @@ def _any(conditions: Sequence[str]) -> str:
     return f"coalesce({' OR '.join(conditions)}, false)" if conditions else "false"
 
 
-def _is_among_theirs(table: WarehouseTable) -> str:
+def _is_among_theirs(table: WarehouseTable, window: Window) -> str:
     """What a stored row `t` has in common with those of the fetch, said again: PostgreSQL may then read all of them at once.
 
     Row by row it would look for each trade in every partition, since it may stand under any date. Of trades that is their natural keys,
     whose parts are the parameters from 4 on.
     """
     if not table.table.endpoint.is_trades:
-        return f"t.account_id = ANY($2::text[]) AND {in_slice(table, 't', 3)}"
+        return f"t.account_id = ANY($2::text[]) AND {in_slice(table, 't', 3, window)}"
     types = {column.name: column.sql_type for column in table.columns}
     among = {name: f"t.{quote(name)} = ANY(${number}::text[]::{types[name]}[])" for number, name in enumerate(NATURAL_KEY, 4)}
-    return " AND ".join(f"(t.{quote(name)} IS NULL OR {each})" if name in table.optional else each for name, each in among.items())
+    theirs = " AND ".join(f"(t.{quote(name)} IS NULL OR {each})" if name in table.optional else each for name, each in among.items())
+    return theirs + window.since(quote(table.table.date_column or ""), "t.")
 
 
 def _is_stored(table: WarehouseTable) -> str:

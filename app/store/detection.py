@@ -9,11 +9,12 @@ from uuid import UUID
 
 from app.domain.expectation import Upstream
 from app.domain.issues import COUNTED_TABLES, FEW_HOURS_TRADES
-from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding, OddRows, Totals
+from app.domain.models import AccountView, DayCounts, Drift, History, IdentityFinding, OddRows, Totals
 from app.errors import DatabaseError
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
 from app.store.queries import fill
 from app.store.sessions import COMMAND_SECONDS
+from app.store.window import ALL_DATES, Window
 from app.telemetry import get_logger
 
 _STATS = ("has_alltime", "alltime", "has_daily", "daily", "has_hourly", "hourly", "has_closed", "closed")
@@ -34,9 +35,10 @@ class WellAccount:
 class Detection:
     """The view of a batch that the domain judges, and the totals that it writes down while it looks."""
 
-    def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
-        sql = database.queries("detection")
+    def __init__(self, database: Database, window: Window = ALL_DATES) -> None:
+        """Read the statements; a missing one fails here. Only the dates of the window are seen."""
+        self._window = window
+        sql = database.queries("detection", window)
         self._database = database
         self._add = sql["add_accounts"]
         days = fill(sql["days_of_accounts"], accounts="account_id = ANY($1::text[])")
@@ -91,7 +93,8 @@ class Detection:
             asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents, *doubts})
             logins = {row["account_id"]: row for row in await connection.fetch(self._logins, asked)} if asked else {}
         # In a thread, as below: thousands of accounts would keep the event loop from whatever else waits.
-        return await asyncio.to_thread(_views, looked, _Beside(findings, drift, descents, logins, odd_rows, doubts))
+        beside = _Beside(findings, drift, descents, logins, odd_rows, doubts, self._window.first)
+        return await asyncio.to_thread(_views, looked, beside)
 
     async def _read(self, ids: list[str], *, is_first: bool) -> list[Record]:
         """Read the raw tables once for these accounts, and write down the totals that changed."""
@@ -207,6 +210,7 @@ class _Beside:
     logins: Mapping[str, Record]
     odd_rows: Mapping[str, tuple[OddRows, ...]]
     doubts: Mapping[str, frozenset[dt.date]]
+    history_from: dt.date | None
 
 
 def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
@@ -230,6 +234,7 @@ def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
             status=row["reconciliation_status"] or "pending",
             odd_rows=beside.odd_rows.get(row["account_id"], ()),
             doubts=beside.doubts.get(row["account_id"], frozenset()),
+            history=_history(row, beside.history_from),
         )
         for row in looked
     }
@@ -251,10 +256,18 @@ def _changed_few_hours(looked: Sequence[Record]) -> list[dict[str, object]]:
     ]
 
 
+def _history(row: Record, first: dt.date | None) -> History | None:
+    """What is known of the account before the first date that is compared."""
+    if first is None:
+        return None
+    return History(first, row["is_history_known"], row["counted_from"], row["counted"] or 0)
+
+
 def _totals(row: Record) -> Totals:
     return Totals(
         row["has_alltime"],
-        row["alltime"],
+        # What alltime counts inside the history is not known before upstream told what it counts before: until then it blames nobody.
+        row["alltime"] if row["is_history_known"] else row["daily"],
         row["has_daily"],
         row["daily"],
         row["has_hourly"],
@@ -273,7 +286,7 @@ def _fresh(row: Record) -> dict[str, object] | None:
     """The totals as they are to be stored, None where that is how they are stored."""
     fresh: dict[str, object] = {name: row[name] for name in _STATS}
     fresh["mismatched_days"] = len(row["days"] or ())
-    fresh["checksum"] = row["alltime"] >= 0 and row["alltime"] == row["daily"] == row["hourly"] == row["closed"]
+    fresh["checksum"] = row["is_history_known"] and row["alltime"] >= 0 and row["alltime"] == row["daily"] == row["hourly"] == row["closed"]
     return None if all(value == row[f"stored_{name}"] for name, value in fresh.items()) else {"account_id": row["account_id"], **fresh}
 
 
@@ -291,7 +304,8 @@ def _lost(row: Record) -> Drift:
 
 def _disagrees(row: Record) -> bool:
     """Whether the tables disagree about the account, or did when it was last looked at."""
-    return bool(row["days"] or row["issues"] or not row["alltime"] == row["daily"] == row["hourly"] == row["closed"])
+    is_equal = row["is_history_known"] and row["alltime"] == row["daily"] == row["hourly"] == row["closed"]
+    return bool(row["days"] or row["issues"] or not is_equal)
 
 
 def _entries(issues: object) -> tuple[Mapping[str, object], ...]:

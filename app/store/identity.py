@@ -23,6 +23,7 @@ from app.store.pace import WritePace
 from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Connection, Database, Record
 from app.store.queries import fill, quote
 from app.store.slices import GivenBack
+from app.store.window import ALL_DATES, Window
 from app.telemetry import get_logger
 
 CHUNK_ROWS = 5_000
@@ -39,6 +40,7 @@ _METRICS = (TABLES[Endpoint.ALLTIME], _DAILY, TABLES[Endpoint.HOURLY])
 _RUN = "nullif(current_setting('trade_recon.run', true), '')::uuid"
 """The run to which copies belong, as a setting of the transaction; maintenance by itself belongs to none."""
 _COPY_OF_PLACEHOLDER = f"{_RUN}, owner, $1, CASE WHEN {{{{is_dated}}}} THEN day END, 'placeholder'"
+_OF_METRICS = ("held_before", "refresh_foreign_metrics")
 _COPY_OF_UNSENT = "$4::uuid, holder, $1, day, CASE WHEN is_removed THEN 'removed' ELSE 'overwritten' END"
 """What a copy of a row says of it, up to the row itself."""
 
@@ -76,6 +78,7 @@ class _Reach:
     held: str
     groups: str
     accounts: str
+    of_accounts: str
     into: str
     validity_keys: str
     metrics_holders: str
@@ -101,6 +104,7 @@ _EVERYWHERE = _Reach(
     held="held_as_swept",
     groups="groups_as_swept",
     accounts="true",
+    of_accounts="true",
     into="INSERT INTO recon_swept_keys ",
     validity_keys="recon_swept_keys",
     metrics_holders="t.account_id = ANY($2::text[])",
@@ -118,6 +122,7 @@ _SOMEWHERE = _Reach(
     held="held_by_accounts",
     groups="groups_of_holders",
     accounts="account_id = ANY($1::text[])",
+    of_accounts="i.account_id = ANY($1::text[])",
     into="",
     validity_keys="unnest($1::text[], $2::text[], $3::text[])",
     metrics_holders="t.account_id = ANY($5::text[])",
@@ -153,13 +158,19 @@ class _Statements:
 class Identity:
     """Who held a natural key when, and the mending of rows whose account id is missing or wrong."""
 
-    def __init__(self, database: Database, tables: Catalogue, feed: ChangeFeed, pace: WritePace) -> None:
-        """Read and fill the statements for the raw tables as they stand; a missing statement fails here."""
+    def __init__(self, database: Database, tables: Catalogue, feed: ChangeFeed, pace: WritePace, window: Window = ALL_DATES) -> None:
+        """Read and fill the statements for the raw tables as they stand; a missing statement fails here.
+
+        Closed trades and metrics rows of before the window keep the ids that they have. What they tell of who held a key goes on to count.
+        """
+        self._window = window
         self._database = database
         self._tables = tables
         self._feed = feed
         self._pace = pace
         sql = database.queries("identity")
+        # Of all others it depends on the table which rows are left alone.
+        sql = {**sql, **database.queries("identity", window, only=_OF_METRICS)}
         self._everywhere = self._fill(sql, _EVERYWHERE)
         self._somewhere = self._fill(sql, _SOMEWHERE)
         self._create_placeholders = (fill(sql["create_swept_placeholders"], rank=_RANK), sql["forget_upstream_holders"])
@@ -182,13 +193,16 @@ class Identity:
             return {table.name: fill(sql[name], **self._tokens(table), **conditions) for table in tables}
 
         def groups(table: Table) -> str:
-            return fill(sql[reach.groups], raw=self._tables[table.endpoint].raw)
+            return fill(sql[reach.groups], raw=self._tables[table.endpoint].raw, first_day=self._window_of(table).first_day)
 
         # Of the whole warehouse all holders are known: a placeholder is not among them if another has its key.
         replaced = {"replaced": "", "and_replaced": ""}
         if reach.replaced is not None:
             replaced = {"replaced": f"replaced AS (\n{sql[reach.replaced]}\n), ", "and_replaced": " UNION ALL SELECT * FROM replaced"}
-        held = fill(sql[reach.held], first_trade=first_trade(self._tables), rank=_RANK)
+        before = (
+            "" if self._window.first is None else "\n" + fill(sql["held_before"], accounts=reach.accounts, of_accounts=reach.of_accounts)
+        )
+        held = fill(sql[reach.held], first_trade=first_trade(self._tables), rank=_RANK, held_before=before)
         return _Statements(
             refresh=fill(sql["refresh_identity"], held=held, accounts=reach.accounts, into=reach.into, **replaced),
             validity=fill(sql["refresh_validity"], keys=reach.validity_keys, today=reach.validity_today),
@@ -232,7 +246,14 @@ class Identity:
             "unsent_target": ", ".join(["b.owner", *(f"l.{quote(column)}" for column in others)]),
             "day": f"t.{quote(table.date_column)}" if table.date_column else "NULL::date",
             "is_dated": "true" if table.date_column else "false",
+            "first_day": self._window_of(table).first_day,
+            "since": self._window_of(table).since(table.date_column),
+            "t_since": self._window_of(table).since(table.date_column, "t."),
         }
+
+    def _window_of(self, table: Table) -> Window:
+        """The dates of the table on which ids are repaired: open trades are no history."""
+        return ALL_DATES if table.endpoint is Endpoint.OPEN else self._window
 
     async def refresh(self, account_ids: Sequence[str], today: dt.date) -> NaturalKeys:
         """Rebuild which natural keys accounts held; the keys that may be judged again."""

@@ -5,7 +5,7 @@ import contextlib
 import datetime as dt
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, TypeVar
 
@@ -23,7 +23,7 @@ from app.errors import (
     StatementTooSlow,
     WriteConflict,
 )
-from app.store.queries import load_queries
+from app.store.queries import for_schema, load_queries
 from app.store.sessions import (
     COMMAND_SECONDS,
     CONNECT_SECONDS,
@@ -36,6 +36,7 @@ from app.store.sessions import (
     pins,
     terminate,
 )
+from app.store.window import Window
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -404,9 +405,12 @@ class Database:
             watching.cancel()
             await asyncio.gather(watching, lifeline.shut(), sessions.shut(), return_exceptions=True)
 
-    def queries(self, name: str) -> Mapping[str, str]:
-        """The statements of db/queries/NAME.sql for this schema."""
-        return load_queries(name, self.schema)
+    def queries(self, name: str, window: Window | None = None, only: Sequence[str] | None = None) -> Mapping[str, str]:
+        """The statements of db/queries/NAME.sql for this schema, all or `only` some, with the tokens of the window filled."""
+        sql = load_queries(name, self.schema)
+        if window is None:
+            return sql
+        return {key: for_schema(each, self.schema) for key, each in window.of({key: sql[key] for key in only or sql}).items()}
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

@@ -37,6 +37,7 @@ class Refusals:
         self._database = database
         self._catalogue = catalogue
         self._sql = sql
+        self._note_missing = database.queries("runs")["note_missing_partitions"]
 
     async def find_doubled(self, job: Job) -> None:
         """Refuse rows of upstream that share a key of the table: it cannot hold them side by side."""
@@ -93,7 +94,8 @@ class Refusals:
             gaps = await self._gaps(table, missing)
         for gap, days in gaps.items():
             statement = self._sql.of("refuse_days", table)
-            await self._database.execute(statement, job.staged.fetch_id, days, _partition_wanted(table, gap, days))
+            await self._database.execute(statement, job.staged.fetch_id, days, await self._partition_wanted(table, gap, days))
+            await self._database.execute(self._note_missing, job.writer.run_id, f"{table.table.name} {gap[0]:%Y-%m}")
 
     async def _refuse_outside(self, job: Job, gaps: dict[tuple[dt.date, dt.date], list[dt.date]]) -> None:
         """Refuse rows of years that the warehouse does not have; what is left in `gaps` may get a partition.
@@ -128,6 +130,28 @@ class Refusals:
             gaps[row["gap_from"], row["gap_to"]].append(row["day"])
         return gaps
 
+    async def _partition_wanted(self, table: WarehouseTable, gap: tuple[dt.date, dt.date], days: Sequence[dt.date]) -> str:
+        """Which partition is missing, and how to make it, or what is to be set where it is gone for good."""
+        first, behind = gap
+        is_month = first.day == 1 and behind.day == 1
+        name = (
+            f"{table.table.name}_{str(first)[:7].replace('-', '_')}" if is_month else f"{table.table.name}_{str(first).replace('-', '_')}"
+        )
+        schema = table.raw.split(".")[0]
+        partition, values = f"{schema}.{quote(name)}", f"FOR VALUES FROM ('{first}') TO ('{behind}')"
+        state = await self._database.fetch_row(self._sql["get_partition_state"], partition, [table.table.name])
+        needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
+        if state is not None and state["is_there"]:
+            return (
+                f"{_NO_PARTITION} of {table.table.name} takes {needed}: {partition} is detached. If it is to stay so, set"
+                f" RECON_HISTORY_FROM=auto; otherwise let the owner run: ALTER TABLE {table.raw} ATTACH PARTITION {partition} {values}"
+            )
+        told = f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not make one; let the owner run:"
+        told += f" CREATE TABLE {partition} PARTITION OF {table.raw} {values}"
+        if state is not None and state["held_from"] is not None and first < state["held_from"]:
+            told += f"; or set RECON_HISTORY_FROM=auto, if what was before {state['held_from']} is gone for good"
+        return told
+
     async def record(self, job: Job, applied: dict[str, Applied]) -> None:
         """Keep the rows of a fetch that could not be held as they were sent, and tell their accounts why."""
         table, asked = job.table.table.name, list(job.proven.account_ids)
@@ -159,15 +183,3 @@ class Refusals:
                 else:
                     others = f" and {counted(len(keys) - 1, 'other row')}" if len(keys) > 1 else ""
                     done.refused.append(f"{table} {keys[0]}{others}: {reason}")
-
-
-def _partition_wanted(table: WarehouseTable, gap: tuple[dt.date, dt.date], days: Sequence[dt.date]) -> str:
-    """Which partition is missing, and how to make it."""
-    first, behind = gap
-    is_month = first.day == 1 and behind.day == 1
-    name = f"{table.table.name}_{str(first)[:7].replace('-', '_')}" if is_month else f"{table.table.name}_{str(first).replace('-', '_')}"
-    needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
-    return (
-        f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not make one; let the owner run:"
-        f" CREATE TABLE {table.raw.split('.')[0]}.{quote(name)} PARTITION OF {table.raw} FOR VALUES FROM ('{first}') TO ('{behind}')"
-    )

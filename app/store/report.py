@@ -83,8 +83,8 @@ class ReportFigures:
     """The figures of the report.
 
     `activity` has an entry for each of the last seven days and of today on which something was recorded. `doubts` are the reasons for which
-    dates are in doubt, those of which no date is known first, then in the order of their first dates. `open_trades` is what the newest
-    audit found of them; None: none compared them.
+    dates are in doubt, those of which no date is known first, then in the order of their first dates; none lies before `history_from`, the
+    first date that is compared (None: all are). `open_trades` is what the newest audit found of them; None: none compared them.
     """
 
     overall: Mapping[str, Any]
@@ -93,6 +93,7 @@ class ReportFigures:
     doubts: Sequence[Doubt]
     statuses: Mapping[str, int]
     open_trades: Mapping[str, Any] | None
+    history_from: dt.date | None = None
 
 
 Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
@@ -115,6 +116,7 @@ class Reports:
         """Read the statements."""
         self._database = database
         self._sql = database.queries("report")
+        self._window = database.queries("history")["get_window"]
 
     async def counted(self, shown: Shown) -> KeptFigures:
         """What `shown` makes of the figures, counted now."""
@@ -176,13 +178,15 @@ class Reports:
             shown.append({"issue_type": str(IssueCode.SUSPICIOUSLY_FEW_HOURS), "severity": int(Severity.INFO), **few_hours})
         beside = await connection.fetch(self._sql["get_doubts"])
         opened = await connection.fetch_row(self._sql["get_open_trades"])
+        history_from: dt.date | None = await connection.fetch_value(self._window)
         return ReportFigures(
             {name: states[name] for name in _OVERALL},
             shown,
             [*over, *(dict(row) for row in await connection.fetch(self._sql["get_activity"], open_from))],
-            _doubts(states["undated"], issues, beside),
+            _doubts(states["undated"], issues, beside, history_from or dt.date.min),
             states["statuses"],
             None if opened is None else {"run_id": opened["run_id"], "compared_at": opened["compared_at"], **opened["open_trades"]},
+            history_from,
         )
 
     async def account(self, account_id: str) -> AccountReport:
@@ -217,8 +221,8 @@ class Reports:
         return bool(row["migrations"])
 
 
-def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record]) -> list[Doubt]:
-    """What leaves dates in doubt, the worst first: accounts that disagree, issues, rows that fit no account or are not stored, holds."""
+def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record], since: dt.date) -> list[Doubt]:
+    """What leaves dates from `since` on in doubt, the worst first: accounts that disagree, issues, rows without owner or place, holds."""
     doubts = (
         [Doubt(None, f"{counted(undated, 'account')} {choose(undated, 'disagrees', 'disagree')}, and it is not known yet on which dates.")]
         if undated
@@ -234,14 +238,15 @@ def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record]) ->
                 Doubt(None, f"{row['issue_type']} is open at {counted(unknown, 'account')}, and it is not known yet on which dates.")
             )
         if row["first_date"] is not None:
-            reason = f"{row['issue_type']} is open at {counted(row['account_count'], 'account')}, from {row['first_date']} on."
-            doubts.append(Doubt(row["first_date"], reason))
+            first = max(row["first_date"], since)
+            doubts.append(Doubt(first, f"{row['issue_type']} is open at {counted(row['account_count'], 'account')}, from {first} on."))
     for row in beside:
         told = choose(row["rows"], *_BESIDE[row["kind"]]).format(row["rows"])
         if row["dateless"]:
             doubts.append(Doubt(None, f"{told}, and it is not known of which dates."))
         if row["first_date"] is not None:
-            doubts.append(Doubt(row["first_date"], f"{told}, from {row['first_date']} on."))
+            first = max(row["first_date"], since)
+            doubts.append(Doubt(first, f"{told}, from {first} on."))
     return sorted(doubts, key=lambda doubt: doubt.first_date or dt.date.min)
 
 

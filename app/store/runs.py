@@ -71,7 +71,7 @@ class ActiveRun:
     why upstream is suspect, where that was found out already.
 
     `searched` are the requests that it spent so far on finding accounts that make requests fail, `searched_known` those for accounts that
-    had failed before.
+    had failed before. It compares dates from `history_from` on (None: all).
     """
 
     run_id: uuid.UUID
@@ -84,6 +84,7 @@ class ActiveRun:
     rows_compared: int = 0
     searched: int = 0
     searched_known: int = 0
+    history_from: dt.date | None = None
 
     @property
     def confirmed(self) -> bool:
@@ -272,6 +273,7 @@ class Runs:
             row["rows_compared"],
             row["search_requests"],
             row["known_search_requests"],
+            row["history_from"],
         )
 
     async def count_accounts(self) -> int:
@@ -310,6 +312,8 @@ class Runs:
                 f" {counted(state['searched'], 'request')} (RECON_SEARCH_REQUESTS); accounts that were not read alone wait for the"
                 " next run."
             )
+        if state["missing_partitions"]:
+            reason = " ".join([*([reason] if reason else []), _without_partition(state["missing_partitions"])])
         ended = await self._database.fetch_value(self._sql["finish_run"], run_id, status.value, reason) is not None
         if ended:
             await self._database.execute(self._sql["clear_scan"], run_id)
@@ -324,6 +328,10 @@ class Runs:
         """End a run that cannot go on; the accounts that wait are left, and none is blamed."""
         await self._database.execute(self._sql["end_run"], run_id, status.value, reason)
         await self._database.execute(self._sql["clear_scan"], run_id)
+
+    async def note_history(self, run_id: uuid.UUID, first: dt.date | None) -> None:
+        """Keep from which date on the run compares."""
+        await self._database.execute(self._sql["note_history"], run_id, first)
 
     async def note_search(self, run_id: uuid.UUID, new: int, known: int, fault: str) -> None:
         """Count what a search for failing accounts cost, `known` for those that had failed before; keep why the run will have failed."""
@@ -529,6 +537,19 @@ def _batch_counts(
         sum(not result.untried for result in postponed),
         outcomes[Outcome.FLAPPING],
         outcomes[Outcome.NEEDS_CONFIRMATION],
+    )
+
+
+def _without_partition(missing: Sequence[str]) -> str:
+    """That rows of months have no partition, once for all accounts; `missing` are tables with a month each."""
+    months: dict[str, list[str]] = {}
+    for each in sorted(missing):
+        table, month = each.rsplit(" ", 1)
+        months.setdefault(table, []).append(month)
+    listed = "; ".join(f"{table} {', '.join(of_table)}" for table, of_table in months.items())
+    return (
+        f"Rows of months that no partition takes were not stored ({listed}). If the owner dropped or detached them, set"
+        " RECON_HISTORY_FROM=auto: then they are neither asked for nor counted; otherwise create or attach them, as the details say."
     )
 
 

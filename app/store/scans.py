@@ -18,6 +18,7 @@ from app.store.pool import OF_ROWS, SWEEP_SECONDS, Database
 from app.store.preparations import Preparations
 from app.store.queries import fill
 from app.store.staging import NATURAL_KEY, known_as
+from app.store.window import ALL_DATES, Window
 
 _ACCOUNT = "accountId"
 _NAMED = 20
@@ -102,12 +103,12 @@ class Scans:
     Whatever writes them raises ClaimLost, and writes nothing, if another worker prepares the run by now.
     """
 
-    def __init__(self, database: Database, catalogue: Catalogue, preparations: Preparations) -> None:
-        """Read the statements; a missing one fails here."""
+    def __init__(self, database: Database, catalogue: Catalogue, preparations: Preparations, window: Window = ALL_DATES) -> None:
+        """Read the statements; a missing one fails here. Only daily rows of the window are seen."""
         self._database = database
         self._preparations = preparations
         self._known_logins = KnownLogins(database)
-        sql = database.queries("audit")
+        sql = database.queries("audit", window)
         self._note_alltime, self._clear = fill(sql["note_alltime"], **_keys(catalogue[Endpoint.ALLTIME])), sql["clear_scan"]
         self._note_days, self._clear_days = fill(sql["note_days"], **_keys(catalogue[Endpoint.DAILY])), sql["clear_scan_days"]
         self._part_shared, self._forget_shared, self._get_shared = sql["part_shared"], sql["forget_shared"], sql["get_shared"]

@@ -7,14 +7,16 @@ read at all is staged as refused, so that it counts for completeness and is name
 
 import datetime as dt
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
 from app.domain.contract import METRICS, Endpoint
+from app.domain.models import CountedDay
 from app.domain.rows import RepairedRow, fields_of, flattened, is_count
 from app.domain.sequences import pieces
 from app.domain.spelling import respelled
@@ -38,6 +40,8 @@ for the disk, since staging does not outlive a crash anyway."""
 NATURAL_KEY = ("login", "platform", "broker")
 """What tells an account that upstream knows by no id."""
 _ACCOUNT = "accountId"
+_SUMMED = ("net_profit", "total_lots")
+"""The figures beside the count that an audit compares."""
 _NULL = msgspec.Raw(b"null")
 _EMPTY = frozenset({b"null", b""})
 IS_TEXT = "is a text, which the column cannot hold"
@@ -53,6 +57,8 @@ class StagedFetch:
     `has_unnamed` says that rows of metrics came without an account id; `shared_ids` are ids that count as none.
     `is_distinct` says that all rows were found to have whole keys, no two of them the same, and none was refused; then `days` are
     the dates that they have. `accounts` tells how many there are of each account; None: nobody has counted them.
+
+    Once the fetch is proven no row of before `first_day` is kept: `before` tells what those counted, by account and date.
     """
 
     fetch_id: uuid.UUID
@@ -64,6 +70,8 @@ class StagedFetch:
     accounts: Mapping[str, int] | None = None
     days: frozenset[dt.date] = frozenset()
     shared_ids: frozenset[str] = frozenset()
+    first_day: dt.date | None = None
+    before: Mapping[str, Mapping[dt.date, CountedDay]] = field(default_factory=dict)
 
 
 class _Row(NamedTuple):
@@ -87,6 +95,7 @@ class Staging:
         self._forget = sql["forget_fetch"]
         self._purge = sql["purge_dead_fetches"]
         self._holds_any = sql["holds_any"]
+        self._leave_out_rows, self._renumber_first = sql["leave_out_rows"], sql["renumber_first"]
         self._mark_repaired = {endpoint: fill(sql["mark_repaired"], stage=catalogue[endpoint].stage) for endpoint in STAGED}
         self._open = {endpoint: _open_statement(catalogue[endpoint], carefully=False) for endpoint in STAGED}
         self._open_carefully = {endpoint: _open_statement(catalogue[endpoint], carefully=True) for endpoint in STAGED}
@@ -101,13 +110,19 @@ class Staging:
         self._known_logins = KnownLogins(database)
 
     async def begin(
-        self, endpoint: Endpoint, asked: Sequence[str] = (), *, by_login: bool = False, account_ids: Sequence[str] = ()
+        self,
+        endpoint: Endpoint,
+        asked: Sequence[str] = (),
+        *,
+        by_login: bool = False,
+        account_ids: Sequence[str] = (),
+        first_day: dt.date | None = None,
     ) -> "StageSink":
         """A new fetch of the logins (trades, or metrics `by_login` of `account_ids`) or accounts that are asked for, if any.
 
-        Its rows are ours to apply or forget.
+        Its rows from `first_day` on (None: all) are ours to apply or forget.
         """
-        staged = StagedFetch(uuid.uuid4(), endpoint)
+        staged = StagedFetch(uuid.uuid4(), endpoint, first_day=first_day)
         await self._database.execute(self._register, staged.fetch_id, self._worker_id, self._catalogue[endpoint].table.name)
         if not endpoint.is_trades:
             staged.shared_ids = frozenset(row["account_id"] for row in await self._database.fetch(self._shared_ids))
@@ -258,10 +273,39 @@ class Staging:
         return staged.has_unnamed and not by_login and await self._unnamed.hold_key_of(staged.endpoint, staged.fetch_id, asked)
 
     async def seal(self, staged: StagedFetch) -> None:
-        """Make a proven fetch ready to be applied: PostgreSQL learns how many rows it has, or it would plan for one."""
+        """Make a proven fetch ready to be applied: PostgreSQL learns how many rows it has, or it would plan for one.
+
+        Rows of before the first day that is compared are only counted, and have served to prove the fetch.
+        """
+        if staged.first_day is not None and staged.rows:
+            await self._leave_out(staged, staged.first_day)
         if staged.rows >= ANALYZED_ROWS:
             table = self._catalogue[staged.endpoint]
             await self._database.execute(f"ANALYZE {table.stage} ({', '.join(quote(column) for column in analyzed_columns(table))})")
+
+    async def _leave_out(self, staged: StagedFetch, first_day: dt.date) -> None:
+        table = self._catalogue[staged.endpoint]
+        day = table.table.date_column
+        if day is None:
+            return
+        known = () if staged.endpoint.is_trades else table.names
+        figures = {name: f"{name}::numeric" if name in known else "NULL::numeric" for name in _SUMMED}
+        count = f"{_schema(table)}.recon_count(num_trades)" if not staged.endpoint.is_trades else "1"
+        async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+            statement = fill(self._leave_out_rows, stage=table.stage, day=quote(day), count=count, **figures)
+            gone = await connection.fetch(statement, staged.fetch_id, first_day)
+            if not gone:
+                return
+            # The first row is looked for before a fetch is applied: a crash of PostgreSQL would take it.
+            await connection.execute(fill(self._renumber_first, stage=table.stage), staged.fetch_id)
+        before: dict[str, dict[dt.date, CountedDay]] = defaultdict(dict)
+        for row in gone:
+            before[row["account_id"] or ""][row["day"]] = CountedDay(row["trades"], row["net_profit"], row["total_lots"])
+        before.pop("", None)
+        staged.before = before
+        staged.rows -= sum(row["rows"] for row in gone)
+        staged.accounts = None
+        staged.days = frozenset(each for each in staged.days if each >= first_day)
 
     async def clear(self, staged: StagedFetch, but: int = 0) -> None:
         """Drop the rows of a fetch that starts anew, `but` the first ones that are proven; the fetch stays registered."""
@@ -503,7 +547,11 @@ def _refuse_statement(table: WarehouseTable) -> str:
 
 
 def _registrations(table: WarehouseTable) -> str:
-    return f"{table.stage.rpartition('.')[0]}.recon_fetches"
+    return f"{_schema(table)}.recon_fetches"
+
+
+def _schema(table: WarehouseTable) -> str:
+    return table.stage.rpartition(".")[0]
 
 
 def _literal(text: str) -> str:

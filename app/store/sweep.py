@@ -16,9 +16,13 @@ from app.store.catalogue import Catalogue
 from app.store.identity import Identity, first_trade
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose
 from app.store.queries import fill
+from app.store.window import ALL_DATES, Window
 
 _MANY = 4
 """Where more than one of so many accounts may have dates that disagree, the dates of all are read, which costs less than by account."""
+
+_SUMMED = {"profit": "net_profit", "lots": "total_lots"}
+"""The figures beside the count that an audit compares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,12 @@ class Swept:
 class Sweep:
     """Reads all and derives from it."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, identity: Identity) -> None:
-        """Read the statements; a missing one fails here."""
+    def __init__(self, database: Database, catalogue: Catalogue, identity: Identity, window: Window = ALL_DATES) -> None:
+        """Read the statements; a missing one fails here. Only the dates of the window are seen."""
         self._database = database
         self._identity = identity
-        sql = database.queries("sweep")
+        self._first = window.first
+        sql = database.queries("sweep", window)
         tables = {endpoint.name.lower(): catalogue[endpoint].raw for endpoint in Endpoint}
         numbers = {f"number_of_{column}": _number_of(column) for column in ("date", "trade_date")}
         self._read = (
@@ -47,7 +52,11 @@ class Sweep:
         )
         self._sum_up = (sql["create_swept_accounts"], sql["analyze_swept_accounts"])
         self._count_differing = sql["count_differing"]
-        detection = database.queries("detection")
+        daily = catalogue[Endpoint.DAILY].names
+        sums = {f"daily_{short}": f"d.{name}::numeric" if name in daily else "NULL::numeric" for short, name in _SUMMED.items()}
+        self._lacks_history, self._take_history = sql["lacks_history"], fill(sql["take_history_from_stored"], **tables, **sums)
+        self._bound_accounts, self._count_before = sql["bound_swept_accounts"], fill(sql["count_rows_before"], **tables)
+        detection = database.queries("detection", window)
         days = detection["days_of_accounts"]
         differing = "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
         self._differing_days = fill(sql["create_swept_days"], days=fill(days, accounts=differing))
@@ -76,6 +85,13 @@ class Sweep:
             await self._refresh_account_list()
         return Swept(added, changed, placeholders)
 
+    async def rows_before(self) -> dict[str, int]:
+        """The rows that are stored of before the window, by table; tables without any are left out."""
+        if self._first is None:
+            return {}
+        rows = await self._database.fetch(self._count_before, self._first, seconds=SWEEP_SECONDS)
+        return {row["table_name"]: row["rows"] for row in rows if row["rows"]}
+
     async def follow_state(self, account_ids: Sequence[str] | None = None) -> int:
         """Let the status of accounts (None: all) follow what is known of them now: mended ones are reconciled, others not; their number."""
         ids = None if account_ids is None else list(account_ids)
@@ -84,6 +100,10 @@ class Sweep:
     async def _count(self, connection: Connection) -> int:
         """Write the totals last: the rows of trade_recon that change are locked until the commit."""
         await _each(connection, self._sum_up)
+        if self._first is not None:
+            if await connection.fetch_value(self._lacks_history, self._first, seconds=SWEEP_SECONDS):
+                await connection.execute(self._take_history, self._first, seconds=SWEEP_SECONDS)
+            await connection.execute(self._bound_accounts, self._first, seconds=SWEEP_SECONDS)
         row = await connection.fetch_row(self._count_differing)
         if row is None:
             raise DatabaseError("The accounts could not be counted.")

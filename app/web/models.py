@@ -104,6 +104,7 @@ class Run(BaseModel):
     finished_at: dt.datetime | None
     stop_at: dt.datetime | None = Field(description="When the run ends, whatever is left.")
     confirmed_at: dt.datetime | None = Field(description="When somebody let the run write what it had held.")
+    history_from: dt.date | None = Field(description="The first date that the run compares, by RECON_HISTORY_FROM; null: all.")
     error: str | None = Field(description="Why the run ended early, and how many accounts are left.")
     request: Any = Field(description="What the run was asked to do, as the process that started it wrote it.")
     accounts: RunAccounts
@@ -145,6 +146,8 @@ class Maintenance(BaseModel):
     accounts_added: int
     totals_changed: int
     unmatched: list[UnmatchedKey] = Field(description="The largest of the unmatched combinations.")
+    history_from: dt.date | None = Field(description="The first date that is counted, by RECON_HISTORY_FROM; null: all.")
+    rows_before_history: int = Field(description="Rows that are stored of dates before that; they are left alone.")
     seconds: float
 
 
@@ -392,6 +395,9 @@ class Report(BaseModel):
     overall: Overall
     issues_by_type: list[IssueType]
     recent_activity: Activity
+    history_from: dt.date | None = Field(
+        description="The first date that runs compare, by RECON_HISTORY_FROM; null: all. Rows of earlier dates are left alone."
+    )
     reconciled_through: dt.date | None = Field(
         description="The date through which everything is reconciled; null while that cannot be said."
     )

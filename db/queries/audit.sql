@@ -266,29 +266,29 @@ SET evidence = r.evidence || '{"daily_agrees": true}'
 FROM (
     SELECT account_id, sum(({{stored_trades}})::numeric) AS num_trades, sum(({{stored_profit}})::numeric) AS net_profit, sum(({{stored_lots}})::numeric) AS total_lots
     FROM {{daily}}
-    WHERE account_id IN (SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND NOT absent) AND date BETWEEN '0001-01-01' AND '9999-12-31'
+    WHERE account_id IN (SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND NOT absent) AND date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id
-) AS d
+) AS d{{history_of_d}}
 WHERE r.run_id = $1 AND NOT r.absent AND NOT r.evidence ? 'login' AND d.account_id = r.account_id
-  AND d.num_trades = (r.evidence #>> '{upstream,num_trades}')::numeric
+  AND d.num_trades{{plus_trades}} = (r.evidence #>> '{upstream,num_trades}')::numeric
   -- What is not sent, or not compared here, says nothing; daily rows that are all empty do not add up to a figure of upstream's.
-  AND ((r.evidence #>> '{upstream,net_profit}') IS NULL OR NOT {{compares_profit}} OR d.net_profit IS NOT DISTINCT FROM (r.evidence #>> '{upstream,net_profit}')::numeric)
-  AND ((r.evidence #>> '{upstream,total_lots}') IS NULL OR NOT {{compares_lots}} OR d.total_lots IS NOT DISTINCT FROM (r.evidence #>> '{upstream,total_lots}')::numeric)
+  AND ((r.evidence #>> '{upstream,net_profit}') IS NULL OR NOT {{compares_profit}} OR d.net_profit{{plus_profit}} IS NOT DISTINCT FROM (r.evidence #>> '{upstream,net_profit}')::numeric)
+  AND ((r.evidence #>> '{upstream,total_lots}') IS NULL OR NOT {{compares_lots}} OR d.total_lots{{plus_lots}} IS NOT DISTINCT FROM (r.evidence #>> '{upstream,total_lots}')::numeric)
 
 -- name: note_lost_zeros
 -- All dates of accounts that are stored under a login without its leading zeros: whatever is stored of them is read again.
 INSERT INTO prop_trading_model.recon_descents (account_id, date)
 SELECT account_id::text, date FROM {{daily}}
 WHERE account_id = ANY(ARRAY(SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'login'))
-  AND date BETWEEN '0001-01-01' AND '9999-12-31'
+  AND date BETWEEN {{first_day}} AND '9999-12-31'
 UNION
 SELECT account_id::text, date FROM {{hourly}}
 WHERE account_id = ANY(ARRAY(SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'login'))
-  AND date BETWEEN '0001-01-01' AND '9999-12-31'
+  AND date BETWEEN {{first_day}} AND '9999-12-31'
 UNION
 SELECT account_id::text, trade_date FROM {{closed}}
 WHERE account_id = ANY(ARRAY(SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'login'))
-  AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+  AND trade_date BETWEEN {{first_day}} AND '9999-12-31'
 ON CONFLICT DO NOTHING
 
 -- name: count_news

@@ -83,6 +83,10 @@ SELECT day, gap_from, gap_to FROM prop_trading_model.recon_partition_gaps($1, $2
 -- The first and the last year of which the table has partitions.
 SELECT first_year, last_year FROM prop_trading_model.recon_partition_years($1)
 
+-- name: get_partition_state
+-- Whether a table has the name ($1) that a partition would have, and from which date on tables ($2) have partitions.
+SELECT to_regclass($1) IS NOT NULL AS is_there, prop_trading_model.recon_held_from($2::text[]) AS held_from
+
 -- name: get_first_trade_year
 -- The year of the first trade that alltime tells: it reads all of alltime, and is asked for only where years before the partitions are sent.
 SELECT extract(year FROM min({{first_trade}}))::integer FROM {{alltime}} WHERE {{first_trade}} BETWEEN '1990-01-01' AND '2199-12-31'
@@ -96,19 +100,19 @@ UPDATE {{stage}} AS s SET refused = $3 WHERE s.fetch_id = $1 AND s.refused IS NU
 SELECT account_id, sum(rows)::bigint AS rows
 FROM (
     SELECT account_id::text, count(*) AS rows FROM {{alltime}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
-    UNION ALL SELECT account_id::text, count(*) FROM {{daily}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
-    UNION ALL SELECT account_id::text, count(*) FROM {{hourly}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
-    UNION ALL SELECT account_id::text, count(*) FROM {{closed}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
+    UNION ALL SELECT account_id::text, count(*) FROM {{daily}} WHERE account_id = ANY($1::text[]){{since_date}} GROUP BY account_id
+    UNION ALL SELECT account_id::text, count(*) FROM {{hourly}} WHERE account_id = ANY($1::text[]){{since_date}} GROUP BY account_id
+    UNION ALL SELECT account_id::text, count(*) FROM {{closed}} WHERE account_id = ANY($1::text[]){{since_trade_date}} GROUP BY account_id
     UNION ALL SELECT account_id::text, count(*) FROM {{open}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
 ) AS counted
 GROUP BY account_id
 
 -- name: count_trades
 -- How many trades {{raw}} counts for accounts.
-SELECT w.account_id, coalesce(c.trades, 0) AS trades
+SELECT w.account_id, coalesce(c.trades, 0){{less_history_of_w}} AS trades
 FROM unnest($1::text[]) AS w (account_id)
 LEFT JOIN (
-    SELECT account_id::text, sum({{row_trades}})::bigint AS trades FROM {{raw}} AS t WHERE account_id = ANY($1::text[]) GROUP BY account_id
+    SELECT account_id::text, sum({{row_trades}})::bigint AS trades FROM {{raw}} AS t WHERE account_id = ANY($1::text[]){{since}} GROUP BY account_id
 ) AS c ON c.account_id = w.account_id
 
 -- name: count_sent
@@ -159,15 +163,15 @@ WHERE $3::date IS NULL OR lost.day < $3::date
 -- the account was whole: then it had too much. Of daily, no row is a count of 0.
 WITH sides AS MATERIALIZED (
     SELECT 'raw_metrics_daily' AS name, account_id::text AS account_id, date AS day, sum(prop_trading_model.recon_count(num_trades))::bigint AS trades FROM {{daily}}
-    WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
+    WHERE account_id = ANY($1::text[]) AND date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, date
     UNION ALL
     SELECT 'raw_metrics_hourly', account_id::text, date, sum(prop_trading_model.recon_count(num_trades))::bigint FROM {{hourly}}
-    WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
+    WHERE account_id = ANY($1::text[]) AND date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, date
     UNION ALL
     SELECT 'raw_trades_closed', account_id::text, trade_date, count(*) FROM {{closed}}
-    WHERE account_id = ANY($1::text[]) AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+    WHERE account_id = ANY($1::text[]) AND trade_date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, trade_date
 ), lives AS (
     SELECT account_id, name, sum(trades)::bigint AS trades FROM sides WHERE name <> $4 GROUP BY account_id, name
@@ -245,7 +249,7 @@ SELECT account_id, array_agg(DISTINCT day) AS days FROM falling GROUP BY account
 WITH known AS MATERIALIZED (
     SELECT s.ordinal, coalesce(s.account_id, t.account_id) AS account_id, s.{{date}} AS new_date, t.{{date}} AS old_date
     FROM {{stage}} AS s
-    JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
+    JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}{{t_since}}
     LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL
       AND t.{{date}} BETWEEN $4::date AND date '9999-12-31'
@@ -256,7 +260,7 @@ SELECT account_id, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) 
 
 -- name: get_falling_alltime
 -- Rows of upstream's alltime that would lower the stored count.
-SELECT s.ordinal, s.account_id, coalesce(s.num_trades, 0)::bigint AS trades
+SELECT s.ordinal, s.account_id, coalesce(s.num_trades, 0)::bigint{{less_history_of_s}} AS trades
 FROM {{stage}} AS s
 JOIN {{raw}} AS t ON {{same_key_s}}
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{count_is_sent}} AND coalesce(s.num_trades, 0) < coalesce(t.num_trades, 0)
@@ -271,7 +275,7 @@ FROM (
     SELECT account_id, day, sum(daily) AS daily, sum(hourly) AS hourly, sum(closed) AS closed
     FROM (
         SELECT account_id::text AS account_id, date AS day, prop_trading_model.recon_count(num_trades)::bigint AS daily, 0::bigint AS hourly, 0::bigint AS closed
-        FROM {{daily}} WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
+        FROM {{daily}} WHERE account_id = ANY($1::text[]) AND date BETWEEN {{first_day}} AND '9999-12-31'
         UNION ALL
         SELECT account_id::text, date, 0, prop_trading_model.recon_count(num_trades)::bigint, 0 FROM {{hourly}} WHERE account_id = ANY($1::text[]) AND date BETWEEN $2::date AND $3::date
         UNION ALL
@@ -294,7 +298,7 @@ HAVING NOT coalesce(bool_or('num_trades (no count)' = ANY(nulled)), false)
 -- Staged trades that are stored under another date by rows which somebody wrote since the fetch began ($4): what those say is newer than the fetch.
 SELECT s.account_id, array_agg(DISTINCT s.ordinal) AS ordinals
 FROM {{stage}} AS s
-JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
+JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}{{t_since}}
 LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL AND {{is_newer}}
 GROUP BY s.account_id
@@ -304,7 +308,7 @@ GROUP BY s.account_id
 WITH known AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, s.ordinal, s.{{date}} AS new_date, coalesce(s.account_id, t.account_id) AS owner, to_jsonb(t) AS old_row
     FROM {{stage}} AS s
-    JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
+    JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}{{t_since}}
     LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL
     ORDER BY {{t_key}}
@@ -433,7 +437,7 @@ JOIN pg_namespace AS n ON n.oid = t.relnamespace AND n.nspname = $2
 WITH found AS MATERIALIZED (
     SELECT DISTINCT s.ordinal
     FROM {{stage}} AS s
-    JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}
+    JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}{{t_since}}
     LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS also ON {{also_key}}
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} IS NULL
 ), told AS MATERIALIZED (

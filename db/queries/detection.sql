@@ -6,7 +6,8 @@ ON CONFLICT DO NOTHING
 
 -- name: days_of_accounts
 -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each table: where those are distributed, none from outside
--- the view would reach them, and each look would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names them.
+-- the view would reach them, and each look would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names them; so are
+-- those of before the history that the warehouse keeps.
 (
     SELECT
         account_id, date, coalesce(sum(daily), 0)::bigint AS daily, coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
@@ -14,16 +15,16 @@ ON CONFLICT DO NOTHING
     FROM (
         SELECT account_id, date, prop_trading_model.recon_count(num_trades) AS daily, NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows, NULL::bigint AS hourly_rows
         FROM prop_trading_model.raw_metrics_daily
-        WHERE {{accounts}} AND date BETWEEN '0001-01-01' AND '9999-12-31'
+        WHERE {{accounts}} AND date BETWEEN {{first_day}} AND '9999-12-31'
         UNION ALL
         SELECT account_id, date, NULL, coalesce(sum(prop_trading_model.recon_count(num_trades)), 0)::bigint, NULL, NULL, count(*)
         FROM prop_trading_model.raw_metrics_hourly
-        WHERE {{accounts}} AND date BETWEEN '0001-01-01' AND '9999-12-31'
+        WHERE {{accounts}} AND date BETWEEN {{first_day}} AND '9999-12-31'
         GROUP BY account_id, date
         UNION ALL
         SELECT account_id, trade_date, NULL, NULL, count(*), NULL, NULL
         FROM prop_trading_model.raw_trades_closed
-        WHERE account_id IS NOT NULL AND {{accounts}} AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+        WHERE account_id IS NOT NULL AND {{accounts}} AND trade_date BETWEEN {{first_day}} AND '9999-12-31'
         GROUP BY account_id, trade_date
     ) AS sides
     GROUP BY account_id, date
@@ -39,7 +40,7 @@ SELECT
     coalesce(t.has_hourly, false) AS stored_has_hourly, coalesce(t.num_trades_hourly, 0) AS stored_hourly,
     coalesce(t.has_raw_closed, false) AS stored_has_closed, coalesce(t.num_trades_raw_closed, 0) AS stored_closed,
     coalesce(t.mismatched_days, 0) AS stored_mismatched_days, coalesce(t.trades_recon_checksum, false) AS stored_checksum,
-    a.account_id IS NOT NULL AS has_alltime, coalesce(a.alltime, 0) AS alltime,
+    a.account_id IS NOT NULL AS has_alltime, coalesce(a.alltime{{less_history}}, 0) AS alltime, {{history_columns}},
     coalesce(m.has_daily, false) AS has_daily, coalesce(m.daily, 0) AS daily,
     coalesce(m.has_hourly, false) AS has_hourly, coalesce(m.hourly, 0) AS hourly,
     coalesce(m.closed > 0, false) AS has_closed, coalesce(m.closed, 0) AS closed,
@@ -54,7 +55,7 @@ LEFT JOIN (
     WHERE account_id = ANY($1::text[])
     GROUP BY account_id
 ) AS a ON a.account_id = wanted.account_id
-LEFT JOIN (
+{{history_join}}LEFT JOIN (
     SELECT
         account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly, sum(closed)::bigint AS closed,
         bool_or(days.daily_rows > 0) AS has_daily, bool_or(days.hourly_rows > 0) AS has_hourly,
@@ -128,7 +129,7 @@ FROM (
     FROM prop_trading_model.recon_identity
     WHERE account_id = ANY($1::text[])
     UNION ALL
-    SELECT account_id, login::text, false FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[]) GROUP BY account_id, login
+    SELECT account_id, login::text, false FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[]){{since_trade_date}} GROUP BY account_id, login
     UNION ALL
     -- Of accounts of which neither alltime nor daily rows are left.
     SELECT account_id, login::text, false FROM prop_trading_model.raw_metrics_hourly
@@ -136,7 +137,7 @@ FROM (
         SELECT account_id FROM unnest($1::text[]) AS wanted (account_id)
         EXCEPT
         SELECT account_id FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
-    ))
+    )){{since_date}}
     GROUP BY account_id, login
 ) AS held
 WHERE login <> ''
@@ -197,7 +198,7 @@ LIMIT 2
 
 -- name: get_last_days
 -- The last date on which accounts traded; those that never did are left out.
-SELECT account_id, max(date) AS day FROM prop_trading_model.raw_metrics_daily WHERE account_id = ANY($1::text[]) AND num_trades > 0 GROUP BY account_id
+SELECT account_id, max(date) AS day FROM prop_trading_model.raw_metrics_daily WHERE account_id = ANY($1::text[]) AND num_trades > 0{{since_date}} GROUP BY account_id
 
 -- name: get_descents
 -- Dates of accounts whose finer rows are still to be read below a drift.

@@ -28,7 +28,7 @@ WITH read AS MATERIALIZED (
             SELECT i.account_id FROM prop_trading_model.recon_identity AS i
             WHERE i.account_id = ANY($1::text[]) AND prop_trading_model.recon_is_placeholder(i.account_id, i.login, i.platform, i.broker)
         )) AND prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
-        GROUP BY 1, 2, 3, 4
+        GROUP BY 1, 2, 3, 4{{held_before}}
     ) AS rows
     WHERE account_id <> ''
     GROUP BY login, platform, broker, account_id
@@ -70,7 +70,22 @@ UNION ALL
 SELECT login, platform, broker, account_id, NULL, NULL, true, false, first_day FROM prop_trading_model.recon_upstream_holders
 UNION ALL
 -- Of an account without an id of which nothing but hourly rows is left.
-SELECT login, platform, broker, account_id, NULL, NULL, false, false, NULL FROM recon_swept_placeholders WHERE is_account
+SELECT login, platform, broker, account_id, NULL, NULL, false, false, NULL FROM recon_swept_placeholders WHERE is_account{{held_before}}
+
+-- name: held_before
+-- Further holders where the tables are only read from a date on ({{first_day}}): what was known of older rows goes on to tell when each had its key; and an account of which
+-- all trades come before that date held its key then and not since, on dates that nobody knows any more.
+UNION ALL
+SELECT login, platform, broker, account_id, daily_from, least(daily_to, date {{first_day}} - 1), false, false, NULL
+FROM prop_trading_model.recon_identity
+WHERE {{accounts}} AND daily_from > '0001-01-01' AND daily_from < {{first_day}}
+  AND NOT prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)
+UNION ALL
+SELECT i.login, i.platform, i.broker, i.account_id, '0001-01-01', '0001-01-01', false, false, NULL
+FROM prop_trading_model.recon_identity AS i
+JOIN prop_trading_model.trade_recon AS t ON t.account_id = i.account_id
+JOIN prop_trading_model.recon_history AS h ON h.account_id = i.account_id AND h.history_from = {{first_day}} AND h.trades > 0
+WHERE {{of_accounts}} AND i.today AND coalesce(i.daily_from, '0001-01-01') = '0001-01-01' AND NOT t.has_daily AND t.num_trades_alltime = 0
 
 -- name: create_swept_placeholders
 -- The placeholders in the metrics tables by natural key, and which of them is the account of its key: upstream sends the key without an id, or no
@@ -197,12 +212,12 @@ WITH contested AS MATERIALIZED (
 ), owned AS MATERIALIZED (
     SELECT DISTINCT c.login, c.platform, c.broker, c.holder, c.owner, t.date
     FROM contested AS c
-    JOIN prop_trading_model.raw_metrics_daily AS t ON t.account_id = c.owner AND t.login::text = c.login AND t.date BETWEEN c.daily_from AND c.daily_to
+    JOIN prop_trading_model.raw_metrics_daily AS t ON t.account_id = c.owner AND t.login::text = c.login AND t.date BETWEEN c.daily_from AND c.daily_to{{t_since_date}}
     WHERE t.account_id = ANY(ARRAY(SELECT owner FROM contested WHERE today)) AND c.today AND t.platform::text = c.platform AND coalesce(t.broker::text, '') = c.broker
     UNION
     SELECT c.login, c.platform, c.broker, c.holder, c.owner, t.date
     FROM contested AS c
-    JOIN prop_trading_model.raw_metrics_hourly AS t ON t.account_id = c.owner AND t.login::text = c.login AND t.date BETWEEN c.daily_from AND c.daily_to
+    JOIN prop_trading_model.raw_metrics_hourly AS t ON t.account_id = c.owner AND t.login::text = c.login AND t.date BETWEEN c.daily_from AND c.daily_to{{t_since_date}}
     WHERE t.account_id = ANY(ARRAY(SELECT owner FROM contested)) AND t.platform::text = c.platform AND coalesce(t.broker::text, '') = c.broker
 ), stored AS MATERIALIZED (
     SELECT DISTINCT o.login, o.platform, o.broker, o.holder, o.owner, o.date
@@ -233,7 +248,7 @@ WITH contested AS MATERIALIZED (
     SELECT a.login, a.platform, a.broker, a.holder, min(t.date) AS own_from, max(t.date) AS own_to
     FROM alien AS a
     JOIN prop_trading_model.raw_metrics_daily AS t ON t.account_id = a.holder AND t.login::text = a.login AND t.date <> ALL (a.days)
-    WHERE t.account_id = ANY(ARRAY(SELECT holder FROM alien)) AND t.platform::text = a.platform AND coalesce(t.broker::text, '') = a.broker AND t.date BETWEEN '0001-01-01' AND '9999-12-31'
+    WHERE t.account_id = ANY(ARRAY(SELECT holder FROM alien)) AND t.platform::text = a.platform AND coalesce(t.broker::text, '') = a.broker AND t.date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY a.login, a.platform, a.broker, a.holder
 ), fresh AS MATERIALIZED (
     SELECT a.*, own.own_from, own.own_to FROM alien AS a LEFT JOIN own USING (login, platform, broker, holder)
@@ -393,7 +408,7 @@ SELECT $1, login, platform, broker, NULL, candidates, md5(array_to_string(candid
 FROM (
     SELECT coalesce(login::text, '') AS login, coalesce(platform::text, '') AS platform, coalesce(broker::text, '') AS broker, trade_date, count(*) AS rows
     FROM {{raw}}
-    WHERE account_id IS NULL AND {{logins}}
+    WHERE account_id IS NULL AND {{logins}}{{since}}
     GROUP BY 1, 2, 3, 4
 ) AS nulls
 CROSS JOIN LATERAL (
@@ -413,7 +428,7 @@ ON CONFLICT DO NOTHING
 SELECT account_id::text AS holder, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
        min(trade_date) AS first_day, max(trade_date) AS last_day
 FROM {{raw}}
-WHERE account_id IS NOT NULL AND account_id = ANY($5::text[]) AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+WHERE account_id IS NOT NULL AND account_id = ANY($5::text[]) AND trade_date BETWEEN {{first_day}} AND '9999-12-31'
 GROUP BY 1, 2, 3, 4
 
 -- name: groups_as_swept
@@ -449,7 +464,7 @@ WITH groups AS (
     FROM suspects AS s
     JOIN {{raw}} AS t
       ON t.account_id = s.holder AND t.login::text = s.login AND t.platform::text = s.platform AND coalesce(t.broker::text, '') = s.broker
-     AND t.trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+     AND t.trade_date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY 1, 2, 3, 4, 5, 6
 ), judged AS (
     SELECT
@@ -491,7 +506,7 @@ FROM (
     SELECT t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, t.account_id::text AS holder,
            coalesce({{day}}, {{today}}) AS day, count(*) AS rows
     FROM {{raw}} AS t
-    WHERE t.login IS NOT NULL AND t.platform IS NOT NULL AND {{accounts}}
+    WHERE t.login IS NOT NULL AND t.platform IS NOT NULL AND {{accounts}}{{t_since}}
       AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
     GROUP BY 1, 2, 3, 4, 5
 ) AS placeholders
@@ -638,7 +653,7 @@ SELECT NULL, NULL, 0, 0, 0, NULL, count(*) - (SELECT count(*) FROM mended) FROM 
 placeholders AS MATERIALIZED (
     SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, coalesce({{day}}, {{today}}) AS day
     FROM {{raw}} AS t
-    WHERE t.account_id = ANY($4::text[]) AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
+    WHERE t.account_id = ANY($4::text[]){{t_since}} AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
 ), judged AS MATERIALIZED (
     -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
     SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner, row_number() OVER () AS number

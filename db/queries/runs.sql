@@ -36,11 +36,20 @@ SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND o
 -- The run that a free worker serves next: those of named accounts, for which people wait, go first, of them the smallest, then the oldest.
 -- With $2 only those of few named accounts.
 SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at, suspicion, total, rows_compared,
-       unchanged + healed + explained + partial + failed + flapping + needs_confirmation AS recorded, search_requests, known_search_requests
+       unchanged + healed + explained + partial + failed + flapping + needs_confirmation AS recorded, search_requests, known_search_requests, history_from
 FROM prop_trading_model.recon_runs
 WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1) AND (stop_at IS NULL OR stop_at > now())
   AND (NOT $2::boolean OR CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') <= 100 ELSE false END)
 ORDER BY CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') END, created_at
+
+-- name: note_history
+-- The first date on which a run ($1) compares; null: all.
+UPDATE prop_trading_model.recon_runs SET history_from = $2 WHERE run_id = $1 AND history_from IS DISTINCT FROM $2
+
+-- name: note_missing_partitions
+-- Why rows that a run ($1) fetched have no place: said once ($2), whichever accounts they are of.
+UPDATE prop_trading_model.recon_runs SET missing_partitions = array_append(missing_partitions, $2::text)
+WHERE run_id = $1 AND NOT $2 = ANY(missing_partitions) AND cardinality(missing_partitions) < 100
 
 -- name: get_standing_suspicion
 -- Whether an earlier run than $1 was stopped since upstream was suspect, nobody confirmed it, and no audit over all ended in order since.
@@ -218,7 +227,7 @@ SELECT
         SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
     ) AS waiting,
     EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND postponed_until = 'infinity') AS untried,
-    r.search_requests + r.known_search_requests AS searched, r.fault
+    r.search_requests + r.known_search_requests AS searched, r.fault, r.missing_partitions
 FROM prop_trading_model.recon_runs AS r
 WHERE run_id = $1
 

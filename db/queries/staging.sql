@@ -134,6 +134,21 @@ SELECT EXISTS (
       AND s.account_id = md5(s.login::text || '|' || s.platform::text || '|' || coalesce(s.broker::text, ''))
 )
 
+-- name: leave_out_rows
+-- Rows of a proven fetch of before the first date that is compared ($2): taken out, and what they count, by account and date.
+WITH gone AS (
+    DELETE FROM {{stage}} WHERE fetch_id = $1 AND {{day}} < $2::date
+    RETURNING account_id::text AS account_id, {{day}} AS day, {{count}} AS trades, {{net_profit}} AS net_profit, {{total_lots}} AS total_lots
+)
+SELECT account_id, day, count(*) AS rows, sum(trades)::bigint AS trades, sum(net_profit) AS net_profit, sum(total_lots) AS total_lots
+FROM gone
+GROUP BY account_id, day
+
+-- name: renumber_first
+-- The first row that is left becomes the first of all, unless that is left itself.
+UPDATE {{stage}} SET ordinal = 1
+WHERE fetch_id = $1 AND ordinal = (SELECT min(ordinal) FROM {{stage}} WHERE fetch_id = $1) AND ordinal > 1
+
 -- name: mark_repaired
 -- Name the columns of rows ($2) whose values could not be taken as they were sent, beside those that PostgreSQL could not read itself.
 UPDATE {{stage}} AS s

@@ -2,7 +2,7 @@
 -- Every raw table read once, summed up by account id and natural key as they stand in its rows. By CREATE TABLE AS, since PostgreSQL reads with several
 -- processes for that and not for an INSERT. mark is the sum over the rows of trades times a number of 43 bits that stands for the
 -- date: where two tables count the same on every date their marks are equal, and where they do not, equal by a chance of one in 2^43. Rows of a
--- date that no calendar holds are left out: get_odd_rows names them.
+-- date that no calendar holds are left out: get_odd_rows names them; so are those of before the history that the warehouse keeps, but of open trades.
 CREATE TEMP TABLE recon_swept ON COMMIT DROP AS
 SELECT 'raw_metrics_alltime' AS table_name, NULL::bigint AS most, account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
        1::bigint AS rows, prop_trading_model.recon_count(num_trades)::bigint AS trades, 0::numeric AS mark, {{first_trade}} AS first_day, NULL::date AS last_day,
@@ -15,7 +15,7 @@ FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, coalesce(sum(prop_trading_model.recon_count(num_trades)), 0) AS trades,
            sum((prop_trading_model.recon_count(num_trades)::bigint % 1048576) * {{number_of_date}}) AS mark, min(date) AS first_day, max(date) AS last_day
     FROM {{daily}}
-    WHERE date BETWEEN '0001-01-01' AND '9999-12-31'
+    WHERE date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS daily
 UNION ALL
@@ -26,7 +26,7 @@ FROM (
            max(prop_trading_model.recon_count(num_trades)) AS most,
            sum((prop_trading_model.recon_count(num_trades)::bigint % 1048576) * {{number_of_date}}) AS mark
     FROM {{hourly}}
-    WHERE date BETWEEN '0001-01-01' AND '9999-12-31'
+    WHERE date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, login
 ) AS hourly
 UNION ALL
@@ -36,7 +36,7 @@ FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, sum({{number_of_trade_date}}) AS mark,
            min(trade_date) AS first_day, max(trade_date) AS last_day
     FROM {{closed}}
-    WHERE account_id IS NOT NULL AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+    WHERE account_id IS NOT NULL AND trade_date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS closed
 UNION ALL
@@ -60,7 +60,7 @@ WITH suspects AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT account_id::text AS account_id, login::text AS login, min(platform::text) AS platform, min(coalesce(broker::text, '')) AS broker
     FROM {{hourly}}
-    WHERE account_id = ANY(ARRAY(SELECT account_id FROM suspects))
+    WHERE account_id = ANY(ARRAY(SELECT account_id FROM suspects)){{since_date}}
       AND prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
     GROUP BY account_id, login
 )
@@ -85,9 +85,9 @@ UNION
 SELECT account_id FROM prop_trading_model.recon_identity WHERE char_length(account_id) <= 255
 
 -- name: is_list_stale
--- Whether the list that others read lacks an account, or has one too many.
+-- Whether the list that others read lacks an account, or has one too many; a sweep that leaves rows out cannot tell the latter.
 SELECT EXISTS (SELECT account_id FROM recon_swept_list EXCEPT SELECT account_id::text FROM prop_trading_model.mv_all_account_ids)
-    OR EXISTS (SELECT account_id::text FROM prop_trading_model.mv_all_account_ids EXCEPT SELECT account_id FROM recon_swept_list)
+    OR {{lists_all}} AND EXISTS (SELECT account_id::text FROM prop_trading_model.mv_all_account_ids EXCEPT SELECT account_id FROM recon_swept_list)
 
 -- name: add_swept_accounts
 -- Accounts that trade_recon does not know yet. By EXCEPT, which hashes: of an empty table PostgreSQL expects nothing, and would read again for each
@@ -125,9 +125,9 @@ WHERE t.account_id = u.account_id AND t.claimed_by IS NULL
   )
 
 -- name: create_swept_accounts
--- The totals of each account, and whether its tables may disagree on a date.
+-- The totals of each account, and whether its tables may disagree on a date; until bound_swept_accounts those of alltime are of all dates.
 CREATE TEMP TABLE recon_swept_accounts ON COMMIT DROP AS
-SELECT *, (daily, daily_mark) <> (hourly, hourly_mark) OR (daily, daily_mark) <> (closed, closed_mark) AS differs
+SELECT *, (daily, daily_mark) <> (hourly, hourly_mark) OR (daily, daily_mark) <> (closed, closed_mark) AS differs, true AS is_known
 FROM (
     SELECT
         account_id,
@@ -146,6 +146,60 @@ FROM (
 -- name: analyze_swept_accounts
 -- The same for the totals.
 ANALYZE recon_swept_accounts (account_id)
+
+-- name: lacks_history
+-- Whether it is not known of an account with an alltime row what upstream counts of it before the history that begins on $1.
+SELECT EXISTS (
+    SELECT FROM recon_swept_accounts AS s
+    LEFT JOIN prop_trading_model.recon_history AS h ON h.account_id = s.account_id
+    WHERE s.has_alltime AND h.history_from IS DISTINCT FROM $1::date
+)
+
+-- name: take_history_from_stored
+-- What accounts count before the history that begins on $1, from their stored daily rows: of accounts whose alltime is just that, what was known to come
+-- before those rows, and what their daily rows count since. Of all others upstream tells.
+WITH unknown AS MATERIALIZED (
+    SELECT s.account_id, s.alltime - s.daily AS outside, h.history_from, h.trades, h.net_profit, h.total_lots
+    FROM recon_swept_accounts AS s
+    LEFT JOIN prop_trading_model.recon_history AS h ON h.account_id = s.account_id
+    WHERE s.has_alltime AND (h.account_id IS NULL OR h.history_from < $1::date)
+), before AS MATERIALIZED (
+    SELECT d.account_id::text AS account_id, sum(prop_trading_model.recon_count(d.num_trades))::bigint AS trades, sum({{daily_profit}}) AS net_profit, sum({{daily_lots}}) AS total_lots
+    FROM {{daily}} AS d
+    LEFT JOIN prop_trading_model.recon_history AS h ON h.account_id = d.account_id
+    WHERE d.date BETWEEN '0001-01-01' AND $1::date - 1 AND d.date >= coalesce(h.history_from, '0001-01-01')
+    GROUP BY d.account_id
+)
+INSERT INTO prop_trading_model.recon_history (account_id, history_from, trades, net_profit, total_lots)
+SELECT u.account_id, $1::date, u.outside,
+       CASE WHEN u.history_from IS NULL THEN 0 ELSE u.net_profit END + coalesce(b.net_profit, 0),
+       CASE WHEN u.history_from IS NULL THEN 0 ELSE u.total_lots END + coalesce(b.total_lots, 0)
+FROM unknown AS u
+LEFT JOIN before AS b ON b.account_id = u.account_id
+WHERE u.outside = coalesce(u.trades, 0) + coalesce(b.trades, 0)
+ORDER BY u.account_id
+ON CONFLICT (account_id) DO UPDATE
+SET history_from = excluded.history_from, trades = excluded.trades, net_profit = excluded.net_profit, total_lots = excluded.total_lots, read_at = now()
+
+-- name: bound_swept_accounts
+-- Alltime without what upstream counts before the history that begins on $1; where that is not known yet, the tables cannot be told to agree.
+UPDATE recon_swept_accounts AS s
+SET alltime = s.alltime - coalesce(k.trades, 0), is_known = k.account_id IS NOT NULL
+FROM (
+    SELECT s.account_id AS wanted, h.account_id, h.trades
+    FROM recon_swept_accounts AS s
+    LEFT JOIN prop_trading_model.recon_history AS h ON h.account_id = s.account_id AND h.history_from = $1::date
+    WHERE s.has_alltime
+) AS k
+WHERE k.wanted = s.account_id AND (k.account_id IS NULL OR k.trades <> 0)
+
+-- name: count_rows_before
+-- Rows that are stored of before the history that begins on $1: no count has them, and nothing is done to them.
+SELECT 'raw_metrics_daily' AS table_name, count(*) AS rows FROM {{daily}} WHERE date BETWEEN '0001-01-01' AND $1::date - 1
+UNION ALL
+SELECT 'raw_metrics_hourly', count(*) FROM {{hourly}} WHERE date BETWEEN '0001-01-01' AND $1::date - 1
+UNION ALL
+SELECT 'raw_trades_closed', count(*) FROM {{closed}} WHERE trade_date BETWEEN '0001-01-01' AND $1::date - 1
 
 -- name: count_differing
 -- How many accounts there are, and how many of them may have a date on which their tables disagree.
@@ -166,7 +220,7 @@ WITH changed AS MATERIALIZED (
         r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime, coalesce(s.has_daily, false) AS has_daily,
         coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly, coalesce(s.hourly, 0) AS hourly,
         coalesce(s.has_closed, false) AS has_closed, coalesce(s.closed, 0) AS closed, coalesce(d.mismatched_days, 0) AS mismatched_days,
-        coalesce(s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true) AS checksum
+        coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true) AS checksum
     FROM prop_trading_model.trade_recon AS r
     LEFT JOIN recon_swept_accounts AS s ON s.account_id = r.account_id
     LEFT JOIN recon_swept_days AS d ON d.account_id = r.account_id
@@ -175,7 +229,7 @@ WITH changed AS MATERIALIZED (
           IS DISTINCT FROM
           (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false), coalesce(s.daily, 0), coalesce(s.has_hourly, false),
            coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0), coalesce(d.mismatched_days, 0),
-           coalesce(s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true))
+           coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true))
     -- In one order, so that no two of us wait for each other.
     ORDER BY r.account_id
     FOR NO KEY UPDATE OF r SKIP LOCKED
@@ -198,7 +252,7 @@ FROM (
     FROM {{hourly}}
     WHERE account_id = ANY(ARRAY(
         SELECT account_id FROM recon_swept WHERE table_name = 'raw_metrics_hourly' AND most > {{few_hours_trades}} AND NOT stands_in
-    )) AND date BETWEEN '0001-01-01' AND '9999-12-31'
+    )) AND date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, date
     HAVING count(*) = 1 AND sum(prop_trading_model.recon_count(num_trades)) > {{few_hours_trades}}
 ) AS days

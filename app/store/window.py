@@ -1,0 +1,77 @@
+"""The window of dates that is compared: how the statements that read raw tables keep to it.
+
+The first date stands in the statements as a literal and not as a parameter: so PostgreSQL leaves out older partitions while it plans, for
+any parameters. Without a first date the statements are as they are written, without a condition more.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_BEGINNING = dt.date.min
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The dates from `first` on; None: all that a calendar holds."""
+
+    first: dt.date | None = None
+
+    @property
+    def first_day(self) -> str:
+        """The first date as a literal of SQL."""
+        return f"'{self.first or _BEGINNING}'"
+
+    def since(self, column: str | None, alias: str = "") -> str:
+        """The further condition that a row lies in it, empty where every row does: all dates count, or the table has none."""
+        return "" if self.first is None or column is None else f" AND {alias}{column} >= {self.first_day}"
+
+    def of(self, sql: Mapping[str, str]) -> Mapping[str, str]:
+        """The statements with their tokens of the window filled; all others stay."""
+        tokens = self._tokens()
+        filled = dict(sql)
+        for name, statement in sql.items():
+            for token, value in tokens.items():
+                filled[name] = filled[name].replace(f"{{{{{token}}}}}", value) if token in statement else filled[name]
+        return filled
+
+    def _tokens(self) -> Mapping[str, str]:
+        tokens = {
+            "first_day": self.first_day,
+            "since_date": self.since("date"),
+            "since_trade_date": self.since("trade_date"),
+            "t_since_date": self.since("date", "t."),
+        }
+        if self.first is None:
+            none = ("less_history", "history_join", "history_of_d", "plus_trades", "plus_profit", "plus_lots")
+            return {
+                **tokens,
+                **dict.fromkeys(none, ""),
+                "lists_all": "true",
+                "history_columns": "true AS is_history_known, NULL::date AS counted_from, NULL::bigint AS counted",
+            }
+        history = "prop_trading_model.recon_history"
+        return {
+            **tokens,
+            "lists_all": "false",
+            "less_history": f" - CASE WHEN h.history_from = {self.first_day} THEN h.trades ELSE 0 END",
+            "history_columns": f"a.account_id IS NULL OR coalesce(h.history_from = {self.first_day}, false) AS is_history_known,"
+            f" CASE WHEN h.history_from < {self.first_day} THEN h.history_from END AS counted_from, h.trades AS counted",
+            "history_join": f"LEFT JOIN {history} AS h ON h.account_id = wanted.account_id\n",
+            "history_of_d": f" JOIN {history} AS h ON h.account_id = d.account_id AND h.history_from = {self.first_day}",
+            "plus_trades": " + h.trades",
+            "plus_profit": " + h.net_profit",
+            "plus_lots": " + h.total_lots",
+        }
+
+    def less_history_of(self, alias: str, schema: str) -> str:
+        """What is to be taken off an account's alltime count so that it is comparable, as the end of an expression; `alias` has its id."""
+        if self.first is None:
+            return ""
+        return (
+            f" - coalesce((SELECT h.trades FROM {schema}.recon_history AS h WHERE h.account_id = {alias}.account_id::text"
+            f" AND h.history_from = {self.first_day}), 0)"
+        )
+
+
+ALL_DATES = Window()

@@ -1,0 +1,38 @@
+-- name: get_held_from
+-- The date from which on partitioned tables ($1) hold rows.
+SELECT prop_trading_model.recon_held_from($1::text[])
+
+-- name: get_window
+-- The first date that runs compare; null: all.
+SELECT first_day FROM prop_trading_model.recon_window
+
+-- name: note_window
+-- From which date on runs compare, where that changed.
+UPDATE prop_trading_model.recon_window SET first_day = $1::date, noted_at = now() WHERE first_day IS DISTINCT FROM $1::date
+
+-- name: forget_set_aside_rows
+-- Rows of before the history that could not be held: they are not wanted any more.
+DELETE FROM prop_trading_model.recon_set_aside_rows WHERE date < $1::date
+
+-- name: forget_doubted_dates
+-- Dates of before the history that would be read again.
+DELETE FROM prop_trading_model.recon_doubted_dates WHERE date < $1::date
+
+-- name: forget_descents
+-- Dates of before the history below which finer rows would be read.
+DELETE FROM prop_trading_model.recon_descents WHERE date < $1::date
+
+-- name: note_before
+-- What upstream counts of accounts ($2: trades $3, profit $4, lots $5) before the history that begins on $1; with $6 it comes on top of what was known of earlier dates.
+INSERT INTO prop_trading_model.recon_history AS h (account_id, history_from, trades, net_profit, total_lots)
+SELECT account_id, $1::date, trades, net_profit, total_lots
+FROM unnest($2::text[], $3::bigint[], $4::numeric[], $5::numeric[], $6::boolean[]) AS told (account_id, trades, net_profit, total_lots, is_added)
+WHERE NOT is_added OR EXISTS (SELECT FROM prop_trading_model.recon_history AS k WHERE k.account_id = told.account_id AND k.history_from < $1::date)
+ORDER BY account_id
+ON CONFLICT (account_id) DO UPDATE
+SET history_from = excluded.history_from, read_at = now(),
+    (trades, net_profit, total_lots) = (
+        SELECT CASE WHEN is_added THEN h.trades ELSE 0 END + excluded.trades, CASE WHEN is_added THEN h.net_profit ELSE 0 END + excluded.net_profit,
+               CASE WHEN is_added THEN h.total_lots ELSE 0 END + excluded.total_lots
+        FROM unnest($2::text[], $6::boolean[]) AS told (account_id, is_added) WHERE told.account_id = excluded.account_id
+    )
