@@ -54,7 +54,7 @@ _HELP = """Keeps a trading warehouse equal to its upstream risk-analytics API.
 Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is used, once it was made (--embedded).
 
 Exit codes: 0 success (a run did what can be done); 1 somebody must look (a run needs confirmation, is paused, could heal no account, \
-or left more than --fail-above or --fail-on-issues allow; rows that differ without a reason in the demo); \
+or left more than --fail-above or --fail-on-issues allow; doctor found something wrong; rows that differ without a reason in the demo); \
 2 wrong use or settings; 3 failure (a run failed, database or upstream unavailable); 130 interrupted; 143 terminated. \
 Only `serve` ends with 0 when it is told to stop."""
 

@@ -17,6 +17,7 @@ from app.store.fit import Samples, advise_fit
 from app.store.migrate import pending_migrations
 from app.store.pool import Database
 from app.store.survey import Survey, survey
+from app.telemetry import redact
 
 
 class Level(StrEnum):
@@ -47,7 +48,8 @@ async def _examined() -> ExitCode:
     settings, console, is_wrong = load_settings(), results_console(), False
     async for finding in examine(settings):
         is_wrong |= finding.level is Level.WRONG
-        console.print(f"{finding.level:<5}  {finding.text}", markup=False, soft_wrap=True)
+        text = redact(None, "", {"text": finding.text})["text"]
+        console.print(f"{finding.level:<5}  {text}", markup=False, soft_wrap=True)
     return ExitCode.ISSUES_LEFT if is_wrong else ExitCode.SUCCESS
 
 

@@ -46,7 +46,7 @@ _STATISTICS_TARGET = 10
 
 
 def _keep_quiet(_: str) -> None:
-    """Tell nobody."""
+    """Drop a sentence."""
 
 
 async def migrate(
