@@ -212,13 +212,14 @@ class History:
     """What is known of an account before `first`, the first date that is compared.
 
     Where it `is_known` what upstream counts before, alltime is told without it. Otherwise upstream is to be asked: about all daily rows, or
-    about those since `counted_from`, before which it counts `counted` trades.
+    about those since `counted_from`, before which it counts `counted` trades. `first_trade` is the date of the first one, if that is known.
     """
 
     first: dt.date
     is_known: bool
     counted_from: dt.date | None = None
     counted: int = 0
+    first_trade: dt.date | None = None
 
     @property
     def uncounted(self) -> frozenset[dt.date] | None:
@@ -384,7 +385,7 @@ class Progress:
     those of them for which nobody else was asked, `explained_as` a state that needs no trial, since one was made not long ago.
 
     `counted` is what upstream's daily rows say of single dates before the history that is compared, and `counted_in_parts` that all of
-    them were read like this.
+    them were read like this; `first_sent` is the first of them that upstream has, or else the first that is compared, once all were read.
     """
 
     read: Mapping[Endpoint, DatesRead] = field(default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED})
@@ -412,6 +413,7 @@ class Progress:
     explained_as: str | None = None
     counted: dict[dt.date, CountedDay] = field(default_factory=dict)
     counted_in_parts: bool = False
+    first_sent: dt.date | None = None
     errors: list[str] = field(default_factory=list)
     untried: str | None = None
     effort: Effort = field(default_factory=Effort)

@@ -37,7 +37,7 @@ from app.engine.config import EngineConfig
 from app.engine.controls import Control, Controls
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.halts import Halt
-from app.engine.history import find_before, take_parts
+from app.engine.history import find_before, find_forgotten, take_parts
 from app.engine.learning import add_effort, beginning, forget_left_alone, learn, note_given_back, note_read
 from app.engine.maintenance import mend_accounts
 from app.engine.reading import BatchReader
@@ -250,6 +250,7 @@ class BatchReconciler:
             touched = sorted({account_id for each in planned for account_id in each.account_ids})
             with work.phase("verify"):
                 await asyncio.to_thread(_renew, work.views, await self._look(touched, work.claim))
+                await self._note_forgotten(work, touched)
 
     async def _hold_vanished(self, work: Work) -> None:
         """Hold the accounts for which upstream suddenly has nothing, unless somebody confirmed that."""
@@ -410,6 +411,15 @@ class BatchReconciler:
         if work.run.history_from is not None and planned.request.endpoint is Endpoint.DAILY:
             before = find_before(work.views, work.progress, planned, fetched.staged.before)
             await self._store.histories.note_before(work.run.history_from, before)
+
+    async def _note_forgotten(self, work: Work, touched: Sequence[str]) -> None:
+        """Keep what alltime counts before the dates that are compared where upstream's daily rows tell it no more."""
+        if work.run.history_from is None:
+            return
+        forgotten = find_forgotten({account_id: work.views[account_id] for account_id in touched}, work.progress)
+        if forgotten:
+            await self._store.histories.note_before(work.run.history_from, forgotten)
+            work.views.update(await self._look(sorted(forgotten), work.claim))
 
     async def _identified(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> Slice:
         """What a fetch proves without the accounts that upstream knows by another id now: their rows here become those of that account."""

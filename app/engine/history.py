@@ -59,6 +59,7 @@ def find_before(
             continue
         if planned.is_undated:
             found[account_id] = _sum_of(days.values(), is_added=False)
+            learned.first_sent = min(days, default=history.first)
             continue
         learned.counted.update(days)
         uncounted = history.uncounted
@@ -74,6 +75,23 @@ def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
         if learned.counted_in_parts:
             learned.counted_in_parts = False
             found[account_id] = _sum_of(learned.counted.values(), is_added=False)
+    return found
+
+
+def find_forgotten(views: Mapping[str, AccountView], progress: Mapping[str, Progress]) -> dict[str, Before]:
+    """What alltime counts of accounts before the history, where upstream has forgotten daily rows of before the first that it sends.
+
+    Told by what is left of alltime, read in this run, where all daily rows were read and written.
+    """
+    found = {}
+    for account_id, view in views.items():
+        history, learned = view.history, progress[account_id]
+        if history is None or not history.is_known or learned.first_sent is None or learned.errors or learned.hold or learned.left_alone:
+            continue
+        was_read = learned.dates_read(Endpoint.ALLTIME).everything and learned.dates_read(Endpoint.DAILY).everything
+        rest = view.totals.alltime - view.totals.daily
+        if was_read and rest > 0 and history.first_trade is not None and history.first_trade < learned.first_sent:
+            found[account_id] = Before(history.counted + rest, None, None)
     return found
 
 

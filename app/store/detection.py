@@ -260,7 +260,7 @@ def _history(row: Record, first: dt.date | None) -> History | None:
     """What is known of the account before the first date that is compared."""
     if first is None:
         return None
-    return History(first, row["is_history_known"], row["counted_from"], row["counted"] or 0)
+    return History(first, row["is_history_known"], row["counted_from"], row["counted"] or 0, row["first_trade"])
 
 
 def _totals(row: Record) -> Totals:

@@ -48,7 +48,7 @@ class Window:
                 **tokens,
                 **dict.fromkeys(none, ""),
                 "lists_all": "true",
-                "history_columns": "true AS is_history_known, NULL::date AS counted_from, NULL::bigint AS counted",
+                "history_columns": "true AS is_history_known, NULL::date AS counted_from, 0::bigint AS counted, NULL::date AS first_trade",
             }
         history = "prop_trading_model.recon_history"
         return {
@@ -56,8 +56,10 @@ class Window:
             "lists_all": "false",
             "less_history": f" - CASE WHEN h.history_from = {self.first_day} THEN h.trades ELSE 0 END",
             "history_columns": f"a.account_id IS NULL OR coalesce(h.history_from = {self.first_day}, false) AS is_history_known,"
-            f" CASE WHEN h.history_from < {self.first_day} THEN h.history_from END AS counted_from, h.trades AS counted",
-            "history_join": f"LEFT JOIN {history} AS h ON h.account_id = wanted.account_id\n",
+            f" CASE WHEN h.history_from < {self.first_day} THEN h.history_from END AS counted_from, h.trades AS counted, p.first_trade",
+            "history_join": f"LEFT JOIN {history} AS h ON h.account_id = wanted.account_id\n"
+            "LEFT JOIN (\n    SELECT account_id, min(first_trade) AS first_trade FROM prop_trading_model.recon_identity"
+            " WHERE account_id = ANY($1::text[]) GROUP BY account_id\n) AS p ON p.account_id = wanted.account_id\n",
             "history_of_d": f" JOIN {history} AS h ON h.account_id = d.account_id AND h.history_from = {self.first_day}",
             "plus_trades": " + h.trades",
             "plus_profit": " + h.net_profit",

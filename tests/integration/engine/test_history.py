@@ -264,6 +264,23 @@ async def test_when_it_moves_on_past_damage_what_comes_before_it_is_counted_upst
     assert (await against(warehouse, sandbox, FIRST)).is_equal
 
 
+@pytest.mark.parametrize("back", [1, 2])
+async def test_what_upstream_forgot_before_the_history_is_told_by_alltime(warehouse: Database, sandbox: SandboxServer, back: int) -> None:
+    async with warehouse.connect() as connection:
+        await end_of(connection, "dropped", FIRST)
+        await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 2 WHERE hashtext(account_id) % 3 = 0")
+        await damage(connection, FIRST, TODAY - dt.timedelta(days=4))
+        for account_id in sandbox.world.account_ids:
+            sandbox.world.forget(account_id, month(back))
+    async with serving(warehouse, sandbox, "auto") as service:
+        await run(service, RunKind.FULL)
+        assert (await run(service, RunKind.FULL))["requests"] == 0
+        assert (await run(service, RunKind.AUDIT))["status"] == "succeeded"
+    async with warehouse.connect() as connection:
+        assert await connection.fetchval("SELECT bool_and(trades_recon_checksum AND issues = '[]') FROM trade_recon")
+    assert (await against(warehouse, sandbox, FIRST)).is_equal
+
+
 async def test_daily_rows_that_are_too_much_for_one_request_are_counted_in_parts(database: Database) -> None:
     old = World.generate(1, seed=1, today=TODAY, trades_per_account=1500, days=1500, contradictory=False)
     async with SandboxServer(old, faults=Faults(largest_skip=900)) as upstream:
