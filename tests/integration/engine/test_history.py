@@ -381,6 +381,51 @@ async def test_the_views_and_the_function_for_others_keep_to_the_history(warehou
         assert all(row["trades_recon_checksum"] for row in counted)
 
 
+@pytest.mark.parametrize("more", [True, False])
+async def test_a_correction_of_upstream_before_the_history_changes_alltime_alone(
+    warehouse: Database, sandbox: SandboxServer, *, more: bool
+) -> None:
+    async with warehouse.connect() as connection:
+        await end_of(connection, "dropped", FIRST)
+    old = next(
+        trade
+        for account_id in sandbox.world.account_ids
+        for trade in sandbox.world.trades(account_id)
+        if trade.trade_date < FIRST and sandbox.world.trades(account_id)[-1].trade_date > FIRST
+    )
+    if more:
+        sandbox.world.remove_trade(old)
+    async with serving(warehouse, sandbox, "auto") as service:
+        await run(service, RunKind.AUDIT)
+        if more:
+            sandbox.world.add_trades([old])
+        else:
+            sandbox.world.remove_trade(old)
+        state = await run(service, RunKind.AUDIT)
+        assert (state["status"], state["rows"]["inserted"], state["rows"]["updated"]) == ("succeeded", 0, 1)  # type: ignore[index]
+        assert (await run(service, RunKind.FULL))["requests"] == 0
+    assert (await against(warehouse, sandbox, FIRST)).is_equal
+
+
+@pytest.mark.parametrize("said", ["0 months", f"{TODAY}", f"{TODAY - dt.timedelta(days=1)}"])
+async def test_a_history_that_begins_on_dates_that_still_move_is_kept_like_any_other(
+    warehouse: Database, sandbox: SandboxServer, said: str
+) -> None:
+    first = HistoryFrom.read(said).first_day(TODAY)
+    assert first is not None
+    async with warehouse.connect() as connection:
+        await connection.execute("DELETE FROM raw_metrics_hourly WHERE date >= $1", first)
+        await connection.execute("DELETE FROM raw_trades_closed WHERE trade_date >= $1 AND hashtext(position) % 2 = 0", first)
+        kept = await before(connection, first)
+    async with serving(warehouse, sandbox, said) as service:
+        await run(service, RunKind.AUDIT)
+        state = await run(service, RunKind.FULL)
+        assert (state["history_from"], state["requests"]) == (first, 0)
+    async with warehouse.connect() as connection:
+        assert await before(connection, first) == kept
+    assert (await against(warehouse, sandbox, None)).is_equal
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_with_any_history_and_damage_the_inside_becomes_equal_and_the_rest_stays(
     warehouse: Database, sandbox: SandboxServer, seed: int
