@@ -90,7 +90,7 @@ class Loss:
 class RunCounts:
     """What is recorded of a run: accounts and rows compared, and what other processes count: lowered accounts, and lost rows.
 
-    With `stands` an earlier run was stopped since upstream was suspect, and nobody confirmed it, and no audit found upstream well since.
+    With `stands` an earlier run was stopped since upstream was suspect, nobody confirmed it, and no audit begun since found upstream well.
     """
 
     accounts: int = 0

@@ -314,7 +314,8 @@ class Runs:
             )
         if state["missing_partitions"]:
             reason = " ".join([*([reason] if reason else []), _without_partition(state["missing_partitions"])])
-        ended = await self._database.fetch_value(self._sql["finish_run"], run_id, status.value, reason) is not None
+        is_well = status in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES) and _finds_upstream_well(state, guard)
+        ended = await self._database.fetch_value(self._sql["finish_run"], run_id, status.value, reason, is_well) is not None
         if ended:
             await self._database.execute(self._sql["clear_scan"], run_id)
             await self._database.execute(self._sql["note_held_since"], run_id)
@@ -424,7 +425,7 @@ class Runs:
         return {row["account_id"]: Rewritten(row["rows"], row["removed"]) for row in rows}
 
     async def is_suspicion_standing(self, run_id: uuid.UUID) -> bool:
-        """Whether an earlier run was stopped since upstream was suspect, and neither a person nor an audit found upstream well since."""
+        """Whether an earlier run was stopped since upstream was suspect, and neither a person nor an audit begun since found it well."""
         return bool(await self._database.fetch_value(self._sql["get_standing_suspicion"], run_id))
 
     async def note_suspicion(self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None) -> None:
@@ -451,6 +452,18 @@ class Runs:
         # What came up during a heal is news of that heal, and did not open again: no date counts as settled.
         if any(found.values()):
             await connection.execute(self._sql["open_issues"], entries, run_id, 0, 0, dt.date.min.isoformat())
+
+
+def _finds_upstream_well(state: Record, guard: HoldLimits) -> bool:
+    """Whether a run, an audit over all accounts, compared enough of them to say that upstream is well.
+
+    Accounts that it did not compare count as if upstream lowered them, and those that it left held as before do so still.
+    """
+    known = state["known"]
+    if known is None:
+        return False
+    doubtful = state["lowered"] + state["held_before"] + max(known - state["compared"], 0)
+    return state["compared"] > doubtful and not guard.suspects(doubtful, known)
 
 
 def _encoded(value: object) -> msgspec.Raw:

@@ -52,16 +52,12 @@ UPDATE prop_trading_model.recon_runs SET missing_partitions = array_append(missi
 WHERE run_id = $1 AND NOT $2 = ANY(missing_partitions) AND cardinality(missing_partitions) < 100
 
 -- name: get_standing_suspicion
--- Whether an earlier run than $1 was stopped since upstream was suspect, nobody confirmed it, and no audit over all ended in order since.
-SELECT coalesce((
-    SELECT suspicion IS NOT NULL
-    FROM prop_trading_model.recon_runs
-    WHERE finished_at IS NOT NULL AND run_id <> $1
-      AND (suspicion IS NOT NULL
-           OR kind = 'audit' AND status IN ('succeeded', 'completed_with_issues') AND request ->> 'account_ids' IS NULL)
-    ORDER BY finished_at DESC
-    LIMIT 1
-), false)
+-- Whether an earlier run than $1 was stopped since upstream was suspect, nobody confirmed it, and no audit that began after it found upstream well.
+SELECT EXISTS (
+    SELECT FROM prop_trading_model.recon_runs
+    WHERE suspicion IS NOT NULL AND run_id <> $1
+      AND finished_at > coalesce((SELECT max(started_at) FROM prop_trading_model.recon_runs WHERE upstream_well AND run_id <> $1), '-infinity')
+)
 
 -- name: note_suspicion
 -- Upstream is suspect: the run's batches hold whatever upstream lowers, and it stops after them; not if somebody confirmed it since ($3).
@@ -206,7 +202,7 @@ WHERE run_id = $1
 -- name: finish_run
 -- End a run of which no account waits or is being worked on; exactly one caller gets the row.
 UPDATE prop_trading_model.recon_runs
-SET status = $2, finished_at = now(), error = $3
+SET status = $2, finished_at = now(), error = $3, upstream_well = $4
 WHERE run_id = $1 AND status = 'running' AND prepared_at IS NOT NULL
   AND NOT EXISTS (
       SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
@@ -217,6 +213,15 @@ RETURNING run_id
 -- Whether accounts of the run still wait, and whether its outcome is clean.
 SELECT
     r.status, r.suspicion, r.total, r.needs_confirmation,
+    r.needs_confirmation - r.newly_held AS held_before, r.unchanged + r.healed + r.explained + r.partial + r.flapping + r.needs_confirmation AS compared,
+    -- Of an audit over all of which nothing waits: how many accounts there are to be compared.
+    CASE WHEN r.kind = 'audit' AND r.request ->> 'account_ids' IS NULL
+              AND NOT EXISTS (
+                  SELECT FROM prop_trading_model.recon_attempts
+                  WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
+              )
+        THEN (SELECT count(*) FROM prop_trading_model.trade_recon)
+    END AS known,
     (SELECT count(*) FROM prop_trading_model.recon_run_losses WHERE run_id = $1 AND lowers) AS lowered,
     r.explained + r.partial + r.failed + r.skipped + r.flapping + r.needs_confirmation + r.gone > 0
         OR EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL)
