@@ -1,10 +1,11 @@
 """Maintenance: ids mended where exactly one account fits, the account list and every account's totals brought up to date."""
 
+import asyncio
 import datetime as dt
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from app.domain.closing import ClosedAs
 from app.domain.contract import TABLES, Endpoint
@@ -12,6 +13,7 @@ from app.domain.detection import detect
 from app.domain.issues import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode
 from app.domain.sequences import pieces
 from app.engine.store import Store
+from app.errors import WriteConflict
 from app.store.identity import Mended
 from app.store.sweep import Swept
 from app.telemetry import get_logger
@@ -19,6 +21,8 @@ from app.telemetry import get_logger
 _log = get_logger(__name__)
 _LOOK_AT = 5000
 _SAMPLE = 20
+_LOCK_PAUSES = (0.1, 0.3, 0.6, 1.0)
+"""Seconds between the tries to count accounts whose rows somebody held while all were counted: what records a batch is done sooner."""
 _BY_ITSELF = IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
 """Issues that are seen in rows by themselves, without counting."""
 _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
@@ -30,7 +34,8 @@ class MaintenanceResult:
     """What maintenance did, the first four in the names of the first system.
 
     `unmatched_combinations` counts natural keys that no account or several fit; `unmatched` names the largest of them. Only rows from
-    `history_from` on (None: all) are counted and repaired; `rows_before_history` older ones are stored, and left alone.
+    `history_from` on (None: all) are counted and repaired; `rows_before_history` older ones are stored, and left alone. Of the
+    `accounts_locked` the totals were not written, since another transaction holds their rows in trade_recon.
     """
 
     closed_trades_updated: int = 0
@@ -45,10 +50,12 @@ class MaintenanceResult:
     history_from: dt.date | None = None
     rows_before_history: int = 0
     seconds: float = 0.0
+    accounts_locked: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
-        """The result as JSON shows it."""
-        return {**asdict(self), "history_from": None if self.history_from is None else self.history_from.isoformat()}
+        """The result as JSON shows it; of the accounts that are locked their number."""
+        first = None if self.history_from is None else self.history_from.isoformat()
+        return {**asdict(self), "history_from": first, "accounts_locked": len(self.accounts_locked)}
 
 
 async def fix_ids(store: Store, today: dt.date) -> MaintenanceResult:
@@ -61,15 +68,40 @@ async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date) -> 
     """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
     await _record_identity_issues(store)
     mended = await store.identity.mend_all(swept.placeholders, today)
-    added, changed = swept.accounts_added, swept.totals_changed
+    added, changed, locked = swept.accounts_added, swept.totals_changed, swept.locked
     if sum(mended.rows.values()):
         # From the start: few or many accounts may have got rows, and others have lost them.
         again = await store.sweep.run(today)
-        added, changed = added + again.accounts_added, changed + again.totals_changed
+        added, changed, locked = added + again.accounts_added, changed + again.totals_changed, again.locked
         await _record_identity_issues(store, ClosedAs.HEALED)
+    held = await _count_locked(store, locked)
     await _close_refuted(store)
     await store.sweep.follow_state()
-    return await _result(store, mended, begun, added, changed)
+    counted = changed + len(locked) - len(held)
+    return replace(await _result(store, mended, added, counted), accounts_locked=tuple(held), seconds=round(time.monotonic() - begun, 3))
+
+
+async def _count_locked(store: Store, locked: Sequence[str]) -> list[str]:
+    """Count the accounts whose rows somebody held while all were counted, once these are free; those that are held still."""
+    held = list(locked)
+    for pause in _LOCK_PAUSES:
+        if not held:
+            return []
+        await asyncio.sleep(pause)
+        waiting, held = held, await store.detection.locked_accounts(held)
+        for batch in pieces(sorted({*waiting} - {*held}), _LOOK_AT):
+            try:
+                await store.detection.refresh_stats(batch, is_first=True)
+            except WriteConflict:
+                held += batch
+    if held:
+        _log.warning(
+            "Rows of trade_recon are locked by another transaction: the totals of their accounts were not written, and are next time.",
+            action="maintenance.locked",
+            accounts=len(held),
+            sample=sorted(held)[:_SAMPLE],
+        )
+    return sorted(held)
 
 
 async def maintain(store: Store, today: dt.date) -> MaintenanceResult:
@@ -91,7 +123,7 @@ async def maintain(store: Store, today: dt.date) -> MaintenanceResult:
 
 async def inspect(store: Store, today: dt.date) -> int:
     """Detect without mending: the issues of every account as they stand, recorded for the report; the accounts that have any."""
-    await store.sweep.run(today)
+    await _count_locked(store, (await store.sweep.run(today)).locked)
     await _record_identity_issues(store)
     accounts = await store.detection.mismatched_accounts()
     judged = sorted(COUNT_CODES | _BY_ITSELF)
@@ -136,7 +168,7 @@ async def _close_refuted(store: Store) -> None:
         await store.runs.record_issues(nothing, judged, note="counting; nothing was written", closed_as=ClosedAs.GONE)
 
 
-async def _result(store: Store, mended: Mended, begun: float, added: int, changed: int) -> MaintenanceResult:
+async def _result(store: Store, mended: Mended, added: int, changed: int) -> MaintenanceResult:
     findings, unmatched, ambiguous = await store.identity.unresolved(_SAMPLE)
     closed, opened = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
     return MaintenanceResult(
@@ -151,5 +183,4 @@ async def _result(store: Store, mended: Mended, begun: float, added: int, change
         unmatched=[finding.shown() for finding in findings],
         history_from=store.changes.window.first,
         rows_before_history=sum((await store.sweep.rows_before()).values()),
-        seconds=round(time.monotonic() - begun, 3),
     )

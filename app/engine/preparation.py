@@ -16,7 +16,7 @@ from app.engine.maintenance import maintain, mend_accounts
 from app.engine.open_trades import compare_open_trades
 from app.engine.store import Store
 from app.engine.usage import RunUse
-from app.errors import DatabaseError, ReconError, RowRefused, StatementTooSlow
+from app.errors import DatabaseError, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.preparations import Queued
 from app.store.runs import ActiveRun
 from app.telemetry import get_logger
@@ -32,15 +32,16 @@ _STRIKES = 8
 
 @dataclass(frozen=True, slots=True)
 class _Maintained:
-    """What maintenance did, and the accounts that it could not read."""
+    """What maintenance did, the accounts that it could not read, and those whose rows others hold."""
 
     result: Mapping[str, object]
-    unread: Sequence[str]
+    unread: Sequence[str] = ()
+    locked: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _LeftOut:
-    """Accounts on which an audit has no word: those queued `besides`, those `unanswered`, and those that were set `apart` as failed."""
+    """Accounts on which an audit has no word: those queued `besides`, those `unanswered`, and those set `apart` as failed."""
 
     besides: Sequence[str]
     unanswered: Sequence[str]
@@ -83,7 +84,7 @@ class Preparation:
         if among is None:
             maintained = await self._maintain_all()
         else:
-            maintained = _Maintained({}, await self._maintain_some(among))
+            maintained = await self._maintain_some(among)
         await self._store.runs.add_phase(run.run_id, "maintenance", time.monotonic() - begun)
         queued = await self._enqueue(run, among, use, maintained)
         _log.info(
@@ -111,7 +112,8 @@ class Preparation:
         Raises the error where it is not the rows of accounts that are known.
         """
         try:
-            return _Maintained((await maintain(self._store, self._config.today(self._now()))).as_json(), [])
+            done = await maintain(self._store, self._config.today(self._now()))
+            return _Maintained(done.as_json(), locked=done.accounts_locked)
         except (RowRefused, DatabaseError) as error:
             known = await self._store.runs.oldest_accounts(await self._store.runs.count_accounts())
             _log.warning(
@@ -120,17 +122,18 @@ class Preparation:
                 accounts=len(known),
                 reason=str(error),
             )
-            unread = await self._maintain_some(known)
-            if not unread:
+            maintained = await self._maintain_some(known)
+            if not maintained.unread:
                 raise
-            return _Maintained({"incomplete": f"Accounts that were not known before were not looked for: {error}"}, unread)
+            return replace(maintained, result={"incomplete": f"Accounts that were not known before were not looked for: {error}"})
 
-    async def _maintain_some(self, account_ids: Sequence[str]) -> list[str]:
+    async def _maintain_some(self, account_ids: Sequence[str]) -> "_Maintained":
         """Maintain accounts in batches; those whose rows PostgreSQL cannot work on, which their batch will say of each.
 
         Raises the error where it meets every account.
         """
         unread: list[str] = []
+        locked: list[str] = []
         came_through = False
         waiting = list(pieces(scattered(account_ids), self._config.batch_size))
         while waiting:
@@ -142,6 +145,13 @@ class Preparation:
                 await self._store.detection.refresh_stats(batch, is_first=True)
                 await self._store.sweep.follow_state(batch)
                 came_through = True
+            except WriteConflict:
+                held = set(await self._store.detection.locked_accounts(batch))
+                if not held:
+                    # Another writer had rows in hand that are free by now, or not ours: the work waits.
+                    raise
+                locked += held
+                waiting += pieces([account_id for account_id in batch if account_id not in held], len(batch))
             except (RowRefused, StatementTooSlow, DatabaseError) as error:
                 if len(batch) > 1:
                     waiting += pieces(batch, -(-len(batch) // 2))
@@ -150,7 +160,7 @@ class Preparation:
                 if len(unread) >= _STRIKES and not came_through:
                     raise
                 _log.warning("An account cannot be maintained.", action="maintenance.failed", account_id=batch[0], reason=str(error))
-        return unread
+        return _Maintained({}, unread, sorted(locked))
 
     async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunUse, maintained: "_Maintained") -> Queued:
         request = run.request
@@ -163,7 +173,9 @@ class Preparation:
         # What is not known of them is not among what is known to differ: accounts that cannot be read, and rows that no count tells of.
         placeable = await self._store.detection.placeable_accounts() if among is None else []
         besides = sorted({*maintained.unread, *placeable})
-        left_out = _LeftOut(besides, unanswered)
+        if maintained.locked:
+            await self._store.claims.set_locked_apart(run.run_id, maintained.locked)
+        left_out = _LeftOut(besides, unanswered, maintained.locked)
         try:
             return await self._queue(run, among, compared, maintained, left_out)
         except (RowRefused, DatabaseError) as error:
@@ -179,7 +191,7 @@ class Preparation:
                 accounts=len(apart),
                 reason=str(error),
             )
-            return await self._queue(run, among, compared, maintained, replace(left_out, apart=apart))
+            return await self._queue(run, among, compared, maintained, replace(left_out, apart=[*left_out.apart, *apart]))
 
     async def _queue(
         self, run: ActiveRun, among: Sequence[str] | None, compared: Sequence[str] | None, maintained: "_Maintained", left_out: "_LeftOut"
@@ -196,7 +208,7 @@ class Preparation:
                 queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among)
             if left_out.besides:
                 await queue.accounts(left_out.besides)
-            if maintained.unread:
+            if maintained.unread or maintained.locked:
                 queued = replace(queued, is_all=False)
             await queue.finish(queued, maintained.result)
         return queued

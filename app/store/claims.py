@@ -57,6 +57,12 @@ class BrokenOff:
     uncounted: list[Uncounted] = field(default_factory=list)
 
 
+_LOCKED = (
+    "The account was not compared: another transaction holds its row in trade_recon. Nothing was written; the next run compares it once"
+    " that transaction is over."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
@@ -164,6 +170,10 @@ class Claims:
         details = [f"The account cannot be reconciled: its row in trade_recon cannot be written: {reason}" for reason in refused.values()]
         await self._database.execute(self._record_unwritable, run_id, list(refused), details)
         return sorted(refused)
+
+    async def set_locked_apart(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
+        """Record as failed, in the run's record alone, accounts whose rows in trade_recon another transaction holds."""
+        await self._database.execute(self._record_unwritable, run_id, list(account_ids), [_LOCKED] * len(account_ids))
 
     async def _find_unwritable(self, account_ids: Sequence[str]) -> dict[str, str]:
         """Those of the accounts whose rows cannot be written, each with the reason: tried in halves, and undone."""

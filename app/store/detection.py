@@ -48,7 +48,7 @@ class Detection:
         self._write_first_stats = fill(sql["write_stats"], issues=sql["issues_if_emptied"])
         self._logins = sql["get_logins"]
         self._logins_of_placeholders = sql["get_logins_of_placeholders"]
-        self._size = sql["get_size"]
+        self._size, self._locked_accounts = sql["get_size"], sql["get_locked_accounts"]
         self._coverage = fill(sql["get_coverage"], days=days)
         self._findings = sql["get_findings"]
         self._drift = sql["get_drift"]
@@ -108,6 +108,10 @@ class Detection:
             statement = self._write_first_stats if is_first else self._write_stats
             await self._database.give_way(lambda connection: connection.execute(statement, changed))
         return looked
+
+    async def locked_accounts(self, account_ids: Sequence[str]) -> list[str]:
+        """Those of the accounts whose rows in trade_recon somebody holds now."""
+        return [row["account_id"] for row in await self._database.fetch(self._locked_accounts, list(account_ids))]
 
     async def logins_of_placeholders(self, account_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """The logins of those of the accounts that upstream knows by no id: they are asked for by login."""

@@ -7,7 +7,7 @@ the rest follow the number of accounts.
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
 from app.domain.issues import FEW_HOURS_TRADES
@@ -27,11 +27,15 @@ _SUMMED = {"profit": "net_profit", "lots": "total_lots"}
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found: how many accounts are new, or have other totals, and the ids in metrics tables that stand for unknown ones."""
+    """What a sweep found: how many accounts are new, or have other totals, and the ids in metrics tables that stand for unknown ones.
+
+    `locked` are accounts that have other totals, which were not written, since somebody holds their rows in trade_recon.
+    """
 
     accounts_added: int
     totals_changed: int
     placeholders: list[str]
+    locked: list[str] = field(default_factory=list)
 
 
 class Sweep:
@@ -80,10 +84,10 @@ class Sweep:
             await connection.execute(self._forget_placeholders, seconds=SWEEP_SECONDS)
             added = await connection.execute(self._add_accounts, seconds=SWEEP_SECONDS)
             await _each(connection, self._note_few_hours)
-            changed = await self._count(connection)
+            changed, locked = await self._count(connection)
         if is_stale:
             await self._refresh_account_list()
-        return Swept(added, changed, placeholders)
+        return Swept(added, changed, placeholders, locked)
 
     async def rows_before(self) -> dict[str, int]:
         """The rows that are stored of before the window, by table; tables without any are left out."""
@@ -97,8 +101,8 @@ class Sweep:
         ids = None if account_ids is None else list(account_ids)
         return await self._database.execute(self._follow_state, ids, seconds=SWEEP_SECONDS)
 
-    async def _count(self, connection: Connection) -> int:
-        """Write the totals last: the rows of trade_recon that change are locked until the commit."""
+    async def _count(self, connection: Connection) -> tuple[int, list[str]]:
+        """Write the totals last: the rows of trade_recon that change are locked until the commit. How many did, and which others hold."""
         await _each(connection, self._sum_up)
         if self._first is not None:
             if await connection.fetch_value(self._lacks_history, self._first, seconds=SWEEP_SECONDS):
@@ -109,7 +113,10 @@ class Sweep:
             raise DatabaseError("The accounts could not be counted.")
         is_many = row["differing"] * _MANY > row["accounts"]
         await connection.execute(self._all_days if is_many else self._differing_days, seconds=SWEEP_SECONDS)
-        return await connection.execute(self._refresh_stats, seconds=SWEEP_SECONDS)
+        written = await connection.fetch_row(self._refresh_stats, seconds=SWEEP_SECONDS)
+        if written is None:
+            raise DatabaseError("The totals could not be written.")
+        return int(written["changed"]), list(written["locked"])
 
     async def _refresh_account_list(self) -> None:
         try:

@@ -148,6 +148,7 @@ class Maintenance(BaseModel):
     unmatched: list[UnmatchedKey] = Field(description="The largest of the unmatched combinations.")
     history_from: dt.date | None = Field(description="The first date that is counted, by RECON_HISTORY_FROM; null: all.")
     rows_before_history: int = Field(description="Rows that are stored of dates before that; they are left alone.")
+    accounts_locked: int = Field(description="Accounts whose totals were not written: another transaction holds their rows in trade_recon.")
     seconds: float
 
 

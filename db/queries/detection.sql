@@ -87,6 +87,16 @@ CASE
     ELSE r.issues
 END
 
+-- name: get_locked_accounts
+-- Those of accounts ($1) whose rows somebody holds.
+WITH free AS MATERIALIZED (
+    SELECT account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[]) ORDER BY account_id FOR NO KEY UPDATE SKIP LOCKED
+)
+SELECT account_id::text AS account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[])
+EXCEPT
+SELECT account_id::text FROM free
+ORDER BY account_id
+
 -- name: write_stats
 -- The totals and the checksum of accounts ($1) where they changed; a row that someone else holds is waited for.
 WITH fresh AS (

@@ -148,9 +148,9 @@ WITH compared AS (
 ), equal AS MATERIALIZED (
     SELECT t.account_id FROM prop_trading_model.trade_recon AS t JOIN compared AS c USING (account_id)
     WHERE NOT c.different
-    -- In one order, so that no two of us wait for each other.
+    -- In one order, so that no two of us wait for each other. One that someone holds is equal as well, and keeps its state.
     ORDER BY t.account_id
-    FOR NO KEY UPDATE OF t
+    FOR NO KEY UPDATE OF t SKIP LOCKED
 ), checked AS (
     UPDATE prop_trading_model.trade_recon AS t
     SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled', failed_attempts = 0, next_attempt_at = NULL,

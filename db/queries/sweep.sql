@@ -214,8 +214,8 @@ WHERE daily <> hourly OR daily <> closed
 GROUP BY account_id
 
 -- name: refresh_stats
--- The totals and the checksum of all accounts, written only where they changed. Those that someone holds have their turn when they are looked at.
-WITH changed AS MATERIALIZED (
+-- The totals and the checksum of all accounts, written only where they changed: how many did, and those of them that someone holds, which are not written.
+WITH differing AS MATERIALIZED (
     SELECT
         r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime, coalesce(s.has_daily, false) AS has_daily,
         coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly, coalesce(s.hourly, 0) AS hourly,
@@ -230,18 +230,25 @@ WITH changed AS MATERIALIZED (
           (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false), coalesce(s.daily, 0), coalesce(s.has_hourly, false),
            coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0), coalesce(d.mismatched_days, 0),
            coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true))
+), free AS MATERIALIZED (
+    SELECT r.account_id
+    FROM prop_trading_model.trade_recon AS r
+    WHERE r.account_id IN (SELECT account_id FROM differing)
     -- In one order, so that no two of us wait for each other.
     ORDER BY r.account_id
     FOR NO KEY UPDATE OF r SKIP LOCKED
+), written AS (
+    UPDATE prop_trading_model.trade_recon AS r
+    SET has_alltime = now.has_alltime, num_trades_alltime = now.alltime,
+        has_daily = now.has_daily, num_trades_daily = now.daily,
+        has_hourly = now.has_hourly, num_trades_hourly = now.hourly,
+        has_raw_closed = now.has_closed, num_trades_raw_closed = now.closed,
+        mismatched_days = now.mismatched_days, trades_recon_checksum = now.checksum, issues = {{issues}}
+    FROM differing AS now
+    JOIN free USING (account_id)
+    WHERE r.account_id = now.account_id
 )
-UPDATE prop_trading_model.trade_recon AS r
-SET has_alltime = now.has_alltime, num_trades_alltime = now.alltime,
-    has_daily = now.has_daily, num_trades_daily = now.daily,
-    has_hourly = now.has_hourly, num_trades_hourly = now.hourly,
-    has_raw_closed = now.has_closed, num_trades_raw_closed = now.closed,
-    mismatched_days = now.mismatched_days, trades_recon_checksum = now.checksum, issues = {{issues}}
-FROM changed AS now
-WHERE r.account_id = now.account_id
+SELECT (SELECT count(*) FROM free) AS changed, ARRAY(SELECT account_id::text FROM differing EXCEPT SELECT account_id::text FROM free ORDER BY 1) AS locked
 
 -- name: create_swept_few_hours
 -- Dates with more than {{few_hours_trades}} trades in a single hourly row: only of those accounts are the dates read that have an hour with so many.
