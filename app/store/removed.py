@@ -188,7 +188,10 @@ class RemovedRows:
         copy, tokens = restore.copy, restore.tokens
         if restore.lacking:
             return _refusal(copy, f"the copy lacks {', '.join(restore.lacking)}, which the table's key has now")
-        sql = fill(self._sql["lock_present_rows"], **tokens)
+        stamped = self._part("is_stamped_anew")
+        # The version of a row on another server is none of our transaction ids.
+        foreign = fill(self._part("is_foreign"), stamped=stamped) if restore.shard is None else stamped
+        sql = fill(self._sql["lock_present_rows"], **tokens, is_foreign=foreign)
         present = await connection.fetch(sql, copy.removed_id, restore.unwritten)
         # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.
         await connection.limit_locks(LOCK_SECONDS)
@@ -222,7 +225,11 @@ class RemovedRows:
         return Restored(copy.removed_id, is_there=True, sentence=said + restore.remarks(row["changed"]), table=copy.table, changed=changed)
 
     def _with_changed(self, name: str, tokens: Mapping[str, str]) -> str:
-        return fill(self._sql[name], **tokens, changed=self._sql["name_changed_columns"].partition("\n")[2])
+        return fill(self._sql[name], **tokens, changed=self._part("name_changed_columns"))
+
+    def _part(self, name: str) -> str:
+        """A part of a statement, without the line that says what it is."""
+        return self._sql[name].partition("\n")[2]
 
     def _raw(self, table: str) -> str:
         return for_schema(f"prop_trading_model.{table}", self._database.schema)
@@ -318,7 +325,7 @@ def _decide_here(reason: Reason, here: Sequence[Record]) -> _Deed:
         return _Refused("another row has its key now, and stays as it is")
     if len(here) > 1:
         return _Refused(f"{len(here)} rows have its key now, and nothing tells which of them it was")
-    return here[0]
+    return _unless_foreign(here[0])
 
 
 def _decide_elsewhere(reason: Reason, elsewhere: Sequence[Record]) -> _Deed:
@@ -327,7 +334,14 @@ def _decide_elsewhere(reason: Reason, elsewhere: Sequence[Record]) -> _Deed:
         return _Refused(f"the same trade stands under {dates} now and would be stored twice; restore the copies of its moves first")
     if len(elsewhere) > 1:
         return _Refused(f"the same trade is stored {len(elsewhere)} times under other dates ({dates}), and nothing tells which it became")
-    return elsewhere[0]
+    return _unless_foreign(elsewhere[0])
+
+
+def _unless_foreign(row: Record) -> _Deed:
+    """The row, unless somebody else wrote it since the copy was kept: what that says is newer than the copy."""
+    if row["is_foreign"]:
+        return _Refused("somebody wrote the row after trade-recon did, and what it holds now stays as it is")
+    return row
 
 
 def _changed_slices(copy: RemovedRow, row: Record, before: Record | None) -> dict[str, set[dt.date | None]]:

@@ -49,15 +49,33 @@ ORDER BY attnum
 
 -- name: lock_present_rows
 -- The rows of {{raw}} that stand for copy $1 now, on whatever date: where they are, whether they have its whole key, and whether they differ from it in
--- a column that can be written (not in $2). Locked, but on several servers, which lock no rows for a join.
+-- a column that can be written (not in $2). Locked, but on several servers, which lock no rows for a join. is_foreign: somebody else wrote the row since.
 SELECT t.tableoid AS row_table, t.ctid AS row_place, {{shard_of_t}} AS row_shard, {{shard_of_t}} IS DISTINCT FROM {{shard_of_r}} AS is_elsewhere, t.account_id::text AS account_id, {{day_of_t}} AS day, {{has_key}} AS has_key,
-       (to_jsonb(t) - $2::text[]) = (to_jsonb(r) - $2::text[]) AS is_equal
+       (to_jsonb(t) - $2::text[]) = (to_jsonb(r) - $2::text[]) AS is_equal, {{is_foreign}} AS is_foreign
 FROM prop_trading_model.recon_removed_rows AS c
 CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
 JOIN {{raw}} AS t ON {{same_unit}}
 WHERE c.removed_id = $1
 ORDER BY {{day_of_t}}
 {{locked}}
+
+-- name: is_foreign
+-- Whether somebody else wrote row t since copy c was kept. What a run writes and its copy are of one transaction, and so are a restore and the copies that it keeps or uses. A double in a moved row's place is older than the copy; of copies of no run ingestion's mark must tell so too.
+(
+    t.xmin <> c.xmin
+    AND NOT EXISTS (
+        SELECT FROM prop_trading_model.recon_removed_rows AS k
+        WHERE k.table_name = c.table_name AND k.account_id IN (c.account_id, t.account_id::text, r.account_id::text) AND k.xmin = t.xmin
+    )
+    AND CASE WHEN c.run_id IS NULL THEN {{stamped}} ELSE c.reason <> 'moved' OR age(t.xmin) < age(c.xmin) END
+)
+
+-- name: is_stamped_anew
+-- Whether row t was written at another time than the row of copy c and than the copy was kept, as ingestion notes it.
+(
+    to_jsonb(t) -> 'ingestion_timestamp' IS DISTINCT FROM c.row_data -> 'ingestion_timestamp'
+    AND to_jsonb(t) -> 'ingestion_timestamp' NOT IN (to_jsonb(c.removed_at), to_jsonb(c.removed_at AT TIME ZONE 'UTC'))
+)
 
 -- name: keep_present_row
 -- A copy of the row at a place of {{raw}}, before it gets the values of copy $3; outside any run.
