@@ -130,7 +130,7 @@ async def test_a_trade_that_got_its_id_and_was_written_since_keeps_what_it_holds
         assert {row["account_id"] for row in written} == set(ids[:2])
 
 
-async def test_a_removed_row_that_ingestion_wrote_again_stays(warehouse: Database, sandbox: SandboxServer, service_of: Engine) -> None:
+async def test_a_removed_row_that_ingestion_wrote_again_stays(warehouse: Database, service_of: Engine) -> None:
     async with warehouse.connect() as connection, service_of() as service:
         await connection.execute(
             "INSERT INTO raw_trades_closed SELECT"
