@@ -62,13 +62,26 @@ class Trials:
             alone = [(view, progress, case) for view, progress in known if (case := disputed(view, progress, alone=True))]
             return self._alone(alone, _MOST_DATES, len(alone))
         if len(cases) <= _SAMPLE:
-            return self._alone(cases, _MOST_DATES, len(cases))
+            return self._few(cases, max_ids, suspects)
         if not self.is_sampled:
             self.is_sampled = True
             return self._alone(cases[:_SAMPLE], _SAMPLE_DATES, _SAMPLE_LIVES)
         sound = [case for case in cases if case[0].account_id not in suspects]
         apart = [[case] for case in cases[len(sound) :]]
         return self._take([each for group in (sound, *apart) for each in _together(group, max_ids, with_life=self.helped)])
+
+    def _few(self, cases: Sequence[_Case], max_ids: int, suspects: Collection[str]) -> list[PlannedRequest]:
+        """Each alone, but for whole lives: one of them alone, the others together in the same short lists, since lists are many."""
+        lives: list[_Case] = []
+        others: list[_Case] = []
+        for case in cases:
+            (lives if case[2].life and case[0].account_id not in suspects else others).append(case)
+        if len(lives) <= 1:
+            return self._alone(cases, _MOST_DATES, len(cases))
+        if not self.is_sampled:
+            self.is_sampled = True
+            return self._alone(cases, _MOST_DATES, 1)
+        return [*self._take(_together(lives, max_ids, with_life=True)), *self._alone(others, _MOST_DATES, len(others))]
 
     def _alone(self, cases: Sequence[_Case], most_dates: int, most_lives: int) -> list[PlannedRequest]:
         living = [view.account_id for view, _, case in cases if case.life][:most_lives]

@@ -113,6 +113,20 @@ def test_of_unknown_dates_a_bounded_number_of_lists_is_asked_for_by_a_few_accoun
     assert all(not disputed(of, progress) for of, progress in accounts)
 
 
+@pytest.mark.parametrize("number_of_suspects", [0, 1, 4])
+def test_of_a_few_accounts_of_unknown_dates_one_is_asked_for_alone_and_the_others_share_their_lists(number_of_suspects: int) -> None:
+    accounts = [(view(f"a{number}", 12, 9, known_days=60, finer=9), _read()) for number in range(8)]
+    for of, progress in accounts:
+        progress.moving = replace(progress.moving, first=of.last_day or DAY)
+    suspects = {of.account_id for of, _ in accounts[:number_of_suspects]}
+    asked = _rounds(accounts, Trials(), suspects=suspects)
+    of_suspects = [request for request in asked if suspects.intersection(request.account_ids)]
+    assert {len(request.account_ids) for request in of_suspects} <= {1}
+    assert max(len(request.account_ids) for request in asked) == 7 - number_of_suspects
+    assert len(asked) <= (2 + number_of_suspects) * 13
+    assert all(not disputed(of, progress) for of, progress in accounts)
+
+
 def test_where_asking_alone_told_more_all_that_still_differs_is_asked_for_alone_in_the_end() -> None:
     accounts = [(view(f"a{number:02}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(30)]
     trials = Trials()
