@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ import msgspec
 from app.domain.contract import Endpoint
 from app.domain.rows import RepairedRow, fields_of, flattened
 from app.domain.sequences import pieces, scattered
-from app.domain.spelling import respelled
+from app.domain.spelling import folded, respelled
 from app.store.catalogue import FIGURES, Catalogue, WarehouseTable
 from app.store.known_logins import KnownLogins
 from app.store.pool import OF_ROWS, SWEEP_SECONDS, Database
@@ -113,6 +113,8 @@ class Scans:
         self._note_days, self._clear_days = fill(sql["note_days"], **_keys(catalogue[Endpoint.DAILY])), sql["clear_scan_days"]
         self._part_shared, self._forget_shared, self._get_shared = sql["part_shared"], sql["forget_shared"], sql["get_shared"]
         self._strays, self._stored_keys = sql["get_strays"], database.queries("staging")["get_stored_keys"]
+        self._renamed, self._respell = sql["get_renamed"], sql["respell_scanned"]
+        self._stray_days, self._respell_days = sql["get_stray_days"], sql["respell_days"]
         self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
         self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
         self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
@@ -151,6 +153,8 @@ class Scans:
         """Give what upstream sends without an account id, or with a shared one, to the accounts that hold its natural keys, if one does."""
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._part_shared, run_id, seconds=SWEEP_SECONDS)
+        renamed = await self._database.fetch(self._renamed, run_id, seconds=SWEEP_SECONDS)
+        await self._spell(self._respell, run_id, [(row["sent_id"], row["account_id"]) for row in renamed])
         strays = [row["account_id"] for row in await self._database.fetch(self._strays, run_id, seconds=SWEEP_SECONDS)]
         stored = await self._database.fetch(self._stored_keys, strays, seconds=SWEEP_SECONDS) if strays else []
         columns = [[row[name] for row in stored] for name in ("account_id", *NATURAL_KEY)]
@@ -168,8 +172,22 @@ class Scans:
 
     async def name_days(self, run_id: uuid.UUID) -> None:
         """The same for daily figures of accounts that differ."""
+        if strays := [row["account_id"] for row in await self._database.fetch(self._stray_days, run_id, seconds=SWEEP_SECONDS)]:
+            by_fold = defaultdict[str, list[str]](list)
+            for each in await self.drifting_accounts(run_id):
+                by_fold[folded(each)].append(each)
+            await self._spell(self._respell_days, run_id, [(sent, each) for sent in strays for each in by_fold[folded(sent)]])
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._name_days, run_id, seconds=SWEEP_SECONDS)
+
+    async def _spell(self, statement: str, run_id: uuid.UUID, pairs: Sequence[tuple[str, str]]) -> None:
+        """Note ids as they are known, where exactly one account differs in spelling alone from what was sent."""
+        alike = {(sent, known) for sent, known in pairs if folded(sent) == folded(known)}
+        times = Counter(each for pair in alike for each in set(pair))
+        sole = sorted((sent, known) for sent, known in alike if times[sent] == times[known] == 1)
+        if sole:
+            async with self._preparations.transaction(run_id) as connection:
+                await connection.execute(statement, run_id, [sent for sent, _ in sole], [known for _, known in sole], seconds=SWEEP_SECONDS)
 
     async def add_seen_accounts(self, run_id: uuid.UUID) -> int:
         """Make accounts known that only upstream has; their number."""

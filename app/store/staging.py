@@ -19,9 +19,10 @@ from app.domain.contract import METRICS, Endpoint
 from app.domain.models import CountedDay
 from app.domain.rows import RepairedRow, fields_of, flattened, is_count
 from app.domain.sequences import pieces
-from app.domain.spelling import respelled
+from app.domain.spelling import AskedIds, respelled
 from app.errors import DatabaseUnavailable, IncompleteFetch, RowRefused
 from app.store.catalogue import STAGED, Catalogue, Column, Kind, WarehouseTable, analyzed_columns
+from app.store.known_ids import KnownIds
 from app.store.known_logins import KnownLogins
 from app.store.pool import Connection, Database
 from app.store.queries import fill, quote
@@ -107,7 +108,7 @@ class Staging:
             endpoint: fill(sql["part_shared_ids"], stage=catalogue[endpoint].stage, key=", ".join(map(quote, catalogue[endpoint].key)))
             for endpoint in METRICS
         }
-        self._known_logins = KnownLogins(database)
+        self._known_ids, self._known_logins = KnownIds(database), KnownLogins(database)
 
     async def begin(
         self,
@@ -128,8 +129,10 @@ class Staging:
             staged.shared_ids = frozenset(row["account_id"] for row in await self._database.fetch(self._shared_ids))
         return StageSink(self, staged, asked, account_ids, by_login=by_login or endpoint.is_trades)
 
-    async def add(self, staged: StagedFetch, rows: Sequence[bytes], logins: Sequence[str] = ()) -> None:
-        """Stage raw JSON objects after those that are there; they may each have other fields. `logins` are those that were asked for.
+    async def add(self, staged: StagedFetch, rows: Sequence[bytes], logins: Sequence[str] = (), ids: AskedIds | None = None) -> None:
+        """Stage raw JSON objects after those that are there; they may each have other fields.
+
+        `logins`, or the account `ids`, are those that were asked for.
 
         IncompleteFetch: a login that was sent as a number may stand for several.
         """
@@ -140,7 +143,10 @@ class Staging:
         opened: list[_Row] = []
         last_keys: tuple[str, ...] | None = None
         unsent: bytes | None = None
-        for row in await self._known_logins.restored([respelled(flattened(row), staged.shared_ids) for row in rows], logins):
+        spelled = [respelled(flattened(row), staged.shared_ids) for row in rows]
+        if ids is not None and names_account:
+            spelled = await self._known_ids.restored(spelled, ids)
+        for row in await self._known_logins.restored(spelled, logins):
             if row is None:
                 raise IncompleteFetch("The API sends logins as numbers, and one may stand for several that differ in leading zeros.")
             fields = fields_of(row)
@@ -344,6 +350,7 @@ class StageSink:
         self._asked = asked
         self._account_ids = account_ids
         self._by_login = by_login
+        self._ids = None if by_login else AskedIds(account_ids or asked)
         self._proven_rows, self._proven_keys = 0, 0
         self.staged = staged
 
@@ -364,7 +371,7 @@ class StageSink:
 
     async def add(self, rows: Sequence[bytes]) -> None:
         """Stage the next rows."""
-        await self._staging.add(self.staged, rows, self._asked if self._by_login else ())
+        await self._staging.add(self.staged, rows, self._asked if self._by_login else (), self._ids)
 
     async def distinct_keys(self) -> int:
         """Distinct keys among the rows added to the part of the fetch that is read now."""

@@ -98,6 +98,38 @@ SELECT left(account_id, 100) AS account_id, concat('date ', coalesce(left(date, 
 FROM sent
 WHERE account_id <> '' AND (day IS NULL OR char_length(account_id) > 255)
 
+-- name: get_renamed
+-- Accounts that the scan did not show, although it showed a natural key of theirs under an id that is not known with it.
+SELECT s.account_id AS sent_id, i.account_id
+FROM prop_trading_model.recon_identity AS i
+LEFT JOIN prop_trading_model.recon_scan AS own ON own.run_id = $1 AND own.account_id = i.account_id
+JOIN prop_trading_model.recon_scan AS s ON s.run_id = $1 AND (s.login, s.platform, s.broker) = (i.login, i.platform, i.broker)
+LEFT JOIN prop_trading_model.recon_identity AS k
+  ON (k.login, k.platform, k.broker, k.account_id) = (s.login, s.platform, s.broker, s.account_id)
+WHERE own.run_id IS NULL AND k.account_id IS NULL AND s.account_id <> md5(s.login || '|' || s.platform || '|' || s.broker)
+
+-- name: respell_scanned
+-- What the scan noted under other spellings ($2) of account ids is noted under the known ones ($3).
+UPDATE prop_trading_model.recon_scan AS s SET account_id = k.account_id
+FROM unnest($2::text[], $3::text[]) AS k (sent_id, account_id)
+WHERE s.run_id = $1 AND s.account_id = k.sent_id
+
+-- name: get_stray_days
+-- Ids of daily rows of which the scan has no alltime row.
+SELECT DISTINCT d.account_id
+FROM prop_trading_model.recon_scan_days AS d
+LEFT JOIN prop_trading_model.recon_scan AS s ON s.run_id = $1 AND s.account_id = d.account_id
+WHERE d.run_id = $1 AND s.run_id IS NULL
+
+-- name: respell_days
+-- The same of daily figures; an account that has a row of the date already has no second one.
+UPDATE prop_trading_model.recon_scan_days AS d SET account_id = k.account_id
+FROM unnest($2::text[], $3::text[]) AS k (sent_id, account_id)
+WHERE d.run_id = $1 AND d.account_id = k.sent_id
+  AND NOT EXISTS (
+      SELECT FROM prop_trading_model.recon_scan_days AS own WHERE own.run_id = $1 AND own.account_id = k.account_id AND own.date = d.date
+  )
+
 -- name: get_strays
 -- Where the scan saw rows without an account id: accounts that it did not see, and of whose natural keys neither alltime nor daily rows tell here.
 SELECT t.account_id

@@ -68,6 +68,10 @@ FROM keys AS k
 JOIN prop_trading_model.recon_identity AS i
   ON i.login LIKE '0%' AND ltrim(i.login, '0') = ltrim(k.login, '0') AND (i.platform, i.broker) = (k.platform, k.broker) AND i.login <> k.login
 
+-- name: get_account_keys
+-- The natural keys that accounts ($1) are known by.
+SELECT account_id, login, platform, broker FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
+
 -- name: get_shared_ids
 -- Ids that tell no account, since upstream sends them for several natural keys.
 SELECT account_id FROM prop_trading_model.recon_shared_ids

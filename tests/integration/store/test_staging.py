@@ -93,3 +93,19 @@ async def test_what_could_not_be_dropped_since_the_connection_died_is_dropped_la
         assert await store.staging.purge_dead(60) == 2
         assert await store.staging.purge_dead(60) == 0
         assert await connection.fetchval("SELECT count(*) FROM recon_fetches") == 0
+
+
+async def test_another_spelling_of_an_id_is_the_account_that_was_asked_for_unless_its_natural_key_is_anothers(database: Database) -> None:
+    row = {"login": "007", "mt_version": 5, "broker": 1, "date": "2026-01-02", "numTrades": 1}
+    sent = ["aB-1", "AB-1", "\u200bab-1\u00a0", "Ab-2", "aB-3", "AB-3"]
+    async with Pool.open(database.dsn, database.schema) as pool, database.connect() as c:
+        await c.execute(
+            "INSERT INTO recon_identity (login, platform, broker, account_id, today, counts) SELECT login, '5', '1', id, true, true"
+            " FROM (VALUES ('007', 'aB-1'), ('008', 'aB-2')) AS known (login, id)"
+        )
+        store = await Store.build(pool, 60)
+        asked = await store.staging.begin(Endpoint.DAILY, ["aB-1", "aB-2", "Ab-3", "ab-3"])
+        await asked.add([json.dumps({**row, "accountId": each}).encode() for each in sent])
+        staged = await c.fetch("SELECT account_id FROM recon_stage_daily ORDER BY ordinal")
+    # Ab-2 comes with a key that aB-2 does not have; of two ids that differ in case alone none is meant by a third.
+    assert [each["account_id"] for each in staged] == ["aB-1", "aB-1", "aB-1", "Ab-2", "aB-3", "AB-3"]
