@@ -42,6 +42,10 @@ _BESIDE = {
         "{} stored row has a natural key that fits no account or several",
         "{} stored rows have a natural key that fits no account or several",
     ),
+    "shared": (
+        "{} natural key is held by several accounts at the same time, and not all of them have the trades that they count",
+        "{} natural keys are held by several accounts at the same time, and not all of them have the trades that they count",
+    ),
     "set_aside": (
         "{} row of upstream cannot be stored (recon_set_aside_rows)",
         "{} rows of upstream cannot be stored (recon_set_aside_rows)",

@@ -54,7 +54,7 @@ GROUP BY 1, 2
 ORDER BY 2, 3 DESC, 1
 
 -- name: get_doubts
--- What leaves dates in doubt beside the open issues of accounts: rows that fit no account or several, rows of upstream that the tables do not hold, and
+-- What leaves dates in doubt beside the open issues of accounts: rows that fit no account or several, keys of several accounts of which one disagrees, rows of upstream that the tables do not hold, and
 -- held accounts whose issues name no date. How many, from which date on, and how many of them tell none; one without a date, such as of alltime, puts
 -- all dates of its account in doubt.
 SELECT 'unmatched' AS kind, coalesce(sum(rows), 0)::bigint AS rows, min(first_day) AS first_date, count(*) FILTER (WHERE first_day IS NULL) AS dateless
@@ -74,6 +74,19 @@ FROM (
     -- A row that is stored but for a value that no column can hold is held.
     WHERE NOT starts_with(s.reason, 'stored with')
 ) AS refused
+UNION ALL
+-- The trades of a key that two accounts hold at the same time may all be under one of them, as after a change of its id.
+SELECT 'shared', count(*), min(first_day), count(*) FILTER (WHERE first_day IS NULL)
+FROM (
+    SELECT min(least(i.daily_from, i.first_trade)) AS first_day
+    FROM prop_trading_model.recon_identity_findings AS f
+    CROSS JOIN LATERAL unnest(f.candidates) AS c (account_id)
+    JOIN prop_trading_model.trade_recon AS t ON t.account_id = c.account_id AND (NOT t.trades_recon_checksum OR t.mismatched_days > 0)
+    LEFT JOIN prop_trading_model.recon_identity AS i
+      ON (i.login, i.platform, i.broker, i.account_id) = (f.login, f.platform, f.broker, c.account_id)
+    WHERE f.holder IS NULL AND cardinality(f.candidates) > 1 AND f.rows = 0
+    GROUP BY f.login, f.platform, f.broker
+) AS shared
 UNION ALL
 SELECT 'held', count(*), min(first_day), count(*) FILTER (WHERE first_day IS NULL)
 FROM (
