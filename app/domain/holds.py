@@ -51,6 +51,14 @@ class HoldLimits:
             f" allowed are {self.account_share:.0%}, or fewer than {self.accounts}, and accounts that were written before count as well"
         )
 
+    def suspicion_of_keys(self, rekeyed: int, compared: int) -> str:
+        """Why upstream is suspect: the natural keys that it has of accounts."""
+        return _suspicion(
+            f"{rekeyed} of the {counted(compared, 'account')} compared {choose(rekeyed, 'has', 'have')} another login, platform or broker"
+            f" there than here, and all {choose(rekeyed, 'its', 'their')} rows would be rewritten; allowed are"
+            f" {self.account_share:.0%}, or fewer than {self.accounts}"
+        )
+
     def suspicion_of_rows(self, lost: int, compared: int) -> str:
         """Why upstream is suspect: what it says of rows."""
         return _suspicion(

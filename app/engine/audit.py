@@ -53,8 +53,8 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
     that differ at all. Accounts about which upstream gave no answer, or at whose comparison PostgreSQL failed, are returned: they are
     neither equal nor absent.
 
-    Raises UpstreamSuspect, long before all of them were asked for, if upstream has nothing for more accounts than the guard allows;
-    EndpointFailed if alltime or daily metrics are not to be had for anybody.
+    Raises UpstreamSuspect, long before all of them were asked for, if upstream has nothing for more accounts than the guard allows, or
+    knows more of them under other natural keys; EndpointFailed if alltime or daily metrics are not to be had for anybody.
     Where it has less for too many, the run is marked as suspect: its batches hold those, heal others, and then stop.
     """
     await store.scans.clear(run_id)
@@ -102,7 +102,7 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
         unanswered = sorted({*unanswered, *failed})
     for account_id, reason in uncompared.items():
         _log.warning("PostgreSQL fails where an account is compared.", action="audit.uncompared", account_id=account_id, reason=reason)
-    await store.scans.note_lost_zeros(run_id)
+    await _note_rekeyed(store, run_id, account_ids, terms.guard)
     if terms.guard is not None:
         await _mark_suspect(store, run_id, account_ids, terms.guard)
     _log.info(
@@ -218,6 +218,20 @@ async def _suspect(
     missing = round(asked * news / len(sample))
     if guard.suspects(missing, total):
         raise UpstreamSuspect(guard.suspicion(missing, total))
+
+
+async def _note_rekeyed(store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits | None) -> None:
+    """Let accounts that upstream knows under another natural key be read whole; of too many nothing is written under such keys.
+
+    Raises UpstreamSuspect if they are more than the guard allows.
+    """
+    rekeyed = await store.scans.count_rekeyed(run_id)
+    if not rekeyed:
+        return
+    total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
+    if guard is not None and guard.suspects(rekeyed, total):
+        raise UpstreamSuspect(guard.suspicion_of_keys(rekeyed, total))
+    await store.scans.note_rekeyed(run_id)
 
 
 async def _mark_suspect(store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits) -> None:

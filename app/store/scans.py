@@ -119,7 +119,8 @@ class Scans:
         self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
         self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
         self._note_stale = fill(sql["note_stale_alltime"], **_figures(catalogue))
-        self._note_lost_zeros = fill(sql["note_lost_zeros"], **{each.name.lower(): catalogue[each].raw for each in Endpoint})
+        self._count_rekeyed = sql["count_rekeyed"]
+        self._note_rekeyed = fill(sql["note_rekeyed"], **{each.name.lower(): catalogue[each].raw for each in Endpoint})
         self._count_news, self._count_lowered = sql["count_news"], sql["count_lowered"]
         self._all = database.queries("detection")["get_all_accounts"]
         self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
@@ -253,10 +254,14 @@ class Scans:
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._note_stale, run_id, seconds=SWEEP_SECONDS)
 
-    async def note_lost_zeros(self, run_id: uuid.UUID) -> int:
-        """Let all rows be read of accounts that are stored under a login without its leading zeros; the number of their dates."""
+    async def count_rekeyed(self, run_id: uuid.UUID) -> int:
+        """How many accounts upstream knows under another natural key than the warehouse."""
+        return int(await self._database.fetch_value(self._count_rekeyed, run_id, seconds=SWEEP_SECONDS))
+
+    async def note_rekeyed(self, run_id: uuid.UUID) -> int:
+        """Let all rows be read of accounts that upstream knows under another natural key; the number of their dates."""
         async with self._preparations.transaction(run_id) as connection:
-            return await connection.execute(self._note_lost_zeros, run_id, seconds=SWEEP_SECONDS)
+            return await connection.execute(self._note_rekeyed, run_id, seconds=SWEEP_SECONDS)
 
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
         """The accounts noted as different; not those that are absent upstream, nor those whose alltime row alone is stale."""

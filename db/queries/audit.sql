@@ -228,7 +228,7 @@ ORDER BY 1
 -- Accounts ($3, null: all) whose settled figures differ from upstream's, or that upstream does not have. Settled: alltime less the daily figures from $2 on.
 WITH upstream AS (
     -- As the columns hold them, before any sum: a digit that a column cannot keep is no drift, and a number that it cannot hold is not sent.
-    SELECT s.account_id, s.login,
+    SELECT s.account_id, s.login, s.platform, s.broker,
            s.sends_trades AND {{compares_trades}} AND (s.num_trades IS NULL OR {{alltime_trades}} IS NOT NULL) AS sends_trades,
            s.sends_profit AND {{compares_profit}} AND (s.net_profit IS NULL OR {{alltime_profit}} IS NOT NULL) AS sends_profit,
            s.sends_lots AND {{compares_lots}} AND (s.total_lots IS NULL OR {{alltime_lots}} IS NOT NULL) AS sends_lots,
@@ -243,11 +243,12 @@ WITH upstream AS (
     ) AS d ON d.account_id = s.account_id
     WHERE s.run_id = $1 AND ($3::text[] IS NULL OR s.account_id = ANY($3::text[]))
 ), stored AS (
-    SELECT a.account_id, a.doubled, a.login, a.num_trades - coalesce(d.num_trades, 0) AS num_trades, a.net_profit - coalesce(d.net_profit, 0) AS net_profit,
+    SELECT a.account_id, a.doubled, a.login, a.platform, a.broker, a.num_trades - coalesce(d.num_trades, 0) AS num_trades, a.net_profit - coalesce(d.net_profit, 0) AS net_profit,
            a.total_lots - coalesce(d.total_lots, 0) AS total_lots
     FROM (
         -- A table without a unique key may hold an account twice.
-        SELECT account_id, count(*) > 1 AS doubled, min(login::text) AS login, sum(({{stored_trades}})::numeric) AS num_trades, sum(({{stored_profit}})::numeric) AS net_profit,
+        SELECT account_id, count(*) > 1 AS doubled, min(login::text) AS login, min(platform::text) AS platform, min(coalesce(broker::text, '')) AS broker,
+               sum(({{stored_trades}})::numeric) AS num_trades, sum(({{stored_profit}})::numeric) AS net_profit,
                sum(({{stored_lots}})::numeric) AS total_lots
         FROM {{alltime}}
         WHERE $3::text[] IS NULL OR account_id = ANY($3::text[])
@@ -263,8 +264,14 @@ WITH upstream AS (
 ), compared AS (
     SELECT
         t.account_id, u.account_id IS NULL AS absent, s.account_id IS NULL AS unknown, s.doubled, u.login AS upstream_login, s.login AS stored_login,
-        -- Stored when upstream sent it as a number and nothing was known of it: zeros can be lost, and are never added.
-        coalesce(char_length(u.login) > char_length(s.login) AND ltrim(u.login, '0') = ltrim(s.login, '0'), false) AS lost_zeros,
+        u.platform AS upstream_platform, s.platform AS stored_platform, u.broker AS upstream_broker, s.broker AS stored_broker,
+        -- A part that is not sent tells nothing. Zeros of a login can be lost on the way, and are never added: the longer one is right.
+        coalesce(
+            u.login <> '' AND u.platform <> '' AND (
+                u.login <> s.login AND (ltrim(u.login, '0') <> ltrim(s.login, '0') OR char_length(u.login) > char_length(s.login))
+                OR u.platform <> s.platform OR u.broker <> '' AND u.broker <> s.broker
+            ), false
+        ) AS rekeyed,
         t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed AS stored_somewhere,
         u.num_trades AS upstream_trades, s.num_trades AS stored_trades,
         u.sends_trades, u.sends_profit, u.sends_lots, u.net_profit AS upstream_profit, s.net_profit AS stored_profit, u.total_lots AS upstream_lots, s.total_lots AS stored_lots
@@ -280,11 +287,14 @@ SELECT
         'upstream', jsonb_build_object('num_trades', upstream_trades, 'net_profit', upstream_profit, 'total_lots', upstream_lots),
         'stored', CASE WHEN NOT unknown THEN jsonb_build_object('num_trades', stored_trades, 'net_profit', stored_profit, 'total_lots', stored_lots) END,
         'settled_before', $2::date
-    ) || CASE WHEN lost_zeros THEN jsonb_build_object('login', jsonb_build_object('upstream', upstream_login, 'stored', stored_login)) ELSE '{}' END END
+    ) || CASE WHEN rekeyed THEN jsonb_build_object('natural_key', jsonb_build_object(
+        'upstream', jsonb_build_object('login', upstream_login, 'platform', upstream_platform, 'broker', upstream_broker),
+        'stored', jsonb_build_object('login', stored_login, 'platform', stored_platform, 'broker', stored_broker)
+    )) ELSE '{}' END END
 FROM compared
 WHERE CASE
     WHEN absent THEN stored_somewhere AND account_id !~ ','
-    ELSE unknown OR doubled OR lost_zeros
+    ELSE unknown OR doubled OR rekeyed
         OR sends_trades AND stored_trades IS DISTINCT FROM upstream_trades
         OR sends_profit AND stored_profit IS DISTINCT FROM upstream_profit
         OR sends_lots AND stored_lots IS DISTINCT FROM upstream_lots
@@ -301,25 +311,29 @@ FROM (
     WHERE account_id IN (SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND NOT absent) AND date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id
 ) AS d{{history_of_d}}
-WHERE r.run_id = $1 AND NOT r.absent AND NOT r.evidence ? 'login' AND d.account_id = r.account_id
+WHERE r.run_id = $1 AND NOT r.absent AND NOT r.evidence ? 'natural_key' AND d.account_id = r.account_id
   AND d.num_trades{{plus_trades}} = (r.evidence #>> '{upstream,num_trades}')::numeric
   -- What is not sent, or not compared here, says nothing; daily rows that are all empty do not add up to a figure of upstream's.
   AND ((r.evidence #>> '{upstream,net_profit}') IS NULL OR NOT {{compares_profit}} OR d.net_profit{{plus_profit}} IS NOT DISTINCT FROM (r.evidence #>> '{upstream,net_profit}')::numeric)
   AND ((r.evidence #>> '{upstream,total_lots}') IS NULL OR NOT {{compares_lots}} OR d.total_lots{{plus_lots}} IS NOT DISTINCT FROM (r.evidence #>> '{upstream,total_lots}')::numeric)
 
--- name: note_lost_zeros
--- All dates of accounts that are stored under a login without its leading zeros: whatever is stored of them is read again.
+-- name: count_rekeyed
+-- How many accounts upstream knows under another natural key than their alltime row here.
+SELECT count(*) FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'natural_key'
+
+-- name: note_rekeyed
+-- All dates of accounts that upstream knows under another natural key: whatever is stored of them is read again.
 INSERT INTO prop_trading_model.recon_descents (account_id, date)
 SELECT account_id::text, date FROM {{daily}}
-WHERE account_id = ANY(ARRAY(SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'login'))
+WHERE account_id = ANY(ARRAY(SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'natural_key'))
   AND date BETWEEN {{first_day}} AND '9999-12-31'
 UNION
 SELECT account_id::text, date FROM {{hourly}}
-WHERE account_id = ANY(ARRAY(SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'login'))
+WHERE account_id = ANY(ARRAY(SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'natural_key'))
   AND date BETWEEN {{first_day}} AND '9999-12-31'
 UNION
 SELECT account_id::text, trade_date FROM {{closed}}
-WHERE account_id = ANY(ARRAY(SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'login'))
+WHERE account_id = ANY(ARRAY(SELECT account_id FROM prop_trading_model.recon_drift WHERE run_id = $1 AND evidence ? 'natural_key'))
   AND trade_date BETWEEN {{first_day}} AND '9999-12-31'
 ON CONFLICT DO NOTHING
 
