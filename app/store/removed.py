@@ -190,7 +190,9 @@ class RemovedRows:
             return _refusal(copy, f"the copy lacks {', '.join(restore.lacking)}, which the table's key has now")
         stamped = self._part("is_stamped_anew")
         # The version of a row on another server is none of our transaction ids.
-        foreign = fill(self._part("is_foreign"), stamped=stamped) if restore.shard is None else stamped
+        foreign = (
+            fill(self._part("is_foreign"), stamped=stamped, same=self._part("copies_of_account")) if restore.shard is None else stamped
+        )
         sql = fill(self._sql["lock_present_rows"], **tokens, is_foreign=foreign)
         present = await connection.fetch(sql, copy.removed_id, restore.unwritten)
         # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.

@@ -60,15 +60,29 @@ ORDER BY {{day_of_t}}
 {{locked}}
 
 -- name: is_foreign
--- Whether somebody else wrote row t since copy c was kept. What a run writes and its copy are of one transaction, and so are a restore and the copies that it keeps or uses. A double in a moved row's place is older than the copy; of copies of no run ingestion's mark must tell so too.
+-- Whether somebody else wrote row t since copy c was kept. What a run writes and its copy are of one transaction, and so are a restore and the copies that it keeps or uses; what a restore brought back may be what ingestion wrote between c and a later copy. A double in a moved row's place is older than the copy; of copies of no run ingestion's mark must tell so too.
 (
     t.xmin <> c.xmin
-    AND NOT EXISTS (
-        SELECT FROM prop_trading_model.recon_removed_rows AS k
-        WHERE k.table_name = c.table_name AND k.account_id IN (c.account_id, t.account_id::text, r.account_id::text) AND k.xmin = t.xmin
-    )
-    AND CASE WHEN c.run_id IS NULL THEN {{stamped}} ELSE c.reason <> 'moved' OR age(t.xmin) < age(c.xmin) END
+    AND CASE
+        WHEN EXISTS (SELECT FROM {{same}} AND k.xmin = t.xmin)
+            THEN {{stamped}}
+                AND EXISTS (
+                    SELECT FROM {{same}} AND k.removed_id > c.removed_id
+                      AND k.row_data -> 'ingestion_timestamp' = to_jsonb(t) -> 'ingestion_timestamp'
+                )
+                AND NOT EXISTS (
+                    SELECT FROM {{same}}
+                      AND to_jsonb(t) -> 'ingestion_timestamp' IN (to_jsonb(k.removed_at), to_jsonb(k.removed_at AT TIME ZONE 'UTC'))
+                )
+        WHEN c.run_id IS NULL THEN {{stamped}}
+        ELSE c.reason <> 'moved' OR age(t.xmin) < age(c.xmin)
+    END
 )
+
+-- name: copies_of_account
+-- The copies k of the accounts and the table of row t and copy c, as the beginning of a statement.
+prop_trading_model.recon_removed_rows AS k
+                WHERE k.table_name = c.table_name AND k.account_id IN (c.account_id, t.account_id::text, r.account_id::text)
 
 -- name: is_stamped_anew
 -- Whether row t was written at another time than the row of copy c and than the copy was kept, as ingestion notes it.

@@ -112,6 +112,25 @@ async def test_a_copy_that_a_later_run_wrote_over_still_comes_back(warehouse: Da
         assert figures == [1, 2]
 
 
+@pytest.mark.parametrize("between", ["ingestion", "nobody"])
+async def test_runs_undone_one_after_the_other_end_at_what_ingestion_wrote_between_them(
+    warehouse: Database, sandbox: SandboxServer, service_of: Engine, between: str
+) -> None:
+    account_id = sandbox.world.account_ids[0]
+    async with warehouse.connect() as connection, service_of() as service:
+        await connection.execute("UPDATE raw_metrics_alltime SET net_profit = 1 WHERE account_id = $1", account_id)
+        first = await run(service, RunKind.AUDIT)
+        stamp = ", ingestion_timestamp = now()" if between == "ingestion" else ""
+        await connection.execute(f"UPDATE raw_metrics_alltime SET net_profit = 2{stamp} WHERE account_id = $1", account_id)
+        second = await run(service, RunKind.AUDIT)
+        told = []
+        for state in (second, first):
+            told += [each.is_there for each in (await _restore(service, uuid.UUID(str(state["run_id"])))).values()]
+        assert told == [True, between == "nobody"]
+        held = await connection.fetchval("SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account_id)
+        assert held == (2 if between == "ingestion" else 1)
+
+
 @pytest.mark.parametrize("stored", ["md5(login || '|' || platform || '|' || coalesce(broker::text, ''))", "NULL"])
 async def test_a_trade_that_got_its_id_and_was_written_since_keeps_what_it_holds(
     warehouse: Database, sandbox: SandboxServer, service_of: Engine, stored: str
