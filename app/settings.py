@@ -7,8 +7,9 @@ of the error that a wrong value gets.
 import os
 import re
 import zoneinfo
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -21,10 +22,14 @@ from app.domain.caps import NO_CAPS, Caps
 from app.domain.history import WHAT_IT_MAY_BE, HistoryFrom
 from app.dsn import Dsn, DsnError
 from app.errors import ConfigurationError
-from app.telemetry import register_secret
+from app.telemetry import get_logger, register_secret
 
+_log = get_logger(__name__)
 _ENV_FILE = ".env"
 _DSN = re.compile(r"(postgres(ql)?(\+\w+)?|jdbc:postgresql)://", re.IGNORECASE)
+_PREFIXES = ("DATABASE_", "RECON_", "RISK_")
+_NEARLY = 0.85
+"""How much of a name must be that of a setting, 1 being all of it, to be taken for a slip of the pen."""
 _OWN_WORDS = "own_words"
 """The type of an error whose message says what is wrong, and quotes nothing."""
 _SCHEMA = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -210,8 +215,19 @@ class Settings(BaseSettings):
 def foreign_dsns() -> list[str]:
     """Names of variables that hold a DSN of PostgreSQL and are not ours, in the environment and in `.env`, sorted."""
     ours = {name.upper() for name in Settings.model_fields}
-    known = {**DotEnvSettingsSource(Settings, env_file=_ENV_FILE, env_file_encoding="utf-8", case_sensitive=True).env_vars, **os.environ}
-    return sorted(name for name, value in known.items() if value and _DSN.match(value.strip()) and name.upper() not in ours)
+    return sorted(name for name, value in _variables().items() if value and _DSN.match(value.strip()) and name.upper() not in ours)
+
+
+def misspelled_variables() -> dict[str, str]:
+    """Names of variables that hold something and are nearly those of settings, in the environment and in `.env`, with what is meant."""
+    ours = {name.upper() for name in Settings.model_fields}
+    strange = (name for name, value in _variables().items() if value and name.upper() not in ours and name.upper().startswith(_PREFIXES))
+    meant = {name: get_close_matches(name.upper(), ours, n=1, cutoff=_NEARLY) for name in sorted(strange)}
+    return {name: found[0] for name, found in meant.items() if found}
+
+
+def _variables() -> Mapping[str, str | None]:
+    return {**DotEnvSettingsSource(Settings, env_file=_ENV_FILE, env_file_encoding="utf-8", case_sensitive=True).env_vars, **os.environ}
 
 
 def load_settings() -> Settings:
@@ -230,6 +246,8 @@ def load_settings() -> Settings:
         ) from None
     for secret in settings.secrets():
         register_secret(secret)
+    for name, meant in misspelled_variables().items():
+        _log.warning("A variable is no setting and was not read.", action="settings.misspelled", variable=name, perhaps_meant=meant)
     return settings
 
 

@@ -11,7 +11,8 @@ ORDER BY 1, 2
 SELECT
     pg_get_userbyid(c.relowner)::text AS owner,
     (SELECT count(*) FROM pg_partition_tree(c.oid) WHERE relid <> c.oid) AS partitions,
-    (SELECT pg_size_pretty(sum(pg_total_relation_size(relid))) FROM pg_partition_tree(c.oid)) AS size
+    -- A plain table is in no tree.
+    pg_size_pretty(coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(c.oid)), pg_total_relation_size(c.oid))) AS size
 FROM pg_class AS c
 WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = $1 AND c.relkind IN ('r', 'p')
 

@@ -6,7 +6,7 @@ from pydantic import SecretStr, ValidationError
 from app.domain.caps import Caps
 from app.dsn import Dsn
 from app.errors import ConfigurationError
-from app.settings import Settings, load_settings
+from app.settings import Settings, load_settings, misspelled_variables
 
 _SECRET = "hunter2-tres-secret"
 
@@ -40,6 +40,17 @@ def test_the_environment_wins_over_the_env_file_and_unknown_keys_are_ignored(mon
     monkeypatch.setenv("RECON_WORKERS", "4")
     settings = load_settings()
     assert (settings.recon_workers, settings.risk_api_rate) == (4, 0.5)
+
+
+def test_variables_that_are_nearly_settings_are_named_wherever_they_stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("RECON_HISTORY_FRM=18\nRECON_WORKERS=2\nRECON_BATCHES=\n", encoding="utf-8")
+    for name in ("RISK_API_KEYY", "RECON_BATCHSIZE", "RECON_OF_SOMETHING_ELSE", "risk_api_rate"):
+        monkeypatch.setenv(name, "1")
+    assert misspelled_variables() == {
+        "RECON_BATCHSIZE": "RECON_BATCH_SIZE",
+        "RECON_HISTORY_FRM": "RECON_HISTORY_FROM",
+        "RISK_API_KEYY": "RISK_API_KEY",
+    }
 
 
 def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,13 @@ async def test_what_stands_in_the_way_of_the_alter_is_named_and_without_it_the_a
         await connection.execute(alter_of(note))
 
 
+async def test_the_size_of_a_table_without_partitions_is_told_too(filled: Database) -> None:
+    async with filled.connect() as connection:
+        await connection.execute("ALTER TABLE raw_metrics_alltime ALTER COLUMN trader_id TYPE bigint USING 1")
+    told = next(text for text in (await examined(filled))["note"] if "raw_metrics_alltime" in text)
+    assert re.search(r"writes the table \(\d+ kB\) once more", told), told
+
+
 async def test_a_table_that_is_partitioned_by_the_column_gets_no_alter(filled: Database) -> None:
     async with filled.connect() as connection:
         await connection.execute(f"DROP TABLE {CLOSED} CASCADE")
