@@ -253,10 +253,10 @@ class _Poisoned:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, accounts: set[str], error: Exception) -> None:
         look = BatchReconciler._look
 
-        async def poisoned(batches: BatchReconciler, account_ids: list[str], claim: object) -> object:
+        async def poisoned(batches: BatchReconciler, account_ids: list[str], claim: object, *, is_first: bool = False) -> object:
             if accounts.intersection(account_ids):
                 raise error
-            return await look(batches, account_ids, claim)  # type: ignore[arg-type]
+            return await look(batches, account_ids, claim, is_first=is_first)  # type: ignore[arg-type]
 
         monkeypatch.setattr(BatchReconciler, "_look", poisoned)
 
