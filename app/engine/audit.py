@@ -159,7 +159,7 @@ class _ScanReader:
 
 def _controls(client: UpstreamClient, store: Store) -> Controls:
     async def controls() -> list[Control]:
-        return [Control(each.account_id, each.logins, each.day) for each in await store.detection.well_accounts(())]
+        return [Control(each.account_id, each.logins, each.day, quietest=each.quietest) for each in await store.detection.well_accounts(())]
 
     return Controls(client, controls)
 

@@ -215,7 +215,8 @@ class BatchReconciler:
     def _search(self, work: Work) -> Search:
         async def controls() -> list[Control]:
             well = await self._store.detection.well_accounts(work.claim.account_ids)
-            return [*(Control(each.account_id, each.logins, each.day) for each in well), *await self._controls_of_batch(work)]
+            others = [Control(each.account_id, each.logins, each.day, quietest=each.quietest) for each in well]
+            return [*others, *await self._controls_of_batch(work)]
 
         most = self._config.search_requests
         allowance = Spent(most - work.run.searched, most - work.run.searched_known)

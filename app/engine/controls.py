@@ -28,6 +28,7 @@ _UNAUTHORIZED, _FORBIDDEN = 401, 403
 class Control:
     """An account whose rows upstream should send; `day` is a date on which it has some, None where only that it has any is known.
 
+    `quietest` is the date of its fewest rows: an endpoint that answers anything answers for that one.
     `is_well` tells that it agreed with upstream when it was last checked: an answer for it can be expected. Others are accounts of the
     batch itself, the last to be asked for. One that is known by its logins alone is asked for `by_login`.
     """
@@ -37,15 +38,17 @@ class Control:
     day: dt.date | None
     is_well: bool = True
     by_login: bool = False
+    quietest: dt.date | None = None
 
-    def request(self, endpoint: Endpoint) -> Request | None:
-        """A request to the endpoint for this account alone; None if it cannot be asked for there."""
+    def request(self, endpoint: Endpoint, *, is_small: bool = False) -> Request | None:
+        """A request to the endpoint for this account alone, for its quietest date if `is_small`; None if it cannot be asked for there."""
         is_by_login = endpoint.is_trades or self.by_login
         if is_by_login and not self.logins:
             return None
+        day = (self.quietest if is_small else None) or self.day
         if endpoint.is_trades:
-            return Request(endpoint, logins=self.logins, date_from=self.day, date_to=self.day)
-        dates = () if endpoint is Endpoint.ALLTIME or self.day is None else (self.day,)
+            return Request(endpoint, logins=self.logins, date_from=day, date_to=day)
+        dates = () if endpoint is Endpoint.ALLTIME or day is None else (day,)
         return Request(endpoint, dates=dates, **({"logins": self.logins} if is_by_login else {"account_ids": (self.account_id,)}))
 
 
@@ -186,7 +189,7 @@ class Controls:
 
     async def _sample_controls(self, endpoint: Endpoint) -> FetchFailed | RequestTooLarge | None:
         """Why not even requests for accounts that are well are answered; None if one is."""
-        requests = [request for each in await self._all() if each.is_well and (request := each.request(endpoint)) is not None]
+        requests = [request for each in await self._all() if each.is_well and (request := each.request(endpoint, is_small=True))]
         failure: FetchFailed | RequestTooLarge | None = None
         for request in requests or [Request(endpoint)]:
             try:

@@ -25,11 +25,12 @@ NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hou
 
 @dataclass(frozen=True, slots=True)
 class WellAccount:
-    """An account that agrees, its logins, and the last date on which it traded."""
+    """An account that agrees, its logins, the last date on which it traded, and the one of fewest trades."""
 
     account_id: str
     logins: tuple[str, ...]
     day: dt.date
+    quietest: dt.date
 
 
 class Detection:
@@ -53,7 +54,7 @@ class Detection:
         self._findings = sql["get_findings"]
         self._drift = sql["get_drift"]
         self._all, self._mismatched = sql["get_all_accounts"], sql["get_mismatched_accounts"]
-        self._well, self._last_days = sql["get_well_accounts"], sql["get_last_days"]
+        self._well, self._traded_days = sql["get_well_accounts"], sql["get_traded_days"]
         self._unknown = sql["get_unknown_accounts"]
         self._descents = sql["get_descents"]
         rows_of_some = fill(sql["placeable_rows"], accounts="account_id = ANY($2::text[])")
@@ -180,11 +181,12 @@ class Detection:
         if not well:
             return []
         logins = {row["account_id"]: tuple(row["logins"]) for row in await self._database.fetch(self._logins, well)}
-        return [WellAccount(account_id, logins.get(account_id, ()), day) for account_id, day in (await self.last_days(well)).items()]
+        days = await self._database.fetch(self._traded_days, well)
+        return [WellAccount(row["account_id"], logins.get(row["account_id"], ()), row["last"], row["quietest"]) for row in days]
 
     async def last_days(self, account_ids: Sequence[str]) -> dict[str, dt.date]:
         """The last date on which each of the accounts traded; those of which none is known are left out."""
-        return {row["account_id"]: row["day"] for row in await self._database.fetch(self._last_days, list(account_ids))}
+        return {row["account_id"]: row["last"] for row in await self._database.fetch(self._traded_days, list(account_ids))}
 
     async def unknown_accounts(self, account_ids: Sequence[str]) -> list[str]:
         """Those of the ids that no account has."""

@@ -206,9 +206,10 @@ WHERE trades_recon_checksum AND failed_attempts = 0 AND num_trades_alltime > 0 A
   )
 LIMIT 2
 
--- name: get_last_days
--- The last date on which accounts traded; those that never did are left out.
-SELECT account_id, max(date) AS day FROM prop_trading_model.raw_metrics_daily WHERE account_id = ANY($1::text[]) AND num_trades > 0{{since_date}} GROUP BY account_id
+-- name: get_traded_days
+-- The last date on which accounts traded, and the last of those of fewest trades; those that never did are left out.
+SELECT account_id, max(date) AS last, (array_agg(date ORDER BY num_trades, date DESC))[1] AS quietest
+FROM prop_trading_model.raw_metrics_daily WHERE account_id = ANY($1::text[]) AND num_trades > 0{{since_date}} GROUP BY account_id
 
 -- name: get_descents
 -- Dates of accounts whose finer rows are still to be read below a drift.

@@ -121,7 +121,7 @@ async def test_a_run_that_did_not_compare_the_accounts_does_not_find_upstream_we
 
 
 async def test_an_audit_that_the_api_refuses_does_not_find_upstream_well(stopped: Database, sandbox: SandboxServer) -> None:
-    async with engine(stopped, sandbox, now=lambda: NOW, api_key="another") as service:
+    async with engine(stopped, sandbox, now=lambda: NOW, api_key="a-key-that-is-none") as service:
         assert (await run(service, RunKind.AUDIT))["status"] == "failed"
         assert await _stands(service)
 

@@ -66,7 +66,7 @@ async def test_a_scrape_tells_what_the_report_tells(filled: Database, sandbox: S
         ("retry_budget_wait_seconds_total", "retry_budget_wait_seconds"),
     ):
         assert _of(samples, name, endpoint=_ALLTIME) == pytest.approx(figures[figure], abs=0.001)
-    assert _of(samples, "requests_total", endpoint=_ALLTIME) == len(sandbox.log.requests)
+    assert _of(samples, "requests_total", endpoint=_ALLTIME) == sandbox.log.counts[Endpoint.ALLTIME]
     failures = {kind: _of(samples, "failures_total", endpoint=_ALLTIME, kind=kind.value) for kind in FailureKind}
     assert {kind.value: count for kind, count in failures.items() if count} == figures["failures"] == {"server_error": 1, "throttled": 1}
     answered = figures["requests"] - 2
