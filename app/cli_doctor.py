@@ -127,3 +127,5 @@ async def _examine_api(settings: Settings, samples: Samples | None) -> AsyncIter
             yield Finding(Level.NOTE, f"The API answers for {endpoint.value}, and has no rows.")
         else:
             yield Finding(Level.OK, f"The API answers for {endpoint.value}.")
+    if all(sample.error is not None for sample in answered.values()):
+        yield Finding(Level.WRONG, "The API answers for no endpoint: check RISK_API_BASE_URL and RISK_API_KEY.")

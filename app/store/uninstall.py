@@ -126,7 +126,7 @@ def _header(found: _Found, back: Sequence[Record]) -> Iterator[str]:
     schema, database = identifier(found.schema), identifier(found.place["database"])
     yield f"Takes trade-recon away from the schema {schema} of the database {database}, in one transaction: all of it, or nothing."
     yield "Written by trade-recon uninstall --print, which executes nothing. Read it, end all processes of trade-recon, then run it as the"
-    yield "owner of the tables or a superuser."
+    yield "owner of the tables or a superuser. It begins and commits by itself: to try it, write ROLLBACK in place of its COMMIT."
     yield f"It removes trade-recon's {number('TABLE')}, {number('VIEW')} and {number('FUNCTION')}, with all that they hold: the history of"
     yield "runs and issues, and copies of rows that runs removed or overwrote (recon_removed_rows): restore first what you want back."
     if found.earlier is not None:

@@ -221,9 +221,13 @@ async def test_what_does_not_work_is_wrong_and_keeps_the_rest_from_nothing(
     assert away.code == 1
     assert len(levels(away)["wrong"]) == 1
     assert sum("The API answers" in line for line in levels(away)["ok"]) == len(Endpoint)
-    settings = settings_for(filled.dsn, sandbox.base_url, api_key="another-key")
-    wrong = [finding.text async for finding in examine(settings) if finding.level is Level.WRONG]
-    assert any("The API does not answer" in text for text in wrong)
+    for settings in (
+        settings_for(filled.dsn, sandbox.base_url, api_key="a-key-that-is-none"),
+        settings_for(filled.dsn, f"{sandbox.base_url}/nowhere"),
+    ):
+        wrong = [finding.text async for finding in examine(settings) if finding.level is Level.WRONG]
+        assert "The API does not answer" in wrong[0]
+        assert "check RISK_API_BASE_URL and RISK_API_KEY" in wrong[-1]
     async with filled.connect() as connection:
         await connection.execute("DELETE FROM recon_migrations WHERE name LIKE '0052%'")
     assert "run `trade-recon migrate`" in (await examined(filled))["wrong"][0]
