@@ -26,7 +26,8 @@ _MOMENTS = {
     "a clock put forward during the tests": "2027-03-28T00:57",
     "a clock put back during the tests": "2027-10-31T00:57",
 }
-_FIRST, _DAYS = dt.date(2024, 1, 1), 4000
+_FIRST, _DAYS = dt.date(2026, 3, 10), 4000
+"""None may be drawn before the day on which the tests play otherwise: what they store, real trades among it, would lie in the future."""
 _CLOCK = Path(__file__).parent / "moved_clock.c"
 
 
