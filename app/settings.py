@@ -214,20 +214,22 @@ class Settings(BaseSettings):
 
 def foreign_dsns() -> list[str]:
     """Names of variables that hold a DSN of PostgreSQL and are not ours, in the environment and in `.env`, sorted."""
-    ours = {name.upper() for name in Settings.model_fields}
-    return sorted(name for name, value in _variables().items() if value and _DSN.match(value.strip()) and name.upper() not in ours)
+    return sorted(name for name, value in _foreign_variables().items() if _DSN.match(value.strip()))
 
 
 def misspelled_variables() -> dict[str, str]:
     """Names of variables that hold something and are nearly those of settings, in the environment and in `.env`, with what is meant."""
-    ours = {name.upper() for name in Settings.model_fields}
-    strange = (name for name, value in _variables().items() if value and name.upper() not in ours and name.upper().startswith(_PREFIXES))
-    meant = {name: get_close_matches(name.upper(), ours, n=1, cutoff=_NEARLY) for name in sorted(strange)}
+    ours = [name.upper() for name in Settings.model_fields]
+    near = sorted(name for name in _foreign_variables() if name.upper().startswith(_PREFIXES))
+    meant = {name: get_close_matches(name.upper(), ours, n=1, cutoff=_NEARLY) for name in near}
     return {name: found[0] for name, found in meant.items() if found}
 
 
-def _variables() -> Mapping[str, str | None]:
-    return {**DotEnvSettingsSource(Settings, env_file=_ENV_FILE, env_file_encoding="utf-8", case_sensitive=True).env_vars, **os.environ}
+def _foreign_variables() -> Mapping[str, str]:
+    """Variables that hold something and are not ours, in the environment and in `.env`."""
+    ours = {name.upper() for name in Settings.model_fields}
+    known = {**DotEnvSettingsSource(Settings, env_file=_ENV_FILE, env_file_encoding="utf-8", case_sensitive=True).env_vars, **os.environ}
+    return {name: value for name, value in known.items() if value and name.upper() not in ours}
 
 
 def load_settings() -> Settings:
