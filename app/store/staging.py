@@ -124,9 +124,15 @@ class Staging:
         Its rows from `first_day` on (None: all) are ours to apply or forget.
         """
         staged = StagedFetch(uuid.uuid4(), endpoint, first_day=first_day)
-        await self._database.execute(self._register, staged.fetch_id, self._worker_id, self._catalogue[endpoint].table.name)
-        if not endpoint.is_trades:
-            staged.shared_ids = frozenset(row["account_id"] for row in await self._database.fetch(self._shared_ids))
+        table = self._catalogue[endpoint].table.name
+        try:
+            await self._database.execute(self._register, staged.fetch_id, self._worker_id, table)
+            if not endpoint.is_trades:
+                staged.shared_ids = frozenset(row["account_id"] for row in await self._database.fetch(self._shared_ids))
+        except BaseException:
+            # It may be registered all the same, to a worker that lives and never hears of it: nobody else would drop it.
+            self._left.add((staged.fetch_id, table))
+            raise
         return StageSink(self, staged, asked, account_ids, by_login=by_login or endpoint.is_trades)
 
     async def add(self, staged: StagedFetch, rows: Sequence[bytes], logins: Sequence[str] = (), ids: AskedIds | None = None) -> None:
@@ -322,23 +328,27 @@ class Staging:
 
     async def forget(self, staged: StagedFetch) -> None:
         """Drop a fetch and its rows; what cannot be dropped now is dropped with what the dead left."""
-        self._left.add((staged.fetch_id, self._catalogue[staged.endpoint].table.name))
-        await self.clear(staged)
-        await self._database.execute(self._forget, staged.fetch_id)
-        self._left.discard((staged.fetch_id, self._catalogue[staged.endpoint].table.name))
+        fetch = (staged.fetch_id, self._catalogue[staged.endpoint].table.name)
+        self._left.add(fetch)
+        await self._drop(*fetch)
+        self._left.discard(fetch)
 
     async def purge_dead(self, lease_seconds: float) -> int:
         """Drop what workers left that are gone, and what this one could not drop before; the number of their fetches."""
         ours = sorted(self._left)
         dead = [*ours, *((row["fetch_id"], row["table_name"]) for row in await self._database.fetch(self._purge, lease_seconds))]
-        by_name = {self._catalogue[endpoint].table.name: self._catalogue[endpoint] for endpoint in STAGED}
         for fetch_id, table_name in dead:
-            async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
-                # First the registration, which whoever stages a page holds: one that wakes up stages nothing more.
-                await connection.execute(self._forget, fetch_id)
-                await connection.execute(f"DELETE FROM {by_name[table_name].stage} WHERE fetch_id = $1", fetch_id)
+            await self._drop(fetch_id, table_name)
         self._left.difference_update(ours)
         return len(dead)
+
+    async def _drop(self, fetch_id: uuid.UUID, table_name: str) -> None:
+        stage = next(self._catalogue[endpoint].stage for endpoint in STAGED if self._catalogue[endpoint].table.name == table_name)
+        async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+            # First the registration, which whoever stages a page holds: a page that is still on its way is dropped with the others, and one
+            # that comes later is not staged.
+            await connection.execute(self._forget, fetch_id)
+            await connection.execute(f"DELETE FROM {stage} WHERE fetch_id = $1", fetch_id)
 
 
 class StageSink:

@@ -14,6 +14,10 @@ from app.store.staging import StageSink
 from tests.conftest import Database
 
 _TRADE = {"login": "007", "platform": 5, "broker": 1, "position": "1", "ticket": "1", "tradeDate": "2026-01-02", "lots": 1}
+_WAITING = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'trade-recon' AND wait_event_type = 'Lock'
+"""
 
 
 def _row(**fields: object) -> bytes:
@@ -83,8 +87,7 @@ async def test_what_could_not_be_dropped_since_the_connection_died_is_dropped_la
         await transaction.start()
         await connection.execute("LOCK TABLE recon_fetches")
         dropping = asyncio.create_task(mine.forget())
-        waiting = "SELECT pid FROM pg_stat_activity WHERE application_name = 'trade-recon' AND wait_event_type = 'Lock'"
-        while (pid := await other.fetchval(waiting)) is None:  # noqa: ASYNC110 - another session's event
+        while (pid := await other.fetchval(_WAITING)) is None:  # noqa: ASYNC110 - another session's event
             await asyncio.sleep(0.01)
         await other.execute("SELECT pg_terminate_backend($1)", pid)
         with pytest.raises(DatabaseUnavailable):
@@ -93,6 +96,42 @@ async def test_what_could_not_be_dropped_since_the_connection_died_is_dropped_la
         assert await store.staging.purge_dead(60) == 2
         assert await store.staging.purge_dead(60) == 0
         assert await connection.fetchval("SELECT count(*) FROM recon_fetches") == 0
+
+
+async def test_a_fetch_that_broke_off_while_it_began_is_dropped_though_its_worker_lives(database: Database) -> None:
+    async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection, database.connect() as other:
+        store = await Store.build(pool, 60)
+        await store.claims.beat()
+        transaction = connection.transaction()
+        await transaction.start()
+        # The registration is stored before the connection dies at the next question.
+        await connection.execute("LOCK TABLE recon_shared_ids")
+        beginning = asyncio.create_task(store.staging.begin(Endpoint.DAILY))
+        while (pid := await other.fetchval(_WAITING)) is None:  # noqa: ASYNC110 - another session's event
+            await asyncio.sleep(0.01)
+        assert await other.fetchval("SELECT count(*) FROM recon_fetches") == 1
+        await other.execute("SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises(DatabaseUnavailable):
+            await beginning
+        await transaction.rollback()
+        assert await store.staging.purge_dead(60) == 1
+        assert await connection.fetchval("SELECT count(*) FROM recon_fetches") == 0
+
+
+async def test_a_page_that_is_staged_while_its_fetch_is_dropped_leaves_no_row(database: Database, sink: StageSink) -> None:
+    await sink.add([_row()])
+    async with database.connect() as connection, database.connect() as other:
+        transaction = connection.transaction()
+        await transaction.start()
+        # As a page does that PostgreSQL still stages though nobody waits for its answer any more.
+        await connection.execute("SELECT FROM recon_fetches FOR KEY SHARE")
+        await connection.execute("INSERT INTO recon_stage_closed (fetch_id, ordinal) SELECT fetch_id, 7 FROM recon_fetches")
+        dropping = asyncio.create_task(sink.forget())
+        while await other.fetchval(_WAITING) is None:  # noqa: ASYNC110 - another session's event
+            await asyncio.sleep(0.01)
+        await transaction.commit()
+        await dropping
+        assert await other.fetchval("SELECT count(*) FROM recon_stage_closed") == 0
 
 
 async def test_another_spelling_of_an_id_is_the_account_that_was_asked_for_unless_its_natural_key_is_anothers(database: Database) -> None:
