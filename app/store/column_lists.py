@@ -233,8 +233,8 @@ def _changed(columns: Sequence[Column], value_of: Callable[[Column], str]) -> st
 def _losses(columns: Sequence[Column], value_of: Callable[[Column], str]) -> dict[str, str]:
     """What a stored row `t` loses where a row of upstream, which brings `value_of` each column, overwrites it, as conditions.
 
-    It `blanks` a figure (by NULL, or by a zero in place of a number), `loses` anything (whatever becomes NULL, a lower count of trades),
-    `falls` where it loses nothing but trades of its count, or `gains` instead.
+    It `blanks` a figure (by NULL, or by a zero in place of a number, unless all of the row's trades go with it), `loses` anything (whatever
+    becomes NULL, a lower count of trades), `falls` where it loses nothing but trades of its count, or `gains` instead.
     """
     pairs = {column: (f"t.{quote(column.name)}", value_of(column)) for column in columns}
     figures = [pairs[column] for column in columns if column.name in _WORTH]
@@ -243,11 +243,13 @@ def _losses(columns: Sequence[Column], value_of: Callable[[Column], str]) -> dic
     counts = [pairs[column] for column in columns if column.name == _COUNT and column.kind is Kind.NUMBER]
     emptied = [_becomes_null(old, new) for old, new in figures] + [f"{old} <> 0 AND {new} = 0" for old, new in numbers]
     lowered = [f"{new} < {old}" for old, new in counts]
+    # A date that loses its last trade has no figures for that reason: its count tells it.
+    spent = [f"{old} > 0 AND {new} = 0" for old, new in counts]
     raised = [f"{new} > {old}" for old, new in counts]
     filled = [_becomes_null(new, old) for old, new in figures]
     lost = [*emptied, *(_becomes_null(old, new) for old, new in others)]
     return {
-        "blanks": _any(emptied),
+        "blanks": f"{_any(emptied)} AND NOT {_any(spent)}",
         "loses": _any([*lost, *lowered]),
         "falls": f"{_any(lowered)} AND NOT {_any(lost)}",
         "gains": _any([*raised, *filled]),

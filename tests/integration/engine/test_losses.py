@@ -224,6 +224,34 @@ async def test_confirming_lets_through_what_was_shown_and_no_account_that_nobody
         assert (await _statuses(connection))[worse] == "needs_confirmation"
 
 
+def _empty_dates(world: World, account_id: str) -> int:
+    """Upstream loses the trades of every second settled date of an account; the number of these dates that still have a row in daily."""
+    trades = [trade for trade in world.trades(account_id) if not trade.is_open and trade.trade_date <= _SETTLED]
+    emptied = set(sorted({trade.trade_date for trade in trades})[1::2])
+    for trade in trades:
+        if trade.trade_date in emptied:
+            world.remove_trade(trade)
+    return sum(record.day in emptied for record in world.records(Endpoint.DAILY, [account_id]))
+
+
+async def test_a_loss_that_was_confirmed_goes_through_with_the_dates_that_lose_their_last_trade(database: Database) -> None:
+    """What was shown is alltime's count; the figures of such dates become zero, and that is no second question."""
+    world = World.generate(16, seed=14, today=TODAY, trades_per_account=80, contradictory=False)
+    async with SandboxServer(world) as sandbox, database.connect() as connection:
+        await fill(database, sandbox)
+        lost = [account_id for account_id in world.account_ids if _empty_dates(world, account_id)]
+        assert lost, "the world has no date with a row and without trades"
+        guard = HoldLimits(accounts=1, account_share=0.0)
+        async with engine(database, sandbox, config=_config(batch_size=4, guard=guard)) as strict:
+            state = await run(strict, RunKind.AUDIT)
+            assert state["status"] == "needs_confirmation"
+            shown = [account_id for account_id, status in (await _statuses(connection)).items() if status == "needs_confirmation"]
+            assert set(shown) & set(lost)
+            await _confirm(strict, state)
+        statuses = await _statuses(connection)
+        assert {statuses[account_id] for account_id in shown} <= {"reconciled", "explained"}
+
+
 async def test_an_account_that_lost_half_loses_a_fifth_at_most_however_many_nights_ask(database: Database) -> None:
     world = _large_account()
     async with SandboxServer(world) as sandbox, database.connect() as connection:
