@@ -2,6 +2,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Each process that a test starts would compile the whole service again.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 TRADES ?=
@@ -104,7 +106,7 @@ $(STAMP): pyproject.toml requirements/dev.txt requirements/uv.txt $(if $(FRESH),
 	say "Setting up .venv with $$("$$python" -V) ..."; \
 	rm -rf .venv; \
 	"$$uv" venv --quiet --python "$$python" .venv; \
-	"$$uv" pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt; \
+	"$$uv" pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt; \
 	"$$uv" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --no-index --editable .; \
 	printf '%s\n' "$(IDENTITY)" > $(STAMP)
 

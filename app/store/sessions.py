@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
@@ -84,6 +85,12 @@ in which the owner's defaults stamp rows; default_transaction_read_only, which i
 """
 
 
+_FIRST_OTHER_TYPE = 16_384
+"""PostgreSQL's own types have lower numbers, the same on every server; what a database adds has higher ones."""
+_KNOWN_TYPES: dict[frozenset[int], tuple[object, object]] = {}
+_NO_STATEMENT = SimpleNamespace(name="none was asked")
+
+
 @dataclass(slots=True)
 class SessionState:
     """What is known of a session: whether it `is_direct` (no pooler between), takes no writes, or may be dead.
@@ -107,6 +114,20 @@ class Session(_AsyncpgConnection):
         """As asyncpg makes it."""
         super().__init__(*arguments)
         self.state = SessionState()
+
+    async def _introspect_types(self, typeoids: Collection[int], *arguments: Any) -> tuple[object, object]:  # noqa: ANN401 - asyncpg's own
+        """What asyncpg asks a server about types that it does not know: once a process for PostgreSQL's own.
+
+        The question takes longer than all else that a new session needs. Where asyncpg calls this otherwise, it asks each time.
+        """
+        types = frozenset(typeoids)
+        known = _KNOWN_TYPES.get(types)
+        if known is None:
+            known = await super()._introspect_types(typeoids, *arguments)  # type: ignore[misc] # the stubs leave it out
+            if max(types) < _FIRST_OTHER_TYPE:
+                # asyncpg prepares a statement again where this one came between.
+                _KNOWN_TYPES[types] = (known[0], _NO_STATEMENT)
+        return known
 
 
 def pins(*, is_local: bool) -> str:

@@ -8,7 +8,9 @@ SELECT first_day FROM prop_trading_model.recon_window
 
 -- name: note_window
 -- From which date on runs compare, where that changed.
-UPDATE prop_trading_model.recon_window SET first_day = $1::date, noted_at = now() WHERE first_day IS DISTINCT FROM $1::date
+INSERT INTO prop_trading_model.recon_window AS kept (first_day, noted_at) VALUES ($1::date, now())
+ON CONFLICT (only_row) DO UPDATE SET first_day = excluded.first_day, noted_at = excluded.noted_at
+WHERE kept.first_day IS DISTINCT FROM excluded.first_day
 
 -- name: forget_set_aside_rows
 -- Rows of before the history that could not be held: they are not wanted any more.

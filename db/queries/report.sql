@@ -195,15 +195,26 @@ SELECT figures, computed_at, now() AS read_at FROM prop_trading_model.recon_repo
 
 -- name: lock_kept_figures
 -- Become the one that counts; no row while somebody else does, or did less than $1 seconds, or $2 times as long as that took, ago.
-SELECT figures -> 'activity' AS activity
-FROM prop_trading_model.recon_report
-WHERE only_row
-  AND (
-      computed_at IS NULL
-      -- A clock that was set back stops nobody.
-      OR computed_at NOT BETWEEN now() - make_interval(secs => greatest($1::double precision, $2::double precision * CASE WHEN seconds BETWEEN 0 AND 86400 THEN seconds ELSE 0 END)) AND now()
-  )
-FOR UPDATE SKIP LOCKED
+WITH due AS (
+    SELECT figures -> 'activity' AS activity
+    FROM prop_trading_model.recon_report
+    WHERE only_row
+      AND (
+          computed_at IS NULL
+          -- A clock that was set back stops nobody.
+          OR computed_at NOT BETWEEN now() - make_interval(secs => greatest($1::double precision, $2::double precision * CASE WHEN seconds BETWEEN 0 AND 86400 THEN seconds ELSE 0 END)) AND now()
+      )
+    FOR UPDATE SKIP LOCKED
+), restored AS (
+    -- Where somebody emptied the table.
+    INSERT INTO prop_trading_model.recon_report (only_row)
+    SELECT true WHERE NOT EXISTS (SELECT FROM prop_trading_model.recon_report)
+    ON CONFLICT (only_row) DO NOTHING
+    RETURNING figures
+)
+SELECT activity FROM due
+UNION ALL
+SELECT figures FROM restored
 
 -- name: get_open_days
 -- The first of the last seven days, and the first of them that may not be over: what was recorded on earlier ones was counted before.

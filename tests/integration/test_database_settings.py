@@ -1,6 +1,7 @@
 """What a role or a database sets for its sessions: limits, spelling and meaning that others chose do not become ours, read-only does."""
 
 import asyncio
+import datetime as dt
 import random
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -238,3 +239,23 @@ async def test_a_session_that_is_set_to_read_only_while_it_stands_leaves_the_poo
         with pytest.raises(DatabaseUnavailable, match="takes no writes"):
             await pool.execute(write)
         assert await pool.execute(write) == 1
+
+
+async def test_postgresqls_own_types_are_asked_for_once_in_the_life_of_a_process(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    original = asyncpg.Connection._introspect_types  # type: ignore[attr-defined] # the stubs leave it out
+
+    async def introspect(connection: object, types: object, *arguments: object) -> object:
+        asked.append(types)
+        return await original(connection, types, *arguments)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", introspect)
+    monkeypatch.setattr("app.store.sessions._KNOWN_TYPES", {})
+    days = [dt.date(2026, 3, 1), None, dt.date(2026, 2, 28)]
+    for _ in range(3):
+        async with Pool.open(database.dsn, database.schema) as pool:
+            assert await pool.fetch_value("SELECT $1::date[]", days) == days
+            assert await pool.fetch_value("SELECT ARRAY[true, NULL, false]") == [True, None, False]
+    assert len(asked) == 1

@@ -89,6 +89,17 @@ async def test_a_warehouse_without_accounts_has_a_report(readings: Readings) -> 
     assert (kept["issues_by_type"], kept["accounts_by_status"], kept["reconciled_through"]) == ([], {}, None)
 
 
+async def test_an_emptied_table_of_figures_is_filled_again(readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.execute(_ACCOUNTS)
+    await connection.execute("TRUNCATE recon_report, recon_window")
+    kept = await _kept(readings)
+    assert kept["overall"]["total_accounts"] == 200  # type: ignore[index]
+    assert not await readings.keep_report(least_seconds=60)
+    store = readings._store
+    assert (await store.histories.note_window(dt.date(2026, 2, 1)), await store.histories.window()) == (True, dt.date(2026, 2, 1))
+    assert not await store.histories.note_window(dt.date(2026, 2, 1))
+
+
 @pytest.mark.parametrize(
     ("day", "through"),
     [(day, dt.date(2026, 2, 2)) for day in ("0000-00-00", "2026-13-45", "yesterday", "", "9999-99-99")] + [("2026-00-00", None)],
