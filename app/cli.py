@@ -115,15 +115,19 @@ def migrate(
     print_: Annotated[
         bool, typer.Option("--print", help="Change nothing; write SQL that the tables' owner may run: a role with least rights, indexes.")
     ] = False,
-    role: Annotated[str, typer.Option(metavar="NAME", help="With --print: the role that trade-recon is to connect as.")] = "trade_recon",
+    role: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --print: the role that trade-recon is to connect as. [default: trade_recon]")
+    ] = None,
     embedded: Embedded = False,
 ) -> None:
     """Bring the database to the newest schema; safe to repeat."""
 
     async def work() -> ExitCode:
         if print_:
-            sys.stdout.write(await print_advice(load_settings(), role))
+            sys.stdout.write(await print_advice(load_settings(), role or "trade_recon"))
             return ExitCode.SUCCESS
+        if role is not None:
+            raise InvalidRequest("--role is for what --print writes: give --print as well. Nothing was done.")
         settings = _settings(embedded=embedded)
         console = results_console()
         applied = await migrate_warehouse(settings, lambda said: console.print(said, markup=False, soft_wrap=True))

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.console import results_console
+from app.domain.caps import Caps
 from app.domain.wording import counted
 from app.errors import ConfigurationError, ReconError
 from app.main import history_notes, open_warehouse, sample_upstream
 from app.settings import Settings, load_settings
 from app.shell import ExitCode, perform
 from app.store.adoption import notes, problems
+from app.store.caps import unused_rules, unused_sentence
 from app.store.catalogue import Catalogue
 from app.store.definitions import compare
 from app.store.fit import Samples, advise_fit
@@ -59,7 +61,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     try:
         async with open_warehouse(settings) as database:
             found = await survey(database, settings.recon_schema)
-            async for finding in _examine_warehouse(database, found):
+            async for finding in _examine_warehouse(database, found, settings.recon_caps):
                 yield finding
             if found.schema.is_migrated and not await pending_migrations(database):
                 for note in await history_notes(settings, database):
@@ -76,7 +78,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
 
 
-async def _examine_warehouse(database: Database, found: Survey) -> AsyncIterator[Finding]:
+async def _examine_warehouse(database: Database, found: Survey, caps: Caps) -> AsyncIterator[Finding]:
     schema = database.schema
     yield Finding(Level.OK, f"PostgreSQL answers: database {found.schema.database}, schema {schema}, role {found.schema.role}.")
     pending = await pending_migrations(database)
@@ -86,12 +88,8 @@ async def _examine_warehouse(database: Database, found: Survey) -> AsyncIterator
     if pending:
         yield Finding(Level.WRONG, f"The schema {schema} lacks {counted(len(pending), 'migration')}: run `trade-recon migrate`.")
     elif not blocking:
-        try:
-            await Catalogue.read(database, found)
-        except ConfigurationError as error:
-            yield Finding(Level.WRONG, str(error))
-        else:
-            yield Finding(Level.OK, "The raw tables are fit to be worked on, and the schema is up to date.")
+        async for finding in _examine_tables(database, found, caps):
+            yield finding
     if found.schema.is_migrated:
         async with database.transaction() as connection:
             await connection.execute("SET TRANSACTION READ ONLY")
@@ -102,6 +100,17 @@ async def _examine_warehouse(database: Database, found: Survey) -> AsyncIterator
             yield Finding(Level.NOTE, f"The trigger {name} is new since the last migrate, and fires on trade-recon's writes, too.")
     for note in notes(found):
         yield Finding(Level.NOTE, f"{note}.")
+
+
+async def _examine_tables(database: Database, found: Survey, caps: Caps) -> AsyncIterator[Finding]:
+    try:
+        catalogue = await Catalogue.read(database, found)
+    except ConfigurationError as error:
+        yield Finding(Level.WRONG, str(error))
+        return
+    if unused := unused_rules(catalogue, caps):
+        yield Finding(Level.WRONG, unused_sentence(unused))
+    yield Finding(Level.OK, "The raw tables are fit to be worked on, and the schema is up to date.")
 
 
 def _capital(text: str) -> str:

@@ -33,7 +33,7 @@ from app.errors import ConfigurationError, UpstreamError, UpstreamRefused, Upstr
 from app.settings import Settings, foreign_dsns, load_settings
 from app.store.adoption import notes
 from app.store.advice import advise
-from app.store.caps import proposed_caps
+from app.store.caps import proposed_caps, unused_rules, unused_sentence
 from app.store.catalogue import Catalogue
 from app.store.embedded import EmbeddedPostgres, create_database, was_made
 from app.store.fit import Sample, Samples, advise_fit
@@ -176,6 +176,8 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
                 " run `trade-recon migrate`, or set RECON_SCHEMA. Nothing was changed."
             )
         store = await Store.build(database, settings.recon_lease_seconds, settings.recon_write_rate, settings.recon_caps)
+        if unused := unused_rules(store.catalogue, settings.recon_caps):
+            _log.warning(unused_sentence(unused), action="settings.unused")
         yield store
 
 
@@ -191,7 +193,8 @@ async def warehouse_notes(settings: Settings) -> list[str]:
     """
     async with open_warehouse(settings) as database:
         found = await survey(database, settings.recon_schema)
-        caps = await proposed_caps(database, await Catalogue.read(database, found), settings.recon_caps)
+        catalogue = await Catalogue.read(database, found)
+        caps, unused = await proposed_caps(database, catalogue, settings.recon_caps), unused_rules(catalogue, settings.recon_caps)
         said = (
             f"Values of the metrics tables stop at round amounts. If your ingestion caps them, set RECON_CAPS={caps}"
             f"{''.join(f',{rule}' for rule in settings.recon_caps.written)}: otherwise each run writes upstream's values over them."
@@ -204,7 +207,8 @@ async def warehouse_notes(settings: Settings) -> list[str]:
         ]
         unfit = await advise_fit(database, found, samples, settings.recon_caps)
         history = await history_notes(settings, database)
-        return [*notes(found), *([said] if caps else []), *history, *unread, *(each.text for each in unfit)]
+        said_of_caps = [*([unused_sentence(unused)] if unused else []), *([said] if caps else [])]
+        return [*notes(found), *said_of_caps, *history, *unread, *(each.text for each in unfit)]
 
 
 async def history_notes(settings: Settings, database: Database) -> list[str]:

@@ -7,7 +7,7 @@ what only costs speed or completeness is a note.
 from collections.abc import Iterable, Iterator, Mapping
 
 from app.domain.contract import TABLES, Endpoint, Table
-from app.domain.wording import counted
+from app.domain.wording import choose, counted
 from app.errors import ConfigurationError
 from app.store.catalogue import Column, Kind, warehouse_table
 from app.store.survey import STATE_TABLE, SchemaFacts, Survey, TableFacts
@@ -106,6 +106,12 @@ def _schema_problems(facts: SchemaFacts, schema: str, *, before_migration: bool)
         yield (
             f"the role {facts.role} may not read and write trade-recon's own {', '.join(facts.denied)}:"
             " `trade-recon migrate --print` writes what it needs"
+        )
+    if facts.lost and not before_migration:
+        yield (
+            f"trade-recon's own {_listed(facts.lost, 'table', 'tables')} {choose(len(facts.lost), 'is', 'are')} missing: restore"
+            f" {choose(len(facts.lost), 'it', 'them')} from a backup, or run what `trade-recon uninstall --print` writes and then"
+            " `trade-recon migrate`, by which its history of runs is lost and no row of the raw tables"
         )
     if facts.is_migrated and not facts.may_refresh:
         yield f"the role {facts.role} may not refresh mv_all_account_ids: it must own it, or have MAINTAIN on it (PostgreSQL 17 and newer)"

@@ -1,11 +1,12 @@
 """The caps that a warehouse's own ingestion seems to have: amounts at which the values of a column stop, and which several rows have."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from app.domain.caps import Caps
 from app.domain.contract import Endpoint
-from app.store.catalogue import Catalogue, Column, Kind, WarehouseTable
+from app.domain.wording import choose
+from app.store.catalogue import Catalogue, Column, WarehouseTable, may_be_capped
 from app.store.pool import SWEEP_SECONDS, Database
 from app.store.queries import quote
 
@@ -26,6 +27,25 @@ async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -
         columns = [column for column in table.columns if _may_be_capped(table, column, known)]
         rules |= await _rules_of(database, table, columns) if columns else {}
     return ",".join(f"{name}={amount.normalize():f}" for name, amount in sorted(rules.items()))
+
+
+def unused_rules(catalogue: Catalogue, caps: Caps) -> list[str]:
+    """The rules that name no column that can be capped, neither by name nor by type: nothing comes of them."""
+    tables = [catalogue[endpoint] for endpoint in Endpoint]
+    figures = [(table, column) for table in tables for column in table.columns if may_be_capped(column, table.key)]
+    return [
+        written
+        for rule, written in zip(caps.rules, caps.written, strict=True)
+        if all(Caps((rule,)).of(table.table.name, column.name, column.sql_type) is None for table, column in figures)
+    ]
+
+
+def unused_sentence(rules: Sequence[str]) -> str:
+    """What is wrong with them."""
+    return (
+        f"RECON_CAPS: {', '.join(rules)} {choose(len(rules), 'names', 'name')} no column of the raw tables and no type of one:"
+        " nothing is capped by that."
+    )
 
 
 async def _rules_of(database: Database, table: WarehouseTable, columns: list[Column]) -> Mapping[str, Decimal]:
@@ -49,8 +69,8 @@ async def _rules_of(database: Database, table: WarehouseTable, columns: list[Col
 
 
 def _may_be_capped(table: WarehouseTable, column: Column, known: Caps) -> bool:
-    is_figure = column.kind is Kind.NUMBER and not column.is_count and column.name not in table.key
-    return is_figure and not column.is_whole and known.of(table.table.name, column.name, column.sql_type) is None
+    is_figure = may_be_capped(column, table.key) and not column.is_whole
+    return is_figure and known.of(table.table.name, column.name, column.sql_type) is None
 
 
 def _ends_of(column: Column) -> frozenset[Decimal]:

@@ -359,9 +359,12 @@ def warehouse_table(endpoint: Endpoint, facts: TableFacts, schema: str, caps: Ca
 
 def _column(field: Field, facts: ColumnFacts, key: Sequence[str], cap: Decimal | None) -> Column:
     column = Column(field.column, field.api_name, facts.base_type, facts.labels, facts.default)
-    # Counts and parts of the key mean something at each amount.
-    is_capped = cap is not None and column.kind is Kind.NUMBER and not column.is_count and field.column not in (*key, *_WHOSE)
-    return replace(column, cap=cap) if is_capped else column
+    return replace(column, cap=cap) if cap is not None and may_be_capped(column, key) else column
+
+
+def may_be_capped(column: Column, key: Sequence[str]) -> bool:
+    """Whether caps are for such a column of a table with that key: counts and parts of the key mean something at each amount."""
+    return column.kind is Kind.NUMBER and not column.is_count and column.name not in (*key, *_WHOSE)
 
 
 def staged_columns(table: WarehouseTable) -> dict[str, str]:

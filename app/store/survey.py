@@ -88,7 +88,7 @@ class TableFacts(msgspec.Struct, frozen=True, dict=True):
 
 
 class SchemaFacts(msgspec.Struct, frozen=True):
-    """What our role may do in the schema, and what stands there under the names of our own objects."""
+    """What our role may do in the schema, and what stands there under the names of our own objects, or is `lost` of our tables."""
 
     is_read_only: bool
     role: str
@@ -100,6 +100,7 @@ class SchemaFacts(msgspec.Struct, frozen=True):
     others_own: tuple[str, ...] | None
     denied: tuple[str, ...] | None
     may_refresh: bool
+    lost: tuple[str, ...] | None
     strangers: tuple[str, ...] | None
 
 

@@ -184,6 +184,13 @@ SELECT json_build_object(
         FROM pg_class AS c
         WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'mv_all_account_ids' AND c.relkind = 'm'
     ), true),
+    'lost', (
+        SELECT json_agg(name ORDER BY name)
+        FROM unnest($1::text[]) AS own (name)
+        -- Views are made again by the next migrate.
+        WHERE name NOT LIKE 'v\_%'
+          AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND relname = own.name)
+    ),
     'strangers', (
         SELECT json_agg(name ORDER BY name)
         FROM (

@@ -231,3 +231,35 @@ async def test_what_does_not_work_is_wrong_and_keeps_the_rest_from_nothing(
     async with filled.connect() as connection:
         await connection.execute("DELETE FROM recon_migrations WHERE name LIKE '0052%'")
     assert "run `trade-recon migrate`" in (await examined(filled))["wrong"][0]
+
+
+async def test_a_lost_table_of_our_own_is_named_by_every_command_and_its_way_out_works(database: Database, tmp_path: Path) -> None:
+    lost = ("recon_quota", "recon_set_aside_rows")
+    async with database.connect() as connection:
+        await connection.execute(f"DROP TABLE {', '.join(lost)} CASCADE")
+    wrong = (await examined(database))["wrong"][0]
+    assert all(name in wrong for name in lost)
+    assert "are missing: restore them from a backup, or run what `trade-recon uninstall --print` writes" in wrong
+    variables = {"DATABASE_URL": database.dsn}
+    for words in (("migrate",), ("report",), ("maintain",)):
+        ended = await run_command(tmp_path, variables, *words)
+        assert (ended.code, all(name in ended.stderr for name in lost)) == (2, True), words
+    printed = await run_command(tmp_path, variables, "uninstall", "--print")
+    async with database.connect() as connection:
+        await connection.execute(printed.stdout)
+    await migrate(database.dsn, database.schema)
+    assert (await examined(database))["wrong"] == []
+
+
+async def test_caps_that_name_no_column_are_told(database: Database) -> None:
+    caps = "rel_*=1000,relx_*=5,raw_metrics_daly.*=7,numeric(10,6)=9999.999999,numeric(3,1)=99,raw_metrics_hourly.num_trades=3"
+    settings = Settings(database_url=SecretStr(database.dsn), recon_caps=caps)
+    (wrong,) = [finding.text for finding in [each async for each in examine(settings)] if finding.level is Level.WRONG]
+    named = "relx_*=5, raw_metrics_daly.*=7, numeric(3,1)=99, raw_metrics_hourly.num_trades=3"
+    assert wrong == f"RECON_CAPS: {named} name no column of the raw tables and no type of one: nothing is capped by that."
+    assert wrong in await warehouse_notes(settings)
+
+
+async def test_a_role_without_print_is_wrong_use(database: Database, tmp_path: Path) -> None:
+    ended = await run_command(tmp_path, {"DATABASE_URL": database.dsn}, "migrate", "--role", "reader")
+    assert (ended.code, "give --print" in ended.stderr) == (2, True)
