@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 
 from app.store.embedded import EmbeddedPostgres
@@ -33,6 +34,10 @@ _FAST_AND_UNSAFE = {
 }
 """Settings for a server whose data nobody misses after a crash."""
 
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 _REAPER = pytest.StashKey[Reaper]()
 

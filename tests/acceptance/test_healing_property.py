@@ -17,9 +17,7 @@ WHERE schemaname = $1 AND tablename <> 'recon_migrations' AND tablename !~ '_[0-
 """
 
 
-@settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     accounts=st.integers(2, 14),
     seed=st.integers(0, 10_000),

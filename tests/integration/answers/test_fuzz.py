@@ -84,7 +84,7 @@ async def bench(postgres: Server, template: str) -> AsyncIterator[_Bench]:
 
 
 def _fuzzed(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+    return settings(max_examples=examples, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 async def _fetched(bench: _Bench, endpoint: Endpoint, body: bytes, rows: Sequence[bytes]) -> tuple[list[dict[str, object]], bool]:

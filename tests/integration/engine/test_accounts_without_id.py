@@ -131,7 +131,6 @@ WHERE schemaname = $1 AND tablename <> 'recon_migrations' AND tablename !~ '_[0-
 
 @settings(
     max_examples=5,
-    deadline=None,
     derandomize=True,
     phases=(Phase.generate,),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

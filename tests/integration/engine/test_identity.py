@@ -220,7 +220,7 @@ _IDS = st.one_of(
 )
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=st.lists(_IDS, min_size=1, max_size=6, unique_by=str.lower))
 async def test_an_id_is_compared_with_its_own_natural_key_and_never_judged_by_its_look(ids: list[str], made: Warehouse) -> None:
     for table in ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "trade_recon", "recon_identity"):

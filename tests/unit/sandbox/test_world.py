@@ -62,7 +62,7 @@ def disagreeing(world: World) -> set[str]:
     return found | {key[0] for key in by_account[0].keys() | by_account[1].keys() if by_account[0].get(key) != by_account[1].get(key)}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(accounts=st.integers(0, 45), seed=st.integers(), trades=st.integers(1, 20), days=st.integers(1, 40))
 def test_alltime_daily_hourly_and_trades_add_up_exactly_in_a_perfect_world(accounts: int, seed: int, trades: int, days: int) -> None:
     world = World.generate(accounts, seed=seed, today=TODAY, trades_per_account=trades, days=days, contradictory=False)

@@ -41,7 +41,7 @@ def _bad(rows: list[bytes], total: int, skip: int, fault: str) -> Answer:
 _FAULTS = st.sampled_from(["", "", "", "left out", "repeated", "moved", "larger total", "smaller total", "cut"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(count=st.integers(2, 4 * PAGE_ROWS), faults=st.lists(_FAULTS, min_size=1, max_size=12))
 async def test_whatever_goes_wrong_with_pages_a_read_is_exact_or_an_error(count: int, faults: list[str]) -> None:
     rows = [b'{"k":%d}' % number for number in range(count)]
@@ -73,7 +73,7 @@ def test_rows_are_compared_by_their_exact_values() -> None:
     assert same_row(b'{"a": ' + b"9" * 6000 + b"}", b'{"a":' + b"9" * 6000 + b"}")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     count=st.integers(0, 3 * PAGE_ROWS),
     cap=st.sampled_from([PAGE_ROWS, PAGE_ROWS, 400, 50, 7]),
