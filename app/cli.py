@@ -1,45 +1,35 @@
-"""The command `trade-recon`. Results go to stdout, logs and progress to stderr; an error of ours is one sentence and an exit code."""
+"""The command `trade-recon`. Results go to stdout, logs and progress to stderr; an error of ours is one sentence and an exit code.
+
+What takes long to import (the engine, the web framework, the drivers) is imported by the commands that need it, in their functions: help,
+`--version` and mistakes on the command line are answered at once.
+"""
 
 import datetime as dt
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from app import demo as demonstration
-from app.cli_doctor import doctor
-from app.cli_legacy import legacy
 from app.cli_removed import removed
-from app.console import plain_table, results_console, serve_run, show_report, show_run, start_or_join
+from app.clock import now
 from app.domain.models import RunKind
 from app.domain.wording import choose, counted
-from app.engine.maintenance import MaintenanceResult, fix_ids
-from app.engine.maintenance import maintain as maintain_warehouse
-from app.engine.store import Store
 from app.errors import InvalidRequest
-from app.main import (
-    compared_store,
-    migrate_warehouse,
-    now,
-    open_readings,
-    open_service,
-    open_store,
-    print_advice,
-    print_uninstall,
-    warehouse_notes,
-)
-from app.main import serve as serve_http
-from app.sandbox.process import WorldArguments
-from app.sandbox.process import serve as serve_sandbox
-from app.settings import Settings, load_settings
+from app.mistakes import SuggestingGroup
 from app.shell import ExitCode, Tolerance, exit_code_of, finish, perform
-from app.store.runs import RunRequest
-from app.web.models import Report
+from app.version import version
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from app.engine.maintenance import MaintenanceResult
+    from app.engine.store import Store
+    from app.sandbox.process import WorldArguments
+    from app.settings import Settings
+    from app.store.runs import RunRequest
 
 
 class ReportFormat(StrEnum):
@@ -58,7 +48,14 @@ or left more than --fail-above or --fail-on-issues allow; doctor found something
 2 wrong use or settings; 3 failure (a run failed, database or upstream unavailable); 130 interrupted; 143 terminated. \
 Only `serve` ends with 0 when it is told to stop."""
 
-app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    cls=SuggestingGroup,
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any free one, named in the log.")]
@@ -99,8 +96,22 @@ FailOnIssues = Annotated[bool, typer.Option("--fail-on-issues", help="End with 1
 
 
 def main() -> None:
-    """The entry point."""
+    """The command line; `app.__main__` provides for Ctrl-C before it."""
     app()
+
+
+def _show_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if is_wanted:
+        typer.echo(f"trade-recon {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    *,
+    _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """What holds for all commands."""
 
 
 @app.command()
@@ -123,6 +134,10 @@ def migrate(
     """Bring the database to the newest schema; safe to repeat."""
 
     async def work() -> ExitCode:
+        from app.console import results_console
+        from app.main import migrate_warehouse, print_advice, warehouse_notes
+        from app.settings import load_settings
+
         if print_:
             sys.stdout.write(await print_advice(load_settings(), role or "trade_recon"))
             return ExitCode.SUCCESS
@@ -150,6 +165,9 @@ def uninstall(
     """Write the SQL that takes trade-recon away, and gives back what stood there before; it is never executed here."""
 
     async def work() -> ExitCode:
+        from app.main import print_uninstall
+        from app.settings import load_settings
+
         if not print_:
             raise InvalidRequest("uninstall only writes SQL, for the owner to read and run: give --print. Nothing was done.")
         sys.stdout.write(await print_uninstall(load_settings(), role))
@@ -161,12 +179,16 @@ def uninstall(
 @app.command()
 def maintain() -> None:
     """Mend account ids, refresh the account list and all totals; upstream is not asked."""
+    from app.engine.maintenance import maintain as maintain_warehouse
+
     perform(lambda: _maintained(maintain_warehouse))
 
 
 @app.command("fix-null-ids")
 def fix_null_ids() -> None:
     """Mend missing and wrong account ids only; upstream is not asked."""
+    from app.engine.maintenance import fix_ids
+
     perform(lambda: _maintained(fix_ids))
 
 
@@ -192,6 +214,8 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     fail_on_issues: FailOnIssues = False,
 ) -> None:
     """Run once over the accounts that need it, and tell what came of it."""
+    from app.store.runs import RunRequest
+
     ends = [stop_at, None if max_minutes is None else now() + dt.timedelta(minutes=max_minutes)]
     request = RunRequest(
         kind,
@@ -221,8 +245,32 @@ def report(
     perform(lambda: _reported(format_))
 
 
-app.command()(doctor)
-app.command()(legacy)
+@app.command()
+def doctor() -> None:
+    """Tell what works and what does not, of the database and of the API; nothing is changed. Ends with 1 if something is wrong.
+
+    A page of each endpoint of the API is read, within the quota.
+    """
+    from app.cli_doctor import examined
+
+    perform(examined)
+
+
+@app.command()
+def legacy(
+    *,
+    fix_null_ids: Annotated[bool, typer.Option("--fix-null-ids", help="Mend missing and wrong account ids.")] = False,
+    reconcile: Annotated[bool, typer.Option("--reconcile", help="Run over the mismatched accounts that did not fail before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="With --reconcile: those that failed before, too.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Tell how the warehouse stands.")] = False,
+    max_accounts: Annotated[int | None, typer.Option(min=1, help="With --reconcile: at most so many accounts.")] = None,
+) -> None:
+    """The first system's command: its flags, done in the order of a night, with its results as JSON."""
+    from app.cli_legacy import perform_steps
+
+    perform(lambda: perform_steps(fix_null_ids=fix_null_ids, reconcile=reconcile, retry=retry_failed, report=report, most=max_accounts))
+
+
 app.add_typer(removed, name="removed")
 
 
@@ -238,6 +286,10 @@ def sandbox(
     """Serve an upstream of our own, to try trade-recon on: a made-up world, or real trades."""
 
     def work() -> ExitCode:
+        from rich.console import Console
+
+        from app.sandbox.process import serve as serve_sandbox
+
         world = _world_arguments(trades, accounts, seed).world()
         Console(stderr=True).print(
             f"The sandbox serves {counted(len(world.account_ids), 'account')} on http://{host}:{port}/ until Ctrl-C."
@@ -253,6 +305,9 @@ def demo(trades: Trades = None, accounts: Accounts = 300, seed: Seed = 0) -> Non
     """Damage a warehouse of its own in every way, heal it, and compare every row with upstream."""
 
     async def work() -> ExitCode:
+        from app import demo as demonstration
+        from app.console import results_console
+
         is_equal = await demonstration.run(_world_arguments(trades, accounts, seed), results_console(), now)
         return ExitCode.SUCCESS if is_equal else ExitCode.ISSUES_LEFT
 
@@ -260,17 +315,27 @@ def demo(trades: Trades = None, accounts: Accounts = 300, seed: Seed = 0) -> Non
     perform(work, quiet=sys.stderr.isatty())
 
 
-def _settings(*, embedded: bool) -> Settings:
+def _settings(*, embedded: bool) -> "Settings":
+    from app.settings import load_settings
+
     settings = load_settings()
     return settings.model_copy(update={"recon_embedded": True}) if embedded else settings
 
 
 async def _served(host: str, port: int, *, embedded: bool) -> ExitCode:
+    from app.main import serve as serve_http
+
     await serve_http(_settings(embedded=embedded), host, port)
     return ExitCode.SUCCESS
 
 
-async def _maintained(work: Callable[[Store, dt.date], Awaitable[MaintenanceResult]]) -> ExitCode:
+async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceResult]]") -> ExitCode:
+    from rich.console import Console
+
+    from app.console import plain_table, results_console
+    from app.main import compared_store, open_readings, open_store
+    from app.settings import load_settings
+
     settings = load_settings()
     async with open_store(settings) as store:
         with Console(stderr=True).status("Maintaining the warehouse ..."):
@@ -286,7 +351,11 @@ async def _maintained(work: Callable[[Store, dt.date], Awaitable[MaintenanceResu
     return ExitCode.SUCCESS
 
 
-async def _reconciled(request: RunRequest, tolerance: Tolerance) -> ExitCode:
+async def _reconciled(request: "RunRequest", tolerance: Tolerance) -> ExitCode:
+    from app.console import results_console, serve_run, show_run, start_or_join
+    from app.main import open_service
+    from app.settings import load_settings
+
     async with open_service(load_settings()) as service:
         run_id, is_ours = await start_or_join(service, request)
         state = await serve_run(service, run_id, is_ours=is_ours)
@@ -295,6 +364,10 @@ async def _reconciled(request: RunRequest, tolerance: Tolerance) -> ExitCode:
 
 
 async def _confirmed(run_id: uuid.UUID) -> ExitCode:
+    from app.console import results_console, serve_run, show_run
+    from app.main import open_service
+    from app.settings import load_settings
+
     async with open_service(load_settings()) as service:
         held = (await service.store.runs.get(run_id))["needs_confirmation"]
         await service.confirm(run_id)
@@ -312,7 +385,12 @@ async def _confirmed(run_id: uuid.UUID) -> ExitCode:
 
 
 async def _reported(format_: ReportFormat) -> ExitCode:
-    settings: Settings = load_settings()
+    from app.console import results_console, show_report
+    from app.main import open_readings, open_store
+    from app.settings import load_settings
+    from app.web.models import Report
+
+    settings = load_settings()
     async with open_store(settings) as store:
         found = await open_readings(settings, store).report()
     if format_ is ReportFormat.JSON:
@@ -323,7 +401,9 @@ async def _reported(format_: ReportFormat) -> ExitCode:
     return ExitCode.SUCCESS
 
 
-def _world_arguments(trades: Path | None, accounts: int, seed: int) -> WorldArguments:
+def _world_arguments(trades: Path | None, accounts: int, seed: int) -> "WorldArguments":
+    from app.sandbox.process import WorldArguments
+
     return WorldArguments(today=now().date(), trades_file=str(trades) if trades else None, accounts=accounts, seed=seed)
 
 

@@ -10,7 +10,7 @@ from app.domain.wording import counted
 from app.errors import ConfigurationError, ReconError
 from app.main import history_notes, open_warehouse, sample_upstream
 from app.settings import Settings, load_settings
-from app.shell import ExitCode, perform
+from app.shell import ExitCode
 from app.store.adoption import notes, problems
 from app.store.caps import unused_rules, unused_sentence
 from app.store.catalogue import Catalogue
@@ -38,15 +38,8 @@ class Finding:
     text: str
 
 
-def doctor() -> None:
-    """Tell what works and what does not, of the database and of the API; nothing is changed. Ends with 1 if something is wrong.
-
-    A page of each endpoint of the API is read, within the quota.
-    """
-    perform(_examined)
-
-
-async def _examined() -> ExitCode:
+async def examined() -> ExitCode:
+    """Examine, and show each finding as soon as it is known."""
     settings, console, is_wrong = load_settings(), results_console(), False
     async for finding in examine(settings):
         is_wrong |= finding.level is Level.WRONG

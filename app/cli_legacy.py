@@ -10,9 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from app.console import serve_run, start_or_join
 from app.domain.contract import TABLES, Endpoint
@@ -25,7 +23,7 @@ from app.engine.store import Store
 from app.errors import InvalidRequest
 from app.main import compared_store, open_readings, open_service, open_store
 from app.settings import Settings, load_settings
-from app.shell import ExitCode, exit_code_of, perform
+from app.shell import ExitCode, exit_code_of
 from app.store.pool import Record
 from app.store.runs import RunRequest
 from app.web.models import Report
@@ -51,19 +49,8 @@ class _Steps:
     report: bool
 
 
-def legacy(
-    *,
-    fix_null_ids: Annotated[bool, typer.Option("--fix-null-ids", help="Mend missing and wrong account ids.")] = False,
-    reconcile: Annotated[bool, typer.Option("--reconcile", help="Run over the mismatched accounts that did not fail before.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="With --reconcile: those that failed before, too.")] = False,
-    report: Annotated[bool, typer.Option("--report", help="Tell how the warehouse stands.")] = False,
-    max_accounts: Annotated[int | None, typer.Option(min=1, help="With --reconcile: at most so many accounts.")] = None,
-) -> None:
-    """The first system's command: its flags, done in the order of a night, with its results as JSON."""
-    perform(lambda: _perform_steps(fix_null_ids=fix_null_ids, reconcile=reconcile, retry=retry_failed, report=report, most=max_accounts))
-
-
-async def _perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, report: bool, most: int | None) -> ExitCode:
+async def perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, report: bool, most: int | None) -> ExitCode:
+    """Do what the flags ask for, in the order of a night. Raises InvalidRequest where they do not fit together."""
     if retry and not reconcile:
         raise InvalidRequest("--retry-failed does nothing without --reconcile: give both. Nothing was done.")
     if not (fix_null_ids or reconcile or report):

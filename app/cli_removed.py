@@ -6,27 +6,24 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-from rich.markup import escape
 
-from app.console import plain_table, results_console
 from app.domain.contract import TABLES, Endpoint
+from app.domain.copies import ANY_COPY, Reason, Wanted
 from app.domain.wording import choose, counted
-from app.engine.restoring import Restoring
 from app.errors import InvalidRequest
-from app.main import open_store
-from app.settings import load_settings
+from app.mistakes import SuggestingGroup
 from app.shell import ExitCode, perform
-from app.store.removed import Reason, RemovedRow, RemovedRows, Wanted
+
+if TYPE_CHECKING:
+    from app.store.removed import RemovedRow
 
 _LARGEST_ID = 2**63 - 1
 _PLAIN_WIDTH = 240
 """Columns for the list where it goes to no terminal: ids stay whole there."""
 _CAUTION = "A later run that reads these rows from upstream may change them again."
-_ANY = Wanted()
 
 
 class TableName(StrEnum):
@@ -50,13 +47,13 @@ class ListFormat(StrEnum):
 class _View:
     """What is listed: of the copies `wanted` that are older than `before` (None: of all) the newest, at most `limit`."""
 
-    wanted: Wanted = _ANY
+    wanted: Wanted = ANY_COPY
     limit: int = 50
     before: int | None = None
     format: ListFormat = ListFormat.TABLE
 
 
-removed = typer.Typer(rich_markup_mode=None)
+removed = typer.Typer(cls=SuggestingGroup, rich_markup_mode=None)
 
 
 @removed.callback(invoke_without_command=True)
@@ -102,6 +99,10 @@ def restore(
 
 
 async def _listed(view: _View) -> ExitCode:
+    from app.main import open_store
+    from app.settings import load_settings
+    from app.store.removed import RemovedRows
+
     async with open_store(load_settings()) as store:
         rows = await RemovedRows(store.database, store.feed).page(view.wanted, view.limit, view.before)
     following = rows[-1].removed_id if len(rows) == view.limit else None
@@ -113,6 +114,12 @@ async def _listed(view: _View) -> ExitCode:
 
 
 async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
+    from app.console import results_console
+    from app.engine.restoring import Restoring
+    from app.main import open_store
+    from app.settings import load_settings
+    from app.store.removed import RemovedRows
+
     if bool(ids) == (run_id is not None):
         raise InvalidRequest("Name either the ids of the rows to restore or --all-of-run. Nothing was restored.")
     console = results_console()
@@ -157,8 +164,10 @@ def _added(inserted: int | None) -> str:
     return f" {number}: restoring leaves {it}, and the next audit removes what upstream does not have, as far as docs/guards.md tells."
 
 
-def _as_json(rows: Sequence[RemovedRow], following: int | None) -> str:
+def _as_json(rows: "Sequence[RemovedRow]", following: int | None) -> str:
     """The list as one object; the rows go in as the text that they are, so that no number is rounded."""
+    import msgspec
+
     listed = [
         {
             "id": row.removed_id,
@@ -176,7 +185,11 @@ def _as_json(rows: Sequence[RemovedRow], following: int | None) -> str:
     return msgspec.json.format(msgspec.json.encode({"rows": listed, "next_before": following}), indent=2).decode() + "\n"
 
 
-def _show(rows: Sequence[RemovedRow], following: int | None) -> None:
+def _show(rows: "Sequence[RemovedRow]", following: int | None) -> None:
+    from rich.markup import escape
+
+    from app.console import plain_table, results_console
+
     console = results_console()
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH

@@ -21,6 +21,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app.clock import now
 from app.domain.contract import Endpoint, Request
 from app.domain.holds import HoldLimits
 from app.domain.wording import counted
@@ -376,11 +377,6 @@ def _share_the_interpreter(workers: int) -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in _ALLOCATION:
             mallopt(parameter, value)
-
-
-def now() -> dt.datetime:
-    """The time, aware, in UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 class _Server(uvicorn.Server):

@@ -12,7 +12,7 @@ import typer
 
 from app.domain.models import RunStatus
 from app.errors import ConfigurationError, InvalidRequest, NotFound, ReconError
-from app.telemetry import configure_logging, redact
+from app.interruption import INTERRUPTED, end_in_order
 
 
 class ExitCode(IntEnum):
@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
     ISSUES_LEFT = 1
     WRONG_USE = 2
     FAILURE = 3
-    INTERRUPTED = 130
+    INTERRUPTED = INTERRUPTED
     TERMINATED = 143
 
 
@@ -69,8 +69,11 @@ def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> 
 
 def finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
     """Do it and exit; errors of ours become a sentence on stderr."""
+    from app.telemetry import configure_logging, redact
+
     configure_logging(level="WARNING" if quiet else "INFO")
     try:
+        end_in_order()
         code = work()
     except ReconError as error:
         sentence = redact(None, "", {"sentence": str(error)})["sentence"]

@@ -187,6 +187,12 @@ def _become(order: Mapping[str, object], stdout: int, stderr: int) -> None:
 
 
 if __name__ == "__main__":
+    # What commands import when they need it, so that no process imports it again.
+    import app.cli_doctor
+    import app.cli_legacy
+    import app.demo
+    import app.engine.restoring
+    import app.main  # noqa: F401
     from app.cli import main
     from tests.clock import now
 

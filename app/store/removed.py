@@ -9,12 +9,12 @@ import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal, assert_never
 
 import msgspec
 
 from app.domain.contract import TABLES, Table
+from app.domain.copies import Reason, Wanted
 from app.errors import DatabaseError, NotFound, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.feed import ChangeFeed
 from app.store.pool import LOCK_SECONDS, Connection, Database, Record
@@ -28,25 +28,6 @@ _LISTED = 10
 """Ids or dates that a sentence names at most."""
 _CHECK_VIOLATION = "23514"
 _TABLES: Mapping[str, Table] = {table.name: table for table in TABLES.values()}
-
-
-class Reason(StrEnum):
-    """Why a copy was kept: what became of the row then."""
-
-    REMOVED = "removed"
-    OVERWRITTEN = "overwritten"
-    MOVED = "moved"
-    PLACEHOLDER = "placeholder"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which copies are listed; None: any."""
-
-    account_id: str | None = None
-    table: str | None = None
-    run_id: uuid.UUID | None = None
-    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)

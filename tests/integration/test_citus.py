@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from app.domain.copies import Wanted
 from app.domain.models import RunKind
 from app.errors import ConfigurationError
 from app.sandbox.damage import HEALABLE_KINDS, damage
@@ -18,7 +19,7 @@ from app.store.feed import ChangeFeed
 from app.store.migrate import migrate
 from app.store.pool import Database as Pool
 from app.store.queries import SQL_DIRECTORY
-from app.store.removed import RemovedRows, Wanted
+from app.store.removed import RemovedRows
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import TODAY, difference, engine, fill, run
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
+from app.domain.copies import Reason, Wanted
 from app.errors import NotFound
 from app.store.feed import ChangeFeed
 from app.store.pool import Database as Pool
-from app.store.removed import Reason, RemovedRows, Restored, Wanted
+from app.store.removed import RemovedRows, Restored
 from tests.conftest import Database
 from tests.waiting import PATIENCE
 

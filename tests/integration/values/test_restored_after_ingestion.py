@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.domain.copies import Wanted
 from app.domain.holds import HoldLimits
 from app.domain.models import RunKind
 from app.engine.config import EngineConfig
 from app.engine.restoring import Restoring
 from app.engine.service import ReconService
 from app.sandbox.process import SandboxServer
-from app.store.removed import Restored, Wanted
+from app.store.removed import Restored
 from tests.commands import access, run_command
 from tests.conftest import Database
 from tests.engine import engine, run

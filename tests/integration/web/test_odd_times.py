@@ -11,10 +11,11 @@ import httpx2
 import pytest
 
 from app.console import results_console, show_report
+from app.domain.copies import Wanted
 from app.main import open_readings, open_store
 from app.sandbox.process import SandboxServer
 from app.settings import Settings
-from app.store.removed import RemovedRows, Wanted
+from app.store.removed import RemovedRows
 from tests.commands import served, settings_for
 from tests.conftest import Database
 

@@ -1,0 +1,27 @@
+"""The copies that are kept of rows which trade-recon changed: why each was kept, and which are wanted. Pure: no I/O."""
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a copy was kept: what became of the row then."""
+
+    REMOVED = "removed"
+    OVERWRITTEN = "overwritten"
+    MOVED = "moved"
+    PLACEHOLDER = "placeholder"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which copies are listed; None: any."""
+
+    account_id: str | None = None
+    table: str | None = None
+    run_id: uuid.UUID | None = None
+    reason: Reason | None = None
+
+
+ANY_COPY = Wanted()
