@@ -352,14 +352,15 @@ async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceRes
 
 
 async def _reconciled(request: "RunRequest", tolerance: Tolerance) -> ExitCode:
-    from app.console import results_console, serve_run, show_run, start_or_join
+    from app.console import finish_left_runs, results_console, serve_run, show_run, start_or_join
     from app.main import open_service
     from app.settings import load_settings
 
     async with open_service(load_settings()) as service:
         run_id, is_ours = await start_or_join(service, request)
         state = await serve_run(service, run_id, is_ours=is_ours)
-    show_run(results_console(), state)
+        show_run(results_console(), state)
+        await finish_left_runs(service)
     return exit_code_of(state, tolerance)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.console import serve_run, start_or_join
+from app.console import finish_left_runs, serve_run, start_or_join
 from app.domain.contract import TABLES, Endpoint
 from app.domain.issues import IssueCode
 from app.domain.models import Outcome, RunKind
@@ -73,6 +73,7 @@ async def _done(steps: _Steps, settings: Settings, store: Store, readings: Readi
     if steps.reconcile is not None and service is not None:
         run_id, is_ours = await start_or_join(service, steps.reconcile)
         state = await serve_run(service, run_id, is_ours=is_ours)
+        await finish_left_runs(service)
         _tell("Reconciliation results", _run_results(state, await store.reports.run_attempts(state["run_id"])))
         # As the first system: what is left is told, and fails no script.
         code = ExitCode.FAILURE if exit_code_of(state) is ExitCode.FAILURE else ExitCode.SUCCESS

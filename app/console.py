@@ -204,6 +204,19 @@ async def serve_run(service: ReconService, run_id: UUID, *, is_ours: bool = True
     return await service.readings.run_state(run_id)
 
 
+async def finish_left_runs(service: ReconService) -> None:
+    """Finish what processes left that were killed; a command line that starts runs may be all that ever comes to them."""
+    claims = service.store.claims
+    for row in await service.store.runs.left(claims.worker_id, claims.lease_seconds):
+        Console(stderr=True).print(
+            f"The {row['kind']} run {row['run_id']} of {row['created_at']:%Y-%m-%d %H:%M} UTC was left by a process that is gone:"
+            " this command finishes it.",
+            markup=False,
+            soft_wrap=True,
+        )
+        await serve_run(service, row["run_id"], is_ours=False)
+
+
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
     console = Console(stderr=True)

@@ -247,6 +247,10 @@ class Runs:
         runs = [self._readable(row) for row in await self._database.fetch(self._sql["find_active_run"], run_id, named)]
         return [run for run in runs if run is not None]
 
+    async def left(self, worker_id: uuid.UUID, lease_seconds: float) -> list[Record]:
+        """Runs (`run_id`, `kind`, `created_at`) that processes left which are gone, oldest first; none while another one lives."""
+        return await self._database.fetch(self._sql["get_left_runs"], worker_id, lease_seconds)
+
     def _readable(self, row: Record) -> ActiveRun | None:
         """The run of a row; None for one that another version of trade-recon wrote and this one cannot read: it is left to that one."""
         try:

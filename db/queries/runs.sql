@@ -42,6 +42,14 @@ WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1) AND 
   AND (NOT $2::boolean OR CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') <= 100 ELSE false END)
 ORDER BY CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') END, created_at
 
+-- name: get_left_runs
+-- Runs that a process left which is gone: no other one than $1 lives (of the lease $2, in seconds) that would finish them.
+SELECT run_id, kind, created_at
+FROM prop_trading_model.recon_runs
+WHERE status IN ('queued', 'running')
+  AND NOT EXISTS (SELECT FROM prop_trading_model.recon_workers WHERE worker_id <> $1 AND heartbeat_at > now() - make_interval(secs => $2))
+ORDER BY created_at
+
 -- name: note_history
 -- The first date on which a run ($1) compares; null: all.
 UPDATE prop_trading_model.recon_runs SET history_from = $2 WHERE run_id = $1 AND history_from IS DISTINCT FROM $2

@@ -70,6 +70,35 @@ async def test_an_interrupted_run_releases_its_accounts_and_is_cancelled(
         assert await connection.fetchval("SELECT status FROM recon_runs") == "cancelled"
 
 
+@pytest.mark.parametrize("next_words", [("reconcile", "--kind", "audit"), ("reconcile",), ("legacy", "--reconcile")])
+@pytest.mark.parametrize("kind", ["audit", "retry"])
+async def test_a_run_whose_command_was_killed_is_finished_by_the_next_command(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path, kind: str, next_words: tuple[str, ...]
+) -> None:
+    async with filled.connect() as connection:
+        await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 1")
+    sandbox.set_faults(_SLOW)
+    sandbox.log.reset()
+    variables = {**access(filled, sandbox), "RECON_LEASE_SECONDS": "5"}
+    command = await Command.start(tmp_path, variables, "reconcile", "--kind", kind)
+    await _requests_of(sandbox, 1)
+    command.signal(signal.SIGKILL)
+    await command.end()
+    sandbox.set_faults(Faults())
+    # The process counts as gone once its lease is over, be it while the next one works or before.
+    async with filled.connect() as connection, asyncio.timeout(PATIENCE):
+        while await connection.fetchval("SELECT count(*) FROM recon_workers WHERE heartbeat_at > now() - interval '5 s'"):  # noqa: ASYNC110 - another process's event
+            await asyncio.sleep(0.1)
+    ended = await run_command(tmp_path, variables, *next_words)
+    assert ended.code == 0, ended.stderr
+    async with filled.connect() as connection:
+        runs = await connection.fetch("SELECT run_id, status FROM recon_runs ORDER BY created_at")
+    assert {run["status"] for run in runs} <= {"succeeded", "completed_with_issues"}
+    said = " ".join(ended.stderr.split())
+    assert f"The {kind} run {runs[0]['run_id']}" in said
+    assert "was left by a process that is gone: this command finishes it." in said
+
+
 async def test_without_a_database_url_an_embedded_server_is_migrated_served_and_stopped(open_folder: Path, sandbox: SandboxServer) -> None:
     folder = open_folder / f"embedded-{uuid.uuid4().hex[:8]}"
     folder.mkdir(mode=0o711)
