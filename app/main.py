@@ -24,14 +24,14 @@ from fastapi import FastAPI
 from app.clock import now
 from app.domain.contract import Endpoint, Request
 from app.domain.holds import HoldLimits
-from app.domain.wording import counted
+from app.domain.wording import choose, counted
 from app.engine.config import EngineConfig
 from app.engine.history import begin_history
 from app.engine.readings import Readings
 from app.engine.service import ReconService
 from app.engine.store import Store
 from app.errors import ConfigurationError, UpstreamError, UpstreamRefused, UpstreamUnavailable
-from app.settings import Settings, foreign_dsns, load_settings
+from app.settings import Settings, foreign_dsns, load_settings, misnamed_databases
 from app.store.adoption import notes
 from app.store.advice import advise
 from app.store.caps import proposed_caps, unused_rules, unused_sentence
@@ -47,6 +47,7 @@ from app.store.uninstall import write_uninstall
 from app.store.wake import require_same_database
 from app.telemetry import configure_logging, get_logger
 from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.version import version
 from app.web.app import build_app
 
 _EMBEDDED_DATABASE = "trade_recon"
@@ -306,21 +307,45 @@ async def open_dsn(settings: Settings) -> AsyncIterator[str]:
     """
     if settings.database_url is not None:
         left_out = list(settings.database_url.left_out)
-        _log.info("Works on a database.", action="database.chosen", place=settings.database_url.place, schema=settings.recon_schema)
+        _tell_start("database.chosen", settings, place=settings.database_url.place)
         if left_out:
             _log.info("Parameters of DATABASE_URL have no effect here.", action="database.parameters", left_out=left_out)
         yield settings.database_url.text.get_secret_value()
         return
+    folder = settings.recon_data_dir.absolute()
+    if misnamed := misnamed_databases():
+        raise ConfigurationError(_misnamed_database(misnamed))
     if not (settings.recon_embedded or was_made(settings.recon_data_dir)):
         raise ConfigurationError(_no_database(foreign_dsns(), settings.recon_data_dir))
-    folder = str(settings.recon_data_dir.absolute())
-    _log.info("Works on the embedded PostgreSQL.", action="database.embedded", folder=folder, schema=settings.recon_schema)
+    _tell_start("database.embedded", settings, place="embedded PostgreSQL", folder=str(folder))
     server = await EmbeddedPostgres.start(settings.recon_data_dir)
     try:
         await create_database(server.dsn(), _EMBEDDED_DATABASE)
         yield server.dsn(_EMBEDDED_DATABASE)
     finally:
         await server.stop()
+
+
+def _tell_start(action: str, settings: Settings, **place: str) -> None:
+    """The one line that says what the process works on, with what."""
+    _log.info(
+        "trade-recon starts.",
+        action=action,
+        version=version(),
+        **place,
+        schema=settings.recon_schema,
+        upstream=settings.risk_api_base_url,
+        rate=settings.risk_api_rate,
+        workers=settings.recon_workers,
+    )
+
+
+def _misnamed_database(names: Sequence[str]) -> str:
+    is_set = choose(len(names), "is", "are")
+    return (
+        f"DATABASE_URL is not set, but {' and '.join(names)} {is_set}: is DATABASE_URL meant? No embedded PostgreSQL is used as long as"
+        " that is not clear: correct the name, or take the variable away. Nothing was changed."
+    )
 
 
 def _no_database(others: Sequence[str], data_dir: Path) -> str:

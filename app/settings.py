@@ -9,7 +9,6 @@ import re
 import zoneinfo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 
 from app.domain.caps import NO_CAPS, Caps
 from app.domain.history import WHAT_IT_MAY_BE, HistoryFrom
+from app.domain.nearest import nearest
 from app.dsn import Dsn, DsnError
 from app.errors import ConfigurationError
 from app.telemetry import get_logger, register_secret
@@ -27,9 +27,11 @@ from app.telemetry import get_logger, register_secret
 _log = get_logger(__name__)
 _ENV_FILE = ".env"
 _DSN = re.compile(r"(postgres(ql)?(\+\w+)?|jdbc:postgresql)://", re.IGNORECASE)
-_PREFIXES = ("DATABASE_", "RECON_", "RISK_")
+_PREFIXES = ("RECON_", "RISK_API_")
+"""Names that begin so are meant for trade-recon."""
 _NEARLY = 0.85
-"""How much of a name must be that of a setting, 1 being all of it, to be taken for a slip of the pen."""
+_NEARLY_WITH_PREFIX = 0.75
+"""How much of a name must be that of a setting, 1 being all of it, to be taken for a mistake in its spelling."""
 _OWN_WORDS = "own_words"
 """The type of an error whose message says what is wrong, and quotes nothing."""
 _SCHEMA = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -55,6 +57,26 @@ def _history(value: object) -> object:
         return HistoryFrom.read(value) if isinstance(value, str) else value
     except ConfigurationError as error:
         raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": f"cannot be read: {error}"}) from None
+
+
+def _or_from_file(value: object, others: ValidationInfo) -> object:
+    """The value, or the content of the file that the variable with `_FILE` behind its name leads to."""
+    name = (others.field_name or "").upper()
+    file = others.data.get(f"{others.field_name}_file")
+    if file is None:
+        return value
+    if value is not None:
+        raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": f"and {name}_FILE are both set: leave one of them out"})
+    try:
+        text = Path(file).expanduser().read_text(encoding="utf-8-sig").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise PydanticCustomError(
+            _OWN_WORDS, "{said}", {"said": f"cannot be read from {file}, which {name}_FILE names: {reason}"}
+        ) from None
+    if not text.strip():
+        raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": f"is empty in {file}, which {name}_FILE names"})
+    return text
 
 
 def _beside_database_url(value: Dsn, others: ValidationInfo) -> Dsn:
@@ -100,6 +122,8 @@ def _stripped(value: object) -> object:
 
 
 _Stripped = BeforeValidator(_stripped)
+_OrFromFile = BeforeValidator(_or_from_file)
+_A_FILE = "the path of a file that holds the value"
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False, description="a number of seconds above 0, at most 86400")]
 
 
@@ -124,11 +148,19 @@ class Settings(BaseSettings):
         arbitrary_types_allowed=True,
     )
 
-    database_url: Annotated[Dsn, BeforeValidator(_dsn)] | None = Field(
-        default=None, description="a DSN that begins with postgresql://, or unset for the embedded PostgreSQL"
+    # Before the settings that they stand for: those are read from them.
+    database_url_file: Path | None = Field(default=None, description=_A_FILE)
+    database_direct_url_file: Path | None = Field(default=None, description=_A_FILE)
+    risk_api_key_file: Path | None = Field(default=None, description=_A_FILE)
+    database_url: Annotated[Annotated[Dsn, BeforeValidator(_dsn)] | None, _OrFromFile] = Field(
+        default=None,
+        validate_default=True,
+        description="a DSN that begins with postgresql://, or unset for the embedded PostgreSQL",
     )
-    database_direct_url: Annotated[Dsn, BeforeValidator(_dsn), AfterValidator(_beside_database_url)] | None = Field(
-        default=None, description="a DSN that begins with postgresql://, beside a DATABASE_URL to the same database, or unset"
+    database_direct_url: Annotated[Annotated[Dsn, BeforeValidator(_dsn), AfterValidator(_beside_database_url)] | None, _OrFromFile] = Field(
+        default=None,
+        validate_default=True,
+        description="a DSN that begins with postgresql://, beside a DATABASE_URL to the same database, or unset",
     )
     recon_schema: Annotated[str, AfterValidator(_schema)] = Field(
         default="prop_trading_model",
@@ -167,8 +199,8 @@ class Settings(BaseSettings):
     risk_api_base_url: Annotated[str, _Stripped, AfterValidator(_base_url)] | None = Field(
         default=None, description="an http or https URL without user, query and fragment"
     )
-    risk_api_key: Annotated[SecretStr, _Stripped, AfterValidator(_header_value)] | None = Field(
-        default=None, description="visible ASCII characters"
+    risk_api_key: Annotated[Annotated[SecretStr, _Stripped, AfterValidator(_header_value)] | None, _OrFromFile] = Field(
+        default=None, validate_default=True, description="visible ASCII characters"
     )
     risk_api_rate: float = Field(default=15, ge=0.001, le=10_000, description="a number of requests a second from 0.001 to 10000")
     risk_api_burst: int = Field(default=20, ge=1, le=10_000, description="a whole number from 1 to 10000")
@@ -199,7 +231,8 @@ class Settings(BaseSettings):
             values = {"RISK_API_BASE_URL": self.risk_api_base_url, "RISK_API_KEY": self.risk_api_key}
             missing = " and ".join(name for name, value in values.items() if value is None)
             raise ConfigurationError(
-                f"{missing} must be set, in the environment or in .env: otherwise the upstream API cannot be asked. Nothing was changed."
+                f"{missing} must be set, in the environment or in .env: otherwise the upstream API cannot be asked."
+                f"{_hint(values)} Nothing was changed."
             )
         return UpstreamAccess(self.risk_api_base_url, self.risk_api_key)
 
@@ -219,10 +252,27 @@ def foreign_dsns() -> list[str]:
 
 def misspelled_variables() -> dict[str, str]:
     """Names of variables that hold something and are nearly those of settings, in the environment and in `.env`, with what is meant."""
-    ours = [name.upper() for name in Settings.model_fields]
-    near = sorted(name for name in _foreign_variables() if name.upper().startswith(_PREFIXES))
-    meant = {name: get_close_matches(name.upper(), ours, n=1, cutoff=_NEARLY) for name in near}
-    return {name: found[0] for name, found in meant.items() if found}
+    return {name: meant for name in sorted(_foreign_variables()) if (meant := _setting_like(name)) is not None}
+
+
+def unknown_variables() -> list[str]:
+    """Names of variables that hold something, begin like those of settings and are like none, in the environment and in `.env`."""
+    return sorted(name for name in _foreign_variables() if name.upper().startswith(_PREFIXES) and _setting_like(name) is None)
+
+
+def misnamed_databases() -> list[str]:
+    """Names of variables that are nearly DATABASE_URL and hold what that or its file may hold, in the environment and in `.env`."""
+    held, meant = _foreign_variables(), misspelled_variables()
+    return [
+        name
+        for name, setting in meant.items()
+        if (setting == "DATABASE_URL" and _DSN.match(held[name].strip())) or setting == "DATABASE_URL_FILE"
+    ]
+
+
+def _setting_like(name: str) -> str | None:
+    is_ours = name.upper().startswith(_PREFIXES)
+    return nearest(name, [field.upper() for field in Settings.model_fields], _NEARLY_WITH_PREFIX if is_ours else _NEARLY)
 
 
 def _foreign_variables() -> Mapping[str, str]:
@@ -230,6 +280,13 @@ def _foreign_variables() -> Mapping[str, str]:
     ours = {name.upper() for name in Settings.model_fields}
     known = {**DotEnvSettingsSource(Settings, env_file=_ENV_FILE, env_file_encoding="utf-8", case_sensitive=True).env_vars, **os.environ}
     return {name: value for name, value in known.items() if value and name.upper() not in ours}
+
+
+def _hint(values: Mapping[str, object]) -> str:
+    """What was probably meant to be one of the variables that are missing."""
+    missing = {name for name, value in values.items() if value is None}
+    slips = [f"{name} is set: is {meant} meant?" for name, meant in misspelled_variables().items() if meant in missing]
+    return "".join(f" {slip}" for slip in slips)
 
 
 def load_settings() -> Settings:
@@ -250,6 +307,8 @@ def load_settings() -> Settings:
         register_secret(secret)
     for name, meant in misspelled_variables().items():
         _log.warning("A variable is no setting and was not read.", action="settings.misspelled", variable=name, perhaps_meant=meant)
+    for name in unknown_variables():
+        _log.warning("A variable begins like a setting, is none, and was not read.", action="settings.unknown", variable=name)
     return settings
 
 

@@ -1,12 +1,14 @@
+import random
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from app.domain.caps import Caps
+from app.domain.nearest import nearest
 from app.dsn import Dsn
 from app.errors import ConfigurationError
-from app.settings import Settings, load_settings, misspelled_variables
+from app.settings import Settings, load_settings, misnamed_databases, misspelled_variables, unknown_variables
 
 _SECRET = "hunter2-tres-secret"
 
@@ -51,6 +53,93 @@ def test_variables_that_are_nearly_settings_are_named_wherever_they_stand(monkey
         "RECON_HISTORY_FRM": "RECON_HISTORY_FROM",
         "RISK_API_KEYY": "RISK_API_KEY",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DATABASE_ULR", "DATABASE_URL"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("DATBASE_URL", "DATABASE_URL"),
+        ("DATABASE_URLFILE", "DATABASE_URL_FILE"),
+        ("RISKAPI_KEY", "RISK_API_KEY"),
+        ("RISK_API_URL", "RISK_API_BASE_URL"),
+        ("RECON_LEASE", "RECON_LEASE_SECONDS"),
+        ("RECON_SIZE_BATCH", "RECON_BATCH_SIZE"),
+        ("RECON-WORKERS", "RECON_WORKERS"),
+    ],
+)
+def test_a_slip_in_the_name_of_a_setting_is_told_with_what_is_meant(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+    monkeypatch.setenv(name, "1")
+    assert misspelled_variables() == {name: meant}
+
+
+def test_slips_of_the_pen_of_any_setting_are_found() -> None:
+    random_ = random.Random(16)
+    settings = [name.upper() for name in Settings.model_fields]
+    for name in settings:
+        at = random_.randrange(6, len(name) - 1)
+        slips = [name[:at] + name[at + 1] + name[at] + name[at + 2 :], name[:at] + name[at + 1 :], name[:at] + name[at] + name[at:]]
+        for slip in slips:
+            if slip not in settings:
+                assert nearest(slip, settings, 0.85) == name, slip
+
+
+def test_what_begins_like_a_setting_and_is_like_none_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RECON_OF_SOMETHING_ELSE", "RISK_API_COLOUR_SCHEME", "DATABASE_HOST", "RISKY", "HOME_DIR"):
+        monkeypatch.setenv(name, "1")
+    assert unknown_variables() == ["RECON_OF_SOMETHING_ELSE", "RISK_API_COLOUR_SCHEME"]
+    assert misspelled_variables() == {}
+
+
+def test_a_variable_that_is_nearly_the_databases_and_holds_a_dsn_is_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_ULR", "postgresql://h/db")
+    monkeypatch.setenv("DATABASE_URIS", "of something else")
+    assert misnamed_databases() == ["DATABASE_ULR"]
+
+
+def test_a_missing_access_to_the_api_names_what_was_probably_meant_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RISK_API_KEYY", "k")
+    with pytest.raises(ConfigurationError, match=r"RISK_API_KEYY is set: is RISK_API_KEY meant\?"):
+        load_settings().require_upstream()
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n", "\n\n"])
+def test_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: str) -> None:
+    (tmp_path / "key").write_text(f"{_SECRET}{ending}", encoding="utf-8")
+    (tmp_path / "dsn").write_text(f"postgresql://u:{_SECRET}@h/db{ending}", encoding="utf-8", newline="")
+    (tmp_path / ".env").write_text("RISK_API_BASE_URL=https://h/\nRISK_API_KEY_FILE=key\n", encoding="utf-8")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "dsn"))
+    monkeypatch.setenv("DATABASE_DIRECT_URL_FILE", str(tmp_path / "dsn"))
+    settings = load_settings()
+    assert settings.require_upstream().key.get_secret_value() == _SECRET
+    assert settings.database_url == settings.database_direct_url == Dsn(SecretStr(f"postgresql://u:{_SECRET}@h/db"))
+    assert set(settings.secrets()) == {_SECRET}
+    assert _SECRET not in repr(settings) + str(settings.model_dump())
+
+
+@pytest.mark.parametrize("name", ["RISK_API_KEY", "DATABASE_URL", "DATABASE_DIRECT_URL"])
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe", f"{_SECRET} {_SECRET}".encode()])
+def test_a_file_that_holds_no_such_secret_is_named_and_its_content_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    if name == "DATABASE_DIRECT_URL":
+        monkeypatch.setenv("DATABASE_URL", "postgresql://h/db")
+    sentence = _refusal(monkeypatch, **{f"{name}_FILE": str(file)})
+    assert sentence.startswith(name)
+    assert (content is not None and len(content) > 2) or f"{name}_FILE" in sentence
+    assert _SECRET not in sentence
+
+
+@pytest.mark.parametrize("name", ["RISK_API_KEY", "DATABASE_URL", "DATABASE_DIRECT_URL"])
+def test_a_secret_and_its_file_are_not_both_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text(_SECRET, encoding="utf-8")
+    sentence = _refusal(monkeypatch, **{name: f"postgresql://u:{_SECRET}@h/db", f"{name}_FILE": str(tmp_path / "secret")})
+    assert f"{name} and {name}_FILE are both set" in sentence
+    assert _SECRET not in sentence
 
 
 def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

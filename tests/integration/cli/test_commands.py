@@ -97,6 +97,49 @@ async def test_the_log_says_which_database_is_worked_on_and_never_the_password(f
     assert left_out == ["connect_timeout"]
 
 
+@pytest.mark.parametrize("words", [["report"], ["serve", "--embedded", "--port", "0"], ["migrate", "--embedded"]])
+@pytest.mark.parametrize("name", ["DATABASE_ULR", "DATABASE_URI", "DATBASE_URL"])
+async def test_an_embedded_database_is_never_chosen_by_a_slip_of_the_pen(tmp_path: Path, words: list[str], name: str) -> None:
+    # As if one had been made before.
+    (tmp_path / "owners.lock").touch()
+    api = {"RISK_API_BASE_URL": "http://127.0.0.1:1/", "RISK_API_KEY": "x"}
+    ended = await run_command(tmp_path, {**api, name: _NO_SERVER}, *words)
+    assert ended.code == 2
+    said = _one_sentence(ended.stderr)
+    assert f"{name} is" in said
+    assert "is DATABASE_URL meant?" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["owners.lock"]
+
+
+async def test_one_line_at_the_start_says_what_is_worked_on_and_with_what(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    variables = {**access(filled, sandbox), "RISK_API_RATE": "12.5", "RECON_WORKERS": "3"}
+    for words in (["report"], ["reconcile", "--kind", "audit"]):
+        ended = await run_command(tmp_path, variables, *words)
+        assert ended.code == 0, ended.stderr
+        (line,) = [line for line in ended.log if line.get("action") == "database.chosen"]
+        assert str(line["place"]).endswith(filled.dsn.partition("?")[0].rpartition("/")[2])
+        assert {name: line[name] for name in ("schema", "upstream", "rate", "workers", "version")} == {
+            "schema": _SCHEMA,
+            "upstream": sandbox.base_url,
+            "rate": 12.5,
+            "workers": 3,
+            "version": "0.1.0",
+        }
+
+
+async def test_secrets_come_from_files_and_are_never_shown(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    variables = access(filled, sandbox)
+    (tmp_path / "key").write_text(f"{variables.pop('RISK_API_KEY')}\n", encoding="utf-8")
+    (tmp_path / "dsn").write_text(f"{variables.pop('DATABASE_URL')}&password=geheim-4711\n", encoding="utf-8")
+    files = {"RISK_API_KEY_FILE": "key", "DATABASE_URL_FILE": "dsn"}
+    ended = await run_command(tmp_path, {**variables, **files}, "reconcile", "--kind", "audit")
+    assert ended.code == 0, ended.stderr
+    assert "4711" not in ended.stderr + ended.stdout
+    ended = await run_command(tmp_path, {**variables, **files, "RISK_API_KEY": _KEY}, "reconcile")
+    assert ended.code == 2
+    assert "RISK_API_KEY and RISK_API_KEY_FILE are both set" in _one_sentence(ended.stderr)
+
+
 async def test_reconcile_that_needs_a_word_ends_with_1(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
     await _damage(
         filled,
