@@ -382,7 +382,9 @@ async def _confirmed(run_id: uuid.UUID) -> ExitCode:
         # Interrupted, the run goes on with whoever serves: it is not cancelled.
         state = await serve_run(service, run_id, is_ours=False)
     show_run(console, state)
-    return exit_code_of(state)
+    code = exit_code_of(state)
+    # Of some accounts upstream may have lost more than was shown: they are held again.
+    return ExitCode.ISSUES_LEFT if code is ExitCode.SUCCESS and state["accounts"]["needs_confirmation"] else code
 
 
 async def _reported(format_: ReportFormat) -> ExitCode:

@@ -11,7 +11,7 @@ from app.errors import ConfigurationError, ReconError
 from app.main import history_notes, open_warehouse, sample_upstream
 from app.settings import Settings, load_settings
 from app.shell import ExitCode
-from app.store.adoption import notes, problems
+from app.store.adoption import misplaced, notes, problems
 from app.store.caps import unused_rules, unused_sentence
 from app.store.catalogue import Catalogue
 from app.store.definitions import compare
@@ -74,6 +74,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
 async def _examine_warehouse(database: Database, found: Survey, caps: Caps) -> AsyncIterator[Finding]:
     schema = database.schema
     yield Finding(Level.OK, f"PostgreSQL answers: database {found.schema.database}, schema {schema}, role {found.schema.role}.")
+    if strange := misplaced(found, schema):
+        yield Finding(Level.NOTE if found.schema.exists else Level.WRONG, strange)
     pending = await pending_migrations(database)
     blocking = problems(found, schema, before_migration=bool(pending))
     for problem in blocking:

@@ -32,7 +32,7 @@ from app.engine.service import ReconService
 from app.engine.store import Store
 from app.errors import ConfigurationError, UpstreamError, UpstreamRefused, UpstreamUnavailable
 from app.settings import Settings, foreign_dsns, load_settings, misnamed_databases
-from app.store.adoption import notes
+from app.store.adoption import misplaced, notes
 from app.store.advice import advise
 from app.store.caps import proposed_caps, unused_rules, unused_sentence
 from app.store.catalogue import Catalogue
@@ -214,15 +214,29 @@ async def warehouse_notes(settings: Settings) -> list[str]:
 
 
 async def history_notes(settings: Settings, database: Database) -> list[str]:
-    """From which date on the warehouse is compared, where RECON_HISTORY_FROM says anything."""
-    setting = settings.recon_history_from
-    if setting is None:
-        return []
-    config, histories = engine_config(settings), Histories(database)
-    first = setting.first_day(config.today(now()), await histories.held_from())
-    if first is None:
-        return [f"RECON_HISTORY_FROM={setting} has no effect: no table has partitions that begin at a date. All dates are compared."]
-    return [f"By RECON_HISTORY_FROM={setting} dates from {first} on are compared; rows of earlier dates are neither asked for nor touched."]
+    """From which date on the warehouse is compared, and which months look as if they were to be left alone and are not."""
+    setting, histories = settings.recon_history_from, Histories(database)
+    held_from = await histories.held_from()
+    first = None if setting is None else setting.first_day(engine_config(settings).today(now()), held_from)
+    if first is not None:
+        said = [
+            f"By RECON_HISTORY_FROM={setting} dates from {first} on are compared; rows of earlier dates are neither asked for nor touched."
+        ]
+    elif setting is not None:
+        said = [f"RECON_HISTORY_FROM={setting} has no effect: no table has partitions that begin at a date. All dates are compared."]
+    elif held_from is not None and await histories.is_adopted():
+        beginning = (
+            f"The partitions begin at {held_from}, and RECON_HISTORY_FROM is not set: what upstream has of earlier dates is fetched,"
+        )
+        said = [f"{beginning} and gets partitions. If you dropped those, set RECON_HISTORY_FROM=auto before the first run."]
+    else:
+        said = []
+    return said + [
+        f"{each.name} stands beside {each.parent} like a detached partition: rows of {each.month:%Y-%m} are asked for, and have no place"
+        " there. Attach it, or let RECON_HISTORY_FROM begin behind it."
+        for each in await histories.detached()
+        if first is None or each.month >= first
+    ]
 
 
 @contextlib.asynccontextmanager
@@ -263,6 +277,10 @@ async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
     schema, statement_cache = settings.recon_schema, settings.statement_cache
+    async with open_warehouse(settings) as database:
+        found = await survey(database, schema)
+        if not found.schema.exists and (strange := misplaced(found, schema)):
+            raise ConfigurationError(f"{strange} Nothing was changed.")
     async with open_dsn(settings) as dsn:
         direct_dsn = _direct_dsn(settings)
         if direct_dsn is None:

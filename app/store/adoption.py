@@ -94,6 +94,15 @@ def notes(survey: Survey) -> list[str]:
     ]
 
 
+def misplaced(survey: Survey, schema: str) -> str | None:
+    """That the raw tables stand in another schema than this one, which has none; None where they do not."""
+    elsewhere = ", ".join(survey.schema.elsewhere or ())
+    if not elsewhere:
+        return None
+    is_there = "has no raw tables, which stand" if survey.schema.exists else "does not exist, and raw tables stand"
+    return f"The schema {schema} {is_there} in {elsewhere}: set RECON_SCHEMA; if a second warehouse is meant, create its schema first."
+
+
 def _schema_problems(facts: SchemaFacts, schema: str, *, before_migration: bool) -> Iterator[str]:
     if facts.is_read_only:
         yield "the database is read-only (a standby, or default_transaction_read_only): DATABASE_URL must lead to the primary"

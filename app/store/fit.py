@@ -16,6 +16,7 @@ from app.domain.rows import fields_of
 from app.domain.wording import choose, counted
 from app.store.advice_text import identifier, literal, qualified
 from app.store.catalogue import Column, Kind
+from app.store.histories import Histories
 from app.store.pool import Database
 from app.store.staging import IS_TEXT
 from app.store.survey import Survey, TableFacts
@@ -219,5 +220,6 @@ async def _advice(database: Database, sql: Mapping[str, str], table: str, column
             f"  {owner} may run this, while nobody needs the table: it writes the table{parts}{size} once more and keeps everybody out"
             " meanwhile. Then run `trade-recon migrate` again, and a run: what was set aside comes in."
         )
-        lines.append(f"  ALTER TABLE {qualified(database.schema, table)} {changes};")
+        beside = [each.name for each in await Histories(database).detached() if each.parent == table]
+        lines += [f"  ALTER TABLE {qualified(database.schema, name)} {changes};" for name in (table, *beside)]
     return "\n".join(lines)

@@ -22,6 +22,15 @@ class Before:
     is_added: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """A table that looks like a detached partition of the table `parent`; `month` is its first day, by the name."""
+
+    parent: str
+    name: str
+    month: dt.date
+
+
 class Histories:
     """Reads and notes the history of the warehouse."""
 
@@ -31,12 +40,21 @@ class Histories:
         sql = database.queries("history")
         self._held_from, self._note, self._known = sql["get_held_from"], sql["note_window"], sql["get_window"]
         self._forget = tuple(sql[name] for name in ("forget_set_aside_rows", "forget_doubted_dates", "forget_descents"))
-        self._note_before = sql["note_before"]
+        self._note_before, self._detached, self._is_adopted = sql["note_before"], sql["list_detached"], sql["is_adopted"]
 
     async def held_from(self) -> dt.date | None:
         """The date from which on all partitioned tables that are compared have partitions; None if these tell none."""
         day: dt.date | None = await self._database.fetch_value(self._held_from, list(_COUNTED))
         return day
+
+    async def is_adopted(self) -> bool:
+        """Whether raw tables with a history stood before trade-recon."""
+        return bool(await self._database.fetch_value(self._is_adopted, list(_COUNTED)))
+
+    async def detached(self) -> list[Detached]:
+        """The tables that look like partitions of the raw tables that were detached, by their names and columns."""
+        rows = await self._database.fetch(self._detached, [table.name for table in TABLES.values()])
+        return [Detached(row["parent"], row["name"], row["month"]) for row in rows]
 
     async def note_window(self, first: dt.date | None) -> bool:
         """Note from which date on runs compare, and forget what waits on dates before it; whether that changed."""

@@ -142,9 +142,11 @@ class Refusals:
         state = await self._database.fetch_row(self._sql["get_partition_state"], partition, [table.table.name])
         needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
         if state is not None and state["is_there"]:
+            # What is kept has one beginning and no gaps.
+            begins = "auto" if state["held_from"] is None or first < state["held_from"] else str(behind)
             return (
                 f"{_NO_PARTITION} of {table.table.name} takes {needed}: {partition} is detached. If it is to stay so, set"
-                f" RECON_HISTORY_FROM=auto; otherwise let the owner run: ALTER TABLE {table.raw} ATTACH PARTITION {partition} {values}"
+                f" RECON_HISTORY_FROM={begins}; otherwise let the owner run: ALTER TABLE {table.raw} ATTACH PARTITION {partition} {values}"
             )
         told = f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not make one; let the owner run:"
         told += f" CREATE TABLE {partition} PARTITION OF {table.raw} {values}"

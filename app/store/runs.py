@@ -566,7 +566,8 @@ def _without_partition(missing: Sequence[str]) -> str:
     listed = "; ".join(f"{table} {', '.join(of_table)}" for table, of_table in months.items())
     return (
         f"Rows of months that no partition takes were not stored ({listed}). If the owner dropped or detached them, set"
-        " RECON_HISTORY_FROM=auto: then they are neither asked for nor counted; otherwise create or attach them, as the details say."
+        " RECON_HISTORY_FROM=auto (where partitions stand before them, a date behind them): then they are neither asked for nor counted;"
+        " otherwise create or attach them, as the details say."
     )
 
 

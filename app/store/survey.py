@@ -88,12 +88,16 @@ class TableFacts(msgspec.Struct, frozen=True, dict=True):
 
 
 class SchemaFacts(msgspec.Struct, frozen=True):
-    """What our role may do in the schema, and what stands there under the names of our own objects, or is `lost` of our tables."""
+    """What our role may do in the schema, what stands there under the names of our own objects, and what is `lost` of our tables.
+
+    `elsewhere` are the schemas that have raw tables where this one has none.
+    """
 
     is_read_only: bool
     role: str
     database: str
     exists: bool
+    elsewhere: tuple[str, ...] | None
     may_use: bool
     may_create: bool
     is_migrated: bool

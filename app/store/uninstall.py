@@ -67,6 +67,8 @@ async def _look(database: Database, role: str) -> _Found:
         strange = [stray.name for stray in strays if stray.change in (Change.REPLACED, Change.BESIDE)]
         facts = await connection.fetch_value(sql["get_earlier"]) if place["is_kept"] else None
         state = await connection.fetch_value(sql["describe_state"])
+        earlier, now = (json.loads(each) if each else None for each in (facts, state))
+        stays = bool(facts or place["stood_before"])
         return _Found(
             schema=database.schema,
             place=place,
@@ -74,13 +76,16 @@ async def _look(database: Database, role: str) -> _Found:
             own=[row for row in await connection.fetch(sql["list_own"], names, [*functions, *FUNCTIONS]) if row["name"] not in strange],
             strange=strange,
             aside=await connection.fetch(sql["list_aside"]),
-            earlier=json.loads(facts) if facts else None,
-            state=json.loads(state) if state else None,
+            earlier=earlier,
+            state=now,
             indexes=[row["identity"] for row in await connection.fetch(sql["list_indexes"], list(_RAW))],
             dependents=[
                 row["dependent"]
                 for row in await connection.fetch(
-                    sql["list_dependents"], names if facts or place["stood_before"] else [*names, STATE_TABLE], [*functions, *FUNCTIONS]
+                    sql["list_dependents"],
+                    names if stays else [*names, STATE_TABLE],
+                    [*functions, *FUNCTIONS],
+                    _columns_that_go(earlier, now) if stays else [],
                 )
             ],
             rights=await connection.fetch(sql["list_rights"], role, list(_RAW), fitted(role, "all_rows")),
@@ -126,7 +131,8 @@ def _header(found: _Found, back: Sequence[Record]) -> Iterator[str]:
     schema, database = identifier(found.schema), identifier(found.place["database"])
     yield f"Takes trade-recon away from the schema {schema} of the database {database}, in one transaction: all of it, or nothing."
     yield "Written by trade-recon uninstall --print, which executes nothing. Read it, end all processes of trade-recon, then run it as the"
-    yield "owner of the tables or a superuser. It begins and commits by itself: to try it, write ROLLBACK in place of its COMMIT."
+    yield "owner of the tables or a superuser: psql -v ON_ERROR_STOP=1 -f FILE, which ends with an error where one statement cannot be"
+    yield "done. It begins and commits by itself: to try it, write ROLLBACK in place of its COMMIT."
     yield f"It removes trade-recon's {number('TABLE')}, {number('VIEW')} and {number('FUNCTION')}, with all that they hold: the history of"
     yield "runs and issues, and copies of rows that runs removed or overwrote (recon_removed_rows): restore first what you want back."
     if found.earlier is not None:
@@ -190,8 +196,7 @@ def _state(role: str, found: _Found) -> Iterator[str]:
     yield comment(f"{STATE_TABLE} as it was.")
     there = {column["name"]: column for column in now["columns"]}
     before = {column["name"]: column for column in found.earlier["columns"]} if found.earlier else {}
-    known = before if found.earlier else list(STATE_TYPES)[:_EARLIER_COLUMNS]
-    changes = [f"DROP COLUMN {identifier(name)}" for name in STATE_TYPES if name in there and name not in known]
+    changes = [f"DROP COLUMN {identifier(name)}" for name in _columns_that_go(found.earlier, now)]
     changes += [change for name, column in before.items() if name in there for change in _column_back(column, there[name])]
     if changes:
         listed = ",\n    ".join(changes)
@@ -209,6 +214,13 @@ def _state(role: str, found: _Found) -> Iterator[str]:
     columns = ", ".join(identifier(name) for name, column in before.items() if name in there and not column["generated"])
     kept = qualified(found.schema, "recon_earlier_trade_recon")
     yield f"DELETE FROM {table};\nINSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {kept};"
+
+
+def _columns_that_go(earlier: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
+    """The columns that trade-recon added to a trade_recon that stays; without a copy of it, those that the earlier system's has not."""
+    there = {column["name"] for column in now["columns"]} if now else set()
+    known = {column["name"] for column in earlier["columns"]} if earlier else set(list(STATE_TYPES)[:_EARLIER_COLUMNS])
+    return [name for name in STATE_TYPES if name in there and name not in known]
 
 
 def _column_back(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -148,6 +148,13 @@ SELECT json_build_object(
     'role', current_user,
     'database', current_database(),
     'exists', EXISTS (SELECT FROM pg_namespace WHERE nspname = 'prop_trading_model'),
+    -- Where the raw tables stand that may be meant.
+    'elsewhere', (
+        SELECT json_agg(n.nspname ORDER BY n.nspname)
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relname = 'raw_metrics_alltime' AND c.relkind IN ('r', 'p') AND n.nspname <> 'prop_trading_model'
+          AND to_regclass(quote_ident('prop_trading_model') || '.raw_metrics_alltime') IS NULL
+    ),
     'may_use', coalesce((SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = 'prop_trading_model'), true),
     'may_create', coalesce(
         (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'prop_trading_model'),

@@ -2,6 +2,25 @@
 -- The date from which on partitioned tables ($1) hold rows.
 SELECT prop_trading_model.recon_held_from($1::text[])
 
+-- name: list_detached
+-- Tables that stand beside partitioned ones ($1) as a detached partition does: with their columns, and a year and month behind their names.
+SELECT p.relname::text AS parent, c.relname::text AS name, make_date(month[1]::integer, month[2]::integer, 1) AS month
+FROM pg_class AS p
+JOIN pg_class AS c ON c.relnamespace = p.relnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND starts_with(c.relname, p.relname || '_')
+CROSS JOIN LATERAL regexp_match(substr(c.relname, length(p.relname) + 1), '^_[a-z]?(\d{4})_?(0[1-9]|1[0-2])(?!\d)') AS month
+WHERE p.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.relname = ANY($1::text[]) AND p.relkind = 'p'
+  AND month IS NOT NULL AND month[1] <> '0000'
+  AND NOT EXISTS (
+      SELECT attname FROM pg_attribute WHERE attrelid = p.oid AND attnum > 0 AND NOT attisdropped
+      EXCEPT
+      SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+  )
+ORDER BY 1, 3, 2
+
+-- name: is_adopted
+-- Whether any of the raw tables ($1) stood before trade-recon.
+SELECT EXISTS (SELECT FROM prop_trading_model.recon_migrations WHERE adopted AND right(name, -5) = ANY($1::text[]))
+
 -- name: get_window
 -- The first date that runs compare; null: all.
 SELECT first_day FROM prop_trading_model.recon_window

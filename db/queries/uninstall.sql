@@ -83,23 +83,31 @@ WHERE starts_with(obj_description(c.oid, 'pg_class'), 'trade-recon: ')
 ORDER BY 1
 
 -- name: list_dependents
--- What is not ours and stands on what is: views and functions that read our relations ($1) or call our functions ($2).
+-- What is not ours and stands on what goes: views and functions that read our relations ($1) or call our functions ($2), and what reads the columns $3
+-- of trade_recon, or is an index of them.
 WITH own AS (
-    SELECT 'pg_class'::regclass AS catalogue, c.oid FROM pg_class AS c
+    SELECT 'pg_class'::regclass AS catalogue, c.oid, 0 AS part FROM pg_class AS c
     WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = ANY($1::text[])
     UNION ALL
-    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc AS p
+    SELECT 'pg_proc'::regclass, p.oid, 0 FROM pg_proc AS p
     WHERE p.pronamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.proname = ANY($2::text[])
+), gone AS (
+    SELECT * FROM own
+    UNION ALL
+    SELECT 'pg_class'::regclass, a.attrelid, a.attnum FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+    WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'trade_recon' AND a.attname = ANY($3::text[])
 )
-SELECT DISTINCT coalesce(v.oid::regclass::text, f.oid::regprocedure::text) AS dependent
-FROM own
-JOIN pg_depend AS d ON d.refclassid = own.catalogue AND d.refobjid = own.oid AND d.deptype = 'n'
+SELECT DISTINCT coalesce(v.oid::regclass::text, f.oid::regprocedure::text, 'the index ' || i.oid::regclass::text) AS dependent
+FROM gone
+JOIN pg_depend AS d ON d.refclassid = gone.catalogue AND d.refobjid = gone.oid AND (gone.part = 0 OR d.refobjsubid = gone.part)
+  AND (d.deptype = 'n' OR gone.part > 0)
 LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
 LEFT JOIN pg_class AS v ON v.oid = r.ev_class
 LEFT JOIN pg_proc AS f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid
-WHERE (v.oid IS NOT NULL OR f.oid IS NOT NULL)
+LEFT JOIN pg_class AS i ON d.classid = 'pg_class'::regclass AND i.oid = d.objid AND i.relkind = 'i' AND gone.part > 0 AND i.relname !~ '^recon_'
+WHERE (v.oid IS NOT NULL OR f.oid IS NOT NULL OR i.oid IS NOT NULL)
   AND NOT EXISTS (SELECT FROM own AS mine WHERE mine.oid = coalesce(v.oid, f.oid))
-  AND NOT coalesce(v.relname, f.proname) ~ '_before_trade_recon(_\d+)?$'
+  AND NOT coalesce(v.relname, f.proname, '') ~ '_before_trade_recon(_\d+)?$'
 ORDER BY 1
 
 -- name: list_rights
