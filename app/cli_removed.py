@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,12 +19,14 @@ from app.mistakes import SuggestingGroup
 from app.shell import ExitCode, perform
 
 if TYPE_CHECKING:
-    from app.store.removed import RemovedRow
+    from app.engine.restoring import Restoring
+    from app.store.copies import RemovedRow
 
 _LARGEST_ID = 2**63 - 1
 _PLAIN_WIDTH = 240
 """Columns for the list where it goes to no terminal: ids stay whole there."""
 _CAUTION = "A later run that reads these rows from upstream may change them again."
+_WRITTEN, _JUST_SO, _REFUSED = range(3)
 
 
 class TableName(StrEnum):
@@ -85,9 +88,13 @@ def restore(
     ids: Annotated[
         list[int] | None, typer.Argument(metavar="ID", min=1, max=_LARGEST_ID, help="The ids that `trade-recon removed` lists.")
     ] = None,
+    *,
     all_of_run: Annotated[uuid.UUID | None, typer.Option(help="All rows that this run changed and that were not restored yet.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would come of it by table, account and date; change nothing.")
+    ] = False,
 ) -> None:
-    """Bring rows back as they were, each by itself, the newest copy first.
+    """Bring rows back as they were, the newest copy first; one that cannot be restored stops no other.
 
     Nothing is lost: what a row held until now is kept as a copy of its own. Rows that a run inserted stay: how many these are is
     told, and the next audit removes what upstream does not have. A later run that reads the same rows from upstream may change them
@@ -95,7 +102,7 @@ def restore(
 
     Exit codes: 0 all of them stand as they were; 1 some were not restored; 2 an id does not exist (nothing was restored).
     """
-    perform(lambda: _restored(ids or (), all_of_run))
+    perform(lambda: _restored(ids or (), all_of_run, is_trial=dry_run))
 
 
 async def _listed(view: _View) -> ExitCode:
@@ -113,7 +120,7 @@ async def _listed(view: _View) -> ExitCode:
     return ExitCode.SUCCESS
 
 
-async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
+async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, *, is_trial: bool) -> ExitCode:
     from app.console import results_console
     from app.engine.restoring import Restoring
     from app.main import open_store
@@ -131,6 +138,8 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
         if run_id is not None:
             added = _added(await rows.inserted_by_run(run_id))
         restoring = Restoring(store)
+        if is_trial:
+            return await _tried(restoring, waiting, added)
         async with contextlib.aclosing(restoring.restore(waiting)) as results:
             async for result in results:
                 console.print(f"{result.removed_id}: {result.sentence}", markup=False, soft_wrap=True)
@@ -146,6 +155,39 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None) -> ExitCode:
     console.print(
         f"{counted(there, 'row')} {choose(there, 'stands as it was', 'stand as they were')},"
         f" {refused} {choose(refused, 'was', 'were')} not restored.{added}{of_accounts} {_CAUTION}",
+        soft_wrap=True,
+    )
+    return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
+
+
+async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> ExitCode:
+    """Show what a restore would do: how many rows of each table, account and date, and each one that it would refuse."""
+    from rich.markup import escape
+
+    from app.console import plain_table, results_console
+
+    console = results_console()
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    counts: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    refused = []
+    async with contextlib.aclosing(restoring.attempt(waiting)) as results:
+        async for result in results:
+            kind = _REFUSED if not result.is_there else _WRITTEN if result.changed else _JUST_SO
+            counts[result.table, result.account_id or "-", str(result.date or "-")][kind] += 1
+            if kind == _REFUSED:
+                refused.append(f"{result.removed_id}: {result.sentence.replace('was not restored', 'would not be restored')}")
+    if counts:
+        table = plain_table("What a restore would do", "table", "account", "date", "restored", "just so already", "refused")
+        for (name, account_id, day), figures in sorted(counts.items()):
+            table.add_row(escape(name), escape(account_id), day, *(str(figure or "-") for figure in figures))
+        console.print(table)
+    for line in refused:
+        console.print(line, markup=False, soft_wrap=True)
+    written, just_so, left = (sum(figures[kind] for figures in counts.values()) for kind in (_WRITTEN, _JUST_SO, _REFUSED))
+    console.print(
+        f"Of {counted(written + just_so + left, 'row')} {written} would be restored, {just_so} {choose(just_so, 'stands', 'stand')} just so"
+        f" already, and {left} would be refused.{added} Nothing was changed.",
         soft_wrap=True,
     )
     return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS

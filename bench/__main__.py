@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from app.telemetry import configure_logging
-from bench import apply, claims, detection, memory, report, requests
+from bench import apply, claims, detection, memory, report, requests, undo
 from bench.table import Ratio, machine, render, show
 from bench.warehouse import ensure_warehouse
 
@@ -23,7 +23,9 @@ _REQUESTS_ACCOUNTS = 1500
 _PAGES, _ROUNDS = 60, 3
 _TRADES, _CROWD = 1_000_000, 100_000
 """Trades of one account, and accounts of one run, by which memory is judged: a tenth of the run fills the batches of all workers."""
-_PARTS = ("detection", "report", "apply", "memory", "claims", "requests")
+_PARTS = ("detection", "report", "apply", "undo", "memory", "claims", "requests")
+_UNDONE = 20_000
+"""Rows of the runs that are undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,9 @@ async def _measure(part: str, size: Size) -> list[Ratio]:
             return await detection.measure(size.dsn, size.accounts)
         case "report":
             return await report.measure(size.dsn, size.accounts)
-        case "apply":
-            # What a page costs does not depend on how many accounts there are.
-            return await apply.measure(_PAGES, _ROUNDS)
+        case "apply" | "undo":
+            # What a page or a row costs does not depend on how many accounts there are.
+            return await (apply.measure(_PAGES, _ROUNDS) if part == "apply" else undo.measure(_UNDONE))
         case "memory":
             return await memory.measure(_TRADES, max(size.accounts, _CROWD))
         case "claims":
@@ -63,7 +65,7 @@ async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
         await connection.close()
         for part in parts:
             # These know their own sizes.
-            for size in sizes[-1:] if part in ("apply", "memory", "requests") else sizes:
+            for size in sizes[-1:] if part in ("apply", "undo", "memory", "requests") else sizes:
                 print(f"\n{part}, {size.accounts:,} accounts", flush=True)
                 try:
                     found = await _measure(part, size)

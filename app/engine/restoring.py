@@ -8,7 +8,8 @@ from app.domain.closing import ClosedAs
 from app.domain.contract import TABLES, Endpoint
 from app.domain.issues import IssueCode, restored_issue
 from app.engine.store import Store
-from app.store.removed import RemovedRows, Restored
+from app.store.copies import Restored
+from app.store.removed import RemovedRows
 
 _DATED = frozenset(TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))
 
@@ -29,6 +30,11 @@ class Restoring:
     def accounts(self) -> list[str]:
         """The accounts of which rows were brought back so far."""
         return sorted(self._days)
+
+    async def attempt(self, removed_ids: Sequence[int]) -> AsyncGenerator[Restored]:
+        """What would come of each, if it were restored now; nothing is changed."""
+        async for restored in self._rows.restore(removed_ids, is_trial=True):
+            yield restored
 
     async def restore(self, removed_ids: Sequence[int]) -> AsyncGenerator[Restored]:
         """Bring rows back as RemovedRows does; what came of each, as it happens."""

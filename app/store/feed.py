@@ -39,7 +39,13 @@ class ChangeFeed:
         self._note, self._get = sql["note_changes"], sql["get_changes"]
 
     async def note(
-        self, connection: Connection, run_id: uuid.UUID | None, table: str, changed: Mapping[str, Collection[dt.date | None]]
+        self,
+        connection: Connection,
+        run_id: uuid.UUID | None,
+        table: str,
+        changed: Mapping[str, Collection[dt.date | None]],
+        *,
+        is_trial: bool = False,
     ) -> None:
         """Note the slices that the transaction of `connection` wrote: dates by account, None where rows have no date.
 
@@ -55,6 +61,9 @@ class ChangeFeed:
         # commits, and what a commit could wait for (deferred constraints and triggers) ran just before it was taken.
         # In repeatable read it holds too: the order comes from the sequence and the lock, not from the snapshot.
         await connection.execute(self._check)
+        if is_trial:
+            # It is undone in the end, and must hold up nobody until then.
+            return
         await connection.execute(self._lock)
         await connection.execute(self._note, run_id, table, [each[0] for each in slices], [each[1] for each in slices])
 

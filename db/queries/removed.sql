@@ -7,11 +7,18 @@ WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::text IS NULL OR table
 ORDER BY removed_id DESC
 LIMIT $6
 
--- name: get_removed_row
--- One copy.
+-- name: get_removed_rows
+-- Copies, newest first.
 SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text
 FROM prop_trading_model.recon_removed_rows
-WHERE removed_id = $1
+WHERE removed_id = ANY($1::bigint[])
+ORDER BY removed_id DESC
+
+-- name: get_units
+-- Which of the copies $1 of a table are of one row.
+SELECT c.removed_id, md5(concat_ws('/', {{table}}, jsonb_build_array({{key}}))) AS unit
+FROM prop_trading_model.recon_removed_rows AS c
+WHERE c.removed_id = ANY($1::bigint[]) AND c.table_name = {{table}}
 
 -- name: get_unknown_ids
 -- Those of $1 that no copy has.
@@ -42,7 +49,10 @@ SELECT removed_id, restored_at FROM prop_trading_model.recon_removed_rows WHERE 
 
 -- name: get_columns
 -- The columns of the table $1 as it stands now, and what may be written to them.
-SELECT attname AS name, attgenerated <> '' AS is_generated, attidentity = 'a' AS is_numbered
+SELECT attname AS name, attgenerated <> '' AS is_generated, attidentity = 'a' AS is_numbered, format_type(atttypid, atttypmod) AS sql_type,
+       CASE WHEN atttypid IN ('text'::regtype, 'varchar'::regtype) THEN 'text'
+            WHEN atttypid = ANY(ARRAY['int2', 'int4', 'int8', 'numeric', 'float4', 'float8', 'bool', 'date', 'timestamp', 'timestamptz', 'uuid']::regtype[]) THEN 'plain'
+            ELSE 'other' END AS sort
 FROM pg_attribute
 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum
@@ -143,3 +153,79 @@ ARRAY(
 -- name: mark_restored
 -- Note that a copy was brought back.
 UPDATE prop_trading_model.recon_removed_rows SET restored_at = clock_timestamp() WHERE removed_id = $1
+
+-- name: mark_restored_rows
+-- Note that copies were brought back.
+UPDATE prop_trading_model.recon_removed_rows SET restored_at = clock_timestamp() WHERE removed_id = ANY($1::bigint[])
+
+-- name: lock_copies
+-- Copies, locked, and when each was restored.
+SELECT removed_id, restored_at FROM prop_trading_model.recon_removed_rows WHERE removed_id = ANY($1::bigint[]) ORDER BY removed_id FOR UPDATE
+
+-- name: lock_present_rows_of_set
+-- As lock_present_rows for copies $1 of different rows of {{raw}}, where that is on one server.
+SELECT c.removed_id, t.tableoid AS row_table, t.ctid AS row_place, NULL::text AS row_shard, false AS is_elsewhere, t.account_id::text AS account_id, {{day_of_t}} AS day,
+       {{has_key}} AS has_key, {{is_equal}} AS is_equal, {{is_foreign}} AS is_foreign
+FROM {{plain_copies}} AS c
+CROSS JOIN LATERAL {{copied}} AS r
+JOIN {{raw}} AS t ON {{same_unit}}
+WHERE $2::text[] IS NOT NULL
+ORDER BY c.removed_id, {{day_of_t}}
+{{locked}}
+
+-- name: keep_present_rows
+-- Copies of rows at places ($2 to $4) of {{raw}}, before they get the values of copies $1; outside any run, and numbered in the order of those.
+INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
+SELECT coalesce(t.account_id, c.account_id), c.table_name, {{day_of_t}}, c.reason, to_jsonb(t)
+FROM unnest($1::bigint[], $2::oid[], $3::tid[], $4::date[]) AS p (removed_id, row_table, row_place, day)
+JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = p.removed_id
+JOIN {{raw}} AS t ON {{same_place_p}} AND {{same_day_p}}
+ORDER BY p.removed_id
+RETURNING removed_id
+
+-- name: write_back_rows
+-- Give rows at places ($3 to $5) of {{raw}} the values of copies $2; the rows as they are now, and which of the columns $1 hold something else than the copy.
+WITH written AS (
+    UPDATE {{raw}} AS t SET {{assignments}}
+    FROM unnest($2::bigint[], $3::oid[], $4::tid[], $5::date[]) AS p (removed_id, row_table, row_place, day)
+    JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = p.removed_id
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
+    WHERE {{same_place_p}} AND {{same_day_p}}
+    RETURNING c.removed_id, c.row_data, t.account_id::text AS account_id, {{day_of_t}} AS day, t AS stored
+), shown AS MATERIALIZED (
+    SELECT removed_id, row_data, account_id, day, to_jsonb(stored) AS new_row FROM written
+)
+SELECT w.removed_id, w.account_id, w.day, {{changed}} AS changed FROM shown AS w CROSS JOIN LATERAL (SELECT w.row_data, $1::text[] AS compared) AS c
+
+-- name: insert_rows_again
+-- Store copies $1 in {{raw}} again; the rows as they are now, each by its copy's key, and which of the columns $2 hold something else than the copy.
+WITH written AS (
+    INSERT INTO {{raw}} AS t ({{columns}}) OVERRIDING SYSTEM VALUE
+    SELECT {{r_columns}}
+    FROM {{plain_copies}} AS c
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
+    ORDER BY c.removed_id DESC
+    RETURNING t.account_id::text AS account_id, {{day_of_t}} AS day, t AS stored
+), shown AS MATERIALIZED (
+    SELECT account_id, day, to_jsonb(stored) AS new_row FROM written
+)
+SELECT c.removed_id, w.account_id, w.day, {{changed}} AS changed
+FROM shown AS w
+JOIN (SELECT removed_id, row_data, $2::text[] AS compared FROM {{plain_copies}} AS p) AS c ON {{key_of_w}} = {{key_of_c}}
+
+-- name: name_changed_columns_of_set
+-- As name_changed_columns, for columns `compared`; most rows are just as their copies.
+CASE WHEN w.new_row = c.row_data THEN '{}'::text[] ELSE ARRAY(
+    SELECT held.key FROM jsonb_each(c.row_data) AS held
+    WHERE held.key = ANY(c.compared)
+      AND held.value IS DISTINCT FROM w.new_row -> held.key AND held.value #>> '{}' IS DISTINCT FROM w.new_row ->> held.key
+    ORDER BY held.key
+) END
+
+-- name: plain_copies
+-- Copies {{ids}}, each opened once: PostgreSQL would open a long row for every column that is read of it.
+(
+    SELECT removed_id, account_id, table_name, date, reason, run_id, removed_at, xmin AS xmin, row_data || '{}'::jsonb AS row_data
+    FROM prop_trading_model.recon_removed_rows WHERE removed_id = ANY({{ids}}::bigint[])
+    OFFSET 0
+)

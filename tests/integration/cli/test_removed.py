@@ -173,3 +173,25 @@ async def test_wrong_words_end_with_2_before_the_database_is_asked(tmp_path: Pat
     ended = await run_command(tmp_path, {"DATABASE_URL": "postgresql://127.0.0.1:1/nothing"}, "removed", *words)
     assert (ended.code, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
+
+
+async def test_a_dry_run_tells_what_a_restore_would_do_and_changes_nothing(database: Database, kept: Sequence[int], tmp_path: Path) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "INSERT INTO raw_metrics_alltime (account_id, login, platform, broker, net_profit) VALUES ('account-2', '9', 8, 1, 5)"
+        )
+    tried = await _removed(database, tmp_path, "restore", "--all-of-run", str(_RUN), "--dry-run")
+    assert tried.code == 1, tried.stderr
+    found = [line.split() for line in tried.stdout.splitlines() if line.startswith("raw_metrics_alltime")]
+    assert found == [
+        ["raw_metrics_alltime", "account-1", "-", "1", "-", "-"],
+        ["raw_metrics_alltime", "account-2", "-", "-", "-", "1"],
+        ["raw_metrics_alltime", "account-3", "-", "1", "-", "-"],
+    ]
+    assert f"{kept[1]}: raw_metrics_alltime account-2 would not be restored: another row has its key now" in tried.stdout
+    assert "Of 3 rows 2 would be restored, 0 stand just so already, and 1 would be refused." in tried.stdout
+    assert "Nothing was changed." in tried.stdout
+    rows, _ = await _json(database, tmp_path)
+    assert [row["restored_at"] for row in rows] == [None] * 3
+    async with database.connect() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM raw_metrics_alltime") == 1

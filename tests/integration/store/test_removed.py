@@ -3,6 +3,8 @@
 import asyncio
 import datetime as dt
 import json
+import random
+import re
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
@@ -12,9 +14,10 @@ import pytest
 
 from app.domain.copies import Reason, Wanted
 from app.errors import NotFound
+from app.store.copies import Restored
 from app.store.feed import ChangeFeed
 from app.store.pool import Database as Pool
-from app.store.removed import RemovedRows, Restored
+from app.store.removed import RemovedRows
 from tests.conftest import Database
 from tests.waiting import PATIENCE
 
@@ -25,6 +28,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _CLOSED, _DAILY = "raw_trades_closed", "raw_metrics_daily"
 _FIRST, _SECOND, _THIRD = dt.date(2024, 1, 30), dt.date(2024, 2, 2), dt.date(2024, 3, 3)
+_INGESTED = dt.datetime(2024, 4, 1)  # noqa: DTZ001 - the column has no zone
 _TRADE: Mapping[str, object] = {
     "trade_date": _FIRST,
     "broker": 1,
@@ -503,3 +507,97 @@ async def test_a_copy_is_listed_as_the_text_that_it_is(connection: Connection, r
     assert (str(exact["close_price"]), str(exact["open_price"])) == ("1.500000", "123456789012.123456")
     assert row.values["comment"] == _TRADE["comment"]
     assert row.values["fee"] is None
+
+
+async def _state(connection: Connection) -> list[str]:
+    """Everything that a restore could change: the rows, the copies with when they were restored, the feed."""
+    found = [row[0] for row in await connection.fetch("SELECT c::text FROM recon_removed_rows AS c ORDER BY removed_id")]
+    return [*await _rows(connection), *await _rows(connection, _DAILY), *found, *map(str, sorted(await _changes(connection)))]
+
+
+async def _drawn_run(connection: Connection, chance: random.Random, rows: int) -> list[int]:
+    """A history of trades that runs overwrote, moved and removed, some of them several times, and that others wrote meanwhile."""
+    ids = []
+    for number in range(rows):
+        day = chance.choice((_FIRST, _SECOND))
+        await _store(connection, ticket=str(number), account_id=f"a{number % 7}", trade_date=day, ingestion_timestamp=_INGESTED)
+    for _ in range(3):
+        for reason, change in (
+            ("overwritten", "UPDATE raw_trades_closed SET close_price = close_price + 1"),
+            ("moved", f"UPDATE raw_trades_closed SET trade_date = date '{_THIRD}'"),
+            ("removed", "DELETE FROM raw_trades_closed"),
+        ):
+            drawn = [str(number) for number in chance.sample(range(rows), rows // 4)]
+            which = " AS t WHERE ticket = ANY($1::text[])" + (f" AND trade_date <> '{_THIRD}'" if reason == "moved" else "")
+            async with connection.transaction():
+                kept = await connection.fetch(
+                    "INSERT INTO recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)"
+                    f" SELECT $2, account_id, '{_CLOSED}', trade_date, '{reason}', to_jsonb(t) FROM {_CLOSED}{which} RETURNING removed_id",
+                    drawn,
+                    uuid.UUID(int=1),
+                )
+                await connection.execute(change + which.replace(" AS t", ""), drawn)
+            ids += [row["removed_id"] for row in kept]
+    others = [str(number) for number in chance.sample(range(rows), rows // 6)]
+    await connection.execute(
+        "UPDATE raw_trades_closed SET profit = 1, ingestion_timestamp = '2030-01-01' WHERE ticket = ANY($1::text[])", others
+    )
+    return ids
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_sets_end_just_as_one_by_one(connection: Connection, pool: Pool, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """What came of each copy, every row and every slice of the feed are the same, however the copies are put together."""
+    ends = []
+    for most in (1, 7, 1000):
+        await connection.execute("TRUNCATE raw_trades_closed, recon_removed_rows, recon_changes RESTART IDENTITY")
+        monkeypatch.setattr("app.store.removed._SET", most)
+        ids = await _drawn_run(connection, random.Random(seed), 40)
+        results = await _restore(RemovedRows(pool, ChangeFeed(pool)), *ids)
+        told = {
+            result.removed_id: (result.is_there, re.sub(r"kept as \d+", "kept", result.sentence), dict(result.changed))
+            for result in results
+        }
+        ends.append((told, await _rows(connection), await _copies(connection), await _changes_by_day(connection)))
+        assert {is_there for is_there, *_ in told.values()} == {True, False}
+    assert ends[0] == ends[1] == ends[2]
+
+
+async def _changes_by_day(connection: Connection) -> set[tuple[str, ...]]:
+    rows = await connection.fetch(
+        "SELECT DISTINCT account_id, lower(span)::text AS day FROM recon_changes CROSS JOIN LATERAL unnest(days) AS span"
+    )
+    return {tuple(row) for row in rows}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_trial_tells_what_comes_of_each_and_changes_nothing(
+    connection: Connection, pool: Pool, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr("app.store.removed._SET", 25)
+    ids = await _drawn_run(connection, random.Random(100 + seed), 40)
+    await connection.execute("ALTER TABLE raw_trades_closed ADD CONSTRAINT odd CHECK (ticket NOT LIKE '%3') NOT VALID")
+    removed = RemovedRows(pool, ChangeFeed(pool))
+    before = await _state(connection)
+    tried = {result.removed_id: result.is_there async for result in removed.restore(ids, is_trial=True)}
+    assert await _state(connection) == before
+    done = {result.removed_id: result.is_there for result in await _restore(removed, *ids)}
+    assert tried == done
+    assert set(done.values()) == {True, False}
+
+
+async def test_rows_that_are_refused_cost_a_set_only_themselves(connection: Connection, removed: RemovedRows) -> None:
+    """Halving finds them: far fewer transactions than rows."""
+    await connection.executemany(
+        f"INSERT INTO raw_trades_closed ({', '.join(_TRADE)}) VALUES ({', '.join(f'${place}' for place in range(1, len(_TRADE) + 1))})",
+        [[str(number) if column == "ticket" else value for column, value in _TRADE.items()] for number in range(200)],
+    )
+    await _keep(connection, "removed")
+    await connection.execute("DELETE FROM raw_trades_closed; ALTER TABLE raw_trades_closed ADD CONSTRAINT odd CHECK (ticket <> '77')")
+    ids = [row.removed_id for row in await removed.page(Wanted(), 1000)]
+    before = await connection.fetchval("SELECT pg_current_xact_id()::text::bigint")
+    results = await _restore(removed, *ids)
+    (refused,) = (result for result in results if not result.is_there)
+    assert (refused.sentence.startswith("raw_trades_closed 8/1/007/55/77 of"), '"odd"' in refused.sentence) == (True, True)
+    assert len(await _rows(connection)) == 199
+    assert await connection.fetchval("SELECT pg_current_xact_id()::text::bigint") - before < 60

@@ -14,7 +14,7 @@ from app.engine.config import EngineConfig
 from app.engine.restoring import Restoring
 from app.engine.service import ReconService
 from app.sandbox.process import SandboxServer
-from app.store.removed import Restored
+from app.store.copies import Restored
 from tests.commands import access, run_command
 from tests.conftest import Database
 from tests.engine import engine, run

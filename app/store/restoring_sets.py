@@ -1,0 +1,128 @@
+"""Bringing copies of different rows of one table back together: judged in one statement, written in one for each kind of deed."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from app.errors import RowRefused, WriteConflict
+from app.store.copies import RemovedRow, Restored, refusal, told_of
+from app.store.pool import LOCK_SECONDS, Connection, Record
+from app.store.queries import fill
+from app.store.restoring import Refused, Shape, changed_slices, decide, deleted, just_so, restored_already, written_back
+
+
+class SetRestore:
+    """The statements for sets of copies; each writes all of them or raises, and what was written is the caller's to undo."""
+
+    def __init__(self, sql: Mapping[str, str]) -> None:
+        """`sql` are the statements of db/queries/removed.sql."""
+        self._sql = sql
+
+    def part(self, name: str) -> str:
+        """A part of a statement, without the line that says what it is."""
+        return self._sql[name].partition("\n")[2]
+
+    def foreign(self, shard: str | None) -> str:
+        """The condition that somebody else wrote a row since the copy was kept."""
+        stamped = self.part("is_stamped_anew")
+        # The version of a row on another server is none of our transaction ids.
+        return stamped if shard is not None else fill(self.part("is_foreign"), stamped=stamped, same=self.part("copies_of_account"))
+
+    def _plain(self, ids: str) -> str:
+        return fill(self.part("plain_copies"), ids=ids)
+
+    async def write(self, connection: Connection, copies: Sequence[RemovedRow], shape: Shape) -> list[Restored]:
+        """What came of each copy, all of them of different rows and of the same shape.
+
+        Raises RowRefused or WriteConflict where not all that is to be written could be written.
+        """
+        tokens = shape.tokens
+        told, waiting = await self._lock(connection, copies)
+        present: dict[int, list[Record]] = defaultdict(list)
+        judge = fill(self._sql["lock_present_rows_of_set"], **tokens, plain_copies=self._plain("$1"), is_foreign=self.foreign(None))
+        for row in await connection.fetch(judge, [copy.removed_id for copy in waiting], shape.unwritten):
+            present[row["removed_id"]].append(row)
+        # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.
+        await connection.limit_locks(LOCK_SECONDS)
+        taken: dict[int, Record] = {}
+        lacking: list[int] = []
+        for copy in waiting:
+            deed = decide(copy.reason, present[copy.removed_id])
+            if isinstance(deed, Refused):
+                told[copy.removed_id] = refusal(copy, deed.why)
+            elif deed == "nothing":
+                told[copy.removed_id] = just_so(copy)
+            elif deed == "insert":
+                lacking.append(copy.removed_id)
+            else:
+                taken[copy.removed_id] = deed
+        kept = await self._keep(connection, tokens, taken) if taken else {}
+        rows = [*(await self._write_back(connection, tokens, shape, taken) if taken else ())]
+        rows += await self._insert(connection, tokens, shape, lacking) if lacking else ()
+        by_id = {copy.removed_id: copy for copy in waiting}
+        for row in rows:
+            copy, before = by_id[row["removed_id"]], taken.get(row["removed_id"])
+            said = f"{copy.name} is stored again." if before is None else written_back(copy, before, kept[copy.removed_id])
+            told[copy.removed_id] = told_of(copy, said + shape.remarks(row["changed"]), changed=changed_slices(copy, row, before))
+        await connection.execute(self._sql["mark_restored_rows"], [*taken, *lacking])
+        return [told[copy.removed_id] for copy in copies]
+
+    async def _lock(self, connection: Connection, copies: Sequence[RemovedRow]) -> tuple[dict[int, Restored], list[RemovedRow]]:
+        """What is to be told of copies that cannot be used any more, and the others."""
+        await connection.execute(self._sql["lock_restoring"])
+        locked = await connection.fetch(self._sql["lock_copies"], [copy.removed_id for copy in copies])
+        restored_at = {row["removed_id"]: row["restored_at"] for row in locked}
+        told: dict[int, Restored] = {}
+        for copy in copies:
+            at = restored_at.get(copy.removed_id)
+            if copy.removed_id not in restored_at:
+                told[copy.removed_id] = deleted(copy)
+            elif at is not None:
+                told[copy.removed_id] = restored_already(copy, at)
+        return told, [copy for copy in copies if copy.removed_id not in told]
+
+    async def _keep(self, connection: Connection, tokens: Mapping[str, str], taken: Mapping[int, Record]) -> dict[int, int]:
+        """Keep what the rows hold until now; the new copies by the old ones. Ids are given out in the order of the rows."""
+        rows = await connection.fetch(fill(self._sql["keep_present_rows"], **_undated(tokens, taken.values())), *_places(taken))
+        if len(rows) != len(taken):
+            raise WriteConflict("the rows were written by someone else meanwhile")
+        return dict(zip(sorted(taken), sorted(row["removed_id"] for row in rows), strict=True))
+
+    async def _write_back(
+        self, connection: Connection, tokens: Mapping[str, str], shape: Shape, taken: Mapping[int, Record]
+    ) -> Sequence[Record]:
+        sql = fill(
+            self._sql["write_back_rows"],
+            **_undated(tokens, taken.values()),
+            plain_copies=self._plain("$2"),
+            changed=self.part("name_changed_columns_of_set"),
+        )
+        return _whole(await connection.fetch(sql, shape.updated, *_places(taken)), taken)
+
+    async def _insert(self, connection: Connection, tokens: Mapping[str, str], shape: Shape, ids: Sequence[int]) -> Sequence[Record]:
+        sql = fill(
+            self._sql["insert_rows_again"], **tokens, plain_copies=self._plain("$1"), changed=self.part("name_changed_columns_of_set")
+        )
+        return _whole(await connection.fetch(sql, list(ids), shape.inserted), ids)
+
+
+def _places(taken: Mapping[int, Record]) -> tuple[list[object], ...]:
+    """Copies, and where the rows are that get their values: tables, places and dates, in the order of the copies."""
+    rows = [(removed_id, taken[removed_id]) for removed_id in sorted(taken)]
+    return (
+        [removed_id for removed_id, _ in rows],
+        [row["row_table"] for _, row in rows],
+        [row["row_place"] for _, row in rows],
+        [row["day"] for _, row in rows],
+    )
+
+
+def _undated(tokens: Mapping[str, str], rows: Iterable[Record]) -> Mapping[str, str]:
+    """The parts, without the condition on dates where a row has none."""
+    return {**tokens, "same_day_p": "true"} if any(row["day"] is None for row in rows) else tokens
+
+
+def _whole(rows: Sequence[Record], wanted: Iterable[int]) -> Sequence[Record]:
+    """The rows, if they are one for each copy; RowRefused otherwise: a trigger had its own way with some."""
+    if sorted(row["removed_id"] for row in rows) != sorted(wanted):
+        raise RowRefused("a trigger of the table lets it not be written", sqlstate="", constraint=None)
+    return rows
