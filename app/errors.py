@@ -16,7 +16,8 @@ ReconError
 │   └── UpstreamSuspect       it answers, but nothing that can be true: the run writes no more until somebody confirms it
 ├── DatabaseUnavailable       PostgreSQL cannot be reached or went away; wait and try again
 │   └── DatabaseFull          it answers, and has no room for anybody's work: the same, and never an account's fault
-├── DatabaseError             PostgreSQL refuses a statement: a right is missing or the schema is not ours
+├── DatabaseError             PostgreSQL refuses a statement: the schema is not ours, or a statement is wrong
+│   └── MissingRight          the role may not do what a statement does: the owner of the tables has to grant it
 ├── WriteConflict             someone else wrote the rows first; look at them again
 ├── RowRefused                a constraint refuses a row: find the row, set it aside, keep the others
 ├── StatementTooSlow          a statement met its time limit: split the work until the culprit stands alone
@@ -113,6 +114,10 @@ class DatabaseFull(DatabaseUnavailable):
 
 class DatabaseError(ReconError):
     """PostgreSQL refuses a statement for a reason that trying again does not mend."""
+
+
+class MissingRight(DatabaseError):
+    """The role that trade-recon connects as lacks a right; the sentence names the role, and how it is given what it needs."""
 
 
 class WriteConflict(ReconError):

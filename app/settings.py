@@ -300,8 +300,9 @@ def load_settings() -> Settings:
         # `from None`: the cause quotes values.
         raise ConfigurationError(_sentence(error)) from None
     except (OSError, UnicodeDecodeError, SettingsError) as error:
+        reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise ConfigurationError(
-            f"The file .env in the working directory cannot be read ({type(error).__name__}): it must be a text file in UTF-8."
+            f"The file .env in the working directory cannot be read{reason}. It must be a text file in UTF-8, which this user may read."
         ) from None
     for secret in settings.secrets():
         register_secret(secret)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from app.domain.models import RunStatus
-from app.errors import ConfigurationError, InvalidRequest, NotFound, ReconError
+from app.errors import ConfigurationError, InvalidRequest, MissingRight, NotFound, ReconError
 from app.interruption import INTERRUPTED, end_in_order
 
 
@@ -78,7 +78,7 @@ def finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
     except ReconError as error:
         sentence = redact(None, "", {"sentence": str(error)})["sentence"]
         sys.stderr.write(f"trade-recon: {sentence}\n")
-        code = ExitCode.WRONG_USE if isinstance(error, ConfigurationError | InvalidRequest | NotFound) else ExitCode.FAILURE
+        code = ExitCode.WRONG_USE if isinstance(error, ConfigurationError | InvalidRequest | MissingRight | NotFound) else ExitCode.FAILURE
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except asyncio.CancelledError:

@@ -26,6 +26,7 @@ import asyncpg
 from app.errors import ConfigurationError, DatabaseUnavailable
 from app.store.cluster import PORT, START_SECONDS, Cluster, ensure_running, find_wheel, open_cluster, shut_down
 from app.store.pool import translated
+from app.store.reaching import plainly, reach
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -87,7 +88,7 @@ class EmbeddedPostgres:
                     raise
         except OSError as error:
             raise ConfigurationError(
-                f"The embedded PostgreSQL cannot use {data_dir} ({error}). Set RECON_DATA_DIR to a folder that this user "
+                f"The embedded PostgreSQL cannot use {data_dir}: {plainly(error)}. Set RECON_DATA_DIR to a folder that this user "
                 "may write, or DATABASE_URL to a server of your own."
             ) from error
 
@@ -118,7 +119,7 @@ async def create_database(dsn: str, name: str) -> None:
     """
     identifier = name.replace('"', '""')
     with translated():
-        connection = await asyncpg.connect(dsn, timeout=START_SECONDS)
+        connection = await reach(dsn, timeout=START_SECONDS)
         try:
             if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
                 await connection.execute(f'CREATE DATABASE "{identifier}"')

@@ -11,8 +11,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
-
-import asyncpg
+from typing import TYPE_CHECKING
 
 from app.domain.contract import TABLES
 from app.domain.wording import choose, counted
@@ -23,8 +22,12 @@ from app.store.definitions import compare, keep, put_right
 from app.store.earlier import foretell, keep_state, list_aside
 from app.store.pool import Connection, Database, connecting, translated
 from app.store.queries import SQL_DIRECTORY, fill, for_schema, load_queries, quote
+from app.store.reaching import reach
 from app.store.sessions import begin_session, pins
 from app.store.survey import survey
+
+if TYPE_CHECKING:
+    import asyncpg
 
 _CREATES = re.compile(r"^-- creates: (\w+)$", re.MULTILINE)
 _LOCK_KEY = 4_721_061_133
@@ -67,8 +70,8 @@ async def migrate(
     is none to work in: then nothing was changed. DatabaseError if PostgreSQL refuses a file: what was applied before it stays,
     the file itself leaves nothing behind. WriteConflict if others hold the locks that it needs for long.
     """
-    with connecting(variable):
-        connection = await asyncpg.connect(
+    with connecting(dsn, variable):
+        connection = await reach(
             dsn,
             timeout=15,
             command_timeout=_MIGRATE_SECONDS,

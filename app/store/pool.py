@@ -17,6 +17,7 @@ from app.errors import (
     DatabaseError,
     DatabaseFull,
     DatabaseUnavailable,
+    MissingRight,
     ReconError,
     ResourcesExhausted,
     RowRefused,
@@ -24,6 +25,7 @@ from app.errors import (
     WriteConflict,
 )
 from app.store.queries import for_schema, load_queries
+from app.store.reaching import Unreached, plainly, reach, servers
 from app.store.sessions import (
     COMMAND_SECONDS,
     CONNECT_SECONDS,
@@ -125,9 +127,16 @@ _POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatem
 """What becomes of prepared statements where each transaction may get another connection of the server."""
 
 
+def _no_role() -> None:
+    """Of a connection of which it is not known."""
+
+
 @contextlib.contextmanager
-def translated(variable: str = "DATABASE_URL") -> Iterator[None]:
-    """The one place where asyncpg's errors become ours, with the cause chained; `variable` held the DSN of the connection."""
+def translated(variable: str = "DATABASE_URL", role: Callable[[], str | None] = _no_role) -> Iterator[None]:
+    """The one place where asyncpg's errors become ours, with the cause chained.
+
+    `variable` held the DSN of the connection, `role` tells as whom it was made.
+    """
     try:
         yield
     except asyncpg.ClientConfigurationError:
@@ -137,12 +146,12 @@ def translated(variable: str = "DATABASE_URL") -> Iterator[None]:
         # An InterfaceError by descent, but a defect of ours: waiting for PostgreSQL would not mend it.
         raise DatabaseError(f"A statement was given a value that it cannot take: {error}.") from error
     except asyncpg.PostgresError as error:
-        raise _meaning_of(error, variable) from error
+        raise _meaning_of(error, variable, role) from error
     except _GONE as error:
         raise _unreachable(error) from error
 
 
-def _meaning_of(error: asyncpg.PostgresError, variable: str) -> ReconError:
+def _meaning_of(error: asyncpg.PostgresError, variable: str, role: Callable[[], str | None]) -> ReconError:
     """Our error for what the server said.
 
     The code alone does not tell: a trigger of the table's owner may raise any code, also those of a server that goes away. So an error
@@ -151,7 +160,7 @@ def _meaning_of(error: asyncpg.PostgresError, variable: str) -> ReconError:
     if error.severity_en in _ENDS_SESSION or not error.context:
         if isinstance(error, _POOLED):
             return ConfigurationError(
-                f"{variable} leads through a pooler that keeps no prepared statements ({error.__class__.__name__}):"
+                f"{variable} leads through a pooler that keeps no prepared statements ({error}):"
                 " set RECON_STATEMENT_CACHE=0 and start again. Nothing was left half done."
             )
         if error.severity_en in _ENDS_SESSION and (unknown := _UNKNOWN_PARAMETER.search(str(error))):
@@ -164,10 +173,10 @@ def _meaning_of(error: asyncpg.PostgresError, variable: str) -> ReconError:
             return DatabaseUnavailable(f"{TAKES_NO_WRITES} ({error})")
         if error.severity_en in _ENDS_SESSION or (isinstance(error, _GONE) and not isinstance(error, asyncpg.QueryCanceledError)):
             return _unreachable(error)
-    return _meaning_of_statement(error)
+    return _meaning_of_statement(error, role)
 
 
-def _meaning_of_statement(error: asyncpg.PostgresError) -> ReconError:
+def _meaning_of_statement(error: asyncpg.PostgresError, role: Callable[[], str | None]) -> ReconError:
     """Our error for a statement that failed in a session that stands."""
     if isinstance(error, asyncpg.QueryCanceledError):
         return StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.")
@@ -185,11 +194,21 @@ def _meaning_of_statement(error: asyncpg.PostgresError) -> ReconError:
             code=found[0] if (found := _FUNCTION.search(error.context or "")) else None,
             is_raised=error.server_source_function == _RAISES,
         )
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return MissingRight(_missing_right(error, role()))
     return DatabaseError(f"PostgreSQL refused a statement: {error}.")
 
 
+def _missing_right(error: asyncpg.PostgresError, role: str | None) -> str:
+    named, option = ("The role", "") if role is None else (f"The role {role}", f" --role {role}")
+    return (
+        f"{named} lacks a right: {error}. `trade-recon migrate --print{option}` writes the SQL with which the owner of the tables gives it"
+        " what it needs; nothing was left half done."
+    )
+
+
 def _unreachable(error: BaseException) -> DatabaseUnavailable:
-    return DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__}: {error}); nothing was left half done.")
+    return DatabaseUnavailable(f"PostgreSQL cannot be reached: {plainly(error)}; nothing was left half done.")
 
 
 def _said_of_row(error: asyncpg.PostgresError) -> str:
@@ -199,7 +218,7 @@ def _said_of_row(error: asyncpg.PostgresError) -> str:
 
 
 @contextlib.contextmanager
-def connecting(variable: str = "DATABASE_URL") -> Iterator[None]:
+def connecting(dsn: str, variable: str = "DATABASE_URL") -> Iterator[None]:
     """The same around a first connection, at which asyncpg reads the DSN: what it says of one that it cannot read may quote a password."""
     try:
         with translated(variable):
@@ -209,9 +228,18 @@ def connecting(variable: str = "DATABASE_URL") -> Iterator[None]:
     except DatabaseError as error:
         raise ConfigurationError(f"{variable} leads to a PostgreSQL that refuses the connection's settings: {error}") from error
     except DatabaseUnavailable as error:
-        if isinstance(error.__cause__, _REFUSED_LOGIN):
-            raise ConfigurationError(f"{error} Correct {variable} and start again.") from error
+        cause = error.__cause__
+        if isinstance(cause, _REFUSED_LOGIN):
+            raise ConfigurationError(_refused_login(cause, dsn, variable)) from error
+        if isinstance(cause, Unreached) and cause.is_of_setting:
+            raise ConfigurationError(f"{variable} cannot be used: {cause}. Correct it and start again.") from error
         raise DatabaseUnavailable(f"The database of {variable} does not answer. {error}") from error
+
+
+def _refused_login(error: asyncpg.PostgresError, dsn: str, variable: str) -> str:
+    said = f"PostgreSQL on {servers(dsn)} refuses the connection of {variable}: {error}."
+    hint = " It may take connections with TLS only: add sslmode=require." if "no encryption" in str(error) else ""
+    return f"{said}{hint} Correct {variable} and start again."
 
 
 class Purpose(Enum):
@@ -306,6 +334,10 @@ class Connection:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await transaction.rollback()
 
+    def _role(self) -> str | None:
+        """As whom the session works, as far as the server told it."""
+        return getattr(self._connection.get_settings(), "session_authorization", None)
+
     def _patience(self, seconds: float | None) -> float | None:
         """How long an answer may take: longer than PostgreSQL gives the statement, whose end is then its word and no dead connection."""
         if self._seconds is None:
@@ -319,7 +351,7 @@ class Connection:
             raise DatabaseUnavailable("The connection to PostgreSQL was lost before this statement; nothing was left half done.")
         self._state.asked_at = time.monotonic()
         try:
-            with translated():
+            with translated(role=self._role):
                 yield
         except BaseException as error:
             self._state.is_doubtful |= _is_dubious(error.__cause__ if isinstance(error, ReconError) else error)
@@ -385,12 +417,12 @@ class Database:
             return await _connect(dsn, statement_cache, **beside)
 
         lifeline = Lifeline(connect)
-        with connecting():
+        with connecting(dsn):
             pool = await asyncpg.create_pool(min_size=0, max_size=pool_size, connection_class=Session, connect=connect, reset=_leave_alone)
         sessions = Sessions(pool, lifeline)
         watching = asyncio.create_task(sessions.watch())
         try:
-            with connecting():
+            with connecting(dsn):
                 async with sessions.use() as (session, state):
                     notices_death = await _notices_death(session)
                     settings = _Settings(is_direct=state.is_direct, notices_death=notices_death)
@@ -526,7 +558,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 async def _connect(dsn: str, statement_cache: int, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
     """A new session, ready for use."""
-    connection: Session = await asyncpg.connect(
+    connection: Session = await reach(
         dsn,
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS + _LATE_SECONDS,

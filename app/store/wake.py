@@ -10,13 +10,16 @@ import hashlib
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable
-
-import asyncpg
+from typing import TYPE_CHECKING
 
 from app.errors import ConfigurationError, DatabaseUnavailable, ReconError, StatementTooSlow
 from app.store.pool import Database, Record, connecting, translated
+from app.store.reaching import reach
 from app.store.sessions import begin_session, close
 from app.telemetry import get_logger
+
+if TYPE_CHECKING:
+    import asyncpg
 
 _log = get_logger(__name__)
 _VARIABLE = "DATABASE_DIRECT_URL"
@@ -116,8 +119,8 @@ class WakeUps:
 
 @contextlib.asynccontextmanager
 async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[Record]]":
-    with connecting(_VARIABLE):
-        connection: asyncpg.Connection[Record] = await asyncpg.connect(
+    with connecting(dsn, _VARIABLE):
+        connection: asyncpg.Connection[Record] = await reach(
             dsn,
             timeout=_CONNECT_SECONDS,
             command_timeout=_ANSWER_SECONDS,
