@@ -4,6 +4,7 @@ ReconError
 ├── ConfigurationError        the start stops: a setting, a right or a schema is not as it must be
 ├── InvalidRequest            the caller asked for something that cannot be; say so, change nothing
 ├── NotFound                  the account or run that the caller named is unknown
+├── Gone                      the place in a list that the caller goes on from is not there any more; begin again
 ├── Conflict                  the request contradicts a run as it stands; look at that one
 ├── UpstreamError             the API did not give what was asked; the warehouse stays as it was
 │   ├── UpstreamRefused       401 or 403 for everything: the key is wrong; the run fails at once, no account is blamed
@@ -42,6 +43,10 @@ class InvalidRequest(ReconError):
 
 class NotFound(ReconError):
     """The named account or run is unknown."""
+
+
+class Gone(ReconError):
+    """The place that the caller would go on from is not there: what was kept of it must be dropped."""
 
 
 class Conflict(ReconError):

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from app.domain.wording import counted
+
 _KINDS = ("datetime", "date", "time", "int", "float", "bool", "uuid", "url", "enum", "literal", "string", "list", "tuple", "set", "dict")
 
 _Context = Mapping[str, Any]
@@ -13,13 +15,16 @@ _BOUNDS: Mapping[str, str] = {
     "less_than": "must be below {lt}",
     "less_than_equal": "must be at most {le}",
     "multiple_of": "must be a multiple of {multiple_of}",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
     "too_short": "must name at least {min_length}",
     "too_long": "must name at most {max_length}",
-    "bytes_too_long": "must have at most {max_length} bytes",
     "enum": "must be {expected}",
     "literal_error": "must be {expected}",
+}
+_LENGTHS: Mapping[str, tuple[str, str, str]] = {
+    "string_too_short": ("must have at least", "min_length", "character"),
+    "string_too_long": ("must have at most", "max_length", "character"),
+    "bytes_too_short": ("must have at least", "min_length", "byte"),
+    "bytes_too_long": ("must have at most", "max_length", "byte"),
 }
 _WORDS: Mapping[str, str] = {
     "missing": "is missing",
@@ -52,6 +57,10 @@ def requirement(kind: str, context: _Context, message: str) -> str:
     """What the value must be, as the rest of a sentence that begins with its name; `message` is the validator's own text."""
     if kind in _BOUNDS and (found := _filled(_BOUNDS[kind], context)) is not None:
         return found
+    if kind in _LENGTHS:
+        words, limit, noun = _LENGTHS[kind]
+        if limit in context:
+            return f"{words} {counted(context[limit], noun)}"
     if kind in _WORDS:
         return _WORDS[kind]
     family = next((each for each in _KINDS if kind.startswith(f"{each}_")), "")

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from app.errors import Gone
 from app.store.pool import Connection, Database
 
 
@@ -36,7 +37,7 @@ class ChangeFeed:
         self._database = database
         sql = database.queries("feed")
         self._check, self._lock = sql["check_deferred"], sql["lock_feed"]
-        self._note, self._get = sql["note_changes"], sql["get_changes"]
+        self._note, self._get, self._end = sql["note_changes"], sql["get_changes"], sql["get_feed_end"]
 
     async def note(
         self,
@@ -70,8 +71,14 @@ class ChangeFeed:
     async def since(self, cursor: int, limit: int) -> ChangePage:
         """The changes behind `cursor` (0: from the beginning), in the order of their commits, each change's dates in theirs.
 
-        As many changes as fit into `limit` entries, but always a whole one: a change of many dates may exceed it.
+        As many changes as fit into `limit` entries, but always a whole one: a change of many dates may exceed it. Raises Gone if the
+        cursor lies behind the end of the feed: it is that of another database, or of this one before it was set back.
         """
         rows = await self._database.fetch(self._get, cursor, limit)
+        if not rows and cursor > (await self._database.fetch_value(self._end) or 0):
+            raise Gone(
+                f"`since` ({cursor}) lies behind the end of the feed, as after the database was restored from a backup, or with a cursor of"
+                " another feed: leave it out, and begin at the beginning."
+            )
         changes = tuple(Change(row["account_id"], row["table_name"], row["day"], row["changed_at"], row["run_id"]) for row in rows)
         return ChangePage(changes, rows[-1]["change_id"], rows[-1]["more"]) if rows else ChangePage((), cursor, more=False)

@@ -1,15 +1,20 @@
 """Errors as problem details (RFC 9457): one shape for every answer that is not a success."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from app.domain.nearest import nearest
+from app.domain.refusals import requirement
 from app.errors import (
     Conflict,
     DatabaseUnavailable,
+    Gone,
     InvalidRequest,
     NotFound,
     ReconError,
@@ -24,6 +29,8 @@ _RETRY_SECONDS = "5"
 _INVALID = HTTPStatus(422)  # its name is not the same in all versions of Python
 TOO_LARGE = (413, "The body is larger than 1 MiB and was not read; nothing was changed. Name fewer accounts in a request.")
 """The status, whose name is not the same in all versions of Python either, and the sentence."""
+UNKNOWN = "extra_forbidden"
+"""The validator's name of a field that there is not."""
 _LONGEST_FIELD = 200
 _FIELDS_NAMED = 5
 _FIELDS_LISTED = 100
@@ -31,6 +38,7 @@ _log = get_logger(__name__)
 
 _STATUSES: tuple[tuple[type[ReconError], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
+    (Gone, HTTPStatus.GONE),
     (InvalidRequest, _INVALID),
     (Conflict, HTTPStatus.CONFLICT),
     (WriteConflict, HTTPStatus.CONFLICT),
@@ -93,10 +101,20 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     found = error.errors() if isinstance(error, RequestValidationError) else ()
-    # Never the input: it may be long, or a secret that was put into the wrong field.
-    fields = [FieldProblem(field=_shown(".".join(str(part) for part in each["loc"])), message=_shown(str(each["msg"]))) for each in found]
-    names = ", ".join(list(dict.fromkeys(each.field for each in fields))[:_FIELDS_NAMED])
-    return problem(request, _INVALID, f"The request cannot be understood ({names}); nothing was changed.", fields[:_FIELDS_LISTED])
+    fields = [_field_problem(each) for each in found]
+    told = list(dict.fromkeys(f"{each.field} {each.message.rstrip('.')}" for each in fields))
+    more = f"; and {len(told) - _FIELDS_NAMED} more" if len(told) > _FIELDS_NAMED else ""
+    detail = f"The request cannot be understood: {'; '.join(told[:_FIELDS_NAMED])}{more}. Nothing was changed."
+    return problem(request, _INVALID, detail, fields[:_FIELDS_LISTED])
+
+
+def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
+    """What one value must be; never the input: it may be long, or a secret that was put into the wrong field."""
+    where, context = [str(part) for part in found["loc"]], found.get("ctx") or {}
+    said = requirement(found["type"], context, str(found["msg"]))
+    if found["type"] == UNKNOWN and (meant := nearest(where[-1], context.get("known", ()))) is not None:
+        said += f": is {meant} meant?"
+    return FieldProblem(field=_shown(".".join(where)), message=f"{_shown(said)}{'' if said.endswith('?') else '.'}")
 
 
 def _shown(text: str) -> str:

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
-from app.web.problems import TOO_LARGE, problem
+from app.web.problems import TOO_LARGE, UNKNOWN, problem
 
 if TYPE_CHECKING:
+    from fastapi.dependencies.models import Dependant
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 1024 * 1024
@@ -76,6 +78,22 @@ class EncodedConvertor(Convertor[str]):
     def to_string(self, value: str) -> str:
         """The id as a path holds it."""
         return quote(value, safe="")
+
+
+def refuse_unknown_parameters(request: Request) -> None:
+    """Refuse a query that names a parameter which the route does not know: a filter that is misspelled must not mean no filter."""
+    known = _parameters(request.scope["route"].dependant)
+    unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
+    if unknown:
+        raise RequestValidationError(
+            [{"type": UNKNOWN, "loc": ("query", name), "msg": "", "ctx": {"known": sorted(known)}} for name in unknown]
+        )
+
+
+def _parameters(dependant: "Dependant") -> frozenset[str]:
+    """The query parameters of a route, those of what it depends on included."""
+    own = {field.alias for field in dependant.query_params}
+    return frozenset(own.union(*(_parameters(each) for each in dependant.dependencies)))
 
 
 register_url_convertor("encoded", EncodedConvertor())

@@ -26,6 +26,7 @@ from app.web.models import (
     RunOrder,
 )
 from app.web.problems import Problem
+from app.web.requests import refuse_unknown_parameters
 
 if TYPE_CHECKING:
     from app.web.rendered import RenderedReport
@@ -39,7 +40,7 @@ _LOCATION = {"Location": {"description": "Where the run can be looked at.", "sch
 
 _TAG = {"ETag": {"description": "The same as long as the report is.", "schema": {"type": "string"}}}
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 
 def _service(request: Request) -> ReconService:
@@ -59,13 +60,14 @@ _Responses = dict[int | str, dict[str, Any]]
 def _problems(**sentences: str) -> _Responses:
     """Descriptions of the problems that a route may answer with; every route that asks the database may find it gone."""
     described = {int(name.removeprefix("on_")): sentence for name, sentence in sentences.items()}
-    described |= {
+    described = {422: "A parameter of the query is not known.", **described} | {
         500: "trade-recon or PostgreSQL refuses for a reason that trying again does not mend.",
         503: "PostgreSQL cannot be reached.",
     }
     return {status: {"model": Problem, "description": sentence} for status, sentence in sorted(described.items())}
 
 
+_UNKNOWN: _Responses = {422: {"model": Problem, "description": "A parameter of the query is not known."}}
 _STEERING = _problems(
     on_404="There is no such run.", on_409="The run is in no state for this; nothing was changed.", on_422="The run id is no UUID."
 )
@@ -230,7 +232,10 @@ async def get_report(request: Request) -> Response:
     "/changes",
     summary="What was written",
     tags=["warehouse"],
-    responses=_problems(on_422="`since` is no cursor of this feed, or the limit cannot be."),
+    responses=_problems(
+        on_410="`since` lies behind the end of the feed: begin at the beginning.",
+        on_422="`since` is no cursor of this feed, the limit cannot be, or a parameter is not known.",
+    ),
 )
 async def get_changes(
     service: Service,
@@ -248,7 +253,7 @@ async def get_changes(
     return Changes.model_validate(await service.readings.changes(since, limit))
 
 
-@router.get("/healthz", summary="Whether the process answers", tags=["health"])
+@router.get("/healthz", summary="Whether the process answers", tags=["health"], responses=_UNKNOWN)
 async def get_health() -> Health:
     """Asks nobody else."""
     return Health()
@@ -258,7 +263,7 @@ async def get_health() -> Health:
     "/readyz",
     summary="Whether the process can work",
     tags=["health"],
-    responses={503: {"model": Problem, "description": "PostgreSQL does not answer with the schema of trade-recon."}},
+    responses={**_UNKNOWN, 503: {"model": Problem, "description": "PostgreSQL does not answer with the schema of trade-recon."}},
 )
 async def get_readiness(service: Service) -> Readiness:
     """Asks PostgreSQL, within 3 seconds; an upstream that is down does not count, for runs wait for it. A standby takes no work."""

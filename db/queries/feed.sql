@@ -38,3 +38,7 @@ LEFT JOIN LATERAL (
 -- The end as a value, not as a join: it bounds the scan of the key, which would read on to the feed's end.
 WHERE c.change_id > $1 AND c.change_id <= (SELECT last FROM page)
 ORDER BY c.change_id, dates.day
+
+-- name: get_feed_end
+-- The last id that was given out, also where its change was deleted since; null before the first.
+SELECT pg_sequence_last_value(pg_get_serial_sequence('prop_trading_model.recon_changes', 'change_id')::regclass)

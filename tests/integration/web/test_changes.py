@@ -1,6 +1,7 @@
 """GET /changes: the feed over HTTP, its cursor and its problems."""
 
 import datetime as dt
+import random
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
 
@@ -80,8 +81,23 @@ async def test_what_is_no_cursor_is_a_problem_that_says_what_to_do(client: httpx
     assert len(answer.content) < 1000
 
 
-async def test_the_largest_cursor_is_one(client: httpx2.AsyncClient) -> None:
-    assert (await client.get("/changes", params={"since": str(2**63 - 1)})).json()["next"] == str(2**63 - 1)
+async def test_a_cursor_beyond_the_end_is_gone_and_the_answer_says_what_to_do(client: httpx2.AsyncClient, database: Database) -> None:
+    assert (await client.get("/changes", params={"since": "0"})).status_code == 200
+    await _note(database, "raw_metrics_daily", {"a": [_DAY], "b": [_DAY]})
+    last = int((await client.get("/changes")).json()["next"])
+    for beyond in (last + 1, last + random.Random(16).randrange(2, 10**9), 2**63 - 1):
+        answer = await client.get("/changes", params={"since": str(beyond)})
+        assert (answer.status_code, answer.headers["Content-Type"]) == (410, "application/problem+json")
+        assert f"`since` ({beyond}) lies behind the end of the feed" in answer.json()["detail"]
+        assert answer.json()["detail"].endswith("leave it out, and begin at the beginning.")
+
+
+async def test_a_cursor_at_the_end_stays_one_when_old_changes_are_deleted(client: httpx2.AsyncClient, database: Database) -> None:
+    await _note(database, "raw_metrics_daily", {"a": [_DAY]})
+    last = (await client.get("/changes")).json()["next"]
+    async with database.connect() as connection:
+        await connection.execute("DELETE FROM recon_changes")
+    assert (await client.get("/changes", params={"since": last})).json() == {"changes": [], "next": last, "more": False}
 
 
 @pytest.mark.parametrize("limit", ["0", "10001", "-5", "many", "1e3", ""])

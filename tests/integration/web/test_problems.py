@@ -10,6 +10,7 @@ import yaml
 from app.sandbox.process import SandboxServer
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
+from app.web.app import build_app
 from tests.commands import ROOT, served, settings_for
 from tests.conftest import Database
 
@@ -77,6 +78,45 @@ async def test_a_run_that_cannot_be_is_a_problem_that_names_the_field(
     assert len(answer.content) < 20_000
     async with database.connect() as connection:
         assert await connection.fetchval("SELECT count(*) FROM recon_runs") == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ('{"kind": "everything"}', "must be 'full', 'retry'"),
+        ('{"max_accounts": 0}', "must be at least 1."),
+        ('{"max_accounts": "5"}', "must be a whole number."),
+        ('{"account_ids": []}', "must name at least 1."),
+        ('{"account_ids": "one"}', "must be a list."),
+        ('{"account_ids": [""]}', "must have at least 1 character."),
+        ('{"account_ids": ["a\\u0000b"]}', "holds characters that it may not hold."),
+        ('{"changed_only": 1}', "must be true or false."),
+        ('{"stop_at": "tomorrow"}', "must be a time with its zone, such as"),
+        ('{"stop_at": "2099-01-01T00:00:00"}', "must name its time zone, as in"),
+        ('{"unheard_of": 1}', "is not known here."),
+        ("[]", "must be an object."),
+        ("{", "is no JSON."),
+    ],
+)
+async def test_what_cannot_be_is_told_in_a_sentence_that_says_what_it_must_be(client: httpx2.AsyncClient, body: str, sentence: str) -> None:
+    problem = _problem(await client.post("/runs", content=body, headers={"Content-Type": "application/json"}), 422)
+    [error] = problem["errors"]
+    assert sentence in error["message"]
+    assert f"{error['field']} {error['message'].rstrip('.')}" in problem["detail"]
+    assert not any(raw in str(problem) for raw in ("Input should", "Value error", "String should", "List should", "Extra inputs"))
+
+
+async def test_a_query_parameter_that_is_not_known_is_a_problem_on_every_route(client: httpx2.AsyncClient) -> None:
+    for path, operations in build_app().openapi()["paths"].items():
+        for method in operations:
+            url = path.replace("{run_id}", str(uuid.uuid4())).replace("{account_id}", "nobody")
+            answer = await client.request(method, url, params={"sicne": "1"})
+            [error] = _problem(answer, 422)["errors"]
+            assert (error["field"], "is not known here" in error["message"]) == ("query.sicne", True), url
+    misspelled = _problem(await client.get("/changes", params={"sicne": "1"}), 422)
+    assert misspelled["errors"][0]["message"] == "is not known here: is since meant?"
+    several = _problem(await client.get("/report", params={"a": "1", "b": "2"}), 422)
+    assert [error["field"] for error in several["errors"]] == ["query.a", "query.b"]
 
 
 async def test_ids_in_a_path_that_cannot_be_are_problems_with_422(client: httpx2.AsyncClient) -> None:

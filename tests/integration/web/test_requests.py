@@ -222,6 +222,7 @@ def _requests(drawn: random.Random, count: int) -> Iterator[tuple[str, str, dict
                 f"/accounts/{text()}",
                 f"/accounts/{text()}/reconcile?wait={text()}",
                 f"/changes?since={text()}&limit={text()}",
+                "/report",
                 f"/report?{text()}={text()}",
                 f"/{text()}",
             )
