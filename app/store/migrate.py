@@ -189,6 +189,8 @@ async def _lift_limits(connection: "asyncpg.Connection[asyncpg.Record]") -> None
     await connection.execute(f"SELECT {pins(is_local=True)}")
     await connection.execute("SELECT set_config('statement_timeout', '0', true)")
     await connection.execute(_FORGET_OWN_TABLESPACE)
+    # A table with constraints or triggers that wait for the commit can be written, and then not altered.
+    await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:

@@ -23,6 +23,8 @@ _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")
 _EARLIER_COLUMNS = 17
 """So many columns of ours the earlier system's trade_recon has, too."""
 _QUIET_SECONDS = 120
+_FIRES: Mapping[str, str] = {"O": "", "A": "ALWAYS ", "R": "REPLICA "}
+"""How a trigger or rule that is enabled is enabled again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class _Found:
     aside: Sequence[Record]
     earlier: Mapping[str, Any] | None
     state: Mapping[str, Any] | None
+    references: Sequence[Record]
     indexes: Sequence[str]
     dependents: Sequence[str]
     rights: Sequence[Record]
@@ -78,6 +81,7 @@ async def _look(database: Database, role: str) -> _Found:
             aside=await connection.fetch(sql["list_aside"]),
             earlier=earlier,
             state=now,
+            references=await connection.fetch(database.queries("adoption")["list_references"]),
             indexes=[row["identity"] for row in await connection.fetch(sql["list_indexes"], list(_RAW))],
             dependents=[
                 row["dependent"]
@@ -97,6 +101,7 @@ def _script(role: str, found: _Found) -> Iterator[str]:
     yield comment(*_header(found, back))
     yield "BEGIN;"
     yield "SET LOCAL lock_timeout = '10s';\nSET LOCAL statement_timeout = 0;\nSET LOCAL search_path = pg_catalog;"
+    yield "SET CONSTRAINTS ALL IMMEDIATE;"
     yield _no_worker(found.schema)
     yield comment("trade-recon's own views, functions and tables.")
     for kind in ("MATERIALIZED VIEW", "VIEW", "FUNCTION"):
@@ -137,6 +142,9 @@ def _header(found: _Found, back: Sequence[Record]) -> Iterator[str]:
     yield "runs and issues, and copies of rows that runs removed or overwrote (recon_removed_rows): restore first what you want back."
     if found.earlier is not None:
         yield f"It gives back {STATE_TABLE} of the earlier system with its columns, defaults and rows as they were before trade-recon."
+        if found.references:
+            referring = ", ".join(row["table"] for row in found.references)
+            yield f"Rows of {STATE_TABLE} that trade-recon added stay where others refer to them: {referring}."
     elif found.place["stood_before"]:
         yield f"{STATE_TABLE} stood before trade-recon, and no copy of it was kept: it keeps its rows as they are now, and loses the"
         yield "columns that trade-recon added; defaults and NOT NULLs that trade-recon set stay."
@@ -149,9 +157,9 @@ def _header(found: _Found, back: Sequence[Record]) -> Iterator[str]:
         yield f"It leaves, since they are not trade-recon's own any more: {', '.join(found.strange)}."
     if found.dependents:
         yield f"These are yours and stand on what goes; drop or change them first: {', '.join(found.dependents)}."
-    left = [row["name"] for row in found.aside if row["number"] > 1 and not row["is_same"]]
+    left = [row["name"] for row in found.aside if row["kind"] != "INDEX" and row not in back and not _is_copy(row)]
     if left:
-        yield f"These were put aside later and stay under their names: {', '.join(left)}."
+        yield f"These stay under the names by which they were put aside: {', '.join(left)}."
 
 
 def _no_worker(schema: str) -> str:
@@ -165,9 +173,14 @@ def _no_worker(schema: str) -> str:
 
 
 def _comes_back(row: Record, found: _Found) -> bool:
-    """Whether it gets its former name: the first of those put aside, where that name is not somebody else's."""
-    taken = {name.partition("(")[0] for name in found.strange}
-    return row["name"] == row["first_name"] and row["kind"] != "INDEX" and row["former"] not in taken
+    """Whether it gets its former name, which of functions has arguments: the first that was put aside, where nothing else has it now."""
+    former = f"{row['former']}({row['arguments']})" if row["kind"] == "ROUTINE" else row["former"]
+    return row["place"] == 1 and row["kind"] != "INDEX" and former not in found.strange
+
+
+def _is_copy(row: Record) -> bool:
+    """Whether it was put aside later in the form of the first."""
+    return bool(row["place"] > 1 and row["is_same"] and row["kind"] != "INDEX")
 
 
 def _names_back(role: str, found: _Found, back: Sequence[Record]) -> Iterator[str]:
@@ -175,7 +188,7 @@ def _names_back(role: str, found: _Found, back: Sequence[Record]) -> Iterator[st
     renamed = {row["identity"] for row in back}
     # Copies that are the same as what comes back go.
     for row in found.aside:
-        if row["number"] > 1 and row["is_same"] and row["kind"] != "INDEX":
+        if _is_copy(row):
             yield f"DROP {row['kind']} {row['identity']};"
     for row in found.aside:
         if row["kind"] == "INDEX" and row["of_relation"] in renamed:
@@ -211,9 +224,51 @@ def _state(role: str, found: _Found) -> Iterator[str]:
         if name in there and column["comment"] != there[name]["comment"]:
             said = "NULL" if column["comment"] is None else literal(column["comment"])
             yield f"COMMENT ON COLUMN {table}.{identifier(name)} IS {said};"
-    columns = ", ".join(identifier(name) for name, column in before.items() if name in there and not column["generated"])
-    kept = qualified(found.schema, "recon_earlier_trade_recon")
-    yield f"DELETE FROM {table};\nINSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {kept};"
+    columns = [name for name, column in before.items() if name in there and not column["generated"]]
+    yield from _quietly(table, now, _rows(found, columns))
+
+
+def _rows(found: _Found, columns: Sequence[str]) -> Iterator[str]:
+    """Make the rows as the copy has them; only those that differ are written, since others refer to them."""
+    table, kept = qualified(found.schema, STATE_TABLE), qualified(found.schema, "recon_earlier_trade_recon")
+    now = found.state or {}
+    listed = ", ".join(identifier(name) for name in columns)
+    referred = "".join(f"\n  AND NOT EXISTS (SELECT FROM {each['table']} AS r WHERE {each['condition']})" for each in found.references)
+    yield f"DELETE FROM {table} AS t WHERE NOT EXISTS (SELECT FROM {kept} AS k WHERE k.account_id = t.account_id){referred};"
+    fixed = {column["name"] for column in now["columns"] if column["is_always_identity"]}
+    changed = [identifier(name) for name in columns if name != "account_id" and name not in fixed]
+    if changed:
+        assigned = ", ".join(f"{name} = k.{name}" for name in changed)
+        # As texts, since not every type has an equality.
+        texts, of_kept = (", ".join(f"{row}.{name}::text" for name in changed) for row in ("t", "k"))
+        differ = f"ROW({texts}) IS DISTINCT FROM ROW({of_kept})"
+        yield f"UPDATE {table} AS t SET {assigned}\nFROM {kept} AS k\nWHERE k.account_id = t.account_id AND {differ};"
+    missing = f"NOT EXISTS (SELECT FROM {table} AS t WHERE t.account_id = k.account_id)"
+    yield f"INSERT INTO {table} ({listed}) OVERRIDING SYSTEM VALUE\nSELECT {listed} FROM {kept} AS k WHERE {missing};"
+
+
+def _quietly(table: str, now: Mapping[str, Any], statements: Iterator[str]) -> Iterator[str]:
+    """Statements during which no trigger, rule or policy of the owner acts, and no constraint that old rows need not meet refuses them."""
+    before, after = list[str](), list[str]()
+    if now["is_forced"]:
+        before.append(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY;")
+        after.append(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY;")
+    for each in now["firing"]:
+        name = f"{each['kind']} {identifier(each['name'])}"
+        before.append(f"ALTER TABLE {table} DISABLE {name};")
+        after.append(f"ALTER TABLE {table} ENABLE {_FIRES[each['enabled']]}{name};")
+    for each in now["unproven"]:
+        name = identifier(each["name"])
+        before.append(f"ALTER TABLE {table} DROP CONSTRAINT {name};")
+        after.append(f"ALTER TABLE {table} ADD CONSTRAINT {name} {each['definition']};")
+        if each["comment"] is not None:
+            after.append(f"COMMENT ON CONSTRAINT {name} ON {table} IS {literal(each['comment'])};")
+    if before:
+        yield comment("What the owner of the table let fire on its rows stands still meanwhile, and is as it was afterwards.")
+        yield "\n".join(before)
+    yield from statements
+    if after:
+        yield "\n".join(after)
 
 
 def _columns_that_go(earlier: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:

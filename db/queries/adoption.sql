@@ -209,3 +209,20 @@ SELECT json_build_object(
         ) AS taken
     )
 )::text
+
+-- name: list_references
+-- Foreign keys of other tables to trade_recon: the table, and the condition that its row r refers to the row t.
+SELECT
+    k.conrelid::regclass::text AS table,
+    (
+        SELECT string_agg(format('t.%I OPERATOR(%I.%s) r.%I', there.attname, o.oprnamespace::regnamespace, o.oprname, here.attname), ' AND ' ORDER BY pair.place)
+        FROM unnest(k.confkey, k.conkey, k.conpfeqop) WITH ORDINALITY AS pair (there, here, operator, place)
+        JOIN pg_attribute AS there ON there.attrelid = k.confrelid AND there.attnum = pair.there
+        JOIN pg_attribute AS here ON here.attrelid = k.conrelid AND here.attnum = pair.here
+        JOIN pg_operator AS o ON o.oid = pair.operator
+    ) AS condition
+FROM pg_constraint AS k
+JOIN pg_class AS c ON c.oid = k.confrelid
+WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'trade_recon'
+  AND k.contype = 'f' AND k.conparentid = 0 AND k.conrelid <> k.confrelid
+ORDER BY 1, 2

@@ -96,8 +96,9 @@ SELECT EXISTS (
     SELECT FROM pg_proc AS mine
     JOIN pg_proc AS other ON other.pronamespace = mine.pronamespace AND other.oid <> mine.oid
         AND other.proname ~ ('^' || mine.proname || '_before_trade_recon(_\d+)?$')
-        AND (other.proargtypes, other.prorettype, other.prosrc, other.prolang) = (mine.proargtypes, mine.prorettype, mine.prosrc, mine.prolang)
-    WHERE mine.oid = $1
+        AND (other.proargtypes, other.prorettype, other.proretset, other.prosrc, other.prolang) = (mine.proargtypes, mine.prorettype, mine.proretset, mine.prosrc, mine.prolang)
+        AND pg_get_function_sqlbody(other.oid) IS NOT DISTINCT FROM pg_get_function_sqlbody(mine.oid)
+    WHERE mine.oid = $1 AND mine.prokind <> 'a'
     UNION ALL
     SELECT FROM pg_class AS mine
     JOIN pg_class AS other ON other.relnamespace = mine.relnamespace AND other.oid <> mine.oid AND other.relkind = mine.relkind

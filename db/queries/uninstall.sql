@@ -43,7 +43,8 @@ WITH aside AS (
     WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relkind IN ('v', 'm', 'i', 'r', 'p')
     UNION ALL
     SELECT 'ROUTINE', p.oid, p.proname::text, oidvectortypes(p.proargtypes), p.oid::regprocedure::text, NULL,
-           concat_ws(' ', p.prosrc, p.prorettype, p.prolang), pg_get_userbyid(p.proowner)::text
+           CASE p.prokind WHEN 'a' THEN p.oid::text ELSE concat_ws(' ', p.prosrc, pg_get_function_sqlbody(p.oid), p.prorettype, p.prolang, p.proretset) END,
+           pg_get_userbyid(p.proowner)::text
     FROM pg_proc AS p
     WHERE p.pronamespace = to_regnamespace(quote_ident('prop_trading_model'))
 ), named AS (
@@ -51,20 +52,38 @@ WITH aside AS (
     FROM aside CROSS JOIN LATERAL regexp_match(name, '^(.+)_before_trade_recon(?:_(\d+))?$') AS match
     WHERE match IS NOT NULL
 )
-SELECT kind, name, former, arguments, identity, of_relation, owner, number,
-       first_value(name) OVER same AS first_name, form = first_value(form) OVER same AS is_same
+SELECT kind, name, former, arguments, identity, of_relation, owner,
+       -- Overloads have one name, and so numbers that follow each other, but nothing in common.
+       row_number() OVER same AS place, form = first_value(form) OVER same AS is_same
 FROM named
 WINDOW same AS (PARTITION BY kind, former, arguments ORDER BY number)
 ORDER BY kind = 'INDEX', kind, former, arguments, number
 
 -- name: describe_state
--- The columns of trade_recon as they stand, and its options and owner.
+-- The columns of trade_recon as they stand, its options and owner, and what of the owner's acts on its rows: forced policies, triggers and rules that are
+-- enabled, and constraints that rows need not meet.
 SELECT json_build_object(
-    'owner', pg_get_userbyid(c.relowner), 'options', coalesce(to_json(c.reloptions), '[]'),
+    'owner', pg_get_userbyid(c.relowner), 'options', coalesce(to_json(c.reloptions), '[]'), 'is_forced', c.relforcerowsecurity,
+    'firing', (
+        SELECT coalesce(json_agg(json_build_object('kind', kind, 'name', name, 'enabled', enabled) ORDER BY kind, name), '[]')
+        FROM (
+            SELECT 'TRIGGER' AS kind, tgname AS name, tgenabled AS enabled FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal
+            UNION ALL
+            SELECT 'RULE', rulename, ev_enabled FROM pg_rewrite WHERE ev_class = c.oid
+        ) AS acting
+        WHERE enabled <> 'D'
+    ),
+    'unproven', (
+        SELECT coalesce(json_agg(json_build_object(
+            'name', k.conname, 'definition', pg_get_constraintdef(k.oid), 'comment', obj_description(k.oid, 'pg_constraint')
+        ) ORDER BY k.conname), '[]')
+        FROM pg_constraint AS k
+        WHERE k.conrelid = c.oid AND NOT k.convalidated
+    ),
     'columns', (
         SELECT json_agg(json_build_object(
             'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'not_null', a.attnotnull, 'generated', a.attgenerated <> '',
-            'default', pg_get_expr(d.adbin, d.adrelid), 'comment', col_description(c.oid, a.attnum)
+            'is_always_identity', a.attidentity = 'a', 'default', pg_get_expr(d.adbin, d.adrelid), 'comment', col_description(c.oid, a.attnum)
         ) ORDER BY a.attnum)
         FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
