@@ -1,5 +1,6 @@
 """The caps that a warehouse's own ingestion seems to have: amounts at which the values of a column stop, and which several rows have."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
@@ -13,6 +14,8 @@ from app.store.queries import quote
 _METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
 _LEAST_ROWS = 3
 """So many rows have the very same largest amount: of values that are not capped hardly two are equal there."""
+_LEAST_VALUES = 12
+"""A column of fewer distinct values is one of sizes and classes, which are round by themselves."""
 _SAMPLE = 500_000
 """Rows of a table that are looked at, as far as its statistics tell how many it has."""
 _ROUND = frozenset(Decimal(10) ** power for power in range(3, 13))
@@ -20,12 +23,31 @@ _ROUND = frozenset(Decimal(10) ** power for power in range(3, 13))
 
 
 async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -> str:
-    """Rules for RECON_CAPS beside the `known` ones, as a setting holds them; empty where no column stops at a round amount."""
+    """Rules for RECON_CAPS beside the `known` ones, as a setting holds them; empty where no column stops at a round amount.
+
+    What stops in one table alone is named with it.
+    """
     rules: dict[str, Decimal] = {}
+    largest: dict[str, dict[str, Decimal]] = defaultdict(dict)
+    stops: list[tuple[str, Column, Decimal]] = []
     for endpoint in _METRICS:
         table = catalogue[endpoint]
         columns = [column for column in table.columns if _may_be_capped(table, column, known)]
-        rules |= await _rules_of(database, table, columns) if columns else {}
+        if not columns:
+            continue
+        sample = await _sample_of(database, table)
+        for column, amount in (await _largest(database, table, columns, sample)).items():
+            largest[column.name][table.table.name] = amount
+        stopping = {column: largest[column.name][table.table.name] for column in columns if table.table.name in largest[column.name]}
+        stopping = {column: amount for column, amount in stopping.items() if amount in _ends_of(column)}
+        stops += [(table.table.name, column, stopping[column]) for column in await _cut_off(database, table, stopping, sample)]
+    for name, column, amount in stops:
+        if amount not in _ROUND:
+            rules[column.sql_type] = amount
+        elif all(other <= amount for other in largest[column.name].values()):
+            rules[column.name] = amount
+        else:
+            rules[f"{name}.{column.name}"] = amount
     return ",".join(f"{name}={amount.normalize():f}" for name, amount in sorted(rules.items()))
 
 
@@ -48,24 +70,41 @@ def unused_sentence(rules: Sequence[str]) -> str:
     )
 
 
-async def _rules_of(database: Database, table: WarehouseTable, columns: list[Column]) -> Mapping[str, Decimal]:
+async def _sample_of(database: Database, table: WarehouseTable) -> str:
+    """The clause that reads a part of a large table."""
     rows = await database.fetch_value(
         "SELECT sum(c.reltuples) FROM pg_partition_tree($1::text::regclass) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE p.isleaf",
         table.raw,
     )
-    sample = f" TABLESAMPLE SYSTEM ({100 * _SAMPLE / rows:.4f})" if rows and rows > _SAMPLE else ""
+    return f" TABLESAMPLE SYSTEM ({100 * _SAMPLE / rows:.4f})" if rows and rows > _SAMPLE else ""
+
+
+async def _largest(database: Database, table: WarehouseTable, columns: list[Column], sample: str) -> dict[Column, Decimal]:
+    """The largest amount of each column that has any."""
     amounts = ", ".join(f"max(abs(nullif({quote(column.name)}, 'NaN')))::numeric" for column in columns)
     (largest,) = await database.fetch(f"SELECT {amounts} FROM {table.raw}{sample}", seconds=SWEEP_SECONDS)
-    stopping = {column: amount for column, amount in zip(columns, largest, strict=True) if amount in _ends_of(column)}
+    return {column: amount for column, amount in zip(columns, largest, strict=True) if amount is not None}
+
+
+async def _cut_off(database: Database, table: WarehouseTable, stopping: Mapping[Column, Decimal], sample: str) -> list[Column]:
+    """Those of the columns whose values are cut off at their largest amount.
+
+    A round one is a true one where the column has few values, as sizes have, or most rows have just it.
+    """
     if not stopping:
-        return {}
-    counts = ", ".join(f"count(*) FILTER (WHERE abs({quote(column.name)}) = {amount:f})" for column, amount in stopping.items())
+        return []
+    counts = ", ".join(
+        f"count(*) FILTER (WHERE abs({quote(column.name)}) = {amount:f}) AS at_{number},"
+        f" count({quote(column.name)}) AS of_{number}, count(DISTINCT {quote(column.name)}) AS values_{number}"
+        for number, (column, amount) in enumerate(stopping.items())
+    )
     (found,) = await database.fetch(f"SELECT {counts} FROM {table.raw}{sample}", seconds=SWEEP_SECONDS)
-    return {
-        column.name if amount in _ROUND else column.sql_type: amount
-        for (column, amount), count in zip(stopping.items(), found, strict=True)
-        if count >= _LEAST_ROWS
-    }
+    return [
+        column
+        for number, (column, amount) in enumerate(stopping.items())
+        if (count := found[f"at_{number}"]) >= _LEAST_ROWS
+        and (amount not in _ROUND or (2 * count < found[f"of_{number}"] and found[f"values_{number}"] >= _LEAST_VALUES))
+    ]
 
 
 def _may_be_capped(table: WarehouseTable, column: Column, known: Caps) -> bool:

@@ -41,6 +41,9 @@ NO_COUNT = "no count"
 """What is said of a count that is stored as it was, since what was sent is none."""
 _HOUR, _LAST_HOUR = "hour", 23
 _WHOSE = ("account_id", "login", "platform", "broker")
+_CODES, _NUMBERED = ("login", "position", "ticket"), ("platform", "broker")
+"""Parts of keys: texts that a warehouse may hold as numbers, and numbers."""
+_PLAIN = "^-?[0-9]{1,60}$"
 _LONGEST_PATH = 32
 """Characters that the name of an endpoint takes at most."""
 
@@ -94,6 +97,16 @@ class Column:
         return self.is_count or self.name == _HOUR or self.name in FIGURES
 
     @property
+    def is_code(self) -> bool:
+        """Whether it holds as numbers what the API documents as texts: only a text of digits is one, and no other spelling of a number."""
+        return self.kind is Kind.NUMBER and self.name in _CODES
+
+    @property
+    def is_opened_as_number(self) -> bool:
+        """Whether JSON is opened as a number at once; else as text, which is judged before it is cast."""
+        return self.kind is Kind.NUMBER and not self.is_code
+
+    @property
     def largest_count(self) -> int:
         """The largest count that it holds."""
         return _INTEGER_BOUNDS.get(_parts(self.sql_type)[0], 2**63) - 1
@@ -134,7 +147,7 @@ class Column:
         """
         match self.kind:
             case Kind.NUMBER:
-                return self._number(value if readers is None else f"{readers}.recon_number({value})")
+                return self._number(value, readers)
             case Kind.TEXT | None if self.labels is not None:
                 known = ", ".join(_literal(label) for label in self.labels)
                 return f"CASE WHEN {value} IN ({known}) THEN {value}::{self.sql_type} END"
@@ -147,21 +160,35 @@ class Column:
             case Kind.TIMESTAMP:
                 return self._timestamp(value, readers)
 
-    def _number(self, value: str) -> str:
+    def _number(self, value: str, readers: str | None) -> str:
         """NULL outside the range, told by bounds on what is not rounded yet (half away from zero): rounding each value twice costs more."""
+        if self.is_code:
+            return self._rounded(f"(CASE WHEN {value} ~ '{_PLAIN}' THEN {value}::numeric END)")
+        if readers is not None:
+            value = f"{readers}.recon_number({value})"
         if self.is_count or self.name == _HOUR:
             upper = f"BETWEEN 0 AND {_LAST_HOUR}" if self.name == _HOUR else ">= 0"
             return f"CASE WHEN {value} {upper} AND {value} = trunc({value}) THEN {self._rounded(value)} END"
+        if self.name in _NUMBERED:
+            # Rounded, a part of a key would be another one.
+            return f"CASE WHEN {value} = trunc({value}) THEN {self._rounded(value)} END"
         if self.cap is not None:
-            most = self._rounded(f"(CASE WHEN {value} < 0 THEN -1 ELSE 1 END * {self.cap:f})")
-            return f"CASE WHEN abs({value}) >= {self.cap:f} AND {value} <> 'NaN' THEN {most} ELSE {self._rounded(value)} END"
+            # What the column holds is kept as it was sent until it is written: a stored value may be just that one.
+            is_beyond = f"abs({value}) >= {self.cap:f} AND {value} <> 'NaN'"
+            return f"coalesce({self._rounded(value)}, CASE WHEN {is_beyond} THEN {self._most(value)} END)"
         return self._rounded(value)
 
+    def capped(self, sent: str) -> str:
+        """The SQL expression of what is written for a value that was `sent`, which a cap may cut off."""
+        return sent if self.cap is None else f"CASE WHEN abs({sent}) >= {self.cap:f} THEN {self._most(sent)} ELSE {sent} END"
+
     def kept(self, stored: str, sent: str) -> str:
-        """The SQL expression of what a row keeps in the column: the stored value where a cap makes the one that was `sent` equal to it."""
-        if self.cap is None:
-            return sent
-        return f"CASE WHEN least(greatest({stored}, -{self.cap:f}), {self.cap:f}) = {sent} THEN {stored} ELSE {sent} END"
+        """The SQL expression of what a row keeps in the column: the stored value where it is the one that was `sent`, also beyond a cap."""
+        return sent if self.cap is None else f"CASE WHEN {stored} = {sent} THEN {stored} ELSE {self.capped(sent)} END"
+
+    def _most(self, value: str) -> str:
+        """The cap with the sign of a value."""
+        return self._rounded(f"(CASE WHEN {value} < 0 THEN -1 ELSE 1 END * {self.cap or 0:f})")
 
     def _rounded(self, value: str) -> str:
         base, precision, scale = _parts(self.sql_type)

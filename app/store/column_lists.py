@@ -191,13 +191,13 @@ def _is_old(number: int) -> str:
 
 
 def _plain_value(column: Column) -> str:
-    """What a row `s` of upstream has in a column."""
-    return f"s.{quote(column.name)}"
+    """What a row `s` of upstream brings to a new row."""
+    return column.capped(f"s.{quote(column.name)}")
 
 
 def _kept_value(column: Column) -> str:
     """What a stored row `t` has in a column once a row `s` of upstream was written."""
-    return column.kept(f"t.{quote(column.name)}", _plain_value(column))
+    return column.kept(f"t.{quote(column.name)}", f"s.{quote(column.name)}")
 
 
 def _value(table: WarehouseTable, column: Column) -> str:

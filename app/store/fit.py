@@ -3,6 +3,7 @@
 Known from the column's type alone (a number where the API sends a text), from rows that were read for it, and from what runs set aside.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _AROUND: Mapping[str, str] = {
     "index": "is made again by the ALTER, which fails where it computes with numbers: drop it first, and write it for the new type",
 }
 _IN_THE_WAY = "stands in the way: drop it before, and make it again after"
+_PLAIN = re.compile(r"-?\d+(?:\.0*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ def _of_values(table: str, field: Field, column: Column, values: Iterable[msgspe
 
 
 def _of_numbers(table: str, field: Field, column: Column, sent: Sequence[object]) -> Misfit | None:
-    numbers = {value: _number(value) for value in sent}
+    # Another spelling of a number is another text.
+    numbers = {value: None if column.is_code and not _PLAIN.fullmatch(str(value).strip()) else _number(value) for value in sent}
     texts = [value for value, number in numbers.items() if number is None]
     if texts and not column.is_always_number:
         wanted = field.sql_type if field.sql_type.startswith("varchar") else _TEXT

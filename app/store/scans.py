@@ -287,6 +287,7 @@ def _figures(catalogue: Catalogue) -> dict[str, str]:
         tokens[f"compares_{short}"] = "true" if compared else "false"
         tokens[f"stored_{short}"] = name if compared else "NULL"
         for level, table in (("alltime", alltime), ("daily", daily)):
-            value = next(column.converted(f"s.{name}") for column in table.columns if column.name == name) if compared else "NULL"
+            column = next((each for each in table.columns if each.name == name), None) if compared else None
+            value = "NULL" if column is None else column.capped(f"({column.converted(f's.{name}')})")
             tokens[f"{level}_{short}"] = f"({value})"
     return tokens

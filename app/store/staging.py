@@ -447,7 +447,7 @@ def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     read = [column for column in table.columns if column.kind is not Kind.TEXT or column.labels is not None]
     readers = table.raw.split(".")[0] if carefully else None
     opened = ", ".join(
-        f"{quote(column.api_name)} {'numeric' if column.kind is Kind.NUMBER and not carefully else 'text'}" for column in table.columns
+        f"{quote(column.api_name)} {'numeric' if column.is_opened_as_number and not carefully else 'text'}" for column in table.columns
     )
     raw_names = ", ".join(quote(f"r_{column.name}") for column in table.columns)
     given = ", ".join(_given(column, carefully=carefully) for column in table.columns)
@@ -509,7 +509,7 @@ def known_as(table: WarehouseTable, given: Mapping[str, str], account_id: str, r
 def _given(column: Column, *, carefully: bool) -> str:
     """A value as it was sent; an empty text says nothing where a number or a time is due."""
     name = quote(f"r_{column.name}")
-    if column.kind is Kind.TEXT or (column.kind is Kind.NUMBER and not carefully):
+    if column.kind is Kind.TEXT or (column.is_opened_as_number and not carefully):
         return f"i.{name}"
     return f"nullif(btrim(i.{name}), '') AS {name}"
 
@@ -536,8 +536,11 @@ def _refusals(table: WarehouseTable, readers: str | None) -> str:
             missing = f"{quote(column.name)} IS NULL"
             had = quote(f"h_{column.name}")
             is_text = "false"
-            if readers is not None and column.kind is Kind.NUMBER and not column.is_always_number:
+            if column.is_code:
+                is_text = f"{quote(f'r_{column.name}')} !~ '^-?[0-9]+$'"
+            elif readers is not None and column.kind is Kind.NUMBER and not column.is_always_number:
                 is_text = f"{readers}.recon_number({quote(f'r_{column.name}')}) IS NULL"
+            if is_text != "false":
                 said = f"key part {column.name} {IS_TEXT} (it is {column.sql_type}); `trade-recon doctor` prints the ALTER"
                 reasons.append((f"{missing} AND {had} AND {is_text}", said))
             reasons.append((f"{missing} AND {had} AND NOT ({is_text})", f"key part {column.name} is out of range"))

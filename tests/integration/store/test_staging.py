@@ -9,6 +9,7 @@ import pytest
 from app.domain.contract import Endpoint
 from app.engine.store import Store
 from app.errors import DatabaseUnavailable
+from app.store.migrate import migrate
 from app.store.pool import Database as Pool
 from app.store.staging import StageSink
 from tests.conftest import Database
@@ -148,3 +149,21 @@ async def test_another_spelling_of_an_id_is_the_account_that_was_asked_for_unles
         staged = await c.fetch("SELECT account_id FROM recon_stage_daily ORDER BY ordinal")
     # Ab-2 comes with a key that aB-2 does not have; of two ids that differ in case alone none is meant by a third.
     assert [each["account_id"] for each in staged] == ["aB-1", "aB-1", "aB-1", "Ab-2", "aB-3", "AB-3"]
+
+
+@pytest.mark.parametrize("sql_type", ["smallint", "integer", "bigint", "numeric", "numeric(12,2)", "double precision"])
+@pytest.mark.parametrize("column", ["ticket", "position"])
+async def test_only_a_text_of_digits_is_a_key_part_in_a_column_of_numbers(database: Database, column: str, sql_type: str) -> None:
+    async with database.connect() as connection:
+        await connection.execute(f"ALTER TABLE raw_trades_closed ALTER COLUMN {column} TYPE {sql_type} USING {column}::{sql_type}")
+    await migrate(database.dsn, database.schema)
+    texts = ["1e3", "0x1F", "12.5", "NaN", "Infinity", "1_000", "W7", "+5", "1.0", "0b11", "٣"]
+    digits = {"17": 17, " 18 ": 18, "-19": -19, "0020": 20}
+    async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
+        store = await Store.build(pool, 60)
+        sink = await store.staging.begin(Endpoint.CLOSED)
+        await sink.add([_row(**{column: text}) for text in [*digits, *texts]])
+        rows = await connection.fetch(f"SELECT {column} AS part, refused FROM recon_stage_closed ORDER BY ordinal")
+    assert [None if row["part"] is None else int(row["part"]) for row in rows] == [*digits.values(), *[None] * len(texts)]
+    assert [row["refused"] is None for row in rows] == [True] * len(digits) + [False] * len(texts)
+    assert all(f"key part {column} is a text, which the column cannot hold" in row["refused"] for row in rows[len(digits) :])

@@ -30,6 +30,12 @@ UPDATE raw_metrics_daily SET {_RATIO} = CASE WHEN num_trades % 2 = 0 THEN 9999.9
 """
 
 
+_CUT_OFF = f"""
+UPDATE raw_metrics_daily SET {_RATIO} = CASE WHEN num_trades % 2 = 0 THEN 9999.999999 ELSE -9999.999999 END,
+    {_FLOAT} = CASE WHEN hashtext(account_id || date) % 4 = 0 THEN CASE WHEN num_trades % 2 = 0 THEN 1e6 ELSE -1e6 END ELSE {_FLOAT} END
+"""
+
+
 def _extreme_world() -> World:
     """Every daily row has values beyond the caps."""
     world = small_world()
@@ -104,7 +110,7 @@ async def test_caps_are_proposed_from_what_the_tables_hold(warehouse: Database) 
         catalogue = await Catalogue.read(pool, await survey(pool, warehouse.schema))
         assert await proposed_caps(pool, catalogue, NO_CAPS) == ""
         async with warehouse.connect() as connection:
-            await connection.execute(_CAPPED)
+            await connection.execute(_CUT_OFF)
             await connection.execute("UPDATE raw_metrics_hourly SET risk_adj_profit = 'NaN'")
         assert await proposed_caps(pool, catalogue, NO_CAPS) == "numeric(10,6)=9999.999999,risk_adj_profit=1000000"
         assert await proposed_caps(pool, catalogue, _CAPS) == ""
@@ -114,6 +120,51 @@ async def test_caps_are_proposed_from_what_the_tables_hold(warehouse: Database) 
                 "UPDATE raw_metrics_daily SET risk_adj_profit = 2e6 WHERE date = (SELECT min(date) FROM raw_metrics_daily)"
             )
         assert await proposed_caps(pool, catalogue, NO_CAPS) == "numeric(10,6)=9999.999999"
+
+
+async def test_sizes_and_what_most_rows_have_are_no_caps_and_one_of_a_single_table_is_named_with_it(warehouse: Database) -> None:
+    async with Pool.open(warehouse.dsn, warehouse.schema, pool_size=1) as pool:
+        catalogue = await Catalogue.read(pool, await survey(pool, warehouse.schema))
+        async with warehouse.connect() as connection:
+            for table in ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly"):
+                # As accounts of a few sizes have it, and a balance that most have never moved.
+                await connection.execute(
+                    f"UPDATE {table} SET starting_balance = CASE WHEN length(login) % 2 = 0 THEN 100000 ELSE 10000 END,"
+                    " current_balance = CASE WHEN hashtext(account_id) % 9 = 0 THEN hashtext(account_id) % 77777 ELSE 100000 END"
+                )
+            await connection.execute(_CUT_OFF)
+            await connection.execute(f"UPDATE raw_metrics_hourly SET {_FLOAT} = 5e6 + num_trades")
+        assert await proposed_caps(pool, catalogue, NO_CAPS) == "numeric(10,6)=9999.999999,raw_metrics_daily.risk_adj_profit=1000000"
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent", "kept"),
+    [
+        (1500, 1000, 1000),
+        (5000, 1500, 1000),
+        (-5000, -1500, -1000),
+        (1500, 1500, 1500),
+        (1000, 1500, 1000),
+        (-1000, 1500, 1000),
+        (700, 999, 999),
+    ],
+)
+async def test_beyond_a_cap_only_the_cap_and_the_true_value_stay(warehouse: Database, stored: float, sent: float, kept: float) -> None:
+    world = small_world()
+    edit(world.records(Endpoint.DAILY), lambda row: row.update(medianProfit=sent))
+    account_id = world.account_ids[3]
+    async with warehouse.connect() as connection:
+        # Written for its count, so that the money is looked at.
+        statement = "UPDATE raw_metrics_daily SET num_trades = num_trades + 1, median_profit = $1 WHERE account_id = $2"
+        await connection.execute(statement, stored, account_id)
+    async with (
+        SandboxServer(world) as upstream,
+        engine(warehouse, upstream, now=lambda: NOW, caps=Caps.read("median_profit=1000")) as service,
+    ):
+        await run(service, RunKind.FULL)
+    async with warehouse.connect() as connection:
+        changed = await connection.fetch("SELECT DISTINCT median_profit FROM raw_metrics_daily WHERE account_id = $1", account_id)
+    assert [float(row[0]) for row in changed] == [kept]
 
 
 @pytest.mark.parametrize("text", ["rel_*", "rel_*=", "rel_*=-1", "rel_*=nan", "=5", "a=1e999999", "a b=c"])
