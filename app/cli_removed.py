@@ -13,6 +13,7 @@ import typer
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.copies import ANY_COPY, Reason, Wanted
+from app.domain.orders import Way, bounded_reason
 from app.domain.wording import choose, counted
 from app.errors import InvalidRequest
 from app.mistakes import SuggestingGroup
@@ -26,6 +27,7 @@ _LARGEST_ID = 2**63 - 1
 _PLAIN_WIDTH = 240
 """Columns for the list where it goes to no terminal: ids stay whole there."""
 _CAUTION = "A later run that reads these rows from upstream may change them again."
+_PINNED = "They are pinned: no run changes them until `trade-recon removed release`, or until upstream sends the same values."
 _WRITTEN, _JUST_SO, _REFUSED = range(3)
 
 
@@ -91,18 +93,56 @@ def restore(
     *,
     all_of_run: Annotated[uuid.UUID | None, typer.Option(help="All rows that this run changed and that were not restored yet.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would come of it by table, account and date; change nothing.")
+        bool, typer.Option("--dry-run", help="Tell by table, account and date what would come of it; change nothing.")
     ] = False,
+    pin: Annotated[
+        bool, typer.Option("--pin/--no-pin", help="Whether later runs leave the rows as restored until they are released.")
+    ] = True,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays with the pins, at most 500 characters.")] = None,
 ) -> None:
     """Bring rows back as they were, the newest copy first; one that cannot be restored stops no other.
 
     Nothing is lost: what a row held until now is kept as a copy of its own. Rows that a run inserted stay: how many these are is
-    told, and the next audit removes what upstream does not have. A later run that reads the same rows from upstream may change them
-    again.
+    told, and the next audit removes what upstream does not have. What was restored is pinned: no run changes it until `removed release`,
+    or until upstream sends the same values. With `--no-pin` the next run compares it with upstream and may change it again.
 
     Exit codes: 0 all of them stand as they were; 1 some were not restored; 2 an id does not exist (nothing was restored).
     """
-    perform(lambda: _restored(ids or (), all_of_run, is_trial=dry_run))
+    perform(lambda: _restored(ids or (), all_of_run, Way(is_trial=dry_run, pins=pin, reason=bounded_reason(reason))))
+
+
+@removed.command()
+def release(
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", min=1, max=_LARGEST_ID, help="The copies from which the rows were restored.")
+    ] = None,
+    *,
+    all_of_run: Annotated[uuid.UUID | None, typer.Option(help="All pinned rows that this run had changed.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="ID", help="All pinned rows of this account.")] = None,
+) -> None:
+    """Release pinned rows: the next run compares them with upstream, and may change them again.
+
+    Exit codes: 0 rows were released; 1 none is pinned that fits; 2 the command is not understood.
+    """
+    perform(lambda: _released(ids, all_of_run, account))
+
+
+async def _released(ids: Sequence[int] | None, run_id: uuid.UUID | None, account_id: str | None) -> ExitCode:
+    from app.console import results_console
+    from app.engine.restoring import Restoring
+    from app.main import open_store
+    from app.settings import load_settings
+
+    if not ids and run_id is None and account_id is None:
+        raise InvalidRequest("Name the ids of the copies, --all-of-run or --account. Nothing was released.")
+    async with open_store(load_settings()) as store:
+        released = await Restoring(store).release(account_id=account_id, run_id=run_id, removed_ids=ids or None)
+    if released:
+        said = f"{counted(released, 'row')} {choose(released, 'is', 'are')} released; the next run compares the accounts with upstream."
+    else:
+        said = "No row is pinned that fits. Nothing was changed."
+    results_console().print(said, soft_wrap=True)
+    return ExitCode.SUCCESS if released else ExitCode.ISSUES_LEFT
 
 
 async def _listed(view: _View) -> ExitCode:
@@ -120,7 +160,7 @@ async def _listed(view: _View) -> ExitCode:
     return ExitCode.SUCCESS
 
 
-async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, *, is_trial: bool) -> ExitCode:
+async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> ExitCode:
     from app.console import results_console
     from app.engine.restoring import Restoring
     from app.main import open_store
@@ -138,9 +178,9 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, *, is_trial: b
         if run_id is not None:
             added = _added(await rows.inserted_by_run(run_id))
         restoring = Restoring(store)
-        if is_trial:
+        if way.is_trial:
             return await _tried(restoring, waiting, added)
-        async with contextlib.aclosing(restoring.restore(waiting)) as results:
+        async with contextlib.aclosing(restoring.restore(waiting, pins=way.pins, reason=way.reason)) as results:
             async for result in results:
                 console.print(f"{result.removed_id}: {result.sentence}", markup=False, soft_wrap=True)
                 there += result.is_there
@@ -151,10 +191,11 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, *, is_trial: b
             f"Every row that the run removed, moved or overwrote is restored already; nothing was changed.{added}", soft_wrap=True
         )
         return ExitCode.SUCCESS
-    of_accounts = f" The totals of {counted(accounts, 'account')} were counted again, and the next run asks upstream." if accounts else ""
+    following = "" if way.pins else ", and the next run asks upstream"
+    of_accounts = f" The totals of {counted(accounts, 'account')} were counted again{following}." if accounts else ""
     console.print(
         f"{counted(there, 'row')} {choose(there, 'stands as it was', 'stand as they were')},"
-        f" {refused} {choose(refused, 'was', 'were')} not restored.{added}{of_accounts} {_CAUTION}",
+        f" {refused} {choose(refused, 'was', 'were')} not restored.{added}{of_accounts} {_PINNED if way.pins else _CAUTION}",
         soft_wrap=True,
     )
     return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
@@ -173,7 +214,7 @@ async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> 
     refused = []
     async with contextlib.aclosing(restoring.attempt(waiting)) as results:
         async for result in results:
-            kind = _REFUSED if not result.is_there else _WRITTEN if result.changed else _JUST_SO
+            kind = _REFUSED if not result.is_there else _WRITTEN if result.is_written else _JUST_SO
             counts[result.table, result.account_id or "-", str(result.date or "-")][kind] += 1
             if kind == _REFUSED:
                 refused.append(f"{result.removed_id}: {result.sentence.replace('was not restored', 'would not be restored')}")
@@ -245,6 +286,6 @@ def _show(rows: "Sequence[RemovedRow]", following: int | None) -> None:
         cells = (row.removed_id, when, row.table, row.account_id, row.date, row.reason, row.run_id, row.key, restored)
         table.add_row(*("-" if cell is None else escape(str(cell)) for cell in cells))
     console.print(table)
-    console.print(f"`trade-recon removed restore ID` brings a row back. {_CAUTION}")
+    console.print("`trade-recon removed restore ID` brings a row back, and pins it.")
     if following is not None:
         console.print(f"There may be older ones: --before {following}.")

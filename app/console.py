@@ -44,6 +44,7 @@ MEANINGS: Mapping[IssueCode, str] = {
     IssueCode.UPSTREAM_DRIFT: "agrees with itself, but not with upstream",
     IssueCode.ABSENT_UPSTREAM: "upstream no longer has it: kept",
     IssueCode.UPSTREAM_INCONSISTENT: "upstream contradicts itself: nothing to heal",
+    IssueCode.PINNED_BY_RESTORE: "pinned by restore: kept as restored",
     IssueCode.KEY_TOO_NARROW: "the table's key cannot hold two rows of upstream",
     IssueCode.IMPOSSIBLE_DATE: "rows of a date that no calendar holds: kept, not counted",
     IssueCode.UNSETTLED: "on dates that still move: the next run looks again",

@@ -8,7 +8,7 @@ from typing import Self
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.models import DayCounts
-from app.domain.wording import counted
+from app.domain.wording import choose, counted
 
 COUNTED_TABLES = tuple(TABLES[endpoint].name for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))
 """The tables whose trades are counted against each other."""
@@ -47,6 +47,7 @@ class IssueCode(StrEnum):
     IMPOSSIBLE_DATE = "impossible_date"
     SUSPICIOUSLY_FEW_HOURS = "suspiciously_few_hours"
     HISTORY_UNREAD = "history_unread"
+    PINNED_BY_RESTORE = "pinned_by_restore"
 
 
 COUNT_CODES = frozenset(
@@ -80,6 +81,7 @@ NOT_OURS_TO_HEAL = frozenset(
         IssueCode.UNSETTLED,
         IssueCode.KEY_TOO_NARROW,
         IssueCode.IMPOSSIBLE_DATE,
+        IssueCode.PINNED_BY_RESTORE,
     }
 )
 """Issues that no fetch can close: they are shown, and cost the account no attempt."""
@@ -90,7 +92,15 @@ ASK_UPSTREAM = "ask_upstream"
 SHOW_UNMATCHED = "show_unmatched"
 """The strategy for rows under a wrong id that fit no account: nothing is guessed."""
 
-LASTING = frozenset({IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM, IssueCode.KEY_TOO_NARROW, IssueCode.IMPOSSIBLE_DATE})
+LASTING = frozenset(
+    {
+        IssueCode.AMBIGUOUS_IDENTITY,
+        IssueCode.ABSENT_UPSTREAM,
+        IssueCode.KEY_TOO_NARROW,
+        IssueCode.IMPOSSIBLE_DATE,
+        IssueCode.PINNED_BY_RESTORE,
+    }
+)
 """Issues that asking upstream again seldom changes while the warehouse stays as it is: full runs ask with growing pauses, audits always."""
 
 _OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})
@@ -157,6 +167,20 @@ def restored_issue(days: Sequence[dt.date]) -> Issue:
     text = "Rows were brought back that a run had changed on upstream's word; the next run compares the account with upstream."
     evidence = {**dates_evidence(days), "metadata": {"restored": True}}
     return Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, COUNTED_TABLES, "refetch_all_data", evidence)
+
+
+def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int]) -> Issue:
+    """That rows which a restore brought back stay as they are; `pins` are their numbers by table and date."""
+    rows = sum(pins.values())
+    tables = tuple(sorted({table for table, _ in pins}))
+    text = (
+        f"{counted(rows, 'row')} {choose(rows, 'is', 'are')} pinned by restore: {choose(rows, 'it stays', 'they stay')} as restored,"
+        " whatever upstream sends, until `trade-recon removed release` or until upstream sends the same values."
+    )
+    days = sorted({day for _, day in pins if day is not None})
+    by_table = {table: sum(number for (name, _), number in pins.items() if name == table) for table in tables}
+    evidence = {"pinned_dates": [day.isoformat() for day in days], "metadata": {"rows": by_table}}
+    return Issue(IssueCode.PINNED_BY_RESTORE, Severity.INFO, text, tables, "keep_stored_rows", evidence)
 
 
 def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:

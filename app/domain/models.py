@@ -240,7 +240,9 @@ class AccountView:
     left, `explained_times` how often asking again did not change that and `ask_again_at` when it is asked once more, `descents` the dates
     whose daily row an audit's heal changed and whose finer rows were not read since, `status` how the last run left it,
     `odd_rows` are rows that were left out of everything else, `doubts` the dates that an earlier run lowered on upstream's word and that
-    the audit reads again. `history` tells what is known of dates before those that are compared (None: all are).
+    the audit reads again. `history` tells what is known of dates before those that are compared (None: all are). `pins` are the numbers of
+    rows that a restore brought back and that stay as they are, by table and date (0 where upstream has one that stands
+    under another date here); `pins_are_due`: upstream is to be asked about them.
     """
 
     account_id: str
@@ -262,6 +264,8 @@ class AccountView:
     odd_rows: tuple[OddRows, ...] = ()
     doubts: frozenset[dt.date] = frozenset()
     history: History | None = None
+    pins: Mapping[tuple[str, dt.date | None], int] = field(default_factory=dict)
+    pins_are_due: bool = False
 
     @property
     def is_history_known(self) -> bool:
@@ -279,7 +283,9 @@ class AccountView:
 
     @property
     def _is_doubted(self) -> bool:
-        return bool(self.days or self.findings or self.drift or self.descents or self.open_issues or self.odd_rows or self.doubts)
+        return bool(
+            self.days or self.findings or self.drift or self.descents or self.open_issues or self.odd_rows or self.doubts or self.pins
+        )
 
     @property
     def drifts(self) -> bool:
@@ -294,7 +300,8 @@ class AccountView:
     @property
     def signature(self) -> str:
         """What detection sees, in short: equal for two looks between which nothing changed."""
-        seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents), *([self.odd_rows] if self.odd_rows else []))
+        beside = [*([self.odd_rows] if self.odd_rows else []), *([sorted(map(repr, self.pins.items()))] if self.pins else [])]
+        seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents), *beside)
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 

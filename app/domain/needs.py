@@ -86,7 +86,11 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     counts_trades = any(totals.counts.values())
     # Without alltime or daily rows an account also lacks what tells its trades from others'.
     alltime = alltime_is_unread and (
-        view.drifts or _is_alltime_foreign(view) or _is_to_be_asked_again(view) or (counts_trades and not totals.has_alltime)
+        view.drifts
+        or _is_alltime_foreign(view)
+        or _is_to_be_asked_again(view)
+        or _is_pin_due(view)
+        or (counts_trades and not totals.has_alltime)
     )
     descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
     everything = not daily.everything and (descends or (counts_trades and not totals.has_daily) or is_silent(view, progress))
@@ -109,6 +113,11 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
 def _is_to_be_asked_again(view: AccountView) -> bool:
     """Whether an earlier run found no alltime row upstream and the audit of this one, if it is one, has not asked."""
     return view.drift is None and lacks_alltime(view)
+
+
+def _is_pin_due(view: AccountView) -> bool:
+    """Whether the alltime row is pinned and upstream is to be asked whether it says the same by now."""
+    return view.pins_are_due and (_ALLTIME, None) in view.pins
 
 
 def _daily_if_outvoted(view: AccountView) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from app.domain.issues import (
     Severity,
     dates_evidence,
     days_evidence,
+    pinned_issue,
 )
 from app.domain.models import AccountView, DayCounts, History, Hold, Outcome, Progress
 from app.domain.settling import Moving
@@ -81,6 +82,12 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     """
     if progress.known:
         return tuple(Issue.from_json(entry) for entry in view.open_issues)
+    beside = (pinned_issue(view.pins),) if view.pins else ()
+    return (*_explain(view, progress, moving_from), *beside)
+
+
+def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:
+    """What remains of an account beside its pinned rows."""
     found = detect(view)
     others = tuple(issue for issue in found if issue.code not in (*COUNT_CODES, IssueCode.UPSTREAM_DRIFT, IssueCode.ABSENT_UPSTREAM))
     counts = tuple(issue for issue in found if issue.code in COUNT_CODES)

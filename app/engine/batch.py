@@ -30,6 +30,7 @@ from app.domain.holds import FLAPS, Loss, RunCounts, RunGuard, undoing, vanished
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Hold, Outcome, Rewritten, RunKind
 from app.domain.needs import is_short
+from app.domain.pins import beside_pins
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round, why_not_asked
 from app.domain.verdict import descended
 from app.domain.wording import counted
@@ -235,7 +236,8 @@ class BatchReconciler:
 
     async def _look(self, account_ids: Sequence[str], claim: Claim, *, is_first: bool = False) -> dict[str, AccountView]:
         views = await self._store.detection.look(account_ids, claim.run_id, is_first=is_first)
-        return await asyncio.to_thread(lambda: {account_id: with_open_drift(view) for account_id, view in views.items()})
+        now = self._now()
+        return await asyncio.to_thread(lambda: {account_id: beside_pins(with_open_drift(view), now) for account_id, view in views.items()})
 
     async def _rounds(self, work: Work, search: Search) -> None:
         for _ in range(MAX_ROUNDS):

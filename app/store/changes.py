@@ -141,6 +141,7 @@ class Changes:
         applied = defaultdict(Applied) if applied is None else applied
         job = Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
         await self._refusals.find_doubled(job)
+        await self._refusals.find_pinned(job)
         await self._refusals.find_partitions(job, await self._refusals.find_unfit(job))
         for part in await self._parts(job, applied):
             if len(part.account_ids) > 1 or not applied[part.account_ids[0]].hold:

@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 
 from app.domain.contract import Endpoint
 from app.store.catalogue import FIGURES, NO_COUNT, Catalogue, Column, Kind, WarehouseTable, names
+from app.store.pins import PINNED, unit_of
 from app.store.queries import fill, quote
 from app.store.survey import UniqueKey
 from app.store.unsent import is_sent, is_unsent
@@ -173,6 +174,9 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False, window: Win
         "row_trades": "1" if trades else f"{count_of}(t.num_trades)",
         # A daily row that upstream lacks is a date that upstream lacks: only finer tables ever lose rows.
         "removable": "true" if table.table.endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) else "false",
+        "pinned": f"'{PINNED}'",
+        "unit_of_s": f"ARRAY[{', '.join(f's.{quote(column)}::text' for column in unit_of(table.table))}]",
+        "unit_of_f": f"ARRAY[{', '.join(f'f.{quote(column)}::text' for column in unit_of(table.table))}]",
         "key_text": "concat_ws('|', " + ", ".join(f"s.{quote(column)}" for column in key) + ")",
         "t_key_text": "concat_ws('|', " + ", ".join(f"t.{quote(column)}" for column in key) + ")",
     }

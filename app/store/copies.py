@@ -63,6 +63,7 @@ class Restored:
     account_id: str | None = None
     date: dt.date | None = None
     changed: Mapping[str, set[dt.date | None]] = field(default_factory=dict)
+    is_written: bool = False
 
 
 def removed_row(row: Record) -> RemovedRow:
@@ -86,10 +87,15 @@ def refusal(copy: RemovedRow, why: str) -> Restored:
 
 
 def told_of(
-    copy: RemovedRow, sentence: str, *, is_there: bool = True, changed: Mapping[str, set[dt.date | None]] | None = None
+    copy: RemovedRow,
+    sentence: str,
+    *,
+    is_there: bool = True,
+    changed: Mapping[str, set[dt.date | None]] | None = None,
+    is_written: bool = False,
 ) -> Restored:
     """What is told of a copy."""
-    return Restored(copy.removed_id, is_there, sentence, copy.table, copy.account_id, copy.date, changed or {})
+    return Restored(copy.removed_id, is_there, sentence, copy.table, copy.account_id, copy.date, changed or {}, is_written)
 
 
 def _text(value: bytes) -> str | None:

@@ -61,6 +61,7 @@ class Detection:
         self._doubts = fill(sql["get_doubts"], placeable=rows_of_some)
         self._placeable = fill(sql["get_placeable_accounts"], placeable=fill(sql["placeable_rows"], accounts="true"))
         self._known = sql["get_known_accounts"]
+        self._pins = sql["get_pins"]
         self._ask_again = sql["ask_again"]
         self._refuted = sql["get_refuted_accounts"]
         self._odd_rows = fill(sql["get_odd_rows"], accounts="account_id = ANY($1::text[])")
@@ -89,12 +90,13 @@ class Detection:
             descents = {row["account_id"]: frozenset(row["dates"]) for row in await connection.fetch(self._descents, ids)}
             doubts = {} if run_id is None else await self._doubts_of(connection, ids, run_id)
             odd_rows = _odd_rows(await connection.fetch(self._odd_rows, ids))
+            pins = _pins(await connection.fetch(self._pins, ids))
             # Only who needs something is asked for under its logins; to know them all trades are read.
             doubtful = [row["account_id"] for row in looked if _disagrees(row)]
-            asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents, *doubts})
+            asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents, *doubts, *pins})
             logins = {row["account_id"]: row for row in await connection.fetch(self._logins, asked)} if asked else {}
         # In a thread, as below: thousands of accounts would keep the event loop from whatever else waits.
-        beside = _Beside(findings, drift, descents, logins, odd_rows, doubts, self._window.first)
+        beside = _Beside(findings, drift, descents, logins, odd_rows, doubts, pins, self._window.first)
         return await asyncio.to_thread(_views, looked, beside)
 
     async def _read(self, ids: list[str], *, is_first: bool) -> list[Record]:
@@ -163,6 +165,10 @@ class Detection:
         """Let the next run ask upstream about these accounts without any wait, and read the finer tables of `days`."""
         await self._database.execute(self._ask_again, list(account_ids), [day[0] for day in days], [day[1] for day in days])
 
+    async def pins(self, account_ids: Sequence[str]) -> dict[str, dict[tuple[str, dt.date | None], int]]:
+        """How many rows of accounts are pinned, by table and date; accounts without one are left out."""
+        return _pins(await self._database.fetch(self._pins, list(account_ids)))
+
     async def refuted_accounts(self, codes: Sequence[str]) -> list[str]:
         """Accounts that no full run takes for now, with open issues of these codes, which are seen in counts alone, whose tables agree."""
         return [row["account_id"] for row in await self._database.fetch(self._refuted, list(codes), seconds=SWEEP_SECONDS)]
@@ -216,6 +222,7 @@ class _Beside:
     logins: Mapping[str, Record]
     odd_rows: Mapping[str, tuple[OddRows, ...]]
     doubts: Mapping[str, frozenset[dt.date]]
+    pins: Mapping[str, Mapping[tuple[str, dt.date | None], int]]
     history_from: dt.date | None
 
 
@@ -241,6 +248,7 @@ def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
             odd_rows=beside.odd_rows.get(row["account_id"], ()),
             doubts=beside.doubts.get(row["account_id"], frozenset()),
             history=_history(row, beside.history_from),
+            pins=beside.pins.get(row["account_id"], {}),
         )
         for row in looked
     }
@@ -326,6 +334,13 @@ def _odd_rows(rows: Sequence[Record]) -> dict[str, tuple[OddRows, ...]]:
         found = OddRows(row["table_name"], row["rows"], tuple(row["samples"]))
         by_account[row["account_id"]] = (*by_account.get(row["account_id"], ()), found)
     return by_account
+
+
+def _pins(rows: Sequence[Record]) -> dict[str, dict[tuple[str, dt.date | None], int]]:
+    pins: dict[str, dict[tuple[str, dt.date | None], int]] = {}
+    for row in rows:
+        pins.setdefault(row["account_id"], {})[row["table_name"], row["date"]] = row["rows"]
+    return pins
 
 
 def _by_account(rows: Sequence[Record]) -> dict[str, list[IdentityFinding]]:

@@ -15,9 +15,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias, assert_never
 
 from app.domain.copies import Wanted
+from app.domain.orders import Way
 from app.errors import DatabaseError, NotFound, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.copies import NAMED_TABLES, RemovedRow, Restored, listed, refusal, removed_row, told_of
 from app.store.feed import ChangeFeed
+from app.store.pins import Pins, unit_of
 from app.store.pool import LOCK_SECONDS, Connection, Database, Record
 from app.store.queries import fill, for_schema
 from app.store.restoring import (
@@ -31,7 +33,6 @@ from app.store.restoring import (
     explained,
     just_so,
     restored_already,
-    unit_of,
     written_back,
 )
 from app.store.restoring_sets import SetRestore
@@ -57,6 +58,7 @@ class RemovedRows:
         self._database = database
         self._feed = feed
         self._sql = database.queries("removed")
+        self._pins = Pins(database)
         self._sets = SetRestore(self._sql)
 
     async def page(self, wanted: Wanted, limit: int, before: int | None = None) -> list[RemovedRow]:
@@ -78,27 +80,28 @@ class RemovedRows:
         inserted = await self._database.fetch_value(self._sql["count_inserted"], run_id)
         return None if inserted is None else int(inserted)
 
-    async def restore(self, removed_ids: Sequence[int], *, is_trial: bool = False) -> AsyncIterator[Restored]:
+    async def restore(self, removed_ids: Sequence[int], way: Way | None = None) -> AsyncIterator[Restored]:
         """Bring rows back, newest copy first, so that several copies of one row end at the oldest; what came of each, as it happens.
 
-        One that is refused stops no other. A trial does the same and undoes it: copies of one row are then told together. Raises
-        NotFound for ids that no copy has, before anything is changed, and DatabaseUnavailable if PostgreSQL goes away: what was
-        told until then stays restored.
+        One that is refused stops no other. `way` is how (None: for good, and not pinned). A trial does the same and undoes it: copies of
+        one row are then told together. Raises NotFound for ids that no copy has, before anything is changed, and DatabaseUnavailable if
+        PostgreSQL goes away: what was told until then stays restored.
         """
         unknown = [row["removed_id"] for row in await self._database.fetch(self._sql["get_unknown_ids"], list(removed_ids))]
         if unknown:
             raise NotFound(f"No row is kept under {listed([str(each) for each in unknown])}. Nothing was restored.")
+        way = way or Way()
         ids = sorted(set(removed_ids), reverse=True)
-        blocks = await self._units(ids) if is_trial else [ids[start : start + _SET] for start in range(0, len(ids), _SET)]
+        blocks = await self._units(ids) if way.is_trial else [ids[start : start + _SET] for start in range(0, len(ids), _SET)]
         for block in blocks:
-            if not is_trial:
-                async for restored in self._restore_block(block, self._transaction):
+            if not way.is_trial:
+                async for restored in self._restore_block(block, self._transaction, way):
                     yield restored
                 continue
             told: list[Restored] = []
             with contextlib.suppress(_UndoneError):
                 async with self._transaction() as connection:
-                    told = [each async for each in self._restore_block(block, lambda: _savepoint(connection), is_trial=True)]
+                    told = [each async for each in self._restore_block(block, lambda: _savepoint(connection), way)]
                     raise _UndoneError
             for restored in told:
                 yield restored
@@ -123,7 +126,7 @@ class RemovedRows:
             blocks[-1] += of_unit
         return [sorted(block, reverse=True) for block in blocks]
 
-    async def _restore_block(self, ids: Sequence[int], scope: Scope, *, is_trial: bool = False) -> AsyncIterator[Restored]:
+    async def _restore_block(self, ids: Sequence[int], scope: Scope, way: Way) -> AsyncIterator[Restored]:
         """Restore copies by sets of different rows, those of one row one after the other, the newest first."""
         async with scope() as connection:
             copies = [removed_row(row) for row in await connection.fetch(self._sql["get_removed_rows"], list(ids))]
@@ -147,34 +150,35 @@ class RemovedRows:
         for (_, table, *_), together in sorted(sets.items(), key=lambda item: item[0][0]):  # type: ignore[arg-type, return-value]
             name = str(table)
             shape = Shape(together[0], columns[name], self._raw(name), shards.get(name))
-            async for restored in self._restore_set(together, shape, scope, is_trial=is_trial):
+            async for restored in self._restore_set(together, shape, scope, way):
                 yield restored
 
-    async def _restore_set(self, copies: Sequence[RemovedRow], shape: Shape, scope: Scope, *, is_trial: bool) -> AsyncIterator[Restored]:
+    async def _restore_set(self, copies: Sequence[RemovedRow], shape: Shape, scope: Scope, way: Way) -> AsyncIterator[Restored]:
         """Restore copies of different rows together; halved where that is refused, until the one that is to blame stands alone."""
         if len(copies) > 1 and shape.shard is None and not shape.lacking:
             try:
                 async with scope() as connection:
                     await connection.limit_locks(_STATEMENT_SECONDS / 3)
                     together = await self._sets.write(connection, copies, shape)
-                    await self._feed.note(connection, None, copies[0].table, _merged(together), is_trial=is_trial)
+                    await self._pin(connection, copies[0].table, [each.removed_id for each in together if each.is_written], way)
+                    await self._feed.note(connection, None, copies[0].table, _merged(together), is_trial=way.is_trial)
             except (RowRefused, StatementTooSlow, DatabaseError, WriteConflict):
                 middle = len(copies) // 2
                 for half in (copies[:middle], copies[middle:]):
-                    async for restored in self._restore_set(half, shape, scope, is_trial=is_trial):
+                    async for restored in self._restore_set(half, shape, scope, way):
                         yield restored
             else:
                 for restored in together:
                     yield restored
             return
         for copy in copies:
-            yield await self._restore(copy, scope, is_trial=is_trial)
+            yield await self._restore(copy, scope, way)
 
-    async def _restore(self, copy: RemovedRow, scope: Scope, *, is_trial: bool) -> Restored:
+    async def _restore(self, copy: RemovedRow, scope: Scope, way: Way) -> Restored:
         why: ReconError
         for _ in range(TRIES):
             try:
-                return await self._transact(copy, scope, is_trial=is_trial)
+                return await self._transact(copy, scope, way)
             except WriteConflict as error:
                 why = error
             except (RowRefused, StatementTooSlow, DatabaseError) as error:
@@ -182,7 +186,7 @@ class RemovedRows:
                 break
         return refusal(copy, explained(why))
 
-    async def _transact(self, copy: RemovedRow, scope: Scope, *, is_trial: bool) -> Restored:
+    async def _transact(self, copy: RemovedRow, scope: Scope, way: Way) -> Restored:
         async with scope() as connection:
             await connection.limit_locks(_STATEMENT_SECONDS / 3)
             await connection.execute(self._sql["lock_restoring"])
@@ -193,9 +197,9 @@ class RemovedRows:
                 return restored_already(copy, locked["restored_at"])
             shard = (await distribution(connection, self._database.schema)).get(copy.table)
             shape = Shape(copy, await self._columns(connection, copy.table), self._raw(copy.table), shard)
-            return await self._write(connection, shape, is_trial=is_trial)
+            return await self._write(connection, shape, way)
 
-    async def _write(self, connection: Connection, shape: Shape, *, is_trial: bool) -> Restored:
+    async def _write(self, connection: Connection, shape: Shape, way: Way) -> Restored:
         copy, tokens = shape.copy, shape.tokens
         if shape.lacking:
             return refusal(copy, f"the copy lacks {', '.join(shape.lacking)}, which the table's key has now")
@@ -228,8 +232,13 @@ class RemovedRows:
             raise RowRefused("a trigger of the table lets it not be written", sqlstate="", constraint=None)
         await connection.execute(self._sql["mark_restored"], copy.removed_id)
         changed = changed_slices(copy, row, deed if isinstance(deed, Record) else None)
-        await self._feed.note(connection, None, copy.table, changed, is_trial=is_trial)
-        return told_of(copy, said + shape.remarks(row["changed"]), changed=changed)
+        await self._pin(connection, copy.table, [copy.removed_id], way)
+        await self._feed.note(connection, None, copy.table, changed, is_trial=way.is_trial)
+        return told_of(copy, said + shape.remarks(row["changed"]), changed=changed, is_written=True)
+
+    async def _pin(self, connection: Connection, table: str, removed_ids: Sequence[int], way: Way) -> None:
+        if way.pins:
+            await self._pins.pin(connection, table, removed_ids, way.reason)
 
     def _with_changed(self, name: str, tokens: Mapping[str, str]) -> str:
         return fill(self._sql[name], **tokens, changed=self._sets.part("name_changed_columns"))

@@ -15,6 +15,7 @@ from app.store.pool import SWEEP_SECONDS, TAKES_NO_WRITES, Connection, Database,
 _ATTEMPTS = 10
 _HISTORY = 50
 _SET_ASIDE = 20
+_PINS = 100
 _READY_SECONDS = 1.3
 """For the answer of a connection that stands, and once more for that of a new one: together less than a probe waits."""
 _OVERALL = (
@@ -59,12 +60,13 @@ _BESIDE = {
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account: its row of trade_recon, its last attempts, the history of its issues and rows that were set aside, newest first."""
+    """One account: its row of trade_recon, its last attempts, its issues' history and rows set aside, newest first; its pinned rows."""
 
     state: Record
     attempts: list[Record]
     history: list[Record]
     set_aside: list[Record]
+    pins: list[Record]
 
     @property
     def issues(self) -> list[object]:
@@ -120,6 +122,7 @@ class Reports:
         """Read the statements."""
         self._database = database
         self._sql = database.queries("report")
+        self._list_pins = database.queries("pins")["list_pins"]
         self._window = database.queries("history")["get_window"]
 
     async def counted(self, shown: Shown) -> KeptFigures:
@@ -203,6 +206,7 @@ class Reports:
             await self._database.fetch(self._sql["get_attempts"], account_id, _ATTEMPTS),
             await self._database.fetch(self._sql["get_history"], account_id, _HISTORY),
             await self._database.fetch(self._sql["get_set_aside"], account_id, _SET_ASIDE),
+            await self._database.fetch(self._list_pins, account_id, _PINS),
         )
 
     async def attempt(self, run_id: uuid.UUID, account_id: str) -> Record | None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.domain.contract import Table
 from app.domain.copies import Reason
 from app.errors import ReconError, RowRefused, WriteConflict
 from app.store.copies import NAMED_TABLES, RemovedRow, Restored, listed, refusal, told_of
+from app.store.pins import unit_of
 from app.store.pool import Record
 from app.store.queries import quote
 from app.store.violations import UNIQUE_VIOLATION
@@ -40,11 +40,6 @@ class Refused:
 
 Deed = Literal["insert", "nothing"] | Record | Refused
 """What is to be done: a row of `lock_present_rows` gets the copy's values."""
-
-
-def unit_of(table: Table) -> list[str]:
-    """The columns that make two rows one thing: trades that differ in nothing but the date are one trade, of metrics each date is a row."""
-    return [column for column in table.key if not (table.endpoint.is_trades and column == table.date_column)]
 
 
 class Shape:

@@ -62,7 +62,9 @@ class SetRestore:
         for row in rows:
             copy, before = by_id[row["removed_id"]], taken.get(row["removed_id"])
             said = f"{copy.name} is stored again." if before is None else written_back(copy, before, kept[copy.removed_id])
-            told[copy.removed_id] = told_of(copy, said + shape.remarks(row["changed"]), changed=changed_slices(copy, row, before))
+            told[copy.removed_id] = told_of(
+                copy, said + shape.remarks(row["changed"]), changed=changed_slices(copy, row, before), is_written=True
+            )
         await connection.execute(self._sql["mark_restored_rows"], [*taken, *lacking])
         return [told[copy.removed_id] for copy in copies]
 

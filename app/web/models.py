@@ -250,6 +250,18 @@ class SetAsideRow(BaseModel):
     last_seen: dt.datetime
 
 
+class PinnedRow(BaseModel):
+    """A row that a restore brought back, and that stays as it is until it is released or upstream sends the same values."""
+
+    table: str
+    key: list[str | None] = Field(description="The row's key; of a trade without its date.")
+    date: dt.date | None = Field(description="null for rows of alltime.")
+    removed_id: int = Field(description="The copy from which it was restored.")
+    run_id: uuid.UUID | None = Field(description="The run that had changed it.")
+    reason: str | None = Field(description="Why it was restored, as far as that was told.")
+    pinned_at: dt.datetime
+
+
 class Account(BaseModel):
     """An account as it stands."""
 
@@ -265,6 +277,7 @@ class Account(BaseModel):
     attempts: list[Attempt] = Field(description="The last attempts, newest first.")
     history: list[IssueHistory] = Field(description="Openings and closings of issues, newest first.")
     set_aside: list[SetAsideRow] = Field(description="Rows of upstream that are not held as they were sent, the newest 20.")
+    pinned: list[PinnedRow] = Field(description="Rows that a restore brought back and that no run changes, the first 100.")
 
 
 class AccountOutcome(BaseModel):

@@ -181,6 +181,7 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
             "attempts": [dict(row) for row in found.attempts],
             "history": [dict(row) for row in found.history],
             "set_aside": [dict(row) for row in found.set_aside],
+            "pinned": [dict(row) for row in found.pins],
         }
     )
 

@@ -295,9 +295,13 @@ FROM compared
 WHERE CASE
     WHEN absent THEN stored_somewhere AND account_id !~ ','
     ELSE unknown OR doubled OR rekeyed
-        OR sends_trades AND stored_trades IS DISTINCT FROM upstream_trades
-        OR sends_profit AND stored_profit IS DISTINCT FROM upstream_profit
-        OR sends_lots AND stored_lots IS DISTINCT FROM upstream_lots
+        -- A pinned row stays as it is, whatever upstream says.
+        OR account_id NOT IN (SELECT p.account_id FROM prop_trading_model.recon_pins AS p WHERE p.table_name = 'raw_metrics_alltime' AND p.account_id IS NOT NULL)
+        AND (
+            sends_trades AND stored_trades IS DISTINCT FROM upstream_trades
+            OR sends_profit AND stored_profit IS DISTINCT FROM upstream_profit
+            OR sends_lots AND stored_lots IS DISTINCT FROM upstream_lots
+        )
 END
 ON CONFLICT (run_id, account_id) DO UPDATE SET absent = excluded.absent, evidence = excluded.evidence
 

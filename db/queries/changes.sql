@@ -71,6 +71,33 @@ UPDATE {{stage}} AS s SET refused = $2, source = to_json(s)
 FROM (SELECT {{plain_key}} FROM {{stage}} WHERE fetch_id = $1 AND refused IS NULL GROUP BY {{plain_key}} HAVING count(*) > 1) AS d
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{same_doubled}}
 
+-- name: has_pins
+-- Whether rows of the table $1 are pinned.
+SELECT EXISTS (SELECT FROM prop_trading_model.recon_pins WHERE table_name = $1)
+
+-- name: release_equal_pins
+-- Pinned rows of the table $2 for which upstream says now what is stored: they need no pin any more.
+WITH equal AS MATERIALIZED (
+    SELECT {{unit_of_s}} AS row_key
+    FROM {{stage}} AS s
+    JOIN prop_trading_model.recon_pins AS p ON p.table_name = $2 AND p.row_key = {{unit_of_s}}
+    JOIN {{raw}} AS t ON {{same_key_s}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND NOT {{differ}}
+)
+DELETE FROM prop_trading_model.recon_pins AS p USING equal AS e WHERE p.table_name = $2 AND p.row_key = e.row_key
+
+-- name: refuse_pinned
+-- Rows of upstream that meet a pinned row of the table $2, on whatever date: nothing of them is written. Another date than the pinned row has is noted.
+WITH met AS (
+    UPDATE {{stage}} AS s SET refused = {{pinned}}
+    FROM prop_trading_model.recon_pins AS p
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND p.table_name = $2 AND p.row_key = {{unit_of_s}}
+    RETURNING p.row_key, {{day_of_s}} AS day
+)
+UPDATE prop_trading_model.recon_pins AS p SET upstream_date = met.day
+FROM met
+WHERE p.table_name = $2 AND p.row_key = met.row_key AND met.day IS DISTINCT FROM coalesce(p.upstream_date, p.date)
+
 -- name: get_staged_days
 -- The dates that staged rows have.
 SELECT DISTINCT {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND refused IS NULL AND {{date}} IS NOT NULL
@@ -568,7 +595,7 @@ WITH sent AS MATERIALIZED (
         SELECT account_id, {{plain_day}} AS day, coalesce(login::text, source ->> 'login') AS login, platform::text AS platform, broker::text AS broker
         FROM {{stage}}
         -- Where a key came twice a row may be missing instead, for which a stored one stands.
-        WHERE fetch_id = $1 AND refused IS NOT NULL AND (NOT starts_with(refused, $10) OR starts_with(refused, $10 || ' several rows'))
+        WHERE fetch_id = $1 AND refused IS NOT NULL AND refused <> {{pinned}} AND (NOT starts_with(refused, $10) OR starts_with(refused, $10 || ' several rows'))
     ) AS s
     LEFT JOIN prop_trading_model.recon_identity AS i
       ON s.account_id IS NULL AND i.login = s.login AND coalesce(i.platform = s.platform, true) AND coalesce(i.broker = s.broker, true)
@@ -595,7 +622,12 @@ WITH sent AS MATERIALIZED (
                AND NOT EXISTS (
                    SELECT FROM unheld WHERE coalesce(unheld.account_id = f.owner, true) AND coalesce(unheld.day = f.day, true)
                ) AS goes
-    FROM found AS f
+    FROM (
+        -- A pinned row stays, and nothing is told of it here.
+        SELECT f.* FROM found AS f
+        LEFT JOIN prop_trading_model.recon_pins AS p ON p.table_name = $5 AND p.row_key = {{unit_of_f}}
+        WHERE p.row_key IS NULL
+    ) AS f
     LEFT JOIN sent ON sent.account_id = f.owner AND sent.day = f.day
     LEFT JOIN daily ON daily.account_id = f.owner AND daily.date = f.day
 ), going AS MATERIALIZED (
@@ -627,7 +659,7 @@ GROUP BY account_id, day, goes
 
 -- name: get_unheld_days
 -- The dates of accounts on which rows of upstream were refused, but those that only a narrow key keeps from standing beside another row of upstream.
-SELECT DISTINCT account_id, {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND account_id = ANY($2::text[]) AND refused IS NOT NULL AND NOT starts_with(refused, $3)
+SELECT DISTINCT account_id, {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND account_id = ANY($2::text[]) AND refused IS NOT NULL AND NOT starts_with(refused, $3) AND refused <> {{pinned}}
 
 -- name: get_refused
 -- Rows of a fetch that could not be held, and numbers that were out of range, with the accounts of $2 that they belong to, by reason.
@@ -644,7 +676,7 @@ FROM (
         ordinal, refused, nulled, {{key_text}} AS row_key
     FROM {{stage}} AS s
     -- What is only withheld until its date is settled is held as it stands.
-    WHERE fetch_id = $1 AND (refused IS NOT NULL OR nulled IS NOT NULL) AND refused IS DISTINCT FROM $3
+    WHERE fetch_id = $1 AND (refused IS NOT NULL OR nulled IS NOT NULL) AND refused IS DISTINCT FROM $3 AND refused IS DISTINCT FROM {{pinned}}
 ) AS unheld
 GROUP BY owners, refused
 
@@ -678,7 +710,7 @@ WITH unheld AS MATERIALIZED (
         )) AS reason,
         coalesce(source, to_json(s)) AS row_data
     FROM {{stage}} AS s
-    WHERE fetch_id = $1 AND refused IS DISTINCT FROM $6
+    WHERE fetch_id = $1 AND refused IS DISTINCT FROM $6 AND refused IS DISTINCT FROM {{pinned}}
       AND (refused IS NOT NULL AND (NOT starts_with(refused, $5) OR {{has_no_trades}}) OR refused IS NULL AND nulled IS NOT NULL)
 ), beside AS MATERIALIZED (
     -- A row without a date came with the dates that its account has in the fetch: it goes once each of them was read without it.

@@ -319,3 +319,13 @@ FROM (
 ) AS odd
 WHERE account_id IS NOT NULL
 GROUP BY account_id, table_name
+
+-- name: get_pins
+-- The tables and dates in which rows of accounts ($1) are pinned, and those on which upstream has such a row instead (rows: 0).
+SELECT account_id, table_name, date, sum(rows)::bigint AS rows
+FROM (
+    SELECT account_id::text AS account_id, table_name, date, 1 AS rows FROM prop_trading_model.recon_pins WHERE account_id = ANY($1::text[])
+    UNION ALL
+    SELECT account_id::text, table_name, upstream_date, 0 FROM prop_trading_model.recon_pins WHERE account_id = ANY($1::text[]) AND upstream_date IS NOT NULL
+) AS places
+GROUP BY account_id, table_name, date

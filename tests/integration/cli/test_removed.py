@@ -17,7 +17,7 @@ from tests.engine import difference
 
 _ALLTIME = TABLES[Endpoint.ALLTIME]
 _RUN = uuid.UUID(int=7)
-_AGAIN = "A later run that reads these rows from upstream may change them again."
+_PINNED = "They are pinned: no run changes them until `trade-recon removed release`"
 
 
 async def _removed(database: Database, folder: Path, *words: str) -> Ended:
@@ -56,7 +56,7 @@ async def test_the_list_tells_what_was_kept_and_how_it_comes_back(database: Data
     found = [line.split() for line in lines if "raw_metrics_alltime" in line]
     assert [int(words[0]) for words in found] == list(kept)[::-1]
     assert found[0][3:] == ["raw_metrics_alltime", "account-3", "-", "removed", str(_RUN), "account-3", "-"]
-    assert any(_AGAIN in line for line in lines)
+    assert "`trade-recon removed restore ID` brings a row back, and pins it." in lines
     assert (await _removed(database, tmp_path, "restore", str(kept[2]))).code == 0
     again = [line.split() for line in (await _removed(database, tmp_path)).stdout.splitlines() if f"{kept[2]} " in line]
     assert again[0][-2].startswith("20")
@@ -82,7 +82,7 @@ async def test_the_exit_code_tells_whether_all_rows_came_back(database: Database
     assert "No row is kept under 4711. Nothing was restored." in unknown.stderr
     first = await _removed(database, tmp_path, "restore", str(kept[0]))
     assert (first.code, f"{kept[0]}: raw_metrics_alltime account-1 is stored again." in first.stdout) == (0, True), first.stderr
-    assert _AGAIN in first.stdout
+    assert _PINNED in first.stdout
     some = await _removed(database, tmp_path, "restore", str(kept[0]), str(kept[1]))
     assert some.code == 1
     assert f"{kept[1]}: raw_metrics_alltime account-2 is stored again." in some.stdout
@@ -147,6 +147,12 @@ async def test_a_run_that_overwrote_and_moved_is_undone(filled: Database, sandbo
     restored = await _removed(filled, tmp_path, "restore", "--all-of-run", str(rows[0]["run_id"]))
     assert restored.code == 0, restored.stdout
     assert await everything() == before
+    # What somebody undid stays undone, until it is released.
+    for words in (("maintain",), ("reconcile",)):
+        ended = await run_command(tmp_path, access(filled, sandbox), *words)
+        assert ended.code == 0, ended.stderr
+    assert await everything() == before
+    assert (await _removed(filled, tmp_path, "release", "--all-of-run", str(rows[0]["run_id"]))).code == 0
     healed = await run_command(tmp_path, access(filled, sandbox), "maintain")
     assert healed.code == 0
     healed = await run_command(tmp_path, access(filled, sandbox), "reconcile")
@@ -195,3 +201,29 @@ async def test_a_dry_run_tells_what_a_restore_would_do_and_changes_nothing(datab
     assert [row["restored_at"] for row in rows] == [None] * 3
     async with database.connect() as connection:
         assert await connection.fetchval("SELECT count(*) FROM raw_metrics_alltime") == 1
+
+
+async def test_restored_rows_are_pinned_unless_not_wanted_and_released_by_name(
+    database: Database, kept: Sequence[int], tmp_path: Path
+) -> None:
+    restored = await _removed(database, tmp_path, "restore", str(kept[0]), str(kept[1]), "--reason", " the desk's\nfigures ")
+    assert (restored.code, "They are pinned: no run changes them until `trade-recon removed release`" in restored.stdout) == (0, True)
+    assert (await _removed(database, tmp_path, "restore", str(kept[2]), "--no-pin")).code == 0
+    async with database.connect() as connection:
+        pins = await connection.fetch("SELECT removed_id, account_id, row_key, run_id, reason FROM recon_pins ORDER BY removed_id")
+    assert [tuple(pin) for pin in pins] == [
+        (kept[number], f"account-{number + 1}", [f"account-{number + 1}"], _RUN, "the desk's figures") for number in range(2)
+    ]
+    one = await _removed(database, tmp_path, "release", str(kept[0]))
+    assert (one.code, one.stdout.startswith("1 row is released; the next run")) == (0, True)
+    rest = await _removed(database, tmp_path, "release", "--all-of-run", str(_RUN))
+    assert (rest.code, rest.stdout.startswith("1 row is released")) == (0, True)
+    none = await _removed(database, tmp_path, "release", "--account", "account-1")
+    assert (none.code, none.stdout.strip()) == (1, "No row is pinned that fits. Nothing was changed.")
+
+
+@pytest.mark.parametrize("words", [["release"], ["release", "0"], ["restore", "1", "--reason", "x" * 501]])
+async def test_orders_that_cannot_be_end_with_2_and_change_nothing(tmp_path: Path, words: list[str]) -> None:
+    ended = await run_command(tmp_path, {"DATABASE_URL": "postgresql://127.0.0.1:1/nothing"}, "removed", *words)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "Traceback" not in ended.stderr

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from app.domain.copies import Reason, Wanted
+from app.domain.orders import Way
 from app.errors import NotFound
 from app.store.copies import Restored
 from app.store.feed import ChangeFeed
@@ -579,7 +580,7 @@ async def test_a_trial_tells_what_comes_of_each_and_changes_nothing(
     await connection.execute("ALTER TABLE raw_trades_closed ADD CONSTRAINT odd CHECK (ticket NOT LIKE '%3') NOT VALID")
     removed = RemovedRows(pool, ChangeFeed(pool))
     before = await _state(connection)
-    tried = {result.removed_id: result.is_there async for result in removed.restore(ids, is_trial=True)}
+    tried = {result.removed_id: result.is_there async for result in removed.restore(ids, Way(is_trial=True))}
     assert await _state(connection) == before
     done = {result.removed_id: result.is_there for result in await _restore(removed, *ids)}
     assert tried == done

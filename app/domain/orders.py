@@ -1,0 +1,24 @@
+"""What people order, and why: the reason stays in the record. Pure: no I/O."""
+
+from dataclasses import dataclass
+
+from app.errors import InvalidRequest
+
+LONGEST_REASON = 500
+
+
+def bounded_reason(text: str | None) -> str | None:
+    """The reason as it is kept, None where none was given; InvalidRequest if it is longer than is kept."""
+    given = " ".join((text or "").replace("\x00", " ").split())
+    if len(given) > LONGEST_REASON:
+        raise InvalidRequest(f"A reason has at most {LONGEST_REASON} characters; this one has {len(given)}. Nothing was changed.")
+    return given or None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How rows are brought back: for good or as a trial, pinned or not, and for which reason."""
+
+    is_trial: bool = False
+    pins: bool = False
+    reason: str | None = None

@@ -1,0 +1,48 @@
+"""Pins: rows that a restore brought back, and that no run changes until they are released or upstream says the same."""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+
+from app.domain.contract import TABLES, Table
+from app.store.pool import Connection, Database
+from app.store.queries import fill
+
+PINNED = "pinned by restore"
+"""The reason of rows of upstream that meet a pinned row: nothing of them is written."""
+
+
+def unit_of(table: Table) -> list[str]:
+    """The columns that make two rows one thing: trades that differ in nothing but the date are one trade, of metrics each date is a row."""
+    return [column for column in table.key if not (table.endpoint.is_trades and column == table.date_column)]
+
+
+class Pins:
+    """Sets pins and takes them off."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements."""
+        self._database = database
+        sql = database.queries("pins")
+        self._pin = {
+            table.name: fill(sql["pin_rows"], key=", ".join(f"c.row_data ->> '{column}'" for column in unit_of(table)))
+            for table in TABLES.values()
+        }
+        self._release = sql["release_pins"]
+
+    async def pin(self, connection: Connection, table: str, removed_ids: Sequence[int], reason: str | None) -> None:
+        """Pin the rows that the transaction brought back from copies of the table."""
+        if removed_ids:
+            await connection.execute(self._pin[table], list(removed_ids), reason)
+
+    async def release(
+        self, *, account_id: str | None = None, run_id: uuid.UUID | None = None, removed_ids: Sequence[int] | None = None
+    ) -> tuple[int, Mapping[str, set[dt.date]]]:
+        """Take off the pins that fit all that is given: their number, and the dates of the rows by account."""
+        ids = None if removed_ids is None else list(removed_ids)
+        rows = await self._database.fetch(self._release, account_id, run_id, ids)
+        days: dict[str, set[dt.date]] = {}
+        for row in rows:
+            if row["account_id"] is not None:
+                days.setdefault(row["account_id"], set()).update(() if row["date"] is None else (row["date"],))
+        return len(rows), days
