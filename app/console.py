@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from rich.console import Console, JustifyMethod
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -229,9 +230,10 @@ def _progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
         task = progress.add_task("preparing", total=None)
 
         def show(state: Mapping[str, Any]) -> None:
-            accounts = state["accounts"]
-            if accounts["total"]:
-                progress.update(task, description="accounts", total=accounts["total"], completed=accounts["done"])
+            accounts, waits = state["accounts"], state["waiting_for"]
+            known = {"total": accounts["total"], "completed": accounts["done"]} if accounts["total"] else {}
+            described = waits[0]["message"] if waits else "accounts" if known else "preparing"
+            progress.update(task, description=escape(described), **known)
 
         yield show
 

@@ -77,6 +77,11 @@ class Halts:
             if not self._halts[run_id]:
                 del self._halts[run_id]
 
+    @property
+    def run_ids(self) -> list[uuid.UUID]:
+        """The runs that are worked on here."""
+        return list(self._halts)
+
     def stop(self) -> None:
         """Halt everything, also what is still to come."""
         self._is_stopping = True

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 
 from app.domain.holds import Waiting
-from app.domain.models import Outcome
+from app.domain.models import Outcome, RunStatus
+from app.domain.waits import Wait, guarded
 from app.domain.wording import choose
 from app.engine.config import EngineConfig
 from app.engine.store import Store
+from app.engine.waiting import RunWaiting, as_json
 from app.errors import InvalidRequest
 from app.store.pool import Connection, Record
 from app.store.report import AccountReport, KeptFigures, ReportFigures
@@ -58,6 +60,7 @@ class Readings:
         self._config = config
         self._now = now
         self._client = client
+        self._waiting = RunWaiting(store.waits, config.lease_seconds)
 
     def today(self) -> dt.date:
         """The business date."""
@@ -68,11 +71,13 @@ class Readings:
         row = await self._store.runs.get(run_id)
         state = {name: row[name] for name in _RUN}
         accounts = {name: row[name] for name in (*_BESIDE, *_OUTCOMES)}
+        waits = await self._waiting.of(row)
         done = sum(row[name] for name in _OUTCOMES)
         left = row["waiting"] if row["finished_at"] is not None else 0
         return {
             **state,
             "error": _told(row, left),
+            "waiting_for": [as_json(wait) for wait in waits or _guarding(row)],
             "request": row["request"],
             "accounts": {**accounts, "done": done},
             "gone_accounts": await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else [],
@@ -218,6 +223,13 @@ def _told(row: Record, left: int = 0) -> str | None:
         row["run_id"], row["status"], row["needs_confirmation"], row["newly_held"], row["held_since"], row["confirmed_at"] is not None
     )
     return " ".join(filter(None, (ended, rest, waiting.sentence))) or None
+
+
+def _guarding(row: Record) -> list[Wait]:
+    """That a guard stopped the run, or holds accounts of it, until somebody confirms."""
+    if row["status"] != RunStatus.NEEDS_CONFIRMATION:
+        return []
+    return [guarded(_told(row) or "", row["finished_at"], row["needs_confirmation"])]
 
 
 def _cursor(text: str) -> int:

@@ -28,6 +28,7 @@ from app.store.survey import Survey, survey
 from app.store.sweep import Sweep
 from app.store.touched import Touched
 from app.store.upstream_holders import UpstreamHolders
+from app.store.waits import RunWaits
 from app.store.window import Window
 
 _MOST_WINDOWS = 4
@@ -59,6 +60,7 @@ class Store:
     caps: Caps
     histories: Histories
     pace: WritePace
+    waits: RunWaits
     windows: "dict[Window, Store]"
 
     @classmethod
@@ -97,6 +99,7 @@ class Store:
             caps,
             Histories(database),
             pace,
+            RunWaits(database),
             {},
         )
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.domain.models import RunStatus
+from app.domain.waits import Hindrance, WaitReason
 from app.engine.batch import BatchReconciler, count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.halts import Halts
@@ -28,6 +29,7 @@ from app.engine.preparation import Preparation
 from app.engine.store import Store
 from app.engine.summary import SummaryKeeper
 from app.engine.usage import RunUsage
+from app.engine.waiting import RunWaiting
 from app.errors import (
     ClaimLost,
     DatabaseError,
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 _NAMED = 20
+_WAITS_SECONDS = 2.0
+"""Why runs wait is read at most this often, for the log."""
+_LOOKED_AT = 3
+"""Of so many runs it is looked why they wait, when there is nothing to do for any."""
 _LONGEST_PAUSE = 15.0
 _SHORTAGES = 3
 """When so many tries in a row of a run's own work lacked room, and there was room each time right after, the run itself wants too much."""
@@ -61,6 +67,15 @@ class _Duty:
 
     only: uuid.UUID | None = None
     named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Conflict:
+    """Others hold rows: what PostgreSQL said, and, on this process's clock, since when and when it is tried again."""
+
+    reason: str
+    since: float
+    next_try: float
 
 
 class WorkerPool:
@@ -78,6 +93,14 @@ class WorkerPool:
         self._preparation = Preparation(store, client, config, now)
         self._usage = RunUsage(store.runs, store.claims.worker_id)
         self._halts = Halts(store.control)
+        self._client = client
+        self._waiting = RunWaiting(store.waits, config.lease_seconds)
+        self._only_run: uuid.UUID | None = None
+        self._conflict: _Conflict | None = None
+        self._told_hindrance: Hindrance | None = None
+        self._told_at = -math.inf
+        self._told_waits: dict[uuid.UUID, list[str]] = {}
+        self._waits_read_at = -math.inf
         self._preparing: set[uuid.UUID] = set()
         self._finishing: set[uuid.UUID] = set()
         self._shortages: Counter[uuid.UUID] = Counter()
@@ -139,6 +162,7 @@ class WorkerPool:
 
     async def run_until_finished(self, run_id: uuid.UUID) -> None:
         """Serve one run until there is nothing to do for it, since it is over or paused; for the command line."""
+        self._only_run = run_id
         companions = self._companions()
         workers = [asyncio.create_task(self._serve(_Duty(run_id))) for _ in range(self._config.workers)]
         try:
@@ -174,7 +198,7 @@ class WorkerPool:
 
     async def _beat(self) -> bool:
         try:
-            lost = await self._store.claims.beat()
+            lost = await self._store.claims.beat(self._hindrance(), self._only_run)
         except ReconError as error:
             _log.warning("A heartbeat was missed.", action="worker.heartbeat_missed", reason=str(error))
             return False
@@ -187,7 +211,44 @@ class WorkerPool:
         while True:
             bell = self._bell
             await self._halts.look()
+            await self._tell_hindrance()
             await _sleep(self._config.poll_seconds, bell)
+
+    def _hindrance(self) -> Hindrance | None:
+        """What keeps the work of this process from going on."""
+        if (found := self._client.hindrance) is not None or self._conflict is None:
+            return found
+        now = time.monotonic()
+        return Hindrance(WaitReason.LOCKS, now - self._conflict.since, self._conflict.reason, max(0.0, self._conflict.next_try - now))
+
+    async def _tell_hindrance(self) -> None:
+        """Tell, in the log and in the database, what keeps the work from going on, as soon as that changes."""
+        before, found = self._told_hindrance, self._hindrance()
+        is_new = (None if before is None else before.kind) != (None if found is None else found.kind)
+        # The next try is told anew when it is past.
+        is_past = before is not None and before.next_in is not None and time.monotonic() - self._told_at > before.next_in
+        if not is_new and not is_past:
+            return
+        self._told_hindrance, self._told_at = found, time.monotonic()
+        await self._beat()
+        for run_id in self._halts.run_ids if is_new else ():
+            if found is None:
+                _log.info("A run goes on.", action="run.going_on", run_id=str(run_id))
+            else:
+                await self._tell_waits(run_id)
+
+    async def _tell_waits(self, run_id: uuid.UUID) -> None:
+        """Log why a run does not go on, once for each reason."""
+        try:
+            waits = await self._waiting.of(await self._store.runs.get(run_id))
+        except ReconError as error:
+            _log.warning("It is not known why a run waits.", action="run.unwatched", run_id=str(run_id), reason=str(error))
+            return
+        reasons = sorted(f"{wait.reason} {wait.accounts or ''}" for wait in waits)
+        if waits and reasons != self._told_waits.get(run_id):
+            for wait in waits:
+                _log.warning("A run waits.", action="run.waiting", run_id=str(run_id), reason=wait.reason.value, why=wait.message)
+        self._told_waits[run_id] = reasons
 
     async def _serve(self, duty: _Duty) -> None:
         pause = self._config.poll_seconds
@@ -202,9 +263,8 @@ class WorkerPool:
                 if duty.only is not None and not runs:
                     return
                 worked = await self._serve_some(runs)
-                if worked:
-                    self._summary.note()
-                pause = self._config.poll_seconds
+                pause, self._conflict = self._config.poll_seconds, None
+                await self._note_turn(runs, worked=worked)
             except (DatabaseUnavailable, WriteConflict) as error:
                 # Both pass: PostgreSQL comes back, a conflicting writer commits. The accounts wait in their run meanwhile.
                 _log.warning(
@@ -213,6 +273,7 @@ class WorkerPool:
                     reason=str(error),
                     pause=round(pause, 1),
                 )
+                self._note_conflict(error, pause)
                 worked, pause = False, min(pause * 2, _LONGEST_PAUSE)
             except Exception:
                 if duty.only is not None:
@@ -222,6 +283,23 @@ class WorkerPool:
                 worked, pause = False, min(pause * 2, _LONGEST_PAUSE)
             if not worked:
                 await _sleep(pause, bell)
+
+    async def _note_turn(self, runs: list[ActiveRun], *, worked: bool) -> None:
+        """After a turn without an error: what was done is to be counted, or it is told why there was nothing to do."""
+        if worked:
+            self._summary.note()
+            return
+        now = time.monotonic()
+        if now - self._waits_read_at >= _WAITS_SECONDS:
+            self._waits_read_at = now
+            for run in runs[:_LOOKED_AT]:
+                await self._tell_waits(run.run_id)
+
+    def _note_conflict(self, error: ReconError, pause: float) -> None:
+        """Others hold the rows that are to be written; that PostgreSQL is gone could not be told there."""
+        if isinstance(error, WriteConflict):
+            now = time.monotonic()
+            self._conflict = _Conflict(str(error).rstrip("."), self._conflict.since if self._conflict else now, now + pause)
 
     async def _serve_some(self, runs: list[ActiveRun]) -> bool:
         """Do one piece of work for the first run that has one; whether there was any.
@@ -278,6 +356,7 @@ class WorkerPool:
         self._summary.note_end()
 
     def _forget(self, run_id: uuid.UUID) -> None:
+        self._told_waits.pop(run_id, None)
         self._batches.forget(run_id)
         self._usage.forget(run_id)
         self._isolation.forget(run_id)

@@ -13,6 +13,7 @@ import msgspec
 
 from app.domain.issues import IssueCode
 from app.domain.models import Effort, Shown
+from app.domain.waits import Hindrance
 from app.errors import ReconError
 from app.store.pool import OF_ROWS, Database, Record
 from app.store.sessions import COMMAND_SECONDS
@@ -112,9 +113,17 @@ class Claims:
         self._held = set[uuid.UUID]()
         self._lost_until = -math.inf
 
-    async def beat(self) -> int:
-        """Say that this worker process is alive; the number of accounts that it lost since its lease had ended before."""
-        values = self.worker_id, socket.gethostname(), os.getpid(), self.lease_seconds
+    async def beat(self, hindrance: Hindrance | None = None, only_run: uuid.UUID | None = None) -> int:
+        """Say that this worker process is alive, and what keeps its work from going on; it serves `only_run` (None: all runs).
+
+        The number of accounts that it lost since its lease had ended before.
+        """
+        told = (
+            (None,) * 5
+            if hindrance is None
+            else (hindrance.reason.value, hindrance.detail, hindrance.since, hindrance.next_in, hindrance.ends_in)
+        )
+        values = self.worker_id, socket.gethostname(), os.getpid(), self.lease_seconds, only_run, *told
         (row,) = await self._database.ask(self._beat, *values, seconds=min(self.lease_seconds / 4, _ANSWER_SECONDS))
         return int(row["lost"])
 

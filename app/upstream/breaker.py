@@ -111,6 +111,13 @@ class CircuitBreaker:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if self._context.state == HALF_OPENED else BreakerState.OPEN
 
+    @property
+    def probe_in(self) -> float | None:
+        """In how many seconds an open breaker lets a probe through; None if it is not open."""
+        if self._timer is None or self.state is not BreakerState.OPEN:
+            return None
+        return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
+
     async def admit(self, patience: float) -> Permit:
         """A permit, after a wait in line of at most `patience` seconds. BreakerOpen: none was to be had."""
         permit = self._try_admit()

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from http import HTTPStatus
 from typing import Self
@@ -15,6 +15,7 @@ from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
 from app.domain.contract import PAGE_ROWS, Endpoint, Request
+from app.domain.waits import Hindrance, WaitReason
 from app.domain.wording import counted
 from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, IncompleteFetch, RequestTooLarge
 from app.telemetry import register_secret
@@ -93,6 +94,8 @@ class UpstreamClient:
         self._redact = Redactor(config.api_key.get_secret_value())
         self._max_ids = config.max_ids
         self._page_size = PageSize()
+        port = http.base_url.port or (443 if http.base_url.scheme == "https" else 80)
+        self._address, self._quota = f"{http.base_url.host}:{port}", f"{config.rate:g} requests a second for all processes"
         self._timeout, self._account_timeout = config.timeout, config.account_timeout
         limits = GuardLimits(
             deadline=config.timeout,
@@ -143,6 +146,15 @@ class UpstreamClient:
     def breaker_state(self) -> BreakerState:
         """Whether requests flow, are stopped, or one is tried."""
         return self._guard.state
+
+    @property
+    def hindrance(self) -> Hindrance | None:
+        """What keeps requests from going on, with the API's address; None while they do."""
+        found = self._guard.hindrance
+        if found is None:
+            return None
+        detail = self._quota if found.reason is WaitReason.QUOTA else ", ".join(filter(None, (found.detail, self._address)))
+        return replace(found, detail=detail)
 
     @property
     def max_ids(self) -> int:

@@ -76,20 +76,21 @@ class FailureKind(StrEnum):
 class AttemptFailed(UpstreamError):
     """One attempt failed in a way that may pass.
 
-    `retry_after` is what the API asked us to wait, in seconds; None if it said nothing.
+    `retry_after` is what the API asked us to wait, in seconds; None if it said nothing. `brief` says in a few words what happened.
     """
 
-    def __init__(self, kind: FailureKind, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, kind: FailureKind, message: str, retry_after: float | None = None, *, brief: str = "") -> None:
         """Keep the kind for the statistics and the wait for the next attempt."""
         super().__init__(message)
         self.kind = kind
         self.retry_after = retry_after
+        self.brief = brief or message.rstrip(".")
 
     def quoting(self, status: int, body: bytes, redact: "Redactor") -> "AttemptFailed":
         """The same with the beginning of an answer that cannot be read; one that reports a failure was quoted already."""
         if self.kind is not FailureKind.GARBLED:
             return self
-        return AttemptFailed(self.kind, f"{self} {answered(status, body, redact)}", self.retry_after)
+        return AttemptFailed(self.kind, f"{self} {answered(status, body, redact)}", self.retry_after, brief=self.brief)
 
 
 class Redactor:
@@ -117,14 +118,14 @@ def translate(error: Exception, redact: Redactor) -> UpstreamError:
     said = redact(_plainly(error))
     told = f": {said}" if said else ""
     if isinstance(error, (TimeoutError, httpx2.TimeoutException)):
-        return AttemptFailed(FailureKind.DEADLINE, "The API did not answer in time.")
+        return AttemptFailed(FailureKind.DEADLINE, "The API did not answer in time.", brief="no answer in time")
     if isinstance(error, (httpx2.DecodingError, msgspec.MsgspecError, UnicodeError, RecursionError)):
-        return AttemptFailed(FailureKind.GARBLED, f"The API's answer cannot be read{told}.")
+        return AttemptFailed(FailureKind.GARBLED, f"The API's answer cannot be read{told}.", brief="an answer that cannot be read")
     if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
         return FetchFailed(f"The request cannot be sent{told}; check the API's base URL and key.")
     if isinstance(error, (httpx2.TransportError, OSError)):
         where = ", ".join(filter(None, (said, _place(error))))
-        return AttemptFailed(FailureKind.CONNECTION, f"The connection to the API failed{f' ({where})' if where else ''}.")
+        return AttemptFailed(FailureKind.CONNECTION, f"The connection to the API failed{f' ({where})' if where else ''}.", brief=said)
     if isinstance(error, httpx2.InvalidURL) and "too long" in str(error):
         return RequestTooLarge("The request's address is longer than the HTTP client sends; ask for fewer ids.")
     return FetchFailed(f"The request failed in the HTTP client{told}.")
@@ -150,7 +151,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, and those from which it was raised; of several that were raised together the first."""
     while error is not None:
         yield error
-        error = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif error.__cause__ is None and error.args and isinstance(error.args[0], BaseException):
+            # The HTTP client's own layer puts the system's error into its own.
+            error = error.args[0]
+        else:
+            error = error.__cause__
 
 
 def _place(error: Exception) -> str:
@@ -171,7 +178,7 @@ def failure_of_status(status: int, headers: Mapping[str, str], body: bytes, reda
     answer = answered(status, body, redact)
     kind = _passing_kind(status)
     if kind is not None:
-        return AttemptFailed(kind, answer, retry_after(headers))
+        return AttemptFailed(kind, answer, retry_after(headers), brief=f"answer {status}")
     if status == HTTPStatus.UNAUTHORIZED:
         return UpstreamRefused(key_refused(answer), answer)
     if status in _TOO_LARGE:

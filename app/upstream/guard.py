@@ -18,6 +18,7 @@ from typing import TypeVar
 import stamina
 
 from app.domain.contract import Endpoint
+from app.domain.waits import Hindrance, WaitReason
 from app.domain.wording import counted
 from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamUnavailable
 from app.telemetry import get_logger
@@ -45,6 +46,10 @@ _ATTEMPTS_WITHOUT_WITNESS = 2
 """So often a request that has parts fails before a witness is asked for: the parts fail, too, and would open the breaker for all others."""
 
 _JITTER = 0.5
+_LEAST_OUTAGE = 1.0
+"""Seconds without an answer after which it is told that the API is out; a failure among answers is none."""
+_LONG_TURN = 3.0
+"""Seconds that a request waits for its permit before the quota is told as what holds everything up."""
 
 _Result = TypeVar("_Result")
 _Attempt = Callable[[], Awaitable[_Result]]
@@ -283,6 +288,23 @@ class Guard:
     def state(self) -> BreakerState:
         """The breaker's state."""
         return self._breaker.state
+
+    @property
+    def hindrance(self) -> Hindrance | None:
+        """What keeps requests from going on; None while they do, or nobody wants to send any."""
+        outage, last = self._outage, self._outage.last
+        if last is not None and outage.seconds and (outage.seconds >= _LEAST_OUTAGE or self.state is not BreakerState.CLOSED):
+            ends_in = max(0.0, self._limits.outage_wait - outage.seconds)
+            if last.kind is FailureKind.THROTTLED:
+                return Hindrance(WaitReason.UPSTREAM_THROTTLES, outage.seconds, last.brief, self._pace.pause_left or None, ends_in)
+            probe_in = self._breaker.probe_in
+            # Before all is given up one more request is sent.
+            return Hindrance(
+                WaitReason.UPSTREAM_DOWN, outage.seconds, last.brief, None if probe_in is None else min(probe_in, ends_in), ends_in
+            )
+        if (waited := self._pace.turn_seconds) >= _LONG_TURN:
+            return Hindrance(WaitReason.QUOTA, waited)
+        return None
 
     def close(self) -> None:
         """Leave no timer behind."""

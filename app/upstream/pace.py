@@ -1,7 +1,8 @@
 """How fast requests may go out: the quota's limiter, and a brake that a 429 puts on the whole client."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 _PAUSE_SECONDS = 1.0
@@ -33,11 +34,22 @@ class Pace:
         self._paused_until = 0.0
         self._next_at = 0.0
         self._resumed = asyncio.Event()
+        self._turn_since: float | None = None
 
     @property
     def is_paused(self) -> bool:
         """Whether the API asked everybody to wait, and the time is not over."""
-        return self._paused_until > asyncio.get_running_loop().time()
+        return self.pause_left > 0
+
+    @property
+    def pause_left(self) -> float:
+        """For how many seconds the API asked everybody to wait from now."""
+        return max(0.0, self._paused_until - asyncio.get_running_loop().time())
+
+    @property
+    def turn_seconds(self) -> float:
+        """For how long the caller whose turn it is has waited for its permit."""
+        return 0.0 if self._turn_since is None else asyncio.get_running_loop().time() - self._turn_since
 
     async def acquire(self, *, in_pause: bool = False) -> None:
         """Wait until a request may be sent now; with `in_pause` it is the one that finds out whether the pause is for everybody."""
@@ -45,7 +57,7 @@ class Pace:
             await self._limiter.acquire()
             return
         loop = asyncio.get_running_loop()
-        async with self._line:
+        async with self._line, self._turn():
             while True:
                 wait = max(self._paused_until, self._next_at) - loop.time()
                 if wait > 0:
@@ -59,6 +71,15 @@ class Pace:
                     break
             if self._share < 1:
                 self._next_at = loop.time() + 1 / (self._rate * self._share)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """It is the caller's turn."""
+        self._turn_since = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            self._turn_since = None
 
     def throttled(self, retry_after: float | None) -> None:
         """Slow everybody down: the API answered 429 and asked for a wait of `retry_after` seconds."""

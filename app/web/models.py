@@ -93,6 +93,19 @@ class RunRows(BaseModel):
     set_aside: int = Field(description="Rows of upstream that the warehouse cannot hold as they are.")
 
 
+class RunWait(BaseModel):
+    """One reason why a run does not go on."""
+
+    reason: str = Field(
+        description="`upstream_down`, `upstream_throttles`, `quota`, `locks`, `accounts_held`, `preparation_held`, `unattended`, "
+        "`postponed`, `paused` or `guard`; a newer version may know others."
+    )
+    message: str = Field(description="What the run waits for, since when, and when something changes or what to do, in a sentence.")
+    since: dt.datetime | None
+    until: dt.datetime | None = Field(description="When it is tried again, or held accounts are free; null: not known.")
+    accounts: int | None = Field(description="The accounts that it concerns, where it does not concern all.")
+
+
 class Run(BaseModel):
     """A run as it stands."""
 
@@ -106,6 +119,7 @@ class Run(BaseModel):
     confirmed_at: dt.datetime | None = Field(description="When somebody let the run write what it had held.")
     history_from: dt.date | None = Field(description="The first date that the run compares, by RECON_HISTORY_FROM; null: all.")
     error: str | None = Field(description="Why the run ended early, and how many accounts are left.")
+    waiting_for: list[RunWait] = Field(description="Why the run does not go on; empty while it does, and once it is over.")
     request: Any = Field(description="What the run was asked to do, as the process that started it wrote it.")
     accounts: RunAccounts
     gone_accounts: list[str] = Field(description="Accounts that were deleted from trade_recon while they waited in the run, at most 20.")

@@ -36,11 +36,20 @@ _MOST_CHANGES = 10_000
 _INVALID = 422
 _USUAL_WAIT = 30.0
 _LONGEST_WAIT = 300.0
-_LOCATION = {"Location": {"description": "Where the run can be looked at.", "schema": {"type": "string"}}}
+_ASK_AGAIN_SECONDS = "2"
+_LOCATION = {
+    "Location": {"description": "Where the run can be looked at.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "After how many seconds to look.", "schema": {"type": "integer"}},
+}
 
 _TAG = {"ETag": {"description": "The same as long as the report is.", "schema": {"type": "string"}}}
 
 router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+
+
+def _accepted(run_id: uuid.UUID) -> dict[str, str]:
+    """The headers of an answer that a run goes on with."""
+    return {"Location": f"/runs/{run_id}", "Retry-After": _ASK_AGAIN_SECONDS}
 
 
 def _service(request: Request) -> ReconService:
@@ -119,7 +128,7 @@ async def start_run(
     ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
     request = RunRequest(wanted.kind, wanted.max_accounts, ids, wanted.stop_at, wanted.changed_only)
     run_id = await service.start_run(request, idempotency_key)
-    response.headers["Location"] = f"/runs/{run_id}"
+    response.headers.update(_accepted(run_id))
     return RunAccepted(run_id=run_id)
 
 
@@ -206,7 +215,7 @@ async def reconcile_account(
     if not isinstance(found, uuid.UUID):
         return AccountOutcome.model_validate(found)
     accepted = RunAccepted(run_id=found).model_dump_json()
-    return Response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/runs/{found}"}, media_type="application/json")
+    return Response(accepted, HTTPStatus.ACCEPTED, _accepted(found), media_type="application/json")
 
 
 @router.get(

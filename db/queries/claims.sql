@@ -1,6 +1,7 @@
 -- name: beat
 -- The worker process is alive. If its lease ended before ($4), whatever it still held is free, and it is told how much that was: what it
--- fetched before it was away is old, even where nobody else has taken the accounts.
+-- fetched before it was away is old, even where nobody else has taken the accounts. It serves one run ($5; null: all), and tells what keeps its
+-- work from going on: what ($6, with the error $7), since how many seconds ($8), in how many it tries again ($9) and gives up ($10).
 WITH lapsed AS MATERIALIZED (
     SELECT FROM prop_trading_model.recon_workers WHERE worker_id = $1 AND heartbeat_at < now() - make_interval(secs => $4)
 ), held AS MATERIALIZED (
@@ -12,8 +13,14 @@ WITH lapsed AS MATERIALIZED (
     FROM held WHERE t.account_id = held.account_id
     RETURNING 1
 )
-INSERT INTO prop_trading_model.recon_workers (worker_id, host, pid) VALUES ($1, $2, $3)
-ON CONFLICT (worker_id) DO UPDATE SET heartbeat_at = now()
+INSERT INTO prop_trading_model.recon_workers (worker_id, host, pid, only_run, waits_for, waits_detail, waits_since, next_try_at, given_up_at)
+VALUES (
+    $1, $2, $3, $5, $6, $7, now() - make_interval(secs => $8::double precision), now() + make_interval(secs => $9::double precision),
+    now() + make_interval(secs => $10::double precision)
+)
+ON CONFLICT (worker_id) DO UPDATE SET
+    heartbeat_at = now(), only_run = excluded.only_run, waits_for = excluded.waits_for, waits_detail = excluded.waits_detail,
+    waits_since = excluded.waits_since, next_try_at = excluded.next_try_at, given_up_at = excluded.given_up_at
 RETURNING (SELECT count(*) FROM freed) AS lost
 
 -- name: leave

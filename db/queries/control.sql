@@ -1,7 +1,7 @@
 -- name: pause_run
 -- No worker takes accounts of the run any more, until it is resumed; who prepares it stops.
 UPDATE prop_trading_model.recon_runs
-SET status = 'paused', prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
+SET status = 'paused', paused_at = now(), prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
 WHERE run_id = $1 AND status IN ('queued', 'running')
 RETURNING run_id
 
