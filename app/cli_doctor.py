@@ -15,6 +15,7 @@ from app.store.adoption import misplaced, notes, problems
 from app.store.caps import unused_rules, unused_sentence
 from app.store.catalogue import Catalogue
 from app.store.definitions import compare
+from app.store.earlier import unmet
 from app.store.fit import Samples, advise_fit
 from app.store.migrate import pending_migrations
 from app.store.pool import Database
@@ -56,11 +57,13 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
             found = await survey(database, settings.recon_schema)
             async for finding in _examine_warehouse(database, found, settings.recon_caps):
                 yield finding
-            if found.schema.is_migrated and not await pending_migrations(database):
+            # What runs recorded is read where all of it is there: a migration may have broken off.
+            is_ready = found.schema.is_migrated and not found.schema.lost and not await pending_migrations(database)
+            if is_ready:
                 for note in await history_notes(settings, database):
                     yield Finding(Level.NOTE, note)
-            samples = await _sample(settings, database if found.schema.is_migrated else None)
-            for advice in await advise_fit(database, found, samples, settings.recon_caps):
+            samples = await _sample(settings, database if is_ready else None)
+            for advice in await advise_fit(database, found, samples, settings.recon_caps, knows_refused=is_ready):
                 yield Finding(Level.WRONG if advice.loses_rows else Level.NOTE, advice.text)
     except ReconError as error:
         yield Finding(Level.WRONG, f"The warehouse cannot be examined: {error}")
@@ -77,7 +80,10 @@ async def _examine_warehouse(database: Database, found: Survey, caps: Caps) -> A
     if strange := misplaced(found, schema):
         yield Finding(Level.NOTE if found.schema.exists else Level.WRONG, strange)
     pending = await pending_migrations(database)
-    blocking = problems(found, schema, before_migration=bool(pending))
+    blocking = [
+        *problems(found, schema, before_migration=bool(pending)),
+        *await unmet(database, schema, found, before_migration=bool(pending)),
+    ]
     for problem in blocking:
         yield Finding(Level.WRONG, f"{problem}.")
     if pending:

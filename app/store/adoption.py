@@ -4,12 +4,14 @@ A survey is judged before anything is changed. What stops the start is what woul
 what only costs speed or completeness is a note.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from app.domain.contract import TABLES, Endpoint, Table
 from app.domain.wording import choose, counted
 from app.errors import ConfigurationError
+from app.store.adoption_state import state_notes, state_problems
 from app.store.catalogue import Column, Kind, warehouse_table
+from app.store.state_rows import STATE_TYPES
 from app.store.survey import STATE_TABLE, SchemaFacts, Survey, TableFacts
 
 _NATURAL_KEY = ("login", "platform", "broker")
@@ -25,43 +27,13 @@ MINIMUM: Mapping[Endpoint, tuple[str, ...]] = {
 _MENDED_ONLY = frozenset({Endpoint.OPEN})
 """Tables in which only account ids are mended: no row of theirs is added or goes."""
 _SHOWN = 5
-STATE_TYPES: Mapping[str, tuple[str, ...]] = {
-    "account_id": ("character varying", "text"),
-    "issues": ("jsonb",),
-    "reconciliation_status": ("character varying", "text"),
-    "failed_attempts": ("integer", "bigint", "smallint"),
-    "trades_recon_checksum": ("boolean",),
-    "has_alltime": ("boolean",),
-    "has_daily": ("boolean",),
-    "has_hourly": ("boolean",),
-    "has_raw_closed": ("boolean",),
-    "num_trades_alltime": ("integer", "bigint", "numeric"),
-    "num_trades_daily": ("integer", "bigint", "numeric"),
-    "num_trades_hourly": ("integer", "bigint", "numeric"),
-    "num_trades_raw_closed": ("integer", "bigint", "numeric"),
-    "last_checked": ("timestamp with time zone", "timestamp without time zone"),
-    "last_reconciled": ("timestamp with time zone", "timestamp without time zone"),
-    "last_failed_attempt": ("timestamp with time zone", "timestamp without time zone"),
-    "created_at": ("timestamp with time zone", "timestamp without time zone"),
-    "mismatched_days": ("bigint", "integer"),
-    "next_attempt_at": ("timestamp with time zone",),
-    "explained_as": ("text", "character varying"),
-    "explained_times": ("integer", "bigint"),
-    "ask_again_at": ("timestamp with time zone",),
-    "claim_id": ("uuid",),
-    "claimed_by": ("uuid",),
-    "claimed_at": ("timestamp with time zone",),
-    "whole_copy": ("bigint",),
-}
-"""The columns that we write in the table of an earlier system, and the types that they may have there, ours first."""
-_LONGEST_ID = 255
 DISTRIBUTED_BY = "login"
 """The column by which the raw tables of a large warehouse are spread over servers (db/citus/distribute.sql)."""
 
 
-def require(survey: Survey, schema: str, *, before_migration: bool) -> None:
-    """Raise ConfigurationError with everything that stops trade-recon in this warehouse; nothing was changed."""
-    found = problems(survey, schema, before_migration=before_migration)
+def require(survey: Survey, schema: str, *, before_migration: bool, besides: Sequence[str] = ()) -> None:
+    """Raise ConfigurationError with everything that stops trade-recon in this warehouse, `besides` included; nothing was changed."""
+    found = [*problems(survey, schema, before_migration=before_migration), *besides]
     if found:
         listed = "".join(f"\n- {problem};" for problem in found).removesuffix(";")
         raise ConfigurationError(
@@ -80,18 +52,19 @@ def problems(survey: Survey, schema: str, *, before_migration: bool) -> list[str
             found.append(f"{table.name} is missing: run `trade-recon migrate`, or set RECON_SCHEMA")
     state = survey.tables.get(STATE_TABLE)
     if state is not None:
-        found += (f"{STATE_TABLE} {problem}" for problem in _state_problems(state))
+        found += (f"{STATE_TABLE} {problem}" for problem in state_problems(state))
     return found
 
 
 def notes(survey: Survey) -> list[str]:
-    """What is worth knowing of the raw tables that stand, a sentence each: what cannot be held, what fires, what is slow."""
+    """What is worth knowing of the tables that stand, a sentence each: what cannot be held, what fires, what is slow."""
+    state = survey.tables.get(STATE_TABLE)
     return [
         f"{table.name} {note}"
         for endpoint, table in TABLES.items()
         if (facts := survey.tables.get(table.name)) is not None
         for note in _table_notes(endpoint, table, facts)
-    ]
+    ] + ([] if state is None else [f"{STATE_TABLE} {note}" for note in state_notes(state)])
 
 
 def misplaced(survey: Survey, schema: str) -> str | None:
@@ -212,41 +185,6 @@ def _right_problems(endpoint: Endpoint, facts: TableFacts) -> Iterator[str]:
             "has row-level security that may hide rows from us: what is hidden would read as missing;"
             " give the role BYPASSRLS or a policy FOR ALL USING (true)"
         )
-
-
-def _state_problems(facts: TableFacts) -> Iterator[str]:
-    if facts.kind not in ("r", "p"):
-        yield "is no table"
-        return
-    for name, types in STATE_TYPES.items():
-        column = facts.by_name.get(name)
-        if column is not None and column.base_type.partition("(")[0] not in types:
-            yield f"has {name} as {column.sql_type} instead of {types[0]}"
-        elif column is not None and not column.is_written:
-            yield f"generates {name} itself, so that we cannot write it"
-    yield from _state_row_problems(facts)
-    if not any(key.columns == ("account_id",) for key in facts.keys or ()):
-        yield "has no primary key or unique index on account_id alone"
-    for check in facts.checks or ():
-        if "reconciliation_status" in (check.columns or ()):
-            yield f"has the constraint {check.name} ({check.condition}), which refuses what is written to reconciliation_status: drop it"
-    if facts.hides_rows:
-        yield "has row-level security that may hide rows from us"
-    if facts.missing_rights:
-        yield f"does not grant us {', '.join(facts.missing_rights)}"
-
-
-def _state_row_problems(facts: TableFacts) -> Iterator[str]:
-    """What would refuse rows that we add to the table, or keep us from locking them."""
-    if facts.distributed_by is not None:
-        yield "is distributed: its rows are locked together, so that it must be a table of the coordinator"
-    account_id = facts.by_name.get("account_id")
-    if account_id is not None and (Column("account_id", "-", account_id.base_type).longest or _LONGEST_ID) < _LONGEST_ID:
-        yield f"has account_id as {account_id.sql_type}, which is too short for account ids of up to {_LONGEST_ID} characters"
-    unfilled = [each.name for each in facts.columns or () if each.not_null and not each.has_default and each.is_written]
-    unfilled = [name for name in unfilled if name not in STATE_TYPES]
-    if unfilled and not any(trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()):
-        yield f"has {_listed(unfilled, 'the column', 'the columns')} NOT NULL without a default, and nothing fills it"
 
 
 def _table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:

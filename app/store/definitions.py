@@ -11,10 +11,10 @@ from enum import StrEnum
 
 from app.domain.contract import TABLES
 from app.errors import DatabaseError
-from app.store.adoption import STATE_TYPES
 from app.store.advice import TAKEN_OVER
 from app.store.pool import Connection, Record
 from app.store.queries import load_queries, quote
+from app.store.state_rows import STATE_TYPES
 from app.store.survey import STATE_TABLE, own_names
 
 FUNCTIONS = tuple(name for name in TAKEN_OVER if name.startswith(("update_", "get_")))
@@ -73,6 +73,8 @@ async def compare(connection: Connection, schema: str) -> Compared:
     sql = load_queries("definitions", schema)
     present = await _present(connection, sql)
     if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
+        if not await is_taken_over(connection, schema):
+            return Compared([], [])
         # An earlier version kept none: the signatures alone tell.
         own = {f"{FUNCTIONS[0]}(text)", f"{FUNCTIONS[1]}()"}
         return Compared([_beside(row) for row in present.values() if row["plain"] in FUNCTIONS and row["name"] not in own], [])
@@ -94,6 +96,11 @@ async def compare(connection: Connection, schema: str) -> Compared:
     strays += [_beside(row) for key, row in present.items() if row["kind"] == "function" and row["plain"] in FUNCTIONS and key not in plain]
     triggers = [name for kind, name in present if kind == "trigger" and (kind, name) not in plain]
     return Compared(strays, sorted(triggers))
+
+
+async def is_taken_over(connection: Connection, schema: str) -> bool:
+    """Whether the names that the earlier system has, too, are ours by now: a migration that broke off may have left them to it."""
+    return bool(await connection.fetch_value(load_queries("definitions", schema)["is_taken_over"]))
 
 
 def _beside(row: Record) -> Stray:

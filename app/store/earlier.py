@@ -1,14 +1,15 @@
 """What an earlier system left in the schema: told before migrations put it aside or alter it, and kept for the way back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.wording import choose, counted
 from app.errors import DatabaseError, RowRefused
-from app.store.adoption import STATE_TYPES
+from app.store.adoption_state import unmet_sentence
 from app.store.advice import TAKEN_OVER
-from app.store.pool import Connection
+from app.store.pool import Connection, Database
 from app.store.queries import fill, load_queries, quote
+from app.store.state_rows import STATE_TYPES
 from app.store.survey import STATE_TABLE, Survey
 
 _MAY_BE_EMPTY = frozenset({"account_id", "last_checked", "last_reconciled", "last_failed_attempt"})
@@ -33,11 +34,7 @@ async def foretell(connection: Connection, schema: str, survey: Survey) -> list[
 
 
 async def _foretell_state(connection: Connection, sql: Mapping[str, str], columns: list[str], survey: Survey) -> list[str]:
-    known = [name for name in list(STATE_TYPES)[:_FIRST] if name in columns and name not in _MAY_BE_EMPTY]
-    conditions = [f"{quote(name)} IS NULL" for name in known]
-    conditions += ["jsonb_typeof(issues) <> 'array'"] if "issues" in columns else []
-    empty = " OR ".join(conditions)
-    rows = await connection.fetch_row(fill(sql["count_state_rows"], empty=empty or "false"))
+    rows = await connection.fetch_row(fill(sql["count_state_rows"], empty=_empty(columns)))
     if rows is None:
         return []
     count, filled = rows["rows"], rows["filled"]
@@ -59,12 +56,35 @@ async def _foretell_state(connection: Connection, sql: Mapping[str, str], column
     return told
 
 
+def _empty(columns: Sequence[str]) -> str:
+    """The condition that something of a row is empty that the migration fills."""
+    known = [name for name in list(STATE_TYPES)[:_FIRST] if name in columns and name not in _MAY_BE_EMPTY]
+    conditions = [f"{quote(name)} IS NULL" for name in known]
+    conditions += ["jsonb_typeof(issues) <> 'array'"] if "issues" in columns else []
+    return " OR ".join(conditions) or "false"
+
+
 async def _stand_ins(connection: Connection, sql: Mapping[str, str]) -> int:
     try:
         async with connection.savepoint():
             return int(await connection.fetch_value(sql["count_stand_ins"]))
     except (DatabaseError, RowRefused):
         return 0  # columns that are not as usual: the survey says so
+
+
+async def unmet(database: Database | Connection, schema: str, survey: Survey, *, before_migration: bool) -> list[str]:
+    """Constraints that were added NOT VALID to trade_recon, and that rows of it do not meet, a part of a sentence each.
+
+    `before_migration`: of rows that the migration has to write; others cost their account alone.
+    """
+    state, sql = survey.tables.get(STATE_TABLE), load_queries("adoption", schema)
+    written = _empty([*state.by_name]) if state is not None and before_migration else "true"
+    told = []
+    for check in (state.checks if state is not None and state.kind == "r" else None) or ():
+        if not check.holds_for_all:
+            rows = await database.fetch_value(fill(sql["count_unmet"], condition=check.condition, written=written))
+            told += [unmet_sentence(check.name, check.condition, rows)] if rows else []
+    return told
 
 
 async def list_aside(connection: Connection, schema: str) -> list[str]:

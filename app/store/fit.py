@@ -73,10 +73,13 @@ class Advice:
     loses_rows: bool
 
 
-async def advise_fit(database: Database, survey: Survey, samples: Samples, caps: Caps) -> list[Advice]:
-    """For each table with misfits a sentence about each, what stands in the way of the ALTER, and the ALTER that its owner may run."""
+async def advise_fit(database: Database, survey: Survey, samples: Samples, caps: Caps, *, knows_refused: bool = True) -> list[Advice]:
+    """For each table with misfits a sentence about each, what stands in the way of the ALTER, and the ALTER that its owner may run.
+
+    `knows_refused`: unless trade-recon's own tables, which say what runs set aside, are not all there.
+    """
     sql = database.queries("fit")
-    refused = await _refused_texts(database, sql, survey) if survey.schema.is_migrated else []
+    refused = await _refused_texts(database, sql, survey) if knows_refused else []
     # What was seen comes first: of several misfits of one column the first is told.
     by_table: dict[str, dict[str, Misfit]] = defaultdict(dict)
     for misfit in sorted((*refused, *misfits(survey, samples, caps)), key=lambda each: not each.loses_rows):

@@ -1,10 +1,10 @@
 """Migrations: plain SQL files of db/migrations, in the order of their names, each once.
 
 A file that begins with ``-- creates: TABLE`` makes a table of the user's warehouse: where the table stands already it
-is left as it is and the file is only noted as adopted. Each file runs in one transaction, and a lock lets one process
-at a time migrate, so that two that start together do not meet. Before the first of them the warehouse is surveyed: what
-would stop trade-recon there stops the migration while nothing is changed. At the end the staging tables are made to fit
-the raw tables as they stand.
+is left as it is and the file is only noted as adopted. The first migration is one transaction, in which all files run; later ones
+run each file in its own. A lock lets one process at a time migrate, so that two that start together do not meet. Before the
+first of them the warehouse is surveyed: what would stop trade-recon there stops the migration while nothing is changed. At the
+end the staging tables are made to fit the raw tables as they stand.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from app.errors import ConfigurationError, WriteConflict
 from app.store.adoption import require
 from app.store.catalogue import STAGED, STAGING_COLUMNS, analyzed_columns, is_staged, staged_columns, warehouse_table
 from app.store.definitions import compare, keep, put_right
-from app.store.earlier import foretell, keep_state, list_aside
+from app.store.earlier import foretell, keep_state, list_aside, unmet
 from app.store.pool import Connection, Database, connecting, translated
 from app.store.queries import SQL_DIRECTORY, fill, for_schema, load_queries, quote
 from app.store.reaching import reach
@@ -67,8 +67,8 @@ async def migrate(
 
     `statement_cache` 0 is for a `dsn` that leads through a pooler in transaction mode; `variable` is the setting that held it.
     Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if it is older than 15 or if the warehouse
-    is none to work in: then nothing was changed. DatabaseError if PostgreSQL refuses a file: what was applied before it stays,
-    the file itself leaves nothing behind. WriteConflict if others hold the locks that it needs for long.
+    is none to work in: then nothing was changed. DatabaseError if PostgreSQL refuses a file, which leaves nothing behind: of a first
+    migration nothing stays, else what was applied before it. WriteConflict if others hold the locks that it needs for long.
     """
     with connecting(dsn, variable):
         connection = await reach(
@@ -125,33 +125,24 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
     ours = Connection(connection)
     pending = await _pending(ours, schema)
     found = await survey(ours, schema)
-    require(found, schema, before_migration=bool(pending))
+    require(
+        found, schema, before_migration=bool(pending), besides=await unmet(ours, schema, found, before_migration=True) if pending else ()
+    )
     aside = await list_aside(ours, schema)
     if found.schema.is_migrated:
         await _put_right(connection, schema, tell)
     else:
         for sentence in await foretell(ours, schema, found):
             tell(sentence)
-    for path in _files():
-        sql = for_schema(path.read_text(encoding="utf-8"), schema)
-        async with connection.transaction(isolation="read_committed"):
-            await _lock(connection)
-            await _ensure_ledger(connection, schema)
-            if await connection.fetchval(
-                for_schema("SELECT true FROM prop_trading_model.recon_migrations WHERE name = $1", schema), path.stem
-            ):
-                continue
-            creates = _CREATES.search(sql)
-            adopted = creates is not None and await connection.fetchval(_STANDS, schema, creates.group(1))
-            if not adopted:
-                await connection.execute(sql)
-            await connection.execute(
-                for_schema("INSERT INTO prop_trading_model.recon_migrations (name, adopted) VALUES ($1, $2)", schema), path.stem, adopted
-            )
-            if not adopted:
-                # Together with the file: what it changed must never read as somebody else's change.
-                await keep(ours, schema)
-                applied.append(path.stem)
+    if found.schema.is_migrated:
+        for path in _files():
+            async with connection.transaction(isolation="read_committed"):
+                await _lock(connection)
+                if await _apply(connection, schema, path.stem, path.read_text(encoding="utf-8"), applied):
+                    # Together with the file: what it changed must never read as somebody else's change.
+                    await keep(ours, schema)
+    else:
+        await _install(connection, schema, applied)
     for name in sorted({*await list_aside(ours, schema)} - {*aside}):
         tell(f"Put aside: {name}.")
     await _fit_staging(connection, schema)
@@ -159,6 +150,37 @@ async def _migrate(connection: "asyncpg.Connection[asyncpg.Record]", schema: str
     async with connection.transaction(isolation="read_committed"):
         await _lock(connection)
         await keep(ours, schema)
+
+
+async def _install(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, applied: list[str]) -> None:
+    """Apply every file in one transaction: where PostgreSQL refuses one, the warehouse is as it was."""
+    try:
+        async with connection.transaction(isolation="read_committed"):
+            await _lock(connection)
+            for path in _files():
+                await _apply(connection, schema, path.stem, path.read_text(encoding="utf-8"), applied)
+            await keep(Connection(connection), schema)
+    except BaseException:
+        applied.clear()
+        raise
+
+
+async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, name: str, written: str, applied: list[str]) -> bool:
+    """Apply a file within the caller's transaction, if no one did; whether it was executed."""
+    sql = for_schema(written, schema)
+    await _ensure_ledger(connection, schema)
+    if await connection.fetchval(for_schema("SELECT true FROM prop_trading_model.recon_migrations WHERE name = $1", schema), name):
+        return False
+    creates = _CREATES.search(sql)
+    adopted = creates is not None and await connection.fetchval(_STANDS, schema, creates.group(1))
+    if not adopted:
+        await connection.execute(sql)
+    await connection.execute(
+        for_schema("INSERT INTO prop_trading_model.recon_migrations (name, adopted) VALUES ($1, $2)", schema), name, adopted
+    )
+    if not adopted:
+        applied.append(name)
+    return not adopted
 
 
 async def _put_right(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, tell: Callable[[str], None]) -> None:

@@ -1,5 +1,6 @@
 """What the catalogue says of the tables that trade-recon works on: facts only, judged elsewhere."""
 
+import json
 import re
 from collections.abc import Mapping
 from functools import cache, cached_property
@@ -7,8 +8,10 @@ from functools import cache, cached_property
 import msgspec
 
 from app.domain.contract import TABLES
+from app.errors import DatabaseError, RowRefused
 from app.store.pool import Connection, Database
-from app.store.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, load_queries
+from app.store.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, fill, load_queries
+from app.store.state_rows import SAMPLES, STATE_TYPES
 
 STATE_TABLE = "trade_recon"
 """The table of an earlier system that keeps its rows and becomes ours."""
@@ -61,7 +64,8 @@ class TriggerFacts(msgspec.Struct, frozen=True):
 class TableFacts(msgspec.Struct, frozen=True, dict=True):
     """A table; `kind` is the letter that PostgreSQL has for it (`r`: table, `p`: partitioned).
 
-    `distributed_by` is the column by which Citus spreads its rows over servers; None: it lies on this one.
+    `distributed_by` is the column by which Citus spreads its rows over servers; None: it lies on this one. Of `trade_recon`
+    alone it is told which CHECKs and which columns' domains refuse what runs write.
     """
 
     name: str
@@ -79,7 +83,12 @@ class TableFacts(msgspec.Struct, frozen=True, dict=True):
     cascades: tuple[str, ...] | None
     unreplicable_in: tuple[str, ...] | None
     makes_partitions: bool | None
+    referenced_by: tuple[str, ...] | None = None
+    refers_by: tuple[str, ...] | None = None
+    has_children: bool = False
     distributed_by: str | None = None
+    refusing_checks: tuple[str, ...] = ()
+    refusing_domains: tuple[str, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, ColumnFacts]:
@@ -122,7 +131,30 @@ async def survey(database: Database | Connection, schema: str) -> Survey:
     tables = msgspec.json.decode(await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts])
     facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"], *own_names()), type=SchemaFacts)
     by = await distribution(database, schema)
-    return Survey(facts, {table.name: msgspec.structs.replace(table, distributed_by=by.get(table.name)) for table in tables})
+    found = {table.name: msgspec.structs.replace(table, distributed_by=by.get(table.name)) for table in tables}
+    if STATE_TABLE in found:
+        found[STATE_TABLE] = await _tried(database, sql, found[STATE_TABLE])
+    return Survey(facts, found)
+
+
+async def _tried(database: Database | Connection, sql: Mapping[str, str], facts: TableFacts) -> TableFacts:
+    """The facts of trade_recon with the CHECKs and domains that refuse rows as runs write them, which PostgreSQL itself evaluates."""
+    ours = STATE_TYPES.keys() - {"account_id"}
+    # Of other columns we write the default alone, and an id is as upstream gives it: neither is known here.
+    unknown = {"account_id"} | {name for name, column in facts.by_name.items() if name not in STATE_TYPES and column.has_default}
+    checks = [check for check in facts.checks or () if ours & {*(check.columns or ())} and not unknown & {*(check.columns or ())}]
+    refusing = [check.name for check in checks if await _refuses(database, fill(sql["try_check"], condition=check.condition))]
+    domains = [name for name, column in facts.by_name.items() if name in ours and column.sql_type != column.base_type]
+    broken = [name for name in domains if await _refuses(database, fill(sql["try_domain"], type=facts.by_name[name].sql_type), name)]
+    return msgspec.structs.replace(facts, refusing_checks=tuple(refusing), refusing_domains=tuple(broken))
+
+
+async def _refuses(database: Database | Connection, statement: str, *parameters: object) -> bool:
+    """Whether a CHECK or a domain, which are the owner's, refuses one of the rows; an error in it is a refusal, too."""
+    try:
+        return bool(await database.fetch_value(statement, json.dumps(SAMPLES), *parameters))
+    except (RowRefused, DatabaseError):
+        return True
 
 
 async def distribution(database: Database | Connection, schema: str) -> Mapping[str, str]:

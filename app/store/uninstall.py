@@ -11,10 +11,10 @@ from typing import Any
 from app.domain.contract import TABLES
 from app.domain.wording import counted
 from app.errors import InvalidRequest
-from app.store.adoption import STATE_TYPES
 from app.store.advice_text import comment, fitted, identifier, literal, qualified
-from app.store.definitions import FUNCTIONS, Change, compare
+from app.store.definitions import FUNCTIONS, Change, compare, is_taken_over
 from app.store.pool import Database, Record
+from app.store.state_rows import STATE_TYPES
 from app.store.survey import STATE_TABLE, own_names
 
 _RAW = tuple(table.name for table in TABLES.values())
@@ -58,7 +58,7 @@ async def _look(database: Database, role: str) -> _Found:
     sql = database.queries("uninstall")
     relations, functions = own_names()
     stages = [f"recon_stage_{table.removeprefix('raw_metrics_').removeprefix('raw_trades_')}" for table in _RAW]
-    names = [*relations, *stages, *_KEPT, *_VIEWS, "recon_migrations", "recon_definitions"]
+    names = [*relations, *stages, *_KEPT, "recon_migrations", "recon_definitions"]
     async with database.transaction("repeatable_read") as connection:
         await connection.execute("SET TRANSACTION READ ONLY")
         # Names are then written with their schemas, whatever path the one has who runs the script.
@@ -66,6 +66,8 @@ async def _look(database: Database, role: str) -> _Found:
         [place] = await connection.fetch(sql["describe_place"], list(_RAW))
         if not place["is_migrated"]:
             raise InvalidRequest(f"trade-recon is not installed in the schema {database.schema}: there is nothing to take away.")
+        if await is_taken_over(connection, database.schema):
+            names, functions = [*names, *_VIEWS], [*functions, *FUNCTIONS]
         strays = (await compare(connection, database.schema)).strays
         strange = [stray.name for stray in strays if stray.change in (Change.REPLACED, Change.BESIDE)]
         facts = await connection.fetch_value(sql["get_earlier"]) if place["is_kept"] else None
@@ -76,7 +78,7 @@ async def _look(database: Database, role: str) -> _Found:
             schema=database.schema,
             place=place,
             made_tables=[row["name"] for row in await connection.fetch(sql["list_made_tables"], list(_RAW))],
-            own=[row for row in await connection.fetch(sql["list_own"], names, [*functions, *FUNCTIONS]) if row["name"] not in strange],
+            own=[row for row in await connection.fetch(sql["list_own"], names, functions) if row["name"] not in strange],
             strange=strange,
             aside=await connection.fetch(sql["list_aside"]),
             earlier=earlier,
@@ -88,7 +90,7 @@ async def _look(database: Database, role: str) -> _Found:
                 for row in await connection.fetch(
                     sql["list_dependents"],
                     names if stays else [*names, STATE_TABLE],
-                    [*functions, *FUNCTIONS],
+                    functions,
                     _columns_that_go(earlier, now) if stays else [],
                 )
             ],
@@ -102,7 +104,8 @@ def _script(role: str, found: _Found) -> Iterator[str]:
     yield "BEGIN;"
     yield "SET LOCAL lock_timeout = '10s';\nSET LOCAL statement_timeout = 0;\nSET LOCAL search_path = pg_catalog;"
     yield "SET CONSTRAINTS ALL IMMEDIATE;"
-    yield _no_worker(found.schema)
+    if any(row["name"] == "recon_workers" for row in found.own):
+        yield _no_worker(found.schema)
     yield comment("trade-recon's own views, functions and tables.")
     for kind in ("MATERIALIZED VIEW", "VIEW", "FUNCTION"):
         if named := [row["identity"] for row in found.own if row["kind"] == kind]:

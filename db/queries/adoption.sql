@@ -110,6 +110,13 @@ FROM (
             FROM pg_constraint AS k
             WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0 AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('n', 'd'))
         ),
+        'referenced_by', (
+            SELECT json_agg(format('%s of %s', k.conname, k.conrelid::regclass) ORDER BY k.conname)
+            FROM pg_constraint AS k
+            WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0 AND k.conrelid <> c.oid
+        ),
+        'refers_by', (SELECT json_agg(k.conname ORDER BY k.conname) FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'f'),
+        'has_children', c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
         'unreplicable_in', (
             SELECT json_agg(DISTINCT p.pubname)
             FROM (SELECT c.oid AS relid UNION SELECT relid FROM pg_partition_tree(c.oid)) AS part
@@ -129,6 +136,19 @@ FROM (
     JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = 'prop_trading_model' AND c.relname = ANY($1::text[]) AND c.relkind NOT IN ('i', 'I', 'S', 't', 'c')
 ) AS surveyed
+
+-- name: try_check
+-- Whether a CHECK of trade_recon, {{condition}}, refuses one of the rows $1.
+SELECT bool_or(({{condition}}) IS FALSE)
+FROM jsonb_array_elements($1::text::jsonb) AS recon_sample CROSS JOIN LATERAL jsonb_populate_record(NULL::prop_trading_model.trade_recon, recon_sample) AS recon_row
+
+-- name: try_domain
+-- Whether the values that the rows $1 have in the column $2 are of a domain, {{type}}: an error where it refuses one.
+SELECT count((recon_sample ->> $2::text)::{{type}}) < 0 FROM jsonb_array_elements($1::text::jsonb) AS recon_sample WHERE recon_sample ? $2::text
+
+-- name: count_unmet
+-- The rows of trade_recon that do not meet {{condition}}, of those with {{written}}.
+SELECT count(*) FROM prop_trading_model.trade_recon WHERE ({{condition}}) IS FALSE AND ({{written}})
 
 -- name: has_citus
 -- Whether tables may be distributed over several servers here.

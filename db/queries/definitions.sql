@@ -105,3 +105,9 @@ SELECT EXISTS (
         AND other.relname ~ ('^' || mine.relname || '_before_trade_recon(_\d+)?$') AND pg_get_viewdef(other.oid) = pg_get_viewdef(mine.oid)
     WHERE mine.oid = $1 AND mine.relkind IN ('v', 'm')
 )
+
+-- name: is_taken_over
+-- Whether the migration was applied that puts the earlier system's functions, view and list aside and makes ours.
+SELECT EXISTS (
+    SELECT FROM pg_proc WHERE pronamespace = to_regnamespace(quote_ident('prop_trading_model')) AND proname = 'recon_create_partitions'
+)

@@ -317,11 +317,12 @@ SELECT $1::timestamptz <= now()
 UPDATE prop_trading_model.trade_recon AS t
 SET issues = coalesce(r.issues, t.issues), last_checked = now(),
     last_reconciled = CASE WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN now() ELSE t.last_reconciled END,
-    failed_attempts = CASE WHEN r.failing THEN t.failed_attempts + 1 WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN 0 ELSE t.failed_attempts END,
+    -- It stops where the smallest type that the column may have ends.
+    failed_attempts = CASE WHEN r.failing THEN t.failed_attempts + CASE WHEN t.failed_attempts < 32767 THEN 1 ELSE 0 END WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN 0 ELSE t.failed_attempts END,
     last_failed_attempt = CASE WHEN r.failing THEN now() ELSE t.last_failed_attempt END,
     next_attempt_at = coalesce(now() + (r.next_attempt_at - $3::timestamptz), r.next_attempt_at),
     reconciliation_status = CASE
-        WHEN r.failing AND t.failed_attempts + 1 >= $2 THEN 'exhausted'
+        WHEN r.failing AND t.failed_attempts >= $2 - 1 THEN 'exhausted'
         WHEN r.failing THEN 'failed'
         WHEN r.outcome IN ('unchanged', 'healed') THEN 'reconciled'
         WHEN r.outcome IN ('explained', 'flapping', 'needs_confirmation') THEN r.outcome

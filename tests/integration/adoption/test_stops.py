@@ -55,6 +55,15 @@ class Case:
     """Whether the owner can also do it once trade-recon's views stand on the tables."""
 
 
+_ADD = "ALTER TABLE SCHEMA.trade_recon ADD"
+
+
+def _of_state(name: str, *statements: str, says: tuple[str, ...] = ()) -> Case:
+    """The same of trade_recon as an earlier system left it."""
+    made = "CREATE TABLE SCHEMA.trade_recon (account_id varchar(255) PRIMARY KEY)"
+    return Case(f"trade_recon {name}", (made, *statements), ("trade_recon", *says), after_migration=False)
+
+
 STOPS = (
     *(
         Case(
@@ -159,6 +168,60 @@ STOPS = (
         ("ALTER TABLE SCHEMA.raw_trades_closed ADD COLUMN desk text NOT NULL",),
         ("raw_trades_closed", "desk", "NOT NULL"),
     ),
+    _of_state("with states that are too short", f"{_ADD} reconciliation_status varchar(15)", says=("varying(15)", "20 characters")),
+    _of_state(
+        "with states in a domain that is too short",
+        "CREATE DOMAIN SCHEMA.state AS varchar(12)",
+        f"{_ADD} reconciliation_status SCHEMA.state",
+        says=("reconciliation_status", "20 characters"),
+    ),
+    _of_state("with signatures that are too short", f"{_ADD} explained_as varchar(63)", says=("explained_as", "64 characters")),
+    _of_state("with counts that are too narrow", f"{_ADD} num_trades_daily numeric(6, 0)", says=("num_trades_daily", "too narrow")),
+    _of_state(
+        "with a limit of failures",
+        f"{_ADD} failed_attempts integer, ADD CONSTRAINT few CHECK (failed_attempts <= 3)",
+        says=("few", "refuses what is written to failed_attempts"),
+    ),
+    _of_state(
+        "with a CHECK on what runs find",
+        f"{_ADD} num_trades_daily integer, ADD num_trades_hourly integer",
+        f"{_ADD} CONSTRAINT same CHECK (num_trades_daily = num_trades_hourly)",
+        says=("same", "num_trades_daily and num_trades_hourly"),
+    ),
+    _of_state(
+        "with a domain that refuses",
+        "CREATE DOMAIN SCHEMA.few AS integer CHECK (VALUE < 5)",
+        f"{_ADD} failed_attempts SCHEMA.few",
+        says=("failed_attempts", "few", "domain"),
+    ),
+    _of_state("with a rule", "CREATE RULE kept AS ON DELETE TO SCHEMA.trade_recon DO INSTEAD NOTHING", says=("the rule", "kept")),
+    _of_state("with tables that inherit", "CREATE TABLE SCHEMA.more () INHERITS (SCHEMA.trade_recon)", says=("inherit",)),
+    _of_state(
+        "published without a replica identity",
+        "ALTER TABLE SCHEMA.trade_recon DROP CONSTRAINT trade_recon_pkey",
+        "CREATE UNIQUE INDEX ON SCHEMA.trade_recon (account_id)",
+        "CREATE PUBLICATION to_the_lake FOR ALL TABLES",
+        says=("to_the_lake", "replica identity"),
+    ),
+    Case(
+        "trade_recon in partitions",
+        (
+            "CREATE TABLE SCHEMA.trade_recon (account_id varchar(255) PRIMARY KEY) PARTITION BY HASH (account_id)",
+            "CREATE TABLE SCHEMA.trade_recon_0 PARTITION OF SCHEMA.trade_recon FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        ),
+        ("trade_recon", "is partitioned", "plain table"),
+        after_migration=False,
+    ),
+    Case(
+        "rows of trade_recon that have to be filled, and are refused",
+        (
+            "CREATE TABLE SCHEMA.trade_recon (account_id varchar(255) PRIMARY KEY, has_daily boolean, since date)",
+            "INSERT INTO SCHEMA.trade_recon VALUES ('a', NULL, '2020-01-01'), ('b', true, '2020-01-01')",
+            "ALTER TABLE SCHEMA.trade_recon ADD CONSTRAINT young CHECK (since > '2021-01-01') NOT VALID",
+        ),
+        ("trade_recon", "young", "1 row of it do not meet"),
+        after_migration=False,
+    ),
     Case("a read-only standby", (), ("read-only",), setting=("default_transaction_read_only", "on")),
     Case(
         "several at once",
@@ -193,6 +256,15 @@ FITS = (
     Case(
         "a foreign key that refuses instead of cascading",
         ("CREATE TABLE SCHEMA.notes (account_id varchar(255) REFERENCES SCHEMA.raw_metrics_alltime, note text)",),
+    ),
+    _of_state(
+        "with CHECKs that refuse nothing of ours",
+        f"{_ADD} failed_attempts smallint, ADD num_trades_daily integer, ADD last_checked timestamptz, ADD note text",
+        f"{_ADD} created_at timestamptz",
+        f"{_ADD} CHECK (failed_attempts >= 0), ADD CHECK (num_trades_daily >= 0), ADD CHECK (last_checked > created_at - interval '1 day')",
+        f"{_ADD} CONSTRAINT young CHECK (created_at > '2025-01-01')",
+        f"{_ADD} CHECK (note IS NULL OR failed_attempts > 0), ADD CHECK (length(account_id) > 0 OR failed_attempts = 0)",
+        "INSERT INTO SCHEMA.trade_recon (account_id, failed_attempts) VALUES ('a', 32767)",
     ),
     Case("a further column with a default", ("ALTER TABLE SCHEMA.raw_trades_closed ADD COLUMN desk text NOT NULL DEFAULT 'fx'",)),
     Case("a further column that a trigger fills", ("ALTER TABLE SCHEMA.raw_trades_closed ADD COLUMN desk text NOT NULL", *_OF_ITS_OWN)),
