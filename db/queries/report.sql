@@ -33,8 +33,9 @@ FROM states
 WITH entries AS MATERIALIZED (
     SELECT
         t.account_id::text AS account_id,
-        issue ->> 'type' AS type,
-        CASE WHEN issue ->> 'severity' ~ '^\d{1,9}$' THEN (issue ->> 'severity')::integer END AS severity,
+        -- An entry that nobody of today wrote is counted all the same, as one of the least severity.
+        CASE jsonb_typeof(issue -> 'type') WHEN 'string' THEN issue ->> 'type' ELSE 'unknown' END AS type,
+        CASE WHEN issue ->> 'severity' ~ '^[1-5]$' THEN (issue ->> 'severity')::integer ELSE 5 END AS severity,
         -- Entries of an earlier system may hold anything. As text, in which dates sort: to read each of them would take most of the time.
         (
             SELECT min(day COLLATE "C")

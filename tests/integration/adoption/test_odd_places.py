@@ -1,5 +1,6 @@
 """What a person who moves in gets wrong is told: another schema, months that were detached or dropped, what stands on columns of ours."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from pydantic import SecretStr
 from app.main import print_uninstall, warehouse_notes
 from app.settings import Settings
 from app.store.migrate import migrate
-from tests.commands import run_command
+from tests.commands import run_command, served, settings_for
 from tests.conftest import Database, Server
 from tests.warehouses.building import execute, new_database
 from tests.warehouses.heritage import FORMS, OLD_OBJECTS, SCHEMA
@@ -63,3 +64,44 @@ async def test_the_head_of_the_way_back_names_what_reads_columns_of_ours(postgre
         assert "the index " in line
         assert "by_attempt" in line
         assert "known" not in line
+
+
+async def test_whatever_an_earlier_system_left_among_the_issues_the_report_is_given_at_every_face(
+    database: Database, tmp_path: Path
+) -> None:
+    odd = [
+        {"type": "daily_without_hourly", "severity": severity}
+        for severity in ("HIGH", [1], 2.5, None, 1e30, 0, 6, -1, True, "3", {"level": 2})
+    ]
+    odd += [{"type": kind, "severity": 2} for kind in (7, None, {"a": 1}, [], True, "", "ein Text")]
+    entries: list[object] = [
+        *odd,
+        {},
+        {"severity": 2},
+        "words",
+        None,
+        5,
+        [],
+        [1],
+        {"type": "x", "description": 3, "affected": "raw", "metadata": []},
+    ]
+    async with database.connect() as connection:
+        for number, entry in enumerate(entries):
+            await connection.execute(
+                "INSERT INTO trade_recon (account_id, issues) VALUES ($1, $2::text::jsonb)", f"acc-{number}", json.dumps([entry])
+            )
+        assert await connection.fetchval("SELECT sum(account_count) FROM get_issue_statistics()") == len(entries)
+    for words in (("report",), ("report", "--format", "json"), ("legacy", "--report")):
+        ended = await run_command(tmp_path, {"DATABASE_URL": database.dsn}, *words)
+        assert (ended.code, "Traceback" in ended.stderr) == (0, False), ended.stderr[-600:]
+    async with served(settings_for(database.dsn, "http://127.0.0.1:1")) as client:
+        answer = await client.get("/report")
+        assert answer.status_code == 200
+        assert sum(each["account_count"] for each in answer.json()["issues_by_type"]) == len(entries)
+        for number, entry in enumerate(entries):
+            account = await client.get(f"/accounts/acc-{number}")
+            assert account.status_code == 200, (entry, account.text)
+            (shown,) = account.json()["issues"]
+            assert 1 <= shown["severity"] <= 5
+            if not isinstance(entry, dict):
+                assert shown["entry"] == entry
