@@ -26,7 +26,7 @@ class Statements:
     def __init__(self, sql: Mapping[str, str], catalogue: Catalogue, window: Window = ALL_DATES) -> None:
         """`sql` are the statements by name; they keep to the dates of the window."""
         self._sql = sql
-        self._window = window
+        self.window = window
         self._catalogue = catalogue
         self._composed = lru_cache(_KEPT)(self._compose)
         self._kept_lists = lru_cache(_KEPT)(self._lists_of)
@@ -48,7 +48,7 @@ class Statements:
 
     def _lists_of(self, endpoint: Endpoint, *, has_unsent: bool) -> Mapping[str, str]:
         tables = {each.name.lower(): self._catalogue[each].raw for each in Endpoint}
-        return tables | column_lists(self._catalogue[endpoint], has_unsent=has_unsent, window=self._window)
+        return tables | column_lists(self._catalogue[endpoint], has_unsent=has_unsent, window=self.window)
 
 
 def in_slice(table: WarehouseTable, alias: str, number: int, window: Window = ALL_DATES) -> str:

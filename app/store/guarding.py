@@ -316,7 +316,8 @@ class Guarding:
             if told is None:
                 # A fall was allowed since none of it can lie there; one that is put off may lie there whole, until daily is read.
                 told = stored.most if verdict.changed[account_id].falls_to is None else 0
-            if is_lowered(verdict.standing(account_id).totals, verdict.left[account_id], stored, told):
+            totals, is_bounded = verdict.standing(account_id).totals, self._sql.window.first is not None
+            if is_lowered(totals, verdict.left[account_id], stored, told, is_bounded=is_bounded):
                 verdict.lowered.add(account_id)
             else:
                 verdict.damage[account_id] = {None}

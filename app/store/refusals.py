@@ -151,14 +151,16 @@ class Refusals:
         needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
         if state is not None and state["is_there"]:
             # What is kept has one beginning and no gaps.
-            begins = "auto" if state["held_from"] is None or first < state["held_from"] else str(behind)
+            is_before = state["held_from"] is None or first < state["held_from"]
+            begins = "auto" if is_before and self._sql.window.first is None else str(behind)
             return (
                 f"{_NO_PARTITION} of {table.table.name} takes {needed}: {partition} is detached. If it is to stay so, set"
                 f" RECON_HISTORY_FROM={begins}; otherwise let the owner run: ALTER TABLE {table.raw} ATTACH PARTITION {partition} {values}"
             )
         told = f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not make one; let the owner run:"
         told += f" CREATE TABLE {partition} PARTITION OF {table.raw} {values}"
-        if state is not None and state["held_from"] is not None and first < state["held_from"]:
+        is_before = state is not None and state["held_from"] is not None and first < state["held_from"]
+        if state is not None and is_before and self._sql.window.first is None:
             told += f"; or set RECON_HISTORY_FROM=auto, if what was before {state['held_from']} is gone for good"
         return told
 

@@ -73,7 +73,7 @@ class AccountReport:
     def issues(self) -> list[object]:
         """Its open issues as they are shown: those that runs look at, and what is for information alone."""
         issues, few_hours = self.state["issues"], self.state["few_hours"]
-        shown = [_readable(entry) for entry in issues] if isinstance(issues, list) else []
+        shown: list[object] = [_readable(entry) for entry in issues] if isinstance(issues, list) else []
         return [*shown, few_hours_issue(few_hours).as_json()] if few_hours else shown
 
 

@@ -317,7 +317,7 @@ class Runs:
                 " next run."
             )
         if state["missing_partitions"]:
-            reason = " ".join([*([reason] if reason else []), _without_partition(state["missing_partitions"])])
+            reason = " ".join([*([reason] if reason else []), _without_partition(state["missing_partitions"], state["history_from"])])
         is_well = status in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES) and _finds_upstream_well(state, guard)
         ended = await self._database.fetch_value(self._sql["finish_run"], run_id, status.value, reason, is_well) is not None
         if ended:
@@ -557,17 +557,19 @@ def _batch_counts(
     )
 
 
-def _without_partition(missing: Sequence[str]) -> str:
-    """That rows of months have no partition, once for all accounts; `missing` are tables with a month each."""
+def _without_partition(missing: Sequence[str], first: dt.date | None) -> str:
+    """That rows of months have no partition, once `missing` are tables with a month each, the history begins at `first`."""
     months: dict[str, list[str]] = {}
     for each in sorted(missing):
         table, month = each.rsplit(" ", 1)
         months.setdefault(table, []).append(month)
     listed = "; ".join(f"{table} {', '.join(of_table)}" for table, of_table in months.items())
+    what = f"Rows of months that no partition takes were not stored ({listed})."
+    if first is not None:
+        return f"{what} They lie in the history, which begins on {first}: create or attach them, as the details say, or let it begin later."
     return (
-        f"Rows of months that no partition takes were not stored ({listed}). If the owner dropped or detached them, set"
-        " RECON_HISTORY_FROM=auto (where partitions stand before them, a date behind them): then they are neither asked for nor counted;"
-        " otherwise create or attach them, as the details say."
+        f"{what} If the owner dropped or detached them, set RECON_HISTORY_FROM=auto (where partitions stand before them, a date behind"
+        " them): then they are neither asked for nor counted; otherwise create or attach them, as the details say."
     )
 
 

@@ -144,7 +144,10 @@ LEFT JOIN (
 
 -- name: count_sent
 -- How many rows a fetch ($1) brought of accounts ($2), and how many trades these count; trades are null where one of them has a count that is none.
-SELECT account_id, count(*) AS rows, {{sent_trades}} AS trades FROM {{stage}} WHERE fetch_id = $1 AND account_id = ANY($2::text[]) GROUP BY account_id
+SELECT w.account_id, w.rows, w.trades{{less_history_of_w}} AS trades
+FROM (
+    SELECT account_id, count(*) AS rows, {{sent_trades}} AS trades FROM {{stage}} WHERE fetch_id = $1 AND account_id = ANY($2::text[]) GROUP BY account_id
+) AS w
 
 -- name: count_moving_trades
 -- How many trades each table below alltime counts for accounts ($1) on dates that still move (from $2 on).

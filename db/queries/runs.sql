@@ -240,7 +240,7 @@ SELECT
         SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
     ) AS waiting,
     EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND postponed_until = 'infinity') AS untried,
-    r.search_requests + r.known_search_requests AS searched, r.fault, r.missing_partitions
+    r.search_requests + r.known_search_requests AS searched, r.fault, r.missing_partitions, r.history_from
 FROM prop_trading_model.recon_runs AS r
 WHERE run_id = $1
 

@@ -69,11 +69,12 @@ async def test_the_head_of_the_way_back_names_what_reads_columns_of_ours(postgre
 async def test_whatever_an_earlier_system_left_among_the_issues_the_report_is_given_at_every_face(
     database: Database, tmp_path: Path
 ) -> None:
-    odd = [
+    odd: list[dict[str, object]] = [
         {"type": "daily_without_hourly", "severity": severity}
         for severity in ("HIGH", [1], 2.5, None, 1e30, 0, 6, -1, True, "3", {"level": 2})
     ]
-    odd += [{"type": kind, "severity": 2} for kind in (7, None, {"a": 1}, [], True, "", "ein Text")]
+    kinds: tuple[object, ...] = (7, None, {"a": 1}, [], True, "", "ein Text")
+    odd += [{"type": kind, "severity": 2} for kind in kinds]
     entries: list[object] = [
         *odd,
         {},

@@ -477,3 +477,30 @@ async def test_migrate_and_the_doctor_say_from_which_date_on_is_compared(warehou
         assert await history_notes(Settings(), pool) == []
         with pytest.raises(ConfigurationError, match="after today"):
             await history_notes(Settings(recon_history_from="2999-01-01"), pool)
+
+
+async def test_a_month_that_is_detached_within_the_history_is_said_to_lie_there(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with warehouse.connect() as connection:
+        name = f"raw_metrics_daily_{month(1):%Y_%m}"
+        await connection.execute(f"ALTER TABLE raw_metrics_daily DETACH PARTITION {name}")
+    async with serving(warehouse, sandbox, "auto") as service:
+        state = await run(service, RunKind.FULL)
+    error = str(state["error"])
+    assert "RECON_HISTORY_FROM=auto" not in error
+    assert f"They lie in the history, which begins on {state['history_from']}" in error
+    async with warehouse.connect() as connection:
+        details = [row[0] for row in await connection.fetch("SELECT detail FROM recon_attempts WHERE outcome IN ('failed', 'partial')")]
+    assert details
+    assert all(f"set RECON_HISTORY_FROM={month(0)}" in each and "ATTACH PARTITION" in each for each in details)
+
+
+@pytest.mark.parametrize("setting", [None, "0", f"{month(1)}"])
+async def test_counts_of_alltime_that_only_the_warehouse_has_too_high_are_healed_without_a_question(
+    warehouse: Database, sandbox: SandboxServer, setting: str | None
+) -> None:
+    async with serving(warehouse, sandbox, setting) as service:
+        assert (await run(service, RunKind.AUDIT))["status"] == "succeeded"
+        async with warehouse.connect() as connection:
+            await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 5 WHERE num_trades > 0")
+        state = await run(service, RunKind.FULL)
+    assert (state["status"], state["error"]) == ("succeeded", None)
