@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli_changes import changes
 from app.cli_removed import removed
 from app.clock import now
 from app.domain.models import RunKind
@@ -272,6 +273,7 @@ def legacy(
 
 
 app.add_typer(removed, name="removed")
+app.command()(changes)
 
 
 @app.command()

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.copies import ANY_COPY, Reason, Wanted
+from app.domain.copies import ANY_COPY, Reason, TableName, Wanted
 from app.domain.orders import Way, bounded_reason
 from app.domain.wording import choose, counted
 from app.errors import InvalidRequest
@@ -29,16 +28,6 @@ _PLAIN_WIDTH = 240
 _CAUTION = "A later run that reads these rows from upstream may change them again."
 _PINNED = "They are pinned: no run changes them until `trade-recon removed release`, or until upstream sends the same values."
 _WRITTEN, _JUST_SO, _REFUSED = range(3)
-
-
-class TableName(StrEnum):
-    """The raw tables."""
-
-    ALLTIME = TABLES[Endpoint.ALLTIME].name
-    DAILY = TABLES[Endpoint.DAILY].name
-    HOURLY = TABLES[Endpoint.HOURLY].name
-    CLOSED = TABLES[Endpoint.CLOSED].name
-    OPEN = TABLES[Endpoint.OPEN].name
 
 
 class ListFormat(StrEnum):

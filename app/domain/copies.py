@@ -4,6 +4,18 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.contract import TABLES, Endpoint
+
+
+class TableName(StrEnum):
+    """The raw tables."""
+
+    ALLTIME = TABLES[Endpoint.ALLTIME].name
+    DAILY = TABLES[Endpoint.DAILY].name
+    HOURLY = TABLES[Endpoint.HOURLY].name
+    CLOSED = TABLES[Endpoint.CLOSED].name
+    OPEN = TABLES[Endpoint.OPEN].name
+
 
 class Reason(StrEnum):
     """Why a copy was kept: what became of the row then."""

@@ -17,6 +17,7 @@ from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.engine.waiting import RunWaiting, as_json
 from app.errors import InvalidRequest
+from app.store.changed_rows import ChangedRow, ChangedRows, Picked
 from app.store.pool import Connection, Record
 from app.store.report import AccountReport, KeptFigures, ReportFigures
 from app.upstream.breaker import BreakerState
@@ -28,6 +29,7 @@ _BESIDE = ("total", "skipped", "waiting", "postponed")
 _RUN = ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "stop_at", "confirmed_at", "history_from")
 _UNMATCHED_SHOWN = 20
 _NAMED = 20
+_NULLED_SHOWN = 100
 _ACTIVE = dt.timedelta(days=7)
 _ACTIVITY = ("accounts_checked", "resolved", "failed")
 _CURSOR = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -186,6 +188,17 @@ class Readings:
         page = await self._store.feed.since(cursor, limit)
         return {"changes": [asdict(change) for change in page.changes], "next": str(page.next), "more": page.more}
 
+    async def changed_rows(self, picked: Picked, limit: int) -> Mapping[str, object]:
+        """What became of rows, at most `limit` changes, newest first; on the first page also values that were stored as NULL."""
+        changed = ChangedRows(self._store.database)
+        rows = await changed.page(picked, limit)
+        nulled = await changed.nulled(picked, _NULLED_SHOWN) if picked.before is None else []
+        return {
+            "rows": [_shown_change(row) for row in rows],
+            "next": rows[-1].copy.removed_id if len(rows) == limit else None,
+            "nulled": [asdict(row) for row in nulled],
+        }
+
     async def is_ready(self) -> bool:
         """Whether the database answers with our schema; DatabaseUnavailable or DatabaseError if not."""
         return await self._store.reports.is_ready()
@@ -230,6 +243,26 @@ def _guarding(row: Record) -> list[Wait]:
     if row["status"] != RunStatus.NEEDS_CONFIRMATION:
         return []
     return [guarded(_told(row) or "", row["finished_at"], row["needs_confirmation"])]
+
+
+def _shown_change(row: ChangedRow) -> Mapping[str, object]:
+    copy = row.copy
+    return {
+        "id": copy.removed_id,
+        "changed_at": copy.removed_at,
+        "account_id": copy.account_id,
+        "table": copy.table,
+        "date": copy.date,
+        "key": copy.key,
+        "reason": copy.reason.value,
+        "run_id": copy.run_id,
+        "run_kind": row.run_kind,
+        "issues": list(row.issues),
+        "restored_at": copy.restored_at,
+        "columns": [asdict(column) for column in row.columns],
+        "new_from": row.new_from,
+        "is_written_since": row.is_written_since,
+    }
 
 
 def _cursor(text: str) -> int:

@@ -24,7 +24,6 @@ from app.store.pool import LOCK_SECONDS, Connection, Database, Record
 from app.store.queries import fill, for_schema
 from app.store.restoring import (
     TRIES,
-    Column,
     Refused,
     Shape,
     changed_slices,
@@ -35,7 +34,7 @@ from app.store.restoring import (
     restored_already,
     written_back,
 )
-from app.store.restoring_sets import SetRestore
+from app.store.restoring_sets import SetRestore, columns_of
 from app.store.survey import distribution
 
 _STATEMENT_SECONDS = 30.0
@@ -132,7 +131,8 @@ class RemovedRows:
             copies = [removed_row(row) for row in await connection.fetch(self._sql["get_removed_rows"], list(ids))]
             shards = await distribution(connection, self._database.schema)
             columns = {
-                table: await self._columns(connection, table) for table in {copy.table for copy in copies if copy.table in NAMED_TABLES}
+                table: await columns_of(connection, self._sql, self._raw(table))
+                for table in {copy.table for copy in copies if copy.table in NAMED_TABLES}
             }
         for removed_id in sorted(set(ids) - {copy.removed_id for copy in copies}, reverse=True):
             yield Restored(removed_id, is_there=False, sentence="was not restored: somebody deleted the copy meanwhile.")
@@ -196,7 +196,7 @@ class RemovedRows:
             if locked["restored_at"] is not None:
                 return restored_already(copy, locked["restored_at"])
             shard = (await distribution(connection, self._database.schema)).get(copy.table)
-            shape = Shape(copy, await self._columns(connection, copy.table), self._raw(copy.table), shard)
+            shape = Shape(copy, await columns_of(connection, self._sql, self._raw(copy.table)), self._raw(copy.table), shard)
             return await self._write(connection, shape, way)
 
     async def _write(self, connection: Connection, shape: Shape, way: Way) -> Restored:
@@ -245,10 +245,6 @@ class RemovedRows:
 
     def _raw(self, table: str) -> str:
         return for_schema(f"prop_trading_model.{table}", self._database.schema)
-
-    async def _columns(self, connection: Connection, table: str) -> list[Column]:
-        rows = await connection.fetch(self._sql["get_columns"], self._raw(table))
-        return [Column(row["name"], row["is_generated"], row["is_numbered"], row["sql_type"], row["sort"]) for row in rows]
 
 
 @contextlib.asynccontextmanager

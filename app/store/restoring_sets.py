@@ -7,7 +7,7 @@ from app.errors import RowRefused, WriteConflict
 from app.store.copies import RemovedRow, Restored, refusal, told_of
 from app.store.pool import LOCK_SECONDS, Connection, Record
 from app.store.queries import fill
-from app.store.restoring import Refused, Shape, changed_slices, decide, deleted, just_so, restored_already, written_back
+from app.store.restoring import Column, Refused, Shape, changed_slices, decide, deleted, just_so, restored_already, written_back
 
 
 class SetRestore:
@@ -105,6 +105,12 @@ class SetRestore:
             self._sql["insert_rows_again"], **tokens, plain_copies=self._plain("$1"), changed=self.part("name_changed_columns_of_set")
         )
         return _whole(await connection.fetch(sql, list(ids), shape.inserted), ids)
+
+
+async def columns_of(connection: Connection, sql: Mapping[str, str], raw: str) -> list[Column]:
+    """The columns that a raw table has now."""
+    rows = await connection.fetch(sql["get_columns"], raw)
+    return [Column(row["name"], row["is_generated"], row["is_numbered"], row["sql_type"], row["sort"]) for row in rows]
 
 
 def _places(taken: Mapping[int, Record]) -> tuple[list[object], ...]:

@@ -260,6 +260,7 @@ class SetAsideRow(BaseModel):
     date: dt.date | None = Field(description="null where its date cannot be read, and for rows of alltime.")
     copies: int = Field(description="How often upstream sends it.")
     reason: str
+    nulled: dict[str, str | None] = Field(description="Of a row that is stored: the columns that hold NULL instead, and what was sent.")
     first_seen: dt.datetime
     last_seen: dt.datetime
 
@@ -454,6 +455,55 @@ class Changes(BaseModel):
     changes: list[Change] = Field(description="In the order in which they were committed; a change of many dates is one entry for each.")
     next: str = Field(description="The cursor behind these changes, for `since`; the one that was given if there are none.")
     more: bool = Field(description="Whether there was more behind these changes already.")
+
+
+class ColumnValues(BaseModel):
+    """A column that differs; values as text with every digit, null for NULL and where there is no row."""
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+class ChangedRow(BaseModel):
+    """What became of one row: its values before and after."""
+
+    id: int = Field(description="The copy of the row as it was, for `trade-recon removed restore`.")
+    changed_at: dt.datetime
+    account_id: str | None
+    table: str
+    date: dt.date | None = Field(description="The date under which the row stood; null for rows of alltime.")
+    key: str = Field(description="The row's key, without the date.")
+    reason: str = Field(description="overwritten, moved, removed or placeholder (metrics under a made-up account id, put aside).")
+    run_id: uuid.UUID | None = Field(description="null: a restore, or ids were repaired outside a run.")
+    run_kind: str | None
+    issues: list[str] = Field(description="The issues of the account that were open then and asked for it: those of the date, or else all.")
+    restored_at: dt.datetime | None = Field(description="When the row was brought back.")
+    columns: list[ColumnValues] = Field(description="The columns that differ.")
+    new_from: Literal["stored", "copy", "gone"] = Field(
+        description="Where the new values are from: the row as it is stored now, as the next change found it, or no row is stored."
+    )
+    is_written_since: bool = Field(description="Somebody else wrote the stored row after the change: the new values are theirs.")
+
+
+class NulledRow(BaseModel):
+    """A row of upstream that is stored with NULL in place of values that cannot be held."""
+
+    table: str
+    account_id: str | None
+    date: dt.date | None
+    key: str
+    sent: dict[str, str | None] = Field(description="What upstream sent, by column.")
+    run_id: uuid.UUID | None
+    last_seen: dt.datetime
+
+
+class ChangedRowPage(BaseModel):
+    """A page of changes, newest first."""
+
+    rows: list[ChangedRow]
+    next: int | None = Field(description="For `before`, to read on; null at the end.")
+    nulled: list[NulledRow] = Field(description="Values stored as NULL that fit the same filter, the newest 100; on the first page alone.")
 
 
 class Health(BaseModel):

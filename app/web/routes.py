@@ -1,14 +1,17 @@
 """The routes: each turns a request into one call of the engine, and what it gives into an answer."""
 
 import asyncio
+import datetime as dt
 import uuid
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from app.domain.copies import TableName
 from app.engine.service import ReconService
 from app.errors import DatabaseUnavailable, ReconError
+from app.store.changed_rows import Picked, nulled_values
 from app.store.runs import RunRequest
 from app.web.metrics import MetricsResponse, exposition
 from app.web.models import (
@@ -16,6 +19,7 @@ from app.web.models import (
     AccountId,
     AccountOutcome,
     AccountStatistics,
+    ChangedRowPage,
     Changes,
     Health,
     Maintenance,
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 _SOME_CHANGES = 1_000
 _MOST_CHANGES = 10_000
 _INVALID = 422
+_SOME_ROWS, _MOST_ROWS = 50, 200
+_LARGEST_ID = 2**63 - 1
 _USUAL_WAIT = 30.0
 _LONGEST_WAIT = 300.0
 _ASK_AGAIN_SECONDS = "2"
@@ -189,7 +195,7 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
             "stats": AccountStatistics.model_validate(state),
             "attempts": [dict(row) for row in found.attempts],
             "history": [dict(row) for row in found.history],
-            "set_aside": [dict(row) for row in found.set_aside],
+            "set_aside": [{**row, "nulled": nulled_values(row["table"], row["reason"], row["row_text"])} for row in found.set_aside],
             "pinned": [dict(row) for row in found.pins],
         }
     )
@@ -261,6 +267,30 @@ async def get_changes(
     once while `more` is true. A slice comes again each time that it is written. What ingestion writes is not listed.
     """
     return Changes.model_validate(await service.readings.changes(since, limit))
+
+
+@router.get(
+    "/changes/rows",
+    summary="What became of rows",
+    tags=["warehouse"],
+    responses=_problems(on_422="A parameter cannot be, or is not known."),
+)
+async def get_changed_rows(
+    service: Service,
+    *,
+    account_id: Annotated[str | None, Query(max_length=255, description="Only rows of this account.")] = None,
+    table: Annotated[TableName | None, Query(description="Only rows of this table.")] = None,
+    date: Annotated[dt.date | None, Query(description="Only rows that stood under this date.")] = None,
+    run_id: Annotated[uuid.UUID | None, Query(description="Only rows that this run changed.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=_LARGEST_ID, description="`next` of an earlier answer: only older changes.")] = None,
+    limit: Annotated[int, Query(ge=1, le=_MOST_ROWS, description="At most so many changes.")] = _SOME_ROWS,
+) -> ChangedRowPage:
+    """Each row that trade-recon overwrote, moved or removed, newest first: the columns that differ, old beside new, and on whose word.
+
+    Rows that were inserted leave no copy and are not listed: GET /changes names their slices.
+    """
+    picked = Picked(account_id, None if table is None else table.value, date, run_id, before)
+    return ChangedRowPage.model_validate(await service.readings.changed_rows(picked, limit))
 
 
 @router.get("/healthz", summary="Whether the process answers", tags=["health"], responses=_UNKNOWN)

@@ -229,3 +229,52 @@ CASE WHEN w.new_row = c.row_data THEN '{}'::text[] ELSE ARRAY(
     FROM prop_trading_model.recon_removed_rows WHERE removed_id = ANY({{ids}}::bigint[])
     OFFSET 0
 )
+
+-- name: list_changes
+-- Copies of an account $1, a table $2, a run $3, a date $4 (null: any), older than copy $5, at most $6, newest first; each with what the next change of the
+-- same row found, the kind of its run, and the issues of the account that were open then: all, and those that name the date.
+WITH page AS MATERIALIZED (
+    SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text
+    FROM prop_trading_model.recon_removed_rows
+    WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::text IS NULL OR table_name = $2::text) AND ($3::uuid IS NULL OR run_id = $3::uuid)
+      AND ($4::date IS NULL OR date = $4::date) AND ($5::bigint IS NULL OR removed_id < $5::bigint)
+    ORDER BY removed_id DESC
+    LIMIT $6
+), later AS MATERIALIZED (
+    SELECT removed_id, lead(removed_id) OVER (PARTITION BY table_name, unit ORDER BY removed_id) AS next_id
+    FROM (
+        SELECT c.removed_id, c.table_name, {{unit}} AS unit
+        FROM prop_trading_model.recon_removed_rows AS c
+        WHERE c.account_id = ANY(ARRAY(SELECT account_id FROM page)) AND c.removed_id >= (SELECT min(removed_id) FROM page)
+    ) AS units
+)
+SELECT p.*, n.row_data::text AS next_text, r.kind AS run_kind, i.open_issues, i.named_issues
+FROM page AS p
+LEFT JOIN later AS l ON l.removed_id = p.removed_id
+LEFT JOIN prop_trading_model.recon_removed_rows AS n ON n.removed_id = l.next_id
+LEFT JOIN prop_trading_model.recon_runs AS r ON r.run_id = p.run_id
+LEFT JOIN LATERAL (
+    SELECT array_agg(DISTINCT h.type ORDER BY h.type) AS open_issues,
+           array_agg(DISTINCT h.type ORDER BY h.type) FILTER (WHERE h.evidence -> 'missing_dates' ? p.date::text) AS named_issues
+    FROM prop_trading_model.recon_issue_history AS h
+    WHERE p.run_id IS NOT NULL AND h.account_id = p.account_id AND h.opened_at <= p.removed_at AND (h.closed_at IS NULL OR h.closed_at >= p.removed_at)
+) AS i ON true
+ORDER BY p.removed_id DESC
+
+-- name: get_present_rows
+-- The rows of {{raw}} that stand for copies $1 now, those of the whole key first, and whether somebody else wrote them since.
+SELECT c.removed_id, {{has_key}} AS has_key, to_jsonb(t)::text AS row_text, {{is_foreign}} AS is_foreign
+FROM prop_trading_model.recon_removed_rows AS c
+CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
+JOIN {{raw}} AS t ON {{same_unit}}
+WHERE c.removed_id = ANY($1::bigint[])
+ORDER BY c.removed_id, has_key DESC, {{day_of_t}} DESC
+
+-- name: list_nulled_rows
+-- Rows of upstream that were stored with NULL in place of a value: of an account $1, a table $2, a run $3, a date $4 (null: any), at most $5, newest first.
+SELECT table_name, account_id, date, row_key, reason, row_data::text AS row_text, run_id, last_seen
+FROM prop_trading_model.recon_set_aside_rows
+WHERE reason LIKE '%stored with NULL, %' AND ($1::text IS NULL OR account_id = $1::text) AND ($2::text IS NULL OR table_name = $2::text)
+  AND ($3::uuid IS NULL OR run_id = $3::uuid) AND ($4::date IS NULL OR date = $4::date)
+ORDER BY last_seen DESC, table_name, row_key, row_digest
+LIMIT $5

@@ -155,7 +155,7 @@ LIMIT $2
 
 -- name: get_set_aside
 -- Rows of upstream that the warehouse does not hold as they were sent, of an account, the newest first.
-SELECT table_name AS "table", row_key AS key, date, copies, reason, first_seen, last_seen
+SELECT table_name AS "table", row_key AS key, date, copies, reason, first_seen, last_seen, row_data::text AS row_text
 FROM prop_trading_model.recon_set_aside_rows
 WHERE account_id = $1
 ORDER BY last_seen DESC, table_name, row_key

@@ -12,6 +12,7 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.rows import Record
 from app.sandbox.trades import Row
 from app.sandbox.world import World
+from app.store.changed_rows import ChangedRows, Picked
 from tests.conftest import Database
 from tests.engine import TODAY, difference, engine, run
 from tests.integration.engine.conftest import perfect_world
@@ -332,3 +333,7 @@ async def test_a_page_of_odd_values_is_read_and_what_is_no_value_becomes_null_an
         assert state["values_nulled"] == 2 * len(records)
         reasons = await connection.fetch("SELECT DISTINCT reason FROM recon_set_aside_rows")
         assert [row["reason"] for row in reasons] == ["stored with NULL, since the value cannot be held: stop_loss, open_time"]
+        async with engine(warehouse, sandbox) as service:
+            shown = await ChangedRows(service.store.database).nulled(Picked(account_id=account_id), 100)
+        assert len(shown) == len(records)
+        assert all(row.sent == {"stop_loss": "many", "open_time": "yesterday"} for row in shown)

@@ -27,6 +27,7 @@ def test_there_are_exactly_the_calls_that_the_service_promises() -> None:
         ("POST", "/accounts/{account_id}/reconcile"),
         ("GET", "/report"),
         ("GET", "/changes"),
+        ("GET", "/changes/rows"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
         ("GET", "/metrics"),

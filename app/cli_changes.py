@@ -1,0 +1,108 @@
+"""`trade-recon changes`: what became of rows, old and new side by side, and on whose word."""
+
+import datetime as dt
+import sys
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from app.cli_removed import ListFormat
+from app.domain.copies import TableName
+from app.shell import ExitCode, perform
+
+_LARGEST_ID = 2**63 - 1
+_PLAIN_WIDTH = 240
+_OF = {
+    "stored": "as it is stored now",
+    "copy": "as the next change found it",
+    "gone": "no row is stored",
+}
+
+
+_Wanted = tuple[str | None, str | None, dt.date | None, uuid.UUID | None, int | None]
+
+
+def _date(value: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is no date such as 2026-03-07") from None
+
+
+def changes(
+    *,
+    account: Annotated[str | None, typer.Option(metavar="ID", help="Only rows of this account.")] = None,
+    date: Annotated[dt.date | None, typer.Option(parser=_date, metavar="DATE", help="Only rows that stood under this date.")] = None,
+    run: Annotated[uuid.UUID | None, typer.Option(help="Only rows that this run changed.")] = None,
+    table: Annotated[TableName | None, typer.Option(help="Only rows of this table.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many, the newest.")] = 20,
+    before: Annotated[int | None, typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only those older than this one.")] = None,
+    format_: Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")] = ListFormat.TABLE,
+) -> None:
+    """Show what trade-recon changed in rows: the columns that differ, old beside new, the run and the issues that asked for it.
+
+    Name an account, a date, a run or a table. Rows that were inserted leave no copy and are not shown. Values of upstream that were stored
+    as NULL are shown with what was sent.
+    """
+    if account is None and date is None and run is None and table is None:
+        raise typer.BadParameter("name --account, --date, --run or --table")
+    perform(lambda: _shown((account, None if table is None else table.value, date, run, before), limit, format_))
+
+
+async def _shown(wanted: _Wanted, limit: int, format_: ListFormat) -> ExitCode:
+    import msgspec
+
+    from app.main import open_readings, open_store
+    from app.settings import load_settings
+    from app.store.changed_rows import Picked
+
+    settings = load_settings()
+    account_id, table, date, run_id, before = wanted
+    async with open_store(settings) as store:
+        page = await open_readings(settings, store).changed_rows(Picked(account_id, table, date, run_id, before), limit)
+    if format_ is ListFormat.JSON:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(page), indent=2).decode() + "\n")
+    else:
+        _show(page)
+    return ExitCode.SUCCESS
+
+
+def _show(page: Mapping[str, Any]) -> None:
+    from rich.markup import escape
+
+    from app.console import plain_table, results_console
+
+    console = results_console()
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    if not page["rows"] and not page["nulled"]:
+        console.print("No change of a row is kept that fits.")
+    for row in page["rows"]:
+        of_date = f" of {row['date']}" if row["date"] else ""
+        by = f"run {row['run_id']} ({row['run_kind'] or 'kind not known any more'})" if row["run_id"] else "no run"
+        asked = f", asked for by {', '.join(row['issues'])}" if row["issues"] else ""
+        console.print(
+            f"{row['id']}: {row['table']} {row['key']}{of_date} was {row['reason']} at {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC"
+            f" by {by}{asked}.",
+            markup=False,
+            soft_wrap=True,
+        )
+        differing = plain_table("", "column", "old", f"new ({_OF[row['new_from']]})")
+        for column in row["columns"]:
+            differing.add_row(*(escape("NULL" if each is None else each) for each in (column["name"], column["old"], column["new"])))
+        if row["columns"]:
+            console.print(differing)
+        else:
+            console.print("  It holds the same values again.")
+        if row["is_written_since"]:
+            console.print("  Somebody else wrote the row after the change: the new values are theirs.")
+        if row["restored_at"]:
+            console.print(f"  It was restored at {row['restored_at']:%Y-%m-%d %H:%M:%S} UTC.")
+    for row in page["nulled"]:
+        sent = ", ".join(f"{name} (sent: {'NULL' if value is None else value})" for name, value in row["sent"].items())
+        name = f"{row['table']} {row['key']} of {row['account_id'] or 'no account'}"
+        console.print(f"{name} is stored with NULL in {sent}.", markup=False, soft_wrap=True)
+    if page["next"] is not None:
+        console.print(f"There may be older ones: --before {page['next']}.")
