@@ -64,7 +64,7 @@ async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: 
         is_whole = await _scan(client, Request(Endpoint.ALLTIME), reader.sink)
         await store.scans.name_rows(run_id)
         await _note_shared_ids(store, run_id, is_whole=is_whole)
-        await store.scans.add_seen_accounts(run_id)
+        await store.claims.set_refused_apart(run_id, await store.scans.add_seen_accounts(run_id))
     await _learn_holders(store, run_id, terms.day)
     asked = 0
     for _ in range(_TIMES_ASKED):

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from app.domain.closing import ClosedAs
@@ -13,7 +13,7 @@ from app.domain.detection import detect
 from app.domain.issues import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode
 from app.domain.sequences import pieces
 from app.engine.store import Store
-from app.errors import WriteConflict
+from app.errors import DatabaseError, RowRefused, WriteConflict
 from app.store.identity import Mended
 from app.store.sweep import Swept
 from app.telemetry import get_logger
@@ -21,6 +21,8 @@ from app.telemetry import get_logger
 _log = get_logger(__name__)
 _LOOK_AT = 5000
 _SAMPLE = 20
+_STRIKES = 50
+"""When so many accounts cannot be counted and none could, it is not the accounts' fault."""
 _LOCK_PAUSES = (0.1, 0.3, 0.6, 1.0)
 """Seconds between the tries to count accounts whose rows somebody held while all were counted: what records a batch is done sooner."""
 _BY_ITSELF = IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
@@ -35,7 +37,8 @@ class MaintenanceResult:
 
     `unmatched_combinations` counts natural keys that no account or several fit; `unmatched` names the largest of them. Only rows from
     `history_from` on (None: all) are counted and repaired; `rows_before_history` older ones are stored, and left alone. Of the
-    `accounts_locked` the totals were not written, since another transaction holds their rows in trade_recon.
+    `accounts_locked` the totals were not written, since another transaction holds their rows in trade_recon. `accounts_refused` are
+    those that trade_recon does not let in, or whose rows there cannot be written, with the reasons; `accounts_kept_out` are the former.
     """
 
     closed_trades_updated: int = 0
@@ -51,11 +54,19 @@ class MaintenanceResult:
     rows_before_history: int = 0
     seconds: float = 0.0
     accounts_locked: tuple[str, ...] = ()
+    accounts_refused: Mapping[str, str] = field(default_factory=dict)
+    accounts_kept_out: frozenset[str] = frozenset()
 
     def as_json(self) -> dict[str, object]:
-        """The result as JSON shows it; of the accounts that are locked their number."""
+        """The result as JSON shows it; of the accounts that are locked or refused their number."""
         first = None if self.history_from is None else self.history_from.isoformat()
-        return {**asdict(self), "history_from": first, "accounts_locked": len(self.accounts_locked)}
+        shown = {name: value for name, value in asdict(self).items() if name != "accounts_kept_out"}
+        return {
+            **shown,
+            "history_from": first,
+            "accounts_locked": len(self.accounts_locked),
+            "accounts_refused": len(self.accounts_refused),
+        }
 
 
 async def fix_ids(store: Store, today: dt.date) -> MaintenanceResult:
@@ -68,32 +79,60 @@ async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date) -> 
     """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
     await _record_identity_issues(store)
     mended = await store.identity.mend_all(swept.placeholders, today)
-    added, changed, locked = swept.accounts_added, swept.totals_changed, swept.locked
+    added, changed, locked, kept_out = swept.accounts_added, swept.totals_changed, swept.locked, swept.kept_out
     if sum(mended.rows.values()):
         # From the start: few or many accounts may have got rows, and others have lost them.
         again = await store.sweep.run(today)
         added, changed, locked = added + again.accounts_added, changed + again.totals_changed, again.locked
+        kept_out = again.kept_out
         await _record_identity_issues(store, ClosedAs.HEALED)
-    held = await _count_locked(store, locked)
+    held, unwritten = await _count_locked(store, locked)
+    refused = {**kept_out, **unwritten}
+    if refused:
+        _log.warning(
+            "Rows of trade_recon are refused by PostgreSQL: their accounts are left out, and tried again next time.",
+            action="maintenance.refused",
+            accounts=len(refused),
+            sample=dict(sorted(refused.items())[:_SAMPLE]),
+        )
     await _close_refuted(store)
     await store.sweep.follow_state()
-    counted = changed + len(locked) - len(held)
-    return replace(await _result(store, mended, added, counted), accounts_locked=tuple(held), seconds=round(time.monotonic() - begun, 3))
+    counted = changed + len(locked) - len(held) - len(unwritten)
+    return replace(
+        await _result(store, mended, added, counted),
+        accounts_locked=tuple(held),
+        accounts_refused=refused,
+        accounts_kept_out=frozenset(kept_out),
+        seconds=round(time.monotonic() - begun, 3),
+    )
 
 
-async def _count_locked(store: Store, locked: Sequence[str]) -> list[str]:
-    """Count the accounts whose rows somebody held while all were counted, once these are free; those that are held still."""
-    held = list(locked)
+async def _count_locked(store: Store, locked: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Count the accounts that were not counted with all others: somebody held their rows, or PostgreSQL refused to write them at once.
+
+    Those that are held still, and those that are refused by themselves, with the reasons.
+    """
+    held, refused = list(locked), dict[str, str]()
     for pause in _LOCK_PAUSES:
         if not held:
-            return []
+            break
         await asyncio.sleep(pause)
         waiting, held = held, await store.detection.locked_accounts(held)
-        for batch in pieces(sorted({*waiting} - {*held}), _LOOK_AT):
+        batches = [*pieces(sorted({*waiting} - {*held}), _LOOK_AT)]
+        while batches:
+            batch = batches.pop()
             try:
                 await store.detection.refresh_stats(batch, is_first=True)
             except WriteConflict:
                 held += batch
+            except (RowRefused, DatabaseError) as error:
+                if len(batch) > 1:
+                    batches += pieces(batch, -(-len(batch) // 2))
+                    continue
+                refused[batch[0]] = str(error)
+                if len(refused) >= _STRIKES and len(refused) == len({*locked} - {*held}) - sum(map(len, batches)):
+                    # None came through: it is not the accounts.
+                    raise
     if held:
         _log.warning(
             "Rows of trade_recon are locked by another transaction: the totals of their accounts were not written, and are next time.",
@@ -101,7 +140,7 @@ async def _count_locked(store: Store, locked: Sequence[str]) -> list[str]:
             accounts=len(held),
             sample=sorted(held)[:_SAMPLE],
         )
-    return sorted(held)
+    return sorted(held), refused
 
 
 async def maintain(store: Store, today: dt.date) -> MaintenanceResult:

@@ -4,7 +4,7 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from app.domain.contract import PAGE_ROWS
 from app.domain.models import Effort, RunKind
@@ -32,11 +32,16 @@ _STRIKES = 8
 
 @dataclass(frozen=True, slots=True)
 class _Maintained:
-    """What maintenance did, the accounts that it could not read, and those whose rows others hold."""
+    """What maintenance did, the accounts that it could not read, those whose rows others hold, and those whose rows are refused.
+
+    Of the latter `kept_out` are not in trade_recon.
+    """
 
     result: Mapping[str, object]
     unread: Sequence[str] = ()
     locked: Sequence[str] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    kept_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class Preparation:
         """
         try:
             done = await maintain(self._store, self._config.today(self._now()))
-            return _Maintained(done.as_json(), locked=done.accounts_locked)
+            return _Maintained(done.as_json(), locked=done.accounts_locked, refused=done.accounts_refused, kept_out=done.accounts_kept_out)
         except (RowRefused, DatabaseError) as error:
             known = await self._store.runs.oldest_accounts(await self._store.runs.count_accounts())
             _log.warning(
@@ -134,13 +139,16 @@ class Preparation:
         """
         unread: list[str] = []
         locked: list[str] = []
+        refused: dict[str, str] = {}
         came_through = False
         waiting = list(pieces(scattered(account_ids), self._config.batch_size))
         while waiting:
             batch = waiting.pop()
             try:
                 # Ingestion may have brought accounts since the last maintenance.
-                await self._store.detection.add_accounts(batch)
+                kept_out = await self._store.detection.add_accounts(batch)
+                refused |= kept_out
+                batch = [account_id for account_id in batch if account_id not in kept_out]
                 await mend_accounts(self._store, batch, self._config.today(self._now()))
                 await self._store.detection.refresh_stats(batch, is_first=True)
                 await self._store.sweep.follow_state(batch)
@@ -160,7 +168,7 @@ class Preparation:
                 if len(unread) >= _STRIKES and not came_through:
                     raise
                 _log.warning("An account cannot be maintained.", action="maintenance.failed", account_id=batch[0], reason=str(error))
-        return _Maintained({}, unread, sorted(locked))
+        return _Maintained({}, unread, sorted(locked), refused, frozenset(refused))
 
     async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunUse, maintained: "_Maintained") -> Queued:
         request = run.request
@@ -175,7 +183,9 @@ class Preparation:
         besides = sorted({*maintained.unread, *placeable})
         if maintained.locked:
             await self._store.claims.set_locked_apart(run.run_id, maintained.locked)
-        left_out = _LeftOut(besides, unanswered, maintained.locked)
+        await self._store.claims.set_refused_apart(run.run_id, maintained.refused)
+        unwritten = [account_id for account_id in maintained.refused if account_id not in maintained.kept_out]
+        left_out = _LeftOut(besides, unanswered, [*maintained.locked, *unwritten])
         try:
             return await self._queue(run, among, compared, maintained, left_out)
         except (RowRefused, DatabaseError) as error:
@@ -208,7 +218,7 @@ class Preparation:
                 queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among)
             if left_out.besides:
                 await queue.accounts(left_out.besides)
-            if maintained.unread or maintained.locked:
+            if maintained.unread or maintained.locked or maintained.refused:
                 queued = replace(queued, is_all=False)
             await queue.finish(queued, maintained.result)
         return queued

@@ -81,7 +81,9 @@ class ReconService:
                 raise NotFound(f"No such account: {', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}. No run was started.")  # noqa: PLR2004
             limited = tuple(dict.fromkeys(request.account_ids))[: request.max_accounts]
             # Ingestion may have brought an account since the last maintenance.
-            await self.store.detection.add_accounts(limited)
+            kept_out = await self.store.detection.add_accounts(limited)
+            for account_id, reason in kept_out.items():
+                raise InvalidRequest(f"{account_id} cannot be reconciled, since trade_recon refuses its row: {reason}. No run was started.")
             request = msgspec.structs.replace(request, account_ids=limited)
         run_id = await self.store.runs.create(request, key)
         self.pool.wake()

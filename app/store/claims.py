@@ -184,6 +184,12 @@ class Claims:
         """Record as failed, in the run's record alone, accounts whose rows in trade_recon another transaction holds."""
         await self._database.execute(self._record_unwritable, run_id, list(account_ids), [_LOCKED] * len(account_ids))
 
+    async def set_refused_apart(self, run_id: uuid.UUID, refused: Mapping[str, str]) -> None:
+        """Record as failed, in the run's record alone, accounts that trade_recon does not let in, or whose rows there cannot be written."""
+        if refused:
+            details = [f"The account cannot be reconciled: its row in trade_recon is refused: {reason}" for reason in refused.values()]
+            await self._database.execute(self._record_unwritable, run_id, list(refused), details)
+
     async def _find_unwritable(self, account_ids: Sequence[str]) -> dict[str, str]:
         """Those of the accounts whose rows cannot be written, each with the reason: tried in halves, and undone."""
         refused: dict[str, str] = {}

@@ -11,6 +11,7 @@ from app.domain.expectation import Upstream
 from app.domain.issues import COUNTED_TABLES, FEW_HOURS_TRADES
 from app.domain.models import AccountView, DayCounts, Drift, History, IdentityFinding, OddRows, Totals
 from app.errors import DatabaseError
+from app.store.entries import Entries
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
 from app.store.queries import fill
 from app.store.sessions import COMMAND_SECONDS
@@ -41,7 +42,7 @@ class Detection:
         self._window = window
         sql = database.queries("detection", window)
         self._database = database
-        self._add = sql["add_accounts"]
+        self._entries = Entries(database)
         days = fill(sql["days_of_accounts"], accounts="account_id = ANY($1::text[])")
         self._look = fill(sql["look_at_accounts"], days=days, few_hours_trades=str(FEW_HOURS_TRADES))
         self._write_few_hours = sql["write_few_hours"]
@@ -67,9 +68,10 @@ class Detection:
         self._odd_rows = fill(sql["get_odd_rows"], accounts="account_id = ANY($1::text[])")
         self._all_odd_rows = fill(sql["get_odd_rows"], accounts="true")
 
-    async def add_accounts(self, account_ids: Sequence[str]) -> None:
-        """Make accounts known that only upstream has so far."""
-        await self._database.execute(self._add, list(account_ids))
+    async def add_accounts(self, account_ids: Sequence[str]) -> Mapping[str, str]:
+        """Make accounts known that only upstream has so far; those that trade_recon does not let in, with the reasons."""
+        async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+            return (await self._entries.add(connection, "SELECT unnest($1::text[]) AS account_id", list(account_ids))).refused
 
     async def refresh_stats(self, account_ids: Sequence[str], *, is_first: bool = False) -> None:
         """Recompute totals and checksum of these accounts; `is_first` as for `look`."""

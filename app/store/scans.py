@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -13,6 +13,7 @@ from app.domain.rows import RepairedRow, fields_of, flattened
 from app.domain.sequences import pieces, scattered
 from app.domain.spelling import folded, respelled
 from app.store.catalogue import FIGURES, Catalogue, WarehouseTable
+from app.store.entries import Entries
 from app.store.known_logins import KnownLogins
 from app.store.pool import OF_ROWS, SWEEP_SECONDS, Database
 from app.store.preparations import Preparations
@@ -116,7 +117,7 @@ class Scans:
         self._renamed, self._respell = sql["get_renamed"], sql["respell_scanned"]
         self._stray_days, self._respell_days = sql["get_stray_days"], sql["respell_days"]
         self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
-        self._add_seen, self._unseen = sql["add_seen_accounts"], sql["get_unseen_accounts"]
+        self._entries, self._seen, self._unseen = Entries(database), sql["seen_accounts"], sql["get_unseen_accounts"]
         self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
         self._note_stale = fill(sql["note_stale_alltime"], **_figures(catalogue))
         self._count_rekeyed = sql["count_rekeyed"]
@@ -190,9 +191,10 @@ class Scans:
             async with self._preparations.transaction(run_id) as connection:
                 await connection.execute(statement, run_id, [sent for sent, _ in sole], [known for _, known in sole], seconds=SWEEP_SECONDS)
 
-    async def add_seen_accounts(self, run_id: uuid.UUID) -> int:
-        """Make accounts known that only upstream has; their number."""
-        return await self._database.execute(self._add_seen, run_id, seconds=SWEEP_SECONDS)
+    async def add_seen_accounts(self, run_id: uuid.UUID) -> Mapping[str, str]:
+        """Make accounts known that only upstream has; those that trade_recon does not let in, with the reasons."""
+        async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
+            return (await self._entries.add(connection, self._seen, run_id)).refused
 
     async def unseen_accounts(self, run_id: uuid.UUID, account_ids: Sequence[str] | None) -> list[str]:
         """Accounts of ours (None: all) with rows that upstream did not show."""

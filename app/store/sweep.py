@@ -6,18 +6,21 @@ the rest follow the number of accounts.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
 from app.domain.issues import FEW_HOURS_TRADES
-from app.errors import DatabaseError
+from app.errors import DatabaseError, ReconError, RowRefused
 from app.store.catalogue import Catalogue
+from app.store.entries import Entries, piecewise
 from app.store.identity import Identity, first_trade
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose
 from app.store.queries import fill
 from app.store.window import ALL_DATES, Window
+from app.telemetry import get_logger
 
+_log = get_logger(__name__)
 _MANY = 4
 """Where more than one of so many accounts may have dates that disagree, the dates of all are read, which costs less than by account."""
 
@@ -29,13 +32,15 @@ _SUMMED = {"profit": "net_profit", "lots": "total_lots"}
 class Swept:
     """What a sweep found: how many accounts are new, or have other totals, and the ids in metrics tables that stand for unknown ones.
 
-    `locked` are accounts that have other totals, which were not written, since somebody holds their rows in trade_recon.
+    `locked` are accounts that have other totals, which were not written, since somebody holds their rows in trade_recon, or since
+    PostgreSQL refused to write all at once; `kept_out` are accounts that trade_recon does not let in, with the reasons.
     """
 
     accounts_added: int
     totals_changed: int
     placeholders: list[str]
     locked: list[str] = field(default_factory=list)
+    kept_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sweep:
@@ -65,12 +70,14 @@ class Sweep:
         differing = "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
         self._differing_days = fill(sql["create_swept_days"], days=fill(days, accounts=differing))
         self._all_days = fill(sql["create_swept_days"], days=fill(days, accounts="true"))
-        self._refresh_stats = fill(sql["refresh_stats"], issues=detection["issues_if_emptied"])
+        self._differing = sql["differing_accounts"]
+        self._refresh_stats = fill(sql["refresh_stats"], issues=detection["issues_if_emptied"], differing=self._differing)
         few_hours = fill(sql["create_swept_few_hours"], few_hours_trades=str(FEW_HOURS_TRADES), **tables)
         self._note_few_hours = (few_hours, sql["note_few_hours"])
         self._create_list, self._is_list_stale = sql["create_swept_list"], sql["is_list_stale"]
-        self._forget_placeholders, self._add_accounts = sql["forget_placeholders"], sql["add_swept_accounts"]
-        self._follow_state = sql["follow_state"]
+        self._stand_ins, self._new, self._entries = sql["list_stand_ins"], sql["new_accounts"], Entries(database)
+        self._stale = sql["stale_accounts"]
+        self._follow_state = fill(sql["follow_state"], stale=self._stale)
         self._refresh_list, self._refresh_list_plainly = sql["refresh_account_list"], sql["refresh_account_list_plainly"]
 
     async def run(self, today: dt.date) -> Swept:
@@ -81,13 +88,27 @@ class Sweep:
             placeholders = await self._identity.derive(connection, today)
             await connection.execute(self._create_list, seconds=SWEEP_SECONDS)
             is_stale = await connection.fetch_value(self._is_list_stale, seconds=SWEEP_SECONDS)
-            await connection.execute(self._forget_placeholders, seconds=SWEEP_SECONDS)
-            added = await connection.execute(self._add_accounts, seconds=SWEEP_SECONDS)
+            await self._forget_placeholders(connection)
+            added = await self._entries.add(connection, self._new)
             await _each(connection, self._note_few_hours)
             changed, locked = await self._count(connection)
         if is_stale:
             await self._refresh_account_list()
-        return Swept(added, changed, placeholders, locked)
+        return Swept(added.rows, changed, placeholders, locked, added.refused)
+
+    async def _forget_placeholders(self, connection: Connection) -> None:
+        """Drop entries that are no accounts, but those that others refer to, and those that the owner's triggers keep."""
+        statement = fill(self._stand_ins, may_go=await self._entries.may_go(connection))
+        dropped = await self._entries.drop(
+            connection, [row["account_id"] for row in await connection.fetch(statement, seconds=SWEEP_SECONDS)]
+        )
+        if dropped.refused:
+            _log.warning(
+                "Entries of trade_recon that are no accounts stay, since PostgreSQL refuses to drop them.",
+                action="sweep.kept",
+                entries=len(dropped.refused),
+                reason=next(iter(dropped.refused.values())),
+            )
 
     async def rows_before(self) -> dict[str, int]:
         """The rows that are stored of before the window, by table; tables without any are left out."""
@@ -99,7 +120,13 @@ class Sweep:
     async def follow_state(self, account_ids: Sequence[str] | None = None) -> int:
         """Let the status of accounts (None: all) follow what is known of them now: mended ones are reconciled, others not; their number."""
         ids = None if account_ids is None else list(account_ids)
-        return await self._database.execute(self._follow_state, ids, seconds=SWEEP_SECONDS)
+        try:
+            return await self._database.execute(self._follow_state, ids, seconds=SWEEP_SECONDS)
+        except (RowRefused, DatabaseError) as error:
+            _warn_of_parts(error)
+            stale = [row["account_id"] for row in await self._database.fetch(self._stale, ids, seconds=SWEEP_SECONDS)]
+            async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
+                return (await piecewise(connection, self._follow_state, stale)).rows
 
     async def _count(self, connection: Connection) -> tuple[int, list[str]]:
         """Write the totals last: the rows of trade_recon that change are locked until the commit. How many did, and which others hold."""
@@ -113,7 +140,13 @@ class Sweep:
             raise DatabaseError("The accounts could not be counted.")
         is_many = row["differing"] * _MANY > row["accounts"]
         await connection.execute(self._all_days if is_many else self._differing_days, seconds=SWEEP_SECONDS)
-        written = await connection.fetch_row(self._refresh_stats, seconds=SWEEP_SECONDS)
+        try:
+            async with connection.savepoint():
+                written = await connection.fetch_row(self._refresh_stats, seconds=SWEEP_SECONDS)
+        except (RowRefused, DatabaseError) as error:
+            # Rows of some are refused: they are written in parts, after the commit.
+            _warn_of_parts(error)
+            return 0, sorted(row["account_id"] for row in await connection.fetch(self._differing, seconds=SWEEP_SECONDS))
         if written is None:
             raise DatabaseError("The totals could not be written.")
         return int(written["changed"]), list(written["locked"])
@@ -124,6 +157,10 @@ class Sweep:
         except DatabaseError:
             # Refused where the view has never been filled; any other reason shows again in the plain form.
             await self._database.execute(self._refresh_list_plainly, seconds=SWEEP_SECONDS)
+
+
+def _warn_of_parts(error: ReconError) -> None:
+    _log.warning("Rows of trade_recon cannot be written at once; they are written in parts.", action="sweep.in_parts", reason=str(error))
 
 
 async def _each(connection: Connection, statements: tuple[str, ...]) -> None:

@@ -163,6 +163,9 @@ class Maintenance(BaseModel):
     history_from: dt.date | None = Field(description="The first date that is counted, by RECON_HISTORY_FROM; null: all.")
     rows_before_history: int = Field(description="Rows that are stored of dates before that; they are left alone.")
     accounts_locked: int = Field(description="Accounts whose totals were not written: another transaction holds their rows in trade_recon.")
+    accounts_refused: int = Field(
+        description="Accounts that PostgreSQL does not let into trade_recon, or whose rows there cannot be written."
+    )
     seconds: float
 
 

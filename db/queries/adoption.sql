@@ -138,16 +138,16 @@ FROM (
 ) AS surveyed
 
 -- name: try_check
--- Whether a CHECK of trade_recon, {{condition}}, refuses one of the rows $1.
+-- Whether a CHECK of trade_recon refuses one of the rows $1.
 SELECT bool_or(({{condition}}) IS FALSE)
 FROM jsonb_array_elements($1::text::jsonb) AS recon_sample CROSS JOIN LATERAL jsonb_populate_record(NULL::prop_trading_model.trade_recon, recon_sample) AS recon_row
 
 -- name: try_domain
--- Whether the values that the rows $1 have in the column $2 are of a domain, {{type}}: an error where it refuses one.
+-- Whether the values that the rows $1 have in the column $2 are of a domain: an error where it refuses one.
 SELECT count((recon_sample ->> $2::text)::{{type}}) < 0 FROM jsonb_array_elements($1::text::jsonb) AS recon_sample WHERE recon_sample ? $2::text
 
 -- name: count_unmet
--- The rows of trade_recon that do not meet {{condition}}, of those with {{written}}.
+-- The rows of trade_recon that do not meet a condition, of those that are written.
 SELECT count(*) FROM prop_trading_model.trade_recon WHERE ({{condition}}) IS FALSE AND ({{written}})
 
 -- name: has_citus
@@ -231,9 +231,12 @@ SELECT json_build_object(
 )::text
 
 -- name: list_references
--- Foreign keys of other tables to trade_recon: the table, and the condition that its row r refers to the row t.
+-- Foreign keys of other tables to trade_recon: the table, whether we see its rows, whether these would go or change with the row that they refer to, and
+-- the condition that its row r refers to the row t.
 SELECT
     k.conrelid::regclass::text AS table,
+    has_table_privilege(k.conrelid, 'SELECT') AND NOT row_security_active(k.conrelid) AS is_readable,
+    k.confdeltype IN ('c', 'n', 'd') AS acts,
     (
         SELECT string_agg(format('t.%I OPERATOR(%I.%s) r.%I', there.attname, o.oprnamespace::regnamespace, o.oprname, here.attname), ' AND ' ORDER BY pair.place)
         FROM unnest(k.confkey, k.conkey, k.conpfeqop) WITH ORDINALITY AS pair (there, here, operator, place)

@@ -208,11 +208,9 @@ DELETE FROM prop_trading_model.recon_scan WHERE run_id = $1
 -- A scan of days starts anew.
 DELETE FROM prop_trading_model.recon_scan_days WHERE run_id = $1
 
--- name: add_seen_accounts
--- Accounts that upstream has and that we have never heard of.
-INSERT INTO prop_trading_model.trade_recon (account_id)
+-- name: seen_accounts
+-- Accounts that upstream has.
 SELECT account_id FROM prop_trading_model.recon_scan WHERE run_id = $1
-ON CONFLICT DO NOTHING
 
 -- name: get_unseen_accounts
 -- Accounts ($2, null: all with a row) that the scan did not see: they are asked by id, since the scan moves while it is read.

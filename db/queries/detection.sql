@@ -1,9 +1,3 @@
--- name: add_accounts
--- Accounts that upstream has and the warehouse has no row of.
-INSERT INTO prop_trading_model.trade_recon (account_id)
-SELECT unnest($1::text[])
-ON CONFLICT DO NOTHING
-
 -- name: days_of_accounts
 -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each table: where those are distributed, none from outside
 -- the view would reach them, and each look would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names them; so are

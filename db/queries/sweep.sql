@@ -89,26 +89,22 @@ SELECT account_id FROM prop_trading_model.recon_identity WHERE char_length(accou
 SELECT EXISTS (SELECT account_id FROM recon_swept_list EXCEPT SELECT account_id::text FROM prop_trading_model.mv_all_account_ids)
     OR {{lists_all}} AND EXISTS (SELECT account_id::text FROM prop_trading_model.mv_all_account_ids EXCEPT SELECT account_id FROM recon_swept_list)
 
--- name: add_swept_accounts
+-- name: new_accounts
 -- Accounts that trade_recon does not know yet. By EXCEPT, which hashes: of an empty table PostgreSQL expects nothing, and would read again for each
 -- account all that the statement has inserted so far.
-INSERT INTO prop_trading_model.trade_recon (account_id)
-SELECT account_id FROM recon_swept_list
-EXCEPT
-SELECT account_id FROM prop_trading_model.trade_recon
-ON CONFLICT DO NOTHING
+SELECT account_id FROM recon_swept_list EXCEPT SELECT account_id FROM prop_trading_model.trade_recon
 
--- name: forget_placeholders
--- Entries of trade_recon that are no accounts: an earlier system listed the ids that stand for unknown ones. An id that is nowhere in the raw tables is
--- one only if it stands for a natural key that is known.
+-- name: list_stand_ins
+-- Entries of trade_recon that are no accounts and may go: an earlier system listed the ids that stand for unknown ones. An id that is nowhere in
+-- the raw tables is one only if it stands for a natural key that is known.
 WITH unlisted AS MATERIALIZED (
     SELECT account_id::text AS account_id FROM prop_trading_model.trade_recon WHERE claimed_by IS NULL
     EXCEPT
     SELECT account_id FROM recon_swept_list
 )
-DELETE FROM prop_trading_model.trade_recon AS t
-USING unlisted AS u
-WHERE t.account_id = u.account_id AND t.claimed_by IS NULL
+SELECT t.account_id
+FROM unlisted AS u JOIN prop_trading_model.trade_recon AS t ON t.account_id = u.account_id AND t.claimed_by IS NULL
+WHERE ({{may_go}})
   -- What waits in a run is left to it.
   AND NOT EXISTS (
       SELECT
@@ -213,23 +209,27 @@ FROM {{days}} AS days
 WHERE daily <> hourly OR daily <> closed
 GROUP BY account_id
 
+-- name: differing_accounts
+-- Accounts whose totals are not as they are stored.
+SELECT
+    r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime, coalesce(s.has_daily, false) AS has_daily,
+    coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly, coalesce(s.hourly, 0) AS hourly,
+    coalesce(s.has_closed, false) AS has_closed, coalesce(s.closed, 0) AS closed, coalesce(d.mismatched_days, 0) AS mismatched_days,
+    coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true) AS checksum
+FROM prop_trading_model.trade_recon AS r
+LEFT JOIN recon_swept_accounts AS s ON s.account_id = r.account_id
+LEFT JOIN recon_swept_days AS d ON d.account_id = r.account_id
+WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
+       r.mismatched_days, r.trades_recon_checksum)
+      IS DISTINCT FROM
+      (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false), coalesce(s.daily, 0), coalesce(s.has_hourly, false),
+       coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0), coalesce(d.mismatched_days, 0),
+       coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true))
+
 -- name: refresh_stats
 -- The totals and the checksum of all accounts, written only where they changed: how many did, and those of them that someone holds, which are not written.
 WITH differing AS MATERIALIZED (
-    SELECT
-        r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime, coalesce(s.has_daily, false) AS has_daily,
-        coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly, coalesce(s.hourly, 0) AS hourly,
-        coalesce(s.has_closed, false) AS has_closed, coalesce(s.closed, 0) AS closed, coalesce(d.mismatched_days, 0) AS mismatched_days,
-        coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true) AS checksum
-    FROM prop_trading_model.trade_recon AS r
-    LEFT JOIN recon_swept_accounts AS s ON s.account_id = r.account_id
-    LEFT JOIN recon_swept_days AS d ON d.account_id = r.account_id
-    WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
-           r.mismatched_days, r.trades_recon_checksum)
-          IS DISTINCT FROM
-          (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false), coalesce(s.daily, 0), coalesce(s.has_hourly, false),
-           coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0), coalesce(d.mismatched_days, 0),
-           coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true))
+    {{differing}}
 ), free AS MATERIALIZED (
     SELECT r.account_id
     FROM prop_trading_model.trade_recon AS r
@@ -277,20 +277,24 @@ SELECT account_id, dates FROM found ORDER BY account_id
 ON CONFLICT (account_id) DO UPDATE SET dates = excluded.dates, noted_at = now()
 WHERE f.dates IS DISTINCT FROM excluded.dates
 
+-- name: stale_accounts
+-- Accounts ($1, null: all) whose status tells of trouble that is over, or of none where there is some. What a worker has in hand, and what waits for
+-- somebody's word, is left to runs.
+SELECT t.account_id, t.reconciliation_status <> 'reconciled' AS is_whole
+FROM prop_trading_model.trade_recon AS t
+WHERE ($1::text[] IS NULL OR t.account_id = ANY($1::text[])) AND t.claimed_by IS NULL
+  AND CASE
+      WHEN t.reconciliation_status = 'reconciled' THEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.issues <> '[]'
+      ELSE t.reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping')
+          AND t.trades_recon_checksum AND t.mismatched_days = 0 AND t.issues = '[]'
+          AND NOT EXISTS (SELECT FROM prop_trading_model.recon_descents AS d WHERE d.account_id = t.account_id)
+          AND NOT EXISTS (SELECT FROM prop_trading_model.recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL)
+  END
+
 -- name: follow_state
--- The status of accounts ($1, null: all) where it tells of trouble that is over, or of none where there is some; how many. What a worker has in hand,
--- and what waits for somebody's word, is left to runs.
+-- The status of those accounts brought up to date; how many.
 WITH stale AS MATERIALIZED (
-    SELECT t.account_id, t.reconciliation_status <> 'reconciled' AS is_whole
-    FROM prop_trading_model.trade_recon AS t
-    WHERE ($1::text[] IS NULL OR t.account_id = ANY($1::text[])) AND t.claimed_by IS NULL
-      AND CASE
-          WHEN t.reconciliation_status = 'reconciled' THEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.issues <> '[]'
-          ELSE t.reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping')
-              AND t.trades_recon_checksum AND t.mismatched_days = 0 AND t.issues = '[]'
-              AND NOT EXISTS (SELECT FROM prop_trading_model.recon_descents AS d WHERE d.account_id = t.account_id)
-              AND NOT EXISTS (SELECT FROM prop_trading_model.recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL)
-      END
+    {{stale}}
     -- In one order, so that no two of us wait for each other.
     ORDER BY t.account_id
     FOR NO KEY UPDATE OF t SKIP LOCKED
