@@ -3,7 +3,7 @@
 import datetime as dt
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -95,6 +95,18 @@ class Readings:
             "api_stats": row["api"],
             "maintenance": row["maintenance"],
         }
+
+    async def runs(
+        self, statuses: Sequence[str] | None, kinds: Sequence[str] | None, before: uuid.UUID | None, limit: int
+    ) -> Mapping[str, object]:
+        """Runs, newest first, at most `limit`, and the run to go on from where there are more; NotFound if there is no run `before`."""
+        rows = await self._store.runs.listed(statuses, kinds, before, limit + 1)
+        shown = [_listed(row) for row in rows[:limit]]
+        return {"runs": shown, "next_before": rows[limit - 1]["run_id"] if len(rows) > limit else None}
+
+    async def held_accounts(self, run_id: uuid.UUID, limit: int) -> list[Record]:
+        """The first accounts that a run holds, with the reason."""
+        return await self._store.runs.held_accounts(run_id, limit)
 
     async def account(self, account_id: str) -> AccountReport:
         """One account with its history; NotFound if it is unknown."""
@@ -236,6 +248,18 @@ def _told(row: Record, left: int = 0) -> str | None:
         row["run_id"], row["status"], row["needs_confirmation"], row["newly_held"], row["held_since"], row["confirmed_at"] is not None
     )
     return " ".join(filter(None, (ended, rest, waiting.sentence))) or None
+
+
+def _listed(row: Record) -> Mapping[str, object]:
+    """A run among others: what a list needs, which is read from its row alone."""
+    return {
+        **{name: row[name] for name in _RUN},
+        "error": _told(row),
+        "total": row["total"],
+        "done": sum(row[name] for name in _OUTCOMES),
+        **{name: row[name] for name in ("healed", "failed", "needs_confirmation", "requests")},
+        "rows_written": sum(row[f"rows_{name}"] for name in ("inserted", "updated", "moved", "removed")),
+    }
 
 
 def _guarding(row: Record) -> list[Wait]:

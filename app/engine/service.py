@@ -117,9 +117,12 @@ class ReconService:
         self.summary.note_end()
         self.pool.wake()
 
-    async def confirm(self, run_id: uuid.UUID) -> None:
-        """Let a run write what it held."""
-        await self.store.control.confirm(run_id)
+    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None) -> None:
+        """Let a run write what it held, of all accounts or of these alone.
+
+        Raises InvalidRequest if it does not hold one of them.
+        """
+        await self.store.control.confirm(run_id, None if account_ids is None else list(dict.fromkeys(account_ids)))
         self.pool.wake()
 
     async def wait_for_run(self, run_id: uuid.UUID, seconds: float = math.inf) -> RunStatus:

@@ -5,12 +5,13 @@ import uuid
 from collections.abc import Sequence
 
 from app.domain.models import RunStatus
-from app.errors import Conflict, NotFound, RowRefused
+from app.errors import Conflict, InvalidRequest, NotFound, RowRefused
 from app.store.pool import Database
 from app.store.wake import wake_channel
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
+_NAMED = 5
 
 
 class RunControl:
@@ -22,6 +23,7 @@ class RunControl:
         sql = database.queries("control")
         self._pause, self._resume, self._cancel = sql["pause_run"], sql["resume_run"], sql["cancel_run"]
         self._suspend, self._confirm = sql["suspend_run"], sql["confirm_run"]
+        self._confirm_accounts, self._get_not_held = sql["confirm_accounts"], sql["get_not_held"]
         self._end_overdue, self._working = sql["end_overdue_runs"], sql["get_working_runs"]
         runs = database.queries("runs")
         self._notify = runs["notify_workers"]
@@ -41,10 +43,18 @@ class RunControl:
         await self._steer(self._cancel, run_id, "cancelled", (RunStatus.CANCELLED,), reason)
         await self._database.execute(self._clear_scan, run_id)
 
-    async def confirm(self, run_id: uuid.UUID) -> None:
-        """Let the run write what it held; Conflict if it holds nothing or another full run is active, NotFound if there is none."""
+    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None) -> None:
+        """Let the run write what it held of all accounts, or of these alone: then it does nothing else.
+
+        Raises Conflict if it holds nothing or another full run is active, InvalidRequest if it does not hold one of the accounts, NotFound
+        if there is no such run.
+        """
         try:
-            await self._steer(self._confirm, run_id, "confirmed", ())
+            if account_ids is None:
+                await self._steer(self._confirm, run_id, "confirmed", ())
+            else:
+                await self._require_held(run_id, account_ids)
+                await self._steer(self._confirm_accounts, run_id, "confirmed", (), list(account_ids))
         except RowRefused as error:
             sole = await self._database.fetch_row(self._get_sole)
             if sole is None:
@@ -53,6 +63,17 @@ class RunControl:
                 f"Another full run is {sole['status']}: {sole['run_id']}. This one holds its accounts as before; confirm it after that.",
                 sole["run_id"],
             ) from error
+
+    async def _require_held(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
+        if await self._database.fetch_row(self._get, run_id) is None:
+            raise NotFound(f"There is no run {run_id}.")
+        strange = [row["account_id"] for row in await self._database.fetch(self._get_not_held, run_id, list(account_ids))]
+        if strange:
+            more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
+            raise InvalidRequest(
+                f"The run {run_id} does not hold {', '.join(strange[:_NAMED])}{more}. Nothing was confirmed;"
+                f" `trade-recon runs show {run_id}` names the accounts that it holds."
+            )
 
     async def suspend(self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None) -> None:
         """Stop a run that makes upstream suspect; not one that somebody confirmed since, `confirmed_at` being what the batch knew."""

@@ -238,6 +238,21 @@ class Runs:
             raise NotFound(f"There is no run {run_id}.")
         return row
 
+    async def listed(
+        self, statuses: Sequence[str] | None, kinds: Sequence[str] | None, before: uuid.UUID | None, limit: int
+    ) -> list[Record]:
+        """Runs, newest first, at most `limit`: of these states and kinds (None: of any), and older than the run `before`.
+
+        Raises NotFound if there is no such run.
+        """
+        if before is not None:
+            await self.get(before)
+        return await self._database.fetch(self._sql["list_runs"], statuses, kinds, before, limit)
+
+    async def held_accounts(self, run_id: uuid.UUID, limit: int) -> list[Record]:
+        """The first accounts that the run holds, with the reason."""
+        return await self._database.fetch(self._sql["get_run_held"], run_id, limit)
+
     async def gone_accounts(self, run_id: uuid.UUID, limit: int) -> list[str]:
         """The first accounts that were deleted from trade_recon while they waited in the run."""
         return [row["account_id"] for row in await self._database.fetch(self._sql["get_gone_accounts"], run_id, limit)]

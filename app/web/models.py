@@ -136,6 +136,45 @@ class Run(BaseModel):
     maintenance: dict[str, Any] = Field(description="What the maintenance before the run did.")
 
 
+class ListedRun(BaseModel):
+    """A run among others."""
+
+    run_id: uuid.UUID
+    kind: AnyKind
+    status: AnyStatus
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    stop_at: dt.datetime | None
+    confirmed_at: dt.datetime | None
+    history_from: dt.date | None
+    error: str | None = Field(description="Why the run ended early, and what is to be done.")
+    total: int = Field(description="Accounts.")
+    done: int
+    healed: int
+    failed: int
+    needs_confirmation: int
+    requests: int
+    rows_written: int = Field(description="Rows that were inserted, overwritten, moved or removed.")
+
+
+class RunList(BaseModel):
+    """Runs, newest first."""
+
+    runs: list[ListedRun]
+    next_before: uuid.UUID | None = Field(description="Give it as `before` for older ones; null: there are none.")
+
+
+class Confirmation(BaseModel):
+    """Which of the accounts that a run holds are let through."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    account_ids: Annotated[list[AccountId], Field(min_length=1, max_length=_MOST_ACCOUNTS)] | None = Field(
+        default=None, description="These alone: the others stay held, and the run does nothing else; null: all of them."
+    )
+
+
 class UnmatchedKey(BaseModel):
     """Rows whose account id is missing or wrong and fits no account or several."""
 

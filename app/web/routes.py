@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.domain.copies import TableName
+from app.domain.models import RunKind, RunStatus
 from app.engine.service import ReconService
 from app.errors import DatabaseUnavailable, ReconError
 from app.store.changed_rows import Picked, nulled_values
@@ -21,12 +22,14 @@ from app.web.models import (
     AccountStatistics,
     ChangedRowPage,
     Changes,
+    Confirmation,
     Health,
     Maintenance,
     Readiness,
     Report,
     Run,
     RunAccepted,
+    RunList,
     RunOrder,
 )
 from app.web.problems import Problem
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 _SOME_CHANGES = 1_000
 _MOST_CHANGES = 10_000
+_SOME_RUNS = 50
+_MOST_RUNS = 1_000
 _INVALID = 422
 _SOME_ROWS, _MOST_ROWS = 50, 200
 _LARGEST_ID = 2**63 - 1
@@ -84,7 +89,9 @@ def _problems(**sentences: str) -> _Responses:
 
 _UNKNOWN: _Responses = {422: {"model": Problem, "description": "A parameter of the query is not known."}}
 _STEERING = _problems(
-    on_404="There is no such run.", on_409="The run is in no state for this; nothing was changed.", on_422="The run id is no UUID."
+    on_404="There is no such run.",
+    on_409="The run is in no state for this; nothing was changed.",
+    on_422="The run id is no UUID, or the run does not hold an account.",
 )
 
 
@@ -139,6 +146,23 @@ async def start_run(
 
 
 @router.get(
+    "/runs",
+    summary="Runs, newest first",
+    tags=["runs"],
+    responses=_problems(on_404="There is no run `before`.", on_422="A filter or the limit cannot be, or a parameter is not known."),
+)
+async def list_runs(
+    service: Service,
+    status: Annotated[list[RunStatus] | None, Query(description="Only runs of this state; may be given again.")] = None,
+    kind: Annotated[list[RunKind] | None, Query(description="Only runs of this kind; may be given again.")] = None,
+    before: Annotated[uuid.UUID | None, Query(description="Only runs that are older than this one: `next_before` of an answer.")] = None,
+    limit: Annotated[int, Query(ge=1, le=_MOST_RUNS, description="At most so many.")] = _SOME_RUNS,
+) -> RunList:
+    """What was done and is under way; GET /runs/{run_id} tells more of one, and why it does not go on."""
+    return RunList.model_validate(await service.readings.runs(status, kind, before, limit))
+
+
+@router.get(
     "/runs/{run_id}",
     summary="A run as it stands",
     tags=["runs"],
@@ -171,9 +195,12 @@ async def cancel_run(service: Service, run_id: uuid.UUID) -> Run:
 
 
 @router.post("/runs/{run_id}/confirm", summary="Let a run write what it held", tags=["runs"], responses=_STEERING)
-async def confirm_run(service: Service, run_id: uuid.UUID) -> Run:
-    """For a run that needs confirmation, or one with such accounts: they are reconciled again, and written as far as was shown."""
-    await service.confirm(run_id)
+async def confirm_run(service: Service, run_id: uuid.UUID, confirmation: Confirmation | None = None) -> Run:
+    """For a run that needs confirmation, or one with such accounts: they are reconciled again, and written as far as was shown.
+
+    With `account_ids` these alone: the others stay held, and accounts that the run had not come to are left alone.
+    """
+    await service.confirm(run_id, None if confirmation is None else confirmation.account_ids)
     return await get_run(service, run_id)
 
 

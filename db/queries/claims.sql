@@ -45,10 +45,11 @@ WITH waiting AS MATERIALIZED (
     FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())
-      -- Not from a run that was paused or ended since the worker looked for one.
+      -- Not from a run that was paused or ended since the worker looked for one; of one that was confirmed in part, only what was.
       AND EXISTS (
-          SELECT FROM prop_trading_model.recon_runs
-          WHERE run_id = $1 AND status IN ('queued', 'running') AND (stop_at IS NULL OR stop_at > now())
+          SELECT FROM prop_trading_model.recon_runs AS r
+          WHERE r.run_id = $1 AND r.status IN ('queued', 'running') AND (r.stop_at IS NULL OR r.stop_at > now())
+            AND (a.confirmed OR NOT r.only_confirmed)
       )
       AND (
           t.claimed_by IS NULL

@@ -33,7 +33,7 @@ RETURNING run_id
 -- What was shown of them is confirmed, and nothing else: the run counts its losses from zero.
 WITH confirmed AS (
     UPDATE prop_trading_model.recon_runs
-    SET confirmed_at = now(), finished_at = NULL, error = NULL, suspicion = NULL, needs_confirmation = 0, newly_held = 0, held_since = NULL,
+    SET confirmed_at = now(), finished_at = NULL, error = NULL, suspicion = NULL, only_confirmed = false, needs_confirmation = 0, newly_held = 0, held_since = NULL,
         status = CASE WHEN prepared_at IS NULL THEN 'queued' ELSE 'running' END,
         stop_at = CASE WHEN stop_at > now() THEN stop_at END
     WHERE run_id = $1 AND (status = 'needs_confirmation' OR status = 'completed_with_issues' AND needs_confirmation > 0)
@@ -50,13 +50,53 @@ WITH confirmed AS (
 )
 SELECT run_id FROM confirmed
 
+-- name: get_not_held
+-- Those of the accounts ($2) that a run ($1) does not hold.
+SELECT given.account_id
+FROM unnest($2::text[]) AS given (account_id)
+WHERE NOT EXISTS (
+    SELECT FROM prop_trading_model.recon_attempts AS a
+    WHERE a.run_id = $1 AND a.account_id = given.account_id AND a.outcome = 'needs_confirmation'
+)
+
+-- name: confirm_accounts
+-- Let a run ($1) write what it held of accounts ($2), and nothing else: the others stay held, and what it has not come to stays so. Whether upstream
+-- is suspect is as open as before.
+WITH held AS MATERIALIZED (
+    SELECT account_id FROM prop_trading_model.recon_attempts
+    WHERE run_id = $1 AND account_id = ANY($2::text[]) AND outcome = 'needs_confirmation'
+), confirmed AS (
+    UPDATE prop_trading_model.recon_runs
+    SET confirmed_at = now(), finished_at = NULL, error = NULL, only_confirmed = true, held_since = NULL,
+        needs_confirmation = needs_confirmation - (SELECT count(*) FROM held),
+        newly_held = least(newly_held, needs_confirmation - (SELECT count(*) FROM held)),
+        status = 'running', stop_at = CASE WHEN stop_at > now() THEN stop_at END
+    WHERE run_id = $1 AND prepared_at IS NOT NULL AND EXISTS (SELECT FROM held)
+      AND (status = 'needs_confirmation' OR status = 'completed_with_issues' AND needs_confirmation > 0)
+    RETURNING run_id
+), waiting AS (
+    UPDATE prop_trading_model.recon_attempts AS a
+    SET outcome = NULL, finished_at = NULL, issues_left = NULL, detail = NULL, confirmed = true, postponed_until = NULL, position = -abs(position)
+    FROM confirmed, held
+    WHERE a.run_id = confirmed.run_id AND a.account_id = held.account_id
+), counted AS (
+    DELETE FROM prop_trading_model.recon_run_losses AS l USING confirmed WHERE l.run_id = confirmed.run_id
+)
+SELECT run_id FROM confirmed
+
 -- name: end_overdue_runs
 -- End the runs whose time is up; one of which nothing is left ends by itself.
 UPDATE prop_trading_model.recon_runs AS r
 SET status = 'completed_with_issues', finished_at = now(), prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END,
     error = 'The run ended at its stop_at, ' || to_char(stop_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC.'
 WHERE status IN ('queued', 'running', 'paused') AND stop_at <= now()
-  AND (prepared_at IS NULL OR EXISTS (SELECT FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = r.run_id AND a.outcome IS NULL))
+  AND (
+      prepared_at IS NULL
+      OR EXISTS (
+          SELECT FROM prop_trading_model.recon_attempts AS a
+          WHERE a.run_id = r.run_id AND a.outcome IS NULL AND (a.confirmed OR NOT r.only_confirmed)
+      )
+  )
 RETURNING run_id
 
 -- name: get_working_runs

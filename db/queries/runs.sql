@@ -18,11 +18,13 @@ SELECT run_id, status FROM prop_trading_model.recon_runs WHERE is_sole AND statu
 SELECT pg_notify($1, $2)
 
 -- name: get_run
--- One run as it stands, with the number of accounts that still wait, and of those among them that wait for the next run.
+-- One run as it stands, with the number of accounts that still wait, and of those among them that wait for the next run or for somebody who
+-- confirms them.
 SELECT r.*, a.waiting, a.untried
 FROM prop_trading_model.recon_runs AS r,
     LATERAL (
-        SELECT count(*) AS waiting, count(*) FILTER (WHERE postponed_until = 'infinity') AS untried
+        SELECT count(*) AS waiting,
+               count(*) FILTER (WHERE postponed_until = 'infinity' OR r.only_confirmed AND NOT confirmed) AS untried
         FROM prop_trading_model.recon_attempts
         WHERE run_id = r.run_id AND outcome IS NULL
     ) AS a
@@ -32,10 +34,30 @@ WHERE r.run_id = $1
 -- The first ($2) accounts that were deleted from trade_recon while they waited in the run.
 SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome = 'gone' ORDER BY position, account_id LIMIT $2
 
+-- name: list_runs
+-- Runs, newest first, at most $4: those of the states ($1) and kinds ($2) named, null being any, and older than run $3, where that is given.
+SELECT run_id, kind, status, created_at, started_at, finished_at, stop_at, confirmed_at, history_from, error, total, unchanged, healed, explained, partial,
+       failed, flapping, needs_confirmation, gone, skipped, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, newly_held,
+       held_since
+FROM prop_trading_model.recon_runs
+WHERE ($1::text[] IS NULL OR status = ANY($1)) AND ($2::text[] IS NULL OR kind = ANY($2))
+  AND ($3::uuid IS NULL OR (created_at, run_id) < (SELECT b.created_at, b.run_id FROM prop_trading_model.recon_runs AS b WHERE b.run_id = $3))
+ORDER BY created_at DESC, run_id DESC
+LIMIT $4
+
+-- name: get_run_held
+-- The first accounts ($2 at most) that a run ($1) holds, and why.
+SELECT account_id, detail FROM prop_trading_model.recon_attempts
+WHERE run_id = $1 AND outcome = 'needs_confirmation'
+ORDER BY abs(position), account_id
+LIMIT $2
+
 -- name: find_active_run
 -- The run that a free worker serves next: those of named accounts, for which people wait, go first, of them the smallest, then the oldest.
 -- With $2 only those of few named accounts.
-SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at, suspicion, total, rows_compared,
+SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at,
+       -- Where some of the accounts were confirmed, it is no reason to hold these.
+       CASE WHEN NOT only_confirmed THEN suspicion END AS suspicion, total, rows_compared,
        unchanged + healed + explained + partial + failed + flapping + needs_confirmation AS recorded, search_requests, known_search_requests, history_from
 FROM prop_trading_model.recon_runs
 WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1) AND (stop_at IS NULL OR stop_at > now())
@@ -209,12 +231,18 @@ WHERE run_id = $1
 
 -- name: finish_run
 -- End a run of which no account waits or is being worked on; exactly one caller gets the row.
-UPDATE prop_trading_model.recon_runs
+UPDATE prop_trading_model.recon_runs AS r
 SET status = $2, finished_at = now(), error = $3, upstream_well = $4
 WHERE run_id = $1 AND status = 'running' AND prepared_at IS NOT NULL
-  AND NOT EXISTS (
-      SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
-  )
+  AND NOT CASE WHEN r.only_confirmed
+      THEN EXISTS (
+          SELECT FROM prop_trading_model.recon_attempts
+          WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity') AND confirmed
+      )
+      ELSE EXISTS (
+          SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
+      )
+  END
 RETURNING run_id
 
 -- name: get_run_state
@@ -236,9 +264,15 @@ SELECT
         -- Rows that fit no account, or several, are nobody's outcome, but the warehouse is not clean with them.
         OR r.request ->> 'account_ids' IS NULL
             AND EXISTS (SELECT FROM prop_trading_model.recon_identity_findings WHERE cardinality(candidates) <> 1) AS has_issues,
-    EXISTS (
-        SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
-    ) AS waiting,
+    CASE WHEN r.only_confirmed
+        THEN EXISTS (
+            SELECT FROM prop_trading_model.recon_attempts
+            WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity') AND confirmed
+        )
+        ELSE EXISTS (
+            SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND (postponed_until IS NULL OR postponed_until < 'infinity')
+        )
+    END AS waiting,
     EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND postponed_until = 'infinity') AS untried,
     r.search_requests + r.known_search_requests AS searched, r.fault, r.missing_partitions, r.history_from
 FROM prop_trading_model.recon_runs AS r

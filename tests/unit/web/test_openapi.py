@@ -18,6 +18,7 @@ def test_there_are_exactly_the_calls_that_the_service_promises() -> None:
     assert calls == {
         ("POST", "/maintenance"),
         ("POST", "/runs"),
+        ("GET", "/runs"),
         ("GET", "/runs/{run_id}"),
         ("POST", "/runs/{run_id}/pause"),
         ("POST", "/runs/{run_id}/resume"),
