@@ -2,6 +2,7 @@
 
 import datetime as dt
 import random
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,19 @@ _NEEDS_SOLE_KEY = frozenset(
     }
 )
 """Kinds that are only healed where the natural key never belonged to another account."""
+
+
+_ADDS = frozenset({DamageKind.SURPLUS_TRADE, DamageKind.TRADE_DOUBLED, DamageKind.TRADE_ON_OTHER_DATE})
+_TAKES = frozenset(
+    {
+        DamageKind.CLOSED_MISSING,
+        DamageKind.SOME_CLOSED_MISSING,
+        DamageKind.WHOLE_DAYS_MISSING,
+        DamageKind.TRADE_ON_OTHER_DATE,
+        DamageKind.DRIFT_TRADE,
+    }
+)
+"""Kinds that add trades and those that take some: both on one date would leave its counts as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +166,15 @@ async def _hit(kind: DamageKind, victim: Victim) -> Hit | None:
 def _assign(
     found: Sequence[asyncpg.Record], kinds: Sequence[DamageKind], breadth: int, chance: random.Random
 ) -> Iterator[tuple[DamageKind, str]]:
-    """Which kind hits whom: the accounts take turns, so that none is hit twice before all were hit once."""
+    """Which kind hits whom: the accounts take turns, so that none is hit twice before all were hit once, or by kinds that cancel out."""
     turns = list(found)
+    hit: dict[str, set[DamageKind]] = defaultdict(set)
     chance.shuffle(turns)
     width = min(breadth, max(1, len(turns) // max(1, len(kinds))))
     for kind in sorted(kinds, key=lambda kind: kind is not DamageKind.SECOND_HOLDER):
-        fits = _fitting(kind)
-        for record in [record for record in turns if fits(record)][:width]:
+        fits, against = _fitting(kind), (_TAKES if kind in _ADDS else frozenset()) | (_ADDS if kind in _TAKES else frozenset())
+        for record in [record for record in turns if fits(record) and not hit[record["account_id"]] & against][:width]:
+            hit[record["account_id"]].add(kind)
             turns.remove(record)
             if kind is not DamageKind.SECOND_HOLDER:
                 turns.append(record)
