@@ -16,7 +16,7 @@ import typer
 from app.cli_changes import changes
 from app.cli_removed import removed
 from app.clock import now
-from app.domain.models import RunKind
+from app.domain.models import Depth, RunKind
 from app.domain.wording import choose, counted
 from app.errors import InvalidRequest
 from app.mistakes import SuggestingGroup
@@ -200,6 +200,10 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     ] = RunKind.FULL,
     max_accounts: Annotated[int | None, typer.Option(min=1, help="At most so many accounts.")] = None,
     account: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")] = None,
+    depth: Annotated[
+        Depth | None,
+        typer.Option(help="counts: compare counts; rows: every row and column. [default: rows with --account, else counts]"),
+    ] = None,
     *,
     changed_only: Annotated[
         bool, typer.Option("--changed-only", help="Only accounts of which a row was written since the last run over all.")
@@ -224,6 +228,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
         tuple(account) if account else None,
         stop_at=min((end for end in ends if end is not None), default=None),
         changed_only=changed_only,
+        depth=depth,
     )
     perform(lambda: _reconciled(request, Tolerance(1.0 if fail_above is None else fail_above, issues=not fail_on_issues)))
 

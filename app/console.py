@@ -43,7 +43,8 @@ MEANINGS: Mapping[IssueCode, str] = {
     IssueCode.FOREIGN_ACCOUNT_ID: "rows under a placeholder or another account's id",
     IssueCode.AMBIGUOUS_IDENTITY: "a natural key fits several accounts: not guessed",
     IssueCode.UPSTREAM_DRIFT: "agrees with itself, but not with upstream",
-    IssueCode.ABSENT_UPSTREAM: "upstream no longer has it: kept",
+    IssueCode.ABSENT_UPSTREAM: "rows that upstream does not send: kept",
+    IssueCode.VALUE_DRIFT: "rows read whole differ where no count shows it",
     IssueCode.UPSTREAM_INCONSISTENT: "upstream contradicts itself: nothing to heal",
     IssueCode.PINNED_BY_RESTORE: "pinned by restore: kept as restored",
     IssueCode.KEY_TOO_NARROW: "the table's key cannot hold two rows of upstream",
@@ -159,8 +160,22 @@ def show_run(console: Console, state: Mapping[str, Any]) -> None:
     table.add_row("requests to upstream", str(state["requests"]))
     table.add_row("seconds", run_seconds(state))
     console.print(table)
+    if state["compared"] is not None:
+        console.print(_compared(state["compared"]), markup=False, soft_wrap=True)
+    if state["open_trades"] is not None:
+        console.print(_open_trades(state["open_trades"]), markup=False, soft_wrap=True)
     if state["error"]:
         console.print(state["error"], markup=False, soft_wrap=True)
+
+
+def _compared(compared: Mapping[str, Any]) -> str:
+    """What was compared row by row, as a sentence."""
+    tables = ", ".join(f"{table['table']} {table['rows']} x {table['columns']}" for table in compared["tables"])
+    differing = compared["differing"]
+    return (
+        f"Compared row by row: {counted(compared['rows'], 'row')} ({tables} columns);"
+        f" {counted(differing, 'row')} differed before the run wrote anything."
+    )
 
 
 def run_seconds(state: Mapping[str, Any]) -> str:

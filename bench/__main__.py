@@ -7,13 +7,14 @@ measured when it is done.
 import argparse
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
 from app.telemetry import configure_logging
+from bench import accounts as named
 from bench import apply, claims, detection, memory, report, requests, undo
 from bench.table import Ratio, machine, render, show
 from bench.warehouse import ensure_warehouse
@@ -23,7 +24,7 @@ _REQUESTS_ACCOUNTS = 1500
 _PAGES, _ROUNDS = 60, 3
 _TRADES, _CROWD = 1_000_000, 100_000
 """Trades of one account, and accounts of one run, by which memory is judged: a tenth of the run fills the batches of all workers."""
-_PARTS = ("detection", "report", "apply", "undo", "memory", "claims", "requests")
+_PARTS = ("detection", "report", "apply", "undo", "memory", "claims", "requests", "accounts")
 _UNDONE = 20_000
 """Rows of the runs that are undone."""
 
@@ -43,15 +44,20 @@ async def _measure(part: str, size: Size) -> list[Ratio]:
             return await detection.measure(size.dsn, size.accounts)
         case "report":
             return await report.measure(size.dsn, size.accounts)
-        case "apply" | "undo":
-            # What a page or a row costs does not depend on how many accounts there are.
-            return await (apply.measure(_PAGES, _ROUNDS) if part == "apply" else undo.measure(_UNDONE))
         case "memory":
             return await memory.measure(_TRADES, max(size.accounts, _CROWD))
         case "claims":
             return await claims.measure(size.accounts, _ROUNDS)
-        case _:
+        case "requests":
             return await requests.measure(min(size.accounts, _REQUESTS_ACCOUNTS))
+        case _:
+            # What a page, a row or an account by name costs does not depend on how many accounts there are.
+            alone: dict[str, Callable[[], Awaitable[list[Ratio]]]] = {
+                "apply": lambda: apply.measure(_PAGES, _ROUNDS),
+                "undo": lambda: undo.measure(_UNDONE),
+                "accounts": named.measure,
+            }
+            return await alone[part]()
 
 
 async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
@@ -65,7 +71,7 @@ async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
         await connection.close()
         for part in parts:
             # These know their own sizes.
-            for size in sizes[-1:] if part in ("apply", "undo", "memory", "requests") else sizes:
+            for size in sizes[-1:] if part in ("apply", "undo", "memory", "requests", "accounts") else sizes:
                 print(f"\n{part}, {size.accounts:,} accounts", flush=True)
                 try:
                     found = await _measure(part, size)

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from app.domain.caps import NO_CAPS, Caps
 from app.domain.contract import Endpoint
-from app.domain.models import RunKind, RunStatus
+from app.domain.models import Depth, RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.engine.store import Store
@@ -92,9 +92,9 @@ async def run(service: ReconService, kind: RunKind, **request: object) -> dict[s
     return dict(state)
 
 
-async def reconcile(service: ReconService, account_id: str) -> Mapping[str, object]:
+async def reconcile(service: ReconService, account_id: str, depth: Depth | None = None) -> Mapping[str, object]:
     """Reconcile one account, however long it takes; what came of it."""
-    result = await service.reconcile_account(account_id)
+    result = await service.reconcile_account(account_id, depth=depth)
     assert not isinstance(result, uuid.UUID)
     return result
 

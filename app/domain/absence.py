@@ -7,7 +7,7 @@ rows of it stored, of which none brought a row. What an earlier run concluded is
 from collections.abc import Mapping, Sequence
 
 from app.domain.contract import TABLES, Endpoint
-from app.domain.issues import COUNTED_TABLES, Issue, IssueCode, Severity
+from app.domain.issues import COUNTED_TABLES, Issue, IssueCode, Severity, plain_dates_evidence
 from app.domain.models import AccountView, Outcome, Progress
 
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
@@ -81,14 +81,14 @@ def open_absence(view: AccountView) -> Mapping[str, object] | None:
 
 def absence() -> Issue:
     """That upstream has nothing at all of the account."""
-    text = "Upstream no longer has the account; the stored rows are kept."
+    text = "Upstream does not have the account; the stored rows are kept."
     return Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, COUNTED_TABLES, _STRATEGY, {})
 
 
 def alltime_absence(view: AccountView) -> Issue:
     """That upstream lacks the account's alltime row, whatever else it has."""
-    text = f"Upstream no longer sends rows that are stored ({_ALLTIME}); they are kept."
-    evidence = {"missing_dates": [], "total_missing": 0, "metadata": {"trades_kept": {_ALLTIME: view.totals.alltime}}}
+    text = f"Upstream does not send the row of {_ALLTIME} that is stored; it is kept."
+    evidence = {**plain_dates_evidence(()), "metadata": {"trades_kept": {_ALLTIME: view.totals.alltime}}}
     return Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, (_ALLTIME,), _STRATEGY, evidence)
 
 

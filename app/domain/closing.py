@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.domain.detection import detect
-from app.domain.issues import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode
+from app.domain.issues import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode, dates_of_evidence
 from app.domain.models import AccountView, Progress
 
 
@@ -87,7 +87,10 @@ class _Judge:
             overlapping = (issue for issue in self._left if issue.code in IDENTITY_CODES)
             return tuple(sorted({issue.code for issue in overlapping if code in self._now or dates & _dates(issue.evidence)}))
         others = tuple(each for each in self._codes if each not in IDENTITY_CODES) or self._codes
-        if code is IssueCode.UPSTREAM_DRIFT:
+        if code is IssueCode.VALUE_DRIFT:
+            # Counts tell nothing of it: all of its rows were compared again.
+            still = False
+        elif code is IssueCode.UPSTREAM_DRIFT:
             still = self._progress.alltime_is_withheld or (IssueCode.ABSENT_UPSTREAM in self._codes and code not in self._now)
         elif code in COUNT_CODES:
             still = code in self._now or bool(dates & self._days) or (not dates and bool(self._now & COUNT_CODES))
@@ -97,5 +100,4 @@ class _Judge:
 
 
 def _dates(evidence: Mapping[str, object]) -> set[str]:
-    dates = evidence.get("missing_dates")
-    return {str(day) for day in dates} if isinstance(dates, list) else set()
+    return set(dates_of_evidence(evidence))

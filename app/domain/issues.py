@@ -48,6 +48,7 @@ class IssueCode(StrEnum):
     SUSPICIOUSLY_FEW_HOURS = "suspiciously_few_hours"
     HISTORY_UNREAD = "history_unread"
     PINNED_BY_RESTORE = "pinned_by_restore"
+    VALUE_DRIFT = "value_drift"
 
 
 COUNT_CODES = frozenset(
@@ -91,6 +92,10 @@ ASK_UPSTREAM = "ask_upstream"
 """The strategy for metrics rows under another account's id: upstream's word decides; what it sends for both accounts stays as it is."""
 SHOW_UNMATCHED = "show_unmatched"
 """The strategy for rows under a wrong id that fit no account: nothing is guessed."""
+SHOW_ROWS = "show_rows"
+"""The strategy for rows that the table cannot hold as upstream sends them: they are shown, and the table's owner decides."""
+BY_ROWS = "compared_by_rows"
+"""The mark in the metadata of an issue that a comparison of all rows found, since counts may tell nothing of it."""
 
 LASTING = frozenset(
     {
@@ -120,7 +125,7 @@ class Issue:
     @property
     def can_be_healed(self) -> bool:
         """Whether more work of ours may end it; not where it is not ours to heal, nor where rows fit no account."""
-        return self.code not in NOT_OURS_TO_HEAL and self.strategy not in (ASK_UPSTREAM, SHOW_UNMATCHED)
+        return self.code not in NOT_OURS_TO_HEAL and self.strategy not in (ASK_UPSTREAM, SHOW_UNMATCHED, SHOW_ROWS)
 
     def as_json(self) -> dict[str, object]:
         """The entry of `trade_recon.issues`, in the names that dashboards read."""
@@ -196,6 +201,20 @@ def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:
     }
 
 
+def plain_dates_evidence(dates: Sequence[dt.date]) -> dict[str, object]:
+    """All dates that an issue is about, and their number, where nothing is missing on them."""
+    return {"dates": [day.isoformat() for day in dates], "total_dates": len(dates)}
+
+
+def dates_of_evidence(evidence: Mapping[str, object]) -> list[str]:
+    """The dates of an issue, whether anything is missing on them or not."""
+    for name in ("missing_dates", "dates"):
+        dates = evidence.get(name)
+        if isinstance(dates, list):
+            return [str(day) for day in dates]
+    return []
+
+
 def dates_evidence(dates: Sequence[dt.date]) -> dict[str, object]:
-    """All dates, and their number."""
+    """All dates on which something is missing or differs in count, and their number."""
     return {"missing_dates": [day.isoformat() for day in dates], "total_missing": len(dates)}

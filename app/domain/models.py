@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
+from app.domain.comparison import Difference
 from app.domain.contract import MAX_DATES, METRICS, TABLES, Endpoint
 from app.domain.settling import Moving, MovingFigures
 
@@ -21,6 +22,13 @@ class RunKind(StrEnum):
     FULL = "full"
     RETRY = "retry"
     AUDIT = "audit"
+
+
+class Depth(StrEnum):
+    """How far a run compares an account: the counts that detection sees, or every row and column of every table."""
+
+    COUNTS = "counts"
+    ROWS = "rows"
 
 
 class RunStatus(StrEnum):
@@ -240,7 +248,8 @@ class AccountView:
     left, `explained_times` how often asking again did not change that and `ask_again_at` when it is asked once more, `descents` the dates
     whose daily row an audit's heal changed and whose finer rows were not read since, `status` how the last run left it,
     `odd_rows` are rows that were left out of everything else, `doubts` the dates that an earlier run lowered on upstream's word and that
-    the audit reads again. `history` tells what is known of dates before those that are compared (None: all are). `pins` are the numbers of
+    the audit reads again, `doubled` the dates of trades that are stored under several of them. `history` tells what is known of dates
+    before those that are compared (None: all are). `pins` are the numbers of
     rows that a restore brought back and that stay as they are, by table and date (0 where upstream has one that stands
     under another date here); `pins_are_due`: upstream is to be asked about them.
     """
@@ -266,11 +275,17 @@ class AccountView:
     history: History | None = None
     pins: Mapping[tuple[str, dt.date | None], int] = field(default_factory=dict)
     pins_are_due: bool = False
+    doubled: frozenset[dt.date] = frozenset()
 
     @property
     def is_history_known(self) -> bool:
         """Whether alltime can be compared: all dates are, or it is known what upstream counts before those that are."""
         return self.history is None or self.history.is_known
+
+    @property
+    def surplus_days(self) -> tuple[dt.date, ...]:
+        """The dates on which more trades are stored than daily counts: some of them may be stored under another date, too."""
+        return tuple(day.date for day in self.days if day.closed > day.daily)
 
     @property
     def agrees(self) -> bool:
@@ -301,23 +316,28 @@ class AccountView:
     def signature(self) -> str:
         """What detection sees, in short: equal for two looks between which nothing changed."""
         beside = [*([self.odd_rows] if self.odd_rows else []), *([sorted(map(repr, self.pins.items()))] if self.pins else [])]
+        if self.doubled:
+            # As an earlier version explained it, that was not seen.
+            beside.append(sorted(self.doubled))
         seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents), *beside)
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 @dataclass(slots=True)
 class DatesRead:
-    """The dates of one table of one account that were read completely in this run."""
+    """The dates of one table of one account that were read completely in this run; `rows` of them were compared with stored ones."""
 
     everything: bool = False
     dates: set[dt.date] = field(default_factory=set)
     ranges: list[tuple[dt.date, dt.date]] = field(default_factory=list)
+    rows: int = 0
 
     def clear(self) -> None:
         """What was read counts as not read: it is to be read again."""
         self.everything = False
         self.dates.clear()
         self.ranges.clear()
+        self.rows = 0
 
     def covers(self, day: dt.date) -> bool:
         """Whether the date was read."""
@@ -325,7 +345,9 @@ class DatesRead:
 
     def covers_span(self, first: dt.date, last: dt.date) -> bool:
         """Whether each date from `first` to `last` was read."""
-        return self.everything or self.covers_all(first + dt.timedelta(days=number) for number in range((last - first).days + 1))
+        if self.everything or any(start <= first and last <= end for start, end in self.ranges):
+            return True
+        return self.covers_all(first + dt.timedelta(days=number) for number in range((last - first).days + 1))
 
     def covers_all(self, days: Iterable[dt.date]) -> bool:
         """Whether all of the dates were read."""
@@ -391,6 +413,9 @@ class Progress:
     `tried` are the dates, by table, that were asked for in a second shape (None for alltime; None itself: no trial is wanted), `alone`
     those of them for which nobody else was asked, `explained_as` a state that needs no trial, since one was made not long ago.
 
+    `by_rows` tells that every row of the account is compared, whatever the counts say. `differing` is how rows of upstream and stored ones
+    differed before anything of them was written, `unequal` how they still differed after it, by table.
+
     `counted` is what upstream's daily rows say of single dates before the history that is compared, and `counted_in_parts` that all of
     them were read like this; `first_sent` is the first of them that upstream has, or else the first that is compared, once all were read.
     """
@@ -418,6 +443,9 @@ class Progress:
     tried: dict[Endpoint, set[dt.date | None]] | None = None
     alone: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
     explained_as: str | None = None
+    by_rows: bool = False
+    differing: list[Difference] = field(default_factory=list)
+    unequal: dict[Endpoint, list[Difference]] = field(default_factory=dict)
     counted: dict[dt.date, CountedDay] = field(default_factory=dict)
     counted_in_parts: bool = False
     first_sent: dt.date | None = None

@@ -6,7 +6,7 @@ everybody lacks, then alltime itself, then all of daily. What still differs afte
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.domain.absence import is_closed_unread, is_hourly_unread, is_silent, lacks_alltime
@@ -19,12 +19,16 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What must be read next of one account; an empty set of dates means nothing, None every date."""
+    """What must be read next of one account; an empty set of dates means nothing, None every date.
+
+    Every date of closed trades are those of the account's life, which may go on until `closed_until`.
+    """
 
     alltime: bool = False
     daily: frozenset[dt.date] | None = frozenset()
     hourly: frozenset[dt.date] | None = frozenset()
     closed: frozenset[dt.date] | None = frozenset()
+    closed_until: dt.date | None = None
 
 
 NOTHING = Needs()
@@ -36,8 +40,15 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
     Empty when nothing more can be learned. An account that failed, that is held, that someone else is writing, or
     that is explained for good is left.
     """
-    if view.agrees or _is_left(progress):
+    if _is_left(progress):
         return NOTHING
+    if unread := uncompared(view, progress):
+        return unread
+    return NOTHING if view.agrees else _suspected(view, progress, gaps)
+
+
+def _suspected(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
+    """What must be read next of an account whose tables disagree, or of which something else is known to be wrong."""
     if uncounted := _uncounted(view, progress):
         return uncounted
     if progress.alltime_is_withheld and (moving := _unread(progress.dates_read(Endpoint.DAILY), progress.moving.days)):
@@ -50,6 +61,42 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
         )
     coarse = _coarse_needs(view, progress, gaps)
     return coarse if coarse != NOTHING else _fine_needs(view, progress)
+
+
+def uncompared(view: AccountView, progress: Progress) -> Needs | None:
+    """What is still to be read of an account of which every row is compared; None where all was read, or only counts are compared.
+
+    Each date counts on which upstream may have rows: those of the account's life, and those that still move.
+    """
+    if not progress.by_rows:
+        return None
+    span = _compared_span(view, progress)
+    hourly = progress.dates_read(Endpoint.HOURLY)
+    hourly_days: frozenset[dt.date] | None = frozenset() if hourly.everything else None
+    if view.history is not None:
+        # A read of all dates would bring those before the history, too.
+        hourly_days = frozenset(_unread(hourly, days_between(*span))) if span else frozenset()
+    lacks_trades = span is not None and bool(view.logins) and not progress.dates_read(Endpoint.CLOSED).covers_span(*span)
+    needs = Needs(
+        alltime=not progress.dates_read(Endpoint.ALLTIME).everything,
+        daily=frozenset() if progress.dates_read(Endpoint.DAILY).everything else None,
+        hourly=hourly_days,
+        closed=None if lacks_trades else frozenset(),
+        closed_until=span[1] if span is not None and lacks_trades else None,
+    )
+    return None if needs == NOTHING else needs
+
+
+def _compared_span(view: AccountView, progress: Progress) -> tuple[dt.date, dt.date] | None:
+    """The first and the last date on which the account may have rows; None where none is known of it."""
+    if view.first_day is None or view.last_day is None:
+        return None
+    return view.first_day, max((view.last_day, *progress.moving.days))
+
+
+def days_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
+    """Each date from the first to the last one."""
+    return (first + dt.timedelta(days=number) for number in range((last - first).days + 1))
 
 
 def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
@@ -183,7 +230,7 @@ def _whole_life(view: AccountView) -> frozenset[dt.date] | None:
     """All dates of the account's life; None where all are compared that upstream may have, so that none is to be named."""
     if view.history is None or view.first_day is None or view.last_day is None:
         return None
-    return frozenset(view.first_day + dt.timedelta(days=number) for number in range((view.last_day - view.first_day).days + 1))
+    return frozenset(days_between(view.first_day, view.last_day))
 
 
 def _squatters(progress: Progress) -> set[dt.date]:
@@ -199,11 +246,13 @@ def _unread(read: DatesRead, days: Iterable[dt.date]) -> set[dt.date]:
 
 def _fine_needs(view: AccountView, progress: Progress) -> Needs:
     below = view.descents | view.doubts
-    if is_daily_alone(view, progress) and not below and not progress.again:
+    if is_daily_alone(view, progress) and not below and not progress.again and not view.doubled:
         return NOTHING
     # Only an audit makes the finer tables suspect where the counts agree: below a drift, and where upstream's word is read again.
     hourly = {day.date for day in view.days if day.hourly != day.daily} | below | progress.again.get(Endpoint.HOURLY, set())
     closed = {day.date for day in view.days if day.closed != day.daily} | below | progress.again.get(Endpoint.CLOSED, set())
+    # A trade has one date, and upstream tells which: a read of that takes the others away.
+    closed |= view.doubled
     hourly = _unread(progress.dates_read(Endpoint.HOURLY), hourly)
     closed = _unread(progress.dates_read(Endpoint.CLOSED), closed) if view.logins else set()
     if hourly or closed:

@@ -2,10 +2,13 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from app.domain.rows import fields_of
 
+NaturalKey = tuple[str, str, str]
+"""Login, platform and broker."""
+_KEY = ("login", "platform", "broker")
 _SHOWN = 100
 """Dates that are named."""
 
@@ -21,6 +24,18 @@ def date_of(row: bytes) -> dt.date | None:
         return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
         return None
+
+
+def is_of(row: bytes, keys: Collection[NaturalKey]) -> bool:
+    """Whether an open trade as it was sent has one of the natural keys; a login that is sent as a number has lost its leading zeros."""
+    fields = fields_of(row)
+    login, platform, broker = (bytes(fields.get(name, b"")).strip(b'" ').decode("utf-8", "replace") for name in _KEY)
+    return (login.lstrip("0"), platform, broker) in keys
+
+
+def without_zeros(keys: Iterable[NaturalKey]) -> frozenset[NaturalKey]:
+    """Natural keys as `is_of` compares them."""
+    return frozenset((login.lstrip("0"), platform, broker) for login, platform, broker in keys)
 
 
 def compared(sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]) -> dict[str, object]:

@@ -196,8 +196,15 @@ def plan_round(
         planner.fill_up(planner.plan(Endpoint.ALLTIME, [(view, None) for view, need in needs if need.alltime]), riders)
         or planner.plan(Endpoint.DAILY, [(view, need.daily) for view, need in needs])
         or planner.plan(Endpoint.HOURLY, [(view, need.hourly) for view, need in needs])
-        + planner.plan(Endpoint.CLOSED, [(view, need.closed) for view, need in needs])
+        + planner.plan(Endpoint.CLOSED, [(_living_on(view, need.closed_until), need.closed) for view, need in needs])
     )
+
+
+def _living_on(view: AccountView, until: dt.date | None) -> AccountView:
+    """The account with a life that lasts until the date at least: trades are asked for from a date to a date."""
+    if until is None or view.last_day is None or until <= view.last_day:
+        return view
+    return replace(view, last_day=until)
 
 
 def find_gaps(

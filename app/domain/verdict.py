@@ -9,21 +9,26 @@ import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 
 from app.domain.absence import absence, alltime_absence, carried, is_absent, is_alltime_lacking
+from app.domain.comparison import Differs
 from app.domain.contract import TABLES, Endpoint
 from app.domain.detection import detect
 from app.domain.issues import (
+    BY_ROWS,
     COUNT_CODES,
     COUNTED_TABLES,
     LASTING,
     SAMPLE,
+    SHOW_ROWS,
     Issue,
     IssueCode,
     Severity,
-    dates_evidence,
     days_evidence,
     pinned_issue,
+    plain_dates_evidence,
 )
 from app.domain.models import AccountView, DayCounts, History, Hold, Outcome, Progress
+from app.domain.needs import uncompared
+from app.domain.row_issues import left_by_rows
 from app.domain.settling import Moving
 from app.domain.trial import differing_days, disputed, was_read
 from app.domain.wording import counted
@@ -43,14 +48,18 @@ def judge(
     *,
     wrote: bool = True,
     again: bool = False,
+    incomplete: bool = False,
 ) -> Outcome:
     """How an account leaves a run, from what it came with and what is left of it.
 
     `before` is what an earlier pass of the run found. Without `wrote` nothing was written: then nothing was healed either. With `again`,
-    dates were read again on which an earlier run had believed lower figures, which no issue tells of.
+    dates were read again on which an earlier run had believed lower figures, which no issue tells of. An `incomplete` comparison of rows
+    says nothing: the account failed, though no issue is known.
     """
-    if hold is not None and left:
+    if hold is not None and (left or incomplete):
         return hold.outcome
+    if not left and incomplete:
+        return Outcome.PARTIAL if (found or before) and wrote else Outcome.FAILED
     if not left:
         return Outcome.HEALED if (found or before or again) and wrote else Outcome.UNCHANGED
     if not any(issue.can_be_healed for issue in left):
@@ -59,14 +68,19 @@ def judge(
     return Outcome.PARTIAL if closed else Outcome.FAILED
 
 
+def is_incomplete(view: AccountView, progress: Progress) -> bool:
+    """Whether every row of the account was to be compared, and some table was not read."""
+    return not progress.known and uncompared(view, progress) is not None
+
+
 def is_known(view: AccountView, moving: Moving, now: dt.datetime) -> bool:
     """Whether an earlier run explained just this state, by issues that asking again seldom changes, and it is not yet time to ask again.
 
     What upstream contradicts itself about on dates that still move is asked for by each run: there it settles by itself.
     """
-    codes = {entry.get("type") for entry in view.open_issues}
+    codes = {entry.get("type") for entry in view.open_issues if entry.get("resolution_strategy") != SHOW_ROWS}
     lasting = LASTING if any(day.date in moving for day in view.days) else LASTING | {IssueCode.UPSTREAM_INCONSISTENT}
-    return view.drift is None and bool(codes) and codes <= lasting and is_explained(view, now)
+    return view.drift is None and bool(view.open_issues) and codes <= lasting and is_explained(view, now)
 
 
 def is_explained(view: AccountView, now: dt.datetime) -> bool:
@@ -100,6 +114,7 @@ def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tup
     narrow = _narrow_issues(progress)
     lacking = (alltime_absence(view),) if is_alltime_lacking(view, progress) else ()
     others = (*others, *(carried(view, progress) or lacking))
+    others = (*others, *left_by_rows(view, progress, [issue.code for issue in (*counts, *drift)]))
     unfinished = bool(progress.errors or progress.refused or progress.left_alone or progress.hold)
     if drift and not unfinished and _drift_was_followed(view, progress):
         # What alltime keeps that upstream does not confirm is no drift while it may lie in dates that still move.
@@ -107,6 +122,8 @@ def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tup
     # Trades that fit no account may be those that are missing here: then upstream is not to blame.
     unmatched = bool(progress.strangers) and any(day.closed < day.daily for day in view.days)
     # Before upstream is blamed, what still differs was asked for in a second shape.
+    if progress.by_rows and not counts and not unfinished:
+        others = (*others, *_unsent_rows(view, progress, others))
     if not counts or unfinished or unmatched or not was_read(view, progress) or disputed(view, progress):
         return (*narrow, *others, *counts, *drift)
     # Where the table's own key is too narrow, the rows that it cannot hold explain the difference.
@@ -167,6 +184,23 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     return tuple(issues)
 
 
+def _unsent_rows(view: AccountView, progress: Progress, others: Sequence[Issue]) -> tuple[Issue, ...]:
+    """What a comparison of rows leaves where the counts agree: stored rows that upstream does not send, and dates that still move."""
+    issues: list[Issue] = []
+    kept = {endpoint: left for endpoint in progress.kept if (left := _still_unsent(progress, endpoint))}
+    if kept and all(issue.code is not IssueCode.ABSENT_UPSTREAM for issue in others):
+        issues.append(_absent_issue(kept, by_rows=True))
+    if progress.withheld:
+        issues.append(_unsettled_issue(view, progress, ()))
+    return tuple(issues)
+
+
+def _still_unsent(progress: Progress, endpoint: Endpoint) -> dict[dt.date | None, int]:
+    """What is kept of a table and stood there unsent when its rows were compared last."""
+    days = {each.day for each in progress.unequal.get(endpoint, ()) if each.differs is Differs.UNSENT}
+    return {day: trades for day, trades in progress.kept.get(endpoint, {}).items() if day in days}
+
+
 def _tried_in_vain(
     kept: Mapping[Endpoint, Mapping[dt.date | None, int]], view: AccountView, progress: Progress
 ) -> Mapping[Endpoint, Mapping[dt.date | None, int]]:
@@ -219,17 +253,18 @@ def _without_kept(day: DayCounts, kept: Mapping[Endpoint, Mapping[dt.date | None
     )
 
 
-def _absent_issue(kept: Mapping[Endpoint, Mapping[dt.date | None, int]]) -> Issue:
+def _absent_issue(kept: Mapping[Endpoint, Mapping[dt.date | None, int]], *, by_rows: bool = False) -> Issue:
+    """Rows that upstream does not send; `by_rows` where only a comparison of all rows tells of them."""
     tables = tuple(TABLES[endpoint].name for endpoint, days in kept.items() if days)
     dates = sorted({day for days in kept.values() for day in days if day is not None})
     trades = {TABLES[endpoint].name: sum(days.values()) for endpoint, days in kept.items() if days}
     listed = ", ".join(f"{table} with {counted(number, 'trade')}" for table, number in trades.items())
     where = f" on {counted(len(dates), 'date')}" if dates else ""
     text = (
-        f"Upstream no longer sends rows that are stored{where}: {listed}. They are kept, also by a run that is confirmed: what upstream"
+        f"Upstream does not send rows that are stored{where}: {listed}. They are kept, also by a run that is confirmed: what upstream"
         " lacks altogether it may have forgotten, and only the warehouse's owner removes it."
     )
-    evidence = {**dates_evidence(dates), "metadata": {"trades_kept": trades}}
+    evidence = {**plain_dates_evidence(dates), "metadata": {"trades_kept": trades, **({BY_ROWS: True} if by_rows else {})}}
     return Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, tables, "keep_stored_rows", evidence)
 
 
@@ -306,4 +341,4 @@ def _narrow_issues(progress: Progress) -> tuple[Issue, ...]:
         "total_mismatches": len(progress.too_narrow),
         "metadata": {"rows": [dict(entry) for entry in progress.too_narrow[:SAMPLE]]},
     }
-    return (Issue(IssueCode.KEY_TOO_NARROW, Severity.HIGH, text, tables, "show_rows", evidence),)
+    return (Issue(IssueCode.KEY_TOO_NARROW, Severity.HIGH, text, tables, SHOW_ROWS, evidence),)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.domain.backoff import next_attempt
+from app.domain.comparison import ComparedTable
 from app.domain.contract import Endpoint
 from app.domain.detection import detect, with_open_drift
 from app.domain.expectation import Upstream
@@ -39,7 +40,16 @@ from app.engine.controls import Control, Controls
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.halts import Halt
 from app.engine.history import find_before, find_forgotten, take_parts
-from app.engine.learning import add_effort, beginning, forget_left_alone, learn, note_given_back, note_read
+from app.engine.learning import (
+    add_effort,
+    beginning,
+    forget_left_alone,
+    learn,
+    note_differing,
+    note_given_back,
+    note_read,
+    note_unequal,
+)
 from app.engine.maintenance import mend_accounts
 from app.engine.reading import BatchReader
 from app.engine.results import Passed, result_of
@@ -110,6 +120,7 @@ class BatchReconciler:
         if bound is not self:
             return await bound.reconcile(claim, run, use, halt)
         begun = time.monotonic()
+        claim = replace(claim, by_rows=run.request.compares_rows)
         views = await self._look(claim.account_ids, claim, is_first=True)
         # In threads, here and below: judging thousands of accounts takes longer than a request to this process should wait.
         earlier = await self._store.runs.rewritten(claim.account_ids)
@@ -158,7 +169,7 @@ class BatchReconciler:
             moving,
             views,
             {account_id: detect(view) for account_id, view in views.items()},
-            {account_id: beginning(view, run.request.kind, moving, now) for account_id, view in views.items()},
+            {account_id: beginning(view, run.request, moving, now) for account_id, view in views.items()},
             guard,
             {account_id: view.totals for account_id, view in views.items()},
             earlier,
@@ -235,9 +246,15 @@ class BatchReconciler:
         ]
 
     async def _look(self, account_ids: Sequence[str], claim: Claim, *, is_first: bool = False) -> dict[str, AccountView]:
-        views = await self._store.detection.look(account_ids, claim.run_id, is_first=is_first)
-        now = self._now()
-        return await asyncio.to_thread(lambda: {account_id: beside_pins(with_open_drift(view), now) for account_id, view in views.items()})
+        views = await self._store.detection.look(account_ids, claim.run_id, is_first=is_first, all_logins=claim.by_rows)
+        surplus = [(account_id, day) for account_id, view in views.items() for day in view.surplus_days]
+        doubled, now = await self._store.comparison.doubled_days(surplus), self._now()
+
+        def judged(view: AccountView) -> AccountView:
+            days = doubled.get(view.account_id)
+            return beside_pins(with_open_drift(view if days is None else replace(view, doubled=days)), now)
+
+        return await asyncio.to_thread(lambda: {account_id: judged(view) for account_id, view in views.items()})
 
     async def _rounds(self, work: Work, search: Search) -> None:
         for _ in range(MAX_ROUNDS):
@@ -383,6 +400,7 @@ class BatchReconciler:
             strangers = await self._store.changes.resolve_trades(fetched.staged, logins)
         writer = self._writer(work, planned.account_ids)
         proven = await self._identified(work, planned, fetched)
+        compared = await self._compare(work, planned, fetched)
         applied: defaultdict[str, Applied] = defaultdict(Applied)
         try:
             await self._store.changes.apply(fetched.staged, proven, fetched.before, writer, _witness(work, planned), applied=applied)
@@ -407,7 +425,31 @@ class BatchReconciler:
                 note_read(progress, planned)
             if account_id in strangers:
                 progress.strangers.append(strangers[account_id])
+        await self._compare_again(work, planned, fetched, compared)
         await self._note_before(work, planned, fetched)
+
+    async def _compare(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> dict[str, ComparedTable]:
+        """Compare every row before any is written, where that is wanted, and record what no count shows as an issue; by account."""
+        ids = [account_id for account_id in planned.account_ids if work.progress[account_id].by_rows]
+        if not ids:
+            return {}
+        work.columns[planned.request.endpoint] = self._store.comparison.columns(fetched.staged)
+        await self._store.changes.find_pinned(fetched.staged)
+        compared = await self._store.comparison.compare(fetched.staged, fetched.proven, ids)
+        differing = sorted(account_id for account_id, found in compared.items() if found.differences)
+        for account_id in differing:
+            note_differing(work.progress[account_id], compared[account_id])
+        async with work.noting:
+            found = {account_id: work.found_by_rows(account_id) for account_id in differing}
+            await self._store.runs.open_issues(work.claim.run_id, found, work.moving.first)
+        return compared
+
+    async def _compare_again(self, work: Work, planned: PlannedRequest, fetched: Fetched, compared: Mapping[str, ComparedTable]) -> None:
+        """Compare the rows that differed once more, as they stand after the write: only that tells whether they are equal."""
+        differing = [account_id for account_id, found in compared.items() if found.differences]
+        again = await self._store.comparison.compare(fetched.staged, fetched.proven, differing, is_written=True) if differing else {}
+        for account_id, found in compared.items():
+            note_unequal(work.progress[account_id], planned, again.get(account_id, found))
 
     async def _note_before(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> None:
         """Keep what daily rows tell of accounts before the dates that are compared."""
@@ -465,10 +507,11 @@ class BatchReconciler:
                 Passed(
                     view,
                     work.progress[account_id],
-                    work.found[account_id],
+                    work.found_at(account_id),
                     work.unread[account_id],
                     work.claim.first_pass(account_id),
                     account_id in work.claim.postponed,
+                    work.columns,
                 ),
                 now=now,
                 moving_from=work.moving.first,

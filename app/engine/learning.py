@@ -3,20 +3,26 @@
 import datetime as dt
 from collections.abc import Iterable
 
+from app.domain.comparison import ComparedTable
 from app.domain.contract import TABLES, Endpoint
 from app.domain.models import AccountView, Effort, Progress, RunKind
 from app.domain.plan import PlannedRequest, why_not_asked
+from app.domain.row_issues import compares_rows
 from app.domain.settling import Moving
 from app.domain.verdict import is_explained, is_known, waits_until
+from app.store.runs import RunRequest
 from app.store.slices import Applied, GivenBack
 
 
-def beginning(view: AccountView, kind: RunKind, moving: Moving, now: dt.datetime) -> Progress:
+def beginning(view: AccountView, request: RunRequest, moving: Moving, now: dt.datetime) -> Progress:
     """What a run knows of an account before it asks; one that cannot be asked about carries the reason as an error."""
     reason = why_not_asked(view)
+    kind = request.kind
     return Progress(
         errors=[reason] if reason else [],
-        known=kind is RunKind.FULL and is_known(view, moving, now),
+        # Whoever asks for every row wants them compared, though it is not time to ask again.
+        known=kind is RunKind.FULL and not request.compares_rows and is_known(view, moving, now),
+        by_rows=request.compares_rows or compares_rows(view),
         moving=moving,
         waits=(waits_until(view) or dt.date.min) >= moving.first,
         tried={},
@@ -73,12 +79,36 @@ def learn(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
 def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
     """Of the dates that were read now only the last word counts on what upstream does not send there."""
     endpoint = planned.request.endpoint
-    kept = {day: trades for day, trades in progress.kept.pop(endpoint, {}).items() if not planned.covers(day)} | done.kept
+    before = {day: trades for day, trades in progress.kept.pop(endpoint, {}).items() if not planned.covers(day)}
+    if before.keys() & done.shifted_days:
+        # Trades that stood there were moved, so that what was kept of these dates is not known any more.
+        before = {day: trades for day, trades in before.items() if day not in done.shifted_days}
+        progress.dates_read(endpoint).clear()
+    kept = before | done.kept
     withheld = {day for day in progress.withheld.pop(endpoint, ()) if not planned.covers(day)} | done.withheld
     if kept:
         progress.kept[endpoint] = kept
     if withheld:
         progress.withheld[endpoint] = withheld
+
+
+def note_differing(progress: Progress, found: ComparedTable) -> None:
+    """Take in how rows of upstream differ from stored ones before they are written; what was found before is not found once more."""
+    known = {(each.endpoint, each.day, each.differs, each.columns) for each in progress.differing}
+    progress.differing += [each for each in found.differences if (each.endpoint, each.day, each.differs, each.columns) not in known]
+
+
+def note_unequal(progress: Progress, planned: PlannedRequest, left: ComparedTable) -> None:
+    """Take in how they differ after it: of the dates that were read now only the last word counts."""
+    endpoint = planned.request.endpoint
+    before = progress.unequal.pop(endpoint, [])
+    differing = [each for each in before if not planned.covers(each.day)] + list(left.differences)
+    if differing:
+        progress.unequal[endpoint] = differing
+    if not planned.is_trial:
+        read = progress.dates_read(endpoint)
+        # A request for all dates tells all rows at once.
+        read.rows = left.rows if planned.is_undated else read.rows + left.rows
 
 
 def note_given_back(progress: Progress, endpoint: Endpoint, given: GivenBack) -> None:

@@ -13,7 +13,7 @@ from app.engine.audit import AuditTerms, audit
 from app.engine.config import EngineConfig
 from app.engine.history import begin_history
 from app.engine.maintenance import maintain, mend_accounts
-from app.engine.open_trades import compare_open_trades
+from app.engine.open_trades import compare_open_trades, compare_open_trades_of
 from app.engine.store import Store
 from app.engine.usage import RunUse
 from app.errors import DatabaseError, ReconError, RowRefused, StatementTooSlow, WriteConflict
@@ -178,6 +178,8 @@ class Preparation:
             if compared is None and request.max_accounts is not None and await self._costs_less_by_id(request.max_accounts):
                 compared = await self._store.runs.oldest_accounts(request.max_accounts)
             unanswered = await self._audit(run, compared, use)
+        if request.compares_rows and request.account_ids is not None:
+            await self._compare_open_trades(run, request.account_ids, use)
         # What is not known of them is not among what is known to differ: accounts that cannot be read, and rows that no count tells of.
         placeable = await self._store.detection.placeable_accounts() if among is None else []
         besides = sorted({*maintained.unread, *placeable})
@@ -210,7 +212,7 @@ class Preparation:
         async with self._store.preparations.queue(run.run_id) as queue:
             if request.kind is RunKind.AUDIT:
                 unknown = left_out.accounts
-                queued = await queue.audited(compared, limit=request.max_accounts, unanswered=unknown)
+                queued = await queue.audited(compared, limit=request.max_accounts, unanswered=unknown, by_rows=request.compares_rows)
                 queued = replace(queued, skipped=queued.skipped - len(unknown) + len(left_out.unanswered))
             elif request.account_ids is not None:
                 queued = await queue.accounts(request.account_ids)
@@ -255,6 +257,13 @@ class Preparation:
         await self._store.runs.add_phase(run.run_id, "audit", time.monotonic() - begun)
         await self._note_use(use, asked)
         return unanswered
+
+    async def _compare_open_trades(self, run: ActiveRun, account_ids: Sequence[str], use: RunUse) -> None:
+        asked = ApiStatistics()
+        with asked.recording():
+            await compare_open_trades_of(self._store, self._client, run.run_id, account_ids)
+        await use.keep()
+        await self._store.runs.add_effort(run.run_id, (), asked.requests)
 
     async def _note_use(self, use: RunUse, asked: ApiStatistics) -> None:
         await use.keep()

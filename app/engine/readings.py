@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from app.domain.contract import TABLES
 from app.domain.holds import Waiting
 from app.domain.models import Outcome, RunStatus
 from app.domain.waits import Wait, guarded
@@ -94,6 +95,8 @@ class Readings:
             "phases": row["phases"],
             "api_stats": row["api"],
             "maintenance": row["maintenance"],
+            "compared": shown_comparison(row["compared"] or None, row["requests"]),
+            "open_trades": row["named_open_trades"],
         }
 
     async def runs(
@@ -227,6 +230,20 @@ class Readings:
     def _api(self) -> Mapping[str, object] | None:
         use = self.api_use()
         return None if use is None else {"breaker": use.breaker.value, "since_start": use.statistics.snapshot()}
+
+
+def shown_comparison(compared: Mapping[str, Mapping[str, int]] | None, requests: int | None) -> Mapping[str, object] | None:
+    """What was compared row by row, as JSON shows it; None where only counts were."""
+    if compared is None:
+        return None
+    tables = [{"table": table.name, **compared[table.name]} for table in TABLES.values() if table.name in compared]
+    return {
+        "tables": tables,
+        "rows": sum(table["rows"] for table in compared.values()),
+        "columns": sum(table["columns"] for table in compared.values()),
+        "differing": sum(table["differing"] for table in compared.values()),
+        "requests": requests,
+    }
 
 
 def _shown_run(row: Record | None) -> Mapping[str, Any] | None:

@@ -1,19 +1,23 @@
 """How an account leaves a batch: the verdict on what was found, done and left, put into the words of the record."""
 
 import datetime as dt
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from app.domain.backoff import ask_again
 from app.domain.closing import closings
+from app.domain.contract import TABLES, Endpoint
 from app.domain.issues import Issue
 from app.domain.models import AccountView, Outcome, Progress
 from app.domain.trial import disputed
-from app.domain.verdict import explain, judge
+from app.domain.verdict import explain, is_incomplete, judge
 from app.domain.wording import counted
 from app.store.claims import FirstPass
 from app.store.runs import AccountResult, Explained
 
+COMPARED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
+"""The tables of which rows are compared."""
 _LONGEST_DETAIL = 2_000
 _COLUMNS_NAMED = 10
 
@@ -23,7 +27,7 @@ class Passed:
     """What one pass of a run came to at one account.
 
     `found` are the issues with which it came, `unread` how many fetches for it could not be completed, `before` what the run found
-    and did when it came to it earlier; `is_second` tells that it had put it off then.
+    and did when it came to it earlier; `is_second` tells that it had put it off then. `columns` are how many of each table were compared.
     """
 
     view: AccountView
@@ -32,6 +36,7 @@ class Passed:
     unread: int
     before: FirstPass | None
     is_second: bool = False
+    columns: Mapping[Endpoint, int] = field(default_factory=dict)
 
     @property
     def is_unread(self) -> bool:
@@ -43,10 +48,15 @@ def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_se
     """The record of an account; dates from `moving_from` on still move at `now`, a flapping account is held back for `flap_seconds`."""
     view, progress, before = passed.view, passed.progress, passed.before
     left = explain(view, progress, moving_from=moving_from)
+    # Where all rows were to be compared and were not, no issue needs to tell that something is wrong.
+    incomplete = is_incomplete(view, progress)
+    is_open = bool(left) or incomplete
     # What failed in company, and was not tried alone, waits for the next run: nothing is known against the account.
-    untried = bool(left) and progress.untried is not None and not progress.errors and progress.hold is None
+    untried = is_open and progress.untried is not None and not progress.errors and progress.hold is None
     wrote = progress.owes_to_write() or bool(before and before.effort.written)
-    outcome = judge(passed.found, left, before.found if before else (), progress.hold, wrote=wrote, again=bool(view.doubts))
+    outcome = judge(
+        passed.found, left, before.found if before else (), progress.hold, wrote=wrote, again=bool(view.doubts), incomplete=incomplete
+    )
     return AccountResult(
         view.account_id,
         outcome,
@@ -57,16 +67,40 @@ def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_se
         failing=outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone and not disputed(view, progress),
         # Only with that outcome is it ever looked at again, and it costs more than all the rest.
         signature=view.signature if outcome is Outcome.EXPLAINED else "",
-        detail=_detail(passed, is_left=bool(left)),
-        postponed=untried or (bool(left) and not passed.is_second and progress.hold is None and passed.is_unread),
+        detail=_detail(passed, is_left=is_open),
+        postponed=untried or (is_open and not passed.is_second and progress.hold is None and passed.is_unread),
         untried=untried,
         before=before or FirstPass(),
         held_until=now + dt.timedelta(seconds=flap_seconds) if outcome is Outcome.FLAPPING else None,
         closings=closings(view, progress, passed.found, left, before.found if before else ()),
         explained=_explained(view, progress, now) if outcome is Outcome.EXPLAINED else None,
         shown=progress.hold.shown if outcome is Outcome.NEEDS_CONFIRMATION and progress.hold else None,
+        compared=_compared(passed) if progress.by_rows and not progress.known else None,
         newly_held=outcome is Outcome.NEEDS_CONFIRMATION and view.status != Outcome.NEEDS_CONFIRMATION,
     )
+
+
+def _compared(passed: Passed) -> dict[str, dict[str, int]]:
+    """What was compared by rows, by table: rows of upstream and stored ones together, columns, and rows that differed."""
+    progress = passed.progress
+    differing: Counter[Endpoint] = Counter()
+    for each in progress.differing:
+        differing[each.endpoint] += each.rows
+    return {
+        TABLES[endpoint].name: {
+            "rows": progress.dates_read(endpoint).rows,
+            "columns": passed.columns.get(endpoint, 0),
+            "differing": differing[endpoint],
+        }
+        for endpoint in COMPARED
+        if _was_compared(passed, endpoint)
+    }
+
+
+def _was_compared(passed: Passed, endpoint: Endpoint) -> bool:
+    """Whether any of the table was read."""
+    read = passed.progress.dates_read(endpoint)
+    return bool(read.everything or read.dates or read.ranges)
 
 
 def _explained(view: AccountView, progress: Progress, now: dt.datetime) -> Explained:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from app.domain.models import RunKind, RunStatus
+from app.domain.models import Depth, RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.engine.history import begin_history
 from app.engine.maintenance import MaintenanceResult, fix_ids, inspect, maintain
-from app.engine.readings import Readings
+from app.engine.readings import Readings, shown_comparison
 from app.engine.store import Store
 from app.engine.summary import SummaryKeeper
 from app.engine.workers import WorkerPool
@@ -134,14 +134,17 @@ class ReconService:
             if status.is_end or left <= 0 or self.pool.is_stopping:
                 return status
             await asyncio.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST_LOOK_SECONDS)
+            pause = min(pause * 1.2, _LONGEST_LOOK_SECONDS)
 
-    async def reconcile_account(self, account_id: str, wait_seconds: float = math.inf) -> "Mapping[str, object] | uuid.UUID":
+    async def reconcile_account(
+        self, account_id: str, wait_seconds: float = math.inf, depth: Depth | None = None
+    ) -> "Mapping[str, object] | uuid.UUID":
         """Compare one account with upstream and heal it now, before all other work and whatever its state.
 
-        What came of it, or the id of its run if that is not over after `wait_seconds`. Raises NotFound for an unknown account.
+        Every row of it is compared unless `depth` says otherwise. What came of it, or the id of its run if that is not over after
+        `wait_seconds`. Raises NotFound for an unknown account.
         """
-        run_id = await self.start_run(RunRequest(RunKind.AUDIT, None, (account_id,)))
+        run_id = await self.start_run(RunRequest(RunKind.AUDIT, None, (account_id,), depth=depth))
         status = await self.wait_for_run(run_id, wait_seconds)
         if not status.is_end:
             return run_id
@@ -171,6 +174,8 @@ class ReconService:
             "issues_found": (attempt["issues_found"] or []) if attempt else [],
             "issues": account.state["issues"],
             "detail": attempt["detail"] if attempt else None,
+            "compared": shown_comparison(attempt["compared"] if attempt else None, attempt["requests"] if attempt else None),
+            "open_trades": state["open_trades"],
         }
 
 

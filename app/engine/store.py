@@ -10,6 +10,7 @@ from app.store.adoption import require
 from app.store.catalogue import Catalogue
 from app.store.changes import Changes
 from app.store.claims import Claims
+from app.store.comparison import RowComparison
 from app.store.control import RunControl
 from app.store.detection import Detection
 from app.store.feed import ChangeFeed
@@ -48,6 +49,7 @@ class Store:
     touched: Touched
     staging: Staging
     changes: Changes
+    comparison: RowComparison
     claims: Claims
     runs: Runs
     control: RunControl
@@ -87,6 +89,7 @@ class Store:
             Touched(database, catalogue),
             Staging(database, catalogue, worker_id),
             Changes(database, catalogue, feed, pace),
+            RowComparison(database, catalogue),
             Claims(database, worker_id, lease_seconds),
             Runs(database),
             RunControl(database),
@@ -119,6 +122,7 @@ class Store:
                 identity=identity,
                 sweep=Sweep(database, catalogue, identity, window),
                 changes=Changes(database, catalogue, self.feed, self.pace, window),
+                comparison=RowComparison(database, catalogue, window),
                 scans=Scans(database, catalogue, self.preparations, window),
             )
         return self.windows[window]

@@ -1,5 +1,6 @@
 """A batch on its way through the flow: what is known of its accounts, what it cost, and whether it goes on."""
 
+import asyncio
 import contextlib
 import datetime as dt
 import time
@@ -7,11 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from app.domain.contract import Endpoint
 from app.domain.expectation import Upstream
 from app.domain.holds import RunGuard
 from app.domain.issues import Issue
 from app.domain.models import AccountView, Effort, Outcome, Progress, Rewritten, Totals
 from app.domain.needs import NOTHING, needs_of
+from app.domain.row_issues import found_by_rows
 from app.domain.settling import Moving
 from app.domain.trial import disputed
 from app.domain.trials import Trials
@@ -35,7 +38,8 @@ class Work:
     `spent` are the requests that the search for failing accounts cost, `silent` tells of endpoints that answer nobody;
     `unfinished` are the accounts that wait in the run again when the batch stopped early. `guard` judges upstream over all batches of
     the run; `totals` are what the tables counted at first, `earlier` the rows that runs rewrote of accounts since those were whole, and
-    `was_held` the accounts that an earlier run left held.
+    `was_held` the accounts that an earlier run left held. `columns` are how many of each table are compared where rows are; `noting` is
+    held while what that finds is recorded, since tables of one account are read at the same time.
     """
 
     claim: Claim
@@ -61,6 +65,8 @@ class Work:
     reassigned: set[str] = field(default_factory=set)
     renamed: set[str] = field(default_factory=set)
     unfinished: set[str] = field(default_factory=set)
+    columns: dict[Endpoint, int] = field(default_factory=dict)
+    noting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def is_suspected(self, account_id: str) -> bool:
         """Whether the account failed before: it shares no request with those that did not, so that it need not be searched for again."""
@@ -70,6 +76,14 @@ class Work:
     def requests(self) -> int:
         """Requests that were sent for it, whatever came of them."""
         return self.use.requests
+
+    def found_at(self, account_id: str) -> tuple[Issue, ...]:
+        """The issues with which the account came, and those that the comparison of its rows found."""
+        return (*self.found[account_id], *self.found_by_rows(account_id))
+
+    def found_by_rows(self, account_id: str) -> tuple[Issue, ...]:
+        """The issues that the comparison of an account's rows found, beside those with which it came."""
+        return found_by_rows(self.progress[account_id], [issue.code for issue in self.found[account_id]])
 
     def effort_of(self, account_id: str) -> Effort:
         """What is done for an account, or for none that was asked for."""
@@ -83,7 +97,7 @@ class Work:
     def begun(self) -> dict[str, FirstPass]:
         """What was found and done so far, by account."""
         return {
-            account_id: FirstPass(frozenset(issue.code for issue in self.found[account_id]), progress.effort)
+            account_id: FirstPass(frozenset(issue.code for issue in self.found_at(account_id)), progress.effort)
             for account_id, progress in self.progress.items()
             if progress.effort
         }

@@ -110,6 +110,10 @@ class Changes:
             for row in rows
         }
 
+    async def find_pinned(self, staged: StagedFetch) -> None:
+        """Set rows of upstream apart that meet pinned ones: those are not compared, and nothing of them is written."""
+        await self._refusals.find_pinned(staged, self._catalogue[staged.endpoint])
+
     async def note_losses(self, writer: Writer, losses: Mapping[str, Loss]) -> None:
         """Let other processes of the run know of accounts that are held."""
         if losses:
@@ -141,7 +145,7 @@ class Changes:
         applied = defaultdict(Applied) if applied is None else applied
         job = Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
         await self._refusals.find_doubled(job)
-        await self._refusals.find_pinned(job)
+        await self._refusals.find_pinned(job.staged, job.table)
         await self._refusals.find_partitions(job, await self._refusals.find_unfit(job))
         for part in await self._parts(job, applied):
             if len(part.account_ids) > 1 or not applied[part.account_ids[0]].hold:

@@ -69,7 +69,8 @@ class Claim:
     """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
 
     `postponed` are those of them for which a fetch could not be completed when the run first came to them, or that the run held;
-    `confirmed` says of the held ones what somebody confirmed. `broken_off` is kept by all parts of a claim together.
+    `confirmed` says of the held ones what somebody confirmed. `broken_off` is kept by all parts of a claim together. `by_rows`: every row
+    of its accounts is compared.
     """
 
     claim_id: uuid.UUID
@@ -78,6 +79,7 @@ class Claim:
     postponed: Mapping[str, FirstPass] = field(default_factory=dict)
     confirmed: Mapping[str, Shown] = field(default_factory=dict)
     broken_off: BrokenOff = field(default_factory=BrokenOff)
+    by_rows: bool = False
 
     def first_pass(self, account_id: str) -> FirstPass | None:
         """What the run found at the account and did for it so far; None if this is the first time that it comes to it."""

@@ -176,6 +176,7 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False, window: Win
         "removable": "true" if table.table.endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) else "false",
         "pinned": f"'{PINNED}'",
         "unit_of_s": f"ARRAY[{', '.join(f's.{quote(column)}::text' for column in unit_of(table.table))}]",
+        "unit_of_t": f"ARRAY[{', '.join(f't.{quote(column)}::text' for column in unit_of(table.table))}]",
         "unit_of_f": f"ARRAY[{', '.join(f'f.{quote(column)}::text' for column in unit_of(table.table))}]",
         "key_text": "concat_ws('|', " + ", ".join(f"s.{quote(column)}" for column in key) + ")",
         "t_key_text": "concat_ws('|', " + ", ".join(f"t.{quote(column)}" for column in key) + ")",

@@ -77,11 +77,13 @@ class Detection:
         """Recompute totals and checksum of these accounts; `is_first` as for `look`."""
         await self._read(list(account_ids), is_first=is_first)
 
-    async def look(self, account_ids: Sequence[str], run_id: UUID | None = None, *, is_first: bool = False) -> dict[str, AccountView]:
+    async def look(
+        self, account_ids: Sequence[str], run_id: UUID | None = None, *, is_first: bool = False, all_logins: bool = False
+    ) -> dict[str, AccountView]:
         """The accounts as they stand now, their totals written down; `run_id` adds what that run's audit found, and reads again.
 
-        With `is_first` the caller has written nothing of them yet: where nothing is stored any more, somebody else took it, and upstream
-        is to be asked.
+        With `all_logins` the logins of accounts that agree are read, too, since they are asked for as well. With `is_first` the caller has
+        written nothing of them yet: where nothing is stored any more, somebody else took it, and upstream is to be asked.
         """
         ids = list(account_ids)
         looked = await self._read(ids, is_first=is_first)
@@ -94,7 +96,7 @@ class Detection:
             odd_rows = _odd_rows(await connection.fetch(self._odd_rows, ids))
             pins = _pins(await connection.fetch(self._pins, ids))
             # Only who needs something is asked for under its logins; to know them all trades are read.
-            doubtful = [row["account_id"] for row in looked if _disagrees(row)]
+            doubtful = [row["account_id"] for row in looked if all_logins or _disagrees(row)]
             asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents, *doubts, *pins})
             logins = {row["account_id"]: row for row in await connection.fetch(self._logins, asked)} if asked else {}
         # In a thread, as below: thousands of accounts would keep the event loop from whatever else waits.

@@ -47,11 +47,14 @@ class Queue:
         await self._connection.execute(self._sql["enqueue_accounts"], self._run_id, list(account_ids))
         return Queued()
 
-    async def audited(self, account_ids: Sequence[str] | None, *, limit: int | None, unanswered: Sequence[str]) -> Queued:
-        """The accounts (None: of all) that an audit found different or reads again, but those about which upstream gave no answer."""
+    async def audited(self, account_ids: Sequence[str] | None, *, limit: int | None, unanswered: Sequence[str], by_rows: bool) -> Queued:
+        """The accounts (None: of all) that an audit found different or reads again, but those about which upstream gave no answer.
+
+        With `by_rows` all of them are compared row by row.
+        """
         ids = None if account_ids is None else list(account_ids)
         await self._connection.execute(self._sql["take_doubts"], self._run_id, ids, _MOST_DOUBTS, seconds=SWEEP_SECONDS)
-        values = self._run_id, ids, limit, list(unanswered)
+        values = self._run_id, ids, limit, list(unanswered), by_rows
         row = await self._connection.fetch_row(self._sql["enqueue_audited"], *values, seconds=SWEEP_SECONDS)
         return Queued(int(row["equal"]), int(row["skipped"]) + len(unanswered)) if row else Queued()
 

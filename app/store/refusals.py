@@ -14,6 +14,7 @@ from app.store.pool import Database
 from app.store.queries import quote
 from app.store.sessions import COMMAND_SECONDS
 from app.store.slices import Applied, Job
+from app.store.staging import StagedFetch
 from app.store.unsent import is_sent
 from app.store.violations import REFUSED, TOO_NARROW
 from app.telemetry import get_logger
@@ -45,13 +46,13 @@ class Refusals:
             return
         await self._database.execute(self._sql.of("refuse_doubled_rows", job.table), job.staged.fetch_id, _DOUBLED)
 
-    async def find_pinned(self, job: Job) -> None:
+    async def find_pinned(self, staged: StagedFetch, of: WarehouseTable) -> None:
         """Refuse rows of upstream that meet pinned rows; a pin is taken off where upstream says what is stored."""
-        table = job.table.table.name
+        table = of.table.name
         if await self._database.fetch_value(self._sql["has_pins"], table):
-            equal = self._sql.of("release_equal_pins", job.table, has_unsent=job.staged.has_unsent)
-            await self._database.execute(equal, job.staged.fetch_id, table)
-            await self._database.execute(self._sql.of("refuse_pinned", job.table), job.staged.fetch_id, table)
+            equal = self._sql.of("release_equal_pins", of, has_unsent=staged.has_unsent)
+            await self._database.execute(equal, staged.fetch_id, table)
+            await self._database.execute(self._sql.of("refuse_pinned", of), staged.fetch_id, table)
 
     async def find_unfit(self, job: Job) -> int:
         """Refuse rows that a CHECK or NOT NULL of the table would refuse: all at once, instead of one by one at the write; their number."""

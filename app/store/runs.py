@@ -13,7 +13,7 @@ import msgspec
 from app.domain.closing import GONE, ClosedAs, Closing
 from app.domain.holds import HoldLimits, undoing
 from app.domain.issues import Issue, IssueCode
-from app.domain.models import Effort, Outcome, Rewritten, RunKind, RunStatus, Shown
+from app.domain.models import Depth, Effort, Outcome, Rewritten, RunKind, RunStatus, Shown
 from app.domain.wording import counted
 from app.errors import Conflict, NotFound
 from app.store.claims import Claim, FirstPass
@@ -30,7 +30,8 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a run was asked to do: its kind, at most how many accounts (None: all), or which ones (None: those that need it).
 
     At `stop_at` (aware) it ends in order, whatever is left; None: when nothing is left. `changed_only` leaves out accounts of which no
-    row was written since the last run over all.
+    row was written since the last run over all. `depth` tells how far its accounts are compared; None: every row of named accounts, the
+    counts of all others.
     """
 
     kind: RunKind = RunKind.FULL
@@ -38,6 +39,12 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account_ids: tuple[str, ...] | None = None
     stop_at: dt.datetime | None = None
     changed_only: bool = False
+    depth: Depth | None = None
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether every row of its accounts is compared with upstream, whatever the counts say."""
+        return self.account_ids is not None if self.depth is None else self.depth is Depth.ROWS
 
     @property
     def is_sole(self) -> bool:
@@ -51,6 +58,8 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.changed_only:
             # As it was before there was this field: a key that was used then still names its request.
             del fields["changed_only"]
+        if self.depth is None:
+            del fields["depth"]
         return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
 
 
@@ -111,7 +120,7 @@ class AccountResult:
     `untried` not by this run: it only failed together with others, and waits for the next one.
     When it was, `before` is what the run had found and done by then; `found` and `effort` are of this batch alone. `closings` tell as what
     issues are closed that are not left, `shown` what confirming lets through of one that needs confirmation; it is `newly_held` if it did
-    not need that before the run.
+    not need that before the run. `compared` are the figures of a comparison of its rows, by table (None: only counts were compared).
     """
 
     account_id: str
@@ -130,6 +139,7 @@ class AccountResult:
     explained: Explained | None = None
     shown: Shown | None = None
     newly_held: bool = False
+    compared: Mapping[str, Mapping[str, int]] | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -162,6 +172,7 @@ class AccountResult:
             and not self.before.found
             and not self.effort
             and not self.before.effort
+            and self.compared is None
         )
 
 
@@ -411,6 +422,8 @@ class Runs:
                 states = await asyncio.to_thread(_encoded_rows, (_state(result, failures[result.account_id], terms) for result in news))
                 await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, attempts)
                 await connection.execute(self._sql["record_accounts"], states, terms.max_attempts, terms.now)
+            if compared := _compared_by_all(mine):
+                await connection.execute(self._sql["add_compared"], claim.run_id, compared)
             if later:
                 attempts = _encoded_rows(map(_attempt, later))
                 pauses = terms.postpone_seconds, terms.postpone_named_seconds
@@ -536,6 +549,7 @@ def _attempt(result: AccountResult) -> dict[str, object]:
         "detail": result.detail,
         "untried": result.untried,
         "held": result.shown,
+        "compared": result.compared,
     }
 
 
@@ -556,6 +570,18 @@ def _state(result: AccountResult, failures: int, terms: Terms) -> dict[str, obje
 def _next_attempt_at(result: AccountResult, failures: int, terms: Terms) -> str | None:
     at = terms.next_attempt(failures + 1) if result.failing else result.held_until
     return None if at is None else at.isoformat()
+
+
+def _compared_by_all(results: Sequence[AccountResult]) -> dict[str, dict[str, int]]:
+    """What was compared by rows of all these accounts, by table."""
+    tables: dict[str, dict[str, int]] = {}
+    for result in results:
+        for table, figures in (result.compared or {}).items():
+            known = tables.setdefault(table, {"rows": 0, "columns": 0, "differing": 0})
+            known["rows"] += figures["rows"]
+            known["columns"] = max(known["columns"], figures["columns"])
+            known["differing"] += figures["differing"]
+    return tables
 
 
 def _batch_counts(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from app.domain.models import Outcome, RunKind, RunStatus
+from app.domain.models import Depth, Outcome, RunKind, RunStatus
 
 _MOST_ACCOUNTS = 10_000
 _LARGEST_LIMIT = 2**31 - 1
@@ -26,6 +26,20 @@ AnyKind = RunKind | str
 AnyStatus = RunStatus | str
 AnyOutcome = Outcome | str
 """What the record may hold: also words of a newer version of trade-recon, while both run, or after this one was put back."""
+
+
+_DEPTH = (
+    "How far the accounts are compared: `rows`: every row and column of every table, whatever the counts say; `counts`: where the counts "
+    "disagree."
+)
+
+
+class AccountOrder(BaseModel):
+    """How one account shall be reconciled; everything may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    depth: Depth = Field(default=Depth.ROWS, description=_DEPTH)
 
 
 class RunOrder(BaseModel):
@@ -48,6 +62,10 @@ class RunOrder(BaseModel):
         default=False,
         description="With `full`: only accounts of which a row was written since the last run over all accounts, as `ingestion_timestamp` "
         "tells; deletions are found by runs without this.",
+    )
+    depth: Depth | None = Field(
+        default=None,
+        description=f"{_DEPTH} null: `rows` with `account_ids`, else `counts`.",
     )
     stop_at: AwareDatetime | None = Field(
         default=None,
@@ -106,6 +124,44 @@ class RunWait(BaseModel):
     accounts: int | None = Field(description="The accounts that it concerns, where it does not concern all.")
 
 
+class ComparedTable(BaseModel):
+    """What of a table was compared row by row."""
+
+    table: str
+    rows: int = Field(description="Rows of upstream and stored ones together.")
+    columns: int = Field(description="Columns that were compared in each row, those of the key included.")
+    differing: int = Field(description="Rows that differed before anything was written.")
+
+
+class ComparedRows(BaseModel):
+    """What was compared row by row, and what it cost."""
+
+    tables: list[ComparedTable]
+    rows: int
+    columns: int
+    differing: int
+    requests: int | None = Field(description="Requests that were sent for it.")
+
+
+class OpenTradesOfDate(BaseModel):
+    """A date on which upstream's snapshot has another number of open trades than is stored."""
+
+    date: dt.date
+    upstream: int
+    stored: int
+
+
+class OpenTradesCompared(BaseModel):
+    """Upstream's snapshot of open trades against what is stored of its dates; nothing follows from it."""
+
+    upstream: int | None
+    stored: int | None
+    stored_of_other_dates: int | None = Field(description="Stored rows of dates that the snapshot does not have: earlier snapshots.")
+    dates: list[OpenTradesOfDate] = Field(description="The newest dates that differ, a hundred at most.")
+    dates_that_differ: int
+    error: str | None = Field(description="Why the snapshot could not be read.")
+
+
 class Run(BaseModel):
     """A run as it stands."""
 
@@ -134,6 +190,10 @@ class Run(BaseModel):
     phases: dict[str, float] = Field(description="Seconds by phase, summed over workers.")
     api_stats: dict[str, Any] = Field(description="API statistics by worker process, endpoint and figure.")
     maintenance: dict[str, Any] = Field(description="What the maintenance before the run did.")
+    compared: ComparedRows | None = Field(description="What was compared row by row; null where only counts were.")
+    open_trades: OpenTradesCompared | None = Field(
+        description="The open trades of the named accounts against upstream's snapshot; null where they were not compared."
+    )
 
 
 class ListedRun(BaseModel):
@@ -265,6 +325,7 @@ class Attempt(BaseModel):
     issues_found: list[str] | None
     issues_left: list[str] | None
     detail: str | None
+    compared: dict[str, Any] | None = Field(description="Rows, columns and differing rows by table, if all rows were compared.")
 
 
 class IssueHistory(BaseModel):
@@ -355,6 +416,10 @@ class AccountOutcome(BaseModel):
     issues_found: list[str]
     issues: Issues = Field(description="The issues that are still open.")
     detail: str | None
+    compared: ComparedRows | None = Field(description="What was compared row by row; null where only counts were.")
+    open_trades: OpenTradesCompared | None = Field(
+        description="The account's open trades against upstream's snapshot; null where they were not compared."
+    )
 
 
 class Overall(BaseModel):
@@ -438,25 +503,11 @@ class HoldingRun(BaseModel):
     needs_confirmation: int = Field(description="The accounts that it holds.")
 
 
-class OpenTradesOfDate(BaseModel):
-    """A date on which upstream's snapshot has another number of open trades than is stored."""
-
-    date: dt.date
-    upstream: int
-    stored: int
-
-
-class OpenTrades(BaseModel):
+class OpenTrades(OpenTradesCompared):
     """Upstream's snapshot of open trades against what is stored of its dates, as the newest audit counted them; nothing follows from it."""
 
     run_id: uuid.UUID
     compared_at: dt.datetime | None
-    upstream: int | None
-    stored: int | None
-    stored_of_other_dates: int | None = Field(description="Stored rows of dates that the snapshot does not have: earlier snapshots.")
-    dates: list[OpenTradesOfDate] = Field(description="The newest dates that differ, a hundred at most.")
-    dates_that_differ: int
-    error: str | None = Field(description="Why the snapshot could not be read.")
 
 
 class Report(BaseModel):

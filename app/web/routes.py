@@ -18,6 +18,7 @@ from app.web.metrics import MetricsResponse, exposition
 from app.web.models import (
     Account,
     AccountId,
+    AccountOrder,
     AccountOutcome,
     AccountStatistics,
     ChangedRowPage,
@@ -139,7 +140,7 @@ async def start_run(
     """The run is queued and served in the background; look at it with GET /runs/{run_id}."""
     wanted = order or RunOrder()
     ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
-    request = RunRequest(wanted.kind, wanted.max_accounts, ids, wanted.stop_at, wanted.changed_only)
+    request = RunRequest(wanted.kind, wanted.max_accounts, ids, wanted.stop_at, wanted.changed_only, wanted.depth)
     run_id = await service.start_run(request, idempotency_key)
     response.headers.update(_accepted(run_id))
     return RunAccepted(run_id=run_id)
@@ -241,10 +242,12 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
 async def reconcile_account(
     service: Service,
     account_id: AccountId,
+    order: AccountOrder | None = None,
+    *,
     wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for the end.")] = _USUAL_WAIT,
 ) -> AccountOutcome | Response:
-    """The account is compared with upstream and healed before all other work, whatever its state."""
-    found = await service.reconcile_account(account_id, wait)
+    """Every row of the account is compared with upstream, and what differs is healed before all other work, whatever its state."""
+    found = await service.reconcile_account(account_id, wait, (order or AccountOrder()).depth)
     if not isinstance(found, uuid.UUID):
         return AccountOutcome.model_validate(found)
     accepted = RunAccepted(run_id=found).model_dump_json()

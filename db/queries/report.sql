@@ -39,7 +39,11 @@ WITH entries AS MATERIALIZED (
         -- Entries of an earlier system may hold anything. As text, in which dates sort: to read each of them would take most of the time.
         (
             SELECT min(day COLLATE "C")
-            FROM jsonb_array_elements_text(CASE jsonb_typeof(issue -> 'missing_dates') WHEN 'array' THEN issue -> 'missing_dates' ELSE '[]' END) AS dates (day)
+            FROM jsonb_array_elements_text(CASE
+                WHEN jsonb_typeof(issue -> 'missing_dates') = 'array' THEN issue -> 'missing_dates'
+                WHEN jsonb_typeof(issue -> 'dates') = 'array' THEN issue -> 'dates'
+                ELSE '[]'
+            END) AS dates (day)
             WHERE day LIKE '____-__-__%' AND day COLLATE "C" BETWEEN '0001-01-01' AND '9999-12-31'
         ) AS first_day
     FROM prop_trading_model.trade_recon AS t, jsonb_array_elements(CASE jsonb_typeof(t.issues) WHEN 'array' THEN t.issues ELSE '[]' END) AS issue
@@ -96,7 +100,7 @@ FROM (
         FROM prop_trading_model.recon_identity AS i WHERE i.account_id = t.account_id
     ) AS first_day
     FROM prop_trading_model.trade_recon AS t
-    WHERE t.reconciliation_status = 'needs_confirmation' AND NOT t.issues @? '$[*].missing_dates[*]'
+    WHERE t.reconciliation_status = 'needs_confirmation' AND NOT t.issues @? '$[*].missing_dates[*]' AND NOT t.issues @? '$[*].dates[*]'
 ) AS held
 
 -- name: get_activity

@@ -152,12 +152,13 @@ ON CONFLICT DO NOTHING
 -- name: enqueue_audited
 -- The accounts of an audit: of those compared ($2, null: all; but $4, which were not answered), the mismatched ones and those that the
 -- audit found different or reads again, but those that back off (exhausted ones are taken), at most $3; how many were equal, and how many are
--- left out.
+-- left out. With $5 every row is compared, so that no count tells that an account is equal: all are taken.
 WITH compared AS (
     SELECT t.account_id, t.last_checked,
            m.account_id IS NOT NULL
                OR EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id)
-               OR EXISTS (SELECT FROM prop_trading_model.recon_doubted_dates AS d WHERE d.read_run = $1 AND d.account_id = t.account_id) AS different,
+               OR EXISTS (SELECT FROM prop_trading_model.recon_doubted_dates AS d WHERE d.read_run = $1 AND d.account_id = t.account_id)
+               OR $5::boolean AS different,
            $2::text[] IS NULL AND CASE reconciliation_status
                WHEN 'exhausted' THEN false
                -- What flaps is held back from runs over all, and taken by one audit a day, also by one that comes a little early.
@@ -310,10 +311,10 @@ UPDATE prop_trading_model.recon_attempts AS a
 SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
     rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
     issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.remaining)), detail = r.detail,
-    held = nullif(r.held, 'null'), confirmed = a.confirmed AND r.outcome <> 'needs_confirmation'
+    held = nullif(r.held, 'null'), compared = nullif(r.compared, 'null'), confirmed = a.confirmed AND r.outcome <> 'needs_confirmation'
 FROM jsonb_to_recordset($3) AS r (
     account_id text, outcome text, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint,
-    found jsonb, remaining jsonb, detail text, held jsonb
+    found jsonb, remaining jsonb, detail text, held jsonb, compared jsonb
 )
 WHERE a.run_id = $1 AND a.account_id = r.account_id
 
@@ -396,6 +397,20 @@ SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4
                        THEN now() ELSE finished_at END
 WHERE run_id = $1
 
+-- name: add_compared
+-- Add to a run what was compared by rows ($2: figures by table), in the transaction that records its accounts.
+UPDATE prop_trading_model.recon_runs AS r
+SET compared = (
+    SELECT jsonb_object_agg(coalesce(o.table_name, n.table_name), jsonb_build_object(
+        'rows', coalesce((o.figures ->> 'rows')::bigint, 0) + coalesce((n.figures ->> 'rows')::bigint, 0),
+        'columns', greatest((o.figures ->> 'columns')::integer, (n.figures ->> 'columns')::integer),
+        'differing', coalesce((o.figures ->> 'differing')::bigint, 0) + coalesce((n.figures ->> 'differing')::bigint, 0)
+    ))
+    FROM jsonb_each(r.compared) AS o (table_name, figures)
+    FULL JOIN jsonb_each($2::jsonb) AS n (table_name, figures) USING (table_name)
+)
+WHERE run_id = $1
+
 -- name: note_held_since
 -- The earliest run since which accounts that run $1 leaves held are held, of those that were before it.
 UPDATE prop_trading_model.recon_runs
@@ -439,7 +454,11 @@ WITH found AS MATERIALIZED (
         f.*,
         (
             SELECT array_agg(day)
-            FROM jsonb_array_elements_text(CASE jsonb_typeof(f.evidence -> 'missing_dates') WHEN 'array' THEN f.evidence -> 'missing_dates' ELSE '[]' END) AS dates (day)
+            FROM jsonb_array_elements_text(CASE
+                WHEN jsonb_typeof(f.evidence -> 'missing_dates') = 'array' THEN f.evidence -> 'missing_dates'
+                WHEN jsonb_typeof(f.evidence -> 'dates') = 'array' THEN f.evidence -> 'dates'
+                ELSE '[]'
+            END) AS dates (day)
         ) AS days
     FROM jsonb_to_recordset($1) AS f (account_id text, type text, severity integer, evidence jsonb)
 ), last AS MATERIALIZED (
@@ -462,7 +481,7 @@ LEFT JOIN last
           THEN last.closed_at > now() - make_interval(secs => $4)
               OR (last.evidence -> 'metadata') - 'settled_before' IS NOT DISTINCT FROM (f.evidence -> 'metadata') - 'settled_before'
       WHEN last.closed_at > now() - make_interval(secs => $4) THEN EXISTS (SELECT FROM unnest(f.days) AS now_open (day) WHERE day < $5::text)
-      ELSE EXISTS (SELECT FROM unnest(f.days) AS now_open (day) WHERE day < $5::text AND last.evidence -> 'missing_dates' ? day)
+      ELSE EXISTS (SELECT FROM unnest(f.days) AS now_open (day) WHERE day < $5::text AND coalesce(last.evidence -> 'missing_dates', last.evidence -> 'dates') ? day)
   END
   -- Another writer did it neither where upstream changed its word, nor where somebody restored rows since, or a run wrote some.
   AND (f.type <> 'upstream_drift' OR last.evidence #> '{metadata,upstream}' IS NOT DISTINCT FROM f.evidence #> '{metadata,upstream}')

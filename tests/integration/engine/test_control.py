@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.domain.contract import Endpoint
-from app.domain.models import RunKind
+from app.domain.models import Depth, RunKind
 from app.engine.config import EngineConfig
 from app.engine.halts import Halt, Halts
 from app.engine.service import ReconService
@@ -212,7 +212,7 @@ async def test_a_named_account_goes_first_while_every_worker_is_at_a_long_batch(
         sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=20, only_endpoints=fine))
         config = EngineConfig(workers=1, poll_seconds=0.05, grace_seconds=0.2)
         async with engine(warehouse, sandbox, config=config, outage_wait=60) as service, _begun(service, sandbox) as run_id:
-            result = await reconcile(service, one)
+            result = await reconcile(service, one, Depth.COUNTS)
             assert result["outcome"] == "unchanged"
             assert (await service.readings.run_state(run_id))["status"] == "running"
             # One that takes longer than somebody waits is answered with its run.

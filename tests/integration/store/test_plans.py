@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from app.domain.closing import ClosedAs
+from app.domain.comparison import Differs
 from app.domain.contract import Endpoint
 from app.domain.holds import HoldLimits
 from app.domain.issues import Issue, IssueCode, Severity
@@ -384,6 +385,38 @@ def assert_the_difference_was_written(done: Sequence[Applied], *, moves: bool) -
         assert any(each.moved for each in done)
         assert any(each.removed for each in done)
         assert any(each.inserted for each in done)
+
+
+@pytest.mark.parametrize("which", WRITES)
+async def test_every_row_of_a_fetch_is_compared_by_its_key_however_much_else_is_stored_and_staged(
+    which: str, store: Store, either: Recorder
+) -> None:
+    endpoint, count, dates, sent_dates = WRITES[which]
+    ids = batch(count)
+    rows = sent(endpoint, ids, sent_dates)
+    staged = await fetched(store, endpoint, rows)
+    if endpoint.is_trades:
+        await store.changes.resolve_trades(staged, {})
+    compared = await store.comparison.compare(staged, Slice(endpoint, tuple(ids), dates), ids, is_written=True)
+    await store.staging.forget(staged)
+    assert {each.differs for found in compared.values() for each in found.differences} >= {Differs.CHANGED}
+    table, stage = store.catalogue[endpoint].table.name, store.catalogue[endpoint].stage.rpartition(".")[2]
+    for name in ("count_sent_rows", "get_differing_rows", "get_lacking_rows", "get_unsent_rows"):
+        plan = either.one(f"comparison.{name}")
+        assert plan.indexes(table) <= {f"{table}_pkey", f"{table}_account_day"}, name
+        assert plan.rows(table) <= 3 * (count * TRADING_DAYS * 2 + len(rows)), name
+        assert plan.rows(stage) <= 4 * len(rows), name
+
+
+async def test_trades_that_are_stored_under_several_dates_are_looked_up_by_their_key(store: Store, recorder: Recorder) -> None:
+    ids = batch()
+    surplus = [(account_id, trading_days(number)[0]) for number, account_id in zip(numbers(ids), ids, strict=True)]
+    assert await store.comparison.doubled_days(surplus) == {}
+    plan = recorder.one("comparison.get_doubled_days")
+    assert plan.indexes("raw_trades_closed") <= {"raw_trades_closed_account_day", "raw_trades_closed_pkey"}
+    # What is doubtful, and once more in each partition.
+    assert plan.rows("raw_trades_closed") <= len(surplus) * TRADES_A_DAY * 4
+    assert_nothing_is_read_whole(recorder)
 
 
 async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Store, recorder: Recorder) -> None:

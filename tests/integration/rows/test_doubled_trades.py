@@ -1,0 +1,109 @@
+"""A trade has one date: where it is stored under several, upstream is asked for all of them and the wrong ones go, with copies."""
+
+import datetime as dt
+import json
+from random import Random
+
+import pytest
+
+from app.domain.holds import HoldLimits
+from app.domain.models import RunKind, RunStatus
+from app.engine.config import EngineConfig
+from app.sandbox.process import SandboxServer
+from tests.clock import SETTLED
+from tests.conftest import Database
+from tests.engine import difference, engine, run
+
+
+async def load_again(database: Database, days: int, *, offset: int, deleted: bool = False, accounts: int = 12) -> int:
+    """Store the settled trades of some dates a second time, under a date so many days later; with `deleted` the right rows are lost."""
+    async with database.connect() as connection:
+        chosen = await connection.fetch(
+            "SELECT DISTINCT account_id, trade_date FROM raw_trades_closed WHERE trade_date + $1::integer <= $2 AND account_id IN"
+            " (SELECT DISTINCT account_id FROM raw_trades_closed ORDER BY 1 LIMIT $4) ORDER BY 1, 2 DESC LIMIT $3",
+            offset,
+            SETTLED,
+            days,
+            accounts,
+        )
+        pairs = [row["account_id"] for row in chosen], [row["trade_date"] for row in chosen]
+        await connection.execute(
+            "SELECT recon_create_partitions('raw_trades_closed', $1::date[])", [day + dt.timedelta(days=offset) for day in pairs[1]]
+        )
+        stored = await connection.fetchval(
+            "WITH again AS (INSERT INTO raw_trades_closed SELECT r.* FROM raw_trades_closed AS t"
+            " JOIN unnest($1::text[], $2::date[]) AS w (account_id, day) ON t.account_id = w.account_id AND t.trade_date = w.day"
+            " CROSS JOIN LATERAL jsonb_populate_record(t, jsonb_build_object('trade_date', t.trade_date + $3::integer)) AS r"
+            " ON CONFLICT DO NOTHING RETURNING 1) SELECT count(*) FROM again",
+            *pairs,
+            offset,
+        )
+        if deleted:
+            await connection.execute(
+                "DELETE FROM raw_trades_closed AS t USING unnest($1::text[], $2::date[]) AS w (account_id, day)"
+                " WHERE t.account_id = w.account_id AND t.trade_date = w.day",
+                *pairs,
+            )
+    assert stored
+    return int(stored)
+
+
+@pytest.mark.parametrize("kind", [RunKind.FULL, RunKind.AUDIT])
+@pytest.mark.parametrize("offset", [1, -1, 3, 15])
+async def test_trades_that_were_loaded_a_second_time_under_another_date_go_with_copies_in_one_run(
+    kind: RunKind, offset: int, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    doubled = await load_again(warehouse, 20, offset=offset)
+    async with engine(warehouse, sandbox, config=_lenient()) as service:
+        state = await run(service, kind)
+    assert (await difference(warehouse, sandbox)).is_equal
+    assert state["status"] == RunStatus.SUCCEEDED
+    async with warehouse.connect() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows WHERE reason = 'moved'") == doubled
+        assert await connection.fetchval("SELECT count(*) FROM recon_issue_history WHERE type = 'absent_upstream'") == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_doubles_go_whatever_else_is_wrong_with_their_accounts(seed: int, warehouse: Database, sandbox: SandboxServer) -> None:
+    random = Random(seed)
+    await load_again(warehouse, 8, offset=random.choice([1, 2, 7]), deleted=random.random() < 0.5)
+    await load_again(warehouse, 12, offset=random.choice([1, 5, -2]), accounts=6)
+    async with warehouse.connect() as connection:
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly WHERE (account_id, date) IN"
+            " (SELECT account_id, date FROM raw_metrics_daily WHERE num_trades > 0 AND date <= $1"
+            " ORDER BY md5(account_id || date) LIMIT 6)",
+            SETTLED,
+        )
+    async with engine(warehouse, sandbox, config=_lenient()) as service:
+        state = await run(service, RunKind.FULL)
+    assert (await difference(warehouse, sandbox)).is_equal
+    assert state["status"] == RunStatus.SUCCEEDED
+
+
+async def test_doubles_that_an_earlier_version_explained_as_absent_are_asked_for_at_once(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    await load_again(warehouse, 5, offset=1, accounts=3)
+    entry = {"type": "absent_upstream", "severity": 3, "description": "d", "affected": ["raw_trades_closed"], "resolution_strategy": "k"}
+    async with warehouse.connect() as connection, engine(warehouse, sandbox, config=_lenient()) as service:
+        await service.maintain()
+        views = await service.store.detection.look(
+            [row["account_id"] for row in await connection.fetch("SELECT account_id FROM trade_recon")]
+        )
+        for view in views.values():
+            if view.surplus_days:
+                await connection.execute(
+                    "UPDATE trade_recon SET issues = $2, explained_as = $3, explained_times = 1, ask_again_at = 'infinity',"
+                    " reconciliation_status = 'explained' WHERE account_id = $1",
+                    view.account_id,
+                    json.dumps([entry]),
+                    view.signature,
+                )
+        await run(service, RunKind.FULL)
+    assert (await difference(warehouse, sandbox)).is_equal
+
+
+def _lenient() -> EngineConfig:
+    """What is removed is all known: guards have tests of their own."""
+    return EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, guard=HoldLimits(rows=10**6, run_rows=10**6, accounts=10**6))
