@@ -72,6 +72,10 @@ test-dates: install ## run the tests on days that are special, and on a drawn on
 test-faults: install ## play the fault matrix: every step of a run meets every fault (SEED=... as printed: the same again)
 	@RECON_FAULT_SEED="$(SEED)" $(BIN)/pytest -q -m faults -n 4 tests/faults
 
+.PHONY: test-chaos
+test-chaos: install ## kill, stop and cut off replicas while upstream fails and rows are damaged, and draw faults of the surroundings
+	@$(BIN)/pytest -q -m chaos -n 4
+
 .PHONY: bench
 bench: install ## measure everything on a warehouse of ACCOUNTS (20000) and on one a tenth as large, kept in .bench
 	@$(SETUP); find_uv; "$$uv" pip install --quiet --python $(BIN)/python 'pgqueuer>=1.6,<2' || say "pgqueuer cannot be had: claims are not compared."

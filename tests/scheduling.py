@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     import pytest
 
 LONGEST = (
-    "tests/acceptance/test_chaos.py",
     "tests/integration/test_crashes.py",
     "tests/integration/adoption/",
     "tests/acceptance/",
@@ -23,7 +22,7 @@ LONGEST = (
 """Beginnings of paths, in the order in which their tests begin; all others follow."""
 _EACH_FUNCTION = ("tests/integration/test_crashes.py", "tests/acceptance/test_demo.py", "tests/integration/test_leftovers.py")
 """Files whose tests share nothing, and which would be the last to end if they stayed together."""
-_EACH_TEST = ("tests/faults/test_matrix.py",)
+_EACH_TEST = ("tests/faults/test_matrix.py", "tests/integration/test_run_faults.py")
 """Files whose tests share only what is made in a moment, and each of which takes seconds."""
 _STORIES = {"test_heritage.py": "heritage", "test_partitions.py": "other partitions"}
 """Files of tests that look at one warehouse each of those of test_shapes.py: what takes long is to let it happen."""

@@ -254,6 +254,7 @@ async def sandbox() -> AsyncIterator[SandboxServer]:
         yield server
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("seed", [20])
 async def test_after_any_chaos_every_need_was_healed_once_and_the_record_is_right(
     database: Database, sandbox: SandboxServer, tmp_path: Path, seed: int

@@ -151,6 +151,7 @@ async def test_rows_that_always_shift_between_pages_change_no_byte_and_close_not
         assert (await difference(large, sandbox)).sample == ()
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_with_every_fault_at_once_a_run_ends_right_closes_nothing_falsely_and_loses_no_row(database: Database, seed: int) -> None:
     world = World.generate(60, seed=seed, today=_TODAY, trades_per_account=25, days=60, contradictory=False)

@@ -205,6 +205,7 @@ async def _accounted_for(service: ReconService, run_id: "uuid.UUID") -> dict[str
     return state
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_fails_in_the_surroundings_every_run_ends_and_nothing_is_lost_or_blamed(
     postgres: Server, filled: Database, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, seed: int
