@@ -342,6 +342,8 @@ class Runs:
                 f" {counted(state['searched'], 'request')} (RECON_SEARCH_REQUESTS); accounts that were not read alone wait for the"
                 " next run."
             )
+        if state["incomplete"]:
+            reason = " ".join([*([reason] if reason else []), f"Maintenance before the run was not completed. {state['incomplete']}"])
         if state["missing_partitions"]:
             reason = " ".join([*([reason] if reason else []), _without_partition(state["missing_partitions"], state["history_from"])])
         is_well = status in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES) and _finds_upstream_well(state, guard)

@@ -260,7 +260,10 @@ SELECT
         THEN (SELECT count(*) FROM prop_trading_model.trade_recon)
     END AS known,
     (SELECT count(*) FROM prop_trading_model.recon_run_losses WHERE run_id = $1 AND lowers) AS lowered,
+    r.maintenance ->> 'incomplete' AS incomplete,
     r.explained + r.partial + r.failed + r.skipped + r.flapping + r.needs_confirmation + r.gone > 0
+        -- Accounts that maintenance could not look for are in no run.
+        OR r.maintenance ? 'incomplete'
         OR EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL)
         -- Rows that fit no account, or several, are nobody's outcome, but the warehouse is not clean with them.
         OR r.request ->> 'account_ids' IS NULL
