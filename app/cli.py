@@ -17,6 +17,7 @@ from app.cli_changes import changes
 from app.cli_removed import removed
 from app.clock import now
 from app.domain.models import Depth, RunKind
+from app.domain.orders import bounded_reason
 from app.domain.wording import choose, counted
 from app.errors import InvalidRequest
 from app.mistakes import SuggestingGroup
@@ -89,6 +90,7 @@ def _share(value: str) -> float:
     return share
 
 
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")]
 FailAbove = Annotated[
     float | None,
     typer.Option(parser=_share, metavar="SHARE", help="End with 1 if more than this part of the accounts failed, such as 10%."),
@@ -178,11 +180,11 @@ def uninstall(
 
 
 @app.command()
-def maintain() -> None:
+def maintain(*, reason: Reason = None) -> None:
     """Mend account ids, refresh the account list and all totals; upstream is not asked."""
     from app.engine.maintenance import maintain as maintain_warehouse
 
-    perform(lambda: _maintained(maintain_warehouse))
+    perform(lambda: _maintained(maintain_warehouse, bounded_reason(reason)))
 
 
 @app.command("fix-null-ids")
@@ -217,6 +219,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     max_minutes: Annotated[float | None, typer.Option(min=0.1, max=525_600, help="End after so many minutes, whatever is left.")] = None,
     fail_above: FailAbove = None,
     fail_on_issues: FailOnIssues = False,
+    reason: Reason = None,
 ) -> None:
     """Run once over the accounts that need it, and tell what came of it."""
     from app.store.runs import RunRequest
@@ -230,17 +233,25 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
         changed_only=changed_only,
         depth=depth,
     )
-    perform(lambda: _reconciled(request, Tolerance(1.0 if fail_above is None else fail_above, issues=not fail_on_issues)))
+    perform(
+        lambda: _reconciled(
+            request, bounded_reason(reason), Tolerance(1.0 if fail_above is None else fail_above, issues=not fail_on_issues)
+        )
+    )
 
 
 @app.command()
-def confirm(run: Annotated[uuid.UUID, typer.Argument(metavar="RUN", help="The run, as its sentence and the report name it.")]) -> None:
+def confirm(
+    run: Annotated[uuid.UUID, typer.Argument(metavar="RUN", help="The run, as its sentence and the report name it.")],
+    *,
+    reason: Reason = None,
+) -> None:
     """Let a run write what it held, and tell what came of it.
 
     Each held account is compared again, and written as far as was shown: one that lost more upstream since is held again. Accounts
     that the run has not come to are guarded as before. Compare with upstream before you confirm.
     """
-    perform(lambda: _confirmed(run))
+    perform(lambda: _confirmed(run, bounded_reason(reason)))
 
 
 @app.command()
@@ -336,7 +347,7 @@ async def _served(host: str, port: int, *, embedded: bool) -> ExitCode:
     return ExitCode.SUCCESS
 
 
-async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceResult]]") -> ExitCode:
+async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceResult]]", reason: str | None = None) -> ExitCode:
     from rich.console import Console
 
     from app.console import plain_table, results_console
@@ -347,6 +358,7 @@ async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceRes
     async with open_store(settings) as store:
         with Console(stderr=True).status("Maintaining the warehouse ..."):
             result = await work(await compared_store(settings, store), open_readings(settings, store).today())
+        await store.orders.note("maintenance", None, reason)
     table = plain_table("Maintenance", "", "#")
     for name, value in result.as_json().items():
         if not isinstance(value, list):
@@ -358,27 +370,27 @@ async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceRes
     return ExitCode.SUCCESS
 
 
-async def _reconciled(request: "RunRequest", tolerance: Tolerance) -> ExitCode:
+async def _reconciled(request: "RunRequest", reason: str | None, tolerance: Tolerance) -> ExitCode:
     from app.console import finish_left_runs, results_console, serve_run, show_run, start_or_join
     from app.main import open_service
     from app.settings import load_settings
 
     async with open_service(load_settings()) as service:
-        run_id, is_ours = await start_or_join(service, request)
+        run_id, is_ours = await start_or_join(service, request, reason)
         state = await serve_run(service, run_id, is_ours=is_ours)
         show_run(results_console(), state)
         await finish_left_runs(service)
     return exit_code_of(state, tolerance)
 
 
-async def _confirmed(run_id: uuid.UUID) -> ExitCode:
+async def _confirmed(run_id: uuid.UUID, reason: str | None) -> ExitCode:
     from app.console import results_console, serve_run, show_run
     from app.main import open_service
     from app.settings import load_settings
 
     async with open_service(load_settings()) as service:
         held = (await service.store.runs.get(run_id))["needs_confirmation"]
-        await service.confirm(run_id)
+        await service.confirm(run_id, reason=reason)
         console = results_console()
         console.print(
             f"Confirmed: {counted(held, 'account')} that run {run_id} held {choose(held, 'is', 'are')} compared again and written as far"

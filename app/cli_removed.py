@@ -108,15 +108,16 @@ def release(
     *,
     all_of_run: Annotated[uuid.UUID | None, typer.Option(help="All pinned rows that this run had changed.")] = None,
     account: Annotated[str | None, typer.Option(metavar="ID", help="All pinned rows of this account.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")] = None,
 ) -> None:
     """Release pinned rows: the next run compares them with upstream, and may change them again.
 
     Exit codes: 0 rows were released; 1 none is pinned that fits; 2 the command is not understood.
     """
-    perform(lambda: _released(ids, all_of_run, account))
+    perform(lambda: _released(ids, all_of_run, account, bounded_reason(reason)))
 
 
-async def _released(ids: Sequence[int] | None, run_id: uuid.UUID | None, account_id: str | None) -> ExitCode:
+async def _released(ids: Sequence[int] | None, run_id: uuid.UUID | None, account_id: str | None, reason: str | None) -> ExitCode:
     from app.console import results_console
     from app.engine.restoring import Restoring
     from app.main import open_store
@@ -126,6 +127,8 @@ async def _released(ids: Sequence[int] | None, run_id: uuid.UUID | None, account
         raise InvalidRequest("Name the ids of the copies, --all-of-run or --account. Nothing was released.")
     async with open_store(load_settings()) as store:
         released = await Restoring(store).release(account_id=account_id, run_id=run_id, removed_ids=ids or None)
+        if released:
+            await store.orders.note("release", run_id, reason, rows=released, account_id=account_id)
     if released:
         said = f"{counted(released, 'row')} {choose(released, 'is', 'are')} released; the next run compares the accounts with upstream."
     else:
@@ -174,6 +177,7 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> E
                 console.print(f"{result.removed_id}: {result.sentence}", markup=False, soft_wrap=True)
                 there += result.is_there
                 refused += not result.is_there
+        await store.orders.note("restore", run_id, way.reason, rows=there, refused=refused, pinned=way.pins)
     accounts = len(restoring.accounts)
     if not there + refused:
         console.print(

@@ -185,10 +185,10 @@ def run_seconds(state: Mapping[str, Any]) -> str:
     return f"{(state['finished_at'] - state['started_at']).total_seconds():.1f}"
 
 
-async def start_or_join(service: ReconService, request: RunRequest) -> tuple[UUID, bool]:
+async def start_or_join(service: ReconService, request: RunRequest, reason: str | None = None) -> tuple[UUID, bool]:
     """A run for the request, and whether it was started for it: where a full run is active already, that one is helped with."""
     try:
-        return await service.start_run(request), True
+        return await service.start_run(request, reason=reason), True
     except Conflict as error:
         # Perhaps nobody works on it any more: whoever started it may have been killed.
         Console(stderr=True).print(f"A full run is active already: this command helps with {error.run_id}, and starts none.", markup=False)

@@ -37,6 +37,7 @@ from app.domain.verdict import descended
 from app.domain.wording import counted
 from app.engine.config import EngineConfig
 from app.engine.controls import Control, Controls
+from app.engine.ends import log_end
 from app.engine.fetching import Fetched, Fetcher
 from app.engine.halts import Halt
 from app.engine.history import find_before, find_forgotten, take_parts
@@ -152,8 +153,8 @@ class BatchReconciler:
             raise
         # Those that go on waiting, since the run was halted.
         claim.note_broken_off({account_id: done for account_id, done in work.begun().items() if account_id in work.unfinished})
-        if reason is not None:
-            await self._store.control.suspend(claim.run_id, reason, run.confirmed_at)
+        if reason is not None and await self._store.control.suspend(claim.run_id, reason, run.confirmed_at):
+            await log_end(self._store, claim.run_id)
         await asyncio.to_thread(_let_go, results, work.views, work.found, work.progress, news)
         return outcomes
 

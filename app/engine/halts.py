@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Coroutine, Iterator
 from typing import TypeVar
 
+from app.engine.ends import log_end
+from app.engine.store import Store
 from app.errors import ReconError
-from app.store.control import RunControl
 from app.telemetry import get_logger
 
 _Result = TypeVar("_Result")
@@ -54,9 +55,9 @@ class Halt:
 class Halts:
     """The halts of one worker process: one for each piece of work, by run."""
 
-    def __init__(self, control: RunControl) -> None:
+    def __init__(self, store: Store) -> None:
         """Bind where the state of runs stands."""
-        self._control = control
+        self._store, self._control = store, store.control
         self._halts: defaultdict[uuid.UUID, set[Halt]] = defaultdict(set)
         self._is_stopping = False
 
@@ -94,6 +95,7 @@ class Halts:
         try:
             for run_id in await self._control.end_overdue():
                 _log.info("A run ended at its stop_at.", action="run.stopped", run_id=str(run_id))
+                await log_end(self._store, run_id)
             ours = set(self._halts)
             for run_id in ours - await self._control.working(sorted(ours)) if ours else ():
                 begun = [halt for halt in self._halts.get(run_id, ()) if not halt.is_set]

@@ -97,6 +97,7 @@ class Readings:
             "maintenance": row["maintenance"],
             "compared": shown_comparison(row["compared"] or None, row["requests"]),
             "open_trades": row["named_open_trades"],
+            "orders": [dict(each) for each in await self._store.orders.of_run(run_id)],
         }
 
     async def runs(

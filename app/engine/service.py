@@ -5,12 +5,13 @@ import datetime as dt
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from app.domain.models import Depth, RunKind, RunStatus
 from app.engine.config import EngineConfig
+from app.engine.ends import log_end
 from app.engine.history import begin_history
 from app.engine.maintenance import MaintenanceResult, fix_ids, inspect, maintain
 from app.engine.readings import Readings, shown_comparison
@@ -18,6 +19,7 @@ from app.engine.store import Store
 from app.engine.summary import SummaryKeeper
 from app.engine.workers import WorkerPool
 from app.errors import InvalidRequest, NotFound
+from app.store.orders import Ordered
 from app.store.runs import IdempotencyKey, RunRequest
 from app.upstream.client import UpstreamClient
 
@@ -38,10 +40,12 @@ class ReconService:
         self.summary = SummaryKeeper(self.readings)
         self.pool = WorkerPool(store, client, config, now, self.summary)
 
-    async def maintain(self) -> MaintenanceResult:
-        """Mend ids, refresh the account list and all totals."""
+    async def maintain(self, reason: str | None = None) -> MaintenanceResult:
+        """Mend ids, refresh the account list and all totals; the reason stays in the record."""
         async with self.summary.ending():
-            return await maintain(await self._compared(), self._config.today(self._now()))
+            result = await maintain(await self._compared(), self._config.today(self._now()))
+        await self.store.orders.note("maintenance", None, reason, seconds=result.as_json()["seconds"])
+        return result
 
     async def fix_ids(self) -> MaintenanceResult:
         """Mend missing and wrong account ids only."""
@@ -57,11 +61,11 @@ class ReconService:
         """The store, for which there are only the dates that are compared now."""
         return self.store.within(await begin_history(self.store, self._config, self._now()))
 
-    async def start_run(self, request: RunRequest, idempotency_key: str | None = None) -> uuid.UUID:
+    async def start_run(self, request: RunRequest, idempotency_key: str | None = None, reason: str | None = None) -> uuid.UUID:
         """Queue a run; a worker of any process takes it up. With a key that was used before: the run that was started with it.
 
-        Raises InvalidRequest for limits that make no sense, NotFound for account ids that no account has, Conflict if the key was
-        used for another request, or if a full run is active beside which this one would be a second.
+        The reason stays in the record of the run. Raises InvalidRequest for limits that make no sense, NotFound for account ids that no
+        account has, Conflict if the key was used for another request, or if a full run is active beside which this one would be a second.
         """
         key = None if idempotency_key is None else IdempotencyKey(idempotency_key, request.digest)
         if key is not None and (known := await self.store.runs.of_key(key)) is not None:
@@ -82,10 +86,11 @@ class ReconService:
             limited = tuple(dict.fromkeys(request.account_ids))[: request.max_accounts]
             # Ingestion may have brought an account since the last maintenance.
             kept_out = await self.store.detection.add_accounts(limited)
-            for account_id, reason in kept_out.items():
-                raise InvalidRequest(f"{account_id} cannot be reconciled, since trade_recon refuses its row: {reason}. No run was started.")
+            for account_id, why in kept_out.items():
+                raise InvalidRequest(f"{account_id} cannot be reconciled, since trade_recon refuses its row: {why}. No run was started.")
             request = msgspec.structs.replace(request, account_ids=limited)
         run_id = await self.store.runs.create(request, key)
+        await self.store.orders.note("start", run_id, reason, kind=request.kind.value)
         self.pool.wake()
         return run_id
 
@@ -98,32 +103,42 @@ class ReconService:
                 f"changed_only needs the column ingestion_timestamp, which {', '.join(unstamped)} has not. No run was started."
             )
 
-    async def pause(self, run_id: uuid.UUID) -> None:
+    async def pause(self, run_id: uuid.UUID, reason: str | None = None) -> None:
         """Take no more accounts of the run until it is resumed; what is under way stops at its next safe point.
 
         Like the three below raises NotFound if there is no such run, Conflict if it is in no state for this.
         """
-        await self.store.control.pause(run_id)
+        await self._order("pause", run_id, reason, self.store.control.pause(run_id))
         self.pool.wake()
 
-    async def resume(self, run_id: uuid.UUID) -> None:
+    async def resume(self, run_id: uuid.UUID, reason: str | None = None) -> None:
         """Let a paused run go on."""
-        await self.store.control.resume(run_id)
+        await self._order("resume", run_id, reason, self.store.control.resume(run_id))
         self.pool.wake()
 
-    async def cancel(self, run_id: uuid.UUID) -> None:
+    async def cancel(self, run_id: uuid.UUID, reason: str | None = None) -> None:
         """End a run for good; what was healed stays healed."""
-        await self.store.control.cancel(run_id, "The run was cancelled; what was healed until then stays healed.")
+        sentence = "The run was cancelled; what was healed until then stays healed."
+        if await self._order("cancel", run_id, reason, self.store.control.cancel(run_id, sentence)):
+            await log_end(self.store, run_id)
         self.summary.note_end()
         self.pool.wake()
 
-    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None) -> None:
+    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None) -> None:
         """Let a run write what it held, of all accounts or of these alone.
 
         Raises InvalidRequest if it does not hold one of them.
         """
-        await self.store.control.confirm(run_id, None if account_ids is None else list(dict.fromkeys(account_ids)))
+        chosen = None if account_ids is None else list(dict.fromkeys(account_ids))
+        await self._order("confirm", run_id, reason, self.store.control.confirm(run_id, chosen))
         self.pool.wake()
+
+    async def _order(self, ordered: Ordered, run_id: uuid.UUID, reason: str | None, steering: Awaitable[bool]) -> bool:
+        """Carry out an order about a run, and note it; whether it changed anything: a run that was so already needs no note."""
+        is_new = await steering
+        if is_new:
+            await self.store.orders.note(ordered, run_id, reason)
+        return is_new
 
     async def wait_for_run(self, run_id: uuid.UUID, seconds: float = math.inf) -> RunStatus:
         """Wait until a run is over, at most so long and not while this process ends; how it stands then."""
@@ -137,14 +152,14 @@ class ReconService:
             pause = min(pause * 1.2, _LONGEST_LOOK_SECONDS)
 
     async def reconcile_account(
-        self, account_id: str, wait_seconds: float = math.inf, depth: Depth | None = None
+        self, account_id: str, wait_seconds: float = math.inf, depth: Depth | None = None, reason: str | None = None
     ) -> "Mapping[str, object] | uuid.UUID":
         """Compare one account with upstream and heal it now, before all other work and whatever its state.
 
         Every row of it is compared unless `depth` says otherwise. What came of it, or the id of its run if that is not over after
         `wait_seconds`. Raises NotFound for an unknown account.
         """
-        run_id = await self.start_run(RunRequest(RunKind.AUDIT, None, (account_id,), depth=depth))
+        run_id = await self.start_run(RunRequest(RunKind.AUDIT, None, (account_id,), depth=depth), reason=reason)
         status = await self.wait_for_run(run_id, wait_seconds)
         if not status.is_end:
             return run_id

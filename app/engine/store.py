@@ -17,6 +17,7 @@ from app.store.feed import ChangeFeed
 from app.store.histories import Histories
 from app.store.identity import Identity
 from app.store.open_trades import OpenTrades
+from app.store.orders import Orders
 from app.store.pace import WritePace
 from app.store.pool import Database
 from app.store.preparations import Preparations
@@ -62,6 +63,7 @@ class Store:
     caps: Caps
     histories: Histories
     pace: WritePace
+    orders: Orders
     waits: RunWaits
     windows: "dict[Window, Store]"
 
@@ -102,6 +104,7 @@ class Store:
             caps,
             Histories(database),
             pace,
+            Orders(database),
             RunWaits(database),
             {},
         )

@@ -22,6 +22,7 @@ from app.domain.models import RunStatus
 from app.domain.waits import Hindrance, WaitReason
 from app.engine.batch import BatchReconciler, count_broken_off
 from app.engine.config import EngineConfig
+from app.engine.ends import log_end
 from app.engine.halts import Halts
 from app.engine.housekeeping import keep_house
 from app.engine.isolation import Isolation
@@ -92,7 +93,7 @@ class WorkerPool:
         self._isolation = Isolation(self._batches, store, self._batches.terms)
         self._preparation = Preparation(store, client, config, now)
         self._usage = RunUsage(store.runs, store.claims.worker_id)
-        self._halts = Halts(store.control)
+        self._halts = Halts(store)
         self._client = client
         self._waiting = RunWaiting(store.waits, config.lease_seconds)
         self._only_run: uuid.UUID | None = None
@@ -329,7 +330,8 @@ class WorkerPool:
             _log.warning("Another worker took the work over.", action="worker.superseded", run_id=str(run.run_id), reason=str(error))
             return False
         except UpstreamSuspect as error:
-            await self._store.control.suspend(run.run_id, str(error), run.confirmed_at)
+            if await self._store.control.suspend(run.run_id, str(error), run.confirmed_at):
+                await log_end(self._store, run.run_id)
             self._summary.note_end()
         except ReconError as error:
             if isinstance(error, ResourcesExhausted):
@@ -354,6 +356,7 @@ class WorkerPool:
         self._forget(run.run_id)
         await self._store.runs.end_early(run.run_id, RunStatus.FAILED, reason)
         self._summary.note_end()
+        await log_end(self._store, run.run_id)
 
     def _forget(self, run_id: uuid.UUID) -> None:
         self._told_waits.pop(run_id, None)
@@ -407,6 +410,7 @@ class WorkerPool:
         if ended:
             self._summary.note_end()
             self._forget(run.run_id)
+            await log_end(self._store, run.run_id)
         return ended
 
     async def _count_waiting(self, run_id: uuid.UUID) -> int:

@@ -15,7 +15,7 @@ _NAMED = 5
 
 
 class RunControl:
-    """Steers runs by their status; workers notice, and stop at their next safe point."""
+    """Steers runs by their status; workers notice, and stop at their next safe point. Each step tells whether it changed anything."""
 
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
@@ -30,20 +30,21 @@ class RunControl:
         self._note_held_since = runs["note_held_since"]
         self._get, self._clear_scan, self._get_sole = runs["get_run"], runs["clear_scan"], runs["get_sole_run"]
 
-    async def pause(self, run_id: uuid.UUID) -> None:
+    async def pause(self, run_id: uuid.UUID) -> bool:
         """Take no more accounts of the run; Conflict if it is over, NotFound if there is none."""
-        await self._steer(self._pause, run_id, "paused", (RunStatus.PAUSED,))
+        return await self._steer(self._pause, run_id, "paused", (RunStatus.PAUSED,))
 
-    async def resume(self, run_id: uuid.UUID) -> None:
+    async def resume(self, run_id: uuid.UUID) -> bool:
         """Let a paused run go on; Conflict if it is over, NotFound if there is none."""
-        await self._steer(self._resume, run_id, "resumed", (RunStatus.QUEUED, RunStatus.RUNNING))
+        return await self._steer(self._resume, run_id, "resumed", (RunStatus.QUEUED, RunStatus.RUNNING))
 
-    async def cancel(self, run_id: uuid.UUID, reason: str) -> None:
+    async def cancel(self, run_id: uuid.UUID, reason: str) -> bool:
         """End the run for good; Conflict if it is over otherwise, NotFound if there is none."""
-        await self._steer(self._cancel, run_id, "cancelled", (RunStatus.CANCELLED,), reason)
+        is_new = await self._steer(self._cancel, run_id, "cancelled", (RunStatus.CANCELLED,), reason)
         await self._database.execute(self._clear_scan, run_id)
+        return is_new
 
-    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None) -> None:
+    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None) -> bool:
         """Let the run write what it held of all accounts, or of these alone: then it does nothing else.
 
         Raises Conflict if it holds nothing or another full run is active, InvalidRequest if it does not hold one of the accounts, NotFound
@@ -51,10 +52,9 @@ class RunControl:
         """
         try:
             if account_ids is None:
-                await self._steer(self._confirm, run_id, "confirmed", ())
-            else:
-                await self._require_held(run_id, account_ids)
-                await self._steer(self._confirm_accounts, run_id, "confirmed", (), list(account_ids))
+                return await self._steer(self._confirm, run_id, "confirmed", ())
+            await self._require_held(run_id, account_ids)
+            return await self._steer(self._confirm_accounts, run_id, "confirmed", (), list(account_ids))
         except RowRefused as error:
             sole = await self._database.fetch_row(self._get_sole)
             if sole is None:
@@ -75,13 +75,15 @@ class RunControl:
                 f" `trade-recon runs show {run_id}` names the accounts that it holds."
             )
 
-    async def suspend(self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None) -> None:
+    async def suspend(self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None) -> bool:
         """Stop a run that makes upstream suspect; not one that somebody confirmed since, `confirmed_at` being what the batch knew."""
-        if await self._database.fetch_value(self._suspend, run_id, reason, confirmed_at) is not None:
+        is_stopped = await self._database.fetch_value(self._suspend, run_id, reason, confirmed_at) is not None
+        if is_stopped:
             # Once it is confirmed it goes on with what was found different, or scans anew.
             await self._database.execute(self._clear_scan, run_id)
             await self._database.execute(self._note_held_since, run_id)
             _log.error("A run was stopped, since upstream is suspect.", action="run.suspended", run_id=str(run_id), reason=reason)
+        return is_stopped
 
     async def end_overdue(self) -> list[uuid.UUID]:
         """End the runs whose time is up; which they were."""
@@ -94,14 +96,15 @@ class RunControl:
         """Those of the runs that are still to be worked on."""
         return {row["run_id"] for row in await self._database.fetch(self._working, [str(run_id) for run_id in run_ids])}
 
-    async def _steer(self, statement: str, run_id: uuid.UUID, done: str, already: Sequence[RunStatus], *values: object) -> None:
+    async def _steer(self, statement: str, run_id: uuid.UUID, done: str, already: Sequence[RunStatus], *values: object) -> bool:
         async with self._database.transaction() as connection:
             if await connection.fetch_value(statement, run_id, *values) is not None:
                 await connection.execute(self._notify, wake_channel(self._database.schema), str(run_id))
-                return
+                return True
             row = await connection.fetch_row(self._get, run_id)
         if row is None:
             raise NotFound(f"There is no run {run_id}.")
         status = str(row["status"])
         if status not in already:
             raise Conflict(f"The run is {status.replace('_', ' ')}; it cannot be {done}. Nothing was changed.", run_id)
+        return False

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.domain.models import Depth, Outcome, RunKind, RunStatus
+from app.domain.orders import LONGEST_REASON
 
 _MOST_ACCOUNTS = 10_000
 _LARGEST_LIMIT = 2**31 - 1
@@ -28,6 +29,7 @@ AnyOutcome = Outcome | str
 """What the record may hold: also words of a newer version of trade-recon, while both run, or after this one was put back."""
 
 
+OrderReason = Annotated[str | None, Field(max_length=LONGEST_REASON, description="Why, in words of yours; it stays in the record.")]
 _DEPTH = (
     "How far the accounts are compared: `rows`: every row and column of every table, whatever the counts say; `counts`: where the counts "
     "disagree."
@@ -40,6 +42,7 @@ class AccountOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     depth: Depth = Field(default=Depth.ROWS, description=_DEPTH)
+    reason: OrderReason = None
 
 
 class RunOrder(BaseModel):
@@ -71,6 +74,23 @@ class RunOrder(BaseModel):
         default=None,
         description="When the run ends in order, whatever is left: a time in the future, with its zone; null: when nothing is left.",
     )
+    reason: OrderReason = None
+
+
+class GivenReason(BaseModel):
+    """Why an order is given; it stays in the record of the run, and in the log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: OrderReason = None
+
+
+class GivenOrder(BaseModel):
+    """An order that was given about a run."""
+
+    order: str = Field(description="start, pause, resume, cancel, confirm, restore or release.")
+    reason: str | None
+    given_at: dt.datetime
 
 
 class RunAccepted(BaseModel):
@@ -190,6 +210,7 @@ class Run(BaseModel):
     phases: dict[str, float] = Field(description="Seconds by phase, summed over workers.")
     api_stats: dict[str, Any] = Field(description="API statistics by worker process, endpoint and figure.")
     maintenance: dict[str, Any] = Field(description="What the maintenance before the run did.")
+    orders: list[GivenOrder] = Field(description="What was ordered about the run, first to last, at most 100.")
     compared: ComparedRows | None = Field(description="What was compared row by row; null where only counts were.")
     open_trades: OpenTradesCompared | None = Field(
         description="The open trades of the named accounts against upstream's snapshot; null where they were not compared."
@@ -233,6 +254,7 @@ class Confirmation(BaseModel):
     account_ids: Annotated[list[AccountId], Field(min_length=1, max_length=_MOST_ACCOUNTS)] | None = Field(
         default=None, description="These alone: the others stay held, and the run does nothing else; null: all of them."
     )
+    reason: OrderReason = None
 
 
 class UnmatchedKey(BaseModel):

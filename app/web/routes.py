@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.domain.copies import TableName
 from app.domain.models import RunKind, RunStatus
+from app.domain.orders import bounded_reason
 from app.engine.service import ReconService
 from app.errors import DatabaseUnavailable, ReconError
 from app.store.changed_rows import Picked, nulled_values
@@ -24,6 +25,7 @@ from app.web.models import (
     ChangedRowPage,
     Changes,
     Confirmation,
+    GivenReason,
     Health,
     Maintenance,
     Readiness,
@@ -89,10 +91,16 @@ def _problems(**sentences: str) -> _Responses:
 
 
 _UNKNOWN: _Responses = {422: {"model": Problem, "description": "A parameter of the query is not known."}}
+
+
+def _reason(given: GivenReason | None) -> str | None:
+    return None if given is None else bounded_reason(given.reason)
+
+
 _STEERING = _problems(
     on_404="There is no such run.",
     on_409="The run is in no state for this; nothing was changed.",
-    on_422="The run id is no UUID, or the run does not hold an account.",
+    on_422="The run id is no UUID, the run does not hold an account, or the reason is too long.",
 )
 
 
@@ -102,11 +110,13 @@ _STEERING = _problems(
     tags=["warehouse"],
     responses=_problems(on_409="Someone else wrote the same rows at that moment; ask again."),
 )
-async def maintain(service: Service, turn: Annotated[asyncio.Lock, Depends(_maintenance_turn)]) -> Maintenance:
+async def maintain(
+    service: Service, turn: Annotated[asyncio.Lock, Depends(_maintenance_turn)], given: GivenReason | None = None
+) -> Maintenance:
     """Ids are mended by joins inside the warehouse, where exactly one account fits; upstream is not asked."""
     # One after the other: a second one at the same time would only wait for the first one's row locks.
     async with turn:
-        return Maintenance.model_validate((await service.maintain()).as_json())
+        return Maintenance.model_validate((await service.maintain(_reason(given))).as_json())
 
 
 @router.post(
@@ -141,7 +151,7 @@ async def start_run(
     wanted = order or RunOrder()
     ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
     request = RunRequest(wanted.kind, wanted.max_accounts, ids, wanted.stop_at, wanted.changed_only, wanted.depth)
-    run_id = await service.start_run(request, idempotency_key)
+    run_id = await service.start_run(request, idempotency_key, bounded_reason(wanted.reason))
     response.headers.update(_accepted(run_id))
     return RunAccepted(run_id=run_id)
 
@@ -175,23 +185,23 @@ async def get_run(service: Service, run_id: uuid.UUID) -> Run:
 
 
 @router.post("/runs/{run_id}/pause", summary="Pause a run", tags=["runs"], responses=_STEERING)
-async def pause_run(service: Service, run_id: uuid.UUID) -> Run:
+async def pause_run(service: Service, run_id: uuid.UUID, given: GivenReason | None = None) -> Run:
     """No more accounts of it are taken; what is under way is recorded as far as it is finished, the rest waits. Safe to repeat."""
-    await service.pause(run_id)
+    await service.pause(run_id, _reason(given))
     return await get_run(service, run_id)
 
 
 @router.post("/runs/{run_id}/resume", summary="Let a paused run go on", tags=["runs"], responses=_STEERING)
-async def resume_run(service: Service, run_id: uuid.UUID) -> Run:
+async def resume_run(service: Service, run_id: uuid.UUID, given: GivenReason | None = None) -> Run:
     """It goes on where it was. Safe to repeat."""
-    await service.resume(run_id)
+    await service.resume(run_id, _reason(given))
     return await get_run(service, run_id)
 
 
 @router.post("/runs/{run_id}/cancel", summary="End a run for good", tags=["runs"], responses=_STEERING)
-async def cancel_run(service: Service, run_id: uuid.UUID) -> Run:
+async def cancel_run(service: Service, run_id: uuid.UUID, given: GivenReason | None = None) -> Run:
     """What was healed stays healed, and `accounts.waiting` tells how many are left. Safe to repeat."""
-    await service.cancel(run_id)
+    await service.cancel(run_id, _reason(given))
     return await get_run(service, run_id)
 
 
@@ -201,7 +211,8 @@ async def confirm_run(service: Service, run_id: uuid.UUID, confirmation: Confirm
 
     With `account_ids` these alone: the others stay held, and accounts that the run had not come to are left alone.
     """
-    await service.confirm(run_id, None if confirmation is None else confirmation.account_ids)
+    given = confirmation or Confirmation()
+    await service.confirm(run_id, given.account_ids, bounded_reason(given.reason))
     return await get_run(service, run_id)
 
 
@@ -247,7 +258,8 @@ async def reconcile_account(
     wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for the end.")] = _USUAL_WAIT,
 ) -> AccountOutcome | Response:
     """Every row of the account is compared with upstream, and what differs is healed before all other work, whatever its state."""
-    found = await service.reconcile_account(account_id, wait, (order or AccountOrder()).depth)
+    given = order or AccountOrder()
+    found = await service.reconcile_account(account_id, wait, given.depth, bounded_reason(given.reason))
     if not isinstance(found, uuid.UUID):
         return AccountOutcome.model_validate(found)
     accepted = RunAccepted(run_id=found).model_dump_json()

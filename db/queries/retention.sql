@@ -33,3 +33,8 @@ DELETE FROM prop_trading_model.recon_issue_history
 WHERE issue_id IN (
     SELECT issue_id FROM prop_trading_model.recon_issue_history WHERE closed_at < now() - make_interval(days => $1) ORDER BY closed_at LIMIT $2
 )
+
+-- name: purge_orders
+-- Some ($2) of the orders that were given more than $1 days ago.
+DELETE FROM prop_trading_model.recon_orders
+WHERE order_id IN (SELECT order_id FROM prop_trading_model.recon_orders WHERE given_at < now() - make_interval(days => $1) ORDER BY order_id LIMIT $2)

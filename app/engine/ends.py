@@ -1,0 +1,32 @@
+"""The end of a run in the log: one line with its status, what it took and what it did, whoever ended it."""
+
+import uuid
+
+from app.engine.store import Store
+from app.store.pool import Record
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone", "skipped")
+_ROWS = ("rows_inserted", "rows_updated", "rows_moved", "rows_removed", "rows_set_aside", "values_nulled")
+
+
+async def log_end(store: Store, run_id: uuid.UUID) -> None:
+    """Log how a run ended; figures that are 0 are left out."""
+    row = await store.runs.get(run_id)
+    _log.info("A run is finished.", action="run.finished", **_figures(row))
+
+
+def _figures(row: Record) -> dict[str, object]:
+    began, ended = row["started_at"] or row["created_at"], row["finished_at"]
+    return {
+        "run_id": str(row["run_id"]),
+        "kind": row["kind"],
+        "status": row["status"],
+        "seconds": None if ended is None else round((ended - began).total_seconds(), 3),
+        "accounts": row["total"],
+        "requests": row["requests"],
+        **{name: row[name] for name in (*_OUTCOMES, *_ROWS) if row[name]},
+        **({"accounts_left": row["waiting"]} if row["waiting"] else {}),
+        **({"reason": row["error"]} if row["error"] else {}),
+    }
