@@ -41,7 +41,7 @@ class _Found:
     state: Mapping[str, Any] | None
     references: Sequence[Record]
     indexes: Sequence[str]
-    dependents: Sequence[str]
+    dependents: Sequence[Record]
     rights: Sequence[Record]
 
 
@@ -85,15 +85,12 @@ async def _look(database: Database, role: str) -> _Found:
             state=now,
             references=await connection.fetch(database.queries("adoption")["list_references"]),
             indexes=[row["identity"] for row in await connection.fetch(sql["list_indexes"], list(_RAW))],
-            dependents=[
-                row["dependent"]
-                for row in await connection.fetch(
-                    sql["list_dependents"],
-                    names if stays else [*names, STATE_TABLE],
-                    functions,
-                    _columns_that_go(earlier, now) if stays else [],
-                )
-            ],
+            dependents=await connection.fetch(
+                sql["list_dependents"],
+                names if stays else [*names, STATE_TABLE],
+                functions,
+                _columns_that_go(earlier, now) if stays else [],
+            ),
             rights=await connection.fetch(sql["list_rights"], role, list(_RAW), fitted(role, "all_rows")),
         )
 
@@ -159,10 +156,16 @@ def _header(found: _Found, back: Sequence[Record]) -> Iterator[str]:
     if found.strange:
         yield f"It leaves, since they are not trade-recon's own any more: {', '.join(found.strange)}."
     if found.dependents:
-        yield f"These are yours and stand on what goes; drop or change them first: {', '.join(found.dependents)}."
+        yield f"These are yours and stand on what goes; {'; '.join(_fates(found.dependents))}."
     left = [row["name"] for row in found.aside if row["kind"] != "INDEX" and row not in back and not _is_copy(row)]
     if left:
         yield f"These stay under the names by which they were put aside: {', '.join(left)}."
+
+
+def _fates(dependents: Sequence[Record]) -> Iterator[str]:
+    for fate, goes in (("drop or change them first", False), ("these go with it", True)):
+        if named := [row["dependent"] for row in dependents if row["goes"] is goes]:
+            yield f"{fate}: {', '.join(named)}"
 
 
 def _no_worker(schema: str) -> str:

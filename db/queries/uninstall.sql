@@ -102,8 +102,8 @@ WHERE starts_with(obj_description(c.oid, 'pg_class'), 'trade-recon: ')
 ORDER BY 1
 
 -- name: list_dependents
--- What is not ours and stands on what goes: views and functions that read our relations ($1) or call our functions ($2), and what reads the columns $3
--- of trade_recon, or is an index of them.
+-- What is not ours and stands on what goes: our relations ($1), our functions ($2), and the columns $3 of trade_recon. What goes silently with them, and
+-- what stands in the way until its owner dropped or changed it.
 WITH own AS (
     SELECT 'pg_class'::regclass AS catalogue, c.oid, 0 AS part FROM pg_class AS c
     WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = ANY($1::text[])
@@ -115,18 +115,53 @@ WITH own AS (
     UNION ALL
     SELECT 'pg_class'::regclass, a.attrelid, a.attnum FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
     WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'trade_recon' AND a.attname = ANY($3::text[])
+), depending AS (
+    SELECT DISTINCT d.classid, d.objid, d.objsubid, d.deptype = 'a' AS goes
+    FROM gone
+    JOIN pg_depend AS d ON d.refclassid = gone.catalogue AND d.refobjid = gone.oid AND (gone.part = 0 OR d.refobjsubid = gone.part)
+      -- With a table of ours everything on it goes, whosever it is.
+      AND (d.deptype = 'n' OR d.deptype = 'a' AND gone.part > 0)
+), described AS (
+    SELECT
+        d.goes,
+        -- The relation that it is, or is of.
+        coalesce(r.ev_class, t.tgrelid, k.conrelid, p.polrelid, e.adrelid, i.indrelid, x.stxrelid) AS relation, f.oid AS function,
+        CASE
+            WHEN r.rulename = '_RETURN' THEN r.ev_class::regclass::text
+            WHEN r.oid IS NOT NULL THEN format('the rule %I on %s', r.rulename, r.ev_class::regclass)
+            WHEN f.oid IS NOT NULL THEN f.oid::regprocedure::text
+            WHEN t.oid IS NOT NULL THEN format('the trigger %I on %s', t.tgname, t.tgrelid::regclass)
+            WHEN k.contype = 'f' THEN format('the foreign key %I of %s', k.conname, k.conrelid::regclass)
+            WHEN k.oid IS NOT NULL THEN format('the constraint %I of %s', k.conname, k.conrelid::regclass)
+            WHEN p.oid IS NOT NULL THEN format('the policy %I on %s', p.polname, p.polrelid::regclass)
+            WHEN e.oid IS NOT NULL THEN format('the column %I of %s', a.attname, e.adrelid::regclass)
+            WHEN i.indexrelid IS NOT NULL THEN format('the index %s', i.indexrelid::regclass)
+            WHEN x.oid IS NOT NULL THEN format('the statistics %I', x.stxname)
+            WHEN l.oid IS NOT NULL THEN format('the publication %I', l.pubname)
+        END AS dependent
+    FROM depending AS d
+    LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    LEFT JOIN pg_proc AS f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid
+    LEFT JOIN pg_trigger AS t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid AND NOT t.tgisinternal
+    LEFT JOIN pg_constraint AS k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.contype IN ('c', 'f', 'u', 'p', 'x')
+    LEFT JOIN pg_policy AS p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+    LEFT JOIN pg_attrdef AS e ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid
+    -- A generated column depends by its expression, or by itself.
+    LEFT JOIN pg_attribute AS a ON a.attrelid = e.adrelid AND a.attnum = e.adnum
+    LEFT JOIN pg_index AS i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+    LEFT JOIN pg_statistic_ext AS x ON d.classid = 'pg_statistic_ext'::regclass AND x.oid = d.objid
+    LEFT JOIN pg_publication_rel AS m ON d.classid = 'pg_publication_rel'::regclass AND m.oid = d.objid
+    LEFT JOIN pg_publication AS l ON l.oid = m.prpubid
+    -- The default of a column that goes is its own.
+    WHERE e.oid IS NULL OR NOT EXISTS (SELECT FROM gone WHERE gone.oid = e.adrelid AND gone.part = e.adnum)
 )
-SELECT DISTINCT coalesce(v.oid::regclass::text, f.oid::regprocedure::text, 'the index ' || i.oid::regclass::text) AS dependent
-FROM gone
-JOIN pg_depend AS d ON d.refclassid = gone.catalogue AND d.refobjid = gone.oid AND (gone.part = 0 OR d.refobjsubid = gone.part)
-  AND (d.deptype = 'n' OR gone.part > 0)
-LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-LEFT JOIN pg_class AS v ON v.oid = r.ev_class
-LEFT JOIN pg_proc AS f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid
-LEFT JOIN pg_class AS i ON d.classid = 'pg_class'::regclass AND i.oid = d.objid AND i.relkind = 'i' AND gone.part > 0 AND i.relname !~ '^recon_'
-WHERE (v.oid IS NOT NULL OR f.oid IS NOT NULL OR i.oid IS NOT NULL)
-  AND NOT EXISTS (SELECT FROM own AS mine WHERE mine.oid = coalesce(v.oid, f.oid))
-  AND NOT coalesce(v.relname, f.proname, '') ~ '_before_trade_recon(_\d+)?$'
+SELECT dependent, bool_or(goes) AS goes
+FROM described AS d
+WHERE dependent IS NOT NULL
+  AND NOT EXISTS (SELECT FROM own WHERE own.oid = coalesce(d.relation, d.function))
+  AND NOT coalesce((SELECT relname::text FROM pg_class WHERE oid = d.relation), (SELECT proname::text FROM pg_proc WHERE oid = d.function), '')
+      ~ '_before_trade_recon(_\d+)?$'
+GROUP BY dependent
 ORDER BY 1
 
 -- name: list_rights
