@@ -6,19 +6,20 @@ What takes long to import (the engine, the web framework, the drivers) is import
 
 import datetime as dt
 import sys
-import uuid
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli_accounts import accounts
 from app.cli_changes import changes
 from app.cli_removed import removed
+from app.cli_runs import confirm, runs
 from app.clock import now
 from app.domain.models import Depth, RunKind
 from app.domain.orders import bounded_reason
-from app.domain.wording import choose, counted
+from app.domain.wording import counted
 from app.errors import InvalidRequest
 from app.mistakes import SuggestingGroup
 from app.shell import ExitCode, Tolerance, exit_code_of, finish, perform
@@ -240,18 +241,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     )
 
 
-@app.command()
-def confirm(
-    run: Annotated[uuid.UUID, typer.Argument(metavar="RUN", help="The run, as its sentence and the report name it.")],
-    *,
-    reason: Reason = None,
-) -> None:
-    """Let a run write what it held, and tell what came of it.
-
-    Each held account is compared again, and written as far as was shown: one that lost more upstream since is held again. Accounts
-    that the run has not come to are guarded as before. Compare with upstream before you confirm.
-    """
-    perform(lambda: _confirmed(run, bounded_reason(reason)))
+app.command()(confirm)
 
 
 @app.command()
@@ -288,6 +278,8 @@ def legacy(
     perform(lambda: perform_steps(fix_null_ids=fix_null_ids, reconcile=reconcile, retry=retry_failed, report=report, most=max_accounts))
 
 
+app.add_typer(runs, name="runs")
+app.add_typer(accounts, name="accounts")
 app.add_typer(removed, name="removed")
 app.command()(changes)
 
@@ -381,29 +373,6 @@ async def _reconciled(request: "RunRequest", reason: str | None, tolerance: Tole
         show_run(results_console(), state)
         await finish_left_runs(service)
     return exit_code_of(state, tolerance)
-
-
-async def _confirmed(run_id: uuid.UUID, reason: str | None) -> ExitCode:
-    from app.console import results_console, serve_run, show_run
-    from app.main import open_service
-    from app.settings import load_settings
-
-    async with open_service(load_settings()) as service:
-        held = (await service.store.runs.get(run_id))["needs_confirmation"]
-        await service.confirm(run_id, reason=reason)
-        console = results_console()
-        console.print(
-            f"Confirmed: {counted(held, 'account')} that run {run_id} held {choose(held, 'is', 'are')} compared again and written as far"
-            " as was shown; all others are guarded as before.",
-            markup=False,
-            soft_wrap=True,
-        )
-        # Interrupted, the run goes on with whoever serves: it is not cancelled.
-        state = await serve_run(service, run_id, is_ours=False)
-    show_run(console, state)
-    code = exit_code_of(state)
-    # Of some accounts upstream may have lost more than was shown: they are held again.
-    return ExitCode.ISSUES_LEFT if code is ExitCode.SUCCESS and state["accounts"]["needs_confirmation"] else code
 
 
 async def _reported(format_: ReportFormat) -> ExitCode:

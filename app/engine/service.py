@@ -5,21 +5,20 @@ import datetime as dt
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from app.domain.models import Depth, RunKind, RunStatus
 from app.engine.config import EngineConfig
-from app.engine.ends import log_end
 from app.engine.history import begin_history
 from app.engine.maintenance import MaintenanceResult, fix_ids, inspect, maintain
 from app.engine.readings import Readings, shown_comparison
+from app.engine.steering import Steering
 from app.engine.store import Store
 from app.engine.summary import SummaryKeeper
 from app.engine.workers import WorkerPool
 from app.errors import InvalidRequest, NotFound
-from app.store.orders import Ordered
 from app.store.runs import IdempotencyKey, RunRequest
 from app.upstream.client import UpstreamClient
 
@@ -38,6 +37,7 @@ class ReconService:
         self.store = store
         self.readings = Readings(store, config, now, client)
         self.summary = SummaryKeeper(self.readings)
+        self._steering = Steering(store)
         self.pool = WorkerPool(store, client, config, now, self.summary)
 
     async def maintain(self, reason: str | None = None) -> MaintenanceResult:
@@ -108,37 +108,24 @@ class ReconService:
 
         Like the three below raises NotFound if there is no such run, Conflict if it is in no state for this.
         """
-        await self._order("pause", run_id, reason, self.store.control.pause(run_id))
+        await self._steering.pause(run_id, reason)
         self.pool.wake()
 
     async def resume(self, run_id: uuid.UUID, reason: str | None = None) -> None:
         """Let a paused run go on."""
-        await self._order("resume", run_id, reason, self.store.control.resume(run_id))
+        await self._steering.resume(run_id, reason)
         self.pool.wake()
 
     async def cancel(self, run_id: uuid.UUID, reason: str | None = None) -> None:
         """End a run for good; what was healed stays healed."""
-        sentence = "The run was cancelled; what was healed until then stays healed."
-        if await self._order("cancel", run_id, reason, self.store.control.cancel(run_id, sentence)):
-            await log_end(self.store, run_id)
+        await self._steering.cancel(run_id, reason)
         self.summary.note_end()
         self.pool.wake()
 
     async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None) -> None:
-        """Let a run write what it held, of all accounts or of these alone.
-
-        Raises InvalidRequest if it does not hold one of them.
-        """
-        chosen = None if account_ids is None else list(dict.fromkeys(account_ids))
-        await self._order("confirm", run_id, reason, self.store.control.confirm(run_id, chosen))
+        """Let a run write what it held, of all accounts or of these alone; raises InvalidRequest if it does not hold one of them."""
+        await self._steering.confirm(run_id, account_ids, reason)
         self.pool.wake()
-
-    async def _order(self, ordered: Ordered, run_id: uuid.UUID, reason: str | None, steering: Awaitable[bool]) -> bool:
-        """Carry out an order about a run, and note it; whether it changed anything: a run that was so already needs no note."""
-        is_new = await steering
-        if is_new:
-            await self.store.orders.note(ordered, run_id, reason)
-        return is_new
 
     async def wait_for_run(self, run_id: uuid.UUID, seconds: float = math.inf) -> RunStatus:
         """Wait until a run is over, at most so long and not while this process ends; how it stands then."""

@@ -224,6 +224,10 @@ class Reports:
             await self._database.fetch(self._list_pins, account_id, _PINS),
         )
 
+    async def accounts(self, statuses: Sequence[str] | None, issue: str | None, after: str | None, limit: int) -> list[Record]:
+        """Accounts in the order of their ids, at most `limit`: of these states and with this open issue (None: any), behind `after`."""
+        return await self._database.fetch(self._sql["list_accounts"], statuses, issue, after, limit, seconds=SWEEP_SECONDS)
+
     async def attempt(self, run_id: uuid.UUID, account_id: str) -> Record | None:
         """What a run did to an account; None if the account is not part of it."""
         return await self._database.fetch_row(self._sql["get_attempt"], run_id, account_id)

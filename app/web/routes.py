@@ -13,7 +13,7 @@ from app.domain.models import RunKind, RunStatus
 from app.domain.orders import bounded_reason
 from app.engine.service import ReconService
 from app.errors import DatabaseUnavailable, ReconError
-from app.store.changed_rows import Picked, nulled_values
+from app.store.changed_rows import Picked
 from app.store.runs import RunRequest
 from app.web.metrics import MetricsResponse, exposition
 from app.web.models import (
@@ -21,7 +21,6 @@ from app.web.models import (
     AccountId,
     AccountOrder,
     AccountOutcome,
-    AccountStatistics,
     ChangedRowPage,
     Changes,
     Confirmation,
@@ -37,6 +36,7 @@ from app.web.models import (
 )
 from app.web.problems import Problem
 from app.web.requests import refuse_unknown_parameters
+from app.web.shown import shown_account
 
 if TYPE_CHECKING:
     from app.web.rendered import RenderedReport
@@ -224,20 +224,7 @@ async def confirm_run(service: Service, run_id: uuid.UUID, confirmation: Confirm
 )
 async def get_account(service: Service, account_id: AccountId) -> Account:
     """Status, totals, open issues with their evidence, the last attempts and the issues' history."""
-    found = await service.readings.account(account_id)
-    state = dict(found.state)
-    return Account.model_validate(
-        {
-            **state,
-            "issues": found.issues,
-            "status": state["reconciliation_status"],
-            "stats": AccountStatistics.model_validate(state),
-            "attempts": [dict(row) for row in found.attempts],
-            "history": [dict(row) for row in found.history],
-            "set_aside": [{**row, "nulled": nulled_values(row["table"], row["reason"], row["row_text"])} for row in found.set_aside],
-            "pinned": [dict(row) for row in found.pins],
-        }
-    )
+    return shown_account(await service.readings.account(account_id))
 
 
 @router.post(

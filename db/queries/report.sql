@@ -142,6 +142,20 @@ SELECT count(*) AS account_count, (array_agg(account_id::text ORDER BY account_i
 SELECT t.*, (SELECT f.dates FROM prop_trading_model.recon_few_hours AS f WHERE f.account_id = t.account_id) AS few_hours
 FROM prop_trading_model.trade_recon AS t WHERE t.account_id = $1
 
+-- name: list_accounts
+-- Accounts in the order of their ids, at most $4: of the states ($1) and with the open issue ($2) named, null being any, behind the id $3.
+SELECT account_id::text AS account_id, reconciliation_status AS status, num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed,
+       failed_attempts, last_checked, last_reconciled, next_attempt_at,
+       ARRAY(
+           SELECT issue ->> 'type' FROM jsonb_array_elements(CASE jsonb_typeof(issues) WHEN 'array' THEN issues ELSE '[]' END) AS issue
+           WHERE issue ->> 'type' IS NOT NULL
+       ) AS issues
+FROM prop_trading_model.trade_recon
+WHERE ($1::text[] IS NULL OR reconciliation_status = ANY($1)) AND ($3::text IS NULL OR account_id > $3)
+  AND ($2::text IS NULL OR issues @> jsonb_build_array(jsonb_build_object('type', $2::text)))
+ORDER BY account_id
+LIMIT $4
+
 -- name: get_attempts
 -- The last attempts at an account.
 SELECT a.*, r.kind FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.recon_runs AS r USING (run_id)

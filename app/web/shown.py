@@ -1,0 +1,22 @@
+"""Answers made of what the store knows, for each face that shows them in the models of HTTP."""
+
+from app.store.changed_rows import nulled_values
+from app.store.report import AccountReport
+from app.web.models import Account, AccountStatistics
+
+
+def shown_account(found: AccountReport) -> Account:
+    """An account as it stands."""
+    state = dict(found.state)
+    return Account.model_validate(
+        {
+            **state,
+            "issues": found.issues,
+            "status": state["reconciliation_status"],
+            "stats": AccountStatistics.model_validate(state),
+            "attempts": [dict(row) for row in found.attempts],
+            "history": [dict(row) for row in found.history],
+            "set_aside": [{**row, "nulled": nulled_values(row["table"], row["reason"], row["row_text"])} for row in found.set_aside],
+            "pinned": [dict(row) for row in found.pins],
+        }
+    )
