@@ -351,12 +351,16 @@ async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceRes
         with Console(stderr=True).status("Maintaining the warehouse ..."):
             result = await work(await compared_store(settings, store), open_readings(settings, store).today())
         await store.orders.note("maintenance", None, reason)
-    table = plain_table("Maintenance", "", "#")
-    for name, value in result.as_json().items():
-        if not isinstance(value, list):
-            table.add_row(name.replace("_", " "), str(value))
+    figures = {name.replace("_", " "): value for name, value in result.as_json().items() if value and not isinstance(value, list)}
+    seconds = figures.pop("seconds", 0)
     console = results_console()
-    console.print(table)
+    nothing = " and found nothing to do: closed trades updated, accounts added and all other figures are 0"
+    console.print(f"Maintenance took {seconds:.1f} s{'' if figures else nothing}.", soft_wrap=True)
+    table = plain_table("", "", "#")
+    for name, value in figures.items():
+        table.add_row(name, str(value))
+    if figures:
+        console.print(table)
     for key in result.unmatched:
         console.print(f"fits no account or several: {key}", markup=False)
     return ExitCode.SUCCESS

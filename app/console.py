@@ -16,7 +16,7 @@ from rich.table import Table
 
 from app.domain.issues import IssueCode, Severity
 from app.domain.models import RunStatus
-from app.domain.wording import counted
+from app.domain.wording import choose, counted
 from app.engine.service import ReconService
 from app.errors import Conflict, DatabaseUnavailable, ReconError
 from app.store.runs import RunRequest
@@ -70,6 +70,12 @@ def plain_table(title: str, *columns: str) -> Table:
     return table
 
 
+def add_figure(table: Table, name: str, figure: int) -> None:
+    """A row of a table with a figure, unless that is 0: what there is none of needs no line."""
+    if figure:
+        table.add_row(name, str(figure))
+
+
 def issues_table(title: str, issues: Sequence[Mapping[str, Any]]) -> Table:
     """The open issues by type, as the report holds them."""
     table = plain_table(title, "issue", "severity", "#accounts", "meaning", "for example")
@@ -83,23 +89,24 @@ def issues_table(title: str, issues: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def severity_name(severity: int) -> str:
-    """The severity's name, where it has one, and number."""
-    names = {int(known): known.name for known in Severity}
-    return f"{names.get(severity, '')} {severity}".strip()
+    """The severity's number, 1 being the worst and 5 for information, and its name, where it has one."""
+    names = {int(known): known.name.lower() for known in Severity}
+    return f"{severity} {names.get(severity, '')}".strip()
 
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:
     """The report for a person; the same figures as its JSON."""
     overall, activity, identity, last = report["overall"], report["recent_activity"], report["identity"], report["last_run"]
     percentage = overall["reconciliation_percentage"]
+    console.print(_standing(report), markup=False, soft_wrap=True)
     figures = plain_table("Accounts", "", "#")
     figures.add_row("all", str(overall["total_accounts"]))
     figures.add_row("reconciled", f"{overall['reconciled']}" + ("" if percentage is None else f" ({percentage} %)"))
-    figures.add_row("need reconciliation", str(overall["needs_reconciliation"]))
-    figures.add_row("with issues", str(overall["has_issues"]))
-    figures.add_row("with failures", str(overall["has_failures"]))
+    add_figure(figures, "need reconciliation", overall["needs_reconciliation"])
+    add_figure(figures, "with issues", overall["has_issues"])
+    add_figure(figures, "with failures", overall["has_failures"])
     for status, accounts in report["accounts_by_status"].items():
-        figures.add_row(f"status {status}", str(accounts))
+        add_figure(figures, f"status {status}", accounts)
     console.print(figures)
     console.print()
     if report["issues_by_type"]:
@@ -136,6 +143,21 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
         console.print(f"  {holding['error']}", markup=False, soft_wrap=True)
 
 
+def _standing(report: Mapping[str, Any]) -> str:
+    """How the warehouse stands, in one sentence."""
+    overall, through = report["overall"], report["reconciled_through"]
+    if not overall["total_accounts"]:
+        return "No account is known yet: `trade-recon reconcile --kind audit` finds them."
+    held, has_issues = report["accounts_by_status"].get("needs_confirmation", 0), overall["has_issues"]
+    reconciled = f"{overall['reconciled']} of {counted(overall['total_accounts'], 'account')}"
+    waiting = f", {counted(held, 'account')} {choose(held, 'waits', 'wait')} for confirmation" if held else ""
+    date = f"all is reconciled through {through}" if through else "through which date all is reconciled cannot be said"
+    return (
+        f"{reconciled} {choose(overall['reconciled'], 'is', 'are')} reconciled, {has_issues} {choose(has_issues, 'has', 'have')} open"
+        f" issues{waiting}; {date}."
+    )
+
+
 def _open_trades(opened: Mapping[str, Any]) -> str:
     if opened["error"]:
         return f"Open trades were not compared with upstream's snapshot: {opened['error']}"
@@ -148,16 +170,17 @@ def _open_trades(opened: Mapping[str, Any]) -> str:
 def show_run(console: Console, state: Mapping[str, Any]) -> None:
     """How a run ended."""
     accounts, rows = state["accounts"], state["rows"]
-    table = plain_table(f"Run {state['run_id']} ({state['kind']}): {state['status']}", "", "#")
+    console.print(_ended(state), markup=False, soft_wrap=True)
+    table = plain_table("", "", "#")
     for name in _ACCOUNTS:
-        table.add_row(f"accounts {name.replace('_', ' ')}", str(accounts[name]))
+        add_figure(table, f"accounts {name.replace('_', ' ')}", accounts[name])
     for name, count in rows.items():
-        table.add_row(f"rows {name.replace('_', ' ')}", str(count))
-    table.add_row("values that cannot be stored as sent", str(state["values_nulled"]))
+        add_figure(table, f"rows {name.replace('_', ' ')}", count)
+    add_figure(table, "values that cannot be stored as sent", state["values_nulled"])
     if state["history_from"] is not None:
         table.add_row("compared from", str(state["history_from"]))
         table.add_row("rows stored of earlier dates", str(state["maintenance"].get("rows_before_history", "-")))
-    table.add_row("requests to upstream", str(state["requests"]))
+    add_figure(table, "requests to upstream", state["requests"])
     table.add_row("seconds", run_seconds(state))
     console.print(table)
     if state["compared"] is not None:
@@ -166,6 +189,20 @@ def show_run(console: Console, state: Mapping[str, Any]) -> None:
         console.print(_open_trades(state["open_trades"]), markup=False, soft_wrap=True)
     if state["error"]:
         console.print(state["error"], markup=False, soft_wrap=True)
+
+
+def _ended(state: Mapping[str, Any]) -> str:
+    """How a run stands, in one sentence."""
+    accounts, rows = state["accounts"], state["rows"]
+    written = sum(rows[name] for name in ("inserted", "updated", "moved", "removed"))
+    outcomes = [f"{accounts[name]} {name.replace('_', ' ')}" for name in _OUTCOMES if accounts[name]]
+    split = f" ({', '.join(outcomes)})" if outcomes else ""
+    told = f"{counted(accounts['done'], 'account')} done{split}"
+    left = f", {accounts['waiting']} left" if accounts["waiting"] else ""
+    return (
+        f"Run {state['run_id']} ({state['kind']}): {state['status']}, with {told}{left},"
+        f" {counted(written, 'row')} written and {counted(state['requests'], 'request')}."
+    )
 
 
 def _compared(compared: Mapping[str, Any]) -> str:

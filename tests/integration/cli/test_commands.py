@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -170,6 +171,18 @@ async def test_reconcile_of_named_accounts_touches_no_others(filled: Database, s
     unknown = await run_command(tmp_path, access(filled, sandbox), "reconcile", "--account", "nobody")
     assert unknown.code == 2
     assert "nobody" in _one_sentence(unknown.stderr)
+
+
+async def test_results_begin_with_a_sentence_and_show_what_is_not_zero(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+    await _damage(filled, f"DELETE FROM {_SCHEMA}.raw_metrics_hourly WHERE date > '{TODAY}'::date - 20")
+    ended = await run_command(tmp_path, access(filled, sandbox), "reconcile")
+    assert re.match(
+        r"Run \S+ \(full\): succeeded, with \d+ accounts? done \(.*\d+ healed.*\), \d+ rows? written and \d+ requests?\.\n", ended.stdout
+    )
+    reported = await run_command(tmp_path, access(filled, sandbox), "report")
+    assert re.match(r"\d+ of \d+ accounts are reconciled, 0 have open issues; ", reported.stdout)
+    for said in (ended.stdout, reported.stdout):
+        assert not re.search(r"^\S.*\s0$", said, re.MULTILINE), said
 
 
 async def test_ids_are_mended_and_reported_without_an_api(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
