@@ -439,10 +439,10 @@ class BatchReconciler:
         compared = await self._store.comparison.compare(fetched.staged, fetched.proven, ids)
         differing = sorted(account_id for account_id, found in compared.items() if found.differences)
         for account_id in differing:
-            note_differing(work.progress[account_id], compared[account_id])
+            note_differing(work.progress[account_id], planned, compared[account_id])
         async with work.noting:
             found = {account_id: work.found_by_rows(account_id) for account_id in differing}
-            await self._store.runs.open_issues(work.claim.run_id, found, work.moving.first)
+            await self._store.runs.note_differing(work.claim.run_id, found, work.moving.first)
         return compared
 
     async def _compare_again(self, work: Work, planned: PlannedRequest, fetched: Fetched, compared: Mapping[str, ComparedTable]) -> None:

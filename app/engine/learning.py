@@ -92,23 +92,29 @@ def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) ->
         progress.withheld[endpoint] = withheld
 
 
-def note_differing(progress: Progress, found: ComparedTable) -> None:
-    """Take in how rows of upstream differ from stored ones before they are written; what was found before is not found once more."""
+def note_differing(progress: Progress, planned: PlannedRequest, found: ComparedTable) -> None:
+    """Take in how rows of upstream differ from stored ones before they are written: so they do until they are compared once more."""
     known = {(each.endpoint, each.day, each.differs, each.columns) for each in progress.differing}
     progress.differing += [each for each in found.differences if (each.endpoint, each.day, each.differs, each.columns) not in known]
+    _renew_unequal(progress, planned, found)
 
 
 def note_unequal(progress: Progress, planned: PlannedRequest, left: ComparedTable) -> None:
-    """Take in how they differ after it: of the dates that were read now only the last word counts."""
-    endpoint = planned.request.endpoint
-    before = progress.unequal.pop(endpoint, [])
-    differing = [each for each in before if not planned.covers(each.day)] + list(left.differences)
-    if differing:
-        progress.unequal[endpoint] = differing
+    """Take in how they differ after the write."""
+    _renew_unequal(progress, planned, left)
     if not planned.is_trial:
-        read = progress.dates_read(endpoint)
+        read = progress.dates_read(planned.request.endpoint)
         # A request for all dates tells all rows at once.
         read.rows = left.rows if planned.is_undated else read.rows + left.rows
+
+
+def _renew_unequal(progress: Progress, planned: PlannedRequest, found: ComparedTable) -> None:
+    """Of the dates that were read now only the last word counts on how rows differ there."""
+    endpoint = planned.request.endpoint
+    before = progress.unequal.pop(endpoint, [])
+    differing = [each for each in before if not planned.covers(each.day)] + list(found.differences)
+    if differing:
+        progress.unequal[endpoint] = differing
 
 
 def note_given_back(progress: Progress, endpoint: Endpoint, given: GivenBack) -> None:

@@ -453,6 +453,13 @@ class Runs:
             entries = await asyncio.to_thread(_encoded_rows, _history_entries(found))
             await self._database.execute(self._sql["open_issues"], entries, run_id, *_REOPENING, moving_from.isoformat())
 
+    async def note_differing(self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date) -> None:
+        """Note what a comparison of rows has found so far, before anything of it is healed; dates from `moving_from` on still move."""
+        if any(found.values()):
+            await self.open_issues(run_id, found, moving_from)
+            entries = await asyncio.to_thread(_encoded_rows, _history_entries(found))
+            await self._database.execute(self._sql["renew_evidence"], entries, run_id)
+
     async def rewritten(self, account_ids: Sequence[str]) -> dict[str, Rewritten]:
         """What runs rewrote of accounts since those were whole; accounts of which nothing was are left out."""
         rows = await self._database.fetch(self._sql["get_rewritten"], list(account_ids))

@@ -496,6 +496,13 @@ ORDER BY f.account_id, f.type
 ON CONFLICT (account_id, type) WHERE closed_at IS NULL DO UPDATE SET severity = excluded.severity
 WHERE h.severity <> excluded.severity
 
+-- name: renew_evidence
+-- The evidence of issues that run $2 opened and that are open: it found more of the same ($1).
+UPDATE prop_trading_model.recon_issue_history AS h
+SET evidence = f.evidence, severity = f.severity
+FROM jsonb_to_recordset($1) AS f (account_id text, type text, severity integer, evidence jsonb)
+WHERE h.account_id = f.account_id AND h.type = f.type AND h.closed_at IS NULL AND h.opened_run = $2
+
 -- name: get_reopened
 -- How often in a row an issue of the accounts that is open now was healed and came back, the worst of each account.
 SELECT account_id, max(reopened) AS reopened
