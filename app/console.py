@@ -119,7 +119,8 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
         f"Last seven days: {counted(activity['accounts_checked'], 'account')} checked,"
         f" {activity['resolved']} resolved, {activity['failed']} failed"
     )
-    console.print(f"Natural keys without an account: {identity['unmatched']}, that fit several: {identity['ambiguous']}")
+    if identity["unmatched"] or identity["ambiguous"]:
+        console.print(f"Natural keys without an account: {identity['unmatched']}, that fit several: {identity['ambiguous']}")
     for key in identity["sample"]:
         candidates = ", ".join(key["candidates"]) or "none"
         console.print(
