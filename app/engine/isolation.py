@@ -14,10 +14,12 @@ from app.engine.usage import RunUse
 from app.errors import (
     ClaimLost,
     ConfigurationError,
+    DatabaseError,
     DatabaseFull,
     DatabaseUnavailable,
     ReconError,
     ResourcesExhausted,
+    RowRefused,
     UpstreamError,
     WriteConflict,
 )
@@ -215,4 +217,9 @@ class Isolation:
             detail=f"The account cannot be reconciled: {said}",
             before=claim.first_pass(account_id) or FirstPass(),
         )
-        await self._store.runs.record(claim, [result], seconds=0, requests=0, terms=self._terms(), judged=())
+        try:
+            await self._store.runs.record(claim, [result], seconds=0, requests=0, terms=self._terms(), judged=())
+        except (RowRefused, DatabaseError) as refused:
+            # Its row in trade_recon cannot say that it failed: the run's record alone does, and the claim is given back with the others.
+            reason = str(refused) if str(refused) == str(error) else f"{refused}; the account failed before: {said}"
+            await self._store.claims.set_refused_apart(claim.run_id, {account_id: reason})

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.domain.models import RunKind
+from app.sandbox.faults import FaultKind, Faults
 from app.sandbox.ingestion import ingest
 from app.sandbox.process import SandboxServer
 from app.store.migrate import migrate
@@ -126,3 +127,33 @@ async def test_an_account_whose_row_cannot_be_written_fails_alone_and_new_ones_a
             outcomes = {row["account_id"]: row["outcome"] for row in rows}
             assert outcomes == {"acc-00002": "healed", "acc-00003": "failed", "acc-00014": "healed"}
             assert await connection.fetchval("SELECT count(*) FROM trade_recon") == _ACCOUNTS
+
+
+_FAILING = {
+    "a trigger refuses that it failed": _trigger("UPDATE", "NEW.failed_attempts > OLD.failed_attempts"),
+    "it failed as often as an integer can say": (
+        "UPDATE SCHEMA.trade_recon SET failed_attempts = 2147483647 WHERE account_id = 'acc-00003'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", _FAILING)
+async def test_an_account_whose_failure_cannot_be_counted_fails_alone(postgres: Server, kind: str) -> None:
+    made = world(accounts=_ACCOUNTS)
+    async with (
+        earlier_system(postgres, "DELETE FROM SCHEMA.trade_recon WHERE account_id > 'acc-00009'") as place,
+        SandboxServer(made) as sandbox,
+    ):
+        await _filled(place, sandbox)
+        await migrate(place.owner.dsn, SCHEMA)
+        await execute(place, ["DELETE FROM SCHEMA.raw_metrics_hourly WHERE account_id IN ('acc-00002', 'acc-00003')", *_FAILING[kind]])
+        gone = frozenset({"acc-00003", *(key.login for key in made.natural_keys("acc-00003"))})
+        sandbox.set_faults(Faults(probabilities={FaultKind.FAILED_STATUS: 1.0}, only_ids=gone))
+        async with engine(place.owner, sandbox) as service:
+            state = await run(service, RunKind.RETRY)
+        assert (state["status"], state["error"]) == ("completed_with_issues", None)
+        async with place.owner.connect() as connection:
+            rows = await connection.fetch("SELECT account_id, outcome FROM recon_attempts WHERE outcome <> 'unchanged'")
+            outcomes = {row["account_id"]: row["outcome"] for row in rows}
+            assert (outcomes["acc-00002"], outcomes["acc-00003"]) == ("healed", "failed")
+            assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE claimed_by IS NOT NULL") == 0
