@@ -18,7 +18,7 @@ import random
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -377,7 +377,7 @@ class BatchReconciler:
                 if work.stops:
                     return None
                 begun = time.monotonic()
-                async with self._fetcher.fetched(planned) as fetched:
+                async with _shared_time(work, planned), self._fetcher.fetched(planned) as fetched:
                     work.seconds["fetch"] += time.monotonic() - begun
                     with work.phase("apply"):
                         await self._apply(work, planned, fetched)
@@ -570,6 +570,18 @@ async def count_broken_off(store: Store, claim: Claim) -> None:
         if not left.is_recording or await store.claims.is_held(claim):
             await store.runs.add_effort(claim.run_id, left.efforts, left.requests)
         uncounted.pop()
+
+
+@contextlib.asynccontextmanager
+async def _shared_time(work: Work, planned: PlannedRequest) -> AsyncIterator[None]:
+    """What a request takes, whatever comes of it, is shared by its accounts."""
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        share = (time.monotonic() - begun) / max(len(planned.account_ids), 1)
+        for account_id in planned.account_ids:
+            work.progress[account_id].effort.seconds += share
 
 
 async def _read_all(search: Search, planned: Sequence[PlannedRequest]) -> None:

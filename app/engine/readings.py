@@ -31,6 +31,7 @@ _RUN = ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "
 _UNMATCHED_SHOWN = 20
 _NAMED = 20
 _NULLED_SHOWN = 100
+_DATES_SHOWN = 2_000
 _ACTIVE = dt.timedelta(days=7)
 _ACTIVITY = ("accounts_checked", "resolved", "failed")
 _CURSOR = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -111,6 +112,14 @@ class Readings:
     async def held_accounts(self, run_id: uuid.UUID, limit: int) -> list[Record]:
         """The first accounts that a run holds, with the reason."""
         return await self._store.runs.held_accounts(run_id, limit)
+
+    async def run_result(self, run_id: uuid.UUID) -> Mapping[str, object]:
+        """What a run did to rows by table, date, broker and issue; NotFound if there is none."""
+        rows, issues = await self._store.runs.result(run_id)
+        of_level = {level: [dict(row) for row in rows if row["level"] == level] for level in ("table", "date", "broker")}
+        dates = sorted(of_level["date"], key=lambda row: (row["date"] or dt.date.max, row["table"]), reverse=True)[:_DATES_SHOWN]
+        by_issue = [dict(row) for row in issues]
+        return {"run_id": run_id, "by_table": of_level["table"], "by_date": dates, "by_broker": of_level["broker"], "by_issue": by_issue}
 
     async def account(self, account_id: str) -> AccountReport:
         """One account with its history; NotFound if it is unknown."""

@@ -174,6 +174,7 @@ def column_lists(table: WarehouseTable, *, has_unsent: bool = False, window: Win
         "row_trades": "1" if trades else f"{count_of}(t.num_trades)",
         # A daily row that upstream lacks is a date that upstream lacks: only finer tables ever lose rows.
         "removable": "true" if table.table.endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) else "false",
+        "plain_broker": '"broker"::text' if "broker" in table.stored else "NULL::text",
         "pinned": f"'{PINNED}'",
         "unit_of_s": f"ARRAY[{', '.join(f's.{quote(column)}::text' for column in unit_of(table.table))}]",
         "unit_of_t": f"ARRAY[{', '.join(f't.{quote(column)}::text' for column in unit_of(table.table))}]",

@@ -17,7 +17,7 @@ from app.domain.models import Depth, Effort, Outcome, Rewritten, RunKind, RunSta
 from app.domain.wording import counted
 from app.errors import Conflict, NotFound
 from app.store.claims import Claim, FirstPass
-from app.store.pool import Connection, Database, Record
+from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
 from app.store.wake import wake_channel
 from app.telemetry import get_logger
 
@@ -306,6 +306,12 @@ class Runs:
             row["history_from"],
         )
 
+    async def result(self, run_id: uuid.UUID) -> tuple[list[Record], list[Record]]:
+        """What a run did to rows, by table, date and broker, and for which issues; NotFound if there is no such run."""
+        await self.get(run_id)
+        rows = await self._database.fetch(self._sql["get_run_result"], run_id, seconds=SWEEP_SECONDS)
+        return rows, await self._database.fetch(self._sql["get_run_issues"], run_id, seconds=SWEEP_SECONDS)
+
     async def count_accounts(self) -> int:
         """How many accounts are known."""
         return int(await self._database.fetch_value(self._sql["count_accounts"]))
@@ -547,6 +553,7 @@ def _attempt(result: AccountResult) -> dict[str, object]:
         "account_id": result.account_id,
         "outcome": result.outcome.value,
         "requests": effort.requests,
+        "own_seconds": round(effort.seconds, 4),
         "inserted": effort.inserted,
         "updated": effort.updated,
         "moved": effort.moved,

@@ -435,29 +435,30 @@ class SliceWriter:
     async def _insert(self, work: _Work, ordinals: list[int] | None, *, is_known: bool, expected: int | None) -> Written:
         """Bring in the rows that are not stored, `expected` of them (None: unknown); those that do not come in are refused."""
         written = Written()
-        only, limit = _only(ordinals, 4)
+        only, limit = _only(ordinals, 6)
         is_missing = "true" if is_known else f"NOT {self._sql.lists(work.job.table)['is_stored']}"
         statement = self._of("insert_rows", work, only=only, is_missing=is_missing)
-        look = self._sql.of("get_missing_rows", work.job.table, only=only)
+        only_of_look, limit_of_look = _only(ordinals, 4)
+        look = self._sql.of("get_missing_rows", work.job.table, only=only_of_look)
         if not work.job.table.has_guards:
             if is_known:
                 # Staging alone is read: its index on the key gives the order, where PostgreSQL would sort the wide rows.
                 await work.connection.execute("SELECT set_config('enable_sort', 'off', true)")
-            for row in await work.connection.fetch(statement, *work.head, *limit):
+            for row in await work.connection.fetch(statement, *work.head, *work.record, *limit):
                 done = written.note(row["account_id"], row["days"])
                 done.inserted += row["rows"]
                 done.grew |= work.reaches(row["days"])
                 done.empty_days.update(row["empty_days"] or ())
             if expected is None or sum(done.inserted for done in written.results.values()) < expected:
-                lacking = [row["ordinal"] for row in await work.connection.fetch(look, *work.head, *limit)]
+                lacking = [row["ordinal"] for row in await work.connection.fetch(look, *work.head, *limit_of_look)]
                 if lacking:
                     await self._refuse(work, lacking, NOT_KEPT)
             return written
         # A trigger may drop a row without a word, or put it into another table of the same inheritance: only a look tells.
-        missing = await work.connection.fetch(look, *work.head, *limit)
+        missing = await work.connection.fetch(look, *work.head, *limit_of_look)
         if missing:
-            await work.connection.fetch(statement, *work.head, *limit)
-            dropped = {row["ordinal"] for row in await work.connection.fetch(look, *work.head, *limit)}
+            await work.connection.fetch(statement, *work.head, *work.record, *limit)
+            dropped = {row["ordinal"] for row in await work.connection.fetch(look, *work.head, *limit_of_look)}
             for row in missing:
                 if row["ordinal"] not in dropped:
                     done = written.note(row["account_id"], [row["day"]])

@@ -217,6 +217,53 @@ class Run(BaseModel):
     )
 
 
+class RowCounts(BaseModel):
+    """What was done to rows."""
+
+    inserted: int
+    overwritten: int
+    moved: int
+    removed: int
+    set_aside: int = Field(description="Rows of upstream that cannot be held; only those that no later run met.")
+    nulled: int = Field(description="Rows that are stored with NULL in place of a value; only those that no later run met.")
+
+
+class TableResult(RowCounts):
+    """What a run did to a table."""
+
+    table: str
+
+
+class DateResult(TableResult):
+    """What a run did to a table on a date."""
+
+    date: dt.date | None = Field(description="null where rows have none (alltime).")
+
+
+class BrokerResult(TableResult):
+    """What a run did to rows of a broker in a table."""
+
+    broker: str | None
+
+
+class IssueResult(RowCounts):
+    """What a run did for accounts with an issue; an account with several counts for each."""
+
+    issue: str
+    accounts: int
+    closed: int = Field(description="Accounts at which the issue is open no more.")
+
+
+class RunResult(BaseModel):
+    """What a run did, so far."""
+
+    run_id: uuid.UUID
+    by_table: list[TableResult]
+    by_date: list[DateResult] = Field(description="The newest 2,000 lines.")
+    by_broker: list[BrokerResult]
+    by_issue: list[IssueResult]
+
+
 class ListedRun(BaseModel):
     """A run among others."""
 
@@ -337,6 +384,9 @@ class Attempt(BaseModel):
     )
     finished_at: dt.datetime
     seconds: Number = Field(description="What the account's batch took.")
+    own_seconds: Number = Field(
+        description="Its share of the time of its requests, from the first page to the write; null for old attempts."
+    )
     requests: int | None
     rows_inserted: int | None
     rows_updated: int | None

@@ -33,6 +33,7 @@ from app.web.models import (
     RunAccepted,
     RunList,
     RunOrder,
+    RunResult,
 )
 from app.web.problems import Problem
 from app.web.requests import refuse_unknown_parameters
@@ -182,6 +183,20 @@ async def list_runs(
 async def get_run(service: Service, run_id: uuid.UUID) -> Run:
     """Status, accounts by outcome, rows written, seconds by phase and API statistics."""
     return Run.model_validate(await service.readings.run_state(run_id))
+
+
+@router.get(
+    "/runs/{run_id}/result",
+    summary="What a run did, in detail",
+    tags=["runs"],
+    responses=_problems(on_404="There is no such run.", on_422="The run id is no UUID."),
+)
+async def get_run_result(service: Service, run_id: uuid.UUID) -> RunResult:
+    """Rows inserted, overwritten, moved, removed, set aside and nulled by table, date and broker, and by the issues that it found.
+
+    Counted from the record when it is asked for: ask once a run is over, and not in a loop.
+    """
+    return RunResult.model_validate(await service.readings.run_result(run_id))
 
 
 @router.post("/runs/{run_id}/pause", summary="Pause a run", tags=["runs"], responses=_STEERING)

@@ -562,7 +562,10 @@ WITH written AS (
     FROM {{stage}} AS s
     WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{only}} AND {{is_missing}}
     ORDER BY {{s_key}}
-    RETURNING account_id, {{plain_day}} AS day, {{is_empty}} AS is_empty
+    RETURNING account_id, {{plain_day}} AS day, {{plain_broker}} AS broker, {{is_empty}} AS is_empty
+), counted AS (
+    INSERT INTO prop_trading_model.recon_run_inserts (run_id, table_name, date, broker, rows)
+    SELECT $4::uuid, $5::text, day, broker, count(*) FROM written WHERE $4::uuid IS NOT NULL GROUP BY day, broker
 )
 SELECT account_id, count(*) AS rows, array_agg(DISTINCT day) AS days, array_agg(DISTINCT day) FILTER (WHERE is_empty) AS empty_days FROM written GROUP BY account_id
 

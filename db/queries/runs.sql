@@ -311,12 +311,12 @@ UPDATE prop_trading_model.recon_runs SET api = api || jsonb_build_object($2::tex
 -- name: record_attempts
 -- The outcome of accounts, with all that the run did for them; $2 are the seconds of this batch alone.
 UPDATE prop_trading_model.recon_attempts AS a
-SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
+SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, own_seconds = r.own_seconds, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
     rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
     issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.remaining)), detail = r.detail,
     held = nullif(r.held, 'null'), compared = nullif(r.compared, 'null'), confirmed = a.confirmed AND r.outcome <> 'needs_confirmation'
 FROM jsonb_to_recordset($3) AS r (
-    account_id text, outcome text, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint,
+    account_id text, outcome text, own_seconds double precision, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint,
     found jsonb, remaining jsonb, detail text, held jsonb, compared jsonb
 )
 WHERE a.run_id = $1 AND a.account_id = r.account_id
@@ -331,12 +331,12 @@ WITH postponed AS (
             ELSE now() + make_interval(secs => CASE WHEN run.request ->> 'account_ids' IS NULL THEN $4::double precision ELSE $5::double precision END)
         END,
         finished_at = CASE WHEN r.untried THEN now() END, detail = CASE WHEN r.untried THEN r.detail END,
-        seconds = $2, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
+        seconds = $2, own_seconds = r.own_seconds, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
         rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
         issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found))
     FROM jsonb_to_recordset($3) AS r (
-        account_id text, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint, found jsonb,
-        untried boolean, detail text
+        account_id text, own_seconds double precision, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint,
+        nulled bigint, found jsonb, untried boolean, detail text
     ), prop_trading_model.recon_runs AS run
     WHERE a.run_id = $1 AND a.account_id = r.account_id AND run.run_id = $1
     RETURNING a.account_id
@@ -377,7 +377,7 @@ WHERE t.account_id = r.account_id
 -- The outcome, the state and the release of accounts ($3) for which nothing was to be done.
 WITH attempts AS (
     UPDATE prop_trading_model.recon_attempts
-    SET outcome = 'unchanged', finished_at = now(), seconds = coalesce(seconds, 0) + $2, requests = 0, rows_inserted = 0, rows_updated = 0,
+    SET outcome = 'unchanged', finished_at = now(), seconds = coalesce(seconds, 0) + $2, own_seconds = 0, requests = 0, rows_inserted = 0, rows_updated = 0,
         rows_moved = 0, rows_removed = 0, rows_set_aside = 0, values_nulled = 0, issues_found = '{}', issues_left = '{}', detail = NULL
     WHERE run_id = $1 AND account_id = ANY($3::text[])
 )
@@ -523,3 +523,35 @@ SET issues = coalesce((
     ), '[]')
 FROM jsonb_to_recordset($1) AS r (account_id text, issues jsonb)
 WHERE t.account_id = r.account_id
+
+-- name: get_run_result
+-- What a run ($1) did to rows, summed up by table, by table and date, and by table and broker: rows that it inserted, those of which it kept copies, and
+-- those that were set aside or stored with NULL in place of a value when it met them last. `level` tells of which of the three a line is.
+SELECT CASE WHEN grouping(date) = 0 THEN 'date' WHEN grouping(broker) = 0 THEN 'broker' ELSE 'table' END AS level, table_name AS table, date, broker,
+       sum(inserted)::bigint AS inserted, sum(overwritten)::bigint AS overwritten, sum(moved)::bigint AS moved, sum(removed)::bigint AS removed,
+       sum(set_aside)::bigint AS set_aside, sum(nulled)::bigint AS nulled
+FROM (
+    SELECT table_name, date, broker, rows AS inserted, 0 AS overwritten, 0 AS moved, 0 AS removed, 0 AS set_aside, 0 AS nulled
+    FROM prop_trading_model.recon_run_inserts WHERE run_id = $1
+    UNION ALL
+    SELECT table_name, date, row_data ->> 'broker', 0, (reason = 'overwritten')::integer, (reason = 'moved')::integer,
+           (reason IN ('removed', 'placeholder'))::integer, 0, 0
+    FROM prop_trading_model.recon_removed_rows WHERE run_id = $1
+    UNION ALL
+    SELECT table_name, date, row_data ->> 'broker', 0, 0, 0, 0, CASE WHEN is_stored THEN 0 ELSE copies END, CASE WHEN is_stored THEN copies ELSE 0 END
+    FROM (SELECT *, starts_with(reason, 'stored with') AS is_stored FROM prop_trading_model.recon_set_aside_rows WHERE run_id = $1) AS a
+) AS rows
+GROUP BY GROUPING SETS ((table_name), (table_name, date), (table_name, broker))
+ORDER BY level, table_name, date, broker
+
+-- name: get_run_issues
+-- The issues that a run ($1) found: of how many accounts, of how many it is open no more, and what was done for these accounts; an account of several
+-- issues counts for each.
+SELECT found.code AS issue, count(*) AS accounts, count(*) FILTER (WHERE NOT found.code = ANY(a.issues_left)) AS closed,
+       coalesce(sum(a.rows_inserted), 0)::bigint AS inserted, coalesce(sum(a.rows_updated), 0)::bigint AS overwritten,
+       coalesce(sum(a.rows_moved), 0)::bigint AS moved, coalesce(sum(a.rows_removed), 0)::bigint AS removed,
+       coalesce(sum(a.rows_set_aside), 0)::bigint AS set_aside, coalesce(sum(a.values_nulled), 0)::bigint AS nulled
+FROM prop_trading_model.recon_attempts AS a CROSS JOIN LATERAL unnest(a.issues_found) AS found (code)
+WHERE a.run_id = $1 AND a.outcome IS NOT NULL
+GROUP BY found.code
+ORDER BY accounts DESC, found.code

@@ -20,6 +20,7 @@ def test_there_are_exactly_the_calls_that_the_service_promises() -> None:
         ("POST", "/runs"),
         ("GET", "/runs"),
         ("GET", "/runs/{run_id}"),
+        ("GET", "/runs/{run_id}/result"),
         ("POST", "/runs/{run_id}/pause"),
         ("POST", "/runs/{run_id}/resume"),
         ("POST", "/runs/{run_id}/cancel"),
