@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from app.domain.contract import TABLES, Endpoint, Table
 from app.domain.wording import choose, counted
 from app.errors import ConfigurationError
-from app.store.adoption_state import state_notes, state_problems
+from app.store.adoption_state import publication_problems, state_notes, state_problems
 from app.store.catalogue import Column, Kind, warehouse_table
 from app.store.state_rows import STATE_TYPES
 from app.store.survey import STATE_TABLE, SchemaFacts, Survey, TableFacts
@@ -122,11 +122,7 @@ def _table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iter
         yield f"has {_listed(facts.rules, 'the rule', 'the rules')}, which would rewrite what is written"
     for cascade in facts.cascades or ():
         yield f"is referenced by the foreign key {cascade}, through which rows of other tables would change with its own: make it NO ACTION"
-    if facts.unreplicable_in:
-        yield (
-            f"is published ({', '.join(facts.unreplicable_in)}) without a replica identity: PostgreSQL refuses updates and deletes there;"
-            " give it a primary key or REPLICA IDENTITY FULL"
-        )
+    yield from publication_problems(facts)
     if endpoint not in _MENDED_ONLY and not any(trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()):
         origin = {name for name, _ in warehouse_table(endpoint, facts, "public").origin}
         known = {field.column for field in table.fields} | {"account_id"} | origin

@@ -35,15 +35,25 @@ def state_problems(facts: TableFacts) -> Iterator[str]:
         yield f"has {_listed(facts.rules, 'the rule', 'the rules')}, which would rewrite what is written"
     if facts.has_children:
         yield "has tables that inherit from it, whose rows would be taken for its own"
+    yield from publication_problems(facts)
+    if facts.hides_rows:
+        yield "has row-level security that may hide rows from us"
+    if facts.missing_rights:
+        yield f"does not grant us {', '.join(facts.missing_rights)}"
+
+
+def publication_problems(facts: TableFacts) -> Iterator[str]:
+    """Publications for which PostgreSQL refuses updates and deletes of the table."""
     if facts.unreplicable_in:
         yield (
             f"is published ({', '.join(facts.unreplicable_in)}) without a replica identity: PostgreSQL refuses updates and deletes there;"
             " give it a primary key or REPLICA IDENTITY FULL"
         )
-    if facts.hides_rows:
-        yield "has row-level security that may hide rows from us"
-    if facts.missing_rights:
-        yield f"does not grant us {', '.join(facts.missing_rights)}"
+    if facts.partly_published_in:
+        yield (
+            f"is published ({', '.join(facts.partly_published_in)}) by columns that lack some of its replica identity, or WHERE others are"
+            " so and so: PostgreSQL refuses updates and deletes there; change the publication"
+        )
 
 
 def _type_problems(facts: TableFacts) -> Iterator[str]:

@@ -86,6 +86,7 @@ class TableFacts(msgspec.Struct, frozen=True, dict=True):
     referenced_by: tuple[str, ...] | None = None
     refers_by: tuple[str, ...] | None = None
     has_children: bool = False
+    partly_published_in: tuple[str, ...] | None = None
     distributed_by: str | None = None
     refusing_checks: tuple[str, ...] = ()
     refusing_domains: tuple[str, ...] = ()

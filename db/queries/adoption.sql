@@ -127,6 +127,33 @@ FROM (
             WHERE leaf.relreplident = 'n'
                OR leaf.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = leaf.oid AND i.indisprimary)
         ),
+        -- A list of columns without all of the replica identity, or a condition on others.
+        'partly_published_in', (
+            SELECT json_agg(DISTINCT p.pubname)
+            FROM (SELECT c.oid AS relid UNION SELECT relid FROM pg_partition_tree(c.oid)) AS part
+            JOIN pg_publication_rel AS r ON r.prrelid = part.relid
+            JOIN pg_publication AS p ON p.oid = r.prpubid AND (p.pubupdate OR p.pubdelete)
+            JOIN pg_class AS published ON published.oid = r.prrelid
+            CROSS JOIN LATERAL (
+                SELECT ARRAY(
+                    SELECT a.attnum FROM pg_attribute AS a
+                    WHERE a.attrelid = r.prrelid AND a.attnum > 0 AND NOT a.attisdropped AND (
+                        published.relreplident = 'f'
+                        OR EXISTS (
+                            SELECT FROM pg_index AS i
+                            WHERE i.indrelid = r.prrelid AND a.attnum = ANY(i.indkey::smallint[])
+                              AND CASE published.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END
+                        )
+                    )
+                ) AS columns
+            ) AS identity
+            WHERE r.prattrs IS NOT NULL AND NOT identity.columns <@ r.prattrs::smallint[]
+               OR r.prqual IS NOT NULL AND r.prattrs IS NULL AND EXISTS (
+                   SELECT FROM pg_depend AS d
+                   WHERE d.classid = 'pg_publication_rel'::regclass AND d.objid = r.oid AND d.refobjid = r.prrelid AND d.refobjsubid > 0
+                     AND NOT d.refobjsubid = ANY(identity.columns)
+               )
+        ),
         'makes_partitions', (
             SELECT p.partstrat = 'r' AND p.partnatts = 1 AND pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE')
             FROM pg_partitioned_table AS p WHERE p.partrelid = c.oid

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.domain.models import RunKind
-from app.sandbox.faults import FaultKind, Faults
+from app.sandbox.faults import Faults, Rejection
 from app.sandbox.ingestion import ingest
 from app.sandbox.process import SandboxServer
 from app.store.migrate import migrate
@@ -148,7 +148,7 @@ async def test_an_account_whose_failure_cannot_be_counted_fails_alone(postgres: 
         await migrate(place.owner.dsn, SCHEMA)
         await execute(place, ["DELETE FROM SCHEMA.raw_metrics_hourly WHERE account_id IN ('acc-00002', 'acc-00003')", *_FAILING[kind]])
         gone = frozenset({"acc-00003", *(key.login for key in made.natural_keys("acc-00003"))})
-        sandbox.set_faults(Faults(probabilities={FaultKind.FAILED_STATUS: 1.0}, only_ids=gone))
+        sandbox.set_faults(Faults(rejections=(Rejection(status=400, ids=gone),)))
         async with engine(place.owner, sandbox) as service:
             state = await run(service, RunKind.RETRY)
         assert (state["status"], state["error"]) == ("completed_with_issues", None)

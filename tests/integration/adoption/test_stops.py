@@ -149,6 +149,17 @@ STOPS = (
         ),
         ("raw_metrics_daily", "to_the_lake", "replica identity"),
     ),
+    *(
+        Case(
+            f"published {what}",
+            (f"CREATE PUBLICATION to_the_lake FOR TABLE SCHEMA.raw_metrics_daily {part}",),
+            ("raw_metrics_daily", "to_the_lake", "change the publication"),
+        )
+        for what, part in (
+            ("without a column of its key", "(account_id, num_trades)"),
+            ("where another column is so and so", "WHERE (num_trades > 0)"),
+        )
+    ),
     Case(
         "a cascade into a table of the user's",
         (
@@ -251,6 +262,14 @@ FITS = (
             "ALTER TABLE SCHEMA.raw_metrics_daily DROP CONSTRAINT raw_metrics_daily_pkey",
             "ALTER TABLE SCHEMA.raw_metrics_daily REPLICA IDENTITY FULL",
             "CREATE PUBLICATION to_the_lake FOR TABLE SCHEMA.raw_metrics_daily",
+        ),
+    ),
+    Case(
+        "published with its key, and where that is so and so",
+        (
+            "CREATE PUBLICATION to_the_lake FOR TABLE SCHEMA.raw_metrics_daily (account_id, date, num_trades)",
+            "CREATE PUBLICATION to_the_pond FOR TABLE SCHEMA.raw_metrics_hourly WHERE (date > '2020-01-01')",
+            "CREATE PUBLICATION of_news FOR TABLE SCHEMA.raw_metrics_alltime (login) WITH (publish = 'insert')",
         ),
     ),
     Case(
