@@ -43,12 +43,34 @@ class HoldLimits:
         """Whether so many removed, lowered or blanked rows make upstream suspect."""
         return lost >= self.run_rows and lost > self.run_row_share * compared
 
-    def suspicion(self, lowered: int, compared: int) -> str:
-        """Why upstream is suspect: what it says of accounts."""
+    def suspicion(self, lowered: int, compared: int, rewritten: int | None = None) -> str:
+        """Why upstream is suspect: what it says of accounts.
+
+        Of the `lowered` ones so many count only since too many of their rows would be `rewritten` (None: it is not known how many).
+        """
+        among = f"{lowered} of the {counted(compared, 'account')} compared so far"
+        lower = "lower figures there, empty ones or none at all"
+        share = f"more than {self.row_share:.0%} of"
+        match rewritten:
+            case None:
+                its = choose(lowered, "its", "their")
+                what = f"{among} {choose(lowered, 'has', 'have')} {lower}, or would have {share} {its} rows rewritten"
+            case 0:
+                what = f"{among} {choose(lowered, 'has', 'have')} {lower}"
+            case _ if rewritten >= lowered:
+                what = (
+                    f"{among} would have {share} {choose(lowered, 'its', 'their')} rows rewritten, while upstream lowers none of their"
+                    " figures: it may be the warehouse that was damaged"
+                )
+            case _:
+                fewer = lowered - rewritten
+                what = (
+                    f"of the {counted(compared, 'account')} compared so far {fewer} {choose(fewer, 'has', 'have')} {lower}, and {rewritten}"
+                    f" would have {share} {choose(rewritten, 'its', 'their')} rows rewritten"
+                )
         return _suspicion(
-            f"{lowered} of the {counted(compared, 'account')} compared so far {choose(lowered, 'has', 'have')} lower figures there, empty"
-            f" ones or none at all, or would have more than {self.row_share:.0%} of {choose(lowered, 'its', 'their')} rows rewritten;"
-            f" allowed are {self.account_share:.0%}, or fewer than {self.accounts}, and accounts that were written before count as well"
+            f"{what}; allowed are {self.account_share:.0%}, or fewer than {self.accounts}, and accounts that were written before count as"
+            " well"
         )
 
     def suspicion_of_keys(self, rekeyed: int, compared: int) -> str:
@@ -84,20 +106,27 @@ def undoing(run_id: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a run takes from an account: rows removed, lowered or blanked, and whether upstream lowers or blanks its figures."""
+    """What a run takes from an account: rows removed, lowered or blanked, and whether upstream lowers or blanks its figures.
+
+    One that `rewrites` counts as lowered, too, but only since too many of its rows would be rewritten.
+    """
 
     rows: int = 0
     lowers: bool = False
+    rewrites: bool = False
 
     def __add__(self, other: "Loss") -> "Loss":
         """Both together."""
-        return Loss(self.rows + other.rows, self.lowers or other.lowers)
+        lowers = self.lowers or other.lowers
+        rewrites = all(each.rewrites for each in (self, other) if each.lowers)
+        return Loss(self.rows + other.rows, lowers, lowers and rewrites)
 
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
     """What is recorded of a run: accounts and rows compared, and what other processes count: lowered accounts, and lost rows.
 
+    Of the lowered ones those are `others_rewritten` that count only since too many of their rows would be rewritten.
     With `stands` an earlier run was stopped since upstream was suspect, nobody confirmed it, and no audit begun since found upstream well.
     """
 
@@ -106,6 +135,7 @@ class RunCounts:
     others_lowered: int = 0
     others_lost: int = 0
     stands: bool = False
+    others_rewritten: int = 0
 
 
 _NO_LOSS = Loss()
@@ -158,9 +188,9 @@ class RunGuard:
         for account_id, loss in news.items():
             self.losses[account_id] = self.losses.get(account_id, _NO_LOSS) + loss
 
-    def hold(self, account_ids: Iterable[str]) -> None:
+    def hold(self, news: Mapping[str, Loss]) -> None:
         """Count accounts that are held and were not held before."""
-        self.add({account_id: Loss(lowers=True) for account_id in account_ids})
+        self.add(news)
         self._suspect(self.losses)
 
     def take_back(self, news: Mapping[str, Loss]) -> None:
@@ -168,7 +198,7 @@ class RunGuard:
         for account_id, loss in news.items():
             left = self.losses[account_id].rows - loss.rows
             # Upstream lowers the account all the same: the next try will say so again.
-            self.losses[account_id] = Loss(left, self.losses[account_id].lowers)
+            self.losses[account_id] = replace(self.losses[account_id], rows=left)
 
     def _suspect(self, losses: Mapping[str, Loss]) -> None:
         if self.reason is not None:
@@ -176,7 +206,8 @@ class RunGuard:
         accounts = self.recorded.accounts + len(self.compared) if self.total is None else self.total
         lowered = self.recorded.others_lowered + sum(loss.lowers for loss in losses.values())
         if self.limits.suspects(lowered, accounts):
-            self.reason = self.limits.suspicion(lowered, accounts) + self.undo
+            rewritten = self.recorded.others_rewritten + sum(loss.lowers and loss.rewrites for loss in losses.values())
+            self.reason = self.limits.suspicion(lowered, accounts, rewritten) + self.undo
             return
         # An audit's scan compared a row of alltime of each account.
         rows = self.recorded.rows + sum(sum(slices.values()) for slices in self.compared.values()) + (self.total or 0)

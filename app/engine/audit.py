@@ -217,7 +217,7 @@ async def _suspect(
     news = await store.scans.count_news([account_id for account_id in sample if account_id in unseen])
     missing = round(asked * news / len(sample))
     if guard.suspects(missing, total):
-        raise UpstreamSuspect(guard.suspicion(missing, total))
+        raise UpstreamSuspect(guard.suspicion(missing, total, 0))
 
 
 async def _note_rekeyed(store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits | None) -> None:
@@ -239,7 +239,7 @@ async def _mark_suspect(store: Store, run_id: uuid.UUID, account_ids: Sequence[s
     total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
     lowered = await store.scans.count_lowered(run_id)
     if guard.suspects(lowered, total):
-        await store.runs.note_suspicion(run_id, guard.suspicion(lowered, total) + undoing(run_id), None)
+        await store.runs.note_suspicion(run_id, guard.suspicion(lowered, total, 0) + undoing(run_id), None)
 
 
 async def _note_moving_days(client: UpstreamClient, planned: Sequence[PlannedRequest], reader: _ScanReader, search: Search) -> None:

@@ -27,7 +27,7 @@ from app.domain.comparison import ComparedTable
 from app.domain.contract import Endpoint
 from app.domain.detection import detect, with_open_drift
 from app.domain.expectation import Upstream
-from app.domain.holds import FLAPS, Loss, RunCounts, RunGuard, undoing, vanished
+from app.domain.holds import FLAPS, Loss, RunGuard, undoing, vanished
 from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Hold, Outcome, Rewritten, RunKind
 from app.domain.needs import is_short
@@ -192,7 +192,7 @@ class BatchReconciler:
             guard = RunGuard(self._config.guard, run.total if run.request.kind is RunKind.AUDIT else None, undoing(run.run_id))
             self._guards[run.run_id] = run.confirmed_at, guard
         recorded = guard.recorded
-        guard.recorded = RunCounts(run.recorded, run.rows_compared, recorded.others_lowered, recorded.others_lost, stands)
+        guard.recorded = replace(recorded, accounts=run.recorded, rows=run.rows_compared, stands=stands)
         guard.reason = guard.reason or run.suspicion
         return guard
 
@@ -276,10 +276,10 @@ class BatchReconciler:
     async def _hold_vanished(self, work: Work) -> None:
         """Hold the accounts for which upstream suddenly has nothing, unless somebody confirmed that."""
         held = await asyncio.to_thread(_find_vanished, work)
-        news = [account_id for account_id in held if account_id not in work.was_held]
+        news = {account_id: Loss(lowers=True) for account_id in held if account_id not in work.was_held}
         if news:
             work.guard.hold(news)
-            await self._store.changes.note_losses(self._writer(work, ()), {account_id: Loss(lowers=True) for account_id in news})
+            await self._store.changes.note_losses(self._writer(work, ()), news)
 
     def _writer(self, work: Work, account_ids: Sequence[str]) -> Writer:
         return Writer(

@@ -51,7 +51,8 @@ class UnreservedError(Exception):
 class _Verdict:
     """What a transaction changes or withholds, by account: trades that its table still counts, what upstream sent, the holds.
 
-    `damage` are the dates on which the table alone had too much: what went there was no loss, as the other tables say.
+    `damage` are the dates on which the table alone had too much: what went there was no loss, as the other tables say. Of `rewritten`
+    accounts too many rows would change.
     """
 
     job: Job
@@ -60,6 +61,7 @@ class _Verdict:
     lowered: set[str] = field(default_factory=set)
     damage: dict[str, set[dt.date | None]] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    rewritten: set[str] = field(default_factory=set)
     sent: dict[str, Sent] = field(default_factory=dict)
 
     @property
@@ -124,7 +126,11 @@ class _Verdict:
 
     def news(self) -> dict[str, Loss]:
         """The accounts that are held now and were not when the run began."""
-        return {account_id: Loss(lowers=True) for account_id in self.holds if not self.standing(account_id).was_held}
+        return {
+            account_id: Loss(lowers=True, rewrites=account_id in self.rewritten - self.lowered)
+            for account_id in self.holds
+            if not self.standing(account_id).was_held
+        }
 
 
 class Guarding:
@@ -211,7 +217,8 @@ class Guarding:
     async def note(self, connection: Connection, writer: Writer, losses: Mapping[str, Loss]) -> None:
         """Let other processes of the run know of losses."""
         if losses and writer.worker_id is not None:
-            values = list(losses), [loss.rows for loss in losses.values()], [loss.lowers for loss in losses.values()]
+            each = losses.values()
+            values = list(losses), [loss.rows for loss in each], [loss.lowers for loss in each], [loss.rewrites for loss in each]
             await connection.execute(self._sql["note_losses"], writer.run_id, writer.worker_id, *values)
 
     async def _judge_accounts(
@@ -247,6 +254,7 @@ class Guarding:
         await self._count_sent(connection, verdict, list(too_many))
         for account_id, stored in too_many.items():
             figures = verdict.figures(account_id)
+            verdict.rewritten.add(account_id)
             verdict.holds[account_id] = rewriting(many[account_id], stored, guard.limits, figures, job.writer.run_id)
 
     async def _count_sent(self, connection: Connection, verdict: _Verdict, account_ids: Sequence[str]) -> None:
@@ -344,7 +352,9 @@ class Guarding:
 
     async def _recorded(self, connection: Connection, writer: Writer, guard: RunGuard) -> RunCounts:
         row = await connection.fetch_row(self._sql["get_losses_elsewhere"], writer.run_id, writer.worker_id)
-        return guard.recorded if row is None else replace(guard.recorded, others_lowered=row["lowered"], others_lost=row["lost"])
+        if row is None:
+            return guard.recorded
+        return replace(guard.recorded, others_lowered=row["lowered"], others_lost=row["lost"], others_rewritten=row["rewritten"])
 
 
 def _is_ours(row: Record, totals: Totals) -> bool:

@@ -334,7 +334,10 @@ class Runs:
         held, total = state["needs_confirmation"], state["total"]
         if state["suspicion"] is not None or guard.suspects(state["lowered"], total):
             # Each process judges by what it knows of the others: here all of it is known.
-            status, reason = RunStatus.NEEDS_CONFIRMATION, state["suspicion"] or guard.suspicion(state["lowered"], total) + undoing(run_id)
+            status, reason = (
+                RunStatus.NEEDS_CONFIRMATION,
+                state["suspicion"] or guard.suspicion(state["lowered"], total, state["rewritten"]) + undoing(run_id),
+            )
         elif 0 < held == total:
             status, reason = (
                 RunStatus.NEEDS_CONFIRMATION,

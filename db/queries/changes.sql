@@ -222,10 +222,14 @@ LEFT JOIN sides AS own ON own.account_id = lost.account_id AND own.day = lost.da
 WHERE $3::date IS NULL OR lost.day < $3::date
 
 -- name: note_losses
--- What a run ($1) takes from accounts ($3: rows $4, and whether upstream lowers them, $5), counted by the process $2 that writes or holds them.
-INSERT INTO prop_trading_model.recon_run_losses AS l (run_id, account_id, worker_id, rows, lowers)
-SELECT $1, noted.account_id, $2, noted.rows, noted.lowers FROM unnest($3::text[], $4::bigint[], $5::boolean[]) AS noted (account_id, rows, lowers)
-ON CONFLICT (run_id, account_id) DO UPDATE SET worker_id = excluded.worker_id, rows = l.rows + excluded.rows, lowers = l.lowers OR excluded.lowers
+-- What a run ($1) takes from accounts ($3: rows $4, and whether upstream lowers them, $5, or only too many rows would be rewritten, $6), counted by
+-- the process $2 that writes or holds them.
+INSERT INTO prop_trading_model.recon_run_losses AS l (run_id, account_id, worker_id, rows, lowers, rewrites)
+SELECT $1, noted.account_id, $2, noted.rows, noted.lowers, noted.rewrites
+FROM unnest($3::text[], $4::bigint[], $5::boolean[], $6::boolean[]) AS noted (account_id, rows, lowers, rewrites)
+ON CONFLICT (run_id, account_id) DO UPDATE SET
+    worker_id = excluded.worker_id, rows = l.rows + excluded.rows, lowers = l.lowers OR excluded.lowers,
+    rewrites = (l.lowers OR excluded.lowers) AND (l.rewrites OR NOT l.lowers) AND (excluded.rewrites OR NOT excluded.lowers)
 
 -- name: lock_losses
 -- One process after the other counts what run $1 takes: until the end of the transaction.
@@ -243,8 +247,8 @@ WHERE l.run_id = $1 AND l.account_id = less.account_id
 SELECT EXISTS (SELECT FROM prop_trading_model.recon_workers WHERE worker_id <> $1 AND heartbeat_at > now() - make_interval(secs => $2))
 
 -- name: get_losses_elsewhere
--- What other processes than $2 counted for a run: accounts that upstream lowers, and rows that they lose.
-SELECT count(*) FILTER (WHERE lowers) AS lowered, coalesce(sum(rows), 0)::bigint AS lost
+-- What other processes than $2 counted for a run: accounts that upstream lowers, or of which too many rows would be rewritten, and rows that they lose.
+SELECT count(*) FILTER (WHERE lowers) AS lowered, count(*) FILTER (WHERE lowers AND rewrites) AS rewritten, coalesce(sum(rows), 0)::bigint AS lost
 FROM prop_trading_model.recon_run_losses
 WHERE run_id = $1 AND worker_id <> $2
 

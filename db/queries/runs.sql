@@ -260,6 +260,7 @@ SELECT
         THEN (SELECT count(*) FROM prop_trading_model.trade_recon)
     END AS known,
     (SELECT count(*) FROM prop_trading_model.recon_run_losses WHERE run_id = $1 AND lowers) AS lowered,
+    (SELECT count(*) FROM prop_trading_model.recon_run_losses WHERE run_id = $1 AND lowers AND rewrites) AS rewritten,
     r.maintenance ->> 'incomplete' AS incomplete,
     r.explained + r.partial + r.failed + r.skipped + r.flapping + r.needs_confirmation + r.gone > 0
         -- Accounts that maintenance could not look for are in no run.

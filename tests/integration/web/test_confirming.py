@@ -68,6 +68,18 @@ async def test_confirming_some_of_the_held_accounts_lets_these_through_and_no_ot
     assert (await difference(filled, sandbox)).account_ids.isdisjoint(held)
 
 
+async def test_a_guard_tells_the_one_of_its_two_causes_that_it_has(filled: Database, sandbox: SandboxServer) -> None:
+    ids = await _rewritten(filled, sandbox, 12)
+    async with served(_settings(filled, sandbox, recon_guard_rows=2, recon_guard_row_share=0.01)) as client:
+        location = (await client.post("/runs", json={"kind": "audit", "account_ids": ids})).headers["Location"]
+        state = await ended(client, location)
+        assert state["status"] == "needs_confirmation"
+        assert "rows rewritten, while upstream lowers none of their figures" in state["error"]
+        assert "lower figures there" not in state["error"]
+        [wait] = state["waiting_for"]
+        assert (wait["reason"], wait["message"]) == ("guard", state["error"])
+
+
 async def test_a_run_that_upstream_made_suspect_stays_stopped_when_some_of_its_accounts_are_confirmed(
     filled: Database, sandbox: SandboxServer
 ) -> None:
@@ -85,6 +97,7 @@ async def test_a_run_that_upstream_made_suspect_stays_stopped_when_some_of_its_a
         after = await ended(client, location)
         assert after["status"] == "needs_confirmation"
         assert after["error"].startswith("Upstream is suspect")
+        assert "lower figures there, empty ones or none at all; allowed are" in after["error"]
         assert after["accounts"]["waiting"] == before["accounts"]["waiting"]
         assert (_held(await _outcomes(filled)), after["accounts"]["healed"]) == (held[2:], len(held[:2]))
         await client.post(f"{location}/confirm")

@@ -4,6 +4,8 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.absence import absence
 from app.domain.contract import Endpoint
@@ -168,3 +170,19 @@ def test_a_hold_after_a_confirmation_says_what_of_it_does_not_hold() -> None:
     assert "Confirmed was that at least 37 trades are left in raw_metrics_daily, which does not hold any more." in fewer.reason
     empty = exceeding(_figures("raw_metrics_daily", 40, 40, 4, blanks=True), Shown(37, stored=40), "R")
     assert "Confirmed was that no figure becomes empty in raw_metrics_daily" in empty.reason
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=5, max_size=30))
+def test_the_suspicion_names_the_cause_that_it_has_and_no_other(accounts: list[tuple[bool, bool]]) -> None:
+    guard = RunGuard(HoldLimits(account_share=0.0))
+    # What happened to an account: too many rows would be rewritten, and then perhaps upstream lowered it, too.
+    for number, (rewritten, lowered) in enumerate(accounts):
+        guard.hold({str(number): Loss(lowers=True, rewrites=rewritten)})
+        if lowered:
+            guard.hold({str(number): Loss(1, lowers=True)})
+    alone = sum(rewritten and not lowered for rewritten, lowered in accounts)
+    assert sum(loss.lowers and loss.rewrites for loss in guard.losses.values()) == alone
+    assert guard.reason is not None
+    said = HoldLimits(account_share=0.0).suspicion(len(accounts), 100, alone)
+    assert ("rewritten" in said) == (alone > 0)
+    assert ("lower figures there" in said) == (alone < len(accounts))
