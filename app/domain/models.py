@@ -284,8 +284,15 @@ class AccountView:
 
     @property
     def surplus_days(self) -> tuple[dt.date, ...]:
-        """The dates on which more trades are stored than daily counts: some of them may be stored under another date, too."""
-        return tuple(day.date for day in self.days if day.closed > day.daily)
+        """The dates on which more trades are stored than daily counts: some of them may be stored under another date, too.
+
+        Where alltime does not stand by daily, rows of daily may be missing instead; then only dates count that the other tables know.
+        """
+        if not self.totals.has_daily:
+            return ()
+        if self.totals.alltime == self.totals.daily:
+            return tuple(day.date for day in self.days if day.closed > day.daily)
+        return tuple(day.date for day in self.days if day.closed > max(day.daily, day.hourly) and (day.daily_rows or day.hourly_rows))
 
     @property
     def agrees(self) -> bool:

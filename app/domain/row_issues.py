@@ -42,10 +42,13 @@ def difference_issues(differences: Sequence[Difference], seen: Collection[IssueC
 
 
 def found_by_rows(progress: Progress, seen: Collection[IssueCode]) -> tuple[Issue, ...]:
-    """The issues that the comparison of an account's rows found; rows that upstream does not send count if they are gone now."""
+    """The issues that the comparison of an account's rows found; rows that upstream does not send count if they are gone now.
+
+    Counts that differ on dates that still move are no drift.
+    """
     left = {(each.endpoint, each.day) for each in _unequal(progress) if each.differs is Differs.UNSENT}
     differing = [each for each in progress.differing if each.differs is not Differs.UNSENT or (each.endpoint, each.day) not in left]
-    return difference_issues(differing, seen)
+    return difference_issues([each for each in differing if not (each.counts and each.day in progress.moving)], seen)
 
 
 def left_by_rows(view: AccountView, progress: Progress, seen: Collection[IssueCode]) -> tuple[Issue, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from app.domain.comparison import ComparedTable, Difference, Differs
 from app.domain.contract import Endpoint
 from app.domain.issues import SAMPLE
+from app.domain.sequences import pieces
 from app.store.catalogue import Catalogue
 from app.store.column_lists import Statements
 from app.store.pool import Database, Purpose
@@ -18,6 +19,8 @@ from app.store.violations import TOO_NARROW
 from app.store.window import ALL_DATES, Window
 
 _COUNT = "num_trades"
+_MOST_DAYS = 10_000
+"""Accounts and dates of which one statement looks for trades that are stored twice."""
 
 
 class RowComparison:
@@ -92,9 +95,11 @@ class RowComparison:
 
     async def doubled_days(self, surplus: Sequence[tuple[str, dt.date]]) -> dict[str, frozenset[dt.date]]:
         """All dates of trades that are stored on these accounts' dates and under another date, too, by account."""
-        if not surplus:
-            return {}
         statement = self._sql.of("get_doubled_days", self._catalogue[Endpoint.CLOSED])
-        async with self._database.transaction(statement_seconds=COMMAND_SECONDS, purpose=Purpose.WRITE_TRADES) as connection:
-            rows = await connection.fetch(statement, [each[0] for each in surplus], [each[1] for each in surplus])
-        return {row["account_id"]: frozenset(row["days"]) for row in rows}
+        found: defaultdict[str, set[dt.date]] = defaultdict(set)
+        # In pieces: an ingestion that ran twice leaves a surplus on every date of everybody.
+        for part in pieces(surplus, _MOST_DAYS):
+            async with self._database.transaction(statement_seconds=COMMAND_SECONDS, purpose=Purpose.WRITE_TRADES) as connection:
+                for row in await connection.fetch(statement, [each[0] for each in part], [each[1] for each in part]):
+                    found[row["account_id"]].update(row["days"])
+        return {account_id: frozenset(days) for account_id, days in found.items()}
