@@ -18,6 +18,7 @@ class WaitReason(StrEnum):
     ACCOUNTS_HELD = "accounts_held"
     PREPARATION_HELD = "preparation_held"
     UNATTENDED = "unattended"
+    TURN = "turn"
     POSTPONED = "postponed"
     PAUSED = "paused"
     GUARD = "guard"
@@ -77,7 +78,7 @@ class Blocker:
     pid: int
     role: str
     program: str
-    since: dt.datetime
+    since: dt.datetime | None
 
 
 def hindered(processes: Sequence[Process], now: dt.datetime) -> list[Wait]:
@@ -139,13 +140,23 @@ def unattended() -> Wait:
     )
 
 
+def turn(runs: int, first: object) -> Wait:
+    """A run that no worker has taken up, since they are at others."""
+    return Wait(
+        WaitReason.TURN,
+        f"The workers are at {counted(runs, 'other run')} ({'the oldest is ' if runs > 1 else ''}{first}): this one is taken up when one of"
+        " them is free.",
+    )
+
+
 def locked(accounts: int, blocker: Blocker, now: dt.datetime) -> Wait:
     """Accounts whose rows in trade_recon somebody else locks."""
     program = f", {blocker.program}" if blocker.program else ""
+    since = "" if blocker.since is None else f", open since {moment(blocker.since, now, with_seconds=True)}"
     return Wait(
         WaitReason.LOCKS,
         f"{counted(accounts, 'account')} {choose(accounts, 'waits', 'wait')} for rows of trade_recon, which another transaction may lock:"
-        f" session {blocker.pid} of {blocker.role}{program}, open since {moment(blocker.since, now, with_seconds=True)}.",
+        f" session {blocker.pid} of {blocker.role}{program}{since}.",
         blocker.since,
         None,
         accounts,

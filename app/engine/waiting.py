@@ -39,6 +39,9 @@ class RunWaiting:
         if not living and now - run["created_at"] > _GRACE:
             hindered.append(waits.unattended())
         found = [*hindered, *held_back]
+        if status == RunStatus.QUEUED and not found and now - run["created_at"] > _GRACE:
+            runs, first = await self._store.under_way(run["run_id"])
+            found += [waits.turn(runs, first)] if runs else []
         if run["prepared_at"] is not None and run["waiting"] and not hindered:
             found += await self._idle(run["run_id"], now, with_locks=not held_back)
         return found

@@ -30,6 +30,7 @@ class RunWaits:
         sql = database.queries("waits")
         self._processes, self._held = sql["get_processes"], sql["get_held_accounts"]
         self._idle, self._blockers = sql["get_idle_accounts"], sql["get_blockers"]
+        self._under_way = sql["get_runs_under_way"]
 
     async def processes(self, run_id: uuid.UUID) -> tuple[Mapping[uuid.UUID, Process], dt.datetime]:
         """The processes that serve the run, or did within a day, and the time by the database's clock."""
@@ -60,6 +61,11 @@ class RunWaits:
         """How the first accounts that wait in the run stand."""
         row = await self._database.fetch_row(self._idle, run_id, _LOOKED_AT)
         return Idle(0, 0, None, 0) if row is None else Idle(row["due"], row["postponed"], row["postponed_until"], row["claimed"])
+
+    async def under_way(self, run_id: uuid.UUID) -> tuple[int, uuid.UUID | None]:
+        """How many other runs are worked on, and the oldest of them."""
+        row = await self._database.fetch_row(self._under_way, run_id)
+        return (0, None) if row is None else (row["runs"], row["first"])
 
     async def blocker(self) -> Blocker | None:
         """The oldest session of somebody else's that may lock rows of trade_recon."""

@@ -135,7 +135,7 @@ class RunWait(BaseModel):
     """One reason why a run does not go on."""
 
     reason: str = Field(
-        description="`upstream_down`, `upstream_throttles`, `quota`, `locks`, `accounts_held`, `preparation_held`, `unattended`, "
+        description="`upstream_down`, `upstream_throttles`, `quota`, `locks`, `accounts_held`, `preparation_held`, `unattended`, `turn`, "
         "`postponed`, `paused` or `guard`; a newer version may know others."
     )
     message: str = Field(description="What the run waits for, since when, and when something changes or what to do, in a sentence.")

@@ -27,12 +27,19 @@ FROM (
 JOIN prop_trading_model.trade_recon AS t ON t.account_id = first.account_id
 
 -- name: get_blockers
--- Sessions of others that hold locks for writing on trade_recon for longer than a moment, the oldest first.
+-- Sessions of others that hold locks for writing on trade_recon for longer than a moment, the oldest first. Since when those of other roles hold
+-- them is shown to few.
 SELECT a.pid, a.usename::text AS role, coalesce(a.application_name, '') AS program, a.xact_start AS since
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND l.relation = 'prop_trading_model.trade_recon'::regclass AND l.granted AND l.mode <> 'AccessShareLock'
-  AND a.application_name IS DISTINCT FROM 'trade-recon' AND a.xact_start < clock_timestamp() - interval '1 second'
-ORDER BY a.xact_start
+  AND a.application_name IS DISTINCT FROM 'trade-recon' AND coalesce(a.xact_start < clock_timestamp() - interval '1 second', true)
+ORDER BY a.xact_start NULLS LAST
 LIMIT 1
+
+-- name: get_runs_under_way
+-- How many runs beside $1 are worked on, and the oldest of them.
+SELECT count(*) AS runs, (array_agg(run_id ORDER BY created_at))[1] AS first
+FROM prop_trading_model.recon_runs
+WHERE status = 'running' AND run_id <> $1

@@ -78,7 +78,18 @@ async def test_the_version_is_told(tmp_path: Path) -> None:
     assert await _said(tmp_path, "--version") == (0, "trade-recon 0.1.0\n")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["reconcile", "--help"], ["removed", "--help"], ["--version"], ["reconcil"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["reconcile", "--help"],
+        ["removed", "--help"],
+        ["runs", "--help"],
+        ["accounts", "list", "--help"],
+        ["--version"],
+        ["reconcil"],
+    ],
+)
 async def test_help_waits_for_no_import_of_the_engine(tmp_path: Path, words: list[str]) -> None:
     script = (
         "import sys; from app.__main__ import main\n"

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from app import console
+from app.domain.models import RunKind
 from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.process import SandboxServer
 from app.settings import Settings
@@ -176,6 +177,19 @@ async def test_a_run_at_which_nobody_works_says_so_and_what_to_start(filled: Dat
         service.pool._only_run = uuid.uuid4()
         await service.pool._beat()
         assert [wait["reason"] for wait in _told(await service.readings.run_state(run_id))] == ["unattended"]
+
+
+async def test_a_run_that_waits_for_its_turn_names_the_run_that_is_worked_on(filled: Database, sandbox: SandboxServer) -> None:
+    async with engine(filled, sandbox) as service:
+        first = await service.start_run(RunRequest(RunKind.AUDIT))
+        run_id = await service.start_run(RunRequest())
+        await service.pool._beat()
+        async with filled.connect() as connection:
+            await connection.execute("UPDATE recon_runs SET created_at = created_at - interval '1 minute'")
+            assert _told(await service.readings.run_state(run_id)) == []
+            await connection.execute("UPDATE recon_runs SET status = 'running', prepared_at = now() WHERE run_id = $1", first)
+        [wait] = _told(await service.readings.run_state(run_id))
+    assert (wait["reason"], f"The workers are at 1 other run ({first}):" in wait["message"]) == ("turn", True)
 
 
 async def test_rows_that_somebody_else_locks_are_told_with_the_session(filled: Database, sandbox: SandboxServer) -> None:
