@@ -12,6 +12,7 @@ from app.engine.service import ReconService
 from app.sandbox.generation import Contradictions
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
+from app.store.migrate import migrate
 from app.store.runs import RunRequest
 from tests.clock import SETTLED, TODAY
 from tests.conftest import Database
@@ -119,3 +120,30 @@ async def test_accounts_that_upstream_contradicts_are_compared_whole_though_it_i
         after = await connection.fetch(look, named)
     assert [row["types"] for row in after] == [row["types"] for row in before]
     assert after == before or kind is RunKind.RETRY
+
+
+async def test_tables_without_a_key_and_with_types_of_their_own_are_compared_whole(warehouse: Database, sandbox: SandboxServer) -> None:
+    account_id = _most(sandbox)
+    async with warehouse.connect() as connection:
+        for table in ("raw_metrics_daily", "raw_trades_closed"):
+            await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey")
+        await connection.execute(
+            "ALTER TABLE raw_trades_closed ALTER COLUMN broker DROP NOT NULL, ALTER COLUMN profit TYPE double precision"
+        )
+        await connection.execute("ALTER TABLE raw_metrics_daily ALTER COLUMN net_profit TYPE double precision, DROP COLUMN total_lots")
+        await connection.execute("UPDATE raw_metrics_daily SET net_profit = 1 WHERE account_id = $1 AND num_trades > 0", account_id)
+        await connection.execute("UPDATE raw_trades_closed SET profit = profit + 1 WHERE account_id = $1", account_id)
+        await connection.execute(
+            "INSERT INTO raw_metrics_daily SELECT * FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0 AND date < $2 LIMIT 1",
+            account_id,
+            SETTLED,
+        )
+        await migrate(warehouse.dsn, warehouse.schema)
+        async with engine(warehouse, sandbox) as service, service.pool.running():
+            result = await reconcile(service, account_id)
+            assert result["outcome"] == Outcome.HEALED
+            assert "value_drift" in result["issues_found"]  # type: ignore[operator]
+            assert (await reconcile(service, account_id))["outcome"] == Outcome.UNCHANGED
+        assert await connection.fetchval(
+            "SELECT count(*) = count(DISTINCT date) FROM raw_metrics_daily WHERE account_id = $1", account_id
+        ), "the row that was stored twice is stored once"
