@@ -46,6 +46,7 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
         version=INTERFACE_VERSION,
         description=_DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=None,  # served by a route of ours, under the rules of all others
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,

@@ -6,7 +6,7 @@ import uuid
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 
 from app.domain.copies import TableName
 from app.domain.models import RunKind, RunStatus
@@ -362,3 +362,10 @@ async def get_readiness(service: Service) -> Readiness:
 async def get_metrics(service: Service) -> MetricsResponse:
     """How the process that answers uses upstream, since it started: scrape each replica. Asks nobody else."""
     return MetricsResponse(exposition(service.readings.api_use()))
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def get_description(request: Request) -> dict[str, Any]:
+    """The description of the HTTP interface."""
+    app: FastAPI = request.app
+    return app.openapi()

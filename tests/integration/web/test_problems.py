@@ -113,6 +113,7 @@ async def test_a_query_parameter_that_is_not_known_is_a_problem_on_every_route(c
             answer = await client.request(method, url, params={"sicne": "1"})
             [error] = _problem(answer, 422)["errors"]
             assert (error["field"], "is not known here" in error["message"]) == ("query.sicne", True), url
+    assert (await client.get("/openapi.json", params={"sicne": "1"})).status_code == 422
     misspelled = _problem(await client.get("/changes", params={"sicne": "1"}), 422)
     assert misspelled["errors"][0]["message"] == "is not known here: is since meant?"
     several = _problem(await client.get("/report", params={"a": "1", "b": "2"}), 422)
