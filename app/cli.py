@@ -143,7 +143,7 @@ def migrate(
         from app.settings import load_settings
 
         if print_:
-            sys.stdout.write(await print_advice(load_settings(), role or "trade_recon"))
+            sys.stdout.write(await print_advice(load_settings(), "trade_recon" if role is None else role))
             return ExitCode.SUCCESS
         if role is not None:
             raise InvalidRequest("--role is for what --print writes: give --print as well. Nothing was done.")
