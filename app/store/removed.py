@@ -203,7 +203,12 @@ class RemovedRows:
         copy, tokens = shape.copy, shape.tokens
         if shape.lacking:
             return refusal(copy, f"the copy lacks {', '.join(shape.lacking)}, which the table's key has now")
-        sql = fill(self._sql["lock_present_rows"], **tokens, is_foreign=self._sets.foreign(shape.shard))
+        sql = fill(
+            self._sql["lock_present_rows"],
+            **tokens,
+            is_foreign=self._sets.foreign(shape.shard),
+            stood_there=self._sets.stood_there(shape.shard),
+        )
         present = await connection.fetch(sql, copy.removed_id, shape.unwritten)
         # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.
         await connection.limit_locks(LOCK_SECONDS)

@@ -28,7 +28,6 @@ _OVERALL = (
     "last_activity",
     "oldest_unreconciled",
 )
-_UNKNOWN = "unknown"
 _ISSUES = ("issue_type", "severity", "account_count", "sample_accounts")
 _OF_DATES = frozenset(
     {
@@ -73,22 +72,8 @@ class AccountReport:
     def issues(self) -> list[object]:
         """Its open issues as they are shown: those that runs look at, and what is for information alone."""
         issues, few_hours = self.state["issues"], self.state["few_hours"]
-        shown: list[object] = [_readable(entry) for entry in issues] if isinstance(issues, list) else []
+        shown = list(issues) if isinstance(issues, list) else []
         return [*shown, few_hours_issue(few_hours).as_json()] if few_hours else shown
-
-
-def _readable(entry: object) -> dict[str, object]:
-    """An entry of trade_recon.issues with what each has that a run wrote; an earlier system may have written anything."""
-    known = dict(entry) if isinstance(entry, Mapping) else {"entry": entry}
-    kind, severity, affected = known.get("type"), known.get("severity"), known.get("affected")
-    texts = {name: known.get(name) if isinstance(known.get(name), str) else "" for name in ("description", "resolution_strategy")}
-    return {
-        **known,
-        **texts,
-        "type": kind if isinstance(kind, str) else _UNKNOWN,
-        "severity": severity if isinstance(severity, int) and 1 <= severity <= Severity.INFO else int(Severity.INFO),
-        "affected": [each for each in affected if isinstance(each, str)] if isinstance(affected, list) else [],
-    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ def _decide_here(reason: Reason, here: Sequence[Record]) -> Deed:
 
 def _decide_elsewhere(reason: Reason, elsewhere: Sequence[Record]) -> Deed:
     dates = listed(list(dict.fromkeys(str(row["day"]) for row in elsewhere)))
-    if reason is not Reason.MOVED:
+    if reason is not Reason.MOVED or any(row["stood_there"] for row in elsewhere):
         return Refused(f"the same trade stands under {dates} now and would be stored twice; restore the copies of its moves first")
     if len(elsewhere) > 1:
         return Refused(f"the same trade is stored {len(elsewhere)} times under other dates ({dates}), and nothing tells which it became")

@@ -27,6 +27,10 @@ class SetRestore:
         # The version of a row on another server is none of our transaction ids.
         return stamped if shard is not None else fill(self.part("is_foreign"), stamped=stamped, same=self.part("copies_of_account"))
 
+    def stood_there(self, shard: str | None) -> str:
+        """The condition that a row stood where a double of it was put aside; on another server nothing tells."""
+        return "false" if shard is not None else self.part("stood_there")
+
     def _plain(self, ids: str) -> str:
         return fill(self.part("plain_copies"), ids=ids)
 
@@ -38,7 +42,13 @@ class SetRestore:
         tokens = shape.tokens
         told, waiting = await self._lock(connection, copies)
         present: dict[int, list[Record]] = defaultdict(list)
-        judge = fill(self._sql["lock_present_rows_of_set"], **tokens, plain_copies=self._plain("$1"), is_foreign=self.foreign(None))
+        judge = fill(
+            self._sql["lock_present_rows_of_set"],
+            **tokens,
+            plain_copies=self._plain("$1"),
+            is_foreign=self.foreign(None),
+            stood_there=self.stood_there(None),
+        )
         for row in await connection.fetch(judge, [copy.removed_id for copy in waiting], shape.unwritten):
             present[row["removed_id"]].append(row)
         # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.

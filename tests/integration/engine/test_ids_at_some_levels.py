@@ -55,6 +55,17 @@ async def _lose(database: Database, account_id: str, tables: Sequence[Endpoint])
             await connection.execute(f"DELETE FROM {TABLES[endpoint].name} WHERE account_id = $1", account_id)
 
 
+async def _shown(database: Database) -> dict[str, str]:
+    """The issue of each account that has some."""
+    async with database.connect() as connection:
+        rows = await connection.fetch("SELECT account_id, issue ->> 'type' AS type FROM trade_recon, jsonb_array_elements(issues) AS issue")
+    return {row["account_id"]: row["type"] for row in rows}
+
+
+def _status(shown: dict[str, str]) -> str:
+    return "completed_with_issues" if shown else "succeeded"
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("kind", ["full", "retry", "audit", "named"])
 async def test_whatever_level_comes_without_id_and_whatever_is_lost_here_every_kind_of_run_heals_the_account(
@@ -74,9 +85,14 @@ async def test_whatever_level_comes_without_id_and_whatever_is_lost_here_every_k
             await _lose(database, account_id, lost)
         request = {"account_ids": tuple(cases)} if kind == "named" else {}
         state = await run(service, RunKind.FULL if kind == "named" else RunKind(kind), **request)
-        assert (state["status"], (await _against(truth, database)).sample) == ("succeeded", ()), cases
+        # Who is named is compared row by row: stored rows of a level without ids that cannot be found are not sent, as far as can be asked.
+        unseen = {account_id for account_id, (_, _, findable) in cases.items() if not findable} if kind == "named" else set()
+        shown = await _shown(database)
+        assert set(shown) <= unseen
+        assert set(shown.values()) <= {"absent_upstream"}
+        assert (state["status"], (await _against(truth, database)).sample) == (_status(shown), ()), cases
         state = await run(service, RunKind.AUDIT)
-        assert (state["status"], (await _against(truth, database)).sample) == ("succeeded", ()), cases
+        assert (state["status"], (await _against(truth, database)).sample) == (_status(await _shown(database)), ()), cases
         assert await _listed(database) == set(truth.account_ids)
 
 
