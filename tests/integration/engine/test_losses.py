@@ -389,6 +389,11 @@ _SURPLUS = (
     " SELECT (jsonb_populate_record(t, jsonb_build_object('ticket', '9' || ticket, 'position', '9' || position))).*"
     f" FROM raw_trades_closed AS t WHERE trade_date <= '{_SETTLED}'"
 )
+_EARLIER = (
+    # But for the first date, before which there may be no partition.
+    "UPDATE raw_trades_closed SET trade_date = trade_date - 1"
+    f" WHERE trade_date <= '{_SETTLED}' AND trade_date > (SELECT min(trade_date) FROM raw_trades_closed)"
+)
 
 
 @pytest.mark.parametrize(
@@ -399,7 +404,7 @@ _SURPLUS = (
         [f"UPDATE raw_metrics_hourly SET num_trades = num_trades * 2 WHERE date <= '{_SETTLED}'"],
         [f"UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE date <= '{_SETTLED}' AND num_trades > 0"],
         ["UPDATE raw_metrics_alltime SET num_trades = num_trades * 2 + 1"],
-        [f"UPDATE raw_trades_closed SET trade_date = trade_date - 1 WHERE trade_date <= '{_SETTLED}'"],
+        [_EARLIER],
     ],
     ids=["surplus", "surplus and hourly", "hourly", "daily", "alltime", "other dates"],
 )
