@@ -28,7 +28,7 @@ async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -
     What stops in one table alone is named with it.
     """
     rules: dict[str, Decimal] = {}
-    largest: dict[str, dict[str, Decimal]] = defaultdict(dict)
+    largest: dict[str, list[Decimal]] = defaultdict(list)
     stops: list[tuple[str, Column, Decimal]] = []
     for endpoint in _METRICS:
         table = catalogue[endpoint]
@@ -36,15 +36,15 @@ async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -
         if not columns:
             continue
         sample = await _sample_of(database, table)
-        for column, amount in (await _largest(database, table, columns, sample)).items():
-            largest[column.name][table.table.name] = amount
-        stopping = {column: largest[column.name][table.table.name] for column in columns if table.table.name in largest[column.name]}
-        stopping = {column: amount for column, amount in stopping.items() if amount in _ends_of(column)}
+        amounts = await _largest(database, table, columns, sample)
+        for column, amount in amounts.items():
+            largest[column.name].append(amount)
+        stopping = {column: amount for column, amount in amounts.items() if amount in _ends_of(column)}
         stops += [(table.table.name, column, stopping[column]) for column in await _cut_off(database, table, stopping, sample)]
     for name, column, amount in stops:
         if amount not in _ROUND:
             rules[column.sql_type] = amount
-        elif all(other <= amount for other in largest[column.name].values()):
+        elif all(other <= amount for other in largest[column.name]):
             rules[column.name] = amount
         else:
             rules[f"{name}.{column.name}"] = amount

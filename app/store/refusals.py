@@ -150,19 +150,19 @@ class Refusals:
         partition, values = f"{schema}.{quote(name)}", f"FOR VALUES FROM ('{first}') TO ('{behind}')"
         state = await self._database.fetch_row(self._sql["get_partition_state"], partition, [table.table.name])
         needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
+        held_from = None if state is None else state["held_from"]
+        # What is kept has one beginning and no gaps: a month behind it is only left out by a later one.
+        leaves_out = self._sql.window.first is None and (held_from is None or first < held_from)
         if state is not None and state["is_there"]:
-            # What is kept has one beginning and no gaps.
-            is_before = state["held_from"] is None or first < state["held_from"]
-            begins = "auto" if is_before and self._sql.window.first is None else str(behind)
+            begins = "auto" if leaves_out else str(behind)
             return (
                 f"{_NO_PARTITION} of {table.table.name} takes {needed}: {partition} is detached. If it is to stay so, set"
                 f" RECON_HISTORY_FROM={begins}; otherwise let the owner run: ALTER TABLE {table.raw} ATTACH PARTITION {partition} {values}"
             )
         told = f"{_NO_PARTITION} of {table.table.name} takes {needed}, and trade-recon could not make one; let the owner run:"
         told += f" CREATE TABLE {partition} PARTITION OF {table.raw} {values}"
-        is_before = state is not None and state["held_from"] is not None and first < state["held_from"]
-        if state is not None and is_before and self._sql.window.first is None:
-            told += f"; or set RECON_HISTORY_FROM=auto, if what was before {state['held_from']} is gone for good"
+        if held_from is not None and leaves_out:
+            told += f"; or set RECON_HISTORY_FROM=auto, if what was before {held_from} is gone for good"
         return told
 
     async def record(self, job: Job, applied: dict[str, Applied]) -> None:
