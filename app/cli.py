@@ -386,7 +386,7 @@ async def _reported(format_: ReportFormat) -> ExitCode:
     from app.web.models import Report
 
     settings = load_settings()
-    async with open_store(settings) as store:
+    async with open_store(settings, only_reads=True) as store:
         found = await open_readings(settings, store).report()
     if format_ is ReportFormat.JSON:
         # In the model of the HTTP route, so that both faces answer alike.

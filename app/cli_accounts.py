@@ -85,7 +85,7 @@ async def _listed(view: _View) -> ExitCode:
     from app.main import open_store
     from app.settings import load_settings
 
-    async with open_store(load_settings()) as store:
+    async with open_store(load_settings(), only_reads=True) as store:
         rows = await store.reports.accounts(view.statuses, view.issue, view.after, view.limit + 1)
     listed = [dict(row) for row in rows[: view.limit]]
     following = listed[-1]["account_id"] if len(rows) > view.limit else None
@@ -107,7 +107,7 @@ async def _shown(account_id: str, format_: ListFormat) -> ExitCode:
 
     if "\0" in account_id:
         raise InvalidRequest("An account id holds no NUL character.")
-    async with open_store(load_settings()) as store:
+    async with open_store(load_settings(), only_reads=True) as store:
         found = await store.reports.account(account_id)
     if format_ is ListFormat.JSON:
         # In the model of the HTTP route, so that both faces answer alike.

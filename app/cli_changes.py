@@ -60,7 +60,7 @@ async def _shown(wanted: _Wanted, limit: int, format_: ListFormat) -> ExitCode:
 
     settings = load_settings()
     account_id, table, date, run_id, before = wanted
-    async with open_store(settings) as store:
+    async with open_store(settings, only_reads=True) as store:
         page = await open_readings(settings, store).changed_rows(Picked(account_id, table, date, run_id, before), limit)
     if format_ is ListFormat.JSON:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(page), indent=2).decode() + "\n")

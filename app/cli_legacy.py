@@ -62,7 +62,7 @@ async def perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, rep
     if request is not None:
         async with open_service(settings) as service:
             return await _done(steps, settings, service.store, service.readings, service)
-    async with open_store(settings) as store:
+    async with open_store(settings, only_reads=not fix_null_ids) as store:
         return await _done(steps, settings, store, open_readings(settings, store), None)
 
 

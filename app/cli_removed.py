@@ -142,7 +142,7 @@ async def _listed(view: _View) -> ExitCode:
     from app.settings import load_settings
     from app.store.removed import RemovedRows
 
-    async with open_store(load_settings()) as store:
+    async with open_store(load_settings(), only_reads=True) as store:
         rows = await RemovedRows(store.database, store.feed).page(view.wanted, view.limit, view.before)
     following = rows[-1].removed_id if len(rows) == view.limit else None
     if view.format is ListFormat.JSON:

@@ -135,7 +135,7 @@ async def _listed(
     from app.web.models import RunList
 
     settings = load_settings()
-    async with open_store(settings) as store:
+    async with open_store(settings, only_reads=True) as store:
         page = await open_readings(settings, store).runs(statuses, kinds, before, limit)
     if format_ is ListFormat.JSON:
         # In the model of the HTTP route, so that both faces answer alike.
@@ -152,7 +152,7 @@ async def _shown(run_id: uuid.UUID, format_: ListFormat) -> ExitCode:
     from app.web.models import Run
 
     settings = load_settings()
-    async with open_store(settings) as store:
+    async with open_store(settings, only_reads=True) as store:
         readings = open_readings(settings, store)
         state = await readings.run_state(run_id)
         if format_ is ListFormat.JSON:

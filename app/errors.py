@@ -122,7 +122,16 @@ class DatabaseError(ReconError):
 
 
 class MissingRight(DatabaseError):
-    """The role that trade-recon connects as lacks a right; the sentence names the role, and how it is given what it needs."""
+    """The role that trade-recon connects as lacks a right; the sentence names the role, and how it is given what it needs.
+
+    `lack` tells the first of it alone, `role` is None where it is not known.
+    """
+
+    def __init__(self, message: str, *, lack: str = "", role: str | None = None) -> None:
+        """Keep what is lacking: whoever only reads needs less than the sentence says."""
+        super().__init__(message)
+        self.lack = lack or message
+        self.role = role
 
 
 class WriteConflict(ReconError):

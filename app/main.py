@@ -30,7 +30,7 @@ from app.engine.history import begin_history
 from app.engine.readings import Readings
 from app.engine.service import ReconService
 from app.engine.store import Store
-from app.errors import ConfigurationError, UpstreamError, UpstreamRefused, UpstreamUnavailable
+from app.errors import ConfigurationError, MissingRight, UpstreamError, UpstreamRefused, UpstreamUnavailable
 from app.settings import Settings, foreign_dsns, load_settings, misnamed_databases
 from app.store.adoption import misplaced, notes
 from app.store.advice import advise
@@ -41,6 +41,7 @@ from app.store.fit import Sample, Samples, advise_fit
 from app.store.histories import Histories
 from app.store.migrate import migrate, pending_migrations
 from app.store.pool import Database
+from app.store.queries import quote
 from app.store.quota import Quota
 from app.store.survey import survey
 from app.store.uninstall import write_uninstall
@@ -152,12 +153,15 @@ def _upstream_config(settings: Settings) -> UpstreamConfig:
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
+async def open_store(settings: Settings, *, only_reads: bool = False) -> AsyncIterator[Store]:
     """The warehouse of the settings: the embedded one is brought to its newest schema, another one must be.
+
+    With `only_reads` what was recorded is read and nothing else is done, for which a role with SELECT alone will do, and a standby.
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
     async with (
+        _told_what_reading_needs(settings.recon_schema) if only_reads else contextlib.nullcontext(),
         open_dsn(settings) as dsn,
         Database.open(
             dsn,
@@ -177,10 +181,27 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
                 f"The schema {settings.recon_schema} lacks {counted(len(pending), 'migration')} of trade-recon ({pending[0]} first):"
                 " run `trade-recon migrate`, or set RECON_SCHEMA. Nothing was changed."
             )
-        store = await Store.build(database, settings.recon_lease_seconds, settings.recon_write_rate, settings.recon_caps)
+        store = await Store.build(
+            database, settings.recon_lease_seconds, settings.recon_write_rate, settings.recon_caps, only_reads=only_reads
+        )
         if unused := unused_rules(store.catalogue, settings.recon_caps):
             _log.warning(unused_sentence(unused), action="settings.unused")
         yield store
+
+
+@contextlib.asynccontextmanager
+async def _told_what_reading_needs(schema: str) -> AsyncIterator[None]:
+    """Around what only reads: a role that lacks a right is told the few that this takes, not all that runs take."""
+    try:
+        yield
+    except MissingRight as error:
+        role, place = "ROLE" if error.role is None else quote(error.role), quote(schema)
+        raise MissingRight(
+            f"{error.lack} To read what was recorded a role needs no more than: GRANT USAGE ON SCHEMA {place} TO {role};"
+            f" GRANT SELECT ON ALL TABLES IN SCHEMA {place} TO {role}; Nothing was changed.",
+            lack=error.lack,
+            role=error.role,
+        ) from error
 
 
 async def compared_store(settings: Settings, store: Store) -> Store:

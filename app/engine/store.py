@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.caps import NO_CAPS, Caps
 from app.errors import ConfigurationError
-from app.store.adoption import require
+from app.store.adoption import require, require_tables
 from app.store.catalogue import Catalogue
 from app.store.changes import Changes
 from app.store.claims import Claims
@@ -68,15 +68,24 @@ class Store:
     windows: "dict[Window, Store]"
 
     @classmethod
-    async def build(cls, database: Database, lease_seconds: float, write_rate: float | None = None, caps: Caps = NO_CAPS) -> "Store":
+    async def build(
+        cls,
+        database: Database,
+        lease_seconds: float,
+        write_rate: float | None = None,
+        caps: Caps = NO_CAPS,
+        *,
+        only_reads: bool = False,
+    ) -> "Store":
         """Survey the warehouse and read every statement; `write_rate` bounds the rows a second that go into raw tables.
 
-        At `caps` the firm's ingestion cuts values off.
+        At `caps` the firm's ingestion cuts values off. With `only_reads` the record is read and nothing else is done: a role with SELECT
+        alone will do, and a standby.
 
         Raises ConfigurationError with everything that stops us in this warehouse.
         """
         worker_id = uuid.uuid4()
-        found = await _require_fit(database)
+        found = await (_require_tables if only_reads else _require_fit)(database)
         catalogue = await Catalogue.read(database, found, caps)
         feed, pace = ChangeFeed(database), WritePace(write_rate)
         preparations = Preparations(database, worker_id, lease_seconds)
@@ -140,6 +149,12 @@ class Store:
             raise ConfigurationError(
                 "The raw tables have other columns, keys, checks or triggers than when this process began: restart it. Nothing was changed."
             )
+
+
+async def _require_tables(database: Database) -> Survey:
+    found = await survey(database, database.schema)
+    require_tables(found)
+    return found
 
 
 async def _require_fit(database: Database) -> Survey:

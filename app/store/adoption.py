@@ -41,6 +41,16 @@ def require(survey: Survey, schema: str, *, before_migration: bool, besides: Seq
         )
 
 
+def require_tables(survey: Survey) -> None:
+    """Raise ConfigurationError if a raw table is missing: all that stops whoever only reads what was recorded."""
+    missing = [table.name for table in TABLES.values() if table.name not in survey.tables]
+    if missing:
+        raise ConfigurationError(
+            f"{_listed(missing, 'The table', 'The tables')} {choose(len(missing), 'is', 'are')} missing: run `trade-recon migrate`, or set"
+            " RECON_SCHEMA. Nothing was changed."
+        )
+
+
 def problems(survey: Survey, schema: str, *, before_migration: bool) -> list[str]:
     """Everything that stops trade-recon in this warehouse, a part of a sentence each."""
     found = [*_schema_problems(survey.schema, schema, before_migration=before_migration)]

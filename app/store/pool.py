@@ -195,15 +195,18 @@ def _meaning_of_statement(error: asyncpg.PostgresError, role: Callable[[], str |
             is_raised=error.server_source_function == _RAISES,
         )
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return MissingRight(_missing_right(error, role()))
+        return _missing_right(error, role())
     return DatabaseError(f"PostgreSQL refused a statement: {error}.")
 
 
-def _missing_right(error: asyncpg.PostgresError, role: str | None) -> str:
+def _missing_right(error: asyncpg.PostgresError, role: str | None) -> MissingRight:
     named, option = ("The role", "") if role is None else (f"The role {role}", f" --role {role}")
-    return (
-        f"{named} lacks a right: {error}. `trade-recon migrate --print{option}` writes the SQL with which the owner of the tables gives it"
-        " what it needs; nothing was left half done."
+    lack = f"{named} lacks a right: {error}."
+    return MissingRight(
+        f"{lack} `trade-recon migrate --print{option}` writes the SQL with which the owner of the tables gives it what it needs; nothing"
+        " was left half done.",
+        lack=lack,
+        role=role,
     )
 
 
