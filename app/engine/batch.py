@@ -52,6 +52,7 @@ from app.engine.learning import (
     note_unequal,
 )
 from app.engine.maintenance import mend_accounts
+from app.engine.others import bring_in_others
 from app.engine.reading import BatchReader
 from app.engine.results import Passed, result_of
 from app.engine.search import Search, Spent
@@ -352,6 +353,7 @@ class BatchReconciler:
     async def _run_round(self, work: Work, search: Search, planned: Sequence[PlannedRequest]) -> None:
         metrics = [each for each in planned if not each.request.endpoint.is_trades]
         trades = [each for each in planned if each.request.endpoint.is_trades]
+        work.note_asking(planned)
         await _read_all(search, metrics)
         identified = sorted(
             {
@@ -427,6 +429,7 @@ class BatchReconciler:
             if account_id in strangers:
                 progress.strangers.append(strangers[account_id])
         await self._compare_again(work, planned, fetched, compared)
+        await bring_in_others(self._store, work, planned, fetched, writer)
         await self._note_before(work, planned, fetched)
 
     async def _compare(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> dict[str, ComparedTable]:

@@ -18,6 +18,7 @@ from app.store.histories import Histories
 from app.store.identity import Identity
 from app.store.open_trades import OpenTrades
 from app.store.orders import Orders
+from app.store.others import OtherRows
 from app.store.pace import WritePace
 from app.store.pool import Database
 from app.store.preparations import Preparations
@@ -50,6 +51,7 @@ class Store:
     touched: Touched
     staging: Staging
     changes: Changes
+    others: OtherRows
     comparison: RowComparison
     claims: Claims
     runs: Runs
@@ -100,6 +102,7 @@ class Store:
             Touched(database, catalogue),
             Staging(database, catalogue, worker_id),
             Changes(database, catalogue, feed, pace),
+            OtherRows(database, catalogue, feed, pace),
             RowComparison(database, catalogue),
             Claims(database, worker_id, lease_seconds),
             Runs(database),
@@ -134,6 +137,7 @@ class Store:
                 identity=identity,
                 sweep=Sweep(database, catalogue, identity, window),
                 changes=Changes(database, catalogue, self.feed, self.pace, window),
+                others=OtherRows(database, catalogue, self.feed, self.pace, window),
                 comparison=RowComparison(database, catalogue, window),
                 scans=Scans(database, catalogue, self.preparations, window),
             )

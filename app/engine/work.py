@@ -14,6 +14,7 @@ from app.domain.holds import RunGuard
 from app.domain.issues import Issue
 from app.domain.models import AccountView, Effort, Outcome, Progress, Rewritten, Totals
 from app.domain.needs import NOTHING, needs_of
+from app.domain.plan import PlannedRequest
 from app.domain.row_issues import found_by_rows
 from app.domain.settling import Moving
 from app.domain.trial import disputed
@@ -36,10 +37,11 @@ class Work:
     `unread` counts the fetches that could not be completed by account, `ownerless` is what was done for nobody in particular,
     `reassigned` the accounts that were asked for with it, `renamed` those that upstream knows by an id that is new here, with that id;
     `spent` are the requests that the search for failing accounts cost, `silent` tells of endpoints that answer nobody;
-    `unfinished` are the accounts that wait in the run again when the batch stopped early. `guard` judges upstream over all batches of
-    the run; `totals` are what the tables counted at first, `earlier` the rows that runs rewrote of accounts since those were whole, and
-    `was_held` the accounts that an earlier run left held. `columns` are how many of each table are compared where rows are; `noting` is
-    held while what that finds is recorded, since tables of one account are read at the same time.
+    `unfinished` are the accounts that wait in the run again when the batch stopped early, `asking` those that the reads of this round are
+    for, by table. `guard` judges upstream over all batches of the run; `totals` are what the tables counted at first, `earlier` the rows
+    that runs rewrote of accounts since those were whole, and `was_held` the accounts that an earlier run left held. `columns` are how many
+    of each table are compared where rows are; `noting` is held while what that finds is recorded, since tables of one account are read at
+    the same time.
     """
 
     claim: Claim
@@ -65,6 +67,7 @@ class Work:
     reassigned: set[str] = field(default_factory=set)
     renamed: set[str] = field(default_factory=set)
     unfinished: set[str] = field(default_factory=set)
+    asking: Mapping[Endpoint, frozenset[str]] = field(default_factory=dict)
     columns: dict[Endpoint, int] = field(default_factory=dict)
     noting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -106,6 +109,13 @@ class Work:
     def stops(self) -> bool:
         """Whether nothing more is begun."""
         return self.halt.is_set
+
+    def note_asking(self, planned: Iterable[PlannedRequest]) -> None:
+        """Take in for which accounts the reads of a round are."""
+        asking: defaultdict[Endpoint, set[str]] = defaultdict(set)
+        for each in planned:
+            asking[each.request.endpoint].update(each.account_ids)
+        self.asking = {endpoint: frozenset(account_ids) for endpoint, account_ids in asking.items()}
 
     def note_mended(self, account_ids: Iterable[str], rows: int) -> None:
         """Take in that ids of so many rows were mended at these accounts."""
