@@ -4,13 +4,17 @@ import datetime as dt
 import sys
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli_removed import ListFormat
 from app.domain.copies import TableName
+from app.domain.wording import choose, counted
 from app.shell import ExitCode, perform
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _LARGEST_ID = 2**63 - 1
 _PLAIN_WIDTH = 240
@@ -21,7 +25,8 @@ _OF = {
 }
 
 
-_Wanted = tuple[str | None, str | None, dt.date | None, uuid.UUID | None, int | None]
+_Wanted = tuple[str | None, str | None, dt.date | None, uuid.UUID | None, int | None, int | None]
+_KEYS_SHOWN = 5
 
 
 def _date(value: str) -> dt.date:
@@ -31,7 +36,7 @@ def _date(value: str) -> dt.date:
         raise typer.BadParameter(f"{value!r} is no date such as 2026-03-07") from None
 
 
-def changes(
+def changes(  # noqa: PLR0913 - one for each option
     *,
     account: Annotated[str | None, typer.Option(metavar="ID", help="Only rows of this account.")] = None,
     date: Annotated[dt.date | None, typer.Option(parser=_date, metavar="DATE", help="Only rows that stood under this date.")] = None,
@@ -39,16 +44,19 @@ def changes(
     table: Annotated[TableName | None, typer.Option(help="Only rows of this table.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many, the newest.")] = 20,
     before: Annotated[int | None, typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only those older than this one.")] = None,
+    inserted_before: Annotated[
+        int | None, typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only rows that were inserted, earlier than this change.")
+    ] = None,
     format_: Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")] = ListFormat.TABLE,
 ) -> None:
     """Show what trade-recon changed in rows: the columns that differ, old beside new, the run and the issues that asked for it.
 
-    Name an account, a date, a run or a table. Rows that were inserted leave no copy and are not shown. Values of upstream that were stored
-    as NULL are shown with what was sent.
+    Name an account, a date, a run or a table. Of rows that were inserted, which leave no copy, the number is shown by account, table and
+    date, with the keys of those that still stand. Values of upstream that were stored as NULL are shown with what was sent.
     """
     if account is None and date is None and run is None and table is None:
         raise typer.BadParameter("name --account, --date, --run or --table")
-    perform(lambda: _shown((account, None if table is None else table.value, date, run, before), limit, format_))
+    perform(lambda: _shown((account, None if table is None else table.value, date, run, before, inserted_before), limit, format_))
 
 
 async def _shown(wanted: _Wanted, limit: int, format_: ListFormat) -> ExitCode:
@@ -59,9 +67,10 @@ async def _shown(wanted: _Wanted, limit: int, format_: ListFormat) -> ExitCode:
     from app.store.changed_rows import Picked
 
     settings = load_settings()
-    account_id, table, date, run_id, before = wanted
+    account_id, table, date, run_id, before, inserted_before = wanted
     async with open_store(settings, only_reads=True) as store:
-        page = await open_readings(settings, store).changed_rows(Picked(account_id, table, date, run_id, before), limit)
+        picked = Picked(account_id, table, date, run_id, before)
+        page = await open_readings(settings, store).changed_rows(picked, limit, inserted_before)
     if format_ is ListFormat.JSON:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(page), indent=2).decode() + "\n")
     else:
@@ -70,39 +79,68 @@ async def _shown(wanted: _Wanted, limit: int, format_: ListFormat) -> ExitCode:
 
 
 def _show(page: Mapping[str, Any]) -> None:
-    from rich.markup import escape
-
-    from app.console import plain_table, results_console
+    from app.console import results_console
 
     console = results_console()
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
-    if not page["rows"] and not page["nulled"]:
+    if not page["rows"] and not page["nulled"] and not page["inserted"]:
         console.print("No change of a row is kept that fits.")
     for row in page["rows"]:
-        of_date = f" of {row['date']}" if row["date"] else ""
-        by = f"run {row['run_id']} ({row['run_kind'] or 'kind not known any more'})" if row["run_id"] else "no run"
-        asked = f", asked for by {', '.join(row['issues'])}" if row["issues"] else ""
-        console.print(
-            f"{row['id']}: {row['table']} {row['key']}{of_date} was {row['reason']} at {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC"
-            f" by {by}{asked}.",
-            markup=False,
-            soft_wrap=True,
-        )
-        differing = plain_table("", "column", "old", f"new ({_OF[row['new_from']]})")
-        for column in row["columns"]:
-            differing.add_row(*(escape("NULL" if each is None else each) for each in (column["name"], column["old"], column["new"])))
-        if row["columns"]:
-            console.print(differing)
-        else:
-            console.print("  It holds the same values again.")
-        if row["is_written_since"]:
-            console.print("  Somebody else wrote the row after the change: the new values are theirs.")
-        if row["restored_at"]:
-            console.print(f"  It was restored at {row['restored_at']:%Y-%m-%d %H:%M:%S} UTC.")
+        _show_changed(console, row)
+    for row in page["inserted"]:
+        console.print(_inserted(row), markup=False, soft_wrap=True)
     for row in page["nulled"]:
         sent = ", ".join(f"{name} (sent: {'NULL' if value is None else value})" for name, value in row["sent"].items())
         name = f"{row['table']} {row['key']} of {row['account_id'] or 'no account'}"
         console.print(f"{name} is stored with NULL in {sent}.", markup=False, soft_wrap=True)
     if page["next"] is not None:
         console.print(f"There may be older ones: --before {page['next']}.")
+    if page["inserted_next"] is not None:
+        console.print(f"More rows may have been inserted earlier: --inserted-before {page['inserted_next']}.")
+
+
+def _show_changed(console: "Console", row: Mapping[str, Any]) -> None:
+    """A row that was overwritten, moved or removed, with the columns that differ."""
+    from rich.markup import escape
+
+    from app.console import plain_table
+
+    of_date = f" of {row['date']}" if row["date"] else ""
+    console.print(
+        f"{row['id']}: {row['table']} {row['key']}{of_date} was {row['reason']} at {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC"
+        f" by {_by(row)}.",
+        markup=False,
+        soft_wrap=True,
+    )
+    differing = plain_table("", "column", "old", f"new ({_OF[row['new_from']]})")
+    for column in row["columns"]:
+        differing.add_row(*(escape("NULL" if each is None else each) for each in (column["name"], column["old"], column["new"])))
+    if row["columns"]:
+        console.print(differing)
+    else:
+        console.print("  It holds the same values again.")
+    if row["is_written_since"]:
+        console.print("  Somebody else wrote the row after the change: the new values are theirs.")
+    if row["restored_at"]:
+        console.print(f"  It was restored at {row['restored_at']:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def _by(row: Mapping[str, Any]) -> str:
+    """Who made a change, and which issues asked for it."""
+    by = f"run {row['run_id']} ({row['run_kind'] or 'kind not known any more'})" if row["run_id"] else "no run"
+    return by + (f", asked for by {', '.join(row['issues'])}" if row["issues"] else "")
+
+
+def _inserted(row: Mapping[str, Any]) -> str:
+    """Rows that were inserted, in a sentence."""
+    of_date = f" of {row['date']}" if row["date"] else ""
+    were = choose(row["rows"], "was", "were")
+    told = f"{row['table']} {row['account_id']}{of_date}: {counted(row['rows'], 'row')} {were} inserted at"
+    told += f" {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}"
+    if row["standing"] is None:
+        return f"{told}."
+    shown = row["keys"][:_KEYS_SHOWN]
+    others = row["standing"] - len(shown)
+    keys = ", ".join(shown) + (f" and {counted(others, 'other')}" if others else "")
+    return f"{told}; {row['standing']} of them stand as inserted" + (f": {keys}." if shown else ".")

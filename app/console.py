@@ -5,6 +5,8 @@ Results go to the console that the caller gives (stdout), progress and logs to s
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -23,6 +25,7 @@ from app.store.runs import RunRequest
 from app.telemetry import get_logger
 
 _LOOK_SECONDS = 0.2
+_LOGGED_SECONDS = 10.0
 _LOGGED_EVERY = 100
 _PLAIN_WIDTH = 150
 _DAYS_SHOWN = 5
@@ -284,24 +287,45 @@ def _progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
         def show(state: Mapping[str, Any]) -> None:
             accounts, waits = state["accounts"], state["waiting_for"]
-            known = {"total": accounts["total"], "completed": accounts["done"]} if accounts["total"] else {}
-            described = waits[0]["message"] if waits else "accounts" if known else "preparing"
+            known = {"total": accounts["total"], "completed": _accounts_done(state)} if accounts["total"] else {}
+            described = waits[0]["message"] if waits else f"accounts ({_spent(state)})" if known else "preparing"
             progress.update(task, description=escape(described), **known)
 
         yield show
 
 
+def _accounts_done(state: Mapping[str, Any]) -> int:
+    """Accounts that are done, and those of batches under way of which nothing more is to be read."""
+    under_way = state["under_way"]
+    return int(state["accounts"]["done"] + (under_way["done"] if under_way else 0))
+
+
+def _figures(state: Mapping[str, Any]) -> dict[str, int]:
+    """Requests sent and rows written so far, those of batches under way included."""
+    under_way = state["under_way"] or {"requests": 0, "rows_written": 0}
+    written = sum(rows for name, rows in state["rows"].items() if name != "set_aside")
+    return {"requests": state["requests"] + under_way["requests"], "rows": written + under_way["rows_written"]}
+
+
+def _spent(state: Mapping[str, Any]) -> str:
+    figures = _figures(state)
+    return f"{counted(figures['requests'], 'request')}, {counted(figures['rows'], 'row')} written"
+
+
 class _ProgressLog:
-    """A line in the log every hundred accounts, and at the end."""
+    """A line in the log every hundred accounts, every ten seconds in which anything was read or written, and at the end."""
 
     def __init__(self) -> None:
         self._logged = 0
+        self._figures: Mapping[str, int] = {}
+        self._logged_at = -math.inf
         self._is_over = False
 
     def show(self, state: Mapping[str, Any]) -> None:
-        accounts = state["accounts"]
-        done, total = accounts["done"], accounts["total"]
+        done, total, figures = _accounts_done(state), state["accounts"]["total"], _figures(state)
         is_end = RunStatus(state["status"]).is_end and not self._is_over
-        if done // _LOGGED_EVERY > self._logged // _LOGGED_EVERY or is_end:
-            _log.info("Accounts were reconciled.", action="run.progress", run_id=str(state["run_id"]), done=done, total=total)
+        is_due = figures != self._figures and time.monotonic() - self._logged_at >= _LOGGED_SECONDS
+        if done // _LOGGED_EVERY > self._logged // _LOGGED_EVERY or is_due or is_end:
+            _log.info("Accounts were reconciled.", action="run.progress", run_id=str(state["run_id"]), done=done, total=total, **figures)
             self._logged, self._is_over = done, is_end
+            self._figures, self._logged_at = figures, time.monotonic()

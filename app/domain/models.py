@@ -363,7 +363,11 @@ class DatesRead:
 
 @dataclass(slots=True)
 class Effort:
-    """What was written for an account in one run, in rows; `values_nulled` in fields, `seconds` its share of the time of its requests."""
+    """What was written for an account in one run, in rows; `values_nulled` in fields.
+
+    `requests` are those that it took part in, `own_requests` its share of them and `seconds` that of their time: what is asked for several
+    accounts at once is shared by them in equal parts.
+    """
 
     requests: int = 0
     inserted: int = 0
@@ -373,6 +377,7 @@ class Effort:
     set_aside: int = 0
     values_nulled: int = 0
     seconds: float = 0.0
+    own_requests: float = 0.0
 
     def __add__(self, other: "Effort") -> "Effort":
         """Both together."""
@@ -385,6 +390,7 @@ class Effort:
             self.set_aside + other.set_aside,
             self.values_nulled + other.values_nulled,
             self.seconds + other.seconds,
+            self.own_requests + other.own_requests,
         )
 
     def __bool__(self) -> bool:

@@ -57,6 +57,7 @@ from app.engine.reading import BatchReader
 from app.engine.results import Passed, result_of
 from app.engine.search import Search, Spent
 from app.engine.store import Store
+from app.engine.under_way import UnderWay
 from app.engine.usage import RunUse
 from app.engine.work import Work
 from app.errors import (
@@ -70,6 +71,7 @@ from app.store.runs import AccountResult, ActiveRun, Terms
 from app.store.slices import Applied, GivenBack, Slice, Witness, Writer
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
+from app.upstream.stats import ApiStatistics
 
 _log = get_logger(__name__)
 _IN_A_ROW = 500
@@ -82,9 +84,10 @@ _LOOKS = 3
 
 @dataclass(slots=True)
 class _Shared:
-    """What all batches of this process share: places for fetches under way, the guards of runs, and the size of upstream in a run."""
+    """What all batches of this process share: places for fetches, what is under way, the guards of runs, and the size of upstream."""
 
     slots: asyncio.Semaphore
+    under_way: UnderWay
     guards: dict[uuid.UUID, tuple[dt.datetime | None, RunGuard]] = field(default_factory=dict)
     measured: tuple[uuid.UUID, Upstream] | None = None
 
@@ -101,7 +104,7 @@ class BatchReconciler:
         self._config = config
         self._now = now
         self._fetcher = Fetcher(client, store.staging, store.changes)
-        self._shared = shared or _Shared(asyncio.Semaphore(config.fetches))
+        self._shared = shared or _Shared(asyncio.Semaphore(config.fetches), UnderWay(store))
         self._slots, self._guards = self._shared.slots, self._shared.guards
 
     def within(self, first: dt.date | None) -> "BatchReconciler":
@@ -133,7 +136,7 @@ class BatchReconciler:
         work.seconds["detect"] += time.monotonic() - begun
         is_recording = False
         try:
-            with work.use.recording():
+            with work.use.recording(), self.under_way.working(work):
                 await self._heal(work)
             results = await asyncio.to_thread(self._results, work)
             await use.keep()
@@ -177,6 +180,11 @@ class BatchReconciler:
             earlier,
             frozenset(account_id for account_id, view in views.items() if view.status == Outcome.NEEDS_CONFIRMATION),
         )
+
+    @property
+    def under_way(self) -> UnderWay:
+        """The batches that are healed at this moment."""
+        return self._shared.under_way
 
     def forget(self, run_id: uuid.UUID) -> None:
         """The run is over."""
@@ -379,7 +387,7 @@ class BatchReconciler:
                 if work.stops:
                     return None
                 begun = time.monotonic()
-                async with _shared_time(work, planned), self._fetcher.fetched(planned) as fetched:
+                async with _shared(work, planned), self._fetcher.fetched(planned) as fetched:
                     work.seconds["fetch"] += time.monotonic() - begun
                     with work.phase("apply"):
                         await self._apply(work, planned, fetched)
@@ -576,15 +584,19 @@ async def count_broken_off(store: Store, claim: Claim) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _shared_time(work: Work, planned: PlannedRequest) -> AsyncIterator[None]:
-    """What a request takes, whatever comes of it, is shared by its accounts."""
-    begun = time.monotonic()
+async def _shared(work: Work, planned: PlannedRequest) -> AsyncIterator[None]:
+    """What a request takes, and how often it is sent, is shared by its accounts, whatever comes of it."""
+    begun, asked = time.monotonic(), ApiStatistics()
     try:
-        yield
+        with asked.recording():
+            yield
     finally:
-        share = (time.monotonic() - begun) / max(len(planned.account_ids), 1)
+        accounts = max(len(planned.account_ids), 1)
+        seconds, requests = (time.monotonic() - begun) / accounts, asked.requests / accounts
         for account_id in planned.account_ids:
-            work.progress[account_id].effort.seconds += share
+            effort = work.progress[account_id].effort
+            effort.seconds += seconds
+            effort.own_requests += requests
 
 
 async def _read_all(search: Search, planned: Sequence[PlannedRequest]) -> None:

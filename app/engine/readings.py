@@ -4,7 +4,7 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
@@ -19,8 +19,10 @@ from app.engine.store import Store
 from app.engine.waiting import RunWaiting, as_json
 from app.errors import InvalidRequest
 from app.store.changed_rows import ChangedRow, ChangedRows, Picked
+from app.store.inserted_rows import Inserted
 from app.store.pool import Connection, Record
 from app.store.report import AccountReport, KeptFigures, ReportFigures
+from app.store.under_way import Progressed
 from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
@@ -78,12 +80,15 @@ class Readings:
         waits = await self._waiting.of(row)
         done = sum(row[name] for name in _OUTCOMES)
         left = row["waiting"] if row["finished_at"] is not None else 0
+        under_way = await self._store.under_way.of_run(run_id) if row["finished_at"] is None else Progressed()
         return {
             **state,
             "error": _told(row, left),
             "waiting_for": [as_json(wait) for wait in waits or _guarding(row)],
             "request": row["request"],
             "accounts": {**accounts, "done": done},
+            # What is recorded by now may have been told as under way a moment ago.
+            "under_way": {**asdict(under_way), "done": min(under_way.done, row["waiting"])} if under_way.accounts else None,
             "gone_accounts": await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else [],
             "total_processed": done,
             "fully_resolved": row["unchanged"] + row["healed"] + row["explained"],
@@ -213,14 +218,23 @@ class Readings:
         page = await self._store.feed.since(cursor, limit)
         return {"changes": [asdict(change) for change in page.changes], "next": str(page.next), "more": page.more}
 
-    async def changed_rows(self, picked: Picked, limit: int) -> Mapping[str, object]:
-        """What became of rows, at most `limit` changes, newest first; on the first page also values that were stored as NULL."""
+    async def changed_rows(self, picked: Picked, limit: int, inserted_before: int | None = None) -> Mapping[str, object]:
+        """What became of rows, at most `limit` changes, newest first; on the first page also what was inserted, and stored as NULL.
+
+        `inserted_before`: nothing but what earlier transactions inserted.
+        """
         changed = ChangedRows(self._store.database)
-        rows = await changed.page(picked, limit)
-        nulled = await changed.nulled(picked, _NULLED_SHOWN) if picked.before is None else []
+        is_first = picked.before is None and inserted_before is None
+        rows = [] if inserted_before is not None else await changed.page(picked, limit)
+        nulled = await changed.nulled(picked, _NULLED_SHOWN) if is_first else []
+        told = replace(picked, before=inserted_before)
+        inserted = await Inserted(self._store.database).page(told, limit) if is_first or inserted_before is not None else []
+        is_full = len({row.change_id for row in inserted}) == limit
         return {
             "rows": [_shown_change(row) for row in rows],
             "next": rows[-1].copy.removed_id if len(rows) == limit else None,
+            "inserted": [asdict(row) for row in inserted],
+            "inserted_next": inserted[-1].change_id if is_full else None,
             "nulled": [asdict(row) for row in nulled],
         }
 

@@ -156,6 +156,8 @@ class ReconService:
         fields: Sequence[str] = (
             "outcome",
             "requests",
+            "own_requests",
+            "own_seconds",
             "rows_inserted",
             "rows_updated",
             "rows_moved",

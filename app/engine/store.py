@@ -30,6 +30,7 @@ from app.store.staging import Staging
 from app.store.survey import Survey, survey
 from app.store.sweep import Sweep
 from app.store.touched import Touched
+from app.store.under_way import UnderWayFigures
 from app.store.upstream_holders import UpstreamHolders
 from app.store.waits import RunWaits
 from app.store.window import Window
@@ -67,6 +68,7 @@ class Store:
     pace: WritePace
     orders: Orders
     waits: RunWaits
+    under_way: UnderWayFigures
     windows: "dict[Window, Store]"
 
     @classmethod
@@ -118,6 +120,7 @@ class Store:
             pace,
             Orders(database),
             RunWaits(database),
+            UnderWayFigures(database, lease_seconds),
             {},
         )
 

@@ -213,6 +213,7 @@ class WorkerPool:
             bell = self._bell
             await self._halts.look()
             await self._tell_hindrance()
+            await self._batches.under_way.tell()
             await _sleep(self._config.poll_seconds, bell)
 
     def _hindrance(self) -> Hindrance | None:

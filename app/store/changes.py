@@ -358,7 +358,7 @@ class Changes:
                 written.add(await self._writer.write(connection, job, ours_now, before.horizon, search_seconds))
             losses.update(await self._guarding.judge(connection, job, replace(part, now=now), applied, written))
             await self._guarding.note(connection, job.writer, losses)
-            await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed)
+            await self._feed.note(connection, job.writer.run_id, job.table.table.name, written.changed, inserted=written.inserted)
         return written
 
 

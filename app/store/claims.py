@@ -244,4 +244,5 @@ def _noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
 def _first_pass(row: Record) -> FirstPass:
     written: dict[str, int] = {what: row[f"rows_{what}"] for what in ("inserted", "updated", "moved", "removed", "set_aside")}
     effort = Effort(requests=row["requests"], values_nulled=row["values_nulled"], seconds=row["own_seconds"] or 0.0, **written)
+    effort.own_requests = row["own_requests"] or 0.0
     return FirstPass(frozenset(map(IssueCode, row["issues_found"])), effort)

@@ -46,9 +46,12 @@ class ChangeFeed:
         table: str,
         changed: Mapping[str, Collection[dt.date | None]],
         *,
+        inserted: Mapping[tuple[str, dt.date | None], int] | None = None,
         is_trial: bool = False,
     ) -> None:
         """Note the slices that the transaction of `connection` wrote: dates by account, None where rows have no date.
+
+        `inserted` are the rows of them that were not stored before.
 
         Must be the transaction's last statement; does nothing where nothing changed. Raises WriteConflict if other
         transactions held up the feed for too long.
@@ -66,7 +69,8 @@ class ChangeFeed:
             # It is undone in the end, and must hold up nobody until then.
             return
         await connection.execute(self._lock)
-        await connection.execute(self._note, run_id, table, [each[0] for each in slices], [each[1] for each in slices])
+        rows = [(inserted or {}).get(each, 0) for each in slices]
+        await connection.execute(self._note, run_id, table, [each[0] for each in slices], [each[1] for each in slices], rows)
 
     async def since(self, cursor: int, limit: int) -> ChangePage:
         """The changes behind `cursor` (0: from the beginning), in the order of their commits, each change's dates in theirs.

@@ -107,8 +107,8 @@ class OtherRows:
                 for row in await connection.fetch(
                     statement, staged.fetch_id, sorted(free), dates, writer.run_id, table.table.name, ordinals
                 ):
-                    written.note(row["account_id"], row["days"]).inserted += row["rows"]
-            await self._feed.note(connection, writer.run_id, table.table.name, written.changed)
+                    written.note_inserted(row["account_id"], row["days"], row["rows"])
+            await self._feed.note(connection, writer.run_id, table.table.name, written.changed, inserted=written.inserted)
         return written
 
     async def _note(self, left: Sequence[_Lacking], writer: Writer) -> None:

@@ -557,6 +557,7 @@ def _attempt(result: AccountResult) -> dict[str, object]:
         "outcome": result.outcome.value,
         "requests": effort.requests,
         "own_seconds": round(effort.seconds, 4),
+        "own_requests": round(effort.own_requests, 4),
         "inserted": effort.inserted,
         "updated": effort.updated,
         "moved": effort.moved,

@@ -245,10 +245,11 @@ class Part:
 
 @dataclass(slots=True)
 class Written:
-    """What one transaction did: by account, and which slices it changed."""
+    """What one transaction did: by account, which slices it changed, and how many rows it inserted in each."""
 
     results: dict[str, Applied] = field(default_factory=lambda: defaultdict(Applied))
     changed: dict[str, set[dt.date | None]] = field(default_factory=lambda: defaultdict(set))
+    inserted: Counter[tuple[str, dt.date | None]] = field(default_factory=Counter)
     removed: set[tuple[str, dt.date | None]] = field(default_factory=set)
 
     def note(self, account_id: str | None, days: Sequence[dt.date | None], holder: str | None = None) -> Applied:
@@ -258,10 +259,27 @@ class Written:
                 self.changed[owner].update(days)
         return self.results[account_id or ""]
 
+    def note_inserted(self, account_id: str | None, days: Sequence[dt.date | None], rows: Sequence[int]) -> Applied:
+        """The account's result, with so many rows inserted on each of these dates."""
+        done = self.note(account_id, days)
+        done.inserted += sum(rows)
+        if account_id is not None:
+            for day, count in zip(days, rows, strict=True):
+                self.inserted[account_id, day] += count
+        return done
+
+    def note_dropped(self, account_id: str | None, day: dt.date | None) -> None:
+        """A row that was inserted is not there."""
+        done = self.results[account_id or ""]
+        done.inserted = max(0, done.inserted - 1)
+        if account_id is not None and self.inserted[account_id, day] > 0:
+            self.inserted[account_id, day] -= 1
+
     def add(self, other: "Written") -> None:
         """Something more that the same transaction did."""
         for account_id, done in other.results.items():
             self.results[account_id].add(done)
         for account_id, days in other.changed.items():
             self.changed[account_id] |= days
+        self.inserted.update(other.inserted)
         self.removed |= other.removed

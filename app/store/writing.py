@@ -223,8 +223,7 @@ class SliceWriter:
         if missing:
             await self._refuse(work, [row["ordinal"] for row in missing], NOT_KEPT)
             for row in missing:
-                done = written.results[row["account_id"] or ""]
-                done.inserted = max(0, done.inserted - 1)
+                written.note_dropped(row["account_id"], row["day"])
         for row in await work.connection.fetch(self._of("get_changed_rows", work), *work.head):
             names = ", ".join(row["columns"])
             if row["figures"]:
@@ -445,8 +444,7 @@ class SliceWriter:
                 # Staging alone is read: its index on the key gives the order, where PostgreSQL would sort the wide rows.
                 await work.connection.execute("SELECT set_config('enable_sort', 'off', true)")
             for row in await work.connection.fetch(statement, *work.head, *work.record, *limit):
-                done = written.note(row["account_id"], row["days"])
-                done.inserted += row["rows"]
+                done = written.note_inserted(row["account_id"], row["days"], row["rows"])
                 done.grew |= work.reaches(row["days"])
                 done.empty_days.update(row["empty_days"] or ())
             if expected is None or sum(done.inserted for done in written.results.values()) < expected:
@@ -461,8 +459,7 @@ class SliceWriter:
             dropped = {row["ordinal"] for row in await work.connection.fetch(look, *work.head, *limit_of_look)}
             for row in missing:
                 if row["ordinal"] not in dropped:
-                    done = written.note(row["account_id"], [row["day"]])
-                    done.inserted += 1
+                    done = written.note_inserted(row["account_id"], [row["day"]], [1])
                     done.grew |= work.reaches([row["day"]])
             if dropped:
                 await self._refuse(work, sorted(dropped), NOT_KEPT)

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from app.domain.models import Depth, Outcome, RunKind, RunStatus
 from app.domain.orders import LONGEST_REASON
+from app.web.progress import UnderWay
 
 _MOST_ACCOUNTS = 10_000
 _LARGEST_LIMIT = 2**31 - 1
@@ -195,6 +196,7 @@ class Run(BaseModel):
     confirmed_at: dt.datetime | None = Field(description="When somebody let the run write what it had held.")
     history_from: dt.date | None = Field(description="The first date that the run compares, by RECON_HISTORY_FROM; null: all.")
     error: str | None = Field(description="Why the run ended early, and how many accounts are left.")
+    under_way: UnderWay | None = Field(description="The batches that are worked on and not recorded yet; null where none is.")
     waiting_for: list[RunWait] = Field(description="Why the run does not go on; empty while it does, and once it is over.")
     request: Any = Field(description="What the run was asked to do, as the process that started it wrote it.")
     accounts: RunAccounts
@@ -374,7 +376,25 @@ def _finite(value: object) -> object:
 Number = Annotated[float | None, BeforeValidator(_finite)]
 
 
-class Attempt(BaseModel):
+class AccountEffort(BaseModel):
+    """What was asked and written for one account in a run; null where nothing was recorded of it."""
+
+    requests: int | None = Field(description="Requests that it took part in: one for several accounts counts for each of them.")
+    own_requests: Number = Field(
+        description="Its share of the requests that were sent: one for several accounts is shared in equal parts; null for old attempts."
+    )
+    own_seconds: Number = Field(
+        description="Its share of the time of its requests, from the first page to the write; null for old attempts."
+    )
+    rows_inserted: int | None
+    rows_updated: int | None
+    rows_moved: int | None
+    rows_removed: int | None
+    rows_set_aside: int | None
+    values_nulled: int | None
+
+
+class Attempt(AccountEffort):
     """What one run did to the account."""
 
     run_id: uuid.UUID
@@ -384,16 +404,6 @@ class Attempt(BaseModel):
     )
     finished_at: dt.datetime
     seconds: Number = Field(description="What the account's batch took.")
-    own_seconds: Number = Field(
-        description="Its share of the time of its requests, from the first page to the write; null for old attempts."
-    )
-    requests: int | None
-    rows_inserted: int | None
-    rows_updated: int | None
-    rows_moved: int | None
-    rows_removed: int | None
-    rows_set_aside: int | None
-    values_nulled: int | None
     issues_found: list[str] | None
     issues_left: list[str] | None
     detail: str | None
@@ -470,7 +480,7 @@ class Account(BaseModel):
     pinned: list[PinnedRow] = Field(description="Rows that a restore brought back and that no run changes, the first 100.")
 
 
-class AccountOutcome(BaseModel):
+class AccountOutcome(AccountEffort):
     """What came of healing one account."""
 
     account_id: str
@@ -478,13 +488,6 @@ class AccountOutcome(BaseModel):
     status: AnyStatus
     error: str | None = Field(description="Why the run ended early.")
     outcome: AnyOutcome | None = Field(description="null if the run failed before the account's turn.")
-    requests: int | None
-    rows_inserted: int | None
-    rows_updated: int | None
-    rows_moved: int | None
-    rows_removed: int | None
-    rows_set_aside: int | None
-    values_nulled: int | None
     issues_found: list[str]
     issues: Issues = Field(description="The issues that are still open.")
     detail: str | None
@@ -620,55 +623,6 @@ class Changes(BaseModel):
     changes: list[Change] = Field(description="In the order in which they were committed; a change of many dates is one entry for each.")
     next: str = Field(description="The cursor behind these changes, for `since`; the one that was given if there are none.")
     more: bool = Field(description="Whether there was more behind these changes already.")
-
-
-class ColumnValues(BaseModel):
-    """A column that differs; values as text with every digit, null for NULL and where there is no row."""
-
-    name: str
-    old: str | None
-    new: str | None
-
-
-class ChangedRow(BaseModel):
-    """What became of one row: its values before and after."""
-
-    id: int = Field(description="The copy of the row as it was, for `trade-recon removed restore`.")
-    changed_at: dt.datetime
-    account_id: str | None
-    table: str
-    date: dt.date | None = Field(description="The date under which the row stood; null for rows of alltime.")
-    key: str = Field(description="The row's key, without the date.")
-    reason: str = Field(description="overwritten, moved, removed or placeholder (metrics under a made-up account id, put aside).")
-    run_id: uuid.UUID | None = Field(description="null: a restore, or ids were repaired outside a run.")
-    run_kind: str | None
-    issues: list[str] = Field(description="The issues of the account that were open then and asked for it: those of the date, or else all.")
-    restored_at: dt.datetime | None = Field(description="When the row was brought back.")
-    columns: list[ColumnValues] = Field(description="The columns that differ.")
-    new_from: Literal["stored", "copy", "gone"] = Field(
-        description="Where the new values are from: the row as it is stored now, as the next change found it, or no row is stored."
-    )
-    is_written_since: bool = Field(description="Somebody else wrote the stored row after the change: the new values are theirs.")
-
-
-class NulledRow(BaseModel):
-    """A row of upstream that is stored with NULL in place of values that cannot be held."""
-
-    table: str
-    account_id: str | None
-    date: dt.date | None
-    key: str
-    sent: dict[str, str | None] = Field(description="What upstream sent, by column.")
-    run_id: uuid.UUID | None
-    last_seen: dt.datetime
-
-
-class ChangedRowPage(BaseModel):
-    """A page of changes, newest first."""
-
-    rows: list[ChangedRow]
-    next: int | None = Field(description="For `before`, to read on; null at the end.")
-    nulled: list[NulledRow] = Field(description="Values stored as NULL that fit the same filter, the newest 100; on the first page alone.")
 
 
 class Health(BaseModel):

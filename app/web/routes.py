@@ -15,13 +15,13 @@ from app.engine.service import ReconService
 from app.errors import DatabaseUnavailable, ReconError
 from app.store.changed_rows import Picked
 from app.store.runs import RunRequest
+from app.web.changed import ChangedRowPage
 from app.web.metrics import MetricsResponse, exposition
 from app.web.models import (
     Account,
     AccountId,
     AccountOrder,
     AccountOutcome,
-    ChangedRowPage,
     Changes,
     Confirmation,
     GivenReason,
@@ -319,7 +319,7 @@ async def get_changes(
     tags=["warehouse"],
     responses=_problems(on_422="A parameter cannot be, or is not known."),
 )
-async def get_changed_rows(
+async def get_changed_rows(  # noqa: PLR0913 - a query parameter each
     service: Service,
     *,
     account_id: Annotated[str | None, Query(max_length=255, description="Only rows of this account.")] = None,
@@ -327,14 +327,17 @@ async def get_changed_rows(
     date: Annotated[dt.date | None, Query(description="Only rows that stood under this date.")] = None,
     run_id: Annotated[uuid.UUID | None, Query(description="Only rows that this run changed.")] = None,
     before: Annotated[int | None, Query(ge=1, le=_LARGEST_ID, description="`next` of an earlier answer: only older changes.")] = None,
+    inserted_before: Annotated[
+        int | None, Query(ge=1, le=_LARGEST_ID, description="`inserted_next` of an earlier answer: only `inserted`, older ones.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=_MOST_ROWS, description="At most so many changes.")] = _SOME_ROWS,
 ) -> ChangedRowPage:
     """Each row that trade-recon overwrote, moved or removed, newest first: the columns that differ, old beside new, and on whose word.
 
-    Rows that were inserted leave no copy and are not listed: GET /changes names their slices.
+    Rows that were inserted leave no copy: `inserted` tells how many those were by account, table and date, and which of them still stand.
     """
     picked = Picked(account_id, None if table is None else table.value, date, run_id, before)
-    return ChangedRowPage.model_validate(await service.readings.changed_rows(picked, limit))
+    return ChangedRowPage.model_validate(await service.readings.changed_rows(picked, limit, inserted_before))
 
 
 @router.get("/healthz", summary="Whether the process answers", tags=["health"], responses=_UNKNOWN)

@@ -571,7 +571,9 @@ WITH written AS (
     INSERT INTO prop_trading_model.recon_run_inserts (run_id, table_name, date, broker, rows)
     SELECT $4::uuid, $5::text, day, broker, count(*) FROM written WHERE $4::uuid IS NOT NULL GROUP BY day, broker
 )
-SELECT account_id, count(*) AS rows, array_agg(DISTINCT day) AS days, array_agg(DISTINCT day) FILTER (WHERE is_empty) AS empty_days FROM written GROUP BY account_id
+SELECT account_id, array_agg(day) AS days, array_agg(rows) AS rows, array_agg(day) FILTER (WHERE is_empty) AS empty_days
+FROM (SELECT account_id, day, count(*)::integer AS rows, bool_or(is_empty) AS is_empty FROM written GROUP BY account_id, day) AS by_day
+GROUP BY account_id
 
 -- name: count_writable
 -- How many rows may be written.

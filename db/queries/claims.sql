@@ -123,7 +123,7 @@ UPDATE prop_trading_model.recon_runs SET failed = failed + (SELECT count(*) FROM
 
 -- name: get_first_passes
 -- What the run found at accounts that it postponed, or whose batch broke off, and did for them so far.
-SELECT account_id, issues_found, requests, own_seconds, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled
+SELECT account_id, issues_found, requests, own_seconds, own_requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled
 FROM prop_trading_model.recon_attempts
 WHERE run_id = $1 AND account_id = ANY($2::text[])
 
@@ -134,10 +134,10 @@ SELECT EXISTS (SELECT FROM prop_trading_model.trade_recon WHERE account_id = ANY
 -- name: note_first_passes
 -- What batches of a claim ($2) of a run ($1) found at accounts and did for them ($3) before they broke off; what was recorded since stays.
 UPDATE prop_trading_model.recon_attempts AS a
-SET requests = r.requests, own_seconds = r.seconds, rows_inserted = r.inserted, rows_updated = r.updated, rows_moved = r.moved, rows_removed = r.removed,
+SET requests = r.requests, own_seconds = r.seconds, own_requests = r.own_requests, rows_inserted = r.inserted, rows_updated = r.updated, rows_moved = r.moved, rows_removed = r.removed,
     rows_set_aside = r.set_aside, values_nulled = r.values_nulled, issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found))
 FROM jsonb_to_recordset($3) AS r (
-    account_id text, requests integer, seconds double precision, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, values_nulled bigint,
+    account_id text, requests integer, seconds double precision, own_requests double precision, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, values_nulled bigint,
     found jsonb
 ), prop_trading_model.trade_recon AS t
 WHERE a.run_id = $1 AND a.account_id = r.account_id AND a.outcome IS NULL AND t.account_id = r.account_id AND t.claim_id = $2

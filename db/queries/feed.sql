@@ -9,13 +9,14 @@ WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '5s', true))
 SELECT pg_advisory_xact_lock(hashtext('trade-recon changes'), hashtext('prop_trading_model')) FROM patience
 
 -- name: note_changes
--- The slices that a transaction wrote: one row for each account, its dates as ranges.
-INSERT INTO prop_trading_model.recon_changes (account_id, table_name, days, entries, run_id)
-SELECT account_id, $2, range_agg(daterange(day, day, '[]')) FILTER (WHERE day IS NOT NULL), greatest(count(DISTINCT day), 1), $1
+-- The slices that a transaction wrote: one row for each account, its dates as ranges, and how many rows were inserted ($5) on which of them.
+INSERT INTO prop_trading_model.recon_changes (account_id, table_name, days, entries, run_id, inserted_days, inserted_rows)
+SELECT account_id, $2, range_agg(daterange(day, day, '[]')) FILTER (WHERE day IS NOT NULL), greatest(count(DISTINCT day), 1), $1,
+       array_agg(day ORDER BY day) FILTER (WHERE inserted > 0), array_agg(inserted ORDER BY day) FILTER (WHERE inserted > 0)
 FROM (
     -- Nobody could walk a range up to an infinite date: it is told as the furthest one that a calendar has.
-    SELECT account_id, CASE day WHEN 'infinity' THEN '9999-12-31' WHEN '-infinity' THEN '0001-01-01' ELSE day END AS day
-    FROM unnest($3::text[], $4::date[]) AS written (account_id, day)
+    SELECT account_id, CASE day WHEN 'infinity' THEN '9999-12-31' WHEN '-infinity' THEN '0001-01-01' ELSE day END AS day, inserted
+    FROM unnest($3::text[], $4::date[], $5::integer[]) AS written (account_id, day, inserted)
 ) AS slices
 GROUP BY account_id, day IS NULL
 ORDER BY account_id

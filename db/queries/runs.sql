@@ -312,12 +312,12 @@ UPDATE prop_trading_model.recon_runs SET api = api || jsonb_build_object($2::tex
 -- name: record_attempts
 -- The outcome of accounts, with all that the run did for them; $2 are the seconds of this batch alone.
 UPDATE prop_trading_model.recon_attempts AS a
-SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, own_seconds = r.own_seconds, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
+SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, own_seconds = r.own_seconds, own_requests = r.own_requests, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
     rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
     issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.remaining)), detail = r.detail,
     held = nullif(r.held, 'null'), compared = nullif(r.compared, 'null'), confirmed = a.confirmed AND r.outcome <> 'needs_confirmation'
 FROM jsonb_to_recordset($3) AS r (
-    account_id text, outcome text, own_seconds double precision, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint,
+    account_id text, outcome text, own_seconds double precision, own_requests double precision, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint,
     found jsonb, remaining jsonb, detail text, held jsonb, compared jsonb
 )
 WHERE a.run_id = $1 AND a.account_id = r.account_id
@@ -332,11 +332,11 @@ WITH postponed AS (
             ELSE now() + make_interval(secs => CASE WHEN run.request ->> 'account_ids' IS NULL THEN $4::double precision ELSE $5::double precision END)
         END,
         finished_at = CASE WHEN r.untried THEN now() END, detail = CASE WHEN r.untried THEN r.detail END,
-        seconds = $2, own_seconds = r.own_seconds, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
+        seconds = $2, own_seconds = r.own_seconds, own_requests = r.own_requests, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
         rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
         issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found))
     FROM jsonb_to_recordset($3) AS r (
-        account_id text, own_seconds double precision, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint,
+        account_id text, own_seconds double precision, own_requests double precision, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint,
         nulled bigint, found jsonb, untried boolean, detail text
     ), prop_trading_model.recon_runs AS run
     WHERE a.run_id = $1 AND a.account_id = r.account_id AND run.run_id = $1
@@ -378,7 +378,7 @@ WHERE t.account_id = r.account_id
 -- The outcome, the state and the release of accounts ($3) for which nothing was to be done.
 WITH attempts AS (
     UPDATE prop_trading_model.recon_attempts
-    SET outcome = 'unchanged', finished_at = now(), seconds = coalesce(seconds, 0) + $2, own_seconds = 0, requests = 0, rows_inserted = 0, rows_updated = 0,
+    SET outcome = 'unchanged', finished_at = now(), seconds = coalesce(seconds, 0) + $2, own_seconds = 0, own_requests = 0, requests = 0, rows_inserted = 0, rows_updated = 0,
         rows_moved = 0, rows_removed = 0, rows_set_aside = 0, values_nulled = 0, issues_found = '{}', issues_left = '{}', detail = NULL
     WHERE run_id = $1 AND account_id = ANY($3::text[])
 )

@@ -1,0 +1,79 @@
+"""The models of what became of rows: changes with old and new values, inserted rows, and values that were stored as NULL."""
+
+import datetime as dt
+import uuid
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class ColumnValues(BaseModel):
+    """A column that differs; values as text with every digit, null for NULL and where there is no row."""
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+class ChangedRow(BaseModel):
+    """What became of one row: its values before and after."""
+
+    id: int = Field(description="The copy of the row as it was, for `trade-recon removed restore`.")
+    changed_at: dt.datetime
+    account_id: str | None
+    table: str
+    date: dt.date | None = Field(description="The date under which the row stood; null for rows of alltime.")
+    key: str = Field(description="The row's key, without the date.")
+    reason: str = Field(description="overwritten, moved, removed or placeholder (metrics under a made-up account id, put aside).")
+    run_id: uuid.UUID | None = Field(description="null: a restore, or ids were repaired outside a run.")
+    run_kind: str | None
+    issues: list[str] = Field(description="The issues of the account that were open then and asked for it: those of the date, or else all.")
+    restored_at: dt.datetime | None = Field(description="When the row was brought back.")
+    columns: list[ColumnValues] = Field(description="The columns that differ.")
+    new_from: Literal["stored", "copy", "gone"] = Field(
+        description="Where the new values are from: the row as it is stored now, as the next change found it, or no row is stored."
+    )
+    is_written_since: bool = Field(description="Somebody else wrote the stored row after the change: the new values are theirs.")
+
+
+class NulledRow(BaseModel):
+    """A row of upstream that is stored with NULL in place of values that cannot be held."""
+
+    table: str
+    account_id: str | None
+    date: dt.date | None
+    key: str
+    sent: dict[str, str | None] = Field(description="What upstream sent, by column.")
+    run_id: uuid.UUID | None
+    last_seen: dt.datetime
+
+
+class InsertedRows(BaseModel):
+    """Rows of one account, table and date that one transaction inserted; no copy of them is kept."""
+
+    change_id: int
+    changed_at: dt.datetime
+    account_id: str
+    table: str
+    date: dt.date | None = Field(description="null for the row of alltime.")
+    rows: int = Field(description="How many were inserted.")
+    standing: int | None = Field(
+        description="How many of them are stored as they were inserted; null where that cannot be told (distributed tables, old runs)."
+    )
+    keys: list[str] = Field(description="The keys of the first 20 of those, without the date.")
+    run_id: uuid.UUID | None
+    run_kind: str | None
+    issues: list[str] = Field(description="The issues of the account that were open then: those that name the date, or else all.")
+
+
+class ChangedRowPage(BaseModel):
+    """A page of changes, newest first."""
+
+    rows: list[ChangedRow]
+    next: int | None = Field(description="For `before`, to read on; null at the end.")
+    inserted: list[InsertedRows] = Field(
+        description="Rows that were inserted and fit the same filter, newest first, of at most `limit` transactions;"
+        " on the first page alone, and by `inserted_before`."
+    )
+    inserted_next: int | None = Field(description="For `inserted_before`, to read on; null at the end.")
+    nulled: list[NulledRow] = Field(description="Values stored as NULL that fit the same filter, the newest 100; on the first page alone.")
