@@ -42,6 +42,8 @@ def month(back: int) -> dt.date:
 
 
 FIRST = month(1)
+NEXT_MONTH = NOW.replace(day=1) + dt.timedelta(days=31)
+"""A day of the next month, whichever this is: a month after the 31st is none."""
 
 
 def world() -> World:
@@ -201,7 +203,7 @@ async def test_when_the_history_moves_on_by_a_month_the_stored_rows_tell_what_co
         state = await run(service, RunKind.FULL)
         assert (state["history_from"], state["requests"]) == (month(2), 0)
     sandbox.log.reset()
-    async with serving(warehouse, sandbox, "2 months", NOW + dt.timedelta(days=31)) as service:
+    async with serving(warehouse, sandbox, "2 months", NEXT_MONTH) as service:
         state = await run(service, RunKind.FULL)
     assert (state["history_from"], state["requests"], sandbox.log.total) == (FIRST, 0, 0)
     assert state["maintenance"]["rows_before_history"] > 0  # type: ignore[index]
@@ -231,7 +233,6 @@ async def test_when_the_owner_drops_one_more_month_only_its_daily_rows_are_asked
 async def test_when_it_moves_on_past_damage_what_comes_before_it_is_counted_upstream_and_stored_rows_there_are_left(
     warehouse: Database, sandbox: SandboxServer
 ) -> None:
-    later = NOW + dt.timedelta(days=31)
     async with serving(warehouse, sandbox, "2 months") as service:
         await run(service, RunKind.FULL)
     async with warehouse.connect() as connection:
@@ -246,7 +247,7 @@ async def test_when_it_moves_on_past_damage_what_comes_before_it_is_counted_upst
         )
         assert made_up != "INSERT 0 0"
         kept = await before(connection, FIRST)
-    async with serving(warehouse, sandbox, "2 months", later) as service:
+    async with serving(warehouse, sandbox, "2 months", NEXT_MONTH) as service:
         state = await run(service, RunKind.FULL)
         async with warehouse.connect() as connection:
             left = await connection.fetch("SELECT account_id, issues FROM trade_recon WHERE issues <> '[]'")
