@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli_accept import accept, unaccept
 from app.cli_accounts import accounts
 from app.cli_changes import changes
+from app.cli_fail_on import FailAbove, FailOnIssues, FailOnWords, chosen
 from app.cli_removed import removed
 from app.cli_runs import confirm, runs
 from app.clock import now
+from app.domain.fail_on import FailOn
 from app.domain.models import Depth, RunKind
 from app.domain.orders import bounded_reason
 from app.domain.wording import counted
 from app.errors import InvalidRequest
 from app.mistakes import SuggestingGroup
-from app.shell import ExitCode, Tolerance, exit_code_of, finish, perform
+from app.shell import ExitCode, exit_code_of, finish, perform
 from app.version import version
 
 if TYPE_CHECKING:
@@ -46,8 +49,9 @@ _HELP = """Keeps a trading warehouse equal to its upstream risk-analytics API.
 
 Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is used, once it was made (--embedded).
 
-Exit codes: 0 success (a run did what can be done); 1 somebody must look (a run needs confirmation, is paused, could heal no account, \
-or left more than --fail-above or --fail-on-issues allow; doctor found something wrong; rows that differ without a reason in the demo); \
+Exit codes: 0 success (what a run left is known, and not the warehouse's to heal); 1 somebody must act (something is left that can be \
+healed, is new or needs a word, or what --fail-on names instead; a run needs confirmation or is paused; doctor found something wrong; rows \
+that differ without a reason in the demo); \
 2 wrong use or settings; 3 failure (a run failed, database or upstream unavailable); 130 interrupted; 143 terminated. \
 Only `serve` ends with 0 when it is told to stop."""
 
@@ -80,23 +84,7 @@ def _moment(value: str) -> dt.datetime:
     return moment
 
 
-def _share(value: str) -> float:
-    number, percent = value.strip().removesuffix("%"), value.strip().endswith("%")
-    try:
-        share = float(number) / (100 if percent else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise typer.BadParameter(f"{value!r} is no share such as 10% or 0.1")
-    return share
-
-
 Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")]
-FailAbove = Annotated[
-    float | None,
-    typer.Option(parser=_share, metavar="SHARE", help="End with 1 if more than this part of the accounts failed, such as 10%."),
-]
-FailOnIssues = Annotated[bool, typer.Option("--fail-on-issues", help="End with 1 if the run leaves any issue.")]
 
 
 def main() -> None:
@@ -218,6 +206,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
         ),
     ] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0.1, max=525_600, help="End after so many minutes, whatever is left.")] = None,
+    fail_on: FailOnWords = None,
     fail_above: FailAbove = None,
     fail_on_issues: FailOnIssues = False,
     reason: Reason = None,
@@ -234,14 +223,13 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
         changed_only=changed_only,
         depth=depth,
     )
-    perform(
-        lambda: _reconciled(
-            request, bounded_reason(reason), Tolerance(1.0 if fail_above is None else fail_above, issues=not fail_on_issues)
-        )
-    )
+    failing = chosen(fail_on, fail_above, issues=fail_on_issues)
+    perform(lambda: _reconciled(request, bounded_reason(reason), failing))
 
 
 app.command()(confirm)
+app.command()(accept)
+app.command()(unaccept)
 
 
 @app.command()
@@ -366,7 +354,7 @@ async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceRes
     return ExitCode.SUCCESS
 
 
-async def _reconciled(request: "RunRequest", reason: str | None, tolerance: Tolerance) -> ExitCode:
+async def _reconciled(request: "RunRequest", reason: str | None, fail_on: FailOn) -> ExitCode:
     from app.console import finish_left_runs, results_console, serve_run, show_run, start_or_join
     from app.main import open_service
     from app.settings import load_settings
@@ -376,7 +364,7 @@ async def _reconciled(request: "RunRequest", reason: str | None, tolerance: Tole
         state = await serve_run(service, run_id, is_ours=is_ours)
         show_run(results_console(), state)
         await finish_left_runs(service)
-    return exit_code_of(state, tolerance)
+    return exit_code_of(state, fail_on)
 
 
 async def _reported(format_: ReportFormat) -> ExitCode:

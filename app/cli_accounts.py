@@ -101,14 +101,15 @@ async def _listed(view: _View) -> ExitCode:
 
 async def _shown(account_id: str, format_: ListFormat) -> ExitCode:
     from app.console import results_console
-    from app.main import open_store
+    from app.main import open_readings, open_store
     from app.settings import load_settings
     from app.web.shown import shown_account
 
     if "\0" in account_id:
         raise InvalidRequest("An account id holds no NUL character.")
-    async with open_store(load_settings(), only_reads=True) as store:
-        found = await store.reports.account(account_id)
+    settings = load_settings()
+    async with open_store(settings, only_reads=True) as store:
+        found = await open_readings(settings, store).account(account_id)
     if format_ is ListFormat.JSON:
         # In the model of the HTTP route, so that both faces answer alike.
         sys.stdout.write(shown_account(found).model_dump_json(indent=2) + "\n")
@@ -149,10 +150,13 @@ def _show(console: "Console", found: "AccountReport") -> None:
     table = plain_table("Trades", "#alltime", "#daily", "#hourly", "#closed")
     table.add_row(*(str(state[f"num_trades_{name}"]) for name in ("alltime", "daily", "hourly", "raw_closed")))
     console.print(table)
+    accepted = {row["issue"]: row for row in found.accepted}
     for issue in issues:
         severity = issue.get("severity")
         named = severity_name(severity) if isinstance(severity, int) else "-"
         console.print(f"{issue.get('type', '-')} ({named}): {issue.get('description', '')}", markup=False, soft_wrap=True)
+        if (row := accepted.get(str(issue.get("type")))) is not None:
+            console.print(f"  accepted until {row['until']}: {row['reason']}", markup=False, soft_wrap=True)
     if not found.attempts:
         console.print("No run has come to it yet.")
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli_fail_on import FailOnWords, chosen
 from app.domain.models import RunKind, RunStatus
 from app.domain.orders import bounded_reason
 from app.domain.wording import choose, counted
@@ -17,6 +18,7 @@ from app.shell import ExitCode, exit_code_of, perform
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from app.domain.fail_on import FailOn
     from app.engine.readings import Readings
     from app.engine.steering import Steering
 
@@ -87,6 +89,7 @@ def confirm(
         list[str] | None, typer.Option(metavar="ID", help="Only this account, the others stay held; may be given again.")
     ] = None,
     *,
+    fail_on: FailOnWords = None,
     reason: Reason = None,
 ) -> None:
     """Let a run write what it held, of all accounts or of some, and tell what came of it.
@@ -94,10 +97,11 @@ def confirm(
     Each held account is compared again, and written as far as was shown: one that lost more upstream since is held again. Compare with
     upstream before you confirm.
     """
-    perform(lambda: _confirmed(run, account, reason))
+    failing = chosen(fail_on)
+    perform(lambda: _confirmed(run, account, reason, failing))
 
 
-async def _confirmed(run_id: uuid.UUID, account_ids: Sequence[str] | None, reason: str | None) -> ExitCode:
+async def _confirmed(run_id: uuid.UUID, account_ids: Sequence[str] | None, reason: str | None, fail_on: "FailOn") -> ExitCode:
     from app.console import results_console, serve_run, show_run
     from app.main import open_service
     from app.settings import load_settings
@@ -121,7 +125,7 @@ async def _confirmed(run_id: uuid.UUID, account_ids: Sequence[str] | None, reaso
         # Interrupted, the run goes on with whoever serves: it is not cancelled.
         state = await serve_run(service, run_id, is_ours=False)
     show_run(console, state)
-    code = exit_code_of(state)
+    code = exit_code_of(state, fail_on)
     # Of those that were confirmed upstream may have lost more than was shown: they are held again.
     return ExitCode.ISSUES_LEFT if code is ExitCode.SUCCESS and state["accounts"]["needs_confirmation"] > left else code
 

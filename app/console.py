@@ -29,6 +29,7 @@ _LOGGED_SECONDS = 10.0
 _LOGGED_EVERY = 100
 _PLAIN_WIDTH = 150
 _DAYS_SHOWN = 5
+_HOLDING_SHOWN = 10
 _OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone")
 _ACCOUNTS = ("total", *_OUTCOMES, "skipped", "waiting", "postponed")
 _log = get_logger(__name__)
@@ -117,7 +118,7 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
         console.print()
     if report["history_from"] is not None:
         console.print(f"Compared from: {report['history_from']}, by RECON_HISTORY_FROM; rows of earlier dates are left alone.")
-    console.print(f"Reconciled through: {report['reconciled_through'] or 'cannot be said'}. {report['reconciled_through_reason']}")
+    _show_through(console, report)
     console.print(
         f"Last seven days: {counted(activity['accounts_checked'], 'account')} checked,"
         f" {activity['resolved']} resolved, {activity['failed']} failed"
@@ -134,17 +135,35 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     opened = report["open_trades"]
     if opened is not None:
         console.print(_open_trades(opened), markup=False, soft_wrap=True)
-    if last is not None:
-        console.print(
-            f"Last run: {last['kind']} {last['run_id']}, {last['status']}, {counted(last['requests'], 'request')},"
-            f" ended {last['finished_at']}"
-        )
-        if last["error"]:
-            console.print(f"  {last['error']}", markup=False, soft_wrap=True)
+    _show_last_run(console, last)
     holding = report["holding_run"]
     if holding is not None and (last is None or holding["run_id"] != last["run_id"]):
         console.print(f"Accounts are held by: {holding['kind']} {holding['run_id']}, {holding['status']}, ended {holding['finished_at']}")
         console.print(f"  {holding['error']}", markup=False, soft_wrap=True)
+
+
+def _show_through(console: Console, report: Mapping[str, Any]) -> None:
+    """The date through which all is reconciled, why it is no later one, and the accounts that hold it back."""
+    told, reason = report["reconciled_through_told"].removeprefix("through "), report["reconciled_through_reason"]
+    console.print(f"Reconciled through: {told}. {reason}", markup=False, soft_wrap=True)
+    rows, accounts = report["held_back_by"], report["holding_accounts"]
+    for row in rows[:_HOLDING_SHOWN]:
+        since = f"from {row['first_date']} on" if row["first_date"] else "no date is known"
+        console.print(f"  held back by {row['account_id']}: {row['issue'] or 'not looked at yet'}, {since}", markup=False, soft_wrap=True)
+    if accounts > _HOLDING_SHOWN:
+        console.print(f"  and {accounts - _HOLDING_SHOWN} more: `trade-recon accounts list --issue CODE`", soft_wrap=True)
+
+
+def _show_last_run(console: Console, last: Mapping[str, Any] | None) -> None:
+    """The newest run that ended: how, and what it left."""
+    if last is None:
+        return
+    console.print(
+        f"Last run: {last['kind']} {last['run_id']}, {last['status']}, {counted(last['requests'], 'request')}, ended {last['finished_at']}"
+    )
+    for told in (last["left_told"], last["error"]):
+        if told:
+            console.print(f"  {told}", markup=False, soft_wrap=True)
 
 
 def _standing(report: Mapping[str, Any]) -> str:
@@ -155,7 +174,8 @@ def _standing(report: Mapping[str, Any]) -> str:
     held, has_issues = report["accounts_by_status"].get("needs_confirmation", 0), overall["has_issues"]
     reconciled = f"{overall['reconciled']} of {counted(overall['total_accounts'], 'account')}"
     waiting = f", {counted(held, 'account')} {choose(held, 'waits', 'wait')} for confirmation" if held else ""
-    date = f"all is reconciled through {through}" if through else "through which date all is reconciled cannot be said"
+    told = report["reconciled_through_told"]
+    date = f"all is reconciled {told}" if through else f"through which date all is reconciled {told}"
     return (
         f"{reconciled} {choose(overall['reconciled'], 'is', 'are')} reconciled, {has_issues} {choose(has_issues, 'has', 'have')} open"
         f" issues{waiting}; {date}."
@@ -175,6 +195,8 @@ def show_run(console: Console, state: Mapping[str, Any]) -> None:
     """How a run ended."""
     accounts, rows = state["accounts"], state["rows"]
     console.print(_ended(state), markup=False, soft_wrap=True)
+    if state["left_told"] is not None:
+        console.print(state["left_told"], markup=False, soft_wrap=True)
     table = plain_table("", "", "#")
     for name in _ACCOUNTS:
         add_figure(table, f"accounts {name.replace('_', ' ')}", accounts[name])

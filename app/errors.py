@@ -6,6 +6,7 @@ ReconError
 ├── NotFound                  the account or run that the caller named is unknown
 ├── Gone                      the place in a list that the caller goes on from is not there any more; begin again
 ├── Conflict                  the request contradicts a run as it stands; look at that one
+├── NotOpen                   the account has no such open issue; look at those that it has
 ├── UpstreamError             the API did not give what was asked; the warehouse stays as it was
 │   ├── UpstreamRefused       401 or 403 for everything: the key is wrong; the run fails at once, no account is blamed
 │   ├── UpstreamUnavailable   an outage that lasted longer than the wait; the run fails, its accounts are released
@@ -56,6 +57,10 @@ class Conflict(ReconError):
         """Name the run."""
         super().__init__(message)
         self.run_id = run_id
+
+
+class NotOpen(ReconError):
+    """The account has no such open issue."""
 
 
 class UpstreamError(ReconError):

@@ -4,15 +4,18 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import typer
 
+from app.domain.fail_on import ACTION, FailOn
+from app.domain.leftovers import Left, Leftovers
 from app.domain.models import RunStatus
-from app.errors import ConfigurationError, InvalidRequest, MissingRight, NotFound, ReconError
+from app.errors import ConfigurationError, InvalidRequest, MissingRight, NotFound, NotOpen, ReconError
 from app.interruption import INTERRUPTED, end_in_order
+
+_WRONG_USE = (ConfigurationError, InvalidRequest, MissingRight, NotFound, NotOpen)
 
 
 class ExitCode(IntEnum):
@@ -26,27 +29,15 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """What of a run that ended is no failure of the command: at most this part of its accounts `failed`, and `issues` that are left."""
-
-    failed: float = 1.0
-    issues: bool = True
-
-
-TOLERANT = Tolerance()
-"""A run that did what can be done, unless it healed no account of those that it took."""
-
-
-def exit_code_of(state: Mapping[str, Any], tolerance: Tolerance = TOLERANT) -> ExitCode:
+def exit_code_of(state: Mapping[str, Any], fail_on: FailOn = ACTION) -> ExitCode:
     """What the shell gets to know of a run, from its state as it is shown."""
     match state["status"]:
-        case RunStatus.SUCCEEDED:
-            return ExitCode.SUCCESS
-        case RunStatus.COMPLETED_WITH_ISSUES:
-            done, failed = int(state["total_processed"]), int(state["failed"])
-            is_too_much = failed > 0 and (failed > tolerance.failed * done or failed == done)
-            return ExitCode.SUCCESS if tolerance.issues and not is_too_much else ExitCode.ISSUES_LEFT
+        case RunStatus.SUCCEEDED | RunStatus.COMPLETED_WITH_ISSUES:
+            # A run that an earlier version ended left no figures: its status tells whether anything is to be done.
+            known = Leftovers.from_json(state["left"])
+            left = known or Leftovers({Left.HEALABLE: int(state["status"] == RunStatus.COMPLETED_WITH_ISSUES)})
+            is_failure = fail_on.is_met(left, done=int(state["total_processed"]), failed=int(state["failed"]))
+            return ExitCode.ISSUES_LEFT if is_failure else ExitCode.SUCCESS
         case RunStatus.NEEDS_CONFIRMATION | RunStatus.PAUSED:
             return ExitCode.ISSUES_LEFT
         case _:
@@ -78,7 +69,7 @@ def finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
     except ReconError as error:
         sentence = redact(None, "", {"sentence": str(error)})["sentence"]
         sys.stderr.write(f"trade-recon: {sentence}\n")
-        code = ExitCode.WRONG_USE if isinstance(error, ConfigurationError | InvalidRequest | MissingRight | NotFound) else ExitCode.FAILURE
+        code = ExitCode.WRONG_USE if isinstance(error, _WRONG_USE) else ExitCode.FAILURE
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except asyncio.CancelledError:

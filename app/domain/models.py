@@ -330,6 +330,21 @@ class AccountView:
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptedIssue:
+    """An issue of an account that somebody accepted, before `until`, with its figures then and how the account's tables disagreed.
+
+    `was_held`: the account was held for confirmation, and is guarded as such once this is over.
+    """
+
+    account_id: str
+    code: str
+    until: dt.date
+    figures: str
+    seen: str
+    was_held: bool = False
+
+
 @dataclass(slots=True)
 class DatesRead:
     """The dates of one table of one account that were read completely in this run; `rows` of them were compared with stored ones."""
@@ -433,6 +448,9 @@ class Progress:
 
     `counted` is what upstream's daily rows say of single dates before the history that is compared, and `counted_in_parts` that all of
     them were read like this; `first_sent` is the first of them that upstream has, or else the first that is compared, once all were read.
+
+    `accepted` is what somebody accepted of the account, by code; it is `covered` where that is all that is known to be wrong with it: then
+    nothing is asked.
     """
 
     read: Mapping[Endpoint, DatesRead] = field(default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED})
@@ -464,6 +482,8 @@ class Progress:
     counted: dict[dt.date, CountedDay] = field(default_factory=dict)
     counted_in_parts: bool = False
     first_sent: dt.date | None = None
+    accepted: dict[str, AcceptedIssue] = field(default_factory=dict)
+    covered: bool = False
     errors: list[str] = field(default_factory=list)
     untried: str | None = None
     effort: Effort = field(default_factory=Effort)

@@ -15,6 +15,14 @@ def bounded_reason(text: str | None) -> str | None:
     return given or None
 
 
+def required_reason(text: str | None) -> str:
+    """The reason as it is kept; InvalidRequest if there is none, or it is longer than is kept."""
+    given = bounded_reason(text)
+    if given is None:
+        raise InvalidRequest("Say why: whoever meets this later finds the reason beside it. Nothing was changed.")
+    return given
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """How rows are brought back: for good or as a trial, pinned or not, and for which reason."""

@@ -40,7 +40,7 @@ _COUNT = "num_trades"
 _SETTLING = (IssueCode.UNSETTLED, IssueCode.UPSTREAM_INCONSISTENT)
 
 
-def judge(
+def judge(  # noqa: PLR0913 - all that a verdict rests on
     found: Sequence[Issue],
     left: Sequence[Issue],
     before: Collection[IssueCode] = (),
@@ -49,12 +49,13 @@ def judge(
     wrote: bool = True,
     again: bool = False,
     incomplete: bool = False,
+    accepted: Collection[IssueCode] = (),
 ) -> Outcome:
     """How an account leaves a run, from what it came with and what is left of it.
 
     `before` is what an earlier pass of the run found. Without `wrote` nothing was written: then nothing was healed either. With `again`,
     dates were read again on which an earlier run had believed lower figures, which no issue tells of. An `incomplete` comparison of rows
-    says nothing: the account failed, though no issue is known.
+    says nothing: the account failed, though no issue is known. What is `accepted` need not be healed, unless that comparison failed.
     """
     if hold is not None and (left or incomplete):
         return hold.outcome
@@ -62,7 +63,7 @@ def judge(
         return Outcome.PARTIAL if (found or before) and wrote else Outcome.FAILED
     if not left:
         return Outcome.HEALED if (found or before or again) and wrote else Outcome.UNCHANGED
-    if not any(issue.can_be_healed for issue in left):
+    if not any(issue.can_be_healed and (incomplete or issue.code not in accepted) for issue in left):
         return Outcome.EXPLAINED
     closed = {*before, *(issue.code for issue in found)} - {issue.code for issue in left}
     return Outcome.PARTIAL if closed else Outcome.FAILED

@@ -35,6 +35,7 @@ from app.domain.pins import beside_pins
 from app.domain.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round, why_not_asked
 from app.domain.verdict import descended
 from app.domain.wording import counted
+from app.engine.accepting import cover
 from app.engine.config import EngineConfig
 from app.engine.controls import Control, Controls
 from app.engine.ends import log_end
@@ -130,6 +131,7 @@ class BatchReconciler:
         # In threads, here and below: judging thousands of accounts takes longer than a request to this process should wait.
         earlier = await self._store.runs.rewritten(claim.account_ids)
         work = await asyncio.to_thread(self._begin, claim, run, halt, views, await self._guard_of(run), earlier)
+        work.was_held |= cover(run, work, await self._store.acceptances.of(claim.account_ids), self._config.today(self._now()))
         news = await asyncio.to_thread(_news, work)
         await self._store.runs.open_issues(claim.run_id, news, work.moving.first)
         await self._hold_flapping(work)
@@ -215,6 +217,7 @@ class BatchReconciler:
             self._config.postpone_named_seconds,
             self._config.lease_seconds,
             now,
+            self._config.today(now),
         )
 
     async def _heal(self, work: Work) -> None:
@@ -627,7 +630,7 @@ def _news(work: Work) -> dict[str, tuple[Issue, ...]]:
     return {
         view.account_id: work.found[view.account_id]
         for view in work.views.values()
-        if view.explained_as is None or view.explained_as != view.signature
+        if not work.progress[view.account_id].covered and (view.explained_as is None or view.explained_as != view.signature)
     }
 
 

@@ -12,8 +12,11 @@ _ROWS = ("rows_inserted", "rows_updated", "rows_moved", "rows_removed", "rows_se
 
 
 async def log_end(store: Store, run_id: uuid.UUID) -> None:
-    """Log how a run ended; figures that are 0 are left out."""
+    """Log how a run ended, with what it left, which is counted where that was not done; figures that are 0 are left out."""
     row = await store.runs.get(run_id)
+    if row["left_over"] is None and row["finished_at"] is not None:
+        await store.leftovers.note(run_id)
+        row = await store.runs.get(run_id)
     _log.info("A run is finished.", action="run.finished", **_figures(row))
 
 
@@ -28,5 +31,10 @@ def _figures(row: Record) -> dict[str, object]:
         "requests": row["requests"],
         **{name: row[name] for name in (*_OUTCOMES, *_ROWS) if row[name]},
         **({"accounts_left": row["waiting"]} if row["waiting"] else {}),
+        **({"left": left} if (left := _left(row)) else {}),
         **({"reason": row["error"]} if row["error"] else {}),
     }
+
+
+def _left(row: Record) -> dict[str, int]:
+    return {name: number for name, number in (row["left_over"] or {}).items() if number}

@@ -11,9 +11,10 @@ import msgspec
 
 from app.domain.contract import TABLES
 from app.domain.holds import Waiting
+from app.domain.leftovers import Leftovers
 from app.domain.models import Outcome, RunStatus
 from app.domain.waits import Wait, guarded
-from app.domain.wording import choose
+from app.domain.wording import choose, counted
 from app.engine.config import EngineConfig
 from app.engine.store import Store
 from app.engine.waiting import RunWaiting, as_json
@@ -21,7 +22,7 @@ from app.errors import InvalidRequest
 from app.store.changed_rows import ChangedRow, ChangedRows, Picked
 from app.store.inserted_rows import Inserted
 from app.store.pool import Connection, Record
-from app.store.report import AccountReport, KeptFigures, ReportFigures
+from app.store.report import AccountReport, Horizon, KeptFigures, ReportFigures
 from app.store.under_way import Progressed
 from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient
@@ -89,6 +90,7 @@ class Readings:
             "accounts": {**accounts, "done": done},
             # What is recorded by now may have been told as under way a moment ago.
             "under_way": {**asdict(under_way), "done": min(under_way.done, row["waiting"])} if under_way.accounts else None,
+            **_leftovers(row),
             "gone_accounts": await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else [],
             "total_processed": done,
             "fully_resolved": row["unchanged"] + row["healed"] + row["explained"],
@@ -128,26 +130,29 @@ class Readings:
 
     async def account(self, account_id: str) -> AccountReport:
         """One account with its history; NotFound if it is unknown."""
-        return await self._store.reports.account(account_id)
+        return await self._store.reports.account(account_id, self.today())
 
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted now."""
         runs = await self._store.reports.last_run(), await self._store.reports.holding_run()
-        return self.shown(KeptReport(await self._store.reports.counted(self._figures), *runs))
+        return self.shown(KeptReport(await self._store.reports.counted(self._figures, self._horizon()), *runs))
 
     async def kept(self) -> KeptReport:
         """What PostgreSQL knows of the report, as it was last counted; counted now if it never was."""
         # In this order: a run is counted before it ends, so that figures read after it are not older.
         runs = await self._store.reports.last_run(), await self._store.reports.holding_run()
         kept = await self._store.reports.kept()
-        return KeptReport(kept or await self._store.reports.counted(self._figures), *runs)
+        return KeptReport(kept or await self._store.reports.counted(self._figures, self._horizon()), *runs)
 
     async def keep_report(self, least_seconds: float = 0, share: float = 0) -> bool:
         """Count the figures of the report and keep them for `kept`.
 
         False if somebody else is at it, or was less than `least_seconds`, or `share` times as long as that took, ago.
         """
-        return await self._store.reports.keep(self._figures, least_seconds, share)
+        return await self._store.reports.keep(self._figures, self._horizon(), least_seconds, share)
+
+    def _horizon(self) -> Horizon:
+        return Horizon(self.today(), self._config.moving_from(self._now()))
 
     async def _figures(self, figures: ReportFigures, connection: Connection) -> Mapping[str, Any]:
         """What is kept: all that changes with what is recorded, and nothing that changes with the time, as JSON has it."""
@@ -161,6 +166,8 @@ class Readings:
                 "accounts_by_status": figures.statuses,
                 "open_trades": figures.open_trades,
                 "history_from": figures.history_from,
+                "accepted": figures.accepted,
+                "holding": [dict(row) for row in figures.holding],
                 "identity": {
                     "unmatched": unmatched,
                     "ambiguous": ambiguous,
@@ -184,6 +191,7 @@ class Readings:
             "history_from": shown.get("history_from"),
             "reconciled_through": through,
             "reconciled_through_reason": reason,
+            **_beside_through(shown, through),
             "accounts_by_status": shown["accounts_by_status"],
             "identity": shown["identity"],
             # Figures that an earlier version kept have none.
@@ -270,13 +278,44 @@ def shown_comparison(compared: Mapping[str, Mapping[str, int]] | None, requests:
     }
 
 
+def _beside_through(shown: Mapping[str, Any], through: dt.date | None) -> Mapping[str, object]:
+    """What stands beside the date: the accounts of which issues are accepted, and those that hold the date back."""
+    accepted, holding = shown.get("accepted"), shown.get("holding", ())
+    is_any = accepted is not None and accepted["accounts"] > 0
+    return {
+        "accepted": accepted if is_any else None,
+        "reconciled_through_told": _through_told(through, accepted if is_any else None),
+        "holding_accounts": holding[0]["accounts"] if holding else 0,
+        "held_back_by": [{name: row[name] for name in ("account_id", "issue", "first_date")} for row in holding],
+    }
+
+
+def _through_told(through: dt.date | None, accepted: Mapping[str, Any] | None) -> str:
+    """The date, but for what is accepted, as in "through 2026-11-24, but for 2 accounts accepted until 2027-03-01"."""
+    date = f"through {through}" if through else "cannot be said"
+    if accepted is None:
+        return date
+    first, last = accepted["first_until"], accepted["last_until"]
+    until = f"accepted until {first}" if first == last else f"accepted until dates from {first} to {last}"
+    return f"{date}, but for {counted(accepted['accounts'], 'account')} {until}"
+
+
 def _shown_run(row: Record | None) -> Mapping[str, Any] | None:
     """A run in the report, with the accounts that it holds in its sentence."""
     if row is None:
         return None
-    only_told = ("newly_held", "held_since", "confirmed_at")
+    only_told = ("newly_held", "held_since", "confirmed_at", "left_over")
     shown: Mapping[str, Any] = msgspec.to_builtins({name: value for name, value in row.items() if name not in only_told})
-    return {**shown, "error": _told(row)}
+    return {**shown, "error": _told(row), **_leftovers(row)}
+
+
+def _leftovers(row: Record) -> Mapping[str, Any]:
+    """What a run left, in figures and in words, and whether somebody must act; nulls while that is not known."""
+    left = Leftovers.from_json(row["left_over"])
+    if left is None:
+        return {"left": None, "left_told": None, "needs_somebody": None}
+    acts = left.needs_somebody or row["status"] not in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES)
+    return {"left": left.as_json(), "left_told": left.sentence, "needs_somebody": acts}
 
 
 def _told(row: Record, left: int = 0) -> str | None:
@@ -296,6 +335,7 @@ def _listed(row: Record) -> Mapping[str, object]:
     return {
         **{name: row[name] for name in _RUN},
         "error": _told(row),
+        "needs_somebody": _leftovers(row)["needs_somebody"],
         "total": row["total"],
         "done": sum(row[name] for name in _OUTCOMES),
         **{name: row[name] for name in ("healed", "failed", "needs_confirmation", "requests")},

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from app.domain.acceptance import still_accepted
 from app.domain.backoff import ask_again
 from app.domain.closing import closings
 from app.domain.contract import TABLES, Endpoint
-from app.domain.issues import Issue
+from app.domain.issues import Issue, IssueCode
 from app.domain.models import AccountView, Outcome, Progress
 from app.domain.trial import disputed
 from app.domain.verdict import explain, is_incomplete, judge
@@ -54,8 +55,16 @@ def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_se
     # What failed in company, and was not tried alone, waits for the next run: nothing is known against the account.
     untried = is_open and progress.untried is not None and not progress.errors and progress.hold is None
     wrote = progress.owes_to_write() or bool(before and before.effort.written)
+    accepted = still_accepted(left, progress.accepted)
     outcome = judge(
-        passed.found, left, before.found if before else (), progress.hold, wrote=wrote, again=bool(view.doubts), incomplete=incomplete
+        passed.found,
+        left,
+        before.found if before else (),
+        progress.hold,
+        wrote=wrote,
+        again=bool(view.doubts),
+        incomplete=incomplete,
+        accepted=accepted,
     )
     return AccountResult(
         view.account_id,
@@ -66,7 +75,7 @@ def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_se
         # What the batch had no requests left to try is no failure of the account.
         failing=outcome in (Outcome.PARTIAL, Outcome.FAILED) and not progress.left_alone and not disputed(view, progress),
         # Only with that outcome is it ever looked at again, and it costs more than all the rest.
-        signature=view.signature if outcome is Outcome.EXPLAINED else "",
+        signature=view.signature if outcome is Outcome.EXPLAINED and _explains_itself(passed, left, accepted) else "",
         detail=_detail(passed, is_left=is_open),
         postponed=untried or (is_open and not passed.is_second and progress.hold is None and passed.is_unread),
         untried=untried,
@@ -78,6 +87,14 @@ def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_se
         compared=_compared(passed) if progress.by_rows and not progress.known else None,
         newly_held=outcome is Outcome.NEEDS_CONFIRMATION and view.status != Outcome.NEEDS_CONFIRMATION,
     )
+
+
+def _explains_itself(passed: Passed, left: Collection[Issue], accepted: Collection[IssueCode]) -> bool:
+    """Whether what is left needs no asking without anybody's word either, once that holds no more."""
+    view = passed.view
+    if any(issue.can_be_healed and issue.code in accepted for issue in left):
+        return False
+    return not passed.progress.covered or view.explained_as == view.signature
 
 
 def _compared(passed: Passed) -> dict[str, dict[str, int]]:

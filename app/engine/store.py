@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.caps import NO_CAPS, Caps
 from app.errors import ConfigurationError
+from app.store.acceptances import Acceptances
 from app.store.adoption import require, require_tables
 from app.store.catalogue import Catalogue
 from app.store.changes import Changes
@@ -16,6 +17,7 @@ from app.store.detection import Detection
 from app.store.feed import ChangeFeed
 from app.store.histories import Histories
 from app.store.identity import Identity
+from app.store.leftovers import RunLeftovers
 from app.store.open_trades import OpenTrades
 from app.store.orders import Orders
 from app.store.others import OtherRows
@@ -69,6 +71,8 @@ class Store:
     orders: Orders
     waits: RunWaits
     under_way: UnderWayFigures
+    leftovers: RunLeftovers
+    acceptances: Acceptances
     windows: "dict[Window, Store]"
 
     @classmethod
@@ -121,6 +125,8 @@ class Store:
             Orders(database),
             RunWaits(database),
             UnderWayFigures(database, lease_seconds),
+            RunLeftovers(database),
+            Acceptances(database),
             {},
         )
 

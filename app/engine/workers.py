@@ -89,6 +89,7 @@ class WorkerPool:
         self._store = store
         self._summary = summary
         self._config = config
+        self._now = now
         self._batches = BatchReconciler(store, client, config, now)
         self._isolation = Isolation(self._batches, store, self._batches.terms)
         self._preparation = Preparation(store, client, config, now)
@@ -405,7 +406,7 @@ class WorkerPool:
         try:
             if run.request.account_ids is None or self._summary.is_cheap:
                 await self._summary.catch_up()
-            ended = await self._store.runs.finish(run.run_id, self._config.guard)
+            ended = await self._store.runs.finish(run.run_id, self._config.guard, self._config.today(self._now()))
         finally:
             self._finishing.discard(run.run_id)
         if ended:

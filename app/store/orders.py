@@ -6,7 +6,7 @@ from typing import Literal
 from app.store.pool import Database, Record
 from app.telemetry import get_logger
 
-Ordered = Literal["start", "pause", "resume", "cancel", "confirm", "restore", "release", "maintenance"]
+Ordered = Literal["start", "pause", "resume", "cancel", "confirm", "restore", "release", "maintenance", "accept", "unaccept"]
 
 _log = get_logger(__name__)
 _SHOWN = 100

@@ -16,6 +16,7 @@ _ATTEMPTS = 10
 _HISTORY = 50
 _SET_ASIDE = 20
 _PINS = 100
+_HOLDING = 20
 _READY_SECONDS = 1.3
 """For the answer of a connection that stands, and once more for that of a new one: together less than a probe waits."""
 _OVERALL = (
@@ -60,13 +61,14 @@ _BESIDE = {
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account: its row of trade_recon, its last attempts, its issues' history and rows set aside, newest first; its pinned rows."""
+    """One account: its row of trade_recon, last attempts, issues' history, rows set aside; pinned rows and accepted issues."""
 
     state: Record
     attempts: list[Record]
     history: list[Record]
     set_aside: list[Record]
     pins: list[Record]
+    accepted: list[Record]
 
     @property
     def issues(self) -> list[object]:
@@ -90,7 +92,9 @@ class ReportFigures:
 
     `activity` has an entry for each of the last seven days and of today on which something was recorded. `doubts` are the reasons for which
     dates are in doubt, those of which no date is known first, then in the order of their first dates; none lies before `history_from`, the
-    first date that is compared (None: all are). `open_trades` is what the newest audit found of them; None: none compared them.
+    first date that is compared (None: all are). `open_trades` is what the newest audit found of them; None: none compared them. `accepted`
+    tells at how many accounts issues are accepted, and until when; `holding` are the first accounts that hold back the date through which
+    all is reconciled, each with their number.
     """
 
     overall: Mapping[str, Any]
@@ -100,6 +104,16 @@ class ReportFigures:
     statuses: Mapping[str, int]
     open_trades: Mapping[str, Any] | None
     history_from: dt.date | None = None
+    accepted: Mapping[str, Any] | None = None
+    holding: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """By which dates the figures are counted: what is accepted `today`, and what lies before the dates that move (`moving_from`)."""
+
+    today: dt.date
+    moving_from: dt.date
 
 
 Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
@@ -123,13 +137,15 @@ class Reports:
         self._database = database
         self._sql = database.queries("report")
         self._list_pins = database.queries("pins")["list_pins"]
+        accepted = database.queries("accepted")
+        self._list_accepted, self._count_accepted = accepted["list_accepted"], accepted["count_accepted"]
         self._window = database.queries("history")["get_window"]
 
-    async def counted(self, shown: Shown) -> KeptFigures:
+    async def counted(self, shown: Shown, horizon: Horizon) -> KeptFigures:
         """What `shown` makes of the figures, counted now."""
         async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH) as connection:
             days = await self._open_days(connection)
-            figures = await shown(await self._figures(connection, days["first_day"], ()), connection)
+            figures = await shown(await self._figures(connection, horizon, days["first_day"], ()), connection)
             return KeptFigures(figures, days["read_at"], days["read_at"])
 
     async def kept(self) -> KeptFigures | None:
@@ -145,7 +161,7 @@ class Reports:
         """The newest run that ended and left accounts that wait for confirmation."""
         return await self._database.fetch_row(self._sql["get_holding_run"])
 
-    async def keep(self, shown: Shown, least_seconds: float, share: float) -> bool:
+    async def keep(self, shown: Shown, horizon: Horizon, least_seconds: float, share: float) -> bool:
         """Count the figures and keep what `shown` makes of them.
 
         False if somebody else is at it, or was less than `least_seconds`, or `share` times as long as that took, ago.
@@ -160,7 +176,7 @@ class Reports:
                     return False
                 days = await self._open_days(connection)
                 over = [day for day in row["activity"] or () if f"{days['first_day']}" <= day["day"] < f"{days['open_from']}"]
-                figures = await shown(await self._figures(connection, days["open_from"], over), connection)
+                figures = await shown(await self._figures(connection, horizon, days["open_from"], over), connection)
                 await connection.execute(self._sql["keep_figures"], figures, time.monotonic() - begun)
                 return True
         except WriteConflict:
@@ -173,17 +189,20 @@ class Reports:
             raise NotFound("The report has no place for its figures; run `trade-recon migrate`.")
         return row
 
-    async def _figures(self, connection: Connection, open_from: dt.date, over: Sequence[Mapping[str, Any]]) -> ReportFigures:
+    async def _figures(
+        self, connection: Connection, horizon: Horizon, open_from: dt.date, over: Sequence[Mapping[str, Any]]
+    ) -> ReportFigures:
         """The figures; what was recorded on the days that are `over` is known, only days from `open_from` on are counted."""
         states = await connection.fetch_row(self._sql["count_accounts_by_state"])
         if states is None:
             raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
-        issues = await connection.fetch(self._sql["count_issues"])
+        issues = await connection.fetch(self._sql["count_issues"], horizon.today, horizon.moving_from, _HOLDING, sorted(_OF_DATES))
+        holding, issues = [row for row in issues if row["account_id"] is not None], [row for row in issues if row["account_id"] is None]
         few_hours = await connection.fetch_row(self._sql["count_few_hours"])
         shown = [{name: row[name] for name in _ISSUES} for row in issues]
         if few_hours and few_hours["account_count"]:
             shown.append({"issue_type": str(IssueCode.SUSPICIOUSLY_FEW_HOURS), "severity": int(Severity.INFO), **few_hours})
-        beside = await connection.fetch(self._sql["get_doubts"])
+        beside = await connection.fetch(self._sql["get_doubts"], horizon.today)
         opened = await connection.fetch_row(self._sql["get_open_trades"])
         history_from: dt.date | None = await connection.fetch_value(self._window)
         return ReportFigures(
@@ -194,10 +213,12 @@ class Reports:
             states["statuses"],
             None if opened is None else {"run_id": opened["run_id"], "compared_at": opened["compared_at"], **opened["open_trades"]},
             history_from,
+            dict(row) if (row := await connection.fetch_row(self._count_accepted, horizon.today)) else None,
+            _holding(states, holding),
         )
 
-    async def account(self, account_id: str) -> AccountReport:
-        """One account; NotFound if it is unknown."""
+    async def account(self, account_id: str, today: dt.date | None = None) -> AccountReport:
+        """One account, with what of it is accepted on a date (None: the server's); NotFound if it is unknown."""
         state = await self._database.fetch_row(self._sql["get_account"], account_id)
         if state is None:
             raise NotFound(f"There is no account {account_id!r}.")
@@ -207,6 +228,7 @@ class Reports:
             await self._database.fetch(self._sql["get_history"], account_id, _HISTORY),
             await self._database.fetch(self._sql["get_set_aside"], account_id, _SET_ASIDE),
             await self._database.fetch(self._list_pins, account_id, _PINS),
+            await self._database.fetch(self._list_accepted, today, account_id, _HISTORY),
         )
 
     async def accounts(self, statuses: Sequence[str] | None, issue: str | None, after: str | None, limit: int) -> list[Record]:
@@ -251,7 +273,7 @@ def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record], si
             )
         if row["first_date"] is not None:
             first = max(row["first_date"], since)
-            doubts.append(Doubt(first, f"{row['issue_type']} is open at {counted(row['account_count'], 'account')}, from {first} on."))
+            doubts.append(Doubt(first, f"{row['issue_type']} is open at {counted(row['counting'], 'account')}, from {first} on."))
     for row in beside:
         told = choose(row["rows"], *_BESIDE[row["kind"]]).format(row["rows"])
         if row["dateless"]:
@@ -262,8 +284,16 @@ def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record], si
     return sorted(doubts, key=lambda doubt: doubt.first_date or dt.date.min)
 
 
+def _holding(states: Record, rows: Sequence[Record]) -> list[Mapping[str, Any]]:
+    """The first accounts that hold the date back, with their number: those that disagree without an issue lead."""
+    number = states["undated"] + (rows[0]["account_count"] if rows else 0)
+    undated = [{"account_id": account_id, "issue": None, "first_date": None} for account_id in states["undated_accounts"]]
+    others = [{"account_id": row["account_id"], "issue": row["issue_type"], "first_date": row["first_date"]} for row in rows]
+    return [{**each, "accounts": number} for each in [*undated, *others][:_HOLDING]]
+
+
 def _undated(issue: Record) -> int:
     """Of how many accounts an issue leaves open which dates disagree; of all, where the first date of an earlier system is none."""
     if issue["is_unreadable"]:
-        return int(issue["account_count"])
+        return int(issue["counting"])
     return int(issue["dateless"]) if issue["issue_type"] in _OF_DATES else 0

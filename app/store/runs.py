@@ -13,10 +13,13 @@ import msgspec
 from app.domain.closing import GONE, ClosedAs, Closing
 from app.domain.holds import HoldLimits, undoing
 from app.domain.issues import Issue, IssueCode
+from app.domain.leftovers import status_of
 from app.domain.models import Depth, Effort, Outcome, Rewritten, RunKind, RunStatus, Shown
 from app.domain.wording import counted
 from app.errors import Conflict, NotFound
+from app.store.acceptances import Acceptances
 from app.store.claims import Claim, FirstPass
+from app.store.leftovers import RunLeftovers
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Record
 from app.store.wake import wake_channel
 from app.telemetry import get_logger
@@ -187,6 +190,7 @@ class Terms:
     `postpone_named_seconds`.
 
     Times are reckoned from `now`, this process's clock. The database adds the wait to its own clock, by which it ends; None: as they are.
+    What is accepted until `today`, the business date, is so no more.
     """
 
     max_attempts: int
@@ -195,6 +199,7 @@ class Terms:
     postpone_named_seconds: float
     lease_seconds: float
     now: dt.datetime | None = None
+    today: dt.date | None = None
 
 
 class Runs:
@@ -206,6 +211,8 @@ class Runs:
         self._sql = database.queries("runs")
         self._unreadable = set[uuid.UUID]()
         self._lock_claims = database.queries("claims")["lock_claims"]
+        self._leftovers = RunLeftovers(database)
+        self._acceptances = Acceptances(database)
 
     async def create(self, request: RunRequest, key: IdempotencyKey | None = None) -> uuid.UUID:
         """A new run that waits for a worker, or the one that was started with the key; the processes that listen are told.
@@ -320,8 +327,8 @@ class Runs:
         """The accounts that were not checked for the longest time."""
         return [row["account_id"] for row in await self._database.fetch(self._sql["get_oldest_accounts"], limit)]
 
-    async def finish(self, run_id: uuid.UUID, guard: HoldLimits) -> bool:
-        """End the run if nothing of it waits any more; whether this call ended it.
+    async def finish(self, run_id: uuid.UUID, guard: HoldLimits, today: dt.date | None = None) -> bool:
+        """End the run if nothing of it waits any more; whether this call ended it. What is accepted until `today` or before counts.
 
         One that was stopped, or that held all that it had to do, needs confirmation; one that held only some of its accounts is completed
         with issues, and can be confirmed as well.
@@ -329,22 +336,19 @@ class Runs:
         state = await self._database.fetch_row(self._sql["get_run_state"], run_id)
         if state is None or state["waiting"] or state["status"] != RunStatus.RUNNING:
             return False
-        reason = None
-        status = RunStatus.COMPLETED_WITH_ISSUES if state["has_issues"] else RunStatus.SUCCEEDED
+        reason, is_stopped = None, False
+        left = await self._leftovers.of(run_id, today)
         held, total = state["needs_confirmation"], state["total"]
         if state["suspicion"] is not None or guard.suspects(state["lowered"], total):
             # Each process judges by what it knows of the others: here all of it is known.
-            status, reason = (
-                RunStatus.NEEDS_CONFIRMATION,
-                state["suspicion"] or guard.suspicion(state["lowered"], total, state["rewritten"]) + undoing(run_id),
-            )
+            is_stopped = True
+            reason = state["suspicion"] or guard.suspicion(state["lowered"], total, state["rewritten"]) + undoing(run_id)
         elif 0 < held == total:
-            status, reason = (
-                RunStatus.NEEDS_CONFIRMATION,
-                "The only account of the run is held." if held == 1 else f"All {held} accounts of the run are held.",
-            )
+            is_stopped = True
+            reason = "The only account of the run is held." if held == 1 else f"All {held} accounts of the run are held."
+        status = status_of(left, is_faulty=bool(state["fault"]), is_stopped=is_stopped)
         if state["fault"]:
-            status, reason = RunStatus.FAILED, state["fault"]
+            reason = state["fault"]
         elif state["untried"] and reason is None:
             reason = (
                 "Requests for several accounts fail, and the search for those at fault stopped after"
@@ -356,7 +360,8 @@ class Runs:
         if state["missing_partitions"]:
             reason = " ".join([*([reason] if reason else []), _without_partition(state["missing_partitions"], state["history_from"])])
         is_well = status in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES) and _finds_upstream_well(state, guard)
-        ended = await self._database.fetch_value(self._sql["finish_run"], run_id, status.value, reason, is_well) is not None
+        values = status.value, reason, is_well, left.as_json()
+        ended = await self._database.fetch_value(self._sql["finish_run"], run_id, *values) is not None
         if ended:
             await self._database.execute(self._sql["clear_scan"], run_id)
             await self._database.execute(self._sql["note_held_since"], run_id)
@@ -433,6 +438,8 @@ class Runs:
                 states = await asyncio.to_thread(_encoded_rows, (_state(result, failures[result.account_id], terms) for result in news))
                 await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, attempts)
                 await connection.execute(self._sql["record_accounts"], states, terms.max_attempts, terms.now)
+            judged_left = {result.account_id: result.left for result in mine if result.left is not None}
+            await self._acceptances.settle(connection, judged_left, judged, terms.today)
             if compared := _compared_by_all(mine):
                 await connection.execute(self._sql["add_compared"], claim.run_id, compared)
             if later:
@@ -453,6 +460,8 @@ class Runs:
         async def write(connection: Connection) -> None:
             await self._record_issues(connection, found, judged, None, {}, {"closed_as": closed_as.value, "closed_by": note})
             await connection.execute(self._sql["merge_issues"], entries, list(judged))
+            # Behind the write, which holds the accounts' rows.
+            await self._acceptances.settle(connection, found, judged, None)
 
         await self._database.give_way(write)
 

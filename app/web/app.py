@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
+from app.web.accept_routes import accepting
 from app.web.problems import MEDIA_TYPE, add_problem_handlers
 from app.web.rendered import RenderedReport
 from app.web.requests import BodyLimit, EncodedIds
@@ -57,4 +58,5 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
     app.add_middleware(EncodedIds)
     app.add_middleware(BodyLimit)
     app.include_router(router)
+    app.include_router(accepting)
     return app

@@ -9,6 +9,8 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from app.domain.models import Depth, Outcome, RunKind, RunStatus
 from app.domain.orders import LONGEST_REASON
+from app.web.accept_models import AcceptedFigures, AcceptedIssue, HoldingAccount
+from app.web.left_models import LEFT, LEFT_TOLD, NEEDS_SOMEBODY, RunLeft
 from app.web.progress import UnderWay
 
 _MOST_ACCOUNTS = 10_000
@@ -200,6 +202,9 @@ class Run(BaseModel):
     waiting_for: list[RunWait] = Field(description="Why the run does not go on; empty while it does, and once it is over.")
     request: Any = Field(description="What the run was asked to do, as the process that started it wrote it.")
     accounts: RunAccounts
+    left: RunLeft | None = LEFT
+    left_told: str | None = LEFT_TOLD
+    needs_somebody: bool | None = NEEDS_SOMEBODY
     gone_accounts: list[str] = Field(description="Accounts that were deleted from trade_recon while they waited in the run, at most 20.")
     total_processed: int
     fully_resolved: int
@@ -279,6 +284,7 @@ class ListedRun(BaseModel):
     confirmed_at: dt.datetime | None
     history_from: dt.date | None
     error: str | None = Field(description="Why the run ended early, and what is to be done.")
+    needs_somebody: bool | None = NEEDS_SOMEBODY
     total: int = Field(description="Accounts.")
     done: int
     healed: int
@@ -477,6 +483,7 @@ class Account(BaseModel):
     attempts: list[Attempt] = Field(description="The last attempts, newest first.")
     history: list[IssueHistory] = Field(description="Openings and closings of issues, newest first.")
     set_aside: list[SetAsideRow] = Field(description="Rows of upstream that are not held as they were sent, the newest 20.")
+    accepted: list[AcceptedIssue] = Field(description="Those of the open issues that somebody accepted, the first to end first.")
     pinned: list[PinnedRow] = Field(description="Rows that a restore brought back and that no run changes, the first 100.")
 
 
@@ -562,6 +569,9 @@ class LastRun(BaseModel):
     requests: int
     error: str | None = Field(description="Why it ended so; how many accounts it holds, since when, and the call that writes them.")
     needs_confirmation: int = Field(description="The accounts that it holds.")
+    left: RunLeft | None = LEFT
+    left_told: str | None = LEFT_TOLD
+    needs_somebody: bool | None = NEEDS_SOMEBODY
     api: dict[str, Any]
 
 
@@ -599,6 +609,12 @@ class Report(BaseModel):
         description="The date through which everything is reconciled; null while that cannot be said."
     )
     reconciled_through_reason: str = Field(description="Why it is no later date, in a sentence.")
+    reconciled_through_told: str = Field(
+        description="The date in words, with the accounts that it is true but for, since their issues are accepted."
+    )
+    accepted: AcceptedFigures | None = Field(description="Accounts with accepted issues, which do not hold the date back; null: none.")
+    holding_accounts: int = Field(description="How many accounts hold the date back.")
+    held_back_by: list[HoldingAccount] = Field(description="The first 20 of these, those of which no date is known first.")
     accounts_by_status: dict[str, int]
     identity: IdentityReport
     open_trades: OpenTrades | None = Field(description="null until an audit of all accounts counted them.")

@@ -81,7 +81,7 @@ Service = Annotated[ReconService, Depends(_service)]
 _Responses = dict[int | str, dict[str, Any]]
 
 
-def _problems(**sentences: str) -> _Responses:
+def problems(**sentences: str) -> _Responses:
     """Descriptions of the problems that a route may answer with; every route that asks the database may find it gone."""
     described = {int(name.removeprefix("on_")): sentence for name, sentence in sentences.items()}
     described = {422: "A parameter of the query is not known.", **described} | {
@@ -98,7 +98,7 @@ def _reason(given: GivenReason | None) -> str | None:
     return None if given is None else bounded_reason(given.reason)
 
 
-_STEERING = _problems(
+_STEERING = problems(
     on_404="There is no such run.",
     on_409="The run is in no state for this; nothing was changed.",
     on_422="The run id is no UUID, the run does not hold an account, or the reason is too long.",
@@ -109,7 +109,7 @@ _STEERING = _problems(
     "/maintenance",
     summary="Mend account ids, refresh the account list and all totals",
     tags=["warehouse"],
-    responses=_problems(on_409="Someone else wrote the same rows at that moment; ask again."),
+    responses=problems(on_409="Someone else wrote the same rows at that moment; ask again."),
 )
 async def maintain(
     service: Service, turn: Annotated[asyncio.Lock, Depends(_maintenance_turn)], given: GivenReason | None = None
@@ -127,7 +127,7 @@ async def maintain(
     tags=["runs"],
     responses={
         202: {"headers": _LOCATION},
-        **_problems(
+        **problems(
             on_404="An account is unknown; no run was started.",
             on_409="A full run is active already, or the key was used for another request; Location tells the run. No run was started.",
             on_422="The request cannot be; no run was started.",
@@ -161,7 +161,7 @@ async def start_run(
     "/runs",
     summary="Runs, newest first",
     tags=["runs"],
-    responses=_problems(on_404="There is no run `before`.", on_422="A filter or the limit cannot be, or a parameter is not known."),
+    responses=problems(on_404="There is no run `before`.", on_422="A filter or the limit cannot be, or a parameter is not known."),
 )
 async def list_runs(
     service: Service,
@@ -178,7 +178,7 @@ async def list_runs(
     "/runs/{run_id}",
     summary="A run as it stands",
     tags=["runs"],
-    responses=_problems(on_404="There is no such run.", on_422="The run id is no UUID."),
+    responses=problems(on_404="There is no such run.", on_422="The run id is no UUID."),
 )
 async def get_run(service: Service, run_id: uuid.UUID) -> Run:
     """Status, accounts by outcome, rows written, seconds by phase and API statistics."""
@@ -189,7 +189,7 @@ async def get_run(service: Service, run_id: uuid.UUID) -> Run:
     "/runs/{run_id}/result",
     summary="What a run did, in detail",
     tags=["runs"],
-    responses=_problems(on_404="There is no such run.", on_422="The run id is no UUID."),
+    responses=problems(on_404="There is no such run.", on_422="The run id is no UUID."),
 )
 async def get_run_result(service: Service, run_id: uuid.UUID) -> RunResult:
     """Rows inserted, overwritten, moved, removed, set aside and nulled by table, date and broker, and by the issues that it found.
@@ -235,7 +235,7 @@ async def confirm_run(service: Service, run_id: uuid.UUID, confirmation: Confirm
     "/accounts/{account_id:encoded}",
     summary="An account as it stands",
     tags=["accounts"],
-    responses=_problems(on_404="There is no such account.", on_422="The account id cannot be one."),
+    responses=problems(on_404="There is no such account.", on_422="The account id cannot be one."),
 )
 async def get_account(service: Service, account_id: AccountId) -> Account:
     """Status, totals, open issues with their evidence, the last attempts and the issues' history."""
@@ -249,7 +249,7 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
     response_model=AccountOutcome,
     responses={
         202: {"model": RunAccepted, "description": "It takes longer; look at the run.", "headers": _LOCATION},
-        **_problems(on_404="There is no such account.", on_422="The account id cannot be one, or the wait cannot be."),
+        **problems(on_404="There is no such account.", on_422="The account id cannot be one, or the wait cannot be."),
     },
 )
 async def reconcile_account(
@@ -275,7 +275,7 @@ async def reconcile_account(
     responses={
         200: {"model": Report, "headers": _TAG},
         304: {"description": "It is what If-None-Match names.", "headers": _TAG},
-        **_problems(),
+        **problems(),
     },
 )
 async def get_report(request: Request) -> Response:
@@ -292,7 +292,7 @@ async def get_report(request: Request) -> Response:
     "/changes",
     summary="What was written",
     tags=["warehouse"],
-    responses=_problems(
+    responses=problems(
         on_410="`since` lies behind the end of the feed: begin at the beginning.",
         on_422="`since` is no cursor of this feed, the limit cannot be, or a parameter is not known.",
     ),
@@ -317,7 +317,7 @@ async def get_changes(
     "/changes/rows",
     summary="What became of rows",
     tags=["warehouse"],
-    responses=_problems(on_422="A parameter cannot be, or is not known."),
+    responses=problems(on_422="A parameter cannot be, or is not known."),
 )
 async def get_changed_rows(  # noqa: PLR0913 - a query parameter each
     service: Service,

@@ -33,7 +33,7 @@ RETURNING run_id
 -- What was shown of them is confirmed, and nothing else: the run counts its losses from zero.
 WITH confirmed AS (
     UPDATE prop_trading_model.recon_runs
-    SET confirmed_at = now(), finished_at = NULL, error = NULL, suspicion = NULL, only_confirmed = false, needs_confirmation = 0, newly_held = 0, held_since = NULL,
+    SET confirmed_at = now(), finished_at = NULL, left_over = NULL, error = NULL, suspicion = NULL, only_confirmed = false, needs_confirmation = 0, newly_held = 0, held_since = NULL,
         status = CASE WHEN prepared_at IS NULL THEN 'queued' ELSE 'running' END,
         stop_at = CASE WHEN stop_at > now() THEN stop_at END
     WHERE run_id = $1 AND (status = 'needs_confirmation' OR status = 'completed_with_issues' AND needs_confirmation > 0)
@@ -67,7 +67,7 @@ WITH held AS MATERIALIZED (
     WHERE run_id = $1 AND account_id = ANY($2::text[]) AND outcome = 'needs_confirmation'
 ), confirmed AS (
     UPDATE prop_trading_model.recon_runs
-    SET confirmed_at = now(), finished_at = NULL, error = NULL, only_confirmed = true, held_since = NULL,
+    SET confirmed_at = now(), finished_at = NULL, left_over = NULL, error = NULL, only_confirmed = true, held_since = NULL,
         needs_confirmation = needs_confirmation - (SELECT count(*) FROM held),
         newly_held = least(newly_held, needs_confirmation - (SELECT count(*) FROM held)),
         status = 'running', stop_at = CASE WHEN stop_at > now() THEN stop_at END

@@ -1,5 +1,5 @@
 -- name: count_accounts_by_state
--- The overall figures as v_reconciliation_progress has them, the accounts by status, and how many disagree without an issue that says where:
+-- The overall figures as v_reconciliation_progress has them, the accounts by status, and how many disagree without an issue that says where, and some:
 -- in one pass over the accounts.
 WITH states AS MATERIALIZED (
     SELECT
@@ -10,6 +10,7 @@ WITH states AS MATERIALIZED (
         count(*) FILTER (WHERE failed_attempts > 0) AS has_failures,
         count(*) FILTER (WHERE issues <> '[]') AS has_issues,
         count(*) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]') AS undated,
+        min(account_id::text) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]') AS undated_account,
         max(greatest(last_checked, last_reconciled)) AS last_activity,
         min(last_checked) FILTER (WHERE NOT trades_recon_checksum) AS oldest_unreconciled
     FROM prop_trading_model.trade_recon
@@ -25,14 +26,22 @@ SELECT
     max(last_activity) AS last_activity,
     min(oldest_unreconciled) AS oldest_unreconciled,
     coalesce(sum(undated), 0)::bigint AS undated,
+    coalesce(array_agg(undated_account ORDER BY undated_account) FILTER (WHERE undated_account IS NOT NULL), '{}') AS undated_accounts,
     coalesce(jsonb_object_agg(status, accounts) FILTER (WHERE status IS NOT NULL), '{}') AS statuses
 FROM states
 
 -- name: count_issues
--- Open issues by type and severity as get_issue_statistics() has them, the first date that one names, and how many name none: in one pass.
+-- Open issues by type and severity as get_issue_statistics() has them: in one pass. Of those that are not accepted on a date ($1): the first date
+-- that one names, at how many accounts they are, and how many name none. Behind them (`account_id`) the first $3 of the accounts, each with their
+-- number, of which such an issue that is not for information holds dates before $2 back, or, of the codes $4 and of held accounts, tells no date.
 WITH entries AS MATERIALIZED (
     SELECT
         t.account_id::text AS account_id,
+        t.reconciliation_status = 'needs_confirmation' AS is_held,
+        EXISTS (
+            SELECT FROM prop_trading_model.recon_accepted_issues AS x
+            WHERE x.account_id = t.account_id AND x.type = issue ->> 'type' AND x.ended_at IS NULL AND x.until > $1::date
+        ) AS is_accepted,
         -- An entry that nobody of today wrote is counted all the same, as one of the least severity.
         CASE jsonb_typeof(issue -> 'type') WHEN 'string' THEN issue ->> 'type' ELSE 'unknown' END AS type,
         CASE WHEN issue ->> 'severity' ~ '^[1-5]$' THEN (issue ->> 'severity')::integer ELSE 5 END AS severity,
@@ -48,20 +57,46 @@ WITH entries AS MATERIALIZED (
         ) AS first_day
     FROM prop_trading_model.trade_recon AS t, jsonb_array_elements(CASE jsonb_typeof(t.issues) WHEN 'array' THEN t.issues ELSE '[]' END) AS issue
     WHERE t.issues <> '[]'
+), worst AS (
+    SELECT DISTINCT ON (account_id) account_id, type, severity, first_day
+    FROM entries
+    WHERE NOT is_accepted AND severity <> 5
+      AND (first_day < $2::date::text COLLATE "C" OR first_day IS NULL AND (is_held OR type = ANY($4::text[])))
+    ORDER BY account_id, first_day NULLS FIRST, severity, type
+), types AS (
+    SELECT
+        type AS issue_type, severity, count(DISTINCT account_id) AS account_count, (array_agg(DISTINCT account_id))[1:5] AS sample_accounts,
+        prop_trading_model.recon_date(min(first_day) FILTER (WHERE NOT is_accepted)) AS first_date,
+        count(DISTINCT account_id) FILTER (WHERE NOT is_accepted) AS counting,
+        count(*) FILTER (WHERE first_day IS NULL AND NOT is_accepted) AS dateless,
+        min(first_day) FILTER (WHERE NOT is_accepted) IS NOT NULL
+            AND prop_trading_model.recon_date(min(first_day) FILTER (WHERE NOT is_accepted)) IS NULL AS is_unreadable
+    FROM entries
+    GROUP BY 1, 2
+), holding AS (
+    SELECT type, severity, count(*) OVER () AS accounts, prop_trading_model.recon_date(first_day) AS first_date, account_id
+    FROM worst ORDER BY first_day NULLS FIRST, account_id LIMIT $3
 )
-SELECT
-    type AS issue_type, severity, count(DISTINCT account_id) AS account_count, (array_agg(DISTINCT account_id))[1:5] AS sample_accounts,
-    prop_trading_model.recon_date(min(first_day)) AS first_date,
-    count(*) FILTER (WHERE first_day IS NULL) AS dateless,
-    min(first_day) IS NOT NULL AND prop_trading_model.recon_date(min(first_day)) IS NULL AS is_unreadable
-FROM entries
-GROUP BY 1, 2
-ORDER BY 2, 3 DESC, 1
+SELECT *, NULL AS account_id FROM types
+UNION ALL
+SELECT type, severity, accounts, NULL, first_date, NULL, NULL, NULL, account_id FROM holding
+ORDER BY account_id NULLS FIRST, severity, account_count DESC, issue_type
 
 -- name: get_doubts
 -- What leaves dates in doubt beside the open issues of accounts: rows that fit no account or several, keys of several accounts of which one disagrees, rows of upstream that the tables do not hold, and
 -- held accounts whose issues name no date. How many, from which date on, and how many of them tell none; one without a date, such as of alltime, puts
--- all dates of its account in doubt.
+-- all dates of its account in doubt. What belongs to an account of which all that is open is accepted on a date ($1) leaves none.
+WITH accepted AS MATERIALIZED (
+    SELECT account_id, type FROM prop_trading_model.recon_accepted_issues WHERE ended_at IS NULL AND until > $1::date
+), resting AS MATERIALIZED (
+    SELECT t.account_id
+    FROM prop_trading_model.trade_recon AS t
+    WHERE t.account_id IN (SELECT account_id FROM accepted)
+      AND NOT EXISTS (
+          SELECT FROM jsonb_array_elements(CASE jsonb_typeof(t.issues) WHEN 'array' THEN t.issues ELSE '[]' END) AS issue
+          WHERE NOT EXISTS (SELECT FROM accepted AS x WHERE x.account_id = t.account_id AND x.type = issue ->> 'type')
+      )
+)
 SELECT 'unmatched' AS kind, coalesce(sum(rows), 0)::bigint AS rows, min(first_day) AS first_date, count(*) FILTER (WHERE first_day IS NULL) AS dateless
 FROM (
     SELECT rows, (SELECT min(day) FROM unnest(dates) AS days (day) WHERE isfinite(day)) AS first_day
@@ -77,7 +112,7 @@ FROM (
     ) AS first_day
     FROM prop_trading_model.recon_set_aside_rows AS s
     -- A row that is stored but for a value that no column can hold is held.
-    WHERE NOT starts_with(s.reason, 'stored with')
+    WHERE NOT starts_with(s.reason, 'stored with') AND NOT EXISTS (SELECT FROM resting AS r WHERE r.account_id = s.account_id)
 ) AS refused
 UNION ALL
 -- The trades of a key that two accounts hold at the same time may all be under one of them, as after a change of its id.
@@ -100,7 +135,8 @@ FROM (
         FROM prop_trading_model.recon_identity AS i WHERE i.account_id = t.account_id
     ) AS first_day
     FROM prop_trading_model.trade_recon AS t
-    WHERE t.reconciliation_status = 'needs_confirmation' AND NOT t.issues @? '$[*].missing_dates[*]' AND NOT t.issues @? '$[*].dates[*]'
+    WHERE t.reconciliation_status = 'needs_confirmation' AND NOT EXISTS (SELECT FROM resting AS r WHERE r.account_id = t.account_id)
+      AND NOT t.issues @? '$[*].missing_dates[*]' AND NOT t.issues @? '$[*].dates[*]'
 ) AS held
 
 -- name: get_activity
@@ -117,7 +153,8 @@ ORDER BY 1
 
 -- name: get_last_run
 -- The newest run that ended, why it ended so, the accounts that it holds, and its API statistics.
-SELECT run_id, kind, status, finished_at, requests, api, error, needs_confirmation, newly_held, held_since, confirmed_at FROM prop_trading_model.recon_runs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
+SELECT run_id, kind, status, finished_at, requests, api, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over
+FROM prop_trading_model.recon_runs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
 
 -- name: get_holding_run
 -- The newest run that ended and left accounts that wait for confirmation.

@@ -49,3 +49,11 @@ WHERE issue_id IN (
 -- Some ($2) of the orders that were given more than $1 days ago.
 DELETE FROM prop_trading_model.recon_orders
 WHERE order_id IN (SELECT order_id FROM prop_trading_model.recon_orders WHERE given_at < now() - make_interval(days => $1) ORDER BY order_id LIMIT $2)
+
+-- name: purge_accepted
+-- Some ($2) of the acceptances that are over since more than $1 days.
+DELETE FROM prop_trading_model.recon_accepted_issues
+WHERE acceptance_id IN (
+    SELECT acceptance_id FROM prop_trading_model.recon_accepted_issues
+    WHERE ended_at < now() - make_interval(days => $1) ORDER BY ended_at LIMIT $2
+)

@@ -38,7 +38,7 @@ SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND o
 -- Runs, newest first, at most $4: those of the states ($1) and kinds ($2) named, null being any, and older than run $3, where that is given.
 SELECT run_id, kind, status, created_at, started_at, finished_at, stop_at, confirmed_at, history_from, error, total, unchanged, healed, explained, partial,
        failed, flapping, needs_confirmation, gone, skipped, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, newly_held,
-       held_since
+       held_since, left_over
 FROM prop_trading_model.recon_runs
 WHERE ($1::text[] IS NULL OR status = ANY($1)) AND ($2::text[] IS NULL OR kind = ANY($2))
   AND ($3::uuid IS NULL OR (created_at, run_id) < (SELECT b.created_at, b.run_id FROM prop_trading_model.recon_runs AS b WHERE b.run_id = $3))
@@ -233,7 +233,7 @@ WHERE run_id = $1
 -- name: finish_run
 -- End a run of which no account waits or is being worked on; exactly one caller gets the row.
 UPDATE prop_trading_model.recon_runs AS r
-SET status = $2, finished_at = now(), error = $3, upstream_well = $4
+SET status = $2, finished_at = now(), error = $3, upstream_well = $4, left_over = $5
 WHERE run_id = $1 AND status = 'running' AND prepared_at IS NOT NULL
   AND NOT CASE WHEN r.only_confirmed
       THEN EXISTS (
@@ -247,7 +247,7 @@ WHERE run_id = $1 AND status = 'running' AND prepared_at IS NOT NULL
 RETURNING run_id
 
 -- name: get_run_state
--- Whether accounts of the run still wait, and whether its outcome is clean.
+-- Whether accounts of the run still wait, and by what it is judged.
 SELECT
     r.status, r.suspicion, r.total, r.needs_confirmation,
     r.needs_confirmation - r.newly_held AS held_before, r.unchanged + r.healed + r.explained + r.partial + r.flapping + r.needs_confirmation AS compared,
@@ -262,13 +262,6 @@ SELECT
     (SELECT count(*) FROM prop_trading_model.recon_run_losses WHERE run_id = $1 AND lowers) AS lowered,
     (SELECT count(*) FROM prop_trading_model.recon_run_losses WHERE run_id = $1 AND lowers AND rewrites) AS rewritten,
     r.maintenance ->> 'incomplete' AS incomplete,
-    r.explained + r.partial + r.failed + r.skipped + r.flapping + r.needs_confirmation + r.gone > 0
-        -- Accounts that maintenance could not look for are in no run.
-        OR r.maintenance ? 'incomplete'
-        OR EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL)
-        -- Rows that fit no account, or several, are nobody's outcome, but the warehouse is not clean with them.
-        OR r.request ->> 'account_ids' IS NULL
-            AND EXISTS (SELECT FROM prop_trading_model.recon_identity_findings WHERE cardinality(candidates) <> 1) AS has_issues,
     CASE WHEN r.only_confirmed
         THEN EXISTS (
             SELECT FROM prop_trading_model.recon_attempts

@@ -45,7 +45,7 @@ async def test_reconcile_heals_and_its_exit_code_is_0(filled: Database, sandbox:
     assert (await difference(filled, sandbox)).is_equal
 
 
-async def test_reconcile_that_did_what_can_be_done_ends_with_0_unless_more_is_asked_for(
+async def test_what_is_not_the_warehouses_to_heal_is_told_once_as_new_and_then_as_known(
     filled: Database, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     # A date that upstream does not have: shown, and never healed.
@@ -57,9 +57,36 @@ async def test_reconcile_that_did_what_can_be_done_ends_with_0_unless_more_is_as
         " ORDER BY num_trades DESC, account_id LIMIT 1",
     )
     variables = access(filled, sandbox)
-    for words, code in (((), 0), (("--fail-above", "10%"), 0), (("--fail-on-issues",), 1)):
+    nights: list[tuple[tuple[str, ...], int, str]] = [
+        (("--fail-on", "new-issues"), 1, "completed_with_issues"),
+        (("--fail-on", "new-issues, failed:5%"), 0, "succeeded"),
+        ((), 0, "succeeded"),
+        (("--fail-above", "10%"), 0, "succeeded"),
+        (("--fail-on-issues",), 1, "succeeded"),
+        (("--fail-on", "issues", "--fail-on", "failed:5%"), 1, "succeeded"),
+    ]
+    for words, code, status in nights:
         ended = await run_command(tmp_path, variables, "reconcile", "--kind", "audit", *words)
-        assert (ended.code, "completed_with_issues" in ended.stdout) == (code, True), ended.stderr + ended.stdout
+        assert (ended.code, f"(audit): {status}," in ended.stdout) == (code, True), ended.stderr + ended.stdout
+        told = "To act on: 1 account with issues that are new" if status != "succeeded" else "Known, and nothing to be done"
+        assert told in ended.stdout
+        [finished] = [line for line in ended.log if line.get("action") == "run.finished"]
+        assert finished["left"] == ({"known": 1} if status == "succeeded" else {"new": 1, "new_issues": 1})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--fail-on", "isues"), "Is issues meant?"),
+        (("--fail-on", "failed:120%"), "'120%' is no share"),
+        (("--fail-on", "none,issues"), "goes with nothing else"),
+        (("--fail-above", "ten"), "'ten' is no share"),
+    ],
+)
+async def test_a_wrong_choice_of_what_fails_ends_with_2_before_anything_is_asked(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    ended = await run_command(tmp_path, {}, "reconcile", *words)
+    assert ended.code == 2
+    assert said in " ".join(ended.stderr.replace("│", " ").split()), ended.stderr
 
 
 async def test_a_run_ends_at_the_time_that_it_is_given(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:

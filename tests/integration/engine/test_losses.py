@@ -136,7 +136,7 @@ async def test_one_forgotten_account_is_held_alone_and_the_others_are_healed_nig
             assert (accounts["healed"], accounts["needs_confirmation"], accounts["waiting"]) == (len(hurt), 1, 0)
             assert (await _statuses(connection))[lost] == "needs_confirmation"
         confirmed = await _confirm(service, state)
-        assert (confirmed["status"], confirmed["accounts"]["explained"]) == ("completed_with_issues", 1)  # type: ignore[index]
+        assert (confirmed["status"], confirmed["accounts"]["explained"]) == ("succeeded", 1)  # type: ignore[index]
         assert await issues_of(connection, lost) == {"absent_upstream"}
         assert await _lost_rows(connection) == 0
 

@@ -23,7 +23,7 @@ from app.store.pool import Connection
 from app.store.pool import Database as Pool
 from app.store.queries import SQL_DIRECTORY, fill, load_queries
 from app.store.quota import Quota
-from app.store.report import ReportFigures
+from app.store.report import Horizon, ReportFigures
 from app.store.runs import AccountResult, Terms
 from app.store.slices import Applied, Fingerprints, Job, Part, Slice, Witness, Writer
 from app.store.staging import StagedFetch
@@ -507,7 +507,7 @@ async def test_the_week_of_the_report_is_read_from_the_blocks_of_its_attempts(st
     async def shown(figures: ReportFigures, _: Connection) -> Mapping[str, object]:
         return figures.overall
 
-    await store.reports.counted(shown)
+    await store.reports.counted(shown, Horizon(dt.date(2026, 3, 10), dt.date(2026, 3, 8)))
     plan = recorder.one("report.get_activity")
     assert plan.ways("recon_attempts") == {("Bitmap Heap Scan", "recon_attempts_finished")}
     for scanned in recorder.plans:

@@ -27,6 +27,8 @@ def test_there_are_exactly_the_calls_that_the_service_promises() -> None:
         ("POST", "/runs/{run_id}/confirm"),
         ("GET", "/accounts/{account_id}"),
         ("POST", "/accounts/{account_id}/reconcile"),
+        ("POST", "/accounts/{account_id}/issues/{code}/accept"),
+        ("DELETE", "/accounts/{account_id}/issues/{code}/accept"),
         ("GET", "/report"),
         ("GET", "/changes"),
         ("GET", "/changes/rows"),

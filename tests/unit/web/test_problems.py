@@ -12,6 +12,7 @@ _EXPECTED = {
     "NotFound": 404,
     "Gone": 410,
     "Conflict": 409,
+    "NotOpen": 409,
     "UpstreamError": 502,
     "UpstreamRefused": 502,
     "UpstreamUnavailable": 503,

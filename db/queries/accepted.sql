@@ -1,0 +1,59 @@
+-- name: get_accepted
+-- What is accepted of accounts ($1), whether its date has come or not: a run ends what has.
+SELECT account_id::text AS account_id, type, until, figures, seen, was_held
+FROM prop_trading_model.recon_accepted_issues
+WHERE account_id = ANY($1::text[]) AND ended_at IS NULL
+
+-- name: lock_account
+-- An account's open issues and state, held until the end of the transaction: a run that records it waits, or was first.
+SELECT issues, reconciliation_status FROM prop_trading_model.trade_recon WHERE account_id = $1 FOR NO KEY UPDATE
+
+-- name: get_open_acceptance
+-- The acceptance of an issue ($2) of an account ($1) that is not over.
+SELECT acceptance_id, reason, until, figures, seen, was_held, accepted_at, evidence
+FROM prop_trading_model.recon_accepted_issues
+WHERE account_id = $1 AND type = $2 AND ended_at IS NULL
+
+-- name: add_acceptance
+-- An issue of an account, accepted with its figures.
+INSERT INTO prop_trading_model.recon_accepted_issues (account_id, type, reason, until, evidence, figures, seen, was_held)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+RETURNING accepted_at
+
+-- name: end_acceptance
+-- An acceptance is over: as what ($2), and why ($3), where somebody said so.
+UPDATE prop_trading_model.recon_accepted_issues SET ended_at = now(), ended_as = $2, ended_reason = $3 WHERE acceptance_id = $1 AND ended_at IS NULL
+
+-- name: end_acceptances
+-- Acceptances are over ($1: accounts and codes, and as what each).
+UPDATE prop_trading_model.recon_accepted_issues AS x
+SET ended_at = now(), ended_as = e.ended_as
+FROM jsonb_to_recordset($1) AS e (account_id text, type text, ended_as text)
+WHERE x.account_id = e.account_id AND x.type = e.type AND x.ended_at IS NULL
+
+-- name: rest_account
+-- All that is open of an account is accepted: it backs off no more, and nobody needs to confirm it; a run that has it under way has the last word.
+UPDATE prop_trading_model.trade_recon
+SET reconciliation_status = 'explained', failed_attempts = 0, next_attempt_at = NULL, explained_as = NULL
+WHERE account_id = $1 AND claim_id IS NULL AND reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'needs_confirmation', 'flapping')
+
+-- name: hold_account
+-- An account that was held before its issue was accepted is held again.
+UPDATE prop_trading_model.trade_recon SET reconciliation_status = 'needs_confirmation' WHERE account_id = $1 AND reconciliation_status = 'explained'
+
+-- name: list_accepted
+-- What is accepted on a date ($1), by the date on which it ends, at most $3; of one account ($2), or of all (null).
+SELECT account_id::text AS account_id, type AS issue, reason, until, accepted_at, evidence
+FROM prop_trading_model.recon_accepted_issues
+WHERE ended_at IS NULL AND until > coalesce($1::date, current_date) AND ($2::text IS NULL OR account_id = $2)
+ORDER BY until, account_id, type
+LIMIT $3
+
+-- name: count_accepted
+-- At how many accounts issues are accepted on a date ($1), in all and by code, how many issues, and from when until when these end.
+WITH accepted AS (
+    SELECT account_id, type, until FROM prop_trading_model.recon_accepted_issues WHERE ended_at IS NULL AND until > $1::date
+)
+SELECT count(DISTINCT account_id) AS accounts, count(*) AS issues, min(until) AS first_until, max(until) AS last_until,
+       coalesce((SELECT jsonb_object_agg(type, accounts) FROM (SELECT type, count(*) AS accounts FROM accepted GROUP BY type) AS codes), '{}') AS by_issue
+FROM accepted
