@@ -147,6 +147,7 @@ def _show(console: "Console", found: "AccountReport") -> None:
     issues: list[Mapping[str, Any]] = [each for each in found.issues if isinstance(each, dict)]
     status = str(state["reconciliation_status"]).replace("_", " ")
     console.print(f"{state['account_id']} is {status}, with {counted(len(issues), 'open issue')}.", markup=False, soft_wrap=True)
+    console.print(found.rests_on, markup=False, soft_wrap=True)
     table = plain_table("Trades", "#alltime", "#daily", "#hourly", "#closed")
     table.add_row(*(str(state[f"num_trades_{name}"]) for name in ("alltime", "daily", "hourly", "raw_closed")))
     console.print(table)
@@ -158,7 +159,6 @@ def _show(console: "Console", found: "AccountReport") -> None:
         if (row := accepted.get(str(issue.get("type")))) is not None:
             console.print(f"  accepted until {row['until']}: {row['reason']}", markup=False, soft_wrap=True)
     if not found.attempts:
-        console.print("No run has come to it yet.")
         return
     attempts = plain_table("Last attempts", "ended (UTC)", "kind", "outcome", "run", "detail")
     for attempt in found.attempts[:_ATTEMPTS_SHOWN]:

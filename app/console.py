@@ -146,6 +146,7 @@ def _show_through(console: Console, report: Mapping[str, Any]) -> None:
     """The date through which all is reconciled, why it is no later one, and the accounts that hold it back."""
     told, reason = report["reconciled_through_told"].removeprefix("through "), report["reconciled_through_reason"]
     console.print(f"Reconciled through: {told}. {reason}", markup=False, soft_wrap=True)
+    console.print(report["audited"], markup=False, soft_wrap=True)
     rows, accounts = report["held_back_by"], report["holding_accounts"]
     for row in rows[:_HOLDING_SHOWN]:
         since = f"from {row['first_date']} on" if row["first_date"] else "no date is known"
@@ -195,8 +196,9 @@ def show_run(console: Console, state: Mapping[str, Any]) -> None:
     """How a run ended."""
     accounts, rows = state["accounts"], state["rows"]
     console.print(_ended(state), markup=False, soft_wrap=True)
-    if state["left_told"] is not None:
-        console.print(state["left_told"], markup=False, soft_wrap=True)
+    for told in (state["left_told"], state["rests_on"]):
+        if told is not None:
+            console.print(told, markup=False, soft_wrap=True)
     table = plain_table("", "", "#")
     for name in _ACCOUNTS:
         add_figure(table, f"accounts {name.replace('_', ' ')}", accounts[name])

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from app.domain.contract import TABLES
+from app.domain.grounds import Basis, audited
 from app.domain.holds import Waiting
 from app.domain.leftovers import Leftovers
-from app.domain.models import Outcome, RunStatus
+from app.domain.models import Depth, Outcome, RunStatus
 from app.domain.waits import Wait, guarded
 from app.domain.wording import choose, counted
 from app.engine.config import EngineConfig
@@ -51,11 +52,12 @@ class ApiUse:
 
 @dataclass(frozen=True, slots=True)
 class KeptReport:
-    """What PostgreSQL knows of the report: the figures, the newest run that ended, and the newest that left accounts held."""
+    """What PostgreSQL knows of the report: the figures, the newest run that ended, the newest that holds accounts, the newest audit."""
 
     counted: KeptFigures
     last_run: Record | None
     holding_run: Record | None = None
+    last_audit: Record | None = None
 
 
 class Readings:
@@ -91,6 +93,7 @@ class Readings:
             # What is recorded by now may have been told as under way a moment ago.
             "under_way": {**asdict(under_way), "done": min(under_way.done, row["waiting"])} if under_way.accounts else None,
             **_leftovers(row),
+            "rests_on": _rests_on_run(row),
             "gone_accounts": await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else [],
             "total_processed": done,
             "fully_resolved": row["unchanged"] + row["healed"] + row["explained"],
@@ -134,13 +137,13 @@ class Readings:
 
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted now."""
-        runs = await self._store.reports.last_run(), await self._store.reports.holding_run()
+        runs = await self._store.reports.newest_runs()
         return self.shown(KeptReport(await self._store.reports.counted(self._figures, self._horizon()), *runs))
 
     async def kept(self) -> KeptReport:
         """What PostgreSQL knows of the report, as it was last counted; counted now if it never was."""
         # In this order: a run is counted before it ends, so that figures read after it are not older.
-        runs = await self._store.reports.last_run(), await self._store.reports.holding_run()
+        runs = await self._store.reports.newest_runs()
         kept = await self._store.reports.kept()
         return KeptReport(kept or await self._store.reports.counted(self._figures, self._horizon()), *runs)
 
@@ -192,6 +195,7 @@ class Readings:
             "reconciled_through": through,
             "reconciled_through_reason": reason,
             **_beside_through(shown, through),
+            "audited": audited(*(kept.last_audit["finished_at"], kept.last_audit["run_id"]) if kept.last_audit else (None, None)),
             "accounts_by_status": shown["accounts_by_status"],
             "identity": shown["identity"],
             # Figures that an earlier version kept have none.
@@ -276,6 +280,26 @@ def shown_comparison(compared: Mapping[str, Mapping[str, int]] | None, requests:
         "differing": sum(table["differing"] for table in compared.values()),
         "requests": requests,
     }
+
+
+def _rests_on_run(row: Record) -> str | None:
+    """What a run that ended compared; None while it goes on."""
+    if row["finished_at"] is None:
+        return None
+    request = row["request"] if isinstance(row["request"], dict) else {}
+    ids, depth = request.get("account_ids"), request.get("depth")
+    return Basis(
+        row["kind"],
+        depth == Depth.ROWS or (depth is None and ids is not None),
+        None if ids is None else len(ids),
+        bool(request.get("changed_only")),
+        row["total"] - row["unchanged"],
+        row.get("known_accounts"),
+        row["requests"],
+        row["started_at"],
+        row["prepared_at"] is not None,
+        row["history_from"],
+    ).sentence
 
 
 def _beside_through(shown: Mapping[str, Any], through: dt.date | None) -> Mapping[str, object]:

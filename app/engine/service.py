@@ -6,6 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,7 @@ from app.engine.store import Store
 from app.engine.summary import SummaryKeeper
 from app.engine.workers import WorkerPool
 from app.errors import InvalidRequest, NotFound
+from app.store.pool import Record
 from app.store.runs import IdempotencyKey, RunRequest
 from app.upstream.client import UpstreamClient
 
@@ -185,17 +187,24 @@ class ReconService:
             "run_id": run_id,
             "status": status.value,
             "error": state["error"],
-            # An account that upstream and all tables agree on needs no attempt: it is left as it was.
-            **{
-                name: attempt[name] if attempt else ("unchanged" if name == "outcome" and status is RunStatus.SUCCEEDED else None)
-                for name in fields
-            },
+            **_figures_of(attempt, fields, state),
             "issues_found": (attempt["issues_found"] or []) if attempt else [],
             "issues": account.state["issues"],
             "detail": attempt["detail"] if attempt else None,
             "compared": shown_comparison(attempt["compared"] if attempt else None, attempt["requests"] if attempt else None),
             "open_trades": state["open_trades"],
+            "rests_on": state["rests_on"],
         }
+
+
+def _figures_of(attempt: Record | None, fields: Sequence[str], state: Mapping[str, Any]) -> Mapping[str, object]:
+    """What a run of one account came to; an account on which all compared tables agree needs no attempt: it is left as it was."""
+    if attempt is not None:
+        return {name: attempt[name] for name in fields}
+    if state["status"] != RunStatus.SUCCEEDED:
+        return dict.fromkeys(fields)
+    # What the run asked it asked for this account.
+    return {**dict.fromkeys(fields, 0), "outcome": "unchanged", "requests": state["requests"], "own_seconds": None}
 
 
 def _with_utc_stop(request: RunRequest) -> RunRequest:

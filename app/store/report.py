@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.grounds import LastLook
 from app.domain.issues import IssueCode, Severity, few_hours_issue
 from app.domain.wording import choose, counted
 from app.errors import DatabaseUnavailable, NotFound, WriteConflict
@@ -76,6 +77,18 @@ class AccountReport:
         issues, few_hours = self.state["issues"], self.state["few_hours"]
         shown = list(issues) if isinstance(issues, list) else []
         return [*shown, few_hours_issue(few_hours).as_json()] if few_hours else shown
+
+    @property
+    def rests_on(self) -> str:
+        """When and how it was last compared, as a sentence."""
+        agrees = bool(self.state["trades_recon_checksum"]) and not self.state["mismatched_days"] and not self.issues
+        if not self.attempts:
+            return LastLook(self.state["last_checked"], agrees).sentence
+        last = self.attempts[0]
+        rows = None if last["compared"] is None else sum(figures["rows"] for figures in last["compared"].values())
+        return LastLook(
+            self.state["last_checked"], agrees, last["run_id"], last["kind"], last["outcome"], last["finished_at"], rows
+        ).sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +173,11 @@ class Reports:
     async def holding_run(self) -> Record | None:
         """The newest run that ended and left accounts that wait for confirmation."""
         return await self._database.fetch_row(self._sql["get_holding_run"])
+
+    async def newest_runs(self) -> tuple[Record | None, Record | None, Record | None]:
+        """The newest run that ended, the newest that left accounts held, and the newest audit that compared all accounts."""
+        audit = await self._database.fetch_row(self._sql["get_last_audit"])
+        return await self.last_run(), await self.holding_run(), audit
 
     async def keep(self, shown: Shown, horizon: Horizon, least_seconds: float, share: float) -> bool:
         """Count the figures and keep what `shown` makes of them.

@@ -35,3 +35,6 @@ LEFT_TOLD: Any = Field(description="The same in words.")
 NEEDS_SOMEBODY: Any = Field(
     description="Whether somebody must act: what is left can be healed, is new or needs a word, or the run did not come to its end."
 )
+RESTS_ON: Any = Field(
+    description="What was compared: how many accounts, as of when, by what, with how many requests; or why nothing was. Null until the end."
+)

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from app.domain.models import Depth, Outcome, RunKind, RunStatus
 from app.domain.orders import LONGEST_REASON
 from app.web.accept_models import AcceptedFigures, AcceptedIssue, HoldingAccount
-from app.web.left_models import LEFT, LEFT_TOLD, NEEDS_SOMEBODY, RunLeft
+from app.web.left_models import LEFT, LEFT_TOLD, NEEDS_SOMEBODY, RESTS_ON, RunLeft
 from app.web.progress import UnderWay
 
 _MOST_ACCOUNTS = 10_000
@@ -205,6 +205,7 @@ class Run(BaseModel):
     left: RunLeft | None = LEFT
     left_told: str | None = LEFT_TOLD
     needs_somebody: bool | None = NEEDS_SOMEBODY
+    rests_on: str | None = RESTS_ON
     gone_accounts: list[str] = Field(description="Accounts that were deleted from trade_recon while they waited in the run, at most 20.")
     total_processed: int
     fully_resolved: int
@@ -483,6 +484,7 @@ class Account(BaseModel):
     attempts: list[Attempt] = Field(description="The last attempts, newest first.")
     history: list[IssueHistory] = Field(description="Openings and closings of issues, newest first.")
     set_aside: list[SetAsideRow] = Field(description="Rows of upstream that are not held as they were sent, the newest 20.")
+    rests_on: str = Field(description="When and how it was last compared, in a sentence.")
     accepted: list[AcceptedIssue] = Field(description="Those of the open issues that somebody accepted, the first to end first.")
     pinned: list[PinnedRow] = Field(description="Rows that a restore brought back and that no run changes, the first 100.")
 
@@ -502,6 +504,7 @@ class AccountOutcome(AccountEffort):
     open_trades: OpenTradesCompared | None = Field(
         description="The account's open trades against upstream's snapshot; null where they were not compared."
     )
+    rests_on: str | None = RESTS_ON
 
 
 class Overall(BaseModel):
@@ -613,6 +616,7 @@ class Report(BaseModel):
         description="The date in words, with the accounts that it is true but for, since their issues are accepted."
     )
     accepted: AcceptedFigures | None = Field(description="Accounts with accepted issues, which do not hold the date back; null: none.")
+    audited: str = Field(description="When all accounts were last compared with upstream, in a sentence.")
     holding_accounts: int = Field(description="How many accounts hold the date back.")
     held_back_by: list[HoldingAccount] = Field(description="The first 20 of these, those of which no date is known first.")
     accounts_by_status: dict[str, int]

@@ -1,0 +1,104 @@
+"""What an answer rests on: how many accounts were compared, when, with what and by how many requests. Pure: no I/O."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from app.domain.wording import counted
+
+_WHOLE = "every row and column of alltime, daily, hourly rows and closed trades was compared with upstream"
+_COUNTS = "the trades that alltime, daily, hourly rows and closed trades count were compared with each other, in all and on each date"
+_AUDIT, _INSPECT = "audit", "inspect"
+_SLACK = dt.timedelta(minutes=1)
+"""An account is recorded and its attempt ended by one transaction, and by an earlier version by two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a run that ended compared: `named` accounts (None: all), of which `taken` were its own to look at closer.
+
+    `known` is how many accounts there were (None: not known), `began` when it began (aware; None: it never did), `first` the first date
+    that is compared (None: all are). With `is_prepared` its accounts were known before it ended.
+    """
+
+    kind: str
+    by_rows: bool
+    named: int | None
+    changed_only: bool
+    taken: int
+    known: int | None
+    requests: int
+    began: dt.datetime | None
+    is_prepared: bool
+    first: dt.date | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What the run rests on, or that it is nothing."""
+        if self.began is None or not self.is_prepared:
+            return f"Nothing was compared: the run ended before its accounts were known, after {counted(self.requests, 'request')}."
+        if self.named is None and self.known == 0:
+            return "Nothing was compared, since no account was known."
+        since = f", dates from {self.first} on" if self.first is not None else ""
+        return f"It rests on {self._who} as of {_minute(self.began)}{since}: {self._what}. {self._asked}"
+
+    @property
+    def _who(self) -> str:
+        if self.named is not None:
+            return counted(self.named, "named account")
+        if self.changed_only:
+            return "the accounts with rows written since the last run over all of them"
+        return "all accounts" if self.known is None else f"all {counted(self.known, 'account')}"
+
+    @property
+    def _what(self) -> str:
+        if self.by_rows:
+            return _WHOLE
+        if self.kind == _AUDIT:
+            return f"{_COUNTS}, and the trades, net profit and lots of alltime with upstream"
+        return _COUNTS
+
+    @property
+    def _asked(self) -> str:
+        if self.kind == _INSPECT:
+            return "Upstream was not asked."
+        sent = counted(self.requests, "request")
+        if self.by_rows or self.kind == _AUDIT or self.requests:
+            return f"Upstream was asked with {sent}."
+        known = "what disagreed was repaired by what is stored, or is known and not due to be asked about"
+        return f"Upstream was not asked: {known if self.taken else 'nothing disagreed'}."
+
+
+@dataclass(frozen=True, slots=True)
+class LastLook:
+    """When an account was last compared (aware; None: never), whether its tables agree, and the last run that took it, if any did."""
+
+    checked: dt.datetime | None
+    agrees: bool
+    run_id: object | None = None
+    kind: str = ""
+    outcome: str | None = None
+    ended: dt.datetime | None = None
+    rows: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What the account's state rests on."""
+        if self.checked is None and self.ended is None:
+            return "It rests on nothing yet: no run has compared the account."
+        if self.ended is None or (self.checked is not None and self.checked > self.ended + _SLACK):
+            found = "agreed, and no run had to take it" if self.agrees else "disagreed, and no run has taken it since"
+            return f"Its tables were last compared with each other at {_minute(self.checked)}: they {found}."
+        how = "by counts" if self.rows is None else f"row by row ({counted(self.rows, 'row')})"
+        came = "without being tried alone" if self.outcome is None else f"and came out as {self.outcome.replace('_', ' ')}"
+        return f"Last compared {how} by the {self.kind} run {self.run_id}, at {_minute(self.ended)}, {came}."
+
+
+def audited(ended: dt.datetime | None, run_id: object | None) -> str:
+    """How old the last comparison of all accounts with upstream is."""
+    if ended is None:
+        return "No audit has compared all accounts with upstream yet: that tables agree rests on what the warehouse itself counts."
+    return f"All accounts were last compared with upstream by the audit {run_id}, which ended at {_minute(ended)}."
+
+
+def _minute(moment: dt.datetime | None) -> str:
+    return "-" if moment is None else f"{moment.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
