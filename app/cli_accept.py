@@ -100,18 +100,17 @@ async def _withdrawn(account_id: str, code: IssueCode, reason: str | None) -> Ex
 
 
 async def _ordered(account_id: str, work: "Callable[[Accepting], Awaitable[None]]") -> "Console":
-    from app.clock import now
     from app.console import results_console
     from app.engine.accepting import Accepting
     from app.errors import InvalidRequest
-    from app.main import compared_store, open_readings, open_store
+    from app.main import open_readings, open_store
     from app.settings import load_settings
 
     if "\0" in account_id:
         raise InvalidRequest("An account id holds no NUL character.")
     settings = load_settings()
     async with open_store(settings) as store:
-        await work(Accepting(await compared_store(settings, store), open_readings(settings, store).today(), now))
+        await work(Accepting(store, open_readings(settings, store).today()))
     return results_console()
 
 

@@ -1,17 +1,15 @@
 """Accepting issues, and what a run does with accounts of which all that is open is accepted."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 
-from app.domain.acceptance import disagreement_of, is_covered, last_date
+from app.domain.acceptance import is_covered, last_date
 from app.domain.issues import IssueCode
 from app.domain.models import AcceptedIssue
 from app.domain.orders import required_reason
-from app.domain.pins import beside_pins
 from app.engine.store import Store
 from app.engine.work import Work
-from app.errors import NotFound, NotOpen
+from app.errors import NotOpen
 from app.store.acceptances import Wish
 from app.store.runs import ActiveRun
 
@@ -19,11 +17,10 @@ from app.store.runs import ActiveRun
 class Accepting:
     """Accepts issues and takes that back; each order is noted with its reason where it changed anything."""
 
-    def __init__(self, store: Store, today: dt.date, now: Callable[[], dt.datetime]) -> None:
-        """Bind the store, for which there are the dates that are compared; `today` is the business date. No API is needed."""
+    def __init__(self, store: Store, today: dt.date) -> None:
+        """Bind the store; `today` is the business date. No API is needed."""
         self._store = store
         self._today = today
-        self._now = now
 
     async def accept(self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None) -> Mapping[str, object]:
         """Accept an open issue as it stands; accepted as it is already, it stays so. How it stands then.
@@ -32,13 +29,7 @@ class Accepting:
         end then.
         """
         wish_for, ends = required_reason(reason), last_date(until, self._today)
-        if not await self._store.detection.known_accounts([account_id]):
-            raise NotFound(f"There is no account {account_id!r}. Nothing was changed.")
-        view = (await self._store.detection.look([account_id]))[account_id]
-        doubled = await self._store.comparison.doubled_days([(account_id, day) for day in view.surplus_days])
-        # As a run sees it that begins with the account.
-        seen = disagreement_of(beside_pins(replace(view, doubled=doubled.get(account_id, view.doubled)), self._now()))
-        if await self._store.acceptances.accept(Wish(account_id, code, wish_for, ends, seen)):
+        if await self._store.acceptances.accept(Wish(account_id, code, wish_for, ends)):
             await self._store.orders.note("accept", None, wish_for, account_id=account_id, issue=code.value, until=ends.isoformat())
         shown = [row for row in await self._store.acceptances.listed(self._today, account_id) if row["issue"] == code]
         if not shown:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from app.domain.acceptance import still_accepted
+from app.domain.acceptance import disagreement_of, still_accepted
 from app.domain.backoff import ask_again
 from app.domain.closing import closings
 from app.domain.contract import TABLES, Endpoint
@@ -85,6 +85,7 @@ def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_se
         explained=_explained(view, progress, now) if outcome is Outcome.EXPLAINED else None,
         shown=progress.hold.shown if outcome is Outcome.NEEDS_CONFIRMATION and progress.hold else None,
         compared=_compared(passed) if progress.by_rows and not progress.known else None,
+        seen=disagreement_of(view) if left else None,
         newly_held=outcome is Outcome.NEEDS_CONFIRMATION and view.status != Outcome.NEEDS_CONFIRMATION,
     )
 

@@ -110,15 +110,15 @@ class ReconService:
     async def accept(self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None) -> Mapping[str, object]:
         """Accept an open issue of an account as it stands, until a date; how it is accepted then. Raises as `Accepting.accept` does."""
         async with self.summary.ending():
-            return await (await self._accepting()).accept(account_id, code, reason, until)
+            return await self._accepting().accept(account_id, code, reason, until)
 
     async def withdraw_acceptance(self, account_id: str, code: IssueCode, reason: str | None = None) -> bool:
         """Let an accepted issue count again; whether it was accepted. Raises NotFound if there is no such account."""
         async with self.summary.ending():
-            return await (await self._accepting()).withdraw(account_id, code, reason)
+            return await self._accepting().withdraw(account_id, code, reason)
 
-    async def _accepting(self) -> Accepting:
-        return Accepting(await self._compared(), self._config.today(self._now()), self._now)
+    def _accepting(self) -> Accepting:
+        return Accepting(self.store, self._config.today(self._now()))
 
     async def pause(self, run_id: uuid.UUID, reason: str | None = None) -> None:
         """Take no more accounts of the run until it is resumed; what is under way stops at its next safe point.

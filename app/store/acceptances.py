@@ -22,13 +22,12 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody wants to accept: an issue of an account before a date, for a reason; `seen` tells how its tables disagree."""
+    """What somebody wants to accept: an issue of an account before a date, for a reason."""
 
     account_id: str
     code: IssueCode
     reason: str
     until: dt.date
-    seen: str
 
 
 class Acceptances:
@@ -55,13 +54,14 @@ class Acceptances:
             if entry is None:
                 raise NotOpen(_not_open(wish.account_id, wish.code, entries))
             known = await connection.fetch_row(self._sql["get_open_acceptance"], wish.account_id, wish.code)
+            seen = await connection.fetch_value(self._sql["get_last_seen"], wish.account_id) or ""
             figures, was_held = figures_of(Issue.from_json(entry)), status == Outcome.NEEDS_CONFIRMATION
             if known is not None:
                 was_held = was_held or known["was_held"]
-                if (known["reason"], known["until"], known["figures"], known["seen"]) == (wish.reason, wish.until, figures, wish.seen):
+                if (known["reason"], known["until"], known["figures"], known["seen"]) == (wish.reason, wish.until, figures, seen):
                     return False
                 await connection.execute(self._sql["end_acceptance"], known["acceptance_id"], "replaced", None)
-            values = wish.reason, wish.until, entry, figures, wish.seen, was_held
+            values = wish.reason, wish.until, entry, figures, seen, was_held
             await connection.fetch_value(self._sql["add_acceptance"], wish.account_id, wish.code, *values)
             accepted = {row["type"] for row in await connection.fetch(self._sql["get_accepted"], [wish.account_id])}
             if {str(each.get("type")) for each in entries} <= accepted:
@@ -90,9 +90,18 @@ class Acceptances:
         return await self._database.fetch(self._sql["list_accepted"], today, account_id, limit)
 
     async def settle(
-        self, connection: Connection, left: Mapping[str, Sequence[Issue]], judged: Collection[str], today: dt.date | None
+        self,
+        connection: Connection,
+        left: Mapping[str, Sequence[Issue]],
+        judged: Collection[str],
+        *,
+        today: dt.date | None = None,
+        seen: Mapping[str, str] | None = None,
     ) -> None:
-        """End what holds no more, now that accounts are recorded with these issues; their rows in trade_recon are locked."""
+        """End what holds no more, now that accounts are recorded with these issues; their rows in trade_recon are locked.
+
+        What holds is bound to how the accounts' tables disagreed when that was judged (`seen`).
+        """
         rows = await connection.fetch(self._sql["get_accepted"], list(left))
         ended = [
             {"account_id": account_id, "type": code, "ended_as": ended_as}
@@ -100,9 +109,15 @@ class Acceptances:
             for code, accepted in by_code.items()
             if (ended_as := how_it_ended(accepted, left[account_id], judged, today)) is not None
         ]
+        await self._renew(connection, rows, seen or {})
         if ended:
             await connection.execute(self._sql["end_acceptances"], ended)
             _log.info("Accepted issues count again, or are gone.", action="accepted.ended", issues=len(ended), sample=ended[:_NAMED])
+
+    async def _renew(self, connection: Connection, rows: Sequence[Record], seen: Mapping[str, str]) -> None:
+        changed = {row["account_id"]: seen[row["account_id"]] for row in rows if row["seen"] != seen.get(row["account_id"], row["seen"])}
+        if changed:
+            await connection.execute(self._sql["renew_seen"], changed)
 
     async def _locked(self, connection: Connection, account_id: str) -> tuple[list[Mapping[str, object]], str]:
         row = await connection.fetch_row(self._sql["lock_account"], account_id)

@@ -123,7 +123,8 @@ class AccountResult:
     `untried` not by this run: it only failed together with others, and waits for the next one.
     When it was, `before` is what the run had found and done by then; `found` and `effort` are of this batch alone. `closings` tell as what
     issues are closed that are not left, `shown` what confirming lets through of one that needs confirmation; it is `newly_held` if it did
-    not need that before the run. `compared` are the figures of a comparison of its rows, by table (None: only counts were compared).
+    not need that before the run. `compared` are the figures of a comparison of its rows, by table (None: only counts were compared). `seen`
+    is a digest of how its tables disagree at the end (None: nothing is left).
     """
 
     account_id: str
@@ -143,6 +144,7 @@ class AccountResult:
     shown: Shown | None = None
     newly_held: bool = False
     compared: Mapping[str, Mapping[str, int]] | None = None
+    seen: str | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -439,7 +441,8 @@ class Runs:
                 await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, attempts)
                 await connection.execute(self._sql["record_accounts"], states, terms.max_attempts, terms.now)
             judged_left = {result.account_id: result.left for result in mine if result.left is not None}
-            await self._acceptances.settle(connection, judged_left, judged, terms.today)
+            seen = {result.account_id: result.seen for result in mine if result.seen is not None}
+            await self._acceptances.settle(connection, judged_left, judged, today=terms.today, seen=seen)
             if compared := _compared_by_all(mine):
                 await connection.execute(self._sql["add_compared"], claim.run_id, compared)
             if later:
@@ -461,7 +464,7 @@ class Runs:
             await self._record_issues(connection, found, judged, None, {}, {"closed_as": closed_as.value, "closed_by": note})
             await connection.execute(self._sql["merge_issues"], entries, list(judged))
             # Behind the write, which holds the accounts' rows.
-            await self._acceptances.settle(connection, found, judged, None)
+            await self._acceptances.settle(connection, found, judged)
 
         await self._database.give_way(write)
 
@@ -579,6 +582,7 @@ def _attempt(result: AccountResult) -> dict[str, object]:
         "untried": result.untried,
         "held": result.shown,
         "compared": result.compared,
+        "seen": result.seen,
     }
 
 

@@ -24,6 +24,20 @@ RETURNING accepted_at
 -- An acceptance is over: as what ($2), and why ($3), where somebody said so.
 UPDATE prop_trading_model.recon_accepted_issues SET ended_at = now(), ended_as = $2, ended_reason = $3 WHERE acceptance_id = $1 AND ended_at IS NULL
 
+-- name: get_last_seen
+-- How the tables of an account ($1) disagreed when a run recorded it last.
+SELECT seen FROM prop_trading_model.recon_attempts
+WHERE account_id = $1 AND finished_at IS NOT NULL AND outcome IS NOT NULL
+ORDER BY finished_at DESC
+LIMIT 1
+
+-- name: renew_seen
+-- Acceptances hold for accounts whose tables disagree so ($1: by account) by now.
+UPDATE prop_trading_model.recon_accepted_issues AS x
+SET seen = s.value
+FROM jsonb_each_text($1) AS s (account_id, value)
+WHERE x.account_id = s.account_id AND x.ended_at IS NULL
+
 -- name: end_acceptances
 -- Acceptances are over ($1: accounts and codes, and as what each).
 UPDATE prop_trading_model.recon_accepted_issues AS x

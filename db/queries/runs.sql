@@ -308,10 +308,10 @@ UPDATE prop_trading_model.recon_attempts AS a
 SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, own_seconds = r.own_seconds, own_requests = r.own_requests, requests = r.requests, rows_inserted = r.inserted, rows_updated = r.updated,
     rows_moved = r.moved, rows_removed = r.removed, rows_set_aside = r.set_aside, values_nulled = r.nulled,
     issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.remaining)), detail = r.detail,
-    held = nullif(r.held, 'null'), compared = nullif(r.compared, 'null'), confirmed = a.confirmed AND r.outcome <> 'needs_confirmation'
+    held = nullif(r.held, 'null'), compared = nullif(r.compared, 'null'), seen = r.seen, confirmed = a.confirmed AND r.outcome <> 'needs_confirmation'
 FROM jsonb_to_recordset($3) AS r (
     account_id text, outcome text, own_seconds double precision, own_requests double precision, requests integer, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, nulled bigint,
-    found jsonb, remaining jsonb, detail text, held jsonb, compared jsonb
+    found jsonb, remaining jsonb, detail text, held jsonb, compared jsonb, seen text
 )
 WHERE a.run_id = $1 AND a.account_id = r.account_id
 

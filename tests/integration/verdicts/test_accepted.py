@@ -1,13 +1,17 @@
 """An issue that somebody accepted holds nothing back while its figures stay as they are, until its date comes or it is taken back."""
 
+import asyncio
+import contextlib
 import datetime as dt
+import json
 import random
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.issues import IssueCode
+from app.domain.acceptance import figures_of
+from app.domain.issues import Issue, IssueCode
 from app.domain.models import Depth, RunKind
 from app.engine.service import ReconService
 from app.errors import InvalidRequest, NotFound, NotOpen
@@ -245,7 +249,7 @@ async def test_whatever_is_damaged_accepted_and_taken_back_nothing_counts_but_wh
     accepted: dict[str, list[dt.date]] = {}
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
         await run(service, RunKind.AUDIT)
-        for _ in range(10):
+        for _ in range(7):
             account, step = chance.choice(accounts), chance.choice(["damage", "damage", "accept", "accept", "withdraw", "repair", "expire"])
             if step == "damage" and len(days[account]) < 3:
                 days[account].append(await _add_absent(connection, account, chance.randint(1, 4)))
@@ -278,3 +282,37 @@ async def test_whatever_is_damaged_accepted_and_taken_back_nothing_counts_but_wh
                 assert report["reconciled_through"] == min(counting) - dt.timedelta(days=1)
             assert (report["accepted"] or {"accounts": 0})["accounts"] == len(accepted)
             assert {row["account_id"] for row in await service.store.acceptances.listed(TODAY)} == set(accepted)
+
+
+async def test_whoever_accepts_while_runs_of_two_processes_record_accepts_what_is_open_and_nothing_else(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    chance = random.Random(7)
+    async with (
+        warehouse.connect() as connection,
+        engine(warehouse, sandbox) as service,
+        engine(warehouse, sandbox) as other,
+    ):
+        account = sandbox.world.account_ids[0]
+        days = [await _add_absent(connection, account)]
+        await run(service, RunKind.AUDIT)
+
+        async def accept() -> None:
+            await asyncio.sleep(chance.random() * 0.3)
+            with contextlib.suppress(NotOpen):
+                await other.accept(account, _ABSENT, "drawn", _UNTIL)
+
+        for _ in range(4):
+            if days and chance.random() < 0.5:
+                await connection.execute("DELETE FROM raw_metrics_daily WHERE account_id = $1 AND date = $2", account, days.pop())
+            else:
+                days.append(await _add_absent(connection, account))
+            runs = run(service, RunKind.AUDIT), run(other, RunKind.AUDIT)
+            await asyncio.gather(*runs, accept(), accept())
+            entries = await connection.fetchval("SELECT issues FROM trade_recon WHERE account_id = $1", account)
+            figures = {entry["type"]: figures_of(Issue.from_json(entry)) for entry in json.loads(entries)}
+            accepted = await connection.fetch(
+                "SELECT type, figures FROM recon_accepted_issues WHERE account_id = $1 AND ended_at IS NULL", account
+            )
+            assert {row["type"]: row["figures"] for row in accepted}.items() <= figures.items()
+            assert bool(figures) is bool(days)
