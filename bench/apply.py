@@ -20,32 +20,29 @@ import asyncio
 import contextlib
 import random
 import statistics
-import tempfile
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import asyncpg
+from typing import TYPE_CHECKING
 
 from app.domain.contract import TABLES, Endpoint
 from app.domain.holds import HoldLimits, RunGuard
 from app.engine.store import Store
 from app.store.column_lists import column_lists
-from app.store.embedded import EmbeddedPostgres, create_database
-from app.store.migrate import migrate
-from app.store.pool import Database
 from app.store.slices import Fingerprints, Writer
 from app.store.staging import StageSink
 from app.telemetry import configure_logging
 from app.upstream.envelope import Answer, decode
 from app.upstream.paging import fetch_whole
+from bench.opened import SCHEMA, opened
 from bench.pages import Prepared, accounts_named, prepare, templates, thinned
 from bench.table import Ratio, at_least, at_most, figure, show, spread
 
-SCHEMA = "prop_trading_model"
+if TYPE_CHECKING:
+    import asyncpg
+
 _CONNECTIONS = 2
 _LEASE_SECONDS = 3600.0
 _PATH_TARGET = 15.0
@@ -53,8 +50,6 @@ _DIFFERENCE_TARGET = 1.25
 _EQUAL_WAL_TARGET = 0.1
 """WAL of equal rows beside that of new ones: nothing is written about a row; what is left are the claims' locks, whose pages are
 written whole after a checkpoint, and weighs less the more pages there are."""
-_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
-"""A server that is not the smallest possible one; nothing of its durability is changed."""
 _SET_PAGES = 3
 _SHOWN = ("fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers", "max_wal_size")
 
@@ -329,22 +324,10 @@ _GUARD = RunGuard(HoldLimits(row_share=1.0, rows=10**9, account_share=1.0, accou
 
 @contextlib.asynccontextmanager
 async def _opened() -> AsyncIterator[_Bench]:
-    with tempfile.TemporaryDirectory(prefix="trade-recon-bench-") as folder:
-        server = await EmbeddedPostgres.start(Path(folder), _SETTINGS)
-        try:
-            await create_database(server.dsn(), "bench")
-            dsn = server.dsn("bench")
-            await migrate(dsn, SCHEMA)
-            looker = await asyncpg.connect(dsn)
-            try:
-                async with Database.open(dsn, SCHEMA, pool_size=_CONNECTIONS) as database:
-                    store = await Store.build(database, _LEASE_SECONDS)
-                    await store.claims.beat()
-                    yield _Bench(store, looker, Writer(uuid.uuid4(), uuid.uuid4(), 120.0, _LEASE_SECONDS, _GUARD))
-            finally:
-                await looker.close()
-        finally:
-            await server.stop()
+    async with opened(_CONNECTIONS) as (looker, database):
+        store = await Store.build(database, _LEASE_SECONDS)
+        await store.claims.beat()
+        yield _Bench(store, looker, Writer(uuid.uuid4(), uuid.uuid4(), 120.0, _LEASE_SECONDS, _GUARD))
 
 
 if __name__ == "__main__":

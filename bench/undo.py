@@ -3,32 +3,27 @@
 An embedded PostgreSQL with its normal durability. For each case a run is played by SQL, one transaction as of a heal: rows of a raw
 table are overwritten in each figure, removed or moved to the next date, a copy of each kept. The clock runs from the first copy asked
 for to the last one restored; afterwards the table is compared with what it was. Hourly rows have 160 columns, each filled: what they
-cost is shown, and a target is set for trades.
+cost is shown, and a target is set for trades. Beside each case stands how long a plain `INSERT ... SELECT` of the same rows into the same
+table takes right after it, which other work on the machine slows down alike.
 """
 
 import argparse
 import asyncio
-import contextlib
-import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import asyncpg
-
-from app.store.embedded import EmbeddedPostgres, create_database
 from app.store.feed import ChangeFeed
-from app.store.migrate import migrate
-from app.store.pool import Database
 from app.store.removed import RemovedRows
 from app.telemetry import configure_logging
+from bench.opened import SCHEMA, opened
 from bench.table import Ratio, at_least, figure, show
 
-SCHEMA = "prop_trading_model"
+if TYPE_CHECKING:
+    import asyncpg
+
 _TARGET = 10_000.0
-_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 _DAYS = 90
 _KEPT = frozenset({"account_id", "login", "platform", "broker", "date", "hour", "trade_date", "position", "ticket", "ingestion_timestamp"})
 _COPY = (
@@ -65,7 +60,7 @@ _CASES = (
 
 async def measure(rows: int) -> list[Ratio]:
     """The lines of the table."""
-    async with _opened() as (looker, database):
+    async with opened() as (looker, database):
         measured = []
         for case in _CASES:
             run_id, marks = await _play(looker, case, rows)
@@ -78,6 +73,7 @@ async def measure(rows: int) -> list[Ratio]:
             name = f"undo of a run, {case.table}, {case.reason}"
             is_wide = case.table == "raw_metrics_hourly"
             measured.append(figure(name, rows / seconds, "rows/s") if is_wide else at_least(name, rows / seconds, _TARGET, "rows/s"))
+            measured.append(figure(name, seconds / await _plain(looker, case), "x plain"))
         return measured
 
 
@@ -112,26 +108,20 @@ async def _play(looker: "asyncpg.Connection[asyncpg.Record]", case: _Case, rows:
     return run_id, before
 
 
+async def _plain(looker: "asyncpg.Connection[asyncpg.Record]", case: _Case) -> float:
+    """How many seconds it takes to insert the same rows, and nothing else."""
+    table = f"{SCHEMA}.{case.table}"
+    await looker.execute(f"CREATE TEMP TABLE same_rows AS SELECT * FROM {table}")
+    await looker.execute(f"TRUNCATE {table}")
+    before = time.perf_counter()
+    await looker.execute(f"INSERT INTO {table} SELECT * FROM same_rows")
+    seconds = time.perf_counter() - before
+    await looker.execute("DROP TABLE same_rows")
+    return seconds
+
+
 async def _marks(looker: "asyncpg.Connection[asyncpg.Record]", case: _Case) -> str:
     return str(await looker.fetchval(f"SELECT concat(count(*), ' ', sum(hashtextextended(t::text, 0))) FROM {SCHEMA}.{case.table} AS t"))
-
-
-@contextlib.asynccontextmanager
-async def _opened() -> AsyncIterator[tuple["asyncpg.Connection[asyncpg.Record]", Database]]:
-    with tempfile.TemporaryDirectory(prefix="trade-recon-bench-") as folder:
-        server = await EmbeddedPostgres.start(Path(folder), _SETTINGS)
-        try:
-            await create_database(server.dsn(), "bench")
-            dsn = server.dsn("bench")
-            await migrate(dsn, SCHEMA)
-            looker = await asyncpg.connect(dsn)
-            try:
-                async with Database.open(dsn, SCHEMA) as database:
-                    yield looker, database
-            finally:
-                await looker.close()
-        finally:
-            await server.stop()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from app.store.pool import LOCK_SECONDS, Connection, Database, Record
 from app.store.queries import fill, for_schema
 from app.store.restoring import (
     TRIES,
+    Place,
     Refused,
     Shape,
     changed_slices,
@@ -38,7 +39,7 @@ from app.store.restoring_sets import SetRestore, columns_of
 from app.store.survey import distribution
 
 _STATEMENT_SECONDS = 30.0
-_SET = 1_000
+_SET = 5_000
 """Copies that one transaction restores at most: their rows are locked meanwhile."""
 
 Scope: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -128,17 +129,17 @@ class RemovedRows:
     async def _restore_block(self, ids: Sequence[int], scope: Scope, way: Way) -> AsyncIterator[Restored]:
         """Restore copies by sets of different rows, those of one row one after the other, the newest first."""
         async with scope() as connection:
-            copies = [removed_row(row) for row in await connection.fetch(self._sql["get_removed_rows"], list(ids))]
+            copies = await self._sets.copies(connection, ids)
             shards = await distribution(connection, self._database.schema)
-            columns = {
-                table: await columns_of(connection, self._sql, self._raw(table))
-                for table in {copy.table for copy in copies if copy.table in NAMED_TABLES}
-            }
-        for removed_id in sorted(set(ids) - {copy.removed_id for copy in copies}, reverse=True):
+            tables = {each.copy.table for each in copies if each.copy.table in NAMED_TABLES}
+            columns = {table: await columns_of(connection, self._sql, self._raw(table)) for table in tables}
+            of_table = {table: [each.copy.removed_id for each in copies if each.copy.table == table] for table in tables}
+            as_copied = {table for table in tables if await self._sets.stores_as_copied(connection, self._raw(table), of_table[table])}
+        for removed_id in sorted(set(ids) - {each.copy.removed_id for each in copies}, reverse=True):
             yield Restored(removed_id, is_there=False, sentence="was not restored: somebody deleted the copy meanwhile.")
         sets: dict[tuple[object, ...], list[RemovedRow]] = defaultdict(list)
         earlier: dict[tuple[object, ...], int] = defaultdict(int)
-        for copy in copies:
+        for copy, held in ((each.copy, each.columns) for each in copies):
             if copy.table not in NAMED_TABLES:
                 yield refusal(copy, "trade-recon knows no table of this name")
                 continue
@@ -146,26 +147,39 @@ class RemovedRows:
             turn = earlier[copy.table, *unit]
             earlier[copy.table, *unit] += 1
             nulls = tuple(copy.values.get(column) is None for column in NAMED_TABLES[copy.table].key)
-            sets[turn, copy.table, nulls, frozenset(copy.values)].append(copy)
+            sets[turn, copy.table, nulls, held].append(copy)
         for (_, table, *_), together in sorted(sets.items(), key=lambda item: item[0][0]):  # type: ignore[arg-type, return-value]
             name = str(table)
-            shape = Shape(together[0], columns[name], self._raw(name), shards.get(name))
-            async for restored in self._restore_set(together, shape, scope, way):
+            async with scope() as connection:
+                whole = await self._whole(connection, together[:1])
+            if not whole:
+                # Somebody deletes copies meanwhile: nothing tells the columns of the others, but they themselves.
+                for copy in together:
+                    yield await self._restore(copy, scope, way)
+                continue
+            shape = Shape(whole[0], columns[name], self._raw(name), shards.get(name))
+            async for restored in self._restore_set(together, shape, scope, way, as_copied=name in as_copied):
                 yield restored
 
-    async def _restore_set(self, copies: Sequence[RemovedRow], shape: Shape, scope: Scope, way: Way) -> AsyncIterator[Restored]:
+    async def _whole(self, connection: Connection, copies: Sequence[RemovedRow]) -> list[RemovedRow]:
+        """Copies with all of their rows."""
+        return [removed_row(row) for row in await connection.fetch(self._sql["get_removed_rows"], [copy.removed_id for copy in copies])]
+
+    async def _restore_set(
+        self, copies: Sequence[RemovedRow], shape: Shape, scope: Scope, way: Way, *, as_copied: bool
+    ) -> AsyncIterator[Restored]:
         """Restore copies of different rows together; halved where that is refused, until the one that is to blame stands alone."""
         if len(copies) > 1 and shape.shard is None and not shape.lacking:
             try:
                 async with scope() as connection:
                     await connection.limit_locks(_STATEMENT_SECONDS / 3)
-                    together = await self._sets.write(connection, copies, shape)
+                    together = await self._sets.write(connection, copies, shape, as_copied=as_copied)
                     await self._pin(connection, copies[0].table, [each.removed_id for each in together if each.is_written], way)
                     await self._feed.note(connection, None, copies[0].table, _merged(together), is_trial=way.is_trial)
             except (RowRefused, StatementTooSlow, DatabaseError, WriteConflict):
                 middle = len(copies) // 2
                 for half in (copies[:middle], copies[middle:]):
-                    async for restored in self._restore_set(half, shape, scope, way):
+                    async for restored in self._restore_set(half, shape, scope, way, as_copied=as_copied):
                         yield restored
             else:
                 for restored in together:
@@ -191,12 +205,13 @@ class RemovedRows:
             await connection.limit_locks(_STATEMENT_SECONDS / 3)
             await connection.execute(self._sql["lock_restoring"])
             locked = await connection.fetch_row(self._sql["lock_copy"], copy.removed_id)
-            if locked is None:
+            whole = await self._whole(connection, [copy])
+            if locked is None or not whole:
                 return deleted(copy)
             if locked["restored_at"] is not None:
                 return restored_already(copy, locked["restored_at"])
             shard = (await distribution(connection, self._database.schema)).get(copy.table)
-            shape = Shape(copy, await columns_of(connection, self._sql, self._raw(copy.table)), self._raw(copy.table), shard)
+            shape = Shape(whole[0], await columns_of(connection, self._sql, self._raw(copy.table)), self._raw(copy.table), shard)
             return await self._write(connection, shape, way)
 
     async def _write(self, connection: Connection, shape: Shape, way: Way) -> Restored:
@@ -236,7 +251,8 @@ class RemovedRows:
         if row is None:
             raise RowRefused("a trigger of the table lets it not be written", sqlstate="", constraint=None)
         await connection.execute(self._sql["mark_restored"], copy.removed_id)
-        changed = changed_slices(copy, row, deed if isinstance(deed, Record) else None)
+        places = [Place(each["account_id"], each["day"]) for each in (row, deed) if isinstance(each, Record)]
+        changed = changed_slices(copy, *places)
         await self._pin(connection, copy.table, [copy.removed_id], way)
         await self._feed.note(connection, None, copy.table, changed, is_trial=way.is_trial)
         return told_of(copy, said + shape.remarks(row["changed"]), changed=changed, is_written=True)

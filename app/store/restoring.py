@@ -183,14 +183,22 @@ def _unless_foreign(row: Record) -> Deed:
     return row
 
 
-def changed_slices(copy: RemovedRow, row: Record, before: Record | None) -> dict[str, set[dt.date | None]]:
-    """The slices that changed, as the feed takes them: those of the row as it is now and as it was before."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands: its account (None: a trade without an id), and its date (None: rows of alltime)."""
+
+    account_id: str | None
+    day: dt.date | None
+
+
+def changed_slices(copy: RemovedRow, *places: Place) -> dict[str, set[dt.date | None]]:
+    """The slices that changed, as the feed takes them: those in which the row stands now, and stood before."""
     changed: dict[str, set[dt.date | None]] = {}
-    for each in (row, before) if before is not None else (row,):
+    for place in places:
         # A trade without an account id belongs to the account for which the copy was kept.
-        account_id = each["account_id"] or copy.account_id
+        account_id = place.account_id or copy.account_id
         if account_id is not None:
-            changed.setdefault(account_id, set()).add(each["day"])
+            changed.setdefault(account_id, set()).add(place.day)
     return changed
 
 

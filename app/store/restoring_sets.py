@@ -1,13 +1,33 @@
 """Bringing copies of different rows of one table back together: judged in one statement, written in one for each kind of deed."""
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from app.domain.contract import Table
 from app.errors import RowRefused, WriteConflict
-from app.store.copies import RemovedRow, Restored, refusal, told_of
+from app.store.copies import NAMED_TABLES, RemovedRow, Restored, refusal, removed_row, told_of
 from app.store.pool import LOCK_SECONDS, Connection, Record
 from app.store.queries import fill
-from app.store.restoring import Column, Refused, Shape, changed_slices, decide, deleted, just_so, restored_already, written_back
+from app.store.restoring import Column, Place, Refused, Shape, changed_slices, decide, deleted, just_so, restored_already, written_back
+
+
+@dataclass(frozen=True, slots=True)
+class SetCopy:
+    """A copy with no more of its row than the key and the account; copies with the same `columns` have the same ones."""
+
+    copy: RemovedRow
+    columns: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The row of a copy as it was written: where it stands, and the columns that hold something else than the copy."""
+
+    removed_id: int
+    place: Place
+    changed: Sequence[str]
 
 
 class SetRestore:
@@ -34,8 +54,21 @@ class SetRestore:
     def _plain(self, ids: str) -> str:
         return fill(self.part("plain_copies"), ids=ids)
 
-    async def write(self, connection: Connection, copies: Sequence[RemovedRow], shape: Shape) -> list[Restored]:
+    async def copies(self, connection: Connection, ids: Sequence[int]) -> list[SetCopy]:
+        """The copies, newest first, with no more of their rows than their keys."""
+        named = " ".join(f"WHEN '{table.name}' THEN jsonb_build_object({_named(table)})" for table in NAMED_TABLES.values())
+        tokens = {"named": f"CASE c.table_name {named} ELSE '{{}}'::jsonb END", "plain_copies": self._plain("$1")}
+        rows = await connection.fetch(fill(self._sql["get_copies_of_set"], **tokens), list(ids))
+        return [SetCopy(removed_row(row), row["columns"]) for row in rows]
+
+    async def stores_as_copied(self, connection: Connection, raw: str, ids: Sequence[int]) -> bool:
+        """Whether rows of a table stand as their copies have them once they are written, so that nothing need be compared."""
+        return bool(await connection.fetch_value(self._sql["stores_as_copied"], raw, list(ids)))
+
+    async def write(self, connection: Connection, copies: Sequence[RemovedRow], shape: Shape, *, as_copied: bool) -> list[Restored]:
         """What came of each copy, all of them of different rows and of the same shape.
+
+        `as_copied`: their table stores rows as copies have them.
 
         Raises RowRefused or WriteConflict where not all that is to be written could be written.
         """
@@ -66,15 +99,20 @@ class SetRestore:
             else:
                 taken[copy.removed_id] = deed
         kept = await self._keep(connection, tokens, taken) if taken else {}
-        rows = [*(await self._write_back(connection, tokens, shape, taken) if taken else ())]
-        rows += await self._insert(connection, tokens, shape, lacking) if lacking else ()
         by_id = {copy.removed_id: copy for copy in waiting}
-        for row in rows:
-            copy, before = by_id[row["removed_id"]], taken.get(row["removed_id"])
+        places = {removed_id: _place_of(by_id[removed_id]) for removed_id in lacking} if as_copied else {}
+        rows: list[_Written] = []
+        if taken:
+            rows += await self._write_back(connection, tokens, shape, taken, as_copied=as_copied)
+        if lacking and as_copied and None not in places.values():
+            rows += await self._insert_as_copied(connection, tokens, {each: place for each, place in places.items() if place})
+        elif lacking:
+            rows += await self._insert(connection, tokens, shape, lacking)
+        for done in rows:
+            copy, before = by_id[done.removed_id], taken.get(done.removed_id)
             said = f"{copy.name} is stored again." if before is None else written_back(copy, before, kept[copy.removed_id])
-            told[copy.removed_id] = told_of(
-                copy, said + shape.remarks(row["changed"]), changed=changed_slices(copy, row, before), is_written=True
-            )
+            changed = changed_slices(copy, done.place, *(() if before is None else (Place(before["account_id"], before["day"]),)))
+            told[copy.removed_id] = told_of(copy, said + shape.remarks(done.changed), changed=changed, is_written=True)
         await connection.execute(self._sql["mark_restored_rows"], [*taken, *lacking])
         return [told[copy.removed_id] for copy in copies]
 
@@ -100,8 +138,11 @@ class SetRestore:
         return dict(zip(sorted(taken), sorted(row["removed_id"] for row in rows), strict=True))
 
     async def _write_back(
-        self, connection: Connection, tokens: Mapping[str, str], shape: Shape, taken: Mapping[int, Record]
-    ) -> Sequence[Record]:
+        self, connection: Connection, tokens: Mapping[str, str], shape: Shape, taken: Mapping[int, Record], *, as_copied: bool
+    ) -> list[_Written]:
+        if as_copied:
+            statement = fill(self._sql["write_back_rows_as_copied"], **_undated(tokens, taken.values()))
+            return _whole(await connection.fetch(statement, *_places(taken)), taken)
         sql = fill(
             self._sql["write_back_rows"],
             **_undated(tokens, taken.values()),
@@ -110,11 +151,32 @@ class SetRestore:
         )
         return _whole(await connection.fetch(sql, shape.updated, *_places(taken)), taken)
 
-    async def _insert(self, connection: Connection, tokens: Mapping[str, str], shape: Shape, ids: Sequence[int]) -> Sequence[Record]:
+    async def _insert(self, connection: Connection, tokens: Mapping[str, str], shape: Shape, ids: Sequence[int]) -> list[_Written]:
         sql = fill(
             self._sql["insert_rows_again"], **tokens, plain_copies=self._plain("$1"), changed=self.part("name_changed_columns_of_set")
         )
         return _whole(await connection.fetch(sql, list(ids), shape.inserted), ids)
+
+    async def _insert_as_copied(self, connection: Connection, tokens: Mapping[str, str], places: Mapping[int, Place]) -> list[_Written]:
+        written = await connection.execute(fill(self._sql["insert_rows_as_copied"], **tokens), list(places))
+        if written != len(places):
+            raise RowRefused("a trigger of the table lets it not be written", sqlstate="", constraint=None)
+        return [_Written(removed_id, place, ()) for removed_id, place in places.items()]
+
+
+def _place_of(copy: RemovedRow) -> Place | None:
+    """Where the row of a copy belongs; None for a date that Python does not know."""
+    column = NAMED_TABLES[copy.table].date_column
+    text = copy.values.get(column) if column else None
+    try:
+        return Place(copy.values.get("account_id"), None if text is None else dt.date.fromisoformat(text))
+    except ValueError:
+        return None
+
+
+def _named(table: Table) -> str:
+    """The key and the account of the row of a copy `c`, as arguments of jsonb_build_object."""
+    return ", ".join(f"'{column}', c.row_data -> '{column}'" for column in dict.fromkeys((*table.key, "account_id")))
 
 
 async def columns_of(connection: Connection, sql: Mapping[str, str], raw: str) -> list[Column]:
@@ -139,8 +201,8 @@ def _undated(tokens: Mapping[str, str], rows: Iterable[Record]) -> Mapping[str, 
     return {**tokens, "same_day_p": "true"} if any(row["day"] is None for row in rows) else tokens
 
 
-def _whole(rows: Sequence[Record], wanted: Iterable[int]) -> Sequence[Record]:
+def _whole(rows: Sequence[Record], wanted: Iterable[int]) -> list[_Written]:
     """The rows, if they are one for each copy; RowRefused otherwise: a trigger had its own way with some."""
     if sorted(row["removed_id"] for row in rows) != sorted(wanted):
         raise RowRefused("a trigger of the table lets it not be written", sqlstate="", constraint=None)
-    return rows
+    return [_Written(row["removed_id"], Place(row["account_id"], row["day"]), row["changed"]) for row in rows]

@@ -14,6 +14,35 @@ FROM prop_trading_model.recon_removed_rows
 WHERE removed_id = ANY($1::bigint[])
 ORDER BY removed_id DESC
 
+-- name: get_copies_of_set
+-- Copies $1, newest first, as far as it takes to put them in sets: of the row only its key and its account ({{named}}), and which columns it has.
+SELECT c.removed_id, c.removed_at, c.table_name, c.account_id, c.date, c.reason, c.run_id, c.restored_at, ({{named}})::text AS row_text,
+       -- JSON holds its keys in one order.
+       md5(ARRAY(SELECT jsonb_object_keys(c.row_data))::text) AS columns
+FROM {{plain_copies}} AS c
+ORDER BY c.removed_id DESC
+
+-- name: stores_as_copied
+-- Whether the table $1 stores rows just as its copies among $2 have them: no trigger or rule chooses other values, and no column changed since the oldest of
+-- those was kept. The version of a column that did is younger than the copy.
+WITH RECURSIVE family AS (
+    SELECT to_regclass($1)::oid AS relid
+    UNION
+    SELECT i.inhrelid FROM family AS f JOIN pg_inherits AS i ON i.inhparent = f.relid
+), oldest AS (
+    SELECT max(age(xmin)) AS age FROM prop_trading_model.recon_removed_rows WHERE removed_id = ANY($2::bigint[])
+)
+SELECT NOT EXISTS (
+           -- For each row, before it is written or instead of that.
+           SELECT FROM family AS f JOIN pg_trigger AS t ON t.tgrelid = f.relid
+           WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 1 <> 0 AND t.tgtype & 66 <> 0
+       )
+       AND NOT EXISTS (SELECT FROM family AS f JOIN pg_rewrite AS r ON r.ev_class = f.relid)
+       AND NOT EXISTS (
+           SELECT FROM pg_attribute AS a CROSS JOIN oldest
+           WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT coalesce(age(a.xmin) > oldest.age AND oldest.age >= 0, false)
+       )
+
 -- name: get_units
 -- Which of the copies $1 of a table are of one row.
 SELECT c.removed_id, md5(concat_ws('/', {{table}}, jsonb_build_array({{key}}))) AS unit
@@ -201,6 +230,23 @@ WITH written AS (
 )
 SELECT w.removed_id, w.account_id, w.day, {{changed}} AS changed FROM shown AS w CROSS JOIN LATERAL (SELECT w.row_data, $1::text[] AS compared) AS c
 
+-- name: write_back_rows_as_copied
+-- As write_back_rows, of a table that stores rows just as copies have them.
+UPDATE {{raw}} AS t SET {{assignments}}
+FROM unnest($1::bigint[], $2::oid[], $3::tid[], $4::date[]) AS p (removed_id, row_table, row_place, day)
+JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = p.removed_id
+CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
+WHERE {{same_place_p}} AND {{same_day_p}}
+RETURNING c.removed_id, t.account_id::text AS account_id, {{day_of_t}} AS day, '{}'::text[] AS changed
+
+-- name: insert_rows_as_copied
+-- As insert_rows_again, of a table that stores rows just as copies have them: which they are needs not be told.
+INSERT INTO {{raw}} AS t ({{columns}}) OVERRIDING SYSTEM VALUE
+SELECT {{r_columns}}
+FROM prop_trading_model.recon_removed_rows AS c
+CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
+WHERE c.removed_id = ANY($1::bigint[])
+
 -- name: insert_rows_again
 -- Store copies $1 in {{raw}} again; the rows as they are now, each by its copy's key, and which of the columns $2 hold something else than the copy.
 WITH written AS (
@@ -229,7 +275,7 @@ CASE WHEN w.new_row = c.row_data THEN '{}'::text[] ELSE ARRAY(
 -- name: plain_copies
 -- Copies {{ids}}, each opened once: PostgreSQL would open a long row for every column that is read of it.
 (
-    SELECT removed_id, account_id, table_name, date, reason, run_id, removed_at, xmin AS xmin, row_data || '{}'::jsonb AS row_data
+    SELECT removed_id, account_id, table_name, date, reason, run_id, removed_at, restored_at, xmin AS xmin, row_data || '{}'::jsonb AS row_data
     FROM prop_trading_model.recon_removed_rows WHERE removed_id = ANY({{ids}}::bigint[])
     OFFSET 0
 )

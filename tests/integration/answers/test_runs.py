@@ -4,7 +4,7 @@ import datetime as dt
 import gzip
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -19,10 +19,11 @@ from app.sandbox.rows import Record
 from app.sandbox.world import World
 from app.upstream.envelope import decode
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, filled_copy, run
+from tests.engine import difference, engine, run
 from tests.integration.answers.mutations import ENVELOPES, LOST, NESTED, WORDS, enveloped
 from tests.integration.upstream.altered import altering
 from tests.integration.upstream.scripted import Arrival, Reply
+from tests.worlds import world_fixtures
 
 _TODAY = dt.date(2026, 3, 10)
 _NOW = dt.datetime(2026, 3, 12, 9, tzinfo=dt.UTC)
@@ -33,23 +34,7 @@ def _world() -> World:
     return World.generate(6, seed=3, today=_TODAY, trades_per_account=12, days=30, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def filled(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a database that ingestion has filled."""
-    async with filled_copy(postgres, template, "odd", _world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, filled: str) -> AsyncIterator[Database]:
-    async with postgres.clone(filled, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[SandboxServer]:
-    async with SandboxServer(_world()) as server:
-        yield server
+filled, warehouse, sandbox = world_fixtures("odd", _world)
 
 
 def _spoil(record: Record, name: str, value: bytes) -> None:

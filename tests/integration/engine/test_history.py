@@ -25,8 +25,9 @@ from app.store.pool import Database as Pool
 from app.store.queries import fill
 from app.store.window import Window
 from tests.clock import NOW
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, engine, filled_copy, run
+from tests.conftest import Database
+from tests.engine import TODAY, engine, run
+from tests.worlds import world_fixtures
 
 if TYPE_CHECKING:
     import asyncpg
@@ -51,25 +52,7 @@ def world() -> World:
     return World.generate(14, seed=5, today=TODAY, days=130, trades_per_account=24, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def filled(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a warehouse that ingestion has filled."""
-    async with filled_copy(postgres, template, "history", world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, filled: str) -> AsyncIterator[Database]:
-    """A warehouse of the test's own."""
-    async with postgres.clone(filled, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[SandboxServer]:
-    """Upstream of it."""
-    async with SandboxServer(world()) as server:
-        yield server
+filled, warehouse, sandbox = world_fixtures("history", world)
 
 
 def config(said: str | None, **more: object) -> EngineConfig:

@@ -2,7 +2,6 @@
 
 import random
 import uuid
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,10 +14,13 @@ from app.sandbox.filters import matching, read_query
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.clock import SETTLED, TODAY
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import engine, filled_copy, run
+from tests.conftest import Database
+from tests.engine import engine, run
+from tests.worlds import world_fixtures
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import asyncpg
 
 _METRICS = (Endpoint.DAILY, Endpoint.HOURLY)
@@ -32,22 +34,7 @@ def _world() -> World:
     return World.generate(24, seed=4, today=TODAY, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def filled(postgres: Server, template: str) -> AsyncIterator[str]:
-    async with filled_copy(postgres, template, "received", _world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, filled: str) -> AsyncIterator[Database]:
-    async with postgres.clone(filled, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[SandboxServer]:
-    async with SandboxServer(_world()) as server:
-        yield server
+filled, warehouse, sandbox = world_fixtures("received", _world)
 
 
 @pytest.fixture

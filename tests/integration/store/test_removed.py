@@ -344,6 +344,45 @@ async def test_a_value_that_the_column_now_holds_otherwise_is_named(connection: 
     assert (await _restored(removed, removed_id)).endswith(" The table now holds open_price in another form than the copy.")
 
 
+_CHANGES_A_VALUE = """
+CREATE FUNCTION round_price() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.open_price := round(NEW.open_price, 2); RETURN NEW; END';
+CREATE TRIGGER rounding BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION round_price();
+"""
+
+
+@pytest.mark.parametrize("reason", ["removed", "overwritten"])
+@pytest.mark.parametrize(
+    ("change", "is_named"),
+    [
+        ("ALTER TABLE raw_trades_closed ALTER open_price TYPE numeric(18,2)", True),
+        (_CHANGES_A_VALUE.format(table="raw_trades_closed"), True),
+        (_CHANGES_A_VALUE.format(table="raw_trades_closed_2024_01"), True),
+        ("ALTER TABLE raw_trades_closed ADD COLUMN desk text", False),
+        ("SELECT 1", False),
+    ],
+    ids=["type", "trigger", "trigger of a partition", "another column", "nothing"],
+)
+async def test_a_set_names_each_row_that_the_table_now_holds_otherwise(
+    connection: Connection, removed: RemovedRows, reason: str, change: str, *, is_named: bool
+) -> None:
+    for ticket in range(6):
+        await _store(connection, ticket=str(ticket), open_price=Decimal("1.123456" if ticket % 2 else "1.5"))
+    await _keep(connection, reason)
+    before = await _rows(connection)
+    await connection.execute(
+        "DELETE FROM raw_trades_closed" if reason == "removed" else "UPDATE raw_trades_closed SET open_price = 7, lots = 9"
+    )
+    await connection.execute(change)
+    results = await _restore(removed, *[row.removed_id for row in await removed.page(Wanted(reason=Reason(reason)), 10)])
+    assert [result.is_there for result in results] == [True] * 6
+    named = [result for result in results if "The table now holds open_price in another form" in result.sentence]
+    assert len(named) == (3 if is_named else 0)
+    stored = await connection.fetch("SELECT open_price::text AS price FROM raw_trades_closed ORDER BY ticket")
+    assert [float(row["price"]) for row in stored] == [1.5, 1.12 if is_named else 1.123456] * 3
+    if change == "SELECT 1":
+        assert await _rows(connection) == before
+
+
 async def test_a_copy_that_lacks_a_part_of_the_key_is_refused(connection: Connection, removed: RemovedRows) -> None:
     await _store(connection)
     removed_id = await _keep(connection, "removed")
