@@ -8,7 +8,7 @@ import datetime as dt
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from app.cli_accept import accept, unaccept
 from app.cli_accounts import accounts
 from app.cli_changes import changes
 from app.cli_fail_on import FailAbove, FailOnIssues, FailOnWords, chosen
+from app.cli_inspect import ListFormat, inspect, inspected
 from app.cli_removed import removed
 from app.cli_runs import confirm, runs
 from app.clock import now
@@ -29,7 +30,7 @@ from app.shell import ExitCode, exit_code_of, finish, perform
 from app.version import version
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from app.engine.maintenance import MaintenanceResult
     from app.engine.store import Store
@@ -173,7 +174,7 @@ def maintain(*, reason: Reason = None) -> None:
     """Mend account ids, refresh the account list and all totals; upstream is not asked."""
     from app.engine.maintenance import maintain as maintain_warehouse
 
-    perform(lambda: _maintained(maintain_warehouse, bounded_reason(reason)))
+    perform(lambda: _maintained(maintain_warehouse, bounded_reason(reason), records=True))
 
 
 @app.command("fix-null-ids")
@@ -187,7 +188,8 @@ def fix_null_ids() -> None:
 @app.command()
 def reconcile(  # noqa: PLR0913 - each is an option of the command
     kind: Annotated[
-        RunKind, typer.Option(help="full: mismatched accounts; retry: failed ones too; audit: all, against upstream.")
+        RunKind,
+        typer.Option(help="full: mismatched accounts; retry: failed ones too; audit: all, against upstream; inspect: as `inspect`."),
     ] = RunKind.FULL,
     max_accounts: Annotated[int | None, typer.Option(min=1, help="At most so many accounts.")] = None,
     account: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")] = None,
@@ -214,6 +216,8 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     """Run once over the accounts that need it, and tell what came of it."""
     from app.store.runs import RunRequest
 
+    if kind is RunKind.INSPECT and (depth is not None or changed_only):
+        raise typer.BadParameter("--kind inspect goes without --depth and --changed-only: it asks nothing of upstream, and takes all")
     ends = [stop_at, None if max_minutes is None else now() + dt.timedelta(minutes=max_minutes)]
     request = RunRequest(
         kind,
@@ -223,10 +227,13 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
         changed_only=changed_only,
         depth=depth,
     )
+    if kind is RunKind.INSPECT:
+        perform(lambda: inspected(request, 20, ListFormat.TABLE, bounded_reason(reason)))
     failing = chosen(fail_on, fail_above, issues=fail_on_issues)
     perform(lambda: _reconciled(request, bounded_reason(reason), failing))
 
 
+app.command()(inspect)
 app.command()(confirm)
 app.command()(accept)
 app.command()(unaccept)
@@ -327,20 +334,26 @@ async def _served(host: str, port: int, *, embedded: bool) -> ExitCode:
     return ExitCode.SUCCESS
 
 
-async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceResult]]", reason: str | None = None) -> ExitCode:
+async def _maintained(
+    work: "Callable[[Store, dt.date], Awaitable[MaintenanceResult]]", reason: str | None = None, *, records: bool = False
+) -> ExitCode:
     from rich.console import Console
 
     from app.console import plain_table, results_console
-    from app.main import compared_store, open_readings, open_store
+    from app.engine.inspection import record_disagreements
+    from app.main import compared_store, engine_config, open_readings, open_store
     from app.settings import load_settings
 
     settings = load_settings()
     async with open_store(settings) as store:
         with Console(stderr=True).status("Maintaining the warehouse ..."):
-            result = await work(await compared_store(settings, store), open_readings(settings, store).today())
+            compared = await compared_store(settings, store)
+            result = await work(compared, open_readings(settings, store).today())
+            if records:
+                await record_disagreements(compared, engine_config(settings), now())
         await store.orders.note("maintenance", None, reason)
-    figures = {name.replace("_", " "): value for name, value in result.as_json().items() if value and not isinstance(value, list)}
-    seconds = figures.pop("seconds", 0)
+    figures = {name.replace("_", " "): value for name, value in result.as_json().items() if value and not isinstance(value, list | str)}
+    seconds, _ = figures.pop("seconds", 0), figures.pop("accounts known", 0)
     console = results_console()
     nothing = " and found nothing to do: closed trades updated, accounts added and all other figures are 0"
     console.print(f"Maintenance took {seconds:.1f} s{'' if figures else nothing}.", soft_wrap=True)
@@ -351,6 +364,9 @@ async def _maintained(work: "Callable[[Store, dt.date], Awaitable[MaintenanceRes
         console.print(table)
     for key in result.unmatched:
         console.print(f"fits no account or several: {key}", markup=False)
+    if result.message is not None:
+        console.print(result.message, markup=False, soft_wrap=True)
+        return ExitCode.ISSUES_LEFT
     return ExitCode.SUCCESS
 
 
@@ -375,13 +391,13 @@ async def _reported(format_: ReportFormat) -> ExitCode:
 
     settings = load_settings()
     async with open_store(settings, only_reads=True) as store:
-        found = await open_readings(settings, store).report()
+        found: Mapping[str, Any] = await open_readings(settings, store).report()
     if format_ is ReportFormat.JSON:
         # In the model of the HTTP route, so that both faces answer alike.
         sys.stdout.write(Report.model_validate(found).model_dump_json(indent=2) + "\n")
     else:
         show_report(results_console(), found)
-    return ExitCode.SUCCESS
+    return ExitCode.SUCCESS if found["overall"]["total_accounts"] else ExitCode.ISSUES_LEFT
 
 
 def _world_arguments(trades: Path | None, accounts: int, seed: int) -> "WorldArguments":

@@ -30,7 +30,7 @@ _LOGGED_EVERY = 100
 _PLAIN_WIDTH = 150
 _DAYS_SHOWN = 5
 _HOLDING_SHOWN = 10
-_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone")
+_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone", "found")
 _ACCOUNTS = ("total", *_OUTCOMES, "skipped", "waiting", "postponed")
 _log = get_logger(__name__)
 
@@ -84,12 +84,15 @@ def issues_table(title: str, issues: Sequence[Mapping[str, Any]]) -> Table:
     """The open issues by type, as the report holds them."""
     table = plain_table(title, "issue", "severity", "#accounts", "meaning", "for example")
     for issue in issues:
-        # A warehouse may hold issues that another system recorded, with types and severities of its own.
         name = str(issue["issue_type"])
-        meaning = {code.value: text for code, text in MEANINGS.items()}.get(name, "recorded by another system")
         sample = next(iter(issue["sample_accounts"]), "")
-        table.add_row(name, severity_name(issue["severity"]), str(issue["account_count"]), meaning, sample)
+        table.add_row(name, severity_name(issue["severity"]), str(issue["account_count"]), short_meaning(name), sample)
     return table
+
+
+def short_meaning(issue: str) -> str:
+    """An issue in a few words; a warehouse may hold some that another system recorded, with types of its own."""
+    return {code.value: text for code, text in MEANINGS.items()}.get(issue, "recorded by another system")
 
 
 def severity_name(severity: int) -> str:
@@ -108,6 +111,7 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     figures.add_row("reconciled", f"{overall['reconciled']}" + ("" if percentage is None else f" ({percentage} %)"))
     add_figure(figures, "need reconciliation", overall["needs_reconciliation"])
     add_figure(figures, "with issues", overall["has_issues"])
+    add_figure(figures, "disagree, issue not recorded yet", report["disagree_without_issue"])
     add_figure(figures, "with failures", overall["has_failures"])
     for status, accounts in report["accounts_by_status"].items():
         add_figure(figures, f"status {status}", accounts)
@@ -171,15 +175,16 @@ def _standing(report: Mapping[str, Any]) -> str:
     """How the warehouse stands, in one sentence."""
     overall, through = report["overall"], report["reconciled_through"]
     if not overall["total_accounts"]:
-        return "No account is known yet: `trade-recon reconcile --kind audit` finds them."
+        return str(report["message"])
     held, has_issues = report["accounts_by_status"].get("needs_confirmation", 0), overall["has_issues"]
     reconciled = f"{overall['reconciled']} of {counted(overall['total_accounts'], 'account')}"
     waiting = f", {counted(held, 'account')} {choose(held, 'waits', 'wait')} for confirmation" if held else ""
     told = report["reconciled_through_told"]
     date = f"all is reconciled {told}" if through else f"through which date all is reconciled {told}"
+    rests_on = f" {report['message']}" if report["message"] else ""
     return (
         f"{reconciled} {choose(overall['reconciled'], 'is', 'are')} reconciled, {has_issues} {choose(has_issues, 'has', 'have')} open"
-        f" issues{waiting}; {date}."
+        f" issues{waiting}; {date}.{rests_on}"
     )
 
 

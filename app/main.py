@@ -20,6 +20,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from app.clock import now
 from app.domain.contract import Endpoint, Request
@@ -67,6 +68,8 @@ _ALLOCATION = ((-8, 2), (-3, 256 * 1024))
 """M_ARENA_MAX and M_MMAP_THRESHOLD of mallopt(3): two heaps for all threads, and what is large goes back to the system when it is freed."""
 _OTHER_THREADS = 2
 """Beside those for batches: for the worker of named accounts, and for looking up names of hosts."""
+_NO_UPSTREAM = UpstreamConfig("http://upstream.invalid/", SecretStr("no-key-is-sent"))
+"""For work that asks nothing of the API: an address that leads nowhere, by its name."""
 _log = get_logger(__name__)
 
 
@@ -134,6 +137,16 @@ async def open_service(settings: Settings, clock: Callable[[], dt.datetime] | No
         quota = Quota(store.database, settings.risk_api_rate, settings.risk_api_burst)
         async with UpstreamClient.open(upstream, quota) as client:
             yield ReconService(store, client, engine_config(settings), clock or now)
+
+
+@contextlib.asynccontextmanager
+async def open_local_service(settings: Settings) -> AsyncIterator[ReconService]:
+    """The engine for work that asks nothing of the API, which need not be set: inspections.
+
+    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    """
+    async with open_store(settings) as store, UpstreamClient.open(_NO_UPSTREAM) as client:
+        yield ReconService(store, client, engine_config(settings), now)
 
 
 def _upstream_config(settings: Settings) -> UpstreamConfig:

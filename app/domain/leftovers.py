@@ -20,7 +20,7 @@ OWN_WORD_CODES = frozenset({IssueCode.PINNED_BY_RESTORE})
 
 
 class Left(StrEnum):
-    """What a run may leave. All but the last three are accounts; each account counts once, as the most urgent of what it has."""
+    """What a run may leave. All but the last four are accounts; each account counts once, as the most urgent of what it has."""
 
     WAITING = "waiting"
     HEALABLE = "healable"
@@ -29,11 +29,13 @@ class Left(StrEnum):
     HELD = "held"
     FLAPPING = "flapping"
     GONE = "gone"
+    FOUND = "found"
     NEW = "new"
     KNOWN = "known"
     SETTLING = "settling"
     ACCEPTED = "accepted"
     INCOMPLETE = "incomplete"
+    NOTHING_KNOWN = "nothing_known"
     UNMATCHED_NEW = "unmatched_new"
     UNMATCHED = "unmatched"
 
@@ -41,9 +43,9 @@ class Left(StrEnum):
     def needs_somebody(self) -> bool:
         """Whether it can be healed, is new, or needs a word; what is known and not the warehouse's to heal does not."""
         match self:
-            case Left.WAITING | Left.HEALABLE | Left.EXHAUSTED | Left.BACKING_OFF | Left.INCOMPLETE:
+            case Left.WAITING | Left.HEALABLE | Left.EXHAUSTED | Left.BACKING_OFF | Left.INCOMPLETE | Left.NOTHING_KNOWN:
                 return True
-            case Left.HELD | Left.FLAPPING | Left.GONE:
+            case Left.HELD | Left.FLAPPING | Left.GONE | Left.FOUND:
                 return True
             case Left.NEW | Left.UNMATCHED_NEW:
                 return True
@@ -85,6 +87,8 @@ def left_of(  # noqa: PLR0911 - a line of the table each
             return Left.HELD
         case Outcome.GONE:
             return Left.GONE
+        case Outcome.FOUND:
+            return Left.FOUND
         case Outcome.EXPLAINED:
             return _left_of_explained(open_kinds)
         case _:
@@ -175,6 +179,7 @@ _ACCOUNTS: Mapping[Left, str] = {
     Left.HELD: "held until somebody confirms or accepts: `trade-recon accounts list --held`",
     Left.FLAPPING: "held back for a day, since another writer brings the same issue back (flapping)",
     Left.GONE: "deleted from trade_recon by somebody else",
+    Left.FOUND: "with issues that the inspection found, healed by the next run",
     Left.NEW: "with issues that are new and not the warehouse's to heal",
     Left.KNOWN: "with issues that an earlier run showed, or somebody confirmed",
     Left.SETTLING: "on dates that still move, read again by the next run",
@@ -189,6 +194,8 @@ _KEYS: Mapping[Left, str] = {
 def _told(left: Left, number: int) -> str:
     if left is Left.INCOMPLETE:
         return "maintenance that was not completed"
+    if left is Left.NOTHING_KNOWN:
+        return "no account is known"
     if left in _KEYS:
         return f"{counted(number, 'natural key')} {_KEYS[left]}"
     return f"{counted(number, 'account')} {_ACCOUNTS[left]}"

@@ -17,11 +17,15 @@ _FETCHED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 
 
 class RunKind(StrEnum):
-    """Which accounts a run takes: mismatched ones not backing off, all mismatched ones, or whatever differs from upstream."""
+    """Which accounts a run takes: mismatched ones not backing off, all mismatched ones, or whatever differs from upstream.
+
+    An inspection takes all that disagree and only detects: it heals nothing, and does not ask upstream.
+    """
 
     FULL = "full"
     RETRY = "retry"
     AUDIT = "audit"
+    INSPECT = "inspect"
 
 
 class Depth(StrEnum):
@@ -57,6 +61,7 @@ class Outcome(StrEnum):
     some issues were closed, some that can be healed are left; `failed`: none was closed. Held, and not healed though that is
     possible: `flapping`, where the same issue opens again and again right after healing; `needs_confirmation`, where healing
     would rewrite too much, or upstream suddenly has nothing. `gone`: somebody deleted it from trade_recon while it waited.
+    `found`: an inspection found issues.
     """
 
     UNCHANGED = "unchanged"
@@ -67,6 +72,7 @@ class Outcome(StrEnum):
     FLAPPING = "flapping"
     NEEDS_CONFIRMATION = "needs_confirmation"
     GONE = "gone"
+    FOUND = "found"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from app.store.pool import Record
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
-_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone", "skipped")
+_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone", "found", "skipped")
 _ROWS = ("rows_inserted", "rows_updated", "rows_moved", "rows_removed", "rows_set_aside", "values_nulled")
 
 

@@ -2,12 +2,12 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from app.domain.models import Effort, Outcome
 from app.domain.sequences import scattered
-from app.engine.batch import BatchReconciler
 from app.engine.halts import Halt
 from app.engine.store import Store
 from app.engine.usage import RunUse
@@ -63,14 +63,25 @@ class _Trial:
     failed_once: set[str] = field(default_factory=set)
 
 
+class Flow(Protocol):
+    """What claims are taken through: the healing of batches, or their inspection."""
+
+    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> object:
+        """Take the claimed accounts through it and record what came of each."""
+
+
+Fail = Callable[[Claim, str], Awaitable[None]]
+"""Records that the only account of a claim could not go through the flow, with the reason, and releases it."""
+
+
 class Isolation:
     """Takes claims through the flow, however one of their accounts spoils it."""
 
-    def __init__(self, batches: BatchReconciler, store: Store, terms: Callable[[], Terms]) -> None:
-        """Bind the flow, and where accounts are recorded that cannot go through it."""
+    def __init__(self, batches: Flow, store: Store, fail: Fail) -> None:
+        """Bind the flow, and what records accounts that cannot go through it."""
         self._batches = batches
         self._store = store
-        self._terms = terms
+        self._record_failure = fail
         self._records: defaultdict[uuid.UUID, _Record] = defaultdict(_Record)
 
     def forget(self, run_id: uuid.UUID) -> None:
@@ -206,6 +217,25 @@ class Isolation:
         if isinstance(error, DatabaseUnavailable):
             said = f"PostgreSQL ended the session, twice, where this account alone was read or written. {error}"
         _log.error("An account breaks every batch off.", action="account.isolated", account_id=account_id, reason=said, exc_info=error)
+        try:
+            await self._record_failure(claim, said)
+        except (RowRefused, DatabaseError) as refused:
+            # Its row in trade_recon cannot say that it failed: the run's record alone does, and the claim is given back with the others.
+            reason = str(refused) if str(refused) == str(error) else f"{refused}; the account failed before: {said}"
+            await self._store.claims.set_refused_apart(claim.run_id, {account_id: reason})
+
+
+class FailedHealing:
+    """Records accounts that break every batch off as failed: it costs them an attempt."""
+
+    def __init__(self, store: Store, terms: Callable[[], Terms]) -> None:
+        """Bind where they are recorded, and on which terms."""
+        self._store = store
+        self._terms = terms
+
+    async def __call__(self, claim: Claim, reason: str) -> None:
+        """Record the only account of a claim."""
+        (account_id,) = claim.account_ids
         result = AccountResult(
             account_id,
             Outcome.FAILED,
@@ -214,12 +244,7 @@ class Isolation:
             effort=Effort(),
             failing=True,
             signature="",
-            detail=f"The account cannot be reconciled: {said}",
+            detail=f"The account cannot be reconciled: {reason}",
             before=claim.first_pass(account_id) or FirstPass(),
         )
-        try:
-            await self._store.runs.record(claim, [result], seconds=0, requests=0, terms=self._terms(), judged=())
-        except (RowRefused, DatabaseError) as refused:
-            # Its row in trade_recon cannot say that it failed: the run's record alone does, and the claim is given back with the others.
-            reason = str(refused) if str(refused) == str(error) else f"{refused}; the account failed before: {said}"
-            await self._store.claims.set_refused_apart(claim.run_id, {account_id: reason})
+        await self._store.runs.record(claim, [result], seconds=0, requests=0, terms=self._terms(), judged=())

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field, replace
 from app.domain.closing import ClosedAs
 from app.domain.contract import TABLES, Endpoint
 from app.domain.detection import detect
+from app.domain.emptiness import NOBODY_KNOWN, refused_sentence
 from app.domain.issues import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode
 from app.domain.sequences import pieces
 from app.engine.store import Store
 from app.errors import DatabaseError, RowRefused, WriteConflict
-from app.store.identity import Mended
+from app.store.identity import Mended, NaturalKeys
 from app.store.sweep import Swept
 from app.telemetry import get_logger
 
@@ -39,6 +40,7 @@ class MaintenanceResult:
     `history_from` on (None: all) are counted and repaired; `rows_before_history` older ones are stored, and left alone. Of the
     `accounts_locked` the totals were not written, since another transaction holds their rows in trade_recon. `accounts_refused` are
     those that trade_recon does not let in, or whose rows there cannot be written, with the reasons; `accounts_kept_out` are the former.
+    `accounts_known` are all that are known then.
     """
 
     closed_trades_updated: int = 0
@@ -56,6 +58,14 @@ class MaintenanceResult:
     accounts_locked: tuple[str, ...] = ()
     accounts_refused: Mapping[str, str] = field(default_factory=dict)
     accounts_kept_out: frozenset[str] = frozenset()
+    accounts_known: int = 0
+
+    @property
+    def message(self) -> str | None:
+        """What is to be said where no account is known."""
+        if self.accounts_known:
+            return None
+        return refused_sentence(len(self.accounts_refused)) if self.accounts_refused else NOBODY_KNOWN
 
     def as_json(self) -> dict[str, object]:
         """The result as JSON shows it; of the accounts that are locked or refused their number."""
@@ -66,6 +76,7 @@ class MaintenanceResult:
             "history_from": first,
             "accounts_locked": len(self.accounts_locked),
             "accounts_refused": len(self.accounts_refused),
+            "message": self.message,
         }
 
 
@@ -75,10 +86,16 @@ async def fix_ids(store: Store, today: dt.date) -> MaintenanceResult:
     return await _fix_ids(store, await store.sweep.run(today), begun, today)
 
 
-async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date) -> MaintenanceResult:
+async def count(store: Store, today: dt.date) -> MaintenanceResult:
+    """The account list and every account's totals, without repairing an id: nothing of the raw tables is written."""
+    begun = time.monotonic()
+    return await _fix_ids(store, await store.sweep.run(today), begun, today, heals=False)
+
+
+async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date, *, heals: bool = True) -> MaintenanceResult:
     """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
     await _record_identity_issues(store)
-    mended = await store.identity.mend_all(swept.placeholders, today)
+    mended = await store.identity.mend_all(swept.placeholders, today) if heals else Mended()
     added, changed, locked, kept_out = swept.accounts_added, swept.totals_changed, swept.locked, swept.kept_out
     if sum(mended.rows.values()):
         # From the start: few or many accounts may have got rows, and others have lost them.
@@ -103,6 +120,7 @@ async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date) -> 
         accounts_locked=tuple(held),
         accounts_refused=refused,
         accounts_kept_out=frozenset(kept_out),
+        accounts_known=await store.runs.count_accounts(),
         seconds=round(time.monotonic() - begun, 3),
     )
 
@@ -160,18 +178,13 @@ async def maintain(store: Store, today: dt.date) -> MaintenanceResult:
     return result
 
 
-async def inspect(store: Store, today: dt.date) -> int:
-    """Detect without mending: the issues of every account as they stand, recorded for the report; the accounts that have any."""
-    await _count_locked(store, (await store.sweep.run(today)).locked)
-    await _record_identity_issues(store)
-    accounts = await store.detection.mismatched_accounts()
-    judged = sorted(COUNT_CODES | _BY_ITSELF)
-    for batch in pieces(accounts, _LOOK_AT):
-        views = await store.detection.look(batch)
-        found = {account_id: detect(view) for account_id, view in views.items()}
-        await store.runs.record_issues(found, judged, note="inspection", closed_as=ClosedAs.GONE)
-    await store.sweep.follow_state()
-    return len(accounts)
+async def find_ids(store: Store, account_ids: Sequence[str], today: dt.date) -> NaturalKeys | None:
+    """Find the rows of some accounts whose ids are missing or wrong, and change none; None if the accounts have no natural key."""
+    keys = await store.identity.refresh(account_ids, today)
+    if not keys.logins:
+        return None
+    await store.identity.find(keys, account_ids, today)
+    return keys
 
 
 async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date, run_id: uuid.UUID | None = None) -> int:
@@ -179,10 +192,9 @@ async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date
 
     What a run's word changes belongs to that run, and is given back with it.
     """
-    keys = await store.identity.refresh(account_ids, today)
-    if not keys.logins:
+    keys = await find_ids(store, account_ids, today)
+    if keys is None:
         return 0
-    await store.identity.find(keys, account_ids, today)
     mended = await store.identity.mend(keys, today, run_id)
     rows = sum(mended.rows.values())
     if rows:

@@ -12,7 +12,7 @@ from app.domain.sequences import pieces, scattered
 from app.engine.audit import AuditTerms, audit
 from app.engine.config import EngineConfig
 from app.engine.history import begin_history
-from app.engine.maintenance import maintain, mend_accounts
+from app.engine.maintenance import count, find_ids, maintain, mend_accounts
 from app.engine.open_trades import compare_open_trades, compare_open_trades_of
 from app.engine.store import Store
 from app.engine.usage import RunUse
@@ -86,10 +86,11 @@ class Preparation:
         begun = time.monotonic()
         named = run.request.account_ids
         among = named if named is not None else await self._touched() if run.request.changed_only else None
+        heals = run.request.kind is not RunKind.INSPECT
         if among is None:
-            maintained = await self._maintain_all()
+            maintained = await self._maintain_all(heals=heals)
         else:
-            maintained = await self._maintain_some(among)
+            maintained = await self._maintain_some(among, heals=heals)
         await self._store.runs.add_phase(run.run_id, "maintenance", time.monotonic() - begun)
         queued = await self._enqueue(run, among, use, maintained)
         _log.info(
@@ -111,13 +112,13 @@ class Preparation:
         touched = await self._store.touched.accounts(since, most + 1, covered_until=until)
         return None if len(touched) > most else touched
 
-    async def _maintain_all(self) -> "_Maintained":
+    async def _maintain_all(self, *, heals: bool) -> "_Maintained":
         """Maintain everything at once, or account by account where PostgreSQL fails at the rows of some: those it names.
 
-        Raises the error where it is not the rows of accounts that are known.
+        An inspection, which heals nothing, only counts. Raises the error where it is not the rows of accounts that are known.
         """
         try:
-            done = await maintain(self._store, self._config.today(self._now()))
+            done = await (maintain if heals else count)(self._store, self._config.today(self._now()))
             return _Maintained(done.as_json(), locked=done.accounts_locked, refused=done.accounts_refused, kept_out=done.accounts_kept_out)
         except (RowRefused, DatabaseError) as error:
             known = await self._store.runs.oldest_accounts(await self._store.runs.count_accounts())
@@ -127,12 +128,12 @@ class Preparation:
                 accounts=len(known),
                 reason=str(error),
             )
-            maintained = await self._maintain_some(known)
+            maintained = await self._maintain_some(known, heals=heals)
             if not maintained.unread:
                 raise
             return replace(maintained, result={"incomplete": f"Accounts that were not known before were not looked for: {error}"})
 
-    async def _maintain_some(self, account_ids: Sequence[str]) -> "_Maintained":
+    async def _maintain_some(self, account_ids: Sequence[str], *, heals: bool) -> "_Maintained":
         """Maintain accounts in batches; those whose rows PostgreSQL cannot work on, which their batch will say of each.
 
         Raises the error where it meets every account.
@@ -149,7 +150,7 @@ class Preparation:
                 kept_out = await self._store.detection.add_accounts(batch)
                 refused |= kept_out
                 batch = [account_id for account_id in batch if account_id not in kept_out]
-                await mend_accounts(self._store, batch, self._config.today(self._now()))
+                await (mend_accounts if heals else find_ids)(self._store, batch, self._config.today(self._now()))
                 await self._store.detection.refresh_stats(batch, is_first=True)
                 await self._store.sweep.follow_state(batch)
                 came_through = True
@@ -181,7 +182,8 @@ class Preparation:
         if request.compares_rows and request.account_ids is not None:
             await self._compare_open_trades(run, request.account_ids, use)
         # What is not known of them is not among what is known to differ: accounts that cannot be read, and rows that no count tells of.
-        placeable = await self._store.detection.placeable_accounts() if among is None else []
+        heals = request.kind is not RunKind.INSPECT
+        placeable = await self._store.detection.placeable_accounts() if among is None and heals else []
         besides = sorted({*maintained.unread, *placeable})
         if maintained.locked:
             await self._store.claims.set_locked_apart(run.run_id, maintained.locked)
@@ -210,7 +212,9 @@ class Preparation:
     ) -> Queued:
         request = run.request
         async with self._store.preparations.queue(run.run_id) as queue:
-            if request.kind is RunKind.AUDIT:
+            if request.kind is RunKind.INSPECT:
+                queued = await self._store.inspections.enqueue(queue, run.run_id, compared, request.max_accounts, left_out.besides)
+            elif request.kind is RunKind.AUDIT:
                 unknown = left_out.accounts
                 queued = await queue.audited(compared, limit=request.max_accounts, unanswered=unknown, by_rows=request.compares_rows)
                 queued = replace(queued, skipped=queued.skipped - len(unknown) + len(left_out.unanswered))
@@ -220,7 +224,7 @@ class Preparation:
                 queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among)
             if left_out.besides:
                 await queue.accounts(left_out.besides)
-            if maintained.unread or maintained.locked or maintained.refused:
+            if maintained.unread or maintained.locked or maintained.refused or request.kind is RunKind.INSPECT:
                 queued = replace(queued, is_all=False)
             await queue.finish(queued, maintained.result)
         return queued

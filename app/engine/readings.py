@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from app.domain.contract import TABLES
+from app.domain.emptiness import NO_TRADES, NOBODY_KNOWN
 from app.domain.grounds import Basis, audited
 from app.domain.holds import Waiting
 from app.domain.leftovers import Leftovers
@@ -29,7 +30,7 @@ from app.upstream.breaker import BreakerState
 from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
 
-_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone")
+_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone", "found")
 _BESIDE = ("total", "skipped", "waiting", "postponed")
 _RUN = ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "stop_at", "confirmed_at", "history_from")
 _UNMATCHED_SHOWN = 20
@@ -94,6 +95,7 @@ class Readings:
             "under_way": {**asdict(under_way), "done": min(under_way.done, row["waiting"])} if under_way.accounts else None,
             **_leftovers(row),
             "rests_on": _rests_on_run(row),
+            "known_accounts": row["known_accounts"],
             "gone_accounts": await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else [],
             "total_processed": done,
             "fully_resolved": row["unchanged"] + row["healed"] + row["explained"],
@@ -171,6 +173,8 @@ class Readings:
                 "history_from": figures.history_from,
                 "accepted": figures.accepted,
                 "holding": [dict(row) for row in figures.holding],
+                "disagree_without_issue": figures.undetailed,
+                "accounts_with_trades": figures.with_trades,
                 "identity": {
                     "unmatched": unmatched,
                     "ambiguous": ambiguous,
@@ -197,6 +201,9 @@ class Readings:
             **_beside_through(shown, through),
             "audited": audited(*(kept.last_audit["finished_at"], kept.last_audit["run_id"]) if kept.last_audit else (None, None)),
             "accounts_by_status": shown["accounts_by_status"],
+            # Figures that an earlier version kept have neither of these.
+            "disagree_without_issue": shown.get("disagree_without_issue", 0),
+            "message": _rests_on(shown),
             "identity": shown["identity"],
             # Figures that an earlier version kept have none.
             "open_trades": shown.get("open_trades"),
@@ -209,7 +216,7 @@ class Readings:
     def _through(self, shown: Mapping[str, Any]) -> tuple[dt.date | None, str]:
         """The date through which everything is reconciled (None while that cannot be said), and why it is no later one."""
         if not shown["overall"]["total_accounts"]:
-            return None, "No account is known yet."
+            return None, NOBODY_KNOWN
         settled = self._config.moving_from(self._now())
         first, reason = settled, f"Dates from {settled} on still move."
         # Figures that an earlier version kept tell none: they are counted again within a minute.
@@ -322,6 +329,13 @@ def _through_told(through: dt.date | None, accepted: Mapping[str, Any] | None) -
     first, last = accepted["first_until"], accepted["last_until"]
     until = f"accepted until {first}" if first == last else f"accepted until dates from {first} to {last}"
     return f"{date}, but for {counted(accepted['accounts'], 'account')} {until}"
+
+
+def _rests_on(shown: Mapping[str, Any]) -> str | None:
+    """What is to be said of figures that rest on nothing."""
+    if not shown["overall"]["total_accounts"]:
+        return NOBODY_KNOWN
+    return None if shown.get("accounts_with_trades", 1) else NO_TRADES
 
 
 def _shown_run(row: Record | None) -> Mapping[str, Any] | None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
+from app.domain.emptiness import NOBODY_KNOWN
 from app.domain.issues import IssueCode
 from app.domain.models import Depth, RunKind, RunStatus
 from app.engine.accepting import Accepting
 from app.engine.config import EngineConfig
 from app.engine.history import begin_history
-from app.engine.maintenance import MaintenanceResult, fix_ids, inspect, maintain
+from app.engine.inspection import record_disagreements
+from app.engine.maintenance import MaintenanceResult, fix_ids, maintain
 from app.engine.readings import Readings, shown_comparison
 from app.engine.steering import Steering
 from app.engine.store import Store
@@ -45,9 +47,11 @@ class ReconService:
         self.pool = WorkerPool(store, client, config, now, self.summary)
 
     async def maintain(self, reason: str | None = None) -> MaintenanceResult:
-        """Mend ids, refresh the account list and all totals; the reason stays in the record."""
+        """Mend ids, refresh the account list and all totals, record the issues of what disagrees; the reason stays in the record."""
         async with self.summary.ending():
-            result = await maintain(await self._compared(), self._config.today(self._now()))
+            store = await self._compared()
+            result = await maintain(store, self._config.today(self._now()))
+            await record_disagreements(store, self._config, self._now())
         await self.store.orders.note("maintenance", None, reason, seconds=result.as_json()["seconds"])
         return result
 
@@ -56,10 +60,11 @@ class ReconService:
         async with self.summary.ending():
             return await fix_ids(await self._compared(), self._config.today(self._now()))
 
-    async def inspect(self) -> int:
-        """Record the issues of all accounts as they stand, without mending; the number of accounts that have any."""
-        async with self.summary.ending():
-            return await inspect(await self._compared(), self._config.today(self._now()))
+    async def inspect(self) -> uuid.UUID:
+        """Inspect all accounts, in this process; the run that did it."""
+        run_id = await self.start_run(RunRequest(RunKind.INSPECT))
+        await self.pool.run_until_finished(run_id)
+        return run_id
 
     async def _compared(self) -> Store:
         """The store, for which there are only the dates that are compared now."""
@@ -81,12 +86,16 @@ class ReconService:
             raise InvalidRequest(f"max_accounts must be from 1 to {_MOST_ACCOUNTS}.")
         if request.changed_only:
             self._require_changes(request)
+        if request.kind is RunKind.INSPECT and request.depth is not None:
+            raise InvalidRequest("depth goes with runs that ask upstream, and an inspection does not. No run was started.")
         if request.account_ids is not None:
             if not request.account_ids:
                 raise InvalidRequest("account_ids must name at least one account, or be left out.")
             unknown = await self.store.detection.unknown_accounts(request.account_ids)
             if unknown:
-                raise NotFound(f"No such account: {', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}. No run was started.")  # noqa: PLR2004
+                hint = "" if await self.store.runs.count_accounts() else f" {NOBODY_KNOWN}"
+                named = f"{', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}"  # noqa: PLR2004
+                raise NotFound(f"No such account: {named}. No run was started.{hint}")
             limited = tuple(dict.fromkeys(request.account_ids))[: request.max_accounts]
             # Ingestion may have brought an account since the last maintenance.
             kept_out = await self.store.detection.add_accounts(limited)

@@ -17,6 +17,7 @@ from app.store.detection import Detection
 from app.store.feed import ChangeFeed
 from app.store.histories import Histories
 from app.store.identity import Identity
+from app.store.inspections import Inspections
 from app.store.leftovers import RunLeftovers
 from app.store.open_trades import OpenTrades
 from app.store.orders import Orders
@@ -73,6 +74,7 @@ class Store:
     under_way: UnderWayFigures
     leftovers: RunLeftovers
     acceptances: Acceptances
+    inspections: Inspections
     windows: "dict[Window, Store]"
 
     @classmethod
@@ -98,6 +100,7 @@ class Store:
         feed, pace = ChangeFeed(database), WritePace(write_rate)
         preparations = Preparations(database, worker_id, lease_seconds)
         identity = Identity(database, catalogue, feed, pace)
+        runs = Runs(database)
         return cls(
             database,
             catalogue,
@@ -111,7 +114,7 @@ class Store:
             OtherRows(database, catalogue, feed, pace),
             RowComparison(database, catalogue),
             Claims(database, worker_id, lease_seconds),
-            Runs(database),
+            runs,
             RunControl(database),
             preparations,
             Retention(database),
@@ -127,6 +130,7 @@ class Store:
             UnderWayFigures(database, lease_seconds),
             RunLeftovers(database),
             Acceptances(database),
+            Inspections(database, runs, lease_seconds),
             {},
         )
 

@@ -5,8 +5,8 @@ import uuid
 from collections.abc import Mapping
 
 from app.domain import waits
-from app.domain.models import RunStatus
-from app.domain.waits import Process, Wait
+from app.domain.models import RunKind, RunStatus
+from app.domain.waits import Process, Wait, WaitReason
 from app.store.pool import Record
 from app.store.waits import RunWaits
 
@@ -36,6 +36,9 @@ class RunWaiting:
         living = {worker: each for worker, each in processes.items() if each.heartbeat_at > silent_from}
         held_back = await self._held_back(run, {worker: each for worker, each in processes.items() if worker not in living}, now)
         hindered = waits.hindered(list(living.values()), now)
+        if run["kind"] == RunKind.INSPECT:
+            # What keeps other runs of these processes waits for upstream, and this one needs none.
+            hindered = [wait for wait in hindered if wait.reason is WaitReason.LOCKS]
         if not living and now - run["created_at"] > _GRACE:
             hindered.append(waits.unattended())
         found = [*hindered, *held_back]

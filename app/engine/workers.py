@@ -3,7 +3,7 @@
 A worker that meets an outage of upstream, or an error that trying again would not mend, ends the run with the reason;
 one that loses PostgreSQL waits and goes on when it is back. Accounts that a broken-off batch held are released as soon
 as PostgreSQL answers. One worker more serves only runs of few named accounts, for which people wait: it is free when the
-others are at batches of thousands.
+others are at batches of thousands. Another one serves only inspections, which need no upstream: it is free when the others wait for that.
 """
 
 import asyncio
@@ -18,14 +18,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.domain.models import RunStatus
+from app.domain.models import RunKind, RunStatus
 from app.domain.waits import Hindrance, WaitReason
 from app.engine.batch import BatchReconciler, count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.ends import log_end
 from app.engine.halts import Halts
 from app.engine.housekeeping import keep_house
-from app.engine.isolation import Isolation
+from app.engine.inspection import Inspector
+from app.engine.isolation import FailedHealing, Isolation
 from app.engine.preparation import Preparation
 from app.engine.store import Store
 from app.engine.summary import SummaryKeeper
@@ -64,10 +65,11 @@ _FAREWELL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Duty:
-    """What a worker serves: every run, or `only` one of them, or only runs of few accounts that people `named`."""
+    """What a worker serves: every run, or `only` one of them, or only runs of few accounts that people `named`, or only `local` ones."""
 
     only: uuid.UUID | None = None
     named: bool = False
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ class WorkerPool:
         self._config = config
         self._now = now
         self._batches = BatchReconciler(store, client, config, now)
-        self._isolation = Isolation(self._batches, store, self._batches.terms)
+        self._isolation = Isolation(self._batches, store, FailedHealing(store, self._batches.terms))
+        inspector = Inspector(store, config, now)
+        self._inspection = Isolation(inspector, store, inspector.record_unread)
         self._preparation = Preparation(store, client, config, now)
         self._usage = RunUsage(store.runs, store.claims.worker_id)
         self._halts = Halts(store)
@@ -147,7 +151,7 @@ class WorkerPool:
         if self._wake_ups is not None:
             others.append(asyncio.create_task(self._wake_ups.listen(self.wake)))
         self._summary.note()
-        duties = [_Duty()] * self._config.workers + [_Duty(named=True)]
+        duties = [_Duty()] * self._config.workers + [_Duty(named=True), _Duty(local=True)]
         workers = [asyncio.create_task(self._serve(duty)) for duty in duties]
         try:
             yield
@@ -262,7 +266,7 @@ class WorkerPool:
             bell = self._bell
             try:
                 await self._release_orphans()
-                runs = await self._store.runs.active(duty.only, named=duty.named)
+                runs = await self._store.runs.active(duty.only, named=duty.named, local=duty.local)
                 if duty.only is not None and not runs:
                     return
                 worked = await self._serve_some(runs)
@@ -365,6 +369,7 @@ class WorkerPool:
         self._batches.forget(run_id)
         self._usage.forget(run_id)
         self._isolation.forget(run_id)
+        self._inspection.forget(run_id)
         self._shortages.pop(run_id, None)
 
     async def _serve_run(self, run: ActiveRun) -> bool:
@@ -387,7 +392,8 @@ class WorkerPool:
             return await self._finish(run)
         try:
             with self._usage.recording(run.run_id) as use, self._halts.working_on(run.run_id) as halt:
-                await halt.limit(self._isolation.reconcile(claim, run, use, halt), self._config.grace_seconds)
+                flow = self._inspection if run.request.kind is RunKind.INSPECT else self._isolation
+                await halt.limit(flow.reconcile(claim, run, use, halt), self._config.grace_seconds)
         finally:
             # Recorded accounts are free already; whatever is left of the claim is given back.
             self._orphans.append(claim)

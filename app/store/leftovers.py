@@ -27,7 +27,11 @@ class RunLeftovers:
         beside = await self._database.fetch_row(self._beside, run_id)
         counts = [(_left(row), int(row["accounts"])) for row in rows]
         if beside is not None:
-            counts += [(Left.BACKING_OFF, int(beside["skipped"])), (Left.INCOMPLETE, int(beside["is_incomplete"]))]
+            counts += [
+                (Left.BACKING_OFF, int(beside["skipped"])),
+                (Left.INCOMPLETE, int(beside["is_incomplete"])),
+                (Left.NOTHING_KNOWN, int(beside["is_empty"])),
+            ]
         if beside is not None and beside["is_over_all"]:
             # Rows that fit no account, or several, are no account's outcome.
             await self._database.execute(self._note_unmatched, run_id)

@@ -30,7 +30,8 @@ class Queue:
 
     def __init__(self, connection: Connection, sql: Mapping[str, str], run_id: uuid.UUID, worker_id: uuid.UUID) -> None:
         """`sql` are the statements of db/queries/runs.sql."""
-        self._connection = connection
+        self.connection = connection
+        """Whatever else is done over it belongs to the same transaction."""
         self._sql = sql
         self._run_id = run_id
         self._worker_id = worker_id
@@ -39,12 +40,12 @@ class Queue:
         """Mismatched accounts, of all or `among` these; without `retry` those that back off are left out."""
         limits, values = ("true", ()) if among is None else ("account_id = ANY($4::text[])", (list(among),))
         statement = fill(self._sql["enqueue_mismatched"], among=limits)
-        row = await self._connection.fetch_row(statement, self._run_id, retry, limit, *values, seconds=SWEEP_SECONDS)
+        row = await self.connection.fetch_row(statement, self._run_id, retry, limit, *values, seconds=SWEEP_SECONDS)
         return Queued(skipped=int(row["skipped"]), is_all=not row["is_limited"]) if row else Queued()
 
     async def accounts(self, account_ids: Sequence[str]) -> Queued:
         """Named accounts."""
-        await self._connection.execute(self._sql["enqueue_accounts"], self._run_id, list(account_ids))
+        await self.connection.execute(self._sql["enqueue_accounts"], self._run_id, list(account_ids))
         return Queued()
 
     async def audited(self, account_ids: Sequence[str] | None, *, limit: int | None, unanswered: Sequence[str], by_rows: bool) -> Queued:
@@ -53,16 +54,16 @@ class Queue:
         With `by_rows` all of them are compared row by row.
         """
         ids = None if account_ids is None else list(account_ids)
-        await self._connection.execute(self._sql["take_doubts"], self._run_id, ids, _MOST_DOUBTS, seconds=SWEEP_SECONDS)
+        await self.connection.execute(self._sql["take_doubts"], self._run_id, ids, _MOST_DOUBTS, seconds=SWEEP_SECONDS)
         values = self._run_id, ids, limit, list(unanswered), by_rows
-        row = await self._connection.fetch_row(self._sql["enqueue_audited"], *values, seconds=SWEEP_SECONDS)
+        row = await self.connection.fetch_row(self._sql["enqueue_audited"], *values, seconds=SWEEP_SECONDS)
         return Queued(int(row["equal"]), int(row["skipped"]) + len(unanswered)) if row else Queued()
 
     async def finish(self, queued: Queued, maintenance: Mapping[str, object]) -> None:
         """Let the batches begin once the transaction is committed; ClaimLost if the run is not this worker's to prepare any more."""
-        await _hold(self._connection, self._sql, self._run_id, self._worker_id)
+        await _hold(self.connection, self._sql, self._run_id, self._worker_id)
         values = self._run_id, queued.skipped, queued.unchanged, dict(maintenance), queued.is_all
-        await self._connection.execute(self._sql["finish_preparation"], *values, seconds=SWEEP_SECONDS)
+        await self.connection.execute(self._sql["finish_preparation"], *values, seconds=SWEEP_SECONDS)
 
 
 class Preparations:

@@ -107,7 +107,8 @@ class ReportFigures:
     dates are in doubt, those of which no date is known first, then in the order of their first dates; none lies before `history_from`, the
     first date that is compared (None: all are). `open_trades` is what the newest audit found of them; None: none compared them. `accepted`
     tells at how many accounts issues are accepted, and until when; `holding` are the first accounts that hold back the date through which
-    all is reconciled, each with their number.
+    all is reconciled, each with their number. `undetailed` are accounts that disagree and of which no issue is recorded, `with_trades`
+    those that have a trade in any table.
     """
 
     overall: Mapping[str, Any]
@@ -119,6 +120,8 @@ class ReportFigures:
     history_from: dt.date | None = None
     accepted: Mapping[str, Any] | None = None
     holding: Sequence[Mapping[str, Any]] = ()
+    undetailed: int = 0
+    with_trades: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +236,8 @@ class Reports:
             history_from,
             dict(row) if (row := await connection.fetch_row(self._count_accepted, horizon.today)) else None,
             _holding(states, holding),
+            states["undated"],
+            states["with_trades"],
         )
 
     async def account(self, account_id: str, today: dt.date | None = None) -> AccountReport:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.domain.closing import GONE, ClosedAs, Closing
+from app.domain.emptiness import nothing_known
 from app.domain.holds import HoldLimits, undoing
 from app.domain.issues import Issue, IssueCode
 from app.domain.leftovers import status_of
@@ -47,6 +48,8 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def compares_rows(self) -> bool:
         """Whether every row of its accounts is compared with upstream, whatever the counts say."""
+        if self.kind is RunKind.INSPECT:
+            return False
         return self.account_ids is not None if self.depth is None else self.depth is Depth.ROWS
 
     @property
@@ -277,9 +280,12 @@ class Runs:
         """The first accounts that were deleted from trade_recon while they waited in the run."""
         return [row["account_id"] for row in await self._database.fetch(self._sql["get_gone_accounts"], run_id, limit)]
 
-    async def active(self, run_id: uuid.UUID | None = None, *, named: bool = False) -> list[ActiveRun]:
-        """Runs to be worked on (or this one, if it is), those that people wait for first; with `named` only those of few named accounts."""
-        runs = [self._readable(row) for row in await self._database.fetch(self._sql["find_active_run"], run_id, named)]
+    async def active(self, run_id: uuid.UUID | None = None, *, named: bool = False, local: bool = False) -> list[ActiveRun]:
+        """Runs to be worked on (or this one, if it is), those that people wait for first.
+
+        With `named` only those of few named accounts, with `local` only those that ask nothing of upstream.
+        """
+        runs = [self._readable(row) for row in await self._database.fetch(self._sql["find_active_run"], run_id, named, local)]
         return [run for run in runs if run is not None]
 
     async def left(self, worker_id: uuid.UUID, lease_seconds: float) -> list[Record]:
@@ -361,6 +367,8 @@ class Runs:
             reason = " ".join([*([reason] if reason else []), f"Maintenance before the run was not completed. {state['incomplete']}"])
         if state["missing_partitions"]:
             reason = " ".join([*([reason] if reason else []), _without_partition(state["missing_partitions"], state["history_from"])])
+        if empty := nothing_known(state["kind"], state["known_accounts"], state["refused"]):
+            reason = " ".join([*([reason] if reason else []), empty])
         is_well = status in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES) and _finds_upstream_well(state, guard)
         values = status.value, reason, is_well, left.as_json()
         ended = await self._database.fetch_value(self._sql["finish_run"], run_id, *values) is not None
@@ -432,7 +440,7 @@ class Runs:
                 lambda: {result.account_id: _encoded(_closings(claim, result)) for result in news if result.closings}
             )
             others = _closing(claim, Outcome.UNCHANGED, Effort(), GONE)
-            await self._record_issues(connection, left, judged, claim.run_id, closing, others)
+            await self.close_and_open(connection, left, judged, claim.run_id, others, closing)
             if quiet:
                 await connection.execute(self._sql["record_unchanged"], claim.run_id, seconds, quiet)
             if news:
@@ -461,14 +469,14 @@ class Runs:
         entries = [{"account_id": account_id, "issues": [issue.as_json() for issue in issues]} for account_id, issues in found.items()]
 
         async def write(connection: Connection) -> None:
-            await self._record_issues(connection, found, judged, None, {}, {"closed_as": closed_as.value, "closed_by": note})
+            await self.close_and_open(connection, found, judged, None, {"closed_as": closed_as.value, "closed_by": note})
             await connection.execute(self._sql["merge_issues"], entries, list(judged))
             # Behind the write, which holds the accounts' rows.
             await self._acceptances.settle(connection, found, judged)
 
         await self._database.give_way(write)
 
-    async def open_issues(self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date) -> None:
+    async def open_issues(self, run_id: uuid.UUID | None, found: Mapping[str, Sequence[Issue]], moving_from: dt.date) -> None:
         """Note in the history what detection found, before anything is healed; dates from `moving_from` on still move."""
         if any(found.values()):
             entries = await asyncio.to_thread(_encoded_rows, _history_entries(found))
@@ -499,18 +507,23 @@ class Runs:
         rows = await self._database.fetch(self._sql["get_reopened"], list(account_ids))
         return {row["account_id"]: row["reopened"] for row in rows}
 
-    async def _record_issues(
+    async def close_and_open(
         self,
         connection: Connection,
         found: Mapping[str, Sequence[Issue]],
         judged: Sequence[str],
         run_id: uuid.UUID | None,
-        closing: Mapping[str, object],
         closing_others: Mapping[str, object],
+        closing: Mapping[str, object] | None = None,
     ) -> None:
+        """Close in the history what accounts no longer have, of the codes that were judged, and open what they have now.
+
+        `closing` is the evidence by account and code, `closing_others` that of all others.
+        """
         # In threads, here and where batches are recorded: thousands of accounts take longer than the event loop should be kept.
         entries = await asyncio.to_thread(_encoded_rows, _history_entries(found))
-        await connection.execute(self._sql["close_issues"], list(found), entries, list(judged), run_id, dict(closing), dict(closing_others))
+        told = dict(closing or {}), dict(closing_others)
+        await connection.execute(self._sql["close_issues"], list(found), entries, list(judged), run_id, *told)
         # What came up during a heal is news of that heal, and did not open again: no date counts as settled.
         if any(found.values()):
             await connection.execute(self._sql["open_issues"], entries, run_id, 0, 0, dt.date.min.isoformat())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from app.web.accept_routes import accepting
+from app.web.inspections import router as inspections
 from app.web.problems import MEDIA_TYPE, add_problem_handlers
 from app.web.rendered import RenderedReport
 from app.web.requests import BodyLimit, EncodedIds
@@ -59,4 +60,5 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.include_router(router)
     app.include_router(accepting)
+    app.include_router(inspections)
     return app

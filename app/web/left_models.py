@@ -18,11 +18,13 @@ class RunLeft(BaseModel):
     held: int = Field(description=f"Accounts that are held until somebody confirms or accepts. {_ACTS}")
     flapping: int = Field(description=f"Accounts that are held back, since another writer brings the same issue back. {_ACTS}")
     gone: int = Field(description=f"Accounts that somebody deleted from trade_recon while they waited. {_ACTS}")
+    found: int = Field(description=f"Accounts with issues that an inspection found. {_ACTS}")
     new: int = Field(description=f"Accounts with an issue that is not the warehouse's to heal and that no run had found before. {_ACTS}")
     known: int = Field(description=f"Accounts with issues that an earlier run showed, or that somebody confirmed. {_RESTS}")
     settling: int = Field(description="Accounts that differ on dates that still move alone; the next run reads them again.")
     accepted: int = Field(description="Accounts with accepted issues alone.")
     incomplete: int = Field(description=f"1 if the maintenance before the run was not completed. {_ACTS}")
+    nothing_known: int = Field(description=f"1 if no account was known, so that nothing was compared. {_ACTS}")
     unmatched_new: int = Field(
         description=f"Natural keys of stored rows, found for the first time, that fit no account or several. {_ACTS}"
     )

@@ -56,7 +56,7 @@ class RunOrder(BaseModel):
     kind: RunKind = Field(
         default=RunKind.FULL,
         description="`full`: mismatched accounts that are not backing off; `retry`: all mismatched accounts; "
-        "`audit`: every account is compared with upstream.",
+        "`audit`: every account is compared with upstream; `inspect`: detected alone, nothing is healed and upstream is not asked.",
     )
     max_accounts: Annotated[int, Field(strict=True, ge=1, le=_LARGEST_LIMIT)] | None = Field(
         default=None, description="At most so many accounts, the longest unchecked first; null: all."
@@ -116,6 +116,7 @@ class RunAccounts(BaseModel):
         description="Held: upstream suddenly has nothing for them, or healing would rewrite most of their rows; the run can be confirmed."
     )
     gone: int = Field(description="Deleted from trade_recon by somebody else while they waited; `gone_accounts` names some.")
+    found: int = Field(description="An inspection found issues that are more than information.")
     skipped: int = Field(description="Left out, since they are backing off after failures or held back.")
     waiting: int = Field(description="Not done yet; of a run that is over, those that are left.")
     postponed: int = Field(
@@ -206,6 +207,9 @@ class Run(BaseModel):
     left_told: str | None = LEFT_TOLD
     needs_somebody: bool | None = NEEDS_SOMEBODY
     rests_on: str | None = RESTS_ON
+    known_accounts: int | None = Field(
+        description="The accounts that were known when those of the run were chosen; null: that was not yet, or by an earlier version."
+    )
     gone_accounts: list[str] = Field(description="Accounts that were deleted from trade_recon while they waited in the run, at most 20.")
     total_processed: int
     fully_resolved: int
@@ -343,6 +347,8 @@ class Maintenance(BaseModel):
     accounts_refused: int = Field(
         description="Accounts that PostgreSQL does not let into trade_recon, or whose rows there cannot be written."
     )
+    accounts_known: int = Field(description="All accounts that are known by then.")
+    message: str | None = Field(description="What to do where no account is known.")
     seconds: float
 
 
@@ -508,13 +514,13 @@ class AccountOutcome(AccountEffort):
 
 
 class Overall(BaseModel):
-    """The account figures of the report."""
+    """The account figures of the report; `reconciled` and `needs_reconciliation` add up to all."""
 
     total_accounts: int
-    reconciled: int
-    needs_reconciliation: int
-    has_failures: int
-    has_issues: int
+    reconciled: int = Field(description="The tables agree, in total and on each date, and no issue is open.")
+    needs_reconciliation: int = Field(description="All others.")
+    has_failures: int = Field(description="The last run that took them failed at them.")
+    has_issues: int = Field(description="An issue is recorded as open; those that need reconciliation, but for `disagree_without_issue`.")
     reconciliation_percentage: float | None
     last_activity: dt.datetime | None
     oldest_unreconciled: dt.datetime | None
@@ -620,6 +626,10 @@ class Report(BaseModel):
     holding_accounts: int = Field(description="How many accounts hold the date back.")
     held_back_by: list[HoldingAccount] = Field(description="The first 20 of these, those of which no date is known first.")
     accounts_by_status: dict[str, int]
+    disagree_without_issue: int = Field(
+        description="Accounts whose tables disagree and of which no issue is recorded yet: maintenance, an inspection or the next run does."
+    )
+    message: str | None = Field(description="What the figures rest on where that is nothing: no account is known, or none has a trade.")
     identity: IdentityReport
     open_trades: OpenTrades | None = Field(description="null until an audit of all accounts counted them.")
     api: ApiReport | None

@@ -50,9 +50,9 @@ _INVALID = 422
 _SOME_ROWS, _MOST_ROWS = 50, 200
 _LARGEST_ID = 2**63 - 1
 _USUAL_WAIT = 30.0
-_LONGEST_WAIT = 300.0
+LONGEST_WAIT = 300.0
 _ASK_AGAIN_SECONDS = "2"
-_LOCATION = {
+LOCATION = {
     "Location": {"description": "Where the run can be looked at.", "schema": {"type": "string"}},
     "Retry-After": {"description": "After how many seconds to look.", "schema": {"type": "integer"}},
 }
@@ -62,7 +62,7 @@ _TAG = {"ETag": {"description": "The same as long as the report is.", "schema": 
 router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 
-def _accepted(run_id: uuid.UUID) -> dict[str, str]:
+def accepted(run_id: uuid.UUID) -> dict[str, str]:
     """The headers of an answer that a run goes on with."""
     return {"Location": f"/runs/{run_id}", "Retry-After": _ASK_AGAIN_SECONDS}
 
@@ -78,6 +78,15 @@ def _maintenance_turn(request: Request) -> asyncio.Lock:
 
 
 Service = Annotated[ReconService, Depends(_service)]
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern="^[\x21-\x7e]+$",
+        description="A name of the caller's for this request: sent again with the same body it starts nothing and names that run.",
+    ),
+]
 _Responses = dict[int | str, dict[str, Any]]
 
 
@@ -126,7 +135,7 @@ async def maintain(
     summary="Start a run",
     tags=["runs"],
     responses={
-        202: {"headers": _LOCATION},
+        202: {"headers": LOCATION},
         **problems(
             on_404="An account is unknown; no run was started.",
             on_409="A full run is active already, or the key was used for another request; Location tells the run. No run was started.",
@@ -138,22 +147,14 @@ async def start_run(
     service: Service,
     response: Response,
     order: RunOrder | None = None,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=255,
-            pattern="^[\x21-\x7e]+$",
-            description="A name of the caller's for this request: sent again with the same body it starts nothing and names that run.",
-        ),
-    ] = None,
+    idempotency_key: IdempotencyHeader = None,
 ) -> RunAccepted:
     """The run is queued and served in the background; look at it with GET /runs/{run_id}."""
     wanted = order or RunOrder()
     ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
     request = RunRequest(wanted.kind, wanted.max_accounts, ids, wanted.stop_at, wanted.changed_only, wanted.depth)
     run_id = await service.start_run(request, idempotency_key, bounded_reason(wanted.reason))
-    response.headers.update(_accepted(run_id))
+    response.headers.update(accepted(run_id))
     return RunAccepted(run_id=run_id)
 
 
@@ -248,7 +249,7 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
     tags=["accounts"],
     response_model=AccountOutcome,
     responses={
-        202: {"model": RunAccepted, "description": "It takes longer; look at the run.", "headers": _LOCATION},
+        202: {"model": RunAccepted, "description": "It takes longer; look at the run.", "headers": LOCATION},
         **problems(on_404="There is no such account.", on_422="The account id cannot be one, or the wait cannot be."),
     },
 )
@@ -257,15 +258,15 @@ async def reconcile_account(
     account_id: AccountId,
     order: AccountOrder | None = None,
     *,
-    wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for the end.")] = _USUAL_WAIT,
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for the end.")] = _USUAL_WAIT,
 ) -> AccountOutcome | Response:
     """Every row of the account is compared with upstream, and what differs is healed before all other work, whatever its state."""
     given = order or AccountOrder()
     found = await service.reconcile_account(account_id, wait, given.depth, bounded_reason(given.reason))
     if not isinstance(found, uuid.UUID):
         return AccountOutcome.model_validate(found)
-    accepted = RunAccepted(run_id=found).model_dump_json()
-    return Response(accepted, HTTPStatus.ACCEPTED, _accepted(found), media_type="application/json")
+    body = RunAccepted(run_id=found).model_dump_json()
+    return Response(body, HTTPStatus.ACCEPTED, accepted(found), media_type="application/json")
 
 
 @router.get(

@@ -42,8 +42,9 @@ LEFT JOIN kinds AS k USING (account_id)
 GROUP BY 1, 2, 3, 4, 5, 6
 
 -- name: get_beside_left
--- What a run ($1) leaves beside its accounts: those that it left out, whether its maintenance was not completed, and whether it was over all accounts.
-SELECT skipped, maintenance ? 'incomplete' AS is_incomplete, request ->> 'account_ids' IS NULL AS is_over_all
+-- What a run ($1) leaves beside its accounts: those that it left out, whether its maintenance was not completed, whether no account was known, and whether
+-- it was over all accounts.
+SELECT skipped, maintenance ? 'incomplete' AS is_incomplete, coalesce(known_accounts = 0, false) AS is_empty, request ->> 'account_ids' IS NULL AS is_over_all
 FROM prop_trading_model.recon_runs
 WHERE run_id = $1
 

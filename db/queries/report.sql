@@ -5,14 +5,17 @@ WITH states AS MATERIALIZED (
     SELECT
         reconciliation_status AS status,
         count(*) AS accounts,
-        count(*) FILTER (WHERE trades_recon_checksum) AS reconciled,
-        count(*) FILTER (WHERE NOT trades_recon_checksum) AS needs_reconciliation,
+        count(*) FILTER (WHERE trades_recon_checksum AND mismatched_days = 0 AND issues = '[]') AS reconciled,
+        count(*) FILTER (WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]') AS needs_reconciliation,
         count(*) FILTER (WHERE failed_attempts > 0) AS has_failures,
         count(*) FILTER (WHERE issues <> '[]') AS has_issues,
         count(*) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]') AS undated,
         min(account_id::text) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]') AS undated_account,
         max(greatest(last_checked, last_reconciled)) AS last_activity,
-        min(last_checked) FILTER (WHERE NOT trades_recon_checksum) AS oldest_unreconciled
+        count(*) FILTER (
+            WHERE num_trades_alltime <> 0 OR num_trades_daily <> 0 OR num_trades_hourly <> 0 OR num_trades_raw_closed <> 0
+        ) AS with_trades,
+        min(last_checked) FILTER (WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]') AS oldest_unreconciled
     FROM prop_trading_model.trade_recon
     GROUP BY reconciliation_status
 )
@@ -27,6 +30,7 @@ SELECT
     min(oldest_unreconciled) AS oldest_unreconciled,
     coalesce(sum(undated), 0)::bigint AS undated,
     coalesce(array_agg(undated_account ORDER BY undated_account) FILTER (WHERE undated_account IS NOT NULL), '{}') AS undated_accounts,
+    coalesce(sum(with_trades), 0)::bigint AS with_trades,
     coalesce(jsonb_object_agg(status, accounts) FILTER (WHERE status IS NOT NULL), '{}') AS statuses
 FROM states
 
@@ -146,8 +150,10 @@ SELECT
     count(*) AS accounts_checked,
     count(*) FILTER (WHERE outcome IN ('unchanged', 'healed', 'explained')) AS resolved,
     count(*) FILTER (WHERE outcome = 'failed') AS failed
-FROM prop_trading_model.recon_attempts
+FROM prop_trading_model.recon_attempts AS a
 WHERE finished_at >= $1::date::timestamp AT TIME ZONE 'UTC' AND outcome IS NOT NULL
+  -- What inspections looked at was not reconciled.
+  AND NOT EXISTS (SELECT FROM prop_trading_model.recon_runs AS r WHERE r.run_id = a.run_id AND r.kind = 'inspect')
 GROUP BY 1
 ORDER BY 1
 
@@ -158,7 +164,7 @@ FROM prop_trading_model.recon_runs WHERE finished_at IS NOT NULL ORDER BY finish
 
 -- name: get_holding_run
 -- The newest run that ended and left accounts that wait for confirmation.
-SELECT run_id, kind, status, finished_at, error, needs_confirmation, newly_held, held_since, confirmed_at FROM prop_trading_model.recon_runs
+SELECT run_id, kind, status, finished_at, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over FROM prop_trading_model.recon_runs
 WHERE finished_at IS NOT NULL AND needs_confirmation > 0 ORDER BY finished_at DESC LIMIT 1
 
 -- name: count_unresolved

@@ -15,13 +15,13 @@ WHERE t.run_id = old.run_id AND t.account_id = old.account_id
 DELETE FROM prop_trading_model.{{table}} AS t
 WHERE NOT EXISTS (SELECT FROM prop_trading_model.recon_runs AS r WHERE r.run_id = t.run_id AND r.status IN ('queued', 'running', 'paused'))
 
--- name: purge_inserts
--- Some ($2) of the counts of rows that runs inserted which ended more than $1 days ago.
-DELETE FROM prop_trading_model.recon_run_inserts
-WHERE insert_id IN (
-    SELECT o.insert_id
+-- name: purge_counts
+-- Some ($2) of the rows of {{table}}, which runs counted that ended more than $1 days ago, by their key {{key}}.
+DELETE FROM prop_trading_model.{{table}}
+WHERE {{key}} IN (
+    SELECT o.{{key}}
     FROM prop_trading_model.recon_runs AS r
-    JOIN prop_trading_model.recon_run_inserts AS o ON o.run_id = r.run_id
+    JOIN prop_trading_model.{{table}} AS o ON o.run_id = r.run_id
     WHERE r.finished_at < now() - make_interval(days => $1)
     LIMIT $2
 )

@@ -37,7 +37,7 @@ SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND o
 -- name: list_runs
 -- Runs, newest first, at most $4: those of the states ($1) and kinds ($2) named, null being any, and older than run $3, where that is given.
 SELECT run_id, kind, status, created_at, started_at, finished_at, stop_at, confirmed_at, history_from, error, total, unchanged, healed, explained, partial,
-       failed, flapping, needs_confirmation, gone, skipped, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, newly_held,
+       failed, flapping, needs_confirmation, gone, found, skipped, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, newly_held,
        held_since, left_over
 FROM prop_trading_model.recon_runs
 WHERE ($1::text[] IS NULL OR status = ANY($1)) AND ($2::text[] IS NULL OR kind = ANY($2))
@@ -54,14 +54,15 @@ LIMIT $2
 
 -- name: find_active_run
 -- The run that a free worker serves next: those of named accounts, for which people wait, go first, of them the smallest, then the oldest.
--- With $2 only those of few named accounts.
+-- With $2 only those of few named accounts, with $3 only inspections, which need no upstream.
 SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at,
        -- Where some of the accounts were confirmed, it is no reason to hold these.
        CASE WHEN NOT only_confirmed THEN suspicion END AS suspicion, total, rows_compared,
-       unchanged + healed + explained + partial + failed + flapping + needs_confirmation AS recorded, search_requests, known_search_requests, history_from
+       unchanged + healed + explained + partial + failed + flapping + needs_confirmation + found AS recorded, search_requests, known_search_requests, history_from
 FROM prop_trading_model.recon_runs
 WHERE status IN ('queued', 'running') AND ($1::uuid IS NULL OR run_id = $1) AND (stop_at IS NULL OR stop_at > now())
   AND (NOT $2::boolean OR CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') <= 100 ELSE false END)
+  AND (NOT $3::boolean OR kind = 'inspect')
 ORDER BY CASE WHEN jsonb_typeof(request -> 'account_ids') = 'array' THEN jsonb_array_length(request -> 'account_ids') END, created_at
 
 -- name: get_left_runs
@@ -227,6 +228,7 @@ SELECT run_id FROM prop_trading_model.recon_runs WHERE run_id = $1 AND prepared_
 -- The run's accounts are known; batches may begin. Done again after a crash it counts the same. $5: it covers whatever was written before.
 UPDATE prop_trading_model.recon_runs
 SET prepared_at = now(), skipped = $2, unchanged = $3, maintenance = $4, covers_until = CASE WHEN $5::boolean THEN covers_until END,
+    known_accounts = (SELECT count(*) FROM prop_trading_model.trade_recon),
     total = $3 + (SELECT count(*) FROM prop_trading_model.recon_attempts WHERE run_id = $1)
 WHERE run_id = $1
 
@@ -249,7 +251,8 @@ RETURNING run_id
 -- name: get_run_state
 -- Whether accounts of the run still wait, and by what it is judged.
 SELECT
-    r.status, r.suspicion, r.total, r.needs_confirmation,
+    r.status, r.suspicion, r.total, r.needs_confirmation, r.kind, r.known_accounts,
+    CASE jsonb_typeof(r.maintenance -> 'accounts_refused') WHEN 'number' THEN (r.maintenance ->> 'accounts_refused')::bigint ELSE 0 END AS refused,
     r.needs_confirmation - r.newly_held AS held_before, r.unchanged + r.healed + r.explained + r.partial + r.flapping + r.needs_confirmation AS compared,
     -- Of an audit over all of which nothing waits: how many accounts there are to be compared.
     CASE WHEN r.kind = 'audit' AND r.request ->> 'account_ids' IS NULL
@@ -420,7 +423,8 @@ SET held_since = (
         WHERE a.account_id = h.account_id AND a.run_id <> $1 AND a.outcome = 'needs_confirmation'
           AND a.finished_at > coalesce((
               SELECT max(b.finished_at) FROM prop_trading_model.recon_attempts AS b
-              WHERE b.account_id = h.account_id AND b.outcome <> 'needs_confirmation'
+              -- An inspection changes nothing of what is held.
+              WHERE b.account_id = h.account_id AND b.outcome NOT IN ('needs_confirmation', 'found')
           ), '-infinity')
         ORDER BY a.finished_at
         LIMIT 1

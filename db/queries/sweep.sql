@@ -279,14 +279,14 @@ WHERE f.dates IS DISTINCT FROM excluded.dates
 
 -- name: stale_accounts
 -- Accounts ($1, null: all) whose status tells of trouble that is over, or of none where there is some. What a worker has in hand, and what waits for
--- somebody's word, is left to runs.
-SELECT t.account_id, t.reconciliation_status <> 'reconciled' AS is_whole
+-- somebody's word, is left to runs; an account that was never looked at and of which nothing is stored is left as it is.
+SELECT t.account_id, t.trades_recon_checksum AND t.mismatched_days = 0 AND t.issues = '[]' AS is_whole
 FROM prop_trading_model.trade_recon AS t
 WHERE ($1::text[] IS NULL OR t.account_id = ANY($1::text[])) AND t.claimed_by IS NULL
   AND CASE
-      WHEN t.reconciliation_status = 'reconciled' THEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.issues <> '[]'
-      ELSE t.reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping')
-          AND t.trades_recon_checksum AND t.mismatched_days = 0 AND t.issues = '[]'
+      WHEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.issues <> '[]' THEN t.reconciliation_status IN ('reconciled', 'pending')
+      ELSE t.reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping', 'pending')
+          AND (t.reconciliation_status <> 'pending' OR t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed)
           AND NOT EXISTS (SELECT FROM prop_trading_model.recon_descents AS d WHERE d.account_id = t.account_id)
           AND NOT EXISTS (SELECT FROM prop_trading_model.recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL)
   END

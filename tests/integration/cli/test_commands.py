@@ -117,7 +117,7 @@ async def test_without_a_database_nothing_is_made_and_what_looks_like_one_is_nam
 
 async def test_the_log_says_which_database_is_worked_on_and_never_the_password(filled: Database, tmp_path: Path) -> None:
     ended = await run_command(tmp_path, {"DATABASE_URL": f"{filled.dsn}&password=geheim-4711&connect_timeout=3"}, "report")
-    assert ended.code == 0, ended.stderr
+    assert ended.code == 1, ended.stderr
     (chosen,) = [line for line in ended.log if line.get("action") == "database.chosen"]
     assert str(chosen["place"]).endswith(filled.dsn.partition("?")[0].rpartition("/")[2])
     assert "4711" not in ended.stderr
@@ -141,7 +141,7 @@ async def test_an_embedded_database_is_never_chosen_by_a_slip_of_the_pen(tmp_pat
 
 async def test_one_line_at_the_start_says_what_is_worked_on_and_with_what(filled: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
     variables = {**access(filled, sandbox), "RISK_API_RATE": "12.5", "RECON_WORKERS": "3"}
-    for words in (["report"], ["reconcile", "--kind", "audit"]):
+    for words in (["reconcile", "--kind", "audit"], ["report"]):
         ended = await run_command(tmp_path, variables, *words)
         assert ended.code == 0, ended.stderr
         (line,) = [line for line in ended.log if line.get("action") == "database.chosen"]
@@ -239,7 +239,8 @@ async def test_an_empty_database_is_refused_until_it_is_migrated(postgres: Serve
         assert (first.code, "applied 0001" in first.stdout) == (0, True), first.stderr
         again = await run_command(tmp_path, variables, "migrate")
         assert (again.code, "applied" in again.stdout) == (0, False)
-        assert (await run_command(tmp_path, variables, "report")).code == 0
+        empty = await run_command(tmp_path, variables, "report")
+        assert (empty.code, "no account is known: run --kind audit first" in empty.stdout) == (1, True), empty.stderr
     finally:
         await postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -300,5 +301,5 @@ async def test_the_command_starts_as_a_process_of_its_own_on_the_machines_day(
     words = (sys.executable, "-m", "app.cli", "report", "--format", "json")
     process = await start(*words, cwd=tmp_path, env=environment(tmp_path, **access(filled, sandbox)), stdout=pipe, stderr=pipe)
     said, told = await process.communicate()
-    assert process.returncode == 0, told.decode()
+    assert process.returncode == 1, told.decode()
     assert json.loads(said)["overall"]["total_accounts"] == 0

@@ -13,8 +13,10 @@ _ACTS = {
     Left.HELD,
     Left.FLAPPING,
     Left.GONE,
+    Left.FOUND,
     Left.NEW,
     Left.INCOMPLETE,
+    Left.NOTHING_KNOWN,
     Left.UNMATCHED_NEW,
 }
 _BY_OUTCOME = {
@@ -24,6 +26,7 @@ _BY_OUTCOME = {
     Outcome.FLAPPING: Left.FLAPPING,
     Outcome.NEEDS_CONFIRMATION: Left.HELD,
     Outcome.GONE: Left.GONE,
+    Outcome.FOUND: Left.FOUND,
 }
 _KINDS = [OpenKinds(*flags) for flags in itertools.product((False, True), repeat=4)]
 

@@ -17,6 +17,8 @@ def test_there_are_exactly_the_calls_that_the_service_promises() -> None:
     calls = {(method.upper(), path) for path, operations in build_app().openapi()["paths"].items() for method in operations}
     assert calls == {
         ("POST", "/maintenance"),
+        ("POST", "/inspections"),
+        ("GET", "/inspections/{run_id}"),
         ("POST", "/runs"),
         ("GET", "/runs"),
         ("GET", "/runs/{run_id}"),

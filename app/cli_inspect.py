@@ -1,0 +1,151 @@
+"""`trade-recon inspect`: what the warehouse says of itself, before anything is changed; upstream is not asked."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.domain.models import RunKind, RunStatus
+from app.domain.orders import bounded_reason
+from app.domain.wording import counted
+from app.shell import ExitCode, perform
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.store.runs import RunRequest
+
+_DATES_SHOWN = 10
+_UNREAD_SHOWN = 20
+
+
+class ListFormat(StrEnum):
+    """How results are written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def inspect(
+    account: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")] = None,
+    max_accounts: Annotated[int | None, typer.Option(min=1, help="At most so many accounts that disagree.")] = None,
+    *,
+    limit: Annotated[int, typer.Option(min=0, help="List at most so many accounts.")] = 20,
+    all_: Annotated[bool, typer.Option("--all", help="List all accounts that have issues.")] = False,
+    format_: Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")] = ListFormat.TABLE,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")] = None,
+) -> None:
+    """Detect the issues of all accounts and record them, heal nothing; upstream is not asked, and need not be set.
+
+    Exit codes: 0 nothing was found, but what is accepted, for information, or known not to be the warehouse's to heal; 1 something was
+    found, or not all was inspected, or no account is known; 2 wrong use or settings; 3 failure.
+    """
+    from app.store.runs import RunRequest
+
+    request = RunRequest(RunKind.INSPECT, max_accounts, tuple(account) if account else None)
+    perform(lambda: inspected(request, None if all_ else limit, format_, bounded_reason(reason)))
+
+
+async def inspected(request: "RunRequest", limit: int | None, format_: ListFormat, reason: str | None) -> ExitCode:
+    """Inspect, tell what was found with at most `limit` accounts (None: all), and judge it."""
+    from app.console import results_console, serve_run
+    from app.engine.inspected import Listing, inspection, is_clean
+    from app.main import open_local_service
+    from app.settings import load_settings
+    from app.web.inspections import Inspection
+
+    async with open_local_service(load_settings()) as service:
+        run_id = await service.start_run(request, reason=reason)
+        state = await serve_run(service, run_id)
+        found = await inspection(service.store, service.readings, run_id, Listing(state["accounts"]["total"] if limit is None else limit))
+    if format_ is ListFormat.JSON:
+        # In the model of the HTTP route, so that both faces answer alike.
+        sys.stdout.write(Inspection.model_validate(found).model_dump_json(indent=2) + "\n")
+    else:
+        show_inspection(results_console(), found)
+    if found["status"] in (RunStatus.FAILED, RunStatus.CANCELLED):
+        return ExitCode.FAILURE
+    return ExitCode.SUCCESS if is_clean(found) else ExitCode.ISSUES_LEFT
+
+
+def show_inspection(console: "Console", found: Mapping[str, Any]) -> None:
+    """An inspection for a person; the same figures as its JSON."""
+    from app.console import plain_table, severity_name, short_meaning
+
+    console.print(found["message"], markup=False, soft_wrap=True)
+    if found["error"]:
+        console.print(found["error"], markup=False, soft_wrap=True)
+    if found["by_issue"]:
+        table = plain_table("By issue", "issue", "severity", "#accounts", "#share", "meaning", "for example")
+        for each in found["by_issue"]:
+            sample = next(iter(each["sample"]), "")
+            table.add_row(each["issue"], severity_name(each["severity"]), *_figures(each), short_meaning(each["issue"]), sample)
+        _print(console, table)
+    if found["by_table"]:
+        table = plain_table("By table", "table", "issue", "#accounts", "#share")
+        for each in found["by_table"]:
+            table.add_row(each["table"], each["issue"], *_figures(each))
+        _print(console, table)
+    if found["by_broker"]:
+        table = plain_table("By broker", "broker", "#accounts", "#share")
+        for each in found["by_broker"]:
+            table.add_row(each["broker"], *_figures(each))
+        _print(console, table)
+    _show_dates(console, found)
+    _show_accounts(console, found)
+
+
+def _show_dates(console: "Console", found: Mapping[str, Any]) -> None:
+    from app.console import plain_table
+
+    dates: Sequence[Mapping[str, Any]] = sorted(found["by_date"], key=lambda day: (-day["accounts"], day["date"]))
+    if dates:
+        table = plain_table("By date, those of most accounts first", "date", "#accounts", "#share", "short of trades")
+        for day in dates[:_DATES_SHOWN]:
+            short = ", ".join(f"{each['table']} {each['trades']} at {counted(each['accounts'], 'account')}" for each in day["short"])
+            table.add_row(str(day["date"]), *_figures(day), short)
+        _print(console, table)
+        if len(dates) > _DATES_SHOWN:
+            console.print(f"and {len(dates) - _DATES_SHOWN} more dates: --format json")
+    for day in found["lacking_dates"]:
+        console.print(
+            f"{day['date']} seems to be missing in all tables at {counted(day['accounts'], 'account')} ({day['share']:.0%}), whose alltime"
+            " counts more than any other table.",
+            soft_wrap=True,
+        )
+
+
+def _show_accounts(console: "Console", found: Mapping[str, Any]) -> None:
+    from rich.markup import escape
+
+    from app.console import plain_table
+
+    identity = found["identity"]
+    if identity["unmatched"] or identity["ambiguous"]:
+        console.print(f"Natural keys without an account: {identity['unmatched']}, that fit several: {identity['ambiguous']}")
+    if found["not_inspected"]:
+        console.print("Not inspected:")
+        for each in found["not_inspected"][:_UNREAD_SHOWN]:
+            console.print(f"  {each['account_id']}: {each['reason']}", markup=False, soft_wrap=True)
+    if found["listed"]:
+        table = plain_table("Accounts", "account", "issues", "first seen (UTC)")
+        for each in found["listed"]:
+            seen = [issue["first_seen"] for issue in each["issues"] if issue["first_seen"] is not None]
+            first = f"{min(seen):%Y-%m-%d %H:%M}" if seen else "-"
+            table.add_row(escape(each["account_id"]), ", ".join(issue["issue"] for issue in each["issues"]), first)
+        _print(console, table)
+    if found["next_after"] is not None:
+        console.print(
+            f"There are more: --all, or GET /inspections/{found['run_id']}?after={found['next_after']}", markup=False, soft_wrap=True
+        )
+
+
+def _figures(each: Mapping[str, Any]) -> tuple[str, str]:
+    return str(each["accounts"]), f"{each['share']:.1%}"
+
+
+def _print(console: "Console", table: Any) -> None:  # noqa: ANN401 - a table of rich
+    console.print()
+    console.print(table)
