@@ -123,6 +123,7 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     if report["history_from"] is not None:
         console.print(f"Compared from: {report['history_from']}, by RECON_HISTORY_FROM; rows of earlier dates are left alone.")
     _show_through(console, report)
+    _show_accepted(console, report["accepted"])
     console.print(
         f"Last seven days: {counted(activity['accounts_checked'], 'account')} checked,"
         f" {activity['resolved']} resolved, {activity['failed']} failed"
@@ -157,6 +158,15 @@ def _show_through(console: Console, report: Mapping[str, Any]) -> None:
         console.print(f"  held back by {row['account_id']}: {row['issue'] or 'not looked at yet'}, {since}", markup=False, soft_wrap=True)
     if accounts > _HOLDING_SHOWN:
         console.print(f"  and {accounts - _HOLDING_SHOWN} more: `trade-recon accounts list --issue CODE`", soft_wrap=True)
+
+
+def _show_accepted(console: Console, accepted: Mapping[str, Any] | None) -> None:
+    """What is accepted, in figures."""
+    if accepted is None:
+        return
+    codes = ", ".join(f"{code} {accounts}" for code, accounts in sorted(accepted["by_issue"].items()))
+    told = f"Accepted: {counted(accepted['issues'], 'issue')} of {counted(accepted['accounts'], 'account')} ({codes}), the first until"
+    console.print(f"{told} {accepted['first_until']}: `trade-recon accept --list`", markup=False, soft_wrap=True)
 
 
 def _show_last_run(console: Console, last: Mapping[str, Any] | None) -> None:

@@ -85,7 +85,7 @@ class LastLook:
         """What the account's state rests on."""
         if self.checked is None and self.ended is None:
             return "It rests on nothing yet: no run has compared the account."
-        if self.ended is None or (self.checked is not None and self.checked > self.ended + _SLACK):
+        if self.ended is None or (self.checked is not None and _aware(self.checked) - _aware(self.ended) > _SLACK):
             found = "agreed, and no run had to take it" if self.agrees else "disagreed, and no run has taken it since"
             return f"Its tables were last compared with each other at {_minute(self.checked)}: they {found}."
         how = "by counts" if self.rows is None else f"row by row ({counted(self.rows, 'row')})"
@@ -101,4 +101,9 @@ def audited(ended: dt.datetime | None, run_id: object | None) -> str:
 
 
 def _minute(moment: dt.datetime | None) -> str:
-    return "-" if moment is None else f"{moment.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
+    return "-" if moment is None else f"{_aware(moment):%Y-%m-%d %H:%M} UTC"
+
+
+def _aware(moment: dt.datetime) -> dt.datetime:
+    """A time of the record, which PostgreSQL gives in UTC; its infinity comes without a zone."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)

@@ -24,7 +24,12 @@ WITH attempts AS MATERIALIZED (
     LEFT JOIN prop_trading_model.recon_accepted_issues AS x
         ON x.account_id = a.account_id AND x.type = code AND x.ended_at IS NULL AND x.until > coalesce($2::date, current_date)
     LEFT JOIN prop_trading_model.recon_issue_history AS h
-        ON h.account_id = a.account_id AND h.type = code AND h.closed_at IS NULL AND h.opened_run = $1
+        ON h.account_id = a.account_id AND h.type = code AND h.closed_at IS NULL
+        -- What maintenance found first is news to the first run that records the account.
+        AND (h.opened_run = $1 OR h.opened_run IS NULL AND NOT EXISTS (
+            SELECT FROM prop_trading_model.recon_attempts AS o
+            WHERE o.account_id = a.account_id AND o.run_id <> $1 AND o.outcome IS NOT NULL AND o.finished_at > h.opened_at
+        ))
     WHERE a.outcome IS NOT NULL
 ), kinds AS (
     SELECT account_id,

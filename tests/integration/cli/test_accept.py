@@ -39,7 +39,10 @@ async def test_an_accepted_issue_fails_no_command_and_every_face_tells_of_it(
     assert account in (await run_command(tmp_path, variables, "accept", "--list")).stdout
     shown = (await run_command(tmp_path, variables, "accounts", "show", account)).stdout
     assert "forgotten by the vendor" in shown
-    assert "but for 1 account accepted until" in (await run_command(tmp_path, variables, "report")).stdout
+    report = (await run_command(tmp_path, variables, "report")).stdout
+    assert "but for 1 account accepted until" in report
+    assert "Accepted: 1 issue of 1 account (absent_upstream 1)" in report
+    assert "All accounts were last compared with upstream by the audit" in report
     for said in ("counts again.", "is not accepted: nothing was changed."):
         taken = await run_command(tmp_path, variables, "unaccept", account, "absent_upstream")
         assert (taken.code, said in taken.stdout) == (0, True)

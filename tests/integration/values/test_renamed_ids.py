@@ -30,7 +30,8 @@ async def test_dates_whose_trades_are_under_an_id_that_is_gone_are_not_reconcile
             await service.pool.run_until_finished(run_id)
             state = await run(service, RunKind.AUDIT)
             report = await service.readings.report()
-            assert state["status"] == "completed_with_issues"
+            # The first audit told it as new; it is known since, and nothing that a run can heal.
+            assert (state["status"], state["left"]["known"] > 0, state["left"]["new"]) == ("succeeded", True, 0)  # type: ignore[index]
             assert await c.fetchval("SELECT count(*) FROM raw_trades_closed WHERE account_id = ANY($1)", drawn)
             assert not await c.fetchval("SELECT count(*) FROM raw_trades_closed WHERE starts_with(account_id, 'new-')")
             through = report["reconciled_through"]

@@ -65,6 +65,13 @@ def test_an_account_says_when_and_how_it_was_compared() -> None:
     )
 
 
+@pytest.mark.parametrize("odd", [dt.datetime.max, dt.datetime.min, dt.datetime.max.replace(tzinfo=dt.UTC)])  # noqa: DTZ901 - as the driver gives infinity
+def test_times_that_no_calendar_of_ours_goes_beyond_are_told(odd: dt.datetime) -> None:
+    assert " UTC" in LastLook(odd, agrees=True, run_id="R", kind="full", ended=_AT).sentence
+    assert " UTC" in LastLook(_AT, agrees=True, run_id="R", kind="full", ended=odd).sentence
+    assert " UTC" in _basis(began=odd).sentence
+
+
 def test_without_an_audit_agreement_rests_on_the_warehouse_alone() -> None:
     assert "No audit has compared all accounts with upstream yet" in audited(None, None)
     assert audited(_AT, "R") == "All accounts were last compared with upstream by the audit R, which ended at 2026-03-10 12:05 UTC."
