@@ -51,7 +51,8 @@ _HELP = """Keeps a trading warehouse equal to its upstream risk-analytics API.
 Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is used, once it was made (--embedded).
 
 Exit codes: 0 success (a run did what can be done); 1 somebody must look (a run left what can be healed, is new or needs a word, or what \
---fail-on names instead; it needs confirmation or is paused; doctor found something wrong; rows that differ without a reason in the demo); \
+--fail-on names instead; it needs confirmation or is paused; no account is known; inspect or doctor found something; rows that differ \
+without a reason in the demo); \
 2 wrong use or settings; 3 failure (a run failed, database or upstream unavailable); 130 interrupted; 143 terminated. \
 Only `serve` ends with 0 when it is told to stop."""
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.acceptance import is_covered
+from app.domain.acceptance import disagreement_of, is_covered
 from app.domain.contract import TABLES, Endpoint
 from app.domain.expectation import common_gaps
 from app.domain.issues import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode, Severity
@@ -25,11 +25,15 @@ _UNKNOWN_BROKER = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What was found at one account: issues to be recorded (None: those that are open stand), and the entries that are open then."""
+    """What was found at one account: issues to be recorded (None: those that are open stand), and the entries that are open then.
+
+    `seen` is a digest of how its tables disagreed.
+    """
 
     account_id: str
     issues: tuple[Issue, ...] | None
     entries: tuple[Mapping[str, object], ...]
+    seen: str | None = None
 
     @property
     def codes(self) -> list[str]:
@@ -46,13 +50,13 @@ def inspect_account(view: AccountView, detected: Sequence[Issue], accepted: Mapp
     """What an account has, by what detection sees of it now and by what runs recorded that only upstream tells; `accepted` by code."""
     if is_covered(view, accepted) or (view.explained_as is not None and view.explained_as == view.signature):
         # Somebody accepted all of it, or a run asked upstream about just this: what is recorded says more than the counts.
-        return Inspected(view.account_id, None, view.open_issues)
+        return Inspected(view.account_id, None, view.open_issues, disagreement_of(view))
     told = {str(entry["type"]) for entry in view.open_issues}
     judged = JUDGED if told.intersection(_OF_UPSTREAM) else JUDGED | {IssueCode.UPSTREAM_DRIFT}
     issues = tuple(issue for issue in detected if issue.code in judged)
     replaced = JUDGED | {issue.code for issue in issues}
     kept = [entry for entry in view.open_issues if entry["type"] not in replaced]
-    return Inspected(view.account_id, issues, (*(issue.as_json() for issue in issues), *kept))
+    return Inspected(view.account_id, issues, (*(issue.as_json() for issue in issues), *kept), disagreement_of(view))
 
 
 @dataclass(slots=True)

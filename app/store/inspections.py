@@ -10,6 +10,7 @@ from typing import Any
 from app.domain.closing import ClosedAs
 from app.domain.inspected import JUDGED, Figures, Inspected
 from app.domain.models import Outcome
+from app.store.acceptances import Acceptances
 from app.store.claims import Claim
 from app.store.pool import SWEEP_SECONDS, Connection, Database
 from app.store.preparations import Queue, Queued
@@ -43,6 +44,7 @@ class Inspections:
         """Read the statements; a missing one fails here. Issues are kept by `runs`."""
         self._database = database
         self._runs = runs
+        self._acceptances = Acceptances(database)
         self._lease_seconds = lease_seconds
         sql = database.queries("inspection")
         self._enqueue, self._brokers = sql["enqueue_inspected"], sql["get_brokers"]
@@ -75,7 +77,7 @@ class Inspections:
         """Record a batch and release its accounts, in one transaction; those that were still ours, whose figures `count` gives."""
         issues = {each.account_id: each.issues for each in found if each.issues is not None}
         states = [{"account_id": each.account_id, "issues": _entries(each)} for each in found]
-        attempts = [{"account_id": each.account_id, "outcome": _outcome(each), "codes": each.codes} for each in found]
+        attempts = [{"account_id": each.account_id, "outcome": _outcome(each), "codes": each.codes, "seen": each.seen} for each in found]
 
         async def write(connection: Connection) -> list[str]:
             ids = [each.account_id for each in found]
@@ -85,6 +87,8 @@ class Inspections:
             judged = {account_id: each for account_id, each in issues.items() if account_id in ours}
             await self._runs.close_and_open(connection, judged, _JUDGED, claim.run_id, {"closed_as": ClosedAs.GONE.value})
             await connection.execute(self._release, states, claim.claim_id, _JUDGED)
+            seen = {each.account_id: each.seen for each in found if each.account_id in judged and each.seen is not None}
+            await self._acceptances.settle(connection, judged, _JUDGED, seen=seen)
             mine = [attempt for attempt in attempts if attempt["account_id"] in ours]
             await connection.execute(self._record, claim.run_id, seconds, mine)
             figures = await asyncio.to_thread(lambda: count(ours).as_json())

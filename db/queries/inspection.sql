@@ -59,9 +59,9 @@ WHERE t.account_id = r.account_id AND t.claim_id = $2
 WITH recorded AS (
     UPDATE prop_trading_model.recon_attempts AS a
     SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, own_seconds = 0, requests = 0, rows_inserted = 0, rows_updated = 0,
-        rows_moved = 0, rows_removed = 0, rows_set_aside = 0, values_nulled = 0, detail = r.detail,
+        rows_moved = 0, rows_removed = 0, rows_set_aside = 0, values_nulled = 0, detail = r.detail, seen = r.seen,
         issues_found = ARRAY(SELECT jsonb_array_elements_text(r.codes)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.codes))
-    FROM jsonb_to_recordset($3) AS r (account_id text, outcome text, codes jsonb, detail text)
+    FROM jsonb_to_recordset($3) AS r (account_id text, outcome text, codes jsonb, detail text, seen text)
     WHERE a.run_id = $1 AND a.account_id = r.account_id AND a.outcome IS NULL
     RETURNING a.outcome
 )

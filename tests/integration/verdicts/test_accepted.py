@@ -239,6 +239,34 @@ async def test_accepting_twice_is_accepting_once_and_another_date_takes_the_plac
         assert [tuple(row) for row in orders] == [("accept", "known")] * 2
 
 
+async def test_what_could_be_healed_is_left_alone_while_it_is_accepted_and_an_inspection_tells_it_as_accepted(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
+        account = max(sandbox.world.account_ids, key=lambda each: len(sandbox.world.trades(each)))
+        dates = await connection.fetch(
+            "SELECT date FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0 AND date < $2 ORDER BY date", account, TODAY
+        )
+        lose = "DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date = $2"
+        await connection.execute(lose, account, dates[0]["date"])
+        await run(service, RunKind.INSPECT)
+        codes = [IssueCode(row["type"]) for row in await connection.fetch("SELECT type FROM recon_issue_history WHERE closed_at IS NULL")]
+        assert IssueCode.DAILY_WITHOUT_HOURLY in codes
+        for code in codes:
+            await service.accept(account, code, "trimmed on purpose", _UNTIL)
+        for kind in (RunKind.FULL, RunKind.AUDIT, RunKind.INSPECT):
+            sandbox.log.reset()
+            state = await run(service, kind)
+            assert (state["status"], _left(state)) == ("succeeded", {"accepted": 1}), kind
+            assert (sandbox.log.total <= 2, state["rows"]["inserted"]) == (True, 0)  # type: ignore[index]
+        await connection.execute(lose, account, dates[1]["date"])
+        state = await run(service, RunKind.INSPECT)
+        assert _left(state)["found"] == 1
+        ended = await connection.fetch("SELECT DISTINCT ended_as FROM recon_accepted_issues")
+        assert [row["ended_as"] for row in ended] == ["changed"]
+        assert (await run(service, RunKind.FULL))["accounts"]["healed"] == 1  # type: ignore[index]
+
+
 @pytest.mark.parametrize("seed", range(2))
 async def test_whatever_is_damaged_accepted_and_taken_back_nothing_counts_but_what_is_neither_accepted_nor_known(
     seed: int, warehouse: Database, sandbox: SandboxServer
