@@ -49,6 +49,7 @@ MEANINGS: Mapping[IssueCode, str] = {
     IssueCode.UPSTREAM_DRIFT: "agrees with itself, but not with upstream",
     IssueCode.ABSENT_UPSTREAM: "rows that upstream does not send: kept",
     IssueCode.VALUE_DRIFT: "rows read whole differ where no count shows it",
+    IssueCode.MONEY_MISMATCH: "net profit or lots differ where counts agree",
     IssueCode.UPSTREAM_INCONSISTENT: "upstream contradicts itself: nothing to heal",
     IssueCode.PINNED_BY_RESTORE: "pinned by restore: kept as restored",
     IssueCode.KEY_TOO_NARROW: "the table's key cannot hold two rows of upstream",
@@ -122,6 +123,7 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
         console.print()
     if report["history_from"] is not None:
         console.print(f"Compared from: {report['history_from']}, by RECON_HISTORY_FROM; rows of earlier dates are left alone.")
+    _print_unused(console, report["money_relations"])
     _show_through(console, report)
     _show_accepted(console, report["accepted"])
     console.print(
@@ -145,6 +147,13 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     if holding is not None and (last is None or holding["run_id"] != last["run_id"]):
         console.print(f"Accounts are held by: {holding['kind']} {holding['run_id']}, {holding['status']}, ended {holding['finished_at']}")
         console.print(f"  {holding['error']}", markup=False, soft_wrap=True)
+
+
+def _print_unused(console: Console, relations: Sequence[Mapping[str, Any]]) -> None:
+    """The relations between amounts that are not used, with the reason."""
+    for relation in relations:
+        if not relation["is_used"]:
+            console.print(f"Amounts not compared: {relation['relation']}, {relation['reason']}.")
 
 
 def _show_through(console: Console, report: Mapping[str, Any]) -> None:

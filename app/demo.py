@@ -29,7 +29,7 @@ from app.engine.service import ReconService
 from app.engine.store import Store
 from app.errors import ReconError
 from app.sandbox.comparison import Comparison, DifferenceKind, compare
-from app.sandbox.damage import HEALABLE_KINDS, Damage, damage
+from app.sandbox.damage import HEALABLE_KINDS, Damage, damage, damage_amounts
 from app.sandbox.ingestion import ingest
 from app.sandbox.process import SandboxProcess, WorldArguments
 from app.sandbox.reading import read_upstream
@@ -43,7 +43,6 @@ from app.upstream.client import UpstreamClient, UpstreamConfig
 if TYPE_CHECKING:
     import datetime as dt
 
-    from app.sandbox.wrecking import DamageKind
 
 _SCHEMA = "prop_trading_model"
 _RATE = 15.0
@@ -168,6 +167,8 @@ async def _damage(stage: Stage) -> tuple[list[Damage], list[str]]:
     if arguments.trades_file is not None:
         return await damage(stage.warehouse, _SCHEMA, seed=arguments.seed, kinds=HEALABLE_KINDS), []
     done = await damage(stage.warehouse, _SCHEMA, seed=arguments.seed)
+    hit = {account_id for each in done for account_id in each.account_ids} | stage.world.contradictions.keys()
+    done += await damage_amounts(stage.warehouse, _SCHEMA, seed=arguments.seed, spared=hit)
     return done, await _forget(stage, {account_id for each in done for account_id in each.account_ids})
 
 
@@ -192,7 +193,7 @@ async def _forget(stage: Stage, spared: Collection[str]) -> list[str]:
 
 
 def _show_damage(console: Console, done: Sequence[Damage], forgotten: Sequence[str]) -> None:
-    by_kind: dict[DamageKind, list[Damage]] = {}
+    by_kind: dict[str, list[Damage]] = {}
     for each in done:
         by_kind.setdefault(each.kind, []).append(each)
     table = plain_table("Damage", "shows as", "#accounts", "for example", "what was done there")

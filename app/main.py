@@ -195,7 +195,12 @@ async def open_store(settings: Settings, *, only_reads: bool = False) -> AsyncIt
                 " run `trade-recon migrate`, or set RECON_SCHEMA. Nothing was changed."
             )
         store = await Store.build(
-            database, settings.recon_lease_seconds, settings.recon_write_rate, settings.recon_caps, only_reads=only_reads
+            database,
+            settings.recon_lease_seconds,
+            settings.recon_write_rate,
+            settings.recon_caps,
+            money=settings.recon_money,
+            only_reads=only_reads,
         )
         if unused := unused_rules(store.catalogue, settings.recon_caps):
             _log.warning(unused_sentence(unused), action="settings.unused")

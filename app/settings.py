@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 
 from app.domain.caps import NO_CAPS, Caps
 from app.domain.history import WHAT_IT_MAY_BE, HistoryFrom
+from app.domain.money import AUTO, MoneyMode
 from app.domain.nearest import nearest
 from app.dsn import Dsn, DsnError
 from app.errors import ConfigurationError
@@ -48,6 +49,13 @@ def _dsn(value: object) -> object:
 def _caps(value: object) -> object:
     try:
         return Caps.read(value) if isinstance(value, str) else value
+    except ConfigurationError as error:
+        raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": f"cannot be read: {error}"}) from None
+
+
+def _money(value: object) -> object:
+    try:
+        return MoneyMode.read(value) if isinstance(value, str) else value
     except ConfigurationError as error:
         raise PydanticCustomError(_OWN_WORDS, "{said}", {"said": f"cannot be read: {error}"}) from None
 
@@ -187,6 +195,9 @@ class Settings(BaseSettings):
     recon_guard_run_row_share: float = Field(default=0.2, ge=0, le=1, description="a part from 0 to 1, such as 0.2 for 20 %")
     # No JSON: it is read as a whole.
     recon_caps: Annotated[Caps, NoDecode, BeforeValidator(_caps)] = Field(default=NO_CAPS, description="caps such as rel_*=1000")
+    recon_money: Annotated[MoneyMode, NoDecode, BeforeValidator(_money)] = Field(
+        default=AUTO, description="auto, off or names of relations such as daily_hourly_net_profit"
+    )
     recon_history_from: Annotated[HistoryFrom, NoDecode, BeforeValidator(_history)] | None = Field(default=None, description=WHAT_IT_MAY_BE)
     recon_data_dir: Path = Field(default=Path(".trade-recon"), description="the path of a folder")
     recon_embedded: bool = Field(default=False, description="true or false")

@@ -5,7 +5,8 @@ Everything plays on one warehouse (bench/warehouse.py), in rounds, one contender
 - bare: count and sum by account and date of raw_metrics_daily, raw_metrics_hourly and raw_trades_closed, three statements and nothing
   else, with PostgreSQL's own parallel workers.
 - full detection: `Sweep.run`, which brings who held which natural key, rows with a wrong account id, the account list and the totals of
-  all accounts up to date. The stats pass is part of it; without the rest it is not to be had any more.
+  all accounts up to date. The stats pass is part of it; without the rest it is not to be had any more. Once more without amounts, as with
+  RECON_MONEY=off.
 - maintenance: `maintain`, what a run over all accounts begins with.
 - a batch: `Detection.look` of accounts spread over the whole warehouse, beside their share of bare. A batch is 5,000 accounts, or all of
   a smaller warehouse. Again for the accounts that are broken, at most as many, as the batches of a run have them.
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import asyncpg
 
+from app.domain.money import OFF
 from app.engine.config import EngineConfig
 from app.engine.maintenance import maintain
 from app.engine.store import Store
@@ -70,6 +72,7 @@ async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]
     """The lines of the table for the warehouse of `dsn`, which has so many accounts."""
     async with Database.open(dsn, SCHEMA) as database, _connected(dsn) as connection:
         store = await Store.build(database, EngineConfig().lease_seconds)
+        without = await Store.build(database, EngineConfig().lease_seconds, money=OFF)
         # Brings trade_recon up to date, so that the rounds find what a usual night finds.
         await maintain(store, _TODAY)
         await connection.execute("VACUUM ANALYZE")
@@ -79,19 +82,23 @@ async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]
         days = [row["stamp"] for row in await connection.fetch(_STAMPS)]
         bare = Contender("bare aggregates", lambda: _bare(connection))
         sweep = Contender("full detection, all accounts", lambda: store.sweep.run(_TODAY))
+        plain = Contender("full detection without amounts", lambda: without.sweep.run(_TODAY))
         night = Contender("maintenance", lambda: maintain(store, _TODAY))
         look = Contender("detection of a batch", lambda: store.detection.look(spread))
+        look_plain = Contender("detection of a batch without amounts", lambda: without.detection.look(spread))
         look_broken = Contender("detection of a batch of broken accounts", lambda: store.detection.look(broken))
         touched = [Contender(f"finding what {number} days wrote", _since(store, days[number - 1], accounts)) for number in (1, 10)]
         for _ in range(rounds):
-            for contender in (bare, sweep, night, look, look_broken, *touched):
+            for contender in (bare, plain, sweep, night, look_plain, look, look_broken, *touched):
                 await contender.play()
         share = bare.median / accounts
         return [
             figure("bare aggregates of all accounts", bare.median, "s"),
-            at_most("full detection, all accounts / bare aggregates", sweep.median / bare.median, 1.6),
-            at_most("maintenance, all of it / bare aggregates", night.median / bare.median, 1.6),
+            at_most("full detection, all accounts / bare aggregates", sweep.median / bare.median, 1.7),
+            figure("full detection without amounts / bare aggregates", plain.median / bare.median, "x"),
+            at_most("maintenance, all of it / bare aggregates", night.median / bare.median, 1.7),
             at_most(f"{look.name} / its share of bare aggregates", look.median / (share * size), 2.5),
+            figure(f"{look_plain.name} / its share", look_plain.median / (share * size), "x"),
             figure(f"{look_broken.name} / its share", look_broken.median / (share * max(1, len(broken))), "x"),
             *(figure(f"{each.name} / bare aggregates", each.median / bare.median, "x") for each in touched),
         ]

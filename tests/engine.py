@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from app.domain.caps import NO_CAPS, Caps
 from app.domain.contract import Endpoint
 from app.domain.models import Depth, RunKind, RunStatus
+from app.domain.money import AUTO, MoneyMode
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.engine.store import Store
@@ -42,6 +43,7 @@ async def engine(
     direct_dsn: str | None = None,
     now: Callable[[], dt.datetime] = now_of_tests,
     caps: Caps = NO_CAPS,
+    money: MoneyMode = AUTO,
     limits: Mapping[str, float] | None = None,
 ) -> AsyncIterator[ReconService]:
     """A service on the database and the sandbox, with a quota that a test need not wait for.
@@ -64,7 +66,7 @@ async def engine(
         Pool.open(dsn or database.dsn, database.schema, statement_cache=statement_cache, direct_dsn=direct_dsn) as pool,
         UpstreamClient.open(upstream) as client,
     ):
-        store = await Store.build(pool, config.lease_seconds, caps=caps)
+        store = await Store.build(pool, config.lease_seconds, caps=caps, money=money)
         yield ReconService(store, client, config, now)
 
 

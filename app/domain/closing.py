@@ -90,6 +90,8 @@ class _Judge:
         if code is IssueCode.VALUE_DRIFT:
             # Counts tell nothing of it: all of its rows were compared again.
             still = False
+        elif code is IssueCode.MONEY_MISMATCH:
+            still = code in self._now
         elif code is IssueCode.UPSTREAM_DRIFT:
             still = self._progress.alltime_is_withheld or (IssueCode.ABSENT_UPSTREAM in self._codes and code not in self._now)
         elif code in COUNT_CODES:

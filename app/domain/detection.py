@@ -17,6 +17,7 @@ from app.domain.issues import (
     days_evidence,
 )
 from app.domain.models import AccountView, DayCounts, Drift, IdentityFinding
+from app.domain.money_issues import money_issues
 from app.domain.wording import choose, counted
 
 _SHARP_SHARE = 10
@@ -39,6 +40,7 @@ def detect(view: AccountView) -> tuple[Issue, ...]:
         *_presence_issues(view),
         *_total_issues(view),
         *_day_issues(view),
+        *money_issues(view),
         *_drift_issues(view),
     )
 

@@ -50,6 +50,7 @@ class IssueCode(StrEnum):
     HISTORY_UNREAD = "history_unread"
     PINNED_BY_RESTORE = "pinned_by_restore"
     VALUE_DRIFT = "value_drift"
+    MONEY_MISMATCH = "money_mismatch"
 
 
 COUNT_CODES = frozenset(

@@ -10,6 +10,7 @@ from typing import Literal
 
 from app.domain.comparison import Difference
 from app.domain.contract import MAX_DATES, METRICS, TABLES, Endpoint
+from app.domain.money import Money
 from app.domain.settling import Moving, MovingFigures
 
 _METRICS = frozenset(TABLES[endpoint].name for endpoint in METRICS)
@@ -257,7 +258,8 @@ class AccountView:
     the audit reads again, `doubled` the dates of trades that are stored under several of them. `history` tells what is known of dates
     before those that are compared (None: all are). `pins` are the numbers of
     rows that a restore brought back and that stay as they are, by table and date (0 where upstream has one that stands
-    under another date here); `pins_are_due`: upstream is to be asked about them.
+    under another date here); `pins_are_due`: upstream is to be asked about them. `money` tells how amounts disagree where all counts
+    agree (None: they do not).
     """
 
     account_id: str
@@ -282,6 +284,7 @@ class AccountView:
     pins: Mapping[tuple[str, dt.date | None], int] = field(default_factory=dict)
     pins_are_due: bool = False
     doubled: frozenset[dt.date] = frozenset()
+    money: Money | None = None
 
     @property
     def is_history_known(self) -> bool:
@@ -312,7 +315,15 @@ class AccountView:
     @property
     def _is_doubted(self) -> bool:
         return bool(
-            self.days or self.findings or self.drift or self.descents or self.open_issues or self.odd_rows or self.doubts or self.pins
+            self.days
+            or self.findings
+            or self.drift
+            or self.descents
+            or self.open_issues
+            or self.odd_rows
+            or self.doubts
+            or self.pins
+            or self.money
         )
 
     @property
@@ -332,6 +343,8 @@ class AccountView:
         if self.doubled:
             # As an earlier version explained it, that was not seen.
             beside.append(sorted(self.doubled))
+        if self.money:
+            beside.append(self.money.signature)
         seen = (self.totals, self.days, sorted(self.findings, key=repr), sorted(self.descents), *beside)
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 

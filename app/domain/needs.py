@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from app.domain.absence import is_closed_unread, is_hourly_unread, is_silent, lacks_alltime
 from app.domain.contract import MAX_DATES, TABLES, Endpoint
 from app.domain.models import AccountView, DatesRead, DayCounts, Progress
+from app.domain.money_issues import unread_money
 
 _MOST_OF = 0.5
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
@@ -60,7 +61,17 @@ def _suspected(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) 
             closed=None if is_closed_unread(view, progress) else frozenset(),
         )
     coarse = _coarse_needs(view, progress, gaps)
-    return coarse if coarse != NOTHING else _fine_needs(view, progress)
+    if coarse != NOTHING:
+        return coarse
+    fine = _fine_needs(view, progress)
+    # Last: what counts give reason to read may change amounts, too.
+    return fine if fine != NOTHING else _money_needs(view, progress)
+
+
+def _money_needs(view: AccountView, progress: Progress) -> Needs:
+    """What amounts that disagree give reason to read."""
+    unread = unread_money(view, progress)
+    return Needs(unread.alltime, unread.daily, unread.hourly, unread.closed)
 
 
 def uncompared(view: AccountView, progress: Progress) -> Needs | None:

@@ -7,6 +7,7 @@ in rows that upstream forgot, or in dates that still move.
 import contextlib
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from app.domain.absence import absence, alltime_absence, carried, is_absent, is_alltime_lacking
 from app.domain.comparison import Differs
@@ -27,6 +28,7 @@ from app.domain.issues import (
     plain_dates_evidence,
 )
 from app.domain.models import AccountView, DayCounts, History, Hold, Outcome, Progress
+from app.domain.money_issues import explained_money, money_is_read
 from app.domain.needs import uncompared
 from app.domain.row_issues import left_by_rows
 from app.domain.settling import Moving
@@ -117,6 +119,9 @@ def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tup
     others = (*others, *(carried(view, progress) or lacking))
     others = (*others, *left_by_rows(view, progress, [issue.code for issue in (*counts, *drift)]))
     unfinished = bool(progress.errors or progress.refused or progress.left_alone or progress.hold)
+    if not unfinished and money_is_read(view, progress):
+        left = () if counts else _explained_money(view, progress, moving_from)
+        others = (*(issue for issue in others if issue.code is not IssueCode.MONEY_MISMATCH), *left)
     if drift and not unfinished and _drift_was_followed(view, progress):
         # What alltime keeps that upstream does not confirm is no drift while it may lie in dates that still move.
         drift = (_unsettled_issue(view, progress, ()),) if progress.alltime_is_withheld and not counts else ()
@@ -183,6 +188,29 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     elif days or not totals_agree:
         issues.append(_unsettled_issue(view, progress, days))
     return tuple(issues)
+
+
+def _explained_money(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:
+    """What amounts are that still differ: upstream's, rows that it does not send, or not settled, for as many runs as counts may be."""
+    if view.money is None:
+        return ()
+    days = {day.date for day in view.money.days}
+    unsent: dict[Endpoint, Mapping[dt.date | None, int]] = {
+        endpoint: {day: trades for day, trades in kept.items() if day in days} for endpoint, kept in progress.kept.items()
+    }
+    if any(unsent.values()):
+        return (_absent_issue({endpoint: kept for endpoint, kept in unsent.items() if kept}, by_rows=True),)
+    looks = _looks(view)
+    places = sorted(day.isoformat() for day in days) or [_TOTALS]
+    left = explained_money(view, progress, moving_from, SETTLED_AFTER - min(looks.get(place, 0) for place in places))
+    return tuple(_with_looks(issue, places, looks) if issue.code is IssueCode.UNSETTLED else issue for issue in left)
+
+
+def _with_looks(issue: Issue, places: Sequence[str], looks: Mapping[str, int]) -> Issue:
+    """An issue of dates that still move, with the number of runs that left each of them."""
+    metadata = issue.evidence["metadata"]
+    counts = {place: looks.get(place, 0) + 1 for place in places}
+    return replace(issue, evidence={**issue.evidence, "metadata": {**(metadata if isinstance(metadata, Mapping) else {}), "looks": counts}})
 
 
 def _unsent_rows(view: AccountView, progress: Progress, others: Sequence[Issue]) -> tuple[Issue, ...]:

@@ -445,7 +445,7 @@ class BatchReconciler:
 
     async def _compare(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> dict[str, ComparedTable]:
         """Compare every row before any is written, where that is wanted, and record what no count shows as an issue; by account."""
-        ids = [account_id for account_id in planned.account_ids if work.progress[account_id].by_rows]
+        ids = [account_id for account_id in planned.account_ids if work.compares(account_id)]
         if not ids:
             return {}
         work.columns[planned.request.endpoint] = self._store.comparison.columns(fetched.staged)

@@ -175,6 +175,7 @@ class Readings:
                 "holding": [dict(row) for row in figures.holding],
                 "disagree_without_issue": figures.undetailed,
                 "accounts_with_trades": figures.with_trades,
+                "money_relations": figures.money,
                 "identity": {
                     "unmatched": unmatched,
                     "ambiguous": ambiguous,
@@ -196,6 +197,7 @@ class Readings:
             "issues_by_type": shown["issues_by_type"],
             "recent_activity": {**{name: sum(day[name] for day in days) for name in _ACTIVITY}, "days": days},
             "history_from": shown.get("history_from"),
+            "money_relations": shown.get("money_relations", []),
             "reconciled_through": through,
             "reconciled_through_reason": reason,
             **_beside_through(shown, through),

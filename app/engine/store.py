@@ -5,6 +5,7 @@ import uuid
 from dataclasses import dataclass, replace
 
 from app.domain.caps import NO_CAPS, Caps
+from app.domain.money import AUTO, MoneyMode
 from app.errors import ConfigurationError
 from app.store.acceptances import Acceptances
 from app.store.adoption import require, require_tables
@@ -19,6 +20,7 @@ from app.store.histories import Histories
 from app.store.identity import Identity
 from app.store.inspections import Inspections
 from app.store.leftovers import RunLeftovers
+from app.store.money import MoneyTerms
 from app.store.open_trades import OpenTrades
 from app.store.orders import Orders
 from app.store.others import OtherRows
@@ -75,6 +77,7 @@ class Store:
     leftovers: RunLeftovers
     acceptances: Acceptances
     inspections: Inspections
+    money: MoneyTerms
     windows: "dict[Window, Store]"
 
     @classmethod
@@ -85,12 +88,13 @@ class Store:
         write_rate: float | None = None,
         caps: Caps = NO_CAPS,
         *,
+        money: MoneyMode = AUTO,
         only_reads: bool = False,
     ) -> "Store":
         """Survey the warehouse and read every statement; `write_rate` bounds the rows a second that go into raw tables.
 
-        At `caps` the firm's ingestion cuts values off. With `only_reads` the record is read and nothing else is done: a role with SELECT
-        alone will do, and a standby.
+        At `caps` the firm's ingestion cuts values off; `money` says which relations between amounts are used. With `only_reads` the record
+        is read and nothing else is done: a role with SELECT alone will do, and a standby.
 
         Raises ConfigurationError with everything that stops us in this warehouse.
         """
@@ -101,12 +105,13 @@ class Store:
         preparations = Preparations(database, worker_id, lease_seconds)
         identity = Identity(database, catalogue, feed, pace)
         runs = Runs(database)
+        terms = MoneyTerms.of(money, catalogue)
         return cls(
             database,
             catalogue,
-            Detection(database),
+            Detection(database, terms),
             identity,
-            Sweep(database, catalogue, identity),
+            Sweep(database, catalogue, identity, terms),
             UpstreamHolders(database, catalogue, preparations),
             Touched(database, catalogue),
             Staging(database, catalogue, worker_id),
@@ -131,6 +136,7 @@ class Store:
             RunLeftovers(database),
             Acceptances(database),
             Inspections(database, runs, lease_seconds),
+            terms,
             {},
         )
 
@@ -146,9 +152,9 @@ class Store:
             identity = Identity(database, catalogue, self.feed, self.pace, window)
             self.windows[window] = replace(
                 self,
-                detection=Detection(database, window),
+                detection=Detection(database, self.money, window),
                 identity=identity,
-                sweep=Sweep(database, catalogue, identity, window),
+                sweep=Sweep(database, catalogue, identity, self.money, window),
                 changes=Changes(database, catalogue, self.feed, self.pace, window),
                 others=OtherRows(database, catalogue, self.feed, self.pace, window),
                 comparison=RowComparison(database, catalogue, window),

@@ -88,6 +88,10 @@ class Work:
         """The issues that the comparison of an account's rows found, beside those with which it came."""
         return found_by_rows(self.progress[account_id], [issue.code for issue in self.found[account_id]])
 
+    def compares(self, account_id: str) -> bool:
+        """Whether all rows that are read of an account are compared: what no count shows, as amounts that differ, is told only by that."""
+        return self.progress[account_id].by_rows or self.views[account_id].money is not None
+
     def effort_of(self, account_id: str) -> Effort:
         """What is done for an account, or for none that was asked for."""
         return self.progress[account_id].effort if account_id in self.progress else self.ownerless

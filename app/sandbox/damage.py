@@ -10,7 +10,7 @@ import asyncpg
 
 from app.domain.issues import IssueCode
 from app.sandbox.raw_sql import REFUSALS, in_schema
-from app.sandbox.wrecking import WRECKERS, DamageKind, Hit, Victim
+from app.sandbox.wrecking import WRECKERS, DamageKind, Hit, MoneyKind, Victim, dated_money
 
 _FEWEST_TRADES = 6
 _FEWEST_DAYS = 3
@@ -43,7 +43,8 @@ _CODES = {
     DamageKind.SECOND_HOLDER: IssueCode.AMBIGUOUS_IDENTITY,
 }
 
-HEALABLE_KINDS = frozenset(DamageKind) - {DamageKind.SECOND_HOLDER}
+_LASTING_KINDS = frozenset({DamageKind.SECOND_HOLDER})
+HEALABLE_KINDS = frozenset(DamageKind) - _LASTING_KINDS
 """The kinds after which a warehouse can be made equal to upstream again."""
 
 _NEEDS_SOLE_KEY = frozenset(
@@ -60,6 +61,8 @@ _NEEDS_SOLE_KEY = frozenset(
 """Kinds that are only healed where the natural key never belonged to another account."""
 
 
+_ACCOUNTS_FOR_MONEY = 50
+"""Amounts are damaged at one of so many accounts: which of them agree is learned from all others, and in a smaller warehouse cannot be."""
 _ADDS = frozenset({DamageKind.SURPLUS_TRADE, DamageKind.TRADE_DOUBLED, DamageKind.TRADE_ON_OTHER_DATE})
 _TAKES = frozenset(
     {
@@ -77,7 +80,7 @@ _TAKES = frozenset(
 class Damage:
     """What was done: `code` is the issue that it shows as, `account_ids` those whom it hit, the victim first."""
 
-    kind: DamageKind
+    kind: DamageKind | MoneyKind
     code: IssueCode
     account_ids: tuple[str, ...]
     description: str
@@ -85,7 +88,7 @@ class Damage:
     @property
     def is_healable(self) -> bool:
         """Whether it can be healed; what cannot is shown by the service and stays."""
-        return self.kind in HEALABLE_KINDS
+        return self.kind not in _LASTING_KINDS
 
 
 _FIND_VICTIMS = """
@@ -151,6 +154,27 @@ async def damage(
             hit = await _hit(kind, victim)
             if hit is not None:
                 done.append(Damage(kind, _CODES[kind], (account_id, *hit.others), hit.description))
+        return done
+
+
+async def damage_amounts(
+    connection: "asyncpg.Connection[asyncpg.Record]", schema: str, *, seed: int, spared: Collection[str] = (), accounts: int = 3
+) -> list[Damage]:
+    """Damage one amount of a date at some accounts that agree and are not `spared`, one of fifty at most; gives what was done.
+
+    Which amounts agree is learned from all other accounts, so that in a small warehouse nothing is done.
+    """
+    chance = random.Random(f"amounts|{seed}")
+    async with connection.transaction():
+        before = await connection.fetchval(in_schema(_SETTLED_BEFORE, schema), _DAYS_THAT_MAY_MOVE)
+        known = await connection.fetchval(in_schema("SELECT count(*) FROM SCHEMA.raw_metrics_alltime", schema))
+        found = await connection.fetch(in_schema(_FIND_VICTIMS, schema), before, _FEWEST_TRADES, _FEWEST_DAYS)
+        whole = [record["account_id"] for record in found if record["account_id"] not in spared]
+        done = []
+        for account_id in chance.sample(whole, min(accounts, known // _ACCOUNTS_FOR_MONEY, len(whole))):
+            hit = await dated_money(Victim(connection, schema, account_id, before, random.Random(f"{seed}|money|{account_id}")))
+            if hit is not None:
+                done.append(Damage(MoneyKind.DATED_MONEY, IssueCode.MONEY_MISMATCH, (account_id,), hit.description))
         return done
 
 

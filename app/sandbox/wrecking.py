@@ -45,6 +45,12 @@ class DamageKind(StrEnum):
     """A made-up account holds the victim's natural key: nothing can be healed, it can only be shown."""
 
 
+class MoneyKind(StrEnum):
+    """What is done to an amount, which only other accounts give away: in a small warehouse nothing tells which amounts agree."""
+
+    DATED_MONEY = "dated_money"
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """What was done, as a sentence, and the other accounts that it touched."""
@@ -324,6 +330,37 @@ async def _drift_money(victim: Victim) -> Hit | None:
         return None
     column, change = victim.chance.choice(figures)
     return Hit(f"alltime {column} is off by {change}") if await victim.execute(_CHANGE_MONEY.replace("COLUMN", column), change) else None
+
+
+_DATED_MONEY = (
+    (Endpoint.DAILY, "net_profit"),
+    (Endpoint.DAILY, "total_lots"),
+    (Endpoint.HOURLY, "net_profit"),
+    (Endpoint.HOURLY, "total_lots"),
+    (Endpoint.CLOSED, "profit"),
+    (Endpoint.CLOSED, "lots"),
+)
+
+
+async def dated_money(victim: Victim) -> Hit | None:
+    """Change one amount of a row of a date."""
+    days = await victim.dates(1)
+    endpoint, column = victim.chance.choice(_DATED_MONEY)
+    table = await victim.table(endpoint)
+    if not days or column not in table.types:
+        return None
+    change = victim.chance.choice(("100", "-12.34", "3.5"))
+    is_trade = endpoint.is_trades
+    row = "ticket" if is_trade else "hour" if endpoint is Endpoint.HOURLY else "account_id"
+    day = "trade_date" if is_trade else "date"
+    where = f"account_id = $1 AND {day} = $2" + ("" if is_trade else " AND num_trades > 0")
+    rows = await victim.execute(
+        f"UPDATE {table.target} SET {column} = coalesce({column}, 0) + $3::text::numeric"  # noqa: S608 (names of our own)
+        f" WHERE {where} AND {row} = (SELECT min({row}) FROM {table.target} WHERE {where})",
+        days[0],
+        change,
+    )
+    return Hit(f"{column} of {endpoint.name.lower()} is off by {change} on {days[0]}") if rows else None
 
 
 async def _alltime_missing(victim: Victim) -> Hit | None:

@@ -5,6 +5,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from uuid import UUID
 
 from app.domain.expectation import Upstream
@@ -12,6 +13,8 @@ from app.domain.issues import COUNTED_TABLES, FEW_HOURS_TRADES
 from app.domain.models import AccountView, DayCounts, Drift, History, IdentityFinding, OddRows, Totals
 from app.errors import DatabaseError
 from app.store.entries import Entries
+from app.store.money import NO_LOOK, MoneyStatements, MoneyTerms
+from app.store.money_views import dates_of, money_of
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
 from app.store.queries import fill
 from app.store.sessions import COMMAND_SECONDS
@@ -20,6 +23,7 @@ from app.telemetry import get_logger
 
 _STATS = ("has_alltime", "alltime", "has_daily", "daily", "has_hourly", "hourly", "has_closed", "closed")
 _SHOWN, _LONGEST_SHOWN = 5, 60
+_KEPT = 8
 _log = get_logger(__name__)
 NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
 
@@ -37,14 +41,17 @@ class WellAccount:
 class Detection:
     """The view of a batch that the domain judges, and the totals that it writes down while it looks."""
 
-    def __init__(self, database: Database, window: Window = ALL_DATES) -> None:
+    def __init__(self, database: Database, money: MoneyTerms, window: Window = ALL_DATES) -> None:
         """Read the statements; a missing one fails here. Only the dates of the window are seen."""
         self._window = window
+        self._money, self._reads_money = MoneyStatements(database.queries("money", window), money.columns, window), not money.mode.is_off
         sql = database.queries("detection", window)
         self._database = database
         self._entries = Entries(database)
         days = fill(sql["days_of_accounts"], accounts="account_id = ANY($1::text[])")
-        self._look = fill(sql["look_at_accounts"], days=days, few_hours_trades=str(FEW_HOURS_TRADES))
+        self._look_at = partial(fill, sql["look_at_accounts"], few_hours_trades=str(FEW_HOURS_TRADES))
+        self._look = self._look_at(days=days, **NO_LOOK)
+        self._look_with_money = lru_cache(_KEPT)(self._composed)
         self._write_few_hours = sql["write_few_hours"]
         self._write_stats = fill(sql["write_stats"], issues="r.issues")
         self._write_first_stats = fill(sql["write_stats"], issues=sql["issues_if_emptied"])
@@ -86,7 +93,7 @@ class Detection:
         written nothing of them yet: where nothing is stored any more, somebody else took it, and upstream is to be asked.
         """
         ids = list(account_ids)
-        looked = await self._read(ids, is_first=is_first)
+        looked, used = await self._read(ids, is_first=is_first)
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             findings = _by_account(await connection.fetch(self._findings, ids))
             emptied = {row["account_id"]: _lost(row) for row in looked if is_first and _is_emptied(row)}
@@ -100,13 +107,15 @@ class Detection:
             asked = sorted({*doubtful, *findings.keys() & set(ids), *drift, *descents, *doubts, *pins})
             logins = {row["account_id"]: row for row in await connection.fetch(self._logins, asked)} if asked else {}
         # In a thread, as below: thousands of accounts would keep the event loop from whatever else waits.
-        beside = _Beside(findings, drift, descents, logins, odd_rows, doubts, pins, self._window.first)
+        beside = _Beside(findings, drift, descents, logins, odd_rows, doubts, pins, self._window.first, used)
         return await asyncio.to_thread(_views, looked, beside)
 
-    async def _read(self, ids: list[str], *, is_first: bool) -> list[Record]:
-        """Read the raw tables once for these accounts, and write down the totals that changed."""
+    async def _read(self, ids: list[str], *, is_first: bool) -> tuple[list[Record], frozenset[str]]:
+        """Read the raw tables once for these accounts, and write down the totals that changed; also the relations that were looked at."""
         async with self._database.transaction(purpose=Purpose.READ_BATCH, statement_seconds=COMMAND_SECONDS) as connection:
-            looked = await connection.fetch(self._look, ids)
+            known = await connection.fetch(self._money.get) if self._reads_money else []
+            used = frozenset(row["relation"] for row in known if row["is_used"])
+            looked = await connection.fetch(self._look_with_money(used) if used else self._look, ids)
         few_hours = _changed_few_hours(looked)
         if few_hours:
             await self._database.give_way(lambda connection: connection.execute(self._write_few_hours, few_hours))
@@ -114,7 +123,11 @@ class Detection:
         if changed:
             statement = self._write_first_stats if is_first else self._write_stats
             await self._database.give_way(lambda connection: connection.execute(statement, changed))
-        return looked
+        return looked, used
+
+    def _composed(self, used: frozenset[str]) -> str:
+        """The look that also compares amounts."""
+        return self._look_at(days=self._money.days("account_id = ANY($1::text[])"), **self._money.look(sorted(used)))
 
     async def locked_accounts(self, account_ids: Sequence[str]) -> list[str]:
         """Those of the accounts whose rows in trade_recon somebody holds now."""
@@ -228,6 +241,7 @@ class _Beside:
     doubts: Mapping[str, frozenset[dt.date]]
     pins: Mapping[str, Mapping[tuple[str, dt.date | None], int]]
     history_from: dt.date | None
+    used: frozenset[str]
 
 
 def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
@@ -253,6 +267,7 @@ def _views(looked: Sequence[Record], beside: _Beside) -> dict[str, AccountView]:
             doubts=beside.doubts.get(row["account_id"], frozenset()),
             history=_history(row, beside.history_from),
             pins=beside.pins.get(row["account_id"], {}),
+            money=money_of(row, beside.used) if _agrees(row) else None,
         )
         for row in looked
     }
@@ -304,8 +319,14 @@ def _fresh(row: Record) -> dict[str, object] | None:
     """The totals as they are to be stored, None where that is how they are stored."""
     fresh: dict[str, object] = {name: row[name] for name in _STATS}
     fresh["mismatched_days"] = len(row["days"] or ())
+    fresh["mismatched_money"] = dates_of(row) if _agrees(row) else 0
     fresh["checksum"] = row["is_history_known"] and row["alltime"] >= 0 and row["alltime"] == row["daily"] == row["hourly"] == row["closed"]
     return None if all(value == row[f"stored_{name}"] for name, value in fresh.items()) else {"account_id": row["account_id"], **fresh}
+
+
+def _agrees(row: Record) -> bool:
+    """Whether the tables count the same: only then their amounts are compared."""
+    return bool(not row["days"] and row["is_history_known"] and row["alltime"] == row["daily"] == row["hourly"] == row["closed"])
 
 
 def _is_emptied(row: Record) -> bool:
@@ -322,8 +343,7 @@ def _lost(row: Record) -> Drift:
 
 def _disagrees(row: Record) -> bool:
     """Whether the tables disagree about the account, or did when it was last looked at."""
-    is_equal = row["is_history_known"] and row["alltime"] == row["daily"] == row["hourly"] == row["closed"]
-    return bool(row["days"] or row["issues"] or not is_equal)
+    return bool(row["issues"] or row["broken_relations"] or not _agrees(row))
 
 
 def _entries(issues: object) -> tuple[Mapping[str, object], ...]:

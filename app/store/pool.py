@@ -251,7 +251,8 @@ class Purpose(Enum):
     The usual memory for a sum, 4 MB, holds a few ten thousand entries; a join of wide rows would go to disk with it. A batch is read by
     one process, since others are at theirs; its dates are summed up partition by partition, in code that takes longer to compile than to
     run. Whoever reads everything is alone: PostgreSQL's own workers help, which it would not let them do at what it believes that their
-    answers cost. Rows of a fetch are written beside other such transactions too. What they meet was read for its fingerprint a moment ago
+    answers cost. Covering indexes are read from end to end, which is no random access. Rows of a fetch are written beside other such
+    transactions too. What they meet was read for its fingerprint a moment ago
     and lies in memory: two indexes in one order then cost less than a hash table of wide rows. Not so for trades, whose keys would have
     to be sorted, as texts; and they are met under any date: a plan for unknown accounts and dates would look for each of them in each
     partition.
@@ -261,7 +262,10 @@ class Purpose(Enum):
         "set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true),"
         " set_config('enable_partitionwise_aggregate', 'on', true), set_config('jit', 'off', true)"
     )
-    READ_EVERYTHING = "set_config('work_mem', '128MB', true), set_config('parallel_tuple_cost', '0.01', true)"
+    READ_EVERYTHING = (
+        "set_config('work_mem', '128MB', true), set_config('parallel_tuple_cost', '0.01', true),"
+        " set_config('random_page_cost', '1.1', true)"
+    )
     WRITE_METRICS = f"{_WRITE}, set_config('random_page_cost', '1.1', true)"
     WRITE_TRADES = f"{_WRITE}, set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)"
 

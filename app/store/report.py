@@ -81,7 +81,8 @@ class AccountReport:
     @property
     def rests_on(self) -> str:
         """When and how it was last compared, as a sentence."""
-        agrees = bool(self.state["trades_recon_checksum"]) and not self.state["mismatched_days"] and not self.issues
+        differs = self.state["mismatched_days"] or self.state["mismatched_money"]
+        agrees = bool(self.state["trades_recon_checksum"]) and not differs and not self.issues
         if not self.attempts:
             return LastLook(self.state["last_checked"], agrees).sentence
         last = self.attempts[0]
@@ -108,7 +109,8 @@ class ReportFigures:
     first date that is compared (None: all are). `open_trades` is what the newest audit found of them; None: none compared them. `accepted`
     tells at how many accounts issues are accepted, and until when; `holding` are the first accounts that hold back the date through which
     all is reconciled, each with their number. `undetailed` are accounts that disagree and of which no issue is recorded, `with_trades`
-    those that have a trade in any table.
+    those that have a trade in any table. `money` tells which sums of
+    amounts are equal between tables.
     """
 
     overall: Mapping[str, Any]
@@ -122,6 +124,7 @@ class ReportFigures:
     holding: Sequence[Mapping[str, Any]] = ()
     undetailed: int = 0
     with_trades: int = 0
+    money: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,7 @@ class Reports:
             _holding(states, holding),
             states["undated"],
             states["with_trades"],
+            [dict(row) for row in await connection.fetch(self._sql["get_money_relations"])],
         )
 
     async def account(self, account_id: str, today: dt.date | None = None) -> AccountReport:

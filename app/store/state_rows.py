@@ -21,6 +21,7 @@ STATE_TYPES: Mapping[str, tuple[str, ...]] = {
     "last_failed_attempt": ("timestamp with time zone", "timestamp without time zone"),
     "created_at": ("timestamp with time zone", "timestamp without time zone"),
     "mismatched_days": ("bigint", "integer"),
+    "mismatched_money": ("bigint", "integer"),
     "next_attempt_at": ("timestamp with time zone",),
     "explained_as": ("text", "character varying"),
     "explained_times": ("integer", "bigint"),
@@ -42,7 +43,7 @@ _ROW: Mapping[str, object] = {
     **{
         name: 0
         for name in STATE_TYPES
-        if name.startswith("num_trades") or name in ("failed_attempts", "mismatched_days", "explained_times")
+        if name.startswith("num_trades") or name in ("failed_attempts", "mismatched_days", "mismatched_money", "explained_times")
     },
     "issues": [],
     "created_at": _TIME,

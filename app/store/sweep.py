@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 
 from app.domain.contract import Endpoint
 from app.domain.issues import FEW_HOURS_TRADES
+from app.domain.money import Figure
 from app.errors import DatabaseError, ReconError, RowRefused
 from app.store.catalogue import Catalogue
 from app.store.entries import Entries, piecewise
 from app.store.identity import Identity, first_trade
+from app.store.money import MoneyTerms, before_history
+from app.store.money_sweep import MoneySweep
 from app.store.pool import SWEEP_SECONDS, Connection, Database, Purpose
 from app.store.queries import fill
 from app.store.window import ALL_DATES, Window
@@ -46,7 +49,7 @@ class Swept:
 class Sweep:
     """Reads all and derives from it."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, identity: Identity, window: Window = ALL_DATES) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue, identity: Identity, money: MoneyTerms, window: Window = ALL_DATES) -> None:
         """Read the statements; a missing one fails here. Only the dates of the window are seen."""
         self._database = database
         self._identity = identity
@@ -54,8 +57,10 @@ class Sweep:
         sql = database.queries("sweep", window)
         tables = {endpoint.name.lower(): catalogue[endpoint].raw for endpoint in Endpoint}
         numbers = {f"number_of_{column}": _number_of(column) for column in ("date", "trade_date")}
+        self._money = MoneySweep(database.queries("money", window), money, window)
+        amounts = self._money.statements.swept
         self._read = (
-            fill(sql["create_swept"], first_trade=first_trade(catalogue), **tables, **numbers),
+            fill(sql["create_swept"], first_trade=first_trade(catalogue), **tables, **numbers, **amounts),
             fill(sql["judge_swept_hourly"], **tables),
             sql["analyze_swept"],
         )
@@ -64,7 +69,8 @@ class Sweep:
         daily = catalogue[Endpoint.DAILY].names
         sums = {f"daily_{short}": f"d.{name}::numeric" if name in daily else "NULL::numeric" for short, name in _SUMMED.items()}
         self._lacks_history, self._take_history = sql["lacks_history"], fill(sql["take_history_from_stored"], **tables, **sums)
-        self._bound_accounts, self._count_before = sql["bound_swept_accounts"], fill(sql["count_rows_before"], **tables)
+        history = {f"history_{short}": before_history(figure) for short, figure in (("profit", Figure.PROFIT), ("lots", Figure.LOTS))}
+        self._bound_accounts, self._count_before = fill(sql["bound_swept_accounts"], **history), fill(sql["count_rows_before"], **tables)
         detection = database.queries("detection", window)
         days = detection["days_of_accounts"]
         differing = "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
@@ -140,6 +146,7 @@ class Sweep:
             raise DatabaseError("The accounts could not be counted.")
         is_many = row["differing"] * _MANY > row["accounts"]
         await connection.execute(self._all_days if is_many else self._differing_days, seconds=SWEEP_SECONDS)
+        await self._money.find(connection)
         try:
             async with connection.savepoint():
                 written = await connection.fetch_row(self._refresh_stats, seconds=SWEEP_SECONDS)

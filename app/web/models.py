@@ -11,6 +11,7 @@ from app.domain.models import Depth, Outcome, RunKind, RunStatus
 from app.domain.orders import LONGEST_REASON
 from app.web.accept_models import AcceptedFigures, AcceptedIssue, HoldingAccount
 from app.web.left_models import LEFT, LEFT_TOLD, NEEDS_SOMEBODY, RESTS_ON, RunLeft
+from app.web.money import MoneyRelation
 from app.web.progress import UnderWay
 
 _MOST_ACCOUNTS = 10_000
@@ -613,6 +614,9 @@ class Report(BaseModel):
     recent_activity: Activity
     history_from: dt.date | None = Field(
         description="The first date that runs compare, by RECON_HISTORY_FROM; null: all. Rows of earlier dates are left alone."
+    )
+    money_relations: list[MoneyRelation] = Field(
+        description="Which sums of amounts are equal between tables, as the last run over all accounts learned it."
     )
     reconciled_through: dt.date | None = Field(
         description="The date through which everything is reconciled; null while that cannot be said."

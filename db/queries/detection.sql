@@ -33,18 +33,18 @@ SELECT
     coalesce(t.has_daily, false) AS stored_has_daily, coalesce(t.num_trades_daily, 0) AS stored_daily,
     coalesce(t.has_hourly, false) AS stored_has_hourly, coalesce(t.num_trades_hourly, 0) AS stored_hourly,
     coalesce(t.has_raw_closed, false) AS stored_has_closed, coalesce(t.num_trades_raw_closed, 0) AS stored_closed,
-    coalesce(t.mismatched_days, 0) AS stored_mismatched_days, coalesce(t.trades_recon_checksum, false) AS stored_checksum,
+    coalesce(t.mismatched_days, 0) AS stored_mismatched_days, coalesce(t.mismatched_money, 0) AS stored_mismatched_money, coalesce(t.trades_recon_checksum, false) AS stored_checksum,
     a.account_id IS NOT NULL AS has_alltime, coalesce(a.alltime{{less_history}}, 0) AS alltime, {{history_columns}},
     coalesce(m.has_daily, false) AS has_daily, coalesce(m.daily, 0) AS daily,
     coalesce(m.has_hourly, false) AS has_hourly, coalesce(m.hourly, 0) AS hourly,
     coalesce(m.closed > 0, false) AS has_closed, coalesce(m.closed, 0) AS closed,
     m.first_day, m.last_day, coalesce(m.known_days, 0) AS known_days,
-    m.days, m.few_hours, f.dates AS stored_few_hours
+    m.days, m.few_hours, f.dates AS stored_few_hours, {{money_columns}}
 FROM unnest($1::text[]) AS wanted (account_id)
 LEFT JOIN prop_trading_model.trade_recon AS t ON t.account_id = wanted.account_id
 LEFT JOIN prop_trading_model.recon_few_hours AS f ON f.account_id = wanted.account_id
 LEFT JOIN (
-    SELECT account_id, sum(prop_trading_model.recon_count(num_trades))::bigint AS alltime
+    SELECT account_id, sum(prop_trading_model.recon_count(num_trades))::bigint AS alltime{{alltime_amounts}}
     FROM prop_trading_model.raw_metrics_alltime
     WHERE account_id = ANY($1::text[])
     GROUP BY account_id
@@ -59,11 +59,11 @@ LEFT JOIN (
         -- One array of numbers, and not one of each: PostgreSQL sets 8 kB aside for each array of each account.
         array_agg(ARRAY[date - date '0001-01-01' + 1, daily, hourly, closed, days.daily_rows, days.hourly_rows])
             FILTER (WHERE daily <> hourly OR daily <> closed) AS days,
-        array_agg(date) FILTER (WHERE days.hourly_rows = 1 AND hourly > {{few_hours_trades}}) AS few_hours
+        array_agg(date) FILTER (WHERE days.hourly_rows = 1 AND hourly > {{few_hours_trades}}) AS few_hours{{money_sums}}
     FROM {{days}} AS days
     GROUP BY account_id
 ) AS m ON m.account_id = wanted.account_id
-
+{{money_join}}
 -- name: issues_if_emptied
 -- The issues of an account `r` for which `now` is counted, with one more where nothing is stored of it any more and metrics were when it was last counted:
 -- somebody deleted its rows, or upstream does not have it, which only upstream tells.
@@ -96,7 +96,7 @@ ORDER BY account_id
 WITH fresh AS (
     SELECT * FROM jsonb_to_recordset($1) AS f (
         account_id text, has_alltime boolean, alltime bigint, has_daily boolean, daily bigint, has_hourly boolean, hourly bigint, has_closed boolean, closed bigint,
-        mismatched_days bigint, checksum boolean
+        mismatched_days bigint, mismatched_money bigint, checksum boolean
     )
 ), held AS MATERIALIZED (
     SELECT account_id FROM prop_trading_model.trade_recon
@@ -110,7 +110,7 @@ SET has_alltime = now.has_alltime, num_trades_alltime = now.alltime,
     has_daily = now.has_daily, num_trades_daily = now.daily,
     has_hourly = now.has_hourly, num_trades_hourly = now.hourly,
     has_raw_closed = now.has_closed, num_trades_raw_closed = now.closed,
-    mismatched_days = now.mismatched_days, trades_recon_checksum = now.checksum, issues = {{issues}}
+    mismatched_days = now.mismatched_days, mismatched_money = now.mismatched_money, trades_recon_checksum = now.checksum, issues = {{issues}}
 FROM fresh AS now JOIN held USING (account_id)
 WHERE r.account_id = now.account_id
 

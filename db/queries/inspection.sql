@@ -100,5 +100,5 @@ ORDER BY a.account_id, f.code
 -- name: get_undetailed_accounts
 -- Accounts whose tables disagree and of which no issue is recorded; what a worker has in hand is left to its run.
 SELECT account_id::text AS account_id FROM prop_trading_model.trade_recon
-WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]' AND claimed_by IS NULL
+WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0) AND issues = '[]' AND claimed_by IS NULL
 ORDER BY account_id

@@ -5,17 +5,17 @@ WITH states AS MATERIALIZED (
     SELECT
         reconciliation_status AS status,
         count(*) AS accounts,
-        count(*) FILTER (WHERE trades_recon_checksum AND mismatched_days = 0 AND issues = '[]') AS reconciled,
-        count(*) FILTER (WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]') AS needs_reconciliation,
+        count(*) FILTER (WHERE trades_recon_checksum AND mismatched_days = 0 AND mismatched_money = 0 AND issues = '[]') AS reconciled,
+        count(*) FILTER (WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0 OR issues <> '[]') AS needs_reconciliation,
         count(*) FILTER (WHERE failed_attempts > 0) AS has_failures,
         count(*) FILTER (WHERE issues <> '[]') AS has_issues,
-        count(*) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]') AS undated,
-        min(account_id::text) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0) AND issues = '[]') AS undated_account,
+        count(*) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0) AND issues = '[]') AS undated,
+        min(account_id::text) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0) AND issues = '[]') AS undated_account,
         max(greatest(last_checked, last_reconciled)) AS last_activity,
         count(*) FILTER (
             WHERE num_trades_alltime <> 0 OR num_trades_daily <> 0 OR num_trades_hourly <> 0 OR num_trades_raw_closed <> 0
         ) AS with_trades,
-        min(last_checked) FILTER (WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]') AS oldest_unreconciled
+        min(last_checked) FILTER (WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0 OR issues <> '[]') AS oldest_unreconciled
     FROM prop_trading_model.trade_recon
     GROUP BY reconciliation_status
 )
@@ -142,6 +142,10 @@ FROM (
     WHERE t.reconciliation_status = 'needs_confirmation' AND NOT EXISTS (SELECT FROM resting AS r WHERE r.account_id = t.account_id)
       AND NOT t.issues @? '$[*].missing_dates[*]' AND NOT t.issues @? '$[*].dates[*]'
 ) AS held
+
+-- name: get_money_relations
+-- Which sums of net profit and lots are equal between tables, as the last run over all accounts learned it.
+SELECT relation, accounts, holding, is_used, reason, learned_at FROM prop_trading_model.recon_money_relations ORDER BY relation
 
 -- name: get_activity
 -- Accounts checked, resolved and failed on each day (UTC) from $1 on.

@@ -3,45 +3,48 @@
 -- processes for that and not for an INSERT. mark is the sum over the rows of trades times a number of 43 bits that stands for the
 -- date: where two tables count the same on every date their marks are equal, and where they do not, equal by a chance of one in 2^43. Rows of a
 -- date that no calendar holds are left out: get_odd_rows names them; so are those of before the history that the warehouse keeps, but of open trades.
+-- The mark of amounts is such a sum, too, with factors between one and two, so that amounts that differ by rounding alone have marks that do; closed
+-- trades have none, since it costs as much as all else that is done with a row.
 CREATE TEMP TABLE recon_swept ON COMMIT DROP AS
 SELECT 'raw_metrics_alltime' AS table_name, NULL::bigint AS most, account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
        1::bigint AS rows, prop_trading_model.recon_count(num_trades)::bigint AS trades, 0::numeric AS mark, {{first_trade}} AS first_day, NULL::date AS last_day,
-       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text) AS stands_in
+       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text) AS stands_in,
+       {{alltime_amounts}}, 0::double precision AS money_mark
 FROM {{alltime}}
 UNION ALL
 SELECT 'raw_metrics_daily', NULL, account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, trades::bigint, mark, first_day, last_day,
-       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
+       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text), profit, lots, money_mark
 FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, coalesce(sum(prop_trading_model.recon_count(num_trades)), 0) AS trades,
-           sum((prop_trading_model.recon_count(num_trades)::bigint % 1048576) * {{number_of_date}}) AS mark, min(date) AS first_day, max(date) AS last_day
+           sum((prop_trading_model.recon_count(num_trades)::bigint % 1048576) * {{number_of_date}}) AS mark, min(date) AS first_day, max(date) AS last_day{{daily_amounts}}
     FROM {{daily}}
     WHERE date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS daily
 UNION ALL
 -- Its natural keys tell nothing that daily does not, and its index does not hold all of them; those of placeholders are read by judge_swept_hourly.
-SELECT 'raw_metrics_hourly', most::bigint, account_id::text, login::text, NULL, NULL, rows, trades::bigint, mark, NULL, NULL, false
+SELECT 'raw_metrics_hourly', most::bigint, account_id::text, login::text, NULL, NULL, rows, trades::bigint, mark, NULL, NULL, false, profit, lots, money_mark
 FROM (
     SELECT account_id, login, count(*) AS rows, coalesce(sum(prop_trading_model.recon_count(num_trades)), 0) AS trades,
            max(prop_trading_model.recon_count(num_trades)) AS most,
-           sum((prop_trading_model.recon_count(num_trades)::bigint % 1048576) * {{number_of_date}}) AS mark
+           sum((prop_trading_model.recon_count(num_trades)::bigint % 1048576) * {{number_of_date}}) AS mark{{hourly_amounts}}
     FROM {{hourly}}
     WHERE date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, login
 ) AS hourly
 UNION ALL
 SELECT 'raw_trades_closed', NULL, account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, rows, mark, first_day, last_day,
-       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
+       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text), profit, lots, money_mark
 FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, sum({{number_of_trade_date}}) AS mark,
-           min(trade_date) AS first_day, max(trade_date) AS last_day
+           min(trade_date) AS first_day, max(trade_date) AS last_day{{closed_amounts}}
     FROM {{closed}}
     WHERE account_id IS NOT NULL AND trade_date BETWEEN {{first_day}} AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS closed
 UNION ALL
 SELECT 'raw_trades_open', NULL, account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, 0, 0, first_day, last_day,
-       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
+       prop_trading_model.recon_is_placeholder(account_id::text, login::text, platform::text, broker::text), 0, 0, 0
 FROM (
     SELECT account_id, login, platform, broker, count(*) AS rows, min(trade_date) AS first_day, max(trade_date) AS last_day
     FROM {{open}}
@@ -133,7 +136,15 @@ FROM (
         bool_or(table_name = 'raw_metrics_hourly') AS has_hourly, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0)::bigint AS hourly,
         coalesce(sum(mark) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_mark,
         bool_or(table_name = 'raw_trades_closed') AS has_closed, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_trades_closed'), 0)::bigint AS closed,
-        coalesce(sum(mark) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_mark
+        coalesce(sum(mark) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_mark,
+        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0)::bigint AS alltime_rows,
+        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0) AS alltime_profit, coalesce(sum(lots) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0) AS alltime_lots,
+        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_metrics_daily'), 0)::bigint AS daily_rows,
+        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_profit, coalesce(sum(lots) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_lots, coalesce(sum(money_mark) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_money_mark,
+        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0)::bigint AS hourly_rows,
+        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_profit, coalesce(sum(lots) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_lots, coalesce(sum(money_mark) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_money_mark,
+        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_trades_closed'), 0)::bigint AS closed_rows,
+        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_profit, coalesce(sum(lots) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_lots
     FROM recon_swept
     WHERE table_name <> 'raw_trades_open'
     GROUP BY account_id
@@ -180,14 +191,16 @@ SET history_from = excluded.history_from, trades = excluded.trades, net_profit =
 -- name: bound_swept_accounts
 -- Alltime without what upstream counts before the history that begins on $1; where that is not known yet, the tables cannot be told to agree.
 UPDATE recon_swept_accounts AS s
-SET alltime = s.alltime - coalesce(k.trades, 0), is_known = k.account_id IS NOT NULL
+SET alltime = s.alltime - coalesce(k.trades, 0), is_known = k.account_id IS NOT NULL,
+    -- What is not known leaves no amount that could be compared.
+    alltime_profit = s.alltime_profit - k.profit, alltime_lots = s.alltime_lots - k.lots
 FROM (
-    SELECT s.account_id AS wanted, h.account_id, h.trades
+    SELECT s.account_id AS wanted, h.account_id, h.trades, {{history_profit}} AS profit, {{history_lots}} AS lots
     FROM recon_swept_accounts AS s
     LEFT JOIN prop_trading_model.recon_history AS h ON h.account_id = s.account_id AND h.history_from = $1::date
     WHERE s.has_alltime
 ) AS k
-WHERE k.wanted = s.account_id AND (k.account_id IS NULL OR k.trades <> 0)
+WHERE k.wanted = s.account_id AND (k.account_id IS NULL OR k.trades <> 0 OR k.profit <> 0 OR k.lots <> 0)
 
 -- name: count_rows_before
 -- Rows that are stored of before the history that begins on $1: no count has them, and nothing is done to them.
@@ -215,15 +228,17 @@ SELECT
     r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime, coalesce(s.has_daily, false) AS has_daily,
     coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly, coalesce(s.hourly, 0) AS hourly,
     coalesce(s.has_closed, false) AS has_closed, coalesce(s.closed, 0) AS closed, coalesce(d.mismatched_days, 0) AS mismatched_days,
+    coalesce(m.mismatched_money, 0) AS mismatched_money,
     coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true) AS checksum
 FROM prop_trading_model.trade_recon AS r
 LEFT JOIN recon_swept_accounts AS s ON s.account_id = r.account_id
 LEFT JOIN recon_swept_days AS d ON d.account_id = r.account_id
+LEFT JOIN recon_swept_money AS m ON m.account_id = r.account_id
 WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
-       r.mismatched_days, r.trades_recon_checksum)
+       r.mismatched_days, r.mismatched_money, r.trades_recon_checksum)
       IS DISTINCT FROM
       (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false), coalesce(s.daily, 0), coalesce(s.has_hourly, false),
-       coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0), coalesce(d.mismatched_days, 0),
+       coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0), coalesce(d.mismatched_days, 0), coalesce(m.mismatched_money, 0),
        coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true))
 
 -- name: refresh_stats
@@ -243,7 +258,7 @@ WITH differing AS MATERIALIZED (
         has_daily = now.has_daily, num_trades_daily = now.daily,
         has_hourly = now.has_hourly, num_trades_hourly = now.hourly,
         has_raw_closed = now.has_closed, num_trades_raw_closed = now.closed,
-        mismatched_days = now.mismatched_days, trades_recon_checksum = now.checksum, issues = {{issues}}
+        mismatched_days = now.mismatched_days, mismatched_money = now.mismatched_money, trades_recon_checksum = now.checksum, issues = {{issues}}
     FROM differing AS now
     JOIN free USING (account_id)
     WHERE r.account_id = now.account_id
@@ -280,11 +295,12 @@ WHERE f.dates IS DISTINCT FROM excluded.dates
 -- name: stale_accounts
 -- Accounts ($1, null: all) whose status tells of trouble that is over, or of none where there is some. What a worker has in hand, and what waits for
 -- somebody's word, is left to runs; an account that was never looked at and of which nothing is stored is left as it is.
-SELECT t.account_id, t.trades_recon_checksum AND t.mismatched_days = 0 AND t.issues = '[]' AS is_whole
+SELECT t.account_id, t.trades_recon_checksum AND t.mismatched_days = 0 AND t.mismatched_money = 0 AND t.issues = '[]' AS is_whole
 FROM prop_trading_model.trade_recon AS t
 WHERE ($1::text[] IS NULL OR t.account_id = ANY($1::text[])) AND t.claimed_by IS NULL
   AND CASE
-      WHEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.issues <> '[]' THEN t.reconciliation_status IN ('reconciled', 'pending')
+      WHEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.mismatched_money > 0 OR t.issues <> '[]'
+          THEN t.reconciliation_status IN ('reconciled', 'pending')
       ELSE t.reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping', 'pending')
           AND (t.reconciliation_status <> 'pending' OR t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed)
           AND NOT EXISTS (SELECT FROM prop_trading_model.recon_descents AS d WHERE d.account_id = t.account_id)

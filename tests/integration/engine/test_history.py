@@ -21,6 +21,7 @@ from app.sandbox.faults import Faults
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from app.settings import Settings
+from app.store.money import NO_LOOK
 from app.store.pool import Database as Pool
 from app.store.queries import fill
 from app.store.window import Window
@@ -444,7 +445,7 @@ async def test_partitions_of_before_the_history_are_left_out_while_a_statement_i
         for window in (Window(FIRST), Window()):
             sql = pool.queries("detection", window)
             days = fill(sql["days_of_accounts"], accounts="account_id = ANY($1::text[])")
-            look = fill(sql["look_at_accounts"], days=days, few_hours_trades="10")
+            look = fill(sql["look_at_accounts"], days=days, few_hours_trades="10", **NO_LOOK)
             await connection.execute("SET plan_cache_mode = force_generic_plan")
             plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {look}", ["x"]))
             named = {name for name in older if name in plan}

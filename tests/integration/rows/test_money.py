@@ -1,0 +1,247 @@
+"""Amounts that disagree though all counts agree are found by local evidence alone, healed, and shown with both amounts."""
+
+import datetime as dt
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pytest
+
+from app.domain.contract import Endpoint
+from app.domain.models import RunKind
+from app.domain.money import BY_DATE, BY_NAME, OFF, MoneyMode
+from app.sandbox.process import SandboxServer
+from app.sandbox.world import World
+from tests.clock import SETTLED, TODAY
+from tests.conftest import SCHEMA, Database, Server
+from tests.engine import difference, engine, filled_copy, run
+from tests.integration.upstream.altered import altering
+from tests.integration.upstream.scripted import Arrival
+
+_METRICS = {"net_profit": "net_profit", "total_lots": "total_lots"}
+ERRORS = {
+    "daily": ("raw_metrics_daily", _METRICS, "date"),
+    "hourly": ("raw_metrics_hourly", _METRICS, "date"),
+    "closed": ("raw_trades_closed", {"net_profit": "profit", "total_lots": "lots"}, "trade_date"),
+    "alltime": ("raw_metrics_alltime", _METRICS, None),
+}
+
+
+def world() -> World:
+    """Enough accounts that those that are damaged are fewer than one in twenty."""
+    return World.generate(90, seed=161, today=TODAY, trades_per_account=8, days=20, contradictory=False)
+
+
+@pytest.fixture(scope="module")
+async def filled(postgres: Server, template: str) -> AsyncIterator[str]:
+    async with filled_copy(postgres, template, "money", world()) as name:
+        yield name
+
+
+@pytest.fixture
+async def warehouse(postgres: Server, filled: str) -> AsyncIterator[Database]:
+    async with postgres.clone(filled, "test") as name:
+        yield Database(postgres.database(name), SCHEMA)
+
+
+@pytest.fixture(scope="module")
+async def upstream() -> AsyncIterator[SandboxServer]:
+    async with SandboxServer(world()) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(upstream: SandboxServer) -> SandboxServer:
+    upstream.log.reset()
+    return upstream
+
+
+def traders(sandbox: SandboxServer) -> list[str]:
+    """Accounts with trades on settled dates, those with most first."""
+    trades: dict[str, int] = {}
+    for row in sandbox.world.records(Endpoint.CLOSED):
+        if row.day is not None and row.day <= SETTLED:
+            trades[row.account_id] = trades.get(row.account_id, 0) + 1
+    return sorted(trades, key=lambda account_id: (-trades[account_id], account_id))
+
+
+async def spoil(
+    database: Database, account_id: str, table: str, column: str, day: str | None, change: str = "+ 500", order: str = "ASC"
+) -> dt.date | None:
+    """Change one amount of one row; its date."""
+    where = f"account_id = $1 AND {column} IS NOT NULL" + (f" AND {day} <= '{SETTLED}'" if day else "")
+    trades = " AND num_trades > 0" if table.startswith("raw_metrics") else ""
+    async with database.connect() as connection:
+        rows = await connection.fetch(
+            f"UPDATE {table} AS t SET {column} = t.{column} {change}"
+            f" FROM (SELECT tableoid AS part, ctid AS place FROM {table} WHERE {where}{trades} ORDER BY {day or 'account_id'} {order}"
+            " LIMIT 1) AS old"
+            f" WHERE (t.tableoid, t.ctid) = (old.part, old.place) RETURNING {f't.{day}' if day else 'NULL::date'} AS day",
+            account_id,
+        )
+    assert len(rows) == 1
+    day_of: dt.date | None = rows[0]["day"]
+    return day_of
+
+
+async def issues_of(database: Database, code: str = "money_mismatch") -> dict[str, dict[str, Any]]:
+    """The evidence of all issues of a code that ever were, by account, with how each was closed."""
+    async with database.connect() as connection:
+        rows = await connection.fetch("SELECT account_id, evidence, closing_evidence FROM recon_issue_history WHERE type = $1", code)
+    return {row["account_id"]: {**json.loads(row["evidence"]), "closing": json.loads(row["closing_evidence"] or "null")} for row in rows}
+
+
+async def relations(database: Database) -> dict[str, tuple[int, int, bool]]:
+    """What the last sweep learned: accounts that tell of each relation, those for which it holds, and whether it is used."""
+    async with database.connect() as connection:
+        rows = await connection.fetch("SELECT * FROM recon_money_relations")
+    return {row["relation"]: (row["accounts"], row["holding"], row["is_used"]) for row in rows}
+
+
+@pytest.mark.parametrize("figure", ["net_profit", "total_lots"])
+async def test_amounts_that_no_count_shows_are_found_and_healed_by_a_full_run_without_names(
+    figure: str, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    wrong = {}
+    for account_id, (table, columns, date_column) in zip(traders(sandbox), ERRORS.values(), strict=False):
+        wrong[account_id] = table, await spoil(warehouse, account_id, table, columns[figure], date_column)
+    async with engine(warehouse, sandbox) as service, service.pool.running():
+        state = await run(service, RunKind.FULL)
+    assert state["status"] == "succeeded"
+    assert (await difference(warehouse, sandbox)).is_equal
+    found = await issues_of(warehouse)
+    assert found.keys() == wrong.keys()
+    for account_id, (table, day) in wrong.items():
+        evidence = found[account_id]
+        assert evidence["dates"] == ([] if day is None else [day.isoformat()])
+        assert evidence["closing"]["closed_as"] == "healed"
+        totals = evidence["metadata"]["totals"][figure]
+        (right,) = {amount for each, amount in totals.items() if each != table}
+        assert totals[table] == pytest.approx(right + 500)
+    # Of three tables that are read by date the one that stands alone is asked for, and nothing else.
+    assert len(sandbox.log.requests) == 4
+    shown = await issues_of(warehouse, "value_drift")
+    assert shown.keys() == wrong.keys()
+    async with warehouse.connect() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows") == len(wrong)
+        assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE mismatched_money > 0") == 0
+
+
+async def test_a_healthy_warehouse_asks_nothing_and_has_no_issue(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox) as service, service.pool.running():
+        state = await run(service, RunKind.FULL)
+    assert (state["status"], sandbox.log.requests) == ("succeeded", [])
+    assert await issues_of(warehouse) == {}
+    learned = await relations(warehouse)
+    assert learned.keys() == BY_NAME.keys() | {BY_DATE}
+    assert all(is_used and holding == accounts > 50 for accounts, holding, is_used in learned.values())
+
+
+async def test_amounts_that_are_exchanged_between_two_dates_are_found_though_every_total_agrees(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    account_id = traders(sandbox)[0]
+    first = await spoil(warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", "+ 40")
+    last = await spoil(warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", "- 40", order="DESC")
+    async with engine(warehouse, sandbox) as service, service.pool.running():
+        await run(service, RunKind.FULL)
+    assert (await difference(warehouse, sandbox)).is_equal
+    assert (await issues_of(warehouse))[account_id]["dates"] == [str(first), str(last)]
+
+
+async def test_values_that_are_no_amounts_cost_only_their_own_account(warehouse: Database, sandbox: SandboxServer) -> None:
+    nothing, missing, huge = traders(sandbox)[:3]
+    await spoil(warehouse, nothing, "raw_metrics_hourly", "net_profit", "date", "* 'NaN'::numeric")
+    await spoil(warehouse, missing, "raw_metrics_daily", "net_profit", "date", "* NULL::numeric")
+    await spoil(warehouse, huge, "raw_trades_closed", "profit", "trade_date", "* 0 + 9999999999999999.99")
+    async with engine(warehouse, sandbox) as service, service.pool.running():
+        state = await run(service, RunKind.FULL)
+    assert state["status"] == "succeeded"
+    assert (await issues_of(warehouse)).keys() == {nothing, missing, huge}
+    assert (await difference(warehouse, sandbox)).is_equal
+
+
+async def test_what_upstream_itself_says_is_its_own_and_asked_once_until_something_changes(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    account_id = traders(sandbox)[0]
+    await set_alltime(warehouse, account_id, "1234.5")
+
+    def alter(arrival: Arrival, body: bytes) -> bytes:
+        if not arrival.path.endswith("metrics/alltime"):
+            return body
+        answer = json.loads(body)
+        for row in answer["Data"]["data"]:
+            if row["accountId"] == account_id:
+                row["netProfit"] = 1234.5
+        return json.dumps(answer).encode()
+
+    async with altering(sandbox) as api, engine(warehouse, api.as_sandbox) as service, service.pool.running():
+        api.alter = alter
+        first = await run(service, RunKind.FULL)
+        asked = len(api.arrivals)
+        assert (first["accounts"]["explained"], asked) == (1, 2)  # type: ignore[index]
+        assert (await issues_of(warehouse))[account_id]["closing"]["closed_as"] == "relabelled"
+        assert (await issues_of(warehouse, "upstream_inconsistent"))[account_id]["closing"] is None
+        await run(service, RunKind.FULL)
+        assert len(api.arrivals) == asked
+        await set_alltime(warehouse, account_id, "777")
+        await run(service, RunKind.FULL)
+        assert len(api.arrivals) > asked
+    async with warehouse.connect() as connection:
+        assert await connection.fetchval("SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account_id) == Decimal(
+            "1234.5"
+        )
+
+
+async def set_alltime(database: Database, account_id: str, amount: str) -> None:
+    async with database.connect() as connection:
+        await connection.execute("UPDATE raw_metrics_alltime SET net_profit = $2 WHERE account_id = $1", account_id, Decimal(amount))
+
+
+async def test_a_relation_that_holds_for_fewer_than_nineteen_in_twenty_is_not_used_and_one_that_is_named_is(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with warehouse.connect() as connection:
+        # Fees that stand in daily alone, at every tenth account.
+        await connection.execute(
+            "UPDATE raw_metrics_daily SET net_profit = net_profit - 7.5 WHERE num_trades > 0"
+            " AND account_id = ANY(SELECT account_id FROM (SELECT account_id, row_number() OVER (ORDER BY account_id) AS n"
+            " FROM raw_metrics_alltime WHERE num_trades > 0) AS numbered WHERE n % 10 = 0)"
+        )
+    async with engine(warehouse, sandbox) as service, service.pool.running():
+        await run(service, RunKind.FULL)
+    assert (await issues_of(warehouse), sandbox.log.requests) == ({}, [])
+    learned = await relations(warehouse)
+    unused = {name for name, (_, _, is_used) in learned.items() if not is_used}
+    assert unused == {"alltime_daily_net_profit", "daily_hourly_net_profit", "daily_closed_net_profit", BY_DATE}
+    named = MoneyMode.read("daily_hourly_net_profit")
+    async with engine(warehouse, sandbox, money=named) as service, service.pool.running():
+        await run(service, RunKind.FULL)
+    assert (await difference(warehouse, sandbox)).is_equal
+
+
+async def test_nothing_is_compared_where_it_is_switched_off(warehouse: Database, sandbox: SandboxServer) -> None:
+    await spoil(warehouse, traders(sandbox)[0], "raw_metrics_daily", "net_profit", "date")
+    async with engine(warehouse, sandbox, money=OFF) as service, service.pool.running():
+        await run(service, RunKind.FULL)
+    assert (await issues_of(warehouse), await relations(warehouse)) == ({}, {})
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_amounts_are_damaged_a_full_run_makes_the_warehouse_equal(
+    seed: int, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    chance = Random(seed)
+    changes = ("+ 0.75", "- 12.34", "* -1 - 1", "* 0 + 3", "* 1000 + 1", "+ 100000")
+    for account_id in chance.sample(traders(sandbox)[:40], 3):
+        for table, columns, date_column in ERRORS.values():
+            if chance.random() < 0.5:
+                column = columns[chance.choice(["net_profit", "total_lots"])]
+                await spoil(warehouse, account_id, table, column, date_column, chance.choice(changes), chance.choice(["ASC", "DESC"]))
+    async with engine(warehouse, sandbox) as service, service.pool.running():
+        state = await run(service, RunKind.FULL)
+    assert state["status"] == "succeeded"
+    assert (await difference(warehouse, sandbox)).is_equal
