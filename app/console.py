@@ -344,13 +344,13 @@ def _progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 def _accounts_done(state: Mapping[str, Any]) -> int:
     """Accounts that are done, and those of batches under way of which nothing more is to be read."""
-    under_way = state["under_way"]
+    under_way = state.get("under_way")
     return int(state["accounts"]["done"] + (under_way["done"] if under_way else 0))
 
 
 def _figures(state: Mapping[str, Any]) -> dict[str, int]:
     """Requests sent and rows written so far, those of batches under way included."""
-    under_way = state["under_way"] or {"requests": 0, "rows_written": 0}
+    under_way = state.get("under_way") or {"requests": 0, "rows_written": 0}
     written = sum(rows for name, rows in state["rows"].items() if name != "set_aside")
     return {"requests": state["requests"] + under_way["requests"], "rows": written + under_way["rows_written"]}
 

@@ -15,7 +15,7 @@ from app.domain.expectation import common_gaps
 from app.domain.issues import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode, Severity
 from app.domain.models import AcceptedIssue, AccountView
 
-JUDGED = COUNT_CODES | IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
+JUDGED = COUNT_CODES | IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE, IssueCode.MONEY_MISMATCH}
 """Issues on which a look at the warehouse alone has the last word: where it does not see them they are closed."""
 _OF_UPSTREAM = (IssueCode.UPSTREAM_DRIFT.value, IssueCode.UNSETTLED.value)
 _COUNTED = {"daily": TABLES[Endpoint.DAILY].name, "hourly": TABLES[Endpoint.HOURLY].name, "closed": TABLES[Endpoint.CLOSED].name}
@@ -53,10 +53,17 @@ def inspect_account(view: AccountView, detected: Sequence[Issue], accepted: Mapp
         return Inspected(view.account_id, None, view.open_issues, disagreement_of(view))
     told = {str(entry["type"]) for entry in view.open_issues}
     judged = JUDGED if told.intersection(_OF_UPSTREAM) else JUDGED | {IssueCode.UPSTREAM_DRIFT}
-    issues = tuple(issue for issue in detected if issue.code in judged)
+    issues = (*(issue for issue in detected if issue.code in judged), *_unseen_money(view))
     replaced = JUDGED | {issue.code for issue in issues}
     kept = [entry for entry in view.open_issues if entry["type"] not in replaced]
     return Inspected(view.account_id, issues, (*(issue.as_json() for issue in issues), *kept), disagreement_of(view))
+
+
+def _unseen_money(view: AccountView) -> list[Issue]:
+    """The open issue of amounts where counts disagree: amounts are not looked at there, so that it stands."""
+    if not view.days and len(set(view.totals.counts.values())) == 1:
+        return []
+    return [Issue.from_json(entry) for entry in view.open_issues if entry["type"] == IssueCode.MONEY_MISMATCH]
 
 
 @dataclass(slots=True)

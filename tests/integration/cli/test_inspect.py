@@ -155,3 +155,21 @@ async def test_a_run_that_heals_finds_what_the_inspection_recorded_and_closes_it
     assert all(each == [] for each in issues)
     ended = await run_command(tmp_path, {"DATABASE_URL": warehouse.dsn}, "inspect")
     assert ended.code == 0, ended.stdout
+
+
+async def test_amounts_that_disagree_are_found_and_stay_open_where_counts_disagree_too(warehouse: Database, tmp_path: Path) -> None:
+    wrong = "UPDATE raw_metrics_daily SET net_profit = net_profit + 500 WHERE (account_id, date) = ($1, $2)"
+    async with warehouse.connect() as connection:
+        row = await connection.fetchrow("SELECT account_id, date FROM raw_metrics_daily WHERE num_trades > 1 ORDER BY 1, 2 LIMIT 1")
+        assert row is not None
+        await connection.execute(wrong, row["account_id"], row["date"])
+    variables = {"DATABASE_URL": warehouse.dsn}
+    first = Inspection.model_validate_json((await run_command(tmp_path, variables, "inspect", "--format", "json")).stdout)
+    assert [(each.account_id, [issue.issue for issue in each.issues]) for each in first.listed] == [(row["account_id"], ["money_mismatch"])]
+    assert [(each.date, each.short) for each in first.by_date] == [(row["date"], [])]
+    async with warehouse.connect() as connection:
+        await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1", row["account_id"])
+    again = Inspection.model_validate_json((await run_command(tmp_path, variables, "inspect", "--format", "json")).stdout)
+    [account] = again.listed
+    assert {issue.issue for issue in account.issues} >= {"money_mismatch", "daily_without_hourly"}
+    assert [i.first_seen for i in account.issues if i.issue == "money_mismatch"] == [i.first_seen for i in first.listed[0].issues]

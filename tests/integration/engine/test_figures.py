@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-_OPEN = "NOT trades_recon_checksum OR mismatched_days > 0 OR issues <> '[]'"
+_OPEN = "NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0 OR issues <> '[]'"
 _STEPS = ("maintain", "inspect", "full", "audit", "reconcile one", "limited full")
 _SETTLING = ("maintain", "inspect", "full", "audit")
 
@@ -61,7 +61,7 @@ async def _spoil(connection: "Connection", chance: random.Random) -> None:
         statement = chance.choice(
             [
                 f"DELETE FROM {table} AS t WHERE {share}",
-                f"UPDATE {table} AS t SET num_trades = num_trades + 1 WHERE {share}"
+                f"UPDATE {table} AS t SET {chance.choice(['num_trades', 'net_profit'])} = 3 WHERE {share}"
                 if "metrics" in table
                 else f"UPDATE {table} AS t SET account_id = NULL WHERE {share}",
             ]
