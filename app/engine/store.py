@@ -105,7 +105,7 @@ class Store:
         preparations = Preparations(database, worker_id, lease_seconds)
         identity = Identity(database, catalogue, feed, pace)
         runs = Runs(database)
-        terms = MoneyTerms.of(money, catalogue)
+        terms = await MoneyTerms.read(money, catalogue, database)
         return cls(
             database,
             catalogue,

@@ -8,17 +8,29 @@ of its servers.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from app.domain.contract import Endpoint
+from app.domain.contract import TABLES, Endpoint
 from app.domain.money import BY_DATE, BY_NAME, RELATIONS, RELATIVE, RELATIVE_OF_REAL, UNITS, Figure, MoneyMode, Relation, Side
 from app.store.catalogue import Catalogue, Column, Kind, WarehouseTable
+from app.store.pool import Database
 from app.store.queries import fill, quote
 from app.store.window import Window
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
 
 _ENDPOINTS = {Side.ALLTIME: Endpoint.ALLTIME, Side.DAILY: Endpoint.DAILY, Side.HOURLY: Endpoint.HOURLY, Side.CLOSED: Endpoint.CLOSED}
 _COLUMNS = {Side.CLOSED: {Figure.PROFIT: "profit", Figure.LOTS: "lots"}}
 _LARGEST = "1e15"
 """No account has more: sums of such amounts and their products stay far from the limits of the type."""
 _REALS = ("double precision", "real")
+_COVERED = {
+    Side.DAILY: (("account_id", "date", "num_trades", "login", "platform", "broker"), ("net_profit", "total_lots")),
+    Side.HOURLY: (("account_id", "date", "num_trades", "login"), ("net_profit", "total_lots")),
+    Side.CLOSED: (("account_id", "trade_date", "login", "platform", "broker"), ("profit", "lots")),
+}
+"""The columns that an index must hold so that the counts of a table are read from it alone, and those of its amounts."""
+_LARGE_TABLE = 2**30
+"""Bytes from which on it matters whether all rows are read or an index alone."""
 _WHOLES = ("smallint", "integer", "bigint")
 _WEIGHT = "(1024 + (hashint8extended(({date}::date - date '2000-01-01')::bigint, 7) & 1023))"
 """A number from 1024 to 2047 that stands for a date."""
@@ -125,6 +137,31 @@ class MoneyTerms:
     def of(cls, mode: MoneyMode, catalogue: Catalogue) -> "MoneyTerms":
         """For a warehouse."""
         return cls(mode, NO_COLUMNS if mode.is_off else MoneyColumns.of(catalogue))
+
+    @classmethod
+    async def read(cls, mode: MoneyMode, catalogue: Catalogue, database: Database) -> "MoneyTerms":
+        """The same; of tables whose amounts cost much they are read only where somebody named relations."""
+        terms = cls.of(mode, catalogue)
+        if mode.relations is not None:
+            return terms
+        tables = {TABLES[_ENDPOINTS[side]].name: side for side in _COVERED}
+        rows = await database.fetch(
+            database.queries("money")["get_costly_tables"],
+            list(tables),
+            [",".join(counts) for counts, _ in _COVERED.values()],
+            [",".join(amounts) for _, amounts in _COVERED.values()],
+            _LARGE_TABLE,
+        )
+        costly = {tables[row["table_name"]] for row in rows}
+        if costly:
+            _log.warning(
+                "Amounts of large tables are not compared, since no index holds them beside the counts, so that all rows would be read:"
+                " build the indexes of docs/scale.md and start again, or name relations in RECON_MONEY.",
+                action="money.costly",
+                tables=sorted(row["table_name"] for row in rows),
+            )
+        left = {place: value for place, value in terms.columns.values.items() if place[0] not in costly}
+        return cls(mode, MoneyColumns(left, terms.columns.reals))
 
 
 class MoneyStatements:

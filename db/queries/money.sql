@@ -97,3 +97,17 @@ WHERE s.by_totals OR d.dates > 0
 -- name: get_relations
 -- What the last sweep learned.
 SELECT relation, accounts, holding, is_used, reason, learned_at FROM prop_trading_model.recon_money_relations ORDER BY relation
+
+-- name: get_costly_tables
+-- Large raw tables whose counts stand in an index of the table and whose amounts do not: to sum them, all rows would be read instead of the index.
+SELECT w.raw AS table_name
+FROM unnest($1::text[]) WITH ORDINALITY AS w (raw, place)
+JOIN pg_class AS c ON c.relname = w.raw AND c.relnamespace = 'prop_trading_model'::regnamespace
+JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL
+CROSS JOIN LATERAL (
+    SELECT array_agg(a.attname::text) AS names FROM pg_attribute AS a WHERE a.attrelid = i.indexrelid
+) AS held
+WHERE (SELECT sum(pg_table_size(t.relid)) FROM pg_partition_tree(c.oid) AS t) > $4
+GROUP BY w.raw, w.place
+HAVING bool_or(string_to_array(($2::text[])[w.place], ',') <@ held.names)
+   AND NOT bool_or(string_to_array(($2::text[])[w.place] || ',' || ($3::text[])[w.place], ',') <@ held.names)

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from app.domain.contract import Endpoint
+from app.domain.history import HistoryFrom
 from app.domain.models import RunKind
 from app.domain.money import BY_DATE, BY_NAME, OFF, MoneyMode
+from app.engine.config import EngineConfig
 from app.sandbox.process import SandboxServer
+from app.sandbox.rows import Record
 from app.sandbox.world import World
 from tests.clock import SETTLED, TODAY
 from tests.conftest import SCHEMA, Database, Server
@@ -245,3 +248,47 @@ async def test_whatever_amounts_are_damaged_a_full_run_makes_the_warehouse_equal
         state = await run(service, RunKind.FULL)
     assert state["status"] == "succeeded"
     assert (await difference(warehouse, sandbox)).is_equal
+
+
+async def test_amounts_of_a_large_table_are_left_out_until_an_index_holds_them_beside_the_counts(
+    warehouse: Database, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.money._LARGE_TABLE", 0)
+    key = (
+        "ALTER TABLE raw_metrics_hourly DROP CONSTRAINT raw_metrics_hourly_pkey,"
+        " ADD PRIMARY KEY (account_id, date, hour) INCLUDE (num_trades, login{})"
+    )
+    async with warehouse.connect() as connection:
+        await connection.execute(key.format(""))
+    async with engine(warehouse, sandbox) as service, service.pool.running():
+        await run(service, RunKind.FULL)
+    assert (await relations(warehouse)).keys() == {name for name in BY_NAME if "hourly" not in name}
+    async with warehouse.connect() as connection:
+        await connection.execute(key.format(", net_profit, total_lots"))
+    async with engine(warehouse, sandbox) as service, service.pool.running():
+        await run(service, RunKind.FULL)
+    assert (await relations(warehouse)).keys() == BY_NAME.keys() | {BY_DATE}
+
+
+async def test_nothing_is_told_of_alltime_where_it_is_not_known_what_comes_before_the_history(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    first = TODAY - dt.timedelta(days=10)
+    config = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, history=HistoryFrom.read(str(first)))
+    async with engine(warehouse, sandbox, config=config) as service, service.pool.running():
+        await run(service, RunKind.FULL)
+        account_id = next(
+            each for each in traders(sandbox) if any(row.day and first <= row.day <= SETTLED for row in hours_of(sandbox, each))
+        )
+        day = await spoil(warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", order="DESC")
+        await spoil(warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", order="ASC")
+        await run(service, RunKind.FULL)
+    found = await issues_of(warehouse)
+    assert found.keys() == {account_id}
+    assert found[account_id]["dates"] == [str(day)]
+    assert day is not None
+    assert day >= first
+
+
+def hours_of(sandbox: SandboxServer, account_id: str) -> list[Record]:
+    return [row for row in sandbox.world.records(Endpoint.HOURLY, [account_id]) if row.row["numTrades"]]
