@@ -102,7 +102,7 @@ SELECT relation, accounts, holding, is_used, reason, learned_at FROM prop_tradin
 -- Large raw tables whose counts stand in an index of the table and whose amounts do not: to sum them, all rows would be read instead of the index.
 SELECT w.raw AS table_name
 FROM unnest($1::text[]) WITH ORDINALITY AS w (raw, place)
-JOIN pg_class AS c ON c.relname = w.raw AND c.relnamespace = 'prop_trading_model'::regnamespace
+JOIN pg_class AS c ON c.relname = w.raw AND c.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
 JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL
 CROSS JOIN LATERAL (
     SELECT array_agg(a.attname::text) AS names FROM pg_attribute AS a WHERE a.attrelid = i.indexrelid
