@@ -14,6 +14,7 @@ from app.domain.absence import lacks_alltime
 from app.domain.detection import detect
 from app.domain.issues import BY_ROWS, Issue, IssueCode
 from app.domain.models import AcceptedIssue, AccountView
+from app.domain.money import Money, Side
 from app.errors import InvalidRequest
 
 USUAL_DAYS = 90
@@ -21,6 +22,7 @@ MOST_DAYS = 366
 _PASSING = frozenset({"looks", "settled_before", "moving_from", "withheld", "alltime_waits_until", "upstream_counts", BY_ROWS})
 """What evidence tells of the run that found it, not of what differs."""
 _DERIVED = frozenset({"discrepancy_percentage", "total_dates"})
+_DIGITS = 4
 _ALLTIME, _DAILY = "raw_metrics_alltime", "raw_metrics_daily"
 
 
@@ -51,7 +53,8 @@ def disagreement_of(view: AccountView) -> str:
     pins = sorted(f"{table} {day} {number}" for (table, day), number in view.pins.items())
     days = [repr(day) for day in view.days]
     findings, odd_rows = sorted(map(repr, view.findings)), sorted(map(repr, view.odd_rows))
-    return _digest([present, _differences(totals.counts), days, findings, odd_rows, sorted(view.descents), sorted(view.doubled), pins])
+    seen = [present, _differences(totals.counts), days, findings, odd_rows, sorted(view.descents), sorted(view.doubled), pins]
+    return _digest([*seen, _money(view.money)])
 
 
 def is_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool:
@@ -95,6 +98,8 @@ def _plain_metadata(metadata: Mapping[str, object], *, has_dates: bool) -> dict[
     plain = {name: value for name, value in metadata.items() if name not in _PASSING}
     if isinstance(counts := plain.get("counts"), Mapping):
         plain["counts"] = _differences(counts)
+    if isinstance(amounts := plain.get("totals"), Mapping):
+        plain["totals"] = {figure: _differences(sides) for figure, sides in amounts.items() if isinstance(sides, Mapping)}
     if isinstance(upstream := plain.get("upstream"), Mapping) and isinstance(stored := plain.get("stored"), Mapping):
         del plain["upstream"], plain["stored"]
         plain["differs_by"] = {name: _less(upstream.get(name), stored.get(name)) for name in sorted({*upstream, *stored})}
@@ -105,18 +110,30 @@ def _plain_metadata(metadata: Mapping[str, object], *, has_dates: bool) -> dict[
     return plain
 
 
-def _differences(counts: Mapping[str, object]) -> dict[str, str]:
-    """Counts by table as what they are above the least."""
-    numbers = {table: _number(count) for table, count in counts.items()}
+def _money(money: Money | None) -> object:
+    """How amounts disagree: relations, the amounts of the dates on which they do, and the differences of totals."""
+    if money is None:
+        return None
+    relations, days, _ = money.signature
+    return [relations, days, {figure.value: _differences(sides) for figure, sides in sorted(money.totals.items())}]
+
+
+def _differences(counts: Mapping[str, object] | Mapping[Side, float]) -> dict[str, str]:
+    """Counts or amounts by table as what they are above the least, without the noise of sums of floating-point numbers."""
+    numbers = {str(table): _number(count) for table, count in counts.items()}
     known = [number for number in numbers.values() if number is not None]
-    return {table: "-" if number is None else f"{number - min(known):f}" for table, number in sorted(numbers.items())}
+    return {table: "-" if number is None else _plain_number(number - min(known)) for table, number in sorted(numbers.items())}
 
 
 def _less(one: object, other: object) -> str:
     first, second = _number(one), _number(other)
     if first is None or second is None:
         return f"{first} {second}"
-    return f"{round(first - second, 6).normalize():f}"
+    return _plain_number(first - second)
+
+
+def _plain_number(number: Decimal) -> str:
+    return f"{round(number, _DIGITS).normalize() + 0:f}"
 
 
 def _number(value: object) -> Decimal | None:

@@ -10,6 +10,7 @@ from app.domain.acceptance import disagreement_of, figures_of, how_it_ended, is_
 from app.domain.detection import detect
 from app.domain.issues import Issue, IssueCode, Severity
 from app.domain.models import AcceptedIssue, AccountView, DayCounts, Drift, Totals
+from app.domain.money import Figure, Money, Relation, Side
 from app.errors import InvalidRequest
 
 _DAY = dt.date(2026, 1, 5)
@@ -110,3 +111,19 @@ def test_an_acceptance_ends_within_a_year_and_after_today(days: int) -> None:
         with pytest.raises(InvalidRequest, match="Nothing was changed"):
             last_date(until, today)
     assert last_date(None, today) == today + dt.timedelta(days=90)
+
+
+@given(st.integers(-(10**8), 10**8), st.integers(1, 10**6))
+def test_amounts_are_accepted_by_how_much_they_differ(cents: int, more_cents: int) -> None:
+    before, differs = cents / 100, more_cents / 100
+
+    def view(base: float, difference: float) -> AccountView:
+        totals = {Side.ALLTIME: base, Side.DAILY: base, Side.HOURLY: base + difference, Side.CLOSED: base}
+        relation = Relation(Side.ALLTIME, Side.HOURLY, Figure.PROFIT)
+        money = Money(frozenset({relation}), (relation,), (), {Figure.PROFIT: totals})
+        return replace(_view(hourly=10), days=(), money=money)
+
+    [one], [other], [more] = (detect(view(*each)) for each in ((before, differs), (before + 512, differs), (before, differs + 1)))
+    assert figures_of(one) == figures_of(other) != figures_of(more)
+    assert disagreement_of(view(before, differs)) == disagreement_of(view(before + 512, differs))
+    assert disagreement_of(view(before, differs)) != disagreement_of(view(before, differs + 1))
