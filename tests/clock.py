@@ -6,8 +6,13 @@
 import datetime as dt
 import os
 
-TODAY = dt.date.fromisoformat(os.environ.get("TEST_TODAY") or "2026-03-10")
-NOW = dt.datetime.combine(TODAY, dt.time(12), dt.UTC)
+
+def _noon() -> dt.datetime:
+    return dt.datetime.combine(dt.date.fromisoformat(os.environ.get("TEST_TODAY") or "2026-03-10"), dt.time(12), dt.UTC)
+
+
+NOW = _noon()
+TODAY = NOW.date()
 SETTLED = TODAY - dt.timedelta(days=3)
 """The newest date on which nothing moves any more, whatever hours a day takes to settle here."""
 
@@ -15,3 +20,8 @@ SETTLED = TODAY - dt.timedelta(days=3)
 def now() -> dt.datetime:
     """The clock of the services under test, which stands still. Leases, waits and records go by the database's own."""
     return NOW
+
+
+def environments_now() -> dt.datetime:
+    """The same in a process that another one was forked into, by its own environment."""
+    return _noon()

@@ -194,8 +194,8 @@ if __name__ == "__main__":
     import app.engine.restoring
     import app.main  # noqa: F401
     from app.cli import main
-    from tests.clock import now
+    from tests.clock import environments_now
 
     _serve(socket.socket(fileno=int(sys.argv[1])))
-    with patch("app.main.now", now), patch("app.cli.now", now):
+    with patch("app.main.now", environments_now), patch("app.cli.now", environments_now):
         main()
