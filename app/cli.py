@@ -339,7 +339,7 @@ async def _maintained(
 ) -> ExitCode:
     from rich.console import Console
 
-    from app.console import plain_table, results_console
+    from app.console import natural_key, plain_table, results_console
     from app.engine.inspection import record_disagreements
     from app.main import compared_store, engine_config, open_readings, open_store
     from app.settings import load_settings
@@ -363,7 +363,7 @@ async def _maintained(
     if figures:
         console.print(table)
     for key in result.unmatched:
-        console.print(f"fits no account or several: {key}", markup=False)
+        console.print(f"Fits no account or several: {natural_key(key)}", markup=False, soft_wrap=True)
     if result.message is not None:
         console.print(result.message, markup=False, soft_wrap=True)
         return ExitCode.ISSUES_LEFT
@@ -371,7 +371,7 @@ async def _maintained(
 
 
 async def _reconciled(request: "RunRequest", reason: str | None, fail_on: FailOn) -> ExitCode:
-    from app.console import finish_left_runs, results_console, serve_run, show_run, start_or_join
+    from app.console import finish_left_runs, results_console, serve_run, show_failure, show_run, start_or_join
     from app.main import open_service
     from app.settings import load_settings
 
@@ -379,6 +379,7 @@ async def _reconciled(request: "RunRequest", reason: str | None, fail_on: FailOn
         run_id, is_ours = await start_or_join(service, request, reason)
         state = await serve_run(service, run_id, is_ours=is_ours)
         show_run(results_console(), state)
+        show_failure(results_console(), state, fail_on)
         await finish_left_runs(service)
     return exit_code_of(state, fail_on)
 

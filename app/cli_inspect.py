@@ -108,7 +108,7 @@ def _show_dates(console: "Console", found: Mapping[str, Any]) -> None:
             table.add_row(str(day["date"]), *_figures(day), short)
         _print(console, table)
         if len(dates) > _DATES_SHOWN:
-            console.print(f"and {len(dates) - _DATES_SHOWN} more dates: --format json")
+            console.print(f"and {counted(len(dates) - _DATES_SHOWN, 'more date')}: --format json")
     for day in found["lacking_dates"]:
         console.print(
             f"{day['date']} seems to be missing in all tables at {counted(day['accounts'], 'account')} ({day['share']:.0%}), whose alltime"

@@ -102,7 +102,7 @@ def confirm(
 
 
 async def _confirmed(run_id: uuid.UUID, account_ids: Sequence[str] | None, reason: str | None, fail_on: "FailOn") -> ExitCode:
-    from app.console import results_console, serve_run, show_run
+    from app.console import results_console, serve_run, show_failure, show_run
     from app.main import open_service
     from app.settings import load_settings
 
@@ -125,6 +125,7 @@ async def _confirmed(run_id: uuid.UUID, account_ids: Sequence[str] | None, reaso
         # Interrupted, the run goes on with whoever serves: it is not cancelled.
         state = await serve_run(service, run_id, is_ours=False)
     show_run(console, state)
+    show_failure(console, state, fail_on)
     code = exit_code_of(state, fail_on)
     # Of those that were confirmed upstream may have lost more than was shown: they are held again.
     return ExitCode.ISSUES_LEFT if code is ExitCode.SUCCESS and state["accounts"]["needs_confirmation"] > left else code

@@ -16,11 +16,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from app.domain.fail_on import ACTION, FailOn
 from app.domain.issues import IssueCode, Severity
 from app.domain.models import RunStatus
 from app.domain.wording import choose, counted
 from app.engine.service import ReconService
 from app.errors import Conflict, DatabaseUnavailable, ReconError
+from app.shell import ExitCode, exit_code_of, failure_of
 from app.store.runs import RunRequest
 from app.telemetry import get_logger
 
@@ -133,12 +135,7 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     if identity["unmatched"] or identity["ambiguous"]:
         console.print(f"Natural keys without an account: {identity['unmatched']}, that fit several: {identity['ambiguous']}")
     for key in identity["sample"]:
-        candidates = ", ".join(key["candidates"]) or "none"
-        console.print(
-            f"  {key['table']}: login {key['login']}, platform {key['platform']}, broker {key['broker']}, {counted(key['rows'], 'row')}, "
-            f"account id {key['account_id'] or 'missing'}, candidates: {candidates}",
-            markup=False,
-        )
+        console.print(f"  {natural_key(key)}", markup=False, soft_wrap=True)
     opened = report["open_trades"]
     if opened is not None:
         console.print(_open_trades(opened), markup=False, soft_wrap=True)
@@ -150,10 +147,14 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
 
 
 def _print_unused(console: Console, relations: Sequence[Mapping[str, Any]]) -> None:
-    """The relations between amounts that are not used, with the reason."""
+    """The relations between amounts that are not used, those of one reason together."""
+    unused: dict[str, list[str]] = {}
     for relation in relations:
         if not relation["is_used"]:
-            console.print(f"Amounts not compared: {relation['relation']}, {relation['reason']}.")
+            unused.setdefault(relation["reason"], []).append(relation["relation"])
+    for reason, names in unused.items():
+        told = "all of them" if len(names) == len(relations) else ", ".join(names)
+        console.print(f"Amounts not compared: {told}, since {reason}.", markup=False, soft_wrap=True)
 
 
 def _show_through(console: Console, report: Mapping[str, Any]) -> None:
@@ -214,6 +215,21 @@ def _open_trades(opened: Mapping[str, Any]) -> str:
     days = [f"{day['date']} ({day['upstream']} and {day['stored']})" for day in opened["dates"][:_DAYS_SHOWN]]
     more = opened["dates_that_differ"] - len(days)
     return f"{told}{'; different on ' if days else ''}{', '.join(days)}{f' and {more} more' if more else ''}"
+
+
+def natural_key(key: Mapping[str, Any]) -> str:
+    """A natural key that fits no account or several: its rows, and whose they may be."""
+    return (
+        f"{key['table']}: login {key['login']}, platform {key['platform']}, broker {key['broker']}, {counted(key['rows'], 'row')}, "
+        f"account id {key['account_id'] or 'missing'}, candidates: {', '.join(key['candidates']) or 'none'}"
+    )
+
+
+def show_failure(console: Console, state: Mapping[str, Any], fail_on: FailOn) -> None:
+    """Why the command ends with 1 where the caller chose what counts; by default the run's own words tell."""
+    if fail_on is not ACTION and exit_code_of(state, fail_on) is ExitCode.ISSUES_LEFT:
+        reason = failure_of(state, fail_on) if state["left"] is not None else None
+        console.print(f"Ends with 1: {reason or 'the run needs a word'}.", markup=False, soft_wrap=True)
 
 
 def show_run(console: Console, state: Mapping[str, Any]) -> None:

@@ -33,15 +33,19 @@ def exit_code_of(state: Mapping[str, Any], fail_on: FailOn = ACTION) -> ExitCode
     """What the shell gets to know of a run, from its state as it is shown."""
     match state["status"]:
         case RunStatus.SUCCEEDED | RunStatus.COMPLETED_WITH_ISSUES:
-            # A run that an earlier version ended left no figures: its status tells whether anything is to be done.
-            known = Leftovers.from_json(state["left"])
-            left = known or Leftovers({Left.HEALABLE: int(state["status"] == RunStatus.COMPLETED_WITH_ISSUES)})
-            is_failure = fail_on.is_met(left, done=int(state["total_processed"]), failed=int(state["failed"]))
-            return ExitCode.ISSUES_LEFT if is_failure else ExitCode.SUCCESS
+            return ExitCode.SUCCESS if failure_of(state, fail_on) is None else ExitCode.ISSUES_LEFT
         case RunStatus.NEEDS_CONFIRMATION | RunStatus.PAUSED:
             return ExitCode.ISSUES_LEFT
         case _:
             return ExitCode.FAILURE
+
+
+def failure_of(state: Mapping[str, Any], fail_on: FailOn) -> str | None:
+    """Why a run that came to its end is a failure of the command, as part of a sentence; None if it is none."""
+    # A run that an earlier version ended left no figures: its status tells whether anything is to be done.
+    known = Leftovers.from_json(state["left"])
+    left = known or Leftovers({Left.HEALABLE: int(state["status"] == RunStatus.COMPLETED_WITH_ISSUES)})
+    return fail_on.reason(left, done=int(state["total_processed"]), failed=int(state["failed"]))
 
 
 def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> None:

@@ -27,21 +27,29 @@ class FailOn:
     conditions: frozenset[Condition] = frozenset({Condition.ACTION})
     failed: float | None = None
 
-    def is_met(self, left: Leftovers, *, done: int, failed: int) -> bool:
-        """Whether a run that ended so is a failure; one that took accounts and failed at all of them always is."""
+    def reason(self, left: Leftovers, *, done: int, failed: int) -> str | None:
+        """Why a run that ended so is a failure, as part of a sentence; None if it is none. One that healed no account always is."""
         if 0 < failed == done:
-            return True
+            return "no account could be healed"
         if self.failed is not None and failed > self.failed * done:
-            return True
+            return f"more than {self.failed:.4g} of the accounts failed (--fail-on failed)"
         met = {
             Condition.ACTION: left.needs_somebody,
             Condition.ISSUES: left.has_issues,
             Condition.NEW_ISSUES: left.has_new,
             Condition.NONE: False,
         }
-        return any(met[condition] for condition in self.conditions)
+        for condition in Condition:
+            if condition in self.conditions and met[condition]:
+                return _REASONS[condition]
+        return None
 
 
+_REASONS = {
+    Condition.ACTION: "somebody must act",
+    Condition.ISSUES: "issues are left that nobody accepted (--fail-on issues)",
+    Condition.NEW_ISSUES: "issues are left that no run had found before (--fail-on new-issues)",
+}
 ACTION = FailOn()
 """Unless something else is chosen: where somebody must act."""
 

@@ -42,7 +42,9 @@ def require(survey: Survey, schema: str, *, before_migration: bool, besides: Seq
 
 
 def require_tables(survey: Survey) -> None:
-    """Raise ConfigurationError if a raw table is missing: all that stops whoever only reads what was recorded."""
+    """Raise ConfigurationError if a table is missing, raw or our own: all that stops whoever only reads what was recorded."""
+    for problem in _lost_problems(survey.schema):
+        raise ConfigurationError(f"The record cannot be read: {problem}. Nothing was changed.")
     missing = [table.name for table in TABLES.values() if table.name not in survey.tables]
     if missing:
         raise ConfigurationError(
@@ -99,12 +101,8 @@ def _schema_problems(facts: SchemaFacts, schema: str, *, before_migration: bool)
             f"the role {facts.role} may not read and write trade-recon's own {', '.join(facts.denied)}:"
             " `trade-recon migrate --print` writes what it needs"
         )
-    if facts.lost and not before_migration:
-        yield (
-            f"trade-recon's own {_listed(facts.lost, 'table', 'tables')} {choose(len(facts.lost), 'is', 'are')} missing: restore"
-            f" {choose(len(facts.lost), 'it', 'them')} from a backup, or run what `trade-recon uninstall --print` writes and then"
-            " `trade-recon migrate`, by which its history of runs is lost and no row of the raw tables"
-        )
+    if not before_migration:
+        yield from _lost_problems(facts)
     if facts.is_migrated and not facts.may_refresh:
         yield f"the role {facts.role} may not refresh mv_all_account_ids: it must own it, or have MAINTAIN on it (PostgreSQL 17 and newer)"
     if before_migration and not facts.is_migrated:
@@ -115,6 +113,15 @@ def _schema_problems(facts: SchemaFacts, schema: str, *, before_migration: bool)
             )
         if facts.strangers:
             yield f"{', '.join(facts.strangers)} stand under names that trade-recon needs for itself, and are not its own"
+
+
+def _lost_problems(facts: SchemaFacts) -> Iterator[str]:
+    if facts.lost:
+        yield (
+            f"trade-recon's own {_listed(facts.lost, 'table', 'tables')} {choose(len(facts.lost), 'is', 'are')} missing: restore"
+            f" {choose(len(facts.lost), 'it', 'them')} from a backup, or run what `trade-recon uninstall --print` writes and then"
+            " `trade-recon migrate`, by which its history of runs is lost and no row of the raw tables"
+        )
 
 
 def _table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:

@@ -106,6 +106,7 @@ FROM (
     SELECT rows, (SELECT min(day) FROM unnest(dates) AS days (day) WHERE isfinite(day)) AS first_day
     FROM prop_trading_model.recon_identity_findings
     WHERE cardinality(candidates) <> 1 AND rows > 0
+      AND NOT (cardinality(candidates) > 1 AND NOT EXISTS (SELECT unnest(candidates) EXCEPT SELECT account_id FROM resting))
 ) AS findings
 UNION ALL
 SELECT 'set_aside', count(*), min(first_day), count(*) FILTER (WHERE first_day IS NULL)
@@ -129,6 +130,7 @@ FROM (
     LEFT JOIN prop_trading_model.recon_identity AS i
       ON (i.login, i.platform, i.broker, i.account_id) = (f.login, f.platform, f.broker, c.account_id)
     WHERE f.holder IS NULL AND cardinality(f.candidates) > 1 AND f.rows = 0
+      AND NOT EXISTS (SELECT FROM resting AS r WHERE r.account_id = t.account_id)
     GROUP BY f.login, f.platform, f.broker
 ) AS shared
 UNION ALL

@@ -20,6 +20,7 @@ from app.store.pool import Database as Pool
 from app.store.slices import Applied, Fingerprints, Job, Slice, Witness, Writer
 from app.store.staging import StagedFetch
 from app.store.unsent import UnsentColumns
+from tests.clock import TODAY
 from tests.conftest import SCHEMA, Database, Server
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Values = dict[str, object]
 
 _ACCOUNT = "acc-1"
 _ACCOUNTS = (_ACCOUNT, *(f"acc-{number}" for number in range(2, 61)))
-_FIRST = dt.date(2026, 1, 1)
+_FIRST = TODAY - dt.timedelta(days=68)
 _DAYS = tuple(_FIRST + dt.timedelta(days=number) for number in range(90))
 _TIMES = tuple(dt.datetime.combine(day, dt.time(9, 30)) for day in _DAYS)
 _LEASE = 3600.0

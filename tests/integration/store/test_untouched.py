@@ -11,13 +11,14 @@ from app.domain.contract import Endpoint
 from app.engine.store import Store
 from app.store.pool import Database as Pool
 from app.store.slices import Applied, Slice, Witness, Writer
+from tests.clock import TODAY
 from tests.conftest import Database
 
 if TYPE_CHECKING:
     import asyncpg
 
 _ACCOUNT = "acc-1"
-_DAYS = tuple(dt.date(2026, 1, 1) + dt.timedelta(days=number) for number in range(21))
+_DAYS = tuple(TODAY - dt.timedelta(days=68) + dt.timedelta(days=number) for number in range(21))
 _LEASE = 60.0
 
 

@@ -116,6 +116,41 @@ async def test_an_accepted_issue_holds_back_neither_the_end_of_a_run_nor_the_dat
         assert (state["status"], _left(state)) == ("succeeded", {"known": 1, "accepted": 1})
 
 
+async def test_rows_of_a_key_that_only_accounts_hold_whose_issues_are_accepted_hold_no_date_back(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
+        account = sandbox.world.account_ids[0]
+        for table in ("raw_metrics_alltime", "raw_metrics_daily"):
+            shared = await connection.fetchval(
+                "SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute"
+                " WHERE attrelid = $1::regclass AND attnum > 0 AND attname <> 'account_id' AND NOT attisdropped",
+                table,
+            )
+            await connection.execute(
+                f"INSERT INTO {table} (account_id, {shared}) SELECT 'double', {shared} FROM {table} WHERE account_id = $1", account
+            )
+        await connection.execute("UPDATE raw_trades_closed SET account_id = NULL WHERE account_id = $1", account)
+        await run(service, RunKind.AUDIT)
+        held = await _report(service)
+        assert held["identity"]["ambiguous"] > 0
+        open_issues = {
+            row["account_id"]: [issue["type"] for issue in json.loads(row["issues"])]
+            for row in await connection.fetch("SELECT account_id, issues FROM trade_recon WHERE issues <> '[]'")
+        }
+        assert {*open_issues} == {account, "double"}
+        for accepted, codes in list(open_issues.items())[:1]:
+            for code in codes:
+                await service.accept(accepted, IssueCode(code), "two accounts of one login", _UNTIL)
+        assert (await _report(service))["reconciled_through"] == held["reconciled_through"], "the other account still holds it"
+        for accepted, codes in list(open_issues.items())[1:]:
+            for code in codes:
+                await service.accept(accepted, IssueCode(code), "two accounts of one login", _UNTIL)
+        report = await _report(service)
+        assert report["reconciled_through"] == TODAY - dt.timedelta(days=2) > held["reconciled_through"]
+        assert report["reconciled_through_told"].endswith(f"but for 2 accounts accepted until {_UNTIL}")
+
+
 async def test_an_accepted_issue_counts_again_once_its_figures_change(warehouse: Database, sandbox: SandboxServer) -> None:
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
         account = sandbox.world.account_ids[0]

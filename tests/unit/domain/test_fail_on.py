@@ -31,21 +31,23 @@ _ACCEPTED = Leftovers({Left.ACCEPTED: 1})
     ],
 )
 def test_what_counts_as_a_failure_is_chosen(words: tuple[str, ...], left: Leftovers, *, is_met: bool) -> None:
-    assert parse_fail_on(words).is_met(left, done=10, failed=1) is is_met
+    assert (parse_fail_on(words).reason(left, done=10, failed=1) is not None) is is_met
 
 
 @pytest.mark.parametrize("words", [(), ("none",), ("new-issues",), ("failed:100%",)])
 def test_a_run_that_failed_at_each_account_is_a_failure_whatever_is_chosen(words: tuple[str, ...]) -> None:
-    assert parse_fail_on(words).is_met(Leftovers(), done=3, failed=3)
-    assert not parse_fail_on(words).is_met(Leftovers(), done=0, failed=0)
+    assert parse_fail_on(words).reason(Leftovers(), done=3, failed=3) == "no account could be healed"
+    assert parse_fail_on(words).reason(Leftovers(), done=0, failed=0) is None
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 100))
 def test_a_share_of_failed_accounts_counts_from_above_it(done: int, failed: int, percent: int) -> None:
     failed = min(done, failed)
     expected = 0 < failed == done or failed > percent / 100 * done
-    assert parse_fail_on([f"failed:{percent}%"]).is_met(Leftovers({Left.HEALABLE: failed}), done=done, failed=failed) is expected
-    assert FailOn(frozenset(), percent / 100).is_met(Leftovers(), done=done, failed=failed) is expected
+    assert (
+        parse_fail_on([f"failed:{percent}%"]).reason(Leftovers({Left.HEALABLE: failed}), done=done, failed=failed) is not None
+    ) is expected
+    assert (FailOn(frozenset(), percent / 100).reason(Leftovers(), done=done, failed=failed) is not None) is expected
 
 
 @pytest.mark.parametrize(
