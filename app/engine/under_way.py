@@ -74,6 +74,8 @@ async def _progressed(work: Work) -> Progressed:
     for number, (account_id, progress) in enumerate(list(work.progress.items())):
         if number % _IN_A_ROW == _IN_A_ROW - 1:
             await asyncio.sleep(0)
-        done += needs_of(work.views[account_id], progress, work.gaps) == NOTHING
+        # A batch that ends meanwhile lets go of its accounts one by one.
+        view = work.views.get(account_id)
+        done += view is not None and needs_of(view, progress, work.gaps) == NOTHING
         written += progress.effort.written
     return Progressed(len(work.progress), done, work.requests, written)
