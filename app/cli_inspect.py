@@ -50,7 +50,7 @@ def inspect(
 
 async def inspected(request: "RunRequest", limit: int | None, format_: ListFormat, reason: str | None) -> ExitCode:
     """Inspect, tell what was found with at most `limit` accounts (None: all), and judge it."""
-    from app.console import results_console, serve_run
+    from app.console import finish_left_runs, results_console, serve_run
     from app.engine.inspected import Listing, inspection, is_clean
     from app.main import open_local_service
     from app.settings import load_settings
@@ -59,6 +59,8 @@ async def inspected(request: "RunRequest", limit: int | None, format_: ListForma
     async with open_local_service(load_settings()) as service:
         run_id = await service.start_run(request, reason=reason)
         state = await serve_run(service, run_id)
+        # Those of other kinds need upstream.
+        await finish_left_runs(service, RunKind.INSPECT)
         found = await inspection(service.store, service.readings, run_id, Listing(state["accounts"]["total"] if limit is None else limit))
     if format_ is ListFormat.JSON:
         # In the model of the HTTP route, so that both faces answer alike.

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from app.domain.fail_on import ACTION, FailOn
 from app.domain.issues import IssueCode, Severity
-from app.domain.models import RunStatus
+from app.domain.models import RunKind, RunStatus
 from app.domain.wording import choose, counted
 from app.engine.service import ReconService
 from app.errors import Conflict, DatabaseUnavailable, ReconError
@@ -326,10 +326,15 @@ async def serve_run(service: ReconService, run_id: UUID, *, is_ours: bool = True
     return await service.readings.run_state(run_id)
 
 
-async def finish_left_runs(service: ReconService) -> None:
-    """Finish what processes left that were killed; a command line that starts runs may be all that ever comes to them."""
+async def finish_left_runs(service: ReconService, kind: RunKind | None = None) -> None:
+    """Finish what processes left that were killed, of one kind (None: of any).
+
+    A command line that starts runs may be all that ever comes to them.
+    """
     claims = service.store.claims
     for row in await service.store.runs.left(claims.worker_id, claims.lease_seconds):
+        if kind is not None and row["kind"] != kind:
+            continue
         Console(stderr=True).print(
             f"The {row['kind']} run {row['run_id']} of {row['created_at']:%Y-%m-%d %H:%M} UTC was left by a process that is gone:"
             " this command finishes it.",

@@ -62,7 +62,8 @@ WITH recorded AS (
         rows_moved = 0, rows_removed = 0, rows_set_aside = 0, values_nulled = 0, detail = r.detail, seen = r.seen,
         issues_found = ARRAY(SELECT jsonb_array_elements_text(r.codes)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.codes))
     FROM jsonb_to_recordset($3) AS r (account_id text, outcome text, codes jsonb, detail text, seen text)
-    WHERE a.run_id = $1 AND a.account_id = r.account_id AND a.outcome IS NULL
+    -- By key: whoever has an account by its claim is the only one to record it.
+    WHERE a.run_id = $1 AND a.account_id = r.account_id
     RETURNING a.outcome
 )
 UPDATE prop_trading_model.recon_runs

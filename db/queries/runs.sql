@@ -441,10 +441,8 @@ WHERE run_id = $1 AND needs_confirmation > newly_held
 UPDATE prop_trading_model.recon_issue_history AS h
 SET closed_at = now(), closed_run = $4, closing_evidence = coalesce($5::jsonb -> h.account_id -> h.type, $6)
 WHERE h.closed_at IS NULL AND h.account_id = ANY($1::text[]) AND h.type = ANY($3::text[])
-  AND NOT EXISTS (
-      SELECT FROM jsonb_to_recordset($2) AS now_open (account_id text, type text)
-      WHERE now_open.account_id = h.account_id AND now_open.type = h.type
-  )
+  -- NOT IN, which is looked up in a hash table: how many there are is not known to the planner, and a loop over thousands of them takes half a minute.
+  AND (h.account_id::text, h.type::text) NOT IN (SELECT now_open.account_id, now_open.type FROM jsonb_to_recordset($2) AS now_open (account_id text, type text))
 
 -- name: open_issues
 -- Note what accounts have now and had not before; what stays open gets its newest severity. One that a run had healed and that is back right after

@@ -1,8 +1,10 @@
 """`trade-recon inspect`: what the warehouse says of itself, told and recorded before anything is changed, without upstream."""
 
+import asyncio
 import datetime as dt
 import hashlib
 import json
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from app.web.inspections import Inspection
 from app.web.models import Account
-from tests.commands import run_command
+from tests.commands import Command, run_command
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import TODAY, engine, filled_copy, run
+from tests.waiting import PATIENCE
 
 _NIGHT = TODAY - dt.timedelta(days=5)
 
@@ -173,3 +176,30 @@ async def test_amounts_that_disagree_are_found_and_stay_open_where_counts_disagr
     [account] = again.listed
     assert {issue.issue for issue in account.issues} >= {"money_mismatch", "daily_without_hourly"}
     assert [i.first_seen for i in account.issues if i.issue == "money_mismatch"] == [i.first_seen for i in first.listed[0].issues]
+
+
+async def test_an_inspection_that_was_killed_is_finished_by_the_next_command(warehouse: Database, tmp_path: Path) -> None:
+    lost, _ = await _lose_a_night(warehouse)
+    variables = {"DATABASE_URL": warehouse.dsn, "RECON_LEASE_SECONDS": "5", "RECON_BATCH_SIZE": "1", "RECON_WORKERS": "1"}
+    async with warehouse.connect() as connection:
+        killed = await Command.start(tmp_path, variables, "inspect")
+        async with asyncio.timeout(PATIENCE):
+            while not await connection.fetchval("SELECT sum(found) FROM recon_runs"):  # noqa: ASYNC110 - another process's event
+                await asyncio.sleep(0.01)
+        killed.signal(signal.SIGKILL)
+        await killed.end()
+        run_id = await connection.fetchval("SELECT run_id FROM recon_runs WHERE status = 'running'")
+        assert run_id is not None
+        # Its lease is over.
+        await connection.execute("UPDATE recon_workers SET heartbeat_at = now() - interval '1 minute'")
+        await connection.execute("UPDATE trade_recon SET claimed_at = now() - interval '1 minute' WHERE claimed_by IS NOT NULL")
+        again = await run_command(tmp_path, {**variables, "RECON_BATCH_SIZE": "10"}, "inspect", "--format", "json", "--all")
+        assert (again.code, f"The inspect run {run_id}" in again.stderr) == (1, True), again.stderr
+        found = Inspection.model_validate_json(again.stdout)
+        assert {each.account_id for each in found.listed} == lost
+        states = await connection.fetch("SELECT status, total, found, unchanged FROM recon_runs")
+        assert {tuple(row) for row in states} == {("completed_with_issues", 40, len(lost), 40 - len(lost))}
+        by_batches = (
+            "SELECT sum((figures #>> '{issues,trades_daily_mismatch,accounts}')::int) FROM recon_inspection_figures WHERE run_id = $1"
+        )
+        assert await connection.fetchval(by_batches, run_id) == len(lost)
