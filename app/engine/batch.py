@@ -579,11 +579,25 @@ async def count_broken_off(store: Store, claim: Claim) -> None:
     """Count for the run what batches of a claim did before they broke off, as far as it was not counted yet."""
     uncounted = claim.broken_off.uncounted
     while uncounted:
-        left = uncounted[-1]
-        # Of a record whose answer was lost nobody knows whether it was made; then nothing of the claim is held any more.
-        if not left.is_recording or await store.claims.is_held(claim):
-            await store.runs.add_effort(claim.run_id, left.efforts, left.requests)
-        uncounted.pop()
+        left = uncounted.pop()
+        counting = asyncio.create_task(_count(store, claim, left))
+        try:
+            await asyncio.shield(counting)
+        except asyncio.CancelledError:
+            # Cancelled halfway it would not be known whether it was counted, and it would be counted twice.
+            await asyncio.wait({counting})
+            if counting.cancelled() or counting.exception() is not None:
+                uncounted.append(left)
+            raise
+        except ReconError:
+            uncounted.append(left)
+            raise
+
+
+async def _count(store: Store, claim: Claim, left: Uncounted) -> None:
+    # Of a record whose answer was lost nobody knows whether it was made; then nothing of the claim is held any more.
+    if not left.is_recording or await store.claims.is_held(claim):
+        await store.runs.add_effort(claim.run_id, left.efforts, left.requests)
 
 
 @contextlib.asynccontextmanager

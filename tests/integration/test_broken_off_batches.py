@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.models import RunKind
+from app.domain.models import Effort, RunKind
+from app.engine.batch import count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.process import SandboxServer
+from app.store.claims import Claim, Uncounted
 from app.store.runs import RunRequest
 from tests.conftest import Database
 from tests.engine import difference, engine, run
@@ -20,6 +23,7 @@ from tests.integration.upstream.altered import AlteringApi, altering
 from tests.integration.upstream.scripted import Arrival, Reply
 from tests.replicas import until
 from tests.tcp_proxy import TcpProxy
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     import asyncpg
@@ -115,3 +119,26 @@ async def test_what_a_process_wrote_before_its_grace_time_ended_is_recorded_by_t
         (run_id,) = [row["run_id"] for row in await world.connection.fetch("SELECT run_id FROM recon_runs")]
         await service.pool.run_until_finished(run_id)
     await world.must_tell_all()
+
+
+async def test_what_is_counted_while_its_process_is_cancelled_is_counted_once(world: _World) -> None:
+    waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with world.service() as service, asyncio.timeout(PATIENCE):
+        run_id = await service.start_run(RunRequest())
+        store = service.store
+        claim = Claim(uuid.uuid4(), run_id, ())
+        claim.broken_off.uncounted.append(Uncounted([Effort(inserted=7)], 3, is_recording=False))
+        async with world.connection.transaction():
+            await world.connection.execute("SELECT FROM recon_runs FOR UPDATE")
+            counting = asyncio.create_task(count_broken_off(store, claim))
+            await until(world.connection, waits)
+            world.proxy.freeze()
+        # It is counted there, and this is not known here yet.
+        await until(world.connection, "SELECT rows_inserted = 7 FROM recon_runs")
+        counting.cancel()
+        await asyncio.sleep(0.1)
+        world.proxy.thaw()
+        with pytest.raises(asyncio.CancelledError):
+            await counting
+        await count_broken_off(store, claim)
+    assert await world.connection.fetchval("SELECT rows_inserted FROM recon_runs") == 7
