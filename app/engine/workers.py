@@ -173,6 +173,8 @@ class WorkerPool:
         workers = [asyncio.create_task(self._serve(_Duty(run_id))) for _ in range(self._config.workers)]
         try:
             await asyncio.gather(*workers)
+            # A run whose time is up is not served any more; it is ended here, or the next process would find it running.
+            await self._halts.look()
         finally:
             await self._end(*companions, *workers)
 

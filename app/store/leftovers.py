@@ -27,8 +27,11 @@ class RunLeftovers:
         beside = await self._database.fetch_row(self._beside, run_id)
         counts = [(_left(row), int(row["accounts"])) for row in rows]
         if beside is not None:
+            # What the tables cannot hold was told by the run that met it, and is their owner's to decide.
+            unheld = min(int(beside["unheld"]), int(beside["skipped"]))
             counts += [
-                (Left.BACKING_OFF, int(beside["skipped"])),
+                (Left.KNOWN, unheld),
+                (Left.BACKING_OFF, int(beside["skipped"]) - unheld),
                 (Left.INCOMPLETE, int(beside["is_incomplete"])),
                 (Left.NOTHING_KNOWN, int(beside["is_empty"])),
             ]

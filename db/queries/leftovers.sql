@@ -48,9 +48,23 @@ LEFT JOIN kinds AS k USING (account_id)
 GROUP BY 1, 2, 3, 4, 5, 6
 
 -- name: get_beside_left
--- What a run ($1) leaves beside its accounts: those that it left out, whether its maintenance was not completed, whether no account was known, and whether
--- it was over all accounts.
-SELECT skipped, maintenance ? 'incomplete' AS is_incomplete, coalesce(known_accounts = 0, false) AS is_empty, request ->> 'account_ids' IS NULL AS is_over_all
+-- What a run ($1) leaves beside its accounts: those that it left out, and how many of these wait for the owner of the tables, which cannot hold rows of theirs;
+-- whether its maintenance was not completed, whether no account was known, and whether it was over all accounts.
+SELECT
+    skipped,
+    CASE WHEN skipped > 0 THEN (
+        SELECT count(*)
+        FROM prop_trading_model.trade_recon AS t
+        WHERE t.reconciliation_status IN ('failed', 'partial', 'exhausted')
+          AND EXISTS (
+              SELECT FROM prop_trading_model.recon_set_aside_rows AS s
+              WHERE s.account_id = t.account_id AND NOT starts_with(s.reason, 'stored with')
+          )
+          AND NOT EXISTS (SELECT FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = $1 AND a.account_id = t.account_id)
+    ) ELSE 0 END AS unheld,
+    maintenance ? 'incomplete' AS is_incomplete,
+    coalesce(known_accounts = 0, false) AS is_empty,
+    request ->> 'account_ids' IS NULL AS is_over_all
 FROM prop_trading_model.recon_runs
 WHERE run_id = $1
 

@@ -253,7 +253,7 @@ async def test_what_upstream_forgot_is_not_asked_for_again_until_something_chang
         history = await connection.fetchval("SELECT count(*) FROM recon_issue_history")
         sandbox.log.reset()
         state = await run(service, RunKind.FULL)
-        assert (state["requests"], sandbox.log.total, state["status"]) == (0, 0, "completed_with_issues")
+        assert (state["requests"], sandbox.log.total, state["status"]) == (0, 0, "succeeded")
         assert await issues_of(connection, account_id) == {"absent_upstream"}
         assert await connection.fetchval("SELECT count(*) FROM recon_issue_history") == history
         await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1", account_id)
