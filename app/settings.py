@@ -198,7 +198,7 @@ class Settings(BaseSettings):
     recon_money: Annotated[MoneyMode, NoDecode, BeforeValidator(_money)] = Field(
         default=AUTO, description="auto, off or names of relations such as daily_hourly_net_profit"
     )
-    recon_history_from: Annotated[HistoryFrom, NoDecode, BeforeValidator(_history)] | None = Field(default=None, description=WHAT_IT_MAY_BE)
+    recon_history_from: Annotated[HistoryFrom | None, NoDecode, BeforeValidator(_history)] = Field(default=None, description=WHAT_IT_MAY_BE)
     recon_data_dir: Path = Field(default=Path(".trade-recon"), description="the path of a folder")
     recon_embedded: bool = Field(default=False, description="true or false")
     recon_statement_cache: int = Field(default=100, ge=0, le=10_000, description="a whole number from 0 to 10000")

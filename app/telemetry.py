@@ -20,15 +20,22 @@ _SECRET_KEY = re.compile(r"apikey|password|passwd|authorization|secret|dsn$|data
 """Names of values that are secrets, in lower case without `-` and `_`. `tokens_left` is none."""
 
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s@/]+@")
-_secrets: set[str] = set()
+_LONG = 8
+"""Letters from which on a secret is one wherever it stands."""
+
+_secrets: dict[str, re.Pattern[str]] = {}
 
 
 def register_secret(value: str) -> None:
     """Keep `value` out of every later log line, whatever field or traceback it stands in; also in its URL-encoded forms.
 
-    A short secret takes ordinary words with it: that is the price of never showing it. The empty string is no secret.
+    A secret of a few letters is taken out where it stands as a word: inside others ("firm" in "confirmed") it would only spoil sentences.
+    The empty string is no secret.
     """
-    _secrets.update(form for form in (value, quote(value, safe=""), quote_plus(value)) if form)
+    for form in (value, quote(value, safe=""), quote_plus(value)):
+        if form:
+            text = re.escape(form)
+            _secrets[form] = re.compile(rf"(?<![A-Za-z0-9]){text}(?![A-Za-z0-9])" if len(form) < _LONG and form.isalnum() else text)
 
 
 def configure_logging(*, json: bool | None = None, level: int | str = "INFO") -> None:
@@ -111,7 +118,7 @@ def _cleaned(value: object) -> object:
 def _cleaned_text(text: str) -> str:
     # Longest first: a secret that contains another must not leave its remainder behind.
     for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
+        text = _secrets[secret].sub(REDACTED, text)
     return _URL_PASSWORD.sub(rf"\1:{REDACTED}@", text)
 
 

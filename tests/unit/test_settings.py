@@ -309,3 +309,22 @@ def test_caps_are_read_from_the_environment_and_from_the_env_file(monkeypatch: p
     monkeypatch.setenv("RECON_CAPS", "numeric(10,6)=9999.999999,rel_*=1000")
     assert load_settings().recon_caps == Caps.read("numeric(10,6)=9999.999999,rel_*=1000")
     assert "RECON_CAPS cannot be read" in _refusal(monkeypatch, RECON_CAPS="much")
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("RECON_HISTORY_FROM", value) for value in ("18", "6 months", "0", "auto", "2025-01-01")),
+        *(("RECON_CAPS", value) for value in ("rel_*=1000", "numeric(10,6)=9999.999999,rel_*=1000")),
+        *(("RECON_MONEY", value) for value in ("auto", "off", "daily_hourly_net_profit", "daily_hourly_by_date,alltime_daily_total_lots")),
+    ],
+)
+def test_whatever_the_documentation_offers_is_taken_as_it_is_written(
+    place: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if place == "environment":
+        monkeypatch.setenv(name, value)
+    else:
+        (tmp_path / ".env").write_text(f"{name}={value}\n", encoding="utf-8")
+    assert getattr(load_settings(), name.lower()) is not None

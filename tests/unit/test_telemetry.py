@@ -18,7 +18,7 @@ _SECRET = 'k3y/with "quotes" & ümlaut'
 @pytest.fixture(autouse=True)
 def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Logging is state of the process: other tests find it as they left it."""
-    monkeypatch.setattr(telemetry, "_secrets", set())
+    monkeypatch.setattr(telemetry, "_secrets", {})
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -132,3 +132,13 @@ def test_a_line_goes_to_what_stderr_is_at_that_moment(capsys: pytest.CaptureFixt
     get_logger("app.test").info("later")
     assert capsys.readouterr().err == ""
     assert "later" in later.getvalue()
+
+
+def test_a_short_secret_is_taken_out_as_a_word_and_leaves_others_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(json=True)
+    register_secret("firm")
+    get_logger("test").info("confirmed: password firm, again 'firm', firm@host and :firm", sentence="the firm's affirmation")
+    written = capsys.readouterr().err
+    assert "confirmed" in written
+    assert "affirmation" in written
+    assert written.count(REDACTED) == 5
