@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from app.store.report import AccountReport
 
 _ATTEMPTS_SHOWN = 5
+_STATUSES = {
+    Outcome.NEEDS_CONFIRMATION.value: "is held and needs confirmation",
+    "needs_reconciliation": "needs reconciliation",
+    Outcome.FAILED.value: "failed and backs off",
+    Outcome.PARTIAL.value: "was healed in part",
+}
+"""How an account stands, where its status is no adjective."""
 
 
 class ListFormat(StrEnum):
@@ -145,8 +152,9 @@ def _show(console: "Console", found: "AccountReport") -> None:
 
     state = found.state
     issues: list[Mapping[str, Any]] = [each for each in found.issues if isinstance(each, dict)]
-    status = str(state["reconciliation_status"]).replace("_", " ")
-    console.print(f"{state['account_id']} is {status}, with {counted(len(issues), 'open issue')}.", markup=False, soft_wrap=True)
+    status = str(state["reconciliation_status"])
+    told = _STATUSES.get(status) or f"is {status.replace('_', ' ')}"
+    console.print(f"{state['account_id']} {told}, with {counted(len(issues), 'open issue')}.", markup=False, soft_wrap=True)
     console.print(found.rests_on, markup=False, soft_wrap=True)
     table = plain_table("Trades", "#alltime", "#daily", "#hourly", "#closed")
     table.add_row(*(str(state[f"num_trades_{name}"]) for name in ("alltime", "daily", "hourly", "raw_closed")))

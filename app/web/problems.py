@@ -106,7 +106,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
     fields = [_field_problem(each) for each in found]
     told = list(dict.fromkeys(f"{each.field} {each.message.rstrip('.')}" for each in fields))
     more = f"; and {len(told) - _FIELDS_NAMED} more" if len(told) > _FIELDS_NAMED else ""
-    detail = f"The request cannot be understood: {'; '.join(told[:_FIELDS_NAMED])}{more}. Nothing was changed."
+    # Without the header the framework takes the body for a text, and says that it is no object.
+    is_no_json = fields and all(each.field == "body" for each in fields) and "json" not in request.headers.get("content-type", "")
+    hint = " Send a body of JSON with the header Content-Type: application/json." if is_no_json else ""
+    detail = f"The request cannot be understood: {'; '.join(told[:_FIELDS_NAMED])}{more}.{hint} Nothing was changed."
     return problem(request, _INVALID, detail, fields[:_FIELDS_LISTED])
 
 

@@ -106,6 +106,12 @@ async def test_what_cannot_be_is_told_in_a_sentence_that_says_what_it_must_be(cl
     assert not any(raw in str(problem) for raw in ("Input should", "Value error", "String should", "List should", "Extra inputs"))
 
 
+async def test_a_body_without_the_header_that_says_that_it_is_json_is_answered_with_the_header(client: httpx2.AsyncClient) -> None:
+    for headers in ({"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/plain"}, {}):
+        detail = _problem(await client.post("/runs", content='{"kind": "full"}', headers=headers), 422)["detail"]
+        assert "Send a body of JSON with the header Content-Type: application/json." in detail
+
+
 async def test_a_query_parameter_that_is_not_known_is_a_problem_on_every_route(client: httpx2.AsyncClient) -> None:
     for path, operations in build_app().openapi()["paths"].items():
         for method in operations:
