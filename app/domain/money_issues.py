@@ -43,7 +43,14 @@ def judged(view: AccountView) -> Money | None:
         return view.money
     pinned = {day for _, day in view.pins}
     days = tuple(day for day in view.money.days if day.date not in pinned)
-    broken = tuple(relation for relation in view.money.broken if any(day.breaks(relation) for day in days))
+    # A pin tells on totals where the amounts of its date differ, or where it holds alltime itself.
+    telling = {table for table, day in view.pins if day is None or any(each.date == day for each in view.money.days)}
+    broken = tuple(
+        relation
+        for relation in view.money.broken
+        if any(day.breaks(relation) for day in days)
+        or (not relation.has_dates and telling.isdisjoint({table_of(relation.left), table_of(relation.right)}))
+    )
     return Money(view.money.used, broken, days, view.money.totals) if broken else None
 
 

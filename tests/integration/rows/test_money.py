@@ -14,9 +14,12 @@ from app.domain.history import HistoryFrom
 from app.domain.models import RunKind
 from app.domain.money import BY_DATE, BY_NAME, OFF, MoneyMode
 from app.engine.config import EngineConfig
+from app.engine.restoring import Restoring
 from app.sandbox.process import SandboxServer
 from app.sandbox.rows import Record
 from app.sandbox.world import World
+from app.store.migrate import migrate
+from app.store.removed import RemovedRows
 from tests.clock import SETTLED, TODAY
 from tests.conftest import SCHEMA, Database, Server
 from tests.engine import difference, engine, filled_copy, run
@@ -292,3 +295,53 @@ async def test_nothing_is_told_of_alltime_where_it_is_not_known_what_comes_befor
 
 def hours_of(sandbox: SandboxServer, account_id: str) -> list[Record]:
     return [row for row in sandbox.world.records(Endpoint.HOURLY, [account_id]) if row.row["numTrades"]]
+
+
+@pytest.mark.parametrize("value", ["1e400", "9" * 400, "-1e309"])
+async def test_a_text_that_is_too_large_a_number_costs_only_itself(value: str, warehouse: Database, sandbox: SandboxServer) -> None:
+    async with warehouse.connect() as connection:
+        await connection.execute("ALTER TABLE raw_trades_closed ALTER COLUMN profit TYPE text USING profit::text")
+        await migrate(warehouse.dsn, warehouse.schema)
+        account = traders(sandbox)[0]
+        await connection.execute(
+            "UPDATE raw_trades_closed SET profit = $2 WHERE account_id = $1"
+            " AND trade_date = (SELECT max(trade_date) FROM raw_trades_closed WHERE account_id = $1 AND trade_date <= $3)",
+            account,
+            value,
+            SETTLED,
+        )
+        async with engine(warehouse, sandbox) as service:
+            for names in (None, (account,)):
+                assert (await run(service, RunKind.FULL, account_ids=names))["status"] == "succeeded"
+        assert await connection.fetchval("SELECT count(*) FROM raw_trades_closed WHERE profit = $1", value) == 0
+
+
+async def test_a_pin_hides_no_other_wrong_amount(warehouse: Database, sandbox: SandboxServer) -> None:
+    account = traders(sandbox)[0]
+    # What is pinned is a balance, of which no sum is made.
+    await spoil(warehouse, account, "raw_metrics_daily", "current_balance", "date")
+    async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
+        state = await run(service, RunKind.FULL, account_ids=(account,))
+        waiting = await RemovedRows(service.store.database, service.store.feed).waiting_of_run(state["run_id"])  # type: ignore[arg-type]
+        assert all([each.is_there async for each in Restoring(service.store).restore(waiting, pins=True, reason="it was right")])
+        await run(service, RunKind.FULL)
+        right = await connection.fetchval("SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account)
+        await spoil(warehouse, account, "raw_metrics_alltime", "net_profit", None, "+ 777")
+        await run(service, RunKind.FULL)
+        assert await connection.fetchval("SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account) == right
+
+
+async def test_alltime_of_accounts_that_rest_since_before_the_history_is_compared(warehouse: Database, sandbox: SandboxServer) -> None:
+    first = TODAY - dt.timedelta(days=9)
+    config = EngineConfig(
+        workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, history=HistoryFrom.read(first.isoformat())
+    )
+    async with warehouse.connect() as connection, engine(warehouse, sandbox, config=config) as service:
+        await run(service, RunKind.AUDIT)
+        last = "SELECT account_id FROM raw_metrics_daily WHERE num_trades > 0 GROUP BY 1 HAVING max(date) {} $1 ORDER BY 1 LIMIT 1"
+        resting, active = [await connection.fetchval(last.format(sign), first) for sign in ("<", ">")]
+        for account in (resting, active):
+            await spoil(warehouse, account, "raw_metrics_alltime", "net_profit", None)
+        await run(service, RunKind.INSPECT)
+        found = {row["account_id"] for row in await connection.fetch("SELECT account_id FROM trade_recon WHERE issues <> '[]'")}
+        assert found == {resting, active}
