@@ -217,7 +217,7 @@ async def _show(console: "Console", readings: "Readings", state: Mapping[str, An
     show_run(console, state)
     if not state["error"]:
         _show_waits(console, state)
-    held = state["accounts"]["needs_confirmation"]
+    held = state["accounts"]["needs_confirmation"] if state["left"] is None else state["left"]["held"]
     if not held:
         return
     console.print()

@@ -259,7 +259,8 @@ def confirming(run_id: object) -> str:
 class Waiting:
     """The accounts that a run leaves held, how many of them were not held before, and since which run others are (None: unknown).
 
-    `status` may be one that only a later version knows. A run that `was_confirmed` may have held the others itself, until then.
+    `status` may be one that only a later version knows. A run that `was_confirmed` may have held the others itself, until then. `still` is
+    how many are held to this moment (None: all), since later runs may have recorded some.
     """
 
     run_id: object
@@ -268,6 +269,7 @@ class Waiting:
     newly: int = 0
     since: object | None = None
     was_confirmed: bool = False
+    still: int | None = None
 
     @property
     def sentence(self) -> str:
@@ -275,11 +277,19 @@ class Waiting:
         is_open = self.status in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES)
         if not self.accounts:
             return f"To let the run go on: {confirming(self.run_id)}." if self.status == RunStatus.NEEDS_CONFIRMATION else ""
+        if self.still == 0:
+            held = counted(self.accounts, "account")
+            return f"It held {held}, none of which is held any more: later runs recorded them, or somebody accepted them."
         earlier = self.accounts - self.newly
         since = f", the first since run {self.since}" if self.since is not None else ""
         own = " by earlier runs, or by this run until it was confirmed" if self.was_confirmed else ""
         before = f" and {earlier} held before{own}{since}" if earlier else ""
         call = f" To write what was shown of them: {confirming(self.run_id)}." if is_open else " A new run compares them again."
+        if self.still is not None and self.still < self.accounts:
+            return (
+                f"It held {counted(self.accounts, 'account')}, of which {self.still} still {choose(self.still, 'waits', 'wait')} for"
+                f" confirmation; later runs recorded the others, or somebody accepted them. GET /accounts/ID tells why each is held.{call}"
+            )
         return (
             f"{counted(self.accounts, 'account')} {choose(self.accounts, 'waits', 'wait')} for confirmation: {self.newly} newly held"
             f" by this run{before}. GET /accounts/ID tells why each is held.{call}"

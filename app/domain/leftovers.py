@@ -5,7 +5,7 @@ that can be healed, is new, or needs somebody's word.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self, assert_never
 
@@ -139,6 +139,10 @@ class Leftovers:
     @property
     def _present(self) -> list[Left]:
         return [left for left in Left if self.counts.get(left, 0) > 0]
+
+    def with_held(self, still: int) -> "Leftovers":
+        """What is left by now, `still` of the held accounts being held to this moment: a later run may have recorded the others."""
+        return replace(self, counts={**self.counts, Left.HELD: min(self.counts.get(Left.HELD, 0), still)})
 
     def as_json(self) -> dict[str, object]:
         """As it stays in the record."""

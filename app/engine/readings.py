@@ -344,7 +344,7 @@ def _shown_run(row: Record | None) -> Mapping[str, Any] | None:
     """A run in the report, with the accounts that it holds in its sentence."""
     if row is None:
         return None
-    only_told = ("newly_held", "held_since", "confirmed_at", "left_over")
+    only_told = ("newly_held", "held_since", "confirmed_at", "left_over", "still_held")
     shown: Mapping[str, Any] = msgspec.to_builtins({name: value for name, value in row.items() if name not in only_told})
     return {**shown, "error": _told(row), **_leftovers(row)}
 
@@ -354,7 +354,10 @@ def _leftovers(row: Record) -> Mapping[str, Any]:
     left = Leftovers.from_json(row["left_over"])
     if left is None:
         return {"left": None, "left_told": None, "needs_somebody": None}
-    acts = left.needs_somebody or row["status"] not in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES)
+    left = left.with_held(row["still_held"])
+    is_released = row["needs_confirmation"] > 0 and not row["still_held"]
+    over = (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES, *((RunStatus.NEEDS_CONFIRMATION,) if is_released else ()))
+    acts = left.needs_somebody or row["status"] not in over
     return {"left": left.as_json(), "left_told": left.sentence, "needs_somebody": acts}
 
 
@@ -365,7 +368,13 @@ def _told(row: Record, left: int = 0) -> str | None:
     ended = row["error"] or ("The run ended early." if left else "")
     rest = f"{left} of its accounts {choose(left, 'is', 'are')} left." if left else ""
     waiting = Waiting(
-        row["run_id"], row["status"], row["needs_confirmation"], row["newly_held"], row["held_since"], row["confirmed_at"] is not None
+        row["run_id"],
+        row["status"],
+        row["needs_confirmation"],
+        row["newly_held"],
+        row["held_since"],
+        row["confirmed_at"] is not None,
+        row["still_held"],
     )
     return " ".join(filter(None, (ended, rest, waiting.sentence))) or None
 
@@ -385,9 +394,9 @@ def _listed(row: Record) -> Mapping[str, object]:
 
 def _guarding(row: Record) -> list[Wait]:
     """That a guard stopped the run, or holds accounts of it, until somebody confirms."""
-    if row["status"] != RunStatus.NEEDS_CONFIRMATION:
+    if row["status"] != RunStatus.NEEDS_CONFIRMATION or (row["needs_confirmation"] and not row["still_held"]):
         return []
-    return [guarded(_told(row) or "", row["finished_at"], row["needs_confirmation"])]
+    return [guarded(_told(row) or "", row["finished_at"], row["still_held"])]
 
 
 def _shown_change(row: ChangedRow) -> Mapping[str, object]:

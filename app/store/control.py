@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 
 from app.domain.models import RunStatus
+from app.domain.wording import counted
 from app.errors import Conflict, InvalidRequest, NotFound, RowRefused
 from app.store.pool import Database
 from app.store.wake import wake_channel
@@ -24,6 +25,7 @@ class RunControl:
         self._pause, self._resume, self._cancel = sql["pause_run"], sql["resume_run"], sql["cancel_run"]
         self._suspend, self._confirm = sql["suspend_run"], sql["confirm_run"]
         self._confirm_accounts, self._get_not_held = sql["confirm_accounts"], sql["get_not_held"]
+        self._get_standing = sql["get_standing_holds"]
         self._end_overdue, self._working = sql["end_overdue_runs"], sql["get_working_runs"]
         runs = database.queries("runs")
         self._notify = runs["notify_workers"]
@@ -47,13 +49,17 @@ class RunControl:
     async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None) -> bool:
         """Let the run write what it held of all accounts, or of these alone: then it does nothing else.
 
-        Raises Conflict if it holds nothing or another full run is active, InvalidRequest if it does not hold one of the accounts, NotFound
-        if there is no such run.
+        What a later run recorded since is held no more, and what the run saw of upstream before that is outdated: only what is held still
+        is confirmed then. Raises Conflict if the run holds nothing or another full run is active, InvalidRequest if it does not hold one of
+        the accounts, NotFound if there is no such run.
         """
         try:
             if account_ids is None:
+                account_ids = await self._find_standing(run_id)
+            else:
+                await self._require_held(run_id, account_ids)
+            if account_ids is None:
                 return await self._steer(self._confirm, run_id, "confirmed", ())
-            await self._require_held(run_id, account_ids)
             return await self._steer(self._confirm_accounts, run_id, "confirmed", (), list(account_ids))
         except RowRefused as error:
             sole = await self._database.fetch_row(self._get_sole)
@@ -63,6 +69,20 @@ class RunControl:
                 f"Another full run is {sole['status']}: {sole['run_id']}. This one holds its accounts as before; confirm it after that.",
                 sole["run_id"],
             ) from error
+
+    async def _find_standing(self, run_id: uuid.UUID) -> list[str] | None:
+        """The accounts that the run holds still, where others went on since; None where nothing did, so that the whole run may go on."""
+        row = await self._database.fetch_row(self._get_standing, run_id)
+        if row is None or not row["held"]:
+            return None
+        standing = list(row["standing"])
+        if not standing:
+            raise Conflict(
+                f"Nothing that run {run_id} held ({counted(row['held'], 'account')}) is held any more: later runs recorded these accounts,"
+                " or somebody accepted them. Nothing was changed; a new run compares them with upstream as it is now.",
+                run_id,
+            )
+        return standing if row["is_well_since"] or len(standing) < row["held"] else None
 
     async def _require_held(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
         if await self._database.fetch_row(self._get, run_id) is None:

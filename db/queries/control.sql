@@ -45,17 +45,36 @@ WITH confirmed AS (
         postponed_until = NULL, position = -abs(position)
     FROM confirmed
     WHERE a.run_id = confirmed.run_id AND a.outcome = 'needs_confirmation'
+    RETURNING a.account_id
+), asked AS (
+    -- Upstream may have sent them again since: alltime is asked, since their open issue says that it lacks them.
+    DELETE FROM prop_trading_model.recon_drift AS d USING waiting WHERE d.run_id = $1 AND d.account_id = waiting.account_id AND d.absent
 ), counted AS (
     DELETE FROM prop_trading_model.recon_run_losses AS l USING confirmed WHERE l.run_id = confirmed.run_id
 )
 SELECT run_id FROM confirmed
 
+-- name: get_standing_holds
+-- Of the accounts that a run ($1) held: how many there are, which of them are held still (a later run may have recorded them, or somebody accepted them),
+-- and whether an audit that began after the run was stopped found upstream well.
+SELECT count(*) AS held,
+       coalesce(array_agg(a.account_id::text ORDER BY a.account_id) FILTER (WHERE t.reconciliation_status = 'needs_confirmation'), '{}') AS standing,
+       EXISTS (
+           SELECT FROM prop_trading_model.recon_runs AS r
+           JOIN prop_trading_model.recon_runs AS later ON later.upstream_well AND later.started_at > r.finished_at
+           WHERE r.run_id = $1
+       ) AS is_well_since
+FROM prop_trading_model.recon_attempts AS a
+LEFT JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation'
+
 -- name: get_not_held
--- Those of the accounts ($2) that a run ($1) does not hold.
+-- Those of the accounts ($2) that a run ($1) does not hold, or holds no more.
 SELECT given.account_id
 FROM unnest($2::text[]) AS given (account_id)
 WHERE NOT EXISTS (
     SELECT FROM prop_trading_model.recon_attempts AS a
+    JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id AND t.reconciliation_status = 'needs_confirmation'
     WHERE a.run_id = $1 AND a.account_id = given.account_id AND a.outcome = 'needs_confirmation'
 )
 
@@ -79,6 +98,9 @@ WITH held AS MATERIALIZED (
     SET outcome = NULL, finished_at = NULL, issues_left = NULL, detail = NULL, confirmed = true, postponed_until = NULL, position = -abs(position)
     FROM confirmed, held
     WHERE a.run_id = confirmed.run_id AND a.account_id = held.account_id
+    RETURNING a.account_id
+), asked AS (
+    DELETE FROM prop_trading_model.recon_drift AS d USING waiting WHERE d.run_id = $1 AND d.account_id = waiting.account_id AND d.absent
 ), counted AS (
     DELETE FROM prop_trading_model.recon_run_losses AS l USING confirmed WHERE l.run_id = confirmed.run_id
 )

@@ -165,13 +165,22 @@ ORDER BY 1
 
 -- name: get_last_run
 -- The newest run that ended, why it ended so, the accounts that it holds, and its API statistics.
-SELECT run_id, kind, status, finished_at, requests, api, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over
-FROM prop_trading_model.recon_runs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
+SELECT run_id, kind, status, finished_at, requests, api, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over,
+    CASE WHEN needs_confirmation > 0 THEN (
+        SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+    ) ELSE 0 END AS still_held
+FROM prop_trading_model.recon_runs AS r WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
 
 -- name: get_holding_run
--- The newest run that ended and left accounts that wait for confirmation.
-SELECT run_id, kind, status, finished_at, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over FROM prop_trading_model.recon_runs
-WHERE finished_at IS NOT NULL AND needs_confirmation > 0 ORDER BY finished_at DESC LIMIT 1
+-- The newest run that ended and left accounts that wait for confirmation still.
+SELECT r.run_id, kind, status, finished_at, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over, s.still_held
+FROM prop_trading_model.recon_runs AS r
+CROSS JOIN LATERAL (
+        SELECT count(*) AS still_held FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+) AS s
+WHERE finished_at IS NOT NULL AND needs_confirmation > 0 AND s.still_held > 0 ORDER BY finished_at DESC LIMIT 1
 
 -- name: count_unresolved
 -- Accounts that runs pass over or could not heal, by status.
@@ -180,7 +189,9 @@ SELECT reconciliation_status AS status, count(*) AS accounts FROM prop_trading_m
 -- name: get_open_trades
 -- What the newest audit that ended or is under way found of open trades.
 SELECT run_id, coalesce(finished_at, prepared_at) AS compared_at, open_trades FROM prop_trading_model.recon_runs
-WHERE open_trades IS NOT NULL ORDER BY finished_at DESC LIMIT 1
+WHERE open_trades IS NOT NULL
+-- By when it asked: one that was held may end long after a later one.
+ORDER BY started_at DESC LIMIT 1
 
 -- name: count_few_hours
 -- Accounts with dates of many trades in a single hourly row, and five of them.
@@ -307,5 +318,6 @@ UPDATE prop_trading_model.recon_report SET figures = $1, seconds = $2, computed_
 SELECT run_id, finished_at FROM prop_trading_model.recon_runs
 WHERE kind = 'audit' AND request ->> 'account_ids' IS NULL AND request ->> 'max_accounts' IS NULL AND prepared_at IS NOT NULL
   AND status IN ('succeeded', 'completed_with_issues') AND coalesce(left_over ->> 'waiting', '0') = '0'
-ORDER BY finished_at DESC
+-- By when it asked: one that was held may end long after a later one.
+ORDER BY started_at DESC
 LIMIT 1

@@ -20,7 +20,12 @@ SELECT pg_notify($1, $2)
 -- name: get_run
 -- One run as it stands, with the number of accounts that still wait, and of those among them that wait for the next run or for somebody who
 -- confirms them.
-SELECT r.*, a.waiting, a.untried
+SELECT r.*, a.waiting, a.untried,
+    -- A later run may have recorded what this one held.
+    CASE WHEN r.needs_confirmation > 0 THEN (
+        SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+    ) ELSE 0 END AS still_held
 FROM prop_trading_model.recon_runs AS r,
     LATERAL (
         SELECT count(*) AS waiting,
@@ -38,18 +43,23 @@ SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND o
 -- Runs, newest first, at most $4: those of the states ($1) and kinds ($2) named, null being any, and older than run $3, where that is given.
 SELECT run_id, kind, status, created_at, started_at, finished_at, stop_at, confirmed_at, history_from, error, total, unchanged, healed, explained, partial,
        failed, flapping, needs_confirmation, gone, found, skipped, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, newly_held,
-       held_since, left_over
-FROM prop_trading_model.recon_runs
+       held_since, left_over,
+    CASE WHEN needs_confirmation > 0 THEN (
+        SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+    ) ELSE 0 END AS still_held
+FROM prop_trading_model.recon_runs AS r
 WHERE ($1::text[] IS NULL OR status = ANY($1)) AND ($2::text[] IS NULL OR kind = ANY($2))
   AND ($3::uuid IS NULL OR (created_at, run_id) < (SELECT b.created_at, b.run_id FROM prop_trading_model.recon_runs AS b WHERE b.run_id = $3))
 ORDER BY created_at DESC, run_id DESC
 LIMIT $4
 
 -- name: get_run_held
--- The first accounts ($2 at most) that a run ($1) holds, and why.
-SELECT account_id, detail FROM prop_trading_model.recon_attempts
-WHERE run_id = $1 AND outcome = 'needs_confirmation'
-ORDER BY abs(position), account_id
+-- The first accounts ($2 at most) that a run ($1) holds still, and why.
+SELECT a.account_id, a.detail FROM prop_trading_model.recon_attempts AS a
+JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id AND t.reconciliation_status = 'needs_confirmation'
+WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation'
+ORDER BY abs(a.position), a.account_id
 LIMIT $2
 
 -- name: find_active_run

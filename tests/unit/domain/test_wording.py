@@ -40,13 +40,16 @@ def test_an_irregular_plural_is_given() -> None:
             "0 newly held by this run and 8 held before by earlier runs, or by this run until it was confirmed. GET",
         ),
         (Waiting(_RUN, RunStatus.CANCELLED, 3, 3), "A new run compares them again."),
+        (Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 3, 3, still=3), "3 accounts wait for confirmation: 3 newly held"),
+        (Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 3, 3, still=1), "It held 3 accounts, of which 1 still waits for confirmation"),
+        (Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 3, 3, still=0), "It held 3 accounts, none of which is held any more: later runs"),
     ],
 )
 def test_a_run_tells_of_the_accounts_that_it_holds_and_what_to_call(waiting: Waiting, said: str) -> None:
     assert said in waiting.sentence
     assert bool(said) == bool(waiting.sentence)
     assert ("trade-recon confirm" in waiting.sentence) == (
-        waiting.status in {RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES}
+        waiting.still != 0 and waiting.status in {RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES}
     )
 
 
