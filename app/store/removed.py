@@ -223,6 +223,7 @@ class RemovedRows:
             **tokens,
             is_foreign=self._sets.foreign(shape.shard),
             stood_there=self._sets.stood_there(shape.shard),
+            beside_as=self._sets.beside_as(shape),
         )
         present = await connection.fetch(sql, copy.removed_id, shape.unwritten)
         # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.

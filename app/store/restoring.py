@@ -83,6 +83,8 @@ class Shape:
             "same_day_p": f"t.{quote(date)} = p.day" if date else "true",
             "key_of_w": _json_key("w.new_row", self._table.key),
             "key_of_c": _json_key("c.row_data", self._table.key),
+            "key_of_k": _json_key("k.row_data", self._table.key),
+            "key_of_t": f"jsonb_build_array({', '.join(f't.{quote(column)}' for column in self._table.key)})",
             "shard_of_t": "NULL::text",
             "shard_of_r": "NULL::text",
             "in_shard": "true",
@@ -168,8 +170,11 @@ def _decide_here(reason: Reason, here: Sequence[Record]) -> Deed:
 
 
 def _decide_elsewhere(reason: Reason, elsewhere: Sequence[Record]) -> Deed:
+    if reason is Reason.MOVED and all(row["beside_as"] == Reason.MOVED for row in elsewhere):
+        # Each stood under a wrong date beside the others, and one of them became what the run left: that one is back already.
+        return "insert"
     dates = listed(list(dict.fromkeys(str(row["day"]) for row in elsewhere)))
-    if reason is not Reason.MOVED or any(row["stood_there"] for row in elsewhere):
+    if reason is not Reason.MOVED or any(row["stood_there"] or row["beside_as"] for row in elsewhere):
         return Refused(f"the same trade stands under {dates} now and would be stored twice; restore the copies of its moves first")
     if len(elsewhere) > 1:
         return Refused(f"the same trade is stored {len(elsewhere)} times under other dates ({dates}), and nothing tells which it became")

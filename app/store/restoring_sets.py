@@ -51,6 +51,12 @@ class SetRestore:
         """The condition that a row stood where a double of it was put aside; on another server nothing tells."""
         return "false" if shard is not None else self.part("stood_there")
 
+    def beside_as(self, shape: Shape) -> str:
+        """The reason of the copy of a row that stood beside the one of another copy; on another server nothing tells."""
+        return (
+            "NULL::text" if shape.shard is not None else fill(self.part("beside_as"), **shape.tokens, same=self.part("copies_of_account"))
+        )
+
     def _plain(self, ids: str) -> str:
         return fill(self.part("plain_copies"), ids=ids)
 
@@ -81,6 +87,7 @@ class SetRestore:
             plain_copies=self._plain("$1"),
             is_foreign=self.foreign(None),
             stood_there=self.stood_there(None),
+            beside_as=self.beside_as(shape),
         )
         for row in await connection.fetch(judge, [copy.removed_id for copy in waiting], shape.unwritten):
             present[row["removed_id"]].append(row)

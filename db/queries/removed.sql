@@ -90,7 +90,7 @@ ORDER BY attnum
 -- The rows of {{raw}} that stand for copy $1 now, on whatever date: where they are, whether they have its whole key, and whether they differ from it in
 -- a column that can be written (not in $2). Locked, but on several servers, which lock no rows for a join. is_foreign: somebody else wrote the row since.
 SELECT t.tableoid AS row_table, t.ctid AS row_place, {{shard_of_t}} AS row_shard, {{shard_of_t}} IS DISTINCT FROM {{shard_of_r}} AS is_elsewhere, t.account_id::text AS account_id, {{day_of_t}} AS day, {{has_key}} AS has_key,
-       (to_jsonb(t) - $2::text[]) = (to_jsonb(r) - $2::text[]) AS is_equal, {{is_foreign}} AS is_foreign, {{stood_there}} AS stood_there
+       (to_jsonb(t) - $2::text[]) = (to_jsonb(r) - $2::text[]) AS is_equal, {{is_foreign}} AS is_foreign, {{stood_there}} AS stood_there, {{beside_as}} AS beside_as
 FROM prop_trading_model.recon_removed_rows AS c
 CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
 JOIN {{raw}} AS t ON {{same_unit}}
@@ -121,6 +121,13 @@ ORDER BY {{day_of_t}}
 -- name: stood_there
 -- Whether row t was stored before the run that put the double c of it aside: it is not what c became.
 (c.reason = 'moved' AND c.run_id IS NOT NULL AND t.xmin <> c.xmin AND age(t.xmin) > age(c.xmin))
+
+-- name: beside_as
+-- Where row t stands in the place of a row that stood beside the one of copy c, the reason of that one's copy k: overwritten where it stood, or moved and back.
+CASE WHEN c.reason = 'moved' AND NOT ({{has_key}}) THEN (
+    SELECT min(k.reason) FROM {{same}}
+      AND k.date = {{day_of_t}} AND k.run_id = c.run_id AND k.removed_at = c.removed_at AND (k.reason = 'overwritten' OR k.restored_at IS NOT NULL) AND {{key_of_k}} = {{key_of_t}}
+) END
 
 -- name: copies_of_account
 -- The copies k of the accounts and the table of row t and copy c, as the beginning of a statement.
@@ -198,7 +205,7 @@ SELECT removed_id, restored_at FROM prop_trading_model.recon_removed_rows WHERE 
 -- name: lock_present_rows_of_set
 -- As lock_present_rows for copies $1 of different rows of {{raw}}, where that is on one server.
 SELECT c.removed_id, t.tableoid AS row_table, t.ctid AS row_place, NULL::text AS row_shard, false AS is_elsewhere, t.account_id::text AS account_id, {{day_of_t}} AS day,
-       {{has_key}} AS has_key, {{is_equal}} AS is_equal, {{is_foreign}} AS is_foreign, {{stood_there}} AS stood_there
+       {{has_key}} AS has_key, {{is_equal}} AS is_equal, {{is_foreign}} AS is_foreign, {{stood_there}} AS stood_there, {{beside_as}} AS beside_as
 FROM {{plain_copies}} AS c
 CROSS JOIN LATERAL {{copied}} AS r
 JOIN {{raw}} AS t ON {{same_unit}}

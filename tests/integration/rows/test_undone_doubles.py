@@ -1,0 +1,56 @@
+"""A trade that stood under several dates, undone: what is told as back is stored, and no copy takes away what another one brought back."""
+
+import datetime as dt
+
+import pytest
+
+from app.domain.models import RunKind
+from app.engine.restoring import Restoring
+from app.sandbox.process import SandboxServer
+from app.store.removed import RemovedRows
+from tests.clock import SETTLED
+from tests.conftest import Database
+from tests.engine import difference, engine, run
+
+_UNIT = "t.login = $1 AND t.platform = $2 AND t.broker = $3 AND t.position = $4 AND t.ticket = $5"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "apart"),
+    [((1, 3), False, "together"), ((1, 2, 5), False, "newest first"), ((1, 3), False, "oldest first"), ((2,), True, "oldest first")],
+)
+async def test_what_a_restore_says_is_back_is_there(
+    wrong: tuple[int, ...], *, right: bool, apart: str, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
+        row = await connection.fetchrow(
+            "SELECT login, platform, broker, position, ticket, trade_date FROM raw_trades_closed WHERE trade_date <= $1::date - 10"
+            " ORDER BY trade_date DESC, position LIMIT 1",
+            SETTLED,
+        )
+        assert row is not None
+        *unit, day = row
+        dates = [day + dt.timedelta(days=each) for each in wrong]
+        await connection.execute("SELECT recon_create_partitions('raw_trades_closed', $1::date[])", dates)
+        for each in dates:
+            await connection.execute(
+                "INSERT INTO raw_trades_closed SELECT r.* FROM raw_trades_closed AS t CROSS JOIN LATERAL"
+                f" jsonb_populate_record(t, jsonb_build_object('trade_date', $7::date)) AS r WHERE {_UNIT} AND t.trade_date = $6",
+                *unit,
+                day,
+                each,
+            )
+        changed = "UPDATE raw_trades_closed AS t SET profit = profit + 7" if right else "DELETE FROM raw_trades_closed AS t"
+        await connection.execute(f"{changed} WHERE {_UNIT} AND t.trade_date = $6", *unit, day)
+        state = await run(service, RunKind.FULL)
+        assert (await difference(warehouse, sandbox)).is_equal
+        waiting = await RemovedRows(service.store.database, service.store.feed).waiting_of_run(state["run_id"])  # type: ignore[arg-type]
+        assert len(waiting) == len(wrong) + right
+        turns = [waiting] if apart == "together" else [[each] for each in sorted(waiting, reverse=apart == "newest first")]
+        told = [each for turn in turns async for each in Restoring(service.store).restore(turn, pins=True, reason="undo")]
+        rows = await connection.fetch(f"SELECT t.trade_date FROM raw_trades_closed AS t WHERE {_UNIT} ORDER BY 1", *unit)
+        stored = [each["trade_date"] for each in rows]
+        assert {each.date for each in told if each.is_there} <= set(stored), [each.sentence for each in told]
+        # Beside the right row none is doubled again, which is said.
+        assert stored == ([day] if right else dates), [each.sentence for each in told]
+        assert all(each.is_there or "would be stored twice" in each.sentence for each in told)
