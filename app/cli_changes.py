@@ -39,7 +39,9 @@ def _date(value: str) -> dt.date:
 def changes(  # noqa: PLR0913 - one for each option
     *,
     account: Annotated[str | None, typer.Option(metavar="ID", help="Only rows of this account.")] = None,
-    date: Annotated[dt.date | None, typer.Option(parser=_date, metavar="DATE", help="Only rows that stood under this date.")] = None,
+    date: Annotated[
+        dt.date | None, typer.Option(parser=_date, metavar="DATE", help="Only rows that stood under this date, or were moved to it.")
+    ] = None,
     run: Annotated[uuid.UUID | None, typer.Option(help="Only rows that this run changed.")] = None,
     table: Annotated[TableName | None, typer.Option(help="Only rows of this table.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many, the newest.")] = 20,

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from app.domain.contract import TABLES
+from app.domain.contract import TABLES, Table
 from app.domain.copies import Reason
 from app.store.copies import NAMED_TABLES, RemovedRow, removed_row
 from app.store.pins import unit_of
 from app.store.pool import Connection, Database, Record
-from app.store.queries import fill, for_schema
+from app.store.queries import fill, for_schema, quote
 from app.store.restoring import Shape
 from app.store.restoring_sets import SetRestore, columns_of
 from app.store.sessions import COMMAND_SECONDS
@@ -85,7 +85,29 @@ class ChangedRows:
             f"WHEN '{table.name}' THEN jsonb_build_array({', '.join(f'''c.row_data ->> '{column}' ''' for column in unit_of(table))})"
             for table in TABLES.values()
         )
-        self._list = fill(self._sql["list_changes"], unit=f"CASE c.table_name {units} END")
+        moved = "\nUNION ALL\n".join(self._moved_there(table) for table in TABLES.values() if table.endpoint.is_trades)
+        self._list = fill(
+            self._sql["list_changes"],
+            unit=f"CASE c.table_name {units} END",
+            moved_there=f"moved_there AS MATERIALIZED (\n{moved}\n)",
+        )
+
+    def _moved_there(self, table: Table) -> str:
+        """The copies of trades that were moved to a date, as a statement."""
+        unit, name = unit_of(table), f"'{table.name}'"
+        return (
+            "("
+            + fill(
+                self._sets.part("moved_to_date"),
+                table=name,
+                raw=for_schema(f"prop_trading_model.{table.name}", self._database.schema),
+                date=quote(table.date_column or ""),
+                same_unit=" AND ".join(f"t.{quote(column)} = r.{quote(column)}" for column in unit),
+                same_unit_as_k=" AND ".join(f"c.row_data -> '{column}' = k.row_data -> '{column}'" for column in unit),
+                is_moved=fill(self._sets.part("is_moved"), table=name),
+            )
+            + ")"
+        )
 
     async def page(self, picked: Picked, limit: int) -> list[ChangedRow]:
         """The changes that are picked, newest first, at most `limit`."""

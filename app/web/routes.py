@@ -325,7 +325,7 @@ async def get_changed_rows(  # noqa: PLR0913 - a query parameter each
     *,
     account_id: Annotated[str | None, Query(max_length=255, description="Only rows of this account.")] = None,
     table: Annotated[TableName | None, Query(description="Only rows of this table.")] = None,
-    date: Annotated[dt.date | None, Query(description="Only rows that stood under this date.")] = None,
+    date: Annotated[dt.date | None, Query(description="Only rows that stood under this date, or were moved to it.")] = None,
     run_id: Annotated[uuid.UUID | None, Query(description="Only rows that this run changed.")] = None,
     before: Annotated[int | None, Query(ge=1, le=_LARGEST_ID, description="`next` of an earlier answer: only older changes.")] = None,
     inserted_before: Annotated[

@@ -288,13 +288,16 @@ CASE WHEN w.new_row = c.row_data THEN '{}'::text[] ELSE ARRAY(
 )
 
 -- name: list_changes
--- Copies of an account $1, a table $2, a run $3, a date $4 (null: any), older than copy $5, at most $6, newest first; each with what the next change of the
--- same row found, the kind of its run, and the issues of the account that were open then: all, and those that name the date.
-WITH page AS MATERIALIZED (
+-- Copies of an account $1, a table $2, a run $3, a date $4 (null: any) under which the row stood or to which it was moved, older than copy $5, at most $6,
+-- newest first; each with what the next change of the same row found, the kind of its run, and the issues of the account that were open then: all, and those
+-- that name the date.
+WITH {{moved_there}},
+page AS MATERIALIZED (
     SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text
     FROM prop_trading_model.recon_removed_rows
     WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::text IS NULL OR table_name = $2::text) AND ($3::uuid IS NULL OR run_id = $3::uuid)
-      AND ($4::date IS NULL OR date = $4::date) AND ($5::bigint IS NULL OR removed_id < $5::bigint)
+      AND ($4::date IS NULL OR date = $4::date OR removed_id = ANY(ARRAY(SELECT removed_id FROM moved_there)))
+      AND ($5::bigint IS NULL OR removed_id < $5::bigint)
     ORDER BY removed_id DESC
     LIMIT $6
 ), later AS MATERIALIZED (
@@ -317,6 +320,32 @@ LEFT JOIN LATERAL (
     WHERE p.run_id IS NOT NULL AND h.account_id = p.account_id AND h.opened_at <= p.removed_at AND (h.closed_at IS NULL OR h.closed_at >= p.removed_at)
 ) AS i ON true
 ORDER BY p.removed_id DESC
+
+-- name: moved_to_date
+-- Copies of trades of {{table}} that stand, or stood at a later copy, under the date $4 to which they were moved; filters as in list_changes.
+(
+    SELECT c.removed_id
+    FROM prop_trading_model.recon_removed_rows AS c
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
+    JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} = $4::date
+    WHERE $4::date IS NOT NULL AND {{is_moved}}
+    ORDER BY c.removed_id DESC
+    LIMIT $6
+)
+UNION
+(
+    SELECT c.removed_id
+    FROM prop_trading_model.recon_removed_rows AS k
+    JOIN prop_trading_model.recon_removed_rows AS c ON c.account_id = k.account_id AND c.removed_id < k.removed_id AND {{same_unit_as_k}}
+    WHERE $4::date IS NOT NULL AND k.date = $4::date AND k.table_name = {{table}} AND {{is_moved}}
+    ORDER BY c.removed_id DESC
+    LIMIT $6
+)
+
+-- name: is_moved
+-- Whether the row of a copy c of {{table}} was moved, and the copy is one of those that are wanted.
+c.table_name = {{table}} AND c.reason = 'moved' AND c.date IS DISTINCT FROM $4::date AND ($1::text IS NULL OR c.account_id = $1::text)
+      AND ($2::text IS NULL OR c.table_name = $2::text) AND ($3::uuid IS NULL OR c.run_id = $3::uuid) AND ($5::bigint IS NULL OR c.removed_id < $5::bigint)
 
 -- name: get_present_rows
 -- The rows of {{raw}} that stand for copies $1 now, those of the whole key first, and whether somebody else wrote them since.
