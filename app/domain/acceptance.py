@@ -62,8 +62,19 @@ def is_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool
     codes = {str(entry.get("type")) for entry in view.open_issues}
     if not codes or not codes <= accepted.keys() or view.doubts or view.pins_are_due:
         return False
+    return _is_seen_as_accepted(view, codes, accepted) and _is_drift_covered(view, accepted)
+
+
+def _is_seen_as_accepted(view: AccountView, codes: Collection[str], accepted: Mapping[str, AcceptedIssue]) -> bool:
+    """Whether the tables disagree as they did when this was accepted.
+
+    Of what maintenance recorded no such digest is kept: what detection finds has the accepted figures then, and nothing else is open.
+    """
     seen = disagreement_of(view)
-    return all(accepted[code].seen == seen for code in codes) and _is_drift_covered(view, accepted)
+    if all(accepted[code].seen == seen for code in codes):
+        return True
+    found = {issue.code.value: figures_of(issue) for issue in detect(view)}
+    return found == {code: accepted[code].figures for code in codes}
 
 
 def _is_drift_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool:

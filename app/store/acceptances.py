@@ -79,8 +79,7 @@ class Acceptances:
             if known is None:
                 return False
             await connection.execute(self._sql["end_acceptance"], known["acceptance_id"], "withdrawn", reason)
-            if known["was_held"]:
-                await connection.execute(self._sql["hold_account"], account_id)
+            await self.count_again(connection, {account_id: known["was_held"]})
             return True
 
         return await self._database.give_way(write)
@@ -97,15 +96,17 @@ class Acceptances:
         *,
         today: dt.date | None = None,
         seen: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> dict[str, bool]:
         """End what holds no more, now that accounts are recorded with these issues; their rows in trade_recon are locked.
 
-        What holds is bound to how the accounts' tables disagreed when that was judged (`seen`).
+        What holds is bound to how the accounts' tables disagreed when that was judged (`seen`). The accounts of which an issue is open and
+        accepted no more, and whether they were held before.
         """
         rows = await connection.fetch(self._sql["get_accepted"], list(left))
+        known = _by_account(rows)
         ended = [
             {"account_id": account_id, "type": code, "ended_as": ended_as}
-            for account_id, by_code in _by_account(rows).items()
+            for account_id, by_code in known.items()
             for code, accepted in by_code.items()
             if (ended_as := how_it_ended(accepted, left[account_id], judged, today)) is not None
         ]
@@ -113,6 +114,14 @@ class Acceptances:
         if ended:
             await connection.execute(self._sql["end_acceptances"], ended)
             _log.info("Accepted issues count again, or are gone.", action="accepted.ended", issues=len(ended), sample=ended[:_NAMED])
+        open_again = {each["account_id"] for each in ended if each["ended_as"] != "closed"}
+        return {account_id: any(each.was_held for each in known[account_id].values()) for account_id in open_again}
+
+    async def count_again(self, connection: Connection, was_held: Mapping[str, bool]) -> None:
+        """Let accounts wait for the next run that rested while all that is open of them was accepted; those that were held are held."""
+        if was_held:
+            accounts = [{"account_id": account_id, "was_held": held} for account_id, held in was_held.items()]
+            await connection.execute(self._sql["count_again"], accounts)
 
     async def _renew(self, connection: Connection, rows: Sequence[Record], seen: Mapping[str, str]) -> None:
         changed = {row["account_id"]: seen[row["account_id"]] for row in rows if row["seen"] != seen.get(row["account_id"], row["seen"])}

@@ -88,7 +88,9 @@ class Inspections:
             await self._runs.close_and_open(connection, judged, _JUDGED, claim.run_id, {"closed_as": ClosedAs.GONE.value})
             await connection.execute(self._release, states, claim.claim_id, _JUDGED)
             seen = {each.account_id: each.seen for each in found if each.account_id in judged and each.seen is not None}
-            await self._acceptances.settle(connection, judged, _JUDGED, seen=seen)
+            again = await self._acceptances.settle(connection, judged, _JUDGED, seen=seen)
+            # The account's status is no run's here, which tells it by what is accepted still.
+            await self._acceptances.count_again(connection, again)
             mine = [attempt for attempt in attempts if attempt["account_id"] in ours]
             await connection.execute(self._record, claim.run_id, seconds, mine)
             figures = await asyncio.to_thread(lambda: count(ours).as_json())

@@ -37,6 +37,8 @@ _OF_DATES = frozenset(
         IssueCode.MISSING_TRADE_RECORDS,
         IssueCode.TRADE_COUNT_MISMATCH,
         IssueCode.UPSTREAM_DRIFT,
+        IssueCode.VALUE_DRIFT,
+        IssueCode.MONEY_MISMATCH,
     }
 )
 """Issues about dates that may not be known yet: while one names none, nothing can be said of any date."""
@@ -290,9 +292,7 @@ def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record], si
         else []
     )
     for row in issues:
-        # What is upstream's own reaches no date; an issue about a whole account (drift apart) says nothing of dates.
-        if row["severity"] == Severity.INFO:
-            continue
+        # What is for information counts no date, but those that are settled of what was not when a run met it (count_issues).
         unknown = _undated(row)
         if unknown:
             doubts.append(

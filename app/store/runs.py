@@ -472,7 +472,7 @@ class Runs:
             await self.close_and_open(connection, found, judged, None, {"closed_as": closed_as.value, "closed_by": note})
             await connection.execute(self._sql["merge_issues"], entries, list(judged))
             # Behind the write, which holds the accounts' rows.
-            await self._acceptances.settle(connection, found, judged)
+            await self._acceptances.count_again(connection, await self._acceptances.settle(connection, found, judged))
 
         await self._database.give_way(write)
 

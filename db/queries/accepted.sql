@@ -51,9 +51,13 @@ UPDATE prop_trading_model.trade_recon
 SET reconciliation_status = 'explained', failed_attempts = 0, next_attempt_at = NULL, explained_as = NULL
 WHERE account_id = $1 AND claim_id IS NULL AND reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'needs_confirmation', 'flapping')
 
--- name: hold_account
--- An account that was held before its issue was accepted is held again.
-UPDATE prop_trading_model.trade_recon SET reconciliation_status = 'needs_confirmation' WHERE account_id = $1 AND reconciliation_status = 'explained'
+-- name: count_again
+-- Accounts ($1) of which an issue is accepted no more: one that was held before is held again, and another one waits for the next run, unless a run
+-- found by itself that what is open is not the warehouse's to heal.
+UPDATE prop_trading_model.trade_recon AS t
+SET reconciliation_status = CASE WHEN a.was_held THEN 'needs_confirmation' ELSE 'needs_reconciliation' END
+FROM jsonb_to_recordset($1) AS a (account_id text, was_held boolean)
+WHERE t.account_id = a.account_id AND t.reconciliation_status = 'explained' AND (a.was_held OR coalesce(t.explained_as, '') = '')
 
 -- name: list_accepted
 -- What is accepted on a date ($1), by the date on which it ends, at most $3; of one account ($2), or of all (null).

@@ -37,8 +37,9 @@ FROM states
 -- name: count_issues
 -- Open issues by type and severity as get_issue_statistics() has them: in one pass. Of those that are not accepted on a date ($1): the first date
 -- that one names, at how many accounts they are, and how many name none. Behind them (`account_id`) the first $3 of the accounts, each with their
--- number, of which such an issue that is not for information holds dates before $2 back, or, of the codes $4 and of held accounts, tells no date.
-WITH entries AS MATERIALIZED (
+-- number, of which such an issue holds dates before $2 back, or, of the codes $4 and of held accounts, tells no date. An issue for information holds
+-- none back, but an unsettled one the dates before $2.
+WITH read AS MATERIALIZED (
     SELECT
         t.account_id::text AS account_id,
         t.reconciliation_status = 'needs_confirmation' AS is_held,
@@ -61,20 +62,22 @@ WITH entries AS MATERIALIZED (
         ) AS first_day
     FROM prop_trading_model.trade_recon AS t, jsonb_array_elements(CASE jsonb_typeof(t.issues) WHEN 'array' THEN t.issues ELSE '[]' END) AS issue
     WHERE t.issues <> '[]'
+), entries AS MATERIALIZED (
+    SELECT *, NOT is_accepted AND (severity <> 5 OR type = 'unsettled' AND coalesce(first_day < $2::date::text COLLATE "C", false)) AS counts FROM read
 ), worst AS (
     SELECT DISTINCT ON (account_id) account_id, type, severity, first_day
     FROM entries
-    WHERE NOT is_accepted AND severity <> 5
+    WHERE counts
       AND (first_day < $2::date::text COLLATE "C" OR first_day IS NULL AND (is_held OR type = ANY($4::text[])))
     ORDER BY account_id, first_day NULLS FIRST, severity, type
 ), types AS (
     SELECT
         type AS issue_type, severity, count(DISTINCT account_id) AS account_count, (array_agg(DISTINCT account_id))[1:5] AS sample_accounts,
-        prop_trading_model.recon_date(min(first_day) FILTER (WHERE NOT is_accepted)) AS first_date,
-        count(DISTINCT account_id) FILTER (WHERE NOT is_accepted) AS counting,
-        count(*) FILTER (WHERE first_day IS NULL AND NOT is_accepted) AS dateless,
-        min(first_day) FILTER (WHERE NOT is_accepted) IS NOT NULL
-            AND prop_trading_model.recon_date(min(first_day) FILTER (WHERE NOT is_accepted)) IS NULL AS is_unreadable
+        prop_trading_model.recon_date(min(first_day) FILTER (WHERE counts)) AS first_date,
+        count(DISTINCT account_id) FILTER (WHERE counts) AS counting,
+        count(*) FILTER (WHERE first_day IS NULL AND counts) AS dateless,
+        min(first_day) FILTER (WHERE counts) IS NOT NULL
+            AND prop_trading_model.recon_date(min(first_day) FILTER (WHERE counts)) IS NULL AS is_unreadable
     FROM entries
     GROUP BY 1, 2
 ), holding AS (

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -345,3 +345,21 @@ async def test_alltime_of_accounts_that_rest_since_before_the_history_is_compare
         await run(service, RunKind.INSPECT)
         found = {row["account_id"] for row in await connection.fetch("SELECT account_id FROM trade_recon WHERE issues <> '[]'")}
         assert found == {resting, active}
+
+
+@pytest.mark.parametrize("code", ["money_mismatch", "value_drift"])
+async def test_a_wrong_amount_that_names_no_date_holds_all_dates_of_its_account_back(
+    code: str, warehouse: Database, sandbox: SandboxServer
+) -> None:
+    account = traders(sandbox)[0]
+    await spoil(warehouse, account, "raw_metrics_alltime", "net_profit", None, "+ 777")
+    async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
+        await service.inspect()
+        issues = await connection.fetchval("SELECT issues FROM trade_recon WHERE account_id = $1", account)
+        assert [issue["type"] for issue in json.loads(issues)] == ["money_mismatch"]
+        await connection.execute(
+            "UPDATE trade_recon SET issues = $2 WHERE account_id = $1", account, issues.replace('"money_mismatch"', f'"{code}"')
+        )
+        report: Mapping[str, Any] = await service.readings.report()
+        assert (report["reconciled_through"], [each["account_id"] for each in report["held_back_by"]]) == (None, [account])
+        assert code in report["reconciled_through_reason"]
