@@ -56,8 +56,9 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
     """How an account leaves a run, from what it came with and what is left of it.
 
     `before` is what an earlier pass of the run found. Without `wrote` nothing was written: then nothing was healed either. With `again`,
-    dates were read again on which an earlier run had believed lower figures, which no issue tells of. An `incomplete` comparison of rows
-    says nothing: the account failed, though no issue is known. What is `accepted` need not be healed, unless that comparison failed.
+    dates were read again on which an earlier run had believed lower figures, or the run wrote before: no issue tells of either. An
+    `incomplete` comparison of rows says nothing: the account failed, though no issue is known. What is `accepted` need not be healed,
+    unless that comparison failed.
     """
     if hold is not None and (left or incomplete):
         return hold.outcome

@@ -92,10 +92,12 @@ async def count(store: Store, today: dt.date) -> MaintenanceResult:
     return await _fix_ids(store, await store.sweep.run(today), begun, today, heals=False)
 
 
-async def _fix_ids(store: Store, swept: Swept, begun: float, today: dt.date, *, heals: bool = True) -> MaintenanceResult:
+async def _fix_ids(
+    store: Store, swept: Swept, begun: float, today: dt.date, *, heals: bool = True, run_id: uuid.UUID | None = None
+) -> MaintenanceResult:
     """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
     await _record_identity_issues(store)
-    mended = await store.identity.mend_all(swept.placeholders, today) if heals else Mended()
+    mended = await store.identity.mend_all(swept.placeholders, today, run_id) if heals else Mended()
     added, changed, locked, kept_out = swept.accounts_added, swept.totals_changed, swept.locked, swept.kept_out
     if sum(mended.rows.values()):
         # From the start: few or many accounts may have got rows, and others have lost them.
@@ -161,15 +163,16 @@ async def _count_locked(store: Store, locked: Sequence[str]) -> tuple[list[str],
     return sorted(held), refused
 
 
-async def maintain(store: Store, today: dt.date) -> MaintenanceResult:
+async def maintain(store: Store, today: dt.date, run_id: uuid.UUID | None = None) -> MaintenanceResult:
     """The first step of a night: ids, then the account list, then every account's totals.
 
-    Safe to run at any time and beside others: each step changes only what differs. `today` is the business date.
+    Safe to run at any time and beside others: each step changes only what differs. `today` is the business date. What it changes as the
+    first step of a run belongs to that run, and is given back with it.
     """
     begun = time.monotonic()
     await store.staging.purge_dead(store.claims.lease_seconds)
     await store.claims.purge_dead_workers()
-    result = await _fix_ids(store, await store.sweep.run(today), begun, today)
+    result = await _fix_ids(store, await store.sweep.run(today), begun, today, run_id=run_id)
     _log.info(
         "Maintenance is done.",
         action="maintenance.done",

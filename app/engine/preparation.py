@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -88,9 +89,9 @@ class Preparation:
         among = named if named is not None else await self._touched() if run.request.changed_only else None
         heals = run.request.kind is not RunKind.INSPECT
         if among is None:
-            maintained = await self._maintain_all(heals=heals)
+            maintained = await self._maintain_all(run.run_id, heals=heals)
         else:
-            maintained = await self._maintain_some(among, heals=heals)
+            maintained = await self._maintain_some(run.run_id, among, heals=heals)
         await self._store.runs.add_phase(run.run_id, "maintenance", time.monotonic() - begun)
         queued = await self._enqueue(run, among, use, maintained)
         _log.info(
@@ -112,13 +113,14 @@ class Preparation:
         touched = await self._store.touched.accounts(since, most + 1, covered_until=until)
         return None if len(touched) > most else touched
 
-    async def _maintain_all(self, *, heals: bool) -> "_Maintained":
+    async def _maintain_all(self, run_id: uuid.UUID, *, heals: bool) -> "_Maintained":
         """Maintain everything at once, or account by account where PostgreSQL fails at the rows of some: those it names.
 
         An inspection, which heals nothing, only counts. Raises the error where it is not the rows of accounts that are known.
         """
         try:
-            done = await (maintain if heals else count)(self._store, self._config.today(self._now()))
+            today = self._config.today(self._now())
+            done = await (maintain(self._store, today, run_id) if heals else count(self._store, today))
             return _Maintained(done.as_json(), locked=done.accounts_locked, refused=done.accounts_refused, kept_out=done.accounts_kept_out)
         except (RowRefused, DatabaseError) as error:
             known = await self._store.runs.oldest_accounts(await self._store.runs.count_accounts())
@@ -128,12 +130,12 @@ class Preparation:
                 accounts=len(known),
                 reason=str(error),
             )
-            maintained = await self._maintain_some(known, heals=heals)
+            maintained = await self._maintain_some(run_id, known, heals=heals)
             if not maintained.unread:
                 raise
             return replace(maintained, result={"incomplete": f"Accounts that were not known before were not looked for: {error}"})
 
-    async def _maintain_some(self, account_ids: Sequence[str], *, heals: bool) -> "_Maintained":
+    async def _maintain_some(self, run_id: uuid.UUID, account_ids: Sequence[str], *, heals: bool) -> "_Maintained":
         """Maintain accounts in batches; those whose rows PostgreSQL cannot work on, which their batch will say of each.
 
         Raises the error where it meets every account.
@@ -150,7 +152,8 @@ class Preparation:
                 kept_out = await self._store.detection.add_accounts(batch)
                 refused |= kept_out
                 batch = [account_id for account_id in batch if account_id not in kept_out]
-                await (mend_accounts if heals else find_ids)(self._store, batch, self._config.today(self._now()))
+                today = self._config.today(self._now())
+                await (mend_accounts(self._store, batch, today, run_id) if heals else find_ids(self._store, batch, today))
                 await self._store.detection.refresh_stats(batch, is_first=True)
                 await self._store.sweep.follow_state(batch)
                 came_through = True

@@ -62,7 +62,7 @@ def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_se
         before.found if before else (),
         progress.hold,
         wrote=wrote,
-        again=bool(view.doubts),
+        again=bool(view.doubts) or bool(before and before.effort.written),
         incomplete=incomplete,
         accepted=accepted,
     )

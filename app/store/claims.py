@@ -7,7 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -23,6 +23,9 @@ _ANSWER_SECONDS = 5.0
 _LEAVE_SECONDS = 1.0
 _LOST_SECONDS = 600.0
 """For how long after a claim failed it may still turn out to have been made: longer than PostgreSQL works on a statement of ours."""
+
+
+_CODES = frozenset(code.value for code in IssueCode)
 
 
 class _UndoneError(Exception):
@@ -105,6 +108,7 @@ class Claims:
         self._purge = sql["purge_dead_workers"]
         self._claim = sql["claim_accounts"]
         self._first_passes = sql["get_first_passes"]
+        self._written = sql["get_written_of_accounts"]
         self._release = sql["release_claim"]
         self._is_held = sql["is_held"]
         self._note_first_passes = sql["note_first_passes"]
@@ -159,6 +163,10 @@ class Claims:
         known = [row["account_id"] for row in rows if row["postponed"] or row["begun"]]
         found = await self._database.fetch(self._first_passes, run_id, known) if known else []
         passes = {row["account_id"]: _first_pass(row) for row in found}
+        # Where their holder died nothing was noted of what it did: what it wrote is told by the rows that were kept with it.
+        written = [row["account_id"] for row in rows if row["is_written"]]
+        for row in await self._database.fetch(self._written, run_id, written) if written else ():
+            passes[row["account_id"]] = _with_written(passes.get(row["account_id"], FirstPass()), row)
         postponed = {row["account_id"] for row in rows if row["postponed"]}
         return Claim(
             claim_id,
@@ -239,6 +247,13 @@ class Claims:
 def _noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
     account_id, done = begun
     return {"account_id": account_id, "found": sorted(done.found), **msgspec.to_builtins(done.effort)}
+
+
+def _with_written(noted: FirstPass, row: Record) -> FirstPass:
+    """What was noted of an account, with the rows that the run wrote of it beyond that; each row counts once."""
+    written: dict[str, int] = {what: max(getattr(noted.effort, what), row[what]) for what in ("inserted", "updated", "moved", "removed")}
+    effort = replace(noted.effort, **written)
+    return FirstPass(noted.found | frozenset(IssueCode(code) for code in row["issues_open"] if code in _CODES), effort)
 
 
 def _first_pass(row: Record) -> FirstPass:

@@ -20,6 +20,7 @@ from app.errors import ResourcesExhausted, RowRefused, StatementTooSlow, WriteCo
 from app.store.catalogue import Catalogue
 from app.store.feed import ChangeFeed
 from app.store.pace import WritePace
+from app.store.pins import unit_of
 from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Connection, Database, Record
 from app.store.queries import fill, quote
 from app.store.slices import GivenBack
@@ -40,6 +41,10 @@ _METRICS = (TABLES[Endpoint.ALLTIME], _DAILY, TABLES[Endpoint.HOURLY])
 _RUN = "nullif(current_setting('trade_recon.run', true), '')::uuid"
 """The run to which copies belong, as a setting of the transaction; maintenance by itself belongs to none."""
 _COPY_OF_PLACEHOLDER = f"{_RUN}, owner, $1, CASE WHEN {{{{is_dated}}}} THEN day END, 'placeholder'"
+_UNPINNED = """
+      -- What a restore brought back keeps the id that it had.
+      AND NOT EXISTS (SELECT FROM prop_trading_model.recon_pins AS p WHERE p.table_name = $1 AND p.row_key = ARRAY[{unit}])"""
+"""The condition that a row is not pinned, behind others."""
 _OF_METRICS = ("held_before", "refresh_foreign_metrics")
 _COPY_OF_UNSENT = "$4::uuid, holder, $1, day, CASE WHEN is_removed THEN 'removed' ELSE 'overwritten' END"
 """What a copy of a row says of it, up to the row itself."""
@@ -248,6 +253,7 @@ class Identity:
             "is_dated": "true" if table.date_column else "false",
             "first_day": self._window_of(table).first_day,
             "since": self._window_of(table).since(table.date_column),
+            "unpinned": _UNPINNED.format(unit=", ".join(f"t.{quote(column)}::text" for column in unit_of(table))),
             "t_since": self._window_of(table).since(table.date_column, "t."),
         }
 
@@ -319,9 +325,9 @@ class Identity:
         stand_ins = [row["account_id"] for row in await self._database.fetch(self._stand_ins, named)]
         return await self._mend(self._somewhere, (keys.logins, keys.platforms, keys.brokers), stand_ins, today, run_id)
 
-    async def mend_all(self, placeholders: Sequence[str], today: dt.date) -> Mended:
+    async def mend_all(self, placeholders: Sequence[str], today: dt.date, run_id: uuid.UUID | None = None) -> Mended:
         """The same of the whole warehouse, where `placeholders` are the ids that stand for unknown ones in metrics tables."""
-        return await self._mend(self._everywhere, (), list(placeholders), today)
+        return await self._mend(self._everywhere, (), list(placeholders), today, run_id)
 
     async def give_back(
         self, endpoint: Endpoint, unsent: Sequence[tuple[str, dt.date]], run_id: uuid.UUID, claim_id: uuid.UUID, lease_seconds: float

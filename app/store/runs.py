@@ -370,6 +370,8 @@ class Runs:
         if empty := nothing_known(state["kind"], state["known_accounts"], state["refused"]):
             reason = " ".join([*([reason] if reason else []), empty])
         is_well = status in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES) and _finds_upstream_well(state, guard)
+        # Before it ends: whoever waits for the end reads the totals then.
+        await self._database.execute(self._sql["count_written"], run_id, seconds=SWEEP_SECONDS)
         values = status.value, reason, is_well, left.as_json()
         ended = await self._database.fetch_value(self._sql["finish_run"], run_id, *values) is not None
         if ended:
@@ -383,6 +385,7 @@ class Runs:
 
     async def end_early(self, run_id: uuid.UUID, status: RunStatus, reason: str) -> None:
         """End a run that cannot go on; the accounts that wait are left, and none is blamed."""
+        await self._database.execute(self._sql["count_written"], run_id, seconds=SWEEP_SECONDS)
         await self._database.execute(self._sql["end_run"], run_id, status.value, reason)
         await self._database.execute(self._sql["clear_scan"], run_id)
 

@@ -41,7 +41,9 @@ DELETE FROM prop_trading_model.recon_workers WHERE heartbeat_at < now() - interv
 -- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease; postponed ones last. Together
 -- they have at most 100,000 dates that disagree, which are what fills memory; one account with more goes alone.
 WITH waiting AS MATERIALIZED (
-    SELECT t.account_id, a.postponed_until, t.mismatched_days, a.confirmed, a.held, a.requests IS NOT NULL AS begun
+    SELECT t.account_id, a.postponed_until, t.mismatched_days, a.confirmed, a.held, a.requests IS NOT NULL AS begun,
+           -- What its last holder did was perhaps never noted, or ids were given back as the run of named accounts was prepared.
+           t.claimed_by IS NOT NULL OR (SELECT r.request ->> 'account_ids' IS NOT NULL FROM prop_trading_model.recon_runs AS r WHERE r.run_id = $1) AS is_written
     FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())
@@ -65,7 +67,7 @@ WITH waiting AS MATERIALIZED (
     -- Both rows: an account that another worker recorded in the meantime must not be taken from an old snapshot.
     FOR NO KEY UPDATE OF t, a SKIP LOCKED
 ), due AS MATERIALIZED (
-    SELECT account_id, postponed_until IS NOT NULL OR confirmed AS postponed, begun, CASE WHEN confirmed THEN held END AS confirmed
+    SELECT account_id, postponed_until IS NOT NULL OR confirmed AS postponed, begun, is_written, CASE WHEN confirmed THEN held END AS confirmed
     FROM (
         SELECT *, sum(coalesce(mismatched_days, 0)) OVER ordered AS dates, row_number() OVER ordered AS number
         FROM waiting
@@ -126,6 +128,23 @@ UPDATE prop_trading_model.recon_runs SET failed = failed + (SELECT count(*) FROM
 SELECT account_id, issues_found, requests, own_seconds, own_requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled
 FROM prop_trading_model.recon_attempts
 WHERE run_id = $1 AND account_id = ANY($2::text[])
+
+-- name: get_written_of_accounts
+-- What a run ($1) wrote of accounts ($2) as the feed and its copies tell it, and the issues that are open of them: what a process that was killed did
+-- is noted nowhere else, nor which ids were given back before the run's batches.
+SELECT w.account_id, coalesce(sum(w.inserted), 0)::bigint AS inserted, coalesce(sum(w.updated), 0)::bigint AS updated,
+       coalesce(sum(w.moved), 0)::bigint AS moved, coalesce(sum(w.removed), 0)::bigint AS removed,
+       ARRAY(SELECT h.type FROM prop_trading_model.recon_issue_history AS h WHERE h.account_id = w.account_id AND h.closed_at IS NULL ORDER BY h.type) AS issues_open
+FROM (
+    SELECT account_id, (SELECT sum(rows) FROM unnest(inserted_rows) AS of_days (rows)) AS inserted, 0 AS updated, 0 AS moved, 0 AS removed
+    FROM prop_trading_model.recon_changes
+    WHERE run_id = $1 AND inserted_rows IS NOT NULL AND account_id = ANY($2::text[])
+    UNION ALL
+    SELECT account_id::text, 0, (reason = 'overwritten')::integer, (reason = 'moved')::integer, (reason IN ('removed', 'placeholder'))::integer
+    FROM prop_trading_model.recon_removed_rows
+    WHERE run_id = $1 AND account_id = ANY($2::text[])
+) AS w
+GROUP BY w.account_id
 
 -- name: is_held
 -- Whether any of the accounts ($2) is held by a claim.

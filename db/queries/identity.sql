@@ -407,8 +407,8 @@ SELECT $1, login, platform, broker, NULL, candidates, md5(array_to_string(candid
        coalesce(array_agg(DISTINCT trade_date) FILTER (WHERE trade_date BETWEEN '0001-01-01' AND '9999-12-31'), '{}')
 FROM (
     SELECT coalesce(login::text, '') AS login, coalesce(platform::text, '') AS platform, coalesce(broker::text, '') AS broker, trade_date, count(*) AS rows
-    FROM {{raw}}
-    WHERE account_id IS NULL AND {{logins}}{{since}}
+    FROM {{raw}} AS t
+    WHERE account_id IS NULL AND {{logins}}{{since}}{{unpinned}}
     GROUP BY 1, 2, 3, 4
 ) AS nulls
 CROSS JOIN LATERAL (
@@ -464,7 +464,7 @@ WITH groups AS (
     FROM suspects AS s
     JOIN {{raw}} AS t
       ON t.account_id = s.holder AND t.login::text = s.login AND t.platform::text = s.platform AND coalesce(t.broker::text, '') = s.broker
-     AND t.trade_date BETWEEN {{first_day}} AND '9999-12-31'
+     AND t.trade_date BETWEEN {{first_day}} AND '9999-12-31'{{unpinned}}
     GROUP BY 1, 2, 3, 4, 5, 6
 ), judged AS (
     SELECT
@@ -506,7 +506,7 @@ FROM (
     SELECT t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, t.account_id::text AS holder,
            coalesce({{day}}, {{today}}) AS day, count(*) AS rows
     FROM {{raw}} AS t
-    WHERE t.login IS NOT NULL AND t.platform IS NOT NULL AND {{accounts}}{{t_since}}
+    WHERE t.login IS NOT NULL AND t.platform IS NOT NULL AND {{accounts}}{{t_since}}{{unpinned}}
       AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
     GROUP BY 1, 2, 3, 4, 5
 ) AS placeholders
@@ -563,7 +563,7 @@ WITH mendable AS MATERIALIZED (
     FROM prop_trading_model.recon_identity_findings AS f
     JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login::text = f.login AND t.trade_date = ANY(f.dates)
     WHERE f.table_name = $1 AND f.holder IS NULL AND cardinality(f.candidates) = 1 AND {{keys}}
-      AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker
+      AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker{{unpinned}}
     ORDER BY {{key}}
     LIMIT $2 OFFSET $3
     {{locked}}
@@ -591,7 +591,7 @@ WITH mendable AS MATERIALIZED (
     FROM prop_trading_model.recon_identity_findings AS f
     JOIN {{raw}} AS t ON t.account_id = f.holder AND t.login::text = f.login AND t.trade_date = ANY(f.dates)
     WHERE f.table_name = $1 AND cardinality(f.candidates) = 1 AND {{keys}}
-      AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker
+      AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker{{unpinned}}
     ORDER BY {{key}}
     LIMIT $2 OFFSET $3
     {{locked}}
@@ -653,7 +653,7 @@ SELECT NULL, NULL, 0, 0, 0, NULL, count(*) - (SELECT count(*) FROM mended) FROM 
 placeholders AS MATERIALIZED (
     SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, coalesce({{day}}, {{today}}) AS day
     FROM {{raw}} AS t
-    WHERE t.account_id = ANY($4::text[]){{t_since}} AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
+    WHERE t.account_id = ANY($4::text[]){{t_since}}{{unpinned}} AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
 ), judged AS MATERIALIZED (
     -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
     SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner, row_number() OVER () AS number
@@ -674,7 +674,7 @@ placeholders AS MATERIALIZED (
 listed AS MATERIALIZED (
     SELECT {{key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, {{day}} AS day
     FROM unnest($2::text[], $3::date[]) AS unsent (account_id, day)
-    JOIN {{raw}} AS t ON t.account_id = unsent.account_id AND {{day}} = unsent.day
+    JOIN {{raw}} AS t ON t.account_id = unsent.account_id AND {{day}} = unsent.day{{unpinned}}
 ), owners AS MATERIALIZED (
     SELECT p.login, p.platform, p.broker, p.account_id AS holder, p.day, min(i.account_id) AS owner
     FROM (SELECT DISTINCT login, platform, broker, account_id, day FROM listed) AS p

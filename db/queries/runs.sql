@@ -113,13 +113,15 @@ SELECT EXISTS (
 UPDATE prop_trading_model.recon_runs SET suspicion = $2 WHERE run_id = $1 AND confirmed_at IS NOT DISTINCT FROM $3
 
 -- name: get_rewritten
--- Rows that runs rewrote of accounts ($1) since those were whole, and how many of them were removed; rows that were restored do not count.
+-- Rows that runs rewrote of accounts ($1) since those were whole, and how many of them were removed; rows that were restored do not count, nor rows
+-- that an account only got its id for.
 SELECT t.account_id::text AS account_id, c.rows, c.removed
 FROM prop_trading_model.trade_recon AS t
 CROSS JOIN LATERAL (
     SELECT count(*) AS rows, count(*) FILTER (WHERE reason = 'removed') AS removed
     FROM prop_trading_model.recon_removed_rows AS r
     WHERE r.account_id = t.account_id AND r.removed_id > t.whole_copy AND r.run_id IS NOT NULL AND r.restored_at IS NULL
+      AND NOT (r.reason = 'overwritten' AND r.row_data ->> 'account_id' IS NULL)
 ) AS c
 WHERE t.account_id = ANY($1::text[]) AND c.rows > 0
 
@@ -296,6 +298,20 @@ SELECT
     r.search_requests + r.known_search_requests AS searched, r.fault, r.missing_partitions, r.history_from
 FROM prop_trading_model.recon_runs AS r
 WHERE run_id = $1
+
+-- name: count_written
+-- Count for a run ($1) the rows that it wrote and that no process counted: those of one that was killed, and those whose ids were repaired. They are told
+-- by what was kept as they were written.
+UPDATE prop_trading_model.recon_runs AS r
+SET rows_inserted = greatest(r.rows_inserted, i.rows), rows_updated = greatest(r.rows_updated, c.updated), rows_moved = greatest(r.rows_moved, c.moved),
+    rows_removed = greatest(r.rows_removed, c.removed)
+FROM (SELECT coalesce(sum(rows), 0) AS rows FROM prop_trading_model.recon_run_inserts WHERE run_id = $1) AS i, (
+    SELECT count(*) FILTER (WHERE reason = 'overwritten') AS updated, count(*) FILTER (WHERE reason = 'moved') AS moved,
+           count(*) FILTER (WHERE reason IN ('removed', 'placeholder')) AS removed
+    FROM prop_trading_model.recon_removed_rows
+    WHERE run_id = $1
+) AS c
+WHERE r.run_id = $1 AND (i.rows > r.rows_inserted OR c.updated > r.rows_updated OR c.moved > r.rows_moved OR c.removed > r.rows_removed)
 
 -- name: end_run
 -- End a run early, for a reason: the accounts that still wait stay in its record as those that are left.

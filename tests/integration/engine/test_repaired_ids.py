@@ -1,0 +1,61 @@
+"""Ids that a run gives back belong to that run: its result counts them, and they are undone with it; pinned rows keep theirs."""
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.domain.models import RunKind
+from app.engine.restoring import Restoring
+from app.sandbox.process import SandboxServer
+from app.store.removed import RemovedRows
+from tests.conftest import Database
+from tests.engine import engine, run
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+_WITHOUT_ID = "SELECT count(*) FROM raw_trades_closed WHERE account_id IS NULL"
+
+
+async def _lose_ids(connection: "Connection", account_ids: list[str]) -> int:
+    """Take the ids from all closed trades of accounts; the number of trades."""
+    lost = "WITH lost AS (UPDATE raw_trades_closed SET account_id = NULL WHERE account_id = ANY($1) RETURNING 1) SELECT count(*) FROM lost"
+    return int(await connection.fetchval(lost, account_ids))
+
+
+@pytest.mark.parametrize("kind", [RunKind.FULL, RunKind.AUDIT])
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_ids_that_a_run_gives_back_count_in_its_result_and_are_undone_with_it(
+    filled: Database, sandbox: SandboxServer, kind: RunKind, *, is_named: bool
+) -> None:
+    accounts = random.Random(3).sample(sorted(sandbox.world.account_ids), 3)
+    async with filled.connect() as connection, engine(filled, sandbox) as service:
+        lost = await _lose_ids(connection, accounts)
+        assert lost
+        state = await run(service, kind, account_ids=tuple(accounts) if is_named else None)
+        assert await connection.fetchval(_WITHOUT_ID) == 0
+        result: Any = await service.readings.run_result(state["run_id"])  # type: ignore[arg-type]
+        rows: Any = state["rows"]
+        assert rows["updated"] == lost == sum(line["overwritten"] for line in result["by_table"])
+        if is_named:
+            told = await connection.fetch("SELECT outcome, rows_updated FROM recon_attempts WHERE run_id = $1", state["run_id"])
+            assert {row["outcome"] for row in told if row["rows_updated"]} == {"healed"}
+            assert sum(row["rows_updated"] for row in told) == lost
+        # A guard never takes an id that was given back for a row that was rewritten.
+        assert await service.store.runs.rewritten(accounts) == {}
+        removed = RemovedRows(service.store.database, service.store.feed)
+        waiting = await removed.waiting_of_run(state["run_id"])  # type: ignore[arg-type]
+        assert len(waiting) == lost
+        assert all([each.is_there async for each in Restoring(service.store).restore(waiting, pins=True)])
+        assert await connection.fetchval(_WITHOUT_ID) == lost
+        # Pinned rows keep the ids that they were given, in whatever run and in maintenance.
+        await service.maintain()
+        for again in (RunKind.FULL, RunKind.AUDIT):
+            await run(service, again, account_ids=tuple(accounts))
+        assert await connection.fetchval(_WITHOUT_ID) == lost
+        await Restoring(service.store).release(run_id=state["run_id"])  # type: ignore[arg-type]
+        await run(service, RunKind.AUDIT, account_ids=tuple(accounts))
+        assert await connection.fetchval(_WITHOUT_ID) == 0
