@@ -3,7 +3,7 @@
 import datetime as dt
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -90,8 +90,7 @@ def _show(page: Mapping[str, Any]) -> None:
         console.print("No change of a row is kept that fits.")
     for row in page["rows"]:
         _show_changed(console, row)
-    for row in page["inserted"]:
-        console.print(_inserted(row), markup=False, soft_wrap=True)
+    _show_inserted(console, page["inserted"])
     for row in page["nulled"]:
         sent = ", ".join(f"{name} (sent: {'NULL' if value is None else value})" for name, value in row["sent"].items())
         name = f"{row['table']} {row['key']} of {row['account_id'] or 'no account'}"
@@ -134,15 +133,37 @@ def _by(row: Mapping[str, Any]) -> str:
     return by + (f", asked for by {', '.join(row['issues'])}" if row["issues"] else "")
 
 
-def _inserted(row: Mapping[str, Any]) -> str:
-    """Rows that were inserted, in a sentence."""
-    of_date = f" of {row['date']}" if row["date"] else ""
-    were = choose(row["rows"], "was", "were")
-    told = f"{row['table']} {row['account_id']}{of_date}: {counted(row['rows'], 'row')} {were} inserted at"
+def _show_inserted(console: "Console", rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows that were inserted: a sentence for each change, and one for all of which none stands any more."""
+    changes: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        changes.setdefault(row["change_id"], []).append(row)
+    gone = [change for change in changes.values() if all(row["standing"] == 0 for row in change)]
+    for change in changes.values():
+        if change not in gone:
+            console.print(_inserted(change), markup=False, soft_wrap=True)
+    if gone:
+        inserted = sum(row["rows"] for change in gone for row in change)
+        none = choose(inserted, "it does not stand", "none of them stands")
+        told = f"{counted(inserted, 'row')} {choose(inserted, 'was', 'were')} inserted in {counted(len(gone), 'other change')}"
+        console.print(f"{told}; {none} as inserted any more.", markup=False, soft_wrap=True)
+
+
+def _inserted(change: Sequence[Mapping[str, Any]]) -> str:
+    """The rows that one change inserted, on one date or several, in a sentence."""
+    row = change[0]
+    dates = [each["date"] for each in change if each["date"]]
+    of_date = f" of {dates[0]}" if dates else ""
+    if len(dates) > 1:
+        of_date = f" of {len(dates)} dates from {dates[0]} to {dates[-1]}"
+    inserted = sum(each["rows"] for each in change)
+    told = f"{row['table']} {row['account_id']}{of_date}: {counted(inserted, 'row')} {choose(inserted, 'was', 'were')} inserted at"
     told += f" {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}"
-    if row["standing"] is None:
+    known = [each for each in change if each["standing"] is not None]
+    if not known:
         return f"{told}."
-    shown = row["keys"][:_KEYS_SHOWN]
-    others = row["standing"] - len(shown)
+    standing = sum(each["standing"] for each in known)
+    shown = [key for each in known for key in each["keys"]][:_KEYS_SHOWN]
+    others = standing - len(shown)
     keys = ", ".join(shown) + (f" and {counted(others, 'other')}" if others else "")
-    return f"{told}; {row['standing']} of them stand as inserted" + (f": {keys}." if shown else ".")
+    return f"{told}; {standing} of them {choose(standing, 'stands', 'stand')} as inserted" + (f": {keys}." if shown else ".")

@@ -186,9 +186,11 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> E
         return ExitCode.SUCCESS
     following = "" if way.pins else ", and the next run asks upstream"
     of_accounts = f" The totals of {counted(accounts, 'account')} were counted again{following}." if accounts else ""
+    # Of nothing there is nothing to be said.
+    stays = f" {_PINNED if way.pins else _CAUTION}" if there else ""
     console.print(
         f"{counted(there, 'row')} {choose(there, 'stands as it was', 'stand as they were')},"
-        f" {refused} {choose(refused, 'was', 'were')} not restored.{added}{of_accounts} {_PINNED if way.pins else _CAUTION}",
+        f" {refused} {choose(refused, 'was', 'were')} not restored.{added}{of_accounts}{stays}",
         soft_wrap=True,
     )
     return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
