@@ -19,7 +19,7 @@ from app.errors import InvalidRequest
 
 USUAL_DAYS = 90
 MOST_DAYS = 366
-_PASSING = frozenset({"looks", "settled_before", "moving_from", "withheld", "alltime_waits_until", "upstream_counts", BY_ROWS})
+_PASSING = frozenset({"looks", "looked_at", "settled_before", "moving_from", "withheld", "alltime_waits_until", "upstream_counts", BY_ROWS})
 """What evidence tells of the run that found it, not of what differs."""
 _DERIVED = frozenset({"discrepancy_percentage", "total_dates"})
 _DIGITS = 4

@@ -36,9 +36,11 @@ from app.domain.trial import differing_days, disputed, was_read
 from app.domain.wording import counted
 
 SETTLED_AFTER = 3
-"""In so many runs a date that still moves may disagree; then the disagreement is what it is."""
+"""In so many runs, an hour apart, a date that still moves may disagree; then the disagreement is what it is."""
 _TOTALS = "totals"
 _COUNT = "num_trades"
+_LOOK = dt.timedelta(hours=1)
+"""Runs closer to each other than this are one look: upstream had no time to settle between them."""
 _SETTLING = (IssueCode.UNSETTLED, IssueCode.UPSTREAM_INCONSISTENT)
 
 
@@ -92,8 +94,8 @@ def is_explained(view: AccountView, now: dt.datetime) -> bool:
     return view.explained_as == view.signature and view.ask_again_at is not None and now < view.ask_again_at
 
 
-def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> tuple[Issue, ...]:
-    """What remains of an account after its heal; dates from `moving_from` on still move.
+def explain(view: AccountView, progress: Progress, *, moving_from: dt.date, now: dt.datetime | None = None) -> tuple[Issue, ...]:
+    """What remains of an account after its heal; dates from `moving_from` on still move at `now` (aware; None: later than any other run).
 
     A mismatch stays what it is while anything that could heal it was not read, was refused, failed or was left to
     another writer. Only when all of it was read and written does it become upstream's.
@@ -101,7 +103,32 @@ def explain(view: AccountView, progress: Progress, *, moving_from: dt.date) -> t
     if progress.known:
         return tuple(Issue.from_json(entry) for entry in view.open_issues)
     beside = (pinned_issue(view.pins),) if view.pins else ()
-    return (*_explain(view, progress, moving_from), *beside)
+    left = _explain(view, progress, moving_from)
+    return (*(left if now is None else tuple(_once_an_hour(view, issue, now) for issue in left)), *beside)
+
+
+def _once_an_hour(view: AccountView, issue: Issue, now: dt.datetime) -> Issue:
+    """The issue with no more runs counted on a date than were an hour apart: runs in quick succession tell no more than one."""
+    metadata = issue.evidence.get("metadata")
+    if issue.code is not IssueCode.UNSETTLED or not isinstance(metadata, Mapping) or not isinstance(metadata.get("looks"), Mapping):
+        return issue
+    last, looks = _looked_at(view), _looks(view)
+    if last is None or not dt.timedelta() <= now - last < _LOOK:
+        return replace(issue, evidence={**issue.evidence, "metadata": {**metadata, "looked_at": now.isoformat()}})
+    counts = {place: min(count, looks.get(place, count)) for place, count in metadata["looks"].items()}
+    return replace(issue, evidence={**issue.evidence, "metadata": {**metadata, "looks": counts, "looked_at": last.isoformat()}})
+
+
+def _looked_at(view: AccountView) -> dt.datetime | None:
+    """When a run last counted as one in which a date was left as unsettled."""
+    for entry in view.open_issues:
+        metadata = entry.get("metadata")
+        text = metadata.get("looked_at") if isinstance(metadata, Mapping) else None
+        if entry.get("type") == IssueCode.UNSETTLED and isinstance(text, str):
+            with contextlib.suppress(ValueError):
+                found = dt.datetime.fromisoformat(text)
+                return found if found.tzinfo is not None else None
+    return None
 
 
 def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:

@@ -48,7 +48,7 @@ class Passed:
 def result_of(passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float) -> AccountResult:
     """The record of an account; dates from `moving_from` on still move at `now`, a flapping account is held back for `flap_seconds`."""
     view, progress, before = passed.view, passed.progress, passed.before
-    left = explain(view, progress, moving_from=moving_from)
+    left = explain(view, progress, moving_from=moving_from, now=now)
     # Where all rows were to be compared and were not, no issue needs to tell that something is wrong.
     incomplete = is_incomplete(view, progress)
     is_open = bool(left) or incomplete

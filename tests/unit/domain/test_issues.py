@@ -198,6 +198,17 @@ def test_a_date_that_stays_unsettled_for_three_runs_is_what_it_is() -> None:
         view = replace(view, open_issues=(issue.as_json(),))
 
 
+def test_runs_in_quick_succession_do_not_wear_out_what_is_unsettled() -> None:
+    view = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER)
+    begun = dt.datetime(2026, 1, 6, 22, 36, tzinfo=dt.UTC)
+    codes = []
+    for minutes in (0, 2, 5, 9, 30, 59, 61, 90, 125, 130, 190):
+        (issue,) = explain(view, read_everything(), moving_from=LATER, now=begun + dt.timedelta(minutes=minutes))
+        codes.append(issue.code)
+        view = replace(view, open_issues=(issue.as_json(),))
+    assert codes == [IssueCode.UNSETTLED] * 9 + [IssueCode.UPSTREAM_INCONSISTENT] * 2
+
+
 def test_totals_that_stay_unsettled_for_three_runs_are_what_they_are() -> None:
     view = AccountView("a", totals(5, 6, 6, 6), last_day=LATER)
     for _ in range(3):
