@@ -121,7 +121,7 @@ async def _listed(format_: ListFormat) -> ExitCode:
     from app.web.accept_models import AcceptedIssue, AcceptedIssues
 
     settings = load_settings()
-    async with open_store(settings) as store:
+    async with open_store(settings, only_reads=True) as store:
         rows = [dict(row) for row in await store.acceptances.listed(open_readings(settings, store).today())]
     if format_ is ListFormat.JSON:
         # As HTTP answers with each.

@@ -37,6 +37,19 @@ class ListFormat(StrEnum):
     JSON = "json"
 
 
+class AccountStatus(StrEnum):
+    """What the last run made of an account, as the report counts it."""
+
+    RECONCILED = "reconciled"
+    NEEDS_RECONCILIATION = "needs_reconciliation"
+    EXPLAINED = "explained"
+    FAILED = "failed"
+    EXHAUSTED = "exhausted"
+    FLAPPING = "flapping"
+    NEEDS_CONFIRMATION = "needs_confirmation"
+    PENDING = "pending"
+
+
 accounts = typer.Typer(cls=SuggestingGroup, rich_markup_mode=None, help="List accounts by state and issue, and show one.")
 
 Format = Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")]
@@ -64,7 +77,7 @@ def list_by_default(context: typer.Context) -> None:
 def list_accounts(
     *,
     status: Annotated[
-        list[str] | None,
+        list[AccountStatus] | None,
         typer.Option(metavar="STATUS", help="Only accounts of this state, as the report counts them; may be given again."),
     ] = None,
     held: Annotated[bool, typer.Option("--held", help="Only accounts that wait for somebody who confirms them.")] = False,
@@ -74,7 +87,7 @@ def list_accounts(
     format_: Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")] = ListFormat.TABLE,
 ) -> None:
     """List accounts in the order of their ids."""
-    statuses = [*(status or ()), *([Outcome.NEEDS_CONFIRMATION.value] if held else ())]
+    statuses = [*(each.value for each in status or ()), *([Outcome.NEEDS_CONFIRMATION.value] if held else ())]
     perform(lambda: _listed(_View(statuses or None, issue, after, limit, format_)))
 
 

@@ -139,7 +139,7 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     opened = report["open_trades"]
     if opened is not None:
         console.print(_open_trades(opened), markup=False, soft_wrap=True)
-    _show_last_run(console, last)
+    _show_last_run(console, last, report["message"])
     holding = report["holding_run"]
     if holding is not None and (last is None or holding["run_id"] != last["run_id"]):
         console.print(f"Accounts are held by: {holding['kind']} {holding['run_id']}, {holding['status']}, ended {holding['finished_at']}")
@@ -160,7 +160,9 @@ def _print_unused(console: Console, relations: Sequence[Mapping[str, Any]]) -> N
 def _show_through(console: Console, report: Mapping[str, Any]) -> None:
     """The date through which all is reconciled, why it is no later one, and the accounts that hold it back."""
     told, reason = report["reconciled_through_told"].removeprefix("through "), report["reconciled_through_reason"]
-    console.print(f"Reconciled through: {told}. {reason}", markup=False, soft_wrap=True)
+    # Where no account is known the first sentence said so.
+    why = "" if reason == report["message"] else f" {reason}"
+    console.print(f"Reconciled through: {told}.{why}", markup=False, soft_wrap=True)
     console.print(report["audited"], markup=False, soft_wrap=True)
     rows, accounts = report["held_back_by"], report["holding_accounts"]
     for row in rows[:_HOLDING_SHOWN]:
@@ -179,15 +181,15 @@ def _show_accepted(console: Console, accepted: Mapping[str, Any] | None) -> None
     console.print(f"{told} {accepted['first_until']}: `trade-recon accept --list`", markup=False, soft_wrap=True)
 
 
-def _show_last_run(console: Console, last: Mapping[str, Any] | None) -> None:
-    """The newest run that ended: how, and what it left."""
+def _show_last_run(console: Console, last: Mapping[str, Any] | None, said: str | None) -> None:
+    """The newest run that ended: how, and what it left, but for what was `said` already."""
     if last is None:
         return
     console.print(
         f"Last run: {last['kind']} {last['run_id']}, {last['status']}, {counted(last['requests'], 'request')}, ended {last['finished_at']}"
     )
     for told in (last["left_told"], last["error"]):
-        if told:
+        if told and told != said:
             console.print(f"  {told}", markup=False, soft_wrap=True)
 
 

@@ -77,7 +77,12 @@ class UpstreamRefused(UpstreamError):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The API was out for longer than the service may wait."""
+    """The API was out for longer than the service may wait; `last` is the last failure, if any is known."""
+
+    def __init__(self, message: str, last: str | None = None) -> None:
+        """The sentence for a run; whoever asks for something else says it in words of its own."""
+        super().__init__(message)
+        self.last = last
 
 
 class EndpointFailed(UpstreamError):

@@ -301,11 +301,18 @@ async def sample_upstream(settings: Settings, database: Database | None) -> Samp
             try:
                 found[endpoint] = Sample((await client.sample(Request(endpoint), rows=_SAMPLE_ROWS)).rows)
             except UpstreamError as error:
-                found[endpoint] = Sample(error=str(error))
+                found[endpoint] = Sample(error=_sampled_in_vain(error))
                 if isinstance(error, UpstreamRefused | UpstreamUnavailable):
                     # It would say the same of the others.
                     break
     return found
+
+
+def _sampled_in_vain(error: UpstreamError) -> str:
+    """Why there is no sample; what is said of an outage to a run says nothing here."""
+    if not isinstance(error, UpstreamUnavailable):
+        return str(error)
+    return f"no answer within {_SAMPLE_WAIT:g} s.{'' if error.last is None else f' Last: {error.last}'}"
 
 
 async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> list[str]:

@@ -179,7 +179,7 @@ _ACCOUNTS: Mapping[Left, str] = {
     Left.WAITING: "not reached, which the next run takes",
     Left.HEALABLE: "that could not be healed yet, tried again by later runs",
     Left.EXHAUSTED: "that failed too often in a row: `trade-recon accounts list --status exhausted`",
-    Left.BACKING_OFF: "left out for now, backing off or held back after failures",
+    Left.BACKING_OFF: "left out for now, since they flap, or failed and are not due yet",
     Left.HELD: "held until somebody confirms or accepts: `trade-recon accounts list --held`",
     Left.FLAPPING: "held back for a day, since another writer brings the same issue back (flapping)",
     Left.GONE: "deleted from trade_recon by somebody else",

@@ -43,14 +43,16 @@ class MoneySweep:
             [row["relation"] in used for row in rows],
             reasons,
         )
-        _warn_of_lost({row["relation"] for row in before} - set(used), rows)
+        if self._mode.relations is None:
+            # What the setting leaves out was not lost.
+            _warn_of_lost({row["relation"] for row in before} - set(used), rows)
         return used
 
     def _reason(self, row: Record, *, is_used: bool) -> str:
         if self._mode.relations is not None:
             return "named by RECON_MONEY" if is_used else "not named by RECON_MONEY"
         if not row["accounts"]:
-            return "no account has an amount in both tables"
+            return "no account had an amount in both tables when they were last learned: the next run or inspection learns again"
         told = f"holds for {row['holding']} of {row['accounts']} accounts"
         return told if is_used else f"{told}, which is less than {LEAST_SHARE:.0%}"
 

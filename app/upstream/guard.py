@@ -259,7 +259,8 @@ class Call:
         return UpstreamUnavailable(
             f"The API was out for {self._limits.outage_wait:g} s, as long as the service may wait; "
             "what was healed before stays, nothing else was changed. "
-            f"Start again when it is back.{last}"
+            f"Start again when it is back.{last}",
+            None if failure is None else str(failure),
         )
 
 

@@ -33,6 +33,7 @@ TOO_LARGE = (413, "The body is larger than 1 MiB and was not read; nothing was c
 UNKNOWN = "extra_forbidden"
 """The validator's name of a field that there is not."""
 _LONGEST_FIELD = 200
+_LONGEST_MESSAGE = 2_000
 _FIELDS_NAMED = 5
 _FIELDS_LISTED = 100
 _log = get_logger(__name__)
@@ -119,12 +120,12 @@ def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
     said = requirement(found["type"], context, str(found["msg"]))
     if found["type"] == UNKNOWN and (meant := nearest(where[-1], context.get("known", ()))) is not None:
         said += f": is {meant} meant?"
-    return FieldProblem(field=_shown(".".join(where)), message=f"{_shown(said)}{'' if said.endswith('?') else '.'}")
+    return FieldProblem(field=_shown(".".join(where)), message=f"{_shown(said, _LONGEST_MESSAGE)}{'' if said.endswith('?') else '.'}")
 
 
-def _shown(text: str) -> str:
+def _shown(text: str, longest: int = _LONGEST_FIELD) -> str:
     """What a caller sent, cut, and without the halves of characters that JSON may hold and UTF-8 may not."""
-    return text[:_LONGEST_FIELD].encode("utf-8", "replace").decode()
+    return text[:longest].encode("utf-8", "replace").decode()
 
 
 async def _frameworks(request: Request, error: Exception) -> Response:

@@ -233,6 +233,16 @@ async def test_what_does_not_work_is_wrong_and_keeps_the_rest_from_nothing(
     assert "run `trade-recon migrate`" in (await examined(filled))["wrong"][0]
 
 
+async def test_an_api_that_does_not_answer_is_told_in_other_words_than_those_for_a_run(
+    filled: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.main._SAMPLE_WAIT", 0.2)
+    settings = settings_for(filled.dsn, "http://127.0.0.1:1")
+    wrong = [finding.text async for finding in examine(settings) if finding.level is Level.WRONG]
+    assert wrong[0].startswith(f"The API does not answer for {next(iter(Endpoint)).value}: no answer within 0.2 s.")
+    assert not [text for text in wrong if "healed" in text or "Start again" in text]
+
+
 async def test_a_lost_table_of_our_own_is_named_by_every_command_and_its_way_out_works(database: Database, tmp_path: Path) -> None:
     lost = ("recon_quota", "recon_set_aside_rows")
     async with database.connect() as connection:

@@ -43,6 +43,7 @@ async def _said(folder: Path, *words: str) -> tuple[int, str]:
         (["--kind", "audit", "reconcile"], "`reconcile`"),
         (["--fix-null-ids"], "`legacy`"),
         (["reconcile", "--kind", "ful"], "'full'"),
+        (["accounts", "list", "--status", "reconcilled"], "'reconciled'"),
     ],
 )
 async def test_a_mistake_on_the_command_line_is_answered_with_what_was_meant(tmp_path: Path, words: list[str], meant: str) -> None:

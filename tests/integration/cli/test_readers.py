@@ -74,6 +74,7 @@ async def test_the_report_is_read_by_a_role_with_select_alone(read: _Read, tmp_p
         (("accounts",), lambda read: read.account_id),
         (("accounts", "list", "--status", "reconciled", "--format", "json"), lambda _: '"status": "reconciled"'),
         (("accounts", "show", "ACCOUNT", "--format", "json"), lambda _: '"outcome": "healed"'),
+        (("accept", "--list", "--format", "json"), lambda _: '"accepted"'),
         (("runs",), lambda read: read.run_id),
         (("runs", "show", "RUN", "--format", "json"), lambda _: '"healed": 1'),
         (("changes", "--run", "RUN", "--format", "json"), lambda _: '"name": "num_trades"'),

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from app.domain.issues import IssueCode
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.clock import TODAY
@@ -100,6 +101,14 @@ async def test_what_cannot_be_accepted_is_a_problem_that_says_why(client: httpx2
         assert (answer.status_code, said in answer.text) == (status, True), answer.text
     assert (await client.delete(_at("nobody"))).status_code == 404
     assert (await client.get("/report")).json()["accepted"] is None
+
+
+async def test_an_issue_that_there_is_not_is_answered_with_all_that_there_are(client: httpx2.AsyncClient) -> None:
+    answer = await client.post(_at("a", "no_such_issue"), json={"reason": "why not"})
+    assert answer.status_code == 422
+    detail = answer.json()["detail"]
+    assert all(f"'{code.value}'" in detail for code in IssueCode)
+    assert detail.endswith(". Nothing was changed.")
 
 
 async def test_without_a_date_an_acceptance_ends_after_90_days(client: httpx2.AsyncClient) -> None:
