@@ -77,7 +77,8 @@ def show_inspection(console: "Console", found: Mapping[str, Any]) -> None:
     from app.console import plain_table, severity_name, short_meaning
 
     console.print(found["message"], markup=False, soft_wrap=True)
-    if found["error"]:
+    # Where no account is known, that is also why the run ended as it did.
+    if found["error"] and found["error"] != found["message"]:
         console.print(found["error"], markup=False, soft_wrap=True)
     if found["by_issue"]:
         table = plain_table("By issue", "issue", "severity", "#accounts", "#share", "meaning", "for example")
@@ -102,12 +103,16 @@ def show_inspection(console: "Console", found: Mapping[str, Any]) -> None:
 def _show_dates(console: "Console", found: Mapping[str, Any]) -> None:
     from app.console import plain_table
 
-    dates: Sequence[Mapping[str, Any]] = sorted(found["by_date"], key=lambda day: (-day["accounts"], day["date"]))
+    dates: Sequence[Mapping[str, Any]] = sorted(found["by_date"], key=lambda day: (day["accounts"], day["date"]), reverse=True)
     if dates:
-        table = plain_table("By date, those of most accounts first", "date", "#accounts", "#share", "short of trades")
+        table = plain_table("By date, those of most accounts first", "date", "#accounts", "#share", "trades")
         for day in dates[:_DATES_SHOWN]:
-            short = ", ".join(f"{each['table']} {each['trades']} at {counted(each['accounts'], 'account')}" for each in day["short"])
-            table.add_row(str(day["date"]), *_figures(day), short)
+            told = [
+                f"{each['table']} {each['trades']} {word} at {counted(each['accounts'], 'account')}"
+                for word, tables in (("short", day["short"]), ("too many", day["more"]))
+                for each in tables
+            ]
+            table.add_row(str(day["date"]), *_figures(day), ", ".join(told))
         _print(console, table)
         if len(dates) > _DATES_SHOWN:
             console.print(f"and {counted(len(dates) - _DATES_SHOWN, 'more date')}: --format json")

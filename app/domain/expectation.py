@@ -21,6 +21,8 @@ _FEWEST_USUAL = 10
 """With fewer accounts a date without rows is chance."""
 _GAP_SHARE = 10
 """By how much fewer rows than usual make a date a gap."""
+_LOST_SHARE = 2
+"""How many times the accounts that are short must be at least those that usually have a row, if the date was lost for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,16 @@ def upstream_a_day(views: Sequence[AccountView], endpoint: Endpoint, upstream: U
     return upstream_rows(views, endpoint, upstream) / _common_span(views)
 
 
+def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> frozenset[dt.date]:
+    """Dates up to `until` that the whole warehouse lacks, where about as many accounts are short of trades as usually have a row then.
+
+    `coverage` tells how many accounts of the warehouse have a row on a date, `short` how many count more in alltime than on their dates.
+    A date on which ingestion has not stored anything yet is no loss, unless alltime counts it already.
+    """
+    usual = _usual(coverage, until)
+    return frozenset(day for day in common_gaps(coverage, until) if _LOST_SHARE * short >= usual[day.weekday()])
+
+
 def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt.date]:
     """Dates up to `until` on which (nearly) nobody has a row though many have one on other dates of the same weekday.
 
@@ -89,12 +101,23 @@ def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt
     """
     if not coverage:
         return frozenset()
-    first = min(coverage)
-    days = [first + dt.timedelta(days=number) for number in range((until - first).days + 1)]
-    usual = {weekday: _median([coverage.get(day, 0) for day in days if day.weekday() == weekday]) for weekday in range(7)}
+    usual = _usual(coverage, until)
     return frozenset(
-        day for day in days if usual[day.weekday()] >= _FEWEST_USUAL and _GAP_SHARE * coverage.get(day, 0) <= usual[day.weekday()]
+        day
+        for day in _days_until(coverage, until)
+        if usual[day.weekday()] >= _FEWEST_USUAL and _GAP_SHARE * coverage.get(day, 0) <= usual[day.weekday()]
     )
+
+
+def _usual(coverage: Mapping[dt.date, int], until: dt.date) -> dict[int, int]:
+    """How many accounts usually have a row, by weekday."""
+    days = _days_until(coverage, until)
+    return {weekday: _median([coverage.get(day, 0) for day in days if day.weekday() == weekday]) for weekday in range(7)}
+
+
+def _days_until(coverage: Mapping[dt.date, int], until: dt.date) -> list[dt.date]:
+    first = min(coverage, default=until)
+    return [first + dt.timedelta(days=number) for number in range((until - first).days + 1)]
 
 
 def _counted_trades(view: AccountView) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.domain.acceptance import disagreement_of, is_covered
 from app.domain.contract import TABLES, Endpoint
-from app.domain.expectation import common_gaps
+from app.domain.expectation import common_gaps, lost_dates
 from app.domain.issues import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode, Severity
 from app.domain.models import AcceptedIssue, AccountView
 
@@ -68,23 +68,32 @@ def _unseen_money(view: AccountView) -> list[Issue]:
 
 @dataclass(slots=True)
 class Figures:
-    """Accounts by issue, by issue and table, by broker and by date; what tables are short of on a date; dates that nearly all lack."""
+    """Accounts by issue, by issue and table, by broker and by date; what tables are short of on a date, and what tells of lost dates."""
 
-    issues: dict[str, dict[str, Any]] = field(default_factory=dict)
+    issues: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    """By type and severity."""
     tables: dict[str, Counter[str]] = field(default_factory=dict)
     brokers: Counter[str] = field(default_factory=Counter)
     dates: Counter[str] = field(default_factory=Counter)
     short: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
-    lacking: Counter[str] = field(default_factory=Counter)
+    more: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+    """What a table counts beyond the two others, which agree, where it also counts more than alltime in all."""
+    short_accounts: int = 0
+    """Accounts whose alltime counts more than any other table."""
+    coverage: Counter[str] = field(default_factory=Counter)
+    """How many of these have a row on a date."""
+    everywhere: Counter[str] = field(default_factory=Counter)
+    """How many accounts of the whole warehouse have a daily row on a date; empty where some accounts were named, or none is short."""
+    until: str | None = None
+    """The last date that may be lost."""
 
     def add(self, account: Inspected, view: AccountView, brokers: Collection[str]) -> None:
         """Count an account."""
         if not account.entries:
             return
         for entry in account.entries:
-            known = self.issues.setdefault(str(entry["type"]), {"accounts": 0, "severity": _severity(entry), "sample": []})
+            known = self.issues.setdefault((str(entry["type"]), _severity(entry)), {"accounts": 0, "sample": []})
             known["accounts"] += 1
-            known["severity"] = min(known["severity"], _severity(entry))
             if len(known["sample"]) < _SAMPLE:
                 known["sample"].append(account.account_id)
             affected = entry.get("affected")
@@ -93,52 +102,92 @@ class Figures:
         self.brokers.update(set(brokers) or {_UNKNOWN_BROKER})
         self.dates.update({day for entry in account.entries for day in _days(entry)})
         if account.issues is not None:
-            self._add_short(view)
+            self._add_days(view)
 
-    def _add_short(self, view: AccountView) -> None:
+    def _add_days(self, view: AccountView) -> None:
         for day in view.days:
             counts = {table: getattr(day, name) for name, table in _COUNTED.items()}
-            most = max(counts.values())
+            most, least = max(counts.values()), min(counts.values())
+            largest = [table for table, count in counts.items() if count == most]
+            if len(largest) == 1 and list(counts.values()).count(least) == len(counts) - 1 and _exceeds_alltime(view, largest[0]):
+                of_day = self.more.setdefault(day.date.isoformat(), {})
+                of_day.setdefault(largest[0], Counter()).update(accounts=1, trades=most - least)
+                continue
             of_day = self.short.setdefault(day.date.isoformat(), {})
             for table, count in counts.items():
                 if count < most:
                     of_day.setdefault(table, Counter()).update(accounts=1, trades=most - count)
 
     def add_gaps(self, accounts: int, coverage: Mapping[dt.date, int], until: dt.date) -> None:
-        """Count `accounts` that lack trades of unknown dates on the dates that probably are these, as the rows of the others tell."""
-        for day in common_gaps(coverage, until):
-            self.lacking[day.isoformat()] += accounts - coverage.get(day, 0)
+        """Count `accounts` that lack trades of unknown dates, and on which dates up to `until` they have rows."""
+        self.short_accounts += accounts
+        self.coverage.update({day.isoformat(): number for day, number in coverage.items()})
+        self.until = max(self.until or "", until.isoformat())
+
+    @property
+    def lacking(self) -> dict[str, int]:
+        """How many of the accounts that lack trades of unknown dates have no row on the dates that probably are these.
+
+        The dates are those that these accounts lack though they trade on that weekday, and those that the whole warehouse lacks. A date of
+        which one table has rows is no such date: there the others are short.
+        """
+        if self.until is None or not self.short_accounts:
+            return {}
+        until = dt.date.fromisoformat(self.until)
+        gaps = common_gaps(_by_date(self.coverage), until) | lost_dates(_by_date(self.everywhere), until, self.short_accounts)
+        lacking = {day.isoformat(): self.short_accounts - self.coverage[day.isoformat()] for day in gaps}
+        return {day: accounts for day, accounts in lacking.items() if accounts > self.dates[day]}
 
     def as_json(self) -> dict[str, Any]:
         """As it is kept."""
         return {
-            "issues": self.issues,
+            "issues": self._kept_issues(),
             "tables": self.tables,
             "brokers": self.brokers,
             "dates": self.dates,
             "short": self.short,
-            "lacking": self.lacking,
+            "more": self.more,
+            "short_accounts": self.short_accounts,
+            "coverage": self.coverage,
+            "everywhere": self.everywhere,
+            "until": self.until,
         }
+
+    def _kept_issues(self) -> dict[str, dict[str, Any]]:
+        """The issues as earlier versions read them, too: by type, with the figures of each severity beside those of all."""
+        kept: dict[str, dict[str, Any]] = {}
+        for (issue, severity), known in self.issues.items():
+            whole = kept.setdefault(issue, {"accounts": 0, "severity": severity, "sample": [], "severities": {}})
+            whole["accounts"] += known["accounts"]
+            whole["severity"] = min(whole["severity"], severity)
+            whole["sample"] = [*whole["sample"], *known["sample"]][:_SAMPLE]
+            whole["severities"][str(severity)] = known
+        return kept
 
     @classmethod
     def summed(cls, kept: Iterable[Mapping[str, Any]]) -> "Figures":
         """The sum of figures as they were kept."""
         total = cls()
         for each in kept:
-            for issue, figures in each.get("issues", {}).items():
-                known = total.issues.setdefault(issue, {"accounts": 0, "severity": figures["severity"], "sample": []})
-                known["accounts"] += figures["accounts"]
-                known["severity"] = min(known["severity"], figures["severity"])
-                known["sample"] = sorted([*known["sample"], *figures["sample"]])[:_SAMPLE]
+            for issue, kept_issue in each.get("issues", {}).items():
+                # Single statements and earlier versions keep each issue under one severity.
+                for severity, figures in kept_issue.get("severities", {kept_issue["severity"]: kept_issue}).items():
+                    known = total.issues.setdefault((issue, int(severity)), {"accounts": 0, "sample": []})
+                    known["accounts"] += figures["accounts"]
+                    known["sample"] = sorted([*known["sample"], *figures["sample"]])[:_SAMPLE]
             for issue, tables in each.get("tables", {}).items():
                 total.tables.setdefault(issue, Counter()).update(tables)
             total.brokers.update(each.get("brokers", {}))
             total.dates.update(each.get("dates", {}))
-            total.lacking.update(each.get("lacking", {}))
-            for day, short in each.get("short", {}).items():
-                of_day = total.short.setdefault(day, {})
-                for table, counts in short.items():
-                    of_day.setdefault(table, Counter()).update(counts)
+            total.short_accounts += each.get("short_accounts", 0)
+            total.coverage.update(each.get("coverage", {}))
+            total.everywhere.update(each.get("everywhere", {}))
+            total.until = max(total.until or "", each.get("until") or "") or None
+            for by_day, name in ((total.short, "short"), (total.more, "more")):
+                for day, tables in each.get(name, {}).items():
+                    of_day = by_day.setdefault(day, {})
+                    for table, counts in tables.items():
+                        of_day.setdefault(table, Counter()).update(counts)
         return total
 
 
@@ -146,6 +195,15 @@ def is_short(view: AccountView) -> bool:
     """Whether alltime counts trades of dates that no other table has."""
     totals = view.totals
     return totals.alltime > max(totals.daily, totals.hourly, totals.closed)
+
+
+def _exceeds_alltime(view: AccountView, table: str) -> bool:
+    totals = view.totals
+    return totals.counts[table] > totals.alltime
+
+
+def _by_date(counts: Mapping[str, int]) -> dict[dt.date, int]:
+    return {dt.date.fromisoformat(day): accounts for day, accounts in counts.items()}
 
 
 def _severity(entry: Mapping[str, object]) -> int:

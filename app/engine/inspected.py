@@ -80,20 +80,36 @@ def sentence(answer: Mapping[str, Any]) -> str:
 
 
 def _nights(answer: Mapping[str, Any]) -> str:
-    """The date on which most accounts differ, where these are many."""
-    worst = max(answer["by_date"], key=lambda day: day["accounts"], default=None)
-    lacking = max(answer["lacking_dates"], key=lambda day: day["accounts"], default=None)
+    """The date on which most accounts differ, where these are many, and those that lack trades of which no table tells the date."""
+    accounts, beyond = answer["accounts"], answer["beyond_dates"]["accounts"]
+    if not accounts["found"]:
+        return ""
+    # The newest of several, as the table lists them.
+    worst = max(answer["by_date"], key=lambda day: (day["accounts"], day["date"]), default=None)
+    lacking = max(answer["lacking_dates"], key=lambda day: (day["accounts"], day["date"]), default=None)
     said = ""
-    if worst is not None and worst["accounts"] > 1:
-        short = f": {', '.join(_short(each) for each in worst['short'])}" if worst["short"] else ""
-        said += f" Most of them differ on {worst['date']}, at {_share(worst, answer)}{short}."
+    if worst is not None and worst["accounts"] > max(1, beyond):
+        most = 2 * worst["accounts"] > accounts["found"] + accounts["explained"]
+        tables = [*(_short(each) for each in worst["short"]), *(_more(each) for each in worst["more"])]
+        short = f": {', '.join(tables)}" if tables else ""
+        told = f"Most of them differ on {worst['date']}" if most else f"The date on which most accounts differ is {worst['date']}"
+        said += f" {told}, at {_share(worst, answer)}{short}."
     if lacking is not None:
-        said += f" {lacking['date']} seems to be missing in all tables at {_share(lacking, answer)}."
+        said += f" {lacking['date']} seems to be missing in all tables at {_share(lacking, answer)}, whose alltime counts more."
+    elif beyond:
+        said += (
+            f" {counted(beyond, 'account')} {choose(beyond, 'counts', 'count')} more trades in alltime than in any other table: of which"
+            " dates, the warehouse does not tell."
+        )
     return said
 
 
 def _short(short: Mapping[str, Any]) -> str:
     return f"{short['table']} is short of {counted(short['trades'], 'trade')} at {short['accounts']}"
+
+
+def _more(more: Mapping[str, Any]) -> str:
+    return f"{more['table']} has {counted(more['trades'], 'trade')} more than the others at {more['accounts']}"
 
 
 def _share(day: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
@@ -117,12 +133,12 @@ def _breakdowns(figures: Figures, total: int) -> dict[str, Any]:
     def of_all(accounts: int) -> dict[str, Any]:
         return {"accounts": accounts, "share": round(accounts / total, 4) if total else 0.0}
 
-    issues = sorted(figures.issues.items(), key=lambda each: (each[1]["severity"], -each[1]["accounts"], each[0]))
-    dates = sorted(figures.dates.keys() | figures.short.keys(), reverse=True)[:_DATES_SHOWN]
+    issues = sorted(figures.issues.items(), key=lambda each: (each[0][1], -each[1]["accounts"], each[0][0]))
+    dates = sorted(figures.dates.keys() | figures.short.keys() | figures.more.keys(), reverse=True)[:_DATES_SHOWN]
     return {
         "by_issue": [
-            {"issue": issue, "severity": known["severity"], **of_all(known["accounts"]), "sample": known["sample"]}
-            for issue, known in issues
+            {"issue": issue, "severity": severity, **of_all(known["accounts"]), "sample": known["sample"]}
+            for (issue, severity), known in issues
         ],
         "by_table": [
             {"table": table, "issue": issue, **of_all(accounts)}
@@ -132,15 +148,24 @@ def _breakdowns(figures: Figures, total: int) -> dict[str, Any]:
             )
         ],
         "by_broker": [{"broker": broker, **of_all(accounts)} for broker, accounts in _largest(figures.brokers)],
-        "by_date": [{"date": dt.date.fromisoformat(day), **of_all(figures.dates[day]), "short": _shorts(figures, day)} for day in dates],
+        "by_date": [
+            {
+                "date": dt.date.fromisoformat(day),
+                **of_all(figures.dates[day]),
+                "short": _by_table(figures.short, day),
+                "more": _by_table(figures.more, day),
+            }
+            for day in dates
+        ],
+        "beyond_dates": of_all(figures.short_accounts),
         "lacking_dates": [
             {"date": dt.date.fromisoformat(day), **of_all(accounts)} for day, accounts in sorted(figures.lacking.items(), reverse=True)
         ],
     }
 
 
-def _shorts(figures: Figures, day: str) -> list[dict[str, Any]]:
-    tables = sorted(figures.short.get(day, {}).items())
+def _by_table(figures: Mapping[str, Mapping[str, Mapping[str, int]]], day: str) -> list[dict[str, Any]]:
+    tables = sorted(figures.get(day, {}).items())
     return [{"table": table, "accounts": counts["accounts"], "trades": counts["trades"]} for table, counts in tables]
 
 

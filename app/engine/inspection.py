@@ -50,7 +50,8 @@ class Inspector:
         moving_from = self._config.moving(now, run.history_from).first
         await store.runs.open_issues(run.run_id, {each.account_id: each.issues for each in found if each.issues}, moving_from)
         brokers = await store.inspections.brokers([each.account_id for each in found if each.entries])
-        short = [view.account_id for view in views.values() if is_short(view)]
+        # Those of which a run found that upstream itself has no more are not short of anything.
+        short = [each.account_id for each in found if each.is_news and is_short(views[each.account_id])]
         coverage = await store.detection.coverage(short) if short else {}
 
         def count(account_ids: Collection[str]) -> Figures:
@@ -58,7 +59,7 @@ class Inspector:
             for each in found:
                 if each.account_id in account_ids:
                     figures.add(each, views[each.account_id], brokers.get(each.account_id, ()))
-            figures.add_gaps(len(short), coverage, self._config.moving_from(now) - dt.timedelta(days=1))
+            figures.add_gaps(len(short), coverage, self._config.today(now) - dt.timedelta(days=1))
             return figures
 
         seconds = round(time.monotonic() - begun, 3)

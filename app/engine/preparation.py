@@ -216,7 +216,9 @@ class Preparation:
         request = run.request
         async with self._store.preparations.queue(run.run_id) as queue:
             if request.kind is RunKind.INSPECT:
-                queued = await self._store.inspections.enqueue(queue, run.run_id, compared, request.max_accounts, left_out.besides)
+                queued = await self._store.inspections.enqueue(
+                    queue, run.run_id, compared, limit=request.max_accounts, unread=left_out.besides, first=run.history_from
+                )
             elif request.kind is RunKind.AUDIT:
                 unknown = left_out.accounts
                 queued = await queue.audited(compared, limit=request.max_accounts, unanswered=unknown, by_rows=request.compares_rows)

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,19 +49,32 @@ class Inspections:
         self._lease_seconds = lease_seconds
         sql = database.queries("inspection")
         self._enqueue, self._brokers = sql["enqueue_inspected"], sql["get_brokers"]
-        self._note_few_hours = sql["note_few_hours"]
+        self._note_few_hours, self._everywhere = sql["note_few_hours"], sql["get_everywhere"]
         self._release, self._record = sql["release_inspected"], sql["record_inspected"]
         self._note_figures, self._figures = sql["note_inspection_figures"], sql["get_inspection_figures"]
         self._list, self._undetailed = sql["list_inspected"], sql["get_undetailed_accounts"]
         self._lock_claims = database.queries("claims")["lock_claims"]
 
     async def enqueue(
-        self, queue: Queue, run_id: uuid.UUID, account_ids: Sequence[str] | None, limit: int | None, unread: Sequence[str]
+        self,
+        queue: Queue,
+        run_id: uuid.UUID,
+        account_ids: Sequence[str] | None,
+        *,
+        limit: int | None,
+        unread: Sequence[str],
+        first: dt.date | None,
     ) -> Queued:
-        """Put the accounts (None: of all) into an inspection that disagree or have an open issue, and those that are `unread`."""
+        """Put the accounts (None: of all) into an inspection that disagree or have an open issue, and those that are `unread`.
+
+        Dates before `first` (None: no date) are not compared.
+        """
         ids = None if account_ids is None else list(account_ids)
         row = await queue.connection.fetch_row(self._enqueue, run_id, ids, limit, list(unread), seconds=SWEEP_SECONDS)
         await queue.connection.execute(self._note_few_hours, run_id, ids, seconds=SWEEP_SECONDS)
+        if ids is None and (rows := await queue.connection.fetch(self._everywhere, first, seconds=SWEEP_SECONDS)):
+            figures = Figures(everywhere=Counter({row["date"].isoformat(): row["accounts"] for row in rows}))
+            await queue.connection.execute(self._note_figures, run_id, figures.as_json())
         return Queued(int(row["equal"]), int(row["skipped"])) if row else Queued()
 
     async def brokers(self, account_ids: Sequence[str]) -> dict[str, list[str]]:
@@ -76,7 +90,7 @@ class Inspections:
     ) -> list[str]:
         """Record a batch and release its accounts, in one transaction; those that were still ours, whose figures `count` gives."""
         issues = {each.account_id: each.issues for each in found if each.issues is not None}
-        states = [{"account_id": each.account_id, "issues": _entries(each)} for each in found]
+        states = [{"account_id": each.account_id, "issues": _entries(each), "is_news": each.is_news} for each in found]
         attempts = [{"account_id": each.account_id, "outcome": _outcome(each), "codes": each.codes, "seen": each.seen} for each in found]
 
         async def write(connection: Connection) -> list[str]:
@@ -102,10 +116,11 @@ class Inspections:
     async def record_unread(self, claim: Claim, account_id: str, detail: str) -> None:
         """Record that an account could not be inspected; nothing else of it changes."""
         attempt = {"account_id": account_id, "outcome": Outcome.FAILED.value, "codes": [], "detail": detail}
+        state = {"account_id": account_id, "issues": None, "is_news": False}
 
         async def write(connection: Connection) -> None:
             if await connection.fetch(self._lock_claims, [account_id], claim.claim_id, self._lease_seconds):
-                await connection.execute(self._release, [{"account_id": account_id, "issues": None}], claim.claim_id, _JUDGED)
+                await connection.execute(self._release, [state], claim.claim_id, _JUDGED)
                 await connection.execute(self._record, claim.run_id, 0, [attempt])
 
         await self._database.give_way(write)

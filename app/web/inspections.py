@@ -61,10 +61,10 @@ class _Counted(BaseModel):
 
 
 class InspectedIssue(_Counted):
-    """Accounts with an issue."""
+    """Accounts with an issue of a severity; an issue that has several stands once for each."""
 
     issue: str
-    severity: int = Field(description="The worst of them, 1 (critical) to 5 (for information).")
+    severity: int = Field(description="1 (critical) to 5 (for information).")
     sample: list[str] = Field(description="Five of the accounts.")
 
 
@@ -89,15 +89,30 @@ class ShortTable(BaseModel):
     trades: int = Field(description="How many fewer than the table that counts most.")
 
 
+class SurplusTable(BaseModel):
+    """A table that counts more trades than the others on a date, where these and alltime speak against it."""
+
+    table: str
+    accounts: int
+    trades: int = Field(description="How many more than the others.")
+
+
 class InspectedDate(_Counted):
     """Accounts that an issue names a date of."""
 
     date: dt.date
     short: list[ShortTable]
+    more: list[SurplusTable] = Field(
+        description="Tables that count more than the two others, which agree, and more than alltime in all: such as trades stored twice."
+    )
+
+
+class BeyondDates(_Counted):
+    """Accounts whose alltime counts more trades than any other table: they lack some of which no table tells the date."""
 
 
 class LackingDate(_Counted):
-    """A date that nearly all accounts lack in every table, though alltime counts more trades: most likely a night that was missed."""
+    """A date that accounts lack in every table whose alltime counts more trades: most likely a night that was missed."""
 
     date: dt.date
 
@@ -138,6 +153,7 @@ class Inspection(BaseModel):
     by_table: list[InspectedTable]
     by_broker: list[InspectedBroker]
     by_date: list[InspectedDate] = Field(description="The newest 2,000 dates.")
+    beyond_dates: BeyondDates
     lacking_dates: list[LackingDate]
     identity: IdentityReport = Field(description="Rows that fit no account or several; not counted where accounts are named.")
     not_inspected: list[UnreadAccount] = Field(description="Accounts that could not be inspected, the first hundred.")

@@ -33,13 +33,23 @@ FROM prop_trading_model.recon_few_hours
 WHERE $2::text[] IS NULL OR account_id = ANY ($2::text[])
 HAVING count(*) > 0
 
+-- name: get_everywhere
+-- How many accounts have a daily row on a date, from $1 on; none where no account counts more in alltime than in any other table: nothing else asks for it.
+SELECT date, count(*) AS accounts
+FROM prop_trading_model.raw_metrics_daily
+WHERE date BETWEEN greatest('1970-01-01', $1::date) AND '2199-12-31'
+    AND EXISTS (
+        SELECT FROM prop_trading_model.trade_recon WHERE num_trades_alltime > greatest(num_trades_daily, num_trades_hourly, num_trades_raw_closed)
+    )
+GROUP BY date
+
 -- name: get_brokers
 -- The brokers under which accounts ($1) have or had their logins.
 SELECT account_id, array_agg(DISTINCT broker) AS brokers FROM prop_trading_model.recon_identity WHERE account_id = ANY ($1::text[]) GROUP BY account_id
 
 -- name: release_inspected
 -- The issues of accounts that were inspected ($1; null: those that are open stand) and that are held by claim $2, of the codes judged ($3), and their release:
--- nothing else of them changes.
+-- nothing else of them changes, but that what was explained and has news by now is so no more.
 UPDATE prop_trading_model.trade_recon AS t
 SET issues = CASE WHEN r.issues IS NULL THEN t.issues ELSE coalesce((
         SELECT jsonb_agg(issue ORDER BY issue ->> 'severity', issue ->> 'type')
@@ -50,8 +60,9 @@ SET issues = CASE WHEN r.issues IS NULL THEN t.issues ELSE coalesce((
             SELECT jsonb_array_elements(r.issues)
         ) AS merged
     ), '[]') END,
+    reconciliation_status = CASE WHEN r.is_news AND t.reconciliation_status = 'explained' THEN 'needs_reconciliation' ELSE t.reconciliation_status END,
     claim_id = NULL, claimed_by = NULL, claimed_at = NULL
-FROM jsonb_to_recordset($1) AS r (account_id text, issues jsonb)
+FROM jsonb_to_recordset($1) AS r (account_id text, issues jsonb, is_news boolean)
 WHERE t.account_id = r.account_id AND t.claim_id = $2
 
 -- name: record_inspected

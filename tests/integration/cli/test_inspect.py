@@ -83,6 +83,35 @@ async def test_an_inspection_tells_of_a_lost_night_and_changes_nothing(warehouse
         assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE claimed_by IS NOT NULL") == 0
 
 
+async def test_a_night_that_all_tables_lost_is_named_and_no_other(warehouse: Database, tmp_path: Path) -> None:
+    other = _NIGHT - dt.timedelta(days=6)
+    async with warehouse.connect() as connection:
+        odd = await connection.fetch("DELETE FROM raw_trades_closed WHERE trade_date = $1 RETURNING account_id", other)
+        lost = await connection.fetch("DELETE FROM raw_metrics_daily WHERE date = $1 AND num_trades > 0 RETURNING account_id", _NIGHT)
+        await connection.execute("DELETE FROM raw_metrics_daily WHERE date = $1", _NIGHT)
+        await connection.execute("DELETE FROM raw_metrics_hourly WHERE date = $1", _NIGHT)
+        await connection.execute("DELETE FROM raw_trades_closed WHERE trade_date = $1", _NIGHT)
+    short = {row["account_id"] for row in lost}
+    ended = await run_command(tmp_path, {"DATABASE_URL": warehouse.dsn}, "inspect", "--format", "json")
+    found = Inspection.model_validate_json(ended.stdout)
+    assert found.beyond_dates.accounts == len(short)
+    assert [(each.date, each.accounts) for each in found.lacking_dates] == [(_NIGHT, len(short))]
+    assert f"{_NIGHT} seems to be missing in all tables at {len(short)} of 40 accounts" in found.message
+    assert len({row["account_id"] for row in odd}) > len(short) or f"{other}" not in found.message
+
+
+async def test_what_only_alltime_counts_is_told_without_a_date_where_none_can_be_named(warehouse: Database, tmp_path: Path) -> None:
+    async with warehouse.connect() as connection:
+        await connection.execute(
+            "UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id IN ("
+            " SELECT account_id FROM raw_metrics_alltime WHERE num_trades > 0 ORDER BY 1 LIMIT 3)"
+        )
+    ended = await run_command(tmp_path, {"DATABASE_URL": warehouse.dsn}, "inspect")
+    assert "3 accounts count more trades in alltime than in any other table: of which dates, the warehouse does not tell." in ended.stdout
+    assert "differ on" not in ended.stdout.splitlines()[0]
+    assert "seems to be missing" not in ended.stdout
+
+
 async def test_an_inspection_for_people_lists_some_accounts_and_all_by_an_option(warehouse: Database, tmp_path: Path) -> None:
     lost, _ = await _lose_a_night(warehouse)
     few = await run_command(tmp_path, {"DATABASE_URL": warehouse.dsn}, "inspect", "--limit", "2")

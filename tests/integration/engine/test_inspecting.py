@@ -157,3 +157,15 @@ async def test_rows_that_fit_no_account_are_told(warehouse: Database, sandbox: S
             )
         found = await _found(service, await service.inspect())
     assert not is_clean(found), found["message"]
+
+
+async def test_an_account_that_was_explained_and_is_newly_broken_needs_reconciliation_in_the_report_too(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    damaged = await _damage(warehouse)
+    async with warehouse.connect() as connection, engine(warehouse, sandbox, config=_SMALL) as service:
+        await service.maintain()
+        await connection.execute("UPDATE trade_recon SET reconciliation_status = 'explained' WHERE account_id = ANY($1)", sorted(damaged))
+        found = await _found(service, await service.inspect())
+        statuses = await connection.fetch("SELECT reconciliation_status AS status, count(*) FROM trade_recon GROUP BY 1")
+    assert {row["status"]: row["count"] for row in statuses}["needs_reconciliation"] == found["accounts"]["found"] == len(damaged)
