@@ -70,6 +70,8 @@ WITH before AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[])
     ON CONFLICT (relation) DO UPDATE
     SET accounts = excluded.accounts, holding = excluded.holding, is_used = excluded.is_used, reason = excluded.reason, learned_at = now()
+    -- What is the same stays the same, or each sweep would change the report.
+    WHERE (r.accounts, r.holding, r.is_used, r.reason) IS DISTINCT FROM (excluded.accounts, excluded.holding, excluded.is_used, excluded.reason)
 )
 SELECT relation FROM before
 
