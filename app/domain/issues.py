@@ -3,7 +3,7 @@
 import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Self
 
@@ -174,6 +174,15 @@ def restored_issue(days: Sequence[dt.date]) -> Issue:
     text = "Rows were brought back that a run had changed on upstream's word; the next run compares the account with upstream."
     evidence = {**dates_evidence(days), "metadata": {"restored": True}}
     return Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, COUNTED_TABLES, "refetch_all_data", evidence)
+
+
+def overtaken_issue(days: Sequence[dt.date]) -> Issue:
+    """That pinned rows are other ones now, which somebody wrote or deleted since they were restored, so that their pins are over."""
+    text = (
+        "Pinned rows are stored no more as they were restored: somebody wrote or deleted them since. Their pins are over;"
+        " the next run compares the account with upstream."
+    )
+    return replace(restored_issue(days), description=text)
 
 
 def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int]) -> Issue:

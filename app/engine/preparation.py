@@ -15,6 +15,7 @@ from app.engine.config import EngineConfig
 from app.engine.history import begin_history
 from app.engine.maintenance import count, find_ids, maintain, mend_accounts
 from app.engine.open_trades import compare_open_trades, compare_open_trades_of
+from app.engine.restoring import Restoring
 from app.engine.store import Store
 from app.engine.usage import RunUse
 from app.errors import DatabaseError, ReconError, RowRefused, StatementTooSlow, WriteConflict
@@ -88,6 +89,7 @@ class Preparation:
         named = run.request.account_ids
         among = named if named is not None else await self._touched() if run.request.changed_only else None
         heals = run.request.kind is not RunKind.INSPECT
+        await Restoring(self._store).release_overtaken(named)
         if among is None:
             maintained = await self._maintain_all(run.run_id, heals=heals)
         else:

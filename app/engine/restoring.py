@@ -3,18 +3,21 @@
 import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from app.domain.closing import ClosedAs
 from app.domain.contract import TABLES, Endpoint
-from app.domain.issues import Issue, IssueCode, pinned_issue, restored_issue
+from app.domain.issues import Issue, IssueCode, overtaken_issue, pinned_issue, restored_issue
 from app.domain.orders import Way
 from app.engine.store import Store
 from app.store.copies import Restored
 from app.store.pins import Pins
 from app.store.removed import RemovedRows
+from app.telemetry import get_logger
 
 _DATED = frozenset(TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))
+_NAMED = 5
+_log = get_logger(__name__)
 
 
 class Restoring:
@@ -59,11 +62,28 @@ class Restoring:
         await self._follow(is_pinned=False)
         return released
 
+    async def release_overtaken(self, account_ids: Sequence[str] | None = None) -> int:
+        """Take off the pins of rows that somebody wrote or deleted since they were restored, of accounts or of all; how many."""
+        overtaken = await self._pins.overtaken(account_ids)
+        if not overtaken:
+            return 0
+        released, days = await self._pins.release(removed_ids=overtaken)
+        self._days.update({account_id: set(of_account) for account_id, of_account in days.items()})
+        await self._follow(is_pinned=False, issue=overtaken_issue)
+        _log.warning(
+            "Pinned rows are stored no more as they were restored: somebody wrote or deleted them since. Their pins are over.",
+            action="pins.overtaken",
+            pins=released,
+            accounts=len(days),
+            sample=sorted(days)[:_NAMED],
+        )
+        return released
+
     def _note(self, restored: Restored) -> None:
         for account_id, days in restored.changed.items():
             self._days[account_id] |= {day for day in days if day is not None} if restored.table in _DATED else set()
 
-    async def _follow(self, *, is_pinned: bool) -> None:
+    async def _follow(self, *, is_pinned: bool, issue: Callable[[Sequence[dt.date]], Issue] = restored_issue) -> None:
         """Count the accounts again; where rows are not pinned, open an issue by which the next run asks upstream about them."""
         known = await self._store.detection.known_accounts(self.accounts)
         if not known:
@@ -76,7 +96,7 @@ class Restoring:
         if not is_pinned:
             codes.append(IssueCode.UPSTREAM_DRIFT)
             for account_id in known:
-                issues[account_id].append(restored_issue(sorted(self._days[account_id])))
+                issues[account_id].append(issue(sorted(self._days[account_id])))
         await self._store.runs.record_issues(issues, codes, note=note, closed_as=ClosedAs.GONE)
         if not is_pinned:
             days = [(account_id, day) for account_id in known for day in sorted(self._days[account_id])]

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.contract import TABLES, Table
 from app.store.pool import Connection, Database
-from app.store.queries import fill
+from app.store.queries import fill, for_schema, quote
+from app.store.sessions import COMMAND_SECONDS
+from app.store.survey import distribution
 
 PINNED = "pinned by restore"
 """The reason of rows of upstream that meet a pinned row: nothing of them is written."""
@@ -29,6 +31,7 @@ class Pins:
             for table in TABLES.values()
         }
         self._release = sql["release_pins"]
+        self._tables, self._overtaken = sql["get_pinned_tables"], sql["get_overtaken_pins"]
 
     async def pin(self, connection: Connection, table: str, removed_ids: Sequence[int], reason: str | None) -> None:
         """Pin the rows that the transaction brought back from copies of the table."""
@@ -46,3 +49,29 @@ class Pins:
             if row["account_id"] is not None:
                 days.setdefault(row["account_id"], set()).update(() if row["date"] is None else (row["date"],))
         return len(rows), days
+
+    async def overtaken(self, account_ids: Sequence[str] | None = None) -> list[int]:
+        """The copies of pinned rows, of accounts or of all, that are stored no more as they were restored: written or deleted since."""
+        ids = None if account_ids is None else list(account_ids)
+        names = {row["table_name"] for row in await self._database.fetch(self._tables, ids)}
+        tables = [table for table in TABLES.values() if table.name in names]
+        shards = await distribution(self._database, self._database.schema) if tables else {}
+        found: list[int] = []
+        for table in tables:
+            statement = self._overtaken_of(table, is_shared=table.name in shards)
+            found += [row["removed_id"] for row in await self._database.fetch(statement, ids, seconds=COMMAND_SECONDS)]
+        return found
+
+    def _overtaken_of(self, table: Table, *, is_shared: bool) -> str:
+        values = sorted({field.column for field in table.fields} - {*table.key, "account_id"})
+        return fill(
+            self._overtaken,
+            table=f"'{table.name}'",
+            raw=for_schema(f"prop_trading_model.{table.name}", self._database.schema),
+            has_whole_key=" AND ".join(f"c.row_data ->> '{column}' IS NOT NULL" for column in table.key),
+            same_key=" AND ".join(f"t.{quote(column)} = r.{quote(column)}" for column in table.key),
+            values="ARRAY['" + "', '".join(values) + "']",
+            # The version of a row on another server is none of our transaction ids.
+            version_of_c="NULL::xid" if is_shared else "c.xmin",
+            is_same_version="false" if is_shared else "t.xmin = p.version",
+        )

@@ -21,3 +21,28 @@ FROM prop_trading_model.recon_pins
 WHERE account_id = $1
 ORDER BY table_name, date, row_key
 LIMIT $2
+
+-- name: get_pinned_tables
+-- The tables of which rows are pinned, of accounts $1 (null: of any).
+SELECT DISTINCT table_name FROM prop_trading_model.recon_pins WHERE $1::text[] IS NULL OR account_id = ANY($1::text[])
+
+-- name: get_overtaken_pins
+-- The copies from which rows of {{table}} were restored and pinned, of accounts $1 (null: of any), whose rows are stored no more as they were restored: somebody
+-- deleted them, or wrote other values ({{values}}) since. Where the copy is gone, or its key has a NULL or was repaired, nothing tells.
+WITH pinned AS MATERIALIZED (
+    SELECT c.removed_id, c.row_data, {{version_of_c}} AS version
+    FROM prop_trading_model.recon_pins AS p
+    JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = p.removed_id
+    WHERE p.table_name = {{table}} AND ($1::text[] IS NULL OR p.account_id = ANY($1::text[]))
+      AND c.reason <> 'placeholder' AND c.restored_at IS NOT NULL AND {{has_whole_key}}
+), standing AS MATERIALIZED (
+    SELECT p.removed_id
+    FROM pinned AS p
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, p.row_data) AS r
+    JOIN {{raw}} AS t ON {{same_key}}
+    WHERE {{is_same_version}} OR NOT EXISTS (
+        SELECT FROM jsonb_each(to_jsonb(t)) AS held
+        WHERE held.key = ANY({{values}}) AND p.row_data ? held.key AND held.value IS DISTINCT FROM p.row_data -> held.key
+    )
+)
+SELECT removed_id FROM pinned WHERE removed_id NOT IN (SELECT removed_id FROM standing)
