@@ -8,10 +8,10 @@ from app.domain.issues import IssueCode
 from app.domain.orders import LONGEST_REASON, bounded_reason
 from app.web.accept_models import Acceptance, AcceptedIssue, Withdrawn
 from app.web.models import AccountId
-from app.web.requests import refuse_unknown_parameters
+from app.web.requests import refuse_unfit_parameters
 from app.web.routes import Service, problems
 
-accepting = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+accepting = APIRouter(dependencies=[Depends(refuse_unfit_parameters)])
 
 _REFUSED = problems(
     on_404="There is no such account.",

@@ -13,14 +13,14 @@ from app.domain.orders import bounded_reason
 from app.engine.inspected import MOST_LISTED, Listing, inspection
 from app.store.runs import RunRequest
 from app.web.models import AccountId, AnyStatus, IdentityReport, OrderReason, RunAccepted
-from app.web.requests import refuse_unknown_parameters
+from app.web.requests import refuse_unfit_parameters
 from app.web.routes import LOCATION, LONGEST_WAIT, IdempotencyHeader, Service, accepted, problems
 
 _MOST_ACCOUNTS = 10_000
 _LARGEST_LIMIT = 2**31 - 1
 _SOME_LISTED = 100
 
-router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+router = APIRouter(dependencies=[Depends(refuse_unfit_parameters)])
 
 
 class InspectionOrder(BaseModel):

@@ -80,14 +80,20 @@ class EncodedConvertor(Convertor[str]):
         return quote(value, safe="")
 
 
-def refuse_unknown_parameters(request: Request) -> None:
-    """Refuse a query that names a parameter which the route does not know: a filter that is misspelled must not mean no filter."""
+def refuse_unfit_parameters(request: Request) -> None:
+    """Refuse a query that names a parameter which the route does not know: a filter that is misspelled must not mean no filter.
+
+    So is a value with the NUL character, which PostgreSQL holds nowhere and refuses.
+    """
     known = _parameters(request.scope["route"].dependant)
     unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
     if unknown:
         raise RequestValidationError(
             [{"type": UNKNOWN, "loc": ("query", name), "msg": "", "ctx": {"known": sorted(known)}} for name in unknown]
         )
+    unfit = [name for name in known if any("\0" in value for value in request.query_params.getlist(name))]
+    if unfit:
+        raise RequestValidationError([{"type": "string_pattern_mismatch", "loc": ("query", name), "msg": ""} for name in sorted(unfit)])
 
 
 def _parameters(dependant: "Dependant") -> frozenset[str]:

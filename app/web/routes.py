@@ -36,7 +36,7 @@ from app.web.models import (
     RunResult,
 )
 from app.web.problems import Problem
-from app.web.requests import refuse_unknown_parameters
+from app.web.requests import refuse_unfit_parameters
 from app.web.shown import shown_account
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ LOCATION = {
 
 _TAG = {"ETag": {"description": "The same as long as the report is.", "schema": {"type": "string"}}}
 
-router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+router = APIRouter(dependencies=[Depends(refuse_unfit_parameters)])
 
 
 def accepted(run_id: uuid.UUID) -> dict[str, str]:

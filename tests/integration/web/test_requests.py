@@ -255,3 +255,20 @@ async def test_whatever_is_sent_to_any_address_is_the_callers_fault_and_never_an
     assert {200, 202, 404, 405, 422} <= answered
     async with database.connect() as connection:
         await connection.execute("UPDATE recon_runs SET status = 'cancelled', finished_at = now() WHERE status = 'queued'")
+
+
+async def test_a_nul_in_any_parameter_of_any_route_is_a_problem_that_names_it(client: httpx2.AsyncClient) -> None:
+    described = (await client.get("/openapi.json")).json()["paths"]
+    asked = 0
+    for path, methods in described.items():
+        filled = path.replace("{run_id}", str(uuid.uuid4())).replace("{account_id}", "a").replace("{code}", "absent_upstream")
+        assert "{" not in filled, path
+        for method, route in methods.items():
+            names = [each["name"] for each in route.get("parameters", ()) if each["in"] == "query"]
+            for name in names:
+                for value in ("%00", "a%00b"):
+                    answer = await client.request(method.upper(), f"{filled}?{name}={value}")
+                    assert answer.status_code == 422, (method, path, name, answer.status_code, answer.text)
+                    assert name in answer.text
+                    asked += 1
+    assert asked > 20
