@@ -10,7 +10,7 @@ import typer
 
 from app.domain.issues import IssueCode
 from app.domain.orders import bounded_reason
-from app.domain.wording import counted
+from app.domain.wording import choose, counted
 from app.shell import ExitCode, perform
 
 if TYPE_CHECKING:
@@ -122,17 +122,19 @@ async def _listed(format_: ListFormat) -> ExitCode:
 
     settings = load_settings()
     async with open_store(settings, only_reads=True) as store:
-        rows = [dict(row) for row in await store.acceptances.listed(open_readings(settings, store).today())]
+        today = open_readings(settings, store).today()
+        rows = [dict(row) for row in await store.acceptances.listed(today)]
+        more = max(0, await store.acceptances.count(today) - len(rows))
     if format_ is ListFormat.JSON:
         # As HTTP answers with each.
-        listed = AcceptedIssues(accepted=[AcceptedIssue.model_validate(row) for row in rows])
+        listed = AcceptedIssues(accepted=[AcceptedIssue.model_validate(row) for row in rows], more=more)
         sys.stdout.write(listed.model_dump_json(indent=2) + "\n")
     else:
-        _show_list(results_console(), rows)
+        _show_list(results_console(), rows, more)
     return ExitCode.SUCCESS
 
 
-def _show_list(console: "Console", rows: Sequence[Mapping[str, Any]]) -> None:
+def _show_list(console: "Console", rows: Sequence[Mapping[str, Any]], more: int) -> None:
     from rich.markup import escape
 
     from app.console import plain_table
@@ -140,10 +142,13 @@ def _show_list(console: "Console", rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         console.print("Nothing is accepted.")
         return
+    shown = f", {len(rows)} of them shown" if more else ""
     table = plain_table(
-        f"{counted(len(rows), 'accepted issue')}, the first to end first", "account", "issue", "until", "accepted", "reason"
+        f"{counted(len(rows) + more, 'accepted issue')}{shown}, the first to end first", "account", "issue", "until", "accepted", "reason"
     )
     for row in rows:
         cells = row["account_id"], row["issue"], row["until"], f"{row['accepted_at']:%Y-%m-%d}", row["reason"]
         table.add_row(*(escape(str(cell)) for cell in cells))
     console.print(table)
+    if more:
+        console.print(f"{counted(more, 'more accepted issue')} {choose(more, 'is', 'are')} not shown.")

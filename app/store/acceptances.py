@@ -88,6 +88,10 @@ class Acceptances:
         """What is accepted on a date (None: the server's), of one account or of all, by the date on which it ends."""
         return await self._database.fetch(self._sql["list_accepted"], today, account_id, limit)
 
+    async def count(self, today: dt.date | None) -> int:
+        """How many issues are accepted on a date (None: the server's)."""
+        return int(await self._database.fetch_value(self._sql["count_accepted"], today))
+
     async def settle(
         self,
         connection: Connection,

@@ -33,9 +33,10 @@ class AcceptedIssue(BaseModel):
 
 
 class AcceptedIssues(BaseModel):
-    """What is accepted, the first to end first."""
+    """What is accepted, the first to end first; at most 1,000 are listed."""
 
     accepted: list[AcceptedIssue]
+    more: int = Field(description="How many more are accepted that are not listed.")
 
 
 class Withdrawn(BaseModel):
