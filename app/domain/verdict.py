@@ -60,10 +60,11 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
     `before` is what an earlier pass of the run found. Without `wrote` nothing was written: then nothing was healed either. With `again`,
     dates were read again on which an earlier run had believed lower figures, or the run wrote before: no issue tells of either. An
     `incomplete` comparison of rows says nothing: the account failed, though no issue is known. What is `accepted` need not be healed,
-    unless that comparison failed.
+    unless that comparison failed; a guard that holds back just that needs no word.
     """
     if hold is not None and (left or incomplete):
-        return hold.outcome
+        is_accepted = bool(left) and not hold.absent and all(issue.code in accepted for issue in left)
+        return Outcome.EXPLAINED if is_accepted and hold.outcome is Outcome.NEEDS_CONFIRMATION else hold.outcome
     if not left and incomplete:
         return Outcome.PARTIAL if (found or before) and wrote else Outcome.FAILED
     if not left:

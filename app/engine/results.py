@@ -116,9 +116,9 @@ def _compared(passed: Passed) -> dict[str, dict[str, int]]:
 
 
 def _was_compared(passed: Passed, endpoint: Endpoint) -> bool:
-    """Whether any of the table was read."""
+    """Whether any of the table was read; what a guard holds back was compared as well, though it counts as unread."""
     read = passed.progress.dates_read(endpoint)
-    return bool(read.everything or read.dates or read.ranges)
+    return bool(read.everything or read.dates or read.ranges or read.rows)
 
 
 def _explained(view: AccountView, progress: Progress, now: dt.datetime) -> Explained:
