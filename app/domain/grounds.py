@@ -3,7 +3,7 @@
 import datetime as dt
 from dataclasses import dataclass
 
-from app.domain.wording import counted
+from app.domain.wording import choose, counted
 
 _WHOLE = "every row and column of alltime, daily, hourly rows and closed trades was compared with upstream"
 _COUNTS = "the trades that alltime, daily, hourly rows and closed trades count were compared with each other, in all and on each date"
@@ -17,7 +17,8 @@ class Basis:
     """What a run that ended compared: `named` accounts (None: all), of which `taken` were its own to look at closer.
 
     `known` is how many accounts there were (None: not known), `began` when it began (aware; None: it never did), `first` the first date
-    that is compared (None: all are). With `is_prepared` its accounts were known before it ended.
+    that is compared (None: all are). With `is_prepared` its accounts were known before it ended. Of its accounts it `compared` so many
+    (None: not known), `left_out` others, and some are `unread`: they failed, were deleted, or were not reached.
     """
 
     kind: str
@@ -30,6 +31,9 @@ class Basis:
     began: dt.datetime | None
     is_prepared: bool
     first: dt.date | None = None
+    compared: int | None = None
+    left_out: int = 0
+    unread: int = 0
 
     @property
     def sentence(self) -> str:
@@ -38,11 +42,30 @@ class Basis:
             return f"Nothing was compared: the run ended before its accounts were known, after {counted(self.requests, 'request')}."
         if self.named is None and self.known == 0:
             return "Nothing was compared, since no account was known."
+        if self._needs_upstream and self.compared == 0 and self.unread + self.left_out > 0:
+            return f"Nothing was compared with upstream: {self._not_compared}. Upstream was asked with {counted(self.requests, 'request')}."
         since = f", dates from {self.first} on" if self.first is not None else ""
         return f"It rests on {self._who} as of {_minute(self.began)}{since}: {self._what}. {self._asked}"
 
     @property
+    def _needs_upstream(self) -> bool:
+        return self.by_rows or self.kind == _AUDIT
+
+    @property
+    def _not_compared(self) -> str:
+        unread = f"{counted(self.unread, 'account')} failed or {choose(self.unread, 'was', 'were')} not reached" if self.unread else ""
+        left_out = f"{counted(self.left_out, 'account')} {choose(self.left_out, 'was', 'were')} left out" if self.left_out else ""
+        return " and ".join(filter(None, (unread, left_out)))
+
+    @property
     def _who(self) -> str:
+        but = f" ({self._not_compared})" if self._needs_upstream and self._not_compared else ""
+        if but and self.compared is not None:
+            return f"{self.compared} of {self._of}{but}"
+        return f"{self._of}{but}"
+
+    @property
+    def _of(self) -> str:
         if self.named is not None:
             return counted(self.named, "named account")
         if self.changed_only:
@@ -62,7 +85,7 @@ class Basis:
         if self.kind == _INSPECT:
             return "Upstream was not asked."
         sent = counted(self.requests, "request")
-        if self.by_rows or self.kind == _AUDIT or self.requests:
+        if self._needs_upstream or self.requests:
             return f"Upstream was asked with {sent}."
         known = "what disagreed was repaired by what is stored, or is known and not due to be asked about"
         return f"Upstream was not asked: {known if self.taken else 'nothing disagreed'}."
@@ -93,11 +116,12 @@ class LastLook:
         return f"Last compared {how} by the {self.kind} run {self.run_id}, at {_minute(self.ended)}, {came}."
 
 
-def audited(ended: dt.datetime | None, run_id: object | None) -> str:
-    """How old the last comparison of all accounts with upstream is."""
+def audited(ended: dt.datetime | None, run_id: object | None, left_out: int = 0) -> str:
+    """How old the last comparison of all accounts with upstream is, but for some that it left out, or that failed."""
     if ended is None:
         return "No audit has compared all accounts with upstream yet: that tables agree rests on what the warehouse itself counts."
-    return f"All accounts were last compared with upstream by the audit {run_id}, which ended at {_minute(ended)}."
+    but = f" but {left_out}, which it left out or which failed," if left_out else ""
+    return f"All accounts{but} were last compared with upstream by the audit {run_id}, which ended at {_minute(ended)}."
 
 
 def _minute(moment: dt.datetime | None) -> str:

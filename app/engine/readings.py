@@ -32,6 +32,8 @@ from app.upstream.stats import ApiStatistics
 
 _OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone", "found")
 _BESIDE = ("total", "skipped", "waiting", "postponed")
+_COMPARED = ("unchanged", "healed", "explained", "partial", "flapping", "needs_confirmation", "found")
+_AUDITED = ("finished_at", "run_id", "left_out")
 _RUN = ("run_id", "kind", "status", "created_at", "started_at", "finished_at", "stop_at", "confirmed_at", "history_from")
 _UNMATCHED_SHOWN = 20
 _NAMED = 20
@@ -79,6 +81,7 @@ class Readings:
     async def run_state(self, run_id: uuid.UUID) -> Mapping[str, object]:
         """A run as it stands, as JSON shows it; NotFound if there is none."""
         row = await self._store.runs.get(run_id)
+        still = await self._store.runs.still_held(run_id) if row["needs_confirmation"] else 0
         state = {name: row[name] for name in _RUN}
         accounts = {name: row[name] for name in (*_BESIDE, *_OUTCOMES)}
         waits = await self._waiting.of(row)
@@ -87,13 +90,13 @@ class Readings:
         under_way = await self._store.under_way.of_run(run_id) if row["finished_at"] is None else Progressed()
         return {
             **state,
-            "error": _told(row, left),
-            "waiting_for": [as_json(wait) for wait in waits or _guarding(row)],
+            "error": _told(row, still, left),
+            "waiting_for": [as_json(wait) for wait in waits or _guarding(row, still)],
             "request": row["request"],
             "accounts": {**accounts, "done": done},
             # What is recorded by now may have been told as under way a moment ago.
             "under_way": {**asdict(under_way), "done": min(under_way.done, row["waiting"])} if under_way.accounts else None,
-            **_leftovers(row),
+            **_leftovers(row, still),
             "rests_on": _rests_on_run(row),
             "known_accounts": row["known_accounts"],
             "gone_accounts": await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else [],
@@ -201,7 +204,7 @@ class Readings:
             "reconciled_through": through,
             "reconciled_through_reason": reason,
             **_beside_through(shown, through),
-            "audited": audited(*(kept.last_audit["finished_at"], kept.last_audit["run_id"]) if kept.last_audit else (None, None)),
+            "audited": audited(*(kept.last_audit[name] for name in _AUDITED)) if kept.last_audit else audited(None, None),
             "accounts_by_status": shown["accounts_by_status"],
             # Figures that an earlier version kept have neither of these.
             "disagree_without_issue": shown.get("disagree_without_issue", 0),
@@ -308,6 +311,9 @@ def _rests_on_run(row: Record) -> str | None:
         row["started_at"],
         row["prepared_at"] is not None,
         row["history_from"],
+        sum(row[name] for name in _COMPARED),
+        row["skipped"],
+        row["failed"] + row["gone"] + row["waiting"],
     ).sentence
 
 
@@ -346,22 +352,22 @@ def _shown_run(row: Record | None) -> Mapping[str, Any] | None:
         return None
     only_told = ("newly_held", "held_since", "confirmed_at", "left_over", "still_held")
     shown: Mapping[str, Any] = msgspec.to_builtins({name: value for name, value in row.items() if name not in only_told})
-    return {**shown, "error": _told(row), **_leftovers(row)}
+    return {**shown, "error": _told(row, row["still_held"]), **_leftovers(row, row["still_held"])}
 
 
-def _leftovers(row: Record) -> Mapping[str, Any]:
+def _leftovers(row: Record, still: int) -> Mapping[str, Any]:
     """What a run left, in figures and in words, and whether somebody must act; nulls while that is not known."""
     left = Leftovers.from_json(row["left_over"])
     if left is None:
         return {"left": None, "left_told": None, "needs_somebody": None}
-    left = left.with_held(row["still_held"])
-    is_released = row["needs_confirmation"] > 0 and not row["still_held"]
+    left = left.with_held(still)
+    is_released = row["needs_confirmation"] > 0 and not still
     over = (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES, *((RunStatus.NEEDS_CONFIRMATION,) if is_released else ()))
     acts = left.needs_somebody or row["status"] not in over
     return {"left": left.as_json(), "left_told": left.sentence, "needs_somebody": acts}
 
 
-def _told(row: Record, left: int = 0) -> str | None:
+def _told(row: Record, still: int, left: int = 0) -> str | None:
     """Why a run ended as it did, how many of its accounts are left, and how many are held, with what to do; None if all is in order."""
     if row["finished_at"] is None:
         return None if row["error"] is None else str(row["error"])
@@ -374,7 +380,7 @@ def _told(row: Record, left: int = 0) -> str | None:
         row["newly_held"],
         row["held_since"],
         row["confirmed_at"] is not None,
-        row["still_held"],
+        still,
     )
     return " ".join(filter(None, (ended, rest, waiting.sentence))) or None
 
@@ -383,8 +389,8 @@ def _listed(row: Record) -> Mapping[str, object]:
     """A run among others: what a list needs, which is read from its row alone."""
     return {
         **{name: row[name] for name in _RUN},
-        "error": _told(row),
-        "needs_somebody": _leftovers(row)["needs_somebody"],
+        "error": _told(row, row["still_held"]),
+        "needs_somebody": _leftovers(row, row["still_held"])["needs_somebody"],
         "total": row["total"],
         "done": sum(row[name] for name in _OUTCOMES),
         **{name: row[name] for name in ("healed", "failed", "needs_confirmation", "requests")},
@@ -392,11 +398,11 @@ def _listed(row: Record) -> Mapping[str, object]:
     }
 
 
-def _guarding(row: Record) -> list[Wait]:
+def _guarding(row: Record, still: int) -> list[Wait]:
     """That a guard stopped the run, or holds accounts of it, until somebody confirms."""
-    if row["status"] != RunStatus.NEEDS_CONFIRMATION or (row["needs_confirmation"] and not row["still_held"]):
+    if row["status"] != RunStatus.NEEDS_CONFIRMATION or (row["needs_confirmation"] and not still):
         return []
-    return [guarded(_told(row) or "", row["finished_at"], row["still_held"])]
+    return [guarded(_told(row, still) or "", row["finished_at"], still)]
 
 
 def _shown_change(row: ChangedRow) -> Mapping[str, object]:

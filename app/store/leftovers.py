@@ -32,6 +32,7 @@ class RunLeftovers:
             counts += [
                 (Left.KNOWN, unheld),
                 (Left.BACKING_OFF, int(beside["skipped"]) - unheld),
+                (Left.WAITING, int(beside["beyond"])),
                 (Left.INCOMPLETE, int(beside["is_incomplete"])),
                 (Left.NOTHING_KNOWN, int(beside["is_empty"])),
             ]

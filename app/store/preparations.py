@@ -17,12 +17,14 @@ _MOST_DOUBTS = 50_000
 class Queued:
     """How many accounts of a run need nothing, and how many are left out: they back off, or there are more than it may take.
 
-    `is_all`: none that needs it is left out but those that back off, of all accounts or of all that were written lately.
+    `is_all`: none that needs it is left out but those that back off, of all accounts or of all that were written lately. `beyond` are
+    those of a full run that are more than it may take, and that wait for the next one.
     """
 
     unchanged: int = 0
     skipped: int = 0
     is_all: bool = False
+    beyond: int = 0
 
 
 class Queue:
@@ -41,7 +43,7 @@ class Queue:
         limits, values = ("true", ()) if among is None else ("account_id = ANY($4::text[])", (list(among),))
         statement = fill(self._sql["enqueue_mismatched"], among=limits)
         row = await self.connection.fetch_row(statement, self._run_id, retry, limit, *values, seconds=SWEEP_SECONDS)
-        return Queued(skipped=int(row["skipped"]), is_all=not row["is_limited"]) if row else Queued()
+        return Queued(skipped=int(row["skipped"]), is_all=not row["is_limited"], beyond=int(row["beyond"])) if row else Queued()
 
     async def accounts(self, account_ids: Sequence[str]) -> Queued:
         """Named accounts."""
@@ -62,7 +64,8 @@ class Queue:
     async def finish(self, queued: Queued, maintenance: Mapping[str, object]) -> None:
         """Let the batches begin once the transaction is committed; ClaimLost if the run is not this worker's to prepare any more."""
         await _hold(self.connection, self._sql, self._run_id, self._worker_id)
-        values = self._run_id, queued.skipped, queued.unchanged, dict(maintenance), queued.is_all
+        done = {**maintenance, **({"accounts_beyond_limit": queued.beyond} if queued.beyond else {})}
+        values = self._run_id, queued.skipped, queued.unchanged, done, queued.is_all
         await self.connection.execute(self._sql["finish_preparation"], *values, seconds=SWEEP_SECONDS)
 
 

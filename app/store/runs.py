@@ -276,6 +276,10 @@ class Runs:
         """The first accounts that the run holds, with the reason."""
         return await self._database.fetch(self._sql["get_run_held"], run_id, limit)
 
+    async def still_held(self, run_id: uuid.UUID) -> int:
+        """How many of the accounts that the run held are held to this moment."""
+        return int(await self._database.fetch_value(self._sql["count_still_held"], run_id))
+
     async def gone_accounts(self, run_id: uuid.UUID, limit: int) -> list[str]:
         """The first accounts that were deleted from trade_recon while they waited in the run."""
         return [row["account_id"] for row in await self._database.fetch(self._sql["get_gone_accounts"], run_id, limit)]

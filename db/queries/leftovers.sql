@@ -49,7 +49,7 @@ GROUP BY 1, 2, 3, 4, 5, 6
 
 -- name: get_beside_left
 -- What a run ($1) leaves beside its accounts: those that it left out, and how many of these wait for the owner of the tables, which cannot hold rows of theirs;
--- whether its maintenance was not completed, whether no account was known, and whether it was over all accounts.
+-- whether its maintenance was not completed, how many accounts were more than it may take, whether no account was known, and whether it was over all accounts.
 SELECT
     skipped,
     CASE WHEN skipped > 0 THEN (
@@ -63,6 +63,7 @@ SELECT
           AND NOT EXISTS (SELECT FROM prop_trading_model.recon_attempts AS a WHERE a.run_id = $1 AND a.account_id = t.account_id)
     ) ELSE 0 END AS unheld,
     maintenance ? 'incomplete' AS is_incomplete,
+    CASE jsonb_typeof(maintenance -> 'accounts_beyond_limit') WHEN 'number' THEN (maintenance ->> 'accounts_beyond_limit')::bigint ELSE 0 END AS beyond,
     coalesce(known_accounts = 0, false) AS is_empty,
     request ->> 'account_ids' IS NULL AS is_over_all
 FROM prop_trading_model.recon_runs

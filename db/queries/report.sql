@@ -318,7 +318,7 @@ UPDATE prop_trading_model.recon_report SET figures = $1, seconds = $2, computed_
 
 -- name: get_last_audit
 -- The newest audit over all accounts that came to its end; one that ended at its stop_at or took only some accounts did not compare all of them.
-SELECT run_id, finished_at FROM prop_trading_model.recon_runs
+SELECT run_id, finished_at, skipped + failed + gone AS left_out FROM prop_trading_model.recon_runs
 WHERE kind = 'audit' AND request ->> 'account_ids' IS NULL AND request ->> 'max_accounts' IS NULL AND prepared_at IS NOT NULL
   AND status IN ('succeeded', 'completed_with_issues') AND coalesce(left_over ->> 'waiting', '0') = '0'
 -- By when it asked: one that was held may end long after a later one.

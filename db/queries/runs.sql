@@ -20,12 +20,7 @@ SELECT pg_notify($1, $2)
 -- name: get_run
 -- One run as it stands, with the number of accounts that still wait, and of those among them that wait for the next run or for somebody who
 -- confirms them.
-SELECT r.*, a.waiting, a.untried,
-    -- A later run may have recorded what this one held.
-    CASE WHEN r.needs_confirmation > 0 THEN (
-        SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
-        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
-    ) ELSE 0 END AS still_held
+SELECT r.*, a.waiting, a.untried
 FROM prop_trading_model.recon_runs AS r,
     LATERAL (
         SELECT count(*) AS waiting,
@@ -34,6 +29,11 @@ FROM prop_trading_model.recon_runs AS r,
         WHERE run_id = r.run_id AND outcome IS NULL
     ) AS a
 WHERE r.run_id = $1
+
+-- name: count_still_held
+-- How many of the accounts that a run ($1) held are held to this moment: a later run may have recorded some, or somebody accepted them.
+SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
 
 -- name: get_gone_accounts
 -- The first ($2) accounts that were deleted from trade_recon while they waited in the run.
@@ -141,11 +141,11 @@ WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL AN
 RETURNING run_id
 
 -- name: enqueue_mismatched
--- The accounts of a full ($2 false) or retry run: mismatched ones, the longest unchecked first; a full run leaves those that back off or flap,
+-- The accounts of a full ($2 false) or retry run: mismatched ones, those that were explained behind all others, the longest unchecked first; a full run leaves those that back off or flap,
 -- and exhausted ones for a day after their last failure.
 -- {{among}} limits them.
 WITH mismatched AS (
-    SELECT account_id, last_checked, NOT $2::boolean AND CASE
+    SELECT account_id, last_checked, reconciliation_status = 'explained' AS is_explained, NOT $2::boolean AND CASE
             WHEN reconciliation_status = 'exhausted' THEN coalesce(last_failed_attempt > now() - interval '1 day', true)
             ELSE coalesce(next_attempt_at > now(), false)
         END AS waits
@@ -154,15 +154,16 @@ WITH mismatched AS (
     WHERE {{among}}
 ), queued AS (
     INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position)
-    SELECT $1, account_id, row_number() OVER (ORDER BY last_checked NULLS FIRST, account_id)
+    SELECT $1, account_id, row_number() OVER (ORDER BY is_explained, last_checked NULLS FIRST, account_id)
     FROM mismatched
     WHERE NOT waits
-    ORDER BY last_checked NULLS FIRST, account_id
+    ORDER BY is_explained, last_checked NULLS FIRST, account_id
     LIMIT $3
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM mismatched WHERE NOT waits) > (SELECT count(*) FROM queued) AS is_limited, (SELECT count(*) FROM mismatched WHERE waits) AS skipped
+SELECT (SELECT count(*) FROM mismatched WHERE NOT waits) > (SELECT count(*) FROM queued) AS is_limited,
+       greatest((SELECT count(*) FROM mismatched WHERE NOT waits) - $3::bigint, 0) AS beyond, (SELECT count(*) FROM mismatched WHERE waits) AS skipped
 
 -- name: enqueue_accounts
 -- Named accounts, in the order given.

@@ -107,10 +107,26 @@ async def test_failures_of_an_account_count_back_off_and_end_exhausted(warehouse
 async def test_max_accounts_bounds_a_run_and_the_rest_is_taken_by_the_next(warehouse: Database, sandbox: SandboxServer) -> None:
     await hurt(warehouse, DamageKind.HOURLY_MISSING, accounts=3)
     async with engine(warehouse, sandbox) as service:
-        assert (await run(service, RunKind.FULL, max_accounts=2))["accounts"]["total"] == 2  # type: ignore[index]
+        first = await run(service, RunKind.FULL, max_accounts=2)
+        assert first["accounts"]["total"] == 2  # type: ignore[index]
+        assert (first["status"], first["left"]["waiting"]) == ("completed_with_issues", 1)  # type: ignore[index]
+        assert "1 account not reached, which the next run takes" in str(first["left_told"])
         assert not (await difference(warehouse, sandbox)).is_equal
-        assert (await run(service, RunKind.FULL, max_accounts=2))["accounts"]["total"] == 1  # type: ignore[index]
+        last = await run(service, RunKind.FULL, max_accounts=2)
+        assert (last["accounts"]["total"], last["left"]["waiting"]) == (1, 0)  # type: ignore[index]
     assert (await difference(warehouse, sandbox)).is_equal
+
+
+async def test_a_bounded_run_takes_what_was_explained_behind_all_others(warehouse: Database, sandbox: SandboxServer) -> None:
+    explained, *_ = await hurt(warehouse, DamageKind.HOURLY_MISSING, accounts=3)
+    async with engine(warehouse, sandbox) as service, warehouse.connect() as connection:
+        await service.maintain()
+        await connection.execute(
+            "UPDATE trade_recon SET reconciliation_status = 'explained', last_checked = now() - interval '30 days' WHERE account_id = $1",
+            explained,
+        )
+        await run(service, RunKind.FULL, max_accounts=2)
+        assert (await difference(warehouse, sandbox)).account_ids == {explained}
 
 
 async def test_one_account_is_reconciled_on_demand_and_no_other_is_touched(warehouse: Database, sandbox: SandboxServer) -> None:

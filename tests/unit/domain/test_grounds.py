@@ -36,10 +36,37 @@ def _basis(kind: str = "full", **fields: object) -> Basis:
         (_basis(known=None), ["It rests on all accounts as of"]),
         (_basis(is_prepared=False, requests=2), ["Nothing was compared: the run ended before its accounts were known, after 2 requests."]),
         (_basis(began=None), ["Nothing was compared"]),
+        (
+            _basis("audit", by_rows=True, requests=9, compared=391, left_out=4),
+            ["rests on 391 of all 395 accounts (4 accounts were left out) as of", "every row and column"],
+        ),
+        (_basis("audit", requests=9, compared=394, unread=1), ["394 of all 395 accounts (1 account failed or was not reached)"]),
+        (_basis("audit", requests=9, compared=395), ["rests on all 395 accounts as of"]),
+        (_basis(compared=3, left_out=4), ["rests on all 395 accounts as of"]),
     ],
 )
 def test_a_run_says_what_it_rests_on(basis: Basis, said: list[str]) -> None:
     assert [each for each in said if each not in basis.sentence] == []
+
+
+@pytest.mark.parametrize(
+    ("basis", "said"),
+    [
+        (
+            _basis(named=1, by_rows=True, requests=1, compared=0, unread=1),
+            "1 account failed or was not reached. Upstream was asked with 1 request.",
+        ),
+        (
+            _basis("audit", by_rows=True, compared=0, unread=300, left_out=95),
+            "300 accounts failed or were not reached and 95 accounts were left out",
+        ),
+        (_basis("audit", compared=0, unread=395), "395 accounts failed or were not reached"),
+    ],
+)
+def test_a_run_that_read_no_account_claims_no_comparison_with_upstream(basis: Basis, said: str) -> None:
+    assert said in basis.sentence
+    assert basis.sentence.startswith("Nothing was compared with upstream")
+    assert "every row" not in basis.sentence
 
 
 def test_no_run_says_that_nothing_disagreed_that_compared_nothing() -> None:
@@ -74,4 +101,5 @@ def test_times_that_no_calendar_of_ours_goes_beyond_are_told(odd: dt.datetime) -
 
 def test_without_an_audit_agreement_rests_on_the_warehouse_alone() -> None:
     assert "No audit has compared all accounts with upstream yet" in audited(None, None)
+    assert audited(_AT, "R", 4).startswith("All accounts but 4, which it left out or which failed, were last compared with upstream by")
     assert audited(_AT, "R") == "All accounts were last compared with upstream by the audit R, which ended at 2026-03-10 12:05 UTC."
