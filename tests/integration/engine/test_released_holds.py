@@ -109,3 +109,11 @@ async def test_accounts_that_upstream_sends_again_are_not_recorded_as_absent_whe
             left = await connection.fetch("SELECT account_id, issues_left FROM recon_attempts WHERE 'absent_upstream' = ANY(issues_left)")
         assert left == []
         assert (await _shown(service, held))["accounts"]["needs_confirmation"] == 0  # type: ignore[index]
+
+
+async def test_a_run_that_could_read_no_account_claims_no_comparison(warehouse: Database) -> None:
+    world = _world()
+    async with SandboxServer(world) as well, engine(warehouse, well, config=_CONFIG, api_key="wrong") as service:
+        failed = await run(service, RunKind.FULL, account_ids=(world.account_ids[0],))
+    assert failed["status"] == "failed"
+    assert str(failed["rests_on"]).startswith("Nothing was compared with upstream: 1 account failed or was not reached.")
