@@ -108,12 +108,14 @@ def _show_changed(console: "Console", row: Mapping[str, Any]) -> None:
     from app.console import plain_table
 
     of_date = f" of {row['date']}" if row["date"] else ""
+    done = "put aside" if row["stood_already"] else row["reason"]
     console.print(
-        f"{row['id']}: {row['table']} {row['key']}{of_date} was {row['reason']} at {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC"
-        f" by {_by(row)}.",
+        f"{row['id']}: {row['table']} {row['key']}{of_date} was {done} at {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}.",
         markup=False,
         soft_wrap=True,
     )
+    if row["stood_already"]:
+        console.print("  The trade was stored twice: the other one (new) stood already, and was not changed.")
     differing = plain_table("", "column", "old", f"new ({_OF[row['new_from']]})")
     for column in row["columns"]:
         differing.add_row(*(escape("NULL" if each is None else each) for each in (column["name"], column["old"], column["new"])))
@@ -130,6 +132,8 @@ def _show_changed(console: "Console", row: Mapping[str, Any]) -> None:
 def _by(row: Mapping[str, Any]) -> str:
     """Who made a change, and which issues asked for it."""
     by = f"run {row['run_id']} ({row['run_kind'] or 'kind not known any more'})" if row["run_id"] else "no run"
+    if row.get("is_restore"):
+        by = "a restore" + (f' ("{row["restored_with"]}")' if row["restored_with"] else "")
     return by + (f", asked for by {', '.join(row['issues'])}" if row["issues"] else "")
 
 

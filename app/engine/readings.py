@@ -422,6 +422,9 @@ def _shown_change(row: ChangedRow) -> Mapping[str, object]:
         "columns": [asdict(column) for column in row.columns],
         "new_from": row.new_from,
         "is_written_since": row.is_written_since,
+        "stood_already": row.stood_already,
+        "is_restore": row.is_restore,
+        "restored_with": row.restored_with,
     }
 
 

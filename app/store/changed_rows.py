@@ -49,7 +49,8 @@ class ChangedRow:
 
     `new_from` tells where the new values are from: `stored` as the row stands now, `copy` as the next change found it, `gone` where no
     row is stored. `is_written_since`: somebody else wrote the stored row after the change. `issues` are those of the account that were open
-    then, only those that name the date where any does.
+    then, only those that name the date where any does. With `stood_already` the trade was stored twice: it was put aside, the new values
+    are those of the other one. A change by a restore (`is_restore`) may have a reason, `restored_with`.
     """
 
     copy: RemovedRow
@@ -58,6 +59,9 @@ class ChangedRow:
     is_written_since: bool
     run_kind: str | None
     issues: tuple[str, ...]
+    stood_already: bool
+    is_restore: bool
+    restored_with: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,8 @@ class ChangedRows:
             shard = shards.get(together[0].table)
             shape = Shape(together[0], await columns_of(connection, self._sql, raw), raw, shard)
             if not shape.lacking:
-                statement = fill(self._sql["get_present_rows"], **shape.tokens, is_foreign=self._sets.foreign(shard))
+                written = {"is_foreign": self._sets.foreign(shard), "stood_there": self._sets.stood_there(shard)}
+                statement = fill(self._sql["get_present_rows"], **shape.tokens, **written)
                 for row in await connection.fetch(statement, [copy.removed_id for copy in together]):
                     found.setdefault(row["removed_id"], row)
         return found
@@ -178,4 +183,6 @@ def _changed_row(copy: RemovedRow, row: Record, present: Record | None) -> Chang
     old, new = copy.values, replace(copy, row=text).values
     columns = tuple(ColumnChange(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name))
     is_since = new_from == "stored" and present is not None and bool(present["is_foreign"])
-    return ChangedRow(copy, columns, new_from, is_since, row["run_kind"], tuple(row["named_issues"] or row["open_issues"] or ()))
+    stood = new_from == "stored" and present is not None and not present["has_key"] and bool(present["stood_there"])
+    issues = tuple(row["named_issues"] or row["open_issues"] or ())
+    return ChangedRow(copy, columns, new_from, is_since, row["run_kind"], issues, stood, row["is_restore"], row["restored_with"] or None)

@@ -174,6 +174,9 @@ def _decide_elsewhere(reason: Reason, elsewhere: Sequence[Record]) -> Deed:
         # Each stood under a wrong date beside the others, and one of them became what the run left: that one is back already.
         return "insert"
     dates = listed(list(dict.fromkeys(str(row["day"]) for row in elsewhere)))
+    if reason is Reason.MOVED and all(row["stood_there"] for row in elsewhere):
+        was = f"the trade was stored twice: this one was put aside, and the one under {dates} stood already"
+        return Refused(f"{was}; it would be stored twice again")
     if reason is not Reason.MOVED or any(row["stood_there"] or row["beside_as"] for row in elsewhere):
         return Refused(f"the same trade stands under {dates} now and would be stored twice; restore the copies of its moves first")
     if len(elsewhere) > 1:

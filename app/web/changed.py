@@ -34,6 +34,11 @@ class ChangedRow(BaseModel):
         description="Where the new values are from: the row as it is stored now, as the next change found it, or no row is stored."
     )
     is_written_since: bool = Field(description="Somebody else wrote the stored row after the change: the new values are theirs.")
+    stood_already: bool = Field(
+        description="The trade was stored twice: this one was put aside, and the new values are those of the one that stood already."
+    )
+    is_restore: bool = Field(description="A restore changed the row.")
+    restored_with: str | None = Field(description="The reason that was given with the restore, while the row is pinned.")
 
 
 class NulledRow(BaseModel):

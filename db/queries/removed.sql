@@ -290,10 +290,10 @@ CASE WHEN w.new_row = c.row_data THEN '{}'::text[] ELSE ARRAY(
 -- name: list_changes
 -- Copies of an account $1, a table $2, a run $3, a date $4 (null: any) under which the row stood or to which it was moved, older than copy $5, at most $6,
 -- newest first; each with what the next change of the same row found, the kind of its run, and the issues of the account that were open then: all, and those
--- that name the date.
+-- that name the date. What a restore kept is of one transaction with the mark of the copy that it brought back, whose pin has its reason.
 WITH {{moved_there}},
 page AS MATERIALIZED (
-    SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text
+    SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text, xmin::text AS version
     FROM prop_trading_model.recon_removed_rows
     WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::text IS NULL OR table_name = $2::text) AND ($3::uuid IS NULL OR run_id = $3::uuid)
       AND ($4::date IS NULL OR date = $4::date OR removed_id = ANY(ARRAY(SELECT removed_id FROM moved_there)))
@@ -308,7 +308,7 @@ page AS MATERIALIZED (
         WHERE c.account_id = ANY(ARRAY(SELECT account_id FROM page)) AND c.removed_id >= (SELECT min(removed_id) FROM page)
     ) AS units
 )
-SELECT p.*, n.row_data::text AS next_text, r.kind AS run_kind, i.open_issues, i.named_issues
+SELECT p.*, n.row_data::text AS next_text, r.kind AS run_kind, i.open_issues, i.named_issues, b.restored_with IS NOT NULL AS is_restore, b.restored_with
 FROM page AS p
 LEFT JOIN later AS l ON l.removed_id = p.removed_id
 LEFT JOIN prop_trading_model.recon_removed_rows AS n ON n.removed_id = l.next_id
@@ -319,6 +319,14 @@ LEFT JOIN LATERAL (
     FROM prop_trading_model.recon_issue_history AS h
     WHERE p.run_id IS NOT NULL AND h.account_id = p.account_id AND h.opened_at <= p.removed_at AND (h.closed_at IS NULL OR h.closed_at >= p.removed_at)
 ) AS i ON true
+LEFT JOIN LATERAL (
+    SELECT coalesce(max(pin.reason), '') AS restored_with
+    FROM prop_trading_model.recon_removed_rows AS k
+    LEFT JOIN prop_trading_model.recon_pins AS pin ON pin.removed_id = k.removed_id
+    WHERE p.run_id IS NULL AND k.account_id = p.account_id AND k.table_name = p.table_name AND k.removed_id < p.removed_id AND k.restored_at IS NOT NULL
+      AND k.xmin::text = p.version
+    HAVING count(*) > 0
+) AS b ON true
 ORDER BY p.removed_id DESC
 
 -- name: moved_to_date
@@ -349,7 +357,7 @@ c.table_name = {{table}} AND c.reason = 'moved' AND c.date IS DISTINCT FROM $4::
 
 -- name: get_present_rows
 -- The rows of {{raw}} that stand for copies $1 now, those of the whole key first, and whether somebody else wrote them since.
-SELECT c.removed_id, {{has_key}} AS has_key, to_jsonb(t)::text AS row_text, {{is_foreign}} AS is_foreign
+SELECT c.removed_id, {{has_key}} AS has_key, to_jsonb(t)::text AS row_text, {{is_foreign}} AS is_foreign, {{stood_there}} AS stood_there
 FROM prop_trading_model.recon_removed_rows AS c
 CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
 JOIN {{raw}} AS t ON {{same_unit}}

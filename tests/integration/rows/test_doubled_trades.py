@@ -3,13 +3,17 @@
 import datetime as dt
 import json
 from random import Random
+from typing import Any
 
 import pytest
 
 from app.domain.holds import HoldLimits
 from app.domain.models import RunKind, RunStatus
 from app.engine.config import EngineConfig
+from app.engine.restoring import Restoring
 from app.sandbox.process import SandboxServer
+from app.store.changed_rows import Picked
+from app.store.removed import RemovedRows
 from tests.clock import SETTLED
 from tests.conftest import Database
 from tests.engine import difference, engine, run
@@ -79,6 +83,30 @@ async def test_doubles_go_whatever_else_is_wrong_with_their_accounts(seed: int, 
         state = await run(service, RunKind.FULL)
     assert (await difference(warehouse, sandbox)).is_equal
     assert state["status"] == RunStatus.SUCCEEDED
+
+
+async def test_a_double_that_was_put_aside_is_told_as_such_and_not_as_moved(warehouse: Database, sandbox: SandboxServer) -> None:
+    await load_again(warehouse, 1, offset=1, accounts=1)
+    async with engine(warehouse, sandbox, config=_lenient()) as service:
+        state = await run(service, RunKind.FULL)
+        page: Any = await service.readings.changed_rows(Picked(run_id=state["run_id"]), 20)  # type: ignore[arg-type]
+        doubles = [row for row in page["rows"] if row["reason"] == "moved"]
+        assert doubles
+        assert all(row["stood_already"] and not row["is_restore"] for row in doubles)
+        told = [each async for each in Restoring(service.store).attempt([row["id"] for row in doubles])]
+        assert not any(each.is_there for each in told)
+        assert all("was stored twice: this one was put aside" in each.sentence for each in told)
+
+
+async def test_a_restore_is_told_as_such_with_its_reason(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with warehouse.connect() as connection, engine(warehouse, sandbox, config=_lenient()) as service:
+        account_id = sandbox.world.account_ids[0]
+        await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = $1", account_id)
+        state = await run(service, RunKind.AUDIT)
+        waiting = await RemovedRows(service.store.database, service.store.feed).waiting_of_run(state["run_id"])  # type: ignore[arg-type]
+        assert all([each.is_there async for each in Restoring(service.store).restore(waiting, pins=True, reason="the desk's figures")])
+        page: Any = await service.readings.changed_rows(Picked(account_id=account_id), 20)
+        assert [(row["is_restore"], row["restored_with"]) for row in page["rows"]] == [(True, "the desk's figures"), (False, None)]
 
 
 async def test_doubles_that_an_earlier_version_explained_as_absent_are_asked_for_at_once(
