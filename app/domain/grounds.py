@@ -18,7 +18,8 @@ class Basis:
 
     `known` is how many accounts there were (None: not known), `began` when it began (aware; None: it never did), `first` the first date
     that is compared (None: all are). With `is_prepared` its accounts were known before it ended. Of its accounts it `compared` so many
-    (None: not known), `left_out` others, and some are `unread`: they failed, were deleted, or were not reached.
+    (None: not known), `left_out` others, and some are `unread`: they failed, were deleted, or were not reached. Rows that a restore
+    `pinned` stay as they are, whatever upstream sends.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Basis:
     compared: int | None = None
     left_out: int = 0
     unread: int = 0
+    pinned: int = 0
 
     @property
     def sentence(self) -> str:
@@ -75,7 +77,8 @@ class Basis:
     @property
     def _what(self) -> str:
         if self.by_rows:
-            return _WHOLE
+            are = choose(self.pinned, "is", "are")
+            return f"{_WHOLE}, but for {counted(self.pinned, 'row')} that {are} pinned by restore" if self.pinned else _WHOLE
         if self.kind == _AUDIT:
             return f"{_COUNTS}, and the trades, net profit and lots of alltime with upstream"
         return _COUNTS

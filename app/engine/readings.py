@@ -87,6 +87,7 @@ class Readings:
         waits = await self._waiting.of(row)
         done = sum(row[name] for name in _OUTCOMES)
         left = row["waiting"] if row["finished_at"] is not None else 0
+        pinned = await self._store.runs.pinned_rows(run_id) if row["finished_at"] is not None else 0
         under_way = await self._store.under_way.of_run(run_id) if row["finished_at"] is None else Progressed()
         return {
             **state,
@@ -97,7 +98,7 @@ class Readings:
             # What is recorded by now may have been told as under way a moment ago.
             "under_way": {**asdict(under_way), "done": min(under_way.done, row["waiting"])} if under_way.accounts else None,
             **_leftovers(row, still),
-            "rests_on": _rests_on_run(row),
+            "rests_on": _rests_on_run(row, pinned),
             "known_accounts": row["known_accounts"],
             "gone_accounts": await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else [],
             "total_processed": done,
@@ -294,7 +295,7 @@ def shown_comparison(compared: Mapping[str, Mapping[str, int]] | None, requests:
     }
 
 
-def _rests_on_run(row: Record) -> str | None:
+def _rests_on_run(row: Record, pinned: int) -> str | None:
     """What a run that ended compared; None while it goes on."""
     if row["finished_at"] is None:
         return None
@@ -314,6 +315,7 @@ def _rests_on_run(row: Record) -> str | None:
         sum(row[name] for name in _COMPARED),
         row["skipped"],
         row["failed"] + row["gone"] + row["waiting"],
+        pinned,
     ).sentence
 
 

@@ -276,6 +276,10 @@ class Runs:
         """The first accounts that the run holds, with the reason."""
         return await self._database.fetch(self._sql["get_run_held"], run_id, limit)
 
+    async def pinned_rows(self, run_id: uuid.UUID) -> int:
+        """How many rows of the run's accounts were pinned before it ended, and are to this moment."""
+        return int(await self._database.fetch_value(self._sql["count_pinned_rows"], run_id))
+
     async def still_held(self, run_id: uuid.UUID) -> int:
         """How many of the accounts that the run held are held to this moment."""
         return int(await self._database.fetch_value(self._sql["count_still_held"], run_id))

@@ -35,6 +35,13 @@ WHERE r.run_id = $1
 SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
 WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
 
+-- name: count_pinned_rows
+-- How many rows are pinned that were so before a run ($1) ended, of its named accounts; of all if it names none.
+SELECT count(*)
+FROM prop_trading_model.recon_pins AS p
+JOIN prop_trading_model.recon_runs AS r ON r.run_id = $1 AND p.pinned_at <= r.finished_at
+WHERE jsonb_typeof(r.request -> 'account_ids') IS DISTINCT FROM 'array' OR r.request -> 'account_ids' ? p.account_id::text
+
 -- name: get_gone_accounts
 -- The first ($2) accounts that were deleted from trade_recon while they waited in the run.
 SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome = 'gone' ORDER BY position, account_id LIMIT $2

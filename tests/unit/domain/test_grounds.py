@@ -41,6 +41,7 @@ def _basis(kind: str = "full", **fields: object) -> Basis:
             ["rests on 391 of all 395 accounts (4 accounts were left out) as of", "every row and column"],
         ),
         (_basis("audit", requests=9, compared=394, unread=1), ["394 of all 395 accounts (1 account failed or was not reached)"]),
+        (_basis(named=1, by_rows=True, pinned=1), ["was compared with upstream, but for 1 row that is pinned by restore."]),
         (_basis("audit", requests=9, compared=395), ["rests on all 395 accounts as of"]),
         (_basis(compared=3, left_out=4), ["rests on all 395 accounts as of"]),
     ],
