@@ -18,10 +18,10 @@ class EngineConfig:
     requests a run may spend in vain on finding the accounts that make requests for several fail, `fetches` how many fetches of a
     batch are under way at once. An account of which a fetch could not be completed is read once more at the end of its run,
     not before `postpone_seconds`, so that data in motion comes to rest; `postpone_named_seconds` where people named the accounts
-    and wait for them. `grace_seconds` is how long a batch may take to its next safe point when it is told to stop,
-    `retention_days` how long the history of runs is kept, `flap_seconds` for how long a flapping account is held back. A run of only what
-    changed reads from `overlap_seconds` before the last run on: so far the clock of who wrote may be behind. `history` says from which
-    date on the warehouse is compared (None: all dates are).
+    and wait for them. `grace_seconds` is how long a batch may take to its next safe point when it is told to stop, `locked_seconds` how
+    long a run waits for accounts whose rows another transaction holds, `retention_days` how long the history of runs is kept,
+    `flap_seconds` for how long a flapping account is held back. A run of only what changed reads from `overlap_seconds` before the last
+    run on: so far the clock of who wrote may be behind. `history` says from which date on the warehouse is compared (None: all dates are).
     """
 
     batch_size: int = 5000
@@ -37,6 +37,7 @@ class EngineConfig:
     postpone_named_seconds: float = 1.0
     poll_seconds: float = 1.0
     grace_seconds: float = 25.0
+    locked_seconds: float = 30.0
     guard: HoldLimits = field(default_factory=HoldLimits)
     retention_days: int = 90
     flap_seconds: float = 86_400.0

@@ -27,6 +27,7 @@ from app.engine.halts import Halts
 from app.engine.housekeeping import keep_house
 from app.engine.inspection import Inspector
 from app.engine.isolation import FailedHealing, Isolation
+from app.engine.locked import LockedOut
 from app.engine.preparation import Preparation
 from app.engine.store import Store
 from app.engine.summary import SummaryKeeper
@@ -99,6 +100,7 @@ class WorkerPool:
         self._preparation = Preparation(store, client, config, now)
         self._usage = RunUsage(store.runs, store.claims.worker_id)
         self._halts = Halts(store)
+        self._locked_out = LockedOut(store, config.locked_seconds)
         self._client = client
         self._waiting = RunWaiting(store.waits, config.lease_seconds)
         self._only_run: uuid.UUID | None = None
@@ -372,6 +374,7 @@ class WorkerPool:
         self._usage.forget(run_id)
         self._isolation.forget(run_id)
         self._inspection.forget(run_id)
+        self._locked_out.forget(run_id)
         self._shortages.pop(run_id, None)
 
     async def _serve_run(self, run: ActiveRun) -> bool:
@@ -408,7 +411,10 @@ class WorkerPool:
         What it did is counted before: whoever sees that the run is over finds it in the report. For named accounts, for which people
         wait, it is counted after, unless it takes next to nothing.
         """
-        if run.run_id in self._finishing or await self._count_waiting(run.run_id):
+        if run.run_id in self._finishing:
+            return False
+        if await self._count_waiting(run.run_id):
+            await self._locked_out.set_apart(run.run_id)
             return False
         self._finishing.add(run.run_id)
         try:

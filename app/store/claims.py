@@ -61,6 +61,8 @@ class BrokenOff:
     uncounted: list[Uncounted] = field(default_factory=list)
 
 
+_DUE = 1000
+"""Accounts that are read at once to see which of them are locked."""
 _LOCKED = (
     "The account was not compared: another transaction holds its row in trade_recon. Nothing was written; the next run compares it once"
     " that transaction is over."
@@ -115,7 +117,7 @@ class Claims:
         self._record_gone = sql["record_gone"]
         self._release_lost = sql["release_lost_claims"]
         self._probe, self._record_unwritable = sql["probe_accounts"], sql["record_unwritable"]
-        self._waiting = sql["get_waiting"]
+        self._waiting, self._due = sql["get_waiting"], sql["get_due"]
         self._held = set[uuid.UUID]()
         self._lost_until = -math.inf
 
@@ -189,6 +191,10 @@ class Claims:
         details = [f"The account cannot be reconciled: its row in trade_recon cannot be written: {reason}" for reason in refused.values()]
         await self._database.execute(self._record_unwritable, run_id, list(refused), details)
         return sorted(refused)
+
+    async def due(self, run_id: uuid.UUID) -> list[str]:
+        """Accounts that wait in a run and that no claim holds, the first of them: they can be taken but for locks of other transactions."""
+        return [row["account_id"] for row in await self._database.fetch(self._due, run_id, _DUE)]
 
     async def set_locked_apart(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
         """Record as failed, in the run's record alone, accounts whose rows in trade_recon another transaction holds."""

@@ -102,6 +102,19 @@ RETURNING (SELECT count(*) FROM gone) AS accounts
 -- The accounts that wait in a run.
 SELECT account_id::text AS account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL ORDER BY position, account_id
 
+-- name: get_due
+-- The first accounts ($2 at most) of a run ($1) that wait in it, are not postponed, and that no claim holds.
+SELECT a.account_id::text AS account_id
+FROM prop_trading_model.recon_attempts AS a
+JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now()) AND t.claimed_by IS NULL
+  AND EXISTS (
+      SELECT FROM prop_trading_model.recon_runs AS r
+      WHERE r.run_id = $1 AND r.status IN ('queued', 'running') AND (a.confirmed OR NOT r.only_confirmed)
+  )
+ORDER BY a.position
+LIMIT $2
+
 -- name: probe_accounts
 -- Write the rows of accounts ($1) as a claim ($2 of worker $3) and a record do, which is undone then: whether that is let through.
 UPDATE prop_trading_model.trade_recon

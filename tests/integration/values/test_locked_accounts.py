@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from app.domain.models import RunKind
+from app.engine.config import EngineConfig
 from app.sandbox.process import SandboxServer
 from app.store.runs import RunRequest
 from tests.conftest import Database
-from tests.engine import difference, run
+from tests.engine import difference, engine, run
 from tests.integration.values.conftest import Engine
 
 _LOCKED = ["acc-00001", "acc-00002"]
@@ -87,3 +88,27 @@ async def test_an_audit_does_not_wait_for_an_equal_account_that_is_locked(wareho
                 state: Any = await run(service, RunKind.AUDIT)
         assert state["status"] == "succeeded", state
         assert state["accounts"]["unchanged"] == state["accounts"]["total"]
+
+
+@pytest.mark.parametrize("kind", [RunKind.INSPECT, RunKind.FULL])
+async def test_what_stays_locked_while_a_run_is_worked_on_is_told_by_name_and_the_run_ends(
+    warehouse: Database, sandbox: SandboxServer, kind: RunKind
+) -> None:
+    config = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, locked_seconds=1.5)
+    async with warehouse.connect() as connection, warehouse.connect() as other, engine(warehouse, sandbox, config=config) as service:
+        await connection.execute(_LOSE_HOURS)
+        # Counted before it is locked, so that nothing of it changes while the run is prepared.
+        await service.maintain()
+        async with other.transaction():
+            await other.execute(_LOCK, _LOCKED[:1])
+            run_id = await service.start_run(RunRequest(kind=kind))
+            async with asyncio.timeout(20):
+                await service.pool.run_until_finished(run_id)
+        state: Any = await service.readings.run_state(run_id)
+        assert (state["status"], state["accounts"]["failed"]) == ("completed_with_issues", 1), state
+        [row] = await connection.fetch("SELECT account_id, detail FROM recon_attempts WHERE run_id = $1 AND outcome = 'failed'", run_id)
+        assert row["account_id"] == _LOCKED[0]
+        assert "another transaction holds its row" in row["detail"]
+        assert await connection.fetchval("SELECT sum(failed_attempts) FROM trade_recon") == 0
+        assert (await run(service, RunKind.FULL))["status"] == "succeeded"
+        assert not (await difference(warehouse, sandbox)).account_ids
