@@ -406,10 +406,24 @@ INSERT INTO prop_trading_model.recon_identity_findings (table_name, login, platf
 SELECT $1, login, platform, broker, NULL, candidates, md5(array_to_string(candidates, '|')), sum(rows),
        coalesce(array_agg(DISTINCT trade_date) FILTER (WHERE trade_date BETWEEN '0001-01-01' AND '9999-12-31'), '{}')
 FROM (
-    SELECT coalesce(login::text, '') AS login, coalesce(platform::text, '') AS platform, coalesce(broker::text, '') AS broker, trade_date, count(*) AS rows
-    FROM {{raw}} AS t
-    WHERE account_id IS NULL AND {{logins}}{{since}}{{unpinned}}
-    GROUP BY 1, 2, 3, 4
+    SELECT login, platform, broker, trade_date, g.rows - coalesce(p.rows, 0) AS rows
+    FROM (
+        SELECT coalesce(login::text, '') AS login, coalesce(platform::text, '') AS platform, coalesce(broker::text, '') AS broker, trade_date,
+               count(*) AS rows
+        FROM {{raw}}
+        WHERE account_id IS NULL AND {{logins}}{{since}}
+        GROUP BY 1, 2, 3, 4
+    ) AS g
+    LEFT JOIN (
+        -- What a restore brought back without an id stays so. The copies tell of it, so that the trades are read by index alone.
+        SELECT coalesce(c.row_data ->> 'login', '') AS login, coalesce(c.row_data ->> 'platform', '') AS platform,
+               coalesce(c.row_data ->> 'broker', '') AS broker, p.date AS trade_date, count(*) AS rows
+        FROM prop_trading_model.recon_pins AS p
+        JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = p.removed_id
+        WHERE p.table_name = $1 AND c.row_data ->> 'account_id' IS NULL
+        GROUP BY 1, 2, 3, 4
+    ) AS p USING (login, platform, broker, trade_date)
+    WHERE g.rows > coalesce(p.rows, 0)
 ) AS nulls
 CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(DISTINCT i.account_id ORDER BY i.account_id), '{}') AS candidates
