@@ -8,10 +8,10 @@ from app.domain.issues import IssueCode
 from app.domain.orders import LONGEST_REASON, bounded_reason
 from app.web.accept_models import Acceptance, AcceptedIssue, Withdrawn
 from app.web.models import AccountId
-from app.web.requests import refuse_unfit_parameters
+from app.web.requests import NO_NUL, refuse_unknown_parameters
 from app.web.routes import Service, problems
 
-accepting = APIRouter(dependencies=[Depends(refuse_unfit_parameters)])
+accepting = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 _REFUSED = problems(
     on_404="There is no such account.",
@@ -42,7 +42,7 @@ async def withdraw_acceptance(
     service: Service,
     account_id: AccountId,
     code: IssueCode,
-    reason: Annotated[str | None, Query(max_length=LONGEST_REASON, description="Why; it stays in the record.")] = None,
+    reason: Annotated[str | None, Query(max_length=LONGEST_REASON, pattern=NO_NUL, description="Why; it stays in the record.")] = None,
 ) -> Withdrawn:
     """What was accepted stays in the record. Safe to repeat."""
     was_accepted = await service.withdraw_acceptance(account_id, code, bounded_reason(reason))

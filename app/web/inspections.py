@@ -13,14 +13,14 @@ from app.domain.orders import bounded_reason
 from app.engine.inspected import MOST_LISTED, Listing, inspection
 from app.store.runs import RunRequest
 from app.web.models import AccountId, AnyStatus, IdentityReport, OrderReason, RunAccepted
-from app.web.requests import refuse_unfit_parameters
+from app.web.requests import NO_NUL, refuse_unknown_parameters
 from app.web.routes import LOCATION, LONGEST_WAIT, IdempotencyHeader, Service, accepted, problems
 
 _MOST_ACCOUNTS = 10_000
 _LARGEST_LIMIT = 2**31 - 1
 _SOME_LISTED = 100
 
-router = APIRouter(dependencies=[Depends(refuse_unfit_parameters)])
+router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 
 class InspectionOrder(BaseModel):
@@ -209,7 +209,9 @@ async def get_inspection(
     service: Service,
     run_id: uuid.UUID,
     limit: Annotated[int, Query(ge=0, le=MOST_LISTED, description="List at most so many accounts.")] = _SOME_LISTED,
-    after: Annotated[str | None, Query(max_length=255, description="List accounts behind this one: `next_after` of an answer.")] = None,
+    after: Annotated[
+        str | None, Query(max_length=255, pattern=NO_NUL, description="List accounts behind this one: `next_after` of an answer.")
+    ] = None,
 ) -> Inspection:
     """Accounts by issue, table, broker and date, as the inspection counted them, and the accounts with their issues, page by page."""
     return Inspection.model_validate(await inspection(service.store, service.readings, run_id, Listing(limit, after)))

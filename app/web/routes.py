@@ -36,7 +36,7 @@ from app.web.models import (
     RunResult,
 )
 from app.web.problems import Problem
-from app.web.requests import refuse_unfit_parameters
+from app.web.requests import NO_NUL, refuse_unknown_parameters
 from app.web.shown import shown_account
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ LOCATION = {
 
 _TAG = {"ETag": {"description": "The same as long as the report is.", "schema": {"type": "string"}}}
 
-router = APIRouter(dependencies=[Depends(refuse_unfit_parameters)])
+router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 
 def accepted(run_id: uuid.UUID) -> dict[str, str]:
@@ -323,7 +323,7 @@ async def get_changes(
 async def get_changed_rows(  # noqa: PLR0913 - a query parameter each
     service: Service,
     *,
-    account_id: Annotated[str | None, Query(max_length=255, description="Only rows of this account.")] = None,
+    account_id: Annotated[str | None, Query(max_length=255, pattern=NO_NUL, description="Only rows of this account.")] = None,
     table: Annotated[TableName | None, Query(description="Only rows of this table.")] = None,
     date: Annotated[dt.date | None, Query(description="Only rows that stood under this date, or were moved to it.")] = None,
     run_id: Annotated[uuid.UUID | None, Query(description="Only rows that this run changed.")] = None,
