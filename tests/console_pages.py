@@ -16,7 +16,7 @@ from tests.commands import Command, Ended, run_command
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMPT = "$ "
-_MORE = "..."
+MORE = "..."
 """A line of a page that stands for any number of lines."""
 
 _ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
@@ -52,7 +52,7 @@ class Likeness:
         place = 0
         skipping = False
         for line in shown:
-            if line == _MORE:
+            if line == MORE:
                 skipping = True
                 continue
             while skipping and place < len(printed) and not self._alike(line, printed[place]):
@@ -71,8 +71,9 @@ class Likeness:
     def _alike(self, shown: str, printed: str) -> bool:
         if _without_moving(shown) != _without_moving(printed):
             return False
+        known = {here: there for there, here in self.ids.items()}
         pairs = zip(_ID.findall(shown), _ID.findall(printed), strict=True)
-        return all(self.ids.get(there, here) == here for there, here in pairs)
+        return all(self.ids.get(there, here) == here and known.get(here, there) == there for there, here in pairs)
 
     def _learn(self, shown: str, printed: str) -> None:
         self.ids.update(zip(_ID.findall(shown), _ID.findall(printed), strict=True))

@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.contract import Endpoint
 from app.domain.models import RunKind
+from app.domain.money import OFF
 from app.sandbox.process import SandboxServer
 from app.sandbox.rows import Record
 from app.sandbox.trades import Row
@@ -321,7 +322,8 @@ async def test_a_page_of_odd_values_is_read_and_what_is_no_value_becomes_null_an
 
         records = edit(sandbox.world, Endpoint.CLOSED, account_id, odd)
         await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1", account_id)
-        async with engine(warehouse, sandbox) as service:
+        # Trades of one profit contradict the daily rows, which is no part of this.
+        async with engine(warehouse, sandbox, money=OFF) as service:
             state = await run(service, RunKind.FULL)
         rows = await connection.fetch(
             "SELECT DISTINCT lots::text, swap, commission::text, profit::text, fee::text FROM raw_trades_closed WHERE account_id = $1",
