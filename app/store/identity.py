@@ -22,7 +22,7 @@ from app.store.feed import ChangeFeed
 from app.store.pace import WritePace
 from app.store.pins import unit_of
 from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Connection, Database, Record
-from app.store.queries import fill, quote
+from app.store.queries import fill, for_schema, quote
 from app.store.slices import GivenBack
 from app.store.window import ALL_DATES, Window
 from app.telemetry import get_logger
@@ -253,7 +253,9 @@ class Identity:
             "is_dated": "true" if table.date_column else "false",
             "first_day": self._window_of(table).first_day,
             "since": self._window_of(table).since(table.date_column),
-            "unpinned": _UNPINNED.format(unit=", ".join(f"t.{quote(column)}::text" for column in unit_of(table))),
+            "unpinned": for_schema(_UNPINNED, self._database.schema).format(
+                unit=", ".join(f"t.{quote(column)}::text" for column in unit_of(table))
+            ),
             "t_since": self._window_of(table).since(table.date_column, "t."),
         }
 
