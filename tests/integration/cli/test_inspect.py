@@ -141,7 +141,9 @@ async def test_the_first_sight_of_an_issue_stays_and_what_is_gone_is_closed(ware
         await connection.execute("DELETE FROM raw_metrics_daily WHERE account_id = $1", healed)
         await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1", healed)
         await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1", healed)
-        await connection.execute("UPDATE raw_metrics_alltime SET num_trades = 0 WHERE account_id = $1", healed)
+        await connection.execute(
+            "UPDATE raw_metrics_alltime SET num_trades = 0, net_profit = 0, total_lots = 0 WHERE account_id = $1", healed
+        )
     second = Inspection.model_validate_json(
         (await run_command(tmp_path, {"DATABASE_URL": warehouse.dsn}, "inspect", "--format", "json", "--all")).stdout
     )

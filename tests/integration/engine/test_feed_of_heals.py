@@ -51,5 +51,5 @@ async def test_the_feed_names_the_slices_that_changed_and_no_others(warehouse: D
         changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
         assert changed
         assert told == changed
-        # Ids are mended before the run's batches begin, and belong to no run.
-        assert runs == {None, state["run_id"]}
+        # Ids that its own maintenance gave back are the run's work, too.
+        assert runs == {state["run_id"]}

@@ -137,7 +137,7 @@ async def test_a_row_at_an_end_of_time_is_stored_where_the_table_can_hold_it(
         account_id = await _trader(connection)
         table = TABLES[endpoint].name
         await connection.execute(f"CREATE TABLE {table}_rest PARTITION OF {table} DEFAULT")
-        send_again(sandbox.world, endpoint, account_id, 0, {"date": day, "numTrades": 0})
+        send_again(sandbox.world, endpoint, account_id, 0, {"date": day, "numTrades": 0, "netProfit": 0, "totalLots": 0})
         await connection.execute(f"DELETE FROM {table} WHERE account_id = $1", account_id)
         async with service_of() as service:
             state = await run(service, RunKind.FULL)
