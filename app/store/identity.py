@@ -22,7 +22,7 @@ from app.store.feed import ChangeFeed
 from app.store.pace import WritePace
 from app.store.pins import unit_of
 from app.store.pool import LOCK_SECONDS, SWEEP_SECONDS, Connection, Database, Record
-from app.store.queries import fill, for_schema, quote
+from app.store.queries import fill, quote
 from app.store.slices import GivenBack
 from app.store.window import ALL_DATES, Window
 from app.telemetry import get_logger
@@ -41,10 +41,6 @@ _METRICS = (TABLES[Endpoint.ALLTIME], _DAILY, TABLES[Endpoint.HOURLY])
 _RUN = "nullif(current_setting('trade_recon.run', true), '')::uuid"
 """The run to which copies belong, as a setting of the transaction; maintenance by itself belongs to none."""
 _COPY_OF_PLACEHOLDER = f"{_RUN}, owner, $1, CASE WHEN {{{{is_dated}}}} THEN day END, 'placeholder'"
-_UNPINNED = """
-      -- What a restore brought back keeps the id that it had.
-      AND NOT EXISTS (SELECT FROM prop_trading_model.recon_pins AS p WHERE p.table_name = $1 AND p.row_key = ARRAY[{unit}])"""
-"""The condition that a row is not pinned, behind others."""
 _OF_METRICS = ("held_before", "refresh_foreign_metrics")
 _COPY_OF_UNSENT = "$4::uuid, holder, $1, day, CASE WHEN is_removed THEN 'removed' ELSE 'overwritten' END"
 """What a copy of a row says of it, up to the row itself."""
@@ -176,6 +172,7 @@ class Identity:
         sql = database.queries("identity")
         # Of all others it depends on the table which rows are left alone.
         sql = {**sql, **database.queries("identity", window, only=_OF_METRICS)}
+        self._unpinned = sql["unpinned"]
         self._everywhere = self._fill(sql, _EVERYWHERE)
         self._somewhere = self._fill(sql, _SOMEWHERE)
         self._create_placeholders = (fill(sql["create_swept_placeholders"], rank=_RANK), sql["forget_upstream_holders"])
@@ -253,9 +250,7 @@ class Identity:
             "is_dated": "true" if table.date_column else "false",
             "first_day": self._window_of(table).first_day,
             "since": self._window_of(table).since(table.date_column),
-            "unpinned": for_schema(_UNPINNED, self._database.schema).format(
-                unit=", ".join(f"t.{quote(column)}::text" for column in unit_of(table))
-            ),
+            "unpinned": "\n" + fill(self._unpinned, unit=", ".join(f"t.{quote(column)}::text" for column in unit_of(table))),
             "t_since": self._window_of(table).since(table.date_column, "t."),
         }
 

@@ -736,3 +736,7 @@ SELECT DISTINCT account_id FROM prop_trading_model.trade_recon JOIN (
     UNION ALL
     SELECT account_id FROM prop_trading_model.recon_issue_history WHERE closed_at IS NULL AND type = ANY($1::text[])
 ) AS concerned USING (account_id)
+
+-- name: unpinned
+-- What the statements on rows t of a table ($1) add: the row is not pinned, since what a restore brought back keeps the id that it had.
+      AND NOT EXISTS (SELECT FROM prop_trading_model.recon_pins AS p WHERE p.table_name = $1 AND p.row_key = ARRAY[{{unit}}])

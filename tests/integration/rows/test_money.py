@@ -21,10 +21,11 @@ from app.sandbox.world import World
 from app.store.migrate import migrate
 from app.store.removed import RemovedRows
 from tests.clock import SETTLED, TODAY
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, filled_copy, run
+from tests.conftest import Database
+from tests.engine import difference, engine, run
 from tests.integration.upstream.altered import altering
 from tests.integration.upstream.scripted import Arrival
+from tests.worlds import world_fixtures
 
 _METRICS = {"net_profit": "net_profit", "total_lots": "total_lots"}
 ERRORS = {
@@ -40,16 +41,7 @@ def world() -> World:
     return World.generate(90, seed=161, today=TODAY, trades_per_account=8, days=20, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def filled(postgres: Server, template: str) -> AsyncIterator[str]:
-    async with filled_copy(postgres, template, "money", world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, filled: str) -> AsyncIterator[Database]:
-    async with postgres.clone(filled, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
+filled, warehouse, _ = world_fixtures("money", world)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import contextlib
 import datetime as dt
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +18,9 @@ from app.errors import InvalidRequest, NotFound, NotOpen
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.clock import NOW
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, engine, filled_copy, run
+from tests.conftest import Database
+from tests.engine import TODAY, engine, run
+from tests.worlds import world_fixtures
 
 if TYPE_CHECKING:
     import asyncpg
@@ -34,23 +35,7 @@ def _world() -> World:
     return World.generate(12, seed=9, today=TODAY, trades_per_account=12, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a database that ingestion has filled."""
-    async with filled_copy(postgres, template, "accepted", _world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, whole: str) -> AsyncIterator[Database]:
-    async with postgres.clone(whole, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[SandboxServer]:
-    async with SandboxServer(_world()) as server:
-        yield server
+filled, warehouse, sandbox = world_fixtures("accepted", _world)
 
 
 async def _add_absent(connection: "Connection", account_id: str, trades: int = 3, *, days_ago: int = 40) -> dt.date:
