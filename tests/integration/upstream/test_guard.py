@@ -93,12 +93,11 @@ async def test_a_retry_waits_as_long_as_retry_after_says_in_seconds_or_as_a_date
 
 
 async def test_a_429_stops_every_caller_until_its_time_is_over_and_does_not_open_the_breaker(api: ScriptedApi) -> None:
-    throttled = [8]
+    refusals = [1, 0, 0, 0, 0]  # more than open the breaker, and fewer than blame a request that others overtake
 
     def script(arrival: Arrival) -> Reply:
-        if arrival.path.endswith("open") and throttled[0]:
-            throttled[0] -= 1
-            return Reply(429, headers={"Retry-After": "1"} if throttled[0] == 7 else {"Retry-After": "0"})
+        if arrival.path.endswith("open") and refusals:
+            return Reply(429, headers={"Retry-After": str(refusals.pop(0))})
         return GOOD
 
     api.script = script
