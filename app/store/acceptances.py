@@ -90,7 +90,7 @@ class Acceptances:
 
     async def count(self, today: dt.date | None) -> int:
         """How many issues are accepted on a date (None: the server's)."""
-        return int(await self._database.fetch_value(self._sql["count_accepted"], today))
+        return int(await self._database.fetch_value(self._sql["count_accepted_issues"], today))
 
     async def settle(
         self,

@@ -59,7 +59,7 @@ SET reconciliation_status = CASE WHEN a.was_held THEN 'needs_confirmation' ELSE 
 FROM jsonb_to_recordset($1) AS a (account_id text, was_held boolean)
 WHERE t.account_id = a.account_id AND t.reconciliation_status = 'explained' AND (a.was_held OR coalesce(t.explained_as, '') = '')
 
--- name: count_accepted
+-- name: count_accepted_issues
 -- How many issues are accepted on a date ($1).
 SELECT count(*) FROM prop_trading_model.recon_accepted_issues WHERE ended_at IS NULL AND until > coalesce($1::date, current_date)
 

@@ -15,8 +15,13 @@ async def test_the_list_of_what_is_accepted_tells_how_many_it_leaves_out(databas
             "INSERT INTO recon_accepted_issues (account_id, type, reason, until, evidence, figures, seen, was_held)"
             " SELECT account_id, 'absent_upstream', 'known', current_date + 30, '{}', 'x', '', false FROM trade_recon"
         )
+        # An account with two accepted issues counts for each.
+        await connection.execute(
+            "INSERT INTO recon_accepted_issues (account_id, type, reason, until, evidence, figures, seen, was_held)"
+            " SELECT account_id, 'trade_count_mismatch', 'known', current_date + 30, '{}', 'x', '', false FROM trade_recon LIMIT 5"
+        )
     shown = (await run_command(tmp_path, env, "accept", "--list")).stdout
-    assert "1005 accepted issues, 1000 of them shown" in shown
-    assert "5 more accepted issues are not shown." in shown
+    assert "1010 accepted issues, 1000 of them shown" in shown
+    assert "10 more accepted issues are not shown." in shown
     listed = json.loads((await run_command(tmp_path, env, "accept", "--list", "--format", "json")).stdout)
-    assert (len(listed["accepted"]), listed["more"]) == (1000, 5)
+    assert (len(listed["accepted"]), listed["more"]) == (1000, 10)
