@@ -53,7 +53,8 @@ Settings come from the environment and from .env; without DATABASE_URL an embedd
 Exit codes: 0 success (a run did what can be done); 1 somebody must look (a run left what can be healed, is new or needs a word, or what \
 --fail-on names instead; it needs confirmation or is paused; no account is known; inspect or doctor found something; rows that differ \
 without a reason in the demo); \
-2 wrong use or settings; 3 failure (a run failed, database or upstream unavailable); 130 interrupted; 143 terminated. \
+2 wrong use or settings; 3 failure (a run failed, an order cannot be followed as the run stands, \
+database or upstream unavailable); 130 interrupted; 143 terminated. \
 Only `serve` ends with 0 when it is told to stop."""
 
 app = typer.Typer(

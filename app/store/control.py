@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.domain.models import RunStatus
 from app.domain.wording import counted
 from app.errors import Conflict, InvalidRequest, NotFound, RowRefused
-from app.store.pool import Database
+from app.store.pool import Database, Record
 from app.store.wake import wake_channel
 from app.telemetry import get_logger
 
@@ -124,7 +124,31 @@ class RunControl:
             row = await connection.fetch_row(self._get, run_id)
         if row is None:
             raise NotFound(f"There is no run {run_id}.")
-        status = str(row["status"])
-        if status not in already:
-            raise Conflict(f"The run is {status.replace('_', ' ')}; it cannot be {done}. Nothing was changed.", run_id)
+        if str(row["status"]) not in already:
+            raise Conflict(_refusal(row, done), run_id)
         return False
+
+
+def _refusal(row: Record, done: str) -> str:
+    """Why an order about a run cannot be followed, and what can be done instead."""
+    status, ended = str(row["status"]), row["finished_at"]
+    said = f"The run {_told(status)}; it cannot be {done}. Nothing was changed."
+    if ended is None:
+        return f"{said} What a run holds can be confirmed once it has ended." if done == "confirmed" else said
+    if status == RunStatus.NEEDS_CONFIRMATION:
+        run_id = row["run_id"]
+        return f"{said} To let it go on: `trade-recon confirm {run_id}`; to end it for good: `trade-recon runs cancel {run_id}`."
+    holds = ", and it holds no account" if done == "confirmed" else ""
+    when = f"{ended.astimezone(dt.UTC):%Y-%m-%d} at {ended.astimezone(dt.UTC):%H:%M:%S} UTC"
+    return f"{said} It ended on {when}{holds}. A new run takes what it left: `trade-recon reconcile`."
+
+
+def _told(status: str) -> str:
+    """What is said of a run in this state, which only a later version may know: the predicate of a sentence."""
+    match status:
+        case RunStatus.SUCCEEDED | RunStatus.FAILED:
+            return f"has {status}"
+        case RunStatus.NEEDS_CONFIRMATION:
+            return "waits for confirmation"
+        case _:
+            return f"is {status.replace('_', ' ')}"
