@@ -175,6 +175,21 @@ def status_of(left: Leftovers, *, is_faulty: bool, is_stopped: bool) -> RunStatu
     return RunStatus.COMPLETED_WITH_ISSUES if left.needs_somebody else RunStatus.SUCCEEDED
 
 
+def standing_status(status: str, left: Leftovers | None, *, held: int, still: int) -> str:
+    """The status of an ended run by now, that held so many accounts of which `still` are held: once none is, no word lets it go on.
+
+    Where an account is held again, as when its acceptance is taken back, the run waits for a word again.
+    """
+    if still or not held or status not in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES):
+        return status
+    # What a run of an earlier version left is not known.
+    acts = left is None or left.with_held(0).needs_somebody
+    return RunStatus.COMPLETED_WITH_ISSUES.value if acts else RunStatus.SUCCEEDED.value
+
+
+ACTING_BESIDE_HELD = tuple(left.value for left in Left if left.needs_somebody and left is not Left.HELD)
+"""What of a run that holds no account any more somebody must act on."""
+
 _ACCOUNTS: Mapping[Left, str] = {
     Left.WAITING: "not reached, which the next run takes",
     Left.HEALABLE: "that could not be healed yet, tried again by later runs",

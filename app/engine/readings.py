@@ -13,7 +13,7 @@ from app.domain.contract import TABLES
 from app.domain.emptiness import NO_TRADES, NOBODY_KNOWN
 from app.domain.grounds import Basis, audited
 from app.domain.holds import Waiting
-from app.domain.leftovers import Leftovers
+from app.domain.leftovers import Leftovers, standing_status
 from app.domain.models import Depth, Outcome, RunStatus
 from app.domain.waits import Wait, guarded
 from app.domain.wording import choose, counted
@@ -80,11 +80,12 @@ class Readings:
 
     async def run_state(self, run_id: uuid.UUID) -> Mapping[str, object]:
         """A run as it stands, as JSON shows it; NotFound if there is none."""
-        row = await self._store.runs.get(run_id)
-        still = await self._store.runs.still_held(run_id) if row["needs_confirmation"] else 0
+        stored = await self._store.runs.get(run_id)
+        still = await self._store.runs.still_held(run_id) if stored["needs_confirmation"] else 0
+        row = _standing(stored, still)
         state = {name: row[name] for name in _RUN}
         accounts = {name: row[name] for name in (*_BESIDE, *_OUTCOMES)}
-        waits = await self._waiting.of(row)
+        waits = await self._waiting.of(stored)
         done = sum(row[name] for name in _OUTCOMES)
         left = row["waiting"] if row["finished_at"] is not None else 0
         pinned = await self._store.runs.pinned_rows(run_id) if row["finished_at"] is not None else 0
@@ -295,7 +296,7 @@ def shown_comparison(compared: Mapping[str, Mapping[str, int]] | None, requests:
     }
 
 
-def _rests_on_run(row: Record, pinned: int) -> str | None:
+def _rests_on_run(row: Mapping[str, Any], pinned: int) -> str | None:
     """What a run that ended compared; None while it goes on."""
     if row["finished_at"] is None:
         return None
@@ -348,28 +349,33 @@ def _rests_on(shown: Mapping[str, Any]) -> str | None:
     return None if shown.get("accounts_with_trades", 1) else NO_TRADES
 
 
-def _shown_run(row: Record | None) -> Mapping[str, Any] | None:
+def _shown_run(stored: Record | None) -> Mapping[str, Any] | None:
     """A run in the report, with the accounts that it holds in its sentence."""
-    if row is None:
+    if stored is None:
         return None
+    row = _standing(stored, stored["still_held"])
     only_told = ("newly_held", "held_since", "confirmed_at", "left_over", "still_held")
     shown: Mapping[str, Any] = msgspec.to_builtins({name: value for name, value in row.items() if name not in only_told})
     return {**shown, "error": _told(row, row["still_held"]), **_leftovers(row, row["still_held"])}
 
 
-def _leftovers(row: Record, still: int) -> Mapping[str, Any]:
+def _standing(row: Record, still: int) -> Mapping[str, Any]:
+    """A run with the status that it has by now: later runs and acceptances may have ended what it held."""
+    left = Leftovers.from_json(row["left_over"])
+    return {**row, "status": standing_status(row["status"], left, held=row["needs_confirmation"], still=still)}
+
+
+def _leftovers(row: Mapping[str, Any], still: int) -> Mapping[str, Any]:
     """What a run left, in figures and in words, and whether somebody must act; nulls while that is not known."""
     left = Leftovers.from_json(row["left_over"])
     if left is None:
         return {"left": None, "left_told": None, "needs_somebody": None}
     left = left.with_held(still)
-    is_released = row["needs_confirmation"] > 0 and not still
-    over = (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES, *((RunStatus.NEEDS_CONFIRMATION,) if is_released else ()))
-    acts = left.needs_somebody or row["status"] not in over
+    acts = left.needs_somebody or row["status"] not in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES)
     return {"left": left.as_json(), "left_told": left.sentence, "needs_somebody": acts}
 
 
-def _told(row: Record, still: int, left: int = 0) -> str | None:
+def _told(row: Mapping[str, Any], still: int, left: int = 0) -> str | None:
     """Why a run ended as it did, how many of its accounts are left, and how many are held, with what to do; None if all is in order."""
     if row["finished_at"] is None:
         return None if row["error"] is None else str(row["error"])
@@ -387,8 +393,9 @@ def _told(row: Record, still: int, left: int = 0) -> str | None:
     return " ".join(filter(None, (ended, rest, waiting.sentence))) or None
 
 
-def _listed(row: Record) -> Mapping[str, object]:
+def _listed(stored: Record) -> Mapping[str, object]:
     """A run among others: what a list needs, which is read from its row alone."""
+    row = _standing(stored, stored["still_held"])
     return {
         **{name: row[name] for name in _RUN},
         "error": _told(row, row["still_held"]),
@@ -400,9 +407,9 @@ def _listed(row: Record) -> Mapping[str, object]:
     }
 
 
-def _guarding(row: Record, still: int) -> list[Wait]:
+def _guarding(row: Mapping[str, Any], still: int) -> list[Wait]:
     """That a guard stopped the run, or holds accounts of it, until somebody confirms."""
-    if row["status"] != RunStatus.NEEDS_CONFIRMATION or (row["needs_confirmation"] and not still):
+    if row["status"] != RunStatus.NEEDS_CONFIRMATION:
         return []
     return [guarded(_told(row, still) or "", row["finished_at"], still)]
 

@@ -14,7 +14,7 @@ from app.domain.closing import GONE, ClosedAs, Closing
 from app.domain.emptiness import nothing_known
 from app.domain.holds import HoldLimits, undoing
 from app.domain.issues import Issue, IssueCode
-from app.domain.leftovers import status_of
+from app.domain.leftovers import ACTING_BESIDE_HELD, status_of
 from app.domain.models import Depth, Effort, Outcome, Rewritten, RunKind, RunStatus, Shown
 from app.domain.wording import counted
 from app.errors import Conflict, NotFound
@@ -270,7 +270,7 @@ class Runs:
         """
         if before is not None:
             await self.get(before)
-        return await self._database.fetch(self._sql["list_runs"], statuses, kinds, before, limit)
+        return await self._database.fetch(self._sql["list_runs"], statuses, kinds, before, limit, ACTING_BESIDE_HELD)
 
     async def held_accounts(self, run_id: uuid.UUID, limit: int) -> list[Record]:
         """The first accounts that the run holds, with the reason."""
@@ -346,23 +346,26 @@ class Runs:
     async def finish(self, run_id: uuid.UUID, guard: HoldLimits, today: dt.date | None = None) -> bool:
         """End the run if nothing of it waits any more; whether this call ended it. What is accepted until `today` or before counts.
 
-        One that was stopped, or that held all that it had to do, needs confirmation; one that held only some of its accounts is completed
-        with issues, and can be confirmed as well.
+        One that was stopped, or that held all that it had to do, needs confirmation as long as anything of it waits for that; one that held
+        only some of its accounts is completed with issues, and can be confirmed as well.
         """
         state = await self._database.fetch_row(self._sql["get_run_state"], run_id)
         if state is None or state["waiting"] or state["status"] != RunStatus.RUNNING:
             return False
         reason, is_stopped = None, False
-        left = await self._leftovers.of(run_id, today)
         held, total = state["needs_confirmation"], state["total"]
-        if state["suspicion"] is not None or guard.suspects(state["lowered"], total):
+        still = await self.still_held(run_id) if held else 0
+        left = await self._leftovers.of(run_id, today)
+        # What was held and is so no more cannot be confirmed, and what it came to was confirmed: no word lets such a run go on.
+        is_settled = not still and (held > 0 or (state["only_confirmed"] and not state["unreached"]))
+        if not is_settled and (state["suspicion"] is not None or guard.suspects(state["lowered"], total)):
             # Each process judges by what it knows of the others: here all of it is known.
             is_stopped = True
             reason = state["suspicion"] or guard.suspicion(state["lowered"], total, state["rewritten"]) + undoing(run_id)
-        elif 0 < held == total:
+        elif 0 < still == total:
             is_stopped = True
-            reason = "The only account of the run is held." if held == 1 else f"All {held} accounts of the run are held."
-        status = status_of(left, is_faulty=bool(state["fault"]), is_stopped=is_stopped)
+            reason = "The only account of the run is held." if still == 1 else f"All {still} accounts of the run are held."
+        status = status_of(left.with_held(still), is_faulty=bool(state["fault"]), is_stopped=is_stopped)
         if state["fault"]:
             reason = state["fault"]
         elif state["untried"] and reason is None:
@@ -380,7 +383,7 @@ class Runs:
         is_well = status in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES) and _finds_upstream_well(state, guard)
         # Before it ends: whoever waits for the end reads the totals then.
         await self._database.execute(self._sql["count_written"], run_id, seconds=SWEEP_SECONDS)
-        values = status.value, reason, is_well, left.as_json()
+        values = status.value, reason, is_well, left.as_json(), is_settled and not held
         ended = await self._database.fetch_value(self._sql["finish_run"], run_id, *values) is not None
         if ended:
             await self._database.execute(self._sql["clear_scan"], run_id)

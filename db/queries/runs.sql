@@ -47,7 +47,8 @@ WHERE jsonb_typeof(r.request -> 'account_ids') IS DISTINCT FROM 'array' OR r.req
 SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome = 'gone' ORDER BY position, account_id LIMIT $2
 
 -- name: list_runs
--- Runs, newest first, at most $4: those of the states ($1) and kinds ($2) named, null being any, and older than run $3, where that is given.
+-- Runs, newest first, at most $4: those of the states ($1) and kinds ($2) named, null being any, and older than run $3, where that is given. A run
+-- that holds no account any more is in the state that follows from the rest of what it left, on which of $5 somebody must act.
 SELECT run_id, kind, status, created_at, started_at, finished_at, stop_at, confirmed_at, history_from, error, total, unchanged, healed, explained, partial,
        failed, flapping, needs_confirmation, gone, found, skipped, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, newly_held,
        held_since, left_over,
@@ -56,7 +57,15 @@ SELECT run_id, kind, status, created_at, started_at, finished_at, stop_at, confi
         WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
     ) ELSE 0 END AS still_held
 FROM prop_trading_model.recon_runs AS r
-WHERE ($1::text[] IS NULL OR status = ANY($1)) AND ($2::text[] IS NULL OR kind = ANY($2))
+WHERE ($2::text[] IS NULL OR kind = ANY($2))
+  AND ($1::text[] IS NULL OR CASE
+      WHEN needs_confirmation = 0 OR status NOT IN ('needs_confirmation', 'completed_with_issues') OR EXISTS (
+          SELECT FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+          WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+      ) THEN status
+      WHEN left_over IS NULL OR EXISTS (SELECT FROM jsonb_each_text(left_over) AS l WHERE l.key = ANY($5) AND l.value <> '0') THEN 'completed_with_issues'
+      ELSE 'succeeded'
+  END = ANY($1))
   AND ($3::uuid IS NULL OR (created_at, run_id) < (SELECT b.created_at, b.run_id FROM prop_trading_model.recon_runs AS b WHERE b.run_id = $3))
 ORDER BY created_at DESC, run_id DESC
 LIMIT $4
@@ -261,9 +270,9 @@ SET prepared_at = now(), skipped = $2, unchanged = $3, maintenance = $4, covers_
 WHERE run_id = $1
 
 -- name: finish_run
--- End a run of which no account waits or is being worked on; exactly one caller gets the row.
+-- End a run of which no account waits or is being worked on; exactly one caller gets the row. Upstream is suspect no more ($6) where all was confirmed.
 UPDATE prop_trading_model.recon_runs AS r
-SET status = $2, finished_at = now(), error = $3, upstream_well = $4, left_over = $5
+SET status = $2, finished_at = now(), error = $3, upstream_well = $4, left_over = $5, suspicion = CASE WHEN NOT $6::boolean THEN r.suspicion END
 WHERE run_id = $1 AND status = 'running' AND prepared_at IS NOT NULL
   AND NOT CASE WHEN r.only_confirmed
       THEN EXISTS (
@@ -279,7 +288,7 @@ RETURNING run_id
 -- name: get_run_state
 -- Whether accounts of the run still wait, and by what it is judged.
 SELECT
-    r.status, r.suspicion, r.total, r.needs_confirmation, r.kind, r.known_accounts,
+    r.status, r.suspicion, r.total, r.needs_confirmation, r.kind, r.known_accounts, r.only_confirmed,
     CASE jsonb_typeof(r.maintenance -> 'accounts_refused') WHEN 'number' THEN (r.maintenance ->> 'accounts_refused')::bigint ELSE 0 END AS refused,
     r.needs_confirmation - r.newly_held AS held_before, r.unchanged + r.healed + r.explained + r.partial + r.flapping + r.needs_confirmation AS compared,
     -- Of an audit over all of which nothing waits: how many accounts there are to be compared.
@@ -303,6 +312,7 @@ SELECT
         )
     END AS waiting,
     EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL AND postponed_until = 'infinity') AS untried,
+    EXISTS (SELECT FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL) AS unreached,
     r.search_requests + r.known_search_requests AS searched, r.fault, r.missing_partitions, r.history_from
 FROM prop_trading_model.recon_runs AS r
 WHERE run_id = $1
