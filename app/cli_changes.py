@@ -108,14 +108,15 @@ def _show_changed(console: "Console", row: Mapping[str, Any]) -> None:
     from app.console import plain_table
 
     of_date = f" of {row['date']}" if row["date"] else ""
-    done = "put aside" if row["stood_already"] else row["reason"]
+    done = "removed as a double" if row["stood_already"] else row["reason"]
     console.print(
         f"{row['id']}: {row['table']} {row['key']}{of_date} was {done} at {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}.",
         markup=False,
         soft_wrap=True,
     )
     if row["stood_already"]:
-        console.print("  The trade was stored twice: the other one (new) stood already, and was not changed.")
+        under = f" under {row['right_date']}" if row["right_date"] else ""
+        console.print(f"  The trade was stored twice: the row{under} stays.")
     differing = plain_table("", "column", "old", f"new ({_OF[row['new_from']]})")
     for column in row["columns"]:
         differing.add_row(*(escape("NULL" if each is None else each) for each in (column["name"], column["old"], column["new"])))

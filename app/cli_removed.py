@@ -64,8 +64,8 @@ def list_removed(  # noqa: PLR0913 - an option each
 ) -> None:
     """List the rows that trade-recon removed, moved or overwrote, newest first; `restore` brings them back.
 
-    Reasons: removed (upstream does not have it), overwritten (with other values or another account id), moved (a trade, to another
-    date; or put aside, since it stood there too), placeholder (metrics under a made-up account id, put aside).
+    Reasons: removed (upstream does not have it; or the double of a trade, with the date under which the other row stays), overwritten
+    (with other values or another account id), moved (a trade, to another date), placeholder (metrics under a made-up account id).
     """
     view = _View(Wanted(account, table, run, reason), limit, before, format_)
     if context.invoked_subcommand is None:
@@ -254,6 +254,7 @@ def _as_json(rows: "Sequence[RemovedRow]", following: int | None) -> str:
             "account_id": row.account_id,
             "date": row.date,
             "reason": row.reason,
+            "right_date": row.right_date,
             "run_id": row.run_id,
             "restored_at": row.restored_at,
             "row": msgspec.Raw(row.row.encode()),
@@ -278,7 +279,8 @@ def _show(rows: "Sequence[RemovedRow]", following: int | None) -> None:
     table = plain_table("Rows that were removed, moved or overwritten", *columns)
     for row in rows:
         when, restored = (None if at is None else f"{at:%Y-%m-%d %H:%M:%S}" for at in (row.removed_at, row.restored_at))
-        cells = (row.removed_id, when, row.table, row.account_id, row.date, row.reason, row.run_id, row.key, restored)
+        reason = row.reason.value if row.right_date is None else f"{row.reason}: double of {row.right_date}"
+        cells = (row.removed_id, when, row.table, row.account_id, row.date, reason, row.run_id, row.key, restored)
         table.add_row(*("-" if cell is None else escape(str(cell)) for cell in cells))
     console.print(table)
     console.print("`trade-recon removed restore ID` brings a row back, and pins it.")

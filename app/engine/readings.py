@@ -432,6 +432,7 @@ def _shown_change(row: ChangedRow) -> Mapping[str, object]:
         "new_from": row.new_from,
         "is_written_since": row.is_written_since,
         "stood_already": row.stood_already,
+        "right_date": copy.right_date,
         "is_restore": row.is_restore,
         "restored_with": row.restored_with,
     }

@@ -49,8 +49,8 @@ class ChangedRow:
 
     `new_from` tells where the new values are from: `stored` as the row stands now, `copy` as the next change found it, `gone` where no
     row is stored. `is_written_since`: somebody else wrote the stored row after the change. `issues` are those of the account that were open
-    then, only those that name the date where any does. With `stood_already` the trade was stored twice: it was put aside, the new values
-    are those of the other one. A change by a restore (`is_restore`) may have a reason, `restored_with`.
+    then, only those that name the date where any does. With `stood_already` the trade was stored twice: this row was removed as a
+    double, the new values are those of the one that stays. A change by a restore (`is_restore`) may have a reason, `restored_with`.
     """
 
     copy: RemovedRow
@@ -174,15 +174,17 @@ def _shown(value: object) -> str | None:
 
 
 def _changed_row(copy: RemovedRow, row: Record, present: Record | None) -> ChangedRow:
+    stood_there = present is not None and not present["has_key"] and bool(present["stood_there"])
+    is_double = copy.right_date is not None or stood_there
     if row["next_text"] is not None:
         text, new_from = row["next_text"], "copy"
-    elif present is not None and not (copy.reason is Reason.REMOVED and not present["has_key"]):
+    elif present is not None and (copy.reason is not Reason.REMOVED or present["has_key"] or is_double):
         text, new_from = present["row_text"], "stored"
     else:
         text, new_from = "{}", "gone"
     old, new = copy.values, replace(copy, row=text).values
     columns = tuple(ColumnChange(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name))
     is_since = new_from == "stored" and present is not None and bool(present["is_foreign"])
-    stood = new_from == "stored" and present is not None and not present["has_key"] and bool(present["stood_there"])
+    stood = copy.right_date is not None or (new_from == "stored" and is_double)
     issues = tuple(row["named_issues"] or row["open_issues"] or ())
     return ChangedRow(copy, columns, new_from, is_since, row["run_kind"], issues, stood, row["is_restore"], row["restored_with"] or None)

@@ -19,7 +19,10 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class RemovedRow:
-    """A copy: the row as JSON text with every digit, when and why it was kept, and when the row was brought back (None: never)."""
+    """A copy: the row as JSON text with every digit, when and why it was kept, and when the row was brought back (None: never).
+
+    `right_date`: the row was a double of a trade, which stays under this date.
+    """
 
     removed_id: int
     removed_at: dt.datetime
@@ -30,6 +33,7 @@ class RemovedRow:
     run_id: uuid.UUID | None
     restored_at: dt.datetime | None
     row: str
+    right_date: dt.date | None = None
 
     @cached_property
     def values(self) -> Mapping[str, str | None]:
@@ -78,6 +82,7 @@ def removed_row(row: Record) -> RemovedRow:
         row["run_id"],
         row["restored_at"],
         row["row_text"],
+        row["right_date"],
     )
 
 

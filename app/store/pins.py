@@ -47,7 +47,8 @@ class Pins:
         days: dict[str, set[dt.date]] = {}
         for row in rows:
             if row["account_id"] is not None:
-                days.setdefault(row["account_id"], set()).update(() if row["date"] is None else (row["date"],))
+                of_row = {row["date"], *row["doubled_dates"]} - {None}
+                days.setdefault(row["account_id"], set()).update(of_row)
         return len(rows), days
 
     async def overtaken(self, account_ids: Sequence[str] | None = None) -> list[int]:

@@ -33,6 +33,7 @@ from app.store.restoring import (
     explained,
     just_so,
     restored_already,
+    stored_again,
     written_back,
 )
 from app.store.restoring_sets import SetRestore, columns_of
@@ -228,14 +229,14 @@ class RemovedRows:
         present = await connection.fetch(sql, copy.removed_id, shape.unwritten)
         # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.
         await connection.limit_locks(LOCK_SECONDS)
-        deed = decide(copy.reason, present)
+        deed = decide(copy, present)
         match deed:
             case Refused():
                 return refusal(copy, deed.why)
             case "nothing":
                 return just_so(copy)
             case "insert":
-                said = f"{copy.name} is stored again."
+                said = stored_again(copy, present)
                 row = await connection.fetch_row(self._with_changed("insert_again", tokens), copy.removed_id, shape.inserted)
             case Record():
                 place = (deed["row_table"], deed["row_place"])

@@ -148,13 +148,13 @@ def _json_key(row: str, columns: Sequence[str]) -> str:
     return f"jsonb_build_array({parts})"
 
 
-def decide(reason: Reason, present: Sequence[Record]) -> Deed:
+def decide(copy: RemovedRow, present: Sequence[Record]) -> Deed:
     """What is right for a copy, given the rows that stand for it now: of its key, and of the same trade on other dates."""
     here = [row for row in present if row["has_key"]]
     elsewhere = [row for row in present if not row["has_key"]]
     if here:
-        return _decide_here(reason, here)
-    return _decide_elsewhere(reason, elsewhere) if elsewhere else "insert"
+        return _decide_here(copy.reason, here)
+    return _decide_elsewhere(copy, elsewhere) if elsewhere else "insert"
 
 
 def _decide_here(reason: Reason, here: Sequence[Record]) -> Deed:
@@ -169,19 +169,18 @@ def _decide_here(reason: Reason, here: Sequence[Record]) -> Deed:
     return _unless_foreign(here[0])
 
 
-def _decide_elsewhere(reason: Reason, elsewhere: Sequence[Record]) -> Deed:
-    if reason is Reason.MOVED and all(row["beside_as"] == Reason.MOVED for row in elsewhere):
-        # Each stood under a wrong date beside the others, and one of them became what the run left: that one is back already.
+def _decide_elsewhere(copy: RemovedRow, elsewhere: Sequence[Record]) -> Deed:
+    # What stood beside the copy's row, or was brought back beside it, is not what became of it.
+    became = [row for row in elsewhere if not row["stood_there"] and row["beside_as"] is None]
+    if copy.right_date is not None or (copy.reason in {Reason.MOVED, Reason.REMOVED} and not became):
+        # The trade was stored twice before the run, and so it is again.
         return "insert"
     dates = listed(list(dict.fromkeys(str(row["day"]) for row in elsewhere)))
-    if reason is Reason.MOVED and all(row["stood_there"] for row in elsewhere):
-        was = f"the trade was stored twice: this one was put aside, and the one under {dates} stood already"
-        return Refused(f"{was}; it would be stored twice again")
-    if reason is not Reason.MOVED or any(row["stood_there"] or row["beside_as"] for row in elsewhere):
+    if copy.reason is not Reason.MOVED:
         return Refused(f"the same trade stands under {dates} now and would be stored twice; restore the copies of its moves first")
-    if len(elsewhere) > 1:
+    if len(became) > 1:
         return Refused(f"the same trade is stored {len(elsewhere)} times under other dates ({dates}), and nothing tells which it became")
-    return _unless_foreign(elsewhere[0])
+    return _unless_foreign(became[0])
 
 
 def _unless_foreign(row: Record) -> Deed:
@@ -224,6 +223,12 @@ def explained(error: ReconError) -> str:
 def just_so(copy: RemovedRow) -> Restored:
     """What is told of a copy whose row stands as it is."""
     return told_of(copy, f"{copy.name} is stored just so already; nothing was changed.")
+
+
+def stored_again(copy: RemovedRow, present: Sequence[Record]) -> str:
+    """The sentence of a copy whose row was inserted; `present` stand for the same trade under other dates."""
+    also = f" The trade stands under {listed([str(row['day']) for row in present])}, too." if present else ""
+    return f"{copy.name} is stored again.{also}"
 
 
 def written_back(copy: RemovedRow, deed: Record, kept: int) -> str:

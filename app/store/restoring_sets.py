@@ -10,7 +10,19 @@ from app.errors import RowRefused, WriteConflict
 from app.store.copies import NAMED_TABLES, RemovedRow, Restored, refusal, removed_row, told_of
 from app.store.pool import LOCK_SECONDS, Connection, Record
 from app.store.queries import fill
-from app.store.restoring import Column, Place, Refused, Shape, changed_slices, decide, deleted, just_so, restored_already, written_back
+from app.store.restoring import (
+    Column,
+    Place,
+    Refused,
+    Shape,
+    changed_slices,
+    decide,
+    deleted,
+    just_so,
+    restored_already,
+    stored_again,
+    written_back,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +108,7 @@ class SetRestore:
         taken: dict[int, Record] = {}
         lacking: list[int] = []
         for copy in waiting:
-            deed = decide(copy.reason, present[copy.removed_id])
+            deed = decide(copy, present[copy.removed_id])
             if isinstance(deed, Refused):
                 told[copy.removed_id] = refusal(copy, deed.why)
             elif deed == "nothing":
@@ -117,7 +129,7 @@ class SetRestore:
             rows += await self._insert(connection, tokens, shape, lacking)
         for done in rows:
             copy, before = by_id[done.removed_id], taken.get(done.removed_id)
-            said = f"{copy.name} is stored again." if before is None else written_back(copy, before, kept[copy.removed_id])
+            said = stored_again(copy, present[copy.removed_id]) if before is None else written_back(copy, before, kept[copy.removed_id])
             changed = changed_slices(copy, done.place, *(() if before is None else (Place(before["account_id"], before["day"]),)))
             told[copy.removed_id] = told_of(copy, said + shape.remarks(done.changed), changed=changed, is_written=True)
         await connection.execute(self._sql["mark_restored_rows"], [*taken, *lacking])

@@ -323,7 +323,8 @@ class SliceWriter:
             async with _tolerated(work):
                 for row in await work.connection.fetch(self._sql.of("move_trades", work.job.table), *work.head, *work.record):
                     done = written.note(row["account_id"], row["days"])
-                    done.moved += row["rows"]
+                    done.moved += row["rows"] - row["doubles"]
+                    done.removed += row["doubles"]
                     done.lost += row["rows"]
                     done.shifted += row["rows"]
                     done.shifted_days.update(row["days"])

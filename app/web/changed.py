@@ -35,7 +35,10 @@ class ChangedRow(BaseModel):
     )
     is_written_since: bool = Field(description="Somebody else wrote the stored row after the change: the new values are theirs.")
     stood_already: bool = Field(
-        description="The trade was stored twice: this one was put aside, and the new values are those of the one that stood already."
+        description="The trade was stored twice: this row was removed as a double, and the new values are those of the one that stays."
+    )
+    right_date: dt.date | None = Field(
+        description="The date under which a trade stays of which this row was a double; null: no double, or an earlier version removed it."
     )
     is_restore: bool = Field(description="A restore changed the row.")
     restored_with: str | None = Field(description="The reason that was given with the restore, while the row is pinned.")

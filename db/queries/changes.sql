@@ -76,13 +76,13 @@ WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{same_doubled}}
 SELECT EXISTS (SELECT FROM prop_trading_model.recon_pins WHERE table_name = $1)
 
 -- name: release_equal_pins
--- Pinned rows of the table $2 for which upstream says now what is stored: they need no pin any more.
+-- Pinned rows of the table $2 for which upstream says now what is stored, under the same date: they need no pin any more, if no double of them is pinned.
 WITH equal AS MATERIALIZED (
     SELECT {{unit_of_s}} AS row_key
     FROM {{stage}} AS s
     JOIN prop_trading_model.recon_pins AS p ON p.table_name = $2 AND p.row_key = {{unit_of_s}}
     JOIN {{raw}} AS t ON {{same_key_s}}
-    WHERE s.fetch_id = $1 AND s.refused IS NULL AND NOT {{differ}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND p.date IS NOT DISTINCT FROM {{day_of_s}} AND p.doubled_dates <@ ARRAY[{{day_of_s}}] AND NOT {{differ}}
 )
 DELETE FROM prop_trading_model.recon_pins AS p USING equal AS e WHERE p.table_name = $2 AND p.row_key = e.row_key
 
@@ -338,7 +338,7 @@ WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} 
 GROUP BY s.account_id
 
 -- name: move_trades
--- Trades that upstream has under another date than we: moved there, or put aside where we have them under both, or under two others.
+-- Trades that upstream has under another date than we: moved there, or removed as doubles where we have them under both, or under two others.
 WITH known AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, s.ordinal, s.{{date}} AS new_date, coalesce(s.account_id, t.account_id) AS owner, to_jsonb(t) AS old_row
     FROM {{stage}} AS s
@@ -357,18 +357,18 @@ WITH known AS MATERIALIZED (
 ), removed AS (
     DELETE FROM {{raw}} AS t USING judged AS m
     WHERE {{same_row}} AND m.doubled
-    RETURNING m.owner, m.{{plain_date}} AS old_date, NULL::date AS new_date, m.old_row
+    RETURNING m.owner, m.{{plain_date}} AS old_date, NULL::date AS new_date, m.new_date AS right_date, m.old_row
 ), moved AS (
     UPDATE {{raw}} AS t SET {{plain_date}} = m.new_date FROM judged AS m
     WHERE {{same_row}} AND NOT m.doubled
-    RETURNING m.owner, m.{{plain_date}} AS old_date, m.new_date, m.old_row
+    RETURNING m.owner, m.{{plain_date}} AS old_date, m.new_date, NULL::date AS right_date, m.old_row
 ), gone AS (
     SELECT * FROM removed UNION ALL SELECT * FROM moved
 ), copies AS (
-    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
-    SELECT $4, owner, $5, old_date, 'moved', old_row FROM gone
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, right_date, row_data)
+    SELECT $4, owner, $5, old_date, CASE WHEN right_date IS NULL THEN 'moved' ELSE 'removed' END, right_date, old_row FROM gone
 )
-SELECT owner AS account_id, count(*) AS rows, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) FILTER (WHERE new_date IS NOT NULL) AS days
+SELECT owner AS account_id, count(*) AS rows, count(right_date) AS doubles, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) FILTER (WHERE new_date IS NOT NULL) AS days
 FROM gone
 GROUP BY owner
 

@@ -320,6 +320,10 @@ SELECT account_id, table_name, date, sum(rows)::bigint AS rows
 FROM (
     SELECT account_id::text AS account_id, table_name, date, 1 AS rows FROM prop_trading_model.recon_pins WHERE account_id = ANY($1::text[])
     UNION ALL
+    SELECT p.account_id::text, p.table_name, doubled.date, 1
+    FROM prop_trading_model.recon_pins AS p CROSS JOIN LATERAL (SELECT DISTINCT unnest(p.doubled_dates) AS date) AS doubled
+    WHERE p.account_id = ANY($1::text[]) AND doubled.date IS DISTINCT FROM p.date
+    UNION ALL
     SELECT account_id::text, table_name, upstream_date, 0 FROM prop_trading_model.recon_pins WHERE account_id = ANY($1::text[]) AND upstream_date IS NOT NULL
 ) AS places
 GROUP BY account_id, table_name, date

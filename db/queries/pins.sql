@@ -1,18 +1,22 @@
 -- name: pin_rows
--- Pin the rows that were brought back from copies $1 of one table ({{key}} is the key of such a row), with a reason ($2).
-INSERT INTO prop_trading_model.recon_pins AS p (table_name, row_key, account_id, date, removed_id, run_id, reason)
-SELECT c.table_name, ARRAY[{{key}}], coalesce(c.row_data ->> 'account_id', c.account_id), c.date, c.removed_id, c.run_id, $2
+-- Pin the rows that were brought back from copies $1 of one table ({{key}} is the key of such a row), with a reason ($2). A double that was brought back is
+-- pinned with the trade whose double it is, whatever comes first.
+INSERT INTO prop_trading_model.recon_pins AS p (table_name, row_key, account_id, date, removed_id, run_id, reason, doubled_dates)
+SELECT c.table_name, ARRAY[{{key}}], coalesce(c.row_data ->> 'account_id', c.account_id), c.date, c.removed_id, c.run_id, $2,
+       CASE WHEN c.right_date IS NULL THEN '{}' ELSE ARRAY[c.date] END
 FROM prop_trading_model.recon_removed_rows AS c
 WHERE c.removed_id = ANY($1::bigint[])
 ON CONFLICT (table_name, row_key) DO UPDATE
-SET account_id = excluded.account_id, date = excluded.date, removed_id = excluded.removed_id, run_id = excluded.run_id, reason = excluded.reason,
-    pinned_at = excluded.pinned_at
+SET account_id = excluded.account_id, run_id = excluded.run_id, reason = excluded.reason, pinned_at = excluded.pinned_at,
+    date = CASE WHEN excluded.doubled_dates = '{}' THEN excluded.date ELSE p.date END,
+    removed_id = CASE WHEN excluded.doubled_dates = '{}' THEN excluded.removed_id ELSE p.removed_id END,
+    doubled_dates = p.doubled_dates || excluded.doubled_dates
 
 -- name: release_pins
 -- Take off pins: of an account ($1), of the run whose changes were undone ($2), of copies ($3); null: any. What they pinned.
 DELETE FROM prop_trading_model.recon_pins
 WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::uuid IS NULL OR run_id = $2::uuid) AND ($3::bigint[] IS NULL OR removed_id = ANY($3::bigint[]))
-RETURNING table_name, account_id, date
+RETURNING table_name, account_id, date, doubled_dates
 
 -- name: list_pins
 -- The pinned rows of an account, by table and date.

@@ -1,6 +1,6 @@
 -- name: list_removed_rows
 -- Copies of rows, newest first: of an account $1, a table $2, a run $3, a reason $4 (null: any), older than copy $5, at most $6. The row as text: its digits stay as they are.
-SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text
+SELECT removed_id, removed_at, table_name, account_id, date, reason, right_date, run_id, restored_at, row_data::text AS row_text
 FROM prop_trading_model.recon_removed_rows
 WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::text IS NULL OR table_name = $2::text) AND ($3::uuid IS NULL OR run_id = $3::uuid)
   AND ($4::text IS NULL OR reason = $4::text) AND ($5::bigint IS NULL OR removed_id < $5::bigint)
@@ -9,14 +9,14 @@ LIMIT $6
 
 -- name: get_removed_rows
 -- Copies, newest first.
-SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text
+SELECT removed_id, removed_at, table_name, account_id, date, reason, right_date, run_id, restored_at, row_data::text AS row_text
 FROM prop_trading_model.recon_removed_rows
 WHERE removed_id = ANY($1::bigint[])
 ORDER BY removed_id DESC
 
 -- name: get_copies_of_set
 -- Copies $1, newest first, as far as it takes to put them in sets: of the row only its key and its account ({{named}}), and which columns it has.
-SELECT c.removed_id, c.removed_at, c.table_name, c.account_id, c.date, c.reason, c.run_id, c.restored_at, ({{named}})::text AS row_text,
+SELECT c.removed_id, c.removed_at, c.table_name, c.account_id, c.date, c.reason, c.right_date, c.run_id, c.restored_at, ({{named}})::text AS row_text,
        -- JSON holds its keys in one order.
        md5(ARRAY(SELECT jsonb_object_keys(c.row_data))::text) AS columns
 FROM {{plain_copies}} AS c
@@ -119,14 +119,18 @@ ORDER BY {{day_of_t}}
 )
 
 -- name: stood_there
--- Whether row t was stored before the run that put the double c of it aside: it is not what c became.
-(c.reason = 'moved' AND c.run_id IS NOT NULL AND t.xmin <> c.xmin AND age(t.xmin) > age(c.xmin))
+-- Whether row t was stored before the run that took the double c of it away: it is not what c became.
+(c.reason IN ('moved', 'removed') AND c.run_id IS NOT NULL AND t.xmin <> c.xmin AND age(t.xmin) > age(c.xmin))
 
 -- name: beside_as
--- Where row t stands in the place of a row that stood beside the one of copy c, the reason of that one's copy k: overwritten where it stood, or moved and back.
+-- Where row t stands in the place of a row that stood beside the one of copy c, the reason of that one's copy k: overwritten where it stood, or gone and back.
 CASE WHEN c.reason = 'moved' AND NOT ({{has_key}}) THEN (
     SELECT min(k.reason) FROM {{same}}
-      AND k.date = {{day_of_t}} AND k.run_id = c.run_id AND k.removed_at = c.removed_at AND (k.reason = 'overwritten' OR k.restored_at IS NOT NULL) AND {{key_of_k}} = {{key_of_t}}
+      AND k.date = {{day_of_t}} AND {{key_of_k}} = {{key_of_t}}
+      AND (
+          k.run_id = c.run_id AND k.removed_at = c.removed_at AND (k.reason = 'overwritten' OR k.restored_at IS NOT NULL)
+          OR k.right_date IS NOT NULL AND k.restored_at IS NOT NULL AND t.xmin <> c.xmin
+      )
 ) END
 
 -- name: copies_of_account
@@ -282,21 +286,21 @@ CASE WHEN w.new_row = c.row_data THEN '{}'::text[] ELSE ARRAY(
 -- name: plain_copies
 -- Copies {{ids}}, each opened once: PostgreSQL would open a long row for every column that is read of it.
 (
-    SELECT removed_id, account_id, table_name, date, reason, run_id, removed_at, restored_at, xmin AS xmin, row_data || '{}'::jsonb AS row_data
+    SELECT removed_id, account_id, table_name, date, reason, right_date, run_id, removed_at, restored_at, xmin AS xmin, row_data || '{}'::jsonb AS row_data
     FROM prop_trading_model.recon_removed_rows WHERE removed_id = ANY({{ids}}::bigint[])
     OFFSET 0
 )
 
 -- name: list_changes
--- Copies of an account $1, a table $2, a run $3, a date $4 (null: any) under which the row stood or to which it was moved, older than copy $5, at most $6,
+-- Copies of an account $1, a table $2, a run $3, a date $4 (null: any) under which the row stood, to which it was moved, or under which the trade stands whose double it was, older than copy $5, at most $6,
 -- newest first; each with what the next change of the same row found, the kind of its run, and the issues of the account that were open then: all, and those
 -- that name the date. What a restore kept is of one transaction with the mark of the copy that it brought back, whose pin has its reason.
 WITH {{moved_there}},
 page AS MATERIALIZED (
-    SELECT removed_id, removed_at, table_name, account_id, date, reason, run_id, restored_at, row_data::text AS row_text, xmin::text AS version
+    SELECT removed_id, removed_at, table_name, account_id, date, reason, right_date, run_id, restored_at, row_data::text AS row_text, xmin::text AS version
     FROM prop_trading_model.recon_removed_rows
     WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::text IS NULL OR table_name = $2::text) AND ($3::uuid IS NULL OR run_id = $3::uuid)
-      AND ($4::date IS NULL OR date = $4::date OR removed_id = ANY(ARRAY(SELECT removed_id FROM moved_there)))
+      AND ($4::date IS NULL OR date = $4::date OR right_date = $4::date OR removed_id = ANY(ARRAY(SELECT removed_id FROM moved_there)))
       AND ($5::bigint IS NULL OR removed_id < $5::bigint)
     ORDER BY removed_id DESC
     LIMIT $6
@@ -362,7 +366,7 @@ FROM prop_trading_model.recon_removed_rows AS c
 CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
 JOIN {{raw}} AS t ON {{same_unit}}
 WHERE c.removed_id = ANY($1::bigint[])
-ORDER BY c.removed_id, has_key DESC, {{day_of_t}} DESC
+ORDER BY c.removed_id, has_key DESC, ({{day_of_t}} = c.right_date) IS TRUE DESC, {{day_of_t}} DESC
 
 -- name: list_nulled_rows
 -- Rows of upstream that were stored with NULL in place of a value: of an account $1, a table $2, a run $3, a date $4 (null: any), at most $5, newest first.

@@ -63,7 +63,8 @@ async def test_trades_that_were_loaded_a_second_time_under_another_date_go_with_
     assert (await difference(warehouse, sandbox)).is_equal
     assert state["status"] == RunStatus.SUCCEEDED
     async with warehouse.connect() as connection:
-        assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows WHERE reason = 'moved'") == doubled
+        copies = await connection.fetch("SELECT reason, date - right_date AS days FROM recon_removed_rows")
+        assert [(copy["reason"], copy["days"]) for copy in copies] == [("removed", offset)] * doubled
         assert await connection.fetchval("SELECT count(*) FROM recon_issue_history WHERE type = 'absent_upstream'") == 0
 
 
@@ -85,17 +86,19 @@ async def test_doubles_go_whatever_else_is_wrong_with_their_accounts(seed: int, 
     assert state["status"] == RunStatus.SUCCEEDED
 
 
-async def test_a_double_that_was_put_aside_is_told_as_such_and_not_as_moved(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_a_double_that_was_removed_is_told_as_such_and_not_as_moved(warehouse: Database, sandbox: SandboxServer) -> None:
     await load_again(warehouse, 1, offset=1, accounts=1)
     async with engine(warehouse, sandbox, config=_lenient()) as service:
         state = await run(service, RunKind.FULL)
         page: Any = await service.readings.changed_rows(Picked(run_id=state["run_id"]), 20)  # type: ignore[arg-type]
-        doubles = [row for row in page["rows"] if row["reason"] == "moved"]
+        doubles = [row for row in page["rows"] if row["reason"] == "removed"]
         assert doubles
+        rows: Any = state["rows"]
+        assert (rows["removed"], rows["moved"]) == (len(doubles), 0) == (len(page["rows"]), 0)
         assert all(row["stood_already"] and not row["is_restore"] for row in doubles)
+        assert all(row["right_date"] == row["date"] - dt.timedelta(days=1) for row in doubles)
         told = [each async for each in Restoring(service.store).attempt([row["id"] for row in doubles])]
-        assert not any(each.is_there for each in told)
-        assert all("was stored twice: this one was put aside" in each.sentence for each in told)
+        assert all(each.is_there and each.is_written and "The trade stands under " in each.sentence for each in told)
 
 
 async def test_a_restore_is_told_as_such_with_its_reason(warehouse: Database, sandbox: SandboxServer) -> None:

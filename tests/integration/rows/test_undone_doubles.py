@@ -1,6 +1,7 @@
-"""A trade that stood under several dates, undone: what is told as back is stored, and no copy takes away what another one brought back."""
+"""A trade that stood under several dates, undone: each row is back as it was, stays so while it is pinned, and is healed once released."""
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,14 @@ from tests.clock import SETTLED
 from tests.conftest import Database
 from tests.engine import difference, engine, run
 
+if TYPE_CHECKING:
+    import asyncpg
+
 _UNIT = "t.login = $1 AND t.platform = $2 AND t.broker = $3 AND t.position = $4 AND t.ticket = $5"
+
+
+async def _rows(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
+    return [each["row"] for each in await connection.fetch("SELECT t::text AS row FROM raw_trades_closed AS t ORDER BY 1")]
 
 
 @pytest.mark.parametrize(
@@ -24,12 +32,12 @@ async def test_what_a_restore_says_is_back_is_there(
 ) -> None:
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
         row = await connection.fetchrow(
-            "SELECT login, platform, broker, position, ticket, trade_date FROM raw_trades_closed WHERE trade_date <= $1::date - 10"
-            " ORDER BY trade_date DESC, position LIMIT 1",
+            "SELECT login, platform, broker, position, ticket, trade_date, account_id FROM raw_trades_closed"
+            " WHERE trade_date <= $1::date - 10 ORDER BY trade_date DESC, position LIMIT 1",
             SETTLED,
         )
         assert row is not None
-        *unit, day = row
+        *unit, day, account_id = row
         dates = [day + dt.timedelta(days=each) for each in wrong]
         await connection.execute("SELECT recon_create_partitions('raw_trades_closed', $1::date[])", dates)
         for each in dates:
@@ -51,6 +59,13 @@ async def test_what_a_restore_says_is_back_is_there(
         rows = await connection.fetch(f"SELECT t.trade_date FROM raw_trades_closed AS t WHERE {_UNIT} ORDER BY 1", *unit)
         stored = [each["trade_date"] for each in rows]
         assert {each.date for each in told if each.is_there} <= set(stored), [each.sentence for each in told]
-        # Beside the right row none is doubled again, which is said.
-        assert stored == ([day] if right else dates), [each.sentence for each in told]
-        assert all(each.is_there or "would be stored twice" in each.sentence for each in told)
+        # As before the run: also beside the right row, which the run overwrote.
+        assert stored == sorted({*dates, *([day] if right else [])}), [each.sentence for each in told]
+        assert all(each.is_there for each in told), [each.sentence for each in told]
+        undone = await _rows(connection)
+        again = await run(service, RunKind.FULL)
+        assert await _rows(connection) == undone, "no run takes away what is pinned"
+        assert not any(again["rows"].values()), again["rows"]  # type: ignore[attr-defined]
+        await Restoring(service.store).release(account_id=account_id)
+        await run(service, RunKind.FULL)
+        assert (await difference(warehouse, sandbox)).is_equal, "released it is healed again"

@@ -238,6 +238,40 @@ async def test_a_trade_that_stands_under_another_date_is_not_stored_twice(
     assert "stands under 2024-02-02 now" in await _refused(removed, connection, removed_id)
 
 
+@pytest.mark.parametrize("reason", ["removed", "moved"])
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_double_that_a_run_took_away_stands_again_beside_the_other_row(
+    connection: Connection, removed: RemovedRows, reason: str, *, together: bool
+) -> None:
+    await _store(connection, trade_date=_SECOND)
+    await _store(connection, trade_date=_THIRD)
+    await _store(connection, trade_date=_SECOND, ticket="57")
+    before = await _rows(connection)
+    await _keep(connection, reason, run_id=uuid.uuid4())
+    await connection.execute("DELETE FROM recon_removed_rows WHERE date = $1; ".replace("$1", f"'{_SECOND}'"))
+    if reason == "removed":
+        # Told by the copy, whoever wrote the other row since.
+        await connection.execute("UPDATE recon_removed_rows SET right_date = $1", _SECOND)
+        await connection.execute("UPDATE raw_trades_closed SET ingestion_timestamp = now() WHERE trade_date = $1", _SECOND)
+        before = await _rows(connection)
+    await connection.execute("DELETE FROM raw_trades_closed WHERE trade_date = $1", _THIRD)
+    [copy] = await removed.page(Wanted(), 10)
+    others = [await _keep(connection, "overwritten")] if together else []
+    told = {each.removed_id: each async for each in removed.restore([copy.removed_id, *others])}
+    assert told[copy.removed_id].sentence == f"{copy.name} is stored again. The trade stands under {_SECOND}, too."
+    assert told[copy.removed_id].is_written
+    assert await _rows(connection) == before
+
+
+async def test_a_double_whose_place_another_row_has_is_refused_with_the_reason(connection: Connection, removed: RemovedRows) -> None:
+    await _store(connection)
+    await _store(connection, trade_date=_SECOND)
+    removed_id = await _keep(connection, "removed", run_id=uuid.uuid4())
+    await connection.execute("UPDATE recon_removed_rows SET right_date = $1", _FIRST)
+    await connection.execute("UPDATE raw_trades_closed SET close_price = 2")
+    assert "another row has its key now, and stays as it is" in await _refused(removed, connection, removed_id)
+
+
 async def test_metrics_of_other_dates_are_no_moves(connection: Connection, removed: RemovedRows) -> None:
     await _store(connection, _DAILY, {"account_id": "a", "date": _FIRST, "num_trades": 1})
     removed_id = await _keep(connection, "removed", _DAILY)
