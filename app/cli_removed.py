@@ -239,7 +239,10 @@ def _added(inserted: int | None) -> str:
         else (f"The run also inserted {counted(inserted, 'row')}")
     )
     it = choose(inserted or 0, "it", "them")
-    return f" {number}: restoring leaves {it}, and the next audit removes what upstream does not have, as far as docs/guards.md tells."
+    return (
+        f" {number}: restoring leaves {it}, and the next audit removes what upstream does not have,"
+        " as far as docs/explanation/guards.md tells."
+    )
 
 
 def _as_json(rows: "Sequence[RemovedRow]", following: int | None) -> str:

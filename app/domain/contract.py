@@ -1,7 +1,7 @@
 """What the API sends and where the warehouse keeps it. Pure: no I/O.
 
 `TABLES` describes the five raw tables; `Request` is one filtered read of an endpoint, which paging turns into one or
-more HTTP requests. Facts: the vendor's field list in `app.domain.fields` and the API contract in docs/upstream.md.
+more HTTP requests. Facts: the vendor's field list in `app.domain.fields` and the API contract in docs/explanation/upstream.md.
 """
 
 import datetime as dt

@@ -55,7 +55,7 @@ async def inspection(store: Store, readings: Readings, run_id: uuid.UUID, listin
 
 
 def is_clean(answer: Mapping[str, Any]) -> bool:
-    """Whether an inspection that is over looked at everything, and found nothing on which somebody must act (docs/results.md)."""
+    """Whether an inspection that is over looked at everything, and found nothing on which somebody must act."""
     accounts = answer["accounts"]
     return bool(answer["status"] == RunStatus.SUCCEEDED and accounts["known"] and not accounts["not_inspected"])
 

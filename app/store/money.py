@@ -160,7 +160,7 @@ class MoneyTerms:
         if costly:
             _log.warning(
                 "Amounts of large tables are not compared, since no index holds them beside the counts, so that all rows would be read:"
-                " build the indexes of docs/scale.md and start again, or name relations in RECON_MONEY.",
+                " build the indexes of docs/explanation/scale.md and start again, or name relations in RECON_MONEY.",
                 action="money.costly",
                 tables=sorted(row["table_name"] for row in rows),
             )

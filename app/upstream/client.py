@@ -1,4 +1,4 @@
-"""The client of the risk-analytics API (docs/upstream.md): a fetch arrives whole, or an error of ours says why not."""
+"""The client of the risk-analytics API (docs/explanation/upstream.md): a fetch arrives whole, or an error of ours says why not."""
 
 import ssl
 from collections.abc import AsyncIterator

@@ -1,8 +1,8 @@
 """Decoding of one answer of the API. Pure: no I/O.
 
 The rows stay the bytes that the API sent: no digit of a number passes through a float. Forms that are accepted are
-those of docs/upstream.md: `Data` as an object with `data`, `Data` as a bare list, the legacy key `data` with either, null for an
-empty list.
+those of docs/explanation/upstream.md: `Data` as an object with `data`, `Data` as a bare list, the legacy key `data` with either, null for
+an empty list.
 """
 
 import re

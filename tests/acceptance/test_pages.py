@@ -24,7 +24,7 @@ def _free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("name", ["a-day.md"])
+@pytest.mark.parametrize("name", ["guides/a-day.md"])
 async def test_the_commands_of_a_page_print_what_it_shows(name: str, postgres: Server, tmp_path: Path) -> None:
     path = ROOT / "docs" / name
     page = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The figures of the report agree by their definitions (docs/figures.md), whatever was run and whatever users did in between."""
+"""The figures of the report agree by their definitions (docs/reference/figures.md), whatever was run and whatever users did in between."""
 
 import random
 from typing import TYPE_CHECKING, Any
