@@ -102,11 +102,12 @@ def show(
 
 async def _listed(view: _View) -> ExitCode:
     from app.console import results_console
-    from app.main import open_store
+    from app.main import open_readings, open_store
     from app.settings import load_settings
 
-    async with open_store(load_settings(), only_reads=True) as store:
-        rows = await store.reports.accounts(view.statuses, view.issue, view.after, view.limit + 1)
+    settings = load_settings()
+    async with open_store(settings, only_reads=True) as store:
+        rows = await open_readings(settings, store).accounts(view.statuses, view.issue, view.after, view.limit + 1)
     listed = [dict(row) for row in rows[: view.limit]]
     following = listed[-1]["account_id"] if len(rows) > view.limit else None
     if view.format is ListFormat.JSON:
@@ -165,7 +166,7 @@ def _show(console: "Console", found: "AccountReport") -> None:
 
     state = found.state
     issues: list[Mapping[str, Any]] = [each for each in found.issues if isinstance(each, dict)]
-    status = str(state["reconciliation_status"])
+    status = str(state["status"])
     told = _STATUSES.get(status) or f"is {status.replace('_', ' ')}"
     console.print(f"{state['account_id']} {told}, with {counted(len(issues), 'open issue')}.", markup=False, soft_wrap=True)
     console.print(found.rests_on, markup=False, soft_wrap=True)

@@ -81,7 +81,7 @@ class Readings:
     async def run_state(self, run_id: uuid.UUID) -> Mapping[str, object]:
         """A run as it stands, as JSON shows it; NotFound if there is none."""
         stored = await self._store.runs.get(run_id)
-        still = await self._store.runs.still_held(run_id) if stored["needs_confirmation"] else 0
+        still = await self._store.runs.still_held(run_id, self.today()) if stored["needs_confirmation"] else 0
         row = _standing(stored, still)
         state = {name: row[name] for name in _RUN}
         accounts = {name: row[name] for name in (*_BESIDE, *_OUTCOMES)}
@@ -122,13 +122,17 @@ class Readings:
         self, statuses: Sequence[str] | None, kinds: Sequence[str] | None, before: uuid.UUID | None, limit: int
     ) -> Mapping[str, object]:
         """Runs, newest first, at most `limit`, and the run to go on from where there are more; NotFound if there is no run `before`."""
-        rows = await self._store.runs.listed(statuses, kinds, before, limit + 1)
+        rows = await self._store.runs.listed(statuses, kinds, before, limit + 1, self.today())
         shown = [_listed(row) for row in rows[:limit]]
         return {"runs": shown, "next_before": rows[limit - 1]["run_id"] if len(rows) > limit else None}
 
     async def held_accounts(self, run_id: uuid.UUID, limit: int) -> list[Record]:
         """The first accounts that a run holds, with the reason."""
-        return await self._store.runs.held_accounts(run_id, limit)
+        return await self._store.runs.held_accounts(run_id, limit, self.today())
+
+    async def accounts(self, statuses: Sequence[str] | None, issue: str | None, after: str | None, limit: int) -> list[Record]:
+        """Accounts in the order of their ids, at most `limit`: of these states and with this open issue (None: any), behind `after`."""
+        return await self._store.reports.accounts(statuses, issue, after, limit, self.today())
 
     async def run_result(self, run_id: uuid.UUID) -> Mapping[str, object]:
         """What a run did to rows by table, date, broker and issue; NotFound if there is none."""
@@ -144,14 +148,16 @@ class Readings:
 
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted now."""
-        runs = await self._store.reports.newest_runs()
+        runs = await self._store.reports.newest_runs(self.today())
         return self.shown(KeptReport(await self._store.reports.counted(self._figures, self._horizon()), *runs))
 
     async def kept(self) -> KeptReport:
-        """What PostgreSQL knows of the report, as it was last counted; counted now if it never was."""
+        """What PostgreSQL knows of the report, as it was last counted; counted now if it never was, or an acceptance ended since."""
         # In this order: a run is counted before it ends, so that figures read after it are not older.
-        runs = await self._store.reports.newest_runs()
+        runs = await self._store.reports.newest_runs(self.today())
         kept = await self._store.reports.kept()
+        if kept is not None and _is_outdated(kept.figures, self.today()):
+            kept = None
         return KeptReport(kept or await self._store.reports.counted(self._figures, self._horizon()), *runs)
 
     async def keep_report(self, least_seconds: float = 0, share: float = 0) -> bool:
@@ -318,6 +324,12 @@ def _rests_on_run(row: Mapping[str, Any], pinned: int) -> str | None:
         row["failed"] + row["gone"] + row["waiting"],
         pinned,
     ).sentence
+
+
+def _is_outdated(shown: Mapping[str, Any], today: dt.date) -> bool:
+    """Whether figures count something as accepted that is so no more today: they were counted before that date came."""
+    accepted = shown.get("accepted")
+    return bool(accepted and accepted["first_until"] and dt.date.fromisoformat(accepted["first_until"]) <= today)
 
 
 def _beside_through(shown: Mapping[str, Any], through: dt.date | None) -> Mapping[str, object]:

@@ -1,5 +1,6 @@
 """Orders about runs: each is carried out, and noted with its reason where it changed anything."""
 
+import datetime as dt
 import uuid
 from collections.abc import Awaitable, Sequence
 
@@ -33,13 +34,15 @@ class Steering:
         if await self._order("cancel", run_id, reason, self._store.control.cancel(run_id, sentence)):
             await log_end(self._store, run_id)
 
-    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None) -> None:
-        """Let a run write what it held, of all accounts or of these alone.
+    async def confirm(
+        self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None, today: dt.date | None = None
+    ) -> None:
+        """Let a run write what it held, of all accounts or of these alone; what is accepted until `today` or before is held again.
 
         Raises InvalidRequest if it does not hold one of them.
         """
         chosen = None if account_ids is None else list(dict.fromkeys(account_ids))
-        await self._order("confirm", run_id, reason, self._store.control.confirm(run_id, chosen))
+        await self._order("confirm", run_id, reason, self._store.control.confirm(run_id, chosen, today))
 
     async def _order(self, ordered: Ordered, run_id: uuid.UUID, reason: str | None, steering: Awaitable[bool]) -> bool:
         """Carry out an order about a run, and note it; whether it changed anything: a run that was so already needs no note."""

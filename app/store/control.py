@@ -46,18 +46,18 @@ class RunControl:
         await self._database.execute(self._clear_scan, run_id)
         return is_new
 
-    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None) -> bool:
+    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, today: dt.date | None = None) -> bool:
         """Let the run write what it held of all accounts, or of these alone: then it does nothing else.
 
-        What a later run recorded since is held no more, and what the run saw of upstream before that is outdated: only what is held still
-        is confirmed then. Raises Conflict if the run holds nothing or another full run is active, InvalidRequest if it does not hold one of
-        the accounts, NotFound if there is no such run.
+        What a later run recorded since, or is accepted until after `today` (None: the server's date), is held no more, and what the run saw
+        of upstream before that is outdated: only what is held still is confirmed then. Raises Conflict if the run holds nothing or another
+        full run is active, InvalidRequest if it does not hold one of the accounts, NotFound if there is no such run.
         """
         try:
             if account_ids is None:
-                account_ids = await self._find_standing(run_id)
+                account_ids = await self._find_standing(run_id, today)
             else:
-                await self._require_held(run_id, account_ids)
+                await self._require_held(run_id, account_ids, today)
             if account_ids is None:
                 return await self._steer(self._confirm, run_id, "confirmed", ())
             return await self._steer(self._confirm_accounts, run_id, "confirmed", (), list(account_ids))
@@ -70,9 +70,9 @@ class RunControl:
                 sole["run_id"],
             ) from error
 
-    async def _find_standing(self, run_id: uuid.UUID) -> list[str] | None:
+    async def _find_standing(self, run_id: uuid.UUID, today: dt.date | None) -> list[str] | None:
         """The accounts that the run holds still, where others went on since; None where nothing did, so that the whole run may go on."""
-        row = await self._database.fetch_row(self._get_standing, run_id)
+        row = await self._database.fetch_row(self._get_standing, run_id, today)
         if row is None or not row["held"]:
             return None
         standing = list(row["standing"])
@@ -84,10 +84,10 @@ class RunControl:
             )
         return standing if row["is_well_since"] or len(standing) < row["held"] else None
 
-    async def _require_held(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
+    async def _require_held(self, run_id: uuid.UUID, account_ids: Sequence[str], today: dt.date | None) -> None:
         if await self._database.fetch_row(self._get, run_id) is None:
             raise NotFound(f"There is no run {run_id}.")
-        strange = [row["account_id"] for row in await self._database.fetch(self._get_not_held, run_id, list(account_ids))]
+        strange = [row["account_id"] for row in await self._database.fetch(self._get_not_held, run_id, list(account_ids), today)]
         if strange:
             more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
             raise InvalidRequest(

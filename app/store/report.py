@@ -174,18 +174,18 @@ class Reports:
         row = await self._database.fetch_row(self._sql["get_kept_figures"])
         return None if row is None or row["figures"] is None else KeptFigures(row["figures"], row["computed_at"], row["read_at"])
 
-    async def last_run(self) -> Record | None:
-        """The newest run that ended, with why it ended so and its API statistics."""
-        return await self._database.fetch_row(self._sql["get_last_run"])
+    async def last_run(self, today: dt.date | None = None) -> Record | None:
+        """The newest run that ended, with why it ended so, what it holds on a date (None: the server's), and its API statistics."""
+        return await self._database.fetch_row(self._sql["get_last_run"], today)
 
-    async def holding_run(self) -> Record | None:
-        """The newest run that ended and left accounts that wait for confirmation."""
-        return await self._database.fetch_row(self._sql["get_holding_run"])
+    async def holding_run(self, today: dt.date | None = None) -> Record | None:
+        """The newest run that ended and left accounts that wait for confirmation on a date (None: the server's)."""
+        return await self._database.fetch_row(self._sql["get_holding_run"], today)
 
-    async def newest_runs(self) -> tuple[Record | None, Record | None, Record | None]:
-        """The newest run that ended, the newest that left accounts held, and the newest audit that compared all accounts."""
+    async def newest_runs(self, today: dt.date | None = None) -> tuple[Record | None, Record | None, Record | None]:
+        """The newest run that ended, the newest that left accounts held on a date, and the newest audit that compared all accounts."""
         audit = await self._database.fetch_row(self._sql["get_last_audit"])
-        return await self.last_run(), await self.holding_run(), audit
+        return await self.last_run(today), await self.holding_run(today), audit
 
     async def keep(self, shown: Shown, horizon: Horizon, least_seconds: float, share: float) -> bool:
         """Count the figures and keep what `shown` makes of them.
@@ -219,7 +219,7 @@ class Reports:
         self, connection: Connection, horizon: Horizon, open_from: dt.date, over: Sequence[Mapping[str, Any]]
     ) -> ReportFigures:
         """The figures; what was recorded on the days that are `over` is known, only days from `open_from` on are counted."""
-        states = await connection.fetch_row(self._sql["count_accounts_by_state"])
+        states = await connection.fetch_row(self._sql["count_accounts_by_state"], horizon.today)
         if states is None:
             raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
         issues = await connection.fetch(self._sql["count_issues"], horizon.today, horizon.moving_from, _HOLDING, sorted(_OF_DATES))
@@ -248,7 +248,7 @@ class Reports:
 
     async def account(self, account_id: str, today: dt.date | None = None) -> AccountReport:
         """One account, with what of it is accepted on a date (None: the server's); NotFound if it is unknown."""
-        state = await self._database.fetch_row(self._sql["get_account"], account_id)
+        state = await self._database.fetch_row(self._sql["get_account"], account_id, today)
         if state is None:
             raise NotFound(f"There is no account {account_id!r}.")
         return AccountReport(
@@ -260,9 +260,14 @@ class Reports:
             await self._database.fetch(self._list_accepted, today, account_id, _HISTORY),
         )
 
-    async def accounts(self, statuses: Sequence[str] | None, issue: str | None, after: str | None, limit: int) -> list[Record]:
-        """Accounts in the order of their ids, at most `limit`: of these states and with this open issue (None: any), behind `after`."""
-        return await self._database.fetch(self._sql["list_accounts"], statuses, issue, after, limit, seconds=SWEEP_SECONDS)
+    async def accounts(
+        self, statuses: Sequence[str] | None, issue: str | None, after: str | None, limit: int, today: dt.date | None = None
+    ) -> list[Record]:
+        """Accounts in the order of their ids, at most `limit`: of these states and with this open issue (None: any), behind `after`.
+
+        The states are those of a date (None: the server's), on which acceptances may have ended.
+        """
+        return await self._database.fetch(self._sql["list_accounts"], statuses, issue, after, limit, today, seconds=SWEEP_SECONDS)
 
     async def attempt(self, run_id: uuid.UUID, account_id: str) -> Record | None:
         """What a run did to an account; None if the account is not part of it."""

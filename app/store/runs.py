@@ -262,27 +262,33 @@ class Runs:
         return row
 
     async def listed(
-        self, statuses: Sequence[str] | None, kinds: Sequence[str] | None, before: uuid.UUID | None, limit: int
+        self,
+        statuses: Sequence[str] | None,
+        kinds: Sequence[str] | None,
+        before: uuid.UUID | None,
+        limit: int,
+        today: dt.date | None = None,
     ) -> list[Record]:
         """Runs, newest first, at most `limit`: of these states and kinds (None: of any), and older than the run `before`.
 
+        What they hold, and their states, are those of a date (None: the server's).
         Raises NotFound if there is no such run.
         """
         if before is not None:
             await self.get(before)
-        return await self._database.fetch(self._sql["list_runs"], statuses, kinds, before, limit, ACTING_BESIDE_HELD)
+        return await self._database.fetch(self._sql["list_runs"], statuses, kinds, before, limit, ACTING_BESIDE_HELD, today)
 
-    async def held_accounts(self, run_id: uuid.UUID, limit: int) -> list[Record]:
-        """The first accounts that the run holds, with the reason."""
-        return await self._database.fetch(self._sql["get_run_held"], run_id, limit)
+    async def held_accounts(self, run_id: uuid.UUID, limit: int, today: dt.date | None = None) -> list[Record]:
+        """The first accounts that the run holds on a date (None: the server's), with the reason."""
+        return await self._database.fetch(self._sql["get_run_held"], run_id, limit, today)
 
     async def pinned_rows(self, run_id: uuid.UUID) -> int:
         """How many rows of the run's accounts were pinned before it ended, and are to this moment."""
         return int(await self._database.fetch_value(self._sql["count_pinned_rows"], run_id))
 
-    async def still_held(self, run_id: uuid.UUID) -> int:
-        """How many of the accounts that the run held are held to this moment."""
-        return int(await self._database.fetch_value(self._sql["count_still_held"], run_id))
+    async def still_held(self, run_id: uuid.UUID, today: dt.date | None = None) -> int:
+        """How many of the accounts that the run held are held to this moment; what is accepted until `today` or before counts again."""
+        return int(await self._database.fetch_value(self._sql["count_still_held"], run_id, today))
 
     async def gone_accounts(self, run_id: uuid.UUID, limit: int) -> list[str]:
         """The first accounts that were deleted from trade_recon while they waited in the run."""
@@ -354,7 +360,7 @@ class Runs:
             return False
         reason, is_stopped = None, False
         held, total = state["needs_confirmation"], state["total"]
-        still = await self.still_held(run_id) if held else 0
+        still = await self.still_held(run_id, today) if held else 0
         left = await self._leftovers.of(run_id, today)
         # What was held and is so no more cannot be confirmed, and what it came to was confirmed: no word lets such a run go on.
         is_settled = not still and (held > 0 or (state["only_confirmed"] and not state["unreached"]))

@@ -12,7 +12,6 @@ def shown_account(found: AccountReport) -> Account:
         {
             **state,
             "issues": found.issues,
-            "status": state["reconciliation_status"],
             "stats": AccountStatistics.model_validate(state),
             "attempts": [dict(row) for row in found.attempts],
             "history": [dict(row) for row in found.history],

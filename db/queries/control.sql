@@ -55,10 +55,13 @@ WITH confirmed AS (
 SELECT run_id FROM confirmed
 
 -- name: get_standing_holds
--- Of the accounts that a run ($1) held: how many there are, which of them are held still (a later run may have recorded them, or somebody accepted them),
+-- Of the accounts that a run ($1) held: how many there are, which of them are held still (a later run may have recorded them, or somebody accepted them until after a date, $2),
 -- and whether an audit that began after the run was stopped found upstream well.
 SELECT count(*) AS held,
-       coalesce(array_agg(a.account_id::text ORDER BY a.account_id) FILTER (WHERE t.reconciliation_status = 'needs_confirmation'), '{}') AS standing,
+       coalesce(array_agg(a.account_id::text ORDER BY a.account_id) FILTER (WHERE (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+           SELECT FROM prop_trading_model.recon_accepted_issues AS h
+           WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($2::date, current_date)
+       ))), '{}') AS standing,
        EXISTS (
            SELECT FROM prop_trading_model.recon_runs AS r
            JOIN prop_trading_model.recon_runs AS later ON later.upstream_well AND later.started_at > r.finished_at
@@ -69,13 +72,17 @@ LEFT JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
 WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation'
 
 -- name: get_not_held
--- Those of the accounts ($2) that a run ($1) does not hold, or holds no more.
+-- Those of the accounts ($2) that a run ($1) does not hold, or holds no more on a date ($3).
 SELECT given.account_id
 FROM unnest($2::text[]) AS given (account_id)
 WHERE NOT EXISTS (
     SELECT FROM prop_trading_model.recon_attempts AS a
-    JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id AND t.reconciliation_status = 'needs_confirmation'
+    JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.account_id = given.account_id AND a.outcome = 'needs_confirmation'
+      AND (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+          SELECT FROM prop_trading_model.recon_accepted_issues AS h
+          WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($3::date, current_date)
+      ))
 )
 
 -- name: confirm_accounts

@@ -1,23 +1,34 @@
 -- name: count_accounts_by_state
 -- The overall figures as v_reconciliation_progress has them, the accounts by status, and how many disagree without an issue that says where, and some:
--- in one pass over the accounts.
-WITH states AS MATERIALIZED (
+-- in one pass over the accounts. Where the date on which an acceptance ends has come ($1), the account is no longer explained by that: it waits for
+-- the next run, or is held as before.
+WITH lapsed AS MATERIALIZED (
+    SELECT account_id, bool_or(was_held) AS was_held
+    FROM prop_trading_model.recon_accepted_issues WHERE ended_at IS NULL AND until <= $1::date
+    GROUP BY account_id
+), states AS MATERIALIZED (
     SELECT
-        reconciliation_status AS status,
+        CASE
+            WHEN l.account_id IS NULL OR t.reconciliation_status <> 'explained' THEN t.reconciliation_status
+            WHEN l.was_held THEN 'needs_confirmation'
+            WHEN coalesce(t.explained_as, '') = '' THEN 'needs_reconciliation'
+            ELSE t.reconciliation_status
+        END AS status,
         count(*) AS accounts,
         count(*) FILTER (WHERE trades_recon_checksum AND mismatched_days = 0 AND mismatched_money = 0 AND issues = '[]') AS reconciled,
         count(*) FILTER (WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0 OR issues <> '[]') AS needs_reconciliation,
         count(*) FILTER (WHERE failed_attempts > 0) AS has_failures,
         count(*) FILTER (WHERE issues <> '[]') AS has_issues,
         count(*) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0) AND issues = '[]') AS undated,
-        min(account_id::text) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0) AND issues = '[]') AS undated_account,
+        min(t.account_id::text) FILTER (WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0) AND issues = '[]') AS undated_account,
         max(greatest(last_checked, last_reconciled)) AS last_activity,
         count(*) FILTER (
             WHERE num_trades_alltime <> 0 OR num_trades_daily <> 0 OR num_trades_hourly <> 0 OR num_trades_raw_closed <> 0
         ) AS with_trades,
         min(last_checked) FILTER (WHERE NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0 OR issues <> '[]') AS oldest_unreconciled
-    FROM prop_trading_model.trade_recon
-    GROUP BY reconciliation_status
+    FROM prop_trading_model.trade_recon AS t
+    LEFT JOIN lapsed AS l ON l.account_id = t.account_id
+    GROUP BY 1
 )
 SELECT
     coalesce(sum(accounts), 0)::bigint AS total_accounts,
@@ -42,7 +53,10 @@ FROM states
 WITH read AS MATERIALIZED (
     SELECT
         t.account_id::text AS account_id,
-        t.reconciliation_status = 'needs_confirmation' AS is_held,
+        (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+            SELECT FROM prop_trading_model.recon_accepted_issues AS h
+            WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= $1::date
+        )) AS is_held,
         EXISTS (
             SELECT FROM prop_trading_model.recon_accepted_issues AS x
             WHERE x.account_id = t.account_id AND x.type = issue ->> 'type' AND x.ended_at IS NULL AND x.until > $1::date
@@ -144,7 +158,10 @@ FROM (
         FROM prop_trading_model.recon_identity AS i WHERE i.account_id = t.account_id
     ) AS first_day
     FROM prop_trading_model.trade_recon AS t
-    WHERE t.reconciliation_status = 'needs_confirmation' AND NOT EXISTS (SELECT FROM resting AS r WHERE r.account_id = t.account_id)
+    WHERE (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+        SELECT FROM prop_trading_model.recon_accepted_issues AS h
+        WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= $1::date
+    )) AND NOT EXISTS (SELECT FROM resting AS r WHERE r.account_id = t.account_id)
       AND NOT t.issues @? '$[*].missing_dates[*]' AND NOT t.issues @? '$[*].dates[*]'
 ) AS held
 
@@ -167,21 +184,27 @@ GROUP BY 1
 ORDER BY 1
 
 -- name: get_last_run
--- The newest run that ended, why it ended so, the accounts that it holds, and its API statistics.
+-- The newest run that ended, why it ended so, the accounts that it holds on a date ($1), and its API statistics.
 SELECT run_id, kind, status, finished_at, requests, api, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over,
     CASE WHEN needs_confirmation > 0 THEN (
         SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
-        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+            SELECT FROM prop_trading_model.recon_accepted_issues AS h
+            WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($1::date, current_date)
+        ))
     ) ELSE 0 END AS still_held
 FROM prop_trading_model.recon_runs AS r WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
 
 -- name: get_holding_run
--- The newest run that ended and left accounts that wait for confirmation still.
+-- The newest run that ended and left accounts that wait for confirmation still, on a date ($1).
 SELECT r.run_id, kind, status, finished_at, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over, s.still_held
 FROM prop_trading_model.recon_runs AS r
 CROSS JOIN LATERAL (
         SELECT count(*) AS still_held FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
-        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+            SELECT FROM prop_trading_model.recon_accepted_issues AS h
+            WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($1::date, current_date)
+        ))
 ) AS s
 WHERE finished_at IS NOT NULL AND needs_confirmation > 0 AND s.still_held > 0 ORDER BY finished_at DESC LIMIT 1
 
@@ -201,21 +224,54 @@ ORDER BY started_at DESC LIMIT 1
 SELECT count(*) AS account_count, (array_agg(account_id::text ORDER BY account_id))[1:5] AS sample_accounts FROM prop_trading_model.recon_few_hours
 
 -- name: get_account
--- One account as it stands.
-SELECT t.*, (SELECT f.dates FROM prop_trading_model.recon_few_hours AS f WHERE f.account_id = t.account_id) AS few_hours
-FROM prop_trading_model.trade_recon AS t WHERE t.account_id = $1
+-- One account as it stands, and its status on a date ($2): an acceptance that ends then or did so before explains it no more.
+SELECT t.*, CASE
+    WHEN l.account_id IS NULL OR t.reconciliation_status <> 'explained' THEN t.reconciliation_status
+    WHEN l.was_held THEN 'needs_confirmation'
+    WHEN coalesce(t.explained_as, '') = '' THEN 'needs_reconciliation'
+    ELSE t.reconciliation_status
+END AS status,
+    (SELECT f.dates FROM prop_trading_model.recon_few_hours AS f WHERE f.account_id = t.account_id) AS few_hours
+FROM prop_trading_model.trade_recon AS t
+LEFT JOIN LATERAL (
+    SELECT x.account_id, bool_or(x.was_held) AS was_held
+    FROM prop_trading_model.recon_accepted_issues AS x
+    WHERE x.account_id = t.account_id AND x.ended_at IS NULL AND x.until <= coalesce($2::date, current_date) AND t.reconciliation_status = 'explained'
+    GROUP BY x.account_id
+) AS l ON true
+WHERE t.account_id = $1
 
 -- name: list_accounts
--- Accounts in the order of their ids, at most $4: of the states ($1) and with the open issue ($2) named, null being any, behind the id $3.
-SELECT account_id::text AS account_id, reconciliation_status AS status, num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed,
+-- Accounts in the order of their ids, at most $4: of the states ($1) that they have on a date ($5) and with the open issue ($2) named, null being any,
+-- behind the id $3.
+SELECT account_id, status, num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed,
        failed_attempts, last_checked, last_reconciled, next_attempt_at,
        ARRAY(
            SELECT issue ->> 'type' FROM jsonb_array_elements(CASE jsonb_typeof(issues) WHEN 'array' THEN issues ELSE '[]' END) AS issue
            WHERE issue ->> 'type' IS NOT NULL
        ) AS issues
-FROM prop_trading_model.trade_recon
-WHERE ($1::text[] IS NULL OR reconciliation_status = ANY($1)) AND ($3::text IS NULL OR account_id > $3)
-  AND ($2::text IS NULL OR issues @> jsonb_build_array(jsonb_build_object('type', $2::text)))
+FROM (
+    SELECT t.account_id::text AS account_id, CASE
+        WHEN l.account_id IS NULL OR t.reconciliation_status <> 'explained' THEN t.reconciliation_status
+        WHEN l.was_held THEN 'needs_confirmation'
+        WHEN coalesce(t.explained_as, '') = '' THEN 'needs_reconciliation'
+        ELSE t.reconciliation_status
+    END AS status,
+        t.num_trades_alltime, t.num_trades_daily, t.num_trades_hourly, t.num_trades_raw_closed, t.failed_attempts, t.last_checked, t.last_reconciled,
+        t.next_attempt_at, t.issues
+    FROM prop_trading_model.trade_recon AS t
+    LEFT JOIN LATERAL (
+        SELECT x.account_id, bool_or(x.was_held) AS was_held
+        FROM prop_trading_model.recon_accepted_issues AS x
+        WHERE x.account_id = t.account_id AND x.ended_at IS NULL AND x.until <= coalesce($5::date, current_date) AND t.reconciliation_status = 'explained'
+        GROUP BY x.account_id
+    ) AS l ON true
+    -- What is explained may be in another state by now; other accounts are in the state that is stored.
+    WHERE ($1::text[] IS NULL OR t.reconciliation_status = ANY($1) OR t.reconciliation_status = 'explained')
+      AND ($3::text IS NULL OR t.account_id > $3)
+      AND ($2::text IS NULL OR t.issues @> jsonb_build_array(jsonb_build_object('type', $2::text)))
+) AS accounts
+WHERE $1::text[] IS NULL OR status = ANY($1)
 ORDER BY account_id
 LIMIT $4
 

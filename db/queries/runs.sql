@@ -31,9 +31,12 @@ FROM prop_trading_model.recon_runs AS r,
 WHERE r.run_id = $1
 
 -- name: count_still_held
--- How many of the accounts that a run ($1) held are held to this moment: a later run may have recorded some, or somebody accepted them.
+-- How many of the accounts that a run ($1) held are held to this moment: a later run may have recorded some, or somebody accepted them until after a date ($2).
 SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
-WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation' AND (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+    SELECT FROM prop_trading_model.recon_accepted_issues AS h
+    WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($2::date, current_date)
+))
 
 -- name: count_pinned_rows
 -- How many rows are pinned that were so before a run ($1) ended, of its named accounts; of all if it names none.
@@ -48,20 +51,27 @@ SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND o
 
 -- name: list_runs
 -- Runs, newest first, at most $4: those of the states ($1) and kinds ($2) named, null being any, and older than run $3, where that is given. A run
--- that holds no account any more is in the state that follows from the rest of what it left, on which of $5 somebody must act.
+-- that holds no account any more is in the state that follows from the rest of what it left, on which of $5 somebody must act,
+-- where no acceptance that ended by a date ($6) counts.
 SELECT run_id, kind, status, created_at, started_at, finished_at, stop_at, confirmed_at, history_from, error, total, unchanged, healed, explained, partial,
        failed, flapping, needs_confirmation, gone, found, skipped, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, newly_held,
        held_since, left_over,
     CASE WHEN needs_confirmation > 0 THEN (
         SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
-        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+            SELECT FROM prop_trading_model.recon_accepted_issues AS h
+            WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($6::date, current_date)
+        ))
     ) ELSE 0 END AS still_held
 FROM prop_trading_model.recon_runs AS r
 WHERE ($2::text[] IS NULL OR kind = ANY($2))
   AND ($1::text[] IS NULL OR CASE
       WHEN needs_confirmation = 0 OR status NOT IN ('needs_confirmation', 'completed_with_issues') OR EXISTS (
           SELECT FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
-          WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND t.reconciliation_status = 'needs_confirmation'
+          WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+            SELECT FROM prop_trading_model.recon_accepted_issues AS h
+            WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($6::date, current_date)
+        ))
       ) THEN status
       WHEN left_over IS NULL OR EXISTS (SELECT FROM jsonb_each_text(left_over) AS l WHERE l.key = ANY($5) AND l.value <> '0') THEN 'completed_with_issues'
       ELSE 'succeeded'
@@ -71,10 +81,13 @@ ORDER BY created_at DESC, run_id DESC
 LIMIT $4
 
 -- name: get_run_held
--- The first accounts ($2 at most) that a run ($1) holds still, and why.
+-- The first accounts ($2 at most) that a run ($1) holds still on a date ($3), and why.
 SELECT a.account_id, a.detail FROM prop_trading_model.recon_attempts AS a
-JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id AND t.reconciliation_status = 'needs_confirmation'
-WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation'
+JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
+WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation' AND (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
+    SELECT FROM prop_trading_model.recon_accepted_issues AS h
+    WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($3::date, current_date)
+))
 ORDER BY abs(a.position), a.account_id
 LIMIT $2
 
