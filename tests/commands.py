@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from app.main import create_app
-from app.sandbox.process import SandboxServer
+from app.sandbox.process import LoopServer, SandboxServer
 from app.settings import Settings
 from tests.clock import now
 from tests.conftest import Database
@@ -114,7 +114,7 @@ def settings_for(dsn: str, base_url: str, *, api_key: str = "sandbox") -> Settin
 async def served(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """The app with its lifespan behind a real socket, and a client of it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(uvicorn.Config(create_app(settings, now), lifespan="on", log_config=None, timeout_graceful_shutdown=5))
+    server = LoopServer(uvicorn.Config(create_app(settings, now), lifespan="on", log_config=None, timeout_graceful_shutdown=5))
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not running.done(), "the app did not start"
@@ -123,7 +123,7 @@ async def served(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30) as client:
             yield client
     finally:
-        server.should_exit = True
+        server.stop()
         await running
 
 
@@ -137,11 +137,3 @@ async def ended(client: httpx2.AsyncClient, location: str) -> dict[str, Any]:
             if state["finished_at"]:
                 return state
             await asyncio.sleep(0.05)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that leaves the signals to pytest."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

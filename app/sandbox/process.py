@@ -27,6 +27,7 @@ _LOOPBACK = "127.0.0.1"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _TICK_SECONDS = 0.005
+_DATE_SECONDS = 1.0
 
 
 class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,12 +58,41 @@ class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that leaves the process's signals to the process that it runs in."""
+class LoopServer(uvicorn.Server):
+    """uvicorn that leaves signals to the process that it runs in, and stops at once where it would count tenths of a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    def stop(self) -> None:
+        """End `serve`."""
+        self.should_exit = True
+        self._told.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
         yield
+
+    async def main_loop(self) -> None:
+        """Keep the date that answers are sent with, until `stop`."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), _DATE_SECONDS)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close everything; requests under way, if there are any, end as uvicorn ends them."""
+        for each in (*self.servers, *(sockets or ())):
+            each.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        # A connection at rest is gone after one round of the loop.
+        await asyncio.sleep(0)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+        else:
+            await self.lifespan.shutdown()
 
 
 class SandboxServer:
@@ -87,7 +117,7 @@ class SandboxServer:
         self.api_key = api_key
         self.base_url = ""
         """Where it answers, ending with a slash; empty before the start."""
-        self._server: uvicorn.Server | None = None
+        self._server: LoopServer | None = None
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -103,7 +133,7 @@ class SandboxServer:
     async def __aenter__(self) -> Self:
         """Start, and wait until it answers."""
         listener = _listener(_LOOPBACK, 0)
-        self._server = _Server(_config(self.app, log_level="critical"))
+        self._server = LoopServer(_config(self.app, log_level="critical"))
         self._running = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:
             if self._running.done():
@@ -116,7 +146,7 @@ class SandboxServer:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Stop."""
         if self._server is not None and self._running is not None:
-            self._server.should_exit = True
+            self._server.stop()
             await self._running
 
 

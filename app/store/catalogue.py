@@ -75,16 +75,7 @@ class Column:
     @property
     def kind(self) -> Kind | None:
         """How its values are opened; None for a type that no value of the API fits."""
-        base = _parts(self.sql_type)[0]
-        if base in (*_INTEGER_BOUNDS, "numeric", "double precision", "real"):
-            return Kind.NUMBER
-        if self.labels is not None or base in ("character varying", "text", "character", "citext"):
-            return Kind.TEXT
-        if base == "date":
-            return Kind.DATE
-        if base == "timestamp":
-            return Kind.TIMESTAMP
-        return None
+        return _kind_of(self.sql_type, is_enum=self.labels is not None)
 
     @property
     def is_count(self) -> bool:
@@ -344,6 +335,18 @@ class Catalogue:
                     " which makes its staging table anew. Nothing was changed."
                 )
         return cls(tables)
+
+
+@cache
+def _kind_of(sql_type: str, *, is_enum: bool) -> Kind | None:
+    base = _parts(sql_type)[0]
+    if base in (*_INTEGER_BOUNDS, "numeric", "double precision", "real"):
+        return Kind.NUMBER
+    if is_enum or base in ("character varying", "text", "character", "citext"):
+        return Kind.TEXT
+    if base == "date":
+        return Kind.DATE
+    return Kind.TIMESTAMP if base == "timestamp" else None
 
 
 @cache

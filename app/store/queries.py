@@ -7,7 +7,9 @@ when the file is loaded. ``{{token}}`` marks column lists that depend on the war
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import app
 from app.errors import ConfigurationError
@@ -34,11 +36,12 @@ def for_schema(sql: str, schema: str) -> str:
     return sql.replace(f"{WRITTEN_SCHEMA}.", f"{quote(schema)}.").replace(f"'{WRITTEN_SCHEMA}'", f"'{schema}'")
 
 
+@cache
 def load_queries(name: str, schema: str) -> Mapping[str, str]:
-    """The statements of db/queries/NAME.sql by their names, for `schema`."""
+    """The statements of db/queries/NAME.sql by their names, for `schema`; the file is read once in a process."""
     text = for_schema((SQL_DIRECTORY / "queries" / f"{name}.sql").read_text(encoding="utf-8"), schema)
     parts = _NAME.split(text)
-    return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+    return MappingProxyType(dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True)))
 
 
 def fill(sql: str, **tokens: str) -> str:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -438,6 +439,7 @@ def _array(rows: Sequence[_Row]) -> str:
     return b"".join((b"[", b",".join(row.text for row in rows), b"]")).decode("utf-8", "replace")
 
 
+@lru_cache(maxsize=32)
 def _open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     """Open a JSON array ($3) into staging: fetch $1, ordinals from $2; $4 are the columns that each row was sent without, null if none was.
 

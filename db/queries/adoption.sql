@@ -1,8 +1,8 @@
 -- name: survey_tables
 -- What the catalogue says of the tables $1 of the schema, as one JSON list; tables that are not there are left out.
-SELECT coalesce(json_agg(facts ORDER BY facts ->> 'name'), '[]')::text
+SELECT coalesce(json_agg(facts ORDER BY name), '[]')::text
 FROM (
-    SELECT json_build_object(
+    SELECT c.relname AS name, json_build_object(
         'name', c.relname,
         'kind', c.relkind,
         'owner', pg_get_userbyid(c.relowner),
