@@ -101,6 +101,10 @@ fmt: install ## format the code and mend what ruff can mend
 openapi: install ## write openapi.yaml from what the app serves
 	@$(BIN)/python -m app.web.openapi > openapi.yaml
 
+.PHONY: docs
+docs: install ## write docs/reference from settings, commands, HTTP and issue codes
+	@$(BIN)/python -m tools.reference
+
 .PHONY: install
 install: $(STAMP) ## set up .venv with the command .venv/bin/trade-recon
 
