@@ -129,7 +129,7 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
     _show_through(console, report)
     _show_accepted(console, report["accepted"])
     console.print(
-        f"Last seven days: {counted(activity['accounts_checked'], 'account')} checked,"
+        f"Last seven days: {counted(activity['accounts_checked'], 'check')} of accounts (each counts once for each run that took it):"
         f" {activity['resolved']} resolved, {activity['failed']} failed"
     )
     if identity["unmatched"] or identity["ambiguous"]:

@@ -540,17 +540,21 @@ class ActivityDay(BaseModel):
     """One of the last seven days."""
 
     day: dt.date
-    accounts_checked: int
-    resolved: int
-    failed: int
+    accounts_checked: int = Field(
+        description="Checks that ended: an account counts once for each run that took it. Inspections do not count."
+    )
+    resolved: int = Field(description="Those of the checks that left the account unchanged, healed or explained.")
+    failed: int = Field(description="Those of the checks that failed.")
 
 
 class Activity(BaseModel):
     """What was done in the last seven days."""
 
-    accounts_checked: int
-    resolved: int
-    failed: int
+    accounts_checked: int = Field(
+        description="Checks that ended: an account counts once for each run that took it. Inspections do not count."
+    )
+    resolved: int = Field(description="Those of the checks that left the account unchanged, healed or explained.")
+    failed: int = Field(description="Those of the checks that failed.")
     days: list[ActivityDay]
 
 

@@ -170,7 +170,7 @@ FROM (
 SELECT relation, accounts, holding, is_used, reason, learned_at FROM prop_trading_model.recon_money_relations ORDER BY relation
 
 -- name: get_activity
--- Accounts checked, resolved and failed on each day (UTC) from $1 on.
+-- Checks of accounts that ended on each day (UTC) from $1 on, each account once for each run that took it; those that left it resolved, and failed.
 SELECT
     (finished_at AT TIME ZONE 'UTC')::date AS day,
     count(*) AS accounts_checked,
