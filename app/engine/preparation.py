@@ -231,6 +231,10 @@ class Preparation:
                 queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among)
             if left_out.besides:
                 await queue.accounts(left_out.besides)
+            if request.kind is not RunKind.INSPECT and not request.compares_rows:
+                # Those that compare rows take all of their accounts.
+                healed = await queue.given_ids(compared, left_out.accounts)
+                queued = replace(queued, healed=healed, unchanged=max(0, queued.unchanged - healed))
             if maintained.unread or maintained.locked or maintained.refused or request.kind is RunKind.INSPECT:
                 queued = replace(queued, is_all=False)
             await queue.finish(queued, maintained.result)

@@ -18,13 +18,14 @@ class Queued:
     """How many accounts of a run need nothing, and how many are left out: they back off, or there are more than it may take.
 
     `is_all`: none that needs it is left out but those that back off, of all accounts or of all that were written lately. `beyond` are
-    those of a full run that are more than it may take, and that wait for the next one.
+    those of a full run that are more than it may take, and that wait for the next one. `healed` are whole since ids were given back.
     """
 
     unchanged: int = 0
     skipped: int = 0
     is_all: bool = False
     beyond: int = 0
+    healed: int = 0
 
 
 class Queue:
@@ -61,11 +62,19 @@ class Queue:
         row = await self.connection.fetch_row(self._sql["enqueue_audited"], *values, seconds=SWEEP_SECONDS)
         return Queued(int(row["equal"]), int(row["skipped"]) + len(unanswered)) if row else Queued()
 
+    async def given_ids(self, account_ids: Sequence[str] | None, without: Sequence[str]) -> int:
+        """Note the accounts (of these, None: all) that are whole since the run gave ids back, as healed by it; their number.
+
+        To be called once all others are put into the run.
+        """
+        ids = None if account_ids is None else list(account_ids)
+        return int(await self.connection.fetch_value(self._sql["note_given_ids"], self._run_id, ids, list(without), seconds=SWEEP_SECONDS))
+
     async def finish(self, queued: Queued, maintenance: Mapping[str, object]) -> None:
         """Let the batches begin once the transaction is committed; ClaimLost if the run is not this worker's to prepare any more."""
         await _hold(self.connection, self._sql, self._run_id, self._worker_id)
         done = {**maintenance, **({"accounts_beyond_limit": queued.beyond} if queued.beyond else {})}
-        values = self._run_id, queued.skipped, queued.unchanged, done, queued.is_all
+        values = self._run_id, queued.skipped, queued.unchanged, done, queued.is_all, queued.healed
         await self.connection.execute(self._sql["finish_preparation"], *values, seconds=SWEEP_SECONDS)
 
 

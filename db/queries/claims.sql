@@ -42,8 +42,12 @@ DELETE FROM prop_trading_model.recon_workers WHERE heartbeat_at < now() - interv
 -- they have at most 100,000 dates that disagree, which are what fills memory; one account with more goes alone.
 WITH waiting AS MATERIALIZED (
     SELECT t.account_id, a.postponed_until, t.mismatched_days, a.confirmed, a.held, a.requests IS NOT NULL AS begun,
-           -- What its last holder did was perhaps never noted, or ids were given back as the run of named accounts was prepared.
-           t.claimed_by IS NOT NULL OR (SELECT r.request ->> 'account_ids' IS NOT NULL FROM prop_trading_model.recon_runs AS r WHERE r.run_id = $1) AS is_written
+           -- What its last holder did was perhaps never noted, or ids were given back as the run was prepared.
+           t.claimed_by IS NOT NULL OR (
+               SELECT r.request ->> 'account_ids' IS NOT NULL
+                   OR r.maintenance @? '$.keyvalue() ? (@.key like_regex "^(closed_trades_updated|open_trades_updated|md5_hashes_fixed|metrics_rows_updated)$" && @.value > 0)'
+               FROM prop_trading_model.recon_runs AS r WHERE r.run_id = $1
+           ) AS is_written
     FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())

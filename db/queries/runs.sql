@@ -274,10 +274,42 @@ SELECT account_id FROM prop_trading_model.trade_recon ORDER BY last_checked NULL
 -- Keep the run in this worker's hands until the end of the transaction; no row if another worker prepares it by now, or nobody shall.
 SELECT run_id FROM prop_trading_model.recon_runs WHERE run_id = $1 AND prepared_by = $2 AND prepared_at IS NULL AND status = 'running' FOR NO KEY UPDATE
 
+-- name: note_given_ids
+-- Accounts (of $2, null: all; not $3) that the run ($1) need not take, since it gave ids back to rows of theirs as it was prepared, and they agree by now:
+-- each is healed, with these rows. How many those are.
+WITH given AS (
+    SELECT account_id::text AS account_id, count(*) AS rows,
+           array_agg(DISTINCT CASE
+               WHEN row_data ->> 'account_id' IS NOT NULL THEN 'foreign_account_id'
+               WHEN table_name = 'raw_trades_open' THEN 'null_account_id_open_trades'
+               WHEN table_name = 'raw_trades_closed' THEN 'null_account_id_closed_trades'
+               ELSE 'foreign_account_id'
+           END) AS found
+    FROM prop_trading_model.recon_removed_rows
+    WHERE run_id = $1 AND reason = 'overwritten'
+    GROUP BY account_id
+), noted AS (
+    INSERT INTO prop_trading_model.recon_attempts
+        (run_id, account_id, position, outcome, finished_at, own_seconds, own_requests, requests, rows_inserted, rows_updated, rows_moved, rows_removed,
+         rows_set_aside, values_nulled, issues_found, issues_left)
+    SELECT $1, t.account_id, 0, 'healed', now(), 0, 0, 0, 0, g.rows, 0, 0, 0, 0, g.found, '{}'
+    FROM given AS g
+    JOIN prop_trading_model.trade_recon AS t ON t.account_id = g.account_id
+    WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[])) AND NOT t.account_id = ANY($3::text[])
+      AND NOT EXISTS (SELECT FROM prop_trading_model.v_recon_mismatched AS m WHERE m.account_id = t.account_id)
+      -- What an audit found different is not healed by that, though it may wait for a later run.
+      AND NOT EXISTS (SELECT FROM prop_trading_model.recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id)
+      AND NOT EXISTS (SELECT FROM prop_trading_model.recon_doubted_dates AS d WHERE d.read_run = $1 AND d.account_id = t.account_id)
+    ON CONFLICT (run_id, account_id) DO NOTHING
+    RETURNING 1
+)
+SELECT count(*) FROM noted
+
 -- name: finish_preparation
--- The run's accounts are known; batches may begin. Done again after a crash it counts the same. $5: it covers whatever was written before.
+-- The run's accounts are known, and $6 of them healed; batches may begin. Done again after a crash it counts the same. $5: it covers whatever was
+-- written before.
 UPDATE prop_trading_model.recon_runs
-SET prepared_at = now(), skipped = $2, unchanged = $3, maintenance = $4, covers_until = CASE WHEN $5::boolean THEN covers_until END,
+SET prepared_at = now(), skipped = $2, unchanged = $3, healed = $6, maintenance = $4, covers_until = CASE WHEN $5::boolean THEN covers_until END,
     known_accounts = (SELECT count(*) FROM prop_trading_model.trade_recon),
     total = $3 + (SELECT count(*) FROM prop_trading_model.recon_attempts WHERE run_id = $1)
 WHERE run_id = $1
