@@ -69,7 +69,13 @@ async def _look(database: Database, role: str) -> _Found:
         if await is_taken_over(connection, database.schema):
             names, functions = [*names, *_VIEWS], [*functions, *FUNCTIONS]
         strays = (await compare(connection, database.schema)).strays
-        strange = [stray.name for stray in strays if stray.change in (Change.REPLACED, Change.BESIDE)]
+        returned = {row["oid"] for row in await connection.fetch(sql["list_returned"])}
+        # What stands there in the form of what was put aside goes, since that gets its name back.
+        strange = [
+            stray.name
+            for stray in strays
+            if stray.change in (Change.REPLACED, Change.BESIDE) and not (stray.present and stray.present["made"] in returned)
+        ]
         facts = await connection.fetch_value(sql["get_earlier"]) if place["is_kept"] else None
         state = await connection.fetch_value(sql["describe_state"])
         earlier, now = (json.loads(each) if each else None for each in (facts, state))

@@ -351,7 +351,7 @@ SELECT count(*)
 FROM prop_trading_model.recon_drift AS d
 JOIN prop_trading_model.trade_recon AS t ON t.account_id = d.account_id
 CROSS JOIN LATERAL (
-    SELECT t.num_trades_alltime - (d.evidence #>> '{stored,num_trades}')::numeric + (d.evidence #>> '{upstream,num_trades}')::numeric AS trades
+    SELECT coalesce(t.num_trades_alltime, 0) - (d.evidence #>> '{stored,num_trades}')::numeric + (d.evidence #>> '{upstream,num_trades}')::numeric AS trades
 ) AS left_over
 CROSS JOIN LATERAL (
     SELECT array_agg(trades ORDER BY trades DESC) AS counts

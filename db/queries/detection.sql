@@ -280,7 +280,7 @@ SELECT account_id
 FROM prop_trading_model.trade_recon AS t
 WHERE trades_recon_checksum AND mismatched_days = 0 AND claimed_by IS NULL
   AND (reconciliation_status IN ('flapping', 'exhausted') OR reconciliation_status = 'failed' AND next_attempt_at > now())
-  AND (num_trades_alltime = 0 OR has_alltime AND has_daily AND has_hourly AND has_raw_closed)
+  AND (coalesce(num_trades_alltime, 0) = 0 OR has_alltime AND has_daily AND has_hourly AND has_raw_closed)
   AND EXISTS (
       SELECT FROM prop_trading_model.recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL AND h.type = ANY($1::text[])
   )

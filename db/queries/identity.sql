@@ -85,7 +85,7 @@ SELECT i.login, i.platform, i.broker, i.account_id, '0001-01-01', '0001-01-01', 
 FROM prop_trading_model.recon_identity AS i
 JOIN prop_trading_model.trade_recon AS t ON t.account_id = i.account_id
 JOIN prop_trading_model.recon_history AS h ON h.account_id = i.account_id AND h.history_from = {{first_day}} AND h.trades > 0
-WHERE {{of_accounts}} AND i.today AND coalesce(i.daily_from, '0001-01-01') = '0001-01-01' AND NOT t.has_daily AND t.num_trades_alltime = 0
+WHERE {{of_accounts}} AND i.today AND coalesce(i.daily_from, '0001-01-01') = '0001-01-01' AND NOT t.has_daily AND coalesce(t.num_trades_alltime, 0) = 0
 
 -- name: create_swept_placeholders
 -- The placeholders in the metrics tables by natural key, and which of them is the account of its key: upstream sends the key without an id, or no

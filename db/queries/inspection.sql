@@ -39,7 +39,7 @@ SELECT date, count(*) AS accounts
 FROM prop_trading_model.raw_metrics_daily
 WHERE date BETWEEN greatest('1970-01-01', $1::date) AND '2199-12-31'
     AND EXISTS (
-        SELECT FROM prop_trading_model.trade_recon WHERE num_trades_alltime > greatest(num_trades_daily, num_trades_hourly, num_trades_raw_closed)
+        SELECT FROM prop_trading_model.trade_recon WHERE num_trades_alltime > coalesce(greatest(num_trades_daily, num_trades_hourly, num_trades_raw_closed), 0)
     )
 GROUP BY date
 

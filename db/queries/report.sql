@@ -231,7 +231,10 @@ SELECT t.*, CASE
     WHEN coalesce(t.explained_as, '') = '' THEN 'needs_reconciliation'
     ELSE t.reconciliation_status
 END AS status,
-    (SELECT f.dates FROM prop_trading_model.recon_few_hours AS f WHERE f.account_id = t.account_id) AS few_hours
+    (SELECT f.dates FROM prop_trading_model.recon_few_hours AS f WHERE f.account_id = t.account_id) AS few_hours,
+    -- The earlier system's function leaves them empty; of two columns of one name the later counts.
+    coalesce(t.num_trades_alltime, 0) AS num_trades_alltime, coalesce(t.num_trades_daily, 0) AS num_trades_daily,
+    coalesce(t.num_trades_hourly, 0) AS num_trades_hourly, coalesce(t.num_trades_raw_closed, 0) AS num_trades_raw_closed
 FROM prop_trading_model.trade_recon AS t
 LEFT JOIN LATERAL (
     SELECT x.account_id, bool_or(x.was_held) AS was_held
@@ -244,7 +247,8 @@ WHERE t.account_id = $1
 -- name: list_accounts
 -- Accounts in the order of their ids, at most $4: of the states ($1) that they have on a date ($5) and with the open issue ($2) named, null being any,
 -- behind the id $3.
-SELECT account_id, status, num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed,
+SELECT account_id, status, coalesce(num_trades_alltime, 0) AS num_trades_alltime, coalesce(num_trades_daily, 0) AS num_trades_daily,
+       coalesce(num_trades_hourly, 0) AS num_trades_hourly, coalesce(num_trades_raw_closed, 0) AS num_trades_raw_closed,
        failed_attempts, last_checked, last_reconciled, next_attempt_at,
        ARRAY(
            SELECT issue ->> 'type' FROM jsonb_array_elements(CASE jsonb_typeof(issues) WHEN 'array' THEN issues ELSE '[]' END) AS issue

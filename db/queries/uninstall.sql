@@ -59,6 +59,25 @@ FROM named
 WINDOW same AS (PARTITION BY kind, former, arguments ORDER BY number)
 ORDER BY kind = 'INDEX', kind, former, arguments, number
 
+-- name: list_returned
+-- Functions and views that stand under their own name again in just the form in which the first of that name was put aside.
+WITH objects AS (
+    SELECT p.oid, p.proname::text AS name, oidvectortypes(p.proargtypes) AS arguments,
+           concat_ws(' ', p.prosrc, pg_get_function_sqlbody(p.oid), p.prorettype, p.prolang, p.proretset) AS form
+    FROM pg_proc AS p
+    WHERE p.pronamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.prokind <> 'a'
+    UNION ALL
+    SELECT c.oid, c.relname::text, c.relkind::text, pg_get_viewdef(c.oid)
+    FROM pg_class AS c
+    WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relkind IN ('v', 'm')
+), aside AS (
+    SELECT DISTINCT ON (match[1], arguments) match[1] AS former, arguments, form
+    FROM objects CROSS JOIN LATERAL regexp_match(name, '^(.+)_before_trade_recon(?:_(\d+))?$') AS match
+    WHERE match IS NOT NULL
+    ORDER BY match[1], arguments, coalesce(nullif(match[2], '')::integer, 1)
+)
+SELECT o.oid::bigint AS oid FROM objects AS o JOIN aside ON (aside.former, aside.arguments, aside.form) = (o.name, o.arguments, o.form)
+
 -- name: describe_state
 -- The columns of trade_recon as they stand, its options and owner, and what of the owner's acts on its rows: forced policies, triggers and rules that are
 -- enabled, and constraints that rows need not meet.

@@ -22,7 +22,10 @@ from tests.warehouses.heritage import GRANTS, OLD_OBJECTS, SCHEMA, TABLES_OF_HER
 OWN = """
 SELECT kind, name, definition FROM SCHEMA.recon_definitions WHERE kind <> 'trigger' ORDER BY 1, 2
 """
-_OVERLOAD = """
+_OVERLOAD = (
+    "CREATE OR REPLACE FUNCTION SCHEMA.update_trade_recon_stats(p_account_id varchar, force boolean) RETURNS void LANGUAGE sql AS 'SELECT'"
+)
+_AGAIN = """
 CREATE OR REPLACE FUNCTION SCHEMA.update_trade_recon_stats(p_account_id varchar) RETURNS void LANGUAGE sql AS $$
     UPDATE SCHEMA.trade_recon SET last_checked = now() WHERE account_id = p_account_id
 $$
@@ -38,7 +41,8 @@ _PROGRESS = next(sql for sql in OLD_OBJECTS if "VIEW SCHEMA.v_reconciliation" in
 _STATISTICS = next(sql for sql in OLD_OBJECTS if "get_issue_statistics" in sql)
 _LIST = "CREATE MATERIALIZED VIEW SCHEMA.mv_all_account_ids AS SELECT DISTINCT account_id FROM SCHEMA.raw_metrics_alltime"
 AGAIN: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "overload": ((_OVERLOAD,), "update_trade_recon_stats(character varying) stands beside"),
+    "function": ((_AGAIN,), "update_trade_recon_stats(character varying) is not trade-recon's any more"),
+    "overload": ((_OVERLOAD,), "update_trade_recon_stats(character varying, boolean) stands beside"),
     "statistics": (
         ("DROP FUNCTION SCHEMA.get_issue_statistics()", _STATISTICS),
         "get_issue_statistics() is not trade-recon's any more",
@@ -121,7 +125,7 @@ async def test_what_is_put_aside_and_altered_is_told_before_and_after(place: Pla
     async with place.owner.connect() as connection:
         # Whoever called them goes on: by the argument's name, and with the rights that there were.
         await connection.execute("SELECT update_trade_recon_stats(p_account_id => 'a')")
-        execute_right = "SELECT has_function_privilege($1, 'prop_trading_model.update_trade_recon_stats(text)', 'EXECUTE')"
+        execute_right = "SELECT has_function_privilege($1, 'prop_trading_model.update_trade_recon_stats(varchar)', 'EXECUTE')"
         assert await connection.fetchval(execute_right, place.role)
     again = await run_command(tmp_path, {"DATABASE_URL": place.owner.dsn}, "migrate")
     assert "aside" not in again.stdout.replace("set aside", "")
@@ -135,7 +139,9 @@ async def test_earlier_migrations_that_run_again_are_found_by_doctor_and_put_rig
     await migrate(dsn, SCHEMA)
     kept = await _own(place)
     names = sorted(AGAIN)
-    drawn = random.Random(seed).sample([name for name in names if name != "state"], 3) if seed else ["state", "overload", "list"]
+    drawn = (
+        random.Random(seed).sample([name for name in names if name != "state"], 3) if seed else ["state", "function", "overload", "list"]
+    )
     if {"progress", "progress in place"} <= {*drawn}:
         drawn.remove("progress in place")
     await execute(place, [statement for name in drawn for statement in AGAIN[name][0]])
@@ -163,7 +169,7 @@ async def test_earlier_migrations_that_run_again_are_found_by_doctor_and_put_rig
 async def test_migrations_that_run_again_every_night_leave_one_copy_aside(place: Place) -> None:
     await migrate(place.owner.dsn, SCHEMA)
     for _ in range(3):
-        await execute(place, (*AGAIN["overload"][0], *AGAIN["progress"][0]))
+        await execute(place, (*AGAIN["function"][0], *AGAIN["progress"][0]))
         await migrate(place.owner.dsn, SCHEMA)
     async with place.owner.connect() as connection:
         aside = [row["name"] for row in await connection.fetch("SELECT proname AS name FROM pg_proc WHERE proname ~ '_before_trade_recon'")]
