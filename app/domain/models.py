@@ -11,6 +11,7 @@ from typing import Literal
 from app.domain.comparison import Difference
 from app.domain.contract import MAX_DATES, METRICS, TABLES, Endpoint
 from app.domain.money import Money
+from app.domain.set_aside import SetAside
 from app.domain.settling import Moving, MovingFigures
 
 _METRICS = frozenset(TABLES[endpoint].name for endpoint in METRICS)
@@ -474,7 +475,7 @@ class Progress:
 
     read: Mapping[Endpoint, DatesRead] = field(default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED})
     kept: dict[Endpoint, dict[dt.date | None, int]] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
+    refused: SetAside = field(default_factory=SetAside)
     unheld: dict[str, set[str]] = field(default_factory=dict)
     strangers: list[str] = field(default_factory=list)
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)

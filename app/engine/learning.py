@@ -58,10 +58,12 @@ def learn(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
     if done.written:
         progress.written.add(TABLES[endpoint].name)
     progress.hold = progress.hold or done.hold
-    progress.refused += done.refused
+    progress.refused.take_in(done.refused)
     for table, columns in done.unheld.items():
         progress.unheld.setdefault(table, set()).update(columns)
-    progress.too_narrow += done.too_narrow
+    # Of a row that was read before the last word counts.
+    last = {(each["table"], each["key"]) for each in done.too_narrow}
+    progress.too_narrow[:] = [*(each for each in progress.too_narrow if (each["table"], each["key"]) not in last), *done.too_narrow]
     _renew_unsent(progress, planned, done)
     progress.told.update(done.told)
     progress.grew |= done.grew

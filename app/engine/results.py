@@ -135,7 +135,8 @@ def _detail(passed: Passed, *, is_left: bool) -> str | None:
     hold = progress.hold.reason if progress.hold else None
     # What was refused is told even where the counts agree.
     unheld = [_said_of(table, columns) for table, columns in sorted(progress.unheld.items())]
-    reasons = [*([hold] if hold else []), *progress.errors, *progress.refused, *(progress.strangers if is_left else ()), *unheld]
+    strangers = progress.strangers if is_left else ()
+    reasons = [*([hold] if hold else []), *progress.errors, *progress.refused.sentences(), *strangers, *unheld]
     if progress.untried and is_left:
         reasons.append(progress.untried)
     if passed.is_second and passed.unread:

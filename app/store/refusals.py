@@ -5,7 +5,6 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 
-from app.domain.wording import counted
 from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.catalogue import Catalogue, WarehouseTable
 from app.store.column_lists import Statements
@@ -174,25 +173,26 @@ class Refusals:
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             if rows:
                 values = job.staged.fetch_id, asked, table, job.writer.run_id, _NO_PARTITION, WITHHELD, dates
-                # What belongs to none of the accounts may come with each read of any.
-                applied[""].set_aside += await connection.fetch_value(self._sql.of("set_aside_rows", job.table), *values)
+                # Other reads of the run may have brought the same rows: what they brought is counted already.
+                for row in await connection.fetch(self._sql.of("set_aside_rows", job.table), *values):
+                    applied[row["owner"]].set_aside += row["rows"]
+                    applied[row["owner"]].values_nulled += row["nulled"]
             await connection.execute(self._sql.of("take_off_set_aside", job.table), table, done_with, dates)
         for row in rows:
             reason, keys = row["refused"], row["keys"]
             for account_id in [owner for owner in row["owners"] if owner in job.proven.account_ids] or [""]:
                 done = applied[account_id]
-                done.values_nulled += row["nulled"]
+                if reason is None and not account_id:
+                    # Nothing is kept of such a row, by which it could be known again.
+                    done.values_nulled += row["nulled"]
                 if row["nulled"]:
                     done.unheld.setdefault(table, set()).update(row["nulled_columns"].split(", "))
                 if reason is None:
                     continue
-                if account_id and not reason.startswith(_NO_PARTITION):
-                    done.set_aside += row["rows"]
                 if reason.startswith(TOO_NARROW):
                     done.too_narrow += [
                         {"table": table, "key": key, "reason": reason, **job.beside.get(ordinal, {})}
                         for ordinal, key in zip(row["ordinals"], keys, strict=True)
                     ]
                 else:
-                    others = f" and {counted(len(keys) - 1, 'other row')}" if len(keys) > 1 else ""
-                    done.refused.append(f"{table} {keys[0]}{others}: {reason}")
+                    done.refused.add(table, reason, keys)

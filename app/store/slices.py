@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from app.domain.contract import Endpoint
 from app.domain.holds import Loss, RunGuard
 from app.domain.models import Hold, Rewritten, Shown, Totals
+from app.domain.set_aside import SetAside
 from app.domain.settling import NEVER, MovingFigures
 from app.store.catalogue import WarehouseTable
 from app.store.staging import StagedFetch
@@ -83,7 +84,7 @@ class Applied:
     falls_to: int | None = None
     told: dict[dt.date, int] = field(default_factory=dict)
     grew: bool = False
-    refused: list[str] = field(default_factory=list)
+    refused: SetAside = field(default_factory=SetAside)
     unheld: dict[str, set[str]] = field(default_factory=dict)
     too_narrow: list[dict[str, object]] = field(default_factory=list)
     left_alone: bool = False
@@ -110,7 +111,7 @@ class Applied:
         self.withheld |= other.withheld
         self.falls_to = other.falls_to if self.falls_to is None else self.falls_to
         self.grew |= other.grew
-        self.refused += other.refused
+        self.refused.take_in(other.refused)
         for table, columns in other.unheld.items():
             self.unheld.setdefault(table, set()).update(columns)
         self.left_alone |= other.left_alone

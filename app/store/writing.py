@@ -360,7 +360,7 @@ class SliceWriter:
             attempt = Written()
             await self._settle_stale(work, {(account_id, None) for account_id in work.part.account_ids}, attempt)
             for account_id in work.part.account_ids:
-                attempt.results[account_id].refused.append(f"{work.job.table.table.name} lets no row go: {error}")
+                attempt.results[account_id].refused.add(work.job.table.table.name, f"lets no row go: {error}", ())
         written.add(attempt)
 
     async def _refuse_too_narrow(self, work: _Work) -> int:

@@ -696,7 +696,8 @@ GROUP BY owners, refused
 -- Keep the rows that the warehouse cannot hold as they were sent, with the reason; but those for which only a partition is missing ($5) and whose trades tell
 -- that, and
 -- those that are held but for a value and are nobody's of $2, and those that are only withheld until their date is settled ($6). $7 are the dates that
--- were read. How many belong to none of the accounts and were not set aside by this run ($4) before.
+-- were read. How many rows were set aside and how many values nulled, by account ('': none of these), but those that another read of this run ($4)
+-- brought already.
 WITH unheld AS MATERIALIZED (
     SELECT
         nullif({{key_text}}, '') AS row_key,
@@ -720,7 +721,7 @@ WITH unheld AS MATERIALIZED (
             )
             FROM unnest(nulled) AS name
         )) AS reason,
-        coalesce(source, to_json(s)) AS row_data
+        coalesce(cardinality(nulled), 0) AS nulled, coalesce(source, to_json(s)) AS row_data
     FROM {{stage}} AS s
     WHERE fetch_id = $1 AND refused IS DISTINCT FROM $6 AND refused IS DISTINCT FROM {{pinned}}
       AND (refused IS NOT NULL AND (NOT starts_with(refused, $5) OR {{has_no_trades}}) OR refused IS NULL AND nulled IS NOT NULL)
@@ -731,15 +732,18 @@ WITH unheld AS MATERIALIZED (
     WHERE fetch_id = $1 AND refused IS NULL AND {{plain_day}} IS NOT NULL
       AND account_id::text = ANY(ARRAY(SELECT owner FROM unheld WHERE day IS NULL AND refused IS NOT NULL))
     GROUP BY account_id
+), whole AS MATERIALIZED (
+    SELECT coalesce(row_key, 'row without a key ' || row_digest) AS row_key, row_digest, count(*) AS copies, min(day) AS date, min(owner) AS owner,
+           min(refused) IS NOT NULL AS is_refused, sum(nulled) AS nulled, min(reason) AS reason, min(row_data::text)::json AS row_data
+    FROM unheld
+    WHERE refused IS NOT NULL OR owner = ANY($2::text[])
+    GROUP BY unheld.row_key, row_digest
 ), kept AS (
     INSERT INTO prop_trading_model.recon_set_aside_rows AS a
         (table_name, row_key, row_digest, copies, date, account_id, reason, row_data, run_id, asked, asked_dates)
-    SELECT $3, coalesce(row_key, 'row without a key ' || row_digest), row_digest, count(*), min(day), min(owner), min(reason),
-           min(row_data::text)::json, $4, CASE WHEN min(owner) IS NULL THEN ($2::text[])[1:100] END, 
-           CASE WHEN min(day) IS NULL THEN coalesce((SELECT b.spans FROM beside AS b WHERE b.owner = min(unheld.owner)), {{asked_dates}}) END
-    FROM unheld
-    WHERE refused IS NOT NULL OR owner = ANY($2::text[])
-    GROUP BY row_key, row_digest
+    SELECT $3, row_key, row_digest, copies, date, owner, reason, row_data, $4, CASE WHEN owner IS NULL THEN ($2::text[])[1:100] END,
+           CASE WHEN date IS NULL THEN coalesce((SELECT b.spans FROM beside AS b WHERE b.owner = whole.owner), {{asked_dates}}) END
+    FROM whole
     ORDER BY row_key, row_digest
     ON CONFLICT (table_name, row_key, row_digest) DO UPDATE
     SET copies = CASE WHEN a.run_id = excluded.run_id THEN greatest(a.copies, excluded.copies) ELSE excluded.copies END,
@@ -748,7 +752,7 @@ WITH unheld AS MATERIALIZED (
         -- Fewer dates tell better which read must bring it.
         asked_dates = CASE WHEN a.asked_dates && excluded.asked_dates THEN a.asked_dates * excluded.asked_dates
                            ELSE coalesce(excluded.asked_dates, a.asked_dates) END
-    RETURNING a.row_key, a.row_digest, a.account_id, a.copies, a.reason, a.date
+    RETURNING a.account_id, a.date
 ), doubted AS (
     -- Audits read them again, since no count tells when upstream stops sending it.
     INSERT INTO prop_trading_model.recon_doubted_dates (account_id, date)
@@ -756,14 +760,14 @@ WITH unheld AS MATERIALIZED (
     WHERE kept.date IS NULL
     ON CONFLICT (account_id, date) DO UPDATE SET noted_at = excluded.noted_at
 )
-SELECT coalesce(sum(copies), 0)::bigint AS rows
-FROM kept
-WHERE (account_id = ANY($2::text[])) IS NOT TRUE AND NOT starts_with(reason, $5)
-  -- As it stood before this statement.
-  AND NOT EXISTS (
-      SELECT FROM prop_trading_model.recon_set_aside_rows AS a
-      WHERE a.table_name = $3 AND a.row_key = kept.row_key AND a.row_digest = kept.row_digest AND a.run_id = $4
-  )
+SELECT CASE WHEN w.owner = ANY($2::text[]) THEN w.owner ELSE '' END AS owner,
+       coalesce(sum(greatest(w.copies - coalesce(a.copies, 0), 0)) FILTER (WHERE w.is_refused AND NOT starts_with(w.reason, $5)), 0)::bigint AS rows,
+       coalesce(sum(w.nulled) FILTER (WHERE a.row_key IS NULL), 0)::bigint AS nulled
+FROM whole AS w
+-- As they stood before this statement.
+LEFT JOIN prop_trading_model.recon_set_aside_rows AS a
+    ON a.table_name = $3 AND a.row_key = w.row_key AND a.row_digest = w.row_digest AND a.run_id = $4
+GROUP BY 1
 
 -- name: take_off_set_aside
 -- Rows of accounts ($2), or of none that came when these were asked for, that were set aside on the dates that were read, and were not again in this

@@ -120,7 +120,7 @@ class Moved:
     after: tuple[Dump, Sequence[str]]
 
 
-def _world() -> World:
+def upstream_world() -> World:
     made = world(accounts=20, in_parts=IN_PARTS)
     edit(made.records(Endpoint.DAILY), lambda row: row.update({_API_NAME: 123456.75}))
     for account in TEXT_TICKETS:
@@ -131,7 +131,7 @@ def _world() -> World:
 
 async def _move(postgres: Server, form: str, folder: Path, stack: AsyncExitStack) -> Moved:
     place = await stack.enter_async_context(new_database(postgres, SCHEMA))
-    sandbox = await stack.enter_async_context(SandboxServer(_world()))
+    sandbox = await stack.enter_async_context(SandboxServer(upstream_world()))
     await execute(place, (*FORMS[form], *OLD_OBJECTS, *GRANTS))
     async with place.owner.connect() as connection:
         await ingest(sandbox.base_url, sandbox.api_key, connection, SCHEMA)
