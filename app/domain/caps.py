@@ -10,6 +10,13 @@ from app.errors import ConfigurationError
 _RULE = re.compile(r"\s*([a-z0-9_.*? ]+(?:\(\s*\d+\s*,\s*\d+\s*\))?)\s*=\s*([0-9.eE+]+)\s*")
 _LONGEST = 30
 """Digits of an amount; no column of the API holds more."""
+_LEAST_ROWS, _LEAST_ACCOUNTS = 8, 5
+"""Of several accounts, since an account's own figure may stand still for days."""
+_LEAST_VALUES = 12
+_FEWER = 5
+"""Any other value is shared by so many times fewer accounts: figures that are measured hardly repeat, classes and rates do."""
+_NATURAL = frozenset(map(Decimal, (0, 1, 100)))
+"""Rates and percentages stop here by themselves."""
 _BETWEEN = re.compile(r"[,;](?![^(]*\))")
 
 
@@ -49,3 +56,36 @@ class Caps:
 
 
 NO_CAPS = Caps()
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """The largest amount of a column, either sign, and how values stand there and below.
+
+    `at` rows of `accounts` accounts have just it, of `rows` that have a value. `values` are the different amounts below it, without 0, and
+    `shared` the most accounts that have the same one of them.
+    """
+
+    amount: Decimal
+    at: int
+    accounts: int
+    rows: int
+    values: int = 0
+    shared: int = 0
+
+    @property
+    def may_be_cap(self) -> bool:
+        """Whether so many rows stand just there that a look at the values below is worth it."""
+        return (
+            self.amount not in _NATURAL
+            and self.amount.is_finite()
+            and self.amount.adjusted() <= _LONGEST
+            and self.at >= _LEAST_ROWS
+            and self.accounts >= _LEAST_ACCOUNTS
+            and 2 * self.at < self.rows
+        )
+
+    @property
+    def is_cap(self) -> bool:
+        """Whether the values are cut off there: no chance, and no class or rate, brings so many accounts to one amount with none beyond."""
+        return self.may_be_cap and self.values >= _LEAST_VALUES and _FEWER * self.shared <= self.accounts

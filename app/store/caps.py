@@ -1,10 +1,14 @@
-"""The caps that a warehouse's own ingestion seems to have: amounts at which the values of a column stop, and which several rows have."""
+"""The caps that a warehouse's own ingestion seems to have: amounts at which the values of a column stop, and which several rows have.
+
+Of round amounts, and of the largest that a type holds, a few rows are enough; of any other the values themselves have to show it.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
-from app.domain.caps import Caps
+from app.domain.caps import Caps, Extreme
 from app.domain.contract import Endpoint
 from app.domain.wording import choose
 from app.store.catalogue import Catalogue, Column, WarehouseTable, may_be_capped
@@ -23,7 +27,7 @@ _ROUND = frozenset(Decimal(10) ** power for power in range(3, 13))
 
 
 async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -> str:
-    """Rules for RECON_CAPS beside the `known` ones, as a setting holds them; empty where no column stops at a round amount.
+    """Rules for RECON_CAPS beside the `known` ones, as a setting holds them; empty where the values of no column are cut off.
 
     What stops in one table alone is named with it.
     """
@@ -41,8 +45,10 @@ async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -
             largest[column.name].append(amount)
         stopping = {column: amount for column, amount in amounts.items() if amount in _ends_of(column)}
         stops += [(table.table.name, column, stopping[column]) for column in await _cut_off(database, table, stopping, sample)]
+        others = {column: amount for column, amount in amounts.items() if column not in stopping}
+        stops += [(table.table.name, column, others[column]) for column in await _piled_up(database, table, others, sample)]
     for name, column, amount in stops:
-        if amount not in _ROUND:
+        if amount == column.largest:
             rules[column.sql_type] = amount
         elif all(other <= amount for other in largest[column.name]):
             rules[column.name] = amount
@@ -76,7 +82,8 @@ async def _sample_of(database: Database, table: WarehouseTable) -> str:
         "SELECT sum(c.reltuples) FROM pg_partition_tree($1::text::regclass) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE p.isleaf",
         table.raw,
     )
-    return f" TABLESAMPLE SYSTEM ({100 * _SAMPLE / rows:.4f})" if rows and rows > _SAMPLE else ""
+    # Each statement reads the same part.
+    return f" TABLESAMPLE SYSTEM ({100 * _SAMPLE / rows:.4f}) REPEATABLE (1)" if rows and rows > _SAMPLE else ""
 
 
 async def _largest(database: Database, table: WarehouseTable, columns: list[Column], sample: str) -> dict[Column, Decimal]:
@@ -105,6 +112,41 @@ async def _cut_off(database: Database, table: WarehouseTable, stopping: Mapping[
         if (count := found[f"at_{number}"]) >= _LEAST_ROWS
         and (amount not in _ROUND or (2 * count < found[f"of_{number}"] and found[f"values_{number}"] >= _LEAST_VALUES))
     ]
+
+
+async def _piled_up(database: Database, table: WarehouseTable, largest: Mapping[Column, Decimal], sample: str) -> list[Column]:
+    """Those of the columns that are cut off at another amount than a round one, on the evidence of their values alone."""
+    finite = {column: amount for column, amount in largest.items() if amount.is_finite()}
+    if not finite:
+        return []
+    counts = ", ".join(
+        f"count(*) FILTER (WHERE {_stands(column, '=', amount)}) AS at_{number},"
+        f" count(DISTINCT account_id) FILTER (WHERE {_stands(column, '=', amount)}) AS accounts_{number},"
+        f" count({quote(column.name)}) AS of_{number}"
+        for number, (column, amount) in enumerate(finite.items())
+    )
+    (found,) = await database.fetch(f"SELECT {counts} FROM {table.raw}{sample}", seconds=SWEEP_SECONDS)
+    cut_off = []
+    for number, (column, amount) in enumerate(finite.items()):
+        seen = Extreme(amount, found[f"at_{number}"], found[f"accounts_{number}"], found[f"of_{number}"])
+        if seen.may_be_cap and (await _with_values_below(database, table, column, seen, sample)).is_cap:
+            cut_off.append(column)
+    return cut_off
+
+
+async def _with_values_below(database: Database, table: WarehouseTable, column: Column, seen: Extreme, sample: str) -> Extreme:
+    (below,) = await database.fetch(
+        "SELECT count(*) AS values, coalesce(max(accounts), 0) AS shared"
+        f" FROM (SELECT count(DISTINCT account_id) AS accounts FROM {table.raw}{sample}"
+        f" WHERE {_stands(column, '<', seen.amount)} AND {quote(column.name)} <> 0 GROUP BY abs({quote(column.name)})) AS shares",
+        seconds=SWEEP_SECONDS,
+    )
+    return replace(seen, values=below["values"], shared=below["shared"])
+
+
+def _stands(column: Column, comparison: str, amount: Decimal) -> str:
+    """How values without their signs stand to an amount, in the digits in which the setting can name it; NaN is above all."""
+    return f"abs({quote(column.name)}) {comparison} '{amount:f}'::{column.sql_type}"
 
 
 def _may_be_capped(table: WarehouseTable, column: Column, known: Caps) -> bool:

@@ -1,6 +1,7 @@
 """A firm whose ingestion cuts extreme values off: what is capped there counts as equal, and is written as it writes it."""
 
 import datetime as dt
+import random
 from decimal import Decimal
 
 import pytest
@@ -180,3 +181,48 @@ def test_the_first_rule_that_names_a_column_or_its_type_counts() -> None:
     assert caps.of("raw_metrics_hourly", "rel_profit", "double precision") == 7
     assert caps.of("raw_metrics_hourly", "other", "numeric(10,6)") == Decimal("9999.999999")
     assert caps.of("raw_metrics_hourly", "other", "numeric(18,2)") is None
+
+
+_CAPPED_AT = (750, 2500, 1234.5, 0.75, 42, 5000, 88888.25, 3.5)
+_NATURAL = {
+    "never anything": "0",
+    "few whole amounts": "floor(random() * 6)",
+    "sizes": "(ARRAY[5000, 10000, 25000, 50000, 200000])[1 + floor(random() * 5)::integer]",
+    "a rate of few trades": "100 * floor(random() * (num_trades + 1)) / greatest(num_trades, 1)",
+    "a share of few trades": "floor(random() * 5) / 4",
+    "what is measured": "exp(random() * 8)",
+    "what is measured, to the cent": "round((exp(random() * 8))::numeric, 2)",
+    "the largest twice": "CASE WHEN (account_id, date) IN (SELECT account_id, date FROM raw_metrics_daily ORDER BY 1, 2 LIMIT 2) THEN 777.5"
+    " ELSE random() * 700 END",
+    "an account's own for days": "CASE account_id WHEN 'acc-00001' THEN 4321.5 WHEN 'acc-00002' THEN 4321.5 ELSE random() * 4000 END",
+    "the same for most": "CASE WHEN random() < 0.8 THEN 612.5 ELSE random() * 600 END",
+    "nothing": "NULL",
+}
+_COLUMNS = (
+    *("risk_adj_profit", "mean_ret", "std_rets", "risk_adj_ret", "downside_std_rets"),
+    *("rel_net_profit", "rel_gross_profit", "rel_gross_loss", "net_profit_per_usd_volume"),
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_cap_that_is_not_round_is_proposed_where_the_values_show_it_and_none_where_the_largest_is_natural(
+    warehouse: Database, seed: int
+) -> None:
+    rng = random.Random(seed)
+    chosen = rng.sample(_COLUMNS, len(_COLUMNS))
+    natural = {column: rng.choice([*_NATURAL]) for column in chosen[:6]}
+    cut_off = {column: rng.choice(_CAPPED_AT) for column in chosen[6:]}
+    drawn = {column: _NATURAL[kind] for column, kind in natural.items()}
+    for column, cap in cut_off.items():
+        # From one in eight to one in three values lies beyond.
+        beyond = rng.uniform(1.15, 1.5)
+        drawn[column] = f"greatest(-{cap}, least({cap}, {cap} * {beyond} * (2 * random() - 1)))"
+    async with Pool.open(warehouse.dsn, warehouse.schema, pool_size=1) as pool:
+        catalogue = await Catalogue.read(pool, await survey(pool, warehouse.schema))
+        async with warehouse.connect() as connection:
+            await connection.execute(f"SELECT setseed({rng.random()})")
+            for table in ("raw_metrics_alltime", "raw_metrics_hourly"):
+                await connection.execute(f"UPDATE {table} SET {', '.join(f'{column} = NULL' for column in drawn)}")
+            await connection.execute(f"UPDATE raw_metrics_daily SET {', '.join(f'{name} = {sql}' for name, sql in drawn.items())}")
+        wanted = {f"{column}={Decimal(str(cap)):f}" for column, cap in cut_off.items()}
+        assert {*(await proposed_caps(pool, catalogue, NO_CAPS)).split(",")} == wanted, natural
