@@ -246,7 +246,7 @@ async def warehouse_notes(settings: Settings) -> list[str]:
             for endpoint, sample in samples.items()
             if sample.error is not None
         ]
-        unfit = await advise_fit(database, found, samples, settings.recon_caps)
+        unfit = await advise_fit(database, found, samples, settings.recon_caps, is_brief=True)
         history = await history_notes(settings, database)
         said_of_caps = [*([unused_sentence(unused)] if unused else []), *([said] if caps else [])]
         return [*notes(found), *said_of_caps, *history, *unread, *(each.text for each in unfit)]

@@ -43,7 +43,8 @@ _PLAIN = re.compile(r"-?\d+(?:\.0*)?")
 class Misfit:
     """A column that cannot hold what the API sends; `wanted` is a type that can, `reason` completes a sentence about the column.
 
-    `loses_rows`: rows were seen that are set aside because of it.
+    `loses_rows`: rows were seen that are set aside because of it. `is_documented`: the column has the type that upstream's documentation
+    gives its figure, and upstream sends larger ones.
     """
 
     table: str
@@ -52,6 +53,7 @@ class Misfit:
     wanted: str
     reason: str
     loses_rows: bool = False
+    is_documented: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,13 @@ class Advice:
     loses_rows: bool
 
 
-async def advise_fit(database: Database, survey: Survey, samples: Samples, caps: Caps, *, knows_refused: bool = True) -> list[Advice]:
+async def advise_fit(
+    database: Database, survey: Survey, samples: Samples, caps: Caps, *, knows_refused: bool = True, is_brief: bool = False
+) -> list[Advice]:
     """For each table with misfits a sentence about each, what stands in the way of the ALTER, and the ALTER that its owner may run.
 
-    `knows_refused`: unless trade-recon's own tables, which say what runs set aside, are not all there.
+    `knows_refused`: unless trade-recon's own tables, which say what runs set aside, are not all there. `is_brief`: of tables that
+    migrations made with the documented types, what costs no row is told in one sentence.
     """
     sql = database.queries("fit")
     refused = await _refused_texts(database, sql, survey) if knows_refused else []
@@ -84,10 +89,25 @@ async def advise_fit(database: Database, survey: Survey, samples: Samples, caps:
     by_table: dict[str, dict[str, Misfit]] = defaultdict(dict)
     for misfit in sorted((*refused, *misfits(survey, samples, caps)), key=lambda each: not each.loses_rows):
         by_table[misfit.table].setdefault(misfit.column, misfit)
-    return [
-        Advice(await _advice(database, sql, table, list(columns.values())), any(each.loses_rows for each in columns.values()))
-        for table, columns in by_table.items()
+    made = {row["name"] for row in await database.fetch(sql["list_made"])} if is_brief else set()
+    left_out = [each for table in made & by_table.keys() for each in by_table[table].values() if each.is_documented]
+    told = {table: [each for each in columns.values() if each not in left_out] for table, columns in by_table.items()}
+    advice = [
+        Advice(await _advice(database, sql, table, columns), any(each.loses_rows for each in columns))
+        for table, columns in told.items()
+        if columns
     ]
+    return [*advice, Advice(_as_documented(left_out), loses_rows=False)] if left_out else advice
+
+
+def _as_documented(columns: Sequence[Misfit]) -> str:
+    first, *others = sorted(f"{each.table}.{each.column}" for each in columns)
+    beside = f" and {counted(len(others), 'other column')}" if others else ""
+    return (
+        "Upstream sends figures that are larger than its documentation says, and the tables that trade-recon made follow that:"
+        f" {first}{beside}. Such a figure is stored as NULL and counted (values_nulled); its row comes in, and trades are counted all the"
+        " same. Nothing has to be done now. `trade-recon doctor` prints the ALTER, for when you want these figures."
+    )
 
 
 def misfits(survey: Survey, samples: Samples, caps: Caps) -> list[Misfit]:
@@ -151,8 +171,11 @@ def _of_numbers(table: str, field: Field, column: Column, sent: Sequence[object]
     outside = [number for number in numbers.values() if number is not None and number.is_finite() and not _holds(column, number)]
     if outside:
         largest = max(outside, key=abs)
-        reason = f"is too narrow for what the API sends, such as {largest:f}"
-        return Misfit(table, column.name, column.sql_type, _wider(column, largest), reason, loses_rows=field.column in _KEYS[table])
+        is_key = field.column in _KEYS[table]
+        lost = "rows with one are set aside" if is_key else "such figures are stored as NULL, their rows come in"
+        reason = f"is too narrow for what the API sends, such as {largest:f}: {lost}"
+        is_documented = column.sql_type == field.sql_type and not is_key
+        return Misfit(table, column.name, column.sql_type, _wider(column, largest), reason, loses_rows=is_key, is_documented=is_documented)
     return None
 
 

@@ -6,6 +6,10 @@ WHERE reason LIKE '%' || $1::text || '%'
 GROUP BY 1, 2
 ORDER BY 1, 2
 
+-- name: list_made
+-- The raw tables that migrations made, since there were none.
+SELECT right(name, -5) AS name FROM prop_trading_model.recon_migrations WHERE name ~ '^\d{4}_raw_' AND NOT adopted ORDER BY 1
+
 -- name: describe_table
 -- The owner of the table $1, how many partitions it has, and how much disk all of it takes.
 SELECT

@@ -48,6 +48,13 @@ def send_texts(sandbox: SandboxServer, field: str, text: str, every: int = 5) ->
             record._encoded = None
 
 
+def send(sandbox: SandboxServer, endpoint: Endpoint, field: str, value: float) -> None:
+    """Let upstream send one value in each row of an endpoint."""
+    for record in sandbox.world.records(endpoint):
+        record.row[field] = value
+        record._encoded = None
+
+
 def levels(ended: Ended) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"ok": [], "note": [], "wrong": []}
     level = ""
@@ -105,6 +112,31 @@ async def test_without_the_api_a_column_of_numbers_for_texts_is_a_note_with_the_
     assert alter_of(note) == f'ALTER TABLE "{filled.schema}"."{CLOSED}" ALTER COLUMN "ticket" TYPE varchar(255);'
     migrated = await run_command(tmp_path, {"DATABASE_URL": filled.dsn}, "migrate")
     assert alter_of(migrated.stdout) == alter_of(note)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_of_tables_that_trade_recon_made_migrate_says_in_one_sentence_that_figures_beyond_the_documented_type_cost_no_row(
+    seed: int, filled: Database, sandbox: SandboxServer
+) -> None:
+    rng = random.Random(seed)
+    figures = {"meanProfit": "mean_profit", "profitFactor": "profit_factor", "gainToPain": "gain_to_pain", "relNetProfit": "rel_net_profit"}
+    drawn = rng.sample([*figures], rng.randrange(1, 4))
+    for field in drawn:
+        send(sandbox, Endpoint.DAILY, field, 10 ** rng.randrange(17, 22))
+    notes = [note for note in await warehouse_notes(settings_for(filled.dsn, sandbox.base_url)) if "figure" in note]
+    [note] = notes
+    assert f"raw_metrics_daily.{min(figures[field] for field in drawn)}" in note
+    assert "Nothing has to be done now" in note
+    assert "ALTER TABLE" not in note
+    assert ("other column" in note) == (len(drawn) > 1)
+    # Doctor tells all of it.
+    [told] = [text for text in (await examined(filled, sandbox))["note"] if "too narrow" in text]
+    for field in drawn:
+        assert f"raw_metrics_daily.{figures[field]} (numeric(" in told
+    assert told.count("such figures are stored as NULL, their rows come in") == len(drawn)
+    async with filled.connect() as connection:
+        await connection.execute("UPDATE recon_migrations SET adopted = true")
+    assert told in await warehouse_notes(settings_for(filled.dsn, sandbox.base_url))
 
 
 @pytest.mark.parametrize(("column", "field", "sql_type"), [("ticket", "ticket", "integer"), ("position", "position", "bigint")])
