@@ -91,14 +91,14 @@ class Figures:
         """Count an account."""
         if not account.entries:
             return
-        for entry in account.entries:
-            known = self.issues.setdefault((str(entry["type"]), _severity(entry)), {"accounts": 0, "sample": []})
+        # Once, though an earlier system may have left several entries of one type.
+        for kind in {(str(entry["type"]), _severity(entry)) for entry in account.entries}:
+            known = self.issues.setdefault(kind, {"accounts": 0, "sample": []})
             known["accounts"] += 1
             if len(known["sample"]) < _SAMPLE:
                 known["sample"].append(account.account_id)
-            affected = entry.get("affected")
-            for table in {str(each) for each in affected} if isinstance(affected, list | tuple) else ():
-                self.tables.setdefault(str(entry["type"]), Counter())[table] += 1
+        for issue, table in {(str(entry["type"]), table) for entry in account.entries for table in _affected(entry)}:
+            self.tables.setdefault(issue, Counter())[table] += 1
         self.brokers.update(set(brokers) or {_UNKNOWN_BROKER})
         self.dates.update({day for entry in account.entries for day in _days(entry)})
         if account.issues is not None:
@@ -209,6 +209,11 @@ def _by_date(counts: Mapping[str, int]) -> dict[dt.date, int]:
 def _severity(entry: Mapping[str, object]) -> int:
     severity = entry.get("severity")
     return severity if isinstance(severity, int) and Severity.CRITICAL <= severity <= Severity.INFO else int(Severity.INFO)
+
+
+def _affected(entry: Mapping[str, object]) -> set[str]:
+    affected = entry.get("affected")
+    return {str(each) for each in affected} if isinstance(affected, list | tuple) else set()
 
 
 def _days(entry: Mapping[str, object]) -> set[str]:

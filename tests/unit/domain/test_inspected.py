@@ -87,3 +87,15 @@ def test_an_issue_of_two_severities_is_counted_for_each_as_the_report_does() -> 
 def test_figures_of_an_earlier_version_are_still_read() -> None:
     kept = {"issues": {"unsettled": {"accounts": 3, "severity": 5, "sample": ["a"]}}, "lacking": {"2026-01-05": 4}}
     assert Figures.summed([kept]).issues == {("unsettled", 5): {"accounts": 3, "sample": ["a"]}}
+
+
+def test_an_account_with_several_entries_of_one_type_counts_once_for_it_and_for_its_tables() -> None:
+    figures = Figures()
+    entries: tuple[dict[str, object], ...] = (
+        {"type": "absent_upstream", "severity": 3, "affected": ["raw_metrics_daily"]},
+        {"type": "absent_upstream", "severity": 3, "affected": ["raw_metrics_daily", "raw_trades_closed"]},
+        {"type": "unsettled", "severity": 5},
+    )
+    figures.add(Inspected("a", None, entries), AccountView("a", totals(1, 1, 1, 1)), ["b"])
+    assert {kind: known["accounts"] for kind, known in figures.issues.items()} == {("absent_upstream", 3): 1, ("unsettled", 5): 1}
+    assert figures.tables == {"absent_upstream": Counter({"raw_metrics_daily": 1, "raw_trades_closed": 1})}
