@@ -2,12 +2,17 @@
 
 import secrets
 
+import asyncpg
 import pytest
+from pydantic import SecretStr
 
+from app.main import print_advice, print_uninstall
 from app.sandbox.raw_sql import in_schema, quoted
+from app.settings import Settings
 from app.store.migrate import migrate
 from tests.conftest import Server
-from tests.warehouses.building import Place, execute, new_database
+from tests.scripts import statements
+from tests.warehouses.building import Place, execute, new_database, with_setting
 from tests.warehouses.earlier_migration import earlier_migration
 from tests.warehouses.heritage import SCHEMA, TABLES_OF_HERITAGE
 from tests.warehouses.way_back import go_back, seen
@@ -114,3 +119,30 @@ async def test_a_warehouse_with_our_older_function_gets_the_one_with_their_argum
             )
         assert [tuple(row) for row in found] == [("update_trade_recon_stats(character varying)", True)]
         assert await migrate(place.owner.dsn, SCHEMA) == []
+
+
+async def test_the_earlier_owner_runs_it_again_as_a_member_of_our_role(postgres: Server) -> None:
+    role, earlier = f"recon_role_{secrets.token_hex(4)}", f"recon_earlier_{secrets.token_hex(4)}"
+    async with new_database(postgres, SCHEMA) as place:
+        own = with_setting(place.owner, "role", role)
+        theirs = Place(with_setting(place.owner, "role", earlier), place.owner, place.role)
+        await execute(place, [f"CREATE ROLE {earlier}", f"GRANT ALL ON SCHEMA THIS_SCHEMA TO {earlier} WITH GRANT OPTION"])
+        try:
+            await execute(theirs, (*TABLES_OF_HERITAGE, *_ROWS))
+            await _run_again(theirs, *earlier_migration())
+            before = await seen(place)
+            settings = Settings(database_url=SecretStr(place.owner.dsn), recon_schema=SCHEMA)
+            await execute(place, statements(await print_advice(settings, role)))
+            await migrate(own.dsn, SCHEMA)
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="must be owner"):
+                await _run_again(theirs, *earlier_migration())
+            await execute(place, [f'GRANT "{role}" TO "{earlier}"'])
+            await _run_again(theirs, *earlier_migration())
+            await migrate(own.dsn, SCHEMA)
+            assert await _is_ours(place)
+            await _run_again(theirs, *earlier_migration())
+            async with place.owner.connect() as connection:
+                await connection.execute(await print_uninstall(settings, role))
+            assert await seen(place) == before
+        finally:
+            await execute(place, [f'{verb} "{each}"' for each in (role, earlier) for verb in ("DROP OWNED BY", "DROP ROLE")])
