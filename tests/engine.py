@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,7 +26,9 @@ from tests.clock import TODAY
 from tests.clock import now as now_of_tests
 from tests.conftest import SCHEMA, Database, Server
 
-__all__ = ["TODAY", "difference", "engine", "fill", "filled_copy", "reconcile", "run"]
+Past = Callable[[Database, SandboxServer], Awaitable[None]]
+
+__all__ = ["TODAY", "Past", "difference", "engine", "fill", "filled_copy", "reconcile", "run"]
 
 
 @asynccontextmanager
@@ -77,11 +79,17 @@ async def fill(database: Database, sandbox: SandboxServer) -> None:
 
 
 @asynccontextmanager
-async def filled_copy(postgres: Server, template: str, kind: str, world: World) -> AsyncIterator[str]:
-    """The name of a copy of a migrated database that the user's ingestion has filled from a world, as long as the context lasts."""
+async def filled_copy(postgres: Server, template: str, kind: str, world: World, since: Past | None = None) -> AsyncIterator[str]:
+    """The name of a copy of a migrated database that the user's ingestion has filled from a world, as long as the context lasts.
+
+    `since` is what happened there before any test.
+    """
     async with postgres.clone(template, kind) as name:
+        database = Database(postgres.database(name), SCHEMA)
         async with SandboxServer(world) as sandbox:
-            await fill(Database(postgres.database(name), SCHEMA), sandbox)
+            await fill(database, sandbox)
+            if since is not None:
+                await since(database, sandbox)
         yield name
 
 

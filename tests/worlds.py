@@ -8,7 +8,7 @@ import pytest
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import filled_copy
+from tests.engine import Past, filled_copy
 
 
 class WorldFixtures(NamedTuple):
@@ -19,13 +19,16 @@ class WorldFixtures(NamedTuple):
     sandbox: Any
 
 
-def world_fixtures(kind: str, world: Callable[[], World]) -> WorldFixtures:
-    """The fixtures of a world, which `world` makes the same each time; `kind` is in the names of its databases."""
+def world_fixtures(kind: str, world: Callable[[], World], since: Past | None = None) -> WorldFixtures:
+    """The fixtures of a world, which `world` makes the same each time; `kind` is in the names of its databases.
+
+    `since` is what happened to the warehouse, on its upstream, before any test.
+    """
 
     @pytest.fixture(scope="module")
     async def filled(postgres: Server, template: str) -> AsyncIterator[str]:
         """The name of a warehouse that ingestion has filled."""
-        async with filled_copy(postgres, template, kind, world()) as name:
+        async with filled_copy(postgres, template, kind, world(), since) as name:
             yield name
 
     @pytest.fixture

@@ -14,7 +14,7 @@ from app.engine.inspected import MOST_LISTED, Listing, inspection
 from app.store.runs import RunRequest
 from app.web.models import AccountId, AnyStatus, IdentityReport, OrderReason, RunAccepted
 from app.web.requests import NO_NUL, refuse_unknown_parameters
-from app.web.routes import LOCATION, LONGEST_WAIT, IdempotencyHeader, Service, accepted, problems
+from app.web.routes import LONGEST_WAIT, IdempotencyHeader, Service, accepted, problems, starting
 
 _MOST_ACCOUNTS = 10_000
 _LARGEST_LIMIT = 2**31 - 1
@@ -169,12 +169,7 @@ class Inspection(BaseModel):
     response_model=RunAccepted,
     responses={
         200: {"model": Inspection, "description": "It was over within the wait."},
-        202: {"headers": LOCATION},
-        **problems(
-            on_404="An account is unknown; no run was started.",
-            on_409="The key was used for another request; Location tells the run. No run was started.",
-            on_422="The request cannot be; no run was started.",
-        ),
+        **starting(on_409="The key was used for another request"),
     },
 )
 async def start_inspection(

@@ -100,6 +100,18 @@ def problems(**sentences: str) -> _Responses:
     return {status: {"model": Problem, "description": sentence} for status, sentence in sorted(described.items())}
 
 
+def starting(*, on_409: str) -> _Responses:
+    """The answers of a route that starts a run, beside the one of a run that was waited for."""
+    return {
+        202: {"headers": LOCATION},
+        **problems(
+            on_404="An account is unknown; no run was started.",
+            on_409=f"{on_409}; Location tells the run. No run was started.",
+            on_422="The request cannot be; no run was started.",
+        ),
+    }
+
+
 _UNKNOWN: _Responses = {422: {"model": Problem, "description": "A parameter of the query is not known."}}
 
 
@@ -134,14 +146,7 @@ async def maintain(
     status_code=HTTPStatus.ACCEPTED,
     summary="Start a run",
     tags=["runs"],
-    responses={
-        202: {"headers": LOCATION},
-        **problems(
-            on_404="An account is unknown; no run was started.",
-            on_409="A full run is active already, or the key was used for another request; Location tells the run. No run was started.",
-            on_422="The request cannot be; no run was started.",
-        ),
-    },
+    responses=starting(on_409="A full run is active already, or the key was used for another request"),
 )
 async def start_run(
     service: Service,

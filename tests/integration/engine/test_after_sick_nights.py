@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -15,10 +15,11 @@ from app.sandbox.damage import HEALABLE_KINDS, damage
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from app.store.removed import RemovedRows
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, difference, engine, filled_copy, run
+from tests.conftest import SCHEMA, Database
+from tests.engine import TODAY, difference, engine, run
 from tests.integration.engine.losing import SETTLED
 from tests.integration.verdicts.sick import Answer, Query, Sick, serving
+from tests.worlds import world_fixtures
 
 _ACCOUNTS = 10
 _HEALTHY_AUDITS = 2
@@ -33,18 +34,7 @@ def _world() -> World:
     return World.generate(_ACCOUNTS, seed=8, today=TODAY, trades_per_account=8, days=30, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a database that ingestion has filled."""
-    async with filled_copy(postgres, template, "sick", _world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, whole: str) -> AsyncIterator[Database]:
-    """A filled warehouse of the test's own."""
-    async with postgres.clone(whole, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
+filled, warehouse, _ = world_fixtures("sick", _world)
 
 
 def _fills(names: tuple[str, ...], value: object) -> Callable[[Row], None]:

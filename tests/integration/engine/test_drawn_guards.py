@@ -21,9 +21,10 @@ from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
 from app.store.removed import RemovedRows
 from app.store.runs import RunRequest
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, difference, engine, filled_copy
+from tests.conftest import SCHEMA, Database
+from tests.engine import TODAY, difference, engine
 from tests.integration.engine.losing import RAW, SETTLED, Sickness, Stored, copies, make_sick, stored
+from tests.worlds import world_fixtures
 
 if TYPE_CHECKING:
     import asyncpg
@@ -39,18 +40,7 @@ def _world() -> World:
     return World.generate(_ACCOUNTS, seed=8, today=TODAY, trades_per_account=_TRADES, days=30, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a database that ingestion has filled."""
-    async with filled_copy(postgres, template, "drawn", _world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, whole: str) -> AsyncIterator[Database]:
-    """A filled warehouse of the test's own."""
-    async with postgres.clone(whole, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
+filled, warehouse, _ = world_fixtures("drawn", _world)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,10 @@ from app.sandbox.world import World
 from app.store.pace import WritePace
 from app.store.removed import RemovedRows
 from app.store.runs import RunRequest
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, difference, engine, fill, filled_copy, reconcile, run
+from tests.conftest import Database
+from tests.engine import TODAY, difference, engine, fill, reconcile, run
 from tests.integration.engine.test_truth import edit, issues_of
+from tests.worlds import world_fixtures
 
 if TYPE_CHECKING:
     import asyncpg
@@ -47,23 +48,7 @@ def _large_account() -> World:
     return World.generate(1, seed=3, today=TODAY, trades_per_account=_MANY, days=20, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a database that ingestion has filled."""
-    async with filled_copy(postgres, template, "losses", _world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, whole: str) -> AsyncIterator[Database]:
-    async with postgres.clone(whole, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[SandboxServer]:
-    async with SandboxServer(_world()) as server:
-        yield server
+filled, warehouse, sandbox = world_fixtures("losses", _world)
 
 
 def _config(batch_size: int = 5000, workers: int = 1, guard: HoldLimits = _LIMITS) -> EngineConfig:

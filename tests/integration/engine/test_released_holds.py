@@ -1,7 +1,7 @@
 """What a run held, and a later run recorded since, is held no more: confirming it writes nothing from an outdated view of upstream."""
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -12,8 +12,9 @@ from app.engine.service import ReconService
 from app.errors import Conflict, InvalidRequest
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, engine, filled_copy, run
+from tests.conftest import Database
+from tests.engine import TODAY, engine, run
+from tests.worlds import world_fixtures
 
 _CONFIG = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, guard=HoldLimits())
 
@@ -25,17 +26,7 @@ def _world(lost: int = 0) -> World:
     return world
 
 
-@pytest.fixture(scope="module")
-async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a database that ingestion has filled."""
-    async with filled_copy(postgres, template, "released_holds", _world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, whole: str) -> AsyncIterator[Database]:
-    async with postgres.clone(whole, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
+filled, warehouse, _ = world_fixtures("released_holds", _world)
 
 
 async def _statuses(database: Database) -> dict[str, str]:

@@ -11,7 +11,7 @@ from app.domain.models import RunKind
 from app.sandbox.world import World
 from tests.conftest import Database
 from tests.engine import engine, run
-from tests.integration.engine.test_losses import _SETTLED, _config, _world, warehouse, whole  # noqa: F401
+from tests.integration.engine.test_losses import _SETTLED, _config, _world, filled, warehouse  # noqa: F401
 from tests.integration.verdicts.sick import Sick, serving
 
 _ENDS = {Endpoint.DAILY: "date", Endpoint.HOURLY: "date", Endpoint.CLOSED: "tradeDate"}

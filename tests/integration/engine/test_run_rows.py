@@ -1,7 +1,7 @@
 """The limit of rows that a run may remove, lower or blank: it holds over all batches and all processes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 import pytest
@@ -16,10 +16,11 @@ from app.store.guarding import Guarding
 from app.store.pool import Connection
 from app.store.runs import RunRequest
 from app.store.slices import Job
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, engine, filled_copy
+from tests.conftest import Database
+from tests.engine import TODAY, engine
 from tests.integration.engine.losing import settled_trades, stored
 from tests.integration.engine.test_truth import edit
+from tests.worlds import world_fixtures
 
 _ACCOUNTS = 12
 _LIMIT = 30
@@ -29,18 +30,7 @@ def _world() -> World:
     return World.generate(_ACCOUNTS, seed=14, today=TODAY, trades_per_account=12, days=20, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a database that ingestion has filled."""
-    async with filled_copy(postgres, template, "rows", _world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, whole: str) -> AsyncIterator[Database]:
-    """A filled warehouse of the test's own."""
-    async with postgres.clone(whole, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
+filled, warehouse, _ = world_fixtures("rows", _world)
 
 
 def _remove(world: World) -> None:

@@ -24,11 +24,12 @@ from app.domain.contract import Endpoint
 from app.domain.models import RunKind
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, fill, run
+from tests.conftest import Database
+from tests.engine import difference, engine, run
 from tests.integration.isolation.conftest import NOW, TODAY, blamed, let_a_day_pass, lose, names_of, quick
 from tests.integration.upstream.altered import AlteringApi, altering
 from tests.integration.upstream.scripted import Arrival, Reply
+from tests.worlds import world_fixtures
 
 _SAID = "Odd words of the API."
 _ACCOUNTS = 24
@@ -163,30 +164,12 @@ def _world() -> World:
     return World.generate(_ACCOUNTS, seed=5, today=TODAY, trades_per_account=4, days=14, contradictory=False)
 
 
-@pytest.fixture(scope="module")
-async def filled(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a database that ingestion has filled, and where the accounts are known."""
-    async with postgres.clone(template, "answers") as name:
-        warehouse = Database(postgres.database(name), SCHEMA)
-        async with SandboxServer(_world()) as sandbox:
-            await fill(warehouse, sandbox)
-            async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
-                await run(service, RunKind.FULL)
-        yield name
+async def _know_the_accounts(warehouse: Database, sandbox: SandboxServer) -> None:
+    async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
+        await run(service, RunKind.FULL)
 
 
-@pytest.fixture
-async def warehouse(postgres: Server, filled: str) -> AsyncIterator[Database]:
-    """A filled warehouse of the test's own."""
-    async with postgres.clone(filled, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
-
-
-@pytest.fixture(scope="module")
-async def sandbox() -> AsyncIterator[SandboxServer]:
-    """Upstream of the filled warehouse, which no test changes."""
-    async with SandboxServer(_world()) as server:
-        yield server
+filled, warehouse, sandbox = world_fixtures("answers", _world, _know_the_accounts)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A request for one account that is too much for upstream is cut by dates until it can be read; the parts prove what the whole would."""
 
 import datetime as dt
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,9 +10,10 @@ from app.domain.models import RunKind
 from app.sandbox.faults import FaultKind, Faults, Rejection
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
-from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, filled_copy, run
+from tests.conftest import Database
+from tests.engine import difference, engine, run
 from tests.integration.isolation.conftest import NOW, TODAY, blamed, names_of, quick
+from tests.worlds import world_fixtures
 
 _TABLES = {Endpoint.DAILY: "raw_metrics_daily", Endpoint.HOURLY: "raw_metrics_hourly", Endpoint.CLOSED: "raw_trades_closed"}
 
@@ -22,22 +22,7 @@ def _world() -> World:
     return World.generate(4, seed=2, today=TODAY, trades_per_account=120, days=50, contradictory=False)
 
 
-@pytest.fixture(scope="session")
-async def cutting_template(postgres: Server, template: str) -> AsyncIterator[str]:
-    async with filled_copy(postgres, template, "cutting", _world()) as name:
-        yield name
-
-
-@pytest.fixture
-async def warehouse(postgres: Server, cutting_template: str) -> AsyncIterator[Database]:
-    async with postgres.clone(cutting_template, "test") as name:
-        yield Database(postgres.database(name), SCHEMA)
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[SandboxServer]:
-    async with SandboxServer(_world()) as server:
-        yield server
+filled, warehouse, sandbox = world_fixtures("cutting", _world)
 
 
 async def _lose(database: Database, endpoint: Endpoint, every: int = 1) -> str:
