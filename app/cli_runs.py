@@ -175,8 +175,9 @@ async def _steered(run_id: uuid.UUID, steer: "Callable[[Steering], Awaitable[Non
 
     settings = load_settings()
     async with open_store(settings) as store:
-        await steer(Steering(store))
-        state: Mapping[str, Any] = await open_readings(settings, store).run_state(run_id)
+        readings = open_readings(settings, store)
+        await steer(Steering(store, readings.today))
+        state: Mapping[str, Any] = await readings.run_state(run_id)
     console = results_console()
     console.print(f"The run {run_id} is {str(state['status']).replace('_', ' ')}.", markup=False, soft_wrap=True)
     _show_waits(console, state)

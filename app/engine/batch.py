@@ -160,7 +160,7 @@ class BatchReconciler:
         # Those that go on waiting, since the run was halted.
         claim.note_broken_off({account_id: done for account_id, done in work.begun().items() if account_id in work.unfinished})
         if reason is not None and await self._store.control.suspend(claim.run_id, reason, run.confirmed_at):
-            await log_end(self._store, claim.run_id)
+            await log_end(self._store, claim.run_id, self._config.today(self._now()))
         await asyncio.to_thread(_let_go, results, work.views, work.found, work.progress, news)
         return outcomes
 

@@ -1,5 +1,6 @@
 """The end of a run in the log: one line with its status, what it took and what it did, whoever ended it."""
 
+import datetime as dt
 import uuid
 
 from app.engine.store import Store
@@ -11,11 +12,14 @@ _OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping"
 _ROWS = ("rows_inserted", "rows_updated", "rows_moved", "rows_removed", "rows_set_aside", "values_nulled")
 
 
-async def log_end(store: Store, run_id: uuid.UUID) -> None:
-    """Log how a run ended, with what it left, which is counted where that was not done; figures that are 0 are left out."""
+async def log_end(store: Store, run_id: uuid.UUID, today: dt.date | None = None) -> None:
+    """Log how a run ended, with what it left, which is counted where that was not done; figures that are 0 are left out.
+
+    What is accepted until `today` (None: the server's date) or before counts.
+    """
     row = await store.runs.get(run_id)
     if row["left_over"] is None and row["finished_at"] is not None:
-        await store.leftovers.note(run_id)
+        await store.leftovers.note(run_id, today)
         row = await store.runs.get(run_id)
     _log.info("A run is finished.", action="run.finished", **_figures(row))
 

@@ -6,9 +6,10 @@ recorded. Work that finds none within the grace time is cancelled, which is as s
 
 import asyncio
 import contextlib
+import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TypeVar
 
 from app.engine.ends import log_end
@@ -55,8 +56,9 @@ class Halt:
 class Halts:
     """The halts of one worker process: one for each piece of work, by run."""
 
-    def __init__(self, store: Store) -> None:
-        """Bind where the state of runs stands."""
+    def __init__(self, store: Store, today: Callable[[], dt.date]) -> None:
+        """Bind where the state of runs stands; `today` gives the business date."""
+        self._today = today
         self._store, self._control = store, store.control
         self._halts: defaultdict[uuid.UUID, set[Halt]] = defaultdict(set)
         self._is_stopping = False
@@ -95,7 +97,7 @@ class Halts:
         try:
             for run_id in await self._control.end_overdue():
                 _log.info("A run ended at its stop_at.", action="run.stopped", run_id=str(run_id))
-                await log_end(self._store, run_id)
+                await log_end(self._store, run_id, self._today())
             ours = set(self._halts)
             for run_id in ours - await self._control.working(sorted(ours)) if ours else ():
                 begun = [halt for halt in self._halts.get(run_id, ()) if not halt.is_set]

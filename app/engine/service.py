@@ -43,7 +43,7 @@ class ReconService:
         self.store = store
         self.readings = Readings(store, config, now, client)
         self.summary = SummaryKeeper(self.readings)
-        self._steering = Steering(store)
+        self._steering = Steering(store, self.readings.today)
         self.pool = WorkerPool(store, client, config, now, self.summary)
 
     async def maintain(self, reason: str | None = None) -> MaintenanceResult:
@@ -150,7 +150,7 @@ class ReconService:
 
     async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None) -> None:
         """Let a run write what it held, of all accounts or of these alone; raises InvalidRequest if it does not hold one of them."""
-        await self._steering.confirm(run_id, account_ids, reason, self.readings.today())
+        await self._steering.confirm(run_id, account_ids, reason)
         self.pool.wake()
 
     async def wait_for_run(self, run_id: uuid.UUID, seconds: float = math.inf) -> RunStatus:

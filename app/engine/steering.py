@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from app.engine.ends import log_end
 from app.engine.store import Store
@@ -16,9 +16,10 @@ class Steering:
     it is.
     """
 
-    def __init__(self, store: Store) -> None:
-        """Bind the store; no API is needed."""
+    def __init__(self, store: Store, today: Callable[[], dt.date]) -> None:
+        """Bind the store; `today` gives the business date, on which acceptances may have ended. No API is needed."""
         self._store = store
+        self._today = today
 
     async def pause(self, run_id: uuid.UUID, reason: str | None = None) -> None:
         """Take no more accounts of the run until it is resumed; what is under way stops at its next safe point."""
@@ -32,17 +33,15 @@ class Steering:
         """End a run for good; what was healed stays healed."""
         sentence = "The run was cancelled; what was healed until then stays healed."
         if await self._order("cancel", run_id, reason, self._store.control.cancel(run_id, sentence)):
-            await log_end(self._store, run_id)
+            await log_end(self._store, run_id, self._today())
 
-    async def confirm(
-        self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None, today: dt.date | None = None
-    ) -> None:
-        """Let a run write what it held, of all accounts or of these alone; what is accepted until `today` or before is held again.
+    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None) -> None:
+        """Let a run write what it held, of all accounts or of these alone.
 
         Raises InvalidRequest if it does not hold one of them.
         """
         chosen = None if account_ids is None else list(dict.fromkeys(account_ids))
-        await self._order("confirm", run_id, reason, self._store.control.confirm(run_id, chosen, today))
+        await self._order("confirm", run_id, reason, self._store.control.confirm(run_id, chosen, self._today()))
 
     async def _order(self, ordered: Ordered, run_id: uuid.UUID, reason: str | None, steering: Awaitable[bool]) -> bool:
         """Carry out an order about a run, and note it; whether it changed anything: a run that was so already needs no note."""

@@ -99,7 +99,7 @@ class WorkerPool:
         self._inspection = Isolation(inspector, store, inspector.record_unread)
         self._preparation = Preparation(store, client, config, now)
         self._usage = RunUsage(store.runs, store.claims.worker_id)
-        self._halts = Halts(store)
+        self._halts = Halts(store, self._today)
         self._locked_out = LockedOut(store, config.locked_seconds)
         self._client = client
         self._waiting = RunWaiting(store.waits, config.lease_seconds)
@@ -341,7 +341,7 @@ class WorkerPool:
             return False
         except UpstreamSuspect as error:
             if await self._store.control.suspend(run.run_id, str(error), run.confirmed_at):
-                await log_end(self._store, run.run_id)
+                await log_end(self._store, run.run_id, self._today())
             self._summary.note_end()
         except ReconError as error:
             if isinstance(error, ResourcesExhausted):
@@ -366,7 +366,10 @@ class WorkerPool:
         self._forget(run.run_id)
         await self._store.runs.end_early(run.run_id, RunStatus.FAILED, reason)
         self._summary.note_end()
-        await log_end(self._store, run.run_id)
+        await log_end(self._store, run.run_id, self._today())
+
+    def _today(self) -> dt.date:
+        return self._config.today(self._now())
 
     def _forget(self, run_id: uuid.UUID) -> None:
         self._told_waits.pop(run_id, None)
@@ -420,13 +423,13 @@ class WorkerPool:
         try:
             if run.request.account_ids is None or self._summary.is_cheap:
                 await self._summary.catch_up()
-            ended = await self._store.runs.finish(run.run_id, self._config.guard, self._config.today(self._now()))
+            ended = await self._store.runs.finish(run.run_id, self._config.guard, self._today())
         finally:
             self._finishing.discard(run.run_id)
         if ended:
             self._summary.note_end()
             self._forget(run.run_id)
-            await log_end(self._store, run.run_id)
+            await log_end(self._store, run.run_id, self._today())
         return ended
 
     async def _count_waiting(self, run_id: uuid.UUID) -> int:

@@ -313,7 +313,7 @@ async def test_what_is_halted_before_its_end_costs_no_account_an_attempt_whateve
 
 async def test_a_run_that_is_taken_up_while_others_are_looked_after_is_not_halted(warehouse: Database, sandbox: SandboxServer) -> None:
     async with engine(warehouse, sandbox) as service:
-        halts, asked, answer = Halts(service.store), asyncio.Event(), asyncio.Event()
+        halts, asked, answer = Halts(service.store, lambda: TODAY), asyncio.Event(), asyncio.Event()
         working = service.store.control.working
 
         async def slow(run_ids: list[uuid.UUID]) -> set[uuid.UUID]:

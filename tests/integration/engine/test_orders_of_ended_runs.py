@@ -12,6 +12,7 @@ from app.engine.steering import Steering
 from app.engine.store import Store
 from app.errors import Conflict
 from app.store.pool import Database as Pool
+from tests.clock import TODAY
 from tests.commands import run_command
 from tests.conftest import SCHEMA, Database
 
@@ -46,7 +47,7 @@ async def _ended(database: Database, status: RunStatus) -> uuid.UUID:
 async def test_each_order_about_a_run_that_has_ended_is_refused_in_a_sentence_and_changes_nothing(database: Database) -> None:
     async with Pool.open(database.dsn, database.schema) as pool:
         store = await Store.build(pool, 60)
-        steering = Steering(store)
+        steering = Steering(store, lambda: TODAY)
         orders: dict[str, Callable[[uuid.UUID], Awaitable[None]]] = {name: getattr(steering, name) for name in _DONE}
         for status, told in _TOLD.items():
             for name, order in orders.items():
