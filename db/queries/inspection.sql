@@ -4,7 +4,9 @@
 WITH wanted AS (
     SELECT t.account_id, t.last_checked, m.account_id IS NOT NULL OR t.account_id = ANY ($4::text[]) AS is_open
     FROM prop_trading_model.trade_recon AS t
-    LEFT JOIN prop_trading_model.v_recon_mismatched AS m ON m.account_id = t.account_id
+    LEFT JOIN (
+        SELECT account_id FROM prop_trading_model.v_recon_mismatched WHERE $2::text[] IS NULL OR account_id = ANY ($2::text[])
+    ) AS m ON m.account_id = t.account_id
     WHERE $2::text[] IS NULL OR t.account_id = ANY ($2::text[])
 ), queued AS (
     INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position)
@@ -101,12 +103,15 @@ SELECT a.account_id, a.outcome, a.detail, f.code AS issue, h.opened_at
 FROM (
     SELECT account_id, outcome, detail, issues_found
     FROM prop_trading_model.recon_attempts
-    WHERE run_id = $1 AND outcome = ANY ($2::text[]) AND ($3::text IS NULL OR account_id > $3)
+    WHERE run_id = $1 AND outcome = ANY ($2::text[]) AND account_id > coalesce($3::text, '')
     ORDER BY account_id
     LIMIT $4
 ) AS a
 LEFT JOIN LATERAL unnest(a.issues_found) AS f (code) ON true
-LEFT JOIN prop_trading_model.recon_issue_history AS h ON h.account_id = a.account_id AND h.type = f.code AND h.closed_at IS NULL
+-- At most one is open; the limit keeps the planner to the keys of the page, where it would read all that are open.
+LEFT JOIN LATERAL (
+    SELECT opened_at FROM prop_trading_model.recon_issue_history WHERE account_id = a.account_id AND type = f.code AND closed_at IS NULL LIMIT 1
+) AS h ON true
 ORDER BY a.account_id, f.code
 
 -- name: get_undetailed_accounts

@@ -15,12 +15,15 @@ from app.domain.closing import ClosedAs
 from app.domain.comparison import Differs
 from app.domain.contract import Endpoint
 from app.domain.holds import HoldLimits
+from app.domain.inspected import Figures, Inspected
 from app.domain.issues import Issue, IssueCode, Severity
 from app.domain.models import Effort, Outcome
+from app.domain.money import BY_DATE, BY_NAME
 from app.engine.store import Store
 from app.store.claims import Claim
 from app.store.pool import Connection
 from app.store.pool import Database as Pool
+from app.store.preparations import Queue
 from app.store.queries import SQL_DIRECTORY, fill, load_queries
 from app.store.quota import Quota
 from app.store.report import Horizon, ReportFigures
@@ -39,6 +42,7 @@ from tests.large_warehouse import (
     TRADES_A_DAY,
     TRADING,
     TRADING_DAYS,
+    account,
     accounts,
     load,
     ticket,
@@ -125,6 +129,27 @@ def assert_the_day_matrix_is_read_from_indexes_alone(plan: Plan) -> None:
     assert plan.ways("raw_trades_closed") == {("Index Only Scan", "raw_trades_closed_account_day")}
 
 
+@pytest.fixture
+async def amounts(warehouse: Database) -> AsyncIterator[list[str]]:
+    """Accounts that alone have amounts, which agree, where each relation is known to hold."""
+    ids = batch()
+    async with warehouse.connect() as connection:
+        for table, profit, lots, each in (
+            ("raw_metrics_alltime", "net_profit", "total_lots", TRADING_DAYS * len(HOURS)),
+            ("raw_metrics_daily", "net_profit", "total_lots", len(HOURS)),
+            ("raw_metrics_hourly", "net_profit", "total_lots", 1),
+            ("raw_trades_closed", "profit", "lots", 1),
+        ):
+            await connection.execute(f"UPDATE {table} SET {profit} = $2, {lots} = $2 WHERE account_id = ANY($1)", ids, each)
+        await connection.execute(
+            "INSERT INTO recon_money_relations (relation, accounts, holding, is_used, reason)"
+            " SELECT unnest($1::text[]), 100, 100, true, 'made up'",
+            [*BY_NAME, BY_DATE],
+        )
+        yield ids
+        await connection.execute("DELETE FROM recon_money_relations")
+
+
 # What is read of all, before other tests write: they leave rows of now on pages of each date
 
 
@@ -142,7 +167,12 @@ async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(store:
     assert recorder.one("touched.get_covered_until").indexes("recon_attempts") == {"recon_attempts_waiting"}
 
 
-async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several_processes(store: Store, recorder: Recorder) -> None:
+async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several_processes(
+    store: Store, warehouse: Database, amounts: list[str], recorder: Recorder
+) -> None:
+    wrong = amounts[:5]
+    async with warehouse.connect() as connection:
+        await connection.execute("UPDATE raw_metrics_daily SET net_profit = 1000 WHERE account_id = ANY($1)", wrong)
     await store.sweep.run(LAST_DAY)
     read = recorder.one("sweep.create_swept")
     for table in RAW:
@@ -158,6 +188,11 @@ async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several
             # Only what is doubtful: trades without an id, and dates of accounts whose totals differ.
             assert plan.rows("raw_metrics_daily") <= TRADING * TRADING_DAYS / 2, plan.name
             assert not plan.ways("raw_metrics_alltime"), plan.name
+    # Of those whose counts agree, the dates of those alone whose amounts do not.
+    dated = recorder.one("money.create_swept_money")
+    assert_the_day_matrix_is_read_from_indexes_alone(dated)
+    assert 0 < dated.rows("raw_metrics_daily") <= len(wrong) * TRADING_DAYS
+    assert dated.rows("raw_metrics_hourly") <= len(wrong) * TRADING_DAYS * len(HOURS)
 
 
 # Detection
@@ -482,6 +517,63 @@ async def test_whether_a_run_is_done_is_read_from_the_attempts_that_wait(store: 
     for name in ("runs.get_run", "runs.get_run_state"):
         assert recorder.one(name).indexes("recon_attempts") == {"recon_attempts_waiting"}
         assert recorder.one(name).rows("recon_attempts") == 0
+
+
+# Inspections
+
+
+async def test_a_batch_of_an_inspection_is_recorded_by_the_keys_of_its_accounts(store: Store, claim: Claim, either: Recorder) -> None:
+    found = [Inspected(account_id, ONE_ISSUE, tuple(issue.as_json() for issue in ONE_ISSUE), "seen") for account_id in claim.account_ids]
+    assert await store.inspections.brokers(claim.account_ids)
+    assert len(await store.inspections.record(claim, found, lambda _: Figures(), 1)) == BATCH
+    assert either.one("inspection.get_brokers").indexes("recon_identity") == {"recon_identity_account"}
+    assert {"inspection.release_inspected", "inspection.record_inspected"} <= {plan.name for plan in either.plans}
+    for plan in either.plans:
+        assert plan.indexes("trade_recon") <= {"trade_recon_pkey"}, plan.name
+        assert plan.indexes("recon_attempts") <= {"recon_attempts_pkey", "recon_attempts_account"}, plan.name
+        assert plan.indexes("recon_issue_history") <= {"recon_issue_history_open", "recon_issue_history_account"}, plan.name
+        assert plan.rows() <= 3 * BATCH, plan.name
+    assert_nothing_is_read_whole(either)
+
+
+async def test_what_an_inspection_found_is_read_a_page_at_a_time_from_the_key_of_its_attempts(store: Store, either: Recorder) -> None:
+    found = await store.inspections.accounts(PAST_RUN, (Outcome.UNCHANGED,), account(KNOWN // 2), 50)
+    assert [each.account_id for each in found] == accounts(KNOWN // 2 + 1, 50)
+    plan = either.one("inspection.list_inspected")
+    assert plan.indexes("recon_attempts") == {"recon_attempts_pkey"}
+    assert plan.rows("recon_attempts") <= 51
+    assert plan.indexes("recon_issue_history") <= {"recon_issue_history_open", "recon_issue_history_account"}
+    assert_nothing_is_read_whole(either)
+
+
+async def test_accounts_that_an_inspection_names_are_found_by_their_keys(store: Store, warehouse: Database, recorder: Recorder) -> None:
+    ids = batch()
+    async with warehouse.connect() as connection:
+        await connection.execute("UPDATE trade_recon SET mismatched_days = 1 WHERE account_id = ANY($1)", ids[:5])
+    with contextlib.suppress(_UndoneError):
+        async with store.database.transaction() as connection:
+            queue = Queue(connection, {}, RUN, uuid.uuid4())
+            queued = await store.inspections.enqueue(queue, RUN, ids, limit=None, unread=(), first=None)
+            raise _UndoneError
+    assert queued.unchanged <= BATCH - 5
+    plan = recorder.one("inspection.enqueue_inspected")
+    assert plan.indexes("trade_recon") == {"trade_recon_pkey"}
+    assert plan.rows("trade_recon") <= 3 * BATCH
+    assert_nothing_is_read_whole(recorder)
+    assert not recorder.named("inspection.get_everywhere")
+
+
+# Amounts
+
+
+async def test_amounts_are_compared_from_the_indexes_that_hold_the_counts(store: Store, amounts: list[str], either: Recorder) -> None:
+    await store.detection.look(amounts)
+    plan = either.one("detection.look_at_accounts")
+    assert "money_days" in plan.statement
+    assert_the_day_matrix_is_read_from_indexes_alone(plan)
+    assert plan.indexes("raw_metrics_alltime") == {"raw_metrics_alltime_pkey"}
+    assert plan.rows("raw_metrics_daily") == BATCH * TRADING_DAYS
+    assert_nothing_is_read_whole(either, "detection.get_findings")
 
 
 # What others read
