@@ -1,5 +1,6 @@
 """Copies of rows that trade-recon removed, moved or overwrote, and what came of bringing one back."""
 
+import contextlib
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from app.domain.copies import Reason
 from app.store.pool import Record
 
 NAMED_TABLES: Mapping[str, Table] = {table.name: table for table in TABLES.values()}
+_REASONS: Mapping[str, Reason] = {reason.value: reason for reason in Reason}
+_TEXTS = msgspec.json.Decoder(dict[str, str | None])
 _LISTED = 10
 """Ids or dates that a sentence names at most."""
 
@@ -38,6 +41,9 @@ class RemovedRow:
     @cached_property
     def values(self) -> Mapping[str, str | None]:
         """The row's values as text by column: a string without its quotes, anything else as JSON writes it, None for null."""
+        with contextlib.suppress(msgspec.ValidationError):
+            # Of a set of copies only keys are read, each as text.
+            return _TEXTS.decode(self.row)
         return {column: _text(bytes(value)) for column, value in msgspec.json.decode(self.row, type=dict[str, msgspec.Raw]).items()}
 
     @property
@@ -78,7 +84,7 @@ def removed_row(row: Record) -> RemovedRow:
         row["table_name"],
         row["account_id"],
         row["date"],
-        Reason(row["reason"]),
+        _REASONS[row["reason"]],
         row["run_id"],
         row["restored_at"],
         row["row_text"],

@@ -140,14 +140,16 @@ class RemovedRows:
             yield Restored(removed_id, is_there=False, sentence="was not restored: somebody deleted the copy meanwhile.")
         sets: dict[tuple[object, ...], list[RemovedRow]] = defaultdict(list)
         earlier: dict[tuple[object, ...], int] = defaultdict(int)
+        units = {table: unit_of(NAMED_TABLES[table]) for table in tables}
         for copy, held in ((each.copy, each.columns) for each in copies):
             if copy.table not in NAMED_TABLES:
                 yield refusal(copy, "trade-recon knows no table of this name")
                 continue
-            unit = tuple(copy.values.get(column) for column in unit_of(NAMED_TABLES[copy.table]))
-            turn = earlier[copy.table, *unit]
-            earlier[copy.table, *unit] += 1
-            nulls = tuple(copy.values.get(column) is None for column in NAMED_TABLES[copy.table].key)
+            part = copy.values.get
+            unit = (copy.table, *[part(column) for column in units[copy.table]])
+            turn = earlier[unit]
+            earlier[unit] = turn + 1
+            nulls = tuple([part(column) is None for column in NAMED_TABLES[copy.table].key])
             sets[turn, copy.table, nulls, held].append(copy)
         for (_, table, *_), together in sorted(sets.items(), key=lambda item: item[0][0]):  # type: ignore[arg-type, return-value]
             name = str(table)

@@ -77,7 +77,11 @@ class SetRestore:
         named = " ".join(f"WHEN '{table.name}' THEN jsonb_build_object({_named(table)})" for table in NAMED_TABLES.values())
         tokens = {"named": f"CASE c.table_name {named} ELSE '{{}}'::jsonb END", "plain_copies": self._plain("$1")}
         rows = await connection.fetch(fill(self._sql["get_copies_of_set"], **tokens), list(ids))
-        return [SetCopy(removed_row(row), row["columns"]) for row in rows]
+        # What one statement wrote of a table has the same columns: they are read of one copy each.
+        first = {(row["table_name"], row["written"]): row["removed_id"] for row in rows}
+        read = await connection.fetch(self._sql["get_columns_of_copies"], list(first.values()))
+        columns = {row["removed_id"]: row["columns"] for row in read}
+        return [SetCopy(removed_row(row), columns.get(first[row["table_name"], row["written"]], row["written"])) for row in rows]
 
     async def stores_as_copied(self, connection: Connection, raw: str, ids: Sequence[int]) -> bool:
         """Whether rows of a table stand as their copies have them once they are written, so that nothing need be compared."""
@@ -195,7 +199,7 @@ def _place_of(copy: RemovedRow) -> Place | None:
 
 def _named(table: Table) -> str:
     """The key and the account of the row of a copy `c`, as arguments of jsonb_build_object."""
-    return ", ".join(f"'{column}', c.row_data -> '{column}'" for column in dict.fromkeys((*table.key, "account_id")))
+    return ", ".join(f"'{column}', c.row_data ->> '{column}'" for column in dict.fromkeys((*table.key, "account_id")))
 
 
 async def columns_of(connection: Connection, sql: Mapping[str, str], raw: str) -> list[Column]:

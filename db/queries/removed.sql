@@ -15,12 +15,17 @@ WHERE removed_id = ANY($1::bigint[])
 ORDER BY removed_id DESC
 
 -- name: get_copies_of_set
--- Copies $1, newest first, as far as it takes to put them in sets: of the row only its key and its account ({{named}}), and which columns it has.
+-- Copies $1, newest first, as far as it takes to put them in sets: of the row only its key and its account ({{named}}), as text, and which statement wrote it.
 SELECT c.removed_id, c.removed_at, c.table_name, c.account_id, c.date, c.reason, c.right_date, c.run_id, c.restored_at, ({{named}})::text AS row_text,
-       -- JSON holds its keys in one order.
-       md5(ARRAY(SELECT jsonb_object_keys(c.row_data))::text) AS columns
+       concat_ws(' ', c.removed_at, c.xmin, c.cmin) AS written
 FROM {{plain_copies}} AS c
 ORDER BY c.removed_id DESC
+
+-- name: get_columns_of_copies
+-- Which columns copies $1 have. JSON holds its keys in one order.
+SELECT removed_id, md5(ARRAY(SELECT jsonb_object_keys(row_data))::text) AS columns
+FROM prop_trading_model.recon_removed_rows
+WHERE removed_id = ANY($1::bigint[])
 
 -- name: stores_as_copied
 -- Whether the table $1 stores rows just as its copies among $2 have them: no trigger or rule chooses other values, and no column changed since the oldest of
@@ -70,7 +75,9 @@ SELECT rows_inserted FROM prop_trading_model.recon_runs WHERE run_id = $1
 
 -- name: lock_restoring
 -- One restore at a time: two of different copies of one row would otherwise both find its place empty, which no unique key need prevent.
-SELECT pg_advisory_xact_lock(hashtext('trade-recon restores'), hashtext('prop_trading_model'))
+-- It has the memory to sort the rows of a set, which are wide, without a file.
+SELECT pg_advisory_xact_lock(hashtext('trade-recon restores'), hashtext('prop_trading_model')),
+       set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')) / 1024, 65536) || 'kB', true)
 
 -- name: lock_copy
 -- A copy, locked, and when it was restored.
@@ -286,7 +293,7 @@ CASE WHEN w.new_row = c.row_data THEN '{}'::text[] ELSE ARRAY(
 -- name: plain_copies
 -- Copies {{ids}}, each opened once: PostgreSQL would open a long row for every column that is read of it.
 (
-    SELECT removed_id, account_id, table_name, date, reason, right_date, run_id, removed_at, restored_at, xmin AS xmin, row_data || '{}'::jsonb AS row_data
+    SELECT removed_id, account_id, table_name, date, reason, right_date, run_id, removed_at, restored_at, xmin AS xmin, cmin AS cmin, row_data || '{}'::jsonb AS row_data
     FROM prop_trading_model.recon_removed_rows WHERE removed_id = ANY({{ids}}::bigint[])
     OFFSET 0
 )

@@ -369,6 +369,20 @@ async def test_columns_that_the_table_lost_are_left_out_and_named_and_new_ones_g
     assert await connection.fetchval("SELECT desk FROM raw_trades_closed") == "x"
 
 
+async def test_copies_with_other_columns_come_back_each_with_its_own(connection: Connection, removed: RemovedRows) -> None:
+    ids = []
+    more: tuple[dict[str, object], ...] = ({}, {}, {"desk": "y"}, {"desk": None})
+    for ticket, values in enumerate(more):
+        if ticket == 2:
+            await connection.execute("ALTER TABLE raw_trades_closed ADD COLUMN desk text DEFAULT 'x'")
+        await _store(connection, _CLOSED, {**_TRADE, **values}, ticket=str(ticket))
+        ids.append(await _keep(connection, "removed"))
+        await connection.execute("DELETE FROM raw_trades_closed")
+    assert all(result.is_there for result in await _restore(removed, *ids))
+    desks = await connection.fetch("SELECT desk FROM raw_trades_closed ORDER BY ticket")
+    assert [row["desk"] for row in desks] == ["x", "x", "y", None]
+
+
 async def test_a_value_that_the_column_now_holds_otherwise_is_named(connection: Connection, removed: RemovedRows) -> None:
     await _store(connection, open_price=Decimal("1.123456"))
     removed_id = await _keep(connection, "removed")
