@@ -363,18 +363,22 @@ FROM prop_trading_model.recon_runs AS r
 WHERE run_id = $1
 
 -- name: count_written
--- Count for a run ($1) the rows that it wrote and that no process counted: those of one that was killed, and those whose ids were repaired. They are told
--- by what was kept as they were written.
+-- Count for a run ($1) the rows that it wrote or set aside and that no process counted: those of one that was killed, and those whose ids were repaired.
+-- They are told by what was kept of them.
 UPDATE prop_trading_model.recon_runs AS r
 SET rows_inserted = greatest(r.rows_inserted, i.rows), rows_updated = greatest(r.rows_updated, c.updated), rows_moved = greatest(r.rows_moved, c.moved),
-    rows_removed = greatest(r.rows_removed, c.removed)
+    rows_removed = greatest(r.rows_removed, c.removed), rows_set_aside = greatest(r.rows_set_aside, a.rows)
 FROM (SELECT coalesce(sum(rows), 0) AS rows FROM prop_trading_model.recon_run_inserts WHERE run_id = $1) AS i, (
     SELECT count(*) FILTER (WHERE reason = 'overwritten') AS updated, count(*) FILTER (WHERE reason = 'moved') AS moved,
            count(*) FILTER (WHERE reason IN ('removed', 'placeholder')) AS removed
     FROM prop_trading_model.recon_removed_rows
     WHERE run_id = $1
-) AS c
-WHERE r.run_id = $1 AND (i.rows > r.rows_inserted OR c.updated > r.rows_updated OR c.moved > r.rows_moved OR c.removed > r.rows_removed)
+) AS c, (
+    SELECT coalesce(sum(copies), 0) AS rows FROM prop_trading_model.recon_set_aside_rows
+    -- What is stored but for a value, and what waits for a partition, is not set aside.
+    WHERE run_id = $1 AND NOT starts_with(reason, 'stored with') AND NOT starts_with(reason, 'no partition')
+) AS a
+WHERE r.run_id = $1 AND (i.rows > r.rows_inserted OR c.updated > r.rows_updated OR c.moved > r.rows_moved OR c.removed > r.rows_removed OR a.rows > r.rows_set_aside)
 
 -- name: end_run
 -- End a run early, for a reason: the accounts that still wait stay in its record as those that are left.

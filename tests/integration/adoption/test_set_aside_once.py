@@ -6,6 +6,7 @@ from app.domain.models import RunKind
 from app.sandbox.ingestion import ingest
 from app.sandbox.process import SandboxServer
 from app.store.migrate import migrate
+from app.store.queries import load_queries
 from tests.conftest import Server
 from tests.engine import engine, run
 from tests.integration.adoption.test_moving_in import CAPS, DAMAGE, TEXT_TICKETS, upstream_world
@@ -35,6 +36,10 @@ async def test_a_row_that_a_scan_and_a_read_of_dates_bring_is_set_aside_once(pos
         async with place.owner.connect() as connection:
             attempts = await connection.fetch(_COUNTED, state["run_id"])
             narrow = await connection.fetch(_NARROW)
+            # As where the process was killed that had set them aside: the next one finds them set aside already.
+            await connection.execute("UPDATE recon_runs SET rows_set_aside = 0")
+            await connection.execute(load_queries("runs", SCHEMA)["count_written"], state["run_id"])
+            counted = await connection.fetchval("SELECT rows_set_aside FROM recon_runs")
             tickets = await connection.fetchval("SELECT count(*) FROM recon_set_aside_rows WHERE reason LIKE '%ticket is a text%'")
     assert {row["account_id"] for row in attempts} == {*TEXT_TICKETS, *IN_PARTS}
     for row in attempts:
@@ -42,7 +47,7 @@ async def test_a_row_that_a_scan_and_a_read_of_dates_bring_is_set_aside_once(pos
         if row["account_id"] in TEXT_TICKETS:
             assert row["detail"].count("and 2 other rows: key part ticket is a text") == row["detail"].count("is a text") == 1
     assert isinstance(state["rows"], dict)
-    assert state["rows"]["set_aside"] == sum(row["rows"] for row in attempts)
+    assert state["rows"]["set_aside"] == counted == sum(row["rows"] for row in attempts)
     assert state["values_nulled"] == tickets == 3 * len(TEXT_TICKETS)
     assert {row["account_id"] for row in narrow} == {*IN_PARTS}
     for row in narrow:
