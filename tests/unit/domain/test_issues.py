@@ -118,7 +118,10 @@ def test_a_finer_table_must_be_read_on_each_date_that_differs() -> None:
 def test_trouble_on_the_way_never_turns_into_upstreams_fault(trouble: str) -> None:
     view = AccountView("a", totals(5, 5, 5, 4), days=(day(3, 3, 2),))
     progress = read_everything()
-    getattr(progress, trouble).append("something went wrong")
+    if trouble == "errors":
+        progress.errors.append("something went wrong")
+    else:
+        progress.refused.add("raw_trades_closed", "is out of range", ["1"])
     assert left(view, progress) == {"trade_count_mismatch", "trades_daily_mismatch"}
     progress = read_everything()
     progress.left_alone.add(Endpoint.CLOSED)
