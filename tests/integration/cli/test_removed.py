@@ -1,6 +1,7 @@
 """`trade-recon removed` as a person and a script meet it."""
 
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from decimal import Decimal
@@ -60,6 +61,22 @@ async def test_the_list_tells_what_was_kept_and_how_it_comes_back(database: Data
     assert (await _removed(database, tmp_path, "restore", str(kept[2]))).code == 0
     again = [line.split() for line in (await _removed(database, tmp_path)).stdout.splitlines() if f"{kept[2]} " in line]
     assert again[0][-2].startswith("20")
+
+
+async def test_a_double_is_listed_as_removed_with_the_date_that_stays(database: Database, tmp_path: Path) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "INSERT INTO recon_removed_rows (account_id, table_name, date, reason, right_date, row_data)"
+            " VALUES ('a', 'raw_trades_closed', '2024-01-31', 'removed', '2024-01-30', '{}'),"
+            " ('a', 'raw_trades_closed', '2024-01-31', 'moved', NULL, '{}')"
+        )
+    shown = await _removed(database, tmp_path)
+    assert re.findall(r"(removed\S*(?: double of \S+)?|moved)  ", shown.stdout.partition("reason")[2]) == [
+        "moved",
+        "removed: double of 2024-01-30",
+    ]
+    rows, _ = await _json(database, tmp_path)
+    assert [(row["reason"], row["right_date"]) for row in rows] == [("moved", None), ("removed", "2024-01-30")]
 
 
 async def test_json_holds_the_whole_rows_with_every_digit_page_by_page(database: Database, kept: Sequence[int], tmp_path: Path) -> None:
