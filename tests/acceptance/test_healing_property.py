@@ -1,5 +1,7 @@
 """Random worlds, damage and faults: healed through a socket, the warehouse equals upstream in every row and column."""
 
+from contextlib import AsyncExitStack
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -8,13 +10,8 @@ from app.sandbox.damage import HEALABLE_KINDS, damage
 from app.sandbox.faults import Faults
 from app.sandbox.process import SandboxServer
 from app.sandbox.world import World
-from tests.conftest import Database
+from tests.conftest import SCHEMA, Database, Server
 from tests.engine import TODAY, difference, engine, fill, run
-
-_TABLES = """
-SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables
-WHERE schemaname = $1 AND tablename <> 'recon_migrations' AND tablename !~ '_[0-9]{4}_[0-9]{2}$'
-"""
 
 
 @settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -26,12 +23,13 @@ WHERE schemaname = $1 AND tablename <> 'recon_migrations' AND tablename !~ '_[0-
     bad_answers=st.sampled_from([0.0, 0.0, 0.1, 0.25]),
 )
 async def test_any_damage_to_any_world_is_healed(
-    database: Database, accounts: int, seed: int, kinds: set[str], breadth: int, bad_answers: float
+    postgres: Server, template: str, accounts: int, seed: int, kinds: set[str], breadth: int, bad_answers: float
 ) -> None:
-    async with database.connect() as connection:
-        await connection.execute(f"TRUNCATE {await connection.fetchval(_TABLES, database.schema)}")
     world = World.generate(accounts, seed=seed, today=TODAY, trades_per_account=10, days=30, contradictory=False)
-    async with SandboxServer(world) as sandbox, engine(database, sandbox) as service:
+    async with AsyncExitStack() as stack:
+        database = Database(postgres.database(await stack.enter_async_context(postgres.clone(template, "healed"))), SCHEMA)
+        sandbox = await stack.enter_async_context(SandboxServer(world))
+        service = await stack.enter_async_context(engine(database, sandbox))
         await fill(database, sandbox)
         async with database.connect() as connection:
             done = await damage(connection, database.schema, seed=seed, kinds=kinds, accounts_per_kind=breadth)  # type: ignore[arg-type]
