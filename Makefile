@@ -61,6 +61,10 @@ demo: install ## damage a warehouse, heal it and prove it equal to upstream (TRA
 test: lint ## run all checks and tests: what CI runs
 	@$(BIN)/pytest -n 4
 
+.PHONY: test-unit
+test-unit: install ## run the tests that need no database, in under a minute
+	@$(BIN)/pytest -q tests/unit
+
 DATE ?=
 TESTS ?=
 

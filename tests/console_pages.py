@@ -4,13 +4,17 @@ Run ids, times of day and durations differ from run to run: `Likeness` takes the
 an id of the page for the id that this time has in its place, in later commands too. Logs are left out, errors are shown.
 """
 
+import functools
+import json
+import operator
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
+import httpx2
 
 from tests.commands import Command, Ended, run_command
 
@@ -46,6 +50,11 @@ class Likeness:
     def translated(self, command: str) -> str:
         """The command with the ids of this time."""
         return _ID.sub(lambda found: self.ids.get(found.group(), found.group()), command)
+
+    def as_shown(self, printed: tuple[str, ...]) -> tuple[str, ...]:
+        """What was printed, with the ids of the page where it has them."""
+        there = {here: there for there, here in self.ids.items()}
+        return tuple(_ID.sub(lambda found: there.get(found.group(), found.group()), line) for line in printed)
 
     def differs(self, shown: tuple[str, ...], printed: tuple[str, ...]) -> str | None:
         """How what was printed differs from what the page shows; None if it does not."""
@@ -119,8 +128,13 @@ class Shell:
     async def run(self, command: str) -> tuple[str, ...]:
         """What the command prints: stdout, errors for people, and the exit code where `; echo $?` asks for it or it is an error's."""
         ordered = command.removesuffix("; echo $?")
-        words = shlex.split(self._filled(ordered))
+        asked, _, filter_ = ordered.partition(" | ")
+        words = shlex.split(self._filled(asked))
         match words:
+            case ["make", "demo"]:
+                return self._printed(await run_command(self.folder, self.variables, "demo"), asked=False)
+            case ["curl", "-s", *rest]:
+                return await _called(rest, filter_)
             case ["export", *pairs]:
                 exported = dict(pair.split("=", 1) for pair in pairs)
                 self.variables.update({name: self.here.get(name, value) for name, value in exported.items()})
@@ -153,6 +167,28 @@ class Shell:
 
     def _filled(self, command: str) -> str:
         return re.sub(r"\$([A-Z_]+)", lambda found: self.variables[found.group(1)], command)
+
+
+async def _called(words: Sequence[str], filter_: str) -> tuple[str, ...]:
+    """What curl prints of a call, through `jq` where the page has it: `jq` alone, with one field or with several."""
+    options = {words[place]: words[place + 1] for place, word in enumerate(words) if word.startswith("-")}
+    [url] = [word for place, word in enumerate(words) if not word.startswith("-") and (place == 0 or not words[place - 1].startswith("-"))]
+    headers = dict(value.split(": ", 1) for word, value in options.items() if word == "-H")
+    async with httpx2.AsyncClient() as client:
+        answer = await client.request(options.get("-X", "GET"), url, content=options.get("-d"), headers=headers)
+    match shlex.split(filter_):
+        case []:
+            return tuple(answer.text.splitlines())
+        case ["jq"]:
+            shown = answer.json()
+        case ["jq", names] if names.startswith("{"):
+            whole = answer.json()
+            shown = {name: whole[name] for name in names.strip("{}").split(", ")}
+        case ["jq", path]:
+            shown = functools.reduce(operator.getitem, path.removeprefix(".").split("."), answer.json())
+        case _:
+            raise AssertionError(f"pages have no such filter: {filter_}")
+    return tuple(json.dumps(shown, indent=2, ensure_ascii=False).splitlines())
 
 
 def with_outputs(page: str, printed: Mapping[int, tuple[str, ...]]) -> str:

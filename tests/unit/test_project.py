@@ -1,9 +1,12 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from app.web.app import INTERFACE_VERSION
 
 ROOT = Path(__file__).parents[2]
 _REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
@@ -66,3 +69,8 @@ def test_make_alone_lists_the_targets() -> None:
 def test_neither_git_nor_the_image_gets_the_env_file() -> None:
     assert (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1] == "*"
     assert "/.env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_version_stands_in_one_place_and_the_interface_has_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == INTERFACE_VERSION

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.web.app import build_app
-from tools.reference.markdown import code, page, table
+from tools.reference.markdown import code, page, prose, table
 
 Node = Mapping[str, Any]
 
@@ -42,7 +42,7 @@ def _anchor(name: str) -> str:
 
 
 def _call(name: str, call: Node, schemas: Node, common: list[tuple[str, str]]) -> str:
-    parts = [f"## {code(name)}", f"{call['summary'].rstrip('.')}. {call.get('description', '')}".strip()]
+    parts = [f"## {code(name)}", prose(f"{call['summary'].rstrip('.')}. {call.get('description', '')}")]
     taken = [*_parameters(call, schemas), *_body(call, schemas)]
     if taken:
         parts.append(table(("takes", "in", "values", "meaning"), taken))

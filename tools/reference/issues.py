@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.domain.issues import IDENTITY_CODES, LASTING, NOT_OURS_TO_HEAL, IssueCode, Severity
-from tools.reference.markdown import code, page, table
+from tools.reference.markdown import code, page, prose, table
 
 _HEAD = """\
 An issue is one kind of disagreement of one account. Issues stand in `trade_recon.issues` and, with
 their evidence, in `GET /accounts/{id}`. `app/domain/detection.py` finds those that the warehouse tells;
 `app/domain/verdict.py` judges after the write what only upstream tells.
 
-An issue is closed by detection after the write of a run, and by nothing else; the history keeps it as
-`healed`, `relabelled` or `gone`."""
+An issue is closed where detection, run again after the write, does not find it; the history keeps it
+as `healed`, `relabelled` or `gone` ([verdicts](../explanation/verdicts.md))."""
 _SEVERITIES = """\
 Severities: 1 critical, 2 high, 3 medium, 5 for information. A total that differs by more than a tenth
 is high, by less medium."""
@@ -128,7 +128,7 @@ def issues_page() -> str:
     parts = [f"## {name}\n\n{table(('code', 'severity', 'meaning', 'what heals it'), map(_row, codes))}" for name, codes in groups]
     lasting = ", ".join(code(each.value) for each in IssueCode if each in LASTING)
     asked = f"Full runs ask about these with growing pauses while the account stays as it is, audits always:\n{lasting}."
-    return page("Issues", _HEAD, _SEVERITIES, *parts, asked)
+    return page("Issues", f"{_HEAD}\n\n{_SEVERITIES}", *parts, prose(asked))
 
 
 def _row(each: IssueCode) -> list[str]:
