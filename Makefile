@@ -70,7 +70,7 @@ TESTS ?=
 
 .PHONY: test-dates
 test-dates: install ## run the tests on days that are special, and on a drawn one (DATE=2028-02-29 or DATE=random: on one; TESTS=paths)
-	@$(BIN)/python -m tests.dates $(if $(DATE),--date "$(DATE)") -n 4 $(TESTS)
+	@$(BIN)/python -m tests.support.dates $(if $(DATE),--date "$(DATE)") -n 4 $(TESTS)
 
 .PHONY: test-faults
 test-faults: install ## play the fault matrix: every step of a run meets every fault (SEED=... as printed: the same again)

@@ -6,7 +6,7 @@ from app.interruption import end_quietly
 def main() -> None:
     """Run the command line."""
     end_quietly()
-    from app.cli import main as command
+    from app.cli.app import main as command
 
     command()
 

@@ -17,10 +17,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
-from app.domain.caps import NO_CAPS, Caps
+from app.domain.accounts.money import AUTO, MoneyMode
+from app.domain.contract.caps import NO_CAPS, Caps
 from app.domain.history import WHAT_IT_MAY_BE, HistoryFrom
-from app.domain.money import AUTO, MoneyMode
-from app.domain.nearest import nearest
+from app.domain.wording.nearest import nearest
 from app.dsn import Dsn, DsnError
 from app.errors import ConfigurationError
 from app.telemetry import get_logger, register_secret

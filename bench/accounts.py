@@ -11,13 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.models import RunKind, RunStatus
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
-from app.sandbox.comparison import compare
-from app.sandbox.faults import FaultKind, Faults
-from app.sandbox.world import World
-from app.store.runs import RunRequest
+from app.sandbox.server.faults import FaultKind, Faults
+from app.sandbox.witness.comparison import compare
+from app.sandbox.world.world import World
+from app.store.runs.lifecycle import RunRequest
 from app.telemetry import configure_logging
 from bench.stage import SCHEMA, Stage, filled
 from bench.table import Ratio, at_most, figure

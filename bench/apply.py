@@ -27,15 +27,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from app.domain.contract import TABLES, Endpoint
+from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.holds import HoldLimits, RunGuard
-from app.engine.store import Store
-from app.store.column_lists import column_lists
-from app.store.slices import Fingerprints, Writer
-from app.store.staging import StageSink
+from app.engine.repositories import Store
+from app.store.apply.model import Fingerprints, Writer
+from app.store.apply.statements import column_lists
+from app.store.staging.staging import StageSink
 from app.telemetry import configure_logging
-from app.upstream.envelope import Answer, decode
 from app.upstream.paging import fetch_whole
+from app.upstream.response import Answer, decode
 from bench.opened import SCHEMA, opened
 from bench.pages import Prepared, accounts_named, prepare, templates, thinned
 from bench.table import Ratio, at_least, at_most, figure, show, spread
@@ -252,7 +252,7 @@ async def _timed(prepared: Sequence[Prepared], work: Callable[[Prepared], Awaita
 
 
 async def _whole_path(bench: _Bench, read: Prepared) -> None:
-    """What app.engine.fetching and app.engine.batch do with one read."""
+    """What app.engine.batch.fetch and app.engine.batch.reconcile do with one read."""
     before = await bench.store.changes.fingerprints(read.proven)
     sink = await _staged(bench, read)
     await _resolve(bench, sink, read)

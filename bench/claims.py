@@ -39,18 +39,18 @@ from typing import Any
 import asyncpg
 from pydantic import SecretStr
 
-from app.domain.backoff import next_attempt
-from app.domain.issues import IssueCode
-from app.domain.models import Effort, Outcome, RunKind
+from app.domain.issues.codes import IssueCode
+from app.domain.states import Effort, Outcome, RunKind
+from app.domain.verdict.backoff import next_attempt
+from app.embedded_postgres.server import EmbeddedPostgres, create_database
 from app.engine.config import EngineConfig
-from app.engine.maintenance import maintain
+from app.engine.preparation.maintenance import maintain
+from app.engine.repositories import Store
 from app.engine.service import ReconService
-from app.engine.store import Store
-from app.store.claims import FirstPass
-from app.store.embedded import EmbeddedPostgres, create_database
-from app.store.migrate import migrate
-from app.store.pool import Database
-from app.store.runs import AccountResult, RunRequest, Terms
+from app.store.database.pool import Database
+from app.store.runs.claims import FirstPass
+from app.store.runs.lifecycle import AccountResult, RunRequest, Terms
+from app.store.schema.migrate import migrate
 from app.telemetry import configure_logging
 from app.upstream.client import UpstreamClient, UpstreamConfig
 from bench.stage import SCHEMA

@@ -26,12 +26,12 @@ from pathlib import Path
 
 import asyncpg
 
-from app.domain.money import OFF
+from app.domain.accounts.money import OFF
+from app.embedded_postgres.server import EmbeddedPostgres
 from app.engine.config import EngineConfig
-from app.engine.maintenance import maintain
-from app.engine.store import Store
-from app.store.embedded import EmbeddedPostgres
-from app.store.pool import Database
+from app.engine.preparation.maintenance import maintain
+from app.engine.repositories import Store
+from app.store.database.pool import Database
 from app.telemetry import configure_logging
 from bench.table import Ratio, at_most, figure, machine, render
 from bench.warehouse import SCHEMA, ensure_warehouse

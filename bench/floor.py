@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from app.domain.contract import PAGE_ROWS, TABLES, Endpoint
-from app.sandbox.comparison import Difference, DifferenceKind
-from app.sandbox.rows import Contradiction
-from app.sandbox.world import World
+from app.domain.contract.tables import PAGE_ROWS, TABLES, Endpoint
+from app.sandbox.witness.comparison import Difference, DifferenceKind
+from app.sandbox.world.rows import Contradiction
+from app.sandbox.world.world import World
 
 _ENDPOINT_OF = {table.name: endpoint for endpoint, table in TABLES.items()}
 _FINER = (Endpoint.HOURLY, Endpoint.CLOSED)

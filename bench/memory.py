@@ -22,8 +22,8 @@ from pathlib import Path
 import asyncpg
 import httpx2
 
-from app.store.embedded import EmbeddedPostgres, create_database
-from app.store.migrate import migrate
+from app.embedded_postgres.server import EmbeddedPostgres, create_database
+from app.store.schema.migrate import migrate
 from bench.endless import FIRST_DAY, Answering, Crowd, Giant, served
 from bench.table import Ratio, at_most, figure, show
 
@@ -160,7 +160,7 @@ async def _process(folder: Path, dsn: str, address: str, rate: int) -> AsyncIter
         port = listener.getsockname()[1]
     log = (folder / "service.log").open("wb")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.cli", "serve", "--port", str(port)),
+        *(sys.executable, "-m", "app.cli.app", "serve", "--port", str(port)),
         cwd=folder,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith(("RECON_", "RISK_API_", "DATABASE_"))},

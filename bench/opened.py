@@ -7,9 +7,9 @@ from pathlib import Path
 
 import asyncpg
 
-from app.store.embedded import EmbeddedPostgres, create_database
-from app.store.migrate import migrate
-from app.store.pool import Database
+from app.embedded_postgres.server import EmbeddedPostgres, create_database
+from app.store.database.pool import Database
+from app.store.schema.migrate import migrate
 
 SCHEMA = "prop_trading_model"
 _SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}

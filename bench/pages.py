@@ -8,10 +8,10 @@ from itertools import islice, product
 
 import msgspec
 
-from app.domain.contract import PAGE_ROWS, TABLES, Endpoint, Request
-from app.sandbox.trades import Row
-from app.sandbox.world import World
-from app.store.slices import Slice
+from app.domain.contract.tables import PAGE_ROWS, TABLES, Endpoint, Request
+from app.sandbox.world.trades import Row
+from app.sandbox.world.world import World
+from app.store.apply.model import Slice
 
 FIRST_DAY = dt.date(2026, 1, 1)
 _DAYS = 60

@@ -23,7 +23,7 @@ from pathlib import Path
 import asyncpg
 import httpx2
 
-from app.store.embedded import EmbeddedPostgres
+from app.embedded_postgres.server import EmbeddedPostgres
 from bench.detection import run_alone
 from bench.endless import Crowd
 from bench.memory import CROWD_ROWS, DISPOSABLE, serving

@@ -12,15 +12,15 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 from pydantic import SecretStr
 
+from app.embedded_postgres.server import EmbeddedPostgres
 from app.engine.config import EngineConfig
+from app.engine.repositories import Store
 from app.engine.service import ReconService
-from app.engine.store import Store
-from app.sandbox.ingestion import ingest
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.store.embedded import EmbeddedPostgres
-from app.store.migrate import migrate
-from app.store.pool import Database
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.ingestion import ingest
+from app.sandbox.world.world import World
+from app.store.database.pool import Database
+from app.store.schema.migrate import migrate
 from app.upstream.client import UpstreamClient, UpstreamConfig
 
 SCHEMA = "prop_trading_model"

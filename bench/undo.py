@@ -15,8 +15,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.store.feed import ChangeFeed
-from app.store.removed import RemovedRows
+from app.store.change_feed import ChangeFeed
+from app.store.restore.restore import RemovedRows
 from app.telemetry import configure_logging
 from bench.opened import SCHEMA, opened
 from bench.table import Ratio, at_least, figure, show

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from app.store.embedded import create_database
-from app.store.migrate import migrate
+from app.embedded_postgres.server import create_database
+from app.store.schema.migrate import migrate
 from app.telemetry import get_logger
 
 SCHEMA = "prop_trading_model"

@@ -14,12 +14,12 @@ import asyncpg
 import hypothesis
 import pytest
 
-from app.store.embedded import EmbeddedPostgres
-from app.store.migrate import migrate
-from tests.memory import keep_files_in_memory
-from tests.processes import end_all
-from tests.reaper import Reaper
-from tests.scheduling import LongestFirst, rank
+from app.embedded_postgres.server import EmbeddedPostgres
+from app.store.schema.migrate import migrate
+from tests.support.memory import keep_files_in_memory
+from tests.support.processes import end_all
+from tests.support.reaper import Reaper
+from tests.support.scheduling import LongestFirst, rank
 
 SCHEMA = "prop_trading_model"
 _SHARED_TRADES = Path(__file__).parents[2] / "shared" / "data" / "closed_trades.csv"

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.domain.contract import TABLES, Endpoint
+from app.domain.contract.tables import TABLES, Endpoint
 
 
 class TableName(StrEnum):

@@ -7,9 +7,9 @@ of a run that are removed, lowered or blanked. The last two judge upstream as a 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from app.domain.absence import is_absent, is_accepted
-from app.domain.models import AccountView, Hold, Outcome, Progress, RunStatus, Shown, Totals
-from app.domain.wording import choose, counted
+from app.domain.issues.absence import is_absent, is_accepted
+from app.domain.states import AccountView, Hold, Outcome, Progress, RunStatus, Shown, Totals
+from app.domain.wording.counts import choose, counted
 
 FLAPS = 3
 """An account is held back when the same issue opened again so often right after healing."""

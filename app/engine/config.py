@@ -4,9 +4,9 @@ import datetime as dt
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from app.domain.accounts.settling import Moving
 from app.domain.history import HistoryFrom
 from app.domain.holds import HoldLimits
-from app.domain.settling import Moving
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,22 +10,22 @@ from typing import Any
 
 import msgspec
 
-from app.domain.emptiness import NOBODY_KNOWN
-from app.domain.issues import IssueCode
-from app.domain.models import Depth, RunKind, RunStatus
-from app.engine.accepting import Accepting
+from app.domain.issues.codes import IssueCode
+from app.domain.runs.emptiness import NOBODY_KNOWN
+from app.domain.states import Depth, RunKind, RunStatus
+from app.engine.acceptances import Accepting
 from app.engine.config import EngineConfig
-from app.engine.history import begin_history
-from app.engine.inspection import record_disagreements
-from app.engine.maintenance import MaintenanceResult, fix_ids, maintain
-from app.engine.readings import Readings, shown_comparison
-from app.engine.steering import Steering
-from app.engine.store import Store
-from app.engine.summary import SummaryKeeper
-from app.engine.workers import WorkerPool
+from app.engine.preparation.history import begin_history
+from app.engine.preparation.inspection import record_disagreements
+from app.engine.preparation.maintenance import MaintenanceResult, fix_ids, maintain
+from app.engine.report.refresh import SummaryKeeper
+from app.engine.report.views import Readings, shown_comparison
+from app.engine.repositories import Store
+from app.engine.runs.orders import Steering
+from app.engine.runs.workers import WorkerPool
 from app.errors import InvalidRequest, NotFound
-from app.store.pool import Record
-from app.store.runs import IdempotencyKey, RunRequest
+from app.store.database.pool import Record
+from app.store.runs.lifecycle import IdempotencyKey, RunRequest
 from app.upstream.client import UpstreamClient
 
 _MOST_ACCOUNTS = 2**31 - 1

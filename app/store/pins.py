@@ -4,11 +4,11 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 
-from app.domain.contract import TABLES, Table
-from app.store.pool import Connection, Database
-from app.store.queries import fill, for_schema, quote
-from app.store.sessions import COMMAND_SECONDS
-from app.store.survey import distribution
+from app.domain.contract.tables import TABLES, Table
+from app.store.database.pool import Connection, Database
+from app.store.database.queries import fill, for_schema, quote
+from app.store.database.session import COMMAND_SECONDS
+from app.store.schema.introspect import distribution
 
 PINNED = "pinned by restore"
 """The reason of rows of upstream that meet a pinned row: nothing of them is written."""

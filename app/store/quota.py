@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from aiolimiter import AsyncLimiter
 
 from app.errors import DatabaseError, DatabaseUnavailable, StatementTooSlow, WriteConflict
-from app.store.pool import Database
+from app.store.database.pool import Database
 from app.telemetry import get_logger
 
 _SLOWER = 1.001

@@ -14,19 +14,19 @@ import stamina
 from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
-from app.domain.contract import PAGE_ROWS, Endpoint, Request
-from app.domain.waits import Hindrance, WaitReason
-from app.domain.wording import counted
+from app.domain.contract.tables import PAGE_ROWS, Endpoint, Request
+from app.domain.runs.waits import Hindrance, WaitReason
+from app.domain.wording.counts import counted
 from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, IncompleteFetch, RequestTooLarge
 from app.telemetry import register_secret
-from app.upstream.breaker import BreakerState
-from app.upstream.envelope import NOTHING, Answer, decode
-from app.upstream.faults import MISSING, AttemptFailed, Redactor, failure_of_status
-from app.upstream.guard import Guard, GuardLimits, Share
-from app.upstream.health import EndpointHealth, Patience
-from app.upstream.pace import Limiter, Pace
+from app.upstream.failures import MISSING, AttemptFailed, Redactor, failure_of_status
 from app.upstream.paging import SUSPECT_READS, WHOLE_READS, FetchProof, PageSize, RowSink, Sink, fetch_whole, scan_all
 from app.upstream.probe import ProbeSink
+from app.upstream.resilience.breaker import BreakerState
+from app.upstream.resilience.health import EndpointHealth, Patience
+from app.upstream.resilience.pace import Limiter, Pace
+from app.upstream.resilience.pipeline import Guard, GuardLimits, Share
+from app.upstream.response import NOTHING, Answer, decode
 from app.upstream.stats import ApiStatistics
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
@@ -46,7 +46,7 @@ class UpstreamConfig:
     `outage_wait` the seconds that work waits for an API that answers nobody, `breaker_failures` the failures in a row
     that stop all requests for `breaker_seconds`, `concurrency` the requests under way at once, `max_ids` the ids that
     fit into one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`, and
-    `retry_budget` of them may go out beyond those that successes pay for (app.upstream.budget). A longer wait than `check_wait` that the
+    `retry_budget` of them may go out beyond those that successes pay for (app.upstream.resilience.retry_budget). A longer wait than `check_wait` that the
     API asks for is kept by everybody only if a witness is asked to wait, too.
     ConfigurationError: the address or the key cannot be used.
     """

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import msgspec
 
-from app.domain.rows import REPLACEMENT, RepairedRow, fields_of
+from app.domain.contract.rows import REPLACEMENT, RepairedRow, fields_of
 
 UNREADABLE = "\ufdd0"
 """Marks a value that cannot be read; its row then holds null."""

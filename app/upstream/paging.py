@@ -17,12 +17,12 @@ from decimal import Decimal, InvalidOperation
 from types import TracebackType
 from typing import Protocol, Self
 
-from app.domain.contract import PAGE_ROWS
-from app.domain.rows import fields_of
-from app.domain.wording import counted
+from app.domain.contract.rows import fields_of
+from app.domain.contract.tables import PAGE_ROWS
+from app.domain.wording.counts import counted
 from app.errors import IncompleteFetch
-from app.upstream.envelope import Answer
-from app.upstream.health import Patience
+from app.upstream.resilience.health import Patience
+from app.upstream.response import Answer
 
 WHOLE_READS = 3
 """A fetch that cannot be proven is read anew from its first page, this often in all."""

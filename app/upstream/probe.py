@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.domain.contract import Request
+from app.domain.contract.tables import Request
 
 
 class _Named(msgspec.Struct):

@@ -14,8 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from app.domain.contract import Endpoint
-from app.upstream.faults import FailureKind
+from app.domain.contract.tables import Endpoint
+from app.upstream.failures import FailureKind
 
 LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Seconds at which latencies are parted for dashboards: from a quick page to the usual deadline of a request."""

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from app.web.accept_routes import accepting
-from app.web.inspections import router as inspections
 from app.web.problems import MEDIA_TYPE, add_problem_handlers
-from app.web.rendered import RenderedReport
-from app.web.requests import BodyLimit, EncodedIds
-from app.web.routes import router
+from app.web.report_cache import RenderedReport
+from app.web.request_limits import BodyLimit, EncodedIds
+from app.web.routes.acceptances import accepting
+from app.web.routes.inspections import router as inspections
+from app.web.routes.runs import router
 
 if TYPE_CHECKING:
     from starlette.types import StatelessLifespan

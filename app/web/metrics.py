@@ -9,10 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from app.domain.contract import Endpoint
-from app.engine.readings import ApiUse
-from app.upstream.breaker import BreakerState
-from app.upstream.faults import FailureKind
+from app.domain.contract.tables import Endpoint
+from app.engine.report.views import ApiUse
+from app.upstream.failures import FailureKind
+from app.upstream.resilience.breaker import BreakerState
 from app.upstream.stats import EndpointStatistics
 
 _PREFIX = "trade_recon_upstream"

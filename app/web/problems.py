@@ -9,8 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.domain.nearest import nearest
-from app.domain.refusals import requirement
+from app.domain.wording.nearest import nearest
+from app.domain.wording.validation import requirement
 from app.errors import (
     Conflict,
     DatabaseUnavailable,

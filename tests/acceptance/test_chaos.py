@@ -19,16 +19,16 @@ import asyncpg
 import httpx2
 import pytest
 
-from app.domain.contract import TABLES
-from app.domain.models import Outcome, RunStatus
-from app.sandbox.damage import HEALABLE_KINDS
-from app.sandbox.faults import FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.sandbox.wrecking import WRECKERS, DamageKind, Victim
+from app.domain.contract.tables import TABLES
+from app.domain.states import Outcome, RunStatus
+from app.sandbox.damage.damage import HEALABLE_KINDS
+from app.sandbox.damage.kinds import WRECKERS, DamageKind, Victim
+from app.sandbox.server.faults import FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import TODAY, difference, fill
-from tests.replicas import LEASE_SECONDS, Replica, ReplicaEndedError, Replicas, until, until_nothing_is_left
+from tests.support.engine import TODAY, difference, fill
+from tests.support.replicas import LEASE_SECONDS, Replica, ReplicaEndedError, Replicas, until, until_nothing_is_left
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

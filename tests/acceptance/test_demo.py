@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from app.domain.issues import IssueCode
-from tests.commands import run_command
+from app.domain.issues.codes import IssueCode
+from tests.support.commands import run_command
 
 
 async def test_the_demonstration_heals_every_damage_and_names_what_is_not_the_warehouses_to_heal(tmp_path: Path) -> None:

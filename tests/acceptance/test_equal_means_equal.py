@@ -4,19 +4,19 @@ import datetime as dt
 import json
 from decimal import Decimal
 
-from app.domain.contract import Endpoint
+from app.domain.contract.tables import Endpoint
 from app.domain.holds import HoldLimits
-from app.domain.models import RunKind
+from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.engine.restoring import Restoring
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.store.changed_rows import Picked
-from app.store.removed import RemovedRows
-from tests.clock import SETTLED, TODAY
+from app.engine.restore import Restoring
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
+from app.store.restore.changed_rows import Picked
+from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
-from tests.engine import difference, engine, run
-from tests.worlds import world_fixtures
+from tests.support.clock import SETTLED, TODAY
+from tests.support.engine import difference, engine, run
+from tests.support.worlds import world_fixtures
 
 _LIMITS = HoldLimits(row_share=1, rows=100_000, account_share=1, accounts=1000, run_rows=100_000, run_row_share=1)
 _CONFIG = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, guard=_LIMITS)

@@ -5,13 +5,13 @@ from contextlib import AsyncExitStack
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.domain.models import RunKind
-from app.sandbox.damage import HEALABLE_KINDS, damage
-from app.sandbox.faults import Faults
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.domain.states import RunKind
+from app.sandbox.damage.damage import HEALABLE_KINDS, damage
+from app.sandbox.server.faults import Faults
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, difference, engine, fill, run
+from tests.support.engine import TODAY, difference, engine, fill, run
 
 
 @settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT
 from tests.conftest import Server
-from tests.console_pages import Likeness, Shell, steps, with_outputs
-from tests.warehouses.building import new_database
+from tests.support.commands import ROOT
+from tests.support.console_pages import Likeness, Shell, steps, with_outputs
+from tests.support.warehouses.building import new_database
 
 _DAY = "2026-03-10"
 """The day on which the pages play, whatever the tests' day is."""

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.detection import detect
-from app.domain.models import RunKind
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.issues.detection import detect
+from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.sandbox.damage import HEALABLE_KINDS, damage
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.sandbox.damage.damage import HEALABLE_KINDS, damage
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, fill, filled_copy, run
+from tests.support.engine import difference, engine, fill, filled_copy, run
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from app.sandbox.trades import Trade
+    from app.sandbox.world.trades import Trade
 
 _TODAY = dt.date(2026, 3, 10)
 _ROUNDS = 2

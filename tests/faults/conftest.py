@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.sandbox.damage import damage
-from app.sandbox.process import SandboxServer
-from app.sandbox.server import create_sandbox
-from app.sandbox.world import World
-from app.sandbox.wrecking import DamageKind
+from app.sandbox.damage.damage import damage
+from app.sandbox.damage.kinds import DamageKind
+from app.sandbox.server.app import create_sandbox
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import fill
 from tests.faults.disk import SmallDisks
 from tests.faults.scene import BURST, MOVING_FROM, RATE, TODAY, Fault
 from tests.faults.steps import FetchBell, FetchWatch, Step
+from tests.support.engine import fill
 
 _KINDS = (
     DamageKind.HOURLY_DAYS_MISSING,

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.domain.models import Outcome, RunStatus
-from app.sandbox.comparison import Comparison
+from app.domain.states import Outcome, RunStatus
+from app.sandbox.witness.comparison import Comparison
 from tests.faults.scene import MOVING_FROM, Scene, copied_rows, stored_rows
-from tests.replicas import until_nothing_is_left
+from tests.support.replicas import until_nothing_is_left
 
 if TYPE_CHECKING:
     import asyncpg

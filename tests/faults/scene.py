@@ -10,17 +10,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.domain.contract import TABLES
-from app.domain.models import RunKind
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from app.sandbox.trades import Trade
-from app.store.pool import Database as Pool
-from app.store.runs import RunRequest, Runs
+from app.domain.contract.tables import TABLES
+from app.domain.states import RunKind
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.trades import Trade
+from app.store.database.pool import Database as Pool
+from app.store.runs.lifecycle import RunRequest, Runs
 from tests.conftest import Database
 from tests.faults.steps import Course, FetchBell, StatementWatch, Step
 from tests.faults.worker import LEASE_SECONDS, LONGEST_LIE_SECONDS, Setup, Worker
-from tests.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     import asyncpg

@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.domain.contract import Endpoint
-from app.store.queries import load_queries
+from app.domain.contract.tables import Endpoint
+from app.store.database.queries import load_queries
 from tests.conftest import SCHEMA
 
 

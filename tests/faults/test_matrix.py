@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SCHEMA, Database
-from tests.engine import difference
 from tests.faults.conftest import Ground
 from tests.faults.invariants import INVARIANTS, Played
 from tests.faults.scene import Fault, Place, cells, ended, play, start_audit, stored_rows
 from tests.faults.steps import Step
+from tests.support.engine import difference
 
 _SEED = os.environ.get("RECON_FAULT_SEED") or secrets.token_hex(4)
 

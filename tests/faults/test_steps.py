@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.models import RunStatus
-from app.store.queries import SQL_DIRECTORY, load_queries
+from app.domain.states import RunStatus
+from app.store.database.queries import SQL_DIRECTORY, load_queries
 from tests.conftest import SCHEMA, Database
 from tests.faults.conftest import Ground
 from tests.faults.scene import Place, Scene, ended, start_audit, watched

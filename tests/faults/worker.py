@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Self
 from pydantic import SecretStr
 
 from app.engine.config import EngineConfig
+from app.engine.repositories import Store
 from app.engine.service import ReconService
-from app.engine.store import Store
-from app.store.pool import Database as Pool
+from app.store.database.pool import Database as Pool
 from app.telemetry import configure_logging
 from app.upstream.client import UpstreamClient, UpstreamConfig
 

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import TODAY, fill
+from tests.support.engine import TODAY, fill
 
 
 @pytest.fixture(scope="session")

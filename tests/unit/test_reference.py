@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.issues import IssueCode, Severity
+from app.domain.issues.codes import IssueCode, Severity
 from app.settings import Settings
 from tools.reference.issues import EXPLANATIONS
 from tools.reference.pages import PAGES

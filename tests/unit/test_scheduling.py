@@ -4,8 +4,8 @@ import pytest
 
 from tests.faults.scene import Fault
 from tests.faults.steps import Step
-from tests.scheduling import scope
-from tests.warehouses.shapes import SHAPES
+from tests.support.scheduling import scope
+from tests.support.warehouses.shapes import SHAPES
 
 _ADOPTION = "tests/integration/adoption"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.domain.caps import Caps
-from app.domain.nearest import nearest
+from app.domain.contract.caps import Caps
+from app.domain.wording.nearest import nearest
 from app.dsn import Dsn
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings, misnamed_databases, misspelled_variables, unknown_variables

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.models import RunStatus
+from app.domain.states import RunStatus
 
 _ROOT = Path(__file__).parents[2]
 _ACCOUNT = {"pending", "reconciled", "needs_reconciliation", "explained", "failed", "exhausted", "flapping", "needs_confirmation"}

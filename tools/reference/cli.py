@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from typer.testing import CliRunner
 
-from app.cli import app
+from app.cli.app import app
 from tools.reference.markdown import code, page, table
 
 _WIDTH = "100"

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.domain.issues import IDENTITY_CODES, LASTING, NOT_OURS_TO_HEAL, IssueCode, Severity
+from app.domain.issues.codes import IDENTITY_CODES, LASTING, NOT_OURS_TO_HEAL, IssueCode, Severity
 from tools.reference.markdown import code, page, prose, table
 
 _HEAD = """\
 An issue is one kind of disagreement of one account. Issues stand in `trade_recon.issues` and, with
-their evidence, in `GET /accounts/{id}`. `app/domain/detection.py` finds those that the warehouse tells;
-`app/domain/verdict.py` judges after the write what only upstream tells.
+their evidence, in `GET /accounts/{id}`. `app/domain/issues/detection.py` finds those that the warehouse tells;
+`app/domain/verdict/verdict.py` judges after the write what only upstream tells.
 
 An issue is closed where detection, run again after the write, does not find it; the history keeps it
 as `healed`, `relabelled` or `gone` ([verdicts](../explanation/verdicts.md))."""

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.conftest import Server
-from tests.warehouses.shape import Shape
-from tests.warehouses.story import Story, tell
+from tests.support.warehouses.shape import Shape
+from tests.support.warehouses.story import Story, tell
 
 Stories = Callable[[Shape], Awaitable[Story]]
 

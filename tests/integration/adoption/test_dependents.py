@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from app.store.migrate import migrate
+from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
-from tests.warehouses.building import Place, execute, new_database
-from tests.warehouses.heritage import FORMS, OLD_OBJECTS, SCHEMA
-from tests.warehouses.way_back import ROWS, written
+from tests.support.warehouses.building import Place, execute, new_database
+from tests.support.warehouses.heritage import FORMS, OLD_OBJECTS, SCHEMA
+from tests.support.warehouses.way_back import ROWS, written
 
 _FIRST, _WITH = "drop or change them first: ", "these go with it: "
 _NOTHING = "CREATE FUNCTION SCHEMA.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$"

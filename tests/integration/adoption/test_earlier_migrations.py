@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from app.cli_doctor import Level, examine
+from app.cli.commands.doctor import Level, examine
 from app.errors import WriteConflict
-from app.sandbox.raw_sql import in_schema
+from app.sandbox.witness.raw_sql import in_schema
 from app.settings import Settings
-from app.store import migrate as migrations
-from app.store.migrate import _files as migration_files
-from app.store.migrate import migrate
-from tests.commands import run_command
+from app.store.schema import migrate as migrations
+from app.store.schema.migrate import _files as migration_files
+from app.store.schema.migrate import migrate
 from tests.conftest import Server
-from tests.warehouses.building import Place, execute, new_database
-from tests.warehouses.heritage import GRANTS, OLD_OBJECTS, SCHEMA, TABLES_OF_HERITAGE
+from tests.support.commands import run_command
+from tests.support.warehouses.building import Place, execute, new_database
+from tests.support.warehouses.heritage import GRANTS, OLD_OBJECTS, SCHEMA, TABLES_OF_HERITAGE
 
 OWN = """
 SELECT kind, name, definition FROM SCHEMA.recon_definitions WHERE kind <> 'trigger' ORDER BY 1, 2

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.issues import IssueCode
-from app.domain.models import RunKind
-from app.sandbox.comparison import DifferenceKind, compare
-from app.sandbox.process import SandboxServer
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.issues.codes import IssueCode
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.comparison import DifferenceKind, compare
 from tests.conftest import SCHEMA, Database
-from tests.engine import TODAY, engine, fill, run
-from tests.warehouses.story import issues
-from tests.warehouses.worlds import world
+from tests.support.engine import TODAY, engine, fill, run
+from tests.support.warehouses.story import issues
+from tests.support.warehouses.worlds import world
 
 if TYPE_CHECKING:
     import asyncpg

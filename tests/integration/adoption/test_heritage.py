@@ -2,11 +2,11 @@
 
 import json
 
-from app.domain.issues import IssueCode
-from app.sandbox.raw_sql import quoted
+from app.domain.issues.codes import IssueCode
+from app.sandbox.witness.raw_sql import quoted
 from tests.integration.adoption.conftest import Stories
-from tests.warehouses.building import with_setting
-from tests.warehouses.heritage import HERITAGE, IN_PARTS, TOO_SUCCESSFUL
+from tests.support.warehouses.building import with_setting
+from tests.support.warehouses.heritage import HERITAGE, IN_PARTS, TOO_SUCCESSFUL
 
 CLOSED = "raw_trades_closed"
 

@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from app.domain.caps import Caps
-from app.domain.contract import TABLES, Endpoint
-from app.domain.models import RunKind, RunStatus
-from app.main import print_uninstall
-from app.sandbox.comparison import Comparison, DifferenceKind, compare
-from app.sandbox.ingestion import ingest
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.composition import print_uninstall
+from app.domain.contract.caps import Caps
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.states import RunKind, RunStatus
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.comparison import Comparison, DifferenceKind, compare
+from app.sandbox.witness.ingestion import ingest
+from app.sandbox.world.world import World
 from app.settings import Settings
-from app.store.migrate import migrate
-from tests.commands import access, run_command
+from app.store.schema.migrate import migrate
 from tests.conftest import Server
-from tests.engine import TODAY, engine, run
-from tests.warehouses.building import Place, execute, new_database
-from tests.warehouses.catalogue import Dump, dump_schema
-from tests.warehouses.heritage import FORMS, GRANTS, IN_PARTS, OLD_OBJECTS, SCHEMA, tables_of_heritage
-from tests.warehouses.worlds import edit, world
+from tests.support.commands import access, run_command
+from tests.support.engine import TODAY, engine, run
+from tests.support.warehouses.building import Place, execute, new_database
+from tests.support.warehouses.catalogue import Dump, dump_schema
+from tests.support.warehouses.heritage import FORMS, GRANTS, IN_PARTS, OLD_OBJECTS, SCHEMA, tables_of_heritage
+from tests.support.warehouses.worlds import edit, world
 
 TEXT_TICKETS = ("acc-00003", "acc-00006")
 """Upstream sends tickets of these accounts that are no numbers."""

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from app.main import print_uninstall, warehouse_notes
+from app.composition import print_uninstall, warehouse_notes
 from app.settings import Settings
-from app.store.migrate import migrate
-from tests.commands import run_command, served, settings_for
+from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
-from tests.warehouses.building import execute, new_database
-from tests.warehouses.heritage import FORMS, OLD_OBJECTS, SCHEMA
+from tests.support.commands import run_command, served, settings_for
+from tests.support.warehouses.building import execute, new_database
+from tests.support.warehouses.heritage import FORMS, OLD_OBJECTS, SCHEMA
 
 
 @pytest.mark.parametrize("typo", ["prop_trading_modell", "Prop_Trading_Model", "raw"])

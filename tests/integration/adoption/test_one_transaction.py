@@ -6,16 +6,16 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app.main import print_advice, print_uninstall
-from app.sandbox.raw_sql import in_schema, quoted
+from app.composition import print_advice, print_uninstall
+from app.sandbox.witness.raw_sql import in_schema, quoted
 from app.settings import Settings
-from app.store.migrate import migrate
+from app.store.schema.migrate import migrate
 from tests.conftest import Server
-from tests.scripts import statements
-from tests.warehouses.building import Place, execute, new_database, with_setting
+from tests.support.scripts import statements
+from tests.support.warehouses.building import Place, execute, new_database, with_setting
+from tests.support.warehouses.heritage import SCHEMA, TABLES_OF_HERITAGE
+from tests.support.warehouses.way_back import go_back, seen
 from tests.warehouses.earlier_migration import earlier_migration
-from tests.warehouses.heritage import SCHEMA, TABLES_OF_HERITAGE
-from tests.warehouses.way_back import go_back, seen
 
 _ROWS = (
     """

@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
-from app.sandbox.comparison import DifferenceKind, compare
-from tests.engine import engine, run
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
+from app.sandbox.witness.comparison import DifferenceKind, compare
 from tests.integration.adoption.conftest import Stories
-from tests.warehouses.shape import Shape
-from tests.warehouses.shapes import MISSING_MONTH, OTHER_PARTITIONS, SERVICE_ROLE
-from tests.warehouses.story import empty_rows
+from tests.support.engine import engine, run
+from tests.support.warehouses.shape import Shape
+from tests.support.warehouses.shapes import MISSING_MONTH, OTHER_PARTITIONS, SERVICE_ROLE
+from tests.support.warehouses.story import empty_rows
 
 DAILY = f"raw_metrics_daily_{MISSING_MONTH:%Y_%m}"
 _ADVICE = re.compile(r"CREATE TABLE .*? FOR VALUES FROM \('[0-9-]+'\) TO \('[0-9-]+'\)")

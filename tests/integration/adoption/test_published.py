@@ -2,16 +2,16 @@
 
 import pytest
 
-from app.domain.models import RunKind
-from app.sandbox.ingestion import ingest
-from app.sandbox.process import SandboxServer
-from app.store.migrate import migrate
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.ingestion import ingest
+from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
-from tests.engine import engine, run
-from tests.warehouses.building import execute
-from tests.warehouses.heritage import SCHEMA
-from tests.warehouses.way_back import earlier_system
-from tests.warehouses.worlds import world
+from tests.support.engine import engine, run
+from tests.support.warehouses.building import execute
+from tests.support.warehouses.heritage import SCHEMA
+from tests.support.warehouses.way_back import earlier_system
+from tests.support.warehouses.worlds import world
 
 _UNIDENTIFIED = """
 SELECT c.relname FROM pg_class AS c

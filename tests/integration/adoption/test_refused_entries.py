@@ -4,17 +4,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.domain.models import RunKind
-from app.sandbox.faults import Faults, Rejection
-from app.sandbox.ingestion import ingest
-from app.sandbox.process import SandboxServer
-from app.store.migrate import migrate
+from app.domain.states import RunKind
+from app.sandbox.server.faults import Faults, Rejection
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.ingestion import ingest
+from app.store.schema.migrate import migrate
 from tests.conftest import Server
-from tests.engine import engine, run
-from tests.warehouses.building import Place, execute
-from tests.warehouses.heritage import SCHEMA
-from tests.warehouses.way_back import earlier_system
-from tests.warehouses.worlds import world
+from tests.support.engine import engine, run
+from tests.support.warehouses.building import Place, execute
+from tests.support.warehouses.heritage import SCHEMA
+from tests.support.warehouses.way_back import earlier_system
+from tests.support.warehouses.worlds import world
 
 _ACCOUNTS = 14
 _STAND_IN = "md5(login || '|' || platform || '|' || broker) FROM SCHEMA.raw_metrics_alltime WHERE account_id = 'acc-0000"

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from app.errors import ReconError
-from app.store.migrate import migrate
-from tests.commands import run_command
+from app.store.schema.migrate import migrate
 from tests.conftest import Server
-from tests.warehouses.heritage import SCHEMA
-from tests.warehouses.way_back import earlier_system, go_back, seen
+from tests.support.commands import run_command
+from tests.support.warehouses.heritage import SCHEMA
+from tests.support.warehouses.way_back import earlier_system, go_back, seen
 
 _REFUSING = {
     "a trigger that refuses an update": (
@@ -54,9 +54,11 @@ async def test_half_a_migration_of_an_older_version_is_named_and_leads_back_and_
 async def _half(dsn: str, last: str) -> None:
     """The files up to one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.store.migrate._files", lambda: [path for path in _FILES if path.stem <= last or path.stem.startswith(last)])
-        patch.setattr("app.store.migrate._fit_staging", _nothing)
-        patch.setattr("app.store.migrate._fill_list", _nothing)
+        patch.setattr(
+            "app.store.schema.migrate._files", lambda: [path for path in _FILES if path.stem <= last or path.stem.startswith(last)]
+        )
+        patch.setattr("app.store.schema.migrate._fit_staging", _nothing)
+        patch.setattr("app.store.schema.migrate._fill_list", _nothing)
         await migrate(dsn, SCHEMA)
 
 

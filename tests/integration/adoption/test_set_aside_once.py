@@ -2,16 +2,16 @@
 
 import json
 
-from app.domain.models import RunKind
-from app.sandbox.ingestion import ingest
-from app.sandbox.process import SandboxServer
-from app.store.migrate import migrate
-from app.store.queries import load_queries
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.ingestion import ingest
+from app.store.database.queries import load_queries
+from app.store.schema.migrate import migrate
 from tests.conftest import Server
-from tests.engine import engine, run
 from tests.integration.adoption.test_moving_in import CAPS, DAMAGE, TEXT_TICKETS, upstream_world
-from tests.warehouses.building import execute, new_database
-from tests.warehouses.heritage import FORMS, IN_PARTS, SCHEMA
+from tests.support.engine import engine, run
+from tests.support.warehouses.building import execute, new_database
+from tests.support.warehouses.heritage import FORMS, IN_PARTS, SCHEMA
 
 _COUNTED = """
 SELECT a.account_id, a.rows_set_aside, a.detail,

@@ -2,14 +2,14 @@
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.issues import IssueCode
-from app.domain.models import RunStatus
-from app.sandbox.comparison import DifferenceKind
+from app.domain.contract.tables import Endpoint
+from app.domain.issues.codes import IssueCode
+from app.domain.states import RunStatus
+from app.sandbox.witness.comparison import DifferenceKind
 from tests.integration.adoption.conftest import Stories
-from tests.warehouses.shape import Shape
-from tests.warehouses.shapes import OTHER_PARTITIONS, SHAPES
-from tests.warehouses.story import Story, empty_rows, lost_rows, rows_without_copy
+from tests.support.warehouses.shape import Shape
+from tests.support.warehouses.shapes import OTHER_PARTITIONS, SHAPES
+from tests.support.warehouses.story import Story, empty_rows, lost_rows, rows_without_copy
 
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 

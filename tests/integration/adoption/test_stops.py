@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import pytest
 from pydantic import SecretStr
 
-from app.domain.contract import TABLES, Endpoint
+from app.composition import open_store
+from app.domain.contract.tables import TABLES, Endpoint
 from app.errors import ConfigurationError
-from app.main import open_store
 from app.settings import Settings
-from app.store.migrate import migrate
+from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
-from tests.warehouses.building import Place, execute, new_database, with_setting
-from tests.warehouses.catalogue import dump_objects, dump_raw_tables
-from tests.warehouses.ddl import raw_table
+from tests.support.warehouses.building import Place, execute, new_database, with_setting
+from tests.support.warehouses.catalogue import dump_objects, dump_raw_tables
+from tests.support.warehouses.ddl import raw_table
 
 SCHEMA = "ours"
 _NATURAL_KEY = ("login", "platform", "broker")

@@ -10,23 +10,23 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app.domain.models import RunKind
-from app.main import print_advice, print_uninstall
-from app.sandbox.ingestion import ingest
-from app.sandbox.process import SandboxServer
-from app.sandbox.raw_sql import in_schema
-from app.sandbox.world import World
+from app.composition import print_advice, print_uninstall
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.ingestion import ingest
+from app.sandbox.witness.raw_sql import in_schema
+from app.sandbox.world.world import World
 from app.settings import Settings
-from app.store.migrate import migrate
-from tests.clock import TODAY
-from tests.commands import run_command
+from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
-from tests.engine import engine, run
-from tests.scripts import statements
-from tests.warehouses.building import Place, execute, new_database, with_setting
-from tests.warehouses.catalogue import Dump, dump_schema
-from tests.warehouses.ddl import DATED
-from tests.warehouses.heritage import FORMS, GRANTS, OLD_OBJECTS, SCHEMA
+from tests.support.clock import TODAY
+from tests.support.commands import run_command
+from tests.support.engine import engine, run
+from tests.support.scripts import statements
+from tests.support.warehouses.building import Place, execute, new_database, with_setting
+from tests.support.warehouses.catalogue import Dump, dump_schema
+from tests.support.warehouses.ddl import DATED
+from tests.support.warehouses.heritage import FORMS, GRANTS, OLD_OBJECTS, SCHEMA
 
 _DAYS = 20
 OLD_ROWS = (

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from app.store.migrate import migrate
+from app.store.schema.migrate import migrate
 from tests.conftest import Server
-from tests.warehouses.building import Place, execute
-from tests.warehouses.heritage import SCHEMA
-from tests.warehouses.way_back import earlier_system, go_back, seen
+from tests.support.warehouses.building import Place, execute
+from tests.support.warehouses.heritage import SCHEMA
+from tests.support.warehouses.way_back import earlier_system, go_back, seen
 
 _TYPES = ("integer", "text", "date", "jsonb", "numeric, text", "uuid[]", "timestamptz, integer")
 _TOUCH = (

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.domain.contract import Endpoint
+from app.domain.contract.tables import Endpoint
 from app.domain.holds import HoldLimits
-from app.domain.issues import IssueCode
-from app.domain.models import RunKind
+from app.domain.issues.codes import IssueCode
+from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.sandbox.comparison import DifferenceKind, compare
-from app.sandbox.damage import damage
-from app.sandbox.faults import FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from app.sandbox.server import create_sandbox
-from app.store.migrate import migrate
+from app.sandbox.damage.damage import damage
+from app.sandbox.server.app import create_sandbox
+from app.sandbox.server.faults import FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.comparison import DifferenceKind, compare
+from app.store.schema.migrate import migrate
 from tests.conftest import Server
-from tests.engine import engine, fill, run
-from tests.waiting import PATIENCE
-from tests.warehouses.building import Place, execute, new_database
-from tests.warehouses.heritage import SCHEMA, TABLES_OF_HERITAGE
-from tests.warehouses.shape import HEALABLE
-from tests.warehouses.story import issues
-from tests.warehouses.worlds import world
-from tests.warehouses.writer import Writer, gone_or_changed, undone
+from tests.support.engine import engine, fill, run
+from tests.support.waiting import PATIENCE
+from tests.support.warehouses.building import Place, execute, new_database
+from tests.support.warehouses.heritage import SCHEMA, TABLES_OF_HERITAGE
+from tests.support.warehouses.shape import HEALABLE
+from tests.support.warehouses.story import issues
+from tests.support.warehouses.worlds import world
+from tests.support.warehouses.writer import Writer, gone_or_changed, undone
 
 if TYPE_CHECKING:
     import asyncpg

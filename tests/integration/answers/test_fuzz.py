@@ -14,20 +14,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.models import RunKind
-from app.engine.store import Store
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.states import RunKind
+from app.engine.repositories import Store
 from app.errors import IncompleteFetch
-from app.sandbox.world import World
-from app.store.catalogue import STAGED
-from app.store.pool import Database as Pool
-from app.store.runs import RunRequest
-from app.store.scans import Oddities
-from app.upstream.envelope import Answer, decode
-from app.upstream.faults import AttemptFailed, Redactor
+from app.sandbox.world.world import World
+from app.store.database.pool import Database as Pool
+from app.store.detect.audit import Oddities
+from app.store.runs.lifecycle import RunRequest
+from app.store.schema.raw_tables import STAGED
+from app.upstream.failures import AttemptFailed, Redactor
 from app.upstream.paging import fetch_whole, scan_all
+from app.upstream.response import Answer, decode
 from tests.conftest import SCHEMA, Database, Server
-from tests.integration.answers.mutations import ENVELOPES, LOST, WORDS, Mutation, enveloped, mutations, spoiled
+from tests.support.mutations import ENVELOPES, LOST, WORDS, Mutation, enveloped, mutations, spoiled
 
 if TYPE_CHECKING:
     import asyncpg

@@ -11,19 +11,19 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.sandbox.process import SandboxServer
-from app.sandbox.rows import Record
-from app.sandbox.world import World
-from app.upstream.envelope import decode
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.rows import Record
+from app.sandbox.world.world import World
+from app.upstream.response import decode
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, run
-from tests.integration.answers.mutations import ENVELOPES, LOST, NESTED, WORDS, enveloped
-from tests.integration.upstream.altered import altering
-from tests.integration.upstream.scripted import Arrival, Reply
-from tests.worlds import world_fixtures
+from tests.support.altered import altering
+from tests.support.engine import difference, engine, run
+from tests.support.mutations import ENVELOPES, LOST, NESTED, WORDS, enveloped
+from tests.support.scripted import Arrival, Reply
+from tests.support.worlds import world_fixtures
 
 _TODAY = dt.date(2026, 3, 10)
 _NOW = dt.datetime(2026, 3, 12, 9, tzinfo=dt.UTC)

@@ -4,10 +4,10 @@ import datetime as dt
 import json
 from pathlib import Path
 
-from app.sandbox.process import SandboxServer
-from tests.clock import TODAY
-from tests.commands import access, run_command
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
+from tests.support.clock import TODAY
+from tests.support.commands import access, run_command
 
 
 async def test_an_accepted_issue_fails_no_command_and_every_face_tells_of_it(

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from tests.commands import run_command
 from tests.conftest import Database
+from tests.support.commands import run_command
 
 
 async def test_the_list_of_what_is_accepted_tells_how_many_it_leaves_out(database: Database, tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.domain.models import RunKind
-from app.engine.restoring import Restoring
-from app.sandbox.process import SandboxServer
-from app.store.changed_rows import ChangedRows, Picked, nulled_values
-from app.store.removed import RemovedRows
-from tests.commands import run_command, served, settings_for
+from app.domain.states import RunKind
+from app.engine.restore import Restoring
+from app.sandbox.server.process import SandboxServer
+from app.store.restore.changed_rows import ChangedRows, Picked, nulled_values
+from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
-from tests.engine import engine, run
+from tests.support.commands import run_command, served, settings_for
+from tests.support.engine import engine, run
 
 _DAY = dt.date(2024, 3, 4)
 

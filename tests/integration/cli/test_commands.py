@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox.process import SandboxServer
-from tests.clock import TODAY
-from tests.commands import access, environment, run_command
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database, Server
-from tests.engine import difference
-from tests.processes import start
+from tests.support.clock import TODAY
+from tests.support.commands import access, environment, run_command
+from tests.support.engine import difference
+from tests.support.processes import start
 
 _KEY = "very-secret-key-4711"
 _SCHEMA = "prop_trading_model"
@@ -298,7 +298,7 @@ async def test_the_command_starts_as_a_process_of_its_own_on_the_machines_day(
     filled: Database, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     pipe = asyncio.subprocess.PIPE
-    words = (sys.executable, "-m", "app.cli", "report", "--format", "json")
+    words = (sys.executable, "-m", "app.cli.app", "report", "--format", "json")
     process = await start(*words, cwd=tmp_path, env=environment(tmp_path, **access(filled, sandbox)), stdout=pipe, stderr=pipe)
     said, told = await process.communicate()
     assert process.returncode == 1, told.decode()

@@ -3,11 +3,11 @@
 import uuid
 from pathlib import Path
 
-from app.sandbox.process import SandboxServer
-from tests.clock import TODAY
-from tests.commands import access, run_command
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference
+from tests.support.clock import TODAY
+from tests.support.commands import access, run_command
+from tests.support.engine import difference
 
 _SCHEMA = "prop_trading_model"
 

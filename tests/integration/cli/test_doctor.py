@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from app.cli_doctor import Level, examine
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
-from app.main import warehouse_notes
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.cli.commands.doctor import Level, examine
+from app.composition import warehouse_notes
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from app.settings import Settings
-from app.store.migrate import migrate
-from tests.clock import TODAY
-from tests.commands import Ended, access, run_command, settings_for
+from app.store.schema.migrate import migrate
 from tests.conftest import Database
-from tests.engine import difference, engine, fill, run
-from tests.warehouses.catalogue import dump_objects, dump_raw_tables
+from tests.support.clock import TODAY
+from tests.support.commands import Ended, access, run_command, settings_for
+from tests.support.engine import difference, engine, fill, run
+from tests.support.warehouses.catalogue import dump_objects, dump_raw_tables
 
 CLOSED = "raw_trades_closed"
 
@@ -268,7 +268,7 @@ async def test_what_does_not_work_is_wrong_and_keeps_the_rest_from_nothing(
 async def test_an_api_that_does_not_answer_is_told_in_other_words_than_those_for_a_run(
     filled: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.main._SAMPLE_WAIT", 0.2)
+    monkeypatch.setattr("app.composition._SAMPLE_WAIT", 0.2)
     settings = settings_for(filled.dsn, "http://127.0.0.1:1")
     wrong = [finding.text async for finding in examine(settings) if finding.level is Level.WRONG]
     assert wrong[0].startswith(f"The API does not answer for {next(iter(Endpoint)).value}: no answer within 0.2 s.")

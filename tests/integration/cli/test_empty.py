@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.emptiness import NO_TRADES
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.web.models import Maintenance, Report, Run
-from tests.clock import TODAY
-from tests.commands import access, ended, run_command, served, settings_for
+from app.domain.runs.emptiness import NO_TRADES
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
+from app.web.schemas.runs import Maintenance, Report, Run
 from tests.conftest import Database
+from tests.support.clock import TODAY
+from tests.support.commands import access, ended, run_command, served, settings_for
 
 _SAID = "no account is known: run --kind audit first"
 

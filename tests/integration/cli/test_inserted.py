@@ -6,15 +6,15 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.domain.models import RunKind, RunStatus
+from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
-from app.sandbox.faults import FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from app.store.runs import RunRequest
-from tests.clock import SETTLED
-from tests.commands import run_command, served, settings_for
+from app.sandbox.server.faults import FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
+from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
-from tests.engine import engine, run
+from tests.support.clock import SETTLED
+from tests.support.commands import run_command, served, settings_for
+from tests.support.engine import engine, run
 
 if TYPE_CHECKING:
     import asyncpg

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.contract import TABLES
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.web.inspections import Inspection
-from app.web.models import Account
-from tests.commands import Command, run_command
+from app.domain.contract.tables import TABLES
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
+from app.web.routes.inspections import Inspection
+from app.web.schemas.runs import Account
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, engine, filled_copy, run
-from tests.waiting import PATIENCE
+from tests.support.commands import Command, run_command
+from tests.support.engine import TODAY, engine, filled_copy, run
+from tests.support.waiting import PATIENCE
 
 _NIGHT = TODAY - dt.timedelta(days=5)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults, Rejection
-from app.sandbox.process import SandboxServer
-from tests.clock import TODAY
-from tests.commands import Ended, access, run_command
+from app.domain.contract.tables import Endpoint
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference
+from tests.support.clock import TODAY
+from tests.support.commands import Ended, access, run_command
+from tests.support.engine import difference
 
 _FIX, _RUN, _REPORT = "NULL account_id fix results", "Reconciliation results", "Reconciliation report"
 

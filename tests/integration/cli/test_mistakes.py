@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import environment
-from tests.processes import start
+from tests.support.commands import environment
+from tests.support.processes import start
 
-_HEAVY = ("app.engine", "app.main", "app.store", "app.upstream", "app.web", "asyncpg", "fastapi", "httpx2", "structlog", "uvicorn")
+_HEAVY = ("app.engine", "app.composition", "app.store", "app.upstream", "app.web", "asyncpg", "fastapi", "httpx2", "structlog", "uvicorn")
 
 
 async def _said(folder: Path, *words: str) -> tuple[int, str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.commands import run_command
 from tests.conftest import Database, Server
+from tests.support.commands import run_command
 
 
 async def test_the_script_alone_goes_to_stdout_and_the_warehouse_stays_as_it_is(postgres: Server, tmp_path: Path) -> None:

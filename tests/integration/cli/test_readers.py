@@ -9,13 +9,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.web.models import Report
-from tests.commands import access, run_command
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
+from app.web.schemas.runs import Report
 from tests.conftest import Database, Server
-from tests.engine import TODAY, engine, fill, run
+from tests.support.commands import access, run_command
+from tests.support.engine import TODAY, engine, fill, run
 
 _SCHEMA = "prop_trading_model"
 

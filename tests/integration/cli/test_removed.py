@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.contract import TABLES, Endpoint
-from app.sandbox.process import SandboxServer
-from tests.clock import SETTLED
-from tests.commands import Ended, access, run_command
+from app.domain.contract.tables import TABLES, Endpoint
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference
+from tests.support.clock import SETTLED
+from tests.support.commands import Ended, access, run_command
+from tests.support.engine import difference
 
 _ALLTIME = TABLES[Endpoint.ALLTIME]
 _RUN = uuid.UUID(int=7)

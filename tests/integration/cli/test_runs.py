@@ -4,11 +4,11 @@ import json
 import uuid
 from pathlib import Path
 
-from app.sandbox.process import SandboxServer
-from app.web.models import Account, Run, RunList
-from tests.clock import TODAY
-from tests.commands import access, run_command
+from app.sandbox.server.process import SandboxServer
+from app.web.schemas.runs import Account, Run, RunList
 from tests.conftest import Database
+from tests.support.clock import TODAY
+from tests.support.commands import access, run_command
 
 _SCHEMA = "prop_trading_model"
 

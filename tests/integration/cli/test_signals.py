@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.sandbox.faults import FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from tests.commands import Command, access, run_command
+from app.sandbox.server.faults import FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.waiting import PATIENCE
+from tests.support.commands import Command, access, run_command
+from tests.support.waiting import PATIENCE
 
 _SLOW = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=20)
 

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.models import RunKind
+from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.errors import InvalidRequest
-from app.sandbox.process import SandboxServer
-from app.sandbox.wrecking import DamageKind
-from app.store.runs import RunRequest
+from app.sandbox.damage.kinds import DamageKind
+from app.sandbox.server.process import SandboxServer
+from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
-from tests.engine import difference, engine, run
-from tests.integration.engine.test_runs import hurt
+from tests.integration.engine.runs.test_runs import hurt
+from tests.support.engine import difference, engine, run
 
 if TYPE_CHECKING:
     import asyncpg

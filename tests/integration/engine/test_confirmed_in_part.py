@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
+from app.cli.runtime import ExitCode, exit_code_of
 from app.domain.holds import HoldLimits
-from app.domain.issues import IssueCode
-from app.domain.models import RunKind, RunStatus
-from app.engine.accepting import Accepting
+from app.domain.issues.codes import IssueCode
+from app.domain.states import RunKind, RunStatus
+from app.engine.acceptances import Accepting
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.errors import Conflict
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.shell import ExitCode, exit_code_of
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import TODAY, engine, filled_copy, run
+from tests.support.engine import TODAY, engine, filled_copy, run
 
 _LOST = 6
 _CONFIG = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, guard=HoldLimits())

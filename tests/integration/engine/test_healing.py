@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
-from app.sandbox.damage import HEALABLE_KINDS, damage
-from app.sandbox.faults import FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.sandbox.wrecking import DamageKind
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
+from app.sandbox.damage.damage import HEALABLE_KINDS, damage
+from app.sandbox.damage.kinds import DamageKind
+from app.sandbox.server.faults import FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import TODAY, difference, engine, fill, run
+from tests.support.engine import TODAY, difference, engine, fill, run
 
 
 @pytest.mark.parametrize("kind", sorted(HEALABLE_KINDS))

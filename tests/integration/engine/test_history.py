@@ -9,26 +9,26 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app.domain.contract import Endpoint
+from app.composition import history_notes
+from app.domain.contract.tables import Endpoint
 from app.domain.history import HistoryFrom
-from app.domain.models import RunKind
+from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.errors import ConfigurationError
-from app.main import history_notes
-from app.sandbox.comparison import Comparison, compare
-from app.sandbox.faults import Faults
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.sandbox.server.faults import Faults
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.comparison import Comparison, compare
+from app.sandbox.world.world import World
 from app.settings import Settings
-from app.store.money import NO_LOOK
-from app.store.pool import Database as Pool
-from app.store.queries import fill
-from app.store.window import Window
-from tests.clock import NOW
+from app.store.database.pool import Database as Pool
+from app.store.database.queries import fill
+from app.store.database.window import Window
+from app.store.detect.money import NO_LOOK
 from tests.conftest import Database
-from tests.engine import TODAY, engine, run
-from tests.worlds import world_fixtures
+from tests.support.clock import NOW
+from tests.support.engine import TODAY, engine, run
+from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
     import asyncpg

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import engine, fill, run
+from tests.support.engine import engine, fill, run
 
 if TYPE_CHECKING:
     import asyncpg

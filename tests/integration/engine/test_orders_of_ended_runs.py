@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.models import RunStatus
-from app.engine.steering import Steering
-from app.engine.store import Store
+from app.domain.states import RunStatus
+from app.engine.repositories import Store
+from app.engine.runs.orders import Steering
 from app.errors import Conflict
-from app.store.pool import Database as Pool
-from tests.clock import TODAY
-from tests.commands import run_command
+from app.store.database.pool import Database as Pool
 from tests.conftest import SCHEMA, Database
+from tests.support.clock import TODAY
+from tests.support.commands import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.models import RunKind
-from app.sandbox.world import World
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.states import RunKind
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import engine, run
-from tests.integration.engine.test_losses import _SETTLED, _config, _world, filled, warehouse  # noqa: F401
-from tests.integration.verdicts.sick import Sick, serving
+from tests.integration.engine.guards.test_losses import _SETTLED, _config, _world, filled, warehouse  # noqa: F401
+from tests.support.engine import engine, run
+from tests.support.sick import Sick, serving
 
 _ENDS = {Endpoint.DAILY: "date", Endpoint.HOURLY: "date", Endpoint.CLOSED: "tradeDate"}
 

@@ -6,17 +6,17 @@ from collections.abc import Callable
 import asyncpg
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
-from app.domain.money import OFF
-from app.sandbox.process import SandboxServer
-from app.sandbox.rows import Record
-from app.sandbox.trades import Row
-from app.sandbox.world import World
-from app.store.changed_rows import ChangedRows, Picked
+from app.domain.accounts.money import OFF
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.rows import Record
+from app.sandbox.world.trades import Row
+from app.sandbox.world.world import World
+from app.store.restore.changed_rows import ChangedRows, Picked
 from tests.conftest import Database
-from tests.engine import TODAY, difference, engine, run
 from tests.integration.engine.conftest import perfect_world
+from tests.support.engine import TODAY, difference, engine, run
 
 Connection = asyncpg.Connection
 

@@ -7,13 +7,13 @@ from typing import Protocol
 
 import pytest
 
-from app.domain.contract import Endpoint
+from app.domain.contract.tables import Endpoint
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import engine, filled_copy
+from tests.support.engine import engine, filled_copy
 
 TODAY = dt.date(2026, 3, 18)
 """Upstream's date; the service believes in noon of the third day after, so that all dates are settled."""

@@ -20,16 +20,16 @@ from typing import Any
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import difference, engine, run
 from tests.integration.isolation.conftest import NOW, TODAY, blamed, let_a_day_pass, lose, names_of, quick
-from tests.integration.upstream.altered import AlteringApi, altering
-from tests.integration.upstream.scripted import Arrival, Reply
-from tests.worlds import world_fixtures
+from tests.support.altered import AlteringApi, altering
+from tests.support.engine import difference, engine, run
+from tests.support.scripted import Arrival, Reply
+from tests.support.worlds import world_fixtures
 
 _SAID = "Odd words of the API."
 _ACCOUNTS = 24

@@ -2,14 +2,14 @@
 
 import pytest
 
-from app.domain.contract import PAGE_ROWS, Endpoint
-from app.domain.models import RunKind
-from app.sandbox.faults import Faults, Rejection
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.domain.contract.tables import PAGE_ROWS, Endpoint
+from app.domain.states import RunKind
+from app.sandbox.server.faults import Faults, Rejection
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import difference, engine, fill, run
 from tests.integration.isolation.conftest import NOW, TODAY, Engine, blamed, lose, quick
+from tests.support.engine import difference, engine, fill, run
 
 
 async def test_accounts_behind_the_largest_skip_are_compared_by_id(database: Database) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults, Rejection
-from app.sandbox.process import SandboxServer
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference, run
 from tests.integration.isolation.conftest import Engine, blamed, let_a_day_pass, lose, names_of
+from tests.support.engine import difference, run
 
 _SPLITS = 8
 """Requests that are under way when the limit is reached: one for each part of the search."""

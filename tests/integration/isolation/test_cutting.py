@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
-from app.sandbox.faults import FaultKind, Faults, Rejection
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
+from app.sandbox.server.faults import FaultKind, Faults, Rejection
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import difference, engine, run
 from tests.integration.isolation.conftest import NOW, TODAY, blamed, names_of, quick
-from tests.worlds import world_fixtures
+from tests.support.engine import difference, engine, run
+from tests.support.worlds import world_fixtures
 
 _TABLES = {Endpoint.DAILY: "raw_metrics_daily", Endpoint.HOURLY: "raw_metrics_hourly", Endpoint.CLOSED: "raw_trades_closed"}
 

@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from app.domain.contract import Endpoint
+from app.domain.contract.tables import Endpoint
 from app.domain.holds import HoldLimits
-from app.domain.models import RunKind
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults, Rejection
-from app.sandbox.process import SandboxServer
+from app.domain.states import RunKind
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference, run
 from tests.integration.isolation.conftest import Engine, blamed, let_a_day_pass, lose, names_of
+from tests.support.engine import difference, run
 
 _STATUSES = (400, 403, 404, 405, 410, 413, 422)
 _ABSENT = (404, 410)

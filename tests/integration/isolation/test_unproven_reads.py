@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import difference, engine, filled_copy, run
 from tests.integration.isolation.conftest import NOW, TODAY, Engine, blamed, let_a_day_pass, lose, names_of, quick
+from tests.support.engine import difference, engine, filled_copy, run
 
 _ENDPOINTS = (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 _LIES = (FaultKind.LARGER_TOTAL, FaultKind.SMALLER_TOTAL, FaultKind.OTHERS_ROWS)

@@ -1,8 +1,8 @@
 """A small world that never contradicts itself, and a warehouse that ingestion filled from it; each test gets a copy."""
 
-from app.sandbox.world import World
-from tests.clock import TODAY
-from tests.worlds import world_fixtures
+from app.sandbox.world.world import World
+from tests.support.clock import TODAY
+from tests.support.worlds import world_fixtures
 
 
 def world() -> World:

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.issues import IssueCode
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
+from app.domain.issues.codes import IssueCode
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import engine, run
 from tests.integration.rows.test_money import filled, sandbox, spoil, traders, upstream, warehouse
+from tests.support.engine import engine, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,19 +8,19 @@ from random import Random
 
 import pytest
 
-from app.domain.caps import Caps
-from app.domain.contract import TABLES, Endpoint
+from app.domain.contract.caps import Caps
+from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.history import HistoryFrom
 from app.domain.holds import HoldLimits
-from app.domain.models import Depth, Outcome, RunKind, RunStatus
+from app.domain.states import Depth, Outcome, RunKind, RunStatus
+from app.engine.batch.outcome import COMPARED
 from app.engine.config import EngineConfig
-from app.engine.results import COMPARED
-from app.sandbox.faults import Faults, Rejection
-from app.sandbox.process import SandboxServer
-from app.web.models import AccountOutcome, Run
-from tests.clock import SETTLED
+from app.sandbox.server.faults import Faults, Rejection
+from app.sandbox.server.process import SandboxServer
+from app.web.schemas.runs import AccountOutcome, Run
 from tests.conftest import SCHEMA, Database
-from tests.engine import difference, engine, reconcile, run
+from tests.support.clock import SETTLED
+from tests.support.engine import difference, engine, reconcile, run
 
 _MOST_REQUESTS = 6
 

@@ -7,12 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.domain.contract import Endpoint
-from app.sandbox.process import SandboxServer
-from tests.clock import SETTLED
-from tests.commands import access, ended, run_command, served, settings_for
+from app.domain.contract.tables import Endpoint
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference
+from tests.support.clock import SETTLED
+from tests.support.commands import access, ended, run_command, served, settings_for
+from tests.support.engine import difference
 
 _SPOILT = {
     "raw_metrics_alltime": ("gross_profit", "net_profit"),

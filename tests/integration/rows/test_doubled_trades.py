@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from app.domain.holds import HoldLimits
-from app.domain.models import RunKind, RunStatus
+from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
-from app.engine.restoring import Restoring
-from app.sandbox.process import SandboxServer
-from app.store.changed_rows import Picked
-from app.store.removed import RemovedRows
-from tests.clock import SETTLED
+from app.engine.restore import Restoring
+from app.sandbox.server.process import SandboxServer
+from app.store.restore.changed_rows import Picked
+from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
-from tests.engine import difference, engine, run
+from tests.support.clock import SETTLED
+from tests.support.engine import difference, engine, run
 
 
 async def load_again(database: Database, days: int, *, offset: int, deleted: bool = False, accounts: int = 12) -> int:

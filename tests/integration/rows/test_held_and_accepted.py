@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from app.domain.holds import HoldLimits
-from app.domain.issues import IssueCode
-from app.domain.models import RunKind
+from app.domain.issues.codes import IssueCode
+from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.sandbox.process import SandboxServer
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import engine, run
 from tests.integration.rows.test_money import filled, sandbox, traders, upstream, warehouse
-from tests.integration.upstream.altered import altering
-from tests.integration.upstream.scripted import Arrival
+from tests.support.altered import altering
+from tests.support.engine import engine, run
+from tests.support.scripted import Arrival
 
 __all__ = ["filled", "sandbox", "upstream", "warehouse"]
 

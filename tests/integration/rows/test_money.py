@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 
-from app.domain.contract import Endpoint
+from app.domain.accounts.money import BY_DATE, BY_NAME, OFF, MoneyMode
+from app.domain.contract.tables import Endpoint
 from app.domain.history import HistoryFrom
-from app.domain.models import RunKind
-from app.domain.money import BY_DATE, BY_NAME, OFF, MoneyMode
+from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.engine.restoring import Restoring
-from app.sandbox.process import SandboxServer
-from app.sandbox.rows import Record
-from app.sandbox.world import World
-from app.store.migrate import migrate
-from app.store.removed import RemovedRows
-from tests.clock import SETTLED, TODAY
+from app.engine.restore import Restoring
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.rows import Record
+from app.sandbox.world.world import World
+from app.store.restore.restore import RemovedRows
+from app.store.schema.migrate import migrate
 from tests.conftest import Database
-from tests.engine import difference, engine, run
-from tests.integration.upstream.altered import altering
-from tests.integration.upstream.scripted import Arrival
-from tests.worlds import world_fixtures
+from tests.support.altered import altering
+from tests.support.clock import SETTLED, TODAY
+from tests.support.engine import difference, engine, run
+from tests.support.scripted import Arrival
+from tests.support.worlds import world_fixtures
 
 _METRICS = {"net_profit": "net_profit", "total_lots": "total_lots"}
 ERRORS = {
@@ -248,7 +248,7 @@ async def test_whatever_amounts_are_damaged_a_full_run_makes_the_warehouse_equal
 async def test_amounts_of_a_large_table_are_left_out_until_an_index_holds_them_beside_the_counts(
     warehouse: Database, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.money._LARGE_TABLE", 0)
+    monkeypatch.setattr("app.store.detect.money._LARGE_TABLE", 0)
     key = (
         "ALTER TABLE raw_metrics_hourly DROP CONSTRAINT raw_metrics_hourly_pkey,"
         " ADD PRIMARY KEY (account_id, date, hour) INCLUDE (num_trades, login{})"

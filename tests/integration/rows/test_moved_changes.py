@@ -2,12 +2,12 @@
 
 import datetime as dt
 
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
-from app.store.changed_rows import Picked
-from tests.clock import SETTLED
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.store.restore.changed_rows import Picked
 from tests.conftest import Database
-from tests.engine import difference, engine, run
+from tests.support.clock import SETTLED
+from tests.support.engine import difference, engine, run
 
 
 async def test_what_was_moved_to_a_date_is_a_change_of_that_date(warehouse: Database, sandbox: SandboxServer) -> None:

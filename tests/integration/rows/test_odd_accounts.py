@@ -6,17 +6,17 @@ import json
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.models import Outcome, RunKind
+from app.domain.contract.tables import Endpoint
+from app.domain.states import Outcome, RunKind
 from app.engine.service import ReconService
-from app.sandbox.generation import Contradictions
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.store.migrate import migrate
-from app.store.runs import RunRequest
-from tests.clock import SETTLED, TODAY
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.generation import Contradictions
+from app.sandbox.world.world import World
+from app.store.runs.lifecycle import RunRequest
+from app.store.schema.migrate import migrate
 from tests.conftest import Database
-from tests.engine import difference, engine, fill, reconcile, run
+from tests.support.clock import SETTLED, TODAY
+from tests.support.engine import difference, engine, fill, reconcile, run
 
 
 def _most(sandbox: SandboxServer) -> str:

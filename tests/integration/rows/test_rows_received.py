@@ -7,16 +7,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.models import Depth, RunKind
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.states import Depth, RunKind
 from app.engine.service import ReconService
-from app.sandbox.filters import matching, read_query
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from tests.clock import SETTLED, TODAY
+from app.sandbox.server.filters import matching, read_query
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import engine, run
-from tests.worlds import world_fixtures
+from tests.support.clock import SETTLED, TODAY
+from tests.support.engine import engine, run
+from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

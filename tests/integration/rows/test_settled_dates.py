@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
-from tests.clock import SETTLED
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import TODAY, engine, run
+from tests.support.clock import SETTLED
+from tests.support.engine import TODAY, engine, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.models import RunKind
-from app.engine.restoring import Restoring
-from app.sandbox.process import SandboxServer
-from app.store.removed import RemovedRows
-from tests.clock import SETTLED
+from app.domain.states import RunKind
+from app.engine.restore import Restoring
+from app.sandbox.server.process import SandboxServer
+from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
-from tests.engine import difference, engine, run
+from tests.support.clock import SETTLED
+from tests.support.engine import difference, engine, run
 
 if TYPE_CHECKING:
     import asyncpg

@@ -7,16 +7,16 @@ from typing import Protocol, TypeAlias
 import asyncpg
 import pytest
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.issues import IssueCode
-from app.sandbox.comparison import compare
-from app.sandbox.damage import HEALABLE_KINDS, Damage, damage
-from app.sandbox.ingestion import ingest
-from app.sandbox.process import SandboxServer
-from app.sandbox.reading import read_upstream
-from app.sandbox.world import World
-from app.sandbox.wrecking import DamageKind
-from tests.clock import TODAY
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.issues.codes import IssueCode
+from app.sandbox.damage.damage import HEALABLE_KINDS, Damage, damage
+from app.sandbox.damage.kinds import DamageKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.witness.comparison import compare
+from app.sandbox.witness.ingestion import ingest
+from app.sandbox.witness.reading import read_upstream
+from app.sandbox.world.world import World
+from tests.support.clock import TODAY
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.issues import Issue, IssueCode, Severity
-from app.domain.models import Effort, Outcome, RunKind
-from app.store.claims import Claim, Claims
-from app.store.pool import Database as Pool
-from app.store.queries import load_queries
-from app.store.runs import AccountResult, RunRequest, Runs, Terms
+from app.domain.issues.codes import Issue, IssueCode, Severity
+from app.domain.states import Effort, Outcome, RunKind
+from app.store.database.pool import Database as Pool
+from app.store.database.queries import load_queries
+from app.store.runs.claims import Claim, Claims
+from app.store.runs.lifecycle import AccountResult, RunRequest, Runs, Terms
 from tests.conftest import SCHEMA, Database, Server
-from tests.plans import Plan, pages
+from tests.support.plans import Plan, pages
 
 if TYPE_CHECKING:
     import asyncpg

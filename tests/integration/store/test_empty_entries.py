@@ -1,9 +1,9 @@
 """Entries of which nothing is stored: those that only stand for a known natural key go, all others stay until their owner drops them."""
 
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import engine, run
+from tests.support.engine import engine, run
 
 _KEY = "SELECT login, md5(login || '|' || platform || '|' || broker) AS digest FROM raw_metrics_alltime ORDER BY account_id LIMIT 1"
 _UNKNOWN = {"99887766", "ghost", "d41d8cd98f00b204e9800998ecf8427e"}

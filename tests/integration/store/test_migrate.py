@@ -3,8 +3,8 @@
 import asyncio
 import secrets
 
-from app.domain.contract import TABLES
-from app.store.migrate import migrate
+from app.domain.contract.tables import TABLES
+from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
 
 _COLUMNS = """

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.engine.store import Store
-from app.store.pool import Database as Pool
-from app.store.slices import Applied, Slice, Writer
+from app.domain.contract.tables import Endpoint
+from app.engine.repositories import Store
+from app.store.apply.model import Applied, Slice, Writer
+from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 
 if TYPE_CHECKING:

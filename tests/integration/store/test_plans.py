@@ -11,28 +11,28 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.closing import ClosedAs
-from app.domain.comparison import Differs
-from app.domain.contract import Endpoint
+from app.domain.accounts.comparison import Differs
+from app.domain.accounts.money import BY_DATE, BY_NAME
+from app.domain.contract.tables import Endpoint
 from app.domain.holds import HoldLimits
-from app.domain.inspected import Figures, Inspected
-from app.domain.issues import Issue, IssueCode, Severity
-from app.domain.models import Effort, Outcome
-from app.domain.money import BY_DATE, BY_NAME
-from app.engine.store import Store
-from app.store.claims import Claim
-from app.store.pool import Connection
-from app.store.pool import Database as Pool
-from app.store.preparations import Queue
-from app.store.queries import SQL_DIRECTORY, fill, load_queries
+from app.domain.issues.codes import Issue, IssueCode, Severity
+from app.domain.runs.inspected import Figures, Inspected
+from app.domain.states import Effort, Outcome
+from app.domain.verdict.closing import ClosedAs
+from app.engine.repositories import Store
+from app.store.apply.model import Applied, Fingerprints, Job, Part, Slice, Witness, Writer
+from app.store.database.pool import Connection
+from app.store.database.pool import Database as Pool
+from app.store.database.queries import SQL_DIRECTORY, fill, load_queries
 from app.store.quota import Quota
-from app.store.report import Horizon, ReportFigures
-from app.store.runs import AccountResult, Terms
-from app.store.slices import Applied, Fingerprints, Job, Part, Slice, Witness, Writer
-from app.store.staging import StagedFetch
-from app.store.survey import UniqueKey
+from app.store.runs.claims import Claim
+from app.store.runs.lifecycle import AccountResult, Terms
+from app.store.runs.report import Horizon, ReportFigures
+from app.store.runs.run_queue import Queue
+from app.store.schema.introspect import UniqueKey
+from app.store.staging.staging import StagedFetch
 from tests.conftest import SCHEMA, Database, Server
-from tests.large_warehouse import (
+from tests.support.large_warehouse import (
     FIRST_DAY,
     HOURS,
     KNOWN,
@@ -48,7 +48,7 @@ from tests.large_warehouse import (
     ticket,
     trading_days,
 )
-from tests.plans import Plan, Recorder, Relations, name_of
+from tests.support.plans import Plan, Recorder, Relations, name_of
 
 BATCH = TRADING // 100
 """As 5,000 are of 500,000."""

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from app.errors import DatabaseError, DatabaseUnavailable
-from app.store.pool import Database as Pool
+from app.store.database.pool import Database as Pool
 from app.store.quota import Quota
-from tests.commands import ROOT
 from tests.conftest import Database
-from tests.processes import start as start_process
-from tests.waiting import PATIENCE
+from tests.support.commands import ROOT
+from tests.support.processes import start as start_process
+from tests.support.waiting import PATIENCE
 
 _WINDOWS = (0.01, 0.1, 0.5, 1.0, 3.0)
 _SECONDS = PATIENCE
@@ -24,7 +24,7 @@ _ROW = "prop_trading_model.recon_quota"
 
 _CALLER = """
 import asyncio, sys, time
-from app.store.pool import Database
+from app.store.database.pool import Database
 from app.store.quota import Quota
 
 async def call(dsn, schema, rate, burst):

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConfigurationError, DatabaseUnavailable, ReconError
-from app.store.pool import Database as Pool
-from app.store.reaching import servers
-from tests.commands import run_command
+from app.store.database.connecting import servers
+from app.store.database.pool import Database as Pool
 from tests.conftest import Database, Server
-from tests.tcp_proxy import TcpProxy
+from tests.support.commands import run_command
+from tests.support.tcp_proxy import TcpProxy
 
 _NOISE = re.compile(r"\b[A-Za-z]*(Error|Exception)\b|[Ee]rrno|gaierror")
 

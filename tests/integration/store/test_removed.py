@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from app.domain.copies import Reason, Wanted
-from app.domain.orders import Way
+from app.domain.runs.orders import Way
 from app.errors import NotFound
-from app.store.copies import Restored
-from app.store.feed import ChangeFeed
-from app.store.pool import Database as Pool
-from app.store.removed import RemovedRows
+from app.store.change_feed import ChangeFeed
+from app.store.database.pool import Database as Pool
+from app.store.restore.copies import Restored
+from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     import asyncpg
@@ -511,7 +511,7 @@ async def test_what_a_writer_wrote_meanwhile_is_kept(database: Database, connect
 async def test_a_row_that_somebody_holds_is_told_and_left(
     database: Database, connection: Connection, removed: RemovedRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.removed._STATEMENT_SECONDS", 3.0)
+    monkeypatch.setattr("app.store.restore.restore._STATEMENT_SECONDS", 3.0)
     await _store(connection)
     removed_id = await _keep(connection, "overwritten")
     await connection.execute("UPDATE raw_trades_closed SET close_price = 2")
@@ -639,7 +639,7 @@ async def test_sets_end_just_as_one_by_one(connection: Connection, pool: Pool, m
     ends = []
     for most in (1, 7, 1000):
         await connection.execute("TRUNCATE raw_trades_closed, recon_removed_rows, recon_changes RESTART IDENTITY")
-        monkeypatch.setattr("app.store.removed._SET", most)
+        monkeypatch.setattr("app.store.restore.restore._SET", most)
         ids = await _drawn_run(connection, random.Random(seed), 40)
         results = await _restore(RemovedRows(pool, ChangeFeed(pool)), *ids)
         told = {
@@ -662,7 +662,7 @@ async def _changes_by_day(connection: Connection) -> set[tuple[str, ...]]:
 async def test_a_trial_tells_what_comes_of_each_and_changes_nothing(
     connection: Connection, pool: Pool, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr("app.store.removed._SET", 25)
+    monkeypatch.setattr("app.store.restore.restore._SET", 25)
     ids = await _drawn_run(connection, random.Random(100 + seed), 40)
     await connection.execute("ALTER TABLE raw_trades_closed ADD CONSTRAINT odd CHECK (ticket NOT LIKE '%3') NOT VALID")
     removed = RemovedRows(pool, ChangeFeed(pool))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.engine.config import EngineConfig
-from app.engine.readings import Readings
-from app.engine.store import Store
-from app.store.pool import Database as Pool
-from tests.clock import now
+from app.engine.report.views import Readings
+from app.engine.repositories import Store
+from app.store.database.pool import Database as Pool
 from tests.conftest import Database
+from tests.support.clock import now
 
 if TYPE_CHECKING:
     import asyncpg

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.engine.store import Store
+from app.domain.contract.tables import Endpoint
+from app.engine.repositories import Store
 from app.errors import DatabaseUnavailable
-from app.store.migrate import migrate
-from app.store.pool import Database as Pool
-from app.store.staging import StageSink
+from app.store.database.pool import Database as Pool
+from app.store.schema.migrate import migrate
+from app.store.staging.staging import StageSink
 from tests.conftest import Database
 
 _TRADE = {"login": "007", "platform": 5, "broker": 1, "position": "1", "ticket": "1", "tradeDate": "2026-01-02", "lots": 1}

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.engine.store import Store
-from app.store.catalogue import STAGED, Column, Kind, WarehouseTable
-from app.store.pool import Connection
-from app.store.pool import Database as Pool
-from app.store.slices import Applied, Fingerprints, Job, Slice, Witness, Writer
-from app.store.staging import StagedFetch
-from app.store.unsent import UnsentColumns
-from tests.clock import TODAY
+from app.domain.contract.tables import Endpoint
+from app.engine.repositories import Store
+from app.store.apply.model import Applied, Fingerprints, Job, Slice, Witness, Writer
+from app.store.database.pool import Connection
+from app.store.database.pool import Database as Pool
+from app.store.schema.raw_tables import STAGED, Column, Kind, WarehouseTable
+from app.store.staging.staging import StagedFetch
+from app.store.staging.unsent import UnsentColumns
 from tests.conftest import SCHEMA, Database, Server
+from tests.support.clock import TODAY
 
 if TYPE_CHECKING:
     import asyncpg

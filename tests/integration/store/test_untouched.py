@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from app.domain.contract import Endpoint
-from app.engine.store import Store
-from app.store.pool import Database as Pool
-from app.store.slices import Applied, Slice, Witness, Writer
-from tests.clock import TODAY
+from app.domain.contract.tables import Endpoint
+from app.engine.repositories import Store
+from app.store.apply.model import Applied, Slice, Witness, Writer
+from app.store.database.pool import Database as Pool
 from tests.conftest import Database
+from tests.support.clock import TODAY
 
 if TYPE_CHECKING:
     import asyncpg

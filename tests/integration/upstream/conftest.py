@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.integration.upstream.scripted import ScriptedApi, scripted_api
+from tests.support.scripted import ScriptedApi, scripted_api
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.domain.contract import Endpoint, Request
+from app.domain.contract.tables import Endpoint, Request
 from app.errors import FetchFailed, IncompleteFetch
 from app.upstream.client import UpstreamClient
 from app.upstream.paging import FetchProof
-from tests.integration.upstream.scripted import (
+from tests.support.scripted import (
     Arrival,
     MemorySink,
     Reply,

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pytest
 from pydantic import SecretStr
 
-from app.domain.contract import TABLES, Endpoint, Request
+from app.domain.contract.tables import TABLES, Endpoint, Request
 from app.errors import IncompleteFetch
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from app.upstream.client import UpstreamClient, UpstreamConfig
 
 _TODAY = dt.date(2026, 6, 30)

@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from app.engine.service import ReconService
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import engine, filled_copy
+from tests.support.engine import engine, filled_copy
 
 TODAY = dt.date(2026, 3, 18)
 """Upstream's date; the service believes in noon of the day after, so that settled dates are before this one."""

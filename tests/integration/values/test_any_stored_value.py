@@ -7,18 +7,18 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from app.domain.contract import TABLES, Endpoint
+from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.holds import HoldLimits
-from app.domain.models import RunKind
+from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.engine.maintenance import maintain
-from app.sandbox.process import SandboxServer
-from app.store.migrate import migrate
+from app.engine.preparation.maintenance import maintain
+from app.sandbox.server.process import SandboxServer
+from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
-from tests.engine import engine, fill, run
 from tests.integration.values.conftest import NOW, small_world
-from tests.warehouses.building import execute, new_database
-from tests.warehouses.ddl import DATED, raw_table
+from tests.support.engine import engine, fill, run
+from tests.support.warehouses.building import execute, new_database
+from tests.support.warehouses.ddl import DATED, raw_table
 
 Connection = asyncpg.Connection
 

@@ -6,21 +6,21 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain.caps import NO_CAPS, Caps
-from app.domain.contract import TABLES, Endpoint
-from app.domain.models import RunKind
+from app.domain.contract.caps import NO_CAPS, Caps
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.states import RunKind
 from app.errors import ConfigurationError
-from app.sandbox.process import SandboxServer
-from app.sandbox.trades import Row
-from app.sandbox.world import World
-from app.store.caps import proposed_caps
-from app.store.catalogue import Catalogue
-from app.store.pool import Database as Pool
-from app.store.survey import survey
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.trades import Row
+from app.sandbox.world.world import World
+from app.store.database.pool import Database as Pool
+from app.store.schema.caps import proposed_caps
+from app.store.schema.introspect import survey
+from app.store.schema.raw_tables import Catalogue
 from tests.conftest import Database
-from tests.engine import engine, run
 from tests.integration.values.conftest import NOW, small_world
-from tests.warehouses.worlds import edit
+from tests.support.engine import engine, run
+from tests.support.warehouses.worlds import edit
 
 _RATIO, _FLOAT = "mean_tp_vs_sl", "risk_adj_profit"
 _CAPS = Caps.read(f"numeric(10,6)=9999.999999, {_FLOAT}=1e6")

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.models import RunKind
-from app.domain.rows import is_count
-from app.sandbox.process import SandboxServer
+from app.domain.contract.rows import is_count
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import run
 from tests.integration.values.conftest import Engine
+from tests.support.engine import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import asyncpg
 
-    from app.sandbox.rows import Record
+    from app.sandbox.world.rows import Record
 
     Connection = asyncpg.Connection[asyncpg.Record]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
-from app.domain.models import RunKind
-from app.store.pool import Database as Pool
+from app.domain.states import RunKind
+from app.store.database.pool import Database as Pool
 from tests.conftest import Database
-from tests.engine import run
 from tests.integration.values.conftest import Engine
+from tests.support.engine import run
 
 Connection = asyncpg.Connection
 

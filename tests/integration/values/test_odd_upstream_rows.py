@@ -7,15 +7,15 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from app.domain.contract import TABLES, Endpoint
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
-from app.sandbox.rows import Record
-from app.sandbox.trades import Row
-from app.sandbox.world import World
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.rows import Record
+from app.sandbox.world.trades import Row
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import run
 from tests.integration.values.conftest import Engine
+from tests.support.engine import run
 
 Connection = asyncpg.Connection
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from app.domain.models import RunKind
+from app.domain.states import RunKind
 from app.engine.service import ReconService
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.store.runs import RunRequest
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
+from app.store.runs.lifecycle import RunRequest
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import engine, filled_copy, run
 from tests.integration.values.conftest import NOW, small_world
+from tests.support.engine import engine, filled_copy, run
 
 _SETTLED = dt.date(2026, 3, 10)
 _STOPPED = 10

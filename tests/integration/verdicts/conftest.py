@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.sandbox.process import SandboxServer
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import SCHEMA, Database, Server
-from tests.engine import filled_copy
-from tests.integration.verdicts.nights import small_world
+from tests.support.engine import filled_copy
+from tests.support.nights import small_world
 
 
 @pytest.fixture(scope="module")

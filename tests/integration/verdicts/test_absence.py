@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.issues import COUNTED_TABLES
-from app.domain.models import RunKind
+from app.domain.contract.tables import Endpoint
+from app.domain.issues.codes import COUNTED_TABLES
+from app.domain.states import RunKind
 from app.engine.service import ReconService
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.store.removed import RemovedRows
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
+from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
-from tests.engine import run
-from tests.integration.verdicts.nights import NOW, TODAY, issues_of, service_at, small_world, status_of, traders
+from tests.support.engine import run
+from tests.support.nights import NOW, TODAY, issues_of, service_at, small_world, status_of, traders
 
 if TYPE_CHECKING:
     import asyncpg

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.acceptance import figures_of
-from app.domain.issues import Issue, IssueCode
-from app.domain.models import Depth, RunKind
+from app.domain.issues.acceptance import figures_of
+from app.domain.issues.codes import Issue, IssueCode
+from app.domain.states import Depth, RunKind
 from app.engine.service import ReconService
 from app.errors import InvalidRequest, NotFound, NotOpen
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from tests.clock import NOW
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import TODAY, engine, run
-from tests.worlds import world_fixtures
+from tests.support.clock import NOW
+from tests.support.engine import TODAY, engine, run
+from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
     import asyncpg

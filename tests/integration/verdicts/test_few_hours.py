@@ -8,14 +8,14 @@ from random import Random
 
 import pytest
 
-from app.domain.issues import IssueCode
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from tests.clock import TODAY
-from tests.commands import access, run_command, served, settings_for
+from app.domain.issues.codes import IssueCode
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import engine, fill, run
+from tests.support.clock import TODAY
+from tests.support.commands import access, run_command, served, settings_for
+from tests.support.engine import engine, fill, run
 
 CODE = IssueCode.SUSPICIOUSLY_FEW_HOURS.value
 DAY = TODAY - dt.timedelta(days=9)

@@ -4,11 +4,11 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference, run
-from tests.integration.verdicts.nights import NOW, TODAY, issues_of, service_at, small_world, status_of, traders
+from tests.support.engine import difference, run
+from tests.support.nights import NOW, TODAY, issues_of, service_at, small_world, status_of, traders
 
 if TYPE_CHECKING:
     import asyncpg

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.issues import IssueCode
-from app.domain.models import RunKind
+from app.domain.issues.codes import IssueCode
+from app.domain.states import RunKind
 from app.engine.service import ReconService
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.web.shown import shown_account
-from tests.clock import NOW
-from tests.commands import run_command
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
+from app.web.views import shown_account
 from tests.conftest import SCHEMA, Database
-from tests.engine import TODAY, engine, run
 from tests.integration.verdicts.test_accepted import _add_absent
-from tests.worlds import world_fixtures
+from tests.support.clock import NOW
+from tests.support.commands import run_command
+from tests.support.engine import TODAY, engine, run
+from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
     import asyncpg

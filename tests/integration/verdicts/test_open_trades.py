@@ -7,17 +7,17 @@ from random import Random
 
 import pytest
 
-from app.console import results_console, show_report
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind, RunStatus
-from app.domain.open_trades import date_of
-from app.sandbox.faults import Faults, Rejection
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from app.web.models import Report
-from tests.clock import TODAY
+from app.cli.output import results_console, show_report
+from app.domain.contract.open_trades import date_of
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind, RunStatus
+from app.sandbox.server.faults import Faults, Rejection
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
+from app.web.schemas.runs import Report
 from tests.conftest import Database
-from tests.engine import engine, fill, run
+from tests.support.clock import TODAY
+from tests.support.engine import engine, fill, run
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.models import RunKind
-from app.engine.restoring import Restoring
+from app.domain.states import RunKind
+from app.engine.restore import Restoring
 from app.engine.service import ReconService
-from app.sandbox.process import SandboxServer
-from app.store.removed import RemovedRows
+from app.sandbox.server.process import SandboxServer
+from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
-from tests.engine import difference, run
-from tests.integration.verdicts.nights import issues_of, service_at, status_of, traders
+from tests.support.engine import difference, run
+from tests.support.nights import issues_of, service_at, status_of, traders
 
 if TYPE_CHECKING:
     import asyncpg

@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.domain.models import Outcome, RunKind
-from app.sandbox.process import SandboxServer
+from app.domain.states import Outcome, RunKind
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference, run
-from tests.integration.verdicts.nights import NOW, TODAY, alltime, closed_on, counts_on, issues_of, lose, service_at, status_of, traders
+from tests.support.engine import difference, run
+from tests.support.nights import NOW, TODAY, alltime, closed_on, counts_on, issues_of, lose, service_at, status_of, traders
 
 
 @pytest.mark.parametrize("behind", [1, 4])

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.issues import COUNT_CODES
-from app.domain.models import RunKind
-from app.sandbox.comparison import Comparison, compare
-from app.sandbox.damage import HEALABLE_KINDS, damage
-from app.sandbox.world import World
-from app.sandbox.wrecking import DamageKind
+from app.domain.contract.tables import Endpoint
+from app.domain.issues.codes import COUNT_CODES
+from app.domain.states import RunKind
+from app.sandbox.damage.damage import HEALABLE_KINDS, damage
+from app.sandbox.damage.kinds import DamageKind
+from app.sandbox.witness.comparison import Comparison, compare
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import difference, run
-from tests.integration.verdicts.nights import NOW, TODAY, closed_on, lose, service_at, small_world, traders
-from tests.integration.verdicts.sick import Answer, Ask, Query, Sick, caps_rows, clips_lists, clips_ranges, leaves_out_the_end, serving
+from tests.support.engine import difference, run
+from tests.support.nights import NOW, TODAY, closed_on, lose, service_at, small_world, traders
+from tests.support.sick import Answer, Ask, Query, Sick, caps_rows, clips_lists, clips_ranges, leaves_out_the_end, serving
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from app.sandbox.trades import Trade
+    from app.sandbox.world.trades import Trade
 
     Connection = asyncpg.Connection[asyncpg.Record]
 

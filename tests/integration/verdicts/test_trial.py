@@ -4,13 +4,13 @@ import datetime as dt
 
 import pytest
 
-from app.domain.contract import Endpoint
-from app.domain.models import RunKind
-from app.sandbox.trades import Row
+from app.domain.contract.tables import Endpoint
+from app.domain.states import RunKind
+from app.sandbox.world.trades import Row
 from tests.conftest import Database
-from tests.engine import difference, run
-from tests.integration.verdicts.nights import NOW, TODAY, issues_of, service_at, small_world, status_of, traders
-from tests.integration.verdicts.sick import Answer, Ask, Sick, caps_rows, clips_lists, clips_ranges, leaves_out_the_end, serving
+from tests.support.engine import difference, run
+from tests.support.nights import NOW, TODAY, issues_of, service_at, small_world, status_of, traders
+from tests.support.sick import Answer, Ask, Sick, caps_rows, clips_lists, clips_ranges, leaves_out_the_end, serving
 
 _DAY = dt.timedelta(days=1)
 _SETTLED = TODAY - 3 * _DAY

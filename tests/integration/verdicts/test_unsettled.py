@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.models import RunKind
-from app.sandbox.process import SandboxServer
+from app.domain.states import RunKind
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference, run
-from tests.integration.verdicts.nights import (
+from tests.support.engine import difference, run
+from tests.support.nights import (
     CONFIG,
     NOW,
     TODAY,

@@ -8,13 +8,13 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from app.domain.issues import IssueCode
-from app.sandbox.process import SandboxServer
-from app.sandbox.world import World
-from tests.clock import TODAY
-from tests.commands import ended, served, settings_for
+from app.domain.issues.codes import IssueCode
+from app.sandbox.server.process import SandboxServer
+from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.engine import fill
+from tests.support.clock import TODAY
+from tests.support.commands import ended, served, settings_for
+from tests.support.engine import fill
 
 _ODD = ["firm/7", "a b?c=%2F#é", "x/issues/y/accept"]
 _CODE = "absent_upstream"

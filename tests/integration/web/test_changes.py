@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Collection, Mapping
 import httpx2
 import pytest
 
-from app.sandbox.process import SandboxServer
-from app.store.feed import ChangeFeed
-from app.store.pool import Database as Pool
-from tests.commands import served, settings_for
+from app.sandbox.server.process import SandboxServer
+from app.store.change_feed import ChangeFeed
+from app.store.database.pool import Database as Pool
 from tests.conftest import Database
+from tests.support.commands import served, settings_for
 
 _DAY = dt.date(2025, 6, 1)
 _NEXT_DAY = dt.date(2025, 6, 2)

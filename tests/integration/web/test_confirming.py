@@ -6,13 +6,13 @@ from typing import Any
 import httpx2
 from pydantic import SecretStr
 
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
 from app.settings import Settings
-from tests.clock import TODAY
-from tests.commands import ended, served
 from tests.conftest import Database
-from tests.engine import difference
+from tests.support.clock import TODAY
+from tests.support.commands import ended, served
+from tests.support.engine import difference
 
 
 def _settings(database: Database, sandbox: SandboxServer, **beside: Any) -> Settings:  # noqa: ANN401 - fields of the settings

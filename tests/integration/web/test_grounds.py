@@ -1,8 +1,8 @@
 """Each answer says what it rests on: how many accounts, when, by what and with how many requests, or why nothing was compared."""
 
-from app.sandbox.process import SandboxServer
-from tests.commands import ended, served, settings_for
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
+from tests.support.commands import ended, served, settings_for
 
 
 async def test_an_account_that_agrees_is_answered_with_what_was_compared(filled: Database, sandbox: SandboxServer) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 import uuid
 
-from app.sandbox.process import SandboxServer
-from app.web.inspections import Inspection
-from app.web.models import Report, Run
-from tests.commands import ended, served, settings_for
+from app.sandbox.server.process import SandboxServer
+from app.web.routes.inspections import Inspection
+from app.web.schemas.runs import Report, Run
 from tests.conftest import Database
+from tests.support.commands import ended, served, settings_for
 
 _NOWHERE = "http://127.0.0.1:9/"
 

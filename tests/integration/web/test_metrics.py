@@ -9,14 +9,14 @@ import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.domain.contract import Endpoint
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from app.upstream.breaker import BreakerState
-from app.upstream.faults import FailureKind
-from tests.commands import ended, served, settings_for
+from app.domain.contract.tables import Endpoint
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
+from app.upstream.failures import FailureKind
+from app.upstream.resilience.breaker import BreakerState
 from tests.conftest import Database, Server
-from tests.waiting import PATIENCE
+from tests.support.commands import ended, served, settings_for
+from tests.support.waiting import PATIENCE
 
 _ALLTIME = Endpoint.ALLTIME.value
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]

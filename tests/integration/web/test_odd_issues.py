@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from app.sandbox.process import SandboxServer
-from tests.commands import served, settings_for
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import fill
+from tests.support.commands import served, settings_for
+from tests.support.engine import fill
 
 _RIGHT = {"type": "unsettled", "severity": 5, "description": "d", "affected": [], "resolution_strategy": "none", "total_missing": 1}
 _ODD = ["hello", 3, {"a": 1}, ["old text"], [{"type": 5}], [None, 3, [], {}], [_RIGHT, {"type": "x"}, "old"], [[_RIGHT]]]

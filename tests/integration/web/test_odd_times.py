@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from app.console import results_console, show_report
+from app.cli.output import results_console, show_report
+from app.composition import open_readings, open_store
 from app.domain.copies import Wanted
-from app.main import open_readings, open_store
-from app.sandbox.process import SandboxServer
+from app.sandbox.server.process import SandboxServer
 from app.settings import Settings
-from app.store.removed import RemovedRows
-from tests.commands import served, settings_for
+from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
+from tests.support.commands import served, settings_for
 
 if TYPE_CHECKING:
     import asyncpg

@@ -3,12 +3,12 @@
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.orders import LONGEST_REASON, bounded_reason
+from app.domain.runs.orders import LONGEST_REASON, bounded_reason
 from app.errors import InvalidRequest
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from tests.commands import ended, served, settings_for
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
+from tests.support.commands import ended, served, settings_for
 
 _SLOW = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=1.0)
 

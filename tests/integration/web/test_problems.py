@@ -7,12 +7,12 @@ import httpx2
 import pytest
 import yaml
 
-from app.sandbox.process import SandboxServer
-from app.store.embedded import EmbeddedPostgres
-from app.store.migrate import migrate
+from app.embedded_postgres.server import EmbeddedPostgres
+from app.sandbox.server.process import SandboxServer
+from app.store.schema.migrate import migrate
 from app.web.app import build_app
-from tests.commands import ROOT, served, settings_for
 from tests.conftest import Database
+from tests.support.commands import ROOT, served, settings_for
 
 
 def _problem(answer: httpx2.Response, status: int) -> dict[str, Any]:

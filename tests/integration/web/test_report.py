@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from app.sandbox.process import SandboxServer
-from app.web.models import Report
-from tests.commands import served, settings_for
+from app.sandbox.server.process import SandboxServer
+from app.web.schemas.runs import Report
 from tests.conftest import Database, Server
-from tests.waiting import PATIENCE
+from tests.support.commands import served, settings_for
+from tests.support.waiting import PATIENCE
 
 
 async def test_the_etag_stays_while_the_report_does_and_changes_with_it(filled: Database, sandbox: SandboxServer) -> None:
@@ -58,15 +58,15 @@ async def test_a_report_that_is_seconds_old_is_handed_out_while_postgresql_is_aw
 ) -> None:
     async with filled.connect() as connection:
         name = await connection.fetchval("SELECT current_database()")
-    monkeypatch.setattr("app.web.rendered._FRESH_SECONDS", 0.0)
-    monkeypatch.setattr("app.web.rendered._OLDEST_SECONDS", 3600.0)
+    monkeypatch.setattr("app.web.report_cache._FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("app.web.report_cache._OLDEST_SECONDS", 3600.0)
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         await client.post("/maintenance")
         before = await client.get("/report")
         await postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         assert (await client.get("/report")).content == before.content
-        monkeypatch.setattr("app.web.rendered._OLDEST_SECONDS", 0.0)
+        monkeypatch.setattr("app.web.report_cache._OLDEST_SECONDS", 0.0)
         assert (await client.get("/report")).is_server_error
         await postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         assert (await client.get("/report")).status_code == 200

@@ -12,10 +12,10 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from app.sandbox.process import SandboxServer
-from app.web.requests import LARGEST_BODY
-from tests.commands import served, settings_for
+from app.sandbox.server.process import SandboxServer
+from app.web.request_limits import LARGEST_BODY
 from tests.conftest import Database
+from tests.support.commands import served, settings_for
 
 _JSON = {"Content-Type": "application/json"}
 _ODD_IDS = (

@@ -5,12 +5,12 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from tests.commands import served, settings_for
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference
-from tests.waiting import PATIENCE
+from tests.support.commands import served, settings_for
+from tests.support.engine import difference
+from tests.support.waiting import PATIENCE
 
 _ENDS = {"succeeded", "completed_with_issues", "failed", "cancelled"}
 _SCHEMA = "prop_trading_model"
@@ -167,7 +167,7 @@ async def test_a_caller_who_hangs_up_breaks_nothing(filled: Database, sandbox: S
 async def test_a_service_that_ends_amid_a_run_releases_its_accounts(
     filled: Database, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.main._GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("app.composition._GRACE_SECONDS", 0.3)
     await _damage(filled, f"UPDATE {_SCHEMA}.raw_metrics_alltime SET num_trades = num_trades + 1")
     sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=20))
     sandbox.log.reset()

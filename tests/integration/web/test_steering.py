@@ -3,11 +3,11 @@ import uuid
 
 import pytest
 
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
-from tests.commands import ended, served, settings_for
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
-from tests.engine import difference
+from tests.support.commands import ended, served, settings_for
+from tests.support.engine import difference
 
 _SLOW = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=1.0)
 

@@ -15,17 +15,17 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
-from app import console
-from app.domain.models import RunKind
-from app.sandbox.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.process import SandboxServer
+from app.cli import output as console
+from app.domain.states import RunKind
+from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
+from app.sandbox.server.process import SandboxServer
 from app.settings import Settings
-from app.store.runs import RunRequest
-from app.upstream import guard
-from tests.commands import access, ended, run_command, served, settings_for
+from app.store.runs.lifecycle import RunRequest
+from app.upstream.resilience import pipeline as guard
 from tests.conftest import Database
-from tests.engine import engine
-from tests.waiting import PATIENCE
+from tests.support.commands import access, ended, run_command, served, settings_for
+from tests.support.engine import engine
+from tests.support.waiting import PATIENCE
 
 _AT = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d"
 _TIME = _AT + r":\d\d"

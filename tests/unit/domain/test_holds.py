@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.absence import absence
-from app.domain.contract import Endpoint
+from app.domain.contract.tables import Endpoint
 from app.domain.holds import (
     Figures,
     HoldLimits,
@@ -22,7 +21,8 @@ from app.domain.holds import (
     lowering,
     vanished,
 )
-from app.domain.models import AccountView, Drift, Progress, Shown, Totals
+from app.domain.issues.absence import absence
+from app.domain.states import AccountView, Drift, Progress, Shown, Totals
 
 _DATE = dt.date(2026, 3, 1)
 _STORED = AccountView(

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.store.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, load_queries
+from app.store.database.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, load_queries
 
 _RAW = rf"(\{{\{{(raw|alltime|daily|hourly|closed|open)\}}\}}|{WRITTEN_SCHEMA}\.raw_\w+|\"{WRITTEN_SCHEMA}\"\.raw_\w+)"
 _STAGE = r"\{\{stage\}\}"

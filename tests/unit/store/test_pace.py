@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.store.pace import CHUNK_ROWS, WritePace
+from app.store.write_pace import CHUNK_ROWS, WritePace
 
 
 async def test_rows_are_never_written_faster_than_the_rate_after_the_first_second() -> None:

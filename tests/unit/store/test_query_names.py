@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from app.store.queries import SQL_DIRECTORY
+from app.store.database.queries import SQL_DIRECTORY
 
 
 def test_no_file_of_queries_gives_a_name_twice() -> None:

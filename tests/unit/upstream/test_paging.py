@@ -3,10 +3,10 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.contract import PAGE_ROWS
+from app.domain.contract.tables import PAGE_ROWS
 from app.errors import IncompleteFetch
-from app.upstream.envelope import Answer
 from app.upstream.paging import PageSize, fetch_whole, same_row, scan_all
+from app.upstream.response import Answer
 
 
 class _Sink:

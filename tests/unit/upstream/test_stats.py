@@ -2,8 +2,8 @@ import asyncio
 import json
 import math
 
-from app.domain.contract import Endpoint
-from app.upstream.faults import FailureKind
+from app.domain.contract.tables import Endpoint
+from app.upstream.failures import FailureKind
 from app.upstream.stats import LATENCY_BOUNDS, ApiStatistics, Latency
 
 

@@ -1,0 +1,154 @@
+"""`trade-recon accept` and `unaccept`: issues that somebody knows of and that are to hold nothing back for a time."""
+
+import datetime as dt
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.runtime import ExitCode, perform
+from app.domain.issues.codes import IssueCode
+from app.domain.runs.orders import bounded_reason
+from app.domain.wording.counts import choose, counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.engine.acceptances import Accepting
+
+
+class ListFormat(StrEnum):
+    """How results are written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no date such as 2027-03-01") from None
+
+
+Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
+Code = Annotated[IssueCode, typer.Argument(metavar="CODE", help="The issue, as `accounts show ACCOUNT` names it.")]
+
+
+def accept(
+    account: Annotated[str | None, typer.Argument(metavar="ACCOUNT", help="The account.")] = None,
+    code: Annotated[IssueCode | None, typer.Argument(metavar="CODE", help="The issue, as `accounts show ACCOUNT` names it.")] = None,
+    *,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")] = None,
+    until: Annotated[
+        dt.date | None,
+        typer.Option(parser=_date, metavar="DATE", help="The first date on which it counts again, within 366 days. [default: in 90 days]"),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List what is accepted, the first to end first, and change nothing.")] = False,
+    format_: Annotated[ListFormat, typer.Option("--format", help="Of --list: for people or for programs.")] = ListFormat.TABLE,
+) -> None:
+    """Accept an open issue of an account: it stays shown, and holds nothing back while its figures stay as they are.
+
+    It counts again once they change, its date comes, or `trade-recon unaccept` takes it back.
+    """
+    if list_:
+        if account is not None or reason is not None or until is not None:
+            raise typer.BadParameter("--list goes with nothing but --format: it lists what is accepted of all accounts.")
+        perform(lambda: _listed(format_))
+        return
+    if account is None or code is None:
+        raise typer.BadParameter("Name the account and the issue: trade-recon accept ACCOUNT CODE --reason TEXT; or give --list.")
+    if reason is None:
+        raise typer.BadParameter("Say why with --reason TEXT: whoever meets this later finds it beside the issue.")
+    perform(lambda: _accepted(account, code, reason, until))
+
+
+def unaccept(
+    account: Account,
+    code: Code,
+    *,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")] = None,
+) -> None:
+    """Let an accepted issue count again."""
+    perform(lambda: _withdrawn(account, code, bounded_reason(reason)))
+
+
+async def _accepted(account_id: str, code: IssueCode, reason: str, until: dt.date | None) -> ExitCode:
+    row: dict[str, Any] = {}
+
+    async def work(accepting: "Accepting") -> None:
+        row.update(await accepting.accept(account_id, code, reason, until))
+
+    console = await _ordered(account_id, work)
+    told = f"Accepted until {row['until']}: {code.value} of {account_id}. It counts again then, or once its figures change."
+    console.print(told, markup=False, soft_wrap=True)
+    return ExitCode.SUCCESS
+
+
+async def _withdrawn(account_id: str, code: IssueCode, reason: str | None) -> ExitCode:
+    changed: list[bool] = []
+
+    async def work(accepting: "Accepting") -> None:
+        changed.append(await accepting.withdraw(account_id, code, reason))
+
+    console = await _ordered(account_id, work)
+    told = "counts again." if changed == [True] else "is not accepted: nothing was changed."
+    console.print(f"{code.value} of {account_id} {told}", markup=False, soft_wrap=True)
+    return ExitCode.SUCCESS
+
+
+async def _ordered(account_id: str, work: "Callable[[Accepting], Awaitable[None]]") -> "Console":
+    from app.cli.output import results_console
+    from app.composition import open_readings, open_store
+    from app.engine.acceptances import Accepting
+    from app.errors import InvalidRequest
+    from app.settings import load_settings
+
+    if "\0" in account_id:
+        raise InvalidRequest("An account id holds no NUL character.")
+    settings = load_settings()
+    async with open_store(settings) as store:
+        await work(Accepting(store, open_readings(settings, store).today()))
+    return results_console()
+
+
+async def _listed(format_: ListFormat) -> ExitCode:
+    from app.cli.output import results_console
+    from app.composition import open_readings, open_store
+    from app.settings import load_settings
+    from app.web.schemas.acceptances import AcceptedIssue, AcceptedIssues
+
+    settings = load_settings()
+    async with open_store(settings, only_reads=True) as store:
+        today = open_readings(settings, store).today()
+        rows = [dict(row) for row in await store.acceptances.listed(today)]
+        more = max(0, await store.acceptances.count(today) - len(rows))
+    if format_ is ListFormat.JSON:
+        # As HTTP answers with each.
+        listed = AcceptedIssues(accepted=[AcceptedIssue.model_validate(row) for row in rows], more=more)
+        sys.stdout.write(listed.model_dump_json(indent=2) + "\n")
+    else:
+        _show_list(results_console(), rows, more)
+    return ExitCode.SUCCESS
+
+
+def _show_list(console: "Console", rows: Sequence[Mapping[str, Any]], more: int) -> None:
+    from rich.markup import escape
+
+    from app.cli.output import plain_table
+
+    if not rows:
+        console.print("Nothing is accepted.")
+        return
+    shown = f", {len(rows)} of them shown" if more else ""
+    table = plain_table(
+        f"{counted(len(rows) + more, 'accepted issue')}{shown}, the first to end first", "account", "issue", "until", "accepted", "reason"
+    )
+    for row in rows:
+        cells = row["account_id"], row["issue"], row["until"], f"{row['accepted_at']:%Y-%m-%d}", row["reason"]
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    console.print(table)
+    if more:
+        console.print(f"{counted(more, 'more accepted issue')} {choose(more, 'is', 'are')} not shown.")

@@ -1,0 +1,168 @@
+"""`trade-recon legacy`: the command of the first system, for scripts that were written for it.
+
+The same flags, and one labelled JSON for each step on stdout with the names and shapes that those scripts read; what is
+new stands beside them under names of its own.
+"""
+
+import datetime as dt
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.cli.output import finish_left_runs, serve_run, start_or_join
+from app.cli.runtime import ExitCode, exit_code_of
+from app.composition import compared_store, open_readings, open_service, open_store
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.issues.codes import IssueCode
+from app.domain.states import Outcome, RunKind
+from app.engine.preparation.maintenance import fix_ids
+from app.engine.report.views import Readings
+from app.engine.repositories import Store
+from app.engine.service import ReconService
+from app.errors import InvalidRequest
+from app.settings import Settings, load_settings
+from app.store.database.pool import Record
+from app.store.runs.lifecycle import RunRequest
+from app.web.schemas.runs import Report
+
+_UNMATCHED_LISTED = 100
+_CALLS: Mapping[str, str] = {
+    Endpoint.ALLTIME: "fetch_alltime",
+    Endpoint.DAILY: "fetch_daily",
+    Endpoint.HOURLY: "fetch_hourly",
+    Endpoint.CLOSED: "fetch_trades",
+    Endpoint.OPEN: "fetch_open_trades",
+}
+"""The first system's names of the kinds of call; it never fetched open trades."""
+_TRADE_TYPES: Mapping[str, str] = {TABLES[Endpoint.CLOSED].name: "closed", TABLES[Endpoint.OPEN].name: "open"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What is to be done; `reconcile` None: no run."""
+
+    fix_null_ids: bool
+    reconcile: RunRequest | None
+    report: bool
+
+
+async def perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, report: bool, most: int | None) -> ExitCode:
+    """Do what the flags ask for, in the order of a night. Raises InvalidRequest where they do not fit together."""
+    if retry and not reconcile:
+        raise InvalidRequest("--retry-failed does nothing without --reconcile: give both. Nothing was done.")
+    if not (fix_null_ids or reconcile or report):
+        alone = "" if most is None else "--max-accounts does nothing by itself. "
+        raise InvalidRequest(f"{alone}Give at least one of --fix-null-ids, --reconcile and --report. Nothing was done.")
+    request = RunRequest(RunKind.RETRY if retry else RunKind.FULL, most, None) if reconcile else None
+    steps = _Steps(fix_null_ids, request, report)
+    settings = load_settings()
+    if request is not None:
+        async with open_service(settings) as service:
+            return await _done(steps, settings, service.store, service.readings, service)
+    async with open_store(settings, only_reads=not fix_null_ids) as store:
+        return await _done(steps, settings, store, open_readings(settings, store), None)
+
+
+async def _done(steps: _Steps, settings: Settings, store: Store, readings: Readings, service: ReconService | None) -> ExitCode:
+    code = ExitCode.SUCCESS
+    if steps.fix_null_ids:
+        _tell("NULL account_id fix results", await _fixed(await compared_store(settings, store), readings.today()))
+    if steps.reconcile is not None and service is not None:
+        run_id, is_ours = await start_or_join(service, steps.reconcile)
+        state = await serve_run(service, run_id, is_ours=is_ours)
+        await finish_left_runs(service)
+        _tell("Reconciliation results", _run_results(state, await store.reports.run_attempts(state["run_id"])))
+        # As the first system: what is left is told, and fails no script.
+        code = ExitCode.FAILURE if exit_code_of(state) is ExitCode.FAILURE else ExitCode.SUCCESS
+    if steps.report:
+        _tell("Reconciliation report", await _reported(store, readings))
+    return code
+
+
+def _tell(label: str, results: Mapping[str, object]) -> None:
+    # ASCII alone, whatever stdout's encoding; at once, so that a later step that breaks off takes nothing back.
+    sys.stdout.write(f"{label}: {json.dumps(results, indent=2)}\n")
+    sys.stdout.flush()
+
+
+async def _reported(store: Store, readings: Readings) -> dict[str, object]:
+    """The report of the HTTP route, but for the activity: a list of dates, newest first, whose `resolved` is the checksum."""
+    checked = await store.reports.checked_by_date()
+    return {
+        **Report.model_validate(await readings.report()).model_dump(mode="json"),
+        "recent_activity": [{**day, "check_date": day["check_date"].isoformat()} for day in checked],
+    }
+
+
+async def _fixed(store: Store, today: dt.date) -> dict[str, object]:
+    result = await fix_ids(store, today)
+    findings, _, _ = await store.identity.unresolved(_UNMATCHED_LISTED)
+    return {
+        "closed_trades_updated": result.closed_trades_updated,
+        "open_trades_updated": result.open_trades_updated,
+        "md5_hashes_fixed": result.md5_hashes_fixed,
+        "unmatched_combinations": [
+            {
+                "login": finding.login,
+                "platform": _number(finding.platform),
+                "broker": _number(finding.broker),
+                "trade_type": _TRADE_TYPES.get(finding.table, "metrics"),
+                "account_id": finding.holder,
+                "candidates": list(finding.candidates),
+                "rows": finding.rows,
+            }
+            for finding in findings
+        ],
+        "unmatched_total": result.unmatched_combinations,
+    }
+
+
+def _run_results(state: Mapping[str, Any], attempts: Sequence[Record]) -> dict[str, object]:
+    details = [_detail(attempt) for attempt in attempts]
+    resolved = sum(detail["resolved"] is True for detail in details)
+    return {
+        "total_processed": state["total_processed"],
+        "fully_resolved": resolved,
+        "partially_resolved": state["total_processed"] - resolved - state["failed"],
+        "failed": state["failed"],
+        "skipped_due_to_previous_failure": state["skipped_due_to_previous_failure"],
+        "api_stats": _calls(state["api_stats"]),
+        "details": details,
+        "run_id": str(state["run_id"]),
+        "status": str(state["status"]),
+        "error": state["error"],
+    }
+
+
+def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, int]:
+    """Requests by kind of call and failed ones, summed over the worker processes."""
+    calls: Counter[str] = Counter()
+    for endpoints in api_stats.values():
+        for endpoint, figures in endpoints.items():
+            calls[_CALLS[endpoint]] += figures["requests"]
+            calls["api_errors"] += sum(figures["failures"].values())
+    return {kind: count for kind, count in sorted(calls.items()) if count}
+
+
+def _number(key_part: str | None) -> int | str | None:
+    """Platforms and brokers as numbers, where they are such, which is how those scripts know them."""
+    return int(key_part) if key_part is not None and key_part.isdecimal() else key_part
+
+
+def _detail(attempt: Record) -> dict[str, object]:
+    """One account of a run; `resolved` is its checksum now, and no judgement of what is left, unless it failed."""
+    # The first system counts what is for information alone among the issues, before a run and after it.
+    few_hours = [IssueCode.SUSPICIOUSLY_FEW_HOURS.value] if attempt["has_few_hours"] else []
+    found, left = {*(attempt["issues_found"] or ()), *few_hours}, [*(attempt["issues_left"] or ()), *few_hours]
+    return {
+        "account_id": attempt["account_id"],
+        "resolved": bool(attempt["trades_recon_checksum"]) and Outcome(attempt["outcome"]) is not Outcome.FAILED,
+        "issues_found": len(found),
+        "issues_resolved": len(found - set(left)),
+        "new_issues": [{"type": code} for code in left],
+        "outcome": attempt["outcome"],
+        "detail": attempt["detail"],
+    }

@@ -1,0 +1,81 @@
+"""What every command shares: exit codes, signals, and errors as sentences."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from enum import IntEnum
+from typing import Any
+
+import typer
+
+from app.domain.runs.fail_on import ACTION, FailOn
+from app.domain.runs.leftovers import Left, Leftovers
+from app.domain.states import RunStatus
+from app.errors import ConfigurationError, InvalidRequest, MissingRight, NotFound, NotOpen, ReconError
+from app.interruption import INTERRUPTED, end_in_order
+
+_WRONG_USE = (ConfigurationError, InvalidRequest, MissingRight, NotFound, NotOpen)
+
+
+class ExitCode(IntEnum):
+    """What the shell gets to know."""
+
+    SUCCESS = 0
+    ISSUES_LEFT = 1
+    WRONG_USE = 2
+    FAILURE = 3
+    INTERRUPTED = INTERRUPTED
+    TERMINATED = 143
+
+
+def exit_code_of(state: Mapping[str, Any], fail_on: FailOn = ACTION) -> ExitCode:
+    """What the shell gets to know of a run, from its state as it is shown."""
+    match state["status"]:
+        case RunStatus.SUCCEEDED | RunStatus.COMPLETED_WITH_ISSUES:
+            return ExitCode.SUCCESS if failure_of(state, fail_on) is None else ExitCode.ISSUES_LEFT
+        case RunStatus.NEEDS_CONFIRMATION | RunStatus.PAUSED:
+            return ExitCode.ISSUES_LEFT
+        case _:
+            return ExitCode.FAILURE
+
+
+def failure_of(state: Mapping[str, Any], fail_on: FailOn) -> str | None:
+    """Why a run that came to its end is a failure of the command, as part of a sentence; None if it is none."""
+    # A run that an earlier version ended left no figures: its status tells whether anything is to be done.
+    known = Leftovers.from_json(state["left"])
+    left = known or Leftovers({Left.HEALABLE: int(state["status"] == RunStatus.COMPLETED_WITH_ISSUES)})
+    return fail_on.reason(left, done=int(state["total_processed"]), failed=int(state["failed"]))
+
+
+def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> None:
+    """Do it in an event loop that SIGINT and SIGTERM end in order, and exit."""
+
+    async def until_signal() -> ExitCode:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is not None:
+            cancel = task.cancel
+            # Not the loop's own handler: `serve` puts another one in its place for a while, which that would not notice.
+            signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(cancel))
+        return await work()
+
+    finish(lambda: asyncio.run(until_signal()), quiet=quiet)
+
+
+def finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
+    """Do it and exit; errors of ours become a sentence on stderr."""
+    from app.telemetry import configure_logging, redact
+
+    configure_logging(level="WARNING" if quiet else "INFO")
+    try:
+        end_in_order()
+        code = work()
+    except ReconError as error:
+        sentence = redact(None, "", {"sentence": str(error)})["sentence"]
+        sys.stderr.write(f"trade-recon: {sentence}\n")
+        code = ExitCode.WRONG_USE if isinstance(error, _WRONG_USE) else ExitCode.FAILURE
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except asyncio.CancelledError:
+        code = ExitCode.TERMINATED
+    raise typer.Exit(code)

@@ -1,0 +1,60 @@
+"""Open trades: upstream's snapshot of them against what is stored, in counts by date. Pure: no I/O."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+from app.domain.contract.rows import fields_of
+
+NaturalKey = tuple[str, str, str]
+"""Login, platform and broker."""
+_KEY = ("login", "platform", "broker")
+_SHOWN = 100
+"""Dates that are named."""
+
+
+def date_of(row: bytes) -> dt.date | None:
+    """The date of an open trade as it was sent; None if it has none."""
+    raw = fields_of(row).get("tradeDate")
+    text = "" if raw is None else bytes(raw).strip(b'"').decode("utf-8", "replace")
+    digits = text.replace("-", "")[:8]
+    if len(digits) != len("20250601") or not digits.isascii() or not digits.isdigit():
+        return None
+    try:
+        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+
+
+def is_of(row: bytes, keys: Collection[NaturalKey]) -> bool:
+    """Whether an open trade as it was sent has one of the natural keys; a login that is sent as a number has lost its leading zeros."""
+    fields = fields_of(row)
+    login, platform, broker = (bytes(fields.get(name, b"")).strip(b'" ').decode("utf-8", "replace") for name in _KEY)
+    return (login.lstrip("0"), platform, broker) in keys
+
+
+def without_zeros(keys: Iterable[NaturalKey]) -> frozenset[NaturalKey]:
+    """Natural keys as `is_of` compares them."""
+    return frozenset((login.lstrip("0"), platform, broker) for login, platform, broker in keys)
+
+
+def compared(sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]) -> dict[str, object]:
+    """The counts side by side, as JSON: of all dates of the snapshot together, and of each date on which they differ.
+
+    Stored rows of other dates are earlier snapshots, and say nothing of this one.
+    """
+    days = sorted((day for day in sent if day is not None), reverse=True)
+    differ = [day for day in days if sent[day] != stored.get(day, 0)]
+    return {
+        "upstream": sum(sent.values()),
+        "stored": sum(stored.get(day, 0) for day in sent),
+        "stored_of_other_dates": sum(rows for day, rows in stored.items() if day not in sent),
+        "dates": [{"date": day.isoformat(), "upstream": sent[day], "stored": stored.get(day, 0)} for day in differ[:_SHOWN]],
+        "dates_that_differ": len(differ),
+        "error": None,
+    }
+
+
+def not_compared(reason: str) -> dict[str, object]:
+    """That upstream's snapshot could not be read."""
+    return {"upstream": None, "stored": None, "stored_of_other_dates": None, "dates": [], "dates_that_differ": 0, "error": reason}

@@ -1,0 +1,233 @@
+"""The issues: kinds of disagreement, their severities, and the shape in which they are recorded. Pure: no I/O."""
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, StrEnum
+from typing import Self
+
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.states import DayCounts
+from app.domain.wording.counts import choose, counted
+
+COUNTED_TABLES = tuple(TABLES[endpoint].name for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))
+"""The tables whose trades are counted against each other."""
+SAMPLE = 10
+"""How many examples evidence shows; dates are named all."""
+
+
+class Severity(IntEnum):
+    """Urgency as dashboards know it: 1 is the worst."""
+
+    CRITICAL = 1
+    HIGH = 2
+    MEDIUM = 3
+    INFO = 5
+
+
+class IssueCode(StrEnum):
+    """The kinds of disagreement; names are a public interface."""
+
+    NULL_ACCOUNT_ID_CLOSED_TRADES = "null_account_id_closed_trades"
+    NULL_ACCOUNT_ID_OPEN_TRADES = "null_account_id_open_trades"
+    MISSING_METRICS_TABLES = "missing_metrics_tables"
+    MISSING_TRADE_RECORDS = "missing_trade_records"
+    TRADE_COUNT_MISMATCH = "trade_count_mismatch"
+    DAILY_WITHOUT_HOURLY = "daily_without_hourly"
+    HOURLY_WITHOUT_DAILY = "hourly_without_daily"
+    HOURLY_DAILY_MISMATCH = "hourly_daily_mismatch"
+    TRADES_DAILY_MISMATCH = "trades_daily_mismatch"
+    FOREIGN_ACCOUNT_ID = "foreign_account_id"
+    AMBIGUOUS_IDENTITY = "ambiguous_identity"
+    UPSTREAM_DRIFT = "upstream_drift"
+    ABSENT_UPSTREAM = "absent_upstream"
+    UPSTREAM_INCONSISTENT = "upstream_inconsistent"
+    KEY_TOO_NARROW = "key_too_narrow"
+    UNSETTLED = "unsettled"
+    IMPOSSIBLE_DATE = "impossible_date"
+    SUSPICIOUSLY_FEW_HOURS = "suspiciously_few_hours"
+    HISTORY_UNREAD = "history_unread"
+    PINNED_BY_RESTORE = "pinned_by_restore"
+    VALUE_DRIFT = "value_drift"
+    MONEY_MISMATCH = "money_mismatch"
+
+
+COUNT_CODES = frozenset(
+    {
+        IssueCode.MISSING_METRICS_TABLES,
+        IssueCode.MISSING_TRADE_RECORDS,
+        IssueCode.TRADE_COUNT_MISMATCH,
+        IssueCode.DAILY_WITHOUT_HOURLY,
+        IssueCode.HOURLY_WITHOUT_DAILY,
+        IssueCode.HOURLY_DAILY_MISMATCH,
+        IssueCode.TRADES_DAILY_MISMATCH,
+    }
+)
+"""Issues that are seen in counts alone."""
+
+IDENTITY_CODES = frozenset(
+    {
+        IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES,
+        IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES,
+        IssueCode.FOREIGN_ACCOUNT_ID,
+        IssueCode.AMBIGUOUS_IDENTITY,
+    }
+)
+"""Issues that are seen in account ids alone."""
+
+NOT_OURS_TO_HEAL = frozenset(
+    {
+        IssueCode.AMBIGUOUS_IDENTITY,
+        IssueCode.ABSENT_UPSTREAM,
+        IssueCode.UPSTREAM_INCONSISTENT,
+        IssueCode.UNSETTLED,
+        IssueCode.KEY_TOO_NARROW,
+        IssueCode.IMPOSSIBLE_DATE,
+        IssueCode.PINNED_BY_RESTORE,
+    }
+)
+"""Issues that no fetch can close: they are shown, and cost the account no attempt."""
+
+
+ASK_UPSTREAM = "ask_upstream"
+"""The strategy for metrics rows under another account's id: upstream's word decides; what it sends for both accounts stays as it is."""
+SHOW_UNMATCHED = "show_unmatched"
+"""The strategy for rows under a wrong id that fit no account: nothing is guessed."""
+SHOW_ROWS = "show_rows"
+"""The strategy for rows that the table cannot hold as upstream sends them: they are shown, and the table's owner decides."""
+BY_ROWS = "compared_by_rows"
+"""The mark in the metadata of an issue that a comparison of all rows found, since counts may tell nothing of it."""
+
+LASTING = frozenset(
+    {
+        IssueCode.AMBIGUOUS_IDENTITY,
+        IssueCode.ABSENT_UPSTREAM,
+        IssueCode.KEY_TOO_NARROW,
+        IssueCode.IMPOSSIBLE_DATE,
+        IssueCode.PINNED_BY_RESTORE,
+    }
+)
+"""Issues that asking upstream again seldom changes while the warehouse stays as it is: full runs ask with growing pauses, audits always."""
+
+_OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One kind of disagreement of one account, with its evidence."""
+
+    code: IssueCode
+    severity: Severity
+    description: str
+    affected: tuple[str, ...]
+    strategy: str
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def can_be_healed(self) -> bool:
+        """Whether more work of ours may end it; not where it is not ours to heal, nor where rows fit no account."""
+        return self.code not in NOT_OURS_TO_HEAL and self.strategy not in (ASK_UPSTREAM, SHOW_UNMATCHED, SHOW_ROWS)
+
+    def as_json(self) -> dict[str, object]:
+        """The entry of `trade_recon.issues`, in the names that dashboards read."""
+        return {
+            "type": self.code.value,
+            "severity": int(self.severity),
+            "description": self.description,
+            "affected": list(self.affected),
+            "resolution_strategy": self.strategy,
+            **self.evidence,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, object]) -> Self:
+        """The issue that `as_json` wrote."""
+        evidence = {name: value for name, value in entry.items() if name not in _OWN_FIELDS}
+        affected = entry.get("affected")
+        return cls(
+            IssueCode(str(entry["type"])),
+            Severity(int(str(entry["severity"]))),
+            str(entry.get("description", "")),
+            tuple(str(table) for table in affected) if isinstance(affected, list) else (),
+            str(entry.get("resolution_strategy", "")),
+            evidence,
+        )
+
+
+FEW_HOURS_TRADES = 10
+"""A date with more trades than this has them in more than one hour, most likely."""
+
+
+def few_hours_issue(days: Sequence[dt.date]) -> Issue:
+    """That all trades of these dates stand in one hourly row though they are many: for information, and no disagreement.
+
+    It is kept beside the issues that a run looks at, since there is nothing to heal.
+    """
+    text = f"On {counted(len(days), 'date')} more than {FEW_HOURS_TRADES} trades stand in a single hourly row."
+    hourly = TABLES[Endpoint.HOURLY].name
+    return Issue(IssueCode.SUSPICIOUSLY_FEW_HOURS, Severity.INFO, text, (hourly,), "keep_stored_rows", dates_evidence(days))
+
+
+def restored_issue(days: Sequence[dt.date]) -> Issue:
+    """That rows were brought back which a run had changed on upstream's word, on these dates or without one."""
+    text = "Rows were brought back that a run had changed on upstream's word; the next run compares the account with upstream."
+    evidence = {**dates_evidence(days), "metadata": {"restored": True}}
+    return Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, COUNTED_TABLES, "refetch_all_data", evidence)
+
+
+def overtaken_issue(days: Sequence[dt.date]) -> Issue:
+    """That pinned rows are other ones now, which somebody wrote or deleted since they were restored, so that their pins are over."""
+    text = (
+        "Pinned rows are stored no more as they were restored: somebody wrote or deleted them since. Their pins are over;"
+        " the next run compares the account with upstream."
+    )
+    return replace(restored_issue(days), description=text)
+
+
+def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int]) -> Issue:
+    """That rows which a restore brought back stay as they are; `pins` are their numbers by table and date."""
+    rows = sum(pins.values())
+    tables = tuple(sorted({table for table, _ in pins}))
+    text = (
+        f"{counted(rows, 'row')} {choose(rows, 'is', 'are')} pinned by restore: {choose(rows, 'it stays', 'they stay')} as restored,"
+        " whatever upstream sends, until `trade-recon removed release` or until upstream sends the same values."
+    )
+    days = sorted({day for _, day in pins if day is not None})
+    by_table = {table: sum(number for (name, _), number in pins.items() if name == table) for table in tables}
+    evidence = {"pinned_dates": [day.isoformat() for day in days], "metadata": {"rows": by_table}}
+    return Issue(IssueCode.PINNED_BY_RESTORE, Severity.INFO, text, tables, "keep_stored_rows", evidence)
+
+
+def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:
+    """All dates that differ, and the counts of some."""
+    return {
+        **dates_evidence([day.date for day in days]),
+        "sample_mismatches": [
+            # `hourly_sum` is the name that scripts of the earlier system read.
+            {"date": day.date.isoformat(), "daily": day.daily, "hourly": day.hourly, "hourly_sum": day.hourly, "closed": day.closed}
+            for day in days[:SAMPLE]
+        ],
+        "total_mismatches": len(days),
+        # So that a change of counts on the other dates is seen.
+        **({"mismatches_digest": hashlib.sha256(repr(tuple(days)).encode()).hexdigest()[:16]} if len(days) > SAMPLE else {}),
+    }
+
+
+def plain_dates_evidence(dates: Sequence[dt.date]) -> dict[str, object]:
+    """All dates that an issue is about, and their number, where nothing is missing on them."""
+    return {"dates": [day.isoformat() for day in dates], "total_dates": len(dates)}
+
+
+def dates_of_evidence(evidence: Mapping[str, object]) -> list[str]:
+    """The dates of an issue, whether anything is missing on them or not."""
+    for name in ("missing_dates", "dates"):
+        dates = evidence.get(name)
+        if isinstance(dates, list):
+            return [str(day) for day in dates]
+    return []
+
+
+def dates_evidence(dates: Sequence[dt.date]) -> dict[str, object]:
+    """All dates on which something is missing or differs in count, and their number."""
+    return {"missing_dates": [day.isoformat() for day in dates], "total_missing": len(dates)}

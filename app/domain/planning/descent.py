@@ -1,0 +1,275 @@
+"""What must be read next of one account: the descent from coarse levels to fine ones. Pure: no I/O.
+
+Where alltime and daily agree, daily stands, and only what differs from it on a date is read. Where they do not, the dates
+on which hourly rows and closed trades agree against daily come first if they explain the difference, then the dates that
+everybody lacks, then alltime itself, then all of daily. What still differs after the finer tables makes daily suspect.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from app.domain.contract.tables import MAX_DATES, TABLES, Endpoint
+from app.domain.issues.absence import is_closed_unread, is_hourly_unread, is_silent, lacks_alltime
+from app.domain.issues.money_issues import unread_money
+from app.domain.states import AccountView, DatesRead, DayCounts, Progress
+
+_MOST_OF = 0.5
+_ALLTIME = TABLES[Endpoint.ALLTIME].name
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What must be read next of one account; an empty set of dates means nothing, None every date.
+
+    Every date of closed trades are those of the account's life, which may go on until `closed_until`.
+    """
+
+    alltime: bool = False
+    daily: frozenset[dt.date] | None = frozenset()
+    hourly: frozenset[dt.date] | None = frozenset()
+    closed: frozenset[dt.date] | None = frozenset()
+    closed_until: dt.date | None = None
+
+
+NOTHING = Needs()
+
+
+def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = frozenset()) -> Needs:
+    """What must be read next of the account, given what this run has read already; `gaps` are dates that everybody lacks.
+
+    Empty when nothing more can be learned. An account that failed, that is held, that someone else is writing, or
+    that is explained for good is left.
+    """
+    if _is_left(progress):
+        return NOTHING
+    if unread := uncompared(view, progress):
+        return unread
+    return NOTHING if view.agrees else _suspected(view, progress, gaps)
+
+
+def _suspected(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
+    """What must be read next of an account whose tables disagree, or of which something else is known to be wrong."""
+    if uncounted := _uncounted(view, progress):
+        return uncounted
+    if progress.alltime_is_withheld and (moving := _unread(progress.dates_read(Endpoint.DAILY), progress.moving.days)):
+        return Needs(daily=frozenset(moving))
+    if is_silent(view, progress) and progress.dates_read(Endpoint.DAILY).everything:
+        # Before upstream is said to have nothing of the account, each table that has rows of it here was asked.
+        return Needs(
+            hourly=_whole_life(view) if is_hourly_unread(view, progress) else frozenset(),
+            closed=None if is_closed_unread(view, progress) else frozenset(),
+        )
+    coarse = _coarse_needs(view, progress, gaps)
+    if coarse != NOTHING:
+        return coarse
+    fine = _fine_needs(view, progress)
+    # Last: what counts give reason to read may change amounts, too.
+    return fine if fine != NOTHING else _money_needs(view, progress)
+
+
+def _money_needs(view: AccountView, progress: Progress) -> Needs:
+    """What amounts that disagree give reason to read."""
+    unread = unread_money(view, progress)
+    return Needs(unread.alltime, unread.daily, unread.hourly, unread.closed)
+
+
+def uncompared(view: AccountView, progress: Progress) -> Needs | None:
+    """What is still to be read of an account of which every row is compared; None where all was read, or only counts are compared.
+
+    Each date counts on which upstream may have rows: those of the account's life, and those that still move.
+    """
+    if not progress.by_rows:
+        return None
+    span = _compared_span(view, progress)
+    hourly = progress.dates_read(Endpoint.HOURLY)
+    hourly_days: frozenset[dt.date] | None = frozenset() if hourly.everything else None
+    if view.history is not None:
+        # A read of all dates would bring those before the history, too.
+        hourly_days = frozenset(_unread(hourly, days_between(*span))) if span else frozenset()
+    lacks_trades = span is not None and bool(view.logins) and not progress.dates_read(Endpoint.CLOSED).covers_span(*span)
+    needs = Needs(
+        alltime=not progress.dates_read(Endpoint.ALLTIME).everything,
+        daily=frozenset() if progress.dates_read(Endpoint.DAILY).everything else None,
+        hourly=hourly_days,
+        closed=None if lacks_trades else frozenset(),
+        closed_until=span[1] if span is not None and lacks_trades else None,
+    )
+    return None if needs == NOTHING else needs
+
+
+def _compared_span(view: AccountView, progress: Progress) -> tuple[dt.date, dt.date] | None:
+    """The first and the last date on which the account may have rows; None where none is known of it."""
+    if view.first_day is None or view.last_day is None:
+        return None
+    return view.first_day, max((view.last_day, *progress.moving.days))
+
+
+def days_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
+    """Each date from the first to the last one."""
+    return (first + dt.timedelta(days=number) for number in range((last - first).days + 1))
+
+
+def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
+    """The daily rows that tell what upstream counts before the history, without which alltime says nothing; None where all were read."""
+    daily = progress.dates_read(Endpoint.DAILY)
+    if view.history is None or view.history.is_known or daily.everything:
+        return None
+    days = view.history.uncounted
+    if days is None:
+        return Needs(daily=None)
+    return Needs(daily=frozenset(unread)) if (unread := _unread(daily, days)) else None
+
+
+def may_need_alltime(view: AccountView, progress: Progress) -> bool:
+    """Whether alltime may have to be heard before the account is explained, though it is not needed yet."""
+    if view.agrees or _is_left(progress) or progress.dates_read(Endpoint.ALLTIME).everything:
+        return False
+    return bool(view.days) or view.totals.alltime != view.totals.daily
+
+
+def _is_left(progress: Progress) -> bool:
+    return bool(progress.errors or progress.untried or progress.left_alone or progress.known or progress.hold)
+
+
+def is_short(view: AccountView) -> bool:
+    """Whether alltime counts trades that no other table tells a date of: whole days may be missing."""
+    totals = view.totals
+    return totals.has_daily and totals.alltime > max(_daily_if_outvoted(view))
+
+
+def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
+    totals = view.totals
+    alltime_is_unread, daily = not progress.dates_read(Endpoint.ALLTIME).everything, progress.dates_read(Endpoint.DAILY)
+    counts_trades = any(totals.counts.values())
+    # Without alltime or daily rows an account also lacks what tells its trades from others'.
+    alltime = alltime_is_unread and (
+        view.drifts
+        or _is_alltime_foreign(view)
+        or _is_to_be_asked_again(view)
+        or _is_pin_due(view)
+        or (counts_trades and not totals.has_alltime)
+    )
+    descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
+    everything = not daily.everything and (descends or (counts_trades and not totals.has_daily) or is_silent(view, progress))
+    if alltime or everything:
+        return Needs(alltime=alltime, daily=None if everything else frozenset())
+    surplus = (day.date for day in view.days if _has_surplus(day))
+    suspect = _unread(daily, (*_squatters(progress), *_ambiguous_days(view), *_foreign_days(view), *view.doubts, *surplus))
+    outvoted = _unread(daily, (day.date for day in view.days if _is_outvoted(day)))
+    if totals.alltime == totals.daily:
+        return Needs(alltime=alltime_is_unread and _is_split(view), daily=frozenset(suspect))
+    lacking = _unread(daily, _within_life(view, gaps)) if is_short(view) else set()
+    if is_outvoted(view) or lacking:
+        # If daily was read there and stands against all others, it only remains to hear alltime.
+        asked = frozenset(suspect | outvoted | lacking)
+        return Needs(alltime=alltime_is_unread and not asked, daily=asked)
+    # Alltime may be wrong itself, which costs least to see.
+    return Needs(alltime=True) if alltime_is_unread else Needs(daily=frozenset() if daily.everything else None)
+
+
+def _is_to_be_asked_again(view: AccountView) -> bool:
+    """Whether an earlier run found no alltime row upstream and the audit of this one, if it is one, has not asked."""
+    return view.drift is None and lacks_alltime(view)
+
+
+def _is_pin_due(view: AccountView) -> bool:
+    """Whether the alltime row is pinned and upstream is to be asked whether it says the same by now."""
+    return view.pins_are_due and (_ALLTIME, None) in view.pins
+
+
+def _daily_if_outvoted(view: AccountView) -> tuple[int, int]:
+    """What daily would count if it were wrong wherever both finer tables agree against it; and wherever they agree on some trades."""
+    differences = [(day.hourly, day.hourly - day.daily) for day in view.days if _is_outvoted(day)]
+    return (
+        view.totals.daily + sum(difference for _, difference in differences),
+        view.totals.daily + sum(difference for trades, difference in differences if trades),
+    )
+
+
+def _is_outvoted(day: DayCounts) -> bool:
+    return day.hourly == day.closed != day.daily
+
+
+def is_daily_alone(view: AccountView, progress: Progress) -> bool:
+    """Whether daily, read anew, stands alone against alltime, read anew, and everything finer: upstream contradicts itself there."""
+    totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
+    agree = totals.alltime == totals.hourly == totals.closed != totals.daily
+    # A row that upstream no longer sends, or never did, contradicts nothing: the date may be forgotten.
+    unsent = {*progress.kept.get(Endpoint.DAILY, ()), *progress.withheld_days}
+    sent = all(day.daily_rows and day.date not in unsent for day in view.days)
+    was_read = progress.dates_read(Endpoint.ALLTIME).everything and all(daily.covers(day.date) for day in view.days)
+    return agree and sent and was_read and all(_is_outvoted(day) for day in view.days)
+
+
+def is_outvoted(view: AccountView) -> bool:
+    """Whether the dates on which both finer tables agree against daily explain what alltime counts."""
+    return view.totals.alltime in _daily_if_outvoted(view)
+
+
+def _has_surplus(day: DayCounts) -> bool:
+    """Whether a finer table has more than daily, which only daily, read in the same run, can condemn."""
+    return day.hourly > day.daily or day.closed > day.daily
+
+
+def _is_split(view: AccountView) -> bool:
+    """Whether it is two against two: alltime and daily count less than both finer tables, or trades fit several accounts."""
+    return any(_is_outvoted(day) and _has_surplus(day) for day in view.days) or bool(_ambiguous_days(view))
+
+
+def _ambiguous_days(view: AccountView) -> set[dt.date]:
+    """Dates that lack trades which fit several accounts: all that can be had there is upstream's word on the counts."""
+    lacking = {day.date for day in view.days if day.closed < day.daily}
+    return lacking.intersection(day for finding in view.findings if len(finding.candidates) > 1 for day in finding.dates)
+
+
+def _is_alltime_foreign(view: AccountView) -> bool:
+    """Whether the account's alltime row has the natural key of another account: upstream tells which is its own."""
+    return any(finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id for finding in view.findings)
+
+
+def _foreign_days(view: AccountView) -> set[dt.date]:
+    """Dates of daily rows that carry the id of an account which did not hold their key then: upstream tells whose they are."""
+    return {day for finding in view.findings if finding.is_of_metrics for day in finding.dates}
+
+
+def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:
+    return {day for day in days if view.first_day is None or day >= view.first_day}
+
+
+def _whole_life(view: AccountView) -> frozenset[dt.date] | None:
+    """All dates of the account's life; None where all are compared that upstream may have, so that none is to be named."""
+    if view.history is None or view.first_day is None or view.last_day is None:
+        return None
+    return frozenset(days_between(view.first_day, view.last_day))
+
+
+def _squatters(progress: Progress) -> set[dt.date]:
+    """Dates of stored rows that upstream does not send and that may hold the key of one that it does: only daily can condemn them."""
+    if not progress.too_narrow:
+        return set()
+    return {day for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) for day in progress.kept.get(endpoint, {}) if day is not None}
+
+
+def _unread(read: DatesRead, days: Iterable[dt.date]) -> set[dt.date]:
+    return {day for day in days if not read.covers(day)}
+
+
+def _fine_needs(view: AccountView, progress: Progress) -> Needs:
+    below = view.descents | view.doubts
+    if is_daily_alone(view, progress) and not below and not progress.again and not view.doubled:
+        return NOTHING
+    # Only an audit makes the finer tables suspect where the counts agree: below a drift, and where upstream's word is read again.
+    hourly = {day.date for day in view.days if day.hourly != day.daily} | below | progress.again.get(Endpoint.HOURLY, set())
+    closed = {day.date for day in view.days if day.closed != day.daily} | below | progress.again.get(Endpoint.CLOSED, set())
+    # A trade has one date, and upstream tells which: a read of that takes the others away.
+    closed |= view.doubled
+    hourly = _unread(progress.dates_read(Endpoint.HOURLY), hourly)
+    closed = _unread(progress.dates_read(Endpoint.CLOSED), closed) if view.logins else set()
+    if hourly or closed:
+        # A table without a row also lacks those of days without trades, which no count shows.
+        most = len(hourly) > MAX_DATES and len(hourly) >= _MOST_OF * view.known_days
+        everything = bool(hourly) and (most or not view.totals.has_hourly)
+        return Needs(hourly=_whole_life(view) if everything else frozenset(hourly), closed=frozenset(closed))
+    daily = _unread(progress.dates_read(Endpoint.DAILY), (day.date for day in view.days))
+    return Needs(alltime=bool(view.days) and not progress.dates_read(Endpoint.ALLTIME).everything, daily=frozenset(daily))

@@ -1,0 +1,146 @@
+"""How many rows upstream will probably send: estimates from what the warehouse knows, for choosing requests. Pure: no I/O.
+
+A wrong estimate costs requests, never rows: whatever is asked is read to its end.
+"""
+
+import datetime as dt
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.domain.contract.tables import Endpoint
+from app.domain.states import AccountView, DayCounts
+
+_DOUBT = 1.25
+"""By how much the rows of accounts that are not at hand are overestimated: a scan must look clearly cheaper than asking by id."""
+_TRADES_A_DAY = 3.0
+_HOURS_A_DAY = 24.0
+_HOURS_EXPONENT = 0.7
+"""Trades of a day come in bunches: in real accounts about trades ** 0.7 different hours have some."""
+_FEWEST_USUAL = 10
+"""With fewer accounts a date without rows is chance."""
+_GAP_SHARE = 10
+"""By how much fewer rows than usual make a date a gap."""
+_LOST_SHARE = 2
+"""How many times the accounts that are short must be at least those that usually have a row, if the date was lost for all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What one account has at one endpoint: `rows` in all, `density` of them on any calendar day of its life."""
+
+    rows: float
+    density: float
+
+
+def expected_of(view: AccountView, endpoint: Endpoint) -> Expected:
+    """The rows that upstream probably has of the account."""
+    if endpoint is Endpoint.ALLTIME:
+        return Expected(1.0, 0.0)
+    trades = _counted_trades(view)
+    days = float(view.known_days) or max(1.0, trades / _TRADES_A_DAY)
+    span = days if view.first_day is None or view.last_day is None else (view.last_day - view.first_day).days + 1
+    rows = days if endpoint is Endpoint.DAILY else days * _rows(endpoint, trades / days)
+    return Expected(rows, rows / span)
+
+
+def expected_on(view: AccountView, endpoint: Endpoint, dates: Iterable[dt.date]) -> dict[dt.date, float]:
+    """The rows that upstream probably has of the account on each of the dates."""
+    counted = {day.date: _trades(day) for day in view.days}
+    if endpoint is Endpoint.DAILY:
+        density = expected_of(view, endpoint).density
+        return {day: 1.0 if day in counted else density for day in dates}
+    usual = _counted_trades(view) / max(1, view.known_days)
+    return {day: _rows(endpoint, counted.get(day, usual)) for day in dates}
+
+
+def expected_elsewhere(view: AccountView, endpoint: Endpoint, dates: Mapping[dt.date, float]) -> float:
+    """The rows that upstream probably has of the account on a date that is not among `dates`, whose rows are known."""
+    whole = expected_of(view, endpoint)
+    span = whole.rows / whole.density
+    return max(0.0, whole.rows - sum(dates.values())) / max(1.0, span - len(dates))
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """How large upstream probably is: the accounts that the warehouse knows, and the trades that it counts for them."""
+
+    accounts: int
+    trades: int
+
+
+def upstream_rows(views: Sequence[AccountView], endpoint: Endpoint, upstream: Upstream) -> float:
+    """The rows that upstream probably has of all its accounts, judged by some of them."""
+    if endpoint is Endpoint.ALLTIME:
+        return float(max(upstream.accounts, len(views)))
+    rows = sum(expected_of(view, endpoint).rows for view in views)
+    trades = sum(max(view.totals.counts.values()) for view in views)
+    return rows * (1 + _DOUBT * max(0, upstream.trades - trades) / max(1, trades))
+
+
+def upstream_a_day(views: Sequence[AccountView], endpoint: Endpoint, upstream: Upstream) -> float:
+    """The rows that upstream probably has on one date."""
+    return upstream_rows(views, endpoint, upstream) / _common_span(views)
+
+
+def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> frozenset[dt.date]:
+    """Dates up to `until` that the whole warehouse lacks, where about as many accounts are short of trades as usually have a row then.
+
+    `coverage` tells how many accounts of the warehouse have a row on a date, `short` how many count more in alltime than on their dates.
+    A date on which ingestion has not stored anything yet is no loss, unless alltime counts it already.
+    """
+    usual = _usual(coverage, until)
+    return frozenset(day for day in common_gaps(coverage, until) if _LOST_SHARE * short >= usual[day.weekday()])
+
+
+def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt.date]:
+    """Dates up to `until` on which (nearly) nobody has a row though many have one on other dates of the same weekday.
+
+    `coverage` tells how many of the accounts that lack trades have rows on a date. A day that ingestion lost for everybody shows
+    here; days on which nobody trades do not.
+    """
+    if not coverage:
+        return frozenset()
+    usual = _usual(coverage, until)
+    return frozenset(
+        day
+        for day in _days_until(coverage, until)
+        if usual[day.weekday()] >= _FEWEST_USUAL and _GAP_SHARE * coverage.get(day, 0) <= usual[day.weekday()]
+    )
+
+
+def _usual(coverage: Mapping[dt.date, int], until: dt.date) -> dict[int, int]:
+    """How many accounts usually have a row, by weekday."""
+    days = _days_until(coverage, until)
+    return {weekday: _median([coverage.get(day, 0) for day in days if day.weekday() == weekday]) for weekday in range(7)}
+
+
+def _days_until(coverage: Mapping[dt.date, int], until: dt.date) -> list[dt.date]:
+    first = min(coverage, default=until)
+    return [first + dt.timedelta(days=number) for number in range((until - first).days + 1)]
+
+
+def _counted_trades(view: AccountView) -> int:
+    return max(1, *view.totals.counts.values())
+
+
+def _rows(endpoint: Endpoint, trades: float) -> float:
+    return _hours(trades) if endpoint is Endpoint.HOURLY else trades
+
+
+def _hours(trades: float) -> float:
+    return min(_HOURS_A_DAY, max(1.0, math.pow(trades, _HOURS_EXPONENT)))
+
+
+def _trades(day: DayCounts) -> int:
+    return max(day.daily, day.hourly, day.closed, 1)
+
+
+def _common_span(views: Sequence[AccountView]) -> int:
+    firsts = [view.first_day for view in views if view.first_day is not None]
+    lasts = [view.last_day for view in views if view.last_day is not None]
+    return (max(lasts) - min(firsts)).days + 1 if firsts and lasts else 1
+
+
+def _median(counts: Sequence[int]) -> int:
+    return sorted(counts)[len(counts) // 2] if counts else 0

@@ -1,0 +1,202 @@
+"""Why a run does not go on, in sentences. Pure: no I/O."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.wording.counts import choose, counted
+
+
+class WaitReason(StrEnum):
+    """What a run waits for."""
+
+    UPSTREAM_DOWN = "upstream_down"
+    UPSTREAM_THROTTLES = "upstream_throttles"
+    QUOTA = "quota"
+    LOCKS = "locks"
+    ACCOUNTS_HELD = "accounts_held"
+    PREPARATION_HELD = "preparation_held"
+    UNATTENDED = "unattended"
+    TURN = "turn"
+    POSTPONED = "postponed"
+    PAUSED = "paused"
+    GUARD = "guard"
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """What keeps the work of one process from going on, in seconds from now.
+
+    It began `since` seconds ago; the next try is in `next_in` seconds (None: soon), and in `ends_in` seconds the work is given up
+    (None: it waits as long as it takes).
+    """
+
+    reason: WaitReason
+    since: float
+    detail: str = ""
+    next_in: float | None = None
+    ends_in: float | None = None
+
+    @property
+    def kind(self) -> tuple[WaitReason, str]:
+        """The same for hindrances that differ in their times only."""
+        return self.reason, self.detail
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One reason why a run does not go on: since when, `until` when at the latest something changes (None: not known).
+
+    `accounts` are those that it concerns, where it does not concern all of the run.
+    """
+
+    reason: WaitReason
+    message: str
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+    accounts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that works on runs, as its row tells: its last sign of life, and what hinders it."""
+
+    place: str
+    heartbeat_at: dt.datetime
+    reason: str | None = None
+    detail: str = ""
+    since: dt.datetime | None = None
+    next_try_at: dt.datetime | None = None
+    given_up_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A session of somebody else's that locks rows of trade_recon."""
+
+    pid: int
+    role: str
+    program: str
+    since: dt.datetime | None
+
+
+def hindered(processes: Sequence[Process], now: dt.datetime) -> list[Wait]:
+    """What hinders the processes that live: each reason once, told of the one that it hinders for the longest time."""
+    waits = []
+    for reason in WaitReason:
+        among = [process for process in processes if process.reason == reason]
+        if among:
+            first = min(among, key=lambda process: process.since or now)
+            share = f" ({len(among)} of {len(processes)} processes)" if len(among) < len(processes) else ""
+            waits.append(Wait(reason, f"{_told(reason, first, now)}{share}.", first.since, first.next_try_at or first.given_up_at))
+    return waits
+
+
+def _told(reason: WaitReason, process: Process, now: dt.datetime) -> str:
+    since = "" if process.since is None else f" since {moment(process.since, now)}"
+    detail = f" ({process.detail})" if process.detail else ""
+    tried = "" if process.next_try_at is None else f", next try {_in(process.next_try_at, now)}"
+    ends = "" if process.given_up_at is None else f", given up at {moment(process.given_up_at, now)}"
+    match reason:
+        case WaitReason.UPSTREAM_DOWN:
+            return f"Upstream does not answer{since}{detail}{tried}{ends}"
+        case WaitReason.UPSTREAM_THROTTLES:
+            return f"Upstream asks for fewer requests{since}{detail}{tried}{ends}"
+        case WaitReason.QUOTA:
+            return f"The quota is used up: a request waits for its turn{since}{detail}"
+        case _:
+            return f"Others hold the same rows{since}{detail}{tried}"
+
+
+def held_accounts(accounts: int, process: Process, free_at: dt.datetime, now: dt.datetime) -> Wait:
+    """Accounts that a process holds which is not heard of."""
+    return Wait(
+        WaitReason.ACCOUNTS_HELD,
+        f"{counted(accounts, 'account')} {choose(accounts, 'is', 'are')} held by a worker not heard of since"
+        f" {moment(process.heartbeat_at, now)} ({process.place}), free at {moment(free_at, now, with_seconds=True)}.",
+        process.heartbeat_at,
+        free_at,
+        accounts,
+    )
+
+
+def held_preparation(process: Process, free_at: dt.datetime, now: dt.datetime) -> Wait:
+    """A run that a process prepares which is not heard of."""
+    return Wait(
+        WaitReason.PREPARATION_HELD,
+        f"The run is prepared by a worker not heard of since {moment(process.heartbeat_at, now)} ({process.place}); another one takes it"
+        f" over at {moment(free_at, now, with_seconds=True)}.",
+        process.heartbeat_at,
+        free_at,
+    )
+
+
+def unattended() -> Wait:
+    """A run at which no process works."""
+    return Wait(
+        WaitReason.UNATTENDED,
+        "No process works on runs: start `trade-recon serve`, or `trade-recon reconcile`, which finishes what is open.",
+    )
+
+
+def turn(runs: int, first: object) -> Wait:
+    """A run that no worker has taken up, since they are at others."""
+    return Wait(
+        WaitReason.TURN,
+        f"The workers are at {counted(runs, 'other run')} ({'the oldest is ' if runs > 1 else ''}{first}): this one is taken up when one of"
+        " them is free.",
+    )
+
+
+def locked(accounts: int, blocker: Blocker, now: dt.datetime) -> Wait:
+    """Accounts whose rows in trade_recon somebody else locks."""
+    program = f", {blocker.program}" if blocker.program else ""
+    since = "" if blocker.since is None else f", open since {moment(blocker.since, now, with_seconds=True)}"
+    return Wait(
+        WaitReason.LOCKS,
+        f"{counted(accounts, 'account')} {choose(accounts, 'waits', 'wait')} for rows of trade_recon, which another transaction may lock:"
+        f" session {blocker.pid} of {blocker.role}{program}{since}.",
+        blocker.since,
+        None,
+        accounts,
+    )
+
+
+def postponed(accounts: int, until: dt.datetime, now: dt.datetime) -> Wait:
+    """Accounts that are read a second time."""
+    return Wait(
+        WaitReason.POSTPONED,
+        f"{counted(accounts, 'account')} {choose(accounts, 'is', 'are')} read a second time at {moment(until, now, with_seconds=True)},"
+        " since a fetch could not be completed.",
+        None,
+        until,
+        accounts,
+    )
+
+
+def paused(since: dt.datetime | None, run_id: object, now: dt.datetime) -> Wait:
+    """A run that somebody paused."""
+    at = "" if since is None else f" since {moment(since, now)}"
+    return Wait(
+        WaitReason.PAUSED,
+        f"The run is paused{at}: `trade-recon runs resume {run_id}` or POST /runs/{run_id}/resume lets it go on.",
+        since,
+    )
+
+
+def guarded(message: str, since: dt.datetime | None, accounts: int) -> Wait:
+    """A run that a guard stopped; `message` tells which, and what to do."""
+    return Wait(WaitReason.GUARD, message, since, None, accounts or None)
+
+
+def moment(at: dt.datetime, now: dt.datetime, *, with_seconds: bool = False) -> str:
+    """A time in UTC as a sentence names it: with its date where that is not today's."""
+    here = at.astimezone(dt.UTC)
+    day = "" if here.date() == now.astimezone(dt.UTC).date() else f"{here:%Y-%m-%d} "
+    return f"{day}{here:%H:%M:%S} UTC" if with_seconds else f"{day}{here:%H:%M} UTC"
+
+
+def _in(at: dt.datetime, now: dt.datetime) -> str:
+    seconds = round((at - now).total_seconds())
+    return f"in {seconds} s" if seconds > 0 else "now"

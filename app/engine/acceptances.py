@@ -1,0 +1,60 @@
+"""Accepting issues, and what a run does with accounts of which all that is open is accepted."""
+
+import datetime as dt
+from collections.abc import Mapping
+
+from app.domain.issues.acceptance import is_covered, last_date
+from app.domain.issues.codes import IssueCode
+from app.domain.runs.orders import required_reason
+from app.domain.states import AcceptedIssue
+from app.engine.batch.state import Work
+from app.engine.repositories import Store
+from app.errors import NotOpen
+from app.store.runs.acceptances import Wish
+from app.store.runs.lifecycle import ActiveRun
+
+
+class Accepting:
+    """Accepts issues and takes that back; each order is noted with its reason where it changed anything."""
+
+    def __init__(self, store: Store, today: dt.date) -> None:
+        """Bind the store; `today` is the business date. No API is needed."""
+        self._store = store
+        self._today = today
+
+    async def accept(self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None) -> Mapping[str, object]:
+        """Accept an open issue as it stands; accepted as it is already, it stays so. How it stands then.
+
+        Raises NotFound if there is no such account, NotOpen if it has no such open issue, InvalidRequest without a reason, or if it cannot
+        end then.
+        """
+        wish_for, ends = required_reason(reason), last_date(until, self._today)
+        if await self._store.acceptances.accept(Wish(account_id, code, wish_for, ends)):
+            await self._store.orders.note("accept", None, wish_for, account_id=account_id, issue=code.value, until=ends.isoformat())
+        shown = [row for row in await self._store.acceptances.listed(self._today, account_id) if row["issue"] == code]
+        if not shown:
+            raise NotOpen(f"The issue {code.value} of {account_id!r} was closed at this moment: there is nothing left to accept.")
+        return dict(shown[0])
+
+    async def withdraw(self, account_id: str, code: IssueCode, reason: str | None = None) -> bool:
+        """Let an accepted issue count again; whether it was accepted. Raises NotFound if there is no such account."""
+        is_new = await self._store.acceptances.withdraw(account_id, code, reason)
+        if is_new:
+            await self._store.orders.note("unaccept", None, reason, account_id=account_id, issue=code.value)
+        return is_new
+
+
+def cover(run: ActiveRun, work: Work, accepted: Mapping[str, Mapping[str, AcceptedIssue]], today: dt.date) -> frozenset[str]:
+    """Tell a batch what is accepted of its accounts: a run that compares counts asks nothing about those of which all is.
+
+    Accounts that somebody named, or whose rows are compared, are asked about; so are those of a run that was confirmed. Gives the accounts
+    that were held when an issue of theirs was accepted: they are guarded as such.
+    """
+    asks = run.request.compares_rows or run.request.account_ids is not None or run.confirmed
+    for account_id in accepted.keys() & work.views.keys():
+        valid = {code: each for code, each in accepted[account_id].items() if each.until > today}
+        known = work.progress[account_id]
+        known.accepted.update(valid)
+        if not asks and is_covered(work.views[account_id], valid):
+            known.known = known.covered = True
+    return frozenset(account_id for account_id, by_code in accepted.items() if any(each.was_held for each in by_code.values()))

@@ -1,0 +1,81 @@
+"""What this process works on: batches that are not recorded yet.
+
+How far they are is told as often as the state of runs is looked at, so that a batch of thousands of accounts shows it.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from app.domain.planning.descent import NOTHING, needs_of
+from app.engine.batch.state import Work
+from app.engine.repositories import Store
+from app.errors import ReconError
+from app.store.runs.batch_progress import Progressed
+from app.telemetry import get_logger
+
+if TYPE_CHECKING:
+    import uuid
+
+_log = get_logger(__name__)
+_IN_A_ROW = 200
+"""Accounts that are looked at before other work gets its turn."""
+_SHARE = 19
+
+
+class UnderWay:
+    """The batches that are under way in this process."""
+
+    def __init__(self, store: Store) -> None:
+        """Nothing is under way yet."""
+        self._store = store
+        self._works: dict[int, Work] = {}
+        self._told: dict[uuid.UUID, Progressed] = {}
+        self._next_at = -math.inf
+
+    @contextlib.contextmanager
+    def working(self, work: Work) -> Iterator[None]:
+        """A batch is under way."""
+        self._works[id(work)] = work
+        try:
+            yield
+        finally:
+            self._works.pop(id(work), None)
+
+    async def tell(self) -> None:
+        """Let others know how far the batches are, where that changed: this writes one row.
+
+        Looking through the accounts takes a twentieth of the time at most.
+        """
+        begun = time.monotonic()
+        if begun < self._next_at or (not self._works and not self._told):
+            return
+        figures: defaultdict[uuid.UUID, Progressed] = defaultdict(Progressed)
+        for work in list(self._works.values()):
+            figures[work.run.run_id] += await _progressed(work)
+        self._next_at = time.monotonic() + _SHARE * (time.monotonic() - begun)
+        if figures == self._told:
+            return
+        try:
+            await self._store.under_way.note(self._store.claims.worker_id, figures)
+        except ReconError as error:
+            _log.warning("How far the batches are could not be told.", action="worker.progress_missed", reason=str(error))
+            return
+        self._told = dict(figures)
+
+
+async def _progressed(work: Work) -> Progressed:
+    """How far a batch is; other work gets its turn in between."""
+    done, written = 0, work.ownerless.written
+    for number, (account_id, progress) in enumerate(list(work.progress.items())):
+        if number % _IN_A_ROW == _IN_A_ROW - 1:
+            await asyncio.sleep(0)
+        # A batch that ends meanwhile lets go of its accounts one by one.
+        view = work.views.get(account_id)
+        done += view is not None and needs_of(view, progress, work.gaps) == NOTHING
+        written += progress.effort.written
+    return Progressed(len(work.progress), done, work.requests, written)

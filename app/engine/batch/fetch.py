@@ -1,0 +1,81 @@
+"""Fetching for a batch: planned requests through the client into staging."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from app.domain.contract.tables import Request
+from app.domain.planning.plan import PlannedRequest
+from app.errors import IncompleteFetch
+from app.store.apply.apply import Changes
+from app.store.apply.model import Fingerprints, Slice
+from app.store.staging.staging import StagedFetch, StageSink, Staging
+from app.upstream.client import UpstreamClient
+from app.upstream.paging import FetchProof
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A fetch that is proven whole: its rows in staging, the slices that it proves, and how those looked before."""
+
+    staged: StagedFetch
+    proven: Slice
+    before: Fingerprints
+    requests: int
+    rows: int
+
+
+def slice_of(planned: PlannedRequest) -> Slice:
+    """The slices that a request proves when it is read whole."""
+    request = planned.request
+    if request.endpoint.is_trades:
+        if request.date_from is None or request.date_to is None:
+            raise ValueError("closed trades are asked for from a date to a date")
+        return Slice(request.endpoint, planned.account_ids, (request.date_from, request.date_to))
+    return Slice(request.endpoint, planned.account_ids, request.dates or None)
+
+
+class Fetcher:
+    """Reads planned requests into staging."""
+
+    def __init__(self, client: UpstreamClient, staging: Staging, changes: Changes) -> None:
+        """Bind the client to where its rows go."""
+        self._client = client
+        self._staging = staging
+        self._changes = changes
+
+    @asynccontextmanager
+    async def fetched(self, planned: PlannedRequest) -> AsyncIterator[Fetched]:
+        """One request, read whole; its staging is forgotten at the end, whatever happens.
+
+        Raises what the client raises; then nothing of it may be used.
+        """
+        proven = slice_of(planned)
+        before = await self._changes.fingerprints(proven)
+        request = planned.request
+        sink = await self._staging.begin(
+            request.endpoint,
+            request.logins or request.account_ids,
+            by_login=bool(request.logins),
+            account_ids=planned.account_ids,
+            first_day=self._changes.window.first,
+        )
+        try:
+            proofs = [await self._read(part, planned, sink) for part in planned.requests]
+            await sink.seal()
+            yield Fetched(sink.staged, proven, before, sum(proof.requests for proof in proofs), sum(proof.rows for proof in proofs))
+        finally:
+            await sink.forget()
+
+    async def _read(self, request: Request, planned: PlannedRequest, sink: StageSink) -> FetchProof:
+        """Read one request of a fetch to its end."""
+        proof = await self._client.fetch(
+            request,
+            sink,
+            most_rows=planned.most_rows,
+            missing_is_empty=planned.missing_is_empty,
+            is_suspect=planned.is_suspect,
+        )
+        if request.hours and not await sink.end_part():
+            raise IncompleteFetch("The API sends the same rows for different hours: what it has of a date cannot be read by hours.")
+        return proof

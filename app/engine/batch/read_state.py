@@ -1,0 +1,87 @@
+"""How the accounts of a batch fare while its requests are read: what was read whole, what failed alone, what nobody tried alone."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Awaitable, Callable
+
+from app.domain.contract.tables import Endpoint, Request
+from app.domain.planning.plan import PlannedRequest
+from app.engine.batch.progress import note_read
+from app.engine.batch.state import Work
+from app.errors import FetchFailed, ReconError, RequestTooLarge, UpstreamError
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+
+
+class BatchReader:
+    """Reads for the search of a batch, and notes at its accounts what came of it; `read_one` fetches one request and writes its rows."""
+
+    def __init__(self, work: Work, read_one: Callable[[Work, PlannedRequest], Awaitable[int | None]]) -> None:
+        """Bind the batch and its way to the API and the warehouse."""
+        self._work = work
+        self._read_one = read_one
+
+    async def read(self, planned: PlannedRequest) -> int | None:
+        """Read a request and write its rows; their number, None if nothing is begun any more."""
+        return await self._read_one(self._work, planned)
+
+    def is_known(self, planned: PlannedRequest) -> bool:
+        """Whether its accounts failed in an earlier run, or in this one."""
+        return self._work.is_suspected(planned.account_ids[0])
+
+    def can_wait(self, planned: PlannedRequest) -> bool:
+        """Whether none of the accounts goes through the run for the second time."""
+        return self._work.claim.postponed.keys().isdisjoint(planned.account_ids)
+
+    def may_have_rows(self, planned: PlannedRequest) -> bool:
+        """Whether any table counts something of an account that no earlier run left held or explained."""
+        views = (self._work.views[each] for each in planned.account_ids if each not in self._work.was_held)
+        return any(view.explained_as is None and any(dataclasses.astuple(view.totals)) for view in views)
+
+    def first_day(self, planned: PlannedRequest) -> dt.date | None:
+        """The first date on which the account has stored rows."""
+        return self._work.views[planned.account_ids[0]].first_day
+
+    def failed(self, planned: PlannedRequest, error: ReconError) -> None:
+        """Note the error at each account of the request."""
+        _log.warning(
+            "A fetch failed; its accounts are left as they are.",
+            action="fetch.failed",
+            endpoint=planned.request.endpoint.value,
+            accounts=len(planned.account_ids),
+            reason=str(error),
+        )
+        for account_id in planned.account_ids:
+            self._work.progress[account_id].errors.append(f"{_named(planned)}: {error}{_as_small_as_can_be(planned, error)}")
+            self._work.unread[account_id] += isinstance(error, UpstreamError)
+
+    def untried(self, planned: PlannedRequest, reason: str) -> None:
+        """Note at each account why it waits for the next run."""
+        for account_id in planned.account_ids:
+            self._work.progress[account_id].untried = f"{planned.request.endpoint.value}: {reason}"
+
+    def read_in_parts(self, planned: PlannedRequest) -> None:
+        """Note that all dates were read."""
+        for account_id in planned.account_ids:
+            note_read(self._work.progress[account_id], planned)
+            self._work.progress[account_id].counted_in_parts |= planned.request.endpoint is Endpoint.DAILY
+
+
+def _named(planned: PlannedRequest) -> str:
+    """The endpoint, and the dates where not all were asked for."""
+    days = _days(planned.request) if planned.is_part else ""
+    return f"{planned.request.endpoint.value}{days}"
+
+
+def _as_small_as_can_be(planned: PlannedRequest, error: ReconError) -> str:
+    """What is to be said of one date that may be too much for upstream: that it cannot be asked for in smaller parts."""
+    if len(planned.account_ids) > 1 or planned.is_undated or planned.by_dates() or not isinstance(error, FetchFailed | RequestTooLarge):
+        return ""
+    by = " and by hours" if planned.request.endpoint is Endpoint.HOURLY else ""
+    return f" It was asked for by single dates{by}; no smaller request can be made."
+
+
+def _days(request: Request) -> str:
+    first, last = (request.dates[0], request.dates[-1]) if request.dates else (request.date_from, request.date_to)
+    return f" on {first}" if first == last else f" from {first} to {last}"

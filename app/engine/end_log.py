@@ -1,0 +1,44 @@
+"""The end of a run in the log: one line with its status, what it took and what it did, whoever ended it."""
+
+import datetime as dt
+import uuid
+
+from app.engine.repositories import Store
+from app.store.database.pool import Record
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone", "found", "skipped")
+_ROWS = ("rows_inserted", "rows_updated", "rows_moved", "rows_removed", "rows_set_aside", "values_nulled")
+
+
+async def log_end(store: Store, run_id: uuid.UUID, today: dt.date | None = None) -> None:
+    """Log how a run ended, with what it left, which is counted where that was not done; figures that are 0 are left out.
+
+    What is accepted until `today` (None: the server's date) or before counts.
+    """
+    row = await store.runs.get(run_id)
+    if row["left_over"] is None and row["finished_at"] is not None:
+        await store.leftovers.note(run_id, today)
+        row = await store.runs.get(run_id)
+    _log.info("A run is finished.", action="run.finished", **_figures(row))
+
+
+def _figures(row: Record) -> dict[str, object]:
+    began, ended = row["started_at"] or row["created_at"], row["finished_at"]
+    return {
+        "run_id": str(row["run_id"]),
+        "kind": row["kind"],
+        "status": row["status"],
+        "seconds": None if ended is None else round((ended - began).total_seconds(), 3),
+        "accounts": row["total"],
+        "requests": row["requests"],
+        **{name: row[name] for name in (*_OUTCOMES, *_ROWS) if row[name]},
+        **({"accounts_left": row["waiting"]} if row["waiting"] else {}),
+        **({"left": left} if (left := _left(row)) else {}),
+        **({"reason": row["error"]} if row["error"] else {}),
+    }
+
+
+def _left(row: Record) -> dict[str, int]:
+    return {name: number for name, number in (row["left_over"] or {}).items() if number}

@@ -1,0 +1,106 @@
+"""The history that is compared: from which date on it is, and what upstream counts of accounts before it."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from app.domain.contract.tables import Endpoint
+from app.domain.planning.plan import PlannedRequest
+from app.domain.states import AccountView, CountedDay, Progress
+from app.engine.config import EngineConfig
+from app.engine.repositories import Store
+from app.store.schema.history import Before
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+
+
+async def begin_history(store: Store, config: EngineConfig, now: dt.datetime) -> dt.date | None:
+    """The first date that is compared at `now` (aware), noted for whoever reads the warehouse; None: all dates are.
+
+    Raises ConfigurationError if no date would be left.
+    """
+    first = await first_day(store, config, now)
+    if await store.histories.note_window(first):
+        _log.info(
+            "The history that is compared begins at another date than before.",
+            action="history.begins",
+            setting=str(config.history or ""),
+            history_from=None if first is None else first.isoformat(),
+        )
+    return first
+
+
+async def first_day(store: Store, config: EngineConfig, now: dt.datetime) -> dt.date | None:
+    """The first date that is compared at `now` (aware); None: all dates are. Nothing is noted."""
+    if config.history is None:
+        return None
+    held_from = await store.histories.held_from() if config.history.is_auto else None
+    if config.history.is_auto and held_from is None:
+        _log.warning(
+            "RECON_HISTORY_FROM=auto has no effect: no table has partitions that begin at a date. All dates are compared.",
+            action="history.no_partitions",
+        )
+    return config.history.first_day(config.today(now), held_from)
+
+
+def find_before(
+    views: Mapping[str, AccountView],
+    progress: Mapping[str, Progress],
+    planned: PlannedRequest,
+    before: Mapping[str, Mapping[dt.date, CountedDay]],
+) -> dict[str, Before]:
+    """What is known now of accounts before the history, after a fetch of daily rows was proven; `before` are the rows that it left out."""
+    found = {}
+    for account_id in planned.account_ids:
+        history, learned = views[account_id].history, progress[account_id]
+        days = before.get(account_id, {})
+        if history is None:
+            continue
+        if planned.is_undated:
+            found[account_id] = _sum_of(days.values(), is_added=False)
+            learned.first_sent = min(days, default=history.first)
+            continue
+        learned.counted.update(days)
+        uncounted = history.uncounted
+        if uncounted and learned.dates_read(Endpoint.DAILY).covers_all(uncounted):
+            found[account_id] = _sum_of((learned.counted[day] for day in uncounted & learned.counted.keys()), is_added=True)
+    return found
+
+
+def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
+    """The same of accounts of which all daily rows were read in parts, each told once."""
+    found = {}
+    for account_id, learned in progress.items():
+        if learned.counted_in_parts:
+            learned.counted_in_parts = False
+            found[account_id] = _sum_of(learned.counted.values(), is_added=False)
+    return found
+
+
+def find_forgotten(views: Mapping[str, AccountView], progress: Mapping[str, Progress]) -> dict[str, Before]:
+    """What alltime counts of accounts before the history, where upstream has forgotten daily rows of before the first that it sends.
+
+    Told by what is left of alltime, read in this run, where all daily rows were read and written.
+    """
+    found = {}
+    for account_id, view in views.items():
+        history, learned = view.history, progress[account_id]
+        if history is None or not history.is_known or learned.first_sent is None or learned.errors or learned.hold or learned.left_alone:
+            continue
+        was_read = learned.dates_read(Endpoint.ALLTIME).everything and learned.dates_read(Endpoint.DAILY).everything
+        rest = view.totals.alltime - view.totals.daily
+        if was_read and rest > 0 and history.first_trade is not None and history.first_trade < learned.first_sent:
+            found[account_id] = Before(history.counted + rest, None, None)
+    return found
+
+
+def _sum_of(days: Iterable[CountedDay], *, is_added: bool) -> Before:
+    each = list(days)
+    return Before(
+        sum(day.trades for day in each), _total(day.net_profit for day in each), _total(day.total_lots for day in each), is_added=is_added
+    )
+
+
+def _total(figures: Iterable[Decimal | None]) -> Decimal:
+    return sum((figure for figure in figures if figure is not None), Decimal(0))

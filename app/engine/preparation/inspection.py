@@ -1,0 +1,119 @@
+"""Inspection: what the warehouse says of itself, recorded as issues with the time of their first sight.
+
+Nothing is healed, nothing is written but the record of trade-recon, and upstream is not asked at all.
+"""
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+from app.domain.issues.detection import detect
+from app.domain.pins import beside_pins
+from app.domain.runs.inspected import JUDGED, Figures, Inspected, inspect_account, is_short
+from app.domain.sequences import pieces
+from app.domain.states import AccountView
+from app.domain.verdict.closing import ClosedAs
+from app.engine.api_usage import RunUse
+from app.engine.config import EngineConfig
+from app.engine.repositories import Store
+from app.engine.stopping import Halt
+from app.store.runs.claims import Claim
+from app.store.runs.lifecycle import ActiveRun
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+_LOOK_AT = 5000
+_JUDGED = sorted(JUDGED)
+
+
+class Inspector:
+    """Takes claimed batches of an inspection: detects, and records what was found."""
+
+    def __init__(self, store: Store, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
+        """Bind the parts; `now` gives the time (aware)."""
+        self._store = store
+        self._config = config
+        self._now = now
+
+    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> None:
+        """Inspect the claimed accounts and record what was found; upstream is not asked, so that `use` stays as it is.
+
+        A batch is short: after a `halt` it ends as usual.
+        """
+        del use, halt
+        begun = time.monotonic()
+        store, now = self._store.within(run.history_from), self._now()
+        views = await look(store, claim.account_ids, now)
+        found = await _judge(store, views, self._config.today(now))
+        moving_from = self._config.moving(now, run.history_from).first
+        await store.runs.open_issues(run.run_id, {each.account_id: each.issues for each in found if each.issues}, moving_from)
+        brokers = await store.inspections.brokers([each.account_id for each in found if each.entries])
+        # Those of which a run found that upstream itself has no more are not short of anything.
+        short = [each.account_id for each in found if each.is_news and is_short(views[each.account_id])]
+        coverage = await store.detection.coverage(short) if short else {}
+
+        def count(account_ids: Collection[str]) -> Figures:
+            figures = Figures()
+            for each in found:
+                if each.account_id in account_ids:
+                    figures.add(each, views[each.account_id], brokers.get(each.account_id, ()))
+            figures.add_gaps(len(short), coverage, self._config.today(now) - dt.timedelta(days=1))
+            return figures
+
+        seconds = round(time.monotonic() - begun, 3)
+        recorded = await store.inspections.record(claim, found, count, seconds)
+        await store.sweep.follow_state(recorded)
+        await store.runs.add_phase(run.run_id, "detect", seconds)
+        _log.info(
+            "A batch is inspected.",
+            action="batch.inspected",
+            run_id=str(run.run_id),
+            accounts=len(recorded),
+            found=sum(each.is_news for each in found),
+            seconds=seconds,
+        )
+
+    async def record_unread(self, claim: Claim, reason: str) -> None:
+        """Record that the only account of a claim cannot be inspected; it costs the account nothing."""
+        (account_id,) = claim.account_ids
+        await self._store.inspections.record_unread(claim, account_id, f"The account was not inspected: {reason}")
+
+
+async def look(store: Store, account_ids: Sequence[str], now: dt.datetime) -> dict[str, AccountView]:
+    """The accounts as the warehouse alone tells of them at `now` (aware)."""
+    views = await store.detection.look(account_ids, is_first=True)
+    surplus = [(account_id, day) for account_id, view in views.items() for day in view.surplus_days]
+    doubled = await store.comparison.doubled_days(surplus)
+
+    def judged(view: AccountView) -> AccountView:
+        days = doubled.get(view.account_id)
+        return beside_pins(view if days is None else replace(view, doubled=days), now)
+
+    # In a thread: thousands of accounts would keep the event loop from whatever else waits.
+    return await asyncio.to_thread(lambda: {account_id: judged(view) for account_id, view in views.items()})
+
+
+async def _judge(store: Store, views: Mapping[str, AccountView], today: dt.date) -> list[Inspected]:
+    known = await store.acceptances.of(list(views))
+    accepted = {account_id: {code: each for code, each in by_code.items() if each.until > today} for account_id, by_code in known.items()}
+    return await asyncio.to_thread(
+        lambda: [inspect_account(view, detect(view), accepted.get(view.account_id, {})) for view in views.values()]
+    )
+
+
+async def record_disagreements(store: Store, config: EngineConfig, now: dt.datetime) -> int:
+    """Record the issues of accounts that disagree and of which none is recorded, as after ingestion wrote; how many accounts that were.
+
+    The report then tells of each account that needs reconciliation why it does.
+    """
+    moving_from = config.moving(now, store.changes.window.first).first
+    recorded = 0
+    for batch in pieces(await store.inspections.undetailed(), _LOOK_AT):
+        found = await _judge(store, await look(store, batch, now), config.today(now))
+        issues = {each.account_id: each.issues for each in found if each.issues}
+        await store.runs.open_issues(None, issues, moving_from)
+        await store.runs.record_issues(issues, _JUDGED, note="maintenance", closed_as=ClosedAs.GONE)
+        recorded += len(issues)
+    return recorded

@@ -1,0 +1,240 @@
+"""Maintenance: ids mended where exactly one account fits, the account list and every account's totals brought up to date."""
+
+import asyncio
+import datetime as dt
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode
+from app.domain.issues.detection import detect
+from app.domain.runs.emptiness import NOBODY_KNOWN, refused_sentence
+from app.domain.sequences import pieces
+from app.domain.verdict.closing import ClosedAs
+from app.engine.repositories import Store
+from app.errors import DatabaseError, RowRefused, WriteConflict
+from app.store.detect.sweep import Swept
+from app.store.identity.identity import Mended, NaturalKeys
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+_LOOK_AT = 5000
+_SAMPLE = 20
+_STRIKES = 50
+"""When so many accounts cannot be counted and none could, it is not the accounts' fault."""
+_LOCK_PAUSES = (0.1, 0.3, 0.6, 1.0)
+"""Seconds between the tries to count accounts whose rows somebody held while all were counted: what records a batch is done sooner."""
+_BY_ITSELF = IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
+"""Issues that are seen in rows by themselves, without counting."""
+_COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
+"""Issues that counting refutes where it finds the tables equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceResult:
+    """What maintenance did, the first four in the names of the first system.
+
+    `unmatched_combinations` counts natural keys that no account or several fit; `unmatched` names the largest of them. Only rows from
+    `history_from` on (None: all) are counted and repaired; `rows_before_history` older ones are stored, and left alone. Of the
+    `accounts_locked` the totals were not written, since another transaction holds their rows in trade_recon. `accounts_refused` are
+    those that trade_recon does not let in, or whose rows there cannot be written, with the reasons; `accounts_kept_out` are the former.
+    `accounts_known` are all that are known then.
+    """
+
+    closed_trades_updated: int = 0
+    open_trades_updated: int = 0
+    md5_hashes_fixed: int = 0
+    unmatched_combinations: int = 0
+    metrics_rows_updated: int = 0
+    ambiguous_combinations: int = 0
+    accounts_added: int = 0
+    totals_changed: int = 0
+    unmatched: list[dict[str, object]] = field(default_factory=list)
+    history_from: dt.date | None = None
+    rows_before_history: int = 0
+    seconds: float = 0.0
+    accounts_locked: tuple[str, ...] = ()
+    accounts_refused: Mapping[str, str] = field(default_factory=dict)
+    accounts_kept_out: frozenset[str] = frozenset()
+    accounts_known: int = 0
+
+    @property
+    def message(self) -> str | None:
+        """What is to be said where no account is known."""
+        if self.accounts_known:
+            return None
+        return refused_sentence(len(self.accounts_refused)) if self.accounts_refused else NOBODY_KNOWN
+
+    def as_json(self) -> dict[str, object]:
+        """The result as JSON shows it; of the accounts that are locked or refused their number."""
+        first = None if self.history_from is None else self.history_from.isoformat()
+        shown = {name: value for name, value in asdict(self).items() if name != "accounts_kept_out"}
+        return {
+            **shown,
+            "history_from": first,
+            "accounts_locked": len(self.accounts_locked),
+            "accounts_refused": len(self.accounts_refused),
+            "message": self.message,
+        }
+
+
+async def fix_ids(store: Store, today: dt.date) -> MaintenanceResult:
+    """Mend missing and wrong account ids across the warehouse; what fits no account or several is kept as it is and named."""
+    begun = time.monotonic()
+    return await _fix_ids(store, await store.sweep.run(today), begun, today)
+
+
+async def count(store: Store, today: dt.date) -> MaintenanceResult:
+    """The account list and every account's totals, without repairing an id: nothing of the raw tables is written."""
+    begun = time.monotonic()
+    return await _fix_ids(store, await store.sweep.run(today), begun, today, heals=False)
+
+
+async def _fix_ids(
+    store: Store, swept: Swept, begun: float, today: dt.date, *, heals: bool = True, run_id: uuid.UUID | None = None
+) -> MaintenanceResult:
+    """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
+    await _record_identity_issues(store)
+    mended = await store.identity.mend_all(swept.placeholders, today, run_id) if heals else Mended()
+    added, changed, locked, kept_out = swept.accounts_added, swept.totals_changed, swept.locked, swept.kept_out
+    if sum(mended.rows.values()):
+        # From the start: few or many accounts may have got rows, and others have lost them.
+        again = await store.sweep.run(today)
+        added, changed, locked = added + again.accounts_added, changed + again.totals_changed, again.locked
+        kept_out = again.kept_out
+        await _record_identity_issues(store, ClosedAs.HEALED)
+    held, unwritten = await _count_locked(store, locked)
+    refused = {**kept_out, **unwritten}
+    if refused:
+        _log.warning(
+            "Rows of trade_recon are refused by PostgreSQL: their accounts are left out, and tried again next time.",
+            action="maintenance.refused",
+            accounts=len(refused),
+            sample=dict(sorted(refused.items())[:_SAMPLE]),
+        )
+    await _close_refuted(store)
+    await store.sweep.follow_state()
+    counted = changed + len(locked) - len(held) - len(unwritten)
+    return replace(
+        await _result(store, mended, added, counted),
+        accounts_locked=tuple(held),
+        accounts_refused=refused,
+        accounts_kept_out=frozenset(kept_out),
+        accounts_known=await store.runs.count_accounts(),
+        seconds=round(time.monotonic() - begun, 3),
+    )
+
+
+async def _count_locked(store: Store, locked: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Count the accounts that were not counted with all others: somebody held their rows, or PostgreSQL refused to write them at once.
+
+    Those that are held still, and those that are refused by themselves, with the reasons.
+    """
+    held, refused = list(locked), dict[str, str]()
+    for pause in _LOCK_PAUSES:
+        if not held:
+            break
+        await asyncio.sleep(pause)
+        waiting, held = held, await store.detection.locked_accounts(held)
+        batches = [*pieces(sorted({*waiting} - {*held}), _LOOK_AT)]
+        while batches:
+            batch = batches.pop()
+            try:
+                await store.detection.refresh_stats(batch, is_first=True)
+            except WriteConflict:
+                held += batch
+            except (RowRefused, DatabaseError) as error:
+                if len(batch) > 1:
+                    batches += pieces(batch, -(-len(batch) // 2))
+                    continue
+                refused[batch[0]] = str(error)
+                if len(refused) >= _STRIKES and len(refused) == len({*locked} - {*held}) - sum(map(len, batches)):
+                    # None came through: it is not the accounts.
+                    raise
+    if held:
+        _log.warning(
+            "Rows of trade_recon are locked by another transaction: the totals of their accounts were not written, and are next time.",
+            action="maintenance.locked",
+            accounts=len(held),
+            sample=sorted(held)[:_SAMPLE],
+        )
+    return sorted(held), refused
+
+
+async def maintain(store: Store, today: dt.date, run_id: uuid.UUID | None = None) -> MaintenanceResult:
+    """The first step of a night: ids, then the account list, then every account's totals.
+
+    Safe to run at any time and beside others: each step changes only what differs. `today` is the business date. What it changes as the
+    first step of a run belongs to that run, and is given back with it.
+    """
+    begun = time.monotonic()
+    await store.staging.purge_dead(store.claims.lease_seconds)
+    await store.claims.purge_dead_workers()
+    result = await _fix_ids(store, await store.sweep.run(today), begun, today, run_id=run_id)
+    _log.info(
+        "Maintenance is done.",
+        action="maintenance.done",
+        **{name: value for name, value in result.as_json().items() if name != "unmatched"},
+    )
+    return result
+
+
+async def find_ids(store: Store, account_ids: Sequence[str], today: dt.date) -> NaturalKeys | None:
+    """Find the rows of some accounts whose ids are missing or wrong, and change none; None if the accounts have no natural key."""
+    keys = await store.identity.refresh(account_ids, today)
+    if not keys.logins:
+        return None
+    await store.identity.find(keys, account_ids, today)
+    return keys
+
+
+async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date, run_id: uuid.UUID | None = None) -> int:
+    """Map the ids of some accounts' rows again, after their metrics were healed or before they are read: how many rows that changed.
+
+    What a run's word changes belongs to that run, and is given back with it.
+    """
+    keys = await find_ids(store, account_ids, today)
+    if keys is None:
+        return 0
+    mended = await store.identity.mend(keys, today, run_id)
+    rows = sum(mended.rows.values())
+    if rows:
+        await store.identity.find(keys, account_ids, today)
+    return rows
+
+
+async def _record_identity_issues(store: Store, closed_as: ClosedAs = ClosedAs.GONE) -> None:
+    odd = await store.detection.accounts_of_odd_rows()
+    accounts = sorted({*await store.identity.affected_accounts(sorted(_BY_ITSELF)), *odd})
+    for batch in pieces(accounts, _LOOK_AT):
+        views = await store.detection.look_at_identity(batch)
+        issues = {account_id: detect(view) for account_id, view in views.items()}
+        await store.runs.record_issues(issues, sorted(_BY_ITSELF), note="mapping of account ids", closed_as=closed_as)
+
+
+async def _close_refuted(store: Store) -> None:
+    """Close issues of counts that somebody else repaired at accounts that full runs leave for now: the sweep's totals show them no more."""
+    judged = sorted(_COUNTED)
+    for batch in pieces(await store.detection.refuted_accounts(judged), _LOOK_AT):
+        nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())
+        await store.runs.record_issues(nothing, judged, note="counting; nothing was written", closed_as=ClosedAs.GONE)
+
+
+async def _result(store: Store, mended: Mended, added: int, changed: int) -> MaintenanceResult:
+    findings, unmatched, ambiguous = await store.identity.unresolved(_SAMPLE)
+    closed, opened = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
+    return MaintenanceResult(
+        closed_trades_updated=mended.rows[closed],
+        open_trades_updated=mended.rows[opened],
+        md5_hashes_fixed=mended.md5_rows,
+        unmatched_combinations=unmatched + ambiguous,
+        metrics_rows_updated=sum(rows for table, rows in mended.rows.items() if table not in (closed, opened)),
+        ambiguous_combinations=ambiguous,
+        accounts_added=added,
+        totals_changed=changed,
+        unmatched=[finding.shown() for finding in findings],
+        history_from=store.changes.window.first,
+        rows_before_history=sum((await store.sweep.rows_before()).values()),
+    )

@@ -1,0 +1,85 @@
+"""Why a run does not go on: what its processes tell, and what the database shows of accounts and locks."""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+
+from app.domain.runs import waits
+from app.domain.runs.waits import Process, Wait, WaitReason
+from app.domain.states import RunKind, RunStatus
+from app.store.database.pool import Record
+from app.store.runs.waits import RunWaits
+
+_SILENT_SHARE = 0.5
+"""A process that gave no sign of life for this share of its lease, in which there are four, is not heard of."""
+_GRACE = dt.timedelta(seconds=3)
+"""A run that was just made need not be taken up yet."""
+
+
+class RunWaiting:
+    """Reads why runs wait."""
+
+    def __init__(self, store: RunWaits, lease_seconds: float) -> None:
+        """`lease_seconds` after its last sign of life what a process holds is free."""
+        self._store = store
+        self._lease = dt.timedelta(seconds=lease_seconds)
+
+    async def of(self, run: Record) -> list[Wait]:
+        """Why the run does not go on, as its row stands; nothing of one that is over, or that goes on."""
+        status = run["status"]
+        if status == RunStatus.PAUSED:
+            return [waits.paused(run["paused_at"], run["run_id"], dt.datetime.now(dt.UTC))]
+        if status not in (RunStatus.QUEUED, RunStatus.RUNNING):
+            return []
+        processes, now = await self._store.processes(run["run_id"])
+        silent_from = now - _SILENT_SHARE * self._lease
+        living = {worker: each for worker, each in processes.items() if each.heartbeat_at > silent_from}
+        held_back = await self._held_back(run, {worker: each for worker, each in processes.items() if worker not in living}, now)
+        hindered = waits.hindered(list(living.values()), now)
+        if run["kind"] == RunKind.INSPECT:
+            # What keeps other runs of these processes waits for upstream, and this one needs none.
+            hindered = [wait for wait in hindered if wait.reason is WaitReason.LOCKS]
+        if not living and now - run["created_at"] > _GRACE:
+            hindered.append(waits.unattended())
+        found = [*hindered, *held_back]
+        if status == RunStatus.QUEUED and not found and now - run["created_at"] > _GRACE:
+            runs, first = await self._store.under_way(run["run_id"])
+            found += [waits.turn(runs, first)] if runs else []
+        if run["prepared_at"] is not None and run["waiting"] and not hindered:
+            found += await self._idle(run["run_id"], now, with_locks=not held_back)
+        return found
+
+    async def _held_back(self, run: Record, silent: Mapping[uuid.UUID, Process], now: dt.datetime) -> list[Wait]:
+        """What processes hold that are not heard of and whose lease is not over."""
+        if run["prepared_at"] is None:
+            preparing = silent.get(run["prepared_by"])
+            free_at = None if preparing is None else preparing.heartbeat_at + self._lease
+            return [] if preparing is None or free_at is None or free_at < now else [waits.held_preparation(preparing, free_at, now)]
+        # Of others the lease is over, whatever they took last.
+        leased = {worker: each for worker, each in silent.items() if each.heartbeat_at + 2 * self._lease > now}
+        held = await self._store.held(run["run_id"], leased)
+        free = {worker: max(leased[worker].heartbeat_at, claimed_at) + self._lease for worker, (_, claimed_at) in held.items()}
+        return [waits.held_accounts(held[worker][0], leased[worker], at, now) for worker, at in free.items() if at > now]
+
+    async def _idle(self, run_id: uuid.UUID, now: dt.datetime, *, with_locks: bool) -> list[Wait]:
+        """Accounts that wait though no process is hindered: they are postponed, or somebody else locks their rows."""
+        idle = await self._store.idle(run_id)
+        if idle.claimed:
+            return []
+        if idle.due:
+            blocker = await self._store.blocker() if with_locks else None
+            return [] if blocker is None else [waits.locked(idle.due, blocker, now)]
+        if idle.postponed and idle.postponed_until is not None:
+            return [waits.postponed(idle.postponed, idle.postponed_until, now)]
+        return []
+
+
+def as_json(wait: Wait) -> Mapping[str, object]:
+    """A reason as JSON shows it."""
+    return {
+        "reason": wait.reason.value,
+        "message": wait.message,
+        "since": wait.since,
+        "until": wait.until,
+        "accounts": wait.accounts,
+    }

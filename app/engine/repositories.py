@@ -1,0 +1,186 @@
+"""The parts of the store that the engine works with, built once for one database and one worker process."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass, replace
+
+from app.domain.accounts.money import AUTO, MoneyMode
+from app.domain.contract.caps import NO_CAPS, Caps
+from app.errors import ConfigurationError
+from app.store.apply.apply import Changes
+from app.store.apply.comparison import RowComparison
+from app.store.apply.received_rows import OtherRows
+from app.store.change_feed import ChangeFeed
+from app.store.database.pool import Database
+from app.store.database.window import Window
+from app.store.detect.accounts import Detection
+from app.store.detect.audit import Scans
+from app.store.detect.inspections import Inspections
+from app.store.detect.money import MoneyTerms
+from app.store.detect.open_trades import OpenTrades
+from app.store.detect.recent import Touched
+from app.store.detect.sweep import Sweep
+from app.store.identity.identity import Identity
+from app.store.identity.upstream_holders import UpstreamHolders
+from app.store.runs.acceptances import Acceptances
+from app.store.runs.batch_progress import UnderWayFigures
+from app.store.runs.claims import Claims
+from app.store.runs.control import RunControl
+from app.store.runs.leftovers import RunLeftovers
+from app.store.runs.lifecycle import Runs
+from app.store.runs.orders import Orders
+from app.store.runs.report import Reports
+from app.store.runs.retention import Retention
+from app.store.runs.run_queue import Preparations
+from app.store.runs.waits import RunWaits
+from app.store.schema.history import Histories
+from app.store.schema.introspect import Survey, survey
+from app.store.schema.preflight import require, require_tables
+from app.store.schema.raw_tables import Catalogue
+from app.store.staging.staging import Staging
+from app.store.write_pace import WritePace
+
+_MOST_WINDOWS = 4
+"""Windows whose statements are kept; each begins at another date, and one of them is that of today."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Everything that speaks SQL, under one name each; what reads raw tables keeps to the dates of a window."""
+
+    database: Database
+    catalogue: Catalogue
+    detection: Detection
+    identity: Identity
+    sweep: Sweep
+    holders: UpstreamHolders
+    touched: Touched
+    staging: Staging
+    changes: Changes
+    others: OtherRows
+    comparison: RowComparison
+    claims: Claims
+    runs: Runs
+    control: RunControl
+    preparations: Preparations
+    retention: Retention
+    scans: Scans
+    reports: Reports
+    feed: ChangeFeed
+    open_trades: OpenTrades
+    caps: Caps
+    histories: Histories
+    pace: WritePace
+    orders: Orders
+    waits: RunWaits
+    under_way: UnderWayFigures
+    leftovers: RunLeftovers
+    acceptances: Acceptances
+    inspections: Inspections
+    money: MoneyTerms
+    windows: "dict[Window, Store]"
+
+    @classmethod
+    async def build(
+        cls,
+        database: Database,
+        lease_seconds: float,
+        write_rate: float | None = None,
+        caps: Caps = NO_CAPS,
+        *,
+        money: MoneyMode = AUTO,
+        only_reads: bool = False,
+    ) -> "Store":
+        """Survey the warehouse and read every statement; `write_rate` bounds the rows a second that go into raw tables.
+
+        At `caps` the firm's ingestion cuts values off; `money` says which relations between amounts are used. With `only_reads` the record
+        is read and nothing else is done: a role with SELECT alone will do, and a standby.
+
+        Raises ConfigurationError with everything that stops us in this warehouse.
+        """
+        worker_id = uuid.uuid4()
+        found = await (_require_tables if only_reads else _require_fit)(database)
+        catalogue = await Catalogue.read(database, found, caps)
+        feed, pace = ChangeFeed(database), WritePace(write_rate)
+        preparations = Preparations(database, worker_id, lease_seconds)
+        identity = Identity(database, catalogue, feed, pace)
+        runs = Runs(database)
+        terms = await MoneyTerms.read(money, catalogue, database)
+        return cls(
+            database,
+            catalogue,
+            Detection(database, terms),
+            identity,
+            Sweep(database, catalogue, identity, terms),
+            UpstreamHolders(database, catalogue, preparations),
+            Touched(database, catalogue),
+            Staging(database, catalogue, worker_id),
+            Changes(database, catalogue, feed, pace),
+            OtherRows(database, catalogue, feed, pace),
+            RowComparison(database, catalogue),
+            Claims(database, worker_id, lease_seconds),
+            runs,
+            RunControl(database),
+            preparations,
+            Retention(database),
+            Scans(database, catalogue, preparations),
+            Reports(database),
+            feed,
+            OpenTrades(database, catalogue),
+            caps,
+            Histories(database),
+            pace,
+            Orders(database),
+            RunWaits(database),
+            UnderWayFigures(database, lease_seconds),
+            RunLeftovers(database),
+            Acceptances(database),
+            Inspections(database, runs, lease_seconds),
+            terms,
+            {},
+        )
+
+    def within(self, first: dt.date | None) -> "Store":
+        """The same parts, for which there are only the dates from `first` on (None: all)."""
+        window = Window(first)
+        if window == self.changes.window:
+            return self
+        if window not in self.windows:
+            if len(self.windows) >= _MOST_WINDOWS:
+                self.windows.clear()
+            database, catalogue = self.database, self.catalogue
+            identity = Identity(database, catalogue, self.feed, self.pace, window)
+            self.windows[window] = replace(
+                self,
+                detection=Detection(database, self.money, window),
+                identity=identity,
+                sweep=Sweep(database, catalogue, identity, self.money, window),
+                changes=Changes(database, catalogue, self.feed, self.pace, window),
+                others=OtherRows(database, catalogue, self.feed, self.pace, window),
+                comparison=RowComparison(database, catalogue, window),
+                scans=Scans(database, catalogue, self.preparations, window),
+            )
+        return self.windows[window]
+
+    async def require_fit(self) -> None:
+        """Look again whether we can work here, before a run relies on it: rights, policies and columns may have changed since.
+
+        Raises ConfigurationError with everything that stops us.
+        """
+        catalogue = await Catalogue.read(self.database, await _require_fit(self.database), self.caps)
+        if not catalogue.is_like(self.catalogue):
+            raise ConfigurationError(
+                "The raw tables have other columns, keys, checks or triggers than when this process began: restart it. Nothing was changed."
+            )
+
+
+async def _require_tables(database: Database) -> Survey:
+    found = await survey(database, database.schema)
+    require_tables(found)
+    return found
+
+
+async def _require_fit(database: Database) -> Survey:
+    found = await survey(database, database.schema)
+    require(found, database.schema, before_migration=False)
+    return found

@@ -1,0 +1,109 @@
+"""Halts: how work that is under way learns that its run is no longer to be worked on.
+
+A halt asks; whoever works stops at the next safe point, where everything that was written is whole and what is finished can be
+recorded. Work that finds none within the grace time is cancelled, which is as safe, and only forgets what it had fetched.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TypeVar
+
+from app.engine.end_log import log_end
+from app.engine.repositories import Store
+from app.errors import ReconError
+from app.telemetry import get_logger
+
+_Result = TypeVar("_Result")
+_log = get_logger(__name__)
+
+
+class Halt:
+    """Whether to stop at the next safe point."""
+
+    def __init__(self) -> None:
+        """Begin without a wish to stop."""
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Stop at the next safe point."""
+        self._event.set()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._event.is_set()
+
+    async def limit(self, work: Coroutine[object, object, _Result], grace_seconds: float) -> _Result | None:
+        """What `work` returns; None if it had to be cancelled, `grace_seconds` after the halt was set."""
+        task = asyncio.ensure_future(work)
+        halted = asyncio.ensure_future(self._event.wait())
+        try:
+            await asyncio.wait({task, halted}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task}, timeout=grace_seconds)
+            if not task.done():
+                return None
+            return await task
+        finally:
+            halted.cancel()
+            task.cancel()
+            await asyncio.gather(task, halted, return_exceptions=True)
+
+
+class Halts:
+    """The halts of one worker process: one for each piece of work, by run."""
+
+    def __init__(self, store: Store, today: Callable[[], dt.date]) -> None:
+        """Bind where the state of runs stands; `today` gives the business date."""
+        self._today = today
+        self._store, self._control = store, store.control
+        self._halts: defaultdict[uuid.UUID, set[Halt]] = defaultdict(set)
+        self._is_stopping = False
+
+    @contextlib.contextmanager
+    def working_on(self, run_id: uuid.UUID) -> Iterator[Halt]:
+        """The halt of a piece of work on a run, watched as long as it lasts.
+
+        Each has its own: a run that is resumed is taken up anew while what was halted before still comes to its end.
+        """
+        halt = Halt()
+        self._halts[run_id].add(halt)
+        if self._is_stopping:
+            halt.set()
+        try:
+            yield halt
+        finally:
+            self._halts[run_id].discard(halt)
+            if not self._halts[run_id]:
+                del self._halts[run_id]
+
+    @property
+    def run_ids(self) -> list[uuid.UUID]:
+        """The runs that are worked on here."""
+        return list(self._halts)
+
+    def stop(self) -> None:
+        """Halt everything, also what is still to come."""
+        self._is_stopping = True
+        for halts in self._halts.values():
+            for halt in halts:
+                halt.set()
+
+    async def look(self) -> None:
+        """End the runs whose time is up, and halt those of ours that are paused or over."""
+        try:
+            for run_id in await self._control.end_overdue():
+                _log.info("A run ended at its stop_at.", action="run.stopped", run_id=str(run_id))
+                await log_end(self._store, run_id, self._today())
+            ours = set(self._halts)
+            for run_id in ours - await self._control.working(sorted(ours)) if ours else ():
+                begun = [halt for halt in self._halts.get(run_id, ()) if not halt.is_set]
+                if begun:
+                    _log.info("A run is paused or over; its batches stop.", action="run.halted", run_id=str(run_id), batches=len(begun))
+                for halt in begun:
+                    halt.set()
+        except ReconError as error:
+            _log.warning("The state of the runs is not known for the moment.", action="run.unwatched", reason=str(error))

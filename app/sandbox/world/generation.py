@@ -1,0 +1,252 @@
+"""Makes up a world: accounts and trades with everything that makes reconciling hard. Seeded, pure: no I/O."""
+
+import datetime as dt
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
+
+from app.errors import InvalidRequest
+from app.sandbox.world.rows import Contradiction
+from app.sandbox.world.trades import Account, NaturalKey, Tenure, Trade
+
+_SYMBOLS = {
+    "EURUSD": (Decimal("1.08"), Decimal(100_000)),
+    "GBPJPY": (Decimal("191.4"), Decimal(1000)),
+    "XAUUSD": (Decimal(2400), Decimal(100)),
+    "BTCUSD": (Decimal(95_000), Decimal(1)),
+    "US30": (Decimal(42_000), Decimal(1)),
+    "DOGEUSD": (Decimal("0.18"), Decimal(1000)),
+}
+_COMMENTS = (None, None, "", "tp", "Grüße aus Köln", "手動決済", "стоп", "scalp 🚀", 'it\'s "quoted"\\', "a\tb")
+_GIANT_TIMES = 30
+
+
+class _Trait(Enum):
+    """What is special about the accounts whose place, divided by the first number, leaves the second."""
+
+    LEADING_ZEROS = (6, 1)
+    SHARES_LOGIN = (10, 3)
+    WITHOUT_TRADES = (15, 7)
+    MOVES = (40, 5)
+    IS_FOLLOWED = (40, 10)
+    FOLLOWS = (40, 11)
+    GIANT = (100, 50)
+
+    def has(self, index: int) -> bool:
+        """Whether the account at `index` has this trait."""
+        every, place = self.value
+        return index % every == place
+
+
+_CENT = Decimal("0.01")
+_PRICE_STEP = Decimal("0.00001")
+_VOLUME_STEP = Decimal("0.0001")
+_TRADES_PER_ACTIVE_DAY = 3
+_FEWEST_LAGGING_TRADES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to make: `accounts` over the `days` that end with `today`, about `trades_per_account` closed trades each."""
+
+    accounts: int
+    seed: int
+    today: dt.date
+    trades_per_account: int
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contradictions:
+    """How many accounts contradict themselves in which way; fewer where the world has too few ordinary accounts."""
+
+    alltime_count: int = 1
+    daily_count: int = 1
+    same_natural_key_pairs: int = 1
+    lagging_today: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The made-up accounts and trades, and the accounts about which upstream shall contradict itself."""
+
+    accounts: Sequence[Account]
+    trades: Sequence[Trade]
+    contradictions: Mapping[str, Contradiction]
+
+
+@lru_cache(maxsize=4)
+def generate(plan: Plan, contradictions: Contradictions | None) -> Generated:
+    """The world of `plan`; the same plan gives the same world.
+
+    By the account's place in it, one in 100 is a giant (30 times the trades), one in 15 has no trades, one in 10 shares the login of
+    its neighbour, one in 40 moved to another broker, and one in 40 has the login and natural key of an account that ended
+    before. `contradictions` None makes a perfect world. InvalidRequest if a number is out of bounds.
+    """
+    if plan.accounts < 0 or plan.trades_per_account < 1 or plan.days < 1:
+        raise InvalidRequest("A world needs 0 accounts or more, 1 trade an account or more and 1 day or more.")
+    return _Generator(plan).world(contradictions or Contradictions(0, 0, 0, 0))
+
+
+class _Generator:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._first_day = plan.today - dt.timedelta(days=plan.days - 1)
+        self._middle = plan.today - dt.timedelta(days=plan.days // 2)
+        self._accounts: list[Account] = []
+        self._trades: list[list[Trade]] = []
+        self._ordinary: list[int] = []
+
+    def world(self, contradictions: Contradictions) -> Generated:
+        for index in range(self._plan.accounts):
+            self._add(index)
+        chosen = self._contradict(contradictions)
+        return Generated(tuple(self._accounts), tuple(trade for trades in self._trades for trade in trades), MappingProxyType(chosen))
+
+    def _chance(self, index: int, purpose: str) -> random.Random:
+        return random.Random(f"{self._plan.seed}|{index}|{purpose}")
+
+    def _add(self, index: int) -> None:
+        """Make the account at `index`; what is special about it follows from its place."""
+        chance = self._chance(index, "account")
+        account_id = f"acc-{index + 1:05d}"
+        login = ("00" if _Trait.LEADING_ZEROS.has(index) else "") + str(400_000 + index * 7)
+        key = NaturalKey(login, chance.choice((4, 5, 8)), chance.randint(1, 9))
+        since, until, special = self._first_day, self._plan.today, True
+        tenures = [Tenure(since, key)]
+        shares, is_followed = _Trait.SHARES_LOGIN.has(index), _Trait.IS_FOLLOWED.has(index)
+        can_split = self._plan.days > 1
+        if shares:
+            neighbour = self._accounts[index - 1].current_key
+            tenures = [Tenure(since, NaturalKey(neighbour.login, neighbour.platform + 1, neighbour.broker))]
+        elif _Trait.MOVES.has(index) and can_split:
+            tenures.append(Tenure(self._middle, key._replace(broker=key.broker + 10)))
+        elif _Trait.FOLLOWS.has(index) and can_split:
+            since = self._middle + dt.timedelta(days=1)
+            tenures = [Tenure(since, self._accounts[index - 1].current_key)]
+        elif is_followed and can_split:
+            until = self._middle
+        else:
+            special = False
+        account = Account(account_id, tuple(tenures), 100 + index % 5, since)
+        self._accounts.append(account)
+        giant = _Trait.GIANT.has(index)
+        count = 0 if _Trait.WITHOUT_TRADES.has(index) else self._plan.trades_per_account * (_GIANT_TIMES if giant else 1)
+        # Neighbours that share a login share position numbers too, so that only platform and broker tell them apart.
+        book = _Book(account, index - 1 if shares else index, self._chance(index, "trades"), since, min(until, self._plan.today))
+        trades = list(book.closed(count)) if since <= until else []
+        if trades and not is_followed:
+            trades.extend(book.still_open())
+        self._trades.append(trades)
+        if trades and not special and not giant:
+            self._ordinary.append(index)
+
+    def _contradict(self, wanted: Contradictions) -> dict[str, Contradiction]:
+        shared = {index - 1 for index in range(self._plan.accounts) if _Trait.SHARES_LOGIN.has(index)}
+        free = [index for index in self._ordinary if index not in shared]
+        self._chance(0, "contradictions").shuffle(free)
+        chosen: dict[str, Contradiction] = {}
+        for kind, count in ((Contradiction.ALLTIME_COUNT, wanted.alltime_count), (Contradiction.DAILY_COUNT, wanted.daily_count)):
+            for _ in range(min(count, len(free))):
+                chosen[self._accounts[free.pop()].account_id] = kind
+        for _ in range(min(wanted.lagging_today, len(free))):
+            index = free.pop()
+            self._trade_today(index)
+            chosen[self._accounts[index].account_id] = Contradiction.LAGGING_TODAY
+        for _ in range(min(wanted.same_natural_key_pairs, len(free) // 2)):
+            first, second = free.pop(), free.pop()
+            self._share_key(first, second)
+            chosen[self._accounts[first].account_id] = chosen[self._accounts[second].account_id] = Contradiction.SAME_NATURAL_KEY
+        return chosen
+
+    def _trade_today(self, index: int) -> None:
+        book = _Book(self._accounts[index], index, self._chance(index, "today"), self._plan.today, self._plan.today, first_position=900_000)
+        self._trades[index].extend(book.closed(_FEWEST_LAGGING_TRADES))
+
+    def _share_key(self, first: int, second: int) -> None:
+        account, key = self._accounts[second], self._accounts[first].current_key
+        self._accounts[second] = replace(account, tenures=(Tenure(account.tenures[0].since, key),))
+        self._trades[second] = [replace(trade, key=key) for trade in self._trades[second]]
+
+
+class _Book:
+    """Makes up the trades of one account between two days, both included."""
+
+    def __init__(
+        self, account: Account, number: int, chance: random.Random, since: dt.date, until: dt.date, *, first_position: int = 1
+    ) -> None:
+        self._account = account
+        self._chance = chance
+        self._since = since
+        self._until = until
+        self._position = (number + 1) * 1_000_000 + first_position
+
+    def closed(self, count: int) -> Iterator[Trade]:
+        """`count` closed trades, clustered on some days and in some hours of them."""
+        length = (self._until - self._since).days + 1
+        active = self._chance.sample(range(length), max(1, min(length, count // _TRADES_PER_ACTIVE_DAY)))
+        sessions = {offset: self._chance.sample(range(24), 3) for offset in active}
+        left = count
+        while left > 0:
+            offset = self._chance.choice(active)
+            day = self._since + dt.timedelta(days=offset)
+            # One position in ten is closed in parts: several tickets of one position.
+            parts = min(left, self._chance.choice((2, 3)) if self._chance.random() < 1 / 10 else 1)
+            yield from self._parts(day, self._chance.choice(sessions[offset]), parts)
+            left -= parts
+
+    def still_open(self) -> Iterator[Trade]:
+        """No, one or two open trades, seen on the last day."""
+        for _ in range(self._chance.randint(0, 2)):
+            for trade in self._parts(self._until, 0, 1):
+                yield replace(trade, close_time=None, close_price=None)
+
+    def _parts(self, day: dt.date, hour: int, parts: int) -> Iterator[Trade]:
+        chance = self._chance
+        self._position += chance.randint(1, 9)
+        symbol = chance.choice(tuple(_SYMBOLS))
+        price, contract_size = _SYMBOLS[symbol]
+        side = chance.choice(("Buy", "Sell"))
+        first_close = dt.datetime.combine(
+            day, dt.time(hour, chance.randint(0, 30), chance.randint(0, 59), chance.randint(0, 999) * 1000), dt.UTC
+        )
+        # One in thirty closes after the server's midnight has not come yet: its trade date is the day before its closing in UTC.
+        if chance.random() < 1 / 30 and day < self._until:
+            first_close = first_close.replace(hour=0) + dt.timedelta(days=1)
+        opened = first_close - dt.timedelta(seconds=int(chance.lognormvariate(8, 1.6)), milliseconds=chance.randint(0, 999))
+        stop, target = (None, None) if chance.random() < 1 / 2 else (_near(chance, price), _near(chance, price))
+        for part in range(parts):
+            lots = Decimal(chance.randint(1, 500)) / 100
+            profit = Decimal(round(chance.gauss(2, 120) * 100)) / 100
+            yield Trade(
+                account_id=self._account.account_id,
+                key=self._account.key_on(day),
+                manager=self._account.manager,
+                position=str(self._position),
+                ticket=str(self._position * 10 + part),
+                trade_date=day,
+                symbol=symbol,
+                side=side,
+                lots=lots,
+                open_time=opened,
+                open_price=_near(chance, price),
+                close_time=first_close + dt.timedelta(seconds=part * chance.randint(0, 300)),
+                close_price=_near(chance, price),
+                profit=profit,
+                commission=-(lots * 3).quantize(_CENT),
+                fee=Decimal(0),
+                swap=Decimal(chance.randint(-300, 20)) / 100 if opened.date() < day else Decimal(0),
+                contract_size=contract_size,
+                volume_usd=(lots * contract_size * price).quantize(_VOLUME_STEP),
+                stop_loss=stop,
+                take_profit=target,
+                comment=chance.choice(_COMMENTS),
+            )
+
+
+def _near(chance: random.Random, price: Decimal) -> Decimal:
+    return (price * (10_000 + chance.randint(-300, 300)) / 10_000).quantize(_PRICE_STEP)

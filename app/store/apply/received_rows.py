@@ -1,0 +1,136 @@
+"""Rows without trades that a read brought of accounts it was not for: no count tells that they are lacking.
+
+Only rows whose place is empty are stored, so that nothing is lost and whatever somebody else wrote since the read stays. An account that
+another claim holds is left to that claim, and the date is marked: the next audit reads it again.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from app.domain.contract.tables import Endpoint
+from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflict
+from app.store.apply.model import Slice, Writer, Written
+from app.store.apply.statements import Statements
+from app.store.change_feed import ChangeFeed
+from app.store.database.pool import LOCK_SECONDS, Database, Purpose
+from app.store.database.session import COMMAND_SECONDS
+from app.store.database.window import ALL_DATES, Window
+from app.store.schema.raw_tables import Catalogue
+from app.store.staging.staging import StagedFetch
+from app.store.write_pace import WritePace
+
+_MOST_ACCOUNTS = 1000
+"""Accounts that one transaction locks at most."""
+_METRICS = (Endpoint.DAILY, Endpoint.HOURLY)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    """What is lacking of one account: places in staging, and dates."""
+
+    account_id: str
+    ordinals: Sequence[int]
+    days: Sequence[dt.date]
+
+
+class OtherRows:
+    """Stores rows of a proven fetch that it was not sent for."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, feed: ChangeFeed, pace: WritePace, window: Window = ALL_DATES) -> None:
+        """Read the statements; a missing one fails here."""
+        self._database = database
+        self._catalogue = catalogue
+        self._feed = feed
+        self._pace = pace
+        self._sql = Statements(database.queries("others", window), catalogue, window)
+        self._changes = Statements(database.queries("changes", window), catalogue, window)
+
+    async def bring_in(
+        self, staged: StagedFetch, proven: Slice, writer: Writer, asked: Sequence[str], among: Sequence[str] | None = None
+    ) -> dict[str, int]:
+        """Store rows without trades that are lacking of other accounts than those `asked`; how many, by account.
+
+        The fetch was applied before, so that what the table cannot hold is known. `among` are the accounts of which rows may be stored
+        (None: all that are known). What could not be stored now is noted for the next audit.
+        """
+        if staged.endpoint not in _METRICS or not staged.rows:
+            return {}
+        table = self._catalogue[staged.endpoint]
+        given = None if among is None else list(among)
+        rows = await self._database.fetch(
+            self._sql.of("get_lacking_others", table), staged.fetch_id, list(asked), given, seconds=COMMAND_SECONDS
+        )
+        inserted: dict[str, int] = {}
+        left: list[_Lacking] = []
+        parts = list(_parts([_Lacking(**row) for row in rows], self._pace.chunk()))
+        while parts:
+            part = parts.pop()
+            try:
+                written = await self._insert(staged, proven, writer, part)
+            except (RowRefused, WriteConflict, StatementTooSlow, DatabaseError):
+                if len(part) > 1:
+                    parts += [part[: len(part) // 2], part[len(part) // 2 :]]
+                else:
+                    left += part
+                continue
+            inserted |= {account_id: done.inserted for account_id, done in written.results.items()}
+            left += [each for each in part if each.account_id not in written.results]
+            await self._pace.spend(sum(done.inserted for done in written.results.values()))
+        await self._note(left, writer)
+        return inserted
+
+    async def _insert(self, staged: StagedFetch, proven: Slice, writer: Writer, part: Sequence[_Lacking]) -> Written:
+        """Store what is lacking of accounts that no other claim holds, in one transaction; the results name those that got rows."""
+        table = self._catalogue[staged.endpoint]
+        written = Written()
+        async with self._database.transaction(
+            statement_seconds=COMMAND_SECONDS,
+            idle_seconds=writer.lease_seconds / 2,
+            lock_seconds=LOCK_SECONDS,
+            purpose=Purpose.WRITE_METRICS,
+        ) as connection:
+            held = writer.claim_id, writer.lease_seconds, writer.worker_id
+            locked = await connection.fetch(self._sql["lock_free_accounts"], [each.account_id for each in part], *held)
+            free = {row["account_id"] for row in locked}
+            ordinals = [ordinal for each in part if each.account_id in free for ordinal in each.ordinals]
+            if ordinals:
+                statement = self._changes.of(
+                    "insert_rows",
+                    table,
+                    has_unsent=staged.has_unsent,
+                    only="s.ordinal = ANY($6::bigint[])",
+                    is_missing=f"NOT {self._changes.lists(table)['is_stored']}",
+                )
+                dates = None if proven.dates is None else list(proven.dates)
+                for row in await connection.fetch(
+                    statement, staged.fetch_id, sorted(free), dates, writer.run_id, table.table.name, ordinals
+                ):
+                    written.note_inserted(row["account_id"], row["days"], row["rows"])
+            await self._feed.note(connection, writer.run_id, table.table.name, written.changed, inserted=written.inserted)
+        return written
+
+    async def _note(self, left: Sequence[_Lacking], writer: Writer) -> None:
+        days: dict[str, set[dt.date]] = defaultdict(set)
+        for each in left:
+            days[each.account_id].update(each.days)
+        pairs = [(account_id, day) for account_id, dates in sorted(days.items()) for day in sorted(dates)]
+        if pairs:
+            await self._database.execute(
+                self._sql["note_others"], [account_id for account_id, _ in pairs], [day for _, day in pairs], writer.moving_from
+            )
+
+
+def _parts(lacking: Sequence[_Lacking], most_rows: int) -> Iterator[list[_Lacking]]:
+    """What is lacking, in parts for a transaction each."""
+    part: list[_Lacking] = []
+    rows = 0
+    for each in lacking:
+        if part and (len(part) == _MOST_ACCOUNTS or rows + len(each.ordinals) > most_rows):
+            yield part
+            part, rows = [], 0
+        part.append(each)
+        rows += len(each.ordinals)
+    if part:
+        yield part

@@ -1,0 +1,165 @@
+"""Wake-ups: hear of a new run when it is started, instead of at the next poll.
+
+A process that listens has a connection of its own for it, past any pooler in transaction mode, since LISTEN belongs to a
+session of the server. Hearing is a comfort and never a condition: whatever happens here, the workers go on polling.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from app.errors import ConfigurationError, DatabaseUnavailable, ReconError, StatementTooSlow
+from app.store.database.connecting import reach
+from app.store.database.pool import Database, Record, connecting, translated
+from app.store.database.session import begin_session, close
+from app.telemetry import get_logger
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_log = get_logger(__name__)
+_VARIABLE = "DATABASE_DIRECT_URL"
+_CONNECT_SECONDS = 15.0
+_ANSWER_SECONDS = 10.0
+_ECHO_SECONDS = 10.0
+_LOOK_SECONDS = 30.0
+"""How often the connection is tried: one that died without a word looks like one on which nothing happens."""
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 60.0
+
+
+def wake_channel(schema: str) -> str:
+    """The channel of an installation; installations in other schemas of the database have others.
+
+    A digest of the schema's name and not the name: PostgreSQL takes 63 bytes for a channel, and as many for a schema.
+    """
+    return f"trade_recon_{hashlib.blake2b(schema.encode(), digest_size=8).hexdigest()}"
+
+
+async def require_same_database(database: Database, dsn: str) -> None:
+    """Make sure that the direct way `dsn` leads to the database of the pool.
+
+    Raises ConfigurationError if it leads elsewhere or is no way at all, DatabaseUnavailable or StatementTooSlow if it does not answer.
+    """
+    async with _connected(dsn) as connection:
+        await _compare(database, connection)
+
+
+class WakeUps:
+    """Listens for new runs of one installation, on a connection of its own to `dsn`."""
+
+    def __init__(self, database: Database, dsn: str) -> None:
+        """Bind the pool that starts runs, and the way to its database on which sessions last."""
+        self._database = database
+        self._dsn = dsn
+        self._channel = wake_channel(database.schema)
+        self._is_away = False
+
+    async def check(self) -> None:
+        """Before the workers begin: ConfigurationError if the way leads to another database; one that does not answer may come back."""
+        try:
+            await require_same_database(self._database, self._dsn)
+        except (DatabaseUnavailable, StatementTooSlow) as error:
+            self._note_outage(error)
+
+    async def listen(self, callback: Callable[[], None]) -> None:
+        """Call `callback` for each new run, and once whenever the connection stands: what happened before it was not heard.
+
+        Never returns; a cancellation ends it within seconds. A connection that is lost is made again, for as long as it takes.
+        """
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                async with _connected(self._dsn) as connection:
+                    lost = asyncio.Event()
+                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
+                    await self._begin(connection, callback)
+                    pause = _FIRST_PAUSE
+                    await _until_lost(connection, lost)
+            except ReconError as error:
+                self._note_outage(error)
+            await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _begin(self, connection: "asyncpg.Connection[Record]", callback: Callable[[], None]) -> None:
+        await _compare(self._database, connection)
+        heard = asyncio.Event()
+
+        def hear(*_: object) -> None:
+            heard.set()
+            callback()
+
+        with translated(_VARIABLE):
+            await connection.add_listener(self._channel, hear)
+        callback()
+        await self._database.execute("SELECT pg_notify($1, '')", self._channel)
+        try:
+            async with asyncio.timeout(_ECHO_SECONDS):
+                await heard.wait()
+        except TimeoutError:
+            raise DatabaseUnavailable(
+                f"No notification comes through the connection of {_VARIABLE}: it must lead past any pooler in transaction mode."
+            ) from None
+        self._is_away = False
+        _log.info("New runs are heard of at once.", action="wake.listening")
+
+    def _note_outage(self, error: ReconError) -> None:
+        if not self._is_away:
+            self._is_away = True
+            _log.warning(
+                "New runs are not heard of; until the connection for it stands again they are found by polling.",
+                action="wake.lost",
+                reason=str(error),
+            )
+
+
+@contextlib.asynccontextmanager
+async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[Record]]":
+    with connecting(dsn, _VARIABLE):
+        connection: asyncpg.Connection[Record] = await reach(
+            dsn,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_ANSWER_SECONDS,
+            statement_cache_size=0,
+            server_settings={"application_name": "trade-recon listener"},
+        )
+    try:
+        with translated(_VARIABLE):
+            await begin_session(connection)
+        yield connection
+    finally:
+        await close(connection)
+
+
+async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> None:
+    """Hold a lock in a transaction of the pool: only in the same database of the same running server is it taken.
+
+    A copy, a restored backup and a standby have the same names and the same system identifier; this tells them apart, and needs no right.
+    """
+    key = secrets.randbits(63)
+    async with database.transaction(statement_seconds=_ANSWER_SECONDS) as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", key)
+        with translated(_VARIABLE):
+            is_free = await direct.fetchval("SELECT pg_try_advisory_xact_lock($1)", key)
+    if is_free:
+        raise ConfigurationError(
+            f"{_VARIABLE} leads to another database than DATABASE_URL: it must be the way to the same one past the pooler."
+            " Correct it, or leave it out, and start again. Nothing was changed."
+        )
+
+
+async def _until_lost(connection: "asyncpg.Connection[Record]", lost: asyncio.Event) -> None:
+    """Wait for the end of the connection, and look after it now and then; raises DatabaseUnavailable at the end."""
+    while True:
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await lost.wait()
+        except TimeoutError:
+            with translated(_VARIABLE):
+                await connection.execute("SELECT 1")
+        else:
+            raise DatabaseUnavailable("The connection that listens was lost.")

@@ -1,0 +1,71 @@
+"""What the sweep makes of amounts: which relations hold in this warehouse, and the accounts for which those do not."""
+
+from collections.abc import Mapping, Sequence
+
+from app.domain.accounts.money import LEAST_SHARE
+from app.store.database.pool import SWEEP_SECONDS, Connection, Record
+from app.store.database.window import Window
+from app.store.detect.money import MoneyStatements, MoneyTerms
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+_MANY = 4
+"""Where more than one of so many accounts may differ on dates, the dates of all are read, which costs less than by account."""
+
+
+class MoneySweep:
+    """Learns from what a sweep summed up, in its transaction."""
+
+    def __init__(self, sql: Mapping[str, str], terms: MoneyTerms, window: Window) -> None:
+        """`sql` are the statements of db/queries/money.sql, kept to the dates of the window."""
+        self._mode = terms.mode
+        self.statements = MoneyStatements(sql, terms.columns, window)
+
+    async def find(self, connection: Connection) -> None:
+        """Learn the relations, and put the accounts whose amounts disagree into recon_swept_money, with the number of dates."""
+        used = await self._learn(connection)
+        await connection.execute(self.statements.suspects(used), seconds=SWEEP_SECONDS)
+        counted = await connection.fetch_row(self.statements.count_suspects)
+        is_many = counted is not None and counted["dated"] * _MANY > counted["accounts"]
+        accounts = "true" if is_many else "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_suspects WHERE by_date))"
+        await connection.execute(self.statements.dated(used, accounts), seconds=SWEEP_SECONDS)
+
+    async def _learn(self, connection: Connection) -> list[str]:
+        learn = self.statements.learn
+        rows = await connection.fetch(learn, seconds=SWEEP_SECONDS) if learn else []
+        used = [row["relation"] for row in rows if self._mode.is_used(row["relation"], row["accounts"], row["holding"])]
+        reasons = [self._reason(row, is_used=row["relation"] in used) for row in rows]
+        before = await connection.fetch(
+            self.statements.keep,
+            [row["relation"] for row in rows],
+            [row["accounts"] for row in rows],
+            [row["holding"] for row in rows],
+            [row["relation"] in used for row in rows],
+            reasons,
+        )
+        if self._mode.relations is None:
+            # What the setting leaves out was not lost.
+            _warn_of_lost({row["relation"] for row in before} - set(used), rows)
+        return used
+
+    def _reason(self, row: Record, *, is_used: bool) -> str:
+        if self._mode.relations is not None:
+            return "named by RECON_MONEY" if is_used else "not named by RECON_MONEY"
+        if not row["accounts"]:
+            return "no account had an amount in both tables when they were last learned: the next run or inspection learns again"
+        told = f"holds for {row['holding']} of {row['accounts']} accounts"
+        return told if is_used else f"{told}, which is less than {LEAST_SHARE:.0%}"
+
+
+def _warn_of_lost(lost: set[str], rows: Sequence[Record]) -> None:
+    """A relation that held until now and does not any more may mean that a whole night was stored wrong."""
+    for row in rows:
+        if row["relation"] in lost and row["accounts"]:
+            _log.warning(
+                "A relation between amounts is not used any more, since it holds for too few accounts: if that is an error of the last"
+                " ingestion, name the relation in RECON_MONEY and run again.",
+                action="money.relation_lost",
+                relation=row["relation"],
+                accounts=row["accounts"],
+                holding=row["holding"],
+            )

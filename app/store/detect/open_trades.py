@@ -1,0 +1,47 @@
+"""How many open trades are stored, and what audits found of them; their rows are never written."""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+
+from app.domain.contract.open_trades import NaturalKey
+from app.domain.contract.tables import Endpoint
+from app.store.database.pool import SWEEP_SECONDS, Database
+from app.store.database.queries import fill
+from app.store.schema.raw_tables import Catalogue
+
+
+class OpenTrades:
+    """Counts them, and notes what was compared."""
+
+    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+        """Read the statements."""
+        self._database = database
+        sql = database.queries("open_trades")
+        self._count = fill(sql["count_stored"], open=catalogue[Endpoint.OPEN].raw)
+        self._count_of_keys = fill(sql["count_stored_of_keys"], open=catalogue[Endpoint.OPEN].raw)
+        self._natural_keys = sql["get_natural_keys"]
+        self._note, self._note_named = sql["note_compared"], sql["note_compared_of_accounts"]
+
+    async def stored(self) -> dict[dt.date | None, int]:
+        """The stored open trades by date."""
+        return {row["day"]: row["rows"] for row in await self._database.fetch(self._count, seconds=SWEEP_SECONDS)}
+
+    async def natural_keys(self, account_ids: Sequence[str]) -> list[NaturalKey]:
+        """The natural keys of accounts: login, platform and broker."""
+        rows = await self._database.fetch(self._natural_keys, list(account_ids))
+        return [(row["login"], row["platform"], row["broker"]) for row in rows]
+
+    async def stored_of(self, keys: Sequence[NaturalKey]) -> dict[dt.date | None, int]:
+        """The stored open trades of natural keys by date."""
+        columns = [[key[part] for key in keys] for part in range(3)]
+        rows = await self._database.fetch(self._count_of_keys, *columns, seconds=SWEEP_SECONDS)
+        return {row["day"]: row["rows"] for row in rows}
+
+    async def note_named(self, run_id: uuid.UUID, found: Mapping[str, object]) -> None:
+        """Keep what a run found of its named accounts."""
+        await self._database.give_way(lambda connection: connection.execute(self._note_named, run_id, dict(found)))
+
+    async def note(self, run_id: uuid.UUID, found: Mapping[str, object]) -> None:
+        """Keep what an audit found."""
+        await self._database.give_way(lambda connection: connection.execute(self._note, run_id, dict(found)))

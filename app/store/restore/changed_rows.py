@@ -1,0 +1,190 @@
+"""What became of rows: each copy beside the row that took its place, column by column, with the run and the issues that asked for it."""
+
+import datetime as dt
+import re
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from app.domain.contract.tables import TABLES, Table
+from app.domain.copies import Reason
+from app.store.database.pool import Connection, Database, Record
+from app.store.database.queries import fill, for_schema, quote
+from app.store.database.session import COMMAND_SECONDS
+from app.store.pins import unit_of
+from app.store.restore.copies import NAMED_TABLES, RemovedRow, removed_row
+from app.store.restore.rules import Shape
+from app.store.restore.sets import SetRestore, columns_of
+from app.store.schema.introspect import distribution
+
+_NULLED = re.compile(r"stored with NULL, since the value cannot be held: ([^;]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Which changes are shown; None: any. `before`: only those that are older than this one."""
+
+    account_id: str | None = None
+    table: str | None = None
+    date: dt.date | None = None
+    run_id: uuid.UUID | None = None
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChange:
+    """A column that differs, both values as text with every digit; None for null, and for a row that is not there."""
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRow:
+    """One change of a row.
+
+    `new_from` tells where the new values are from: `stored` as the row stands now, `copy` as the next change found it, `gone` where no
+    row is stored. `is_written_since`: somebody else wrote the stored row after the change. `issues` are those of the account that were open
+    then, only those that name the date where any does. With `stood_already` the trade was stored twice: this row was removed as a
+    double, the new values are those of the one that stays. A change by a restore (`is_restore`) may have a reason, `restored_with`.
+    """
+
+    copy: RemovedRow
+    columns: tuple[ColumnChange, ...]
+    new_from: str
+    is_written_since: bool
+    run_kind: str | None
+    issues: tuple[str, ...]
+    stood_already: bool
+    is_restore: bool
+    restored_with: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NulledRow:
+    """A row of upstream that was stored with NULL in place of values that cannot be held; `sent` are those, by column."""
+
+    table: str
+    account_id: str | None
+    date: dt.date | None
+    key: str
+    sent: Mapping[str, str | None]
+    run_id: uuid.UUID | None
+    last_seen: dt.datetime
+
+
+class ChangedRows:
+    """Reads changes, newest first, a bounded page at a time."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements."""
+        self._database = database
+        self._sql = database.queries("removed")
+        self._sets = SetRestore(self._sql)
+        units = " ".join(
+            f"WHEN '{table.name}' THEN jsonb_build_array({', '.join(f'''c.row_data ->> '{column}' ''' for column in unit_of(table))})"
+            for table in TABLES.values()
+        )
+        moved = "\nUNION ALL\n".join(self._moved_there(table) for table in TABLES.values() if table.endpoint.is_trades)
+        self._list = fill(
+            self._sql["list_changes"],
+            unit=f"CASE c.table_name {units} END",
+            moved_there=f"moved_there AS MATERIALIZED (\n{moved}\n)",
+        )
+
+    def _moved_there(self, table: Table) -> str:
+        """The copies of trades that were moved to a date, as a statement."""
+        unit, name = unit_of(table), f"'{table.name}'"
+        return (
+            "("
+            + fill(
+                self._sets.part("moved_to_date"),
+                table=name,
+                raw=for_schema(f"prop_trading_model.{table.name}", self._database.schema),
+                date=quote(table.date_column or ""),
+                same_unit=" AND ".join(f"t.{quote(column)} = r.{quote(column)}" for column in unit),
+                same_unit_as_k=" AND ".join(f"c.row_data -> '{column}' = k.row_data -> '{column}'" for column in unit),
+                is_moved=fill(self._sets.part("is_moved"), table=name),
+            )
+            + ")"
+        )
+
+    async def page(self, picked: Picked, limit: int) -> list[ChangedRow]:
+        """The changes that are picked, newest first, at most `limit`."""
+        given = picked.account_id, picked.table, picked.run_id, picked.date, picked.before, limit
+        async with self._database.transaction("repeatable_read", statement_seconds=COMMAND_SECONDS) as connection:
+            rows = await connection.fetch(self._list, *given)
+            copies = {row["removed_id"]: removed_row(row) for row in rows}
+            last = [copies[row["removed_id"]] for row in rows if row["next_text"] is None]
+            present = await self._present(connection, last)
+        return [_changed_row(copies[row["removed_id"]], row, present.get(row["removed_id"])) for row in rows]
+
+    async def nulled(self, picked: Picked, limit: int) -> list[NulledRow]:
+        """Rows that were stored with NULL in place of a value, the newest first: which columns, and what was sent."""
+        rows = await self._database.fetch(self._sql["list_nulled_rows"], picked.account_id, picked.table, picked.run_id, picked.date, limit)
+        return [
+            NulledRow(
+                row["table_name"],
+                row["account_id"],
+                row["date"],
+                row["row_key"],
+                nulled_values(row["table_name"], row["reason"], row["row_text"]),
+                row["run_id"],
+                row["last_seen"],
+            )
+            for row in rows
+        ]
+
+    async def _present(self, connection: Connection, copies: Sequence[RemovedRow]) -> dict[int, Record]:
+        """The stored rows that stand for copies now, by copy: of its key where there is one, else of the same trade elsewhere."""
+        shards = await distribution(connection, self._database.schema)
+        shaped: dict[tuple[object, ...], list[RemovedRow]] = defaultdict(list)
+        for copy in copies:
+            if copy.table in NAMED_TABLES:
+                nulls = tuple(copy.values.get(column) is None for column in NAMED_TABLES[copy.table].key)
+                shaped[copy.table, nulls, frozenset(copy.values)].append(copy)
+        found: dict[int, Record] = {}
+        for together in shaped.values():
+            raw = for_schema(f"prop_trading_model.{together[0].table}", self._database.schema)
+            shard = shards.get(together[0].table)
+            shape = Shape(together[0], await columns_of(connection, self._sql, raw), raw, shard)
+            if not shape.lacking:
+                written = {"is_foreign": self._sets.foreign(shard), "stood_there": self._sets.stood_there(shard)}
+                statement = fill(self._sql["get_present_rows"], **shape.tokens, **written)
+                for row in await connection.fetch(statement, [copy.removed_id for copy in together]):
+                    found.setdefault(row["removed_id"], row)
+        return found
+
+
+def nulled_values(table: str, reason: str, sent: str) -> dict[str, str | None]:
+    """The values that were sent for columns that hold NULL instead, by column, as `reason` names them."""
+    named = _NULLED.search(reason)
+    fields = {field.column: field.api_name for field in NAMED_TABLES[table].fields} if table in NAMED_TABLES else {}
+    values = msgspec.json.decode(sent)
+    columns = [name.strip() for name in named.group(1).split(",")] if named and isinstance(values, dict) else []
+    return {column: _shown(values.get(fields.get(column, column))) for column in columns}
+
+
+def _shown(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _changed_row(copy: RemovedRow, row: Record, present: Record | None) -> ChangedRow:
+    stood_there = present is not None and not present["has_key"] and bool(present["stood_there"])
+    is_double = copy.right_date is not None or stood_there
+    if row["next_text"] is not None:
+        text, new_from = row["next_text"], "copy"
+    elif present is not None and (copy.reason is not Reason.REMOVED or present["has_key"] or is_double):
+        text, new_from = present["row_text"], "stored"
+    else:
+        text, new_from = "{}", "gone"
+    old, new = copy.values, replace(copy, row=text).values
+    columns = tuple(ColumnChange(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name))
+    is_since = new_from == "stored" and present is not None and bool(present["is_foreign"])
+    stood = copy.right_date is not None or (new_from == "stored" and is_double)
+    issues = tuple(row["named_issues"] or row["open_issues"] or ())
+    return ChangedRow(copy, columns, new_from, is_since, row["run_kind"], issues, stood, row["is_restore"], row["restored_with"] or None)

@@ -1,0 +1,121 @@
+"""Copies of rows that trade-recon removed, moved or overwrote, and what came of bringing one back."""
+
+import contextlib
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import msgspec
+
+from app.domain.contract.tables import TABLES, Table
+from app.domain.copies import Reason
+from app.store.database.pool import Record
+
+NAMED_TABLES: Mapping[str, Table] = {table.name: table for table in TABLES.values()}
+_REASONS: Mapping[str, Reason] = {reason.value: reason for reason in Reason}
+_TEXTS = msgspec.json.Decoder(dict[str, str | None])
+_LISTED = 10
+"""Ids or dates that a sentence names at most."""
+
+
+@dataclass(frozen=True)
+class RemovedRow:
+    """A copy: the row as JSON text with every digit, when and why it was kept, and when the row was brought back (None: never).
+
+    `right_date`: the row was a double of a trade, which stays under this date.
+    """
+
+    removed_id: int
+    removed_at: dt.datetime
+    table: str
+    account_id: str | None
+    date: dt.date | None
+    reason: Reason
+    run_id: uuid.UUID | None
+    restored_at: dt.datetime | None
+    row: str
+    right_date: dt.date | None = None
+
+    @cached_property
+    def values(self) -> Mapping[str, str | None]:
+        """The row's values as text by column: a string without its quotes, anything else as JSON writes it, None for null."""
+        with contextlib.suppress(msgspec.ValidationError):
+            # Of a set of copies only keys are read, each as text.
+            return _TEXTS.decode(self.row)
+        return {column: _text(bytes(value)) for column, value in msgspec.json.decode(self.row, type=dict[str, msgspec.Raw]).items()}
+
+    @property
+    def key(self) -> str:
+        """The row's key in the order of the table's columns, without the date."""
+        table, values = NAMED_TABLES.get(self.table), self.values
+        return "/".join(values.get(column) or "-" for column in table.key if column != table.date_column) if table else "-"
+
+    @property
+    def name(self) -> str:
+        """The row in a sentence."""
+        dated = self.table in NAMED_TABLES and NAMED_TABLES[self.table].date_column is not None
+        return f"{self.table} {self.key}" + (f" of {self.date}" if dated else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came of one copy; `is_there`: the row stands in the warehouse as in the copy, now or already before.
+
+    `changed` are the slices of `table` in which rows were written, by account.
+    """
+
+    removed_id: int
+    is_there: bool
+    sentence: str
+    table: str = ""
+    account_id: str | None = None
+    date: dt.date | None = None
+    changed: Mapping[str, set[dt.date | None]] = field(default_factory=dict)
+    is_written: bool = False
+
+
+def removed_row(row: Record) -> RemovedRow:
+    """The copy that a row of `recon_removed_rows` is."""
+    return RemovedRow(
+        row["removed_id"],
+        row["removed_at"],
+        row["table_name"],
+        row["account_id"],
+        row["date"],
+        _REASONS[row["reason"]],
+        row["run_id"],
+        row["restored_at"],
+        row["row_text"],
+        row["right_date"],
+    )
+
+
+def refusal(copy: RemovedRow, why: str) -> Restored:
+    """What is told of a copy that was not brought back."""
+    return told_of(copy, f"{copy.name} was not restored: {why}.", is_there=False)
+
+
+def told_of(
+    copy: RemovedRow,
+    sentence: str,
+    *,
+    is_there: bool = True,
+    changed: Mapping[str, set[dt.date | None]] | None = None,
+    is_written: bool = False,
+) -> Restored:
+    """What is told of a copy."""
+    return Restored(copy.removed_id, is_there, sentence, copy.table, copy.account_id, copy.date, changed or {}, is_written)
+
+
+def _text(value: bytes) -> str | None:
+    if value == b"null":
+        return None
+    return msgspec.json.decode(value, type=str) if value.startswith(b'"') else value.decode()
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,95 @@
+"""Rows that were inserted, of which no copy is kept: how many on which dates, and which of them stand as they were written."""
+
+import datetime as dt
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain.contract.tables import Table
+from app.store.database.pool import Connection, Database, Record
+from app.store.database.queries import fill, for_schema, quote
+from app.store.database.session import COMMAND_SECONDS
+from app.store.pins import unit_of
+from app.store.restore.changed_rows import Picked
+from app.store.restore.copies import NAMED_TABLES
+from app.store.schema.introspect import distribution
+
+KEYS_NAMED = 20
+"""Rows of a slice that are named by their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class InsertedRows:
+    """Rows of one slice that one transaction inserted.
+
+    `standing` of them are stored as they were inserted: nobody wrote or deleted them since (None: that cannot be told, or not any more);
+    `keys` are the first of those. `issues` are those of the account that were open then, only those that name the date where any does.
+    """
+
+    change_id: int
+    changed_at: dt.datetime
+    account_id: str
+    table: str
+    date: dt.date | None
+    rows: int
+    standing: int | None
+    keys: tuple[str, ...]
+    run_id: uuid.UUID | None
+    run_kind: str | None
+    issues: tuple[str, ...]
+
+
+class Inserted:
+    """Reads what was inserted, newest first, a bounded page at a time."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements."""
+        self._database = database
+        self._sql = database.queries("inserted")
+
+    async def page(self, picked: Picked, limit: int) -> list[InsertedRows]:
+        """What at most `limit` transactions inserted that fits; `picked.before` is the change that the next page begins behind."""
+        given = picked.account_id, picked.table, picked.run_id, picked.date, picked.before, limit
+        async with self._database.transaction("repeatable_read", statement_seconds=COMMAND_SECONDS) as connection:
+            rows = await connection.fetch(self._sql["list_inserted_rows"], *given)
+            of_table: dict[str, list[Record]] = defaultdict(list)
+            for row in rows:
+                of_table[row["table_name"]].append(row)
+            shards = await distribution(connection, self._database.schema) if rows else {}
+            # The version of a row on another server is none of our transaction ids.
+            standing: dict[tuple[int, dt.date | None], Record] = {}
+            for table in sorted(of_table.keys() & NAMED_TABLES.keys() - shards.keys()):
+                standing |= await self._standing(connection, NAMED_TABLES[table], of_table[table])
+        return [_inserted(row, standing.get((row["change_id"], row["date"]))) for row in rows]
+
+    async def _standing(self, connection: Connection, table: Table, rows: Sequence[Record]) -> dict[tuple[int, dt.date | None], Record]:
+        """The rows that stand as they were inserted, by change and date."""
+        date = table.date_column
+        shown = [f"t.{quote(column)}" for column in table.key if column != date]
+        statement = fill(
+            self._sql["get_standing_rows"],
+            raw=for_schema(f"prop_trading_model.{table.name}", self._database.schema),
+            t_key_text="concat_ws('/', " + ", ".join(f"coalesce({column}::text, '-')" for column in shown) + ")",
+            same_day=f"t.{quote(date)} = w.day" if date else "w.day IS NULL",
+            same_unit=" AND ".join(f"k.row_data ->> '{column}' IS NOT DISTINCT FROM t.{quote(column)}::text" for column in unit_of(table)),
+        )
+        columns = ([row[name] for row in rows] for name in ("change_id", "account_id", "date", "run_id"))
+        found = await connection.fetch(statement, *columns, KEYS_NAMED, table.name)
+        return {(row["change_id"], row["day"]): row for row in found}
+
+
+def _inserted(row: Record, standing: Record | None) -> InsertedRows:
+    return InsertedRows(
+        row["change_id"],
+        row["changed_at"],
+        row["account_id"],
+        row["table_name"],
+        row["date"],
+        row["rows"],
+        None if standing is None else standing["rows"],
+        () if standing is None else tuple(standing["keys"] or ()),
+        row["run_id"],
+        row["run_kind"],
+        tuple(row["named_issues"] or row["open_issues"] or ()),
+    )

@@ -1,0 +1,47 @@
+"""How far batches are that are under way: one row for each process, so that nothing is written for an account before it is recorded."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from app.store.database.pool import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far batches of a run are: their accounts, those of which nothing more is to be read, requests sent and rows written so far."""
+
+    accounts: int = 0
+    done: int = 0
+    requests: int = 0
+    rows_written: int = 0
+
+    def __add__(self, other: "Progressed") -> "Progressed":
+        """Both together."""
+        return Progressed(
+            self.accounts + other.accounts,
+            self.done + other.done,
+            self.requests + other.requests,
+            self.rows_written + other.rows_written,
+        )
+
+
+class UnderWayFigures:
+    """Keeps the figures of this process, and reads those of all."""
+
+    def __init__(self, database: Database, lease_seconds: float) -> None:
+        """Read the statements; processes that are silent for longer than a lease are at nothing."""
+        self._database = database
+        self._lease_seconds = lease_seconds
+        sql = database.queries("under_way")
+        self._note, self._get = sql["note_under_way"], sql["get_under_way"]
+
+    async def note(self, worker_id: uuid.UUID, figures: Mapping[uuid.UUID, Progressed]) -> None:
+        """Tell how far the batches of this process are, by run."""
+        shown = {str(run_id): asdict(each) for run_id, each in figures.items()}
+        await self._database.execute(self._note, worker_id, shown or None)
+
+    async def of_run(self, run_id: uuid.UUID) -> Progressed:
+        """How far all batches of a run are that are under way."""
+        row = await self._database.fetch_row(self._get, str(run_id), self._lease_seconds)
+        return Progressed() if row is None else Progressed(**row)

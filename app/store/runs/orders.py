@@ -1,0 +1,37 @@
+"""Orders that people gave: noted in the record with their reasons, and in the log."""
+
+import uuid
+from typing import Literal
+
+from app.store.database.pool import Database, Record
+from app.telemetry import get_logger
+
+Ordered = Literal["start", "pause", "resume", "cancel", "confirm", "restore", "release", "maintenance", "accept", "unaccept"]
+
+_log = get_logger(__name__)
+_SHOWN = 100
+
+
+class Orders:
+    """Keeps orders, and tells those of a run."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements."""
+        self._database = database
+        sql = database.queries("orders")
+        self._note, self._of_run = sql["note_order"], sql["get_orders_of_run"]
+
+    async def note(self, ordered: Ordered, run_id: uuid.UUID | None = None, reason: str | None = None, **figures: object) -> None:
+        """Note an order that was carried out, about a run or none; `figures` go to the log alone."""
+        await self._database.execute(self._note, ordered, run_id, reason)
+        _log.info(
+            "An order was given.",
+            action=f"order.{ordered}",
+            **({} if run_id is None else {"run_id": str(run_id)}),
+            reason=reason,
+            **figures,
+        )
+
+    async def of_run(self, run_id: uuid.UUID) -> list[Record]:
+        """The orders about a run, the first ones first."""
+        return await self._database.fetch(self._of_run, run_id, _SHOWN)

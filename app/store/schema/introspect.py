@@ -1,0 +1,175 @@
+"""What the catalogue says of the tables that trade-recon works on: facts only, judged elsewhere."""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache, cached_property
+
+import msgspec
+
+from app.domain.contract.tables import TABLES
+from app.errors import DatabaseError, RowRefused
+from app.store.database.pool import Connection, Database
+from app.store.database.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, fill, load_queries
+from app.store.schema.state_rows import SAMPLES, STATE_TYPES
+
+STATE_TABLE = "trade_recon"
+"""The table of an earlier system that keeps its rows and becomes ours."""
+_CREATED = re.compile(rf"^CREATE (TABLE|VIEW|FUNCTION) {WRITTEN_SCHEMA}\.((?:v_)?recon_\w+)", re.MULTILINE)
+
+
+class ColumnFacts(msgspec.Struct, frozen=True):
+    """A column: its type as declared, the type below its domains, the labels of an enum, and whether we may write it.
+
+    `default` is the expression of what an INSERT without the column stores; None: NULL.
+    """
+
+    name: str
+    sql_type: str
+    base_type: str
+    labels: tuple[str, ...] | None
+    not_null: bool
+    has_default: bool
+    is_written: bool
+    default: str | None = None
+
+
+class UniqueKey(msgspec.Struct, frozen=True):
+    """A unique index on plain columns that holds for all rows; whether it takes two NULLs for equal."""
+
+    name: str
+    columns: tuple[str, ...]
+    nulls_are_equal: bool
+
+
+class CheckFacts(msgspec.Struct, frozen=True):
+    """A CHECK: its condition as SQL, the columns in it, and whether the stored rows are known to meet it."""
+
+    name: str
+    condition: str
+    columns: tuple[str, ...] | None
+    holds_for_all: bool
+
+
+class TriggerFacts(msgspec.Struct, frozen=True):
+    """A trigger that fires on our writes."""
+
+    name: str
+    is_before_row: bool
+    on_insert: bool
+    on_delete: bool
+    on_update: bool
+
+
+class TableFacts(msgspec.Struct, frozen=True, dict=True):
+    """A table; `kind` is the letter that PostgreSQL has for it (`r`: table, `p`: partitioned).
+
+    `distributed_by` is the column by which Citus spreads its rows over servers; None: it lies on this one. Of `trade_recon`
+    alone it is told which CHECKs and which columns' domains refuse what runs write.
+    """
+
+    name: str
+    kind: str
+    owner: str
+    is_ours_to_alter: bool
+    columns: tuple[ColumnFacts, ...] | None
+    keys: tuple[UniqueKey, ...] | None
+    missing_rights: tuple[str, ...] | None
+    hides_rows: bool
+    triggers: tuple[TriggerFacts, ...] | None
+    rules: tuple[str, ...] | None
+    checks: tuple[CheckFacts, ...] | None
+    denied_sequences: tuple[str, ...] | None
+    cascades: tuple[str, ...] | None
+    unreplicable_in: tuple[str, ...] | None
+    makes_partitions: bool | None
+    referenced_by: tuple[str, ...] | None = None
+    refers_by: tuple[str, ...] | None = None
+    has_children: bool = False
+    partly_published_in: tuple[str, ...] | None = None
+    distributed_by: str | None = None
+    refusing_checks: tuple[str, ...] = ()
+    refusing_domains: tuple[str, ...] = ()
+
+    @cached_property
+    def by_name(self) -> Mapping[str, ColumnFacts]:
+        """The columns by name."""
+        return {column.name: column for column in self.columns or ()}
+
+
+class SchemaFacts(msgspec.Struct, frozen=True):
+    """What our role may do in the schema, what stands there under the names of our own objects, and what is `lost` of our tables.
+
+    `elsewhere` are the schemas that have raw tables where this one has none.
+    """
+
+    is_read_only: bool
+    role: str
+    database: str
+    exists: bool
+    elsewhere: tuple[str, ...] | None
+    may_use: bool
+    may_create: bool
+    is_migrated: bool
+    others_own: tuple[str, ...] | None
+    denied: tuple[str, ...] | None
+    may_refresh: bool
+    lost: tuple[str, ...] | None
+    strangers: tuple[str, ...] | None
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """The warehouse as it stands: the schema, and those of the raw tables and of `trade_recon` that are there."""
+
+    schema: SchemaFacts
+    tables: Mapping[str, TableFacts]
+
+
+async def survey(database: Database | Connection, schema: str) -> Survey:
+    """Look at the schema and its tables; nothing is changed and no row is read."""
+    sql = load_queries("adoption", schema)
+    names = [*(table.name for table in TABLES.values()), STATE_TABLE]
+    tables = msgspec.json.decode(await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts])
+    facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"], *own_names()), type=SchemaFacts)
+    by = await distribution(database, schema)
+    found = {table.name: msgspec.structs.replace(table, distributed_by=by.get(table.name)) for table in tables}
+    if STATE_TABLE in found:
+        found[STATE_TABLE] = await _tried(database, sql, found[STATE_TABLE])
+    return Survey(facts, found)
+
+
+async def _tried(database: Database | Connection, sql: Mapping[str, str], facts: TableFacts) -> TableFacts:
+    """The facts of trade_recon with the CHECKs and domains that refuse rows as runs write them, which PostgreSQL itself evaluates."""
+    ours = STATE_TYPES.keys() - {"account_id"}
+    # Of other columns we write the default alone, and an id is as upstream gives it: neither is known here.
+    unknown = {"account_id"} | {name for name, column in facts.by_name.items() if name not in STATE_TYPES and column.has_default}
+    checks = [check for check in facts.checks or () if ours & {*(check.columns or ())} and not unknown & {*(check.columns or ())}]
+    refusing = [check.name for check in checks if await _refuses(database, fill(sql["try_check"], condition=check.condition))]
+    domains = [name for name, column in facts.by_name.items() if name in ours and column.sql_type != column.base_type]
+    broken = [name for name in domains if await _refuses(database, fill(sql["try_domain"], type=facts.by_name[name].sql_type), name)]
+    return msgspec.structs.replace(facts, refusing_checks=tuple(refusing), refusing_domains=tuple(broken))
+
+
+async def _refuses(database: Database | Connection, statement: str, *parameters: object) -> bool:
+    """Whether a CHECK or a domain, which are the owner's, refuses one of the rows; an error in it is a refusal, too."""
+    try:
+        return bool(await database.fetch_value(statement, json.dumps(SAMPLES), *parameters))
+    except (RowRefused, DatabaseError):
+        return True
+
+
+async def distribution(database: Database | Connection, schema: str) -> Mapping[str, str]:
+    """The column by which each table of the schema is spread over servers; none without Citus."""
+    sql = load_queries("adoption", schema)
+    if not await database.fetch_value(sql["has_citus"]):
+        return {}
+    return {row["name"]: row["distributed_by"] for row in await database.fetch(sql["list_distribution"])}
+
+
+@cache
+def own_names() -> tuple[list[str], list[str]]:
+    """The tables and views, and the functions, that migrations make under names of ours."""
+    files = sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
+    made = {found for path in files for found in _CREATED.findall(path.read_text(encoding="utf-8"))}
+    functions = {name for kind, name in made if kind == "FUNCTION"}
+    return sorted({name for _, name in made} - functions), sorted(functions)

@@ -1,0 +1,50 @@
+"""Metrics rows that upstream sends without an account id: whose they are.
+
+Such a row stands in staging under the placeholder of its natural key. It becomes the row of the account that is known to hold the key on
+the row's date, if exactly one does; any other stays under the placeholder, which may be an account of its own.
+"""
+
+import uuid
+from collections.abc import Sequence
+
+from app.domain.contract.tables import METRICS, Endpoint
+from app.store.database.pool import Database
+from app.store.database.queries import fill, quote
+from app.store.database.session import COMMAND_SECONDS
+from app.store.schema.raw_tables import Catalogue, WarehouseTable
+
+
+class UnnamedRows:
+    """Gives staged metrics rows without an account id to the accounts that they belong to."""
+
+    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+        """Compose the statements for each table of metrics."""
+        self._database = database
+        sql = database.queries("staging")
+        self._stored_keys = sql["get_stored_keys"]
+        self._name = {endpoint: fill(sql["name_staged_rows"], **_tokens(catalogue[endpoint])) for endpoint in METRICS}
+        self._holds_key = {endpoint: fill(sql["holds_key_of"], stage=catalogue[endpoint].stage) for endpoint in METRICS}
+
+    async def name(self, endpoint: Endpoint, fetch_id: uuid.UUID, account_ids: Sequence[str], *, by_id: bool) -> None:
+        """Name the rows of a fetch for these accounts (none: for everybody); `by_id` tells that it asked for them by id."""
+        stored = await self._database.fetch(self._stored_keys, list(account_ids))
+        columns = [[row[name] for row in stored] for name in ("account_id", "login", "platform", "broker", "first_day")]
+        asked = list(account_ids) if by_id else None
+        await self._database.execute(self._name[endpoint], fetch_id, asked, *columns, seconds=COMMAND_SECONDS)
+
+    async def hold_key_of(self, endpoint: Endpoint, fetch_id: uuid.UUID, account_ids: Sequence[str]) -> bool:
+        """Whether rows of the fetch that no account got have a natural key of one of the accounts."""
+        return bool(await self._database.fetch_value(self._holds_key[endpoint], fetch_id, list(account_ids)))
+
+
+def _tokens(table: WarehouseTable) -> dict[str, str]:
+    others = [quote(column) for column in table.table.key if column != "account_id"]
+    day = table.table.date_column
+    on_date = "u.day BETWEEN h.valid_from AND h.valid_to OR u.day >= h.open_from"
+    return {
+        "stage": table.stage,
+        "day": quote(day) if day else "NULL::date",
+        "others": "".join(f", {column}" for column in others),
+        "same_key": "".join(f" AND own.{column} = u.{column}" for column in others),
+        "holds": on_date if day else "h.valid_to = 'infinity' OR h.open_from IS NOT NULL",
+    }

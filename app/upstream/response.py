@@ -1,0 +1,202 @@
+"""Decoding of one answer of the API. Pure: no I/O.
+
+The rows stay the bytes that the API sent: no digit of a number passes through a float. Forms that are accepted are
+those of docs/explanation/upstream.md: `Data` as an object with `data`, `Data` as a bare list, the legacy key `data` with either, null for
+an empty list.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from app.upstream import legible
+from app.upstream.failures import AttemptFailed, FailureKind
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw] | None)
+
+
+class _Inner(msgspec.Struct, frozen=True, gc=False):
+    """`Data` as an object."""
+
+    data: list[msgspec.Raw] | None
+    total: msgspec.Raw = msgspec.Raw()
+    limit: msgspec.Raw = msgspec.Raw()
+
+
+class _Usual(msgspec.Struct, frozen=True, gc=False):
+    """An answer in its usual form."""
+
+    inner: _Inner = msgspec.field(name="Data")
+    status: msgspec.Raw = msgspec.field(name="Status", default=msgspec.Raw())
+
+
+_USUAL = msgspec.json.Decoder(_Usual)
+_FAILED = frozenset({"fail", "failed", "error"})
+_SUCCEEDED = frozenset({"ok", "success", ""})
+_LONGEST_COUNT = 40
+"""Characters."""
+_LARGEST_COUNT = 10**18
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+_NULL = msgspec.Raw(b"null")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One page: its rows as raw JSON objects, in order; how many match the filter, and the page's limit, if the API told them."""
+
+    rows: tuple[bytes, ...]
+    total: int | None
+    limit: int | None = None
+
+
+NOTHING = Answer((), None)
+"""The answer without a body (HTTP 204): no rows match, which is believed like any empty list, once it was said twice."""
+
+
+def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
+    """The rows and the total of an answer's body; rows that had to be repaired are RepairedRows.
+
+    `quote` makes foreign text fit for an error. AttemptFailed: the body is no such answer, or it reports a failure.
+    """
+    body = legible.without_bom(body)
+    try:
+        answer = _decode(body, quote)
+    except AttemptFailed as failure:
+        # A body that was cut off is not worth the search for what else is wrong with it.
+        if failure.kind is not FailureKind.GARBLED or not body.rstrip().endswith(b"}"):
+            raise
+        return _decode_repaired(body, quote, failure)
+    if not legible.may_need_repair(body):
+        return answer
+    return _with_repaired_rows(replace(answer, rows=tuple(map(legible.without_marks, answer.rows))))
+
+
+def _decode_repaired(body: bytes, quote: Callable[[str], str], failure: AttemptFailed) -> Answer:
+    """The answer of a body that is no JSON but can be repaired; `failure` if it cannot."""
+    for reading in legible.readings(body):
+        try:
+            return _with_repaired_rows(_decode(reading, quote))
+        except AttemptFailed as again:
+            if again.kind is not FailureKind.GARBLED:
+                raise
+    raise failure
+
+
+def _with_repaired_rows(answer: Answer) -> Answer:
+    return replace(answer, rows=tuple(map(legible.repaired, answer.rows)))
+
+
+def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
+    try:
+        body.decode()  # msgspec leaves the strings inside raw rows unchecked; PostgreSQL would refuse them much later
+        answer = _usual(body) or _any(body, quote)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise AttemptFailed(FailureKind.GARBLED, f"The API's answer is no JSON of the agreed form ({quote(str(error))}).") from error
+    if not all(row.startswith(b"{") for row in answer.rows):
+        raise AttemptFailed(FailureKind.GARBLED, "The API's answer holds a row that is no JSON object.")
+    return answer
+
+
+def _usual(body: bytes) -> Answer | None:
+    """An answer in the usual form, read in one pass; None for any other, whatever is wrong with it."""
+    try:
+        page = _USUAL.decode(body)
+    except msgspec.MsgspecError:
+        return None
+    if _word(_value(page.status)) not in _SUCCEEDED:
+        return None
+    return _answer(page.inner.data, page.inner.total, page.inner.limit)
+
+
+def _any(body: bytes, quote: Callable[[str], str]) -> Answer:
+    top = _OBJECT.decode(body)
+    _refuse_failure(top, quote)
+    holder, found = _rows_of(top)
+    rows = _LIST.decode(found)
+    if rows is None and (said := _first_of(top, "Error", "error")):
+        raise AttemptFailed(FailureKind.REPORTED, f"The API reports a failure in place of rows ({quote(said)}).")
+    return _answer(rows, holder.get("total"), holder.get("limit"))
+
+
+def _answer(rows: list[msgspec.Raw] | None, total: msgspec.Raw | None, limit: msgspec.Raw | None) -> Answer:
+    """An answer of the parts that were found; `rows` that are null are an empty list, unless the total says otherwise."""
+    answer = Answer(tuple(map(bytes, rows or ())), _total_of(total), _limit_of(limit))
+    if rows is None and answer.total:
+        raise msgspec.ValidationError(f"null in place of the rows beside a total of {answer.total}")
+    return answer
+
+
+def _word(status: object) -> str:
+    return "" if status is None else str(status).strip().lower()
+
+
+def _refuse_failure(top: dict[str, msgspec.Raw], quote: Callable[[str], str]) -> None:
+    status = _value(top.get("Status"))
+    word = _word(status)
+    if word in _SUCCEEDED:
+        return
+    said = _first_of(top, "Error", "Message") or "without a reason"
+    if word in _FAILED:
+        raise AttemptFailed(FailureKind.REPORTED, f"The API reports a failure ({quote(said)}).")
+    # A word that nobody agreed on could mean a part of the rows: an empty part would read as complete.
+    raise AttemptFailed(FailureKind.REPORTED, f"The API answered with the unknown status {quote(str(status))} ({quote(said)}).")
+
+
+def _first_of(top: dict[str, msgspec.Raw], *keys: str) -> str:
+    """The first of these that says anything; empty if none does."""
+    return next((str(text) for key in keys if (text := _value(top.get(key)))), "")
+
+
+def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgspec.Raw]:
+    """The object that holds the total, and the list of rows or null."""
+    found = [top[key] for key in ("Data", "data") if key in top]
+    if not found:
+        raise msgspec.ValidationError("neither `Data` nor `data`")
+    data = next((each for each in found if bytes(each) != b"null"), found[0])
+    if not bytes(data).startswith(b"{"):
+        return top, data
+    inner = _OBJECT.decode(data)
+    if "data" in inner:
+        return inner, inner["data"]
+    if _total_of(inner.get("total")) == 0:  # some serializers leave an empty list out
+        return inner, _NULL
+    raise msgspec.ValidationError("`Data` without `data`")
+
+
+def _total_of(raw: msgspec.Raw | None) -> int | None:
+    """The total, if it is one: a whole number in any spelling; null, an empty text and below 0 mean that the API does not know it."""
+    value = _value(raw)
+    if value is None or (isinstance(value, str) and value.strip() in {"", legible.UNREADABLE}):
+        return None
+    total = _whole(value)
+    if total is None:
+        raise msgspec.ValidationError("`total` is no count")
+    return total if total >= 0 else None
+
+
+def _limit_of(raw: msgspec.Raw | None) -> int | None:
+    """The page's limit, if the API told a usable one."""
+    limit = _whole(_value(raw))
+    return limit if limit is not None and limit > 0 else None
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, also as a text, with decimals that are 0, an exponent, or commas between its thousands; None for anything else."""
+    text = str(value).strip()
+    if isinstance(value, bool) or not text.isascii() or len(text) > _LONGEST_COUNT:
+        return None
+    try:
+        number = Decimal(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
+    except InvalidOperation:
+        return None
+    is_whole = number.is_finite() and abs(number) < _LARGEST_COUNT and number == number.to_integral_value()
+    return int(number) if is_whole else None
+
+
+def _value(raw: msgspec.Raw | None) -> object:
+    value: object = msgspec.json.decode(raw) if raw else None
+    return value

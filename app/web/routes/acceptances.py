@@ -1,0 +1,49 @@
+"""The routes of accepted issues."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from app.domain.issues.codes import IssueCode
+from app.domain.runs.orders import LONGEST_REASON, bounded_reason
+from app.web.request_limits import NO_NUL, refuse_unknown_parameters
+from app.web.routes.runs import Service, problems
+from app.web.schemas.acceptances import Acceptance, AcceptedIssue, Withdrawn
+from app.web.schemas.runs import AccountId
+
+accepting = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+
+_REFUSED = problems(
+    on_404="There is no such account.",
+    on_409="The account has no such open issue.",
+    on_422="There is no such kind of issue, the reason is missing or too long, or the date cannot be.",
+)
+
+
+@accepting.post(
+    "/accounts/{account_id:encoded}/issues/{code}/accept", summary="Accept an open issue", tags=["accounts"], responses=_REFUSED
+)
+async def accept_issue(service: Service, account_id: AccountId, code: IssueCode, acceptance: Acceptance) -> AcceptedIssue:
+    """It stays open and shown, and holds back neither the end of a run nor `reconciled_through`, while its figures stay as they are.
+
+    It counts again once they change, its date comes, or the acceptance is taken back. Safe to repeat; with another reason or date these
+    take the place of the earlier ones.
+    """
+    return AcceptedIssue.model_validate(await service.accept(account_id, code, acceptance.reason, acceptance.until))
+
+
+@accepting.delete(
+    "/accounts/{account_id:encoded}/issues/{code}/accept",
+    summary="Let an accepted issue count again",
+    tags=["accounts"],
+    responses=_REFUSED,
+)
+async def withdraw_acceptance(
+    service: Service,
+    account_id: AccountId,
+    code: IssueCode,
+    reason: Annotated[str | None, Query(max_length=LONGEST_REASON, pattern=NO_NUL, description="Why; it stays in the record.")] = None,
+) -> Withdrawn:
+    """What was accepted stays in the record. Safe to repeat."""
+    was_accepted = await service.withdraw_acceptance(account_id, code, bounded_reason(reason))
+    return Withdrawn(account_id=account_id, issue=code.value, was_accepted=was_accepted)
