@@ -5,7 +5,7 @@ import sys
 import uvicorn
 from fastapi import Response
 
-from app.composition import create_app
+from app.main import create_app
 
 if __name__ == "__main__":
     app = create_app()

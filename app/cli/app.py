@@ -128,8 +128,8 @@ def migrate(
     """Bring the database to the newest schema; safe to repeat."""
 
     async def work() -> ExitCode:
+        from app.adoption import migrate_warehouse, print_advice, warehouse_notes
         from app.cli.output import results_console
-        from app.composition import migrate_warehouse, print_advice, warehouse_notes
         from app.settings import load_settings
 
         if print_:
@@ -159,7 +159,7 @@ def uninstall(
     """Write the SQL that takes trade-recon away, and gives back what stood there before; it is never executed here."""
 
     async def work() -> ExitCode:
-        from app.composition import print_uninstall
+        from app.adoption import print_uninstall
         from app.settings import load_settings
 
         if not print_:
@@ -329,7 +329,7 @@ def _settings(*, embedded: bool) -> "Settings":
 
 
 async def _served(host: str, port: int, *, embedded: bool) -> ExitCode:
-    from app.composition import serve as serve_http
+    from app.main import serve as serve_http
 
     await serve_http(_settings(embedded=embedded), host, port)
     return ExitCode.SUCCESS

@@ -15,7 +15,7 @@ import httpx2
 import uvicorn
 from pydantic import SecretStr
 
-from app.composition import create_app
+from app.main import create_app
 from app.sandbox.server.process import LoopServer, SandboxServer
 from app.settings import Settings
 from tests.conftest import Database

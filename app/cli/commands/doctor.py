@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.adoption import history_notes, sample_upstream
 from app.cli.output import results_console
 from app.cli.runtime import ExitCode
-from app.composition import history_notes, open_warehouse, sample_upstream
+from app.composition import open_warehouse
 from app.domain.contract.caps import Caps
 from app.domain.wording.counts import counted
 from app.errors import ConfigurationError, ReconError

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from app.composition import print_uninstall
+from app.adoption import print_uninstall
 from app.domain.contract.caps import Caps
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.states import RunKind, RunStatus

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from app.composition import print_uninstall, warehouse_notes
+from app.adoption import print_uninstall, warehouse_notes
 from app.settings import Settings
 from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app.composition import print_advice, print_uninstall
+from app.adoption import print_advice, print_uninstall
 from app.sandbox.witness.raw_sql import in_schema, quoted
 from app.settings import Settings
 from app.store.schema.migrate import migrate

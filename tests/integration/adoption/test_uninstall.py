@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app.composition import print_advice, print_uninstall
+from app.adoption import print_advice, print_uninstall
 from app.domain.states import RunKind
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.witness.ingestion import ingest

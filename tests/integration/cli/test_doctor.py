@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from app.adoption import warehouse_notes
 from app.cli.commands.doctor import Level, examine
-from app.composition import warehouse_notes
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind
 from app.sandbox.server.process import SandboxServer
@@ -268,7 +268,7 @@ async def test_what_does_not_work_is_wrong_and_keeps_the_rest_from_nothing(
 async def test_an_api_that_does_not_answer_is_told_in_other_words_than_those_for_a_run(
     filled: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.composition._SAMPLE_WAIT", 0.2)
+    monkeypatch.setattr("app.adoption._SAMPLE_WAIT", 0.2)
     settings = settings_for(filled.dsn, "http://127.0.0.1:1")
     wrong = [finding.text async for finding in examine(settings) if finding.level is Level.WRONG]
     assert wrong[0].startswith(f"The API does not answer for {next(iter(Endpoint)).value}: no answer within 0.2 s.")

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app.composition import history_notes
+from app.adoption import history_notes
 from app.domain.contract.tables import Endpoint
 from app.domain.history import HistoryFrom
 from app.domain.states import RunKind

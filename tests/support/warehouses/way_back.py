@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
-from app.composition import print_uninstall
+from app.adoption import print_uninstall
 from app.settings import Settings
 from tests.conftest import Server
 from tests.support.warehouses.building import Place, execute, new_database
