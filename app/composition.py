@@ -17,7 +17,7 @@ from app.embedded_postgres.server import EmbeddedPostgres, create_database, was_
 from app.engine.config import EngineConfig
 from app.engine.preparation.history import begin_history
 from app.engine.report.views import Readings
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.errors import ConfigurationError, MissingRight
 from app.settings import Settings, foreign_dsns, misnamed_databases
@@ -82,7 +82,7 @@ def upstream_config(settings: Settings) -> UpstreamConfig:
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: Settings, *, only_reads: bool = False) -> AsyncIterator[Store]:
+async def open_store(settings: Settings, *, only_reads: bool = False) -> AsyncIterator[Repositories]:
     """The warehouse of the settings: the embedded one is brought to its newest schema, another one must be.
 
     With `only_reads` what was recorded is read and nothing else is done, for which a role with SELECT alone will do, and a standby.
@@ -110,7 +110,7 @@ async def open_store(settings: Settings, *, only_reads: bool = False) -> AsyncIt
                 f"The schema {settings.recon_schema} lacks {counted(len(pending), 'migration')} of trade-recon ({pending[0]} first):"
                 " run `trade-recon migrate`, or set RECON_SCHEMA. Nothing was changed."
             )
-        store = await Store.build(
+        store = await Repositories.build(
             database,
             settings.recon_lease_seconds,
             settings.recon_write_rate,
@@ -138,7 +138,7 @@ async def _told_what_reading_needs(schema: str) -> AsyncIterator[None]:
         ) from error
 
 
-async def compared_store(settings: Settings, store: Store) -> Store:
+async def compared_store(settings: Settings, store: Repositories) -> Repositories:
     """The store, for which there are only the dates that are compared now. Raises ConfigurationError if there is none."""
     return store.within(await begin_history(store, engine_config(settings), now()))
 
@@ -214,7 +214,7 @@ def _no_database(others: Sequence[str], data_dir: Path) -> str:
     )
 
 
-def open_readings(settings: Settings, store: Store) -> Readings:
+def open_readings(settings: Settings, store: Repositories) -> Readings:
     """What the record tells, for faces that need no API."""
     return Readings(store, engine_config(settings), now)
 

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.holds import HoldLimits, RunGuard
-from app.engine.repositories import Store
-from app.store.apply.model import Fingerprints, Writer
+from app.engine.repositories import Repositories
+from app.store.apply.model import Fingerprints, WriteContext
 from app.store.apply.statements import column_lists
 from app.store.staging.staging import StageSink
 from app.telemetry import configure_logging
@@ -75,9 +75,9 @@ SHAPES = (
 class _Bench:
     """A warehouse, the parts of the service that write into it, and a connection to look at it."""
 
-    store: Store
+    store: Repositories
     looker: "asyncpg.Connection[asyncpg.Record]"
-    writer: Writer
+    writer: WriteContext
 
 
 async def measure(pages: int, rounds: int, only: str = "") -> list[Ratio]:
@@ -325,9 +325,9 @@ _GUARD = RunGuard(HoldLimits(row_share=1.0, rows=10**9, account_share=1.0, accou
 @contextlib.asynccontextmanager
 async def _opened() -> AsyncIterator[_Bench]:
     async with opened(_CONNECTIONS) as (looker, database):
-        store = await Store.build(database, _LEASE_SECONDS)
+        store = await Repositories.build(database, _LEASE_SECONDS)
         await store.claims.beat()
-        yield _Bench(store, looker, Writer(uuid.uuid4(), uuid.uuid4(), 120.0, _LEASE_SECONDS, _GUARD))
+        yield _Bench(store, looker, WriteContext(uuid.uuid4(), uuid.uuid4(), 120.0, _LEASE_SECONDS, _GUARD))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from app.domain.verdict.backoff import next_attempt
 from app.embedded_postgres.server import EmbeddedPostgres, create_database
 from app.engine.config import EngineConfig
 from app.engine.preparation.maintenance import maintain
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.store.database.pool import Database
 from app.store.runs.claims import FirstPass
@@ -113,7 +113,7 @@ class Warehouse:
     """Our side: a warehouse of accounts that need nothing; `runs` holds the run that is played."""
 
     connection: "asyncpg.Connection[asyncpg.Record]"
-    store: Store
+    store: Repositories
     client: UpstreamClient
     runs: list[uuid.UUID] = field(default_factory=list)
 
@@ -129,7 +129,7 @@ class Warehouse:
                     await connection.execute(f"SELECT {SCHEMA}.recon_create_partitions('{table}', ARRAY[{_DAY}])")
                 await connection.execute(_WORLD.format(accounts=accounts))
                 await connection.execute("VACUUM ANALYZE")
-                store = await Store.build(database, EngineConfig().lease_seconds)
+                store = await Repositories.build(database, EngineConfig().lease_seconds)
                 await maintain(store, dt.date(2026, 1, 1))
                 yield cls(connection, store, client)
             finally:

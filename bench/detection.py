@@ -30,7 +30,7 @@ from app.domain.accounts.money import OFF
 from app.embedded_postgres.server import EmbeddedPostgres
 from app.engine.config import EngineConfig
 from app.engine.preparation.maintenance import maintain
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.store.database.pool import Database
 from app.telemetry import configure_logging
 from bench.table import Ratio, at_most, figure, machine, render
@@ -76,8 +76,8 @@ class Contender:
 async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]:
     """The lines of the table for the warehouse of `dsn`, which has so many accounts."""
     async with Database.open(dsn, SCHEMA) as database, _connected(dsn) as connection:
-        store = await Store.build(database, EngineConfig().lease_seconds)
-        without = await Store.build(database, EngineConfig().lease_seconds, money=OFF)
+        store = await Repositories.build(database, EngineConfig().lease_seconds)
+        without = await Repositories.build(database, EngineConfig().lease_seconds, money=OFF)
         # Brings trade_recon up to date, so that the rounds find what a usual night finds.
         await maintain(store, _TODAY)
         await connection.execute("VACUUM ANALYZE")
@@ -115,7 +115,7 @@ async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]
 _STAMPS = f"SELECT DISTINCT ingestion_timestamp AT TIME ZONE 'UTC' AS stamp FROM {SCHEMA}.raw_metrics_daily ORDER BY stamp DESC LIMIT 10"
 
 
-def _since(store: Store, stamp: dt.datetime, accounts: int) -> Callable[[], Awaitable[object]]:
+def _since(store: Repositories, stamp: dt.datetime, accounts: int) -> Callable[[], Awaitable[object]]:
     return lambda: store.touched.accounts(stamp, accounts)
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from app.embedded_postgres.server import EmbeddedPostgres
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.witness.ingestion import ingest
@@ -60,7 +60,7 @@ class Filled:
         )
         async with Database.open(dsn, SCHEMA) as database, UpstreamClient.open(access) as client:
             engine = config or EngineConfig()
-            store = await Store.build(database, engine.lease_seconds)
+            store = await Repositories.build(database, engine.lease_seconds)
             warehouse = await asyncpg.connect(dsn)
             try:
                 yield Stage(self.sandbox, warehouse, ReconService(store, client, engine, lambda: noon), max_ids)

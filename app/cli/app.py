@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from app.engine.preparation.maintenance import MaintenanceResult
-    from app.engine.repositories import Store
+    from app.engine.repositories import Repositories
     from app.sandbox.server.process import WorldArguments
     from app.settings import Settings
     from app.store.runs.lifecycle import RunRequest
@@ -336,7 +336,7 @@ async def _served(host: str, port: int, *, embedded: bool) -> ExitCode:
 
 
 async def _maintained(
-    work: "Callable[[Store, dt.date], Awaitable[MaintenanceResult]]", reason: str | None = None, *, records: bool = False
+    work: "Callable[[Repositories, dt.date], Awaitable[MaintenanceResult]]", reason: str | None = None, *, records: bool = False
 ) -> ExitCode:
     from rich.console import Console
 

@@ -312,7 +312,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class HoldFigures:
     """What a write to one table would do to an account.
 
     The table counted `stored` trades when the run began, and would count `left` after the write, which removes, moves, lowers or blanks
@@ -342,7 +342,7 @@ class Figures:
         )
 
 
-def _held(what: str, figures: Figures, run_id: object) -> Hold:
+def _held(what: str, figures: HoldFigures, run_id: object) -> Hold:
     """A hold with its counts, its run and the call that lets it through."""
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
@@ -351,7 +351,7 @@ def _held(what: str, figures: Figures, run_id: object) -> Hold:
     )
 
 
-def rewriting(rewritten: int, rows: int, limits: HoldLimits, figures: Figures, run_id: object) -> Hold:
+def rewriting(rewritten: int, rows: int, limits: HoldLimits, figures: HoldFigures, run_id: object) -> Hold:
     """The hold of an account of whose `rows` too many would change."""
     what = (
         f"Healing {figures.table} would bring the rewritten or removed rows to {rewritten} of the account's {rows}; allowed without a"
@@ -360,7 +360,7 @@ def rewriting(rewritten: int, rows: int, limits: HoldLimits, figures: Figures, r
     return _held(what, figures, run_id)
 
 
-def lowering(figures: Figures, run_id: object) -> Hold:
+def lowering(figures: HoldFigures, run_id: object) -> Hold:
     """The hold of an account that upstream lowers or blanks while upstream as a whole is suspect, or that was held for that before."""
     if figures.left < figures.stored:
         what = "Upstream is suspect, and would lower the number of the account's trades."
@@ -371,7 +371,7 @@ def lowering(figures: Figures, run_id: object) -> Hold:
     return _held(what, figures, run_id)
 
 
-def exceeding(figures: Figures, confirmed: Shown, run_id: object) -> Hold:
+def exceeding(figures: HoldFigures, confirmed: Shown, run_id: object) -> Hold:
     """The hold of an account that lost more upstream than was shown when somebody confirmed it."""
     least = confirmed.least(figures.stored)
     fewer = [f"that at least {counted(least, 'trade')} {choose(least, 'is', 'are')} left"] if figures.left < least else []

@@ -7,8 +7,8 @@ from app.domain.issues.acceptance import is_covered, last_date
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.orders import required_reason
 from app.domain.states import AcceptedIssue
-from app.engine.batch.state import Work
-from app.engine.repositories import Store
+from app.engine.batch.state import BatchState
+from app.engine.repositories import Repositories
 from app.errors import NotOpen
 from app.store.runs.acceptances import Wish
 from app.store.runs.lifecycle import ActiveRun
@@ -17,7 +17,7 @@ from app.store.runs.lifecycle import ActiveRun
 class Accepting:
     """Accepts issues and takes that back; each order is noted with its reason where it changed anything."""
 
-    def __init__(self, store: Store, today: dt.date) -> None:
+    def __init__(self, store: Repositories, today: dt.date) -> None:
         """Bind the store; `today` is the business date. No API is needed."""
         self._store = store
         self._today = today
@@ -44,7 +44,7 @@ class Accepting:
         return is_new
 
 
-def cover(run: ActiveRun, work: Work, accepted: Mapping[str, Mapping[str, AcceptedIssue]], today: dt.date) -> frozenset[str]:
+def cover(run: ActiveRun, work: BatchState, accepted: Mapping[str, Mapping[str, AcceptedIssue]], today: dt.date) -> frozenset[str]:
     """Tell a batch what is accepted of its accounts: a run that compares counts asks nothing about those of which all is.
 
     Accounts that somebody named, or whose rows are compared, are asked about; so are those of a run that was confirmed. Gives the accounts

@@ -14,7 +14,7 @@ _MOST_RUNS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class RunUse:
+class RunApiStats:
     """The API statistics of one run, counted by all workers of this process that serve it."""
 
     run_id: uuid.UUID
@@ -33,22 +33,22 @@ class RunUse:
             await self.runs.set_api_statistics(self.run_id, self.worker_id, self.statistics.snapshot())
 
 
-class RunUsage:
+class ApiUsage:
     """The use of the API by each run that this process serves."""
 
     def __init__(self, runs: Runs, worker_id: uuid.UUID) -> None:
         """Keep the figures in `runs`, as the part of this worker process."""
         self._runs = runs
         self._worker_id = worker_id
-        self._held: OrderedDict[uuid.UUID, RunUse] = OrderedDict()
+        self._held: OrderedDict[uuid.UUID, RunApiStats] = OrderedDict()
 
     @contextmanager
-    def recording(self, run_id: uuid.UUID) -> Iterator[RunUse]:
+    def recording(self, run_id: uuid.UUID) -> Iterator[RunApiStats]:
         """Count for the run what is asked of the API inside.
 
         Figures are held between the batches of 32 runs; of more at once, those served longest ago begin anew.
         """
-        use = self._held.setdefault(run_id, RunUse(run_id, self._worker_id, self._runs))
+        use = self._held.setdefault(run_id, RunApiStats(run_id, self._worker_id, self._runs))
         self._held.move_to_end(run_id)
         while len(self._held) > _MOST_RUNS:
             self._held.popitem(last=False)

@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.store.database.pool import Record
 from app.telemetry import get_logger
 
@@ -12,7 +12,7 @@ _OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping"
 _ROWS = ("rows_inserted", "rows_updated", "rows_moved", "rows_removed", "rows_set_aside", "values_nulled")
 
 
-async def log_end(store: Store, run_id: uuid.UUID, today: dt.date | None = None) -> None:
+async def log_end(store: Repositories, run_id: uuid.UUID, today: dt.date | None = None) -> None:
     """Log how a run ended, with what it left, which is counted where that was not done; figures that are 0 are left out.
 
     What is accepted until `today` (None: the server's date) or before counts.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from app.domain.accounts.money import AUTO, MoneyMode
 from app.domain.contract.caps import NO_CAPS, Caps
 from app.errors import ConfigurationError
-from app.store.apply.apply import Changes
+from app.store.apply.apply import Applier
 from app.store.apply.comparison import RowComparison
 from app.store.apply.received_rows import OtherRows
 from app.store.change_feed import ChangeFeed
@@ -45,7 +45,7 @@ _MOST_WINDOWS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class Repositories:
     """Everything that speaks SQL, under one name each; what reads raw tables keeps to the dates of a window."""
 
     database: Database
@@ -56,7 +56,7 @@ class Store:
     holders: UpstreamHolders
     touched: Touched
     staging: Staging
-    changes: Changes
+    changes: Applier
     others: OtherRows
     comparison: RowComparison
     claims: Claims
@@ -78,7 +78,7 @@ class Store:
     acceptances: Acceptances
     inspections: Inspections
     money: MoneyTerms
-    windows: "dict[Window, Store]"
+    windows: "dict[Window, Repositories]"
 
     @classmethod
     async def build(
@@ -90,7 +90,7 @@ class Store:
         *,
         money: MoneyMode = AUTO,
         only_reads: bool = False,
-    ) -> "Store":
+    ) -> "Repositories":
         """Survey the warehouse and read every statement; `write_rate` bounds the rows a second that go into raw tables.
 
         At `caps` the firm's ingestion cuts values off; `money` says which relations between amounts are used. With `only_reads` the record
@@ -115,7 +115,7 @@ class Store:
             UpstreamHolders(database, catalogue, preparations),
             Touched(database, catalogue),
             Staging(database, catalogue, worker_id),
-            Changes(database, catalogue, feed, pace),
+            Applier(database, catalogue, feed, pace),
             OtherRows(database, catalogue, feed, pace),
             RowComparison(database, catalogue),
             Claims(database, worker_id, lease_seconds),
@@ -140,7 +140,7 @@ class Store:
             {},
         )
 
-    def within(self, first: dt.date | None) -> "Store":
+    def within(self, first: dt.date | None) -> "Repositories":
         """The same parts, for which there are only the dates from `first` on (None: all)."""
         window = Window(first)
         if window == self.changes.window:
@@ -155,7 +155,7 @@ class Store:
                 detection=Detection(database, self.money, window),
                 identity=identity,
                 sweep=Sweep(database, catalogue, identity, self.money, window),
-                changes=Changes(database, catalogue, self.feed, self.pace, window),
+                changes=Applier(database, catalogue, self.feed, self.pace, window),
                 others=OtherRows(database, catalogue, self.feed, self.pace, window),
                 comparison=RowComparison(database, catalogue, window),
                 scans=Scans(database, catalogue, self.preparations, window),

@@ -9,7 +9,7 @@ from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.codes import Issue, IssueCode, overtaken_issue, pinned_issue, restored_issue
 from app.domain.runs.orders import Way
 from app.domain.verdict.closing import ClosedAs
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.store.pins import Pins
 from app.store.restore.copies import Restored
 from app.store.restore.restore import RemovedRows
@@ -26,7 +26,7 @@ class Restoring:
     `accounts` are those of which rows were written.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Repositories) -> None:
         """Bind the store."""
         self._store = store
         self._rows = RemovedRows(store.database, store.feed)

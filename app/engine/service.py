@@ -18,10 +18,10 @@ from app.engine.config import EngineConfig
 from app.engine.preparation.history import begin_history
 from app.engine.preparation.inspection import record_disagreements
 from app.engine.preparation.maintenance import MaintenanceResult, fix_ids, maintain
-from app.engine.report.refresh import SummaryKeeper
+from app.engine.report.refresh import SnapshotRefresher
 from app.engine.report.views import Readings, shown_comparison
-from app.engine.repositories import Store
-from app.engine.runs.orders import Steering
+from app.engine.repositories import Repositories
+from app.engine.runs.orders import RunOrders
 from app.engine.runs.workers import WorkerPool
 from app.errors import InvalidRequest, NotFound
 from app.store.database.pool import Record
@@ -36,14 +36,14 @@ _LONGEST_LOOK_SECONDS = 1.0
 class ReconService:
     """One process's engine; `pool` serves the runs that are started here or elsewhere."""
 
-    def __init__(self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, store: Repositories, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
         """Bind the parts; `now` gives the time (aware)."""
         self._now = now
         self._config = config
         self.store = store
         self.readings = Readings(store, config, now, client)
-        self.summary = SummaryKeeper(self.readings)
-        self._steering = Steering(store, self.readings.today)
+        self.summary = SnapshotRefresher(self.readings)
+        self._steering = RunOrders(store, self.readings.today)
         self.pool = WorkerPool(store, client, config, now, self.summary)
 
     async def maintain(self, reason: str | None = None) -> MaintenanceResult:
@@ -66,7 +66,7 @@ class ReconService:
         await self.pool.run_until_finished(run_id)
         return run_id
 
-    async def _compared(self) -> Store:
+    async def _compared(self) -> Repositories:
         """The store, for which there are only the dates that are compared now."""
         return self.store.within(await begin_history(self.store, self._config, self._now()))
 

@@ -1,4 +1,4 @@
-"""Halts: how work that is under way learns that its run is no longer to be worked on.
+"""StopSignals: how work that is under way learns that its run is no longer to be worked on.
 
 A halt asks; whoever works stops at the next safe point, where everything that was written is whole and what is finished can be
 recorded. Work that finds none within the grace time is cancelled, which is as safe, and only forgets what it had fetched.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import TypeVar
 
 from app.engine.end_log import log_end
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.errors import ReconError
 from app.telemetry import get_logger
 
@@ -21,7 +21,7 @@ _Result = TypeVar("_Result")
 _log = get_logger(__name__)
 
 
-class Halt:
+class StopSignal:
     """Whether to stop at the next safe point."""
 
     def __init__(self) -> None:
@@ -53,23 +53,23 @@ class Halt:
             await asyncio.gather(task, halted, return_exceptions=True)
 
 
-class Halts:
+class StopSignals:
     """The halts of one worker process: one for each piece of work, by run."""
 
-    def __init__(self, store: Store, today: Callable[[], dt.date]) -> None:
+    def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
         """Bind where the state of runs stands; `today` gives the business date."""
         self._today = today
         self._store, self._control = store, store.control
-        self._halts: defaultdict[uuid.UUID, set[Halt]] = defaultdict(set)
+        self._halts: defaultdict[uuid.UUID, set[StopSignal]] = defaultdict(set)
         self._is_stopping = False
 
     @contextlib.contextmanager
-    def working_on(self, run_id: uuid.UUID) -> Iterator[Halt]:
+    def working_on(self, run_id: uuid.UUID) -> Iterator[StopSignal]:
         """The halt of a piece of work on a run, watched as long as it lasts.
 
         Each has its own: a run that is resumed is taken up anew while what was halted before still comes to its end.
         """
-        halt = Halt()
+        halt = StopSignal()
         self._halts[run_id].add(halt)
         if self._is_stopping:
             halt.set()
@@ -86,7 +86,7 @@ class Halts:
         return list(self._halts)
 
     def stop(self) -> None:
-        """Halt everything, also what is still to come."""
+        """StopSignal everything, also what is still to come."""
         self._is_stopping = True
         for halts in self._halts.values():
             for halt in halts:

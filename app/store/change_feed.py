@@ -10,7 +10,7 @@ from app.store.database.pool import Connection, Database
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FeedEntry:
     """One slice that was written; `date` is None where rows have none (alltime), `run_id` None outside a run."""
 
     account_id: str
@@ -24,7 +24,7 @@ class Change:
 class ChangePage:
     """A piece of the feed; `next` is the cursor behind it, `more` whether anything stood there already."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[FeedEntry, ...]
     next: int
     more: bool
 
@@ -84,5 +84,5 @@ class ChangeFeed:
                 f"`since` ({cursor}) lies behind the end of the feed, as after the database was restored from a backup, or with a cursor of"
                 " another feed: leave it out, and begin at the beginning."
             )
-        changes = tuple(Change(row["account_id"], row["table_name"], row["day"], row["changed_at"], row["run_id"]) for row in rows)
+        changes = tuple(FeedEntry(row["account_id"], row["table_name"], row["day"], row["changed_at"], row["run_id"]) for row in rows)
         return ChangePage(changes, rows[-1]["change_id"], rows[-1]["more"]) if rows else ChangePage((), cursor, more=False)

@@ -25,7 +25,7 @@ from app.upstream.probe import ProbeSink
 from app.upstream.resilience.breaker import BreakerState
 from app.upstream.resilience.health import EndpointHealth, Patience
 from app.upstream.resilience.pace import Limiter, Pace
-from app.upstream.resilience.pipeline import Guard, GuardLimits, Share
+from app.upstream.resilience.pipeline import PipelineLimits, RequestPipeline, Share
 from app.upstream.response import NOTHING, Answer, decode
 from app.upstream.stats import ApiStatistics
 
@@ -97,7 +97,7 @@ class UpstreamClient:
         port = http.base_url.port or (443 if http.base_url.scheme == "https" else 80)
         self._address, self._quota = f"{http.base_url.host}:{port}", f"{config.rate:g} requests a second for all processes"
         self._timeout, self._account_timeout = config.timeout, config.account_timeout
-        limits = GuardLimits(
+        limits = PipelineLimits(
             deadline=config.timeout,
             outage_wait=config.outage_wait,
             retry_wait=config.retry_wait,
@@ -112,7 +112,7 @@ class UpstreamClient:
         self.last_answered: Request | None = None
         """The last request that was answered well."""
         self._health = {endpoint: EndpointHealth() for endpoint in Endpoint}
-        self._guard = Guard(pace, limits, self._redact, self.statistics, self._ask_for_one_row)
+        self._guard = RequestPipeline(pace, limits, self._redact, self.statistics, self._ask_for_one_row)
 
     @classmethod
     @asynccontextmanager

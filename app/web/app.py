@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from app.web.problems import MEDIA_TYPE, add_problem_handlers
-from app.web.report_cache import RenderedReport
+from app.web.report_cache import CachedReport
 from app.web.request_limits import BodyLimit, EncodedIds
 from app.web.routes.acceptances import accepting
 from app.web.routes.inspections import router as inspections
@@ -54,7 +54,7 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.maintenance_turn = asyncio.Lock()
-    app.state.report = RenderedReport()
+    app.state.report = CachedReport()
     add_problem_handlers(app)
     app.add_middleware(EncodedIds)
     app.add_middleware(BodyLimit)

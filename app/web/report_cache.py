@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from fastapi import Request, Response
 
-from app.engine.report.views import KeptReport
+from app.engine.report.views import ReportSnapshot
 from app.engine.service import ReconService
 from app.telemetry import get_logger
 from app.web.schemas.runs import Report
@@ -25,7 +25,7 @@ _log = get_logger(__name__)
 class _Read:
     """What PostgreSQL said, and when it was asked: at which time, and after how much had come to its end here."""
 
-    report: KeptReport
+    report: ReportSnapshot
     at: float
     ends: int
 
@@ -40,7 +40,7 @@ class _Rendered:
     state: object
 
 
-class RenderedReport:
+class CachedReport:
     """The report of one service, for all requests to this process."""
 
     def __init__(self) -> None:

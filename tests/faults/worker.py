@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import SecretStr
 
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.store.database.pool import Database as Pool
 from app.telemetry import configure_logging
@@ -130,6 +130,6 @@ async def _serve(setup: Setup, now: Callable[[], dt.datetime]) -> None:
         longest_retry_wait=0.3,
     )
     async with Pool.open(setup.dsn, setup.schema, statement_cache=0) as pool, UpstreamClient.open(upstream) as client:
-        store = await Store.build(pool, LEASE_SECONDS)
+        store = await Repositories.build(pool, LEASE_SECONDS)
         async with ReconService(store, client, CONFIG, now).pool.running():
             await stopping.wait()

@@ -13,7 +13,7 @@ from app.domain.contract.caps import NO_CAPS, Caps
 from app.domain.contract.tables import Endpoint
 from app.domain.states import Depth, RunKind, RunStatus
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.witness.comparison import Comparison, compare
@@ -68,7 +68,7 @@ async def engine(
         Pool.open(dsn or database.dsn, database.schema, statement_cache=statement_cache, direct_dsn=direct_dsn) as pool,
         UpstreamClient.open(upstream) as client,
     ):
-        store = await Store.build(pool, config.lease_seconds, caps=caps, money=money)
+        store = await Repositories.build(pool, config.lease_seconds, caps=caps, money=money)
         yield ReconService(store, client, config, now)
 
 

@@ -26,7 +26,7 @@ from app.domain.states import RunKind, RunStatus
 from app.domain.wording.counts import counted
 from app.embedded_postgres.server import EmbeddedPostgres
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.errors import ReconError
 from app.sandbox.damage.damage import HEALABLE_KINDS, Damage, damage, damage_amounts
@@ -131,7 +131,7 @@ async def _stage(arguments: WorldArguments, world: World, console: Console, cloc
             config = UpstreamConfig(upstream.base_url, SecretStr(key), rate=_RATE, burst=_BURST)
             async with Database.open(dsn, _SCHEMA) as database, UpstreamClient.open(config) as client:
                 engine = EngineConfig()
-                store = await Store.build(database, engine.lease_seconds)
+                store = await Repositories.build(database, engine.lease_seconds)
                 service = ReconService(store, client, engine, clock)
                 warehouse = await asyncpg.connect(dsn)
                 try:

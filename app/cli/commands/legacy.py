@@ -20,7 +20,7 @@ from app.domain.issues.codes import IssueCode
 from app.domain.states import Outcome, RunKind
 from app.engine.preparation.maintenance import fix_ids
 from app.engine.report.views import Readings
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.errors import InvalidRequest
 from app.settings import Settings, load_settings
@@ -66,7 +66,7 @@ async def perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, rep
         return await _done(steps, settings, store, open_readings(settings, store), None)
 
 
-async def _done(steps: _Steps, settings: Settings, store: Store, readings: Readings, service: ReconService | None) -> ExitCode:
+async def _done(steps: _Steps, settings: Settings, store: Repositories, readings: Readings, service: ReconService | None) -> ExitCode:
     code = ExitCode.SUCCESS
     if steps.fix_null_ids:
         _tell("NULL account_id fix results", await _fixed(await compared_store(settings, store), readings.today()))
@@ -88,7 +88,7 @@ def _tell(label: str, results: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
-async def _reported(store: Store, readings: Readings) -> dict[str, object]:
+async def _reported(store: Repositories, readings: Readings) -> dict[str, object]:
     """The report of the HTTP route, but for the activity: a list of dates, newest first, whose `resolved` is the checksum."""
     checked = await store.reports.checked_by_date()
     return {
@@ -97,7 +97,7 @@ async def _reported(store: Store, readings: Readings) -> dict[str, object]:
     }
 
 
-async def _fixed(store: Store, today: dt.date) -> dict[str, object]:
+async def _fixed(store: Repositories, today: dt.date) -> dict[str, object]:
     result = await fix_ids(store, today)
     findings, _, _ = await store.identity.unresolved(_UNMATCHED_LISTED)
     return {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from app.domain.runs.fail_on import FailOn
     from app.engine.report.views import Readings
-    from app.engine.runs.orders import Steering
+    from app.engine.runs.orders import RunOrders
 
 _HELD_SHOWN = 20
 
@@ -167,16 +167,16 @@ async def _shown(run_id: uuid.UUID, format_: ListFormat) -> ExitCode:
     return ExitCode.SUCCESS
 
 
-async def _steered(run_id: uuid.UUID, steer: "Callable[[Steering], Awaitable[None]]") -> ExitCode:
+async def _steered(run_id: uuid.UUID, steer: "Callable[[RunOrders], Awaitable[None]]") -> ExitCode:
     from app.cli.output import results_console
     from app.composition import open_readings, open_store
-    from app.engine.runs.orders import Steering
+    from app.engine.runs.orders import RunOrders
     from app.settings import load_settings
 
     settings = load_settings()
     async with open_store(settings) as store:
         readings = open_readings(settings, store)
-        await steer(Steering(store, readings.today))
+        await steer(RunOrders(store, readings.today))
         state: Mapping[str, Any] = await readings.run_state(run_id)
     console = results_console()
     console.print(f"The run {run_id} is {str(state['status']).replace('_', ' ')}.", markup=False, soft_wrap=True)

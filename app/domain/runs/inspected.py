@@ -1,6 +1,6 @@
 """What an inspection counts: accounts by issue, table, broker and date. Pure: no I/O.
 
-Figures of batches are summed up; they go into the record, and out of it, as JSON.
+InspectionFigures of batches are summed up; they go into the record, and out of it, as JSON.
 """
 
 import datetime as dt
@@ -67,7 +67,7 @@ def _unseen_money(view: AccountView) -> list[Issue]:
 
 
 @dataclass(slots=True)
-class Figures:
+class InspectionFigures:
     """Accounts by issue, by issue and table, by broker and by date; what tables are short of on a date, and what tells of lost dates."""
 
     issues: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
@@ -165,7 +165,7 @@ class Figures:
         return kept
 
     @classmethod
-    def summed(cls, kept: Iterable[Mapping[str, Any]]) -> "Figures":
+    def summed(cls, kept: Iterable[Mapping[str, Any]]) -> "InspectionFigures":
         """The sum of figures as they were kept."""
         total = cls()
         for each in kept:

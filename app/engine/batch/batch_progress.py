@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from app.domain.planning.descent import NOTHING, needs_of
-from app.engine.batch.state import Work
-from app.engine.repositories import Store
+from app.engine.batch.state import BatchState
+from app.engine.repositories import Repositories
 from app.errors import ReconError
 from app.store.runs.batch_progress import Progressed
 from app.telemetry import get_logger
@@ -27,18 +27,18 @@ _IN_A_ROW = 200
 _SHARE = 19
 
 
-class UnderWay:
+class BatchProgress:
     """The batches that are under way in this process."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Repositories) -> None:
         """Nothing is under way yet."""
         self._store = store
-        self._works: dict[int, Work] = {}
+        self._works: dict[int, BatchState] = {}
         self._told: dict[uuid.UUID, Progressed] = {}
         self._next_at = -math.inf
 
     @contextlib.contextmanager
-    def working(self, work: Work) -> Iterator[None]:
+    def working(self, work: BatchState) -> Iterator[None]:
         """A batch is under way."""
         self._works[id(work)] = work
         try:
@@ -68,7 +68,7 @@ class UnderWay:
         self._told = dict(figures)
 
 
-async def _progressed(work: Work) -> Progressed:
+async def _progressed(work: BatchState) -> Progressed:
     """How far a batch is; other work gets its turn in between."""
     done, written = 0, work.ownerless.written
     for number, (account_id, progress) in enumerate(list(work.progress.items())):

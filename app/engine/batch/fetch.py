@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.domain.contract.tables import Request
 from app.domain.planning.plan import PlannedRequest
 from app.errors import IncompleteFetch
-from app.store.apply.apply import Changes
+from app.store.apply.apply import Applier
 from app.store.apply.model import Fingerprints, Slice
 from app.store.staging.staging import StagedFetch, StageSink, Staging
 from app.upstream.client import UpstreamClient
@@ -38,7 +38,7 @@ def slice_of(planned: PlannedRequest) -> Slice:
 class Fetcher:
     """Reads planned requests into staging."""
 
-    def __init__(self, client: UpstreamClient, staging: Staging, changes: Changes) -> None:
+    def __init__(self, client: UpstreamClient, staging: Staging, changes: Applier) -> None:
         """Bind the client to where its rows go."""
         self._client = client
         self._staging = staging

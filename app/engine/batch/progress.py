@@ -14,7 +14,7 @@ from app.store.apply.model import Applied, GivenBack
 from app.store.runs.lifecycle import RunRequest
 
 
-def beginning(view: AccountView, request: RunRequest, moving: Moving, now: dt.datetime) -> Progress:
+def initial_progress(view: AccountView, request: RunRequest, moving: Moving, now: dt.datetime) -> Progress:
     """What a run knows of an account before it asks; one that cannot be asked about carries the reason as an error."""
     reason = why_not_asked(view)
     kind = request.kind
@@ -49,7 +49,7 @@ def add_effort(effort: Effort, done: Applied) -> None:
     effort.values_nulled += done.values_nulled
 
 
-def learn(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
+def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
     """Take in what a write came to."""
     endpoint = planned.request.endpoint
     add_effort(progress.effort, done)
@@ -129,7 +129,7 @@ def note_given_back(progress: Progress, endpoint: Endpoint, given: GivenBack) ->
         progress.kept[endpoint] = kept
 
 
-def note_read(progress: Progress, planned: PlannedRequest) -> None:
+def record_read(progress: Progress, planned: PlannedRequest) -> None:
     """Take in that a request of the account was read completely, and written."""
     request = planned.request
     read = progress.dates_read(request.endpoint)

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from app.domain.contract.tables import Endpoint, Request
 from app.domain.planning.plan import PlannedRequest
-from app.engine.batch.progress import note_read
-from app.engine.batch.state import Work
+from app.engine.batch.progress import record_read
+from app.engine.batch.state import BatchState
 from app.errors import FetchFailed, ReconError, RequestTooLarge, UpstreamError
 from app.telemetry import get_logger
 
@@ -17,7 +17,7 @@ _log = get_logger(__name__)
 class BatchReader:
     """Reads for the search of a batch, and notes at its accounts what came of it; `read_one` fetches one request and writes its rows."""
 
-    def __init__(self, work: Work, read_one: Callable[[Work, PlannedRequest], Awaitable[int | None]]) -> None:
+    def __init__(self, work: BatchState, read_one: Callable[[BatchState, PlannedRequest], Awaitable[int | None]]) -> None:
         """Bind the batch and its way to the API and the warehouse."""
         self._work = work
         self._read_one = read_one
@@ -64,7 +64,7 @@ class BatchReader:
     def read_in_parts(self, planned: PlannedRequest) -> None:
         """Note that all dates were read."""
         for account_id in planned.account_ids:
-            note_read(self._work.progress[account_id], planned)
+            record_read(self._work.progress[account_id], planned)
             self._work.progress[account_id].counted_in_parts |= planned.request.endpoint is Endpoint.DAILY
 
 

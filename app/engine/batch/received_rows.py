@@ -3,15 +3,15 @@
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.planning.plan import PlannedRequest
 from app.engine.batch.fetch import Fetched
-from app.engine.batch.state import Work
-from app.engine.repositories import Store
-from app.store.apply.model import Writer
+from app.engine.batch.state import BatchState
+from app.engine.repositories import Repositories
+from app.store.apply.model import WriteContext
 
 _METRICS = (Endpoint.DAILY, Endpoint.HOURLY)
 
 
-async def bring_in_others(store: Store, work: Work, planned: PlannedRequest, fetched: Fetched, writer: Writer) -> None:
-    """Store rows without trades of accounts that were not asked for, once the read was written for those that were.
+async def bring_in_others(store: Repositories, work: BatchState, planned: PlannedRequest, fetched: Fetched, writer: WriteContext) -> None:
+    """Repositories rows without trades of accounts that were not asked for, once the read was written for those that were.
 
     A run of named accounts writes no others. Nothing is stored while upstream is suspect.
     """

@@ -36,38 +36,38 @@ from app.domain.verdict.backoff import next_attempt
 from app.domain.verdict.verdict import descended
 from app.domain.wording.counts import counted
 from app.engine.acceptances import cover
-from app.engine.api_usage import RunUse
-from app.engine.batch.batch_progress import UnderWay
+from app.engine.api_usage import RunApiStats
+from app.engine.batch.batch_progress import BatchProgress
 from app.engine.batch.fetch import Fetched, Fetcher
 from app.engine.batch.outcome import Passed, result_of
 from app.engine.batch.progress import (
     add_effort,
-    beginning,
     forget_left_alone,
-    learn,
+    initial_progress,
     note_differing,
     note_given_back,
-    note_read,
     note_unequal,
+    record_read,
+    record_write,
 )
 from app.engine.batch.read_state import BatchReader
 from app.engine.batch.received_rows import bring_in_others
-from app.engine.batch.state import Work
+from app.engine.batch.state import BatchState
 from app.engine.config import EngineConfig
 from app.engine.end_log import log_end
 from app.engine.isolation.control_requests import Control, Controls
 from app.engine.isolation.search import Search, Spent
 from app.engine.preparation.history import find_before, find_forgotten, take_parts
 from app.engine.preparation.maintenance import mend_accounts
-from app.engine.repositories import Store
-from app.engine.stopping import Halt
+from app.engine.repositories import Repositories
+from app.engine.stopping import StopSignal
 from app.errors import (
     ReconError,
     ResourcesExhausted,
     RowRefused,
     StatementTooSlow,
 )
-from app.store.apply.model import Applied, GivenBack, Slice, Witness, Writer
+from app.store.apply.model import Applied, GivenBack, RemovalEvidence, Slice, WriteContext
 from app.store.runs.claims import Claim, Uncounted
 from app.store.runs.lifecycle import AccountResult, ActiveRun, Terms
 from app.telemetry import get_logger
@@ -88,7 +88,7 @@ class _Shared:
     """What all batches of this process share: places for fetches, what is under way, the guards of runs, and the size of upstream."""
 
     slots: asyncio.Semaphore
-    under_way: UnderWay
+    under_way: BatchProgress
     guards: dict[uuid.UUID, tuple[dt.datetime | None, RunGuard]] = field(default_factory=dict)
     measured: tuple[uuid.UUID, Upstream] | None = None
 
@@ -97,7 +97,12 @@ class BatchReconciler:
     """Takes claimed batches through the flow."""
 
     def __init__(
-        self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime], shared: "_Shared | None" = None
+        self,
+        store: Repositories,
+        client: UpstreamClient,
+        config: EngineConfig,
+        now: Callable[[], dt.datetime],
+        shared: "_Shared | None" = None,
     ) -> None:
         """Bind the parts; `now` gives the time (aware), so that tests choose it, `shared` is what others know of the same runs."""
         self._store = store
@@ -105,7 +110,7 @@ class BatchReconciler:
         self._config = config
         self._now = now
         self._fetcher = Fetcher(client, store.staging, store.changes)
-        self._shared = shared or _Shared(asyncio.Semaphore(config.fetches), UnderWay(store))
+        self._shared = shared or _Shared(asyncio.Semaphore(config.fetches), BatchProgress(store))
         self._slots, self._guards = self._shared.slots, self._shared.guards
 
     def within(self, first: dt.date | None) -> "BatchReconciler":
@@ -113,7 +118,7 @@ class BatchReconciler:
         store = self._store.within(first)
         return self if store is self._store else BatchReconciler(store, self._client, self._config, self._now, self._shared)
 
-    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> Counter[Outcome]:
+    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal) -> Counter[Outcome]:
         """Heal the claimed accounts and record what came of each; the outcomes of those that were still ours and are settled.
 
         An account whose only trouble is that a fetch could not be completed goes back into the run, once. After `halt` only
@@ -165,18 +170,24 @@ class BatchReconciler:
         return outcomes
 
     def _begin(
-        self, claim: Claim, run: ActiveRun, halt: Halt, views: dict[str, AccountView], guard: RunGuard, earlier: Mapping[str, Rewritten]
-    ) -> Work:
+        self,
+        claim: Claim,
+        run: ActiveRun,
+        halt: StopSignal,
+        views: dict[str, AccountView],
+        guard: RunGuard,
+        earlier: Mapping[str, Rewritten],
+    ) -> BatchState:
         now = self._now()
         moving = self._config.moving(now, run.history_from)
-        return Work(
+        return BatchState(
             claim,
             run,
             halt,
             moving,
             views,
             {account_id: detect(view) for account_id, view in views.items()},
-            {account_id: beginning(view, run.request, moving, now) for account_id, view in views.items()},
+            {account_id: initial_progress(view, run.request, moving, now) for account_id, view in views.items()},
             guard,
             {account_id: view.totals for account_id, view in views.items()},
             earlier,
@@ -184,7 +195,7 @@ class BatchReconciler:
         )
 
     @property
-    def under_way(self) -> UnderWay:
+    def under_way(self) -> BatchProgress:
         """The batches that are healed at this moment."""
         return self._shared.under_way
 
@@ -220,7 +231,7 @@ class BatchReconciler:
             self._config.today(now),
         )
 
-    async def _heal(self, work: Work) -> None:
+    async def _heal(self, work: BatchState) -> None:
         await self._survey(work)
         search = self._search(work)
         for look in range(_LOOKS):
@@ -237,7 +248,7 @@ class BatchReconciler:
         work.spent, work.silent = search.spent, tuple(search.silent)
         await self._store.changes.end_descents(await asyncio.to_thread(_descended, work))
 
-    def _search(self, work: Work) -> Search:
+    def _search(self, work: BatchState) -> Search:
         async def controls() -> list[Control]:
             well = await self._store.detection.well_accounts(work.claim.account_ids)
             others = [Control(each.account_id, each.logins, each.day, quietest=each.quietest) for each in well]
@@ -248,7 +259,7 @@ class BatchReconciler:
         reader = BatchReader(work, self._read_one)
         return Search(self._client, Controls(self._client, controls), reader, allowance=allowance, today=self._now().date())
 
-    async def _controls_of_batch(self, work: Work) -> list[Control]:
+    async def _controls_of_batch(self, work: BatchState) -> list[Control]:
         """Some accounts of the batch, drawn anew each time: where no other can be read, they speak for each other."""
         traded = [view for view in work.views.values() if any(dataclasses.astuple(view.totals)) and why_not_asked(view) is None]
         drawn = random.sample(traded, min(_CONTROLS, len(traded)))
@@ -269,7 +280,7 @@ class BatchReconciler:
 
         return await asyncio.to_thread(lambda: {account_id: judged(view) for account_id, view in views.items()})
 
-    async def _rounds(self, work: Work, search: Search) -> None:
+    async def _rounds(self, work: BatchState, search: Search) -> None:
         for _ in range(MAX_ROUNDS):
             await self._hold_vanished(work)
             if work.stops:
@@ -285,7 +296,7 @@ class BatchReconciler:
                 await asyncio.to_thread(_renew, work.views, await self._look(touched, work.claim))
                 await self._note_forgotten(work, touched)
 
-    async def _hold_vanished(self, work: Work) -> None:
+    async def _hold_vanished(self, work: BatchState) -> None:
         """Hold the accounts for which upstream suddenly has nothing, unless somebody confirmed that."""
         held = await asyncio.to_thread(_find_vanished, work)
         news = {account_id: Loss(lowers=True) for account_id in held if account_id not in work.was_held}
@@ -293,8 +304,8 @@ class BatchReconciler:
             work.guard.hold(news)
             await self._store.changes.note_losses(self._writer(work, ()), news)
 
-    def _writer(self, work: Work, account_ids: Sequence[str]) -> Writer:
-        return Writer(
+    def _writer(self, work: BatchState, account_ids: Sequence[str]) -> WriteContext:
+        return WriteContext(
             work.claim.run_id,
             work.claim.claim_id,
             self._config.account_seconds,
@@ -306,11 +317,11 @@ class BatchReconciler:
             self._store.claims.worker_id,
         )
 
-    async def _plan(self, work: Work) -> list[PlannedRequest]:
+    async def _plan(self, work: BatchState) -> list[PlannedRequest]:
         # Packing thousands of accounts takes a second or more, in which heartbeats and other batches must go on.
         return await asyncio.to_thread(_plan_round, work, self._client.max_ids)
 
-    async def _survey(self, work: Work) -> None:
+    async def _survey(self, work: BatchState) -> None:
         """What the planner should know beside the accounts themselves: how many upstream has, and which dates all of ours lack."""
         work.upstream = await self._size(work.claim.run_id)
         short = [view for view in work.views.values() if is_short(view) and not work.progress[view.account_id].known]
@@ -324,7 +335,7 @@ class BatchReconciler:
             self._shared.measured = run_id, await self._store.detection.size()
         return self._shared.measured[1]
 
-    async def _give_back(self, work: Work) -> None:
+    async def _give_back(self, work: BatchState) -> None:
         """Give stored metrics rows that upstream does not send for their account to the account whose natural key they have."""
         given: list[GivenBack] = []
         with work.phase("identity"):
@@ -352,7 +363,7 @@ class BatchReconciler:
             ours = [account_id for account_id in touched if account_id in work.views]
             work.views.update(await self._look(ours, work.claim))
 
-    async def _map_again(self, work: Work) -> None:
+    async def _map_again(self, work: BatchState) -> None:
         """Judge ids once more where any were in doubt, or rows were written under no account: the fetch may have told whose they are."""
         doubtful = sorted({*work.reassigned, *(account_id for account_id, view in work.views.items() if view.findings)})
         if doubtful:
@@ -361,7 +372,7 @@ class BatchReconciler:
                 work.note_mended(doubtful, rows)
                 work.views.update(await self._look(doubtful, work.claim))
 
-    async def _run_round(self, work: Work, search: Search, planned: Sequence[PlannedRequest]) -> None:
+    async def _run_round(self, work: BatchState, search: Search, planned: Sequence[PlannedRequest]) -> None:
         metrics = [each for each in planned if not each.request.endpoint.is_trades]
         trades = [each for each in planned if each.request.endpoint.is_trades]
         work.note_asking(planned)
@@ -383,7 +394,7 @@ class BatchReconciler:
                 work.note_mended(identified, rows)
         await _read_all(search, trades)
 
-    async def _read_one(self, work: Work, planned: PlannedRequest) -> int | None:
+    async def _read_one(self, work: BatchState, planned: PlannedRequest) -> int | None:
         """Fetch one request and write its rows; their number, None if the batch stops."""
         try:
             async with self._slots:
@@ -406,7 +417,7 @@ class BatchReconciler:
         if isinstance(error, ResourcesExhausted):
             await self._store.database.require_room()
 
-    async def _apply(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> None:
+    async def _apply(self, work: BatchState, planned: PlannedRequest, fetched: Fetched) -> None:
         endpoint = planned.request.endpoint
         strangers: Mapping[str, str] = {}
         if endpoint.is_trades:
@@ -434,16 +445,16 @@ class BatchReconciler:
             progress = work.progress[account_id]
             progress.effort.requests += fetched.requests
             done = applied.get(account_id, Applied())
-            learn(progress, planned, done)
+            record_write(progress, planned, done)
             if done.error is None and not done.left_alone and not done.claim_lost and not writer.holds(account_id) and done.hold is None:
-                note_read(progress, planned)
+                record_read(progress, planned)
             if account_id in strangers:
                 progress.strangers.append(strangers[account_id])
         await self._compare_again(work, planned, fetched, compared)
         await bring_in_others(self._store, work, planned, fetched, writer)
         await self._note_before(work, planned, fetched)
 
-    async def _compare(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> dict[str, ComparedTable]:
+    async def _compare(self, work: BatchState, planned: PlannedRequest, fetched: Fetched) -> dict[str, ComparedTable]:
         """Compare every row before any is written, where that is wanted, and record what no count shows as an issue; by account."""
         ids = [account_id for account_id in planned.account_ids if work.compares(account_id)]
         if not ids:
@@ -459,20 +470,22 @@ class BatchReconciler:
             await self._store.runs.note_differing(work.claim.run_id, found, work.moving.first)
         return compared
 
-    async def _compare_again(self, work: Work, planned: PlannedRequest, fetched: Fetched, compared: Mapping[str, ComparedTable]) -> None:
+    async def _compare_again(
+        self, work: BatchState, planned: PlannedRequest, fetched: Fetched, compared: Mapping[str, ComparedTable]
+    ) -> None:
         """Compare the rows that differed once more, as they stand after the write: only that tells whether they are equal."""
         differing = [account_id for account_id, found in compared.items() if found.differences]
         again = await self._store.comparison.compare(fetched.staged, fetched.proven, differing, is_written=True) if differing else {}
         for account_id, found in compared.items():
             note_unequal(work.progress[account_id], planned, again.get(account_id, found))
 
-    async def _note_before(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> None:
+    async def _note_before(self, work: BatchState, planned: PlannedRequest, fetched: Fetched) -> None:
         """Keep what daily rows tell of accounts before the dates that are compared."""
         if work.run.history_from is not None and planned.request.endpoint is Endpoint.DAILY:
             before = find_before(work.views, work.progress, planned, fetched.staged.before)
             await self._store.histories.note_before(work.run.history_from, before)
 
-    async def _note_forgotten(self, work: Work, touched: Sequence[str]) -> None:
+    async def _note_forgotten(self, work: BatchState, touched: Sequence[str]) -> None:
         """Keep what alltime counts before the dates that are compared where upstream's daily rows tell it no more."""
         if work.run.history_from is None:
             return
@@ -481,7 +494,7 @@ class BatchReconciler:
             await self._store.histories.note_before(work.run.history_from, forgotten)
             work.views.update(await self._look(sorted(forgotten), work.claim))
 
-    async def _identified(self, work: Work, planned: PlannedRequest, fetched: Fetched) -> Slice:
+    async def _identified(self, work: BatchState, planned: PlannedRequest, fetched: Fetched) -> Slice:
         """What a fetch proves without the accounts that upstream knows by another id now: their rows here become those of that account."""
         # Others that are asked for by login have an id, which upstream only does not send at this level.
         unknown = [account_id for account_id in planned.by_login if work.views[account_id].by_login]
@@ -496,7 +509,7 @@ class BatchReconciler:
         left = tuple(account_id for account_id in fetched.proven.account_ids if account_id not in known)
         return replace(fetched.proven, account_ids=left)
 
-    async def _hold_flapping(self, work: Work) -> None:
+    async def _hold_flapping(self, work: BatchState) -> None:
         """Hold back the accounts whose same issue opens again and again, unless somebody asked for them."""
         if work.run.request.kind is RunKind.RETRY or work.run.request.account_ids is not None:
             return
@@ -515,7 +528,7 @@ class BatchReconciler:
                     " these rows. The account is held back for a day; reconcile it by name to heal it now.",
                 )
 
-    def _results(self, work: Work) -> list[AccountResult]:
+    def _results(self, work: BatchState) -> list[AccountResult]:
         now = self._now()
         return [
             result_of(
@@ -536,7 +549,7 @@ class BatchReconciler:
             if account_id not in work.unfinished
         ]
 
-    async def _record(self, work: Work, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
+    async def _record(self, work: BatchState, results: Sequence[AccountResult], seconds: float) -> Counter[Outcome]:
         begun = time.monotonic()
         # What belongs to no account that is recorded now: rows without an owner, and what was done for accounts that go on waiting.
         beside = [work.ownerless, *(work.progress[account_id].effort for account_id in work.unfinished)]
@@ -575,7 +588,7 @@ class BatchReconciler:
         return outcomes
 
 
-async def count_broken_off(store: Store, claim: Claim) -> None:
+async def count_broken_off(store: Repositories, claim: Claim) -> None:
     """Count for the run what batches of a claim did before they broke off, as far as it was not counted yet."""
     uncounted = claim.broken_off.uncounted
     while uncounted:
@@ -594,14 +607,14 @@ async def count_broken_off(store: Store, claim: Claim) -> None:
             raise
 
 
-async def _count(store: Store, claim: Claim, left: Uncounted) -> None:
+async def _count(store: Repositories, claim: Claim, left: Uncounted) -> None:
     # Of a record whose answer was lost nobody knows whether it was made; then nothing of the claim is held any more.
     if not left.is_recording or await store.claims.is_held(claim):
         await store.runs.add_effort(claim.run_id, left.efforts, left.requests)
 
 
 @contextlib.asynccontextmanager
-async def _shared(work: Work, planned: PlannedRequest) -> AsyncIterator[None]:
+async def _shared(work: BatchState, planned: PlannedRequest) -> AsyncIterator[None]:
     """What a request takes, and how often it is sent, is shared by its accounts, whatever comes of it."""
     begun, asked = time.monotonic(), ApiStatistics()
     try:
@@ -626,7 +639,7 @@ async def _read_all(search: Search, planned: Sequence[PlannedRequest]) -> None:
         raise errors.exceptions[0] from errors
 
 
-def _find_vanished(work: Work) -> list[str]:
+def _find_vanished(work: BatchState) -> list[str]:
     """Hold the accounts for which upstream has nothing in any table, daily read to its end; which they are."""
     found = []
     for account_id, progress in work.progress.items():
@@ -639,7 +652,7 @@ def _find_vanished(work: Work) -> list[str]:
     return found
 
 
-def _news(work: Work) -> dict[str, tuple[Issue, ...]]:
+def _news(work: BatchState) -> dict[str, tuple[Issue, ...]]:
     """What was found at accounts; what an earlier run explained and nothing changed since is open under its explanation already."""
     return {
         view.account_id: work.found[view.account_id]
@@ -648,7 +661,7 @@ def _news(work: Work) -> dict[str, tuple[Issue, ...]]:
     }
 
 
-def _plan_round(work: Work, max_ids: int) -> list[PlannedRequest]:
+def _plan_round(work: BatchState, max_ids: int) -> list[PlannedRequest]:
     accounts = [(view, work.progress[account_id]) for account_id, view in work.views.items()]
     suspects = {view.account_id for view, _ in accounts if work.is_suspected(view.account_id)}
     planned = [
@@ -680,14 +693,14 @@ def _let_go(results: list[AccountResult], *known: dict[str, Any]) -> None:
             accounts.popitem()
 
 
-def _descended(work: Work) -> list[tuple[str, dt.date]]:
+def _descended(work: BatchState) -> list[tuple[str, dt.date]]:
     return [(account_id, day) for account_id, view in work.views.items() for day in descended(view, work.progress[account_id])]
 
 
-def _witness(work: Work, planned: PlannedRequest) -> Witness:
+def _witness(work: BatchState, planned: PlannedRequest) -> RemovalEvidence:
     """What of this run decides on removals, and on descents."""
     daily = {account_id: work.progress[account_id].dates_read(Endpoint.DAILY) for account_id in planned.account_ids}
-    return Witness(
+    return RemovalEvidence(
         {account_id: None if read.everything else frozenset(read.dates) for account_id, read in daily.items()},
         frozenset(account_id for account_id in planned.account_ids if work.views[account_id].drifts),
         {account_id: work.progress[account_id].moving_figures for account_id in planned.account_ids},

@@ -20,7 +20,7 @@ from app.domain.planning.trial_requests import Trials
 from app.domain.states import AccountView, Effort, Outcome, Progress, Rewritten, Totals
 from app.domain.verdict.row_issues import found_by_rows
 from app.engine.isolation.search import Spent
-from app.engine.stopping import Halt
+from app.engine.stopping import StopSignal
 from app.store.apply.model import Standing
 from app.store.runs.claims import Claim, FirstPass
 from app.store.runs.lifecycle import ActiveRun
@@ -30,7 +30,7 @@ NOTHING_REWRITTEN = Rewritten()
 
 
 @dataclass(slots=True)
-class Work:
+class BatchState:
     """A batch on its way: what is known of its accounts, and what it cost so far.
 
     `moving` are the dates that still move, the same from the batch's beginning to its end.
@@ -46,7 +46,7 @@ class Work:
 
     claim: Claim
     run: ActiveRun
-    halt: Halt
+    halt: StopSignal
     moving: Moving
     views: dict[str, AccountView]
     found: dict[str, tuple[Issue, ...]]

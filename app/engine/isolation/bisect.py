@@ -8,9 +8,9 @@ from typing import Protocol
 
 from app.domain.sequences import scattered
 from app.domain.states import Effort, Outcome
-from app.engine.api_usage import RunUse
-from app.engine.repositories import Store
-from app.engine.stopping import Halt
+from app.engine.api_usage import RunApiStats
+from app.engine.repositories import Repositories
+from app.engine.stopping import StopSignal
 from app.errors import (
     ClaimLost,
     ConfigurationError,
@@ -56,8 +56,8 @@ class _Trial:
     """
 
     run: ActiveRun
-    use: RunUse
-    halt: Halt
+    use: RunApiStats
+    halt: StopSignal
     record: _Record
     struck: list[tuple[Claim, Exception]] = field(default_factory=list)
     failed_once: set[str] = field(default_factory=set)
@@ -66,7 +66,7 @@ class _Trial:
 class Flow(Protocol):
     """What claims are taken through: the healing of batches, or their inspection."""
 
-    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> object:
+    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal) -> object:
         """Take the claimed accounts through it and record what came of each."""
 
 
@@ -77,7 +77,7 @@ Fail = Callable[[Claim, str], Awaitable[None]]
 class Isolation:
     """Takes claims through the flow, however one of their accounts spoils it."""
 
-    def __init__(self, batches: Flow, store: Store, fail: Fail) -> None:
+    def __init__(self, batches: Flow, store: Repositories, fail: Fail) -> None:
         """Bind the flow, and what records accounts that cannot go through it."""
         self._batches = batches
         self._store = store
@@ -88,7 +88,7 @@ class Isolation:
         """The run is over."""
         self._records.pop(run_id, None)
 
-    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> None:
+    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal) -> None:
         """Take the claim through the flow; accounts that alone break it off are recorded as failed, with the reason.
 
         Raises what says nothing about an account, and the error itself where every account meets it.
@@ -228,7 +228,7 @@ class Isolation:
 class FailedHealing:
     """Records accounts that break every batch off as failed: it costs them an attempt."""
 
-    def __init__(self, store: Store, terms: Callable[[], Terms]) -> None:
+    def __init__(self, store: Repositories, terms: Callable[[], Terms]) -> None:
         """Bind where they are recorded, and on which terms."""
         self._store = store
         self._terms = terms

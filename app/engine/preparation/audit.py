@@ -12,7 +12,7 @@ from app.domain.sequences import pieces
 from app.engine.isolation.control_requests import Control, Controls
 from app.engine.isolation.search import Search, Spent
 from app.engine.preparation.maintenance import mend_accounts
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.errors import EndpointFailed, FetchFailed, ReconError, RequestTooLarge, UpstreamSuspect
 from app.store.detect.audit import ScanSink
 from app.telemetry import get_logger
@@ -45,7 +45,9 @@ class AuditTerms:
     day: dt.date = dt.date.max
 
 
-async def audit(store: Store, client: UpstreamClient, run_id: uuid.UUID, terms: AuditTerms, account_ids: Sequence[str] | None) -> list[str]:
+async def audit(
+    store: Repositories, client: UpstreamClient, run_id: uuid.UUID, terms: AuditTerms, account_ids: Sequence[str] | None
+) -> list[str]:
     """Note for a run which accounts (None: all) differ from upstream, or are absent there.
 
     All accounts are read by a scan without ids, which moves while it is read and may not be finished: an account that it did not show is
@@ -157,7 +159,7 @@ class _ScanReader:
         """Nothing is to be noted: each row proves itself."""
 
 
-def _controls(client: UpstreamClient, store: Store) -> Controls:
+def _controls(client: UpstreamClient, store: Repositories) -> Controls:
     async def controls() -> list[Control]:
         return [Control(each.account_id, each.logins, each.day, quietest=each.quietest) for each in await store.detection.well_accounts(())]
 
@@ -179,7 +181,7 @@ async def _scan(client: UpstreamClient, request: Request, sink: ScanSink) -> boo
     return True
 
 
-async def _note_shared_ids(store: Store, run_id: uuid.UUID, *, is_whole: bool) -> None:
+async def _note_shared_ids(store: Repositories, run_id: uuid.UUID, *, is_whole: bool) -> None:
     """Name the ids that upstream sends for several natural keys; after a scan that came to its end, believe others again."""
     if is_whole:
         await store.scans.forget_shared_ids(run_id)
@@ -199,7 +201,7 @@ def _require(search: Search) -> None:
         raise EndpointFailed(reason)
 
 
-async def _learn_holders(store: Store, run_id: uuid.UUID, day: dt.date) -> None:
+async def _learn_holders(store: Repositories, run_id: uuid.UUID, day: dt.date) -> None:
     """Take in which natural keys upstream sends without an id, or under one where a placeholder stands here."""
     for batch in pieces(sorted({*await store.holders.note_scan(run_id)}), _REFRESHED):
         await store.detection.add_accounts(batch)
@@ -208,7 +210,7 @@ async def _learn_holders(store: Store, run_id: uuid.UUID, day: dt.date) -> None:
 
 
 async def _suspect(
-    store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits, sample: Sequence[str], asked: int
+    store: Repositories, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits, sample: Sequence[str], asked: int
 ) -> None:
     """Stop asking for accounts by id when upstream has nothing for those of the sample, and so most likely not for far too many of all."""
     total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
@@ -220,7 +222,7 @@ async def _suspect(
         raise UpstreamSuspect(guard.suspicion(missing, total, 0))
 
 
-async def _note_rekeyed(store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits | None) -> None:
+async def _note_rekeyed(store: Repositories, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits | None) -> None:
     """Let accounts that upstream knows under another natural key be read whole; of too many nothing is written under such keys.
 
     Raises UpstreamSuspect if they are more than the guard allows.
@@ -234,7 +236,7 @@ async def _note_rekeyed(store: Store, run_id: uuid.UUID, account_ids: Sequence[s
     await store.scans.note_rekeyed(run_id)
 
 
-async def _mark_suspect(store: Store, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits) -> None:
+async def _mark_suspect(store: Repositories, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits) -> None:
     """Mark the run where the scan tells, before anything is written, that upstream has less than is stored of too many accounts."""
     total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
     lowered = await store.scans.count_lowered(run_id)

@@ -8,14 +8,14 @@ from app.domain.contract.tables import Endpoint
 from app.domain.planning.plan import PlannedRequest
 from app.domain.states import AccountView, CountedDay, Progress
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.store.schema.history import Before
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 
 
-async def begin_history(store: Store, config: EngineConfig, now: dt.datetime) -> dt.date | None:
+async def begin_history(store: Repositories, config: EngineConfig, now: dt.datetime) -> dt.date | None:
     """The first date that is compared at `now` (aware), noted for whoever reads the warehouse; None: all dates are.
 
     Raises ConfigurationError if no date would be left.
@@ -31,7 +31,7 @@ async def begin_history(store: Store, config: EngineConfig, now: dt.datetime) ->
     return first
 
 
-async def first_day(store: Store, config: EngineConfig, now: dt.datetime) -> dt.date | None:
+async def first_day(store: Repositories, config: EngineConfig, now: dt.datetime) -> dt.date | None:
     """The first date that is compared at `now` (aware); None: all dates are. Nothing is noted."""
     if config.history is None:
         return None

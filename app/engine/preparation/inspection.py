@@ -11,14 +11,14 @@ from dataclasses import replace
 
 from app.domain.issues.detection import detect
 from app.domain.pins import beside_pins
-from app.domain.runs.inspected import JUDGED, Figures, Inspected, inspect_account, is_short
+from app.domain.runs.inspected import JUDGED, Inspected, InspectionFigures, inspect_account, is_short
 from app.domain.sequences import pieces
 from app.domain.states import AccountView
 from app.domain.verdict.closing import ClosedAs
-from app.engine.api_usage import RunUse
+from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
-from app.engine.stopping import Halt
+from app.engine.repositories import Repositories
+from app.engine.stopping import StopSignal
 from app.store.runs.claims import Claim
 from app.store.runs.lifecycle import ActiveRun
 from app.telemetry import get_logger
@@ -31,13 +31,13 @@ _JUDGED = sorted(JUDGED)
 class Inspector:
     """Takes claimed batches of an inspection: detects, and records what was found."""
 
-    def __init__(self, store: Store, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
         """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._config = config
         self._now = now
 
-    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunUse, halt: Halt) -> None:
+    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal) -> None:
         """Inspect the claimed accounts and record what was found; upstream is not asked, so that `use` stays as it is.
 
         A batch is short: after a `halt` it ends as usual.
@@ -54,8 +54,8 @@ class Inspector:
         short = [each.account_id for each in found if each.is_news and is_short(views[each.account_id])]
         coverage = await store.detection.coverage(short) if short else {}
 
-        def count(account_ids: Collection[str]) -> Figures:
-            figures = Figures()
+        def count(account_ids: Collection[str]) -> InspectionFigures:
+            figures = InspectionFigures()
             for each in found:
                 if each.account_id in account_ids:
                     figures.add(each, views[each.account_id], brokers.get(each.account_id, ()))
@@ -81,7 +81,7 @@ class Inspector:
         await self._store.inspections.record_unread(claim, account_id, f"The account was not inspected: {reason}")
 
 
-async def look(store: Store, account_ids: Sequence[str], now: dt.datetime) -> dict[str, AccountView]:
+async def look(store: Repositories, account_ids: Sequence[str], now: dt.datetime) -> dict[str, AccountView]:
     """The accounts as the warehouse alone tells of them at `now` (aware)."""
     views = await store.detection.look(account_ids, is_first=True)
     surplus = [(account_id, day) for account_id, view in views.items() for day in view.surplus_days]
@@ -95,7 +95,7 @@ async def look(store: Store, account_ids: Sequence[str], now: dt.datetime) -> di
     return await asyncio.to_thread(lambda: {account_id: judged(view) for account_id, view in views.items()})
 
 
-async def _judge(store: Store, views: Mapping[str, AccountView], today: dt.date) -> list[Inspected]:
+async def _judge(store: Repositories, views: Mapping[str, AccountView], today: dt.date) -> list[Inspected]:
     known = await store.acceptances.of(list(views))
     accepted = {account_id: {code: each for code, each in by_code.items() if each.until > today} for account_id, by_code in known.items()}
     return await asyncio.to_thread(
@@ -103,7 +103,7 @@ async def _judge(store: Store, views: Mapping[str, AccountView], today: dt.date)
     )
 
 
-async def record_disagreements(store: Store, config: EngineConfig, now: dt.datetime) -> int:
+async def record_disagreements(store: Repositories, config: EngineConfig, now: dt.datetime) -> int:
     """Record the issues of accounts that disagree and of which none is recorded, as after ingestion wrote; how many accounts that were.
 
     The report then tells of each account that needs reconciliation why it does.

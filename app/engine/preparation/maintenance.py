@@ -13,7 +13,7 @@ from app.domain.issues.detection import detect
 from app.domain.runs.emptiness import NOBODY_KNOWN, refused_sentence
 from app.domain.sequences import pieces
 from app.domain.verdict.closing import ClosedAs
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.errors import DatabaseError, RowRefused, WriteConflict
 from app.store.detect.sweep import Swept
 from app.store.identity.identity import Mended, NaturalKeys
@@ -80,20 +80,20 @@ class MaintenanceResult:
         }
 
 
-async def fix_ids(store: Store, today: dt.date) -> MaintenanceResult:
+async def fix_ids(store: Repositories, today: dt.date) -> MaintenanceResult:
     """Mend missing and wrong account ids across the warehouse; what fits no account or several is kept as it is and named."""
     begun = time.monotonic()
     return await _fix_ids(store, await store.sweep.run(today), begun, today)
 
 
-async def count(store: Store, today: dt.date) -> MaintenanceResult:
+async def count(store: Repositories, today: dt.date) -> MaintenanceResult:
     """The account list and every account's totals, without repairing an id: nothing of the raw tables is written."""
     begun = time.monotonic()
     return await _fix_ids(store, await store.sweep.run(today), begun, today, heals=False)
 
 
 async def _fix_ids(
-    store: Store, swept: Swept, begun: float, today: dt.date, *, heals: bool = True, run_id: uuid.UUID | None = None
+    store: Repositories, swept: Swept, begun: float, today: dt.date, *, heals: bool = True, run_id: uuid.UUID | None = None
 ) -> MaintenanceResult:
     """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
     await _record_identity_issues(store)
@@ -127,7 +127,7 @@ async def _fix_ids(
     )
 
 
-async def _count_locked(store: Store, locked: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+async def _count_locked(store: Repositories, locked: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Count the accounts that were not counted with all others: somebody held their rows, or PostgreSQL refused to write them at once.
 
     Those that are held still, and those that are refused by themselves, with the reasons.
@@ -163,7 +163,7 @@ async def _count_locked(store: Store, locked: Sequence[str]) -> tuple[list[str],
     return sorted(held), refused
 
 
-async def maintain(store: Store, today: dt.date, run_id: uuid.UUID | None = None) -> MaintenanceResult:
+async def maintain(store: Repositories, today: dt.date, run_id: uuid.UUID | None = None) -> MaintenanceResult:
     """The first step of a night: ids, then the account list, then every account's totals.
 
     Safe to run at any time and beside others: each step changes only what differs. `today` is the business date. What it changes as the
@@ -181,7 +181,7 @@ async def maintain(store: Store, today: dt.date, run_id: uuid.UUID | None = None
     return result
 
 
-async def find_ids(store: Store, account_ids: Sequence[str], today: dt.date) -> NaturalKeys | None:
+async def find_ids(store: Repositories, account_ids: Sequence[str], today: dt.date) -> NaturalKeys | None:
     """Find the rows of some accounts whose ids are missing or wrong, and change none; None if the accounts have no natural key."""
     keys = await store.identity.refresh(account_ids, today)
     if not keys.logins:
@@ -190,7 +190,7 @@ async def find_ids(store: Store, account_ids: Sequence[str], today: dt.date) -> 
     return keys
 
 
-async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date, run_id: uuid.UUID | None = None) -> int:
+async def mend_accounts(store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: uuid.UUID | None = None) -> int:
     """Map the ids of some accounts' rows again, after their metrics were healed or before they are read: how many rows that changed.
 
     What a run's word changes belongs to that run, and is given back with it.
@@ -205,7 +205,7 @@ async def mend_accounts(store: Store, account_ids: Sequence[str], today: dt.date
     return rows
 
 
-async def _record_identity_issues(store: Store, closed_as: ClosedAs = ClosedAs.GONE) -> None:
+async def _record_identity_issues(store: Repositories, closed_as: ClosedAs = ClosedAs.GONE) -> None:
     odd = await store.detection.accounts_of_odd_rows()
     accounts = sorted({*await store.identity.affected_accounts(sorted(_BY_ITSELF)), *odd})
     for batch in pieces(accounts, _LOOK_AT):
@@ -214,7 +214,7 @@ async def _record_identity_issues(store: Store, closed_as: ClosedAs = ClosedAs.G
         await store.runs.record_issues(issues, sorted(_BY_ITSELF), note="mapping of account ids", closed_as=closed_as)
 
 
-async def _close_refuted(store: Store) -> None:
+async def _close_refuted(store: Repositories) -> None:
     """Close issues of counts that somebody else repaired at accounts that full runs leave for now: the sweep's totals show them no more."""
     judged = sorted(_COUNTED)
     for batch in pieces(await store.detection.refuted_accounts(judged), _LOOK_AT):
@@ -222,7 +222,7 @@ async def _close_refuted(store: Store) -> None:
         await store.runs.record_issues(nothing, judged, note="counting; nothing was written", closed_as=ClosedAs.GONE)
 
 
-async def _result(store: Store, mended: Mended, added: int, changed: int) -> MaintenanceResult:
+async def _result(store: Repositories, mended: Mended, added: int, changed: int) -> MaintenanceResult:
     findings, unmatched, ambiguous = await store.identity.unresolved(_SAMPLE)
     closed, opened = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
     return MaintenanceResult(

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from app.domain.contract.open_trades import NaturalKey, compared, date_of, is_of, not_compared, without_zeros
 from app.domain.contract.tables import PAGE_ROWS, Endpoint, Request
 from app.domain.sequences import pieces
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.errors import UpstreamError, UpstreamUnavailable
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
@@ -27,7 +27,7 @@ class _Counting:
         self.days.update(date_of(row) for row in rows if self._keys is None or is_of(row, self._keys))
 
 
-async def compare_open_trades(store: Store, client: UpstreamClient, run_id: uuid.UUID) -> None:
+async def compare_open_trades(store: Repositories, client: UpstreamClient, run_id: uuid.UUID) -> None:
     """Count upstream's snapshot of open trades and what is stored of its dates; what cannot be read costs the audit nothing else."""
     try:
         sent = await _count(client, Request(Endpoint.OPEN), _Counting())
@@ -47,7 +47,7 @@ async def compare_open_trades(store: Store, client: UpstreamClient, run_id: uuid
         )
 
 
-async def compare_open_trades_of(store: Store, client: UpstreamClient, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
+async def compare_open_trades_of(store: Repositories, client: UpstreamClient, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
     """The same for named accounts, shown in their run alone; accounts of which no login is known are left out."""
     keys = await store.open_trades.natural_keys(account_ids)
     # A comma separates logins in the API's lists.

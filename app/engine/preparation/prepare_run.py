@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from app.domain.contract.tables import PAGE_ROWS
 from app.domain.sequences import pieces, scattered
 from app.domain.states import Effort, RunKind
-from app.engine.api_usage import RunUse
+from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
 from app.engine.preparation.audit import AuditTerms, audit
 from app.engine.preparation.history import begin_history
 from app.engine.preparation.maintenance import count, find_ids, maintain, mend_accounts
 from app.engine.preparation.open_trades import compare_open_trades, compare_open_trades_of
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.restore import Restoring
 from app.errors import DatabaseError, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.runs.lifecycle import ActiveRun
@@ -63,14 +63,14 @@ class _LeftOut:
 class Preparation:
     """Makes a queued run ready for its batches; doing it again after a crash gives the same."""
 
-    def __init__(self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, store: Repositories, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
         """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._client = client
         self._config = config
         self._now = now
 
-    async def prepare(self, run: ActiveRun, use: RunUse) -> None:
+    async def prepare(self, run: ActiveRun, use: RunApiStats) -> None:
         """Bring the warehouse's own state up to date and put the accounts that need work into the run.
 
         `use` records what the run asks of the API. Raises UpstreamRefused or UpstreamUnavailable if an audit cannot read upstream,
@@ -83,7 +83,7 @@ class Preparation:
         bound = Preparation(self._store.within(first), self._client, self._config, self._now)
         await bound.compare(replace(run, history_from=first), use)
 
-    async def compare(self, run: ActiveRun, use: RunUse) -> None:
+    async def compare(self, run: ActiveRun, use: RunApiStats) -> None:
         """Do it for the dates that the store has; see `prepare`."""
         begun = time.monotonic()
         named = run.request.account_ids
@@ -176,7 +176,7 @@ class Preparation:
                 _log.warning("An account cannot be maintained.", action="maintenance.failed", account_id=batch[0], reason=str(error))
         return _Maintained({}, unread, sorted(locked), refused, frozenset(refused))
 
-    async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunUse, maintained: "_Maintained") -> Queued:
+    async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunApiStats, maintained: "_Maintained") -> Queued:
         request = run.request
         is_audit, unanswered = request.kind is RunKind.AUDIT, list[str]()
         compared: Sequence[str] | None = request.account_ids
@@ -244,7 +244,7 @@ class Preparation:
         """Whether asking for some accounts by id takes fewer requests than the scan, which also sees accounts that only upstream has."""
         return accounts * PAGE_ROWS < await self._store.runs.count_accounts() * self._client.max_ids
 
-    async def _audit(self, run: ActiveRun, account_ids: Sequence[str] | None, use: RunUse) -> list[str]:
+    async def _audit(self, run: ActiveRun, account_ids: Sequence[str] | None, use: RunApiStats) -> list[str]:
         begun, asked = time.monotonic(), ApiStatistics()
         now = self._now()
         try:
@@ -273,14 +273,14 @@ class Preparation:
         await self._note_use(use, asked)
         return unanswered
 
-    async def _compare_open_trades(self, run: ActiveRun, account_ids: Sequence[str], use: RunUse) -> None:
+    async def _compare_open_trades(self, run: ActiveRun, account_ids: Sequence[str], use: RunApiStats) -> None:
         asked = ApiStatistics()
         with asked.recording():
             await compare_open_trades_of(self._store, self._client, run.run_id, account_ids)
         await use.keep()
         await self._store.runs.add_effort(run.run_id, (), asked.requests)
 
-    async def _note_use(self, use: RunUse, asked: ApiStatistics) -> None:
+    async def _note_use(self, use: RunApiStats, asked: ApiStatistics) -> None:
         await use.keep()
         odd = self._store.scans.take_oddities(use.run_id)
         if odd.named:

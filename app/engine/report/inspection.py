@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.runs.emptiness import NOBODY_KNOWN
-from app.domain.runs.inspected import Figures
+from app.domain.runs.inspected import InspectionFigures
 from app.domain.states import Outcome, RunKind, RunStatus
 from app.domain.wording.counts import choose, counted
 from app.engine.report.views import Readings
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.errors import NotFound
 from app.store.detect.inspections import shown
 
@@ -30,7 +30,7 @@ class Listing:
     after: str | None = None
 
 
-async def inspection(store: Store, readings: Readings, run_id: uuid.UUID, listing: Listing) -> Mapping[str, Any]:
+async def inspection(store: Repositories, readings: Readings, run_id: uuid.UUID, listing: Listing) -> Mapping[str, Any]:
     """What the run found so far. Raises NotFound if there is no such run, or if it is no inspection."""
     state: Mapping[str, Any] = await readings.run_state(run_id)
     if state["kind"] != RunKind.INSPECT:
@@ -129,7 +129,7 @@ def _accounts(state: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _breakdowns(figures: Figures, total: int) -> dict[str, Any]:
+def _breakdowns(figures: InspectionFigures, total: int) -> dict[str, Any]:
     def of_all(accounts: int) -> dict[str, Any]:
         return {"accounts": accounts, "share": round(accounts / total, 4) if total else 0.0}
 

@@ -28,7 +28,7 @@ _TURN_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
 
 
-class SummaryKeeper:
+class SnapshotRefresher:
     """Counts the figures of the report when they changed."""
 
     def __init__(self, readings: Readings) -> None:

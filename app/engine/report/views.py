@@ -18,8 +18,8 @@ from app.domain.runs.waits import Wait, guarded
 from app.domain.states import Depth, Outcome, RunStatus
 from app.domain.wording.counts import choose, counted
 from app.engine.config import EngineConfig
-from app.engine.report.waits import RunWaiting, as_json
-from app.engine.repositories import Store
+from app.engine.report.waits import WaitReasons, as_json
+from app.engine.repositories import Repositories
 from app.errors import InvalidRequest
 from app.store.database.pool import Connection, Record
 from app.store.restore.changed_rows import ChangedRow, ChangedRows, Picked
@@ -54,7 +54,7 @@ class ApiUse:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptReport:
+class ReportSnapshot:
     """What PostgreSQL knows of the report: the figures, the newest run that ended, the newest that holds accounts, the newest audit."""
 
     counted: KeptFigures
@@ -66,13 +66,15 @@ class KeptReport:
 class Readings:
     """Reads the record; `client`, where there is one, adds this process's API statistics."""
 
-    def __init__(self, store: Store, config: EngineConfig, now: Callable[[], dt.datetime], client: UpstreamClient | None = None) -> None:
+    def __init__(
+        self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime], client: UpstreamClient | None = None
+    ) -> None:
         """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._config = config
         self._now = now
         self._client = client
-        self._waiting = RunWaiting(store.waits, config.lease_seconds)
+        self._waiting = WaitReasons(store.waits, config.lease_seconds)
 
     def today(self) -> dt.date:
         """The business date."""
@@ -149,16 +151,16 @@ class Readings:
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted now."""
         runs = await self._store.reports.newest_runs(self.today())
-        return self.shown(KeptReport(await self._store.reports.counted(self._figures, self._horizon()), *runs))
+        return self.shown(ReportSnapshot(await self._store.reports.counted(self._figures, self._horizon()), *runs))
 
-    async def kept(self) -> KeptReport:
+    async def kept(self) -> ReportSnapshot:
         """What PostgreSQL knows of the report, as it was last counted; counted now if it never was, or an acceptance ended since."""
         # In this order: a run is counted before it ends, so that figures read after it are not older.
         runs = await self._store.reports.newest_runs(self.today())
         kept = await self._store.reports.kept()
         if kept is not None and _is_outdated(kept.figures, self.today()):
             kept = None
-        return KeptReport(kept or await self._store.reports.counted(self._figures, self._horizon()), *runs)
+        return ReportSnapshot(kept or await self._store.reports.counted(self._figures, self._horizon()), *runs)
 
     async def keep_report(self, least_seconds: float = 0, share: float = 0) -> bool:
         """Count the figures of the report and keep them for `kept`.
@@ -196,7 +198,7 @@ class Readings:
         )
         return shown
 
-    def shown(self, kept: KeptReport) -> Mapping[str, object]:
+    def shown(self, kept: ReportSnapshot) -> Mapping[str, object]:
         """The report as JSON shows it now, with what this process knows beside what was kept."""
         shown = kept.counted.figures
         first_day = (kept.counted.read_at - _ACTIVE).date().isoformat()

@@ -16,7 +16,7 @@ _GRACE = dt.timedelta(seconds=3)
 """A run that was just made need not be taken up yet."""
 
 
-class RunWaiting:
+class WaitReasons:
     """Reads why runs wait."""
 
     def __init__(self, store: RunWaits, lease_seconds: float) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.errors import ReconError
 from app.telemetry import get_logger
 
@@ -13,7 +13,7 @@ _LONGEST_ROUND = 60.0
 _RETENTION_SECONDS = 3_600.0
 
 
-async def keep_house(store: Store, config: EngineConfig) -> None:
+async def keep_house(store: Repositories, config: EngineConfig) -> None:
     """Purge the staging of dead workers, several times a lease, and old history, every hour. Never returns."""
     clock = asyncio.get_running_loop().time
     # Not at the start: a service that is started again and again would do nothing else.

@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -11,10 +11,10 @@ _LOOK_SECONDS = 1.0
 _NAMED = 20
 
 
-class LockedOut:
+class LockedAccounts:
     """Fails such accounts by name in the run's record once they were held for too long, as the preparation of a run does."""
 
-    def __init__(self, store: Store, seconds: float) -> None:
+    def __init__(self, store: Repositories, seconds: float) -> None:
         """`seconds` is how long the rows of an account may be held."""
         self._store = store
         self._seconds = seconds

@@ -5,18 +5,18 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.engine.end_log import log_end
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.store.runs.orders import Ordered
 
 
-class Steering:
+class RunOrders:
     """Steers runs wherever they are worked on; the workers of all processes hear of it.
 
     Each call raises NotFound if there is no such run, and Conflict if it is in no state for this. A run that was so already is left as
     it is.
     """
 
-    def __init__(self, store: Store, today: Callable[[], dt.date]) -> None:
+    def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
         """Bind the store; `today` gives the business date, on which acceptances may have ended. No API is needed."""
         self._store = store
         self._today = today

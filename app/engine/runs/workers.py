@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING
 
 from app.domain.runs.waits import Hindrance, WaitReason
 from app.domain.states import RunKind, RunStatus
-from app.engine.api_usage import RunUsage
+from app.engine.api_usage import ApiUsage
 from app.engine.batch.reconcile import BatchReconciler, count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.end_log import log_end
 from app.engine.isolation.bisect import FailedHealing, Isolation
 from app.engine.preparation.inspection import Inspector
 from app.engine.preparation.prepare_run import Preparation
-from app.engine.report.refresh import SummaryKeeper
-from app.engine.report.waits import RunWaiting
-from app.engine.repositories import Store
+from app.engine.report.refresh import SnapshotRefresher
+from app.engine.report.waits import WaitReasons
+from app.engine.repositories import Repositories
 from app.engine.runs.housekeeping import keep_house
-from app.engine.runs.locked_accounts import LockedOut
-from app.engine.stopping import Halts
+from app.engine.runs.locked_accounts import LockedAccounts
+from app.engine.stopping import StopSignals
 from app.errors import (
     ClaimLost,
     DatabaseError,
@@ -86,7 +86,7 @@ class WorkerPool:
     """Serves queued runs, all of them or one, with several workers in this process."""
 
     def __init__(
-        self, store: Store, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime], summary: SummaryKeeper
+        self, store: Repositories, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime], summary: SnapshotRefresher
     ) -> None:
         """Bind the parts; `now` gives the time (aware), `summary` is told of what was recorded."""
         self._store = store
@@ -98,11 +98,11 @@ class WorkerPool:
         inspector = Inspector(store, config, now)
         self._inspection = Isolation(inspector, store, inspector.record_unread)
         self._preparation = Preparation(store, client, config, now)
-        self._usage = RunUsage(store.runs, store.claims.worker_id)
-        self._halts = Halts(store, self._today)
-        self._locked_out = LockedOut(store, config.locked_seconds)
+        self._usage = ApiUsage(store.runs, store.claims.worker_id)
+        self._halts = StopSignals(store, self._today)
+        self._locked_out = LockedAccounts(store, config.locked_seconds)
         self._client = client
-        self._waiting = RunWaiting(store.waits, config.lease_seconds)
+        self._waiting = WaitReasons(store.waits, config.lease_seconds)
         self._only_run: uuid.UUID | None = None
         self._conflict: _Conflict | None = None
         self._told_hindrance: Hindrance | None = None

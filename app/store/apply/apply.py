@@ -17,9 +17,9 @@ from app.domain.contract.tables import Endpoint
 from app.domain.holds import Loss
 from app.domain.wording.counts import choose, counted
 from app.errors import DatabaseError, DatabaseUnavailable, ReconError, ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
-from app.store.apply.limits import Guarding, HeldError, UnreservedError
-from app.store.apply.model import Applied, Fingerprints, Job, Looks, Part, Slice, Witness, Writer, Written
-from app.store.apply.rejects import Refusals
+from app.store.apply.limits import HeldError, LossLimits, UnreservedError
+from app.store.apply.model import Applied, Fingerprints, Job, Looks, Part, RemovalEvidence, Slice, WriteContext, Written
+from app.store.apply.rejects import Rejects
 from app.store.apply.statements import Statements
 from app.store.apply.violations import UNIQUE_VIOLATION
 from app.store.apply.writer import SliceWriter, UnfinishedSearchError, WrittenSinceError
@@ -55,7 +55,7 @@ class _Tries:
     lacked_room: bool = False
 
 
-class Changes:
+class Applier:
     """The writing side of the warehouse."""
 
     def __init__(self, database: Database, catalogue: Catalogue, feed: ChangeFeed, pace: WritePace, window: Window = ALL_DATES) -> None:
@@ -68,8 +68,8 @@ class Changes:
         self._sql = Statements(database.queries("changes", window), catalogue, window)
         self._lock_claims = database.queries("claims")["lock_claims"]
         self._writer = SliceWriter(self._sql)
-        self._refusals = Refusals(database, catalogue, self._sql)
-        self._guarding = Guarding(self._sql)
+        self._refusals = Rejects(database, catalogue, self._sql)
+        self._guarding = LossLimits(self._sql)
 
     async def fingerprints(self, proven: Slice) -> Fingerprints:
         """How the slices look now, by account: taken before the fetch, compared before the write."""
@@ -114,7 +114,7 @@ class Changes:
         """Set rows of upstream apart that meet pinned ones: those are not compared, and nothing of them is written."""
         await self._refusals.find_pinned(staged, self._catalogue[staged.endpoint])
 
-    async def note_losses(self, writer: Writer, losses: Mapping[str, Loss]) -> None:
+    async def note_losses(self, writer: WriteContext, losses: Mapping[str, Loss]) -> None:
         """Let other processes of the run know of accounts that are held."""
         if losses:
             async with self._database.connection() as connection:
@@ -130,8 +130,8 @@ class Changes:
         staged: StagedFetch,
         proven: Slice,
         before: Fingerprints,
-        writer: Writer,
-        witness: Witness | None = None,
+        writer: WriteContext,
+        witness: RemovalEvidence | None = None,
         *,
         applied: defaultdict[str, Applied] | None = None,
     ) -> dict[str, Applied]:
@@ -143,7 +143,7 @@ class Changes:
         Raises DatabaseUnavailable if PostgreSQL goes away: what was committed is whole, and told by `applied`, if that is given.
         """
         applied = defaultdict(Applied) if applied is None else applied
-        job = Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or Witness())
+        job = Job(staged, self._catalogue[staged.endpoint], proven, before, writer, witness or RemovalEvidence())
         await self._refusals.find_doubled(job)
         await self._refusals.find_pinned(job.staged, job.table)
         await self._refusals.find_partitions(job, await self._refusals.find_unfit(job))

@@ -8,7 +8,7 @@ from app.domain.accounts.settling import UNKNOWN
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import (
     NOTHING_MOVES,
-    Figures,
+    HoldFigures,
     Loss,
     MovingTrades,
     RunCounts,
@@ -21,7 +21,7 @@ from app.domain.holds import (
 )
 from app.domain.states import Hold, Totals
 from app.domain.wording.counts import choose, counted
-from app.store.apply.model import Applied, Job, Part, Standing, Writer, Written
+from app.store.apply.model import Applied, Job, Part, Standing, WriteContext, Written
 from app.store.apply.statements import Statements
 from app.store.database.pool import Connection, Record
 
@@ -77,11 +77,11 @@ class _Verdict:
         """The trades that the table counted of the account when the run began."""
         return self.standing(account_id).totals.counts.get(self.table, 0)
 
-    def figures(self, account_id: str) -> Figures:
+    def figures(self, account_id: str) -> HoldFigures:
         """What a hold of the account tells."""
         done = self.changed[account_id]
         sent = self.sent.get(account_id, Sent(on=self.on))
-        return Figures(self.table, self.stored(account_id), self.left[account_id], done.lost, done.blanks, sent)
+        return HoldFigures(self.table, self.stored(account_id), self.left[account_id], done.lost, done.blanks, sent)
 
     @property
     def on(self) -> str:
@@ -133,7 +133,7 @@ class _Verdict:
         }
 
 
-class Guarding:
+class LossLimits:
     """The limits of an account and of a run, checked before a transaction commits."""
 
     def __init__(self, sql: Statements) -> None:
@@ -214,7 +214,7 @@ class Guarding:
         if doubts:
             await connection.execute(self._sql["note_doubts"], [each[0] for each in doubts], [each[1] for each in doubts])
 
-    async def note(self, connection: Connection, writer: Writer, losses: Mapping[str, Loss]) -> None:
+    async def note(self, connection: Connection, writer: WriteContext, losses: Mapping[str, Loss]) -> None:
         """Let other processes of the run know of losses."""
         if losses and writer.worker_id is not None:
             each = losses.values()
@@ -345,12 +345,12 @@ class Guarding:
                 found[account_id] = stored
         return found
 
-    async def _others_work(self, connection: Connection, writer: Writer) -> bool:
+    async def _others_work(self, connection: Connection, writer: WriteContext) -> bool:
         if writer.worker_id is None:
             return False
         return bool(await connection.fetch_value(self._sql["has_other_workers"], writer.worker_id, writer.lease_seconds))
 
-    async def _recorded(self, connection: Connection, writer: Writer, guard: RunGuard) -> RunCounts:
+    async def _recorded(self, connection: Connection, writer: WriteContext, guard: RunGuard) -> RunCounts:
         row = await connection.fetch_row(self._sql["get_losses_elsewhere"], writer.run_id, writer.worker_id)
         if row is None:
             return guard.recorded

@@ -156,7 +156,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class WriteContext:
     """On whose behalf rows are written: the run, the claim that must still hold, and the seconds that one account may take.
 
     `guard` limits what may change, by how each account is `standing`; without a guard nothing is limited. On dates from `moving_from` on
@@ -180,7 +180,7 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
+class RemovalEvidence:
     """What else of this run matters to a write.
 
     `daily_read` are the dates of each account on which daily was read, which alone allow a removal (None: all dates);
@@ -206,8 +206,8 @@ class Job:
     table: WarehouseTable
     proven: Slice
     before: Fingerprints
-    writer: Writer
-    witness: Witness
+    writer: WriteContext
+    witness: RemovalEvidence
     beside: dict[int, dict[str, object]] = field(default_factory=dict)
     defective: set[str] = field(default_factory=set)
     came_through: bool = False

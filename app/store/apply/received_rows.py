@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from app.domain.contract.tables import Endpoint
 from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflict
-from app.store.apply.model import Slice, Writer, Written
+from app.store.apply.model import Slice, WriteContext, Written
 from app.store.apply.statements import Statements
 from app.store.change_feed import ChangeFeed
 from app.store.database.pool import LOCK_SECONDS, Database, Purpose
@@ -48,7 +48,7 @@ class OtherRows:
         self._changes = Statements(database.queries("changes", window), catalogue, window)
 
     async def bring_in(
-        self, staged: StagedFetch, proven: Slice, writer: Writer, asked: Sequence[str], among: Sequence[str] | None = None
+        self, staged: StagedFetch, proven: Slice, writer: WriteContext, asked: Sequence[str], among: Sequence[str] | None = None
     ) -> dict[str, int]:
         """Store rows without trades that are lacking of other accounts than those `asked`; how many, by account.
 
@@ -81,7 +81,7 @@ class OtherRows:
         await self._note(left, writer)
         return inserted
 
-    async def _insert(self, staged: StagedFetch, proven: Slice, writer: Writer, part: Sequence[_Lacking]) -> Written:
+    async def _insert(self, staged: StagedFetch, proven: Slice, writer: WriteContext, part: Sequence[_Lacking]) -> Written:
         """Store what is lacking of accounts that no other claim holds, in one transaction; the results name those that got rows."""
         table = self._catalogue[staged.endpoint]
         written = Written()
@@ -111,7 +111,7 @@ class OtherRows:
             await self._feed.note(connection, writer.run_id, table.table.name, written.changed, inserted=written.inserted)
         return written
 
-    async def _note(self, left: Sequence[_Lacking], writer: Writer) -> None:
+    async def _note(self, left: Sequence[_Lacking], writer: WriteContext) -> None:
         days: dict[str, set[dt.date]] = defaultdict(set)
         for each in left:
             days[each.account_id].update(each.days)

@@ -29,7 +29,7 @@ _PARTITION_SECONDS = 15.0
 _log = get_logger(__name__)
 
 
-class Refusals:
+class Rejects:
     """Marks rows in staging that have no place in the table, and keeps what was refused."""
 
     def __init__(self, database: Database, catalogue: Catalogue, sql: Statements) -> None:

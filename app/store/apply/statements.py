@@ -11,7 +11,7 @@ from app.store.schema.introspect import UniqueKey
 from app.store.schema.raw_tables import FIGURES, NO_COUNT, Catalogue, Column, Kind, WarehouseTable, names
 from app.store.staging.unsent import is_sent, is_unsent
 
-NATURAL_KEY = ("platform", "broker", "login")
+KEY_PARAMETERS = ("platform", "broker", "login")
 """What a trade tells of its account."""
 _QUOTE = '"'
 _COUNT = "num_trades"
@@ -213,7 +213,7 @@ def _value(table: WarehouseTable, column: Column) -> str:
 
 def _new_value(table: WarehouseTable, column: Column) -> str:
     """What a row `s` of upstream brings to a new row: the column's default where it was not sent."""
-    if column.default is None and column.name not in NATURAL_KEY:
+    if column.default is None and column.name not in KEY_PARAMETERS:
         # What was not sent is NULL in staging, but for a natural key that cannot be read.
         return _plain_value(column)
     if column.default is None:
@@ -288,7 +288,7 @@ def _is_among_theirs(table: WarehouseTable, window: Window) -> str:
     if not table.table.endpoint.is_trades:
         return f"t.account_id = ANY($2::text[]) AND {in_slice(table, 't', 3, window)}"
     types = {column.name: column.sql_type for column in table.columns}
-    among = {name: f"t.{quote(name)} = ANY(${number}::text[]::{types[name]}[])" for number, name in enumerate(NATURAL_KEY, 4)}
+    among = {name: f"t.{quote(name)} = ANY(${number}::text[]::{types[name]}[])" for number, name in enumerate(KEY_PARAMETERS, 4)}
     theirs = " AND ".join(f"(t.{quote(name)} IS NULL OR {each})" if name in table.optional else each for name, each in among.items())
     return theirs + window.since(quote(table.table.date_column or ""), "t.")
 

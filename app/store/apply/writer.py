@@ -17,7 +17,7 @@ from app.domain.wording.counts import counted
 from app.errors import RowRefused
 from app.store.apply.model import Job, Part, Written
 from app.store.apply.rejects import BOTH_SENT, WITHHELD
-from app.store.apply.statements import NATURAL_KEY, Statements, narrow_lists
+from app.store.apply.statements import KEY_PARAMETERS, Statements, narrow_lists
 from app.store.apply.violations import CHANGED, NOT_KEPT, REFUSED, TOO_NARROW, refusal_of
 from app.store.database.pool import Connection
 
@@ -92,7 +92,7 @@ class _Met:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _WriteState:
     """One transaction's share of a fetch; without `search` a refused row undoes it all."""
 
     connection: Connection
@@ -133,7 +133,7 @@ class _Work:
         return self.job.writer.run_id, self.job.table.table.name
 
 
-_Write = Callable[[_Work, list[int] | None], Awaitable[Written]]
+_Write = Callable[[_WriteState, list[int] | None], Awaitable[Written]]
 
 
 class SliceWriter:
@@ -150,7 +150,7 @@ class SliceWriter:
         rows are searched for and marked, and UnfinishedSearchError is raised when that takes longer.
         """
         search = None if search_seconds is None else _Search(time.monotonic() + search_seconds)
-        work = _Work(connection, job, part, horizon, search)
+        work = _WriteState(connection, job, part, horizon, search)
         if search is not None:
             # A constraint that waits for the commit would be found where no row can be blamed any more.
             await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -169,12 +169,12 @@ class SliceWriter:
                 return written
         raise AssertionError("the last pass removes nothing")
 
-    async def _unheld(self, work: _Work) -> set[tuple[str, dt.date | None]]:
+    async def _unheld(self, work: _WriteState) -> set[tuple[str, dt.date | None]]:
         statement = self._sql.of("get_unheld_days", work.job.table)
         rows = await work.connection.fetch(statement, work.job.staged.fetch_id, list(work.part.account_ids), BOTH_SENT)
         return {(row["account_id"], row["day"]) for row in rows}
 
-    async def _write_once(self, work: _Work, kept: set[tuple[str, dt.date | None]]) -> Written:
+    async def _write_once(self, work: _WriteState, kept: set[tuple[str, dt.date | None]]) -> Written:
         written = Written()
         await self._withhold_counts(work, written)
         met = await self._compare(work)
@@ -205,7 +205,7 @@ class SliceWriter:
             await self._verify(work, written)
         return written
 
-    async def _count_missing(self, work: _Work, met: _Met | None, narrow: int) -> int | None:
+    async def _count_missing(self, work: _WriteState, met: _Met | None, narrow: int) -> int | None:
         """How many rows an insert is to bring in, of which `narrow` were refused since the look; None where only a look tells."""
         if work.search is not None or not work.job.table.is_unique or work.job.table.distributed_by is not None:
             return None
@@ -213,7 +213,7 @@ class SliceWriter:
             return int(await work.connection.fetch_value(self._sql.of("count_writable", work.job.table), *work.head))
         return None if met is None or met.elsewhere else met.missing - narrow
 
-    async def _verify(self, work: _Work, written: Written) -> None:
+    async def _verify(self, work: _WriteState, written: Written) -> None:
         """Refuse rows that do not stand now as they were written, which is no word of upstream's, and name columns that differ otherwise.
 
         A trigger may be of any sort, and made while the run is under way; other writers do not show in the transaction.
@@ -234,7 +234,7 @@ class SliceWriter:
                     self._sql.of("note_changed_values", work.job.table), work.job.staged.fetch_id, row["ordinals"], marks
                 )
 
-    async def _compare(self, work: _Work) -> _Met | None:
+    async def _compare(self, work: _WriteState) -> _Met | None:
         """How the rows of the fetch meet what is stored, by one look: what follows is done only where there is something to do.
 
         None where that cannot be told, or is not worth it: nothing is stored, rows may be stored twice, or rows that are refused are
@@ -256,16 +256,16 @@ class SliceWriter:
         of_theirs = sum(row["met"] for row in told if row["account_id"] in theirs)
         return _Met(missing, met, of_theirs, elsewhere, [ordinal for row in told for ordinal in row["differing"] or ()])
 
-    def _of(self, name: str, work: _Work, **more: str) -> str:
+    def _of(self, name: str, work: _WriteState, **more: str) -> str:
         """A statement that compares or writes the values of the fetch's rows."""
         return self._sql.of(name, work.job.table, has_unsent=work.job.staged.has_unsent, **more)
 
-    async def _natural_keys(self, work: _Work) -> tuple[list[str], ...]:
+    async def _natural_keys(self, work: _WriteState) -> tuple[list[str], ...]:
         """The values that each part of the trades' natural keys has."""
         rows = await work.connection.fetch(self._sql.of("get_natural_keys", work.job.table), *work.head)
-        return tuple(sorted({row[part] for row in rows} - {None}) for part in NATURAL_KEY)
+        return tuple(sorted({row[part] for row in rows} - {None}) for part in KEY_PARAMETERS)
 
-    async def _withhold_counts(self, work: _Work, written: Written) -> None:
+    async def _withhold_counts(self, work: _WriteState, written: Written) -> None:
         """Leave stored rows as they are whose counts would fall by what may lie in dates that still move."""
         if work.is_empty or work.job.proven.endpoint.is_trades:
             return
@@ -276,7 +276,7 @@ class SliceWriter:
             for row in await work.connection.fetch(statement, *work.head, work.job.writer.moving_from, WITHHELD):
                 written.results[row["account_id"]].withheld.update(row["days"])
 
-    async def _withhold_alltime(self, work: _Work, written: Written) -> None:
+    async def _withhold_alltime(self, work: _WriteState, written: Written) -> None:
         if work.job.writer.moving_from == NEVER:
             return
         falling = await work.connection.fetch(self._sql.of("get_falling_alltime", work.job.table), *work.head)
@@ -300,13 +300,13 @@ class SliceWriter:
             done.withheld.add(None)
             done.falls_to = row["trades"]
 
-    async def _withhold_moves(self, work: _Work, written: Written) -> None:
+    async def _withhold_moves(self, work: _WriteState, written: Written) -> None:
         """Leave trades where they are that would go from a date that still moves to another one."""
         statement = self._sql.of("withhold_moves", work.job.table)
         for row in await work.connection.fetch(statement, *work.head, work.job.writer.moving_from, WITHHELD):
             written.results[row["account_id"] or ""].withheld.update(row["days"])
 
-    async def _leave_newer(self, work: _Work) -> None:
+    async def _leave_newer(self, work: _WriteState) -> None:
         """Leave trades alone that are stored under another date since the fetch began; WrittenSinceError names their accounts.
 
         Their slices do not show it: the other date may lie outside of them.
@@ -318,7 +318,7 @@ class SliceWriter:
         for row in newer:
             await self._refuse(work, row["ordinals"], f"{REFUSED}: the trade was stored under another date since it was read")
 
-    async def _move(self, work: _Work, written: Written) -> None:
+    async def _move(self, work: _WriteState, written: Written) -> None:
         try:
             async with _tolerated(work):
                 for row in await work.connection.fetch(self._sql.of("move_trades", work.job.table), *work.head, *work.record):
@@ -335,13 +335,13 @@ class SliceWriter:
             reason = f"{refusal.reason}; the trade is stored under another date and cannot be moved"
             await work.connection.execute(self._sql.of("refuse_moves", work.job.table), *work.head, reason)
 
-    async def _move_shards(self, work: _Work, written: Written) -> None:
+    async def _move_shards(self, work: _WriteState, written: Written) -> None:
         """After doubled rows are gone: at most one row of each key is left to be moved."""
         statement = self._sql.of("move_shards", work.job.table)
         for row in await work.connection.fetch(statement, *work.head, *work.record, work.horizon, work.job.table.distributed_by):
             written.note(row["account_id"], row["days"]).moved += row["rows"]
 
-    async def _take_out(self, work: _Work, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
+    async def _take_out(self, work: _WriteState, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
         """Doubled rows and rows that upstream does not send; where one may not go, all stay, and that is told."""
         attempt = Written()
         try:
@@ -363,7 +363,7 @@ class SliceWriter:
                 attempt.results[account_id].refused.add(work.job.table.table.name, f"lets no row go: {error}", ())
         written.add(attempt)
 
-    async def _refuse_too_narrow(self, work: _Work) -> int:
+    async def _refuse_too_narrow(self, work: _WriteState) -> int:
         """Refuse rows that another unique key of the table does not let in; their number."""
         refused = 0
         for key in work.job.table.narrow_keys:
@@ -377,7 +377,7 @@ class SliceWriter:
                 refused += 1
         return refused
 
-    async def _each(self, work: _Work, write: _Write, written: Written) -> None:
+    async def _each(self, work: _WriteState, write: _Write, written: Written) -> None:
         """Write the rows of the fetch, at once or searching for those that are refused."""
         if work.search is None:
             written.add(await write(work, None))
@@ -385,7 +385,7 @@ class SliceWriter:
         listed = await work.connection.fetch(self._sql.of("get_writable", work.job.table), *work.head)
         await self._search(work, work.search, write, [row["ordinal"] for row in listed], written)
 
-    async def _search(self, work: _Work, search: _Search, write: _Write, ordinals: list[int], written: Written) -> None:
+    async def _search(self, work: _WriteState, search: _Search, write: _Write, ordinals: list[int], written: Written) -> None:
         """Write rows in halves, each in a savepoint, until a row that is refused stands alone; it is marked, the others are written."""
         if not ordinals:
             return
@@ -407,11 +407,11 @@ class SliceWriter:
         else:
             written.add(attempt)
 
-    async def _refuse(self, work: _Work, ordinals: Sequence[int], reason: str) -> None:
+    async def _refuse(self, work: _WriteState, ordinals: Sequence[int], reason: str) -> None:
         statement = self._sql.of("refuse_rows", work.job.table)
         await work.connection.execute(statement, work.job.staged.fetch_id, list(ordinals), reason)
 
-    async def _overwrite(self, work: _Work, ordinals: list[int] | None) -> Written:
+    async def _overwrite(self, work: _WriteState, ordinals: list[int] | None) -> Written:
         written = Written()
         if not self._sql.lists(work.job.table)["assignments"]:
             return written
@@ -432,7 +432,7 @@ class SliceWriter:
             await self._begin_descents(work, row["account_id"], row["figure_days"] or ())
         return written
 
-    async def _insert(self, work: _Work, ordinals: list[int] | None, *, is_known: bool, expected: int | None) -> Written:
+    async def _insert(self, work: _WriteState, ordinals: list[int] | None, *, is_known: bool, expected: int | None) -> Written:
         """Bring in the rows that are not stored, `expected` of them (None: unknown); those that do not come in are refused."""
         written = Written()
         only, limit = _only(ordinals, 6)
@@ -466,12 +466,12 @@ class SliceWriter:
                 await self._refuse(work, sorted(dropped), NOT_KEPT)
         return written
 
-    async def _begin_descents(self, work: _Work, account_id: str, days: Sequence[dt.date]) -> None:
+    async def _begin_descents(self, work: _WriteState, account_id: str, days: Sequence[dt.date]) -> None:
         """In the transaction that changes the daily rows, so that no crash forgets what is still to be read below them."""
         if work.job.proven.endpoint is Endpoint.DAILY and account_id in work.job.witness.descending and days:
             await work.connection.execute(self._sql["begin_descents"], [account_id] * len(days), list(days))
 
-    async def _settle_stale(self, work: _Work, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
+    async def _settle_stale(self, work: _WriteState, kept: set[tuple[str, dt.date | None]], written: Written) -> None:
         read = {account_id: work.job.witness.daily_read.get(account_id, frozenset()) for account_id in work.part.account_ids}
         witnessed = [(account_id, day) for account_id, days in read.items() for day in ([None] if days is None else days)]
         statement = self._sql.of("settle_stale_rows", work.job.table)
@@ -492,7 +492,7 @@ class SliceWriter:
 
 
 @contextlib.asynccontextmanager
-async def _tolerated(work: _Work) -> AsyncIterator[None]:
+async def _tolerated(work: _WriteState) -> AsyncIterator[None]:
     """Around what may be refused as a whole: undone by itself where the write goes on without it."""
     if work.search is None:
         yield

@@ -44,7 +44,7 @@ from app.telemetry import get_logger
 _log = get_logger(__name__)
 Record = asyncpg.Record
 Result = TypeVar("Result")
-Isolation = Literal["read_committed", "repeatable_read"]
+IsolationLevel = Literal["read_committed", "repeatable_read"]
 
 SWEEP_SECONDS = 7200.0
 """A statement over the whole warehouse takes at most this long."""
@@ -317,7 +317,7 @@ class Connection:
             yield
 
     @contextlib.asynccontextmanager
-    async def begun(self, isolation: Isolation | None = None) -> AsyncIterator[None]:
+    async def begun(self, isolation: IsolationLevel | None = None) -> AsyncIterator[None]:
         """A transaction, or a nested one: committed at the end, undone by any exception.
 
         On a connection that may be dead nothing is undone by us: it would be one more question without an answer, and PostgreSQL
@@ -471,7 +471,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def transaction(
         self,
-        isolation: Isolation = "read_committed",
+        isolation: IsolationLevel = "read_committed",
         *,
         statement_seconds: float | None = None,
         idle_seconds: float | None = None,

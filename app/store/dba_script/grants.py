@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.store.database.sql_text import block, comment, fitted, identifier, literal, plain_qualified, qualified
-from app.store.dba_script.indexes import Table
+from app.store.dba_script.indexes import IndexedTable
 
 _SETS_ROLE = 160_000
 """From this version on a role may be a member of another without being able to act as it."""
@@ -13,7 +13,7 @@ _KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "fu
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GrantPlace:
     """Where the warehouse is; `version` as in server_version_num, `schema_owner` None where there is no such schema."""
 
     version: int
@@ -47,8 +47,8 @@ class Caution:
 class Surroundings:
     """What the role meets: the raw tables that stand, what it takes over, sequences behind columns, and what needs a person's eye."""
 
-    place: Place
-    tables: Sequence[Table]
+    place: GrantPlace
+    tables: Sequence[IndexedTable]
     objects: Sequence[Object]
     sequences: Sequence[tuple[str, str]]
     cautions: Sequence[Caution]

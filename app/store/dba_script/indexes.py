@@ -17,7 +17,7 @@ _UNIT = frozenset({"platform", "broker", "login", "position", "ticket", "trade_d
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class IndexedTable:
     """A table or a partition as the catalogue has it; `kind` is PostgreSQL's letter: r plain, p partitioned, f foreign."""
 
     oid: int
@@ -185,14 +185,14 @@ NEEDS = (
 class Warehouse:
     """The tables with their partitions, their indexes, and the names that are taken."""
 
-    def __init__(self, tables: Collection[Table], indexes: Collection[Index], names: Collection[tuple[str, str]]) -> None:
+    def __init__(self, tables: Collection[IndexedTable], indexes: Collection[Index], names: Collection[tuple[str, str]]) -> None:
         """`names` are those of all relations in the tables' schemas, each behind its schema."""
         self._tables = tables
         self._indexes = indexes
         self._taken = set(names)
 
     @property
-    def roots(self) -> Mapping[str, Table]:
+    def roots(self) -> Mapping[str, IndexedTable]:
         """The tables that are no partition, by name."""
         return {table.name: table for table in self._tables if table.parent is None}
 
@@ -201,29 +201,29 @@ class Warehouse:
         """Who owns tables or partitions."""
         return frozenset(table.owner for table in self._tables)
 
-    def children(self, table: Table) -> list[Table]:
+    def children(self, table: IndexedTable) -> list[IndexedTable]:
         """The direct partitions."""
         return [each for each in self._tables if each.parent == table.oid]
 
-    def leaves(self, table: Table) -> Iterator[Table]:
+    def leaves(self, table: IndexedTable) -> Iterator[IndexedTable]:
         """The tables below, or the table itself, that hold rows here."""
         if table.kind == "r":
             yield table
         for child in self.children(table):
             yield from self.leaves(child)
 
-    def indexes(self, table: Table) -> list[Index]:
+    def indexes(self, table: IndexedTable) -> list[Index]:
         """The indexes of one table alone."""
         return [index for index in self._indexes if index.table == table.oid]
 
-    def serves(self, need: Need, table: Table) -> bool:
+    def serves(self, need: Need, table: IndexedTable) -> bool:
         """Whether the job is done: by an index of the table itself, or by some index of each of its partitions."""
         if any(need.is_served_by(index) for index in self.indexes(table)):
             return True
         leaves = [] if table.kind == "r" else list(self.leaves(table))
         return bool(leaves) and all(any(need.is_served_by(index) for index in self.indexes(leaf)) for leaf in leaves)
 
-    def new_name(self, table: Table, need: Need) -> str:
+    def new_name(self, table: IndexedTable, need: Need) -> str:
         """A name for a new index, the same each time: only what an interrupted build left under it does not count as taken."""
         left = {i.name for i in self.indexes(table) if need.is_built_as(i, table.columns) and not i.is_valid and i.parent is None}
         number = 1
@@ -237,7 +237,7 @@ class Warehouse:
 
 @dataclass(frozen=True, slots=True)
 class _Build:
-    table: Table
+    table: IndexedTable
     name: str
 
 
@@ -245,7 +245,7 @@ class _Build:
 class _Attachment:
     parent: tuple[str, str]
     child: tuple[str, str]
-    table: Table
+    table: IndexedTable
 
 
 @dataclass(slots=True)
@@ -256,7 +256,7 @@ class _Plan:
     builds: list[_Build] = field(default_factory=list)
     attachments: list[_Attachment] = field(default_factory=list)
     broken: list[Index] = field(default_factory=list)
-    foreign: list[Table] = field(default_factory=list)
+    foreign: list[IndexedTable] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -267,7 +267,7 @@ class _Plan:
 class IndexAdvice:
     """Statements for one index, and the table whose statistics are worth renewing afterwards."""
 
-    table: Table
+    table: IndexedTable
     statements: Sequence[str]
 
 
@@ -286,7 +286,7 @@ def advise_indexes(warehouse: Warehouse, needs: Sequence[Need] = NEEDS) -> Itera
             yield IndexAdvice(root, list(_statements(need, root, plan)))
 
 
-def _walk(warehouse: Warehouse, need: Need, table: Table, above: tuple[tuple[str, str], int | None] | None, plan: _Plan) -> None:
+def _walk(warehouse: Warehouse, need: Need, table: IndexedTable, above: tuple[tuple[str, str], int | None] | None, plan: _Plan) -> None:
     """Plan the table and all below it; `above` is the parent's index: its name, and its oid if it is there."""
     if table.kind not in ("r", "p"):
         plan.foreign.append(table)
@@ -308,7 +308,7 @@ def _walk(warehouse: Warehouse, need: Need, table: Table, above: tuple[tuple[str
         _walk(warehouse, need, child, ((table.schema, name), index.oid if index else None), plan)
 
 
-def _statements(need: Need, root: Table, plan: _Plan) -> Iterator[str]:
+def _statements(need: Need, root: IndexedTable, plan: _Plan) -> Iterator[str]:
     yield comment(f"{root.name} ({', '.join(need.key)}), for {need.purpose}.")
     for table in plan.foreign:
         yield comment(f"{table.qualified} is a foreign table: its rows lie elsewhere, and so would their index.")

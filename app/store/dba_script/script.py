@@ -10,8 +10,8 @@ from app.domain.contract.tables import TABLES
 from app.errors import InvalidRequest
 from app.store.database.pool import Database
 from app.store.database.sql_text import LONGEST_NAME, comment, identifier, listed
-from app.store.dba_script.grants import Caution, Object, Place, Surroundings, advise_role
-from app.store.dba_script.indexes import LOCK_SECONDS, Index, Table, Warehouse, advise_indexes
+from app.store.dba_script.grants import Caution, GrantPlace, Object, Surroundings, advise_role
+from app.store.dba_script.indexes import LOCK_SECONDS, Index, IndexedTable, Warehouse, advise_indexes
 
 TAKEN_OVER = ("trade_recon", "update_trade_recon_stats", "get_issue_statistics", "v_reconciliation_progress", "mv_all_account_ids")
 """Tables, views and functions of an earlier system whose place trade-recon's own take."""
@@ -39,7 +39,7 @@ async def _look(database: Database, role: str) -> tuple[Surroundings, Warehouse]
         await connection.execute("SET TRANSACTION READ ONLY")
         await connection.execute("SET LOCAL search_path = pg_catalog")
         [place] = await connection.fetch(sql["describe_place"])
-        tables = [Table(**row) for row in await connection.fetch(sql["list_tables"], [table.name for table in TABLES.values()])]
+        tables = [IndexedTable(**row) for row in await connection.fetch(sql["list_tables"], [table.name for table in TABLES.values()])]
         roots = [table for table in tables if table.parent is None]
         oids = [table.oid for table in roots]
         indexes = [Index(**row) for row in await connection.fetch(sql["list_indexes"], [table.oid for table in tables])]
@@ -48,7 +48,7 @@ async def _look(database: Database, role: str) -> tuple[Surroundings, Warehouse]
         sequences = await connection.fetch(sql["list_sequences"], oids)
         cautions = await connection.fetch(sql["list_cautions"], oids, [table.schema for table in roots], [table.name for table in roots])
     found = Surroundings(
-        Place(schema=database.schema, **place),
+        GrantPlace(schema=database.schema, **place),
         roots,
         [Object(**row) for row in objects],
         [(row["schema"], row["name"]) for row in sequences],

@@ -13,7 +13,7 @@ from app.domain.wording.counts import counted
 from app.errors import InvalidRequest
 from app.store.database.pool import Database, Record
 from app.store.database.sql_text import comment, fitted, identifier, literal, qualified
-from app.store.schema.definitions import FUNCTIONS, Change, compare, is_taken_over
+from app.store.schema.definitions import FUNCTIONS, DefinitionChange, compare, is_taken_over
 from app.store.schema.introspect import STATE_TABLE, own_names
 from app.store.schema.state_rows import STATE_TYPES
 
@@ -74,7 +74,8 @@ async def _look(database: Database, role: str) -> _Found:
         strange = [
             stray.name
             for stray in strays
-            if stray.change in (Change.REPLACED, Change.BESIDE) and not (stray.present and stray.present["made"] in returned)
+            if stray.change in (DefinitionChange.REPLACED, DefinitionChange.BESIDE)
+            and not (stray.present and stray.present["made"] in returned)
         ]
         facts = await connection.fetch_value(sql["get_earlier"]) if place["is_kept"] else None
         state = await connection.fetch_value(sql["describe_state"])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.runs.inspected import JUDGED, Figures, Inspected
+from app.domain.runs.inspected import JUDGED, Inspected, InspectionFigures
 from app.domain.states import Outcome
 from app.domain.verdict.closing import ClosedAs
 from app.store.database.pool import SWEEP_SECONDS, Connection, Database
@@ -73,7 +73,7 @@ class Inspections:
         row = await queue.connection.fetch_row(self._enqueue, run_id, ids, limit, list(unread), seconds=SWEEP_SECONDS)
         await queue.connection.execute(self._note_few_hours, run_id, ids, seconds=SWEEP_SECONDS)
         if ids is None and (rows := await queue.connection.fetch(self._everywhere, first, seconds=SWEEP_SECONDS)):
-            figures = Figures(everywhere=Counter({row["date"].isoformat(): row["accounts"] for row in rows}))
+            figures = InspectionFigures(everywhere=Counter({row["date"].isoformat(): row["accounts"] for row in rows}))
             await queue.connection.execute(self._note_figures, run_id, figures.as_json())
         return Queued(int(row["equal"]), int(row["skipped"])) if row else Queued()
 
@@ -86,7 +86,7 @@ class Inspections:
         return [row["account_id"] for row in await self._database.fetch(self._undetailed, seconds=SWEEP_SECONDS)]
 
     async def record(
-        self, claim: Claim, found: Sequence[Inspected], count: Callable[[Collection[str]], Figures], seconds: float
+        self, claim: Claim, found: Sequence[Inspected], count: Callable[[Collection[str]], InspectionFigures], seconds: float
     ) -> list[str]:
         """Record a batch and release its accounts, in one transaction; those that were still ours, whose figures `count` gives."""
         issues = {each.account_id: each.issues for each in found if each.issues is not None}
@@ -125,10 +125,10 @@ class Inspections:
 
         await self._database.give_way(write)
 
-    async def figures(self, run_id: uuid.UUID) -> Figures:
+    async def figures(self, run_id: uuid.UUID) -> InspectionFigures:
         """What an inspection counted so far."""
         rows = await self._database.fetch(self._figures, run_id, seconds=SWEEP_SECONDS)
-        return await asyncio.to_thread(lambda: Figures.summed(row["figures"] for row in rows))
+        return await asyncio.to_thread(lambda: InspectionFigures.summed(row["figures"] for row in rows))
 
     async def accounts(self, run_id: uuid.UUID, outcomes: Sequence[Outcome], after: str | None, limit: int) -> list[FoundAccount]:
         """Accounts at which an inspection came to one of the outcomes, in the order of their ids, behind `after`, at most `limit`."""

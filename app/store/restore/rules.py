@@ -18,7 +18,7 @@ _CHECK_VIOLATION = "23514"
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class RestoredColumn:
     """A column of a raw table; `is_numbered`: its value is given once, when the row is inserted.
 
     `sort` tells how it compares with a value of a copy: `text` as text, `plain` as a value of its type, `other` only as JSON.
@@ -45,7 +45,7 @@ Deed = Literal["insert", "nothing"] | Record | Refused
 class Shape:
     """A copy against the columns that its table has now; the same for all copies with the same columns and the same null key parts."""
 
-    def __init__(self, copy: RemovedRow, columns: Sequence[Column], raw: str, shard: str | None) -> None:
+    def __init__(self, copy: RemovedRow, columns: Sequence[RestoredColumn], raw: str, shard: str | None) -> None:
         """Bind the copy; `raw` is its table, and `shard` the column by which that is distributed, if it is."""
         self.copy = copy
         self.shard = shard
@@ -138,7 +138,7 @@ def _literal(name: str) -> str:
     return "'" + name.replace("'", "''") + "'"
 
 
-def _copied(column: Column) -> str:
+def _copied(column: RestoredColumn) -> str:
     # A text is never cut to its column's length, which might make it equal.
     return f"(c.row_data ->> {_literal(column.name)})" + (f"::{column.sql_type}" if column.sort == "plain" else "")
 

@@ -11,9 +11,9 @@ from app.store.database.pool import LOCK_SECONDS, Connection, Record
 from app.store.database.queries import fill
 from app.store.restore.copies import NAMED_TABLES, RemovedRow, Restored, refusal, removed_row, told_of
 from app.store.restore.rules import (
-    Column,
     Place,
     Refused,
+    RestoredColumn,
     Shape,
     changed_slices,
     decide,
@@ -202,10 +202,10 @@ def _named(table: Table) -> str:
     return ", ".join(f"'{column}', c.row_data ->> '{column}'" for column in dict.fromkeys((*table.key, "account_id")))
 
 
-async def columns_of(connection: Connection, sql: Mapping[str, str], raw: str) -> list[Column]:
+async def columns_of(connection: Connection, sql: Mapping[str, str], raw: str) -> list[RestoredColumn]:
     """The columns that a raw table has now."""
     rows = await connection.fetch(sql["get_columns"], raw)
-    return [Column(row["name"], row["is_generated"], row["is_numbered"], row["sql_type"], row["sort"]) for row in rows]
+    return [RestoredColumn(row["name"], row["is_generated"], row["is_numbered"], row["sql_type"], row["sort"]) for row in rows]
 
 
 def _places(taken: Mapping[int, Record]) -> tuple[list[object], ...]:

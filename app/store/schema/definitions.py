@@ -25,7 +25,7 @@ _IS_KEPT = "SELECT to_regclass($1) IS NOT NULL"
 _VERSION = "SELECT current_setting('server_version_num')::integer / 10000"
 
 
-class Change(StrEnum):
+class DefinitionChange(StrEnum):
     """What became of an object of ours."""
 
     REPLACED = "replaced"
@@ -38,7 +38,7 @@ class Change(StrEnum):
 class Stray:
     """An object that is not as migrations left it; `kept` is its definition then, `present` what stands there now."""
 
-    change: Change
+    change: DefinitionChange
     kind: str
     name: str
     kept: Record | None
@@ -49,14 +49,14 @@ class Stray:
         """What was found, without a full stop."""
         what = f"the {self.kind} {self.name}"
         match self.change:
-            case Change.BESIDE:
+            case DefinitionChange.BESIDE:
                 return f"{what} stands beside trade-recon's own of that name: the earlier system's migrations were run again, most likely"
-            case Change.REPLACED:
+            case DefinitionChange.REPLACED:
                 now = "" if self.present is None or self.present["kind"] == self.kind else f" by a {self.present['kind']}"
                 return f"{what} is not trade-recon's any more: it was replaced{now}, as the earlier system's migrations do"
-            case Change.MISSING:
+            case DefinitionChange.MISSING:
                 return f"{what}{' of trade_recon' if self.kind == 'column' else ''} of trade-recon's is missing"
-            case Change.ALTERED:
+            case DefinitionChange.ALTERED:
                 return f"{what} of trade_recon has another type, default or NOT NULL than trade-recon gave it"
 
 
@@ -89,7 +89,7 @@ async def compare(connection: Connection, schema: str) -> Compared:
         # Its index goes with it, under whatever name.
         found = {stray.name for stray in strays}
         strays += [
-            Stray(Change.REPLACED, "index", row["name"], row, present.get(("index", row["name"])))
+            Stray(DefinitionChange.REPLACED, "index", row["name"], row, present.get(("index", row["name"])))
             for row in kept
             if row["kind"] == "index" and row["name"] not in found
         ]
@@ -104,7 +104,7 @@ async def is_taken_over(connection: Connection, schema: str) -> bool:
 
 
 def _beside(row: Record) -> Stray:
-    return Stray(Change.BESIDE, row["kind"], row["name"], None, row)
+    return Stray(DefinitionChange.BESIDE, row["kind"], row["name"], None, row)
 
 
 def _judged(kept: Record, present: Mapping[tuple[str, str], Record], relations: Mapping[str, Record], version: int) -> Stray | None:
@@ -113,11 +113,11 @@ def _judged(kept: Record, present: Mapping[tuple[str, str], Record], relations: 
         return None  # not ours
     now = present.get((kind, name)) or (relations.get(name) if kind in _MADE_AGAIN else None)
     if now is None:
-        return Stray(Change.MISSING, kind, name, kept, None)
+        return Stray(DefinitionChange.MISSING, kind, name, kept, None)
     # Another version of PostgreSQL may write the same definition otherwise.
     if now["kind"] == kind and (now["definition"] == kept["definition"] or kept["server"] != version):
         return None
-    return Stray(Change.ALTERED if kind == "column" else Change.REPLACED, kind, name, kept, now)
+    return Stray(DefinitionChange.ALTERED if kind == "column" else DefinitionChange.REPLACED, kind, name, kept, now)
 
 
 async def _present(connection: Connection, sql: Mapping[str, str]) -> dict[tuple[str, str], Record]:

@@ -57,7 +57,7 @@ _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class GuardLimits:
+class PipelineLimits:
     """Seconds and counts: total deadline of one request, patience with an outage, first and longest wait before a retry.
 
     `retry_budget` and `retries_per_second` are what successes need not pay for: retries at once, and in the course of time. A wait that
@@ -150,7 +150,7 @@ class Share:
 class Call:
     """One request and its attempts: whether another is worth while, and whom to blame."""
 
-    def __init__(self, outage: Outage, limits: GuardLimits, share: Share = Share()) -> None:
+    def __init__(self, outage: Outage, limits: PipelineLimits, share: Share = Share()) -> None:
         """Start without an attempt."""
         self._outage = outage
         self._limits = limits
@@ -264,13 +264,13 @@ class Call:
         )
 
 
-class Guard:
+class RequestPipeline:
     """Sends requests when the quota, the breaker and the connections allow it, and again where that may help.
 
     `witness` is the tiny request that tells a bad request from an outage. Use it within one event loop.
     """
 
-    def __init__(self, pace: Pace, limits: GuardLimits, redact: Redactor, statistics: ApiStatistics, witness: _Attempt[object]) -> None:
+    def __init__(self, pace: Pace, limits: PipelineLimits, redact: Redactor, statistics: ApiStatistics, witness: _Attempt[object]) -> None:
         """Start with a closed breaker and nobody waiting."""
         self._pace = pace
         self._limits = limits

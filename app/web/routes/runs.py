@@ -40,7 +40,7 @@ from app.web.schemas.runs import (
 from app.web.views import shown_account
 
 if TYPE_CHECKING:
-    from app.web.report_cache import RenderedReport
+    from app.web.report_cache import CachedReport
 
 _SOME_CHANGES = 1_000
 _MOST_CHANGES = 10_000
@@ -290,7 +290,7 @@ async def get_report(request: Request) -> Response:
     The figures are those of `as_of`: they are counted after work was recorded, the more seldom the longer that takes, and at the end of
     it. Send the ETag of the last answer as If-None-Match: as long as nothing changed the answer is 304.
     """
-    rendered: RenderedReport = request.app.state.report
+    rendered: CachedReport = request.app.state.report
     return await rendered.answer(request.app.state.service, request)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.states import RunKind
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.errors import IncompleteFetch
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
@@ -65,7 +65,7 @@ ROWS = _rows()
 class _Bench:
     """A store, and a connection that looks into its staging."""
 
-    store: Store
+    store: Repositories
     connection: "asyncpg.Connection[asyncpg.Record]"
 
     async def staged(self, endpoint: Endpoint, fetch_id: object) -> list[dict[str, object]]:
@@ -80,7 +80,7 @@ async def bench(postgres: Server, template: str) -> AsyncIterator[_Bench]:
     async with postgres.clone(template, "fuzz") as name:
         database = Database(postgres.database(name), SCHEMA)
         async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
-            yield _Bench(await Store.build(pool, 60), connection)
+            yield _Bench(await Repositories.build(pool, 60), connection)
 
 
 def _fuzzed(examples: int) -> settings:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.states import RunStatus
-from app.engine.repositories import Store
-from app.engine.runs.orders import Steering
+from app.engine.repositories import Repositories
+from app.engine.runs.orders import RunOrders
 from app.errors import Conflict
 from app.store.database.pool import Database as Pool
 from tests.conftest import SCHEMA, Database
@@ -46,8 +46,8 @@ async def _ended(database: Database, status: RunStatus) -> uuid.UUID:
 
 async def test_each_order_about_a_run_that_has_ended_is_refused_in_a_sentence_and_changes_nothing(database: Database) -> None:
     async with Pool.open(database.dsn, database.schema) as pool:
-        store = await Store.build(pool, 60)
-        steering = Steering(store, lambda: TODAY)
+        store = await Repositories.build(pool, 60)
+        steering = RunOrders(store, lambda: TODAY)
         orders: dict[str, Callable[[uuid.UUID], Awaitable[None]]] = {name: getattr(steering, name) for name in _DONE}
         for status, told in _TOLD.items():
             for name, order in orders.items():

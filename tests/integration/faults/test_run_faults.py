@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.errors import Conflict, DatabaseUnavailable, ReconError
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
@@ -163,7 +163,7 @@ async def _served(database: Database, sandbox: SandboxServer, dsn: str) -> Async
     """A service whose transactions PostgreSQL ends soon when they are left idle."""
     upstream = UpstreamConfig(sandbox.base_url, SecretStr("sandbox"), rate=1000, burst=1000, timeout=5, outage_wait=30, breaker_seconds=0.5)
     async with Pool.open(dsn, database.schema, idle_seconds=2) as pool, UpstreamClient.open(upstream) as client:
-        service = ReconService(await Store.build(pool, _CONFIG.lease_seconds), client, _CONFIG, now)
+        service = ReconService(await Repositories.build(pool, _CONFIG.lease_seconds), client, _CONFIG, now)
         async with service.pool.running():
             yield service
 

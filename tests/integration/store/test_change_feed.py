@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 import pytest
 
 from app.errors import RowRefused
-from app.store.change_feed import Change, ChangeFeed
+from app.store.change_feed import ChangeFeed, FeedEntry
 from app.store.database.pool import Database as Pool
 from app.store.schema.migrate import migrate
 from tests.conftest import Database
@@ -41,7 +41,7 @@ async def _noted(
         await ChangeFeed(pool).note(connection, run_id, table, changed)
 
 
-def _slices(changes: Collection[Change]) -> list[tuple[str, dt.date | None]]:
+def _slices(changes: Collection[FeedEntry]) -> list[tuple[str, dt.date | None]]:
     return [(change.account_id, change.date) for change in changes]
 
 
@@ -58,8 +58,8 @@ async def test_a_reader_that_polls_while_many_transactions_commit_misses_nothing
                 # A commit that takes its time: ids that were given out earlier become visible later, unless the lock forbids it.
                 await connection.execute("SELECT pg_sleep($1)", random.random() * 0.005)
 
-    async def read() -> list[Change]:
-        seen: list[Change] = []
+    async def read() -> list[FeedEntry]:
+        seen: list[FeedEntry] = []
         cursor, is_last = 0, False
         while True:
             page = await feed.since(cursor, 100)

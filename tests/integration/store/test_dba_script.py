@@ -14,7 +14,7 @@ import pytest
 
 from app.domain.states import RunKind
 from app.engine.preparation.maintenance import maintain
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.errors import ConfigurationError, InvalidRequest
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.server.process import SandboxServer
@@ -502,7 +502,7 @@ async def test_the_role_maintains_a_warehouse_that_its_owner_migrated(place: Pla
     await migrate(place.database(place.owner).dsn, SCHEMA)
     await place.run(await place.script())
     async with Pool.open(place.database(place.role).dsn, SCHEMA) as pool:
-        await maintain(await Store.build(pool, 60), TODAY)
+        await maintain(await Repositories.build(pool, 60), TODAY)
     for user in (place.role, place.owner):
         await place.execute(f"REFRESH MATERIALIZED VIEW CONCURRENTLY {SCHEMA}.mv_all_account_ids", user=user)
     assert await migrate(place.database(place.role).dsn, SCHEMA) == []
@@ -513,10 +513,10 @@ async def test_without_any_one_of_the_grants_on_tables_the_service_does_not_star
     await place.run(await place.script())
     await migrate(place.database(place.role).dsn, SCHEMA)
     async with Pool.open(place.database(place.role).dsn, SCHEMA) as pool:
-        await Store.build(pool, 60)
+        await Repositories.build(pool, 60)
         for table, right in _RIGHTS:
             await place.execute(f"REVOKE {right} ON {SCHEMA}.{table} FROM {quote(place.role)}", user=place.owner)
             with pytest.raises(ConfigurationError, match=f"{table}.*{right}"):
-                await Store.build(pool, 60)
+                await Repositories.build(pool, 60)
             await place.execute(f"GRANT {right} ON {SCHEMA}.{table} TO {quote(place.role)}", user=place.owner)
-        await Store.build(pool, 60)
+        await Repositories.build(pool, 60)

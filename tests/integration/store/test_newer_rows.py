@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.engine.repositories import Store
-from app.store.apply.model import Applied, Slice, Writer
+from app.engine.repositories import Repositories
+from app.store.apply.model import Applied, Slice, WriteContext
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 
@@ -24,7 +24,7 @@ _LEASE = 60.0
 class _Fetching:
     """A warehouse with two accounts, and a fetch of closed trades that others may meet before it is written."""
 
-    def __init__(self, store: Store, connection: "asyncpg.Connection[asyncpg.Record]", writer: Writer) -> None:
+    def __init__(self, store: Repositories, connection: "asyncpg.Connection[asyncpg.Record]", writer: WriteContext) -> None:
         self.connection = connection
         self._store = store
         self._writer = writer
@@ -66,7 +66,7 @@ class _Fetching:
 @pytest.fixture
 async def fetching(database: Database) -> AsyncIterator[_Fetching]:
     async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
-        store = await Store.build(pool, _LEASE)
+        store = await Repositories.build(pool, _LEASE)
         claim_id = uuid.uuid4()
         await connection.executemany(
             "INSERT INTO trade_recon (account_id, claim_id, claimed_by, claimed_at) VALUES ($1, $2, $2, now())",
@@ -78,7 +78,7 @@ async def fetching(database: Database) -> AsyncIterator[_Fetching]:
         )
         await connection.execute("SELECT recon_create_partitions('raw_trades_closed', $1)", [D1, D2])
         await store.sweep.run(dt.date(2026, 3, 1))
-        yield _Fetching(store, connection, Writer(None, claim_id, 30.0, _LEASE))
+        yield _Fetching(store, connection, WriteContext(None, claim_id, 30.0, _LEASE))
 
 
 _OF_INGESTION = (

@@ -16,11 +16,11 @@ from app.domain.accounts.money import BY_DATE, BY_NAME
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import HoldLimits
 from app.domain.issues.codes import Issue, IssueCode, Severity
-from app.domain.runs.inspected import Figures, Inspected
+from app.domain.runs.inspected import Inspected, InspectionFigures
 from app.domain.states import Effort, Outcome
 from app.domain.verdict.closing import ClosedAs
-from app.engine.repositories import Store
-from app.store.apply.model import Applied, Fingerprints, Job, Part, Slice, Witness, Writer
+from app.engine.repositories import Repositories
+from app.store.apply.model import Applied, Fingerprints, Job, Part, RemovalEvidence, Slice, WriteContext
 from app.store.database.pool import Connection
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import SQL_DIRECTORY, fill, load_queries
@@ -77,9 +77,9 @@ async def warehouse(postgres: Server, template: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="module")
-async def store(warehouse: Database) -> AsyncIterator[Store]:
+async def store(warehouse: Database) -> AsyncIterator[Repositories]:
     async with Pool.open(warehouse.dsn, warehouse.schema, pool_size=1) as pool:
-        store = await Store.build(pool, LEASE)
+        store = await Repositories.build(pool, LEASE)
         await store.claims.beat()
         yield store
 
@@ -153,7 +153,7 @@ async def amounts(warehouse: Database) -> AsyncIterator[list[str]]:
 # What is read of all, before other tests write: they leave rows of now on pages of each date
 
 
-async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(store: Store, recorder: Recorder) -> None:
+async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(store: Repositories, recorder: Recorder) -> None:
     assert await store.touched.covered_until() is not None
     since = dt.datetime.combine(LAST_DAY, dt.time(12), dt.UTC)
     touched = await store.touched.accounts(since, KNOWN)
@@ -168,7 +168,7 @@ async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(store:
 
 
 async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several_processes(
-    store: Store, warehouse: Database, amounts: list[str], recorder: Recorder
+    store: Repositories, warehouse: Database, amounts: list[str], recorder: Recorder
 ) -> None:
     wrong = amounts[:5]
     async with warehouse.connect() as connection:
@@ -199,7 +199,9 @@ async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several
 
 
 @pytest.mark.parametrize("count", [1, BATCH])
-async def test_a_look_reads_its_accounts_by_key_and_the_day_matrix_from_indexes_alone(count: int, store: Store, either: Recorder) -> None:
+async def test_a_look_reads_its_accounts_by_key_and_the_day_matrix_from_indexes_alone(
+    count: int, store: Repositories, either: Recorder
+) -> None:
     views = await store.detection.look(batch(count))
     assert len(views) == count
     plan = either.one("detection.look_at_accounts")
@@ -213,7 +215,9 @@ async def test_a_look_reads_its_accounts_by_key_and_the_day_matrix_from_indexes_
     assert_nothing_is_read_whole(either, "detection.get_findings")
 
 
-async def test_a_look_at_5000_accounts_reads_raw_tables_by_index_though_that_is_a_large_share_here(store: Store, either: Recorder) -> None:
+async def test_a_look_at_5000_accounts_reads_raw_tables_by_index_though_that_is_a_large_share_here(
+    store: Repositories, either: Recorder
+) -> None:
     await store.detection.refresh_stats(accounts(20, 5000, KNOWN // 5000))
     plan = either.one("detection.look_at_accounts")
     assert_the_day_matrix_is_read_from_indexes_alone(plan)
@@ -221,7 +225,7 @@ async def test_a_look_at_5000_accounts_reads_raw_tables_by_index_though_that_is_
 
 
 async def test_logins_are_read_from_indexes_alone_and_totals_are_written_by_key(
-    store: Store, warehouse: Database, either: Recorder
+    store: Repositories, warehouse: Database, either: Recorder
 ) -> None:
     ids = batch()
     async with warehouse.connect() as connection:
@@ -240,7 +244,7 @@ async def test_logins_are_read_from_indexes_alone_and_totals_are_written_by_key(
 
 
 @pytest.mark.parametrize("count", [1, BATCH])
-async def test_the_keys_of_accounts_are_refreshed_by_index(count: int, store: Store, warehouse: Database, either: Recorder) -> None:
+async def test_the_keys_of_accounts_are_refreshed_by_index(count: int, store: Repositories, warehouse: Database, either: Recorder) -> None:
     ids = batch(count)
     async with warehouse.connect() as connection:
         await connection.execute("UPDATE recon_identity SET daily_to = daily_from, valid_to = daily_from WHERE account_id = ANY($1)", ids)
@@ -257,7 +261,7 @@ async def test_the_keys_of_accounts_are_refreshed_by_index(count: int, store: St
 
 
 @pytest.mark.parametrize("count", [1, BATCH])
-async def test_rows_with_a_missing_or_wrong_id_are_found_and_mended_by_index(count: int, store: Store, either: Recorder) -> None:
+async def test_rows_with_a_missing_or_wrong_id_are_found_and_mended_by_index(count: int, store: Repositories, either: Recorder) -> None:
     ids = batch(count)
     keys = await store.identity.refresh(ids, LAST_DAY)
     await store.identity.find(keys, ids, LAST_DAY)
@@ -303,7 +307,9 @@ SLICES = {
 
 
 @pytest.mark.parametrize("which", SLICES)
-async def test_fingerprints_are_read_by_account_and_in_the_partitions_of_their_dates(which: str, store: Store, recorder: Recorder) -> None:
+async def test_fingerprints_are_read_by_account_and_in_the_partitions_of_their_dates(
+    which: str, store: Repositories, recorder: Recorder
+) -> None:
     endpoint, dates, partitions = SLICES[which]
     await store.changes.fingerprints(Slice(endpoint, tuple(batch()), dates))
     plan = recorder.one("changes.get_fingerprints")
@@ -315,7 +321,9 @@ async def test_fingerprints_are_read_by_account_and_in_the_partitions_of_their_d
 
 
 @pytest.mark.parametrize("which", [name for name in SLICES if not name.startswith("trades")])
-async def test_fingerprints_of_metrics_are_read_by_account_whatever_the_parameters(which: str, store: Store, either: Recorder) -> None:
+async def test_fingerprints_of_metrics_are_read_by_account_whatever_the_parameters(
+    which: str, store: Repositories, either: Recorder
+) -> None:
     endpoint, dates, _ = SLICES[which]
     await store.changes.fingerprints(Slice(endpoint, tuple(batch()), dates))
     plan = either.one("changes.get_fingerprints")
@@ -325,7 +333,7 @@ async def test_fingerprints_of_metrics_are_read_by_account_whatever_the_paramete
 
 
 @pytest.fixture
-async def claim(store: Store, warehouse: Database) -> AsyncIterator[Claim]:
+async def claim(store: Repositories, warehouse: Database) -> AsyncIterator[Claim]:
     """A batch of accounts that are the first to wait in the run, claimed."""
     async with warehouse.connect() as connection:
         await connection.execute("INSERT INTO recon_attempts (run_id, account_id, position) SELECT $1, unnest($2::text[]), 0", RUN, batch())
@@ -361,7 +369,7 @@ def sent(endpoint: Endpoint, account_ids: Sequence[str], dates: tuple[dt.date, d
     return [json.dumps(row | ({} if place % 5 else {"numTrades": 7, "lots": 7})).encode() for place, row in enumerate(kept)]
 
 
-async def fetched(store: Store, endpoint: Endpoint, rows: Sequence[bytes]) -> StagedFetch:
+async def fetched(store: Repositories, endpoint: Endpoint, rows: Sequence[bytes]) -> StagedFetch:
     sink = await store.staging.begin(endpoint)
     await sink.add(rows)
     assert await sink.distinct_keys() == len(rows)
@@ -380,7 +388,7 @@ WRITES = {
 
 @pytest.mark.parametrize("which", WRITES)
 async def test_a_fetch_is_written_by_the_keys_of_its_rows_however_much_else_is_stored_and_staged(
-    which: str, store: Store, claim: Claim, either: Recorder
+    which: str, store: Repositories, claim: Claim, either: Recorder
 ) -> None:
     endpoint, count, dates, sent_dates = WRITES[which]
     ids = claim.account_ids[:count]
@@ -392,7 +400,9 @@ async def test_a_fetch_is_written_by_the_keys_of_its_rows_however_much_else_is_s
         await store.changes.resolve_trades(
             staged, {account_id: [str(number)] for account_id, number in zip(ids, numbers(ids), strict=True)}
         )
-    done = await store.changes.apply(staged, proven, before, Writer(None, claim.claim_id, 60, LEASE), Witness(dict.fromkeys(ids)))
+    done = await store.changes.apply(
+        staged, proven, before, WriteContext(None, claim.claim_id, 60, LEASE), RemovalEvidence(dict.fromkeys(ids))
+    )
     await store.staging.forget(staged)
     assert_the_difference_was_written(list(done.values()), moves=endpoint is Endpoint.CLOSED and dates == OF_ALL_DATES)
 
@@ -424,7 +434,7 @@ def assert_the_difference_was_written(done: Sequence[Applied], *, moves: bool) -
 
 @pytest.mark.parametrize("which", WRITES)
 async def test_every_row_of_a_fetch_is_compared_by_its_key_however_much_else_is_stored_and_staged(
-    which: str, store: Store, either: Recorder
+    which: str, store: Repositories, either: Recorder
 ) -> None:
     endpoint, count, dates, sent_dates = WRITES[which]
     ids = batch(count)
@@ -443,7 +453,7 @@ async def test_every_row_of_a_fetch_is_compared_by_its_key_however_much_else_is_
         assert plan.rows(stage) <= 4 * len(rows), name
 
 
-async def test_trades_that_are_stored_under_several_dates_are_looked_up_by_their_key(store: Store, recorder: Recorder) -> None:
+async def test_trades_that_are_stored_under_several_dates_are_looked_up_by_their_key(store: Repositories, recorder: Recorder) -> None:
     ids = batch()
     surplus = [(account_id, trading_days(number)[0]) for number, account_id in zip(numbers(ids), ids, strict=True)]
     assert await store.comparison.doubled_days(surplus) == {}
@@ -454,7 +464,7 @@ async def test_trades_that_are_stored_under_several_dates_are_looked_up_by_their
     assert_nothing_is_read_whole(recorder)
 
 
-async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Store, recorder: Recorder) -> None:
+async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Repositories, recorder: Recorder) -> None:
     ids = batch(60)
     key = UniqueKey("narrow", ("login", "ticket", "trade_date"), nulls_are_equal=False)
     table = replace(store.catalogue[Endpoint.CLOSED], narrow_keys=(key,))
@@ -463,7 +473,7 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Stor
     await store.changes.resolve_trades(staged, {})
     proven = Slice(Endpoint.CLOSED, tuple(ids), OF_ALL_DATES)
     horizon = (await store.changes.fingerprints(proven)).horizon
-    job = Job(staged, table, proven, Fingerprints({}, horizon), Writer(None, uuid.UUID(int=0), 60, LEASE), Witness())
+    job = Job(staged, table, proven, Fingerprints({}, horizon), WriteContext(None, uuid.UUID(int=0), 60, LEASE), RemovalEvidence())
     with contextlib.suppress(_UndoneError):
         async with store.database.transaction() as connection:
             await connection.execute(f"CREATE UNIQUE INDEX {key.name} ON {table.raw} ({', '.join(key.columns)})")
@@ -489,7 +499,7 @@ def results(account_ids: Sequence[str]) -> list[AccountResult]:
     ]
 
 
-async def record(store: Store, claim: Claim) -> None:
+async def record(store: Repositories, claim: Claim) -> None:
     judged = sorted(IssueCode)
     found: dict[str, tuple[Issue, ...]] = dict.fromkeys(claim.account_ids, ONE_ISSUE)
     await store.runs.open_issues(claim.run_id, found, LAST_DAY)
@@ -498,7 +508,7 @@ async def record(store: Store, claim: Claim) -> None:
     await store.runs.record_issues(dict.fromkeys(claim.account_ids, ()), judged, note="test", closed_as=ClosedAs.GONE)
 
 
-async def test_a_batch_is_recorded_by_the_keys_of_its_accounts(store: Store, claim: Claim, either: Recorder) -> None:
+async def test_a_batch_is_recorded_by_the_keys_of_its_accounts(store: Repositories, claim: Claim, either: Recorder) -> None:
     await record(store, claim)
     assert {"runs.open_issues", "runs.get_reopened", "runs.close_issues"} <= {plan.name for plan in either.plans}
     assert {"runs.record_unchanged", "runs.record_attempts", "runs.postpone_accounts"} <= {plan.name for plan in either.plans}
@@ -511,7 +521,7 @@ async def test_a_batch_is_recorded_by_the_keys_of_its_accounts(store: Store, cla
     assert_nothing_is_read_whole(either)
 
 
-async def test_whether_a_run_is_done_is_read_from_the_attempts_that_wait(store: Store, recorder: Recorder) -> None:
+async def test_whether_a_run_is_done_is_read_from_the_attempts_that_wait(store: Repositories, recorder: Recorder) -> None:
     await store.runs.get(PAST_RUN)
     assert await store.runs.finish(PAST_RUN, HoldLimits()) is False
     for name in ("runs.get_run", "runs.get_run_state"):
@@ -522,10 +532,12 @@ async def test_whether_a_run_is_done_is_read_from_the_attempts_that_wait(store: 
 # Inspections
 
 
-async def test_a_batch_of_an_inspection_is_recorded_by_the_keys_of_its_accounts(store: Store, claim: Claim, either: Recorder) -> None:
+async def test_a_batch_of_an_inspection_is_recorded_by_the_keys_of_its_accounts(
+    store: Repositories, claim: Claim, either: Recorder
+) -> None:
     found = [Inspected(account_id, ONE_ISSUE, tuple(issue.as_json() for issue in ONE_ISSUE), "seen") for account_id in claim.account_ids]
     assert await store.inspections.brokers(claim.account_ids)
-    assert len(await store.inspections.record(claim, found, lambda _: Figures(), 1)) == BATCH
+    assert len(await store.inspections.record(claim, found, lambda _: InspectionFigures(), 1)) == BATCH
     assert either.one("inspection.get_brokers").indexes("recon_identity") == {"recon_identity_account"}
     assert {"inspection.release_inspected", "inspection.record_inspected"} <= {plan.name for plan in either.plans}
     for plan in either.plans:
@@ -536,7 +548,9 @@ async def test_a_batch_of_an_inspection_is_recorded_by_the_keys_of_its_accounts(
     assert_nothing_is_read_whole(either)
 
 
-async def test_what_an_inspection_found_is_read_a_page_at_a_time_from_the_key_of_its_attempts(store: Store, either: Recorder) -> None:
+async def test_what_an_inspection_found_is_read_a_page_at_a_time_from_the_key_of_its_attempts(
+    store: Repositories, either: Recorder
+) -> None:
     found = await store.inspections.accounts(PAST_RUN, (Outcome.UNCHANGED,), account(KNOWN // 2), 50)
     assert [each.account_id for each in found] == accounts(KNOWN // 2 + 1, 50)
     plan = either.one("inspection.list_inspected")
@@ -546,7 +560,9 @@ async def test_what_an_inspection_found_is_read_a_page_at_a_time_from_the_key_of
     assert_nothing_is_read_whole(either)
 
 
-async def test_accounts_that_an_inspection_names_are_found_by_their_keys(store: Store, warehouse: Database, recorder: Recorder) -> None:
+async def test_accounts_that_an_inspection_names_are_found_by_their_keys(
+    store: Repositories, warehouse: Database, recorder: Recorder
+) -> None:
     ids = batch()
     async with warehouse.connect() as connection:
         await connection.execute("UPDATE trade_recon SET mismatched_days = 1 WHERE account_id = ANY($1)", ids[:5])
@@ -566,7 +582,9 @@ async def test_accounts_that_an_inspection_names_are_found_by_their_keys(store: 
 # Amounts
 
 
-async def test_amounts_are_compared_from_the_indexes_that_hold_the_counts(store: Store, amounts: list[str], either: Recorder) -> None:
+async def test_amounts_are_compared_from_the_indexes_that_hold_the_counts(
+    store: Repositories, amounts: list[str], either: Recorder
+) -> None:
     await store.detection.look(amounts)
     plan = either.one("detection.look_at_accounts")
     assert "money_days" in plan.statement
@@ -579,7 +597,7 @@ async def test_amounts_are_compared_from_the_indexes_that_hold_the_counts(store:
 # What others read
 
 
-async def test_an_account_is_shown_by_its_keys(store: Store, either: Recorder) -> None:
+async def test_an_account_is_shown_by_its_keys(store: Repositories, either: Recorder) -> None:
     (account_id,) = batch(1)
     await store.reports.account(account_id)
     await store.reports.attempt(PAST_RUN, account_id)
@@ -590,12 +608,12 @@ async def test_an_account_is_shown_by_its_keys(store: Store, either: Recorder) -
     assert_nothing_is_read_whole(either)
 
 
-async def test_the_kept_report_reads_no_account(store: Store, recorder: Recorder) -> None:
+async def test_the_kept_report_reads_no_account(store: Repositories, recorder: Recorder) -> None:
     await store.reports.kept()
     assert not {scan.table for plan in recorder.plans for scan in plan.scans} - {"recon_report"}
 
 
-async def test_the_week_of_the_report_is_read_from_the_blocks_of_its_attempts(store: Store, recorder: Recorder) -> None:
+async def test_the_week_of_the_report_is_read_from_the_blocks_of_its_attempts(store: Repositories, recorder: Recorder) -> None:
     async def shown(figures: ReportFigures, _: Connection) -> Mapping[str, object]:
         return figures.overall
 
@@ -608,7 +626,7 @@ async def test_the_week_of_the_report_is_read_from_the_blocks_of_its_attempts(st
     assert sum(scanned.rows("trade_recon") for scanned in recorder.plans) <= 3 * KNOWN
 
 
-async def test_the_feed_is_read_from_its_cursor_on(store: Store, either: Recorder) -> None:
+async def test_the_feed_is_read_from_its_cursor_on(store: Repositories, either: Recorder) -> None:
     page = await store.feed.since(TRADING // 2, 100)
     assert len(page.changes) == 100
     plan = either.one("feed.get_changes")
@@ -616,7 +634,7 @@ async def test_the_feed_is_read_from_its_cursor_on(store: Store, either: Recorde
     assert plan.rows("recon_changes") <= 210
 
 
-async def test_a_draw_from_the_quota_reads_its_one_row(store: Store, recorder: Recorder) -> None:
+async def test_a_draw_from_the_quota_reads_its_one_row(store: Repositories, recorder: Recorder) -> None:
     await Quota(store.database, 15, 20).acquire()
     plan = recorder.one("quota.draw_permits")
     assert not plan.scans
@@ -626,7 +644,7 @@ async def test_a_draw_from_the_quota_reads_its_one_row(store: Store, recorder: R
 # The guards themselves
 
 
-async def test_a_guard_objects_where_an_index_is_missing(store: Store, relations: Relations) -> None:
+async def test_a_guard_objects_where_an_index_is_missing(store: Repositories, relations: Relations) -> None:
     with Recorder(relations, before=(f"DROP INDEX {SCHEMA}.raw_trades_closed_account_day",)).recording() as recorder:
         await store.detection.refresh_stats(batch())
     with pytest.raises(AssertionError):
@@ -635,7 +653,7 @@ async def test_a_guard_objects_where_an_index_is_missing(store: Store, relations
         assert_nothing_is_read_whole(recorder)
 
 
-async def test_a_guard_objects_where_postgresql_prefers_to_read_all(store: Store, relations: Relations) -> None:
+async def test_a_guard_objects_where_postgresql_prefers_to_read_all(store: Repositories, relations: Relations) -> None:
     settings = tuple(f"SET LOCAL enable_{kind} = off" for kind in ("indexscan", "indexonlyscan", "bitmapscan"))
     with Recorder(relations, before=settings).recording() as recorder:
         await store.changes.fingerprints(Slice(Endpoint.DAILY, tuple(batch()), None))

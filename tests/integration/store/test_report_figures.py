@@ -9,7 +9,7 @@ import pytest
 
 from app.engine.config import EngineConfig
 from app.engine.report.views import Readings
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 from tests.support.clock import now
@@ -52,7 +52,7 @@ async def connection(database: Database) -> "AsyncIterator[asyncpg.Connection[as
 async def readings(database: Database) -> AsyncIterator[Readings]:
     """With a single connection: whoever held one and asked for another would wait for itself."""
     async with Pool.open(database.dsn, database.schema, pool_size=1) as pool:
-        yield Readings(await Store.build(pool, 60), EngineConfig(), now)
+        yield Readings(await Repositories.build(pool, 60), EngineConfig(), now)
 
 
 async def _kept(readings: Readings) -> Mapping[str, object]:

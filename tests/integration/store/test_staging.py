@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.errors import DatabaseUnavailable
 from app.store.database.pool import Database as Pool
 from app.store.schema.migrate import migrate
@@ -28,7 +28,7 @@ def _row(**fields: object) -> bytes:
 @pytest.fixture
 async def sink(database: Database) -> AsyncIterator[StageSink]:
     async with Pool.open(database.dsn, database.schema) as pool:
-        store = await Store.build(pool, 60)
+        store = await Repositories.build(pool, 60)
         yield await store.staging.begin(Endpoint.CLOSED)
 
 
@@ -44,7 +44,7 @@ async def test_leading_zeros_and_case_tell_keys_apart(sink: StageSink) -> None:
 
 async def test_rows_of_others_alone_are_no_answer_to_what_was_asked(database: Database) -> None:
     async with Pool.open(database.dsn, database.schema) as pool:
-        store = await Store.build(pool, 60)
+        store = await Repositories.build(pool, 60)
         asked = await store.staging.begin(Endpoint.CLOSED, ["007", "8"])
         await asked.add([_row(login="7"), _row(login="9")])
         assert not await asked.is_of_asked()
@@ -69,7 +69,7 @@ async def test_a_row_without_a_key_that_comes_twice_counts_once(sink: StageSink)
 async def test_a_fetch_whose_worker_counts_as_dead_is_dropped_and_takes_no_more_rows(database: Database, sink: StageSink) -> None:
     await sink.add([_row()])
     async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
-        store = await Store.build(pool, 60)
+        store = await Repositories.build(pool, 60)
         assert await store.staging.purge_dead(60) == 1
         for row in (_row(), _row(ticket=None), _row(comment="zero \0 byte")):
             with pytest.raises(DatabaseUnavailable, match="fetched again"):
@@ -80,7 +80,7 @@ async def test_a_fetch_whose_worker_counts_as_dead_is_dropped_and_takes_no_more_
 async def test_what_could_not_be_dropped_since_the_connection_died_is_dropped_later(database: Database, sink: StageSink) -> None:
     await sink.add([_row()])
     async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection, database.connect() as other:
-        store = await Store.build(pool, 60)
+        store = await Repositories.build(pool, 60)
         await store.claims.beat()
         mine = await store.staging.begin(Endpoint.CLOSED)
         await mine.add([_row()])
@@ -101,7 +101,7 @@ async def test_what_could_not_be_dropped_since_the_connection_died_is_dropped_la
 
 async def test_a_fetch_that_broke_off_while_it_began_is_dropped_though_its_worker_lives(database: Database) -> None:
     async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection, database.connect() as other:
-        store = await Store.build(pool, 60)
+        store = await Repositories.build(pool, 60)
         await store.claims.beat()
         transaction = connection.transaction()
         await transaction.start()
@@ -143,7 +143,7 @@ async def test_another_spelling_of_an_id_is_the_account_that_was_asked_for_unles
             "INSERT INTO recon_identity (login, platform, broker, account_id, today, counts) SELECT login, '5', '1', id, true, true"
             " FROM (VALUES ('007', 'aB-1'), ('008', 'aB-2')) AS known (login, id)"
         )
-        store = await Store.build(pool, 60)
+        store = await Repositories.build(pool, 60)
         asked = await store.staging.begin(Endpoint.DAILY, ["aB-1", "aB-2", "Ab-3", "ab-3"])
         await asked.add([json.dumps({**row, "accountId": each}).encode() for each in sent])
         staged = await c.fetch("SELECT account_id FROM recon_stage_daily ORDER BY ordinal")
@@ -160,7 +160,7 @@ async def test_only_a_text_of_digits_is_a_key_part_in_a_column_of_numbers(databa
     texts = ["1e3", "0x1F", "12.5", "NaN", "Infinity", "1_000", "W7", "+5", "1.0", "0b11", "٣"]
     digits = {"17": 17, " 18 ": 18, "-19": -19, "0020": 20}
     async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
-        store = await Store.build(pool, 60)
+        store = await Repositories.build(pool, 60)
         sink = await store.staging.begin(Endpoint.CLOSED)
         await sink.add([_row(**{column: text}) for text in [*digits, *texts]])
         rows = await connection.fetch(f"SELECT {column} AS part, refused FROM recon_stage_closed ORDER BY ordinal")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.engine.repositories import Store
-from app.store.apply.model import Applied, Fingerprints, Job, Slice, Witness, Writer
+from app.engine.repositories import Repositories
+from app.store.apply.model import Applied, Fingerprints, Job, RemovalEvidence, Slice, WriteContext
 from app.store.database.pool import Connection
 from app.store.database.pool import Database as Pool
 from app.store.schema.raw_tables import STAGED, Column, Kind, WarehouseTable
@@ -52,9 +52,9 @@ class _Bench:
     """A warehouse with one account that is ours, whose columns have defaults."""
 
     database: Database
-    store: Store
+    store: Repositories
     connection: "asyncpg.Connection[asyncpg.Record]"
-    writer: Writer
+    writer: WriteContext
 
     async def staged(self, endpoint: Endpoint, pages: Sequence[Sequence[bytes]]) -> StagedFetch:
         sink = await self.store.staging.begin(endpoint)
@@ -64,7 +64,7 @@ class _Bench:
         await sink.seal()
         return sink.staged
 
-    async def apply(self, endpoint: Endpoint, pages: Sequence[Sequence[bytes]], writer: Writer | None = None) -> Applied:
+    async def apply(self, endpoint: Endpoint, pages: Sequence[Sequence[bytes]], writer: WriteContext | None = None) -> Applied:
         dates = None if endpoint is Endpoint.ALLTIME else (_DAYS[0], _DAYS[-1]) if endpoint.is_trades else _DAYS
         # Of alltime an account has one row.
         proven = Slice(endpoint, _ACCOUNTS if endpoint is Endpoint.ALLTIME else (_ACCOUNT,), dates)
@@ -106,7 +106,7 @@ async def _opened(postgres: Server, template: str) -> AsyncIterator[_Bench]:
                 _ACCOUNT,
             )
             async with Pool.open(database.dsn, database.schema, pool_size=1) as pool:
-                yield _Bench(database, await Store.build(pool, _LEASE), connection, Writer(None, claim_id, 60.0, _LEASE))
+                yield _Bench(database, await Repositories.build(pool, _LEASE), connection, WriteContext(None, claim_id, 60.0, _LEASE))
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,7 @@ async def test_a_row_that_is_refused_among_rows_of_many_sets_stops_none_of_them(
 async def test_a_check_holds_for_rows_that_were_sent_with_its_columns_and_for_no_others(own: _Bench) -> None:
     await own.connection.execute("ALTER TABLE raw_metrics_daily ADD CHECK (success_rate + net_profit > 0)")
     async with Pool.open(own.database.dsn, own.database.schema, pool_size=1) as pool:
-        checked = replace(own, store=await Store.build(pool, _LEASE))
+        checked = replace(own, store=await Repositories.build(pool, _LEASE))
         table = checked.store.catalogue[Endpoint.DAILY]
         keys = _keys(table, 4)
         stored = [key | {"success_rate": Decimal(1), "net_profit": Decimal(2)} for key in keys]
@@ -299,7 +299,7 @@ async def test_a_check_holds_for_rows_that_were_sent_with_its_columns_and_for_no
             keys[3] | {"net_profit": Decimal(-8)},
         ]
         staged = await checked.staged(Endpoint.DAILY, _pages(table, sent))
-        job = Job(staged, table, Slice(Endpoint.DAILY, (_ACCOUNT,), _DAYS), Fingerprints({}, 0), checked.writer, Witness())
+        job = Job(staged, table, Slice(Endpoint.DAILY, (_ACCOUNT,), _DAYS), Fingerprints({}, 0), checked.writer, RemovalEvidence())
         assert await checked.store.changes._refusals.find_unfit(job) == 1
         await checked.store.staging.forget(staged)
         done = await checked.apply(Endpoint.DAILY, _pages(table, sent))
@@ -318,7 +318,7 @@ async def test_a_new_row_takes_the_default_of_a_domain_or_a_sequence(own: _Bench
         "CREATE SEQUENCE rates START 41; ALTER TABLE raw_metrics_alltime ALTER COLUMN success_rate SET DEFAULT nextval('rates')"
     )
     async with Pool.open(own.database.dsn, own.database.schema, pool_size=1) as pool:
-        given = replace(own, store=await Store.build(pool, _LEASE))
+        given = replace(own, store=await Repositories.build(pool, _LEASE))
         table = given.store.catalogue[Endpoint.ALLTIME]
         (key,) = _keys(table, 1)
         await given.apply(Endpoint.ALLTIME, _pages(table, [key | {"num_trades": 1}]))
@@ -330,7 +330,7 @@ async def test_a_count_that_was_not_sent_lowers_none_that_still_moves(bench: _Be
     table = bench.store.catalogue[Endpoint.DAILY]
     keys = _keys(table, 3)
     await bench.apply(Endpoint.DAILY, _pages(table, [key | {"num_trades": 5, "country": "a"} for key in keys]))
-    moving = Writer(None, bench.writer.claim_id, 60.0, _LEASE, moving_from=_DAYS[0], moving_until=_DAYS[-1])
+    moving = WriteContext(None, bench.writer.claim_id, 60.0, _LEASE, moving_from=_DAYS[0], moving_until=_DAYS[-1])
     sent = [keys[0] | {"country": "b"}, keys[1] | {"num_trades": None, "country": "b"}, keys[2] | {"num_trades": 6}]
     done = await bench.apply(Endpoint.DAILY, _pages(table, sent), moving)
     assert done.withheld == {_DAYS[1]}

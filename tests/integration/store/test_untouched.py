@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from app.domain.contract.tables import Endpoint
-from app.engine.repositories import Store
-from app.store.apply.model import Applied, Slice, Witness, Writer
+from app.engine.repositories import Repositories
+from app.store.apply.model import Applied, RemovalEvidence, Slice, WriteContext
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 from tests.support.clock import TODAY
@@ -36,7 +36,7 @@ def _trade(day: dt.date, position: int) -> bytes:
 class _Writing:
     """A warehouse with one account that is ours, and a way to apply rows to its hours."""
 
-    def __init__(self, store: Store, connection: "asyncpg.Connection[asyncpg.Record]", writer: Writer) -> None:
+    def __init__(self, store: Repositories, connection: "asyncpg.Connection[asyncpg.Record]", writer: WriteContext) -> None:
         self.store = store
         self.connection = connection
         self._writer = writer
@@ -44,7 +44,7 @@ class _Writing:
     async def apply(
         self,
         rows: Sequence[bytes],
-        witness: Witness | None = None,
+        witness: RemovalEvidence | None = None,
         *,
         endpoint: Endpoint = Endpoint.HOURLY,
         dates: tuple[dt.date, ...] = _DAYS,
@@ -75,12 +75,12 @@ class _Writing:
 @asynccontextmanager
 async def _writing(database: Database) -> AsyncIterator[_Writing]:
     async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
-        store = await Store.build(pool, _LEASE)
+        store = await Repositories.build(pool, _LEASE)
         claim_id = uuid.uuid4()
         await connection.execute(
             "INSERT INTO trade_recon (account_id, claim_id, claimed_by, claimed_at) VALUES ($1, $2, $2, now())", _ACCOUNT, claim_id
         )
-        yield _Writing(store, connection, Writer(None, claim_id, 30.0, _LEASE))
+        yield _Writing(store, connection, WriteContext(None, claim_id, 30.0, _LEASE))
 
 
 async def test_only_what_differs_or_goes_is_written_or_locked(database: Database) -> None:
@@ -94,7 +94,7 @@ async def test_only_what_differs_or_goes_is_written_or_locked(database: Database
         before = await writing.marks()
         # Upstream lacks hour 11 of both dates and hour 0 of the second; daily was read on the first alone, and agrees. Hour 20 is new.
         sent = [_row(day, hour) for day in (first, second) for hour in range(11) if (day, hour) != (second, 0)] + [_row(second, 20)]
-        done = await writing.apply(sent, Witness({_ACCOUNT: frozenset({first})}))
+        done = await writing.apply(sent, RemovalEvidence({_ACCOUNT: frozenset({first})}))
         after = await writing.marks()
         assert (done.inserted, done.updated, done.removed, done.kept) == (1, 1, 1, {second: 2})
         assert {key for key in before if after.get(key) != before[key]} == {(first, 3), (first, 11)}
@@ -129,7 +129,7 @@ async def test_a_trade_that_is_moved_in_does_not_hide_one_that_goes(database: Da
         await writing.apply([json.dumps({**json.loads(_row(day, 0, numTrades=2)), "hour": None}).encode()], endpoint=Endpoint.DAILY)
         # As many are stored on the date as upstream sends, before and after; but the first belongs there, and the third does not.
         sent = [_trade(day, 1), _trade(day, 2)]
-        done = await writing.apply(sent, Witness({_ACCOUNT: None}), endpoint=Endpoint.CLOSED, dates=(day, day))
+        done = await writing.apply(sent, RemovalEvidence({_ACCOUNT: None}), endpoint=Endpoint.CLOSED, dates=(day, day))
         assert (done.moved, done.removed, done.inserted, done.kept) == (1, 1, 0, {})
         stored = await writing.connection.fetch("SELECT trade_date, position FROM raw_trades_closed ORDER BY position")
         assert [tuple(row) for row in stored] == [(day, "1"), (day, "2")]
@@ -141,9 +141,9 @@ async def test_rows_that_meet_stored_ones_do_not_hide_those_that_lack_or_go(data
         await writing.apply([_row(day, hour) for hour in range(5)])
         await writing.apply([json.dumps({**json.loads(_row(day, 0, numTrades=5)), "hour": None}).encode()], endpoint=Endpoint.DAILY)
         # As many as are stored: one of them is new, and one that is stored is not among them.
-        done = await writing.apply([_row(day, hour) for hour in range(1, 6)], Witness({_ACCOUNT: None}))
+        done = await writing.apply([_row(day, hour) for hour in range(1, 6)], RemovalEvidence({_ACCOUNT: None}))
         assert (done.inserted, done.updated, done.removed) == (1, 0, 1)
         # All that is stored is among them, and there are more; then fewer, and all of them equal.
-        assert (await writing.apply([_row(day, hour) for hour in range(7)], Witness({_ACCOUNT: None}))).inserted == 2
-        done = await writing.apply([_row(day, hour) for hour in range(5)], Witness({_ACCOUNT: None}))
+        assert (await writing.apply([_row(day, hour) for hour in range(7)], RemovalEvidence({_ACCOUNT: None}))).inserted == 2
+        done = await writing.apply([_row(day, hour) for hour in range(5)], RemovalEvidence({_ACCOUNT: None}))
         assert (done.inserted, done.updated, done.removed) == (0, 0, 2)

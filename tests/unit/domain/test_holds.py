@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import (
-    Figures,
+    HoldFigures,
     HoldLimits,
     Loss,
     MovingTrades,
@@ -134,8 +134,8 @@ def test_a_suspect_run_writes_no_account_that_loses_a_row_whether_its_count_is_l
     assert guard.judge({"later": Loss(1)}) == ["later"]
 
 
-def _figures(table: str, stored: int, left: int, lost: int, *, blanks: bool = False, sent: Sent | None = None) -> Figures:
-    return Figures(table, stored, left, lost, blanks, Sent(3, left) if sent is None else sent)
+def _figures(table: str, stored: int, left: int, lost: int, *, blanks: bool = False, sent: Sent | None = None) -> HoldFigures:
+    return HoldFigures(table, stored, left, lost, blanks, Sent(3, left) if sent is None else sent)
 
 
 def test_a_hold_says_less_only_where_a_figure_is_lower_and_which() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from app.domain.states import AccountView, Progress, Totals
-from app.engine.batch.batch_progress import UnderWay
+from app.engine.batch.batch_progress import BatchProgress
 from app.store.runs.batch_progress import Progressed
 
 _NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
@@ -38,7 +38,7 @@ def _work(run_id: uuid.UUID) -> Any:  # noqa: ANN401 - as much of a batch as is 
 
 async def test_a_batch_that_ends_while_it_is_looked_through_breaks_nothing() -> None:
     figures, run_id = _Figures(), uuid.uuid4()
-    under_way = UnderWay(cast("Any", SimpleNamespace(under_way=figures, claims=SimpleNamespace(worker_id=uuid.uuid4()))))
+    under_way = BatchProgress(cast("Any", SimpleNamespace(under_way=figures, claims=SimpleNamespace(worker_id=uuid.uuid4()))))
     work = _work(run_id)
 
     async def let_go() -> None:

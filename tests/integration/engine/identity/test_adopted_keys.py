@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from app.domain.holds import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
@@ -63,7 +63,7 @@ async def _paced(database: Database, sandbox: SandboxServer, rows_per_second: fl
     config = EngineConfig(workers=1, poll_seconds=0.05, guard=HoldLimits(row_share=1.0))
     upstream = UpstreamConfig(sandbox.base_url, SecretStr("sandbox"), rate=1000, burst=1000, timeout=5)
     async with Pool.open(database.dsn, database.schema) as pool, UpstreamClient.open(upstream) as client:
-        store = await Store.build(pool, config.lease_seconds, rows_per_second)
+        store = await Repositories.build(pool, config.lease_seconds, rows_per_second)
         yield ReconService(store, client, config, now)
 
 

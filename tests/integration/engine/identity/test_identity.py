@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.states import RunKind
 from app.engine.preparation.maintenance import MaintenanceResult, maintain, mend_accounts
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.sandbox.server.process import SandboxServer
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database
@@ -33,7 +33,7 @@ def md5_of(login: str, platform: object = 8, broker: object = 1) -> str:
 class Warehouse:
     """A hand-made warehouse: rows by hand, maintenance as the service does it."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", store: Store) -> None:
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", store: Repositories) -> None:
         self.connection = connection
         self.store = store
         self._tickets = 0
@@ -100,7 +100,7 @@ class Warehouse:
 async def made(database: Database) -> AsyncIterator[Warehouse]:
     """An empty warehouse to be filled by hand."""
     async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
-        store = await Store.build(pool, 60)
+        store = await Repositories.build(pool, 60)
         await store.claims.beat()
         yield Warehouse(connection, store)
 

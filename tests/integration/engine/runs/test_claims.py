@@ -9,9 +9,9 @@ import pytest
 
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.sandbox.server.process import SandboxServer
-from app.store.apply.model import Slice, Writer
+from app.store.apply.model import Slice, WriteContext
 from app.store.database.pool import Database as Pool
 from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
@@ -19,15 +19,15 @@ from tests.support.engine import TODAY, difference
 
 
 @asynccontextmanager
-async def process(database: Database) -> AsyncIterator[Store]:
+async def process(database: Database) -> AsyncIterator[Repositories]:
     """The store of one more worker process."""
     async with Pool.open(database.dsn, database.schema) as pool:
-        store = await Store.build(pool, 60)
+        store = await Repositories.build(pool, 60)
         await store.claims.beat()
         yield store
 
 
-async def queued(store: Store) -> uuid.UUID:
+async def queued(store: Repositories) -> uuid.UUID:
     """A run in which all accounts of the warehouse wait."""
     await store.sweep.run(TODAY)
     accounts = await store.runs.oldest_accounts(1000)
@@ -87,7 +87,7 @@ async def test_a_worker_whose_claim_was_taken_over_writes_nothing(warehouse: Dat
         await sink.add([bytes(record.encoded) for record in sandbox.world.records(Endpoint.ALLTIME, [account_id])])
         await connection.execute("UPDATE trade_recon SET claimed_at = NULL, claimed_by = NULL, claim_id = NULL")
         assert await alive.claims.claim(run_id, 100) is not None
-        applied = await stale.changes.apply(sink.staged, proven, before, Writer(run_id, claim.claim_id, 30, 60))
+        applied = await stale.changes.apply(sink.staged, proven, before, WriteContext(run_id, claim.claim_id, 30, 60))
         assert applied[account_id].claim_lost
         assert await connection.fetchval("SELECT count(*) FROM raw_metrics_alltime WHERE account_id = $1", account_id) == 0
         taken = await alive.claims.claim(run_id, 1)
@@ -115,7 +115,7 @@ async def test_a_slice_that_someone_else_changed_since_the_fetch_began_is_left_a
         await connection.execute("SELECT recon_create_partitions('raw_metrics_daily', ARRAY[date '2020-01-01'])")
         await connection.execute(changes[what], account_id)
         rows = await connection.fetchval("SELECT count(*) FROM raw_metrics_daily WHERE account_id = $1", account_id)
-        applied = await store.changes.apply(sink.staged, proven, before, Writer(run_id, claim.claim_id, 30, 60))
+        applied = await store.changes.apply(sink.staged, proven, before, WriteContext(run_id, claim.claim_id, 30, 60))
         assert applied[account_id].left_alone
         assert await connection.fetchval("SELECT count(*) FROM raw_metrics_daily WHERE account_id = $1", account_id) == rows
     assert not (await difference(warehouse, sandbox)).is_equal
@@ -145,7 +145,7 @@ async def test_a_trade_under_a_foreign_id_is_overwritten_only_if_nobody_wrote_it
         await store.changes.resolve_trades(sink.staged, {trade["account_id"]: [trade["login"]]})
         if written == "since":
             await connection.execute("UPDATE raw_trades_closed SET profit = 4243 WHERE ticket = $1", trade["ticket"])
-        await store.changes.apply(sink.staged, proven, before, Writer(run_id, claim.claim_id, 30, 60))
+        await store.changes.apply(sink.staged, proven, before, WriteContext(run_id, claim.claim_id, 30, 60))
         profit = await connection.fetchval("SELECT profit FROM raw_trades_closed WHERE ticket = $1", trade["ticket"])
         assert profit == (4243 if written == "since" else trade["profit"])
 

@@ -11,15 +11,15 @@ import pytest
 
 from app.domain.contract.tables import Endpoint
 from app.domain.states import Depth, RunKind
-from app.engine.api_usage import RunUse
+from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.engine.stopping import Halt, Halts
+from app.engine.stopping import StopSignal, StopSignals
 from app.errors import ClaimLost, Conflict, InvalidRequest, NotFound
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
-from app.store.apply.model import Slice, Writer
+from app.store.apply.model import Slice, WriteContext
 from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued
@@ -276,7 +276,7 @@ async def test_who_was_away_for_longer_than_the_lease_holds_nothing_even_if_nobo
         before = await store.changes.fingerprints(proven)
         sink = await store.staging.begin(Endpoint.ALLTIME)
         await sink.add([bytes(record.encoded) for record in sandbox.world.records(Endpoint.ALLTIME, [account_id])])
-        writer = Writer(run_id, claim.claim_id, 30, 60)
+        writer = WriteContext(run_id, claim.claim_id, 30, 60)
         assert (await store.changes.apply(sink.staged, proven, before, writer))[account_id].claim_lost
         assert await store.claims.beat() == 30, "the accounts are given up when it comes back"
         assert (await store.changes.apply(sink.staged, proven, before, writer))[account_id].claim_lost
@@ -302,10 +302,10 @@ async def test_what_is_halted_before_its_end_costs_no_account_an_attempt_whateve
         await service.store.claims.beat()
         claim = await service.store.claims.claim(run_id, 100)
         assert claim is not None
-        halt = Halt()
+        halt = StopSignal()
         halt.set()
         batches = service.pool._isolation._batches
-        await batches.reconcile(claim, active, RunUse(run_id, service.store.claims.worker_id, service.store.runs), halt)
+        await batches.reconcile(claim, active, RunApiStats(run_id, service.store.claims.worker_id, service.store.runs), halt)
         assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE failed_attempts > 0") == 0
         assert await connection.fetchval("SELECT count(*) FROM recon_attempts WHERE outcome IS NULL") == len(claim.account_ids) == 6
         assert sandbox.log.total == 0
@@ -313,7 +313,7 @@ async def test_what_is_halted_before_its_end_costs_no_account_an_attempt_whateve
 
 async def test_a_run_that_is_taken_up_while_others_are_looked_after_is_not_halted(warehouse: Database, sandbox: SandboxServer) -> None:
     async with engine(warehouse, sandbox) as service:
-        halts, asked, answer = Halts(service.store, lambda: TODAY), asyncio.Event(), asyncio.Event()
+        halts, asked, answer = StopSignals(service.store, lambda: TODAY), asyncio.Event(), asyncio.Event()
         working = service.store.control.working
 
         async def slow(run_ids: list[uuid.UUID]) -> set[uuid.UUID]:

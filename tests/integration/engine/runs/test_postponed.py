@@ -12,7 +12,7 @@ from app.domain.holds import HoldLimits
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.states import Effort, Outcome, RunKind
 from app.engine.config import EngineConfig
-from app.engine.repositories import Store
+from app.engine.repositories import Repositories
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.rows import Record
@@ -217,7 +217,7 @@ def _postponed(account_id: str) -> AccountResult:
     return AccountResult(account_id, Outcome.FAILED, issues, issues, Effort(requests=2, inserted=3), True, "", None, postponed=True)  # noqa: FBT003
 
 
-async def _record(store: Store, claim: Claim, *results: AccountResult) -> list[str]:
+async def _record(store: Repositories, claim: Claim, *results: AccountResult) -> list[str]:
     return await store.runs.record(claim, results, seconds=1.5, requests=7, terms=_TERMS, judged=sorted(IssueCode))
 
 

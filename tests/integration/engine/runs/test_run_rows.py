@@ -12,7 +12,7 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
-from app.store.apply.limits import Guarding
+from app.store.apply.limits import LossLimits
 from app.store.apply.model import Job
 from app.store.database.pool import Connection
 from app.store.runs.lifecycle import RunRequest
@@ -91,17 +91,17 @@ async def test_two_processes_that_write_at_the_same_moment_take_no_more_accounts
         guard=HoldLimits(accounts=2, account_share=0.0),
     )
     both = asyncio.Barrier(2)
-    reserve = Guarding.reserve
+    reserve = LossLimits.reserve
     met: set[int] = set()
 
-    async def at_once(guarding: Guarding, connection: Connection, job: Job, losses: Mapping[str, Loss]) -> None:
+    async def at_once(guarding: LossLimits, connection: Connection, job: Job, losses: Mapping[str, Loss]) -> None:
         if id(guarding) not in met:
             # Both have written by now, in transactions that saw nothing of each other, and ask whether they may commit.
             met.add(id(guarding))
             await both.wait()
         await reserve(guarding, connection, job, losses)
 
-    monkeypatch.setattr(Guarding, "reserve", at_once)
+    monkeypatch.setattr(LossLimits, "reserve", at_once)
     async with warehouse.connect() as connection, SandboxServer(world) as sandbox, AsyncExitStack() as stack:
         services = [await stack.enter_async_context(engine(warehouse, sandbox, config=config)) for _ in range(2)]
         for service in services:

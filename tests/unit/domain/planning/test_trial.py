@@ -12,7 +12,7 @@ from app.domain.planning.second_shape import disputed
 from app.domain.planning.trial_requests import Trials
 from app.domain.states import AccountView, Progress
 from app.domain.verdict.verdict import explain
-from app.engine.batch.progress import note_read
+from app.engine.batch.progress import record_read
 from tests.support.views import DAY, view
 
 _LATER = DAY + dt.timedelta(days=90)
@@ -40,7 +40,7 @@ def _rounds(
         for each in planned:
             asked.append(each.request)
             for account_id in each.account_ids:
-                note_read(progress_of[account_id], each)
+                record_read(progress_of[account_id], each)
     return asked
 
 
@@ -132,7 +132,7 @@ def test_where_asking_alone_told_more_all_that_still_differs_is_asked_for_alone_
     trials = Trials()
     progress_of = {of.account_id: progress for of, progress in accounts}
     for each in trials.plan(accounts, max_ids=100):
-        note_read(progress_of[each.account_ids[0]], each)
+        record_read(progress_of[each.account_ids[0]], each)
     # Upstream had the missing trade of the first account after all.
     accounts[0] = view("a00", 9, 9, known_days=5), accounts[0][1]
     asked = _rounds(accounts, trials)

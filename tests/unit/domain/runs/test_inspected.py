@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.issues.codes import Issue, Severity
 from app.domain.issues.detection import detect
-from app.domain.runs.inspected import Figures, Inspected
+from app.domain.runs.inspected import Inspected, InspectionFigures
 from app.domain.states import AccountView
 from tests.unit.domain.issues.test_issues import day, totals
 
@@ -17,11 +17,11 @@ _LOST = _DAYS[-4]
 _UNTIL = _DAYS[-1]
 
 
-def _figures(short: int, own: int, everybody: int, *, lost: dt.date | None = _LOST) -> Figures:
+def _figures(short: int, own: int, everybody: int, *, lost: dt.date | None = _LOST) -> InspectionFigures:
     """`short` accounts lack trades, `own` of them and `everybody` in all have rows on each date but the lost one."""
-    figures = Figures(everywhere=Counter({day.isoformat(): everybody for day in _DAYS if day != lost}))
+    figures = InspectionFigures(everywhere=Counter({day.isoformat(): everybody for day in _DAYS if day != lost}))
     figures.add_gaps(short, {day: own for day in _DAYS if day != lost}, _UNTIL)
-    return Figures.summed([figures.as_json()])
+    return InspectionFigures.summed([figures.as_json()])
 
 
 def test_a_date_that_the_whole_warehouse_lacks_is_named_though_few_of_its_accounts_trade_on_any_other() -> None:
@@ -34,19 +34,19 @@ def test_a_date_that_the_short_accounts_lack_is_named_though_others_have_it() ->
     assert figures.lacking == {_LOST.isoformat(): 40}
 
 
-@pytest.mark.parametrize("figures", [_figures(24, 5, 22, lost=None), _figures(24, 5, 9), _figures(3, 1, 22), Figures()])
-def test_no_date_is_named_without_evidence(figures: Figures) -> None:
+@pytest.mark.parametrize("figures", [_figures(24, 5, 22, lost=None), _figures(24, 5, 9), _figures(3, 1, 22), InspectionFigures()])
+def test_no_date_is_named_without_evidence(figures: InspectionFigures) -> None:
     """None is lost; too few trade at all; too few are short for a whole date; nothing was counted."""
     assert figures.lacking == {}
 
 
 def test_figures_of_batches_name_what_those_of_one_batch_do() -> None:
-    parts = [Figures(everywhere=Counter({day.isoformat(): 22 for day in _DAYS if day != _LOST}))]
+    parts = [InspectionFigures(everywhere=Counter({day.isoformat(): 22 for day in _DAYS if day != _LOST}))]
     for _ in range(8):
-        part = Figures()
+        part = InspectionFigures()
         part.add_gaps(3, {day: 1 for day in _DAYS if day != _LOST}, _UNTIL)
         parts.append(part)
-    assert Figures.summed(part.as_json() for part in parts).lacking == {_LOST.isoformat(): 24}
+    assert InspectionFigures.summed(part.as_json() for part in parts).lacking == {_LOST.isoformat(): 24}
 
 
 def test_a_date_of_which_one_table_still_has_rows_is_no_date_that_all_tables_lack() -> None:
@@ -55,11 +55,11 @@ def test_a_date_of_which_one_table_still_has_rows_is_no_date_that_all_tables_lac
     assert figures.lacking == {}
 
 
-def _added(*found: tuple[AccountView, tuple[Issue, ...]]) -> Figures:
-    figures = Figures()
+def _added(*found: tuple[AccountView, tuple[Issue, ...]]) -> InspectionFigures:
+    figures = InspectionFigures()
     for view, issues in found:
         figures.add(Inspected(view.account_id, issues, tuple(issue.as_json() for issue in issues)), view, ())
-    return Figures.summed([figures.as_json()])
+    return InspectionFigures.summed([figures.as_json()])
 
 
 def test_trades_stored_twice_are_a_surplus_of_their_table_and_no_lack_of_the_others() -> None:
@@ -86,11 +86,11 @@ def test_an_issue_of_two_severities_is_counted_for_each_as_the_report_does() -> 
 
 def test_figures_of_an_earlier_version_are_still_read() -> None:
     kept = {"issues": {"unsettled": {"accounts": 3, "severity": 5, "sample": ["a"]}}, "lacking": {"2026-01-05": 4}}
-    assert Figures.summed([kept]).issues == {("unsettled", 5): {"accounts": 3, "sample": ["a"]}}
+    assert InspectionFigures.summed([kept]).issues == {("unsettled", 5): {"accounts": 3, "sample": ["a"]}}
 
 
 def test_an_account_with_several_entries_of_one_type_counts_once_for_it_and_for_its_tables() -> None:
-    figures = Figures()
+    figures = InspectionFigures()
     entries: tuple[dict[str, object], ...] = (
         {"type": "absent_upstream", "severity": 3, "affected": ["raw_metrics_daily"]},
         {"type": "absent_upstream", "severity": 3, "affected": ["raw_metrics_daily", "raw_trades_closed"]},
