@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.sandbox.server.faults import FaultKind, Faults
 from app.sandbox.witness.comparison import compare
 from app.sandbox.world.world import World
-from app.store.runs.lifecycle import RunRequest
 from app.telemetry import configure_logging
 from bench.stage import SCHEMA, Stage, filled
 from bench.table import Ratio, at_most, figure

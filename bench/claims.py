@@ -39,8 +39,10 @@ from typing import Any
 import asyncpg
 from pydantic import SecretStr
 
+from app.domain.accounts.progress import Effort
 from app.domain.issues.codes import IssueCode
-from app.domain.states import Effort, Outcome, RunKind
+from app.domain.runs.request import RunRequest
+from app.domain.states import Outcome, RunKind
 from app.domain.verdict.backoff import next_attempt
 from app.embedded_postgres.server import EmbeddedPostgres, create_database
 from app.engine.config import EngineConfig
@@ -49,7 +51,7 @@ from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.store.database.pool import Database
 from app.store.runs.claims import FirstPass
-from app.store.runs.lifecycle import AccountResult, RunRequest, Terms
+from app.store.runs.lifecycle import AccountResult, Terms
 from app.store.schema.migrate import migrate
 from app.telemetry import configure_logging
 from app.upstream.client import UpstreamClient, UpstreamConfig

@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.witness.comparison import Comparison, compare
 from app.sandbox.world.generation import Contradictions
 from app.sandbox.world.world import World
-from app.store.runs.lifecycle import RunRequest
 from app.telemetry import configure_logging
 from bench.floor import Floor, floor_of
 from bench.stage import SCHEMA, Filled, Stage, filled

@@ -32,11 +32,11 @@ from app.version import version
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from app.domain.runs.request import RunRequest
     from app.engine.preparation.maintenance import MaintenanceResult
     from app.engine.repositories import Repositories
     from app.sandbox.server.process import WorldArguments
     from app.settings import Settings
-    from app.store.runs.lifecycle import RunRequest
 
 
 class ReportFormat(StrEnum):
@@ -215,7 +215,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     reason: Reason = None,
 ) -> None:
     """Run once over the accounts that need it, and tell what came of it."""
-    from app.store.runs.lifecycle import RunRequest
+    from app.domain.runs.request import RunRequest
 
     if kind is RunKind.INSPECT and (depth is not None or changed_only):
         raise typer.BadParameter("--kind inspect goes without --depth and --changed-only: it asks nothing of upstream, and takes all")
@@ -389,7 +389,7 @@ async def _reported(format_: ReportFormat) -> ExitCode:
     from app.cli.output import results_console, show_report
     from app.composition import open_readings, open_store
     from app.settings import load_settings
-    from app.web.schemas.runs import Report
+    from app.web.schemas.report import Report
 
     settings = load_settings()
     async with open_store(settings, only_reads=True) as store:

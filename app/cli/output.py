@@ -19,11 +19,11 @@ from rich.table import Table
 from app.cli.runtime import ExitCode, exit_code_of, failure_of
 from app.domain.issues.codes import IssueCode, Severity
 from app.domain.runs.fail_on import ACTION, FailOn
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.domain.wording.counts import choose, counted
 from app.engine.service import ReconService
 from app.errors import Conflict, DatabaseUnavailable, ReconError
-from app.store.runs.lifecycle import RunRequest
 from app.telemetry import get_logger
 
 _LOOK_SECONDS = 0.2

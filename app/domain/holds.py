@@ -7,8 +7,12 @@ of a run that are removed, lowered or blanked. The last two judge upstream as a 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from app.domain.accounts.counts import Totals
+from app.domain.accounts.hold import Hold, Shown
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.issues.absence import is_absent, is_accepted
-from app.domain.states import AccountView, Hold, Outcome, Progress, RunStatus, Shown, Totals
+from app.domain.states import Outcome, RunStatus
 from app.domain.wording.counts import choose, counted
 
 FLAPS = 3

@@ -7,8 +7,9 @@ with growing pauses, since a row that it sends with the same values needs no pin
 import datetime as dt
 from dataclasses import replace
 
+from app.domain.accounts.counts import DayCounts
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES, Endpoint
-from app.domain.states import AccountView, DayCounts
 from app.domain.verdict.verdict import is_explained
 
 _ALLTIME = TABLES[Endpoint.ALLTIME].name

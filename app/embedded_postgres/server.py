@@ -26,7 +26,7 @@ import asyncpg
 from app.embedded_postgres.cluster import PORT, START_SECONDS, Cluster, ensure_running, find_wheel, open_cluster, shut_down
 from app.errors import ConfigurationError, DatabaseUnavailable
 from app.store.database.connecting import plainly, reach
-from app.store.database.pool import translated
+from app.store.database.errors import translated
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)

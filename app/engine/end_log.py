@@ -4,7 +4,7 @@ import datetime as dt
 import uuid
 
 from app.engine.repositories import Repositories
-from app.store.database.pool import Record
+from app.store.database.transaction import Record
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)

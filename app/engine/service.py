@@ -12,6 +12,7 @@ import msgspec
 
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.emptiness import NOBODY_KNOWN
+from app.domain.runs.request import IdempotencyKey, RunRequest
 from app.domain.states import Depth, RunKind, RunStatus
 from app.engine.acceptances import Accepting
 from app.engine.config import EngineConfig
@@ -24,8 +25,7 @@ from app.engine.repositories import Repositories
 from app.engine.runs.orders import RunOrders
 from app.engine.runs.workers import WorkerPool
 from app.errors import InvalidRequest, NotFound
-from app.store.database.pool import Record
-from app.store.runs.lifecycle import IdempotencyKey, RunRequest
+from app.store.database.transaction import Record
 from app.upstream.client import UpstreamClient
 
 _MOST_ACCOUNTS = 2**31 - 1

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from app.errors import Gone
-from app.store.database.pool import Connection, Database
+from app.store.database.pool import Database
+from app.store.database.transaction import Connection
 
 
 @dataclass(frozen=True, slots=True)

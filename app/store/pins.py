@@ -5,9 +5,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from app.domain.contract.tables import TABLES, Table
-from app.store.database.pool import Connection, Database
+from app.store.database.pool import Database
 from app.store.database.queries import fill, for_schema, quote
 from app.store.database.session import COMMAND_SECONDS
+from app.store.database.transaction import Connection
 from app.store.schema.introspect import distribution
 
 PINNED = "pinned by restore"

@@ -22,10 +22,11 @@ from app.telemetry import register_secret
 from app.upstream.failures import MISSING, AttemptFailed, Redactor, failure_of_status
 from app.upstream.paging import SUSPECT_READS, WHOLE_READS, FetchProof, PageSize, RowSink, Sink, fetch_whole, scan_all
 from app.upstream.probe import ProbeSink
+from app.upstream.resilience.attempts import PipelineLimits, Share
 from app.upstream.resilience.breaker import BreakerState
 from app.upstream.resilience.health import EndpointHealth, Patience
 from app.upstream.resilience.pace import Limiter, Pace
-from app.upstream.resilience.pipeline import PipelineLimits, RequestPipeline, Share
+from app.upstream.resilience.pipeline import RequestPipeline
 from app.upstream.response import NOTHING, Answer, decode
 from app.upstream.stats import ApiStatistics
 

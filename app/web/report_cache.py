@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from app.engine.report.views import ReportSnapshot
 from app.engine.service import ReconService
 from app.telemetry import get_logger
-from app.web.schemas.runs import Report
+from app.web.schemas.report import Report
 
 _FRESH_SECONDS = 1.0
 """PostgreSQL is asked for the summary at most this often: what other processes recorded shows as much later."""

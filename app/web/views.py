@@ -2,7 +2,7 @@
 
 from app.store.restore.changed_rows import nulled_values
 from app.store.runs.report import AccountReport
-from app.web.schemas.runs import Account, AccountStatistics
+from app.web.schemas.accounts import Account, AccountStatistics
 
 
 def shown_account(found: AccountReport) -> Account:

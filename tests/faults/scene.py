@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.domain.contract.tables import TABLES
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.trades import Trade
 from app.store.database.pool import Database as Pool
-from app.store.runs.lifecycle import RunRequest, Runs
+from app.store.runs.lifecycle import Runs
 from tests.conftest import Database
 from tests.faults.steps import Course, FetchBell, StatementWatch, Step
 from tests.faults.worker import LEASE_SECONDS, LONGEST_LIE_SECONDS, Setup, Worker

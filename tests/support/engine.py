@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from app.domain.accounts.money import AUTO, MoneyMode
 from app.domain.contract.caps import NO_CAPS, Caps
 from app.domain.contract.tables import Endpoint
+from app.domain.runs.request import RunRequest
 from app.domain.states import Depth, RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
@@ -20,7 +21,6 @@ from app.sandbox.witness.comparison import Comparison, compare
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
-from app.store.runs.lifecycle import RunRequest
 from app.upstream.client import UpstreamClient, UpstreamConfig
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.clock import TODAY

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.store.database.pool import Connection
 from app.store.database.queries import SQL_DIRECTORY, load_queries
+from app.store.database.transaction import Connection
 from tests.conftest import SCHEMA
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 import datetime as dt
 
-from app.domain.states import AccountView, DayCounts, Drift, Totals
+from app.domain.accounts.counts import DayCounts, Drift, Totals
+from app.domain.accounts.view import AccountView
 
 DAY = dt.date(2026, 5, 4)
 

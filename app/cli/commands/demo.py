@@ -22,6 +22,7 @@ from rich.console import Console
 from app.cli.output import issues_table, plain_table, run_seconds, serve_run
 from app.domain.contract.tables import TABLES
 from app.domain.issues.codes import IssueCode
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.domain.wording.counts import counted
 from app.embedded_postgres.server import EmbeddedPostgres
@@ -36,7 +37,6 @@ from app.sandbox.witness.ingestion import ingest
 from app.sandbox.witness.reading import read_upstream
 from app.sandbox.world.world import World
 from app.store.database.pool import Database
-from app.store.runs.lifecycle import RunRequest
 from app.store.schema.migrate import migrate
 from app.upstream.client import UpstreamClient, UpstreamConfig
 

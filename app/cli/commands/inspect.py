@@ -15,7 +15,7 @@ from app.domain.wording.counts import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from app.store.runs.lifecycle import RunRequest
+    from app.domain.runs.request import RunRequest
 
 _DATES_SHOWN = 10
 _UNREAD_SHOWN = 20
@@ -42,7 +42,7 @@ def inspect(
     Exit codes: 0 nothing was found, but what is accepted, for information, or known not to be the warehouse's to heal; 1 something was
     found, or not all was inspected, or no account is known; 2 wrong use or settings; 3 failure.
     """
-    from app.store.runs.lifecycle import RunRequest
+    from app.domain.runs.request import RunRequest
 
     request = RunRequest(RunKind.INSPECT, max_accounts, tuple(account) if account else None)
     perform(lambda: inspected(request, None if all_ else limit, format_, bounded_reason(reason)))

@@ -17,6 +17,7 @@ from app.cli.runtime import ExitCode, exit_code_of
 from app.composition import compared_store, open_readings, open_service, open_store
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.codes import IssueCode
+from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind
 from app.engine.preparation.maintenance import fix_ids
 from app.engine.report.views import Readings
@@ -24,9 +25,8 @@ from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.errors import InvalidRequest
 from app.settings import Settings, load_settings
-from app.store.database.pool import Record
-from app.store.runs.lifecycle import RunRequest
-from app.web.schemas.runs import Report
+from app.store.database.transaction import Record
+from app.web.schemas.report import Report
 
 _UNMATCHED_LISTED = 100
 _CALLS: Mapping[str, str] = {

@@ -6,9 +6,11 @@ rows of it stored, of which none brought a row. What an earlier run concluded is
 
 from collections.abc import Mapping, Sequence
 
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.codes import COUNTED_TABLES, Issue, IssueCode, Severity, plain_dates_evidence
-from app.domain.states import AccountView, Outcome, Progress
+from app.domain.states import Outcome
 
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
 _STRATEGY = "keep_stored_rows"

@@ -11,10 +11,10 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from app.domain.accounts.money import Money, Side
+from app.domain.accounts.view import AcceptedIssue, AccountView
 from app.domain.issues.absence import lacks_alltime
 from app.domain.issues.codes import BY_ROWS, Issue, IssueCode
 from app.domain.issues.detection import detect
-from app.domain.states import AcceptedIssue, AccountView
 from app.errors import InvalidRequest
 
 USUAL_DAYS = 90

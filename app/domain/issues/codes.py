@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Self
 
+from app.domain.accounts.counts import DayCounts
 from app.domain.contract.tables import TABLES, Endpoint
-from app.domain.states import DayCounts
 from app.domain.wording.counts import choose, counted
 
 COUNTED_TABLES = tuple(TABLES[endpoint].name for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))

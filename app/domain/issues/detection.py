@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from app.domain.accounts.counts import DayCounts, Drift, IdentityFinding
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.absence import alltime_absence
 from app.domain.issues.codes import (
@@ -17,7 +19,6 @@ from app.domain.issues.codes import (
     days_evidence,
 )
 from app.domain.issues.money_issues import money_issues
-from app.domain.states import AccountView, DayCounts, Drift, IdentityFinding
 from app.domain.wording.counts import choose, counted
 
 _SHARP_SHARE = 10

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.accounts.money import Figure, Money, MoneyDay, Relation, Side, shown
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.codes import SAMPLE, SHOW_ROWS, Issue, IssueCode, Severity, plain_dates_evidence
-from app.domain.states import AccountView, Progress
 from app.domain.wording.counts import counted
 
 ENDPOINTS: Mapping[Side, Endpoint] = {

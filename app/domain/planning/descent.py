@@ -9,10 +9,12 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from app.domain.accounts.counts import DayCounts
+from app.domain.accounts.progress import DatesRead, Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, TABLES, Endpoint
 from app.domain.issues.absence import is_closed_unread, is_hourly_unread, is_silent, lacks_alltime
 from app.domain.issues.money_issues import unread_money
-from app.domain.states import AccountView, DatesRead, DayCounts, Progress
 
 _MOST_OF = 0.5
 _ALLTIME = TABLES[Endpoint.ALLTIME].name

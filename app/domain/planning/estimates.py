@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.domain.accounts.counts import DayCounts
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
-from app.domain.states import AccountView, DayCounts
 
 _DOUBT = 1.25
 """By how much the rows of accounts that are not at hand are overestimated: a scan must look clearly cheaper than asking by id."""

@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, PAGE_ROWS, Endpoint, Request
 from app.domain.planning.descent import may_need_alltime, needs_of
 from app.domain.planning.estimates import Upstream, common_gaps, expected_elsewhere, expected_of, expected_on, upstream_a_day, upstream_rows
 from app.domain.planning.packing import Pack, Piece, cost_of, pack, pack_whole, pages_of
 from app.domain.sequences import pieces
-from app.domain.states import AccountView, Progress
 
 MAX_ROUNDS = 12
 """Rounds of fetching that a batch can need; more would mean that a round learns nothing."""

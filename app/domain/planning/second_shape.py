@@ -9,10 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from app.domain.accounts.counts import DayCounts
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import METRICS, TABLES, Endpoint
 from app.domain.issues.absence import is_silent, may_be_without_id
 from app.domain.planning.descent import is_daily_alone, is_outvoted
-from app.domain.states import AccountView, DayCounts, Progress
 
 _CLOSED = TABLES[Endpoint.CLOSED].name
 _ALLTIME = TABLES[Endpoint.ALLTIME].name

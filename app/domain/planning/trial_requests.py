@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import METRICS, Endpoint, Request
 from app.domain.planning.plan import PlannedRequest, plan_by_login
 from app.domain.planning.second_shape import Disputed, disputed, lacks
-from app.domain.states import AccountView, Progress
 
 _SAMPLE = 10
 """So many accounts of a batch, if more are in dispute, are asked for alone first."""

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.accounts.view import AcceptedIssue, AccountView
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.acceptance import disagreement_of, is_covered
 from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode, Severity
 from app.domain.planning.estimates import common_gaps, lost_dates
-from app.domain.states import AcceptedIssue, AccountView
 
 JUDGED = COUNT_CODES | IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE, IssueCode.MONEY_MISMATCH}
 """Issues on which a look at the warehouse alone has the last word: where it does not see them they are closed."""

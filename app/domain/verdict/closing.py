@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode, dates_of_evidence
 from app.domain.issues.detection import detect
-from app.domain.states import AccountView, Progress
 
 
 class ClosedAs(StrEnum):

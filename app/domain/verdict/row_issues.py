@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.domain.accounts.comparison import Difference, Differs
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES
 from app.domain.issues.codes import BY_ROWS, COUNT_CODES, SAMPLE, SHOW_ROWS, Issue, IssueCode, Severity, plain_dates_evidence
 from app.domain.planning.descent import uncompared
-from app.domain.states import AccountView, Progress
 from app.domain.wording.counts import choose, counted
 
 if TYPE_CHECKING:

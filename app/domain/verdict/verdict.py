@@ -10,7 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from app.domain.accounts.comparison import Differs
+from app.domain.accounts.counts import DayCounts
+from app.domain.accounts.hold import Hold
+from app.domain.accounts.progress import Progress
 from app.domain.accounts.settling import Moving
+from app.domain.accounts.view import AccountView, History
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.absence import absence, alltime_absence, carried, is_absent, is_alltime_lacking
 from app.domain.issues.codes import (
@@ -31,7 +35,7 @@ from app.domain.issues.detection import detect
 from app.domain.issues.money_issues import explained_money, money_is_read
 from app.domain.planning.descent import uncompared
 from app.domain.planning.second_shape import differing_days, disputed, was_read
-from app.domain.states import AccountView, DayCounts, History, Hold, Outcome, Progress
+from app.domain.states import Outcome
 from app.domain.verdict.row_issues import left_by_rows
 from app.domain.wording.counts import counted
 

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.acceptance import disagreement_of, still_accepted
 from app.domain.issues.codes import Issue, IssueCode
 from app.domain.planning.second_shape import disputed
-from app.domain.states import AccountView, Outcome, Progress
+from app.domain.states import Outcome
 from app.domain.verdict.backoff import ask_again
 from app.domain.verdict.closing import closings
 from app.domain.verdict.verdict import explain, is_incomplete, judge

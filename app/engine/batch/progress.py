@@ -4,14 +4,17 @@ import datetime as dt
 from collections.abc import Iterable
 
 from app.domain.accounts.comparison import ComparedTable
+from app.domain.accounts.progress import Effort, Progress
 from app.domain.accounts.settling import Moving
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.planning.plan import PlannedRequest, why_not_asked
-from app.domain.states import AccountView, Effort, Progress, RunKind
+from app.domain.runs.request import RunRequest
+from app.domain.states import RunKind
 from app.domain.verdict.row_issues import compares_rows
 from app.domain.verdict.verdict import is_explained, is_known, waits_until
-from app.store.apply.model import Applied, GivenBack
-from app.store.runs.lifecycle import RunRequest
+from app.store.apply.model import Applied
+from app.store.identity.given_back import GivenBack
 
 
 def initial_progress(view: AccountView, request: RunRequest, moving: Moving, now: dt.datetime) -> Progress:

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.domain.accounts.comparison import ComparedTable
+from app.domain.accounts.hold import Hold, Rewritten
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import FLAPS, Loss, RunGuard, undoing, vanished
 from app.domain.issues.codes import Issue, IssueCode
@@ -31,12 +33,12 @@ from app.domain.pins import beside_pins
 from app.domain.planning.descent import is_short
 from app.domain.planning.estimates import Upstream
 from app.domain.planning.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round, why_not_asked
-from app.domain.states import AccountView, Hold, Outcome, Rewritten, RunKind
+from app.domain.states import Outcome, RunKind
 from app.domain.verdict.backoff import next_attempt
 from app.domain.verdict.verdict import descended
 from app.domain.wording.counts import counted
-from app.engine.acceptances import cover
 from app.engine.api_usage import RunApiStats
+from app.engine.batch.accepted import cover
 from app.engine.batch.batch_progress import BatchProgress
 from app.engine.batch.fetch import Fetched, Fetcher
 from app.engine.batch.outcome import Passed, result_of
@@ -67,7 +69,8 @@ from app.errors import (
     RowRefused,
     StatementTooSlow,
 )
-from app.store.apply.model import Applied, GivenBack, RemovalEvidence, Slice, WriteContext
+from app.store.apply.model import Applied, RemovalEvidence, Slice, WriteContext
+from app.store.identity.given_back import GivenBack
 from app.store.runs.claims import Claim, Uncounted
 from app.store.runs.lifecycle import AccountResult, ActiveRun, Terms
 from app.telemetry import get_logger

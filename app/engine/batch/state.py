@@ -8,7 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from app.domain.accounts.counts import Totals
+from app.domain.accounts.hold import Rewritten
+from app.domain.accounts.progress import Effort, Progress
 from app.domain.accounts.settling import Moving
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import RunGuard
 from app.domain.issues.codes import Issue
@@ -17,7 +21,7 @@ from app.domain.planning.estimates import Upstream
 from app.domain.planning.plan import PlannedRequest
 from app.domain.planning.second_shape import disputed
 from app.domain.planning.trial_requests import Trials
-from app.domain.states import AccountView, Effort, Outcome, Progress, Rewritten, Totals
+from app.domain.states import Outcome
 from app.domain.verdict.row_issues import found_by_rows
 from app.engine.isolation.search import Spent
 from app.engine.stopping import StopSignal

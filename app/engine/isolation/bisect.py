@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from app.domain.accounts.progress import Effort
 from app.domain.sequences import scattered
-from app.domain.states import Effort, Outcome
+from app.domain.states import Outcome
 from app.engine.api_usage import RunApiStats
 from app.engine.repositories import Repositories
 from app.engine.stopping import StopSignal

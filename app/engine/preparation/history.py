@@ -4,9 +4,11 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from app.domain.accounts.counts import CountedDay
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.planning.plan import PlannedRequest
-from app.domain.states import AccountView, CountedDay, Progress
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
 from app.store.schema.history import Before

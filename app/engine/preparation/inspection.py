@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
+from app.domain.accounts.view import AccountView
 from app.domain.issues.detection import detect
 from app.domain.pins import beside_pins
 from app.domain.runs.inspected import JUDGED, Inspected, InspectionFigures, inspect_account, is_short
 from app.domain.sequences import pieces
-from app.domain.states import AccountView
 from app.domain.verdict.closing import ClosedAs
 from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig

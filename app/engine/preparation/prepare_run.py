@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from app.domain.accounts.progress import Effort
 from app.domain.contract.tables import PAGE_ROWS
 from app.domain.sequences import pieces, scattered
-from app.domain.states import Effort, RunKind
+from app.domain.states import RunKind
 from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
 from app.engine.preparation.audit import AuditTerms, audit

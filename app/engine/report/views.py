@@ -21,7 +21,7 @@ from app.engine.config import EngineConfig
 from app.engine.report.waits import WaitReasons, as_json
 from app.engine.repositories import Repositories
 from app.errors import InvalidRequest
-from app.store.database.pool import Connection, Record
+from app.store.database.transaction import Connection, Record
 from app.store.restore.changed_rows import ChangedRow, ChangedRows, Picked
 from app.store.restore.inserted_rows import Inserted
 from app.store.runs.batch_progress import Progressed

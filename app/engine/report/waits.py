@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from app.domain.runs import waits
 from app.domain.runs.waits import Process, Wait, WaitReason
 from app.domain.states import RunKind, RunStatus
-from app.store.database.pool import Record
+from app.store.database.transaction import Record
 from app.store.runs.waits import RunWaits
 
 _SILENT_SHARE = 0.5

@@ -12,8 +12,9 @@ from app.store.apply.model import Slice
 from app.store.apply.rejects import WITHHELD
 from app.store.apply.statements import Statements
 from app.store.apply.violations import TOO_NARROW
-from app.store.database.pool import Database, Purpose
+from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
+from app.store.database.transaction import Purpose
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw_tables import Catalogue
 from app.store.staging.staging import StagedFetch

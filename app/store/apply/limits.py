@@ -4,6 +4,8 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from app.domain.accounts.counts import Totals
+from app.domain.accounts.hold import Hold
 from app.domain.accounts.settling import UNKNOWN
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import (
@@ -19,11 +21,10 @@ from app.domain.holds import (
     lowering,
     rewriting,
 )
-from app.domain.states import Hold, Totals
 from app.domain.wording.counts import choose, counted
 from app.store.apply.model import Applied, Job, Part, Standing, WriteContext, Written
 from app.store.apply.statements import Statements
-from app.store.database.pool import Connection, Record
+from app.store.database.transaction import Connection, Record
 
 _UNKNOWN = Standing()
 

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.accounts.counts import Totals
+from app.domain.accounts.hold import Hold, Rewritten, Shown
 from app.domain.accounts.set_aside import SetAside
 from app.domain.accounts.settling import NEVER, MovingFigures
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import Loss, RunGuard
-from app.domain.states import Hold, Rewritten, Shown, Totals
 from app.store.schema.raw_tables import WarehouseTable
 from app.store.staging.staging import StagedFetch
 
@@ -37,17 +38,6 @@ class Slice:
     endpoint: Endpoint
     account_ids: tuple[str, ...]
     dates: tuple[dt.date, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class GivenBack:
-    """Metrics rows that stood under the id `holder` and belong to `owner`: dates, number, and how many of them `owner` had already."""
-
-    holder: str
-    owner: str
-    days: tuple[dt.date, ...]
-    rows: int
-    removed: int
 
 
 @dataclass(slots=True)

@@ -14,8 +14,9 @@ from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflic
 from app.store.apply.model import Slice, WriteContext, Written
 from app.store.apply.statements import Statements
 from app.store.change_feed import ChangeFeed
-from app.store.database.pool import LOCK_SECONDS, Database, Purpose
+from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
+from app.store.database.transaction import LOCK_SECONDS, Purpose
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw_tables import Catalogue
 from app.store.staging.staging import StagedFetch

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from app.errors import RowRefused
 from app.store.apply.statements import Statements
-from app.store.database.pool import Connection
+from app.store.database.errors import UNIQUE_VIOLATION
+from app.store.database.transaction import Connection
 from app.store.schema.raw_tables import WarehouseTable
 
-UNIQUE_VIOLATION = "23505"
 REFUSED = "refused by the table"
 """How the reason begins where a constraint or a trigger takes no row like it."""
 NOT_KEPT = f"{REFUSED}: the row was written and is not stored: a trigger or rule of the table's owner drops it"

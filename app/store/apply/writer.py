@@ -19,7 +19,7 @@ from app.store.apply.model import Job, Part, Written
 from app.store.apply.rejects import BOTH_SENT, WITHHELD
 from app.store.apply.statements import KEY_PARAMETERS, Statements, narrow_lists
 from app.store.apply.violations import CHANGED, NOT_KEPT, REFUSED, TOO_NARROW, refusal_of
-from app.store.database.pool import Connection
+from app.store.database.transaction import Connection
 
 _COUNT = "num_trades"
 _PASSES = 3

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from app.errors import ConfigurationError, DatabaseUnavailable, ReconError, StatementTooSlow
 from app.store.database.connecting import reach
-from app.store.database.pool import Database, Record, connecting, translated
+from app.store.database.errors import connecting, translated
+from app.store.database.pool import Database
 from app.store.database.session import begin_session, close
+from app.store.database.transaction import Record
 from app.telemetry import get_logger
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from app.store.database.pool import Database
 from app.store.database.sql_text import identifier, literal, qualified
 from app.store.schema.history import Histories
 from app.store.schema.introspect import Survey, TableFacts
-from app.store.schema.raw_tables import Column, Kind
-from app.store.staging.staging import IS_TEXT
+from app.store.schema.raw_tables import IS_TEXT, Column, Kind
 
 _KEYS: Mapping[str, frozenset[str]] = {table.name: frozenset(table.key) for table in TABLES.values()}
 _TEXT = "varchar(255)"

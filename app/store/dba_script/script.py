@@ -12,9 +12,7 @@ from app.store.database.pool import Database
 from app.store.database.sql_text import LONGEST_NAME, comment, identifier, listed
 from app.store.dba_script.grants import Caution, GrantPlace, Object, Surroundings, advise_role
 from app.store.dba_script.indexes import LOCK_SECONDS, Index, IndexedTable, Warehouse, advise_indexes
-
-TAKEN_OVER = ("trade_recon", "update_trade_recon_stats", "get_issue_statistics", "v_reconciliation_progress", "mv_all_account_ids")
-"""Tables, views and functions of an earlier system whose place trade-recon's own take."""
+from app.store.schema.definitions import TAKEN_OVER
 
 
 async def advise(database: Database, role: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 from app.domain.contract.tables import TABLES
 from app.domain.wording.counts import counted
 from app.errors import InvalidRequest
-from app.store.database.pool import Database, Record
+from app.store.database.pool import Database
 from app.store.database.sql_text import comment, fitted, identifier, literal, qualified
+from app.store.database.transaction import Record
 from app.store.schema.definitions import FUNCTIONS, DefinitionChange, compare, is_taken_over
 from app.store.schema.introspect import STATE_TABLE, own_names
 from app.store.schema.state_rows import STATE_TYPES

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from uuid import UUID
 
+from app.domain.accounts.counts import DayCounts, Drift, IdentityFinding, OddRows, Totals
+from app.domain.accounts.view import AccountView, History
 from app.domain.issues.codes import COUNTED_TABLES, FEW_HOURS_TRADES
 from app.domain.planning.estimates import Upstream
-from app.domain.states import AccountView, DayCounts, Drift, History, IdentityFinding, OddRows, Totals
 from app.errors import DatabaseError
-from app.store.database.pool import SWEEP_SECONDS, Connection, Database, Purpose, Record
+from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.session import COMMAND_SECONDS
+from app.store.database.transaction import SWEEP_SECONDS, Connection, Purpose, Record
 from app.store.database.window import ALL_DATES, Window
 from app.store.detect.money import NO_LOOK, MoneyStatements, MoneyTerms
 from app.store.detect.money_views import dates_of, money_of

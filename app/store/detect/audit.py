@@ -12,14 +12,16 @@ from app.domain.contract.rows import RepairedRow, fields_of, flattened
 from app.domain.contract.spelling import folded, respelled
 from app.domain.contract.tables import Endpoint
 from app.domain.sequences import pieces, scattered
-from app.store.database.pool import OF_ROWS, SWEEP_SECONDS, Database
+from app.store.database.errors import OF_ROWS
+from app.store.database.pool import Database
 from app.store.database.queries import fill
+from app.store.database.transaction import SWEEP_SECONDS
 from app.store.database.window import ALL_DATES, Window
 from app.store.runs.run_queue import Preparations
 from app.store.schema.raw_tables import FIGURES, Catalogue, WarehouseTable
 from app.store.schema.state_entries import Entries
 from app.store.staging.known_logins import KnownLogins
-from app.store.staging.staging import NATURAL_KEY, known_as
+from app.store.staging.staging_sql import NATURAL_KEY, known_as
 
 _ACCOUNT = "accountId"
 _NAMED = 20

@@ -11,7 +11,8 @@ from typing import Any
 from app.domain.runs.inspected import JUDGED, Inspected, InspectionFigures
 from app.domain.states import Outcome
 from app.domain.verdict.closing import ClosedAs
-from app.store.database.pool import SWEEP_SECONDS, Connection, Database
+from app.store.database.pool import Database
+from app.store.database.transaction import SWEEP_SECONDS, Connection
 from app.store.runs.acceptances import Acceptances
 from app.store.runs.claims import Claim
 from app.store.runs.lifecycle import Runs

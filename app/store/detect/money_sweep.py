@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from app.domain.accounts.money import LEAST_SHARE
-from app.store.database.pool import SWEEP_SECONDS, Connection, Record
+from app.store.database.transaction import SWEEP_SECONDS, Connection, Record
 from app.store.database.window import Window
 from app.store.detect.money import MoneyStatements, MoneyTerms
 from app.telemetry import get_logger

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 
 from app.domain.accounts.money import BY_DATE, Figure, Money, MoneyDay, Side, relations_of
-from app.store.database.pool import Record
+from app.store.database.transaction import Record
 
 _DATED = (Side.DAILY, Side.HOURLY, Side.CLOSED)
 

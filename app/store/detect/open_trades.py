@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.contract.open_trades import NaturalKey
 from app.domain.contract.tables import Endpoint
-from app.store.database.pool import SWEEP_SECONDS, Database
+from app.store.database.pool import Database
 from app.store.database.queries import fill
+from app.store.database.transaction import SWEEP_SECONDS
 from app.store.schema.raw_tables import Catalogue
 
 

@@ -13,8 +13,9 @@ from app.domain.accounts.money import Figure
 from app.domain.contract.tables import Endpoint
 from app.domain.issues.codes import FEW_HOURS_TRADES
 from app.errors import DatabaseError, ReconError, RowRefused
-from app.store.database.pool import SWEEP_SECONDS, Connection, Database, Purpose
+from app.store.database.pool import Database
 from app.store.database.queries import fill
+from app.store.database.transaction import SWEEP_SECONDS, Connection, Purpose
 from app.store.database.window import ALL_DATES, Window
 from app.store.detect.money import MoneyTerms, before_history
 from app.store.detect.money_sweep import MoneySweep

@@ -13,15 +13,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.accounts.counts import IdentityFinding
 from app.domain.contract.tables import TABLES, Endpoint, Table
 from app.domain.sequences import pieces
-from app.domain.states import IdentityFinding
 from app.errors import ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
-from app.store.apply.model import GivenBack
 from app.store.change_feed import ChangeFeed
-from app.store.database.pool import LOCK_SECONDS, SWEEP_SECONDS, Connection, Database, Record
+from app.store.database.pool import Database
 from app.store.database.queries import fill, quote
+from app.store.database.transaction import LOCK_SECONDS, SWEEP_SECONDS, Connection, Record
 from app.store.database.window import ALL_DATES, Window
+from app.store.identity.given_back import GivenBack
 from app.store.pins import unit_of
 from app.store.schema.raw_tables import Catalogue
 from app.store.write_pace import WritePace

@@ -4,8 +4,9 @@ import uuid
 from collections.abc import Sequence
 
 from app.domain.contract.tables import METRICS
-from app.store.database.pool import SWEEP_SECONDS, Database
+from app.store.database.pool import Database
 from app.store.database.queries import fill
+from app.store.database.transaction import SWEEP_SECONDS
 from app.store.runs.run_queue import Preparations
 from app.store.schema.raw_tables import Catalogue
 from app.store.staging.staging import StagedFetch

@@ -11,9 +11,10 @@ import msgspec
 
 from app.domain.contract.tables import TABLES, Table
 from app.domain.copies import Reason
-from app.store.database.pool import Connection, Database, Record
+from app.store.database.pool import Database
 from app.store.database.queries import fill, for_schema, quote
 from app.store.database.session import COMMAND_SECONDS
+from app.store.database.transaction import Connection, Record
 from app.store.pins import unit_of
 from app.store.restore.copies import NAMED_TABLES, RemovedRow, removed_row
 from app.store.restore.rules import Shape

@@ -11,7 +11,7 @@ import msgspec
 
 from app.domain.contract.tables import TABLES, Table
 from app.domain.copies import Reason
-from app.store.database.pool import Record
+from app.store.database.transaction import Record
 
 NAMED_TABLES: Mapping[str, Table] = {table.name: table for table in TABLES.values()}
 _REASONS: Mapping[str, Reason] = {reason.value: reason for reason in Reason}

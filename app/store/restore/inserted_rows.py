@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.contract.tables import Table
-from app.store.database.pool import Connection, Database, Record
+from app.store.database.pool import Database
 from app.store.database.queries import fill, for_schema, quote
 from app.store.database.session import COMMAND_SECONDS
+from app.store.database.transaction import Connection, Record
 from app.store.pins import unit_of
 from app.store.restore.changed_rows import Picked
 from app.store.restore.copies import NAMED_TABLES

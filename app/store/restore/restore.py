@@ -18,8 +18,9 @@ from app.domain.copies import Wanted
 from app.domain.runs.orders import Way
 from app.errors import DatabaseError, NotFound, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.change_feed import ChangeFeed
-from app.store.database.pool import LOCK_SECONDS, Connection, Database, Record
+from app.store.database.pool import Database
 from app.store.database.queries import fill, for_schema
+from app.store.database.transaction import LOCK_SECONDS, Connection, Record
 from app.store.pins import Pins, unit_of
 from app.store.restore.copies import NAMED_TABLES, RemovedRow, Restored, listed, refusal, removed_row, told_of
 from app.store.restore.rules import (

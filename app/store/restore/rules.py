@@ -7,9 +7,9 @@ from typing import Literal
 
 from app.domain.copies import Reason
 from app.errors import ReconError, RowRefused, WriteConflict
-from app.store.apply.violations import UNIQUE_VIOLATION
-from app.store.database.pool import Record
+from app.store.database.errors import UNIQUE_VIOLATION
 from app.store.database.queries import quote
+from app.store.database.transaction import Record
 from app.store.pins import unit_of
 from app.store.restore.copies import NAMED_TABLES, RemovedRow, Restored, listed, refusal, told_of
 

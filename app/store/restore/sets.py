@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from app.domain.contract.tables import Table
 from app.errors import RowRefused, WriteConflict
-from app.store.database.pool import LOCK_SECONDS, Connection, Record
 from app.store.database.queries import fill
+from app.store.database.transaction import LOCK_SECONDS, Connection, Record
 from app.store.restore.copies import NAMED_TABLES, RemovedRow, Restored, refusal, removed_row, told_of
 from app.store.restore.rules import (
     Place,

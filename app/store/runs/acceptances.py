@@ -9,11 +9,13 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.domain.accounts.view import AcceptedIssue
 from app.domain.issues.acceptance import figures_of, how_it_ended
 from app.domain.issues.codes import Issue, IssueCode
-from app.domain.states import AcceptedIssue, Outcome
+from app.domain.states import Outcome
 from app.errors import NotFound, NotOpen
-from app.store.database.pool import Connection, Database, Record
+from app.store.database.pool import Database
+from app.store.database.transaction import Connection, Record
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from app.domain.accounts.hold import Shown
+from app.domain.accounts.progress import Effort
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.waits import Hindrance
-from app.domain.states import Effort, Shown
 from app.errors import ReconError
-from app.store.database.pool import OF_ROWS, Database, Record
+from app.store.database.errors import OF_ROWS
+from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
+from app.store.database.transaction import Record
 
 _ANSWER_SECONDS = 5.0
 """How long a heartbeat waits for its answer before it is tried over a new connection: several fit into a lease."""

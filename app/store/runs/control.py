@@ -8,7 +8,8 @@ from app.domain.states import RunStatus
 from app.domain.wording.counts import counted
 from app.errors import Conflict, InvalidRequest, NotFound, RowRefused
 from app.store.database.listen import wake_channel
-from app.store.database.pool import Database, Record
+from app.store.database.pool import Database
+from app.store.database.transaction import Record
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)

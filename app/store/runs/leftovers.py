@@ -6,7 +6,8 @@ import uuid
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.leftovers import OWN_WORD_CODES, SETTLING_CODES, Left, Leftovers, OpenKinds, gathered, left_of
 from app.domain.states import Outcome
-from app.store.database.pool import SWEEP_SECONDS, Database, Record
+from app.store.database.pool import Database
+from app.store.database.transaction import SWEEP_SECONDS, Record
 
 
 class RunLeftovers:

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,16 +9,20 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from app.domain.accounts.hold import Rewritten, Shown
+from app.domain.accounts.progress import Effort
 from app.domain.holds import HoldLimits, undoing
 from app.domain.issues.codes import Issue, IssueCode
 from app.domain.runs.emptiness import nothing_known
 from app.domain.runs.leftovers import ACTING_BESIDE_HELD, status_of
-from app.domain.states import Depth, Effort, Outcome, Rewritten, RunKind, RunStatus, Shown
+from app.domain.runs.request import IdempotencyKey, RunRequest
+from app.domain.states import Outcome, RunStatus
 from app.domain.verdict.closing import GONE, ClosedAs, Closing
 from app.domain.wording.counts import counted
 from app.errors import Conflict, NotFound
 from app.store.database.listen import wake_channel
-from app.store.database.pool import SWEEP_SECONDS, Connection, Database, Record
+from app.store.database.pool import Database
+from app.store.database.transaction import SWEEP_SECONDS, Connection, Record
 from app.store.runs.acceptances import Acceptances
 from app.store.runs.claims import Claim, FirstPass
 from app.store.runs.leftovers import RunLeftovers
@@ -28,53 +31,6 @@ from app.telemetry import get_logger
 _log = get_logger(__name__)
 _REOPENING = (172_800, 1_800)
 """Seconds: an issue opened again in the same place within two days of being healed, or anywhere within half an hour, flaps."""
-
-
-class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was asked to do: its kind, at most how many accounts (None: all), or which ones (None: those that need it).
-
-    At `stop_at` (aware) it ends in order, whatever is left; None: when nothing is left. `changed_only` leaves out accounts of which no
-    row was written since the last run over all. `depth` tells how far its accounts are compared; None: every row of named accounts, the
-    counts of all others.
-    """
-
-    kind: RunKind = RunKind.FULL
-    max_accounts: int | None = None
-    account_ids: tuple[str, ...] | None = None
-    stop_at: dt.datetime | None = None
-    changed_only: bool = False
-    depth: Depth | None = None
-
-    @property
-    def compares_rows(self) -> bool:
-        """Whether every row of its accounts is compared with upstream, whatever the counts say."""
-        if self.kind is RunKind.INSPECT:
-            return False
-        return self.account_ids is not None if self.depth is None else self.depth is Depth.ROWS
-
-    @property
-    def is_sole(self) -> bool:
-        """Whether it takes whatever needs healing: a second such run beside it would find nothing of its own to do."""
-        return self.kind is RunKind.FULL and self.account_ids is None
-
-    @property
-    def digest(self) -> str:
-        """The same for equal requests."""
-        fields: dict[str, object] = msgspec.to_builtins(self)
-        if not self.changed_only:
-            # As it was before there was this field: a key that was used then still names its request.
-            del fields["changed_only"]
-        if self.depth is None:
-            del fields["depth"]
-        return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
-    """What a caller names a request by, so that sending it twice does it once, and the digest of that request."""
-
-    key: str
-    digest: str
 
 
 @dataclass(frozen=True, slots=True)

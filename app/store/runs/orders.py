@@ -3,7 +3,8 @@
 import uuid
 from typing import Literal
 
-from app.store.database.pool import Database, Record
+from app.store.database.pool import Database
+from app.store.database.transaction import Record
 from app.telemetry import get_logger
 
 Ordered = Literal["start", "pause", "resume", "cancel", "confirm", "restore", "release", "maintenance", "accept", "unaccept"]

@@ -11,7 +11,9 @@ from app.domain.issues.codes import IssueCode, Severity, few_hours_issue
 from app.domain.runs.grounds import LastLook
 from app.domain.wording.counts import choose, counted
 from app.errors import DatabaseUnavailable, NotFound, WriteConflict
-from app.store.database.pool import SWEEP_SECONDS, TAKES_NO_WRITES, Connection, Database, Purpose, Record
+from app.store.database.errors import TAKES_NO_WRITES
+from app.store.database.pool import Database
+from app.store.database.transaction import SWEEP_SECONDS, Connection, Purpose, Record
 
 _ATTEMPTS = 10
 _HISTORY = 50

@@ -2,8 +2,9 @@
 
 import asyncio
 
-from app.store.database.pool import SWEEP_SECONDS, Database
+from app.store.database.pool import Database
 from app.store.database.queries import fill
+from app.store.database.transaction import SWEEP_SECONDS
 
 _STEP = 2_000
 _PAUSE_SECONDS = 0.05

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import ClaimLost
-from app.store.database.pool import SWEEP_SECONDS, Connection, Database
+from app.store.database.pool import Database
 from app.store.database.queries import fill
+from app.store.database.transaction import SWEEP_SECONDS, Connection
 
 _MOST_DOUBTS = 50_000
 """Dates that one audit reads again at most, since upstream may have been sick when it lowered them; the others come next."""

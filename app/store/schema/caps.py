@@ -11,8 +11,9 @@ from decimal import Decimal
 from app.domain.contract.caps import Caps, Extreme
 from app.domain.contract.tables import Endpoint
 from app.domain.wording.counts import choose
-from app.store.database.pool import SWEEP_SECONDS, Database
+from app.store.database.pool import Database
 from app.store.database.queries import quote
+from app.store.database.transaction import SWEEP_SECONDS
 from app.store.schema.raw_tables import Catalogue, Column, WarehouseTable, may_be_capped
 
 _METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)

@@ -11,12 +11,13 @@ from enum import StrEnum
 
 from app.domain.contract.tables import TABLES
 from app.errors import DatabaseError
-from app.store.database.pool import Connection, Record
 from app.store.database.queries import load_queries, quote
-from app.store.dba_script.script import TAKEN_OVER
+from app.store.database.transaction import Connection, Record
 from app.store.schema.introspect import STATE_TABLE, own_names
 from app.store.schema.state_rows import STATE_TYPES
 
+TAKEN_OVER = ("trade_recon", "update_trade_recon_stats", "get_issue_statistics", "v_reconciliation_progress", "mv_all_account_ids")
+"""Tables, views and functions of an earlier system whose place trade-recon's own take."""
 FUNCTIONS = tuple(name for name in TAKEN_OVER if name.startswith(("update_", "get_")))
 """The functions whose names the earlier system has, too."""
 _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.wording.counts import choose, counted
 from app.errors import DatabaseError, RowRefused
-from app.store.database.pool import Connection, Database
+from app.store.database.pool import Database
 from app.store.database.queries import fill, load_queries, quote
-from app.store.dba_script.script import TAKEN_OVER
+from app.store.database.transaction import Connection
+from app.store.schema.definitions import TAKEN_OVER
 from app.store.schema.introspect import STATE_TABLE, Survey
 from app.store.schema.preflight_state import unmet_sentence
 from app.store.schema.state_rows import STATE_TYPES

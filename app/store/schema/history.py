@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from app.domain.contract.tables import TABLES, Endpoint
-from app.store.database.pool import SWEEP_SECONDS, Database
+from app.store.database.pool import Database
+from app.store.database.transaction import SWEEP_SECONDS
 
 _COUNTED = tuple(TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))
 """The tables whose partitions tell what is kept; open trades are no history."""

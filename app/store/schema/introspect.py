@@ -9,8 +9,9 @@ import msgspec
 
 from app.domain.contract.tables import TABLES
 from app.errors import DatabaseError, RowRefused
-from app.store.database.pool import Connection, Database
+from app.store.database.pool import Database
 from app.store.database.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, fill, load_queries
+from app.store.database.transaction import Connection
 from app.store.schema.state_rows import SAMPLES, STATE_TYPES
 
 STATE_TABLE = "trade_recon"

@@ -17,9 +17,11 @@ from app.domain.contract.tables import TABLES
 from app.domain.wording.counts import choose, counted
 from app.errors import ConfigurationError, WriteConflict
 from app.store.database.connecting import reach
-from app.store.database.pool import Connection, Database, connecting, translated
+from app.store.database.errors import connecting, translated
+from app.store.database.pool import Database
 from app.store.database.queries import SQL_DIRECTORY, fill, for_schema, load_queries, quote
 from app.store.database.session import begin_session, pins
+from app.store.database.transaction import Connection
 from app.store.schema.definitions import compare, keep, put_right
 from app.store.schema.earlier_system import foretell, keep_state, list_aside, unmet
 from app.store.schema.introspect import survey

@@ -18,12 +18,12 @@ from app.store.database.pool import Database
 from app.store.database.queries import for_schema, quote
 from app.store.schema.introspect import CheckFacts, ColumnFacts, Survey, TableFacts, UniqueKey
 
+IS_TEXT = "is a text, which the column cannot hold"
+"""What is said of a key part that is no number, where the column holds numbers alone."""
 STAGED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 """The endpoints that are fetched and healed; open trades are snapshots, in which only ids are mended."""
-
 FIGURES = ("num_trades", "net_profit", "total_lots")
 """The columns whose difference means drift."""
-
 STAGING_COLUMNS = """
 SELECT attname AS column, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute

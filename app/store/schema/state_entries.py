@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.errors import DatabaseError, RowRefused
-from app.store.database.pool import SWEEP_SECONDS, Connection, Database
+from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.sql_text import literal
+from app.store.database.transaction import SWEEP_SECONDS, Connection
 
 _PATIENCE = 200
 """So many rows are found out that are refused by themselves; of the others those that are refused with them wait for the next time."""

@@ -9,259 +9,31 @@ the breaker and slow nobody down, and a witness is asked for at once.
 """
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TypeVar
 
 import stamina
 
 from app.domain.contract.tables import Endpoint
 from app.domain.runs.waits import Hindrance, WaitReason
-from app.domain.wording.counts import counted
-from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamUnavailable
+from app.errors import FetchFailed, RequestTooLarge, UpstreamError
 from app.telemetry import get_logger
 from app.upstream.failures import FOREIGN, AttemptFailed, FailureKind, Redactor, kind_of, translate
+from app.upstream.resilience.attempts import Call, PipelineLimits, Share
 from app.upstream.resilience.breaker import BreakerOpen, BreakerState, CircuitBreaker, Permit
+from app.upstream.resilience.outage import Outage
 from app.upstream.resilience.pace import Pace
 from app.upstream.resilience.retry_budget import RetryBudget
 from app.upstream.stats import ApiStatistics
 
-LEAST_ATTEMPTS = 6
-"""A request is tried at least this often before it is given up."""
-
-_NEEDED = {
-    (False, False): (LEAST_ATTEMPTS, 3),
-    (False, True): (3, 2),
-    (True, False): (4, 2),
-    (True, True): (2, 1),
-}
-"""By whether a request is a suspect and names several accounts: attempts, and how many of their failures lie between successes of others.
-
-The parts of several are further attempts, and a suspect was tried as a part of others.
-"""
-
-_ATTEMPTS_WITHOUT_WITNESS = 2
-"""So often a request that has parts fails before a witness is asked for: the parts fail, too, and would open the breaker for all others."""
-
-_JITTER = 0.5
 _LEAST_OUTAGE = 1.0
 """Seconds without an answer after which it is told that the API is out; a failure among answers is none."""
 _LONG_TURN = 3.0
 """Seconds that a request waits for its permit before the quota is told as what holds everything up."""
-
 _Result = TypeVar("_Result")
 _Attempt = Callable[[], Awaitable[_Result]]
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineLimits:
-    """Seconds and counts: total deadline of one request, patience with an outage, first and longest wait before a retry.
-
-    `retry_budget` and `retries_per_second` are what successes need not pay for: retries at once, and in the course of time. A wait that
-    the API asks for is kept for `check_wait` seconds; then a witness tells whether the API asks everybody to wait, or only one request.
-    """
-
-    deadline: float
-    outage_wait: float
-    retry_wait: float
-    longest_retry_wait: float
-    concurrency: int
-    breaker_failures: int
-    breaker_seconds: float
-    retry_budget: int
-    retries_per_second: float
-    check_wait: float
-
-
-class Outage:
-    """For how long nobody got an answer; counted only while somebody waits for one.
-
-    So a run that starts hours after an outage began, with nobody asking in between, has its full patience.
-    """
-
-    def __init__(self) -> None:
-        """Start in good health."""
-        self.answers = 0
-        self.was_probed = False
-        """Whether one more request was sent after all patience with this outage had ended."""
-        self.last: AttemptFailed | None = None
-        """The last failure."""
-        self._since: float | None = None
-        self._callers = 0
-        self._answer = asyncio.Event()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the first failure that no success followed; 0 in good health."""
-        return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
-
-    def answered(self) -> None:
-        """The API answered somebody."""
-        self.answers += 1
-        self._end()
-        self._answer.set()
-        self._answer = asyncio.Event()
-
-    async def wait_for_answer(self, seconds: float) -> None:
-        """Wait until the API answers somebody, at most so long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._answer.wait()
-
-    def failed(self, error: AttemptFailed) -> None:
-        """The API failed somebody."""
-        self.last = error
-        if self._since is None:
-            self._since = asyncio.get_running_loop().time()
-
-    @contextmanager
-    def awaited(self) -> Iterator[None]:
-        """Count a caller who waits for an answer."""
-        self._callers += 1
-        try:
-            yield
-        finally:
-            self._callers -= 1
-            if not self._callers:
-                self._end()
-
-    def _end(self) -> None:
-        self._since = None
-        self.was_probed = False
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one request is among others: how long an answer may take (None: the usual), and whether its work can be asked for in parts.
-
-    Its parts are those of one account, or, with `names_several`, of several. A suspect is a part of a request that failed, or names
-    accounts that failed before.
-    """
-
-    deadline: float | None = None
-    is_divisible: bool = False
-    names_several: bool = False
-    is_suspect: bool = False
-
-
-class Call:
-    """One request and its attempts: whether another is worth while, and whom to blame."""
-
-    def __init__(self, outage: Outage, limits: PipelineLimits, share: Share = Share()) -> None:
-        """Start without an attempt."""
-        self._outage = outage
-        self._limits = limits
-        self._is_divisible = share.is_divisible or share.names_several
-        self.is_suspect = share.is_suspect
-        self._least_attempts, self._needed_proofs = _NEEDED[share.is_suspect, share.names_several]
-        self._answers = outage.answers
-        self._failures = 0
-        self._proven_failures = 0
-        self._is_proven = False
-        self._first_failure: float | None = None
-        self._failed_at = 0.0
-        self._not_before = 0.0
-        self.last: AttemptFailed | None = None
-
-    @property
-    def needs_witness(self) -> bool:
-        """Whether it failed more than once while no answer to another request tells a bad request from an outage."""
-        if self._is_proven or not self._failures or self.is_proven_since:
-            return False
-        if self.is_suspect or (self._is_divisible and self._is_late):
-            return True
-        return self._failures >= (_ATTEMPTS_WITHOUT_WITNESS if self._is_divisible else LEAST_ATTEMPTS)
-
-    @property
-    def is_proven_since(self) -> bool:
-        """Whether the API answered another request since this one was begun or failed."""
-        return self._outage.answers > self._answers
-
-    @property
-    def says_nothing_of_the_api(self) -> bool:
-        """Whether one more failure is this request's alone: it is a suspect, or the API answers others between its failures."""
-        return self.is_suspect or (self._proven_failures > 0 and self.is_proven_since)
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether it was late though the API answers others: what is slow in it is found in its parts sooner than by waiting again."""
-        return self._is_late and (self._is_divisible or self.is_suspect) and self.is_proven_since
-
-    @property
-    def _is_late(self) -> bool:
-        return self.last is not None and self.last.kind is FailureKind.DEADLINE
-
-    @property
-    def was_throttled(self) -> bool:
-        """Whether its last attempt came too early for the API, and not to a failure."""
-        return self.last is not None and self.last.kind is FailureKind.THROTTLED
-
-    @property
-    def patience(self) -> float:
-        """Seconds that the call may still wait for the API."""
-        return self._limits.outage_wait - max(self._outage.seconds, self._age)
-
-    @property
-    def asked_wait(self) -> float:
-        """Seconds that are left of the wait that the API asked for, as far as the patience goes."""
-        return min(self._not_before - asyncio.get_running_loop().time(), self.patience)
-
-    @property
-    def check_wait(self) -> float:
-        """Seconds until it is time to find out whether the API asks everybody to wait."""
-        return 0.0 if self.is_suspect else self._failed_at + self._limits.check_wait - asyncio.get_running_loop().time()
-
-    @property
-    def _age(self) -> float:
-        return 0.0 if self._first_failure is None else asyncio.get_running_loop().time() - self._first_failure
-
-    def decide(self, error: Exception) -> bool | float:
-        """Whether to try again after this error: False, True for the usual wait, or the seconds to wait. Called once per failure."""
-        if not isinstance(error, AttemptFailed):
-            return False
-        self.last = error
-        self._failed_at = asyncio.get_running_loop().time()
-        if self._first_failure is None:
-            self._first_failure = self._failed_at
-        self._failures += 1
-        self._is_proven = self.is_proven_since
-        self._proven_failures += self._is_proven
-        if self.is_hopeless or self.patience <= 0 or self._is_enough:
-            return False
-        self._answers = self._outage.answers
-        if error.retry_after is None:
-            # After a 429 the pace holds everybody back, unless it was this request's alone.
-            return 0.0 if self.was_throttled and not self.is_suspect and self._proven_failures <= 1 else True
-        # Kept before the next attempt, where it can end as soon as the API is known to answer others.
-        self._not_before = self._failed_at + error.retry_after + (0.0 if self.was_throttled else random.uniform(0, _JITTER))
-        return 0.0
-
-    @property
-    def _is_enough(self) -> bool:
-        """Whether it failed so often, while others were answered, that it is at fault."""
-        # Too many requests of all together can meet one of them several times.
-        least = LEAST_ATTEMPTS if self.was_throttled and not self.is_suspect else self._least_attempts
-        return self._failures >= least and self._proven_failures >= self._needed_proofs
-
-    def verdict(self) -> UpstreamError:
-        """The error that tells why the call is given up."""
-        if self._outage.seconds >= self._limits.outage_wait:
-            return self.outage_verdict()
-        return FetchFailed(f"The API answers others, but this request failed {counted(self._failures, 'time')}. Last: {self.last}")
-
-    def outage_verdict(self) -> UpstreamUnavailable:
-        """The error that tells that nobody gets an answer."""
-        failure = self.last or self._outage.last
-        last = "" if failure is None else f" Last: {failure}"
-        return UpstreamUnavailable(
-            f"The API was out for {self._limits.outage_wait:g} s, as long as the service may wait; "
-            "what was healed before stays, nothing else was changed. "
-            f"Start again when it is back.{last}",
-            None if failure is None else str(failure),
-        )
 
 
 class RequestPipeline:
@@ -278,7 +50,7 @@ class RequestPipeline:
         self._statistics = statistics
         self._witness = witness
         self._outage = Outage()
-        self._breaker = CircuitBreaker(limits.breaker_failures, limits.breaker_seconds, _log_change)
+        self._breaker = CircuitBreaker(limits.breaker_failures, limits.breaker_seconds, log_breaker_change)
         self._budget = RetryBudget(limits.retry_budget, limits.retries_per_second)
         self._connections = asyncio.Semaphore(limits.concurrency)
         self._final = asyncio.Lock()
@@ -484,7 +256,7 @@ class RequestPipeline:
             permit.fail()
 
 
-def _log_change(state: BreakerState) -> None:
+def log_breaker_change(state: BreakerState) -> None:
     match state:
         case BreakerState.OPEN:
             _log.warning("The API keeps failing: no request is sent for a while.", action="breaker_opened")

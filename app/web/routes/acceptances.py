@@ -9,7 +9,7 @@ from app.domain.runs.orders import LONGEST_REASON, bounded_reason
 from app.web.request_limits import NO_NUL, refuse_unknown_parameters
 from app.web.routes.runs import Service, problems
 from app.web.schemas.acceptances import Acceptance, AcceptedIssue, Withdrawn
-from app.web.schemas.runs import AccountId
+from app.web.schemas.common import AccountId
 
 accepting = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 

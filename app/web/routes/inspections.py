@@ -9,12 +9,14 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.domain.runs.orders import bounded_reason
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.report.inspection import MOST_LISTED, Listing, inspection
-from app.store.runs.lifecycle import RunRequest
 from app.web.request_limits import NO_NUL, refuse_unknown_parameters
 from app.web.routes.runs import LONGEST_WAIT, IdempotencyHeader, Service, accepted, problems, starting
-from app.web.schemas.runs import AccountId, AnyStatus, IdentityReport, OrderReason, RunAccepted
+from app.web.schemas.common import AccountId, AnyStatus
+from app.web.schemas.orders import OrderReason, RunAccepted
+from app.web.schemas.report import IdentityReport
 
 _MOST_ACCOUNTS = 10_000
 _LARGEST_LIMIT = 2**31 - 1

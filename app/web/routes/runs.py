@@ -10,33 +10,23 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Respons
 
 from app.domain.copies import TableName
 from app.domain.runs.orders import bounded_reason
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.engine.service import ReconService
 from app.errors import DatabaseUnavailable, ReconError
 from app.store.restore.changed_rows import Picked
-from app.store.runs.lifecycle import RunRequest
 from app.web.metrics import MetricsResponse, exposition
 from app.web.problems import Problem
 from app.web.request_limits import NO_NUL, refuse_unknown_parameters
-from app.web.schemas.changes import ChangedRowPage
-from app.web.schemas.runs import (
-    Account,
-    AccountId,
-    AccountOrder,
-    AccountOutcome,
-    Changes,
-    Confirmation,
-    GivenReason,
-    Health,
-    Maintenance,
-    Readiness,
-    Report,
-    Run,
-    RunAccepted,
-    RunList,
-    RunOrder,
-    RunResult,
-)
+from app.web.schemas.accounts import Account, AccountOutcome
+from app.web.schemas.changes import ChangedRowPage, Changes
+from app.web.schemas.common import AccountId
+from app.web.schemas.health import Health, Readiness
+from app.web.schemas.maintenance import Maintenance
+from app.web.schemas.orders import AccountOrder, Confirmation, GivenReason, RunAccepted, RunOrder
+from app.web.schemas.report import Report
+from app.web.schemas.results import RunResult
+from app.web.schemas.runs import Run, RunList
 from app.web.views import shown_account
 
 if TYPE_CHECKING:

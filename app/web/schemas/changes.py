@@ -85,3 +85,21 @@ class ChangedRowPage(BaseModel):
     )
     inserted_next: int | None = Field(description="For `inserted_before`, to read on; null at the end.")
     nulled: list[NulledRow] = Field(description="Values stored as NULL that fit the same filter, the newest 100; on the first page alone.")
+
+
+class Change(BaseModel):
+    """One slice of a raw table that trade-recon wrote: rows of the account, on the date, were inserted, overwritten, moved or removed."""
+
+    account_id: str
+    table: str = Field(examples=["raw_metrics_daily"])
+    date: dt.date | None = Field(description="null where the table's rows have no date (alltime).")
+    changed_at: dt.datetime
+    run_id: uuid.UUID | None = Field(description="null: account ids were mended outside a run.")
+
+
+class Changes(BaseModel):
+    """A piece of the change feed."""
+
+    changes: list[Change] = Field(description="In the order in which they were committed; a change of many dates is one entry for each.")
+    next: str = Field(description="The cursor behind these changes, for `since`; the one that was given if there are none.")
+    more: bool = Field(description="Whether there was more behind these changes already.")

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.repositories import Repositories
 from app.errors import IncompleteFetch
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
 from app.store.detect.audit import Oddities
-from app.store.runs.lifecycle import RunRequest
 from app.store.schema.raw_tables import STAGED
 from app.upstream.failures import AttemptFailed, Redactor
 from app.upstream.paging import fetch_whole, scan_all

@@ -8,7 +8,9 @@ import pytest
 from app.domain.runs.emptiness import NO_TRADES
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
-from app.web.schemas.runs import Maintenance, Report, Run
+from app.web.schemas.maintenance import Maintenance
+from app.web.schemas.report import Report
+from app.web.schemas.runs import Run
 from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.commands import access, ended, run_command, served, settings_for

@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.sandbox.server.faults import FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.support.clock import SETTLED
 from tests.support.commands import run_command, served, settings_for

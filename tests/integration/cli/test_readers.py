@@ -12,7 +12,7 @@ import pytest
 from app.domain.states import RunKind
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
-from app.web.schemas.runs import Report
+from app.web.schemas.report import Report
 from tests.conftest import Database, Server
 from tests.support.commands import access, run_command
 from tests.support.engine import TODAY, engine, fill, run

@@ -5,7 +5,8 @@ import uuid
 from pathlib import Path
 
 from app.sandbox.server.process import SandboxServer
-from app.web.schemas.runs import Account, Run, RunList
+from app.web.schemas.accounts import Account
+from app.web.schemas.runs import Run, RunList
 from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.commands import access, run_command

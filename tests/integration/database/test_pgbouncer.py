@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 import structlog
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.errors import ConfigurationError
@@ -25,7 +26,6 @@ from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.server.process import SandboxServer
 from app.store.database.listen import WakeUps
 from app.store.database.pool import Database as Pool
-from app.store.runs.lifecycle import RunRequest
 from app.store.schema.migrate import migrate
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.commands import Command, access, run_command

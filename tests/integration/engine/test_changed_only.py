@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.errors import InvalidRequest
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.process import SandboxServer
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt
 from tests.support.engine import difference, engine, run

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.states import Effort, RunKind
+from app.domain.accounts.progress import Effort
+from app.domain.runs.request import RunRequest
+from app.domain.states import RunKind
 from app.engine.batch.reconcile import count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer
 from app.store.runs.claims import Claim, Uncounted
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.support.altered import AlteringApi, altering
 from tests.support.engine import difference, engine, run

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from app.domain.runs.request import RunRequest
 from app.engine.config import EngineConfig
 from app.errors import DatabaseUnavailable
 from app.sandbox.server.faults import FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
 from app.store.database.pool import Database as Pool
 from app.store.runs.claims import Claims
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database, Server
 from tests.support.commands import served, settings_for
 from tests.support.engine import engine
@@ -51,7 +51,7 @@ async def test_a_frozen_session_that_rested_is_replaced_before_it_is_used(databa
 async def test_a_statement_whose_answer_is_lost_ends_and_its_session_is_not_used_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.database.pool._LATE_SECONDS", 0.5)
+    monkeypatch.setattr("app.store.database.transaction.LATE_SECONDS", 0.5)
     async with _through_a_network(database) as (proxy, pool):
 
         async def ask() -> None:

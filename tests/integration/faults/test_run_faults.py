@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
@@ -24,7 +25,6 @@ from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.server.faults import FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
 from app.store.database.pool import Database as Pool
-from app.store.runs.lifecycle import RunRequest
 from app.upstream.client import UpstreamClient, UpstreamConfig
 from tests.conftest import Database, Server
 from tests.support.clock import now

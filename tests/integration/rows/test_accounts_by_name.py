@@ -17,7 +17,8 @@ from app.engine.batch.outcome import COMPARED
 from app.engine.config import EngineConfig
 from app.sandbox.server.faults import Faults, Rejection
 from app.sandbox.server.process import SandboxServer
-from app.web.schemas.runs import AccountOutcome, Run
+from app.web.schemas.accounts import AccountOutcome
+from app.web.schemas.runs import Run
 from tests.conftest import SCHEMA, Database
 from tests.support.clock import SETTLED
 from tests.support.engine import difference, engine, reconcile, run

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from app.domain.contract.tables import Endpoint
+from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.generation import Contradictions
 from app.sandbox.world.world import World
-from app.store.runs.lifecycle import RunRequest
 from app.store.schema.migrate import migrate
 from tests.conftest import Database
 from tests.support.clock import SETTLED, TODAY

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.domain.accounts.progress import Effort
 from app.domain.issues.codes import Issue, IssueCode, Severity
-from app.domain.states import Effort, Outcome, RunKind
+from app.domain.runs.request import RunRequest
+from app.domain.states import Outcome, RunKind
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import load_queries
 from app.store.runs.claims import Claim, Claims
-from app.store.runs.lifecycle import AccountResult, RunRequest, Runs, Terms
+from app.store.runs.lifecycle import AccountResult, Runs, Terms
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.plans import Plan, pages
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import structlog
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
@@ -18,7 +19,7 @@ from app.errors import ConfigurationError
 from app.sandbox.server.process import SandboxServer
 from app.store.database.listen import WakeUps, wake_channel
 from app.store.database.pool import Database as Pool
-from app.store.runs.lifecycle import RunRequest, Runs
+from app.store.runs.lifecycle import Runs
 from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.engine import engine

@@ -13,17 +13,18 @@ import pytest
 
 from app.domain.accounts.comparison import Differs
 from app.domain.accounts.money import BY_DATE, BY_NAME
+from app.domain.accounts.progress import Effort
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import HoldLimits
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.runs.inspected import Inspected, InspectionFigures
-from app.domain.states import Effort, Outcome
+from app.domain.states import Outcome
 from app.domain.verdict.closing import ClosedAs
 from app.engine.repositories import Repositories
 from app.store.apply.model import Applied, Fingerprints, Job, Part, RemovalEvidence, Slice, WriteContext
-from app.store.database.pool import Connection
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import SQL_DIRECTORY, fill, load_queries
+from app.store.database.transaction import Connection
 from app.store.quota import Quota
 from app.store.runs.claims import Claim
 from app.store.runs.lifecycle import AccountResult, Terms

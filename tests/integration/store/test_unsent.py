@@ -15,8 +15,8 @@ import pytest
 from app.domain.contract.tables import Endpoint
 from app.engine.repositories import Repositories
 from app.store.apply.model import Applied, Fingerprints, Job, RemovalEvidence, Slice, WriteContext
-from app.store.database.pool import Connection
 from app.store.database.pool import Database as Pool
+from app.store.database.transaction import Connection
 from app.store.schema.raw_tables import STAGED, Column, Kind, WarehouseTable
 from app.store.staging.staging import StagedFetch
 from app.store.staging.unsent import UnsentColumns

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import SCHEMA, Database, Server
 from tests.integration.values.conftest import NOW, small_world
 from tests.support.engine import engine, filled_copy, run

@@ -14,7 +14,7 @@ from app.domain.states import RunKind, RunStatus
 from app.sandbox.server.faults import Faults, Rejection
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
-from app.web.schemas.runs import Report
+from app.web.schemas.report import Report
 from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.engine import engine, fill, run

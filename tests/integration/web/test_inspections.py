@@ -5,7 +5,8 @@ import uuid
 
 from app.sandbox.server.process import SandboxServer
 from app.web.routes.inspections import Inspection
-from app.web.schemas.runs import Report, Run
+from app.web.schemas.report import Report
+from app.web.schemas.runs import Run
 from tests.conftest import Database
 from tests.support.commands import ended, served, settings_for
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.sandbox.server.process import SandboxServer
-from app.web.schemas.runs import Report
+from app.web.schemas.report import Report
 from tests.conftest import Database, Server
 from tests.support.commands import served, settings_for
 from tests.support.waiting import PATIENCE

@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from app.cli import output as console
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
 from app.settings import Settings
-from app.store.runs.lifecycle import RunRequest
 from app.upstream.resilience import pipeline as guard
 from tests.conftest import Database
 from tests.support.commands import access, ended, run_command, served, settings_for

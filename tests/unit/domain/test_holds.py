@@ -7,6 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.accounts.counts import Drift, Totals
+from app.domain.accounts.hold import Shown
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import (
     HoldFigures,
@@ -22,7 +26,6 @@ from app.domain.holds import (
     vanished,
 )
 from app.domain.issues.absence import absence
-from app.domain.states import AccountView, Drift, Progress, Shown, Totals
 
 _DATE = dt.date(2026, 3, 1)
 _STORED = AccountView(

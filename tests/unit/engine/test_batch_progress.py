@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
-from app.domain.states import AccountView, Progress, Totals
+from app.domain.accounts.counts import Totals
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.engine.batch.batch_progress import BatchProgress
 from app.store.runs.batch_progress import Progressed
 

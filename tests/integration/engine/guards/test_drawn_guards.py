@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.domain.holds import HoldLimits
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
@@ -20,7 +21,6 @@ from app.sandbox.damage.damage import HEALABLE_KINDS, Damage, damage
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
 from app.store.restore.restore import RemovedRows
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import SCHEMA, Database
 from tests.support.engine import TODAY, difference, engine
 from tests.support.losing import RAW, SETTLED, Sickness, Stored, copies, make_sick, stored

@@ -9,6 +9,7 @@ import pytest
 
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import HoldLimits
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.batch.reconcile import BatchReconciler
 from app.engine.config import EngineConfig
@@ -18,7 +19,6 @@ from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt
 from tests.integration.engine.test_truth import victim

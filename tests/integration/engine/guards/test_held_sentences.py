@@ -13,7 +13,7 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer
-from app.web.schemas.runs import Report
+from app.web.schemas.report import Report
 from tests.conftest import Database
 from tests.support.engine import engine, run
 from tests.support.losing import settled_trades

@@ -11,6 +11,7 @@ import pytest
 
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.holds import HoldLimits
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
@@ -18,7 +19,6 @@ from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.trades import Row
 from app.sandbox.world.world import World
 from app.store.restore.restore import RemovedRows
-from app.store.runs.lifecycle import RunRequest
 from app.store.write_pace import WritePace
 from tests.conftest import Database
 from tests.integration.engine.test_truth import edit, issues_of

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
@@ -15,7 +16,6 @@ from app.errors import Conflict, UpstreamSuspect
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
-from app.store.runs.lifecycle import RunRequest
 from app.store.runs.retention import Retention
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.domain.contract.tables import Endpoint
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.repositories import Repositories
 from app.sandbox.server.process import SandboxServer
 from app.store.apply.model import Slice, WriteContext
 from app.store.database.pool import Database as Pool
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference
 

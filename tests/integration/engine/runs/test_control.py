@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.domain.contract.tables import Endpoint
+from app.domain.runs.request import RunRequest
 from app.domain.states import Depth, RunKind
 from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
@@ -20,7 +21,6 @@ from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
 from app.store.apply.model import Slice, WriteContext
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued
 from tests.integration.engine.runs.test_runs import hurt

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.report.inspection import Listing, inspection, is_clean
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, engine, run
 

@@ -7,17 +7,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.domain.accounts.progress import Effort
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import HoldLimits
 from app.domain.issues.codes import Issue, IssueCode, Severity
-from app.domain.states import Effort, Outcome, RunKind
+from app.domain.runs.request import RunRequest
+from app.domain.states import Outcome, RunKind
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.rows import Record
 from app.store.runs.claims import Claim
-from app.store.runs.lifecycle import AccountResult, RunRequest, Terms
+from app.store.runs.lifecycle import AccountResult, Terms
 from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued
 from tests.integration.engine.test_truth import victim

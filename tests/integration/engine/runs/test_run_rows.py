@@ -8,14 +8,14 @@ import pytest
 
 from app.domain.contract.tables import Endpoint
 from app.domain.holds import HoldLimits, Loss
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
 from app.store.apply.limits import LossLimits
 from app.store.apply.model import Job
-from app.store.database.pool import Connection
-from app.store.runs.lifecycle import RunRequest
+from app.store.database.transaction import Connection
 from tests.conftest import Database
 from tests.integration.engine.test_truth import edit
 from tests.support.engine import TODAY, engine

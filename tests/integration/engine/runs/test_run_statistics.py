@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.domain.contract.tables import Endpoint
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.sandbox.damage.damage import damage
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.support.engine import difference, engine, run
 

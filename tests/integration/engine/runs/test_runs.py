@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.errors import InvalidRequest, NotFound
@@ -11,7 +12,6 @@ from app.sandbox.damage.damage import damage
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import Faults
 from app.sandbox.server.process import SandboxServer
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database, Server
 from tests.support.engine import difference, engine, reconcile, run
 from tests.support.waiting import PATIENCE

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.service import ReconService
 from app.sandbox.damage.damage import HEALABLE_KINDS
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.process import SandboxServer
 from app.store.database.queries import load_queries
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt
 from tests.support.engine import engine, run

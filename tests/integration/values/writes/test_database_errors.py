@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.errors import DatabaseFull, ResourcesExhausted
 from app.store.database.pool import Database as Pool
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.integration.values.conftest import Engine
 from tests.support.engine import run

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.sandbox.server.process import SandboxServer
-from app.store.runs.lifecycle import RunRequest
 from tests.conftest import Database
 from tests.integration.values.conftest import Engine
 from tests.support.engine import difference, engine, run

@@ -6,11 +6,13 @@ from random import Random
 
 import pytest
 
+from app.domain.accounts.counts import Totals
 from app.domain.accounts.money import AUTO, BY_NAME, OFF, RELATIONS, Figure, Money, MoneyDay, MoneyMode, Side, tolerance
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.issues.codes import SHOW_ROWS, IssueCode
 from app.domain.issues.money_issues import Unread, explained_money, money_is_read, money_issues, unread_money
-from app.domain.states import AccountView, Progress, Totals
 from app.errors import ConfigurationError
 
 _TOTALS = Totals(has_alltime=True, alltime=4, has_daily=True, daily=4, has_hourly=True, hourly=4, has_closed=True, closed=4)

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from app.domain.accounts.comparison import Difference, Differs
+from app.domain.accounts.counts import Totals
+from app.domain.accounts.progress import Progress
 from app.domain.accounts.settling import Moving
 from app.domain.contract.tables import Endpoint
 from app.domain.issues.absence import absence, alltime_absence
 from app.domain.issues.codes import Issue, IssueCode
 from app.domain.planning.descent import Needs, needs_of
-from app.domain.states import Outcome, Progress, Totals
+from app.domain.states import Outcome
 from app.domain.verdict.row_issues import compares_rows, difference_issues, left_by_rows
 from app.domain.verdict.verdict import is_incomplete, judge
 from tests.support.views import DAY, days, view

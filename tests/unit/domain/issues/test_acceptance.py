@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.accounts.counts import DayCounts, Drift, Totals
 from app.domain.accounts.money import Figure, Money, Relation, Side
+from app.domain.accounts.view import AcceptedIssue, AccountView
 from app.domain.issues.acceptance import disagreement_of, figures_of, how_it_ended, is_covered, last_date
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.issues.detection import detect
-from app.domain.states import AcceptedIssue, AccountView, DayCounts, Drift, Totals
 from app.errors import InvalidRequest
 
 _DAY = dt.date(2026, 1, 5)

@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.accounts.counts import DayCounts, Drift, IdentityFinding, Totals
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.issues.absence import absence, carried
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.issues.detection import detect, with_open_drift
-from app.domain.states import AccountView, DayCounts, Drift, IdentityFinding, Outcome, Progress, Totals
+from app.domain.states import Outcome
 from app.domain.verdict.verdict import explain, judge
 
 DAY = dt.date(2026, 5, 4)

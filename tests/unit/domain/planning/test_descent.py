@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.accounts.counts import Drift, IdentityFinding
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.planning.descent import Needs, is_short, may_need_alltime, needs_of
-from app.domain.states import AccountView, Drift, IdentityFinding, Progress
 from tests.support.views import DAY, days, view
 
 DRIFT = Drift(absent=False, evidence={})

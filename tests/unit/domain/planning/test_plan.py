@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.accounts.counts import DayCounts, Drift
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, Endpoint, Request
 from app.domain.planning.estimates import Upstream
 from app.domain.planning.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
-from app.domain.states import AccountView, DayCounts, Drift, Progress
 from tests.support.views import DAY, days, view
 
 EVERYBODY = Upstream(1000, 5000)

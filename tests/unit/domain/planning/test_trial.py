@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint, Request
 from app.domain.issues.codes import IssueCode
 from app.domain.planning.second_shape import disputed
 from app.domain.planning.trial_requests import Trials
-from app.domain.states import AccountView, Progress
 from app.domain.verdict.verdict import explain
 from app.engine.batch.progress import record_read
 from tests.support.views import DAY, view

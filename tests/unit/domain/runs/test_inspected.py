@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
+from app.domain.accounts.view import AccountView
 from app.domain.issues.codes import Issue, Severity
 from app.domain.issues.detection import detect
 from app.domain.runs.inspected import Inspected, InspectionFigures
-from app.domain.states import AccountView
 from tests.unit.domain.issues.test_issues import day, totals
 
 _FIRST = dt.date(2026, 9, 28)

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.issues.detection import detect
-from app.domain.states import AccountView, Progress
 from app.domain.verdict.backoff import ask_again
 from app.domain.verdict.closing import ClosedAs, closings
 from tests.support.views import DAY, view

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.accounts.counts import IdentityFinding, OddRows
 from app.domain.holds import HoldLimits, Waiting
 from app.domain.issues.detection import detect
-from app.domain.states import IdentityFinding, OddRows, RunStatus
+from app.domain.states import RunStatus
 from app.domain.wording.counts import choose, counted
 from tests.support.views import DAY, days, view
 

@@ -1,0 +1,115 @@
+"""What detection counts of an account's rows. Pure: no I/O."""
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from app.domain.contract.tables import METRICS, TABLES
+
+_METRICS = frozenset(TABLES[endpoint].name for endpoint in METRICS)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the tables hold of an account: whether there are rows at all, and the trades that they count."""
+
+    has_alltime: bool
+    alltime: int
+    has_daily: bool
+    daily: int
+    has_hourly: bool
+    hourly: int
+    has_closed: bool
+    closed: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trades by table name."""
+        return {
+            "raw_metrics_alltime": self.alltime,
+            "raw_metrics_daily": self.daily,
+            "raw_metrics_hourly": self.hourly,
+            "raw_trades_closed": self.closed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DayCounts:
+    """One line of the day matrix: the trades that each table counts on a date on which they disagree."""
+
+    date: dt.date
+    daily: int
+    hourly: int
+    closed: int
+    daily_rows: int
+    hourly_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFinding:
+    """Rows of one natural key whose account id is missing (`holder` None) or not theirs, and the ids that fit on their dates."""
+
+    table: str
+    login: str
+    platform: str
+    broker: str
+    holder: str | None
+    candidates: tuple[str, ...]
+    rows: int
+    dates: tuple[dt.date, ...]
+
+    @property
+    def is_of_metrics(self) -> bool:
+        """Whether it tells of metrics rows under an account's id; those under a placeholder go to the account that fits, unasked."""
+        return self.holder is not None and self.table in _METRICS and not self._is_of_placeholder
+
+    @property
+    def _is_of_placeholder(self) -> bool:
+        """Whether the id stands in for an unknown one: the MD5 of the natural key, in any spelling, or the login."""
+        keys = [f"{self.login}|{self.platform}|{self.broker}", *([f"{self.login}|{self.platform}"] if not self.broker else [])]
+        md5s = (hashlib.md5(key.encode(), usedforsecurity=False).hexdigest() for key in keys)
+        return self.holder in ("", self.login) or (self.holder or "").lower() in md5s
+
+    def shown(self) -> dict[str, object]:
+        """As reports show it, without the dates."""
+        return {
+            "table": self.table,
+            "login": self.login,
+            "platform": self.platform,
+            "broker": self.broker,
+            "account_id": self.holder,
+            "candidates": list(self.candidates),
+            "rows": self.rows,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OddRows:
+    """Stored rows of one table whose date no calendar holds, which no count has and no request can ask for; `samples` name the first."""
+
+    table: str
+    rows: int
+    samples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What an audit found: upstream's figures and ours, or that upstream has the account no more (`absent`).
+
+    `daily_agrees`: the stored daily rows already add up to upstream's figures, so that only the alltime row is stale.
+    """
+
+    absent: bool
+    evidence: Mapping[str, object]
+    daily_agrees: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CountedDay:
+    """What upstream's daily row of a date says; a figure that it does not tell is None."""
+
+    trades: int
+    net_profit: Decimal | None = None
+    total_lots: Decimal | None = None

@@ -1,0 +1,56 @@
+"""What a run is asked to do, and the name of the request. Pure: no I/O."""
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+
+import msgspec
+
+from app.domain.states import Depth, RunKind
+
+
+class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run was asked to do: its kind, at most how many accounts (None: all), or which ones (None: those that need it).
+
+    At `stop_at` (aware) it ends in order, whatever is left; None: when nothing is left. `changed_only` leaves out accounts of which no
+    row was written since the last run over all. `depth` tells how far its accounts are compared; None: every row of named accounts, the
+    counts of all others.
+    """
+
+    kind: RunKind = RunKind.FULL
+    max_accounts: int | None = None
+    account_ids: tuple[str, ...] | None = None
+    stop_at: dt.datetime | None = None
+    changed_only: bool = False
+    depth: Depth | None = None
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether every row of its accounts is compared with upstream, whatever the counts say."""
+        if self.kind is RunKind.INSPECT:
+            return False
+        return self.account_ids is not None if self.depth is None else self.depth is Depth.ROWS
+
+    @property
+    def is_sole(self) -> bool:
+        """Whether it takes whatever needs healing: a second such run beside it would find nothing of its own to do."""
+        return self.kind is RunKind.FULL and self.account_ids is None
+
+    @property
+    def digest(self) -> str:
+        """The same for equal requests."""
+        fields: dict[str, object] = msgspec.to_builtins(self)
+        if not self.changed_only:
+            # As it was before there was this field: a key that was used then still names its request.
+            del fields["changed_only"]
+        if self.depth is None:
+            del fields["depth"]
+        return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a caller names a request by, so that sending it twice does it once, and the digest of that request."""
+
+    key: str
+    digest: str

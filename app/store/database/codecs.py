@@ -1,0 +1,54 @@
+"""How dates, times and JSON travel between Python and PostgreSQL."""
+
+import datetime as dt
+
+import msgspec
+
+_DAY_ZERO = dt.date(2000, 1, 1).toordinal()
+"""PostgreSQL counts days from this one."""
+_LAST_DAY = dt.date.max.toordinal()
+_TIME_ZERO = dt.datetime(2000, 1, 1)  # noqa: DTZ001 - what both types of timestamps count from, in UTC or in no zone
+"""PostgreSQL counts microseconds from this moment."""
+_MICROSECOND = dt.timedelta(microseconds=1)
+_FIRST_TIME = (dt.datetime.min - _TIME_ZERO) // _MICROSECOND  # noqa: DTZ901 - as above
+_LAST_TIME = (dt.datetime.max - _TIME_ZERO) // _MICROSECOND  # noqa: DTZ901 - as above
+JSONB_VERSION = b"\x01"
+"""What stands before the text of a jsonb value in PostgreSQL's binary format."""
+
+
+def encode_date(value: dt.date) -> tuple[int]:
+    """A date as PostgreSQL counts it; asyncpg's own way would send the first and the last date of Python as infinities."""
+    return (value.toordinal() - _DAY_ZERO,)
+
+
+def decode_date(value: tuple[int]) -> dt.date:
+    """A date of Python; what lies outside of those, infinities too, becomes the first or the last one."""
+    return dt.date.fromordinal(min(max(value[0] + _DAY_ZERO, 1), _LAST_DAY))
+
+
+def encode_moment(value: dt.datetime) -> tuple[int]:
+    """A moment (aware) as PostgreSQL counts it, whatever its zone: no detour through another zone can leave the calendar."""
+    return ((value - _TIME_ZERO.replace(tzinfo=dt.UTC)) // _MICROSECOND,)
+
+
+def decode_moment(value: tuple[int]) -> dt.datetime:
+    """A moment of Python in UTC; what lies outside of those becomes the first or the last one."""
+    return decode_time(value).replace(tzinfo=dt.UTC)
+
+
+def encode_time(value: dt.datetime) -> tuple[int]:
+    """A time without a zone as PostgreSQL counts it."""
+    return ((value - _TIME_ZERO) // _MICROSECOND,)
+
+
+def decode_time(value: tuple[int]) -> dt.datetime:
+    """A time of Python without a zone; what lies outside of those becomes the first or the last one."""
+    return _TIME_ZERO + min(max(value[0], _FIRST_TIME), _LAST_TIME) * _MICROSECOND
+
+
+def encode_json(value: object) -> bytes:
+    return JSONB_VERSION + msgspec.json.encode(value)
+
+
+def decode_json(value: bytes) -> object:
+    return msgspec.json.decode(memoryview(value)[len(JSONB_VERSION) :])

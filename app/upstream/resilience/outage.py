@@ -1,0 +1,64 @@
+"""For how long the API has answered nobody."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from app.upstream.failures import AttemptFailed
+
+
+class Outage:
+    """For how long nobody got an answer; counted only while somebody waits for one.
+
+    So a run that starts hours after an outage began, with nobody asking in between, has its full patience.
+    """
+
+    def __init__(self) -> None:
+        """Start in good health."""
+        self.answers = 0
+        self.was_probed = False
+        """Whether one more request was sent after all patience with this outage had ended."""
+        self.last: AttemptFailed | None = None
+        """The last failure."""
+        self._since: float | None = None
+        self._callers = 0
+        self._answer = asyncio.Event()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first failure that no success followed; 0 in good health."""
+        return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
+
+    def answered(self) -> None:
+        """The API answered somebody."""
+        self.answers += 1
+        self._end()
+        self._answer.set()
+        self._answer = asyncio.Event()
+
+    async def wait_for_answer(self, seconds: float) -> None:
+        """Wait until the API answers somebody, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._answer.wait()
+
+    def failed(self, error: AttemptFailed) -> None:
+        """The API failed somebody."""
+        self.last = error
+        if self._since is None:
+            self._since = asyncio.get_running_loop().time()
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Count a caller who waits for an answer."""
+        self._callers += 1
+        try:
+            yield
+        finally:
+            self._callers -= 1
+            if not self._callers:
+                self._end()
+
+    def _end(self) -> None:
+        self._since = None
+        self.was_probed = False
