@@ -1,4 +1,6 @@
-"""The entry point of `trade-recon`: it provides for Ctrl-C before anything that takes time is imported."""
+"""The entry point of `trade-recon`: it provides for Ctrl-C before anything that takes time is
+imported.
+"""
 
 from app.interruption import end_quietly
 

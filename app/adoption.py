@@ -1,4 +1,6 @@
-"""Setting up a warehouse: what `migrate` does and says, what `doctor` looks at, and the scripts that are printed for its owner."""
+"""Setting up a warehouse: what `migrate` does and says, what `doctor` looks at, and the scripts
+that are printed for its owner.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,25 +26,33 @@ from app.upstream.client import UpstreamClient
 
 _SAMPLE_ROWS = 500
 _SAMPLE_WAIT = 5.0
-"""Seconds that are waited for an API that is down, where all that is asked for is a page of each endpoint."""
+"""Seconds that are waited for an API that is down, where all that is asked for is a page of each
+endpoint.
+"""
 
 
 async def warehouse_notes(settings: Settings) -> list[str]:
-    """What is worth knowing of the raw tables that trade-recon works on; none of a warehouse of its own.
+    """What is worth knowing of the raw tables that trade-recon works on; none of a warehouse of its
+    own.
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
     async with open_warehouse(settings) as database:
         found = await survey(database, settings.recon_schema)
         catalogue = await Catalogue.read(database, found)
-        caps, unused = await proposed_caps(database, catalogue, settings.recon_caps), unused_rules(catalogue, settings.recon_caps)
+        caps, unused = (
+            await proposed_caps(database, catalogue, settings.recon_caps),
+            unused_rules(catalogue, settings.recon_caps),
+        )
         said = (
-            f"Values of the metrics tables stop at round amounts. If your ingestion caps them, set RECON_CAPS={caps}"
-            f"{''.join(f',{rule}' for rule in settings.recon_caps.written)}: otherwise each run writes upstream's values over them."
+            "Values of the metrics tables stop at round amounts. If your ingestion caps them, set"
+            f" RECON_CAPS={caps}{''.join(f',{rule}' for rule in settings.recon_caps.written)}:"
+            " otherwise each run writes upstream's values over them."
         )
         samples = await sample_upstream(settings, database) if settings.has_upstream else {}
         unread = [
-            f"The API gives no rows of {endpoint.value} to see whether the tables can hold them: {sample.error}"
+            f"The API gives no rows of {endpoint.value} to see whether the tables can hold them:"
+            f" {sample.error}"
             for endpoint, sample in samples.items()
             if sample.error is not None
         ]
@@ -53,43 +63,68 @@ async def warehouse_notes(settings: Settings) -> list[str]:
 
 
 async def history_notes(settings: Settings, database: Database) -> list[str]:
-    """From which date on the warehouse is compared, and which months look as if they were to be left alone and are not."""
+    """From which date on the warehouse is compared, and which months look as if they were to be
+    left alone and are not.
+    """
     setting, histories = settings.recon_history_from, Histories(database)
     held_from = await histories.held_from()
-    first = None if setting is None else setting.first_day(engine_config(settings).today(now()), held_from)
+    first = (
+        None
+        if setting is None
+        else setting.first_day(engine_config(settings).today(now()), held_from)
+    )
     if first is not None:
-        said = [
-            f"By RECON_HISTORY_FROM={setting} dates from {first} on are compared; rows of earlier dates are neither asked for nor touched."
-        ]
+        sentence = (
+            f"By RECON_HISTORY_FROM={setting} dates from {first} on are compared; rows of"
+            " earlier dates are neither asked for nor touched."
+        )
+        said = [sentence]
     elif setting is not None:
-        said = [f"RECON_HISTORY_FROM={setting} has no effect: no table has partitions that begin at a date. All dates are compared."]
+        sentence = (
+            f"RECON_HISTORY_FROM={setting} has no effect: no table has partitions that begin"
+            " at a date. All dates are compared."
+        )
+        said = [sentence]
     elif held_from is not None and await histories.is_adopted():
         beginning = (
-            f"The partitions begin at {held_from}, and RECON_HISTORY_FROM is not set: what upstream has of earlier dates is fetched,"
+            f"The partitions begin at {held_from}, and RECON_HISTORY_FROM is not set: what upstream"
+            " has of earlier dates is fetched,"
         )
-        said = [f"{beginning} and gets partitions. If you dropped those, set RECON_HISTORY_FROM=auto before the first run."]
+        sentence = (
+            f"{beginning} and gets partitions. If you dropped those, set"
+            " RECON_HISTORY_FROM=auto before the first run."
+        )
+        said = [sentence]
     else:
         said = []
     return said + [
-        f"{each.name} stands beside {each.parent} like a detached partition: rows of {each.month:%Y-%m} are asked for, and have no place"
-        " there. Attach it, or let RECON_HISTORY_FROM begin behind it."
+        f"{each.name} stands beside {each.parent} like a detached partition: rows of"
+        f" {each.month:%Y-%m} are asked for, and have no place there. Attach it, or let"
+        " RECON_HISTORY_FROM begin behind it."
         for each in await histories.detached()
         if first is None or each.month >= first
     ]
 
 
 async def sample_upstream(settings: Settings, database: Database | None) -> Samples:
-    """A page of each endpoint, to see what it sends; within the quota of all, where a migrated `database` keeps that.
+    """A page of each endpoint, to see what it sends; within the quota of all, where a migrated
+    `database` keeps that.
 
     Raises ConfigurationError if the API's address or key is missing or cannot be used.
     """
     config = replace(upstream_config(settings), outage_wait=_SAMPLE_WAIT)
-    quota = None if database is None else Quota(database, settings.risk_api_rate, settings.risk_api_burst)
+    quota = (
+        None
+        if database is None
+        else Quota(database, settings.risk_api_rate, settings.risk_api_burst)
+    )
     found: dict[Endpoint, Sample] = {}
     async with UpstreamClient.open(config, quota) as client:
         for endpoint in Endpoint:
             try:
-                found[endpoint] = Sample((await client.sample(Request(endpoint), rows=_SAMPLE_ROWS)).rows)
+                found[endpoint] = Sample(
+                    (await client.sample(Request(endpoint), rows=_SAMPLE_ROWS)).rows
+                )
             except UpstreamError as error:
                 found[endpoint] = Sample(error=_sampled_in_vain(error))
                 if isinstance(error, UpstreamRefused | UpstreamUnavailable):
@@ -102,11 +137,15 @@ def _sampled_in_vain(error: UpstreamError) -> str:
     """Why there is no sample; what is said of an outage to a run says nothing here."""
     if not isinstance(error, UpstreamUnavailable):
         return str(error)
-    return f"no answer within {_SAMPLE_WAIT:g} s.{'' if error.last is None else f' Last: {error.last}'}"
+    return (
+        f"no answer within {_SAMPLE_WAIT:g}"
+        f" s.{'' if error.last is None else f' Last: {error.last}'}"
+    )
 
 
 async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> list[str]:
-    """Bring the schema to its newest state, past a pooler where the settings name a way; the migrations that were applied now.
+    """Bring the schema to its newest state, past a pooler where the settings name a way; the
+    migrations that were applied now.
 
     `tell` gets a sentence on what will be put aside or altered, and on what was.
 
@@ -121,21 +160,38 @@ async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> 
         direct_dsn = direct_dsn_of(settings)
         if direct_dsn is None:
             return await migrate(dsn, schema, statement_cache=statement_cache, tell=tell)
-        # Before anything is changed: tables made in a wrong database would be hard to tell from those of another installation.
-        async with Database.open(dsn, schema, pool_size=1, statement_cache=statement_cache) as database:
+        # Before anything is changed: tables made in a wrong database would be hard to tell from
+        # those of another installation.
+        async with Database.open(
+            dsn, schema, pool_size=1, statement_cache=statement_cache
+        ) as database:
             await require_same_database(database, direct_dsn)
-        return await migrate(direct_dsn, schema, statement_cache=statement_cache, variable="DATABASE_DIRECT_URL", tell=tell)
+        return await migrate(
+            direct_dsn,
+            schema,
+            statement_cache=statement_cache,
+            variable="DATABASE_DIRECT_URL",
+            tell=tell,
+        )
 
 
 async def print_advice(settings: Settings, role: str) -> str:
-    """The SQL that the owner of the warehouse's tables may run for a role of trade-recon's own and for speed; nothing is changed.
+    """The SQL that the owner of the warehouse's tables may run for a role of trade-recon's own and
+    for speed; nothing is changed.
 
-    Raises InvalidRequest if no role can have the name, ConfigurationError, DatabaseUnavailable, DatabaseError.
+    Raises InvalidRequest if no role can have the name, ConfigurationError, DatabaseUnavailable,
+    DatabaseError.
     """
     if settings.database_url is None:
-        return "-- Without DATABASE_URL the warehouse is the embedded PostgreSQL, which is trade-recon's own: there is nothing to run.\n"
+        return (
+            "-- Without DATABASE_URL the warehouse is the embedded PostgreSQL, which is"
+            " trade-recon's own: there is nothing to run.\n"
+        )
     async with Database.open(
-        settings.database_url.text.get_secret_value(), settings.recon_schema, pool_size=1, statement_cache=settings.statement_cache
+        settings.database_url.text.get_secret_value(),
+        settings.recon_schema,
+        pool_size=1,
+        statement_cache=settings.statement_cache,
     ) as database:
         return await advise(database, role)
 
@@ -143,7 +199,8 @@ async def print_advice(settings: Settings, role: str) -> str:
 async def print_uninstall(settings: Settings, role: str) -> str:
     """The SQL that takes trade-recon away and gives back what stood before it; nothing is changed.
 
-    Raises InvalidRequest where it is not installed, ConfigurationError, DatabaseUnavailable, DatabaseError.
+    Raises InvalidRequest where it is not installed, ConfigurationError, DatabaseUnavailable,
+    DatabaseError.
     """
     async with open_warehouse(settings) as database:
         return await write_uninstall(database, role)

@@ -1,6 +1,7 @@
 """The composition root: builds the parts from the settings, and the app that serves them.
 
-For a server that makes the app itself: `uvicorn --factory app.composition:create_app`. The command `trade-recon serve` calls `serve`.
+For a server that makes the app itself: `uvicorn --factory app.composition:create_app`. The command
+`trade-recon serve` calls `serve`.
 """
 
 import contextlib
@@ -32,16 +33,20 @@ from app.version import version
 
 _EMBEDDED_DATABASE = "trade_recon"
 _GRACE_SECONDS = 17.0
-"""How long batches may take to their next safe point, from the same moment: with what follows it the process ends within 25 seconds, well
-before orchestrators kill it after 30."""
+"""How long batches may take to their next safe point, from the same moment: with what follows it
+the process ends within 25 seconds, well before orchestrators kill it after 30.
+"""
 _NO_UPSTREAM = UpstreamConfig("http://upstream.invalid/", SecretStr("no-key-is-sent"))
 """For work that asks nothing of the API: an address that leads nowhere, by its name."""
 _log = get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings, clock: Callable[[], dt.datetime] | None = None) -> AsyncIterator[ReconService]:
-    """The engine on the warehouse and the API of the settings; its pool serves runs once the caller lets it.
+async def open_service(
+    settings: Settings, clock: Callable[[], dt.datetime] | None = None
+) -> AsyncIterator[ReconService]:
+    """The engine on the warehouse and the API of the settings; its pool serves runs once the caller
+    lets it.
 
     `clock` tells the date instead of the machine's own clock.
 
@@ -66,6 +71,7 @@ async def open_local_service(settings: Settings) -> AsyncIterator[ReconService]:
 
 
 def upstream_config(settings: Settings) -> UpstreamConfig:
+    """The settings of the API. Raises ConfigurationError if its address or key is missing."""
     access = settings.require_upstream()
     return UpstreamConfig(
         access.base_url,
@@ -82,10 +88,14 @@ def upstream_config(settings: Settings) -> UpstreamConfig:
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: Settings, *, only_reads: bool = False) -> AsyncIterator[Repositories]:
-    """The warehouse of the settings: the embedded one is brought to its newest schema, another one must be.
+async def open_store(
+    settings: Settings, *, only_reads: bool = False
+) -> AsyncIterator[Repositories]:
+    """The warehouse of the settings: the embedded one is brought to its newest schema, another one
+    must be.
 
-    With `only_reads` what was recorded is read and nothing else is done, for which a role with SELECT alone will do, and a standby.
+    With `only_reads` what was recorded is read and nothing else is done, for which a role with
+    SELECT alone will do, and a standby.
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
@@ -98,7 +108,8 @@ async def open_store(settings: Settings, *, only_reads: bool = False) -> AsyncIt
             pool_size=settings.recon_pool_size,
             statement_cache=settings.statement_cache,
             direct_dsn=dsn if settings.database_url is None else direct_dsn_of(settings),
-            # Below the lease: whoever takes over the accounts of a stopped process finds their rows unlocked.
+            # Below the lease: whoever takes over the accounts of a stopped process finds their rows
+            # unlocked.
             idle_seconds=settings.recon_lease_seconds / 2,
         ) as database,
     ):
@@ -107,8 +118,9 @@ async def open_store(settings: Settings, *, only_reads: bool = False) -> AsyncIt
         pending = await pending_migrations(database)
         if pending:
             raise ConfigurationError(
-                f"The schema {settings.recon_schema} lacks {counted(len(pending), 'migration')} of trade-recon ({pending[0]} first):"
-                " run `trade-recon migrate`, or set RECON_SCHEMA. Nothing was changed."
+                f"The schema {settings.recon_schema} lacks {counted(len(pending), 'migration')} of"
+                f" trade-recon ({pending[0]} first): run `trade-recon migrate`, or set"
+                " RECON_SCHEMA. Nothing was changed."
             )
         store = await Repositories.build(
             database,
@@ -125,21 +137,27 @@ async def open_store(settings: Settings, *, only_reads: bool = False) -> AsyncIt
 
 @contextlib.asynccontextmanager
 async def _told_what_reading_needs(schema: str) -> AsyncIterator[None]:
-    """Around what only reads: a role that lacks a right is told the few that this takes, not all that runs take."""
+    """Around what only reads: a role that lacks a right is told the few that this takes, not all
+    that runs take.
+    """
     try:
         yield
     except MissingRight as error:
         role, place = "ROLE" if error.role is None else quote(error.role), quote(schema)
         raise MissingRight(
-            f"{error.lack} To read what was recorded a role needs no more than: GRANT USAGE ON SCHEMA {place} TO {role};"
-            f" GRANT SELECT ON ALL TABLES IN SCHEMA {place} TO {role}; Nothing was changed.",
+            f"{error.lack} To read what was recorded a role needs no more than: GRANT USAGE ON"
+            f" SCHEMA {place} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {place} TO {role};"
+            " Nothing was changed.",
             lack=error.lack,
             role=error.role,
         ) from error
 
 
 async def compared_store(settings: Settings, store: Repositories) -> Repositories:
-    """The store, for which there are only the dates that are compared now. Raises ConfigurationError if there is none."""
+    """The store, for which there are only the dates that are compared now.
+
+    Raises ConfigurationError if there is none.
+    """
     return store.within(await begin_history(store, engine_config(settings), now()))
 
 
@@ -148,26 +166,39 @@ async def open_warehouse(settings: Settings) -> AsyncIterator[Database]:
     """The warehouse of the settings over one connection."""
     async with (
         open_dsn(settings) as dsn,
-        Database.open(dsn, settings.recon_schema, pool_size=1, statement_cache=settings.statement_cache) as database,
+        Database.open(
+            dsn, settings.recon_schema, pool_size=1, statement_cache=settings.statement_cache
+        ) as database,
     ):
         yield database
 
 
 def direct_dsn_of(settings: Settings) -> str | None:
-    return None if settings.database_direct_url is None else settings.database_direct_url.text.get_secret_value()
+    """The DSN past a pooler, if one is set."""
+    return (
+        None
+        if settings.database_direct_url is None
+        else settings.database_direct_url.text.get_secret_value()
+    )
 
 
 @contextlib.asynccontextmanager
 async def open_dsn(settings: Settings) -> AsyncIterator[str]:
-    """The DSN of the warehouse; without DATABASE_URL that of an embedded server, which runs as long as the context lasts.
+    """The DSN of the warehouse; without DATABASE_URL that of an embedded server, which runs as long
+    as the context lasts.
 
-    Raises ConfigurationError if there is neither, and nothing says that an embedded one is to be made.
+    Raises ConfigurationError if there is neither, and nothing says that an embedded one is to be
+    made.
     """
     if settings.database_url is not None:
         left_out = list(settings.database_url.left_out)
         _tell_start("database.chosen", settings, place=settings.database_url.place)
         if left_out:
-            _log.info("Parameters of DATABASE_URL have no effect here.", action="database.parameters", left_out=left_out)
+            _log.info(
+                "Parameters of DATABASE_URL have no effect here.",
+                action="database.parameters",
+                left_out=left_out,
+            )
         yield settings.database_url.text.get_secret_value()
         return
     folder = settings.recon_data_dir.absolute()
@@ -201,16 +232,23 @@ def _tell_start(action: str, settings: Settings, **place: str) -> None:
 def _misnamed_database(names: Sequence[str]) -> str:
     is_set = choose(len(names), "is", "are")
     return (
-        f"DATABASE_URL is not set, but {' and '.join(names)} {is_set}: is DATABASE_URL meant? No embedded PostgreSQL is used as long as"
-        " that is not clear: correct the name, or take the variable away. Nothing was changed."
+        f"DATABASE_URL is not set, but {' and '.join(names)} {is_set}: is DATABASE_URL meant? No"
+        " embedded PostgreSQL is used as long as that is not clear: correct the name, or take the"
+        " variable away. Nothing was changed."
     )
 
 
 def _no_database(others: Sequence[str], data_dir: Path) -> str:
-    hint = f" {' and '.join(others)} {'look' if len(others) > 1 else 'looks'} like a DSN: is that the warehouse's?" if others else ""
+    hint = (
+        f" {' and '.join(others)} {'look' if len(others) > 1 else 'looks'} like a DSN: is that the"
+        " warehouse's?"
+        if others
+        else ""
+    )
     return (
-        f"DATABASE_URL is not set, so it is not known which database is the warehouse.{hint} Set DATABASE_URL, or make a PostgreSQL of"
-        f" trade-recon's own in {data_dir} with `trade-recon migrate --embedded`. Nothing was changed."
+        f"DATABASE_URL is not set, so it is not known which database is the warehouse.{hint} Set"
+        f" DATABASE_URL, or make a PostgreSQL of trade-recon's own in {data_dir} with `trade-recon"
+        " migrate --embedded`. Nothing was changed."
     )
 
 

@@ -1,7 +1,8 @@
 """What firms and their hosters write into a DSN, as asyncpg and PostgreSQL take it. Pure: no I/O.
 
-asyncpg hands on each parameter that it does not know to the server, which refuses the connection for libpq's own (`connect_timeout`) and
-for those of other clients (`pgbouncer=true`). Here these are acted upon, or left out where they have no effect.
+asyncpg hands on each parameter that it does not know to the server, which refuses the connection
+for libpq's own (`connect_timeout`) and for those of other clients (`pgbouncer=true`). Here these
+are acted upon, or left out where they have no effect.
 """
 
 import ssl
@@ -14,16 +15,24 @@ from pydantic import SecretStr
 _SCHEMES = ("postgresql", "postgres")
 _LEFT_OUT = frozenset({
     # libpq's own: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
-    "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name", "gssdelegation", "gssencmode", "hostaddr",
-    "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "load_balance_hosts", "max_protocol_version",
-    "min_protocol_version", "require_auth", "requirepeer", "scram_client_key", "scram_server_key", "servicefile", "sslcertmode",
+    "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name",
+    "gssdelegation", "gssencmode", "hostaddr",
+    "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval",
+    "load_balance_hosts", "max_protocol_version",
+    "min_protocol_version", "require_auth", "requirepeer", "scram_client_key", "scram_server_key",
+    "servicefile", "sslcertmode",
     "sslcompression", "sslcrldir", "sslkeylogfile", "sslsni", "tcp_user_timeout",
-    # Of Prisma, Supabase, SQLAlchemy, JDBC and node-postgres: https://www.prisma.io/docs/orm/overview/databases/postgresql
-    "applicationname", "connection_limit", "currentschema", "max_idle_connection_lifetime", "pool_max_conns", "pool_mode", "pool_size",
-    "pool_timeout", "schema", "socket_timeout", "sslidentity", "supa", "uselibpqcompat", "workaround",
+    # Of Prisma, Supabase, SQLAlchemy, JDBC and node-postgres:
+    # https://www.prisma.io/docs/orm/overview/databases/postgresql
+    "applicationname", "connection_limit", "currentschema", "max_idle_connection_lifetime",
+    "pool_max_conns", "pool_mode", "pool_size",
+    "pool_timeout", "schema", "socket_timeout", "sslidentity", "supa", "uselibpqcompat",
+    "workaround",
 })  # fmt: skip
 """Parameters without an effect here, in lower case."""
-_NO_CACHE = frozenset({("pgbouncer", "true"), ("preparethreshold", "0"), ("prepare_threshold", "0")})
+_NO_CACHE = frozenset(
+    {("pgbouncer", "true"), ("preparethreshold", "0"), ("prepare_threshold", "0")}
+)
 """What says that the connection leads through a pooler which keeps no prepared statements."""
 _CACHE_SIZES = frozenset({"statement_cache_size", "prepared_statement_cache_size"})
 _HARMLESS = frozenset({("pgbouncer", "false")})
@@ -47,14 +56,18 @@ _UNMET: Mapping[tuple[str, str], str] = {
 
 
 class DsnError(ValueError):
-    """A DSN that cannot be used; the message continues a sentence that begins with the variable, and quotes no part of the DSN."""
+    """A DSN that cannot be used; the message continues a sentence that begins with the variable,
+    and quotes no part of the DSN.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """A DSN that asyncpg and PostgreSQL take; `left_out` names the parameters that have no effect here.
+    """A DSN that asyncpg and PostgreSQL take; `left_out` names the parameters that have no effect
+    here.
 
-    `statement_cache` is how many prepared statements a connection may keep, None if the DSN does not say it.
+    `statement_cache` is how many prepared statements a connection may keep, None if the DSN does
+    not say it.
     """
 
     text: SecretStr
@@ -100,7 +113,8 @@ class Dsn:
         parts = urlsplit(self.text.get_secret_value())
         named = dict(parse_qsl(parts.query))
         hosts = unquote(parts.netloc.rpartition("@")[2]) or named.get("host", "")
-        return f"{hosts}/{unquote(parts.path.removeprefix('/')) or named.get('dbname', named.get('database', ''))}"
+        database = unquote(parts.path.removeprefix("/"))
+        return f"{hosts}/{database or named.get('dbname', named.get('database', ''))}"
 
     @property
     def passwords(self) -> tuple[str, ...]:
@@ -111,19 +125,26 @@ class Dsn:
 
 
 def _require_encoded(parts: SplitResult) -> None:
-    """Notice signs of the user or the password that end these parts: what follows would be read as the host, the port or the database."""
+    """Notice signs of the user or the password that end these parts: what follows would be read as
+    the host, the port or the database.
+    """
     before, _, port = parts.netloc.rpartition(":")
     is_no_port = bool(before) and not port.isdecimal() and not port.endswith("]")
-    is_cut_short = "@" in parts.path + parts.fragment or (is_no_port and "@" not in parts.netloc and "@" in parts.query)
+    is_cut_short = "@" in parts.path + parts.fragment or (
+        is_no_port and "@" not in parts.netloc and "@" in parts.query
+    )
     if parts.netloc.count("@") > 1 or is_cut_short:
         raise DsnError(
-            "has a sign in its user or password that ends them: write %40 for @, %2F for /, %3F for ?, %23 for # and %25 for % there"
+            "has a sign in its user or password that ends them: write %40 for @, %2F for /, %3F for"
+            " ?, %23 for # and %25 for % there"
         )
     if parts.fragment:
         raise DsnError("has a # in it: write %23")
 
 
 def _system_certificates() -> dict[str, str]:
-    """As libpq reads sslrootcert=system: those of the machine, and the server's name is compared."""
+    """As libpq reads sslrootcert=system: those of the machine, and the server's name is
+    compared.
+    """
     file = ssl.get_default_verify_paths().cafile
     return {"sslmode": "verify-full"} | ({"sslrootcert": file} if file else {})

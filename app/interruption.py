@@ -1,4 +1,6 @@
-"""Ctrl-C before a command has begun its work, while modules are imported: the process ends, and shows no traceback."""
+"""Ctrl-C before a command has begun its work, while modules are imported: the process ends, and
+shows no traceback.
+"""
 
 import os
 import signal
@@ -8,7 +10,8 @@ INTERRUPTED = 130
 
 
 def end_quietly() -> None:
-    """From now on SIGINT ends the process at once: nothing was begun that would have to be ended in order.
+    """From now on SIGINT ends the process at once: nothing was begun that would have to be ended in
+    order.
 
     A process that ignores SIGINT, as a shell starts it in the background, goes on ignoring it.
     """
@@ -23,5 +26,6 @@ def end_in_order() -> None:
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    # No exception: raised within an import, some modules would show it as their own failure, or swallow it.
+    # No exception: raised within an import, some modules would show it as their own failure, or
+    # swallow it.
     os._exit(INTERRUPTED)

@@ -1,6 +1,7 @@
 """The ASGI app with its workers, and the process that serves it.
 
-`uvicorn --factory app.main:create_app` makes the app; the command `trade-recon serve` calls `serve`.
+`uvicorn --factory app.main:create_app` makes the app; the command `trade-recon serve` calls
+`serve`.
 """
 
 import contextlib
@@ -19,12 +20,16 @@ from app.web.server import ANSWER_SECONDS, Server, open_listener, require_loopba
 _log = get_logger(__name__)
 
 
-def create_app(settings: Settings | None = None, clock: Callable[[], dt.datetime] | None = None) -> FastAPI:
-    """The app with its workers, which start and end with it; without `settings` it reads them itself and sends logs to stderr.
+def create_app(
+    settings: Settings | None = None, clock: Callable[[], dt.datetime] | None = None
+) -> FastAPI:
+    """The app with its workers, which start and end with it; without `settings` it reads them
+    itself and sends logs to stderr.
 
     `clock` tells the date instead of the machine's own clock.
 
-    Raises ConfigurationError, and its start that or DatabaseUnavailable. Later it outlives a database that goes away.
+    Raises ConfigurationError, and its start that or DatabaseUnavailable. Later it outlives a
+    database that goes away.
     """
     if settings is None:
         configure_logging()
@@ -44,11 +49,12 @@ def create_app(settings: Settings | None = None, clock: Callable[[], dt.datetime
 async def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT comes, then end in order; a second SIGINT ends at once.
 
-    Raises ConfigurationError if a setting is missing, or the address cannot be had or is reached from elsewhere; DatabaseUnavailable if
-    PostgreSQL does not answer.
+    Raises ConfigurationError if a setting is missing, or the address cannot be had or is reached
+    from elsewhere; DatabaseUnavailable if PostgreSQL does not answer.
     """
     address = require_loopback(host, port)
-    # Opened here and not in a lifespan: there an error of ours would end as a traceback of the framework's.
+    # Opened here and not in a lifespan: there an error of ours would end as a traceback of the
+    # framework's.
     async with open_service(settings) as service:
         with open_listener(address, port) as listener:
             app = build_app()
@@ -65,5 +71,7 @@ async def serve(settings: Settings, host: str, port: int) -> None:
             async with service.pool.running():
                 address = listener.getsockname()
                 shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-                _log.info("trade-recon serves.", action="http.serving", url=f"http://{shown}:{address[1]}")
+                _log.info(
+                    "trade-recon serves.", action="http.serving", url=f"http://{shown}:{address[1]}"
+                )
                 await Server(config, service.pool.stop).serve(sockets=[listener])

@@ -1,7 +1,7 @@
 """Logs: sentences on stderr, each with a stable `action` and ids, and with no secret in them.
 
-`configure_logging` sends structlog and the standard library's logging (uvicorn's too) the same way. Start uvicorn with
-`log_config=None`, or it puts its own handlers back.
+`configure_logging` sends structlog and the standard library's logging (uvicorn's too) the same way.
+Start uvicorn with `log_config=None`, or it puts its own handlers back.
 """
 
 import logging
@@ -16,7 +16,9 @@ import structlog
 REDACTED = "[redacted]"
 """What stands in a log line where a secret stood."""
 
-_SECRET_KEY = re.compile(r"apikey|password|passwd|authorization|secret|dsn$|databaseurl$|token$|cookie$")
+_SECRET_KEY = re.compile(
+    r"apikey|password|passwd|authorization|secret|dsn$|databaseurl$|token$|cookie$"
+)
 """Names of values that are secrets, in lower case without `-` and `_`. `tokens_left` is none."""
 
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s@/]+@")
@@ -27,21 +29,28 @@ _secrets: dict[str, re.Pattern[str]] = {}
 
 
 def register_secret(value: str) -> None:
-    """Keep `value` out of every later log line, whatever field or traceback it stands in; also in its URL-encoded forms.
+    """Keep `value` out of every later log line, whatever field or traceback it stands in; also in
+    its URL-encoded forms.
 
-    A secret of a few letters is taken out where it stands as a word: inside others ("firm" in "confirmed") it would only spoil sentences.
-    The empty string is no secret.
+    A secret of a few letters is taken out where it stands as a word: inside others ("firm" in
+    "confirmed") it would only spoil sentences. The empty string is no secret.
     """
     for form in (value, quote(value, safe=""), quote_plus(value)):
         if form:
             text = re.escape(form)
-            _secrets[form] = re.compile(rf"(?<![A-Za-z0-9]){text}(?![A-Za-z0-9])" if len(form) < _LONG and form.isalnum() else text)
+            _secrets[form] = re.compile(
+                rf"(?<![A-Za-z0-9]){text}(?![A-Za-z0-9])"
+                if len(form) < _LONG and form.isalnum()
+                else text
+            )
 
 
 def configure_logging(*, json: bool | None = None, level: int | str = "INFO") -> None:
-    """Send all logs to stderr, as JSON lines or for the eye (`json` None: JSON unless stderr is a terminal).
+    """Send all logs to stderr, as JSON lines or for the eye (`json` None: JSON unless stderr is a
+    terminal).
 
-    May be called again: the last call counts. Raises ValueError for a level that logging does not know.
+    May be called again: the last call counts. Raises ValueError for a level that logging does not
+    know.
     """
     if json is None:
         json = not sys.stderr.isatty()
@@ -58,7 +67,8 @@ def configure_logging(*, json: bool | None = None, level: int | str = "INFO") ->
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                # Tracebacks become text before secrets are looked for: an exception's message may hold one.
+                # Tracebacks become text before secrets are looked for: an exception's message may
+                # hold one.
                 structlog.processors.StackInfoRenderer(),
                 structlog.processors.format_exc_info,
                 redact,
@@ -81,7 +91,11 @@ def configure_logging(*, json: bool | None = None, level: int | str = "INFO") ->
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
@@ -93,9 +107,16 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Take secrets out of an event: values under a secret's name, registered secrets, and passwords in URLs."""
-    return {_cleaned_text(str(key)): REDACTED if _is_secret(key) else _cleaned(value) for key, value in event.items()}
+def redact(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Take secrets out of an event: values under a secret's name, registered secrets, and passwords
+    in URLs.
+    """
+    return {
+        _cleaned_text(str(key)): REDACTED if _is_secret(key) else _cleaned(value)
+        for key, value in event.items()
+    }
 
 
 def _is_secret(key: object) -> bool:
@@ -107,11 +128,15 @@ def _cleaned(value: object) -> object:
         case None | bool() | int() | float():
             return value
         case Mapping():
-            return {_cleaned_text(str(key)): REDACTED if _is_secret(key) else _cleaned(item) for key, item in value.items()}
+            return {
+                _cleaned_text(str(key)): REDACTED if _is_secret(key) else _cleaned(item)
+                for key, item in value.items()
+            }
         case list() | tuple() | set() | frozenset():
             return [_cleaned(item) for item in value]
         case _:
-            # Whatever else would be turned into text by the renderer, where nobody looks for secrets any more.
+            # Whatever else would be turned into text by the renderer, where nobody looks for
+            # secrets any more.
             return _cleaned_text(str(value))
 
 
@@ -123,7 +148,9 @@ def _cleaned_text(text: str) -> str:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what `sys.stderr` is at that moment: a progress bar replaces it, and lines then go above the bar."""
+    """Writes to what `sys.stderr` is at that moment: a progress bar replaces it, and lines then go
+    above the bar.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -137,4 +164,6 @@ def _json_renderer() -> structlog.processors.JSONRenderer:
 
 
 def _console_renderer() -> structlog.dev.ConsoleRenderer:
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )

@@ -1,7 +1,8 @@
-"""Every benchmark on a warehouse of a chosen size and on one a tenth as large, in one table: `make bench`, or `python -m bench`.
+"""Every benchmark on a warehouse of a chosen size and on one a tenth as large, in one table: `make
+bench`, or `python -m bench`.
 
-The warehouses are made by SQL in `--folder` and stay there: what was interrupted goes on where it was. Each part prints what it
-measured when it is done.
+The warehouses are made by SQL in `--folder` and stay there: what was interrupted goes on where it
+was. Each part prints what it measured when it is done.
 """
 
 import argparse
@@ -20,10 +21,14 @@ from bench.table import Ratio, machine, render, show
 from bench.warehouse import ensure_warehouse
 
 _REQUESTS_ACCOUNTS = 1500
-"""The sandbox's world, in which requests are counted, is made in Python: it does not grow further."""
+"""The sandbox's world, in which requests are counted, is made in Python: it does not grow
+further.
+"""
 _PAGES, _ROUNDS = 60, 3
 _TRADES, _CROWD = 1_000_000, 100_000
-"""Trades of one account, and accounts of one run, by which memory is judged: a tenth of the run fills the batches of all workers."""
+"""Trades of one account, and accounts of one run, by which memory is judged: a tenth of the run
+fills the batches of all workers.
+"""
 _PARTS = ("detection", "report", "apply", "undo", "memory", "claims", "requests", "accounts")
 _UNDONE = 20_000
 """Rows of the runs that are undone."""
@@ -51,7 +56,8 @@ async def _measure(part: str, size: Size) -> list[Ratio]:
         case "requests":
             return await requests.measure(min(size.accounts, _REQUESTS_ACCOUNTS))
         case _:
-            # What a page, a row or an account by name costs does not depend on how many accounts there are.
+            # What a page, a row or an account by name costs does not depend on how many accounts
+            # there are.
             alone: dict[str, Callable[[], Awaitable[list[Ratio]]]] = {
                 "apply": lambda: apply.measure(_PAGES, _ROUNDS),
                 "undo": lambda: undo.measure(_UNDONE),
@@ -65,13 +71,18 @@ async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
     columns: dict[str, list[Ratio]] = defaultdict(list)
     async with detection.server(folder) as server:
         # The smaller one first: what is wrong shows early.
-        sizes = [Size(count, await ensure_warehouse(server.dsn(), count)) for count in (accounts // 10, accounts)]
+        sizes = [
+            Size(count, await ensure_warehouse(server.dsn(), count))
+            for count in (accounts // 10, accounts)
+        ]
         connection = await asyncpg.connect(sizes[0].dsn)
         facts = machine(await connection.fetchval("SHOW server_version"))
         await connection.close()
         for part in parts:
             # These know their own sizes.
-            for size in sizes[-1:] if part in ("apply", "undo", "memory", "requests", "accounts") else sizes:
+            for size in (
+                sizes[-1:] if part in ("apply", "undo", "memory", "requests", "accounts") else sizes
+            ):
                 print(f"\n{part}, {size.accounts:,} accounts", flush=True)
                 try:
                     found = await _measure(part, size)
@@ -86,10 +97,18 @@ async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accounts", type=int, default=20_000, help="accounts of the larger warehouse (20,000)")
-    parser.add_argument("--folder", type=Path, default=Path(".bench"), help="where the warehouses are kept (.bench)")
-    parser.add_argument("--only", choices=_PARTS, nargs="+", default=_PARTS, help="the parts to measure (all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--accounts", type=int, default=20_000, help="accounts of the larger warehouse (20,000)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path(".bench"), help="where the warehouses are kept (.bench)"
+    )
+    parser.add_argument(
+        "--only", choices=_PARTS, nargs="+", default=_PARTS, help="the parts to measure (all)"
+    )
     chosen = parser.parse_args()
     configure_logging(level="WARNING")
     raise SystemExit(not asyncio.run(main(chosen.accounts, chosen.folder, chosen.only)))

@@ -1,7 +1,8 @@
 """What it takes to compare accounts by name, every row of them: `python -m bench.accounts`.
 
-One account as it is common, equal and with a wrong figure in each table, and a hundred accounts that share requests, beside an upstream
-that takes 20 milliseconds for an answer. Requests are counted, seconds are those that a person waits.
+One account as it is common, equal and with a wrong figure in each table, and a hundred accounts
+that share requests, beside an upstream that takes 20 milliseconds for an answer. Requests are
+counted, seconds are those that a person waits.
 """
 
 import argparse
@@ -29,17 +30,27 @@ _TRADES = 162
 """Trades of the account that is compared alone, as nearly as the world has it."""
 _DELAY_SECONDS = 0.02
 _MOST_REQUESTS, _MOST_SECONDS = 6, 1.0
-_FIGURES = {Endpoint.ALLTIME: "gross_profit", Endpoint.DAILY: "net_profit", Endpoint.HOURLY: "net_profit", Endpoint.CLOSED: "profit"}
+_FIGURES = {
+    Endpoint.ALLTIME: "gross_profit",
+    Endpoint.DAILY: "net_profit",
+    Endpoint.HOURLY: "net_profit",
+    Endpoint.CLOSED: "profit",
+}
 
 
 async def _spoil(stage: Stage, account_ids: list[str]) -> None:
     """Give each account a wrong figure in each table, on a date that is settled."""
     for endpoint, column in _FIGURES.items():
         table = TABLES[endpoint]
-        day = f"AND {table.date_column} < '{_TODAY - dt.timedelta(days=7)}'" if table.date_column else ""
+        day = (
+            f"AND {table.date_column} < '{_TODAY - dt.timedelta(days=7)}'"
+            if table.date_column
+            else ""
+        )
         await stage.warehouse.execute(
-            f"UPDATE {SCHEMA}.{table.name} SET {column} = {column} + 500 WHERE (tableoid, ctid) IN (SELECT DISTINCT ON (account_id)"
-            f" tableoid, ctid FROM {SCHEMA}.{table.name} WHERE account_id = ANY($1) {day} ORDER BY account_id)",
+            f"UPDATE {SCHEMA}.{table.name} SET {column} = {column} + 500 WHERE (tableoid, ctid) IN"
+            f" (SELECT DISTINCT ON (account_id) tableoid, ctid FROM {SCHEMA}.{table.name} WHERE"
+            f" account_id = ANY($1) {day} ORDER BY account_id)",
             account_ids,
         )
 
@@ -58,18 +69,28 @@ async def _is_equal(stage: Stage) -> bool:
 
 async def measure(seed: int = 1) -> list[Ratio]:
     """The lines of the table; rows that are left different are a miss."""
-    world = World.generate(_ACCOUNTS, seed=seed, today=_TODAY, trades_per_account=_TRADES, days=45, contradictory=False)
+    world = World.generate(
+        _ACCOUNTS, seed=seed, today=_TODAY, trades_per_account=_TRADES, days=45, contradictory=False
+    )
     trades = Counter(record.account_id for record in world.records(Endpoint.CLOSED))
     one = min(world.account_ids, key=lambda account_id: abs(trades[account_id] - _TRADES))
     named = world.account_ids[:_NAMED]
-    async with filled(world) as upstream, upstream.stage(EngineConfig(workers=1)) as stage, stage.service.pool.running():
-        stage.sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=_DELAY_SECONDS))
+    async with (
+        filled(world) as upstream,
+        upstream.stage(EngineConfig(workers=1)) as stage,
+        stage.service.pool.running(),
+    ):
+        stage.sandbox.set_faults(
+            Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=_DELAY_SECONDS)
+        )
 
         async def alone() -> object:
             return await stage.service.reconcile_account(one)
 
         async def together() -> object:
-            run_id = await stage.service.start_run(RunRequest(RunKind.FULL, account_ids=tuple(named)))
+            run_id = await stage.service.start_run(
+                RunRequest(RunKind.FULL, account_ids=tuple(named))
+            )
             status = await stage.service.wait_for_run(run_id)
             if status is not RunStatus.SUCCEEDED:
                 raise RuntimeError(f"the run of {len(named)} accounts ended as {status}")
@@ -86,13 +107,30 @@ async def measure(seed: int = 1) -> list[Ratio]:
             await _spoil(stage, list(spoilt))
             requests, seconds = await _timed(stage, work)
             lines += (
-                [at_most(name, requests, _MOST_REQUESTS, "requests"), at_most(name, seconds, _MOST_SECONDS, "s")]
+                [
+                    at_most(name, requests, _MOST_REQUESTS, "requests"),
+                    at_most(name, seconds, _MOST_SECONDS, "s"),
+                ]
                 if work is alone
                 else [figure(name, requests, "requests"), figure(name, seconds, "s")]
             )
-        lines.append(Ratio("compared by name: all equal afterwards", float(await _is_equal(stage)), ">= 1", "", await _is_equal(stage)))
-        rows = {endpoint: sum(record.account_id == one for record in world.records(endpoint)) for endpoint in _FIGURES}
-        print(f"the account alone has {', '.join(f'{count} rows of {TABLES[endpoint].name}' for endpoint, count in rows.items())}")
+        lines.append(
+            Ratio(
+                "compared by name: all equal afterwards",
+                float(await _is_equal(stage)),
+                ">= 1",
+                "",
+                await _is_equal(stage),
+            )
+        )
+        rows = {
+            endpoint: sum(record.account_id == one for record in world.records(endpoint))
+            for endpoint in _FIGURES
+        }
+        print(
+            "the account alone has"
+            f" {', '.join(f'{count} rows of {TABLES[endpoint].name}' for endpoint, count in rows.items())}"
+        )
         return lines
 
 

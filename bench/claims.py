@@ -1,21 +1,32 @@
-"""How many accounts a second go from claim to record when there is nothing to heal, beside pgqueuer's jobs: `python -m bench.claims`.
+"""How many accounts a second go from claim to record when there is nothing to heal, beside
+pgqueuer's jobs: `python -m bench.claims`.
 
-Needs pgqueuer, which the product does not: `uv pip install 'pgqueuer>=1.6,<2'` (the dependency group `bench`).
+Needs pgqueuer, which the product does not: `uv pip install 'pgqueuer>=1.6,<2'` (the dependency
+group `bench`).
 
-What is compared, on one embedded server, from one Python process each time, one after the other in several rounds:
+What is compared, on one embedded server, from one Python process each time, one after the other in
+several rounds:
 
-- pgqueuer: `PgQueuer.run` with its asyncpg driver drains a queue of jobs that do nothing. A job is dequeued, run, deleted and
-  logged as successful. Set up as its guide to performance says: `pgq autovac` applied, short jobs in larger batches, one connection
-  for each consumer, no concurrency limits. Durability is its default `durable`: logged tables, as ours are. Several numbers of
+- pgqueuer: `PgQueuer.run` with its asyncpg driver drains a queue of jobs that do nothing. A job is
+  dequeued, run, deleted and
+  logged as successful. Set up as its guide to performance says: `pgq autovac` applied, short jobs
+  in larger batches, one connection
+  for each consumer, no concurrency limits. Durability is its default `durable`: logged tables, as
+  ours are. Several numbers of
   consumers and batch sizes are tried first, and the fastest one is its entry.
-- claims: `Claims.claim`, then `Runs.record` of `unchanged` results, until the run has no account left, by two workers. An account is
-  claimed, its attempt, its state and its run's counters are written, and it is released. Batches of 5,000, the default, and of 250.
-- worker pool: `WorkerPool.run_until_finished` on a run whose accounts agree in all tables: claim, detect in the raw tables, plan
-  nothing, record; batches of 5,000. Here an account also costs its detection, which has no counterpart in a queue.
+- claims: `Claims.claim`, then `Runs.record` of `unchanged` results, until the run has no account
+  left, by two workers. An account is
+  claimed, its attempt, its state and its run's counters are written, and it is released. Batches of
+  5,000, the default, and of 250.
+- worker pool: `WorkerPool.run_until_finished` on a run whose accounts agree in all tables: claim,
+  detect in the raw tables, plan
+  nothing, record; batches of 5,000. Here an account also costs its detection, which has no
+  counterpart in a queue.
 
-Work is queued, tables are vacuumed and a checkpoint is made before the clock starts; it stops when the last job is logged or the last
-account recorded, and both are counted afterwards. The server does not wait for the disk unless `--durable` says so; that favours who
-commits more often, which is pgqueuer. The ratio is that of the medians; the target is for claims in batches of 5,000.
+Work is queued, tables are vacuumed and a checkpoint is made before the clock starts; it stops when
+the last job is logged or the last account recorded, and both are counted afterwards. The server
+does not wait for the disk unless `--durable` says so; that favours who commits more often, which is
+pgqueuer. The ratio is that of the medians; the target is for claims in batches of 5,000.
 """
 
 import argparse
@@ -64,7 +75,9 @@ _LARGE, _SMALL = 5000, 250
 _JOB = "nothing"
 _ENQUEUED_AT_ONCE = 5000
 _WAYS = ((1, 10), (5, 10), (1, 100), (2, 100), (5, 100), (1, 1000), (2, 1000))
-"""Consumers and batch sizes in which pgqueuer is tried: its own benchmark's, and larger batches, which its guide advises for short jobs."""
+"""Consumers and batch sizes in which pgqueuer is tried: its own benchmark's, and larger batches,
+which its guide advises for short jobs.
+"""
 _NOT_FOR_KEEPS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _NO_UPSTREAM = UpstreamConfig("http://127.0.0.1:9", SecretStr("unused"))
 """Accounts that need nothing ask nothing; a request would fail the run."""
@@ -84,7 +97,9 @@ SELECT {_DAY}, 1, 1, ticket, ticket, login, account_id FROM {SCHEMA}.raw_metrics
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """`queue` makes the work ready, unmeasured; `work` does it; `done` counts what is on record as done; `rates` are one a round."""
+    """`queue` makes the work ready, unmeasured; `work` does it; `done` counts what is on record as
+    done; `rates` are one a round.
+    """
 
     name: str
     queue: Callable[[], Awaitable[None]]
@@ -106,7 +121,9 @@ class Contender:
         seconds = time.perf_counter() - begun
         done = await self.done()
         if done != pieces:
-            raise RuntimeError(f"{self.name}: {done} of {pieces} were done; the round says nothing.")
+            raise RuntimeError(
+                f"{self.name}: {done} of {pieces} were done; the round says nothing."
+            )
         self.rates.append(pieces / seconds)
 
 
@@ -124,11 +141,16 @@ class Warehouse:
     async def filled(cls, dsn: str, accounts: int) -> AsyncIterator["Warehouse"]:
         """A migrated warehouse with so many accounts."""
         await migrate(dsn, SCHEMA)
-        async with Database.open(dsn, SCHEMA) as database, UpstreamClient.open(_NO_UPSTREAM) as client:
+        async with (
+            Database.open(dsn, SCHEMA) as database,
+            UpstreamClient.open(_NO_UPSTREAM) as client,
+        ):
             connection = await asyncpg.connect(dsn)
             try:
                 for table in ("raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed"):
-                    await connection.execute(f"SELECT {SCHEMA}.recon_create_partitions('{table}', ARRAY[{_DAY}])")
+                    await connection.execute(
+                        f"SELECT {SCHEMA}.recon_create_partitions('{table}', ARRAY[{_DAY}])"
+                    )
                 await connection.execute(_WORLD.format(accounts=accounts))
                 await connection.execute("VACUUM ANALYZE")
                 store = await Repositories.build(database, EngineConfig().lease_seconds)
@@ -144,31 +166,39 @@ class Warehouse:
     async def claims(self, batch: int) -> None:
         """Claim and record until nothing is left, as many at once as a process has workers."""
         await self.store.claims.beat()
-        await asyncio.gather(*(self._claim_and_record(batch) for _ in range(EngineConfig().workers)))
+        await asyncio.gather(
+            *(self._claim_and_record(batch) for _ in range(EngineConfig().workers))
+        )
 
     async def pool(self, batch: int) -> None:
         """Let a worker pool do it all."""
-        service = ReconService(self.store, self.client, EngineConfig(batch_size=batch), lambda: dt.datetime.now(dt.UTC))
+        service = ReconService(
+            self.store, self.client, EngineConfig(batch_size=batch), lambda: dt.datetime.now(dt.UTC)
+        )
         await service.pool.run_until_finished(self.runs[-1])
 
     async def _queue(self) -> None:
         await self.connection.execute(f"TRUNCATE {SCHEMA}.recon_attempts, {SCHEMA}.recon_runs")
         run_id = await self.store.runs.create(RunRequest(RunKind.RETRY))
         await self.connection.execute(
-            f"INSERT INTO {SCHEMA}.recon_attempts (run_id, account_id, position)"
-            f" SELECT $1, account_id, row_number() OVER (ORDER BY account_id) FROM {SCHEMA}.trade_recon",
+            f"INSERT INTO {SCHEMA}.recon_attempts (run_id, account_id, position) SELECT $1,"
+            f" account_id, row_number() OVER (ORDER BY account_id) FROM {SCHEMA}.trade_recon",
             run_id,
         )
         await self.connection.execute(
-            f"UPDATE {SCHEMA}.recon_runs SET status = 'running', started_at = now(), prepared_at = now(),"
-            f" total = (SELECT count(*) FROM {SCHEMA}.recon_attempts) WHERE run_id = $1",
+            f"UPDATE {SCHEMA}.recon_runs SET status = 'running', started_at = now(), prepared_at ="
+            f" now(), total = (SELECT count(*) FROM {SCHEMA}.recon_attempts) WHERE run_id = $1",
             run_id,
         )
         await self.connection.execute("VACUUM ANALYZE")
         self.runs.append(run_id)
 
     async def _done(self) -> int:
-        return int(await self.connection.fetchval(f"SELECT unchanged FROM {SCHEMA}.recon_runs WHERE run_id = $1", self.runs[-1]))
+        return int(
+            await self.connection.fetchval(
+                f"SELECT unchanged FROM {SCHEMA}.recon_runs WHERE run_id = $1", self.runs[-1]
+            )
+        )
 
     async def _claim_and_record(self, batch: int) -> None:
         config, nothing, never = EngineConfig(), Effort(), FirstPass()
@@ -181,15 +211,29 @@ class Warehouse:
         )
         while (claim := await self.store.claims.claim(self.runs[-1], batch)) is not None:
             results = [
-                AccountResult(account_id, Outcome.UNCHANGED, (), (), nothing, failing=False, signature="", detail=None, before=never)
+                AccountResult(
+                    account_id,
+                    Outcome.UNCHANGED,
+                    (),
+                    (),
+                    nothing,
+                    failing=False,
+                    signature="",
+                    detail=None,
+                    before=never,
+                )
                 for account_id in claim.account_ids
             ]
-            await self.store.runs.record(claim, results, seconds=0, requests=0, terms=terms, judged=sorted(IssueCode))
+            await self.store.runs.record(
+                claim, results, seconds=0, requests=0, terms=terms, judged=sorted(IssueCode)
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Their side: pgqueuer's tables in a database of their own, and as many jobs in each round as we have accounts."""
+    """Their side: pgqueuer's tables in a database of their own, and as many jobs in each round as
+    we have accounts.
+    """
 
     dsn: str
     connection: "asyncpg.Connection[asyncpg.Record]"
@@ -215,7 +259,12 @@ class Queue:
 
     def contender(self, consumers: int, batch: int) -> Contender:
         """One way to drain the queue."""
-        return Contender(f"pgqueuer, {consumers} x {batch}", self._queue, lambda: self._drain(consumers, batch), self._done)
+        return Contender(
+            f"pgqueuer, {consumers} x {batch}",
+            self._queue,
+            lambda: self._drain(consumers, batch),
+            self._done,
+        )
 
     async def _queue(self) -> None:
         await self.connection.execute("TRUNCATE pgqueuer, pgqueuer_log, pgqueuer_statistics")
@@ -227,7 +276,8 @@ class Queue:
     async def _done(self) -> int:
         return int(
             await self.connection.fetchval(
-                "SELECT count(DISTINCT job_id) FROM pgqueuer_log WHERE status = 'successful' AND NOT EXISTS (SELECT FROM pgqueuer)"
+                "SELECT count(DISTINCT job_id) FROM pgqueuer_log WHERE status = 'successful' AND"
+                " NOT EXISTS (SELECT FROM pgqueuer)"
             )
         )
 
@@ -239,7 +289,9 @@ class Queue:
                 connections.push_async_callback(connection.close)
                 queuer = self.library.PgQueuer.from_asyncpg_connection(connection)
                 queuer.entrypoint(_JOB)(_do_nothing)
-                runs.append(queuer.run(batch_size=batch, mode=self.library.types.QueueExecutionMode.drain))
+                runs.append(
+                    queuer.run(batch_size=batch, mode=self.library.types.QueueExecutionMode.drain)
+                )
             await asyncio.gather(*runs)
 
 
@@ -252,7 +304,10 @@ class NothingToCompareError(Exception):
 
 
 def _library() -> ModuleType:
-    """pgqueuer, imported by name so that types hold with and without it. Raises NothingToCompareError if it is not there."""
+    """pgqueuer, imported by name so that types hold with and without it.
+
+    Raises NothingToCompareError if it is not there.
+    """
     try:
         library = importlib.import_module("pgqueuer")
         importlib.import_module("pgqueuer.types")
@@ -260,16 +315,22 @@ def _library() -> ModuleType:
         if error.name != "pgqueuer":
             raise
         raise NothingToCompareError(
-            "pgqueuer is not installed, so there is nothing to compare claims with. trade-recon itself does not need it. Install it into"
-            " this environment with uv pip install 'pgqueuer>=1.6,<2' (the dependency group bench of pyproject.toml), and start again."
+            "pgqueuer is not installed, so there is nothing to compare claims with. trade-recon"
+            " itself does not need it. Install it into this environment with uv pip install"
+            " 'pgqueuer>=1.6,<2' (the dependency group bench of pyproject.toml), and start again."
         ) from None
     return library
 
 
 async def _facts(server: "asyncpg.Connection[asyncpg.Record]") -> Mapping[str, object]:
-    settings = {name: await server.fetchval(f"SHOW {name}") for name in ("server_version", *_NOT_FOR_KEEPS, "shared_buffers")}
+    settings = {
+        name: await server.fetchval(f"SHOW {name}")
+        for name in ("server_version", *_NOT_FOR_KEEPS, "shared_buffers")
+    }
     return {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ),
         "Python": platform.python_version(),
         "PostgreSQL": settings.pop("server_version"),
         **{name: importlib.metadata.version(name) for name in ("asyncpg", "pgqueuer")},
@@ -278,7 +339,10 @@ async def _facts(server: "asyncpg.Connection[asyncpg.Record]") -> Mapping[str, o
 
 
 async def measure(accounts: int, rounds: int = _ROUNDS, *, durable: bool = False) -> list[Ratio]:
-    """Play all rounds and print what came of them; the lines of the table. Raises NothingToCompareError if pgqueuer is not there."""
+    """Play all rounds and print what came of them; the lines of the table.
+
+    Raises NothingToCompareError if pgqueuer is not there.
+    """
     library = _library()
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trade-recon-bench-"))
@@ -289,8 +353,12 @@ async def measure(accounts: int, rounds: int = _ROUNDS, *, durable: bool = False
         connection = await asyncpg.connect(server.dsn())
         stack.push_async_callback(connection.close)
         print(", ".join(f"{name} {value}" for name, value in (await _facts(connection)).items()))
-        queue = await stack.enter_async_context(Queue.installed(server.dsn("bench_queue"), library, accounts))
-        warehouse = await stack.enter_async_context(Warehouse.filled(server.dsn("bench_warehouse"), accounts))
+        queue = await stack.enter_async_context(
+            Queue.installed(server.dsn("bench_queue"), library, accounts)
+        )
+        warehouse = await stack.enter_async_context(
+            Warehouse.filled(server.dsn("bench_warehouse"), accounts)
+        )
         theirs = await _fastest(connection, queue)
         ours = warehouse.contender("claims, batches of 5000", lambda: warehouse.claims(_LARGE))
         contenders = (
@@ -303,14 +371,25 @@ async def measure(accounts: int, rounds: int = _ROUNDS, *, durable: bool = False
         for number in range(1, rounds + 1):
             for contender in contenders:
                 await contender.play(connection, accounts)
-            print(f"round {number}: " + "   ".join(f"{each.name}: {each.rates[-1]:,.0f}" for each in contenders), flush=True)
+            print(
+                f"round {number}: "
+                + "   ".join(f"{each.name}: {each.rates[-1]:,.0f}" for each in contenders),
+                flush=True,
+            )
         print()
         for each in contenders:
-            print(f"{each.name:30} median {each.median:9,.0f}   {each.median / theirs.median:5.2f} times pgqueuer")
+            print(
+                f"{each.name:30} median {each.median:9,.0f}   {each.median / theirs.median:5.2f}"
+                " times pgqueuer"
+            )
         return [
             figure("pgqueuer, its fastest way", theirs.median, "jobs/s"),
             at_least(f"{ours.name} / pgqueuer", ours.median / theirs.median, _TARGET),
-            *(figure(f"{each.name} / pgqueuer", each.median / theirs.median, "x") for each in contenders if each not in (theirs, ours)),
+            *(
+                figure(f"{each.name} / pgqueuer", each.median / theirs.median, "x")
+                for each in contenders
+                if each not in (theirs, ours)
+            ),
         ]
 
 
@@ -327,10 +406,23 @@ async def _fastest(connection: "asyncpg.Connection[asyncpg.Record]", queue: Queu
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accounts", type=int, default=50_000, help="accounts, and jobs, in a round (50000)")
-    parser.add_argument("--rounds", type=int, default=_ROUNDS, help=f"rounds of all, of which medians are taken ({_ROUNDS})")
-    parser.add_argument("--durable", action="store_true", help="each commit waits for the disk, as on a server that matters")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--accounts", type=int, default=50_000, help="accounts, and jobs, in a round (50000)"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=_ROUNDS,
+        help=f"rounds of all, of which medians are taken ({_ROUNDS})",
+    )
+    parser.add_argument(
+        "--durable",
+        action="store_true",
+        help="each commit waits for the disk, as on a server that matters",
+    )
     chosen = parser.parse_args()
     configure_logging(level="WARNING")
     try:

@@ -1,16 +1,25 @@
-"""What detection costs beside the bare aggregates of the same tables: `python -m bench.detection [--accounts N]`.
+"""What detection costs beside the bare aggregates of the same tables: `python -m bench.detection
+[--accounts N]`.
 
-Everything plays on one warehouse (bench/warehouse.py), in rounds, one contender after the other in each; a ratio is that of the medians.
+Everything plays on one warehouse (bench/warehouse.py), in rounds, one contender after the other in
+each; a ratio is that of the medians.
 
-- bare: count and sum of trades by account and date of raw_metrics_daily, raw_metrics_hourly and raw_trades_closed, three statements and
-  nothing else, with PostgreSQL's own parallel workers; once more with the sums of net profit and lots, which detection compares, too.
-- full detection: `Sweep.run`, which brings who held which natural key, rows with a wrong account id, the account list and the totals of
-  all accounts up to date. The stats pass is part of it; without the rest it is not to be had any more. Once more without amounts, as with
+- bare: count and sum of trades by account and date of raw_metrics_daily, raw_metrics_hourly and
+  raw_trades_closed, three statements and
+  nothing else, with PostgreSQL's own parallel workers; once more with the sums of net profit and
+  lots, which detection compares, too.
+- full detection: `Sweep.run`, which brings who held which natural key, rows with a wrong account
+  id, the account list and the totals of
+  all accounts up to date. The stats pass is part of it; without the rest it is not to be had any
+  more. Once more without amounts, as with
   RECON_MONEY=off.
 - maintenance: `maintain`, what a run over all accounts begins with.
-- a batch: `Detection.look` of accounts spread over the whole warehouse, beside their share of bare. A batch is 5,000 accounts, or all of
-  a smaller warehouse. Again for the accounts that are broken, at most as many, as the batches of a run have them.
-- what changed: `Touched.accounts` for the rows of the last day that was loaded, and of the last ten.
+- a batch: `Detection.look` of accounts spread over the whole warehouse, beside their share of bare.
+  A batch is 5,000 accounts, or all of
+  a smaller warehouse. Again for the accounts that are broken, at most as many, as the batches of a
+  run have them.
+- what changed: `Touched.accounts` for the rows of the last day that was loaded, and of the last
+  ten.
 """
 
 import argparse
@@ -42,14 +51,32 @@ _TODAY = dt.date(2026, 1, 1)
 _ROUNDS = 5
 _BATCH = 5000
 _BARE = (
-    "SELECT account_id, date, count(*), sum(num_trades) FROM {schema}.raw_metrics_daily GROUP BY 1, 2",
-    "SELECT account_id, date, count(*), sum(num_trades) FROM {schema}.raw_metrics_hourly GROUP BY 1, 2",
-    "SELECT account_id, trade_date, count(*), sum(lots) FROM {schema}.raw_trades_closed GROUP BY 1, 2",
+    (
+        "SELECT account_id, date, count(*), sum(num_trades) FROM {schema}.raw_metrics_daily GROUP"
+        " BY 1, 2"
+    ),
+    (
+        "SELECT account_id, date, count(*), sum(num_trades) FROM {schema}.raw_metrics_hourly GROUP"
+        " BY 1, 2"
+    ),
+    (
+        "SELECT account_id, trade_date, count(*), sum(lots) FROM {schema}.raw_trades_closed GROUP"
+        " BY 1, 2"
+    ),
 )
 _BARE_AMOUNTS = (
-    "SELECT account_id, date, count(*), sum(num_trades), sum(net_profit), sum(total_lots) FROM {schema}.raw_metrics_daily GROUP BY 1, 2",
-    "SELECT account_id, date, count(*), sum(num_trades), sum(net_profit), sum(total_lots) FROM {schema}.raw_metrics_hourly GROUP BY 1, 2",
-    "SELECT account_id, trade_date, count(*), sum(profit), sum(lots) FROM {schema}.raw_trades_closed GROUP BY 1, 2",
+    (
+        "SELECT account_id, date, count(*), sum(num_trades), sum(net_profit), sum(total_lots) FROM"
+        " {schema}.raw_metrics_daily GROUP BY 1, 2"
+    ),
+    (
+        "SELECT account_id, date, count(*), sum(num_trades), sum(net_profit), sum(total_lots) FROM"
+        " {schema}.raw_metrics_hourly GROUP BY 1, 2"
+    ),
+    (
+        "SELECT account_id, trade_date, count(*), sum(profit), sum(lots) FROM"
+        " {schema}.raw_trades_closed GROUP BY 1, 2"
+    ),
 )
 
 
@@ -83,51 +110,104 @@ async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]
         await connection.execute("VACUUM ANALYZE")
         size = min(_BATCH, accounts)
         spread = await _accounts(connection, f"ORDER BY md5(account_id) LIMIT {size}")
-        broken = await _accounts(connection, f"WHERE mismatched_days > 0 ORDER BY md5(account_id) LIMIT {size}")
+        broken = await _accounts(
+            connection, f"WHERE mismatched_days > 0 ORDER BY md5(account_id) LIMIT {size}"
+        )
         days = [row["stamp"] for row in await connection.fetch(_STAMPS)]
         bare = Contender("bare aggregates", lambda: _bare(connection, _BARE))
-        amounts = Contender("bare aggregates with amounts", lambda: _bare(connection, _BARE_AMOUNTS))
+        amounts = Contender(
+            "bare aggregates with amounts", lambda: _bare(connection, _BARE_AMOUNTS)
+        )
         sweep = Contender("full detection, all accounts", lambda: store.sweep.run(_TODAY))
         plain = Contender("full detection without amounts", lambda: without.sweep.run(_TODAY))
         night = Contender("maintenance", lambda: maintain(store, _TODAY))
         look = Contender("detection of a batch", lambda: store.detection.look(spread))
-        look_plain = Contender("detection of a batch without amounts", lambda: without.detection.look(spread))
-        look_broken = Contender("detection of a batch of broken accounts", lambda: store.detection.look(broken))
-        touched = [Contender(f"finding what {number} days wrote", _since(store, days[number - 1], accounts)) for number in (1, 10)]
+        look_plain = Contender(
+            "detection of a batch without amounts", lambda: without.detection.look(spread)
+        )
+        look_broken = Contender(
+            "detection of a batch of broken accounts", lambda: store.detection.look(broken)
+        )
+        touched = [
+            Contender(
+                f"finding what {number} days wrote", _since(store, days[number - 1], accounts)
+            )
+            for number in (1, 10)
+        ]
         for _ in range(rounds):
-            for contender in (bare, amounts, plain, sweep, night, look_plain, look, look_broken, *touched):
+            for contender in (
+                bare,
+                amounts,
+                plain,
+                sweep,
+                night,
+                look_plain,
+                look,
+                look_broken,
+                *touched,
+            ):
                 await contender.play()
         share = bare.median / accounts
         return [
             figure("bare aggregates of all accounts", bare.median, "s"),
             figure("bare aggregates with amounts of all accounts", amounts.median, "s"),
-            figure("full detection, all accounts / bare aggregates with amounts", sweep.median / amounts.median, "x"),
-            at_most("full detection, all accounts / bare aggregates", sweep.median / bare.median, 1.7),
-            at_most("full detection without amounts / bare aggregates", plain.median / bare.median, 1.6),
+            figure(
+                "full detection, all accounts / bare aggregates with amounts",
+                sweep.median / amounts.median,
+                "x",
+            ),
+            at_most(
+                "full detection, all accounts / bare aggregates", sweep.median / bare.median, 1.7
+            ),
+            at_most(
+                "full detection without amounts / bare aggregates", plain.median / bare.median, 1.6
+            ),
             at_most("maintenance, all of it / bare aggregates", night.median / bare.median, 1.7),
-            at_most(f"{look.name} / its share of bare aggregates", look.median / (share * size), 2.5),
+            at_most(
+                f"{look.name} / its share of bare aggregates", look.median / (share * size), 2.5
+            ),
             figure(f"{look_plain.name} / its share", look_plain.median / (share * size), "x"),
-            figure(f"{look_broken.name} / its share", look_broken.median / (share * max(1, len(broken))), "x"),
-            *(figure(f"{each.name} / bare aggregates", each.median / bare.median, "x") for each in touched),
+            figure(
+                f"{look_broken.name} / its share",
+                look_broken.median / (share * max(1, len(broken))),
+                "x",
+            ),
+            *(
+                figure(f"{each.name} / bare aggregates", each.median / bare.median, "x")
+                for each in touched
+            ),
         ]
 
 
-_STAMPS = f"SELECT DISTINCT ingestion_timestamp AT TIME ZONE 'UTC' AS stamp FROM {SCHEMA}.raw_metrics_daily ORDER BY stamp DESC LIMIT 10"
+_STAMPS = (
+    "SELECT DISTINCT ingestion_timestamp AT TIME ZONE 'UTC' AS stamp FROM"
+    f" {SCHEMA}.raw_metrics_daily ORDER BY stamp DESC LIMIT 10"
+)
 
 
-def _since(store: Repositories, stamp: dt.datetime, accounts: int) -> Callable[[], Awaitable[object]]:
+def _since(
+    store: Repositories, stamp: dt.datetime, accounts: int
+) -> Callable[[], Awaitable[object]]:
     return lambda: store.touched.accounts(stamp, accounts)
 
 
-async def _bare(connection: "asyncpg.Connection[asyncpg.Record]", statements: Sequence[str]) -> None:
+async def _bare(
+    connection: "asyncpg.Connection[asyncpg.Record]", statements: Sequence[str]
+) -> None:
     for statement in statements:
-        # The rows are made and counted on the server: sending millions of them would measure the network. Whole rows are counted, or
-        # PostgreSQL would leave out the sums, which nobody reads.
-        await connection.fetchval(f"SELECT count(grouped) FROM ({statement.format(schema=SCHEMA)} OFFSET 0) AS grouped")
+        # The rows are made and counted on the server: sending millions of them would measure the
+        # network. Whole rows are counted, or PostgreSQL would leave out the sums, which nobody
+        # reads.
+        await connection.fetchval(
+            f"SELECT count(grouped) FROM ({statement.format(schema=SCHEMA)} OFFSET 0) AS grouped"
+        )
 
 
 async def _accounts(connection: "asyncpg.Connection[asyncpg.Record]", which: str) -> Sequence[str]:
-    return [row["account_id"] for row in await connection.fetch(f"SELECT account_id FROM {SCHEMA}.trade_recon {which}")]
+    return [
+        row["account_id"]
+        for row in await connection.fetch(f"SELECT account_id FROM {SCHEMA}.trade_recon {which}")
+    ]
 
 
 @contextlib.asynccontextmanager
@@ -141,9 +221,13 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Reco
 
 @contextlib.asynccontextmanager
 async def server(folder: Path | None) -> AsyncIterator[EmbeddedPostgres]:
-    """The embedded server of the benchmarks: in `folder`, where it keeps its warehouses, or in one that is thrown away."""
+    """The embedded server of the benchmarks: in `folder`, where it keeps its warehouses, or in one
+    that is thrown away.
+    """
     with contextlib.ExitStack() as stack:
-        where = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trade-recon-bench-")))
+        where = folder or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="trade-recon-bench-"))
+        )
         running = await EmbeddedPostgres.start(where, SERVER)
         try:
             yield running
@@ -151,11 +235,23 @@ async def server(folder: Path | None) -> AsyncIterator[EmbeddedPostgres]:
             await running.stop()
 
 
-async def run_alone(description: str | None, measure: Callable[[str, int], Awaitable[list[Ratio]]]) -> None:
-    """Measure on one warehouse, of the size and in the folder that the command line names, and print."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accounts", type=int, default=20_000, help="how large the warehouse is (20,000)")
-    parser.add_argument("--folder", type=Path, help="where warehouses are kept for the next time; else they are thrown away")
+async def run_alone(
+    description: str | None, measure: Callable[[str, int], Awaitable[list[Ratio]]]
+) -> None:
+    """Measure on one warehouse, of the size and in the folder that the command line names, and
+    print.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--accounts", type=int, default=20_000, help="how large the warehouse is (20,000)"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where warehouses are kept for the next time; else they are thrown away",
+    )
     arguments = parser.parse_args()
     configure_logging(level="WARNING")
     async with server(arguments.folder) as running:

@@ -1,4 +1,6 @@
-"""An upstream of any size in a few lines: a plain HTTP server on a socket that makes each page up when it is asked for it."""
+"""An upstream of any size in a few lines: a plain HTTP server on a socket that makes each page up
+when it is asked for it.
+"""
 
 import asyncio
 import contextlib
@@ -47,7 +49,10 @@ class Giant:
         if not path.endswith("trades/closed"):
             return Matching(0, str)
         first = self._before(_day(parameters["trade-date-from"]))
-        return Matching(self._before(_day(parameters["trade-date-to"]) + _DAY) - first, lambda place: self._trade(first + place))
+        return Matching(
+            self._before(_day(parameters["trade-date-to"]) + _DAY) - first,
+            lambda place: self._trade(first + place),
+        )
 
     def _before(self, day: dt.date) -> int:
         """Trades before a day."""
@@ -56,11 +61,8 @@ class Giant:
     def _trade(self, number: int) -> str:
         day = FIRST_DAY + number // self.each * _DAY
         return (
-            f'{{"tradeDate":"{day}T00:00:00.000Z","broker":1,"mngr":101,"platform":5,"ticket":"{number:09}","position":"{number:09}",'
-            f'"login":"{self.login}","stdSymbol":"EURUSD","side":"Buy","lots":0.64,"contractSize":100000,"qtyInBaseCrncy":64000.00,'
-            f'"volumeUSD":69120.5,"stopLoss":1.07728,"takeProfit":1.17631,"openTime":"{day}T07:03:45.914Z","openPrice":1.08,'
-            f'"closeTime":"{day}T09:05:30.412Z","closePrice":1.0812,"duration":7304.5,"profit":76.8,"commission":-1.92,"fee":0,"swap":0,'
-            f'"comment":"trade {number}"}}'
+            f'{{"tradeDate":"{day}T00:00:00.000Z","broker":1,"mngr":101,"platform":5,"ticket":"{number:09}","position":"{number:09}","login":"{self.login}","stdSymbol":"EURUSD","side":"Buy","lots":0.64,"contractSize":100000,"qtyInBaseCrncy":64000.00,"volumeUSD":69120.5,"stopLoss":1.07728,"takeProfit":1.17631,"openTime":"{day}T07:03:45.914Z","openPrice":1.08,"closeTime":"{day}T09:05:30.412Z","closePrice":1.0812,"duration":7304.5,"profit":76.8,"commission":-1.92,"fee":0,"swap":0,"comment":"trade'
+            f' {number}"}}'
         )
 
 
@@ -86,9 +88,7 @@ class Crowd:
     @staticmethod
     def _daily(account_id: str) -> str:
         login = account_id.removeprefix("acc-")
-        return (
-            f'{{"accountId":"{account_id}","login":"{login}","mt_version":5,"broker":1,"date":"{FIRST_DAY}","numTrades":1,"netProfit":1.5}}'
-        )
+        return f'{{"accountId":"{account_id}","login":"{login}","mt_version":5,"broker":1,"date":"{FIRST_DAY}","numTrades":1,"netProfit":1.5}}'
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +101,10 @@ async def served(answering: Answering) -> AsyncIterator[str]:
                 request = await reader.readuntil(b"\r\n\r\n")
                 target = urlsplit(request.split(b" ", 2)[1].decode())
                 body = _body(answering, target.path, dict(parse_qsl(target.query)))
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
+                    b" %d\r\n\r\n" % len(body) + body
+                )
                 await writer.drain()
         writer.close()
 

@@ -1,9 +1,11 @@
-"""The fewest requests that a heal can need, told from what really differs: the measure that `bench/requests.py` holds the service to.
+"""The fewest requests that a heal can need, told from what really differs: the measure that
+`bench/requests.py` holds the service to.
 
-Per endpoint max(rows / 1000, accounts / ids in a request), rounded up. Rows are upstream's of each affected account between its
-first and last affected date; accounts are all that need the endpoint: those whose rows differ, those about which upstream
-contradicts itself (alltime and daily must be read anew), those with surplus rows (daily must condemn them). The pages of an
-audit's scan come on top.
+Per endpoint max(rows / 1000, accounts / ids in a request), rounded up. Rows are upstream's of each
+affected account between its first and last affected date; accounts are all that need the endpoint:
+those whose rows differ, those about which upstream contradicts itself (alltime and daily must be
+read anew), those with surplus rows (daily must condemn them). The pages of an audit's scan come on
+top.
 """
 
 import bisect
@@ -23,7 +25,9 @@ _FINER = (Endpoint.HOURLY, Endpoint.CLOSED)
 
 @dataclass(slots=True)
 class Need:
-    """The first and the last affected date of one account at one endpoint; None: all of its dates."""
+    """The first and the last affected date of one account at one endpoint; None: all of its
+    dates.
+    """
 
     first: dt.date | None
     last: dt.date | None
@@ -50,17 +54,27 @@ class Floor:
         return sum(self.requests.values())
 
 
-def floor_of(world: World, differences: Iterable[Difference], *, max_ids: int, has_scan: bool) -> Floor:
-    """The floor of healing `differences`, which are all of a warehouse whose account ids are in order already."""
+def floor_of(
+    world: World, differences: Iterable[Difference], *, max_ids: int, has_scan: bool
+) -> Floor:
+    """The floor of healing `differences`, which are all of a warehouse whose account ids are in
+    order already.
+    """
     needs = _needs(world, differences)
     floor = Floor()
     for endpoint, accounts in needs.items():
         rows = _Rows(world, endpoint)
         floor.accounts[endpoint] = len(accounts)
-        floor.rows[endpoint] = sum(rows.between(account_id, need) for account_id, need in accounts.items())
-        floor.requests[endpoint] = max(-(-floor.rows[endpoint] // PAGE_ROWS), -(-len(accounts) // max_ids))
+        floor.rows[endpoint] = sum(
+            rows.between(account_id, need) for account_id, need in accounts.items()
+        )
+        floor.requests[endpoint] = max(
+            -(-floor.rows[endpoint] // PAGE_ROWS), -(-len(accounts) // max_ids)
+        )
     if has_scan:
-        floor.requests[Endpoint.ALLTIME] = floor.requests.get(Endpoint.ALLTIME, 0) + -(-len(world.account_ids) // PAGE_ROWS)
+        floor.requests[Endpoint.ALLTIME] = floor.requests.get(Endpoint.ALLTIME, 0) + -(
+            -len(world.account_ids) // PAGE_ROWS
+        )
     return floor
 
 

@@ -1,8 +1,9 @@
 """How much memory the service takes, whatever it works on: `python -m bench.memory`.
 
-A real `trade-recon serve` process heals, over HTTP, one account whose trades are all missing, and then a run of many accounts of which
-each lacks a row; both at two sizes a factor 10 apart, each in a process and a database of its own. What counts is the peak of the
-process's resident memory (VmHWM); PostgreSQL and the made-up upstream are apart from it. Needs Linux, where /proc tells.
+A real `trade-recon serve` process heals, over HTTP, one account whose trades are all missing, and
+then a run of many accounts of which each lacks a row; both at two sizes a factor 10 apart, each in
+a process and a database of its own. What counts is the peak of the process's resident memory
+(VmHWM); PostgreSQL and the made-up upstream are apart from it. Needs Linux, where /proc tells.
 """
 
 import argparse
@@ -30,7 +31,13 @@ from bench.table import Ratio, at_most, figure, show
 SCHEMA = "prop_trading_model"
 _MOST_MEGABYTES = 300.0
 _DAYS = 250
-DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "512MB", "max_wal_size": "4GB"}
+DISPOSABLE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
+}
 _START_SECONDS = 60.0
 _RUN_SECONDS = 3600.0
 _STEPS = 10
@@ -75,10 +82,18 @@ async def measure(trades: int, accounts: int) -> list[Ratio]:
         try:
             small = await _giant(server, Path(folder), trades // _STEPS, found)
             large = await _giant(server, Path(folder), trades, found)
-            found.append(at_most("memory: growth from a tenth of the trades to all", large / small, 1.25, "x"))
+            found.append(
+                at_most(
+                    "memory: growth from a tenth of the trades to all", large / small, 1.25, "x"
+                )
+            )
             small = await _crowd(server, Path(folder), accounts // _STEPS, found)
             large = await _crowd(server, Path(folder), accounts, found)
-            found.append(at_most("memory: growth from a tenth of the accounts to all", large / small, 1.25, "x"))
+            found.append(
+                at_most(
+                    "memory: growth from a tenth of the accounts to all", large / small, 1.25, "x"
+                )
+            )
         finally:
             await server.stop()
     return found
@@ -86,14 +101,37 @@ async def measure(trades: int, accounts: int) -> list[Ratio]:
 
 async def _giant(server: EmbeddedPostgres, folder: Path, trades: int, found: list[Ratio]) -> float:
     giant = Giant(trades, min(_DAYS, trades))
-    async with serving(server, folder, giant.answer, _GIANT_ROWS, giant.account_id, giant.login, giant.trades, giant.days) as service:
-        return await _run(service, f"one account of {trades:,} trades", "SELECT count(*) FROM raw_trades_closed", trades, found)
+    async with serving(
+        server,
+        folder,
+        giant.answer,
+        _GIANT_ROWS,
+        giant.account_id,
+        giant.login,
+        giant.trades,
+        giant.days,
+    ) as service:
+        return await _run(
+            service,
+            f"one account of {trades:,} trades",
+            "SELECT count(*) FROM raw_trades_closed",
+            trades,
+            found,
+        )
 
 
-async def _crowd(server: EmbeddedPostgres, folder: Path, accounts: int, found: list[Ratio]) -> float:
+async def _crowd(
+    server: EmbeddedPostgres, folder: Path, accounts: int, found: list[Ratio]
+) -> float:
     crowd = Crowd(accounts)
     async with serving(server, folder, crowd.answer, CROWD_ROWS, accounts) as service:
-        return await _run(service, f"{accounts:,} accounts in one run", "SELECT count(*) FROM raw_metrics_daily", accounts, found)
+        return await _run(
+            service,
+            f"{accounts:,} accounts in one run",
+            "SELECT count(*) FROM raw_metrics_daily",
+            accounts,
+            found,
+        )
 
 
 async def _run(service: Service, name: str, count: str, rows: int, found: list[Ratio]) -> float:
@@ -103,7 +141,9 @@ async def _run(service: Service, name: str, count: str, rows: int, found: list[R
     seconds = time.perf_counter() - begun
     stored = await service.warehouse.fetchval(count)
     if stored != rows or state["status"] != "succeeded":
-        raise SystemExit(f"{name}: {stored} of {rows} rows came in, and the run {state['status']}: {state}")
+        raise SystemExit(
+            f"{name}: {stored} of {rows} rows came in, and the run {state['status']}: {state}"
+        )
     found.append(at_most(f"memory: {name}", service.peak, _MOST_MEGABYTES, "MB"))
     found.append(figure(f"memory: {name}, before the run", idle, "MB"))
     found.append(figure(f"memory: {name}, the run took", seconds, "s"))
@@ -136,9 +176,16 @@ SELECT account_id, login, 5, 1, '{first}', login, login FROM raw_metrics_alltime
 
 @contextlib.asynccontextmanager
 async def serving(
-    server: EmbeddedPostgres, folder: Path, answering: Answering, rows: str, *values: object, rate: int = 1000
+    server: EmbeddedPostgres,
+    folder: Path,
+    answering: Answering,
+    rows: str,
+    *values: object,
+    rate: int = 1000,
 ) -> AsyncIterator[Service]:
-    """A service on a database with `rows` and on an upstream that answers, `rate` times a second at most."""
+    """A service on a database with `rows` and on an upstream that answers, `rate` times a second at
+    most.
+    """
     name = f"bench_{secrets.token_hex(4)}"
     await create_database(server.dsn(), name)
     dsn = server.dsn(name)
@@ -147,14 +194,19 @@ async def serving(
     try:
         await warehouse.execute(rows.format(*values, first=FIRST_DAY))
         await warehouse.execute("VACUUM ANALYZE")
-        async with served(answering) as address, _process(folder, dsn, address, rate) as (process, http):
+        async with (
+            served(answering) as address,
+            _process(folder, dsn, address, rate) as (process, http),
+        ):
             yield Service(process, http, warehouse)
     finally:
         await warehouse.close()
 
 
 @contextlib.asynccontextmanager
-async def _process(folder: Path, dsn: str, address: str, rate: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx2.AsyncClient]]:
+async def _process(
+    folder: Path, dsn: str, address: str, rate: int
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx2.AsyncClient]]:
     """`trade-recon serve` with a quota of so many requests a second."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -163,7 +215,11 @@ async def _process(folder: Path, dsn: str, address: str, rate: int) -> AsyncIter
         *(sys.executable, "-m", "app.cli.app", "serve", "--port", str(port)),
         cwd=folder,
         env={
-            **{name: value for name, value in os.environ.items() if not name.startswith(("RECON_", "RISK_API_", "DATABASE_"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("RECON_", "RISK_API_", "DATABASE_"))
+            },
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "DATABASE_URL": dsn,
             "RISK_API_BASE_URL": address,
@@ -197,8 +253,12 @@ async def _answers(http: httpx2.AsyncClient) -> bool:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trades", type=int, default=200_000, help="trades of the one account (200000)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--trades", type=int, default=200_000, help="trades of the one account (200000)"
+    )
     parser.add_argument("--accounts", type=int, default=20_000, help="accounts of the run (20000)")
     chosen = parser.parse_args()
     measured = asyncio.run(measure(chosen.trades, chosen.accounts))

@@ -1,4 +1,6 @@
-"""An embedded PostgreSQL with its normal durability and a migrated database, for benchmarks that write."""
+"""An embedded PostgreSQL with its normal durability and a migrated database, for benchmarks that
+write.
+"""
 
 import contextlib
 import tempfile
@@ -17,7 +19,9 @@ _SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 
 
 @contextlib.asynccontextmanager
-async def opened(connections: int = 10) -> AsyncIterator[tuple["asyncpg.Connection[asyncpg.Record]", Database]]:
+async def opened(
+    connections: int = 10,
+) -> AsyncIterator[tuple["asyncpg.Connection[asyncpg.Record]", Database]]:
     """A connection to look at the database, and a pool of so many for the service."""
     with tempfile.TemporaryDirectory(prefix="trade-recon-bench-") as folder:
         server = await EmbeddedPostgres.start(Path(folder), _SETTINGS)

@@ -1,4 +1,6 @@
-"""Answers of the API, made before the clock starts: real rows of the sandbox under keys of their own, page by page."""
+"""Answers of the API, made before the clock starts: real rows of the sandbox under keys of their
+own, page by page.
+"""
 
 import datetime as dt
 import random
@@ -18,7 +20,20 @@ _DAYS = 60
 _TEMPLATES = 1000
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _LEFT_OUT_SHARE = 0.3
-_NEVER_LEFT_OUT = frozenset({"accountId", "login", "mt_version", "platform", "broker", "date", "hour", "tradeDate", "position", "ticket"})
+_NEVER_LEFT_OUT = frozenset(
+    {
+        "accountId",
+        "login",
+        "mt_version",
+        "platform",
+        "broker",
+        "date",
+        "hour",
+        "tradeDate",
+        "position",
+        "ticket",
+    }
+)
 
 
 class _Listed(msgspec.Struct):
@@ -43,7 +58,9 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One read of the API: what is asked, for whom, and the body of each page by the rows that it skips."""
+    """One read of the API: what is asked, for whom, and the body of each page by the rows that it
+    skips.
+    """
 
     request: Request
     proven: Slice
@@ -54,17 +71,34 @@ class Prepared:
 
 def templates(endpoint: Endpoint) -> list[Row]:
     """Rows of a made-up world of busy accounts, those with the most filled columns."""
-    world = World.generate(8, seed=1, today=dt.date(2026, 11, 1), trades_per_account=4000, days=_DAYS, contradictory=False)
-    return sorted(world.rows(endpoint), key=lambda row: sum(value is None for value in row.values()))[:_TEMPLATES]
+    world = World.generate(
+        8,
+        seed=1,
+        today=dt.date(2026, 11, 1),
+        trades_per_account=4000,
+        days=_DAYS,
+        contradictory=False,
+    )
+    return sorted(
+        world.rows(endpoint), key=lambda row: sum(value is None for value in row.values())
+    )[:_TEMPLATES]
 
 
 def accounts_named(prefix: str, count: int) -> tuple[Account, ...]:
-    """So many accounts with logins of their own; `prefix` keeps those of one case apart from those of another."""
-    return tuple(Account(f"{prefix}-{number:06}", f"{prefix}{number:06}") for number in range(count))
+    """So many accounts with logins of their own; `prefix` keeps those of one case apart from those
+    of another.
+    """
+    return tuple(
+        Account(f"{prefix}-{number:06}", f"{prefix}{number:06}") for number in range(count)
+    )
 
 
-def prepare(endpoint: Endpoint, rows: Sequence[Row], accounts: Sequence[Account], pages: int) -> Prepared:
-    """A read that fills `pages` pages, the last but for a row: of hours of days (metrics), or of closed trades."""
+def prepare(
+    endpoint: Endpoint, rows: Sequence[Row], accounts: Sequence[Account], pages: int
+) -> Prepared:
+    """A read that fills `pages` pages, the last but for a row: of hours of days (metrics), or of
+    closed trades.
+    """
     count = pages * (PAGE_ROWS - 1)
     made = list(islice(_keyed(endpoint, rows, accounts, -(-count // len(accounts))), count))
     bodies = {0 if not page else page * (PAGE_ROWS - 1): b"" for page in range(pages)}
@@ -75,15 +109,37 @@ def prepare(endpoint: Endpoint, rows: Sequence[Row], accounts: Sequence[Account]
     days = tuple(FIRST_DAY + dt.timedelta(days=number) for number in range(last))
     ids = tuple(account.account_id for account in accounts)
     if endpoint.is_trades:
-        request = Request(endpoint, logins=tuple(account.login for account in accounts), date_from=days[0], date_to=days[-1])
-        return Prepared(request, Slice(endpoint, ids, (days[0], days[-1])), tuple(accounts), bodies, count)
-    return Prepared(Request(endpoint, account_ids=ids, dates=days), Slice(endpoint, ids, days), tuple(accounts), bodies, count)
+        request = Request(
+            endpoint,
+            logins=tuple(account.login for account in accounts),
+            date_from=days[0],
+            date_to=days[-1],
+        )
+        return Prepared(
+            request, Slice(endpoint, ids, (days[0], days[-1])), tuple(accounts), bodies, count
+        )
+    return Prepared(
+        Request(endpoint, account_ids=ids, dates=days),
+        Slice(endpoint, ids, days),
+        tuple(accounts),
+        bodies,
+        count,
+    )
 
 
 def thinned(read: Prepared, sets: int, draw: random.Random) -> Prepared:
-    """The read, with each row less the fields of one of so many sets, drawn at random; with one set, less none."""
-    fields = [field.api_name for field in TABLES[read.request.endpoint].fields if field.api_name not in _NEVER_LEFT_OUT]
-    chosen = [frozenset(name for name in fields if sets > 1 and draw.random() < _LEFT_OUT_SHARE) for _ in range(sets)]
+    """The read, with each row less the fields of one of so many sets, drawn at random; with one
+    set, less none.
+    """
+    fields = [
+        field.api_name
+        for field in TABLES[read.request.endpoint].fields
+        if field.api_name not in _NEVER_LEFT_OUT
+    ]
+    chosen = [
+        frozenset(name for name in fields if sets > 1 and draw.random() < _LEFT_OUT_SHARE)
+        for _ in range(sets)
+    ]
     bodies: dict[int, bytes] = {}
     last: bytes | None = None
     for skip, body in read.bodies.items():
@@ -91,7 +147,11 @@ def thinned(read: Prepared, sets: int, draw: random.Random) -> Prepared:
         thin: list[bytes] = []
         for row in rows:
             left_out = draw.choice(chosen)
-            thin.append(_ENCODER.encode({name: value for name, value in row.items() if name not in left_out}))
+            thin.append(
+                _ENCODER.encode(
+                    {name: value for name, value in row.items() if name not in left_out}
+                )
+            )
         # A page begins with the last row of the one before.
         bodies[skip] = body_of(thin if last is None else [last, *thin[1:]], read.rows, skip)
         last = thin[-1]
@@ -101,23 +161,37 @@ def thinned(read: Prepared, sets: int, draw: random.Random) -> Prepared:
 def body_of(rows: Sequence[bytes], total: int, skip: int) -> bytes:
     """The body of one answer."""
     listed = b",".join(rows)
-    return b'{"Status":"ok","Data":{"data":[%b],"skip":%d,"limit":%d,"count":%d,"total":%d},"Time":12}' % (
-        listed,
-        skip,
-        PAGE_ROWS,
-        len(rows),
-        total,
+    return (
+        b'{"Status":"ok","Data":{"data":[%b],"skip":%d,"limit":%d,"count":%d,"total":%d},"Time":12}'
+        % (
+            listed,
+            skip,
+            PAGE_ROWS,
+            len(rows),
+            total,
+        )
     )
 
 
-def _keyed(endpoint: Endpoint, rows: Sequence[Row], accounts: Sequence[Account], each: int) -> Iterator[bytes]:
+def _keyed(
+    endpoint: Endpoint, rows: Sequence[Row], accounts: Sequence[Account], each: int
+) -> Iterator[bytes]:
     """The rows, as JSON, under keys of the accounts, in the order of their key."""
     number = 0
     for account in accounts:
-        for place in islice(product(range(_DAYS), range(24)) if not endpoint.is_trades else product(range(each), [0]), each):
+        for place in islice(
+            (
+                product(range(_DAYS), range(24))
+                if not endpoint.is_trades
+                else product(range(each), [0])
+            ),
+            each,
+        ):
             row = dict(rows[number % len(rows)])
             number += 1
-            row.update(trade_key(account, place[0]) if endpoint.is_trades else _hour_key(account, *place))
+            row.update(
+                trade_key(account, place[0]) if endpoint.is_trades else _hour_key(account, *place)
+            )
             yield _ENCODER.encode(row)
 
 

@@ -1,10 +1,12 @@
-"""What GET /report costs beside an empty route of the same app, and while a run is in progress: `python -m bench.report [--accounts N]`.
+"""What GET /report costs beside an empty route of the same app, and while a run is in progress:
+`python -m bench.report [--accounts N]`.
 
-The service is a process of its own (bench/served.py, one uvicorn process, asyncio) on a warehouse of N accounts (bench/warehouse.py),
-and so is who asks (bench/http_load.py, eight connections). Empty route and report take turns, with and without the ETag of the last
-answer. Two runs are in progress: one that heals at the API's quota (each account lacks its daily row, 15 requests a second), and one that
-asks nothing and keeps every core busy, since it takes all accounts that agree from claim to record, again and again. At a rate, a
-request's time counts from when it was due.
+The service is a process of its own (bench/served.py, one uvicorn process, asyncio) on a warehouse
+of N accounts (bench/warehouse.py), and so is who asks (bench/http_load.py, eight connections).
+Empty route and report take turns, with and without the ETag of the last answer. Two runs are in
+progress: one that heals at the API's quota (each account lacks its daily row, 15 requests a
+second), and one that asks nothing and keeps every core busy, since it takes all accounts that agree
+from claim to record, again and again. At a rate, a request's time counts from when it was due.
 """
 
 import asyncio
@@ -71,9 +73,16 @@ async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]
     return [
         figure("empty route", medians["/empty"], "requests/s"),
         at_least("GET /report / empty route", medians["/report"] / medians["/empty"], 0.7),
-        at_least("GET /report, not modified / empty route", medians["304"] / medians["/empty"], 0.7),
+        at_least(
+            "GET /report, not modified / empty route", medians["304"] / medians["/empty"], 0.7
+        ),
         figure("GET /report, 100 a second in a run that heals: median", healing["p50"], "ms"),
-        at_most("GET /report, 100 a second in a run that heals: 99 of 100 within", healing["p99"], 20, "ms"),
+        at_most(
+            "GET /report, 100 a second in a run that heals: 99 of 100 within",
+            healing["p99"],
+            20,
+            "ms",
+        ),
         figure("the same in a run that asks nothing and keeps all cores busy", busy["p99"], "ms"),
         figure("counting the figures of the report", seconds, "s"),
     ]
@@ -85,7 +94,9 @@ async def _while_healing(accounts: int) -> dict[str, float]:
         folder = Path(name)
         server = await EmbeddedPostgres.start(folder / "postgres", DISPOSABLE)
         try:
-            async with serving(server, folder, Crowd(accounts).answer, CROWD_ROWS, accounts, rate=15) as service:
+            async with serving(
+                server, folder, Crowd(accounts).answer, CROWD_ROWS, accounts, rate=15
+            ) as service:
                 (await service.http.post("/runs", json={"kind": "full"})).raise_for_status()
                 port = service.http.base_url.port
                 if port is None:
@@ -103,12 +114,24 @@ async def _served(dsn: str) -> AsyncIterator[int]:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     # An upstream that is not there: accounts that agree ask it nothing.
-    settings = {"DATABASE_URL": dsn, "RISK_API_BASE_URL": "http://127.0.0.1:9/", "RISK_API_KEY": "unused"}
+    settings = {
+        "DATABASE_URL": dsn,
+        "RISK_API_BASE_URL": "http://127.0.0.1:9/",
+        "RISK_API_KEY": "unused",
+    }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.served", str(port), env={**os.environ, **settings}, stderr=asyncio.subprocess.DEVNULL
+        sys.executable,
+        "-m",
+        "bench.served",
+        str(port),
+        env={**os.environ, **settings},
+        stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(_START_SECONDS), httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with (
+            asyncio.timeout(_START_SECONDS),
+            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        ):
             while not await _is_ready(client):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(_LOOK_SECONDS)
         yield port
@@ -129,9 +152,24 @@ async def _tag(port: int) -> str:
         return str((await client.get("/report")).headers["ETag"])
 
 
-async def _ask(port: int, path: str, *, seconds: float = 3, rate: float = 0, tag: str = "") -> dict[str, float]:
-    arguments = ("-m", "bench.http_load", str(port), path, "--seconds", str(seconds), "--rate", str(rate), "--tag", tag)
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+async def _ask(
+    port: int, path: str, *, seconds: float = 3, rate: float = 0, tag: str = ""
+) -> dict[str, float]:
+    arguments = (
+        "-m",
+        "bench.http_load",
+        str(port),
+        path,
+        "--seconds",
+        str(seconds),
+        "--rate",
+        str(rate),
+        "--tag",
+        tag,
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE
+    )
     output, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"Asking for {path} failed.")
@@ -153,13 +191,18 @@ async def _running(dsn: str) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await connection.execute(f"UPDATE {SCHEMA}.recon_runs SET status = 'cancelled', finished_at = now() WHERE finished_at IS NULL")
+        await connection.execute(
+            f"UPDATE {SCHEMA}.recon_runs SET status = 'cancelled', finished_at = now() WHERE"
+            " finished_at IS NULL"
+        )
         await connection.close()
 
 
 async def _keep_running(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     while True:
-        if not await connection.fetchval(f"SELECT count(*) FROM {SCHEMA}.recon_runs WHERE status IN ('queued', 'running')"):
+        if not await connection.fetchval(
+            f"SELECT count(*) FROM {SCHEMA}.recon_runs WHERE status IN ('queued', 'running')"
+        ):
             await connection.execute(_QUEUE, uuid.uuid4())
         await asyncio.sleep(_LOOK_SECONDS)
 

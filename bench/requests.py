@@ -1,8 +1,9 @@
-"""How many API requests a heal takes, beside the fewest that its data allows: `python -m bench.requests`.
+"""How many API requests a heal takes, beside the fewest that its data allows: `python -m
+bench.requests`.
 
-Three worlds, damaged, healed by one run and compared with upstream afterwards; in one of them upstream contradicts itself about some
-accounts, each of which is asked for once more in a second shape before upstream is blamed. The figures are counts: they do not
-depend on the machine.
+Three worlds, damaged, healed by one run and compared with upstream afterwards; in one of them
+upstream contradicts itself about some accounts, each of which is asked for once more in a second
+shape before upstream is blamed. The figures are counts: they do not depend on the machine.
 """
 
 import argparse
@@ -39,7 +40,9 @@ _Wreck = Callable[[Stage], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One damage and the run that heals it; `target` is the most requests that it may take, as a multiple of the floor."""
+    """One damage and the run that heals it; `target` is the most requests that it may take, as a
+    multiple of the floor.
+    """
 
     name: str
     target: float | None
@@ -86,7 +89,9 @@ async def _three_days(stage: Stage) -> None:
     days = [_TODAY - dt.timedelta(days=number) for number in (9, 10, 11)]
     for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED):
         table = TABLES[endpoint]
-        await stage.warehouse.execute(f"DELETE FROM {SCHEMA}.{table.name} WHERE {table.date_column} = ANY($1::date[])", days)
+        await stage.warehouse.execute(
+            f"DELETE FROM {SCHEMA}.{table.name} WHERE {table.date_column} = ANY($1::date[])", days
+        )
 
 
 def _whole_tables(*endpoints: Endpoint) -> _Wreck:
@@ -101,14 +106,18 @@ async def _giant(stage: Stage) -> None:
     for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED):
         table = TABLES[endpoint]
         await stage.warehouse.execute(
-            f"DELETE FROM {SCHEMA}.{table.name} WHERE account_id = $1 AND extract(day FROM {table.date_column}) > 9", _GIANT
+            f"DELETE FROM {SCHEMA}.{table.name} WHERE account_id = $1 AND extract(day FROM"
+            f" {table.date_column}) > 9",
+            _GIANT,
         )
 
 
 async def _play(case: Case, world: Filled, config: EngineConfig) -> Result:
     async with world.stage(config) as stage:
         await case.wreck(stage)
-        await stage.service.maintain()  # account ids are mended without the API: what differs after that needs it
+        await (
+            stage.service.maintain()
+        )  # account ids are mended without the API: what differs after that needs it
         before = await _difference(stage)
         has_scan = case.kind is RunKind.AUDIT
         differences = [each for table in before.tables.values() for each in table.sample]
@@ -117,8 +126,11 @@ async def _play(case: Case, world: Filled, config: EngineConfig) -> Result:
         run_id = await stage.service.start_run(RunRequest(kind=case.kind))
         await stage.service.pool.run_until_finished(run_id)
         after = await _difference(stage)
-        # Only an audit sees accounts of which no table tells, and nothing tells of rows that count no trade.
-        taken = {row["account_id"] for row in await stage.warehouse.fetch(_TAKEN, run_id)} - set(stage.sandbox.world.contradictions)
+        # Only an audit sees accounts of which no table tells, and nothing tells of rows that count
+        # no trade.
+        taken = {row["account_id"] for row in await stage.warehouse.fetch(_TAKEN, run_id)} - set(
+            stage.sandbox.world.contradictions
+        )
         empty = _rows_without_trades(stage.sandbox.world)
         left = sum(
             1
@@ -132,7 +144,14 @@ async def _play(case: Case, world: Filled, config: EngineConfig) -> Result:
 def _rows_without_trades(world: World) -> set[tuple[str, str]]:
     """Tables and keys of upstream's rows that count no trade: no row means the same."""
     return {
-        (TABLES[endpoint].name, " ".join(str(part) for part in (record.account_id, record.day, record.hour) if part is not None))
+        (
+            TABLES[endpoint].name,
+            " ".join(
+                str(part)
+                for part in (record.account_id, record.day, record.hour)
+                if part is not None
+            ),
+        )
         for endpoint in (Endpoint.DAILY, Endpoint.HOURLY)
         for record in world.records(endpoint)
         if not record.row["numTrades"]
@@ -150,9 +169,13 @@ async def _nothing(_: Stage) -> None:
 
 @contextlib.asynccontextmanager
 async def _worlds(accounts: int, seed: int) -> AsyncIterator[tuple[Filled, Filled, Filled]]:
-    """A world of many accounts, one of few with a giant among them, and one of which upstream contradicts itself about a third."""
+    """A world of many accounts, one of few with a giant among them, and one of which upstream
+    contradicts itself about a third.
+    """
     many = World.generate(accounts, seed=seed, today=_TODAY, contradictory=False)
-    few = World.generate(60, seed=seed, today=_TODAY, trades_per_account=400, days=365, contradictory=False)
+    few = World.generate(
+        60, seed=seed, today=_TODAY, trades_per_account=400, days=365, contradictory=False
+    )
     torn = World.generate(60, seed=seed, today=_TODAY, contradictions=Contradictions(5, 5, 5, 5))
     async with filled(many) as first, filled(few) as second, filled(torn) as third:
         yield first, second, third
@@ -160,9 +183,17 @@ async def _worlds(accounts: int, seed: int) -> AsyncIterator[tuple[Filled, Fille
 
 def _cases(accounts: int, seed: int) -> Sequence[Case]:
     return (
-        Case("scattered damage", 2.0, RunKind.AUDIT, _scattered(seed, max(1, accounts // len(HEALABLE_KINDS)))),
+        Case(
+            "scattered damage",
+            2.0,
+            RunKind.AUDIT,
+            _scattered(seed, max(1, accounts // len(HEALABLE_KINDS))),
+        ),
         Case("three days missing for everyone", 1.2, RunKind.FULL, _three_days),
-        *(Case(f"whole table missing: {each.value}", 1.2, RunKind.FULL, _whole_tables(each)) for each in _DAMAGED),
+        *(
+            Case(f"whole table missing: {each.value}", 1.2, RunKind.FULL, _whole_tables(each))
+            for each in _DAMAGED
+        ),
         Case("whole tables missing: all four", 1.2, RunKind.AUDIT, _whole_tables(*_DAMAGED)),
         Case("one giant account", 1.2, RunKind.FULL, _giant),
         Case("20 accounts that upstream contradicts", None, RunKind.AUDIT, _nothing),
@@ -178,22 +209,36 @@ def _show(result: Result) -> None:
     target = result.case.target
     verdict = "" if target is None else "met" if result.ratio <= target else "MISSED"
     print(
-        f"{result.case.name:34} {result.accounts:6} {result.floor.total:6} {result.total:9} {result.ratio:6.2f} "
-        f"{'' if target is None else f'{target:.1f}':>7} {verdict:7} {each}"
+        f"{result.case.name:34} {result.accounts:6} {result.floor.total:6} {result.total:9}"
+        f" {result.ratio:6.2f} {'' if target is None else f'{target:.1f}':>7} {verdict:7} {each}"
         + (f"  NOT HEALED: {result.differences} rows" if result.differences else ""),
         flush=True,
     )
 
 
-async def measure(accounts: int = _ACCOUNTS, seed: int = 1, batch: int = 5000, only: str = "") -> list[Ratio]:
-    """Play every case whose name holds `only`, printing a line for each; the lines of the table. Rows left unhealed are a miss."""
-    print(f"{'case':34} {'broken':>6} {'floor':>6} {'requests':>9} {'ratio':>6} {'target':>7} {'':7} requests/floor by endpoint")
+async def measure(
+    accounts: int = _ACCOUNTS, seed: int = 1, batch: int = 5000, only: str = ""
+) -> list[Ratio]:
+    """Play every case whose name holds `only`, printing a line for each; the lines of the table.
+
+    Rows left unhealed are a miss.
+    """
+    print(
+        f"{'case':34} {'broken':>6} {'floor':>6} {'requests':>9} {'ratio':>6} {'target':>7} {'':7}"
+        " requests/floor by endpoint"
+    )
     results = []
     async with _worlds(accounts, seed) as (many, few, torn):
         world_of: dict[_Wreck, Filled] = {_giant: few, _nothing: torn}
         for case in _cases(accounts, seed):
             if only in case.name:
-                results.append(await _play(case, world_of.get(case.wreck, many), EngineConfig(batch_size=batch, workers=1)))
+                results.append(
+                    await _play(
+                        case,
+                        world_of.get(case.wreck, many),
+                        EngineConfig(batch_size=batch, workers=1),
+                    )
+                )
                 _show(results[-1])
     return [
         Ratio(
@@ -209,8 +254,12 @@ async def measure(accounts: int = _ACCOUNTS, seed: int = 1, batch: int = 5000, o
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--accounts", type=int, default=_ACCOUNTS, help=f"accounts of the world ({_ACCOUNTS})")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the world and of its damage (1)")
+    parser.add_argument(
+        "--accounts", type=int, default=_ACCOUNTS, help=f"accounts of the world ({_ACCOUNTS})"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of the world and of its damage (1)"
+    )
     parser.add_argument("--batch", type=int, default=5000, help="accounts in a batch (5000)")
     parser.add_argument("--only", default="", help="cases whose names hold this text (all)")
     chosen = parser.parse_args()

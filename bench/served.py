@@ -1,4 +1,6 @@
-"""The service, with one route more that does nothing: `python -m bench.served PORT`, with the settings of the environment."""
+"""The service, with one route more that does nothing: `python -m bench.served PORT`, with the
+settings of the environment.
+"""
 
 import sys
 
@@ -15,4 +17,12 @@ if __name__ == "__main__":
         """The least that a route of this app costs."""
         return Response()
 
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_config=None, log_level="warning", access_log=False, loop="asyncio")
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        loop="asyncio",
+    )

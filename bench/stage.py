@@ -1,4 +1,6 @@
-"""Where a benchmark plays: an upstream, a warehouse filled from it, and the service on both; all of it is thrown away."""
+"""Where a benchmark plays: an upstream, a warehouse filled from it, and the service on both; all of
+it is thrown away.
+"""
 
 import contextlib
 import datetime as dt
@@ -30,7 +32,9 @@ _UNLIMITED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One upstream and one warehouse; `warehouse` is a connection of the warehouse's user, `service` works on both."""
+    """One upstream and one warehouse; `warehouse` is a connection of the warehouse's user,
+    `service` works on both.
+    """
 
     sandbox: SandboxServer
     warehouse: "asyncpg.Connection[asyncpg.Record]"
@@ -47,8 +51,11 @@ class Filled:
     database: str
 
     @contextlib.asynccontextmanager
-    async def stage(self, config: EngineConfig | None = None, *, max_ids: int = 100) -> AsyncIterator[Stage]:
-        """A copy of the filled warehouse, and a service whose quota does not bind: requests are counted here, not timed.
+    async def stage(
+        self, config: EngineConfig | None = None, *, max_ids: int = 100
+    ) -> AsyncIterator[Stage]:
+        """A copy of the filled warehouse, and a service whose quota does not bind: requests are
+        counted here, not timed.
 
         The service believes that it is noon of upstream's last day.
         """
@@ -56,14 +63,24 @@ class Filled:
         name = await _create(self.server, template=self.database)
         dsn = _dsn(self.server, name)
         access = UpstreamConfig(
-            self.sandbox.base_url, SecretStr(self.sandbox.api_key), rate=_UNLIMITED, burst=_UNLIMITED, max_ids=max_ids, retry_wait=0.02
+            self.sandbox.base_url,
+            SecretStr(self.sandbox.api_key),
+            rate=_UNLIMITED,
+            burst=_UNLIMITED,
+            max_ids=max_ids,
+            retry_wait=0.02,
         )
         async with Database.open(dsn, SCHEMA) as database, UpstreamClient.open(access) as client:
             engine = config or EngineConfig()
             store = await Repositories.build(database, engine.lease_seconds)
             warehouse = await asyncpg.connect(dsn)
             try:
-                yield Stage(self.sandbox, warehouse, ReconService(store, client, engine, lambda: noon), max_ids)
+                yield Stage(
+                    self.sandbox,
+                    warehouse,
+                    ReconService(store, client, engine, lambda: noon),
+                    max_ids,
+                )
             finally:
                 await warehouse.close()
 
@@ -92,7 +109,10 @@ async def _create(server: EmbeddedPostgres, template: str | None = None) -> str:
     name = f"bench_{secrets.token_hex(4)}"
     connection = await asyncpg.connect(server.dsn())
     try:
-        await connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""))
+        await connection.execute(
+            f"CREATE DATABASE {name}"
+            + (f" TEMPLATE {template} STRATEGY FILE_COPY" if template else "")
+        )
     finally:
         await connection.close()
     return name

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """One line of a benchmark's table; `target` in words, such as "<= 1.25", `is_met` None where nothing is asked."""
+    """One line of a benchmark's table; `target` in words, such as "<= 1.25", `is_met` None where
+    nothing is asked.
+    """
 
     name: str
     measured: float
@@ -40,20 +42,33 @@ def spread(values: Sequence[float]) -> str:
 
 def show(ratio: Ratio) -> str:
     """A line of text for one figure."""
-    return f"{ratio.name:62} {ratio.measured:12,.2f} {ratio.unit:12} {ratio.target:10} {_verdict([ratio])}"
+    return (
+        f"{ratio.name:62} {ratio.measured:12,.2f} {ratio.unit:12} {ratio.target:10}"
+        f" {_verdict([ratio])}"
+    )
 
 
 def render(columns: Mapping[str, Sequence[Ratio]]) -> str:
-    """Figures by what they were measured on, as one table in Markdown: a line for each name and unit, a column for each key."""
+    """Figures by what they were measured on, as one table in Markdown: a line for each name and
+    unit, a column for each key.
+    """
     names = list(dict.fromkeys((row.name, row.unit) for rows in columns.values() for row in rows))
     found = {(key, row.name, row.unit): row for key, rows in columns.items() for row in rows}
     lines = [["what", *columns, "target", ""], ["---", *("---:" for _ in columns), "---:", "---"]]
     for name, unit in names:
         rows = [found[key, name, unit] for key in columns if (key, name, unit) in found]
-        cells = [f"{found[key, name, unit].measured:,.2f} {unit}" if (key, name, unit) in found else "" for key in columns]
+        cells = [
+            f"{found[key, name, unit].measured:,.2f} {unit}" if (key, name, unit) in found else ""
+            for key in columns
+        ]
         lines.append([name, *cells, rows[0].target, _verdict(rows)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines)
+    return "\n".join(
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    )
 
 
 def _verdict(rows: Sequence[Ratio]) -> str:
@@ -64,5 +79,6 @@ def _verdict(rows: Sequence[Ratio]) -> str:
 def machine(server_version: str) -> str:
     """The machine's facts in one line."""
     return (
-        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, PostgreSQL {server_version}"
+        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python"
+        f" {platform.python_version()}, PostgreSQL {server_version}"
     )

@@ -1,10 +1,12 @@
 """How fast a run is undone: `python -m bench.undo [--rows N]`.
 
-An embedded PostgreSQL with its normal durability. For each case a run is played by SQL, one transaction as of a heal: rows of a raw
-table are overwritten in each figure, removed or moved to the next date, a copy of each kept. The clock runs from the first copy asked
-for to the last one restored; afterwards the table is compared with what it was. Hourly rows have 160 columns, each filled: what they
-cost is shown, and a target is set for trades. Beside each case stands how long a plain `INSERT ... SELECT` of the same rows into the same
-table takes right after it, which other work on the machine slows down alike.
+An embedded PostgreSQL with its normal durability. For each case a run is played by SQL, one
+transaction as of a heal: rows of a raw table are overwritten in each figure, removed or moved to
+the next date, a copy of each kept. The clock runs from the first copy asked for to the last one
+restored; afterwards the table is compared with what it was. Hourly rows have 160 columns, each
+filled: what they cost is shown, and a target is set for trades. Beside each case stands how long a
+plain `INSERT ... SELECT` of the same rows into the same table takes right after it, which other
+work on the machine slows down alike.
 """
 
 import argparse
@@ -27,10 +29,24 @@ if TYPE_CHECKING:
 _TARGET = 10_000.0
 _PLAIN_TIMES = 5
 _DAYS = 90
-_KEPT = frozenset({"account_id", "login", "platform", "broker", "date", "hour", "trade_date", "position", "ticket", "ingestion_timestamp"})
+_KEPT = frozenset(
+    {
+        "account_id",
+        "login",
+        "platform",
+        "broker",
+        "date",
+        "hour",
+        "trade_date",
+        "position",
+        "ticket",
+        "ingestion_timestamp",
+    }
+)
 _COPY = (
-    "INSERT INTO {schema}.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)"
-    " SELECT $1, account_id, '{table}', {date}, '{reason}', to_jsonb(t) FROM {schema}.{table} AS t"
+    "INSERT INTO {schema}.recon_removed_rows (run_id, account_id, table_name, date, reason,"
+    " row_data) SELECT $1, account_id, '{table}', {date}, '{reason}', to_jsonb(t) FROM"
+    " {schema}.{table} AS t"
 )
 
 
@@ -46,15 +62,26 @@ class _Case:
     change: str
 
 
-_HOURS = ("account_id, login, platform, broker, date, hour", "'acc-' || n % 300, n % 300, 1, 1, $2::date + (n / 300) % 90, n / 27000")
+_HOURS = (
+    "account_id, login, platform, broker, date, hour",
+    "'acc-' || n % 300, n % 300, 1, 1, $2::date + (n / 300) % 90, n / 27000",
+)
 _TRADES = (
     "account_id, login, platform, broker, trade_date, position, ticket",
     "'acc-' || n % 300, n % 300, 1, 1, $2::date + (n / 300) % 90, n, n",
 )
 _CASES = (
     _Case("raw_metrics_hourly", "overwritten", *_HOURS, "date", "UPDATE {table} SET {figures}"),
-    _Case("raw_trades_closed", "overwritten", *_TRADES, "trade_date", "UPDATE {table} SET {figures}"),
-    _Case("raw_trades_closed", "moved", *_TRADES, "trade_date", "UPDATE {table} SET trade_date = trade_date + 1"),
+    _Case(
+        "raw_trades_closed", "overwritten", *_TRADES, "trade_date", "UPDATE {table} SET {figures}"
+    ),
+    _Case(
+        "raw_trades_closed",
+        "moved",
+        *_TRADES,
+        "trade_date",
+        "UPDATE {table} SET trade_date = trade_date + 1",
+    ),
     _Case("raw_trades_closed", "removed", *_TRADES, "trade_date", "DELETE FROM {table}"),
     _Case("raw_metrics_hourly", "removed", *_HOURS, "date", "DELETE FROM {table}"),
 )
@@ -68,41 +95,60 @@ async def measure(rows: int) -> list[Ratio]:
             run_id, marks = await _play(looker, case, rows)
             before = time.perf_counter()
             waiting = await RemovedRows(database, ChangeFeed(database)).waiting_of_run(run_id)
-            results = [each.is_there async for each in RemovedRows(database, ChangeFeed(database)).restore(waiting)]
+            results = [
+                each.is_there
+                async for each in RemovedRows(database, ChangeFeed(database)).restore(waiting)
+            ]
             seconds = time.perf_counter() - before
             if len(results) != rows or not all(results) or await _marks(looker, case) != marks:
                 raise AssertionError(f"{case.table}: not all rows stand as they were")
             name = f"undo of a run, {case.table}, {case.reason}"
             is_wide = case.table == "raw_metrics_hourly"
-            measured.append(figure(name, rows / seconds, "rows/s") if is_wide else at_least(name, rows / seconds, _TARGET, "rows/s"))
+            measured.append(
+                figure(name, rows / seconds, "rows/s")
+                if is_wide
+                else at_least(name, rows / seconds, _TARGET, "rows/s")
+            )
             measured.append(figure(name, seconds / await _plain(looker, case), "x plain"))
         return measured
 
 
-async def _play(looker: "asyncpg.Connection[asyncpg.Record]", case: _Case, rows: int) -> tuple[uuid.UUID, str]:
-    """Fill the table, and do with its rows what a run does; the run, and what the rows were before it."""
+async def _play(
+    looker: "asyncpg.Connection[asyncpg.Record]", case: _Case, rows: int
+) -> tuple[uuid.UUID, str]:
+    """Fill the table, and do with its rows what a run does; the run, and what the rows were before
+    it.
+    """
     run_id = uuid.uuid4()
     table = f"{SCHEMA}.{case.table}"
     await looker.execute(f"TRUNCATE {table}, {SCHEMA}.recon_removed_rows, {SCHEMA}.recon_changes")
     first = await looker.fetchval("SELECT date '2024-01-01'")
     await looker.execute(
-        f"SELECT {SCHEMA}.recon_create_partitions($1, ARRAY(SELECT $2::date + n FROM generate_series(0, {_DAYS}) AS n))", case.table, first
+        f"SELECT {SCHEMA}.recon_create_partitions($1, ARRAY(SELECT $2::date + n FROM"
+        f" generate_series(0, {_DAYS}) AS n))",
+        case.table,
+        first,
     )
     columns = await looker.fetch(
-        "SELECT attname AS name FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND atttypid = 'numeric'::regtype",
+        "SELECT attname AS name FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum >"
+        " 0 AND atttypid = 'numeric'::regtype",
         table,
     )
     figures = [row["name"] for row in columns if row["name"] not in _KEPT]
     await looker.execute(
-        f"INSERT INTO {table} ({case.keys}, {', '.join(figures)})"
-        f" SELECT {case.values}{', round((random() * 100)::numeric, 2)' * len(figures)} FROM generate_series(0, $1::integer - 1) AS n",
+        f"INSERT INTO {table} ({case.keys}, {', '.join(figures)}) SELECT"
+        f" {case.values}{', round((random() * 100)::numeric, 2)' * len(figures)} FROM"
+        " generate_series(0, $1::integer - 1) AS n",
         rows,
         first,
     )
     before = await _marks(looker, case)
     await looker.execute("ANALYZE")
     async with looker.transaction():
-        await looker.execute(_COPY.format(schema=SCHEMA, table=case.table, date=case.date, reason=case.reason), run_id)
+        await looker.execute(
+            _COPY.format(schema=SCHEMA, table=case.table, date=case.date, reason=case.reason),
+            run_id,
+        )
         changes = ", ".join(f"{figure} = {figure} + 1" for figure in figures)
         await looker.execute(case.change.format(table=table, figures=changes))
     await looker.execute("ANALYZE")
@@ -111,7 +157,9 @@ async def _play(looker: "asyncpg.Connection[asyncpg.Record]", case: _Case, rows:
 
 
 async def _plain(looker: "asyncpg.Connection[asyncpg.Record]", case: _Case) -> float:
-    """How many seconds it takes to insert the same rows, and nothing else: the median of some times, since each is short."""
+    """How many seconds it takes to insert the same rows, and nothing else: the median of some
+    times, since each is short.
+    """
     table = f"{SCHEMA}.{case.table}"
     await looker.execute(f"CREATE TEMP TABLE same_rows AS SELECT * FROM {table}")
     took = []
@@ -125,11 +173,18 @@ async def _plain(looker: "asyncpg.Connection[asyncpg.Record]", case: _Case) -> f
 
 
 async def _marks(looker: "asyncpg.Connection[asyncpg.Record]", case: _Case) -> str:
-    return str(await looker.fetchval(f"SELECT concat(count(*), ' ', sum(hashtextextended(t::text, 0))) FROM {SCHEMA}.{case.table} AS t"))
+    return str(
+        await looker.fetchval(
+            "SELECT concat(count(*), ' ', sum(hashtextextended(t::text, 0))) FROM"
+            f" {SCHEMA}.{case.table} AS t"
+        )
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=20_000, help="rows of a run (20,000)")
     chosen = parser.parse_args()
     configure_logging(level="WARNING")

@@ -1,12 +1,15 @@
-"""A warehouse of a chosen number of accounts, filled by SQL: what the benchmarks of detection, reports and claims play on.
+"""A warehouse of a chosen number of accounts, filled by SQL: what the benchmarks of detection,
+reports and claims play on.
 
-Each account trades on about 27 of 120 days, six trades a day: 162 closed trades on average, as 81 million trades of 500,000 accounts
-are. Its hourly rows hold two trades each, its daily rows the day's, alltime the total, and their amounts add up; the columns between
-are filled in every third place. One account in a hundred lacks the daily rows, the hourly rows or the trades of every fourth day:
-detection has something to find.
+Each account trades on about 27 of 120 days, six trades a day: 162 closed trades on average, as 81
+million trades of 500,000 accounts are. Its hourly rows hold two trades each, its daily rows the
+day's, alltime the total, and their amounts add up; the columns between are filled in every third
+place. One account in a hundred lacks the daily rows, the hourly rows or the trades of every fourth
+day: detection has something to find.
 
-The warehouse is kept in a database of its own for each size, and is filled a date at a time, each in one transaction: what was
-interrupted goes on where it was. 20,000 accounts take 2.2 GB, 500,000 about 55 GB.
+The warehouse is kept in a database of its own for each size, and is filled a date at a time, each
+in one transaction: what was interrupted goes on where it was. 20,000 accounts take 2.2 GB, 500,000
+about 55 GB.
 """
 
 import asyncio
@@ -25,7 +28,20 @@ DAYS = 120
 LAST_DAY = dt.date(2026, 3, 31)
 _LOADERS = 2
 _log = get_logger(__name__)
-_KEYS = frozenset({"date", "hour", "account_id", "login", "platform", "broker", "num_trades", "trade_date", "position", "ticket"})
+_KEYS = frozenset(
+    {
+        "date",
+        "hour",
+        "account_id",
+        "login",
+        "platform",
+        "broker",
+        "num_trades",
+        "trade_date",
+        "position",
+        "ticket",
+    }
+)
 _AMOUNTS = frozenset({"net_profit", "total_lots", "profit", "lots"})
 _PROFIT, _LOTS = 12.34, 0.13
 """Of each trade, so that the sums of all tables agree."""
@@ -50,25 +66,28 @@ _STATEMENTS = {
     "raw_metrics_daily": (
         7,
         (
-            "INSERT INTO {table} (date, account_id, login, platform, broker, num_trades, net_profit, total_lots{names})"
-            f" SELECT $3::date, account, login, 1, 1, trades, trades * {_PROFIT}, trades * {_LOTS}{{values}} FROM active ORDER BY n"
+            "INSERT INTO {table} (date, account_id, login, platform, broker, num_trades,"
+            " net_profit, total_lots{names}) SELECT $3::date, account, login, 1, 1, trades,"
+            f" trades * {_PROFIT}, trades * {_LOTS}{{values}} FROM active ORDER BY n"
         ),
     ),
     "raw_metrics_hourly": (
         107,
         (
-            "INSERT INTO {table} (date, hour, account_id, login, platform, broker, num_trades, net_profit, total_lots{names})"
-            " SELECT $3::date, k, account, login, 1, 1, least(2, trades - 2 * k),"
-            f" least(2, trades - 2 * k) * {_PROFIT}, least(2, trades - 2 * k) * {_LOTS}{{values}}"
-            " FROM active CROSS JOIN LATERAL generate_series(0, (trades - 1) / 2) AS k ORDER BY n"
+            "INSERT INTO {table} (date, hour, account_id, login, platform, broker, num_trades,"
+            " net_profit, total_lots{names}) SELECT $3::date, k, account, login, 1, 1, least(2,"
+            f" trades - 2 * k), least(2, trades - 2 * k) * {_PROFIT}, least(2, trades - 2 * k) *"
+            f" {_LOTS}{{values}} FROM active CROSS JOIN LATERAL generate_series(0, (trades - 1) /"
+            " 2) AS k ORDER BY n"
         ),
     ),
     "raw_trades_closed": (
         207,
         (
-            "INSERT INTO {table} (trade_date, account_id, login, platform, broker, position, ticket, profit, lots{names})"
-            f" SELECT $3::date, account, login, 1, 1, $2 * 100 + k, $2 * 100 + k, {_PROFIT}, {_LOTS}{{values}}"
-            " FROM active CROSS JOIN LATERAL generate_series(1, trades) AS k ORDER BY n"
+            "INSERT INTO {table} (trade_date, account_id, login, platform, broker, position,"
+            " ticket, profit, lots{names}) SELECT $3::date, account, login, 1, 1, $2 * 100 + k,"
+            f" $2 * 100 + k, {_PROFIT}, {_LOTS}{{values}} FROM active CROSS JOIN LATERAL"
+            " generate_series(1, trades) AS k ORDER BY n"
         ),
     ),
 }
@@ -113,7 +132,9 @@ async def ensure_warehouse(server_dsn: str, accounts: int) -> str:
                 group.create_task(_load_days(pool, accounts, steps))
         if "alltime" not in done:
             async with pool.acquire() as connection, connection.transaction():
-                await connection.execute(_ALLTIME.format(table=f"{SCHEMA}.raw_metrics_alltime"), accounts, DAYS)
+                await connection.execute(
+                    _ALLTIME.format(table=f"{SCHEMA}.raw_metrics_alltime"), accounts, DAYS
+                )
                 await _note(connection, "alltime")
         if "vacuum" not in done:
             await pool.execute("VACUUM (ANALYZE)")
@@ -128,24 +149,34 @@ async def _make_partitions(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     days = [LAST_DAY - dt.timedelta(days=number) for number in range(DAYS)]
     async with pool.acquire() as connection, connection.transaction():
         for table in _STATEMENTS:
-            await connection.execute(f"SELECT {SCHEMA}.recon_create_partitions($1, $2::date[])", table, days)
+            await connection.execute(
+                f"SELECT {SCHEMA}.recon_create_partitions($1, $2::date[])", table, days
+            )
         await _note(connection, "partitions")
 
 
-async def _load_days(pool: "asyncpg.Pool[asyncpg.Record]", accounts: int, days: Iterator[int]) -> None:
+async def _load_days(
+    pool: "asyncpg.Pool[asyncpg.Record]", accounts: int, days: Iterator[int]
+) -> None:
     async with pool.acquire() as connection:
         fillers = {table: await _fillers(connection, table) for table in _STATEMENTS}
         for day in days:
             async with connection.transaction():
                 for table, (lacks, statement) in _STATEMENTS.items():
                     names, values = fillers[table]
-                    text = _ACTIVE.format(lacks=lacks) + statement.format(table=f"{SCHEMA}.{table}", names=names, values=values)
-                    await connection.execute(text, accounts, day, LAST_DAY - dt.timedelta(days=DAYS - 1 - day))
+                    text = _ACTIVE.format(lacks=lacks) + statement.format(
+                        table=f"{SCHEMA}.{table}", names=names, values=values
+                    )
+                    await connection.execute(
+                        text, accounts, day, LAST_DAY - dt.timedelta(days=DAYS - 1 - day)
+                    )
                 await _note(connection, f"day {day}")
             _log.info("A day is loaded.", action="bench.loaded", accounts=accounts, day=day)
 
 
-async def _fillers(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", table: str) -> tuple[str, str]:
+async def _fillers(
+    connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", table: str
+) -> tuple[str, str]:
     """Names and values of the columns that carry no meaning here, as the ends of two lists."""
     rows = await connection.fetch(
         "SELECT column_name::text AS name, data_type::text AS type FROM information_schema.columns"
@@ -153,9 +184,13 @@ async def _fillers(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
         SCHEMA,
         table,
     )
-    filled = [row for row in rows if row["name"] not in _KEYS and row["type"] in _FILLERS][::_FILLED]
+    filled = [row for row in rows if row["name"] not in _KEYS and row["type"] in _FILLERS][
+        ::_FILLED
+    ]
     filled = [row for row in filled if row["name"] not in _AMOUNTS]
-    return "".join(f', "{row["name"]}"' for row in filled), "".join(f", {_FILLERS[row['type']]}" for row in filled)
+    return "".join(f', "{row["name"]}"' for row in filled), "".join(
+        f", {_FILLERS[row['type']]}" for row in filled
+    )
 
 
 async def _note(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", step: str) -> None:

@@ -1,4 +1,6 @@
-"""Fixtures of all tests: a real PostgreSQL, a database of its own for each test, and the shared trades."""
+"""Fixtures of all tests: a real PostgreSQL, a database of its own for each test, and the shared
+trades.
+"""
 
 import os
 import secrets
@@ -30,7 +32,10 @@ _FAST_AND_UNSAFE = {
     "full_page_writes": "off",
     "max_connections": "200",
     "max_wal_size": "256MB",  # of memory, where the data lie there
-    "autovacuum": "off",  # an ANALYZE at some moment keeps old versions of rows, and changes what is measured of pages
+    "autovacuum": (
+        "off"
+        # an ANALYZE at some moment keeps old versions of rows, and changes what is measured of pages
+    ),
 }
 """Settings for a server whose data nobody misses after a crash."""
 
@@ -78,7 +83,9 @@ class Server:
         return urlunsplit(urlsplit(self.dsn)._replace(path=f"/{name}"))
 
     @asynccontextmanager
-    async def clone(self, template: str, kind: str, tablespace: str | None = None) -> AsyncIterator[str]:
+    async def clone(
+        self, template: str, kind: str, tablespace: str | None = None
+    ) -> AsyncIterator[str]:
         """The name of a copy of a database, dropped afterwards whoever is still connected."""
         name = f"recon_{kind}_{secrets.token_hex(4)}"
         place = f" TABLESPACE {tablespace}" if tablespace else ""
@@ -107,7 +114,9 @@ class Database:
     @asynccontextmanager
     async def connect(self) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
         """A connection of its own whose search path begins with the schema."""
-        connection = await asyncpg.connect(self.dsn, server_settings={"search_path": f"{self.schema}, public"})
+        connection = await asyncpg.connect(
+            self.dsn, server_settings={"search_path": f"{self.schema}, public"}
+        )
         try:
             yield connection
         finally:
@@ -116,7 +125,9 @@ class Database:
 
 @pytest.fixture(scope="session")
 def open_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
-    """A folder that every account can enter: as root the server runs as another one. pytest's own are private."""
+    """A folder that every account can enter: as root the server runs as another one. pytest's own
+    are private.
+    """
     with tempfile.TemporaryDirectory(prefix="recon-") as name:
         folder = Path(name)
         folder.chmod(0o711)
@@ -126,7 +137,9 @@ def open_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 async def postgres(open_folder: Path) -> AsyncIterator[Server]:
-    """The server of TEST_DATABASE_URL (its user must be allowed to create databases), else an embedded one for this session."""
+    """The server of TEST_DATABASE_URL (its user must be allowed to create databases), else an
+    embedded one for this session.
+    """
     if dsn := os.environ.get("TEST_DATABASE_URL"):
         yield Server(dsn)
         return
@@ -158,5 +171,7 @@ async def database(postgres: Server, template: str) -> AsyncIterator[Database]:
 def shared_trades() -> Path:
     """Real closed trades, which lie beside the project where it is developed."""
     if not _SHARED_TRADES.exists():
-        pytest.skip(f"the real trades are not here: {_SHARED_TRADES.name} is not part of the project")
+        pytest.skip(
+            f"the real trades are not here: {_SHARED_TRADES.name} is not part of the project"
+        )
     return _SHARED_TRADES

@@ -1,7 +1,11 @@
-"""The command `trade-recon`. Results go to stdout, logs and progress to stderr; an error of ours is one sentence and an exit code.
+"""The command `trade-recon`.
 
-What takes long to import (the engine, the web framework, the drivers) is imported by the commands that need it, in their functions: help,
-`--version` and mistakes on the command line are answered at once.
+Results go to stdout, logs and progress to stderr; an error of ours is one sentence and an exit
+code.
+
+What takes long to import (the engine, the web framework, the drivers) is imported by the commands
+that need it, in their functions: help, `--version` and mistakes on the command line are answered at
+once.
 """
 
 import datetime as dt
@@ -48,10 +52,13 @@ class ReportFormat(StrEnum):
 
 _HELP = """Keeps a trading warehouse equal to its upstream risk-analytics API.
 
-Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is used, once it was made (--embedded).
+Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is \
+used, once it was made (--embedded).
 
-Exit codes: 0 success (a run did what can be done); 1 somebody must look (a run left what can be healed, is new or needs a word, or what \
---fail-on names instead; it needs confirmation or is paused; no account is known; inspect or doctor found something; rows that differ \
+Exit codes: 0 success (a run did what can be done); 1 somebody must look (a run left what can be \
+healed, is new or needs a word, or what \
+--fail-on names instead; it needs confirmation or is paused; no account is known; inspect or \
+doctor found something; rows that differ \
 without a reason in the demo); \
 2 wrong use or settings; 3 failure (a run failed, an order cannot be followed as the run stands, \
 database or upstream unavailable); 130 interrupted; 143 terminated. \
@@ -67,12 +74,31 @@ app = typer.Typer(
 )
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
-Port = Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any free one, named in the log.")]
-Embedded = Annotated[
-    bool, typer.Option("--embedded", help="Without DATABASE_URL: make a PostgreSQL of its own in RECON_DATA_DIR, unless it is there.")
+Port = Annotated[
+    int,
+    typer.Option(
+        min=0, max=65_535, help="The port to listen on; 0: any free one, named in the log."
+    ),
 ]
-Trades = Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV file of closed trades; without it a world is made up.")]
-Accounts = Annotated[int, typer.Option(min=1, max=100_000, help="How many accounts the made-up world has.")]
+Embedded = Annotated[
+    bool,
+    typer.Option(
+        "--embedded",
+        help=(
+            "Without DATABASE_URL: make a PostgreSQL of its own in RECON_DATA_DIR, unless it is"
+            " there."
+        ),
+    ),
+]
+Trades = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="A CSV file of closed trades; without it a world is made up."
+    ),
+]
+Accounts = Annotated[
+    int, typer.Option(min=1, max=100_000, help="How many accounts the made-up world has.")
+]
 Seed = Annotated[int, typer.Option(help="The same seed makes up the same world.")]
 
 
@@ -82,11 +108,16 @@ def _moment(value: str) -> dt.datetime:
     except ValueError:
         raise typer.BadParameter(f"{value!r} is no time such as 2026-11-28T01:00-05:00") from None
     if moment.tzinfo is None:
-        raise typer.BadParameter(f"{value!r} does not say its zone: add Z for UTC, or an offset such as -05:00")
+        raise typer.BadParameter(
+            f"{value!r} does not say its zone: add Z for UTC, or an offset such as -05:00"
+        )
     return moment
 
 
-Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")]
+Reason = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
+]
 
 
 def main() -> None:
@@ -103,7 +134,12 @@ def _show_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
 @app.callback()
 def common(
     *,
-    _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
 ) -> None:
     """What holds for all commands."""
 
@@ -118,10 +154,21 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000, *, embedded: Embedded = F
 def migrate(
     *,
     print_: Annotated[
-        bool, typer.Option("--print", help="Change nothing; write SQL that the tables' owner may run: a role with least rights, indexes.")
+        bool,
+        typer.Option(
+            "--print",
+            help=(
+                "Change nothing; write SQL that the tables' owner may run: a role with least"
+                " rights, indexes."
+            ),
+        ),
     ] = False,
     role: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --print: the role that trade-recon is to connect as. [default: trade_recon]")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --print: the role that trade-recon is to connect as. [default: trade_recon]",
+        ),
     ] = None,
     embedded: Embedded = False,
 ) -> None:
@@ -133,13 +180,19 @@ def migrate(
         from app.settings import load_settings
 
         if print_:
-            sys.stdout.write(await print_advice(load_settings(), "trade_recon" if role is None else role))
+            sys.stdout.write(
+                await print_advice(load_settings(), "trade_recon" if role is None else role)
+            )
             return ExitCode.SUCCESS
         if role is not None:
-            raise InvalidRequest("--role is for what --print writes: give --print as well. Nothing was done.")
+            raise InvalidRequest(
+                "--role is for what --print writes: give --print as well. Nothing was done."
+            )
         settings = _settings(embedded=embedded)
         console = results_console()
-        applied = await migrate_warehouse(settings, lambda said: console.print(said, markup=False, soft_wrap=True))
+        applied = await migrate_warehouse(
+            settings, lambda said: console.print(said, markup=False, soft_wrap=True)
+        )
         for name in applied:
             console.print(f"applied {name}")
         for note in await warehouse_notes(settings):
@@ -153,17 +206,30 @@ def migrate(
 @app.command()
 def uninstall(
     *,
-    print_: Annotated[bool, typer.Option("--print", help="Write the SQL; it is the only thing that this command does.")] = False,
-    role: Annotated[str, typer.Option(metavar="NAME", help="The role of `migrate --print`, whose rights are taken back.")] = "trade_recon",
+    print_: Annotated[
+        bool,
+        typer.Option("--print", help="Write the SQL; it is the only thing that this command does."),
+    ] = False,
+    role: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="The role of `migrate --print`, whose rights are taken back."
+        ),
+    ] = "trade_recon",
 ) -> None:
-    """Write the SQL that takes trade-recon away, and gives back what stood there before; it is never executed here."""
+    """Write the SQL that takes trade-recon away, and gives back what stood there before; it is
+    never executed here.
+    """
 
     async def work() -> ExitCode:
         from app.adoption import print_uninstall
         from app.settings import load_settings
 
         if not print_:
-            raise InvalidRequest("uninstall only writes SQL, for the owner to read and run: give --print. Nothing was done.")
+            raise InvalidRequest(
+                "uninstall only writes SQL, for the owner to read and run: give --print. Nothing"
+                " was done."
+            )
         sys.stdout.write(await print_uninstall(load_settings(), role))
         return ExitCode.SUCCESS
 
@@ -190,25 +256,51 @@ def fix_null_ids() -> None:
 def reconcile(  # noqa: PLR0913 - each is an option of the command
     kind: Annotated[
         RunKind,
-        typer.Option(help="full: mismatched accounts; retry: failed ones too; audit: all, against upstream; inspect: as `inspect`."),
+        typer.Option(
+            help=(
+                "full: mismatched accounts; retry: failed ones too; audit: all, against upstream;"
+                " inspect: as `inspect`."
+            )
+        ),
     ] = RunKind.FULL,
-    max_accounts: Annotated[int | None, typer.Option(min=1, help="At most so many accounts.")] = None,
-    account: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")] = None,
+    max_accounts: Annotated[
+        int | None, typer.Option(min=1, help="At most so many accounts.")
+    ] = None,
+    account: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")
+    ] = None,
     depth: Annotated[
         Depth | None,
-        typer.Option(help="counts: compare counts; rows: every row and column. [default: rows with --account, else counts]"),
+        typer.Option(
+            help=(
+                "counts: compare counts; rows: every row and column. [default: rows with --account,"
+                " else counts]"
+            )
+        ),
     ] = None,
     *,
     changed_only: Annotated[
-        bool, typer.Option("--changed-only", help="Only accounts of which a row was written since the last run over all.")
+        bool,
+        typer.Option(
+            "--changed-only",
+            help="Only accounts of which a row was written since the last run over all.",
+        ),
     ] = False,
     stop_at: Annotated[
         dt.datetime | None,
         typer.Option(
-            parser=_moment, metavar="TIME", help="End at this time, such as 2026-11-28T01:00-05:00, whatever is left: the next run goes on."
+            parser=_moment,
+            metavar="TIME",
+            help=(
+                "End at this time, such as 2026-11-28T01:00-05:00, whatever is left: the next run"
+                " goes on."
+            ),
         ),
     ] = None,
-    max_minutes: Annotated[float | None, typer.Option(min=0.1, max=525_600, help="End after so many minutes, whatever is left.")] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=525_600, help="End after so many minutes, whatever is left."),
+    ] = None,
     fail_on: FailOnWords = None,
     fail_above: FailAbove = None,
     fail_on_issues: FailOnIssues = False,
@@ -218,7 +310,10 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     from app.domain.runs.request import RunRequest
 
     if kind is RunKind.INSPECT and (depth is not None or changed_only):
-        raise typer.BadParameter("--kind inspect goes without --depth and --changed-only: it asks nothing of upstream, and takes all")
+        raise typer.BadParameter(
+            "--kind inspect goes without --depth and --changed-only: it asks nothing of upstream,"
+            " and takes all"
+        )
     ends = [stop_at, None if max_minutes is None else now() + dt.timedelta(minutes=max_minutes)]
     request = RunRequest(
         kind,
@@ -242,7 +337,9 @@ app.command()(unaccept)
 
 @app.command()
 def report(
-    format_: Annotated[ReportFormat, typer.Option("--format", help="For people or for programs.")] = ReportFormat.TABLE,
+    format_: Annotated[
+        ReportFormat, typer.Option("--format", help="For people or for programs.")
+    ] = ReportFormat.TABLE,
 ) -> None:
     """Tell how the warehouse stands."""
     perform(lambda: _reported(format_))
@@ -250,7 +347,9 @@ def report(
 
 @app.command()
 def doctor() -> None:
-    """Tell what works and what does not, of the database and of the API; nothing is changed. Ends with 1 if something is wrong.
+    """Tell what works and what does not, of the database and of the API; nothing is changed.
+
+    Ends with 1 if something is wrong.
 
     A page of each endpoint of the API is read, within the quota.
     """
@@ -262,16 +361,40 @@ def doctor() -> None:
 @app.command()
 def legacy(
     *,
-    fix_null_ids: Annotated[bool, typer.Option("--fix-null-ids", help="Mend missing and wrong account ids.")] = False,
-    reconcile: Annotated[bool, typer.Option("--reconcile", help="Run over the mismatched accounts that did not fail before.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="With --reconcile: those that failed before, too.")] = False,
-    report: Annotated[bool, typer.Option("--report", help="Tell how the warehouse stands.")] = False,
-    max_accounts: Annotated[int | None, typer.Option(min=1, help="With --reconcile: at most so many accounts.")] = None,
+    fix_null_ids: Annotated[
+        bool, typer.Option("--fix-null-ids", help="Mend missing and wrong account ids.")
+    ] = False,
+    reconcile: Annotated[
+        bool,
+        typer.Option(
+            "--reconcile", help="Run over the mismatched accounts that did not fail before."
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="With --reconcile: those that failed before, too."),
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Tell how the warehouse stands.")
+    ] = False,
+    max_accounts: Annotated[
+        int | None, typer.Option(min=1, help="With --reconcile: at most so many accounts.")
+    ] = None,
 ) -> None:
-    """The first system's command: its flags, done in the order of a night, with its results as JSON."""
+    """The first system's command: its flags, done in the order of a night, with its results as
+    JSON.
+    """
     from app.cli.commands.legacy import perform_steps
 
-    perform(lambda: perform_steps(fix_null_ids=fix_null_ids, reconcile=reconcile, retry=retry_failed, report=report, most=max_accounts))
+    perform(
+        lambda: perform_steps(
+            fix_null_ids=fix_null_ids,
+            reconcile=reconcile,
+            retry=retry_failed,
+            report=report,
+            most=max_accounts,
+        )
+    )
 
 
 app.add_typer(runs, name="runs")
@@ -298,7 +421,8 @@ def sandbox(
 
         world = _world_arguments(trades, accounts, seed).world()
         Console(stderr=True).print(
-            f"The sandbox serves {counted(len(world.account_ids), 'account')} on http://{host}:{port}/ until Ctrl-C."
+            f"The sandbox serves {counted(len(world.account_ids), 'account')} on"
+            f" http://{host}:{port}/ until Ctrl-C."
         )
         serve_sandbox(world, host, port, api_key=api_key)
         return ExitCode.SUCCESS
@@ -314,7 +438,9 @@ def demo(trades: Trades = None, accounts: Accounts = 300, seed: Seed = 0) -> Non
         from app.cli.commands import demo as demonstration
         from app.cli.output import results_console
 
-        is_equal = await demonstration.run(_world_arguments(trades, accounts, seed), results_console(), now)
+        is_equal = await demonstration.run(
+            _world_arguments(trades, accounts, seed), results_console(), now
+        )
         return ExitCode.SUCCESS if is_equal else ExitCode.ISSUES_LEFT
 
     # On a terminal the story is told on stdout, and logs in between would hide it.
@@ -336,7 +462,10 @@ async def _served(host: str, port: int, *, embedded: bool) -> ExitCode:
 
 
 async def _maintained(
-    work: "Callable[[Repositories, dt.date], Awaitable[MaintenanceResult]]", reason: str | None = None, *, records: bool = False
+    work: "Callable[[Repositories, dt.date], Awaitable[MaintenanceResult]]",
+    reason: str | None = None,
+    *,
+    records: bool = False,
 ) -> ExitCode:
     from rich.console import Console
 
@@ -353,10 +482,17 @@ async def _maintained(
             if records:
                 await record_disagreements(compared, engine_config(settings), now())
         await store.orders.note("maintenance", None, reason)
-    figures = {name.replace("_", " "): value for name, value in result.as_json().items() if value and not isinstance(value, list | str)}
+    figures = {
+        name.replace("_", " "): value
+        for name, value in result.as_json().items()
+        if value and not isinstance(value, list | str)
+    }
     seconds, _ = figures.pop("seconds", 0), figures.pop("accounts known", 0)
     console = results_console()
-    nothing = " and found nothing to do: closed trades updated, accounts added and all other figures are 0"
+    nothing = (
+        " and found nothing to do: closed trades updated, accounts added and all other figures"
+        " are 0"
+    )
     console.print(f"Maintenance took {seconds:.1f} s{'' if figures else nothing}.", soft_wrap=True)
     table = plain_table("", "", "#")
     for name, value in figures.items():
@@ -364,7 +500,9 @@ async def _maintained(
     if figures:
         console.print(table)
     for key in result.unmatched:
-        console.print(f"Fits no account or several: {natural_key(key)}", markup=False, soft_wrap=True)
+        console.print(
+            f"Fits no account or several: {natural_key(key)}", markup=False, soft_wrap=True
+        )
     if result.message is not None:
         console.print(result.message, markup=False, soft_wrap=True)
         return ExitCode.ISSUES_LEFT
@@ -372,7 +510,14 @@ async def _maintained(
 
 
 async def _reconciled(request: "RunRequest", reason: str | None, fail_on: FailOn) -> ExitCode:
-    from app.cli.output import finish_left_runs, results_console, serve_run, show_failure, show_run, start_or_join
+    from app.cli.output import (
+        finish_left_runs,
+        results_console,
+        serve_run,
+        show_failure,
+        show_run,
+        start_or_join,
+    )
     from app.composition import open_service
     from app.settings import load_settings
 
@@ -405,7 +550,12 @@ async def _reported(format_: ReportFormat) -> ExitCode:
 def _world_arguments(trades: Path | None, accounts: int, seed: int) -> "WorldArguments":
     from app.sandbox.server.process import WorldArguments
 
-    return WorldArguments(today=now().date(), trades_file=str(trades) if trades else None, accounts=accounts, seed=seed)
+    return WorldArguments(
+        today=now().date(),
+        trades_file=str(trades) if trades else None,
+        accounts=accounts,
+        seed=seed,
+    )
 
 
 if __name__ == "__main__":

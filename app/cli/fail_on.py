@@ -13,19 +13,31 @@ FailOnWords = Annotated[
     typer.Option(
         "--fail-on",
         metavar="WHAT",
-        help="End with 1 if the run leaves: action (what can be healed, is new or needs a word), issues (any that nobody accepted),"
-        " new-issues, failed:5% (more failed accounts than that), none. Several: with commas, or given again. [default: action]",
+        help=(
+            "End with 1 if the run leaves: action (what can be healed, is new or needs a word),"
+            " issues (any that nobody accepted), new-issues, failed:5% (more failed accounts than"
+            " that), none. Several: with commas, or given again. [default: action]"
+        ),
     ),
 ]
-FailAbove = Annotated[str | None, typer.Option(metavar="SHARE", help="The same as --fail-on failed:SHARE, such as 10%.")]
-FailOnIssues = Annotated[bool, typer.Option("--fail-on-issues", help="The same as --fail-on issues.")]
+FailAbove = Annotated[
+    str | None,
+    typer.Option(metavar="SHARE", help="The same as --fail-on failed:SHARE, such as 10%."),
+]
+FailOnIssues = Annotated[
+    bool, typer.Option("--fail-on-issues", help="The same as --fail-on issues.")
+]
 
 
-def chosen(words: Sequence[str] | None, fail_above: str | None = None, *, issues: bool = False) -> FailOn:
+def chosen(
+    words: Sequence[str] | None, fail_above: str | None = None, *, issues: bool = False
+) -> FailOn:
     """What the options choose; a typer error says which of them cannot be."""
     try:
         shares = [] if fail_above is None else [_share(fail_above)]
-        return parse_fail_on([*(words or ()), *shares, *([Condition.ISSUES.value] if issues else [])])
+        return parse_fail_on(
+            [*(words or ()), *shares, *([Condition.ISSUES.value] if issues else [])]
+        )
     except InvalidRequest as error:
         raise typer.BadParameter(str(error)) from None
 

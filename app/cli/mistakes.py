@@ -33,11 +33,16 @@ _QUOTED = re.compile(r"'([^']*)'")
 
 
 class SuggestingGroup(TyperGroup):
-    """A group of commands that says of an unknown command, option or choice what was probably meant."""
+    """A group of commands that says of an unknown command, option or choice what was probably
+    meant.
+    """
 
     def invoke(self, ctx: "Context") -> Any:  # noqa: ANN401 - whatever the command gives
         """Run the command that the words name."""
-        words = [*ctx._protected_args, *ctx.args]  # noqa: SLF001 - the words of the command are kept nowhere else
+        words = [
+            *ctx._protected_args,  # noqa: SLF001 - the words of the command are kept nowhere else
+            *ctx.args,
+        ]
         try:
             return super().invoke(ctx)
         except UsageError as error:
@@ -53,7 +58,9 @@ class SuggestingGroup(TyperGroup):
             _explain(error, words)
             raise
 
-    def resolve_command(self, ctx: "Context", args: list[str]) -> "tuple[str | None, Command | None, list[str]]":
+    def resolve_command(
+        self, ctx: "Context", args: list[str]
+    ) -> "tuple[str | None, Command | None, list[str]]":
         """The command of the first word."""
         try:
             return self._click_resolve_command(ctx, args)
@@ -65,16 +72,24 @@ class SuggestingGroup(TyperGroup):
 
     def _meant(self, ctx: "Context", word: str) -> str:
         there = list(self.list_commands(ctx))
-        elsewhere = {path.split()[-1]: path for path, _ in _commands(ctx.find_root()) if " " in path}
+        elsewhere = {
+            path.split()[-1]: path for path, _ in _commands(ctx.find_root()) if " " in path
+        }
         plain = word.lower().replace("_", "-")
-        found = plain if plain in there else elsewhere.get(plain) or (_OTHER_WORDS.get(plain) if ctx.parent is None else None)
+        found = (
+            plain
+            if plain in there
+            else elsewhere.get(plain) or (_OTHER_WORDS.get(plain) if ctx.parent is None else None)
+        )
         if found is None and (near := nearest(word, [*there, *elsewhere])) is not None:
             found = near if near in there else elsewhere[near]
         return f"Did you mean '{found}'?" if found else f"The commands are: {', '.join(there)}."
 
 
 def _explain(error: UsageError, words: Sequence[str]) -> None:
-    """Put into the error what was probably meant; `words` are those of the command line from this group on."""
+    """Put into the error what was probably meant; `words` are those of the command line from this
+    group on.
+    """
     if isinstance(error, NoSuchOption):
         _explain_option(error, words)
     elif isinstance(error, BadParameter):
@@ -86,15 +101,29 @@ def _explain_option(error: NoSuchOption, words: Sequence[str]) -> None:
     if context is None or not error.message.startswith("No such option"):
         return
     # Of a long option with one dash only its first letter is named.
-    written = next((word for word in words if word.startswith(error.option_name) and not word.startswith("--")), error.option_name)
+    written = next(
+        (
+            word
+            for word in words
+            if word.startswith(error.option_name) and not word.startswith("--")
+        ),
+        error.option_name,
+    )
     option = written.partition("=")[0]
     known = [name for name in _options(context.command) if name.startswith("--")]
     meant = nearest(option, known)
-    elsewhere = [path for path, command in _commands(context.find_root()) if option in _options(command) and command is not context.command]
+    elsewhere = [
+        path
+        for path, command in _commands(context.find_root())
+        if option in _options(command) and command is not context.command
+    ]
     error.possibilities = None
     error.message = f"No such option: {option}."
     if meant is None and elsewhere:
-        error.message += f" It is an option of {' and '.join(f'`{path}`' for path in elsewhere)}, and stands behind that."
+        error.message += (
+            f" It is an option of {' and '.join(f'`{path}`' for path in elsewhere)}, and stands"
+            " behind that."
+        )
     elif meant is not None:
         error.message += f" Did you mean '{meant}'?"
     elif known:
@@ -116,7 +145,9 @@ def _explain_value(error: BadParameter) -> None:
 
 
 def _options(command: "Command") -> list[str]:
-    return [name for parameter in command.params for name in parameter.opts if name.startswith("-")] + ["--help"]
+    return [
+        name for parameter in command.params for name in parameter.opts if name.startswith("-")
+    ] + ["--help"]
 
 
 def _commands(root: "Context") -> "Iterator[tuple[str, Command]]":

@@ -12,7 +12,14 @@ import typer
 from app.domain.runs.fail_on import ACTION, FailOn
 from app.domain.runs.leftovers import Left, Leftovers
 from app.domain.states import RunStatus
-from app.errors import ConfigurationError, InvalidRequest, MissingRight, NotFound, NotOpen, ReconError
+from app.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    MissingRight,
+    NotFound,
+    NotOpen,
+    ReconError,
+)
 from app.interruption import INTERRUPTED, end_in_order
 
 _WRONG_USE = (ConfigurationError, InvalidRequest, MissingRight, NotFound, NotOpen)
@@ -41,10 +48,15 @@ def exit_code_of(state: Mapping[str, Any], fail_on: FailOn = ACTION) -> ExitCode
 
 
 def failure_of(state: Mapping[str, Any], fail_on: FailOn) -> str | None:
-    """Why a run that came to its end is a failure of the command, as part of a sentence; None if it is none."""
-    # A run that an earlier version ended left no figures: its status tells whether anything is to be done.
+    """Why a run that came to its end is a failure of the command, as part of a sentence; None if it
+    is none.
+    """
+    # A run that an earlier version ended left no figures: its status tells whether anything is to
+    # be done.
     known = Leftovers.from_json(state["left"])
-    left = known or Leftovers({Left.HEALABLE: int(state["status"] == RunStatus.COMPLETED_WITH_ISSUES)})
+    left = known or Leftovers(
+        {Left.HEALABLE: int(state["status"] == RunStatus.COMPLETED_WITH_ISSUES)}
+    )
     return fail_on.reason(left, done=int(state["total_processed"]), failed=int(state["failed"]))
 
 
@@ -55,7 +67,8 @@ def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> 
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         if task is not None:
             cancel = task.cancel
-            # Not the loop's own handler: `serve` puts another one in its place for a while, which that would not notice.
+            # Not the loop's own handler: `serve` puts another one in its place for a while, which
+            # that would not notice.
             signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(cancel))
         return await work()
 

@@ -1,4 +1,6 @@
-"""The copies that are kept of rows which trade-recon changed: why each was kept, and which are wanted. Pure: no I/O."""
+"""The copies that are kept of rows which trade-recon changed: why each was kept, and which are
+wanted. Pure: no I/O.
+"""
 
 import uuid
 from dataclasses import dataclass

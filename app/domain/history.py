@@ -1,4 +1,6 @@
-"""History: from which date on the warehouse is kept and compared, as its owner says or its partitions tell. Pure: no I/O."""
+"""History: from which date on the warehouse is kept and compared, as its owner says or its
+partitions tell. Pure: no I/O.
+"""
 
 import datetime as dt
 import re
@@ -14,14 +16,19 @@ WHAT_IT_MAY_BE = "a date such as 2025-01-01, a number of months such as 18, or a
 
 @dataclass(frozen=True, slots=True)
 class HistoryFrom:
-    """A date, or so many whole months before the current one; neither: what the partitions of the warehouse hold."""
+    """A date, or so many whole months before the current one; neither: what the partitions of the
+    warehouse hold.
+    """
 
     date: dt.date | None = None
     months: int | None = None
 
     @classmethod
     def read(cls, text: str) -> "HistoryFrom":
-        """Read a setting such as `2025-01-01`, `18`, `18 months` or `auto`. Raises ConfigurationError."""
+        """Read a setting such as `2025-01-01`, `18`, `18 months` or `auto`.
+
+        Raises ConfigurationError.
+        """
         said = text.strip().lower()
         if said == "auto":
             return cls()
@@ -30,7 +37,9 @@ class HistoryFrom:
         try:
             return cls(date=dt.datetime.strptime(said, "%Y-%m-%d").replace(tzinfo=dt.UTC).date())
         except ValueError:
-            raise ConfigurationError(f"{text.strip()!r} is none: it must be {WHAT_IT_MAY_BE}") from None
+            raise ConfigurationError(
+                f"{text.strip()!r} is none: it must be {WHAT_IT_MAY_BE}"
+            ) from None
 
     @property
     def is_auto(self) -> bool:
@@ -38,23 +47,33 @@ class HistoryFrom:
         return self.date is None and self.months is None
 
     def first_day(self, today: dt.date, held_from: dt.date | None = None) -> dt.date | None:
-        """The first date that is compared on the business date `today`, where the partitions begin at `held_from`; None: all dates are.
+        """The first date that is compared on the business date `today`, where the partitions begin
+        at `held_from`; None: all dates are.
 
         Raises ConfigurationError if nothing would be left to compare.
         """
         first = held_from
         if self.months is not None:
             number = today.year * _YEAR + today.month - 1 - self.months
-            first = dt.date(max(1, number // _YEAR), number % _YEAR + 1, 1) if number >= _YEAR else None
+            first = (
+                dt.date(max(1, number // _YEAR), number % _YEAR + 1, 1) if number >= _YEAR else None
+            )
         elif self.date is not None:
             first = self.date
         if first is not None and first > today:
             raise ConfigurationError(
-                f"The history would begin on {first}, after today ({today}), by RECON_HISTORY_FROM={self}: nothing would be compared."
-                f" Set it to {WHAT_IT_MAY_BE}. Nothing was changed."
+                f"The history would begin on {first}, after today ({today}), by"
+                f" RECON_HISTORY_FROM={self}: nothing would be compared. Set it to"
+                f" {WHAT_IT_MAY_BE}. Nothing was changed."
             )
         return first
 
     def __str__(self) -> str:
         """As the setting holds it."""
-        return "auto" if self.is_auto else f"{self.date}" if self.date is not None else f"{self.months} months"
+        return (
+            "auto"
+            if self.is_auto
+            else f"{self.date}"
+            if self.date is not None
+            else f"{self.months} months"
+        )

@@ -1,7 +1,10 @@
-"""Pins: an account beside the rows that a restore brought back, which stay as they are. Pure: no I/O.
+"""Pins: an account beside the rows that a restore brought back, which stay as they are.
 
-A date with a pinned row is compared with nothing: what the tables count there is taken for the same. Upstream is asked about pinned dates
-with growing pauses, since a row that it sends with the same values needs no pin any more.
+Pure: no I/O.
+
+A date with a pinned row is compared with nothing: what the tables count there is taken for the
+same. Upstream is asked about pinned dates with growing pauses, since a row that it sends with the
+same values needs no pin any more.
 """
 
 import datetime as dt
@@ -20,7 +23,9 @@ _COUNTED = (_DAILY, _HOURLY, _CLOSED)
 
 
 def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
-    """The account as it is compared at `now`: its pinned dates agree, and are read again once it is time to ask upstream about them."""
+    """The account as it is compared at `now`: its pinned dates agree, and are read again once it is
+    time to ask upstream about them.
+    """
     if not view.pins:
         return view
     pinned = {day for table, day in view.pins if table in _COUNTED and day is not None}
@@ -41,15 +46,23 @@ def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
         # Where the tables agree with a pinned row nothing tells what upstream counts there.
         is_told = False
     days = tuple(day for day in view.days if day.date not in pinned)
-    compared = replace(view, days=days, totals=totals if is_told else replace(totals, alltime=totals.daily))
+    compared = replace(
+        view, days=days, totals=totals if is_told else replace(totals, alltime=totals.daily)
+    )
     if is_explained(compared, now):
         return compared
     return replace(compared, pins_are_due=True, doubts=compared.doubts | pinned)
 
 
 def _count_beside(day: DayCounts, view: AccountView) -> int | None:
-    """What a table without a pinned row counts on the date: daily, or else both finer tables; None if none tells."""
+    """What a table without a pinned row counts on the date: daily, or else both finer tables; None
+    if none tells.
+    """
     if (_DAILY, day.date) not in view.pins:
         return day.daily
-    finer = {count for table, count in ((_HOURLY, day.hourly), (_CLOSED, day.closed)) if (table, day.date) not in view.pins}
+    finer = {
+        count
+        for table, count in ((_HOURLY, day.hourly), (_CLOSED, day.closed))
+        if (table, day.date) not in view.pins
+    }
     return finer.pop() if len(finer) == 1 else None

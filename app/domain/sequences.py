@@ -14,5 +14,7 @@ def pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def scattered(names: Iterable[str]) -> tuple[str, ...]:
-    """The names in an order that keeps no neighbours together and is always the same: what spoils one often spoils its neighbours too."""
+    """The names in an order that keeps no neighbours together and is always the same: what spoils
+    one often spoils its neighbours too.
+    """
     return tuple(sorted(names, key=lambda name: zlib.crc32(name.encode())))

@@ -1,12 +1,17 @@
-"""Words of the domain as types: what is known of an account, what a run learned, how it ended. Pure: no I/O."""
+"""Words of the domain as types: what is known of an account, what a run learned, how it ended.
+
+Pure: no I/O.
+"""
 
 from enum import StrEnum
 
 
 class RunKind(StrEnum):
-    """Which accounts a run takes: mismatched ones not backing off, all mismatched ones, or whatever differs from upstream.
+    """Which accounts a run takes: mismatched ones not backing off, all mismatched ones, or whatever
+    differs from upstream.
 
-    An inspection takes all that disagree and only detects: it heals nothing, and does not ask upstream.
+    An inspection takes all that disagree and only detects: it heals nothing, and does not ask
+    upstream.
     """
 
     FULL = "full"
@@ -16,14 +21,18 @@ class RunKind(StrEnum):
 
 
 class Depth(StrEnum):
-    """How far a run compares an account: the counts that detection sees, or every row and column of every table."""
+    """How far a run compares an account: the counts that detection sees, or every row and column of
+    every table.
+    """
 
     COUNTS = "counts"
     ROWS = "rows"
 
 
 class RunStatus(StrEnum):
-    """The states of a run; all but the first three are ends, and from `needs_confirmation` somebody may let it go on."""
+    """The states of a run; all but the first three are ends, and from `needs_confirmation` somebody
+    may let it go on.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -43,12 +52,14 @@ class RunStatus(StrEnum):
 class Outcome(StrEnum):
     """How an account left a run.
 
-    `unchanged`: there was nothing to heal; `healed`: issues were there and none is left; `explained`: what is left is not
-    the warehouse's to heal (upstream contradicts itself, forgot, still moves, or the identity is ambiguous); `partial`:
-    some issues were closed, some that can be healed are left; `failed`: none was closed. Held, and not healed though that is
-    possible: `flapping`, where the same issue opens again and again right after healing; `needs_confirmation`, where healing
-    would rewrite too much, or upstream suddenly has nothing. `gone`: somebody deleted it from trade_recon while it waited.
-    `found`: an inspection found issues.
+    `unchanged`: there was nothing to heal; `healed`: issues were there and none is left;
+    `explained`: what is left is not the warehouse's to heal (upstream contradicts itself, forgot,
+    still moves, or the identity is ambiguous); `partial`: some issues were closed, some that can be
+    healed are left; `failed`: none was closed. Held, and not healed though that is possible:
+    `flapping`, where the same issue opens again and again right after healing;
+    `needs_confirmation`, where healing would rewrite too much, or upstream suddenly has nothing.
+    `gone`: somebody deleted it from trade_recon while it waited. `found`: an inspection found
+    issues.
     """
 
     UNCHANGED = "unchanged"

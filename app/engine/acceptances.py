@@ -12,30 +12,55 @@ from app.store.runs.acceptances import Wish
 
 
 class Accepting:
-    """Accepts issues and takes that back; each order is noted with its reason where it changed anything."""
+    """Accepts issues and takes that back; each order is noted with its reason where it changed
+    anything.
+    """
 
     def __init__(self, store: Repositories, today: dt.date) -> None:
         """Bind the store; `today` is the business date. No API is needed."""
         self._store = store
         self._today = today
 
-    async def accept(self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None) -> Mapping[str, object]:
-        """Accept an open issue as it stands; accepted as it is already, it stays so. How it stands then.
+    async def accept(
+        self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None
+    ) -> Mapping[str, object]:
+        """Accept an open issue as it stands; accepted as it is already, it stays so.
 
-        Raises NotFound if there is no such account, NotOpen if it has no such open issue, InvalidRequest without a reason, or if it cannot
-        end then.
+        How it stands then.
+
+        Raises NotFound if there is no such account, NotOpen if it has no such open issue,
+        InvalidRequest without a reason, or if it cannot end then.
         """
         wish_for, ends = required_reason(reason), last_date(until, self._today)
         if await self._store.acceptances.accept(Wish(account_id, code, wish_for, ends)):
-            await self._store.orders.note("accept", None, wish_for, account_id=account_id, issue=code.value, until=ends.isoformat())
-        shown = [row for row in await self._store.acceptances.listed(self._today, account_id) if row["issue"] == code]
+            await self._store.orders.note(
+                "accept",
+                None,
+                wish_for,
+                account_id=account_id,
+                issue=code.value,
+                until=ends.isoformat(),
+            )
+        shown = [
+            row
+            for row in await self._store.acceptances.listed(self._today, account_id)
+            if row["issue"] == code
+        ]
         if not shown:
-            raise NotOpen(f"The issue {code.value} of {account_id!r} was closed at this moment: there is nothing left to accept.")
+            raise NotOpen(
+                f"The issue {code.value} of {account_id!r} was closed at this moment: there is"
+                " nothing left to accept."
+            )
         return dict(shown[0])
 
     async def withdraw(self, account_id: str, code: IssueCode, reason: str | None = None) -> bool:
-        """Let an accepted issue count again; whether it was accepted. Raises NotFound if there is no such account."""
+        """Let an accepted issue count again; whether it was accepted.
+
+        Raises NotFound if there is no such account.
+        """
         is_new = await self._store.acceptances.withdraw(account_id, code, reason)
         if is_new:
-            await self._store.orders.note("unaccept", None, reason, account_id=account_id, issue=code.value)
+            await self._store.orders.note(
+                "unaccept", None, reason, account_id=account_id, issue=code.value
+            )
         return is_new

@@ -1,4 +1,6 @@
-"""What each run asks of the API, as far as this process serves it: kept with the run, apart from the process's own figures."""
+"""What each run asks of the API, as far as this process serves it: kept with the run, apart from
+the process's own figures.
+"""
 
 import asyncio
 import uuid
@@ -26,11 +28,15 @@ class RunApiStats:
     async def keep(self) -> None:
         """Write the figures so far into the run's record, as the part of this process.
 
-        Do it before the work that they belong to is recorded as done: whoever sees a run at its end then sees all of them.
+        Do it before the work that they belong to is recorded as done: whoever sees a run at its end
+        then sees all of them.
         """
-        # One after the other: an earlier look that is written later would take back what the next one had counted.
+        # One after the other: an earlier look that is written later would take back what the next
+        # one had counted.
         async with self._keeping:
-            await self.runs.set_api_statistics(self.run_id, self.worker_id, self.statistics.snapshot())
+            await self.runs.set_api_statistics(
+                self.run_id, self.worker_id, self.statistics.snapshot()
+            )
 
 
 class ApiUsage:
@@ -46,7 +52,8 @@ class ApiUsage:
     def recording(self, run_id: uuid.UUID) -> Iterator[RunApiStats]:
         """Count for the run what is asked of the API inside.
 
-        Figures are held between the batches of 32 runs; of more at once, those served longest ago begin anew.
+        Figures are held between the batches of 32 runs; of more at once, those served longest ago
+        begin anew.
         """
         use = self._held.setdefault(run_id, RunApiStats(run_id, self._worker_id, self._runs))
         self._held.move_to_end(run_id)

@@ -1,4 +1,6 @@
-"""The end of a run in the log: one line with its status, what it took and what it did, whoever ended it."""
+"""The end of a run in the log: one line with its status, what it took and what it did, whoever
+ended it.
+"""
 
 import datetime as dt
 import uuid
@@ -8,12 +10,31 @@ from app.store.database.transaction import Record
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
-_OUTCOMES = ("unchanged", "healed", "explained", "partial", "failed", "flapping", "needs_confirmation", "gone", "found", "skipped")
-_ROWS = ("rows_inserted", "rows_updated", "rows_moved", "rows_removed", "rows_set_aside", "values_nulled")
+_OUTCOMES = (
+    "unchanged",
+    "healed",
+    "explained",
+    "partial",
+    "failed",
+    "flapping",
+    "needs_confirmation",
+    "gone",
+    "found",
+    "skipped",
+)
+_ROWS = (
+    "rows_inserted",
+    "rows_updated",
+    "rows_moved",
+    "rows_removed",
+    "rows_set_aside",
+    "values_nulled",
+)
 
 
 async def log_end(store: Repositories, run_id: uuid.UUID, today: dt.date | None = None) -> None:
-    """Log how a run ended, with what it left, which is counted where that was not done; figures that are 0 are left out.
+    """Log how a run ended, with what it left, which is counted where that was not done; figures
+    that are 0 are left out.
 
     What is accepted until `today` (None: the server's date) or before counts.
     """

@@ -1,4 +1,6 @@
-"""The parts of the store that the engine works with, built once for one database and one worker process."""
+"""The parts of the store that the engine works with, built once for one database and one worker
+process.
+"""
 
 import datetime as dt
 import uuid
@@ -41,12 +43,16 @@ from app.store.staging.staging import Staging
 from app.store.write_pace import WritePace
 
 _MOST_WINDOWS = 4
-"""Windows whose statements are kept; each begins at another date, and one of them is that of today."""
+"""Windows whose statements are kept; each begins at another date, and one of them is that of
+today.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Repositories:
-    """Everything that speaks SQL, under one name each; what reads raw tables keeps to the dates of a window."""
+    """Everything that speaks SQL, under one name each; what reads raw tables keeps to the dates of
+    a window.
+    """
 
     database: Database
     catalogue: Catalogue
@@ -91,10 +97,12 @@ class Repositories:
         money: MoneyMode = AUTO,
         only_reads: bool = False,
     ) -> "Repositories":
-        """Survey the warehouse and read every statement; `write_rate` bounds the rows a second that go into raw tables.
+        """Survey the warehouse and read every statement; `write_rate` bounds the rows a second that
+        go into raw tables.
 
-        At `caps` the firm's ingestion cuts values off; `money` says which relations between amounts are used. With `only_reads` the record
-        is read and nothing else is done: a role with SELECT alone will do, and a standby.
+        At `caps` the firm's ingestion cuts values off; `money` says which relations between amounts
+        are used. With `only_reads` the record is read and nothing else is done: a role with SELECT
+        alone will do, and a standby.
 
         Raises ConfigurationError with everything that stops us in this warehouse.
         """
@@ -163,14 +171,18 @@ class Repositories:
         return self.windows[window]
 
     async def require_fit(self) -> None:
-        """Look again whether we can work here, before a run relies on it: rights, policies and columns may have changed since.
+        """Look again whether we can work here, before a run relies on it: rights, policies and
+        columns may have changed since.
 
         Raises ConfigurationError with everything that stops us.
         """
-        catalogue = await Catalogue.read(self.database, await _require_fit(self.database), self.caps)
+        catalogue = await Catalogue.read(
+            self.database, await _require_fit(self.database), self.caps
+        )
         if not catalogue.is_like(self.catalogue):
             raise ConfigurationError(
-                "The raw tables have other columns, keys, checks or triggers than when this process began: restart it. Nothing was changed."
+                "The raw tables have other columns, keys, checks or triggers than when this process"
+                " began: restart it. Nothing was changed."
             )
 
 

@@ -1,4 +1,6 @@
-"""Rows brought back from their copies, and what follows from that for their accounts: their totals, and that the next run compares them."""
+"""Rows brought back from their copies, and what follows from that for their accounts: their totals,
+and that the next run compares them.
+"""
 
 import datetime as dt
 import uuid
@@ -15,13 +17,16 @@ from app.store.restore.copies import Restored
 from app.store.restore.restore import RemovedRows
 from app.telemetry import get_logger
 
-_DATED = frozenset(TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))
+_DATED = frozenset(
+    TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
+)
 _NAMED = 5
 _log = get_logger(__name__)
 
 
 class Restoring:
-    """Brings rows back; once that is over, or breaks off, totals, status and issues of their accounts follow.
+    """Brings rows back; once that is over, or breaks off, totals, status and issues of their
+    accounts follow.
 
     `accounts` are those of which rows were written.
     """
@@ -43,8 +48,13 @@ class Restoring:
         async for restored in self._rows.restore(removed_ids, Way(is_trial=True)):
             yield restored
 
-    async def restore(self, removed_ids: Sequence[int], *, pins: bool = False, reason: str | None = None) -> AsyncGenerator[Restored]:
-        """Bring rows back as RemovedRows does; what came of each, as it happens. With `pins` no later run changes them."""
+    async def restore(
+        self, removed_ids: Sequence[int], *, pins: bool = False, reason: str | None = None
+    ) -> AsyncGenerator[Restored]:
+        """Bring rows back as RemovedRows does; what came of each, as it happens.
+
+        With `pins` no later run changes them.
+        """
         try:
             async for restored in self._rows.restore(removed_ids, Way(pins=pins, reason=reason)):
                 self._note(restored)
@@ -53,17 +63,25 @@ class Restoring:
             await self._follow(is_pinned=pins)
 
     async def release(
-        self, *, account_id: str | None = None, run_id: uuid.UUID | None = None, removed_ids: Sequence[int] | None = None
+        self,
+        *,
+        account_id: str | None = None,
+        run_id: uuid.UUID | None = None,
+        removed_ids: Sequence[int] | None = None,
     ) -> int:
         """Take off pins, so that the next run compares the rows with upstream; how many."""
-        released, days = await self._pins.release(account_id=account_id, run_id=run_id, removed_ids=removed_ids)
+        released, days = await self._pins.release(
+            account_id=account_id, run_id=run_id, removed_ids=removed_ids
+        )
         for account, of_account in days.items():
             self._days[account] |= of_account
         await self._follow(is_pinned=False)
         return released
 
     async def release_overtaken(self, account_ids: Sequence[str] | None = None) -> int:
-        """Take off the pins of rows that somebody wrote or deleted since they were restored, of accounts or of all; how many."""
+        """Take off the pins of rows that somebody wrote or deleted since they were restored, of
+        accounts or of all; how many.
+        """
         overtaken = await self._pins.overtaken(account_ids)
         if not overtaken:
             return 0
@@ -71,7 +89,8 @@ class Restoring:
         self._days.update({account_id: set(of_account) for account_id, of_account in days.items()})
         await self._follow(is_pinned=False, issue=overtaken_issue)
         _log.warning(
-            "Pinned rows are stored no more as they were restored: somebody wrote or deleted them since. Their pins are over.",
+            "Pinned rows are stored no more as they were restored: somebody wrote or deleted them"
+            " since. Their pins are over.",
             action="pins.overtaken",
             pins=released,
             accounts=len(days),
@@ -81,24 +100,37 @@ class Restoring:
 
     def _note(self, restored: Restored) -> None:
         for account_id, days in restored.changed.items():
-            self._days[account_id] |= {day for day in days if day is not None} if restored.table in _DATED else set()
+            self._days[account_id] |= (
+                {day for day in days if day is not None} if restored.table in _DATED else set()
+            )
 
-    async def _follow(self, *, is_pinned: bool, issue: Callable[[Sequence[dt.date]], Issue] = restored_issue) -> None:
-        """Count the accounts again; where rows are not pinned, open an issue by which the next run asks upstream about them."""
+    async def _follow(
+        self, *, is_pinned: bool, issue: Callable[[Sequence[dt.date]], Issue] = restored_issue
+    ) -> None:
+        """Count the accounts again; where rows are not pinned, open an issue by which the next run
+        asks upstream about them.
+        """
         known = await self._store.detection.known_accounts(self.accounts)
         if not known:
             return
         compared = self._store.within(await self._store.histories.window())
         await compared.detection.refresh_stats(known)
         pins = await self._store.detection.pins(known)
-        codes, note = [IssueCode.PINNED_BY_RESTORE], "rows were pinned" if is_pinned else "rows were brought back"
-        issues: dict[str, list[Issue]] = {each: [pinned_issue(pins[each])] if each in pins else [] for each in known}
+        codes, note = (
+            [IssueCode.PINNED_BY_RESTORE],
+            "rows were pinned" if is_pinned else "rows were brought back",
+        )
+        issues: dict[str, list[Issue]] = {
+            each: [pinned_issue(pins[each])] if each in pins else [] for each in known
+        }
         if not is_pinned:
             codes.append(IssueCode.UPSTREAM_DRIFT)
             for account_id in known:
                 issues[account_id].append(issue(sorted(self._days[account_id])))
         await self._store.runs.record_issues(issues, codes, note=note, closed_as=ClosedAs.GONE)
         if not is_pinned:
-            days = [(account_id, day) for account_id in known for day in sorted(self._days[account_id])]
+            days = [
+                (account_id, day) for account_id in known for day in sorted(self._days[account_id])
+            ]
             await self._store.detection.ask_again(known, days)
         await self._store.sweep.follow_state(known)

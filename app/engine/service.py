@@ -36,7 +36,13 @@ _LONGEST_LOOK_SECONDS = 1.0
 class ReconService:
     """One process's engine; `pool` serves the runs that are started here or elsewhere."""
 
-    def __init__(self, store: Repositories, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self,
+        store: Repositories,
+        client: UpstreamClient,
+        config: EngineConfig,
+        now: Callable[[], dt.datetime],
+    ) -> None:
         """Bind the parts; `now` gives the time (aware)."""
         self._now = now
         self._config = config
@@ -47,12 +53,16 @@ class ReconService:
         self.pool = WorkerPool(store, client, config, now, self.summary)
 
     async def maintain(self, reason: str | None = None) -> MaintenanceResult:
-        """Mend ids, refresh the account list and all totals, record the issues of what disagrees; the reason stays in the record."""
+        """Mend ids, refresh the account list and all totals, record the issues of what disagrees;
+        the reason stays in the record.
+        """
         async with self.summary.ending():
             store = await self._compared()
             result = await maintain(store, self._config.today(self._now()))
             await record_disagreements(store, self._config, self._now())
-        await self.store.orders.note("maintenance", None, reason, seconds=result.as_json()["seconds"])
+        await self.store.orders.note(
+            "maintenance", None, reason, seconds=result.as_json()["seconds"]
+        )
         return result
 
     async def fix_ids(self) -> MaintenanceResult:
@@ -70,24 +80,35 @@ class ReconService:
         """The store, for which there are only the dates that are compared now."""
         return self.store.within(await begin_history(self.store, self._config, self._now()))
 
-    async def start_run(self, request: RunRequest, idempotency_key: str | None = None, reason: str | None = None) -> uuid.UUID:
-        """Queue a run; a worker of any process takes it up. With a key that was used before: the run that was started with it.
+    async def start_run(
+        self, request: RunRequest, idempotency_key: str | None = None, reason: str | None = None
+    ) -> uuid.UUID:
+        """Queue a run; a worker of any process takes it up.
 
-        The reason stays in the record of the run. Raises InvalidRequest for limits that make no sense, NotFound for account ids that no
-        account has, Conflict if the key was used for another request, or if a full run is active beside which this one would be a second.
+        With a key that was used before: the run that was started with it.
+
+        The reason stays in the record of the run. Raises InvalidRequest for limits that make no
+        sense, NotFound for account ids that no account has, Conflict if the key was used for
+        another request, or if a full run is active beside which this one would be a second.
         """
         key = None if idempotency_key is None else IdempotencyKey(idempotency_key, request.digest)
         if key is not None and (known := await self.store.runs.of_key(key)) is not None:
             return known
         request = _with_utc_stop(request)
         if request.stop_at is not None and await self.store.runs.is_past(request.stop_at):
-            raise InvalidRequest(f"stop_at must be in the future; {request.stop_at.isoformat()} is past. No run was started.")
+            raise InvalidRequest(
+                f"stop_at must be in the future; {request.stop_at.isoformat()} is past. No run was"
+                " started."
+            )
         if request.max_accounts is not None and not 1 <= request.max_accounts <= _MOST_ACCOUNTS:
             raise InvalidRequest(f"max_accounts must be from 1 to {_MOST_ACCOUNTS}.")
         if request.changed_only:
             self._require_changes(request)
         if request.kind is RunKind.INSPECT and request.depth is not None:
-            raise InvalidRequest("depth goes with runs that ask upstream, and an inspection does not. No run was started.")
+            raise InvalidRequest(
+                "depth goes with runs that ask upstream, and an inspection does not. No run was"
+                " started."
+            )
         if request.account_ids is not None:
             if not request.account_ids:
                 raise InvalidRequest("account_ids must name at least one account, or be left out.")
@@ -100,7 +121,10 @@ class ReconService:
             # Ingestion may have brought an account since the last maintenance.
             kept_out = await self.store.detection.add_accounts(limited)
             for account_id, why in kept_out.items():
-                raise InvalidRequest(f"{account_id} cannot be reconciled, since trade_recon refuses its row: {why}. No run was started.")
+                raise InvalidRequest(
+                    f"{account_id} cannot be reconciled, since trade_recon refuses its row: {why}."
+                    " No run was started."
+                )
             request = msgspec.structs.replace(request, account_ids=limited)
         run_id = await self.store.runs.create(request, key)
         await self.store.orders.note("start", run_id, reason, kind=request.kind.value)
@@ -109,20 +133,34 @@ class ReconService:
 
     def _require_changes(self, request: RunRequest) -> None:
         if request.kind is not RunKind.FULL or request.account_ids is not None:
-            raise InvalidRequest("changed_only goes with a run of kind full, and without account_ids. No run was started.")
+            raise InvalidRequest(
+                "changed_only goes with a run of kind full, and without account_ids. No run was"
+                " started."
+            )
         unstamped = self.store.touched.unstamped
         if unstamped:
             raise InvalidRequest(
-                f"changed_only needs the column ingestion_timestamp, which {', '.join(unstamped)} has not. No run was started."
+                f"changed_only needs the column ingestion_timestamp, which {', '.join(unstamped)}"
+                " has not. No run was started."
             )
 
-    async def accept(self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None) -> Mapping[str, object]:
-        """Accept an open issue of an account as it stands, until a date; how it is accepted then. Raises as `Accepting.accept` does."""
+    async def accept(
+        self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None
+    ) -> Mapping[str, object]:
+        """Accept an open issue of an account as it stands, until a date; how it is accepted then.
+
+        Raises as `Accepting.accept` does.
+        """
         async with self.summary.ending():
             return await self._accepting().accept(account_id, code, reason, until)
 
-    async def withdraw_acceptance(self, account_id: str, code: IssueCode, reason: str | None = None) -> bool:
-        """Let an accepted issue count again; whether it was accepted. Raises NotFound if there is no such account."""
+    async def withdraw_acceptance(
+        self, account_id: str, code: IssueCode, reason: str | None = None
+    ) -> bool:
+        """Let an accepted issue count again; whether it was accepted.
+
+        Raises NotFound if there is no such account.
+        """
         async with self.summary.ending():
             return await self._accepting().withdraw(account_id, code, reason)
 
@@ -130,9 +168,11 @@ class ReconService:
         return Accepting(self.store, self._config.today(self._now()))
 
     async def pause(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """Take no more accounts of the run until it is resumed; what is under way stops at its next safe point.
+        """Take no more accounts of the run until it is resumed; what is under way stops at its next
+        safe point.
 
-        Like the three below raises NotFound if there is no such run, Conflict if it is in no state for this.
+        Like the three below raises NotFound if there is no such run, Conflict if it is in no state
+        for this.
         """
         await self._steering.pause(run_id, reason)
         self.pool.wake()
@@ -148,13 +188,19 @@ class ReconService:
         self.summary.note_end()
         self.pool.wake()
 
-    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None) -> None:
-        """Let a run write what it held, of all accounts or of these alone; raises InvalidRequest if it does not hold one of them."""
+    async def confirm(
+        self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None
+    ) -> None:
+        """Let a run write what it held, of all accounts or of these alone; raises InvalidRequest if
+        it does not hold one of them.
+        """
         await self._steering.confirm(run_id, account_ids, reason)
         self.pool.wake()
 
     async def wait_for_run(self, run_id: uuid.UUID, seconds: float = math.inf) -> RunStatus:
-        """Wait until a run is over, at most so long and not while this process ends; how it stands then."""
+        """Wait until a run is over, at most so long and not while this process ends; how it stands
+        then.
+        """
         pause, until = _LOOK_SECONDS, time.monotonic() + seconds
         while True:
             status = RunStatus((await self.store.runs.get(run_id))["status"])
@@ -165,14 +211,21 @@ class ReconService:
             pause = min(pause * 1.2, _LONGEST_LOOK_SECONDS)
 
     async def reconcile_account(
-        self, account_id: str, wait_seconds: float = math.inf, depth: Depth | None = None, reason: str | None = None
+        self,
+        account_id: str,
+        wait_seconds: float = math.inf,
+        depth: Depth | None = None,
+        reason: str | None = None,
     ) -> "Mapping[str, object] | uuid.UUID":
-        """Compare one account with upstream and heal it now, before all other work and whatever its state.
+        """Compare one account with upstream and heal it now, before all other work and whatever its
+        state.
 
-        Every row of it is compared unless `depth` says otherwise. What came of it, or the id of its run if that is not over after
-        `wait_seconds`. Raises NotFound for an unknown account.
+        Every row of it is compared unless `depth` says otherwise. What came of it, or the id of its
+        run if that is not over after `wait_seconds`. Raises NotFound for an unknown account.
         """
-        run_id = await self.start_run(RunRequest(RunKind.AUDIT, None, (account_id,), depth=depth), reason=reason)
+        run_id = await self.start_run(
+            RunRequest(RunKind.AUDIT, None, (account_id,), depth=depth), reason=reason
+        )
         status = await self.wait_for_run(run_id, wait_seconds)
         if not status.is_end:
             return run_id
@@ -200,24 +253,37 @@ class ReconService:
             "issues_found": (attempt["issues_found"] or []) if attempt else [],
             "issues": account.state["issues"],
             "detail": attempt["detail"] if attempt else None,
-            "compared": shown_comparison(attempt["compared"] if attempt else None, attempt["requests"] if attempt else None),
+            "compared": shown_comparison(
+                attempt["compared"] if attempt else None, attempt["requests"] if attempt else None
+            ),
             "open_trades": state["open_trades"],
             "rests_on": state["rests_on"],
         }
 
 
-def _figures_of(attempt: Record | None, fields: Sequence[str], state: Mapping[str, Any]) -> Mapping[str, object]:
-    """What a run of one account came to; an account on which all compared tables agree needs no attempt: it is left as it was."""
+def _figures_of(
+    attempt: Record | None, fields: Sequence[str], state: Mapping[str, Any]
+) -> Mapping[str, object]:
+    """What a run of one account came to; an account on which all compared tables agree needs no
+    attempt: it is left as it was.
+    """
     if attempt is not None:
         return {name: attempt[name] for name in fields}
     if state["status"] != RunStatus.SUCCEEDED:
         return dict.fromkeys(fields)
     # What the run asked it asked for this account.
-    return {**dict.fromkeys(fields, 0), "outcome": "unchanged", "requests": state["requests"], "own_seconds": None}
+    return {
+        **dict.fromkeys(fields, 0),
+        "outcome": "unchanged",
+        "requests": state["requests"],
+        "own_seconds": None,
+    }
 
 
 def _with_utc_stop(request: RunRequest) -> RunRequest:
-    """The request with its stop in UTC, in which each process and PostgreSQL can read it; InvalidRequest if that is no time there."""
+    """The request with its stop in UTC, in which each process and PostgreSQL can read it;
+    InvalidRequest if that is no time there.
+    """
     if request.stop_at is None:
         return request
     sentence = f"stop_at must lie before the year {dt.MAXYEAR} in UTC. No run was started."

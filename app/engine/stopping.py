@@ -1,7 +1,8 @@
 """StopSignals: how work that is under way learns that its run is no longer to be worked on.
 
-A halt asks; whoever works stops at the next safe point, where everything that was written is whole and what is finished can be
-recorded. Work that finds none within the grace time is cancelled, which is as safe, and only forgets what it had fetched.
+A halt asks; whoever works stops at the next safe point, where everything that was written is whole
+and what is finished can be recorded. Work that finds none within the grace time is cancelled, which
+is as safe, and only forgets what it had fetched.
 """
 
 import asyncio
@@ -37,8 +38,12 @@ class StopSignal:
         """Whether to stop."""
         return self._event.is_set()
 
-    async def limit(self, work: Coroutine[object, object, _Result], grace_seconds: float) -> _Result | None:
-        """What `work` returns; None if it had to be cancelled, `grace_seconds` after the halt was set."""
+    async def limit(
+        self, work: Coroutine[object, object, _Result], grace_seconds: float
+    ) -> _Result | None:
+        """What `work` returns; None if it had to be cancelled, `grace_seconds` after the halt was
+        set.
+        """
         task = asyncio.ensure_future(work)
         halted = asyncio.ensure_future(self._event.wait())
         try:
@@ -67,7 +72,8 @@ class StopSignals:
     def working_on(self, run_id: uuid.UUID) -> Iterator[StopSignal]:
         """The halt of a piece of work on a run, watched as long as it lasts.
 
-        Each has its own: a run that is resumed is taken up anew while what was halted before still comes to its end.
+        Each has its own: a run that is resumed is taken up anew while what was halted before still
+        comes to its end.
         """
         halt = StopSignal()
         self._halts[run_id].add(halt)
@@ -102,8 +108,17 @@ class StopSignals:
             for run_id in ours - await self._control.working(sorted(ours)) if ours else ():
                 begun = [halt for halt in self._halts.get(run_id, ()) if not halt.is_set]
                 if begun:
-                    _log.info("A run is paused or over; its batches stop.", action="run.halted", run_id=str(run_id), batches=len(begun))
+                    _log.info(
+                        "A run is paused or over; its batches stop.",
+                        action="run.halted",
+                        run_id=str(run_id),
+                        batches=len(begun),
+                    )
                 for halt in begun:
                     halt.set()
         except ReconError as error:
-            _log.warning("The state of the runs is not known for the moment.", action="run.unwatched", reason=str(error))
+            _log.warning(
+                "The state of the runs is not known for the moment.",
+                action="run.unwatched",
+                reason=str(error),
+            )

@@ -1,4 +1,6 @@
-"""The change feed: which slices of the raw tables were written, in an order that a reader can follow without missing one."""
+"""The change feed: which slices of the raw tables were written, in an order that a reader can
+follow without missing one.
+"""
 
 import datetime as dt
 import uuid
@@ -12,7 +14,9 @@ from app.store.database.transaction import Connection
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One slice that was written; `date` is None where rows have none (alltime), `run_id` None outside a run."""
+    """One slice that was written; `date` is None where rows have none (alltime), `run_id` None
+    outside a run.
+    """
 
     account_id: str
     table: str
@@ -23,7 +27,9 @@ class FeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """A piece of the feed; `next` is the cursor behind it, `more` whether anything stood there already."""
+    """A piece of the feed; `next` is the cursor behind it, `more` whether anything stood there
+    already.
+    """
 
     changes: tuple[FeedEntry, ...]
     next: int
@@ -38,7 +44,11 @@ class ChangeFeed:
         self._database = database
         sql = database.queries("feed")
         self._check, self._lock = sql["check_deferred"], sql["lock_feed"]
-        self._note, self._get, self._end = sql["note_changes"], sql["get_changes"], sql["get_feed_end"]
+        self._note, self._get, self._end = (
+            sql["note_changes"],
+            sql["get_changes"],
+            sql["get_feed_end"],
+        )
 
     async def note(
         self,
@@ -50,40 +60,62 @@ class ChangeFeed:
         inserted: Mapping[tuple[str, dt.date | None], int] | None = None,
         is_trial: bool = False,
     ) -> None:
-        """Note the slices that the transaction of `connection` wrote: dates by account, None where rows have no date.
+        """Note the slices that the transaction of `connection` wrote: dates by account, None where
+        rows have no date.
 
         `inserted` are the rows of them that were not stored before.
 
-        Must be the transaction's last statement; does nothing where nothing changed. Raises WriteConflict if other
-        transactions held up the feed for too long.
+        Must be the transaction's last statement; does nothing where nothing changed. Raises
+        WriteConflict if other transactions held up the feed for too long.
         """
         slices = [(account_id, day) for account_id, days in changed.items() for day in days]
         if not slices:
             return
-        # Ids are given out before the commit: without the lock a reader could see a later id, move its cursor there, and
-        # never see an earlier one that commits after it. The lock is kept until the commit is visible, so ids become
-        # visible in their order. It cannot deadlock: it is taken last, its holder inserts rows that nobody else knows and
-        # commits, and what a commit could wait for (deferred constraints and triggers) ran just before it was taken.
-        # In repeatable read it holds too: the order comes from the sequence and the lock, not from the snapshot.
+        # Ids are given out before the commit: without the lock a reader could see a later id, move
+        # its cursor there, and never see an earlier one that commits after it. The lock is kept
+        # until the commit is visible, so ids become visible in their order. It cannot deadlock: it
+        # is taken last, its holder inserts rows that nobody else knows and commits, and what a
+        # commit could wait for (deferred constraints and triggers) ran just before it was taken. In
+        # repeatable read it holds too: the order comes from the sequence and the lock, not from the
+        # snapshot.
         await connection.execute(self._check)
         if is_trial:
             # It is undone in the end, and must hold up nobody until then.
             return
         await connection.execute(self._lock)
         rows = [(inserted or {}).get(each, 0) for each in slices]
-        await connection.execute(self._note, run_id, table, [each[0] for each in slices], [each[1] for each in slices], rows)
+        await connection.execute(
+            self._note,
+            run_id,
+            table,
+            [each[0] for each in slices],
+            [each[1] for each in slices],
+            rows,
+        )
 
     async def since(self, cursor: int, limit: int) -> ChangePage:
-        """The changes behind `cursor` (0: from the beginning), in the order of their commits, each change's dates in theirs.
+        """The changes behind `cursor` (0: from the beginning), in the order of their commits, each
+        change's dates in theirs.
 
-        As many changes as fit into `limit` entries, but always a whole one: a change of many dates may exceed it. Raises Gone if the
-        cursor lies behind the end of the feed: it is that of another database, or of this one before it was set back.
+        As many changes as fit into `limit` entries, but always a whole one: a change of many dates
+        may exceed it. Raises Gone if the cursor lies behind the end of the feed: it is that of
+        another database, or of this one before it was set back.
         """
         rows = await self._database.fetch(self._get, cursor, limit)
         if not rows and cursor > (await self._database.fetch_value(self._end) or 0):
             raise Gone(
-                f"`since` ({cursor}) lies behind the end of the feed, as after the database was restored from a backup, or with a cursor of"
-                " another feed: leave it out, and begin at the beginning."
+                f"`since` ({cursor}) lies behind the end of the feed, as after the database was"
+                " restored from a backup, or with a cursor of another feed: leave it out, and"
+                " begin at the beginning."
             )
-        changes = tuple(FeedEntry(row["account_id"], row["table_name"], row["day"], row["changed_at"], row["run_id"]) for row in rows)
-        return ChangePage(changes, rows[-1]["change_id"], rows[-1]["more"]) if rows else ChangePage((), cursor, more=False)
+        changes = tuple(
+            FeedEntry(
+                row["account_id"], row["table_name"], row["day"], row["changed_at"], row["run_id"]
+            )
+            for row in rows
+        )
+        return (
+            ChangePage(changes, rows[-1]["change_id"], rows[-1]["more"])
+            if rows
+            else ChangePage((), cursor, more=False)
+        )

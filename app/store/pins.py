@@ -1,4 +1,6 @@
-"""Pins: rows that a restore brought back, and that no run changes until they are released or upstream says the same."""
+"""Pins: rows that a restore brought back, and that no run changes until they are released or
+upstream says the same.
+"""
 
 import datetime as dt
 import uuid
@@ -16,8 +18,14 @@ PINNED = "pinned by restore"
 
 
 def unit_of(table: Table) -> list[str]:
-    """The columns that make two rows one thing: trades that differ in nothing but the date are one trade, of metrics each date is a row."""
-    return [column for column in table.key if not (table.endpoint.is_trades and column == table.date_column)]
+    """The columns that make two rows one thing: trades that differ in nothing but the date are one
+    trade, of metrics each date is a row.
+    """
+    return [
+        column
+        for column in table.key
+        if not (table.endpoint.is_trades and column == table.date_column)
+    ]
 
 
 class Pins:
@@ -28,21 +36,32 @@ class Pins:
         self._database = database
         sql = database.queries("pins")
         self._pin = {
-            table.name: fill(sql["pin_rows"], key=", ".join(f"c.row_data ->> '{column}'" for column in unit_of(table)))
+            table.name: fill(
+                sql["pin_rows"],
+                key=", ".join(f"c.row_data ->> '{column}'" for column in unit_of(table)),
+            )
             for table in TABLES.values()
         }
         self._release = sql["release_pins"]
         self._tables, self._overtaken = sql["get_pinned_tables"], sql["get_overtaken_pins"]
 
-    async def pin(self, connection: Connection, table: str, removed_ids: Sequence[int], reason: str | None) -> None:
+    async def pin(
+        self, connection: Connection, table: str, removed_ids: Sequence[int], reason: str | None
+    ) -> None:
         """Pin the rows that the transaction brought back from copies of the table."""
         if removed_ids:
             await connection.execute(self._pin[table], list(removed_ids), reason)
 
     async def release(
-        self, *, account_id: str | None = None, run_id: uuid.UUID | None = None, removed_ids: Sequence[int] | None = None
+        self,
+        *,
+        account_id: str | None = None,
+        run_id: uuid.UUID | None = None,
+        removed_ids: Sequence[int] | None = None,
     ) -> tuple[int, Mapping[str, set[dt.date]]]:
-        """Take off the pins that fit all that is given: their number, and the dates of the rows by account."""
+        """Take off the pins that fit all that is given: their number, and the dates of the rows by
+        account.
+        """
         ids = None if removed_ids is None else list(removed_ids)
         rows = await self._database.fetch(self._release, account_id, run_id, ids)
         days: dict[str, set[dt.date]] = {}
@@ -53,7 +72,9 @@ class Pins:
         return len(rows), days
 
     async def overtaken(self, account_ids: Sequence[str] | None = None) -> list[int]:
-        """The copies of pinned rows, of accounts or of all, that are stored no more as they were restored: written or deleted since."""
+        """The copies of pinned rows, of accounts or of all, that are stored no more as they were
+        restored: written or deleted since.
+        """
         ids = None if account_ids is None else list(account_ids)
         names = {row["table_name"] for row in await self._database.fetch(self._tables, ids)}
         tables = [table for table in TABLES.values() if table.name in names]
@@ -61,7 +82,10 @@ class Pins:
         found: list[int] = []
         for table in tables:
             statement = self._overtaken_of(table, is_shared=table.name in shards)
-            found += [row["removed_id"] for row in await self._database.fetch(statement, ids, seconds=COMMAND_SECONDS)]
+            found += [
+                row["removed_id"]
+                for row in await self._database.fetch(statement, ids, seconds=COMMAND_SECONDS)
+            ]
         return found
 
     def _overtaken_of(self, table: Table, *, is_shared: bool) -> str:
@@ -70,7 +94,9 @@ class Pins:
             self._overtaken,
             table=f"'{table.name}'",
             raw=for_schema(f"prop_trading_model.{table.name}", self._database.schema),
-            has_whole_key=" AND ".join(f"c.row_data ->> '{column}' IS NOT NULL" for column in table.key),
+            has_whole_key=" AND ".join(
+                f"c.row_data ->> '{column}' IS NOT NULL" for column in table.key
+            ),
             same_key=" AND ".join(f"t.{quote(column)} = r.{quote(column)}" for column in table.key),
             values="ARRAY['" + "', '".join(values) + "']",
             # The version of a row on another server is none of our transaction ids.

@@ -1,21 +1,34 @@
-"""The API's quota over all replicas: permits drawn in blocks from one row of PostgreSQL (GCRA), used at their time or not at all.
+"""The API's quota over all replicas: permits drawn in blocks from one row of PostgreSQL (GCRA),
+used at their time or not at all.
 
-The promise, with rate r and burst B: in any window of w seconds the API gets at most B + r*w requests, whoever sends them.
+The promise, with rate r and burst B: in any window of w seconds the API gets at most B + r*w
+requests, whoever sends them.
 
-- The row says until when the quota is spent. A draw of n permits moves that on by n*T, T = 1/r and a thousandth: each permit of
-  the installation has a time of its own at which it is due, T apart from all others. Only the database's clock decides.
-- Requests that arrive at most L seconds after their permits were due come, in w seconds, from permits due in w + L seconds:
-  at most 1 + (w + L)/T. So L = (B-1)*T keeps the promise. A third of L is left to the way to the API and to its own
-  stalls; a permit that was not used within the rest is thrown away, and so is a block that came too late.
-- Time that nobody used is an advance of half of that rest: so much may go at once after a pause, and the flow keeps its rate
+- The row says until when the quota is spent. A draw of n permits moves that on by n*T, T = 1/r and
+  a thousandth: each permit of
+  the installation has a time of its own at which it is due, T apart from all others. Only the
+  database's clock decides.
+- Requests that arrive at most L seconds after their permits were due come, in w seconds, from
+  permits due in w + L seconds:
+  at most 1 + (w + L)/T. So L = (B-1)*T keeps the promise. A third of L is left to the way to the
+  API and to its own
+  stalls; a permit that was not used within the rest is thrown away, and so is a block that came too
+  late.
+- Time that nobody used is an advance of half of that rest: so much may go at once after a pause,
+  and the flow keeps its rate
   though draws take a while.
-- L is a tenth of a second at least: where B is too small for that, permits are further apart, B-1 to L. With B = 1 nothing is
-  left: permits are drawn singly, each with a gap after it that its lateness may fill, slower but as strict. The same happens while
+- L is a tenth of a second at least: where B is too small for that, permits are further apart, B-1
+  to L. With B = 1 nothing is
+  left: permits are drawn singly, each with a gap after it that its lateness may fill, slower but as
+  strict. The same happens while
   draws take so long that half of the lateness would be lost on them.
-- Permits are drawn at most `_horizon` ahead of the clock. So a row that is missing (a crash of PostgreSQL empties the table) or
-  further ahead than that (the clock was set back) counts as spent until then, which is never too early. A process
+- Permits are drawn at most `_horizon` ahead of the clock. So a row that is missing (a crash of
+  PostgreSQL empties the table) or
+  further ahead than that (the clock was set back) counts as spent until then, which is never too
+  early. A process
   that finds the clock set forward, which would make the quota look unspent, asks for the same.
-- A process measures from when it sent the draw and from when it had the answer, whichever is safe, on its own monotonic
+- A process measures from when it sent the draw and from when it had the answer, whichever is safe,
+  on its own monotonic
   clock. Its AsyncLimiter holds it alone within the same rate, whatever the row says.
 
 All replicas must have the same rate and burst.
@@ -35,7 +48,9 @@ from app.telemetry import get_logger
 _SLOWER = 1.001
 """By so much permits are further apart than the rate allows: clocks drift, and a night is long."""
 _BLOCK_SECONDS = 0.25
-"""A block is for so long at most: what a killed replica takes with it, and what others wait for a block before theirs."""
+"""A block is for so long at most: what a killed replica takes with it, and what others wait for a
+block before theirs.
+"""
 _WAY_SHARE = 1 / 3
 _ADVANCE_SHARE = 1 / 2
 _LEAST_WAY = 0.05
@@ -52,7 +67,9 @@ _log = get_logger(__name__)
 
 @dataclass(slots=True)
 class _Block:
-    """Permits on the loop's clock: the first may be used from `due` to `until`, each other one `interval` after the one before."""
+    """Permits on the loop's clock: the first may be used from `due` to `until`, each other one
+    `interval` after the one before.
+    """
 
     due: float
     until: float
@@ -68,13 +85,19 @@ class _Block:
         self.passed += 1
 
     def next_size(self, now: float) -> int:
-        """How many permits to ask for after this block: who would have used more in time gets more, who does not gets what it uses."""
-        return max(1, 2 * self.used if self.used == self.permits and now <= self.until else self.used)
+        """How many permits to ask for after this block: who would have used more in time gets more,
+        who does not gets what it uses.
+        """
+        return max(
+            1, 2 * self.used if self.used == self.permits and now <= self.until else self.used
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a draw gave: permits, the database's time, for how long the quota is spent from then, and when we asked and knew."""
+    """What a draw gave: permits, the database's time, for how long the quota is spent from then,
+    and when we asked and knew.
+    """
 
     permits: int
     now: float
@@ -84,7 +107,8 @@ class _Answer:
 
 
 class Quota:
-    """Leave to send, within `rate` requests a second and `burst` at once for all who share the database's schema.
+    """Leave to send, within `rate` requests a second and `burst` at once for all who share the
+    database's schema.
 
     Make it in the event loop that uses it; any number of tasks may wait.
     """
@@ -93,7 +117,9 @@ class Quota:
         """Begin without a permit."""
         self._database = database
         self._statement = database.queries("quota")["draw_permits"]
-        apart = 1 / rate if burst == 1 else max(1 / rate, (_LEAST_WAY + _LEAST_PATIENCE) / (burst - 1))
+        apart = (
+            1 / rate if burst == 1 else max(1 / rate, (_LEAST_WAY + _LEAST_PATIENCE) / (burst - 1))
+        )
         lateness = (burst - 1) * apart
         self._lateness = lateness - max(lateness * _WAY_SHARE, _LEAST_WAY)
         self._interval = apart * _SLOWER
@@ -109,8 +135,9 @@ class Quota:
     async def acquire(self) -> None:
         """Wait until one more request may be sent; it must then go at once.
 
-        A cancelled caller holds up nobody; with a draw under way it costs the block that was to come. Raises DatabaseUnavailable
-        if PostgreSQL does not answer or takes too long, DatabaseError if it refuses.
+        A cancelled caller holds up nobody; with a draw under way it costs the block that was to
+        come. Raises DatabaseUnavailable if PostgreSQL does not answer or takes too long,
+        DatabaseError if it refuses.
         """
         async with self._line:
             await self._smoothing.acquire()
@@ -121,12 +148,14 @@ class Quota:
                 if await self._use():
                     return
         raise DatabaseUnavailable(
-            f"PostgreSQL or this process is so slow that the permits of {_MOST_DRAWS} draws came too late to be used;"
-            " nothing was sent without one."
+            f"PostgreSQL or this process is so slow that the permits of {_MOST_DRAWS} draws came"
+            " too late to be used; nothing was sent without one."
         )
 
     async def _use(self) -> bool:
-        """Wait for the first permit of the block that is still good, and use it; whether there was one."""
+        """Wait for the first permit of the block that is still good, and use it; whether there was
+        one.
+        """
         loop, block = asyncio.get_running_loop(), self._block
         while block.passed < block.permits:
             await asyncio.sleep(block.due - loop.time())
@@ -149,12 +178,14 @@ class Quota:
             cost = permits * self._interval + gap
             if is_restart:
                 _log.warning(
-                    "The database's clock was set forward: no permit is drawn until those from before are past.",
+                    "The database's clock was set forward: no permit is drawn until those from"
+                    " before are past.",
                     action="quota.clock_jumped",
                 )
             elif answer.permits:
                 first = answer.spent_in - cost
-                # Never early, whenever the clock was read between question and answer; nor late by more than is left for it.
+                # Never early, whenever the clock was read between question and answer; nor late by
+                # more than is left for it.
                 return _Block(
                     due=answer.received + first,
                     until=answer.sent + first + self._lateness + gap,
@@ -163,7 +194,10 @@ class Quota:
                 )
             else:
                 # Not all at once: whoever waits has waited for the same permits.
-                await asyncio.sleep(max(0.0, answer.spent_in + cost - self._horizon) + random.uniform(0, _BLOCK_SECONDS))
+                await asyncio.sleep(
+                    max(0.0, answer.spent_in + cost - self._horizon)
+                    + random.uniform(0, _BLOCK_SECONDS)
+                )
 
     async def _ask(self, permits: int, gap: float, *, is_restart: bool) -> _Answer:
         loop = asyncio.get_running_loop()
@@ -172,19 +206,33 @@ class Quota:
             async with self._database.connection() as connection:
                 sent = loop.time()
                 row = await connection.fetch_row(
-                    self._statement, permits, self._interval, gap, self._horizon, advance, is_restart, seconds=_DRAW_SECONDS
+                    self._statement,
+                    permits,
+                    self._interval,
+                    gap,
+                    self._horizon,
+                    advance,
+                    is_restart,
+                    seconds=_DRAW_SECONDS,
                 )
                 received = loop.time()
         except (DatabaseUnavailable, StatementTooSlow, WriteConflict) as error:
             # Of a fetch they would mean its rows.
-            raise DatabaseUnavailable(f"PostgreSQL gave no permit of the API's quota: {error} Nothing was sent.") from error
+            raise DatabaseUnavailable(
+                f"PostgreSQL gave no permit of the API's quota: {error} Nothing was sent."
+            ) from error
         if row is None:
-            raise DatabaseError("PostgreSQL gave no permit of the API's quota: a rule or a trigger on recon_quota stands in its way.")
+            raise DatabaseError(
+                "PostgreSQL gave no permit of the API's quota: a rule or a trigger on recon_quota"
+                " stands in its way."
+            )
         self._patience = min(max(2 * (loop.time() - sent), _LEAST_PATIENCE), _LONGEST_PATIENCE)
         return _Answer(row["permits"], row["now"], row["spent_in"], sent, received)
 
     def _was_set_forward(self, answer: _Answer) -> bool:
-        """Whether the database's clock surely gained on ours since the last draw, by more than clocks do by themselves."""
+        """Whether the database's clock surely gained on ours since the last draw, by more than
+        clocks do by themselves.
+        """
         last, self._last = self._last, answer
         if last is None:
             return False

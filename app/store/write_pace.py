@@ -1,4 +1,6 @@
-"""How fast and in what pieces this process writes into the raw tables: triggers and replication fire on every row."""
+"""How fast and in what pieces this process writes into the raw tables: triggers and replication
+fire on every row.
+"""
 
 from aiolimiter import AsyncLimiter
 
@@ -11,8 +13,14 @@ class WritePace:
 
     def __init__(self, rows_per_second: float | None = None) -> None:
         """None: as fast as it goes; the limiter belongs to the running event loop."""
-        self._limiter = None if rows_per_second is None else AsyncLimiter(max(1.0, rows_per_second), max(1.0, 1.0 / rows_per_second))
-        self._most = CHUNK_ROWS if rows_per_second is None else max(1, min(CHUNK_ROWS, int(rows_per_second)))
+        self._limiter = (
+            None
+            if rows_per_second is None
+            else AsyncLimiter(max(1.0, rows_per_second), max(1.0, 1.0 / rows_per_second))
+        )
+        self._most = (
+            CHUNK_ROWS if rows_per_second is None else max(1, min(CHUNK_ROWS, int(rows_per_second)))
+        )
 
     def chunk(self, most: int = CHUNK_ROWS) -> int:
         """Rows that one transaction may write, at most `most`."""

@@ -1,4 +1,6 @@
-"""The client of the risk-analytics API (docs/explanation/upstream.md): a fetch arrives whole, or an error of ours says why not."""
+"""The client of the risk-analytics API (docs/explanation/upstream.md): a fetch arrives whole, or an
+error of ours says why not.
+"""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -17,10 +19,25 @@ from pydantic import SecretStr
 from app.domain.contract.tables import PAGE_ROWS, Endpoint, Request
 from app.domain.runs.waits import Hindrance, WaitReason
 from app.domain.wording.counts import counted
-from app.errors import ConfigurationError, FetchFailed, FetchTooBroad, IncompleteFetch, RequestTooLarge
+from app.errors import (
+    ConfigurationError,
+    FetchFailed,
+    FetchTooBroad,
+    IncompleteFetch,
+    RequestTooLarge,
+)
 from app.telemetry import register_secret
 from app.upstream.failures import MISSING, AttemptFailed, Redactor, failure_of_status
-from app.upstream.paging import SUSPECT_READS, WHOLE_READS, FetchProof, PageSize, RowSink, Sink, fetch_whole, scan_all
+from app.upstream.paging import (
+    SUSPECT_READS,
+    WHOLE_READS,
+    FetchProof,
+    PageSize,
+    RowSink,
+    Sink,
+    fetch_whole,
+    scan_all,
+)
 from app.upstream.probe import ProbeSink
 from app.upstream.resilience.attempts import PipelineLimits, Share
 from app.upstream.resilience.breaker import BreakerState
@@ -35,21 +52,25 @@ MOST_BODY_BYTES = 64 * 1024 * 1024
 
 _CONNECT_SECONDS = 10.0
 _RETRY_SHARE = 1 / 15
-"""The part of the quota that retries may use when nothing succeeds: one a second of the usual 15."""
+"""The part of the quota that retries may use when nothing succeeds: one a second of the usual
+15.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamConfig:
     """How to reach the API, and how hard it may be used.
 
-    `rate` is requests a second, `burst` how many may go at once, `timeout` the total deadline of one request in seconds,
-    `account_timeout` that of one which names a single account (several have as many times that, up to `timeout`),
-    `outage_wait` the seconds that work waits for an API that answers nobody, `breaker_failures` the failures in a row
-    that stop all requests for `breaker_seconds`, `concurrency` the requests under way at once, `max_ids` the ids that
-    fit into one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`, and
-    `retry_budget` of them may go out beyond those that successes pay for (app.upstream.resilience.retry_budget). A longer wait than `check_wait` that the
-    API asks for is kept by everybody only if a witness is asked to wait, too.
-    ConfigurationError: the address or the key cannot be used.
+    `rate` is requests a second, `burst` how many may go at once, `timeout` the total deadline of
+    one request in seconds, `account_timeout` that of one which names a single account (several have
+    as many times that, up to `timeout`), `outage_wait` the seconds that work waits for an API that
+    answers nobody, `breaker_failures` the failures in a row that stop all requests for
+    `breaker_seconds`, `concurrency` the requests under way at once, `max_ids` the ids that fit into
+    one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`,
+    and `retry_budget` of them may go out beyond those that successes pay for
+    (app.upstream.resilience.retry_budget). A longer wait than `check_wait` that the API asks for is
+    kept by everybody only if a witness is asked to wait, too. ConfigurationError: the address or
+    the key cannot be used.
     """
 
     base_url: str
@@ -69,19 +90,31 @@ class UpstreamConfig:
     check_wait: float = 5.0
 
     def __post_init__(self) -> None:
-        """Refuse what would only fail at the first request, there with the key in the error's text."""
+        """Refuse what would only fail at the first request, there with the key in the error's
+        text.
+        """
         key = self.api_key.get_secret_value()
         if not key or not (key.isascii() and key.isprintable()) or key != key.strip():
-            raise ConfigurationError("RISK_API_KEY must be printable ASCII text without spaces around it.")
+            raise ConfigurationError(
+                "RISK_API_KEY must be printable ASCII text without spaces around it."
+            )
         try:
             url = httpx2.URL(self.base_url)
         except httpx2.InvalidURL as error:
             raise ConfigurationError(
-                "RISK_API_BASE_URL is no address; it looks like https://HOST/risk-analytics/FIRM/external/."
+                "RISK_API_BASE_URL is no address; it looks like"
+                " https://HOST/risk-analytics/FIRM/external/."
             ) from error
-        if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query or url.fragment:
+        if (
+            url.scheme not in {"http", "https"}
+            or not url.host
+            or url.userinfo
+            or url.query
+            or url.fragment
+        ):
             raise ConfigurationError(
-                "RISK_API_BASE_URL must be an http or https address with a host, without a user, a query or a fragment."
+                "RISK_API_BASE_URL must be an http or https address with a host, without a user, a"
+                " query or a fragment."
             )
 
 
@@ -96,7 +129,10 @@ class UpstreamClient:
         self._max_ids = config.max_ids
         self._page_size = PageSize()
         port = http.base_url.port or (443 if http.base_url.scheme == "https" else 80)
-        self._address, self._quota = f"{http.base_url.host}:{port}", f"{config.rate:g} requests a second for all processes"
+        self._address, self._quota = (
+            f"{http.base_url.host}:{port}",
+            f"{config.rate:g} requests a second for all processes",
+        )
         self._timeout, self._account_timeout = config.timeout, config.account_timeout
         limits = PipelineLimits(
             deadline=config.timeout,
@@ -113,24 +149,39 @@ class UpstreamClient:
         self.last_answered: Request | None = None
         """The last request that was answered well."""
         self._health = {endpoint: EndpointHealth() for endpoint in Endpoint}
-        self._guard = RequestPipeline(pace, limits, self._redact, self.statistics, self._ask_for_one_row)
+        self._guard = RequestPipeline(
+            pace, limits, self._redact, self.statistics, self._ask_for_one_row
+        )
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, config: UpstreamConfig, limiter: Limiter | None = None) -> AsyncIterator[Self]:
+    async def open(
+        cls, config: UpstreamConfig, limiter: Limiter | None = None
+    ) -> AsyncIterator[Self]:
         """A client with its connections, closed at the end.
 
-        `limiter` keeps a quota that is shared with others; by default this client has the whole quota for itself.
+        `limiter` keeps a quota that is shared with others; by default this client has the whole
+        quota for itself.
         """
         register_secret(config.api_key.get_secret_value())
         # stamina logs a line for each retry; the statistics count them.
         stamina.instrumentation.set_on_retry_hooks([])
         # Built here, in the running loop: an AsyncLimiter belongs to one loop.
-        pace = Pace(limiter or AsyncLimiter(config.burst, config.burst / config.rate), config.rate, config.outage_wait)
-        connections = httpx2.Limits(max_connections=config.concurrency, max_keepalive_connections=config.concurrency)
+        pace = Pace(
+            limiter or AsyncLimiter(config.burst, config.burst / config.rate),
+            config.rate,
+            config.outage_wait,
+        )
+        connections = httpx2.Limits(
+            max_connections=config.concurrency, max_keepalive_connections=config.concurrency
+        )
         http = httpx2.AsyncClient(
             base_url=config.base_url,
-            headers={"apiKey": config.api_key.get_secret_value(), "Accept": "application/json", "User-Agent": "trade-recon"},
+            headers={
+                "apiKey": config.api_key.get_secret_value(),
+                "Accept": "application/json",
+                "User-Agent": "trade-recon",
+            },
             limits=connections,
             timeout=httpx2.Timeout(config.timeout, connect=min(config.timeout, _CONNECT_SECONDS)),
             verify=_trusted(),
@@ -154,7 +205,11 @@ class UpstreamClient:
         found = self._guard.hindrance
         if found is None:
             return None
-        detail = self._quota if found.reason is WaitReason.QUOTA else ", ".join(filter(None, (found.detail, self._address)))
+        detail = (
+            self._quota
+            if found.reason is WaitReason.QUOTA
+            else ", ".join(filter(None, (found.detail, self._address)))
+        )
         return replace(found, detail=detail)
 
     @property
@@ -163,7 +218,9 @@ class UpstreamClient:
         return self._max_ids
 
     def note_too_large(self, ids: int) -> None:
-        """Remember that a request with so many ids was too large, and its halves were not: from now on half of them are the most."""
+        """Remember that a request with so many ids was too large, and its halves were not: from now
+        on half of them are the most.
+        """
         self._max_ids = max(1, min(self._max_ids, ids // 2))
 
     def health(self, endpoint: Endpoint) -> EndpointHealth:
@@ -171,31 +228,54 @@ class UpstreamClient:
         return self._health[endpoint]
 
     async def fetch(
-        self, request: Request, sink: Sink, *, most_rows: int | None = None, missing_is_empty: bool = False, is_suspect: bool = False
+        self,
+        request: Request,
+        sink: Sink,
+        *,
+        most_rows: int | None = None,
+        missing_is_empty: bool = False,
+        is_suspect: bool = False,
     ) -> FetchProof:
         """Hand all rows of a read to the sink and prove that they are all.
 
-        With `missing_is_empty` an answer of 404 or 410 says that there is no row, which counts like an empty page. A suspect is a request
-        whose accounts made others fail: it is given up sooner, and nobody else waits for it.
+        With `missing_is_empty` an answer of 404 or 410 says that there is no row, which counts like
+        an empty page. A suspect is a request whose accounts made others fail: it is given up
+        sooner, and nobody else waits for it.
 
-        Any error means that what the sink holds is worthless. IncompleteFetch: the pages could not be proven whole.
-        RequestTooLarge: ask again for half the ids. FetchTooBroad: there are more than `most_rows`, which the first page tells.
-        FetchFailed, UpstreamRefused, UpstreamUnavailable: see app.errors.
+        Any error means that what the sink holds is worthless. IncompleteFetch: the pages could not
+        be proven whole. RequestTooLarge: ask again for half the ids. FetchTooBroad: there are more
+        than `most_rows`, which the first page tells. FetchFailed, UpstreamRefused,
+        UpstreamUnavailable: see app.errors.
         """
 
         async def read(skip: int) -> Answer:
-            answer = await self._page(request, skip, missing_is_empty=missing_is_empty, is_suspect=is_suspect)
-            if most_rows is not None and max(answer.total or 0, skip + len(answer.rows)) > most_rows:
-                raise FetchTooBroad(f"The read of {request.endpoint.value} would bring more than {counted(most_rows, 'row')}.")
+            answer = await self._page(
+                request, skip, missing_is_empty=missing_is_empty, is_suspect=is_suspect
+            )
+            if (
+                most_rows is not None
+                and max(answer.total or 0, skip + len(answer.rows)) > most_rows
+            ):
+                raise FetchTooBroad(
+                    f"The read of {request.endpoint.value} would bring more than"
+                    f" {counted(most_rows, 'row')}."
+                )
             return answer
 
-        use, health, subject = ApiStatistics(), self._health[request.endpoint], f"The read of {request.endpoint.value}"
+        use, health, subject = (
+            ApiStatistics(),
+            self._health[request.endpoint],
+            f"The read of {request.endpoint.value}",
+        )
         readings = SUSPECT_READS if is_suspect or most_rows is not None else WHOLE_READS
         try:
             with use.recording():
-                rows, pages = await fetch_whole(read, sink, subject, self._page_size, health.patience, readings)
+                rows, pages = await fetch_whole(
+                    read, sink, subject, self._page_size, health.patience, readings
+                )
         except IncompleteFetch as error:
-            # Where rows are missing behind whole pages a smaller request tells more: that may be the API's largest `skip`.
+            # Where rows are missing behind whole pages a smaller request tells more: that may be
+            # the API's largest `skip`.
             if not error.skip:
                 health.note_unproven()
             raise
@@ -203,49 +283,86 @@ class UpstreamClient:
         return FetchProof(rows, pages, use.requests)
 
     async def probe(self, request: Request) -> None:
-        """Make sure that a read of an account that has rows can be proven whole: one look at each page tells.
+        """Make sure that a read of an account that has rows can be proven whole: one look at each
+        page tells.
 
-        Raises IncompleteFetch if it cannot, which says nothing of other reads, and what else `fetch` raises.
+        Raises IncompleteFetch if it cannot, which says nothing of other reads, and what else
+        `fetch` raises.
         """
 
         async def read(skip: int) -> Answer:
             return await self._page(request, skip, is_suspect=True)
 
-        sink, subject = ProbeSink(request), f"A read of {request.endpoint.value} for another account"
+        sink, subject = (
+            ProbeSink(request),
+            f"A read of {request.endpoint.value} for another account",
+        )
         rows, _ = await fetch_whole(read, sink, subject, patience=Patience(0))
         if not rows:
             raise IncompleteFetch(f"{subject}, which has rows, brought none.")
         self._health[request.endpoint].note_whole()
 
-    async def scan(self, request: Request, sink: RowSink, *, missing_is_empty: bool = False, is_suspect: bool = False) -> int:
-        """Hand the rows of a read to the sink as they come and count them: the data may move meanwhile, each row proves only itself.
+    async def scan(
+        self,
+        request: Request,
+        sink: RowSink,
+        *,
+        missing_is_empty: bool = False,
+        is_suspect: bool = False,
+    ) -> int:
+        """Hand the rows of a read to the sink as they come and count them: the data may move
+        meanwhile, each row proves only itself.
 
-        A scan of all accounts that shows fewer rows than the API names is an IncompleteFetch; the sink has those that came.
+        A scan of all accounts that shows fewer rows than the API names is an IncompleteFetch; the
+        sink has those that came.
         """
 
         async def read(skip: int) -> Answer:
-            return await self._page(request, skip, missing_is_empty=missing_is_empty, is_suspect=is_suspect)
+            return await self._page(
+                request, skip, missing_is_empty=missing_is_empty, is_suspect=is_suspect
+            )
 
-        subject, is_of_all = f"The scan of {request.endpoint.value}", not request.account_ids and not request.logins
+        subject, is_of_all = (
+            f"The scan of {request.endpoint.value}",
+            not request.account_ids and not request.logins,
+        )
         return await scan_all(read, sink, subject, self._page_size, is_of_all=is_of_all)
 
     async def sample(self, request: Request, *, rows: int = 1, is_suspect: bool = False) -> Answer:
-        """The first rows of a read, and the total that it names; a single row is what costs the API least to answer."""
+        """The first rows of a read, and the total that it names; a single row is what costs the API
+        least to answer.
+        """
         return await self._page(request, 0, limit=rows, is_suspect=is_suspect)
 
     async def _page(
-        self, request: Request, skip: int, *, limit: int = PAGE_ROWS, missing_is_empty: bool = False, is_suspect: bool = False
+        self,
+        request: Request,
+        skip: int,
+        *,
+        limit: int = PAGE_ROWS,
+        missing_is_empty: bool = False,
+        is_suspect: bool = False,
     ) -> Answer:
         params = {**request.params(), "limit": str(limit), "skip": str(skip), "include-total": "1"}
         named = max(len(request.account_ids), len(request.logins))
-        # A suspect is not waited for as long as all of its accounts may take: one of them is at fault.
-        deadline = min(self._timeout, self._account_timeout * (1 if is_suspect else named)) if named else None
+        # A suspect is not waited for as long as all of its accounts may take: one of them is at
+        # fault.
+        deadline = (
+            min(self._timeout, self._account_timeout * (1 if is_suspect else named))
+            if named
+            else None
+        )
         share = Share(
-            deadline, is_divisible=bool(named) and request.is_divisible, names_several=request.names_several, is_suspect=is_suspect
+            deadline,
+            is_divisible=bool(named) and request.is_divisible,
+            names_several=request.names_several,
+            is_suspect=is_suspect,
         )
         health = self._health[request.endpoint]
         try:
-            answer = await self._guard.run(request.endpoint, lambda: self._send(request.endpoint, params), share)
+            answer = await self._guard.run(
+                request.endpoint, lambda: self._send(request.endpoint, params), share
+            )
         except FetchFailed as error:
             health.failed()
             if missing_is_empty and error.status in MISSING:
@@ -265,7 +382,9 @@ class UpstreamClient:
 
     async def _send(self, endpoint: Endpoint, params: dict[str, str]) -> Answer:
         """Send one request within the guard's limits and decode its answer."""
-        address = f"{endpoint.path}?{urlencode(params, safe=',')}"  # commas as they are: encoded, a list of ids is much longer
+        address = (  # commas as they are: encoded, a list of ids is much longer
+            f"{endpoint.path}?{urlencode(params, safe=',')}"
+        )
         async with self._http.stream("GET", address) as response:
             body = await _read(response)
         failure = failure_of_status(response.status_code, response.headers, body, self._redact)
@@ -284,11 +403,16 @@ async def _read(response: httpx2.Response) -> bytes:
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MOST_BODY_BYTES:
-            raise FetchFailed(f"The API's answer is longer than {MOST_BODY_BYTES} bytes and was not read to its end.")
+            raise FetchFailed(
+                f"The API's answer is longer than {MOST_BODY_BYTES} bytes and was not read to its"
+                " end."
+            )
     return bytes(body)
 
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """The authorities that are trusted: read once a process, since that takes longer than a request."""
+    """The authorities that are trusted: read once a process, since that takes longer than a
+    request.
+    """
     return httpx2.create_ssl_context()

@@ -1,9 +1,11 @@
-"""Repairs of an answer's text: what serializers of other languages write in place of strict JSON, and what PostgreSQL cannot store.
+"""Repairs of an answer's text: what serializers of other languages write in place of strict JSON,
+and what PostgreSQL cannot store.
 
-Two steps, since a field has a name only once its row is known. `readings` turn a body that is no JSON into one, with marks
-where something was repaired; `repaired` takes one row, resolves the marks and the characters that no text of PostgreSQL
-can hold, and names the fields. The marks are noncharacters, which Unicode reserves for such internal use; where upstream sends these
-two, which PostgreSQL stores like any other, they are told from marks by their escapes.
+Two steps, since a field has a name only once its row is known. `readings` turn a body that is no
+JSON into one, with marks where something was repaired; `repaired` takes one row, resolves the marks
+and the characters that no text of PostgreSQL can hold, and names the fields. The marks are
+noncharacters, which Unicode reserves for such internal use; where upstream sends these two, which
+PostgreSQL stores like any other, they are told from marks by their escapes.
 """
 
 import codecs
@@ -20,14 +22,18 @@ UNREADABLE = "\ufdd0"
 _LOST = "\ufdd1"
 """Marks a character that was replaced."""
 _MOST_LEVELS = 100
-"""Values nested more deeply are cut off: whoever reads JSON by recursion fails somewhere beyond that."""
+"""Values nested more deeply are cut off: whoever reads JSON by recursion fails somewhere beyond
+that.
+"""
 
 _LOST_BYTES = _LOST.encode()
 _UNREADABLE_BYTES = UNREADABLE.encode()
 _UNREADABLE_TEXT = b'"' + _UNREADABLE_BYTES + b'"'
 
 _WORD = rb"[-+]?(?:nan(?:\(\w*\))?|inf(?:inity)?|\d+\.#\w+)(?![\w.])"
-"""Words for what is no finite number: of Python, JavaScript, Java and C, and of C on Windows (1.#IND)."""
+"""Words for what is no finite number: of Python, JavaScript, Java and C, and of C on Windows
+(1.#IND).
+"""
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
 _TEXT_OR_NAME = re.compile(_TEXT + rb"(?P<is_name>\s*+:)?+", re.DOTALL)
 _FIELD_OF_WORD = re.compile(rb":\s*+(" + _WORD + rb")(?=\s*+[,}\]])", re.IGNORECASE)
@@ -36,7 +42,8 @@ _TEXT_OR_BRACKET = re.compile(_TEXT + rb"|[\[{]|[\]}]", re.DOTALL)
 _LIKE_A_MARK = re.compile(rb"\\.|\xef\xb7[\x90\x91]", re.DOTALL)
 _NOT_OF_A_TEXT = re.compile(rb'[\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(?P<odd>))')
 _ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lost>u0000|u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lost>u0000|u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
 )
 
 
@@ -67,9 +74,12 @@ def _told_from_mark(found: re.Match[bytes]) -> bytes:
 
 
 def readings(body: bytes) -> Iterator[bytes]:
-    """Repaired forms of a body that is no JSON: first the cheap one, then the thorough one; what else is wrong with it stays wrong."""
+    """Repaired forms of a body that is no JSON: first the cheap one, then the thorough one; what
+    else is wrong with it stays wrong.
+    """
     text = without_marks(body).decode("utf-8", "trade-recon-mark").encode()
-    # A word inside of a text is taken for a value here, but the mark's quotes then break the text, and with it the JSON.
+    # A word inside of a text is taken for a value here, but the mark's quotes then break the text,
+    # and with it the JSON.
     quick = _FIELD_OF_WORD.sub(b":" + _UNREADABLE_TEXT, text)
     if quick != body:
         yield quick
@@ -84,7 +94,9 @@ def _mark(found: re.Match[bytes]) -> bytes:
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
-    """A control character becomes its escape; the backslash of an escape that JSON does not know is lost."""
+    """A control character becomes its escape; the backslash of an escape that JSON does not know is
+    lost.
+    """
     token = found[0]
     if not token.startswith(b"\\"):
         return b"\\u%04x" % token[0]
@@ -115,12 +127,19 @@ def may_need_repair(body: bytes) -> bool:
 
 
 def repaired(row: bytes) -> bytes:
-    """The row as PostgreSQL can read and store it: the same, or a RepairedRow that names the fields that were changed."""
+    """The row as PostgreSQL can read and store it: the same, or a RepairedRow that names the fields
+    that were changed.
+    """
     legible = _without_lost(row) if b"\\u" in row else row
     if _UNREADABLE_BYTES not in legible and _LOST_BYTES not in legible:
         return row
     # Names while they are still told from what upstream sent by its escape.
-    named = _TEXT_OR_NAME.sub(lambda found: found[0].replace(_LOST_BYTES, REPLACEMENT.encode()) if found["is_name"] else found[0], legible)
+    named = _TEXT_OR_NAME.sub(
+        lambda found: (
+            found[0].replace(_LOST_BYTES, REPLACEMENT.encode()) if found["is_name"] else found[0]
+        ),
+        legible,
+    )
     sent = {name: bytes(value) for name, value in fields_of(named).items()}
     return RepairedRow.of(
         {name: msgspec.Raw(_resolved(value)) for name, value in sent.items()},
@@ -130,7 +149,9 @@ def repaired(row: bytes) -> bytes:
 
 
 def _without_lost(text: bytes) -> bytes:
-    """The text with marks for characters that PostgreSQL cannot store: NUL, and a half of a surrogate pair."""
+    """The text with marks for characters that PostgreSQL cannot store: NUL, and a half of a
+    surrogate pair.
+    """
     return _ESCAPE.sub(lambda found: _LOST_BYTES if found["lost"] else found[0], text)
 
 

@@ -1,11 +1,13 @@
 """All pages of one read, proven to be all of its rows.
 
-With skip and limit a row that is deleted while pages are read shifts the others, and one of them is in no page; `total`
-does not show it when another was added. So each page begins with the last row of the page before, and a read is whole
-only if they match, the total stayed the same, and as many distinct keys arrived as it names.
+With skip and limit a row that is deleted while pages are read shifts the others, and one of them is
+in no page; `total` does not show it when another was added. So each page begins with the last row
+of the page before, and a read is whole only if they match, the total stayed the same, and as many
+distinct keys arrived as it names.
 
-Some APIs count only the page, or stop counting at some number. A total that later pages disprove is ignored from then on;
-the read is then whole if a further page, asked for from the last row on, holds nothing but that row.
+Some APIs count only the page, or stop counting at some number. A total that later pages disprove is
+ignored from then on; the read is then whole if a further page, asked for from the last row on,
+holds nothing but that row.
 """
 
 import asyncio
@@ -28,7 +30,9 @@ WHOLE_READS = 3
 """A fetch that cannot be proven is read anew from its first page, this often in all."""
 
 SUSPECT_READS = 2
-"""One that failed before, or that can be asked for by id instead, is read so often: two readings show keys that upstream has twice."""
+"""One that failed before, or that can be asked for by id instead, is read so often: two readings
+show keys that upstream has twice.
+"""
 
 PAGE_READS = 3
 """A page that does not fit the ones before it is read this often before the whole is."""
@@ -57,7 +61,9 @@ class Sink(Protocol):
         """Count the distinct keys among the rows taken."""
 
     async def is_of_asked(self) -> bool:
-        """Whether there is a row of anyone who was asked for; also true where nobody in particular was."""
+        """Whether there is a row of anyone who was asked for; also true where nobody in particular
+        was.
+        """
 
 
 class RowSink(Protocol):
@@ -68,10 +74,11 @@ class RowSink(Protocol):
 
 
 class PageSize:
-    """The most rows that the API puts into a page, whatever limit it is asked for and claims to keep.
+    """The most rows that the API puts into a page, whatever limit it is asked for and claims to
+    keep.
 
-    Learned from two pages of one length that were both followed by more rows: a page of that length is never taken for the last
-    one on the word of its total alone.
+    Learned from two pages of one length that were both followed by more rows: a page of that length
+    is never taken for the last one on the word of its total alone.
     """
 
     def __init__(self) -> None:
@@ -86,14 +93,18 @@ class PageSize:
         self._followed = rows
 
     def is_reached(self, answer: Answer, *, is_limit_known: bool) -> bool:
-        """Whether a page may end where its limit is, and not where the rows do; one that does not tell its limit always may."""
+        """Whether a page may end where its limit is, and not where the rows do; one that does not
+        tell its limit always may.
+        """
         limit = answer.limit or (PAGE_ROWS if is_limit_known else 0)
         return len(answer.rows) >= min(self.rows, limit)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchProof:
-    """A fetch is complete: its rows, the pages they came in, and all requests that were sent for it, retries included."""
+    """A fetch is complete: its rows, the pages they came in, and all requests that were sent for
+    it, retries included.
+    """
 
     rows: int
     pages: int
@@ -103,8 +114,9 @@ class FetchProof:
 class PagesAhead:
     """Reads pages, a few of them before they are asked for.
 
-    Which rows a page will begin with is a guess that holds while pages come full; the first question that was not
-    foreseen drops what is on its way, and from then on pages are read one by one.
+    Which rows a page will begin with is a guess that holds while pages come full; the first
+    question that was not foreseen drops what is on its way, and from then on pages are read one by
+    one.
     """
 
     def __init__(self, read: ReadPage, most: int = _MOST_AHEAD) -> None:
@@ -118,7 +130,12 @@ class PagesAhead:
         """Start without a plan."""
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Leave no request under way."""
         await self.drop()
 
@@ -159,13 +176,23 @@ class UnprovenError(Exception):
 
 
 class _DoubledError(UnprovenError):
-    """Keys came twice, and nothing else is wrong: another reading tells whether upstream has them twice or rows moved meanwhile."""
+    """Keys came twice, and nothing else is wrong: another reading tells whether upstream has them
+    twice or rows moved meanwhile.
+    """
 
 
 class _Reading:
     """One reading of all pages, from the first."""
 
-    def __init__(self, pages: PagesAhead, sink: Sink, size: PageSize, patience: Patience, *, finds_copies: bool = False) -> None:
+    def __init__(
+        self,
+        pages: PagesAhead,
+        sink: Sink,
+        size: PageSize,
+        patience: Patience,
+        *,
+        finds_copies: bool = False,
+    ) -> None:
         self._pages = pages
         self._patience = patience
         self._places: dict[bytes, int] | None = {} if finds_copies else None
@@ -188,7 +215,9 @@ class _Reading:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether whole pages came and then no more, though rows are missing: they may be behind the largest `skip`."""
+        """Whether whole pages came and then no more, though rows are missing: they may be behind
+        the largest `skip`.
+        """
         return self.ends_early and (self.pages > 1 or self.held >= PAGE_ROWS)
 
     @property
@@ -198,7 +227,8 @@ class _Reading:
 
     @property
     def may_have_shifted(self) -> bool:
-        """Whether a row of several pages came once more at another place, as one does that moved there while another one was skipped.
+        """Whether a row of several pages came once more at another place, as one does that moved
+        there while another one was skipped.
 
         Not where the total counts each key once: then no other row is missing.
         """
@@ -208,19 +238,23 @@ class _Reading:
         """Hand all rows to the sink. UnprovenError: they are not proven to be all."""
         while await self._advance():
             pass
-        if not self.held and (await self._pages.read_again(0)).rows:  # nothing overlaps with nothing: only a second answer confirms it
+        if (
+            not self.held and (await self._pages.read_again(0)).rows
+        ):  # nothing overlaps with nothing: only a second answer confirms it
             raise UnprovenError("the first page was empty, and then it was not")
         if self.held and not await self._sink.is_of_asked():
             self._patience.spend(PAGE_READS)
             raise UnprovenError(
-                f"{counted(self.held, 'row')} came, none of an account that was asked for: it is the answer to another question"
+                f"{counted(self.held, 'row')} came, none of an account that was asked for: it is"
+                " the answer to another question"
             )
         self._distinct = await self._sink.distinct_keys()
         if self._distinct != self.held:
             self._patience.spend(PAGE_READS)
             raise _DoubledError(
-                f"{counted(self.held, 'row')} came, but only {counted(self._distinct, 'distinct key')}: rows were repeated,"
-                " so others may be missing"
+                f"{counted(self.held, 'row')} came, but only"
+                f" {counted(self._distinct, 'distinct key')}: rows were repeated, so others may be"
+                " missing"
             )
 
     async def _advance(self) -> bool:
@@ -229,7 +263,9 @@ class _Reading:
         answer = await self._fitting_page(skip)
         if self._total is None and answer.total is not None:
             self._total, self._may_count_pages = answer.total, answer.total == len(answer.rows)
-        self._is_total_beyond_page |= self._total is not None and self._total > skip + len(answer.rows)
+        self._is_total_beyond_page |= self._total is not None and self._total > skip + len(
+            answer.rows
+        )
         self.pages += 1
         fresh = answer.rows[1:] if self.held else answer.rows
         if fresh:
@@ -243,7 +279,8 @@ class _Reading:
             return bool(fresh)
         if self.pages == 1 and len(fresh) == PAGE_ROWS:
             self._pages.plan(range(self.held - 1, self._total - 1, PAGE_ROWS - 1))
-        # A full page ends where its limit is, not where the rows do: only one more page shows that the total was not too small.
+        # A full page ends where its limit is, not where the rows do: only one more page shows that
+        # the total was not too small.
         is_full = self._size.is_reached(answer, is_limit_known=self._is_total_beyond_page)
         return self.held < self._total or (bool(fresh) and is_full)
 
@@ -259,9 +296,17 @@ class _Reading:
         answer = await self._pages.read(skip)
         before: Answer | None = None
         for _ in range(PAGE_READS - 1):
-            # A row that stands twice in a page, and does so again, is upstream's; the keys of the whole reading are counted at its end.
-            is_steady = len(set(answer.rows)) == len(answer.rows) or (before is not None and before.rows == answer.rows)
-            if is_steady and not self._complaint(answer) and not self._is_short(answer, skip) and not self._is_beyond_total(answer, skip):
+            # A row that stands twice in a page, and does so again, is upstream's; the keys of the
+            # whole reading are counted at its end.
+            is_steady = len(set(answer.rows)) == len(answer.rows) or (
+                before is not None and before.rows == answer.rows
+            )
+            if (
+                is_steady
+                and not self._complaint(answer)
+                and not self._is_short(answer, skip)
+                and not self._is_beyond_total(answer, skip)
+            ):
                 self._patience.regain()
                 return answer
             self._patience.spend()
@@ -269,10 +314,21 @@ class _Reading:
                 break
             before, answer = answer, await self._pages.read_again(skip)
         complaint = self._complaint(answer)
-        if not complaint and len(set(answer.rows)) != len(answer.rows) and (before is None or before.rows != answer.rows):
+        if (
+            not complaint
+            and len(set(answer.rows)) != len(answer.rows)
+            and (before is None or before.rows != answer.rows)
+        ):
             complaint = "holds a row twice, and each time another"
-        if not complaint and not self._patience.is_left and len(answer.rows) <= _FEW_ROWS and self._is_short(answer, skip):
-            complaint = f"holds {counted(len(answer.rows), 'row')}, short of the total of {answer.total}"
+        if (
+            not complaint
+            and not self._patience.is_left
+            and len(answer.rows) <= _FEW_ROWS
+            and self._is_short(answer, skip)
+        ):
+            complaint = (
+                f"holds {counted(len(answer.rows), 'row')}, short of the total of {answer.total}"
+            )
         if complaint:
             self._patience.spend()
             self.ends_early = complaint.startswith(_NO_MORE)
@@ -282,18 +338,28 @@ class _Reading:
         return answer
 
     def _total_by(self, answer: Answer) -> int | None:
-        """The total by which a page is judged: the first one that was told; None if none was, or if totals are ignored."""
+        """The total by which a page is judged: the first one that was told; None if none was, or if
+        totals are ignored.
+        """
         if self._ignores_totals:
             return None
         return answer.total if self._total is None else self._total
 
     def _is_short(self, answer: Answer, skip: int) -> bool:
-        """Whether rows are missing from a page by its total; one that stays short is continued, and then no later one is doubted."""
+        """Whether rows are missing from a page by its total; one that stays short is continued, and
+        then no later one is doubted.
+        """
         total = self._total_by(answer)
-        return total is not None and not self._is_capped and len(answer.rows) < min(PAGE_ROWS, total - skip)
+        return (
+            total is not None
+            and not self._is_capped
+            and len(answer.rows) < min(PAGE_ROWS, total - skip)
+        )
 
     def _is_beyond_total(self, answer: Answer, skip: int) -> bool:
-        """Whether a page shows more rows than its total allows; if it stays so, no total of this reading is believed."""
+        """Whether a page shows more rows than its total allows; if it stays so, no total of this
+        reading is believed.
+        """
         if self._ignores_totals or not answer.rows:
             return False
         total = self._total if answer.total is None else answer.total
@@ -302,9 +368,16 @@ class _Reading:
     def _complaint(self, answer: Answer) -> str:
         """What is wrong with a page, by itself or beside the pages before; empty if nothing is."""
         counts_itself = self._may_count_pages and answer.total == len(answer.rows)
-        if self._total is not None and answer.total is not None and answer.total != self._total and not counts_itself:
+        if (
+            self._total is not None
+            and answer.total is not None
+            and answer.total != self._total
+            and not counts_itself
+        ):
             return f"names a total of {answer.total}, an earlier one {self._total}"
-        if answer.total is not None and answer.total < len(set(answer.rows)):  # a page that contradicts itself is no answer
+        if answer.total is not None and answer.total < len(
+            set(answer.rows)
+        ):  # a page that contradicts itself is no answer
             return f"holds {counted(len(answer.rows), 'row')}, beyond the total of {answer.total}"
         complaint = self._complaint_of_overlap(answer.rows)
         total = self._total_by(answer)
@@ -318,25 +391,36 @@ class _Reading:
         if self.held and not rows:
             return f"{_EMPTY}; its first row should be the last row of the page before"
         if self.held and not same_row(rows[0], self._last):
-            return "does not begin with the last row of the page before: rows moved between the pages"
+            return (
+                "does not begin with the last row of the page before: rows moved between the pages"
+            )
         return ""
 
 
 async def fetch_whole(
-    read: ReadPage, sink: Sink, subject: str, size: PageSize | None = None, patience: Patience | None = None, readings: int = WHOLE_READS
+    read: ReadPage,
+    sink: Sink,
+    subject: str,
+    size: PageSize | None = None,
+    patience: Patience | None = None,
+    readings: int = WHOLE_READS,
 ) -> tuple[int, int]:
-    """Hand all rows of a read to the sink; the number of rows and of pages, once they are proven to be all.
+    """Hand all rows of a read to the sink; the number of rows and of pages, once they are proven to
+    be all.
 
-    What does not prove whole is read again: the page, then everything, with the sink reset. Where only keys are doubled, and two readings
-    in a row brought the very same rows, upstream has those keys twice and the rows are all there is, unless one of them may have moved.
-    `subject` names the read in IncompleteFetch, which is raised after the last reading, with the sink empty; `size` is what is known of
-    the API's pages. There are so many `readings` at most, and no further one once the `patience` with the endpoint is spent.
+    What does not prove whole is read again: the page, then everything, with the sink reset. Where
+    only keys are doubled, and two readings in a row brought the very same rows, upstream has those
+    keys twice and the rows are all there is, unless one of them may have moved. `subject` names the
+    read in IncompleteFetch, which is raised after the last reading, with the sink empty; `size` is
+    what is known of the API's pages. There are so many `readings` at most, and no further one once
+    the `patience` with the endpoint is spent.
     """
     reason, skip, size, patience = "", 0, size or PageSize(), patience or Patience()
     doubled: bytes | None = None
     for times in range(1, readings + 1):
         async with PagesAhead(read) as pages:
-            # Where a row stands is only kept when it matters: of a million rows it would take much memory.
+            # Where a row stands is only kept when it matters: of a million rows it would take much
+            # memory.
             reading = _Reading(pages, sink, size, patience, finds_copies=doubled is not None)
             try:
                 await reading.run()
@@ -352,15 +436,27 @@ async def fetch_whole(
         await sink.reset()
         if times == readings or not patience.is_left:
             break
-    told = f"{subject} could not be proven whole in {counted(times, 'reading')}: {reason}. Nothing of it was kept."
+    told = (
+        f"{subject} could not be proven whole in {counted(times, 'reading')}: {reason}. Nothing of"
+        " it was kept."
+    )
     raise IncompleteFetch(told, skip=skip)
 
 
-async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize | None = None, *, is_of_all: bool = True) -> int:
-    """Hand the rows of all pages to the sink as they come, without a proof that they are all; the number of rows.
+async def scan_all(
+    read: ReadPage,
+    sink: RowSink,
+    subject: str,
+    size: PageSize | None = None,
+    *,
+    is_of_all: bool = True,
+) -> int:
+    """Hand the rows of all pages to the sink as they come, without a proof that they are all; the
+    number of rows.
 
-    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end; or it sends no more rows though it named more,
-    where `is_of_all` tells that no account was asked for by id. `size` is what is known of its pages.
+    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end; or it
+    sends no more rows though it named more, where `is_of_all` tells that no account was asked for
+    by id. `size` is what is known of its pages.
     """
     size = size or PageSize()
     seen, most, ignores_totals = 0, 0, False
@@ -370,13 +466,17 @@ async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize |
             answer = await _page_of_scan(pages, seen, most)
             if not answer.rows:
                 if is_of_all and seen < most:
-                    raise IncompleteFetch(f"{subject}: the API sends no more than {counted(seen, 'row')}, the total is {most}.")
+                    raise IncompleteFetch(
+                        f"{subject}: the API sends no more than {counted(seen, 'row')}, the total"
+                        f" is {most}."
+                    )
                 return seen
             ignores_totals |= answer.total is not None and answer.total < seen + len(answer.rows)
             most = 0 if ignores_totals else max(most, answer.total or 0)
             if answer.rows == previous or (most and seen > 2 * most + PAGE_ROWS):
                 raise IncompleteFetch(
-                    f"{subject}: the API sends the same rows again and again ({counted(seen, 'row')} came, the total is {most})."
+                    f"{subject}: the API sends the same rows again and again"
+                    f" ({counted(seen, 'row')} came, the total is {most})."
                 )
             if previous:
                 size.note_followed(len(previous))
@@ -385,14 +485,22 @@ async def scan_all(read: ReadPage, sink: RowSink, subject: str, size: PageSize |
             if not seen and len(answer.rows) == PAGE_ROWS:
                 pages.plan(range(PAGE_ROWS, most, PAGE_ROWS))
             is_first, seen = not seen, seen + len(answer.rows)
-            # The total of a single page may count just that page: where that would go unnoticed, an empty page is the proof.
+            # The total of a single page may count just that page: where that would go unnoticed, an
+            # empty page is the proof.
             is_proof = not is_first or not is_of_all or seen <= _FEW_ROWS
-            if is_proof and most and seen >= most and not size.is_reached(answer, is_limit_known=not is_first):
+            if (
+                is_proof
+                and most
+                and seen >= most
+                and not size.is_reached(answer, is_limit_known=not is_first)
+            ):
                 return seen
 
 
 async def _page_of_scan(pages: PagesAhead, seen: int, most: int) -> Answer:
-    """The next page; an empty one is believed only if it stays empty, or as many rows came as the API named."""
+    """The next page; an empty one is believed only if it stays empty, or as many rows came as the
+    API named.
+    """
     answer = await pages.read(seen)
     for _ in range(PAGE_READS - 1):
         if answer.rows or (seen and seen >= max(most, answer.total or 0)):
@@ -402,7 +510,9 @@ async def _page_of_scan(pages: PagesAhead, seen: int, most: int) -> Answer:
 
 
 def same_row(one: bytes, other: bytes) -> bool:
-    """Whether two raw rows hold equal values, numbers compared exactly; the order of keys and the form of numbers do not matter."""
+    """Whether two raw rows hold equal values, numbers compared exactly; the order of keys and the
+    form of numbers do not matter.
+    """
     return one == other or _exact(one) == _exact(other)
 
 

@@ -1,4 +1,6 @@
-"""Rows that only have to be proven whole: what shows whether an endpoint can be believed, and is kept nowhere."""
+"""Rows that only have to be proven whole: what shows whether an endpoint can be believed, and is
+kept nowhere.
+"""
 
 from collections.abc import Sequence
 
@@ -15,7 +17,9 @@ class _Named(msgspec.Struct):
 
 
 class ProbeSink:
-    """Takes the rows of a read and forgets them, but for how many are distinct and whether any is of an account that was asked for."""
+    """Takes the rows of a read and forgets them, but for how many are distinct and whether any is
+    of an account that was asked for.
+    """
 
     def __init__(self, request: Request) -> None:
         """Expect rows of the accounts that the request names."""
@@ -40,7 +44,9 @@ class ProbeSink:
         return any(self._name_of(row) in self._asked for row in self._rows)
 
     def _name_of(self, row: bytes) -> str:
-        """The id in a row as far as it is compared here: logins come as numbers, too, without their leading zeros."""
+        """The id in a row as far as it is compared here: logins come as numbers, too, without their
+        leading zeros.
+        """
         try:
             named = msgspec.json.decode(row, type=_Named)
         except msgspec.MsgspecError:

@@ -1,8 +1,8 @@
 """Decoding of one answer of the API. Pure: no I/O.
 
-The rows stay the bytes that the API sent: no digit of a number passes through a float. Forms that are accepted are
-those of docs/explanation/upstream.md: `Data` as an object with `data`, `Data` as a bare list, the legacy key `data` with either, null for
-an empty list.
+The rows stay the bytes that the API sent: no digit of a number passes through a float. Forms that
+are accepted are those of docs/explanation/upstream.md: `Data` as an object with `data`, `Data` as a
+bare list, the legacy key `data` with either, null for an empty list.
 """
 
 import re
@@ -46,7 +46,9 @@ _NULL = msgspec.Raw(b"null")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One page: its rows as raw JSON objects, in order; how many match the filter, and the page's limit, if the API told them."""
+    """One page: its rows as raw JSON objects, in order; how many match the filter, and the page's
+    limit, if the API told them.
+    """
 
     rows: tuple[bytes, ...]
     total: int | None
@@ -54,13 +56,16 @@ class Answer:
 
 
 NOTHING = Answer((), None)
-"""The answer without a body (HTTP 204): no rows match, which is believed like any empty list, once it was said twice."""
+"""The answer without a body (HTTP 204): no rows match, which is believed like any empty list, once
+it was said twice.
+"""
 
 
 def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
     """The rows and the total of an answer's body; rows that had to be repaired are RepairedRows.
 
-    `quote` makes foreign text fit for an error. AttemptFailed: the body is no such answer, or it reports a failure.
+    `quote` makes foreign text fit for an error. AttemptFailed: the body is no such answer, or it
+    reports a failure.
     """
     body = legible.without_bom(body)
     try:
@@ -92,17 +97,26 @@ def _with_repaired_rows(answer: Answer) -> Answer:
 
 def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
     try:
-        body.decode()  # msgspec leaves the strings inside raw rows unchecked; PostgreSQL would refuse them much later
+        # msgspec leaves the strings inside raw rows unchecked; PostgreSQL would refuse them much
+        # later
+        body.decode()
         answer = _usual(body) or _any(body, quote)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise AttemptFailed(FailureKind.GARBLED, f"The API's answer is no JSON of the agreed form ({quote(str(error))}).") from error
+        raise AttemptFailed(
+            FailureKind.GARBLED,
+            f"The API's answer is no JSON of the agreed form ({quote(str(error))}).",
+        ) from error
     if not all(row.startswith(b"{") for row in answer.rows):
-        raise AttemptFailed(FailureKind.GARBLED, "The API's answer holds a row that is no JSON object.")
+        raise AttemptFailed(
+            FailureKind.GARBLED, "The API's answer holds a row that is no JSON object."
+        )
     return answer
 
 
 def _usual(body: bytes) -> Answer | None:
-    """An answer in the usual form, read in one pass; None for any other, whatever is wrong with it."""
+    """An answer in the usual form, read in one pass; None for any other, whatever is wrong with
+    it.
+    """
     try:
         page = _USUAL.decode(body)
     except msgspec.MsgspecError:
@@ -118,12 +132,18 @@ def _any(body: bytes, quote: Callable[[str], str]) -> Answer:
     holder, found = _rows_of(top)
     rows = _LIST.decode(found)
     if rows is None and (said := _first_of(top, "Error", "error")):
-        raise AttemptFailed(FailureKind.REPORTED, f"The API reports a failure in place of rows ({quote(said)}).")
+        raise AttemptFailed(
+            FailureKind.REPORTED, f"The API reports a failure in place of rows ({quote(said)})."
+        )
     return _answer(rows, holder.get("total"), holder.get("limit"))
 
 
-def _answer(rows: list[msgspec.Raw] | None, total: msgspec.Raw | None, limit: msgspec.Raw | None) -> Answer:
-    """An answer of the parts that were found; `rows` that are null are an empty list, unless the total says otherwise."""
+def _answer(
+    rows: list[msgspec.Raw] | None, total: msgspec.Raw | None, limit: msgspec.Raw | None
+) -> Answer:
+    """An answer of the parts that were found; `rows` that are null are an empty list, unless the
+    total says otherwise.
+    """
     answer = Answer(tuple(map(bytes, rows or ())), _total_of(total), _limit_of(limit))
     if rows is None and answer.total:
         raise msgspec.ValidationError(f"null in place of the rows beside a total of {answer.total}")
@@ -142,8 +162,12 @@ def _refuse_failure(top: dict[str, msgspec.Raw], quote: Callable[[str], str]) ->
     said = _first_of(top, "Error", "Message") or "without a reason"
     if word in _FAILED:
         raise AttemptFailed(FailureKind.REPORTED, f"The API reports a failure ({quote(said)}).")
-    # A word that nobody agreed on could mean a part of the rows: an empty part would read as complete.
-    raise AttemptFailed(FailureKind.REPORTED, f"The API answered with the unknown status {quote(str(status))} ({quote(said)}).")
+    # A word that nobody agreed on could mean a part of the rows: an empty part would read as
+    # complete.
+    raise AttemptFailed(
+        FailureKind.REPORTED,
+        f"The API answered with the unknown status {quote(str(status))} ({quote(said)}).",
+    )
 
 
 def _first_of(top: dict[str, msgspec.Raw], *keys: str) -> str:
@@ -168,7 +192,9 @@ def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgsp
 
 
 def _total_of(raw: msgspec.Raw | None) -> int | None:
-    """The total, if it is one: a whole number in any spelling; null, an empty text and below 0 mean that the API does not know it."""
+    """The total, if it is one: a whole number in any spelling; null, an empty text and below 0 mean
+    that the API does not know it.
+    """
     value = _value(raw)
     if value is None or (isinstance(value, str) and value.strip() in {"", legible.UNREADABLE}):
         return None
@@ -185,7 +211,9 @@ def _limit_of(raw: msgspec.Raw | None) -> int | None:
 
 
 def _whole(value: object) -> int | None:
-    """A whole number, also as a text, with decimals that are 0, an exponent, or commas between its thousands; None for anything else."""
+    """A whole number, also as a text, with decimals that are 0, an exponent, or commas between its
+    thousands; None for anything else.
+    """
     text = str(value).strip()
     if isinstance(value, bool) or not text.isascii() or len(text) > _LONGEST_COUNT:
         return None
@@ -193,7 +221,9 @@ def _whole(value: object) -> int | None:
         number = Decimal(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
     except InvalidOperation:
         return None
-    is_whole = number.is_finite() and abs(number) < _LARGEST_COUNT and number == number.to_integral_value()
+    is_whole = (
+        number.is_finite() and abs(number) < _LARGEST_COUNT and number == number.to_integral_value()
+    )
     return int(number) if is_whole else None
 
 

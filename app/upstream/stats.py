@@ -1,7 +1,9 @@
-"""Figures on the use of the API, per endpoint: since the client was opened, and of any piece of work that wants its own.
+"""Figures on the use of the API, per endpoint: since the client was opened, and of any piece of
+work that wants its own.
 
-A piece of work (a run, a batch, a fetch) has its own by `with ApiStatistics().recording()`: what clients do inside, and in
-the tasks that are made inside, counts for it as well, retries and witnesses included.
+A piece of work (a run, a batch, a fetch) has its own by `with ApiStatistics().recording()`: what
+clients do inside, and in the tasks that are made inside, counts for it as well, retries and
+witnesses included.
 """
 
 import math
@@ -18,14 +20,18 @@ from app.domain.contract.tables import Endpoint
 from app.upstream.failures import FailureKind
 
 LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-"""Seconds at which latencies are parted for dashboards: from a quick page to the usual deadline of a request."""
+"""Seconds at which latencies are parted for dashboards: from a quick page to the usual deadline of
+a request.
+"""
 
 _SAMPLES = 1024
 _PERCENTILES = (50, 90, 99)
 
 
 class Latency:
-    """What latencies tell, however many: percentiles from a fair sample of them, counts up to fixed bounds, their sum in seconds."""
+    """What latencies tell, however many: percentiles from a fair sample of them, counts up to fixed
+    bounds, their sum in seconds.
+    """
 
     def __init__(self) -> None:
         """Start without a latency."""
@@ -41,13 +47,21 @@ class Latency:
         self._seen += 1
         if len(self._kept) < _SAMPLES:
             self._kept.append(seconds)
-        elif (place := random.randrange(self._seen)) < _SAMPLES:  # each latency has the same chance to be kept
+        elif (
+            place := random.randrange(self._seen)
+        ) < _SAMPLES:  # each latency has the same chance to be kept
             self._kept[place] = seconds
 
     def percentiles(self) -> dict[str, float]:
-        """Seconds below which 50, 90 and 99 of 100 requests were answered; empty before the first answer."""
+        """Seconds below which 50, 90 and 99 of 100 requests were answered; empty before the first
+        answer.
+        """
         ordered = sorted(self._kept)
-        return {f"p{share}": round(ordered[len(ordered) * share // 100], 4) for share in _PERCENTILES if ordered}
+        return {
+            f"p{share}": round(ordered[len(ordered) * share // 100], 4)
+            for share in _PERCENTILES
+            if ordered
+        }
 
     def cumulative(self) -> list[tuple[float, int]]:
         """Each bound of `LATENCY_BOUNDS`, and infinity, with the number of latencies up to it."""
@@ -56,9 +70,11 @@ class Latency:
 
 @dataclass(slots=True)
 class EndpointStatistics:
-    """Figures of one endpoint; `requests` counts everything sent, retries and witnesses too, `latency` what was answered well.
+    """Figures of one endpoint; `requests` counts everything sent, retries and witnesses too,
+    `latency` what was answered well.
 
-    `limiter_seconds` were spent waiting for the quota, `budget_seconds` for the retry budget, both summed over callers.
+    `limiter_seconds` were spent waiting for the quota, `budget_seconds` for the retry budget, both
+    summed over callers.
     """
 
     requests: int = 0
@@ -87,7 +103,10 @@ class EndpointStatistics:
 
 
 class ApiStatistics:
-    """Figures of every endpoint. What is noted here is noted, too, wherever the caller's context is being recorded."""
+    """Figures of every endpoint.
+
+    What is noted here is noted, too, wherever the caller's context is being recorded.
+    """
 
     def __init__(self) -> None:
         """Start at zero."""
@@ -104,11 +123,17 @@ class ApiStatistics:
 
     def snapshot(self) -> dict[str, dict[str, object]]:
         """The figures of each endpoint that was asked, by its name, as JSON values."""
-        return {endpoint.value: figures.snapshot() for endpoint, figures in self._endpoints.items() if figures.requests}
+        return {
+            endpoint.value: figures.snapshot()
+            for endpoint, figures in self._endpoints.items()
+            if figures.requests
+        }
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Note here what clients do inside, and in the tasks made inside, beside whatever else records the same."""
+        """Note here what clients do inside, and in the tasks made inside, beside whatever else
+        records the same.
+        """
         token = _recording.set((*_recording.get(), self))
         try:
             yield
@@ -153,5 +178,7 @@ class ApiStatistics:
             yield statistics.of(endpoint)
 
 
-_recording: ContextVar[tuple[ApiStatistics, ...]] = ContextVar("api_statistics_recording", default=())
+_recording: ContextVar[tuple[ApiStatistics, ...]] = ContextVar(
+    "api_statistics_recording", default=()
+)
 """Whose figures the present work counts for, the widest piece of work first."""

@@ -1,6 +1,9 @@
-"""The HTTP app without its composition: whoever serves it puts a `ReconService` into `app.state.service`."""
+"""The HTTP app without its composition: whoever serves it puts a `ReconService` into
+`app.state.service`.
+"""
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -20,29 +23,37 @@ INTERFACE_VERSION = "0.1.0"
 
 _FIRST_ERROR_STATUS = 400
 _DESCRIPTION = """\
-trade-recon keeps a warehouse equal to the upstream risk-analytics API: it finds every account whose metrics and trades \
-disagree, fetches the truth, writes only what differs, and proves the result.
+trade-recon keeps a warehouse equal to the upstream risk-analytics API: it \
+finds every account whose metrics and trades disagree, \
+fetches the truth, writes only what differs, and proves the result.
 
 Every answer that is not a success is a problem as RFC 9457 has it."""
 
 
 class ReconApp(FastAPI):
-    """FastAPI whose description says what the app really answers with: problems, not the framework's own errors."""
+    """FastAPI whose description says what the app really answers with: problems, not the
+    framework's own errors.
+    """
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; errors stand under the media type of problems."""
         if self.openapi_schema is None:
             document = super().openapi()
+            _join_lines(document)
             for path in document["paths"].values():
                 for operation in path.values():
                     for status, response in operation["responses"].items():
                         if int(status) >= _FIRST_ERROR_STATUS:
-                            response["content"] = {MEDIA_TYPE: response["content"].pop("application/json")}
+                            response["content"] = {
+                                MEDIA_TYPE: response["content"].pop("application/json")
+                            }
         return super().openapi()
 
 
 def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
-    """The app with its routes; `lifespan` provides `app.state.service`, or the caller does before the first request."""
+    """The app with its routes; `lifespan` provides `app.state.service`, or the caller does before
+    the first request.
+    """
     app = ReconApp(
         title="trade-recon",
         version=INTERFACE_VERSION,
@@ -62,3 +73,16 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
     app.include_router(accepting)
     app.include_router(inspections)
     return app
+
+
+def _join_lines(node: Any) -> None:  # noqa: ANN401 - JSON
+    """Take the line breaks of the source out of each description; paragraphs stay."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in {"description", "summary"} and isinstance(value, str):
+                node[key] = re.sub(r"(?<!\n)\n(?!\n|[-*] )", " ", value)
+            else:
+                _join_lines(value)
+    elif isinstance(node, list):
+        for value in node:
+            _join_lines(value)

@@ -1,11 +1,18 @@
-"""What Prometheus scrapes: the API client's own figures, read at the moment of the scrape, so that nothing is counted twice."""
+"""What Prometheus scrapes: the API client's own figures, read at the moment of the scrape, so that
+nothing is counted twice.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 
 from fastapi import Response
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
@@ -18,12 +25,28 @@ from app.upstream.stats import EndpointStatistics
 _PREFIX = "trade_recon_upstream"
 
 _COUNTERS: tuple[tuple[str, str, Callable[[EndpointStatistics], float]], ...] = (
-    ("requests", "Requests sent, retries and witnesses included.", lambda figures: figures.requests),
+    (
+        "requests",
+        "Requests sent, retries and witnesses included.",
+        lambda figures: figures.requests,
+    ),
     ("pages", "Pages of rows that came.", lambda figures: figures.pages),
-    ("rows", "Rows that came, rows that neighbouring pages share counted twice.", lambda figures: figures.rows),
+    (
+        "rows",
+        "Rows that came, rows that neighbouring pages share counted twice.",
+        lambda figures: figures.rows,
+    ),
     ("retries", "Requests sent again after a failure.", lambda figures: figures.retries),
-    ("throttled", "Answers 429: upstream found the requests too many.", lambda figures: figures.throttled),
-    ("limiter_wait_seconds", "Seconds that requests waited for the quota, summed over them.", lambda figures: figures.limiter_seconds),
+    (
+        "throttled",
+        "Answers 429: upstream found the requests too many.",
+        lambda figures: figures.throttled,
+    ),
+    (
+        "limiter_wait_seconds",
+        "Seconds that requests waited for the quota, summed over them.",
+        lambda figures: figures.limiter_seconds,
+    ),
     (
         "retry_budget_wait_seconds",
         "Seconds that retries waited for their budget, summed over them.",
@@ -39,7 +62,9 @@ class MetricsResponse(Response):
 
 
 class _UpstreamCollector(Collector):
-    """Turns the figures of one process into metrics; an endpoint or a kind of failure that did not come up yet counts 0."""
+    """Turns the figures of one process into metrics; an endpoint or a kind of failure that did not
+    come up yet counts 0.
+    """
 
     def __init__(self, use: ApiUse) -> None:
         self._use = use
@@ -53,7 +78,11 @@ class _UpstreamCollector(Collector):
         yield self._durations()
 
     def _breaker(self) -> Metric:
-        family = GaugeMetricFamily(f"{_PREFIX}_breaker_state", "1 for the circuit breaker's state, 0 for the others.", labels=["state"])
+        family = GaugeMetricFamily(
+            f"{_PREFIX}_breaker_state",
+            "1 for the circuit breaker's state, 0 for the others.",
+            labels=["state"],
+        )
         for state in BreakerState:
             family.add_metric([state.value], float(state is self._use.breaker))
         return family
@@ -66,7 +95,11 @@ class _UpstreamCollector(Collector):
             yield family
 
     def _failures(self) -> Metric:
-        family = CounterMetricFamily(f"{_PREFIX}_failures", "Requests that failed, by the kind of failure.", labels=["endpoint", "kind"])
+        family = CounterMetricFamily(
+            f"{_PREFIX}_failures",
+            "Requests that failed, by the kind of failure.",
+            labels=["endpoint", "kind"],
+        )
         for endpoint, figures in self._endpoints.items():
             for kind in FailureKind:
                 family.add_metric([endpoint, kind.value], figures.failures[kind])
@@ -74,17 +107,24 @@ class _UpstreamCollector(Collector):
 
     def _durations(self) -> Metric:
         family = HistogramMetricFamily(
-            f"{_PREFIX}_request_duration_seconds", "How long requests took that were answered well, waits left out.", labels=["endpoint"]
+            f"{_PREFIX}_request_duration_seconds",
+            "How long requests took that were answered well, waits left out.",
+            labels=["endpoint"],
         )
         for endpoint, figures in self._endpoints.items():
-            buckets = [("+Inf" if math.isinf(bound) else str(bound), float(count)) for bound, count in figures.latency.cumulative()]
+            buckets = [
+                ("+Inf" if math.isinf(bound) else str(bound), float(count))
+                for bound, count in figures.latency.cumulative()
+            ]
             family.add_metric([endpoint], buckets, figures.latency.total)
         return family
 
 
 def exposition(use: ApiUse | None) -> bytes:
     """The metrics of a process in Prometheus' text format; none where no API is in use."""
-    registry = CollectorRegistry()  # not the library's own, in which other parts of the process would show up
+    registry = (
+        CollectorRegistry()
+    )  # not the library's own, in which other parts of the process would show up
     if use is not None:
         registry.register(_UpstreamCollector(use))
     return generate_latest(registry)

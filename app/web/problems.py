@@ -28,7 +28,13 @@ from app.telemetry import get_logger, redact
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "5"
 _INVALID = HTTPStatus(422)  # its name is not the same in all versions of Python
-TOO_LARGE = (413, "The body is larger than 1 MiB and was not read; nothing was changed. Name fewer accounts in a request.")
+TOO_LARGE = (
+    413,
+    (
+        "The body is larger than 1 MiB and was not read; nothing was changed. Name fewer accounts"
+        " in a request."
+    ),
+)
 """The status, whose name is not the same in all versions of Python either, and the sentence."""
 UNKNOWN = "extra_forbidden"
 """The validator's name of a field that there is not."""
@@ -56,23 +62,33 @@ _STATUSES: tuple[tuple[type[ReconError], HTTPStatus], ...] = (
 class FieldProblem(BaseModel):
     """One value of a request that cannot be."""
 
-    field: str = Field(description="Where the value stands, such as `body.max_accounts`.", examples=["body.max_accounts"])
+    field: str = Field(
+        description="Where the value stands, such as `body.max_accounts`.",
+        examples=["body.max_accounts"],
+    )
     message: str = Field(description="What it must be.")
 
 
 class Problem(BaseModel):
     """Why a request was not fulfilled, as RFC 9457 has it."""
 
-    type: str = Field(default="about:blank", description="`about:blank`: the status says what kind of problem it is.")
+    type: str = Field(
+        default="about:blank",
+        description="`about:blank`: the status says what kind of problem it is.",
+    )
     title: str = Field(description="The status in words.", examples=["Not Found"])
     status: int = Field(description="The HTTP status.", examples=[404])
     detail: str = Field(description="What happened, what was kept and what to do, as a sentence.")
     instance: str = Field(description="The path that was asked for.", examples=["/accounts/4711"])
-    errors: list[FieldProblem] | None = Field(default=None, description="The values that cannot be; only with status 422.")
+    errors: list[FieldProblem] | None = Field(
+        default=None, description="The values that cannot be; only with status 422."
+    )
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Let every error of the app end as a problem: ours, the framework's, and those that nobody expected."""
+    """Let every error of the app end as a problem: ours, the framework's, and those that nobody
+    expected.
+    """
     app.add_exception_handler(ReconError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _frameworks)
@@ -84,10 +100,18 @@ def status_of(error: ReconError) -> HTTPStatus:
     return next(status for kind, status in _STATUSES if isinstance(error, kind))
 
 
-def problem(request: Request, status: HTTPStatus, detail: str, errors: list[FieldProblem] | None = None) -> Response:
+def problem(
+    request: Request, status: HTTPStatus, detail: str, errors: list[FieldProblem] | None = None
+) -> Response:
     """The answer for a problem; `detail` is cleaned of secrets, whoever wrote it."""
     cleaned = redact(None, "", {"detail": detail})["detail"]
-    body = Problem(title=status.phrase, status=status.value, detail=cleaned, instance=request.url.path, errors=errors)
+    body = Problem(
+        title=status.phrase,
+        status=status.value,
+        detail=cleaned,
+        instance=request.url.path,
+        errors=errors,
+    )
     headers = {"Retry-After": _RETRY_SECONDS} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
     return Response(body.model_dump_json(exclude_none=True), status.value, headers, MEDIA_TYPE)
 
@@ -95,7 +119,13 @@ def problem(request: Request, status: HTTPStatus, detail: str, errors: list[Fiel
 async def _ours(request: Request, error: Exception) -> Response:
     status = status_of(error) if isinstance(error, ReconError) else HTTPStatus.INTERNAL_SERVER_ERROR
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.warning("A request failed.", action="http.failed", path=request.url.path, status=status.value, reason=str(error))
+        _log.warning(
+            "A request failed.",
+            action="http.failed",
+            path=request.url.path,
+            status=status.value,
+            reason=str(error),
+        )
     answer = problem(request, status, str(error))
     if isinstance(error, Conflict):
         answer.headers["Location"] = f"/runs/{error.run_id}"
@@ -108,36 +138,65 @@ async def _invalid(request: Request, error: Exception) -> Response:
     told = list(dict.fromkeys(f"{each.field} {each.message.rstrip('.')}" for each in fields))
     more = f"; and {len(told) - _FIELDS_NAMED} more" if len(told) > _FIELDS_NAMED else ""
     # Without the header the framework takes the body for a text, and says that it is no object.
-    is_no_json = fields and all(each.field == "body" for each in fields) and "json" not in request.headers.get("content-type", "")
-    hint = " Send a body of JSON with the header Content-Type: application/json." if is_no_json else ""
-    detail = f"The request cannot be understood: {'; '.join(told[:_FIELDS_NAMED])}{more}.{hint} Nothing was changed."
+    is_no_json = (
+        fields
+        and all(each.field == "body" for each in fields)
+        and "json" not in request.headers.get("content-type", "")
+    )
+    hint = (
+        " Send a body of JSON with the header Content-Type: application/json." if is_no_json else ""
+    )
+    detail = (
+        f"The request cannot be understood: {'; '.join(told[:_FIELDS_NAMED])}{more}.{hint} Nothing"
+        " was changed."
+    )
     return problem(request, _INVALID, detail, fields[:_FIELDS_LISTED])
 
 
 def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
-    """What one value must be; never the input: it may be long, or a secret that was put into the wrong field."""
+    """What one value must be; never the input: it may be long, or a secret that was put into the
+    wrong field.
+    """
     where, context = [str(part) for part in found["loc"]], found.get("ctx") or {}
     said = requirement(found["type"], context, str(found["msg"]))
-    if found["type"] == UNKNOWN and (meant := nearest(where[-1], context.get("known", ()))) is not None:
+    if (
+        found["type"] == UNKNOWN
+        and (meant := nearest(where[-1], context.get("known", ()))) is not None
+    ):
         said += f": is {meant} meant?"
-    return FieldProblem(field=_shown(".".join(where)), message=f"{_shown(said, _LONGEST_MESSAGE)}{'' if said.endswith('?') else '.'}")
+    return FieldProblem(
+        field=_shown(".".join(where)),
+        message=f"{_shown(said, _LONGEST_MESSAGE)}{'' if said.endswith('?') else '.'}",
+    )
 
 
 def _shown(text: str, longest: int = _LONGEST_FIELD) -> str:
-    """What a caller sent, cut, and without the halves of characters that JSON may hold and UTF-8 may not."""
+    """What a caller sent, cut, and without the halves of characters that JSON may hold and UTF-8
+    may not.
+    """
     return text[:longest].encode("utf-8", "replace").decode()
 
 
 async def _frameworks(request: Request, error: Exception) -> Response:
-    status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+    status = (
+        HTTPStatus(error.status_code)
+        if isinstance(error, HTTPException)
+        else HTTPStatus.INTERNAL_SERVER_ERROR
+    )
     details = {
         HTTPStatus.NOT_FOUND: f"There is nothing at {request.url.path}.",
         TOO_LARGE[0]: TOO_LARGE[1],
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not know the method {request.method}.",
+        HTTPStatus.METHOD_NOT_ALLOWED: (
+            f"{request.url.path} does not know the method {request.method}."
+        ),
     }
     if status is HTTPStatus.BAD_REQUEST:
         # The framework's word for a body that it cannot even decode; ours for bad input is 422.
-        return problem(request, _INVALID, "The body is no JSON in UTF-8 of a reasonable depth; nothing was changed.")
+        return problem(
+            request,
+            _INVALID,
+            "The body is no JSON in UTF-8 of a reasonable depth; nothing was changed.",
+        )
     answer = problem(request, status, details.get(status, f"{status.phrase}."))
     for name, value in (getattr(error, "headers", None) or {}).items():
         answer.headers[name] = value
@@ -146,4 +205,8 @@ async def _frameworks(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, _error: Exception) -> Response:
     # The server logs the traceback; the caller gets none of it.
-    return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "An error in trade-recon itself; its log tells more.")
+    return problem(
+        request,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "An error in trade-recon itself; its log tells more.",
+    )

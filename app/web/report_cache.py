@@ -14,16 +14,22 @@ from app.telemetry import get_logger
 from app.web.schemas.report import Report
 
 _FRESH_SECONDS = 1.0
-"""PostgreSQL is asked for the summary at most this often: what other processes recorded shows as much later."""
+"""PostgreSQL is asked for the summary at most this often: what other processes recorded shows as
+much later.
+"""
 _OLDEST_SECONDS = 5.0
-"""As long what is here is handed out while PostgreSQL is asked; then whoever asks waits for PostgreSQL, or hears that it is gone."""
+"""As long what is here is handed out while PostgreSQL is asked; then whoever asks waits for
+PostgreSQL, or hears that it is gone.
+"""
 _MOST_TAGS = 100
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What PostgreSQL said, and when it was asked: at which time, and after how much had come to its end here."""
+    """What PostgreSQL said, and when it was asked: at which time, and after how much had come to
+    its end here.
+    """
 
     report: ReportSnapshot
     at: float
@@ -52,7 +58,8 @@ class CachedReport:
     async def answer(self, service: ReconService, request: Request) -> Response:
         """The report, or that it is what the caller has.
 
-        Raises DatabaseUnavailable if PostgreSQL is gone and what is here is older than five seconds.
+        Raises DatabaseUnavailable if PostgreSQL is gone and what is here is older than five
+        seconds.
         """
         now, ends, read = time.monotonic(), service.summary.ends, self._read
         while read is None or read.ends < ends or read.at < now - _OLDEST_SECONDS:
@@ -61,7 +68,11 @@ class CachedReport:
         if read.at < now - _FRESH_SECONDS:
             self._ask(service)
         rendered = self._rendered
-        if rendered is None or rendered.read is not read or rendered.state != service.readings.api_state():
+        if (
+            rendered is None
+            or rendered.read is not read
+            or rendered.state != service.readings.api_state()
+        ):
             rendered = self._rendered = _render(service, read)
         headers = {"ETag": rendered.tag, "Cache-Control": "no-cache"}
         if _names(request.headers.get("if-none-match"), rendered.tag):
@@ -83,7 +94,9 @@ class CachedReport:
 def _tell_failure(reading: "asyncio.Task[_Read]") -> None:
     """Say so even if nobody waits for it; who does hears of it, too."""
     if not reading.cancelled() and (error := reading.exception()) is not None:
-        _log.warning("The report could not be read anew.", action="report.unread", reason=str(error))
+        _log.warning(
+            "The report could not be read anew.", action="report.unread", reason=str(error)
+        )
 
 
 def _render(service: ReconService, read: _Read) -> _Rendered:
@@ -95,8 +108,12 @@ def _render(service: ReconService, read: _Read) -> _Rendered:
 
 
 def _names(header: str | None, tag: str) -> bool:
-    """Whether an If-None-Match header names the tag; weak comparison, as RFC 9110 has it for this header."""
+    """Whether an If-None-Match header names the tag; weak comparison, as RFC 9110 has it for this
+    header.
+    """
     if header is None:
         return False
     opaque = tag.removeprefix("W/")
-    return header.strip() == "*" or opaque in {each.strip().removeprefix("W/") for each in header.split(",", _MOST_TAGS)}
+    return header.strip() == "*" or opaque in {
+        each.strip().removeprefix("W/") for each in header.split(",", _MOST_TAGS)
+    }

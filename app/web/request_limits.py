@@ -1,4 +1,6 @@
-"""What is done with a request before a route sees it: a body that is too large is refused, and an id in a path may hold any character."""
+"""What is done with a request before a route sees it: a body that is too large is refused, and an
+id in a path may hold any character.
+"""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -25,7 +27,9 @@ _WITH_IDS = b"/accounts/"
 
 
 class BodyLimit:
-    """Refuses a body above `LARGEST_BODY`: unread where its length is announced, else as soon as more than that has come."""
+    """Refuses a body above `LARGEST_BODY`: unread where its length is announced, else as soon as
+    more than that has come.
+    """
 
     def __init__(self, app: "ASGIApp") -> None:
         """Wrap an ASGI app."""
@@ -36,7 +40,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if any(name == b"content-length" and value.isdigit() and int(value) > LARGEST_BODY for name, value in scope["headers"]):
+        if any(
+            name == b"content-length" and value.isdigit() and int(value) > LARGEST_BODY
+            for name, value in scope["headers"]
+        ):
             answer = problem(Request(scope), HTTPStatus(TOO_LARGE[0]), TOO_LARGE[1])
             answer.headers.update(_CLOSING)
             await answer(scope, receive, send)
@@ -55,7 +62,9 @@ class BodyLimit:
 
 
 class EncodedIds:
-    """Lets routes see paths with account ids as they were sent, so that a slash of an id (%2F) separates no segments."""
+    """Lets routes see paths with account ids as they were sent, so that a slash of an id (%2F)
+    separates no segments.
+    """
 
     def __init__(self, app: "ASGIApp") -> None:
         """Wrap an ASGI app."""
@@ -69,7 +78,9 @@ class EncodedIds:
 
 
 class EncodedConvertor(Convertor[str]):
-    """An id in a path that is still encoded; slashes that were not encoded are taken for the id's too."""
+    """An id in a path that is still encoded; slashes that were not encoded are taken for the id's
+    too.
+    """
 
     regex = ".+"
 
@@ -83,12 +94,22 @@ class EncodedConvertor(Convertor[str]):
 
 
 def refuse_unknown_parameters(request: Request) -> None:
-    """Refuse a query that names a parameter which the route does not know: a filter that is misspelled must not mean no filter."""
+    """Refuse a query that names a parameter which the route does not know: a filter that is
+    misspelled must not mean no filter.
+    """
     known = _parameters(request.scope["route"].dependant)
     unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
     if unknown:
         raise RequestValidationError(
-            [{"type": UNKNOWN, "loc": ("query", name), "msg": "", "ctx": {"known": sorted(known)}} for name in unknown]
+            [
+                {
+                    "type": UNKNOWN,
+                    "loc": ("query", name),
+                    "msg": "",
+                    "ctx": {"known": sorted(known)},
+                }
+                for name in unknown
+            ]
         )
 
 

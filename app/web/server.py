@@ -1,4 +1,6 @@
-"""The process that serves HTTP: its listener, uvicorn with an orderly end, and the interpreter's settings."""
+"""The process that serves HTTP: its listener, uvicorn with an orderly end, and the interpreter's
+settings.
+"""
 
 import asyncio
 import contextlib
@@ -24,7 +26,9 @@ _WAITING_CONNECTIONS = 512
 _TURN_SECONDS = 0.0002
 _COLLECTIONS = (5_000, 4, 500)
 _ALLOCATION = ((-8, 2), (-3, 256 * 1024))
-"""M_ARENA_MAX and M_MMAP_THRESHOLD of mallopt(3): two heaps for all threads, and what is large goes back to the system when it is freed."""
+"""M_ARENA_MAX and M_MMAP_THRESHOLD of mallopt(3): two heaps for all threads, and what is large goes
+back to the system when it is freed.
+"""
 _OTHER_THREADS = 2
 """Beside those for batches: for the worker of named accounts, and for looking up names of hosts."""
 
@@ -32,9 +36,11 @@ _OTHER_THREADS = 2
 def tune_interpreter(workers: int) -> None:
     """Keep requests from waiting for the work on batches, and memory from growing with it.
 
-    Batches are judged in threads, at which Python looks every 5 ms by itself, and a request takes several turns. Its garbage collector
-    looks through all objects of all batches, for a quarter of a second each time, to find cycles that there are hardly any of: it looks
-    at the young ones, and seldom at the rest. Threads are as few as can be used, and share what glibc would give each of them for itself.
+    Batches are judged in threads, at which Python looks every 5 ms by itself, and a request takes
+    several turns. Its garbage collector looks through all objects of all batches, for a quarter of
+    a second each time, to find cycles that there are hardly any of: it looks at the young ones, and
+    seldom at the rest. Threads are as few as can be used, and share what glibc would give each of
+    them for itself.
     """
     sys.setswitchinterval(_TURN_SECONDS)
     gc.freeze()
@@ -47,7 +53,9 @@ def tune_interpreter(workers: int) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn that lets the work end from the signal on, and does not send itself the signal once more when it has ended itself."""
+    """uvicorn that lets the work end from the signal on, and does not send itself the signal once
+    more when it has ended itself.
+    """
 
     def __init__(self, config: uvicorn.Config, stop_work: Callable[[], None]) -> None:
         super().__init__(config)
@@ -63,7 +71,11 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Handle signals while the server runs, without raising them again at its end."""
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             yield
         finally:
@@ -72,29 +84,42 @@ class Server(uvicorn.Server):
 
 
 def open_listener(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigurationError if the address cannot be had."""
     try:
         listener = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_WAITING_CONNECTIONS
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=_WAITING_CONNECTIONS,
         )
     except OSError as error:
-        raise ConfigurationError(f"trade-recon cannot listen on {host}:{port}: {error.strerror}. Choose another host or port.") from error
-    # asyncio does so for sockets that it makes; without it each small answer waits some 40 ms for the client's acknowledgement.
+        raise ConfigurationError(
+            f"trade-recon cannot listen on {host}:{port}: {error.strerror}. Choose another host or"
+            " port."
+        ) from error
+    # asyncio does so for sockets that it makes; without it each small answer waits some 40 ms for
+    # the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def require_loopback(host: str, port: int) -> str:
-    """The address to listen on, which only this machine reaches: any caller may do everything, since there is no authentication."""
+    """The address to listen on, which only this machine reaches: any caller may do everything,
+    since there is no authentication.
+    """
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(
-            f"trade-recon cannot listen on {host}:{port}: the host is not known. Choose another host or port."
+            f"trade-recon cannot listen on {host}:{port}: the host is not known. Choose another"
+            " host or port."
         ) from error
     addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
     if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
         raise ConfigurationError(
-            f"trade-recon does not listen on {host or 'all addresses'}, since it does not authenticate its callers: let it listen on"
-            " 127.0.0.1, and put a proxy that authenticates beside it, in a container's network as a sidecar. Nothing was changed."
+            f"trade-recon does not listen on {host or 'all addresses'}, since it does not"
+            " authenticate its callers: let it listen on 127.0.0.1, and put a proxy that"
+            " authenticates beside it, in a container's network as a sidecar. Nothing was changed."
         )
     return addresses[0]

@@ -15,7 +15,10 @@ def shown_account(found: AccountReport) -> Account:
             "stats": AccountStatistics.model_validate(state),
             "attempts": [dict(row) for row in found.attempts],
             "history": [dict(row) for row in found.history],
-            "set_aside": [{**row, "nulled": nulled_values(row["table"], row["reason"], row["row_text"])} for row in found.set_aside],
+            "set_aside": [
+                {**row, "nulled": nulled_values(row["table"], row["reason"], row["row_text"])}
+                for row in found.set_aside
+            ],
             "rests_on": found.rests_on,
             "accepted": [dict(row) for row in found.accepted],
             "pinned": [dict(row) for row in found.pins],

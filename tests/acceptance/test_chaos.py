@@ -1,6 +1,8 @@
-"""Chaos: three replicas are killed, stopped and cut off while upstream fails and the warehouse is damaged; in the end all is as it must be.
+"""Chaos: three replicas are killed, stopped and cut off while upstream fails and the warehouse is
+damaged; in the end all is as it must be.
 
-What happens is chosen by a fixed seed; when it happens, and where it meets what, is up to the machine.
+What happens is chosen by a fixed seed; when it happens, and where it meets what, is up to the
+machine.
 """
 
 import asyncio
@@ -28,7 +30,14 @@ from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, fill
-from tests.support.replicas import LEASE_SECONDS, Replica, ReplicaEndedError, Replicas, until, until_nothing_is_left
+from tests.support.replicas import (
+    LEASE_SECONDS,
+    Replica,
+    ReplicaEndedError,
+    Replicas,
+    until,
+    until_nothing_is_left,
+)
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -49,11 +58,25 @@ _SETTINGS = {
     "RISK_API_TIMEOUT": "5",
 }
 _KINDS = HEALABLE_KINDS - {DamageKind.OTHER_ACCOUNTS_IDS}
-"""Without the one that hits a second account, which may be under work: what is new there at the end would be no fault of its batch."""
+"""Without the one that hits a second account, which may be under work: what is new there at the end
+would be no fault of its batch.
+"""
 _OUTAGES = (
     Faults(down=True),
-    Faults(probabilities={FaultKind.SERVICE_UNAVAILABLE: 0.1, FaultKind.DROPPED_CONNECTION: 0.1, FaultKind.INVALID_JSON: 0.05}),
-    Faults(probabilities={FaultKind.TOO_MANY_REQUESTS: 0.3, FaultKind.TRUNCATED_JSON: 0.05, FaultKind.INTERNAL_ERROR: 0.05}),
+    Faults(
+        probabilities={
+            FaultKind.SERVICE_UNAVAILABLE: 0.1,
+            FaultKind.DROPPED_CONNECTION: 0.1,
+            FaultKind.INVALID_JSON: 0.05,
+        }
+    ),
+    Faults(
+        probabilities={
+            FaultKind.TOO_MANY_REQUESTS: 0.3,
+            FaultKind.TRUNCATED_JSON: 0.05,
+            FaultKind.INTERNAL_ERROR: 0.05,
+        }
+    ),
     Faults(probabilities={FaultKind.SLOW: 0.5, FaultKind.DRIP: 0.5}, delay_seconds=1.5),
 )
 _VICTIMS = """
@@ -79,7 +102,9 @@ _TRADES = frozenset(table.name for endpoint, table in TABLES.items() if endpoint
 
 @dataclass(slots=True)
 class _Ledger:
-    """What damage did: rows that went or changed, rows that came or changed, and how many rows of each slice there are to write for it."""
+    """What damage did: rows that went or changed, rows that came or changed, and how many rows of
+    each slice there are to write for it.
+    """
 
     gone: int = 0
     made: int = 0
@@ -93,7 +118,8 @@ class _Ledger:
         self.needs.update(_slices(gone) | _slices(made))
         for (table, holder, day), rows in _slices(made).items():
             if holder != account_id and table not in _TRADES:
-                # Where the id is part of the key, a row under another one is lacking here and too many there; its going is told here too.
+                # Where the id is part of the key, a row under another one is lacking here and too
+                # many there; its going is told here too.
                 self.needs[table, account_id, day] += rows
 
 
@@ -107,7 +133,13 @@ def _slices(rows: Counter[_Row]) -> Counter[_Slice]:
 class _Wrecker:
     """Damages the warehouse; each account once, so that one thing that is healed twice shows."""
 
-    def __init__(self, connection: "Connection", schema: str, victims: Sequence[asyncpg.Record], chance: random.Random) -> None:
+    def __init__(
+        self,
+        connection: "Connection",
+        schema: str,
+        victims: Sequence[asyncpg.Record],
+        chance: random.Random,
+    ) -> None:
         self._connection = connection
         self._schema = schema
         self._victims = chance.sample(list(victims), len(victims))
@@ -127,7 +159,13 @@ class _Wrecker:
                 # One snapshot: what heals meanwhile elsewhere is not taken for damage.
                 async with self._connection.transaction(isolation="repeatable_read"):
                     before = await self._rows(logins)
-                    victim = Victim(self._connection, self._schema, account_id, TODAY - dt.timedelta(days=2), self._chance)
+                    victim = Victim(
+                        self._connection,
+                        self._schema,
+                        account_id,
+                        TODAY - dt.timedelta(days=2),
+                        self._chance,
+                    )
                     await WRECKERS[kind](victim)
                     after = await self._rows(logins)
             except asyncpg.SerializationError:
@@ -139,15 +177,26 @@ class _Wrecker:
         found: Counter[_Row] = Counter()
         for table in TABLES.values():
             day = table.date_column or "NULL::date"
-            rows = f"SELECT account_id, {day} AS day, md5(t::text) AS content FROM {table.name} AS t WHERE login = ANY($1)"
-            found.update((table.name, *row) for row in await self._connection.fetch(rows, list(logins)))
+            rows = (
+                f"SELECT account_id, {day} AS day, md5(t::text) AS content FROM {table.name} AS t"
+                " WHERE login = ANY($1)"
+            )
+            found.update(
+                (table.name, *row) for row in await self._connection.fetch(rows, list(logins))
+            )
         return found
 
 
 class _Monkey:
     """Three replicas, and what happens to them and around them; `done` counts it."""
 
-    def __init__(self, replicas: Replicas, sandbox: SandboxServer, connection: "Connection", chance: random.Random) -> None:
+    def __init__(
+        self,
+        replicas: Replicas,
+        sandbox: SandboxServer,
+        connection: "Connection",
+        chance: random.Random,
+    ) -> None:
         self._replicas = replicas
         self._sandbox = sandbox
         self._connection = connection
@@ -164,8 +213,17 @@ class _Monkey:
         await asyncio.gather(*(self._fill(slot) for slot in range(_REPLICAS)))
 
     async def play(self, over: asyncio.Event) -> None:
-        """Do something, again and again until it is over: all of it in each round, in an order of its own."""
-        acts: list[Callable[[], Awaitable[None]]] = [self._kill, self._kill, self._stop, self._cut_off, self._cut_off, self._break_upstream]
+        """Do something, again and again until it is over: all of it in each round, in an order of
+        its own.
+        """
+        acts: list[Callable[[], Awaitable[None]]] = [
+            self._kill,
+            self._kill,
+            self._stop,
+            self._cut_off,
+            self._cut_off,
+            self._break_upstream,
+        ]
         while not over.is_set():
             for act in self._chance.sample(acts, len(acts)):
                 await asyncio.sleep(self._chance.uniform(0.3, 1.5))
@@ -198,9 +256,14 @@ class _Monkey:
             self.done["stopped"] += 1
 
     async def _cut_off(self) -> None:
-        theirs = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'trade-recon%' ORDER BY 1"
+        theirs = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND"
+            " application_name LIKE 'trade-recon%' ORDER BY 1"
+        )
         backends = [row["pid"] for row in await self._connection.fetch(theirs)]
-        for backend in self._chance.sample(backends, min(len(backends), self._chance.randint(1, 6))):
+        for backend in self._chance.sample(
+            backends, min(len(backends), self._chance.randint(1, 6))
+        ):
             await self._connection.execute("SELECT pg_terminate_backend($1)", backend)
             self.done["cut off"] += 1
 
@@ -211,11 +274,18 @@ class _Monkey:
         self.done["outages"] += 1
 
     def _choose(self) -> int:
-        return self._chance.choice([slot for slot, replica in enumerate(self._slots) if replica is not None and replica.answers])
+        return self._chance.choice(
+            [
+                slot
+                for slot, replica in enumerate(self._slots)
+                if replica is not None and replica.answers
+            ]
+        )
 
     async def _fill(self, slot: int) -> None:
         while self._slots[slot] is None:
-            # A connection that is cut off while a replica starts ends it, as it should; an operator starts it again.
+            # A connection that is cut off while a replica starts ends it, as it should; an operator
+            # starts it again.
             with contextlib.suppress(ReplicaEndedError):
                 self._slots[slot] = await self._replicas.start()
 
@@ -231,14 +301,18 @@ async def _wake(replica: Replica) -> None:
     replica.wake()
 
 
-async def _start_runs(monkey: _Monkey, connection: "Connection", chance: random.Random, over: asyncio.Event) -> None:
+async def _start_runs(
+    monkey: _Monkey, connection: "Connection", chance: random.Random, over: asyncio.Event
+) -> None:
     """See to it that some runs are always under way, each started wherever somebody answers."""
     while not over.is_set():
         await asyncio.sleep(chance.uniform(0.2, 1.0))
         if monkey.answering and await connection.fetchval(_UNFINISHED) < _MOST_RUNS:
             # Whom it does not reach, or who refuses since such a run is active: the next one may.
             with contextlib.suppress(httpx2.HTTPError):
-                await chance.choice(monkey.answering).start_run(chance.choice(("full", "retry", "audit")))
+                await chance.choice(monkey.answering).start_run(
+                    chance.choice(("full", "retry", "audit"))
+                )
 
 
 async def _keep_damaging(wrecker: _Wrecker, over: asyncio.Event) -> None:
@@ -249,7 +323,9 @@ async def _keep_damaging(wrecker: _Wrecker, over: asyncio.Event) -> None:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[SandboxServer]:
-    world = World.generate(_ACCOUNTS, seed=9, today=TODAY, trades_per_account=15, days=30, contradictory=False)
+    world = World.generate(
+        _ACCOUNTS, seed=9, today=TODAY, trades_per_account=15, days=30, contradictory=False
+    )
     async with SandboxServer(world) as server:
         yield server
 
@@ -281,51 +357,93 @@ async def test_after_any_chaos_every_need_was_healed_once_and_the_record_is_righ
             over.set()
         alive = await monkey.calm()
         await until(connection, f"SELECT ({_UNFINISHED}) = 0", seconds=_CALM_SECONDS)
-        # Also for what only a comparison with upstream shows; whoever backs off would be left out of it.
+        # Also for what only a comparison with upstream shows; whoever backs off would be left out
+        # of it.
         assert (
-            await connection.fetch("SELECT account_id, issues FROM trade_recon WHERE failed_attempts > 0 OR next_attempt_at > now()") == []
+            await connection.fetch(
+                "SELECT account_id, issues FROM trade_recon WHERE failed_attempts > 0 OR"
+                " next_attempt_at > now()"
+            )
+            == []
         )
         last_id = await alive[0].start_run("audit")
-        await until(connection, "SELECT finished_at IS NOT NULL FROM recon_runs WHERE run_id = $1", last_id, seconds=_CALM_SECONDS)
-        assert await connection.fetchval("SELECT status FROM recon_runs WHERE run_id = $1", last_id) == RunStatus.SUCCEEDED
+        await until(
+            connection,
+            "SELECT finished_at IS NOT NULL FROM recon_runs WHERE run_id = $1",
+            last_id,
+            seconds=_CALM_SECONDS,
+        )
+        assert (
+            await connection.fetchval("SELECT status FROM recon_runs WHERE run_id = $1", last_id)
+            == RunStatus.SUCCEEDED
+        )
         assert (await difference(database, sandbox)).sample == ()
         await _assert_recorded(connection)
         await _assert_healed_once(connection, wrecker.ledger)
-        assert await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+        assert (
+            await connection.fetchval(
+                "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+            )
+            == 0
+        )
         await until_nothing_is_left(connection, LEASE_SECONDS + 5)
         assert [await replica.end() for replica in alive] == [0] * _REPLICAS
-        assert min(monkey.done[what] for what in ("killed", "stopped", "cut off", "outages")) >= _SECONDS // 20, monkey.done
+        assert (
+            min(monkey.done[what] for what in ("killed", "stopped", "cut off", "outages"))
+            >= _SECONDS // 20
+        ), monkey.done
 
 
 async def _assert_recorded(connection: "Connection") -> None:
-    """Every run has its end, no outage is blamed on an account, and what a run counts is what its attempts tell."""
-    attempts = await connection.fetch("SELECT run_id, account_id, outcome, detail FROM recon_attempts")
-    assert [tuple(each) for each in attempts if each["outcome"] in (None, Outcome.FAILED, Outcome.PARTIAL)] == []
+    """Every run has its end, no outage is blamed on an account, and what a run counts is what its
+    attempts tell.
+    """
+    attempts = await connection.fetch(
+        "SELECT run_id, account_id, outcome, detail FROM recon_attempts"
+    )
+    assert [
+        tuple(each)
+        for each in attempts
+        if each["outcome"] in (None, Outcome.FAILED, Outcome.PARTIAL)
+    ] == []
     for run in await connection.fetch("SELECT * FROM recon_runs"):
         assert run["status"] in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES), run["error"]
         outcomes = Counter(each["outcome"] for each in attempts if each["run_id"] == run["run_id"])
         # Accounts that an audit found equal have no attempt: they are in the total, and unchanged.
         outcomes[Outcome.UNCHANGED] += run["total"] - outcomes.total()
-        assert {outcome: run[outcome.value] for outcome in Outcome} == {outcome: outcomes[outcome] for outcome in Outcome}
-        assert run["kind"] == "audit" or outcomes.total() == sum(each["run_id"] == run["run_id"] for each in attempts)
+        assert {outcome: run[outcome.value] for outcome in Outcome} == {
+            outcome: outcomes[outcome] for outcome in Outcome
+        }
+        assert run["kind"] == "audit" or outcomes.total() == sum(
+            each["run_id"] == run["run_id"] for each in attempts
+        )
 
 
 async def _assert_healed_once(connection: "Connection", ledger: _Ledger) -> None:
     """Nothing was written that damage had not made necessary, and nothing twice.
 
-    The feed and the copies of rows are written in the transaction that heals: they tell exactly what was committed. A transaction that
-    names a slice wrote at least one row of it, so no slice may be named more often than rows of it were to be written. The counters
-    of runs come later, in the transaction that records; a replica that was killed in between leaves them too small, never too large.
+    The feed and the copies of rows are written in the transaction that heals: they tell exactly
+    what was committed. A transaction that names a slice wrote at least one row of it, so no slice
+    may be named more often than rows of it were to be written. The counters of runs come later, in
+    the transaction that records; a replica that was killed in between leaves them too small, never
+    too large.
     """
-    written = "SELECT table_name, account_id, lower(stretch) + step FROM recon_changes LEFT JOIN LATERAL unnest(days) AS stretch ON true"
-    written += " LEFT JOIN LATERAL generate_series(0, upper(stretch) - lower(stretch) - 1) AS step ON true"
-    feed: Counter[_Slice] = Counter((row[0], row[1], row[2]) for row in await connection.fetch(written))
+    written = (
+        "SELECT table_name, account_id, lower(stretch) + step FROM recon_changes LEFT JOIN LATERAL"
+        " unnest(days) AS stretch ON true"
+    )
+    written += (
+        " LEFT JOIN LATERAL generate_series(0, upper(stretch) - lower(stretch) - 1) AS step ON true"
+    )
+    feed: Counter[_Slice] = Counter(
+        (row[0], row[1], row[2]) for row in await connection.fetch(written)
+    )
     assert feed - ledger.needs == Counter()
     copies = await connection.fetch("SELECT table_name, row_data::text FROM recon_removed_rows")
     assert len(copies) == len(set(copies)) <= ledger.made
     run = await connection.fetchrow(
-        "SELECT sum(rows_inserted) AS inserted, sum(rows_updated) AS updated, sum(rows_moved) AS moved, sum(rows_removed) AS removed,"
-        " sum(rows_set_aside) AS set_aside FROM recon_runs"
+        "SELECT sum(rows_inserted) AS inserted, sum(rows_updated) AS updated, sum(rows_moved) AS"
+        " moved, sum(rows_removed) AS removed, sum(rows_set_aside) AS set_aside FROM recon_runs"
     )
     assert run is not None
     assert run["inserted"] + run["updated"] <= ledger.gone

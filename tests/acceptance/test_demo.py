@@ -4,28 +4,50 @@ from app.domain.issues.codes import IssueCode
 from tests.support.commands import run_command
 
 
-async def test_the_demonstration_heals_every_damage_and_names_what_is_not_the_warehouses_to_heal(tmp_path: Path) -> None:
+async def test_the_demonstration_heals_every_damage_and_names_what_is_not_the_warehouses_to_heal(
+    tmp_path: Path,
+) -> None:
     ended = await run_command(tmp_path, {}, "demo", "--accounts", "100")
     assert ended.code == 0, ended.stdout + ended.stderr
     assert "NOT E" not in ended.stdout
     before, after = ended.stdout.split("After: the issues that are left")
     shown = {code for code in IssueCode if code.value in before}
-    # Narrow keys and impossible dates need an adopted table: monthly partitions take no such date. Dates that still move are no damage.
-    absent = {IssueCode.KEY_TOO_NARROW, IssueCode.IMPOSSIBLE_DATE, IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED}
-    absent |= {IssueCode.HISTORY_UNREAD, IssueCode.SUSPICIOUSLY_FEW_HOURS, IssueCode.PINNED_BY_RESTORE, IssueCode.VALUE_DRIFT}
+    # Narrow keys and impossible dates need an adopted table: monthly partitions take no such date.
+    # Dates that still move are no damage.
+    absent = {
+        IssueCode.KEY_TOO_NARROW,
+        IssueCode.IMPOSSIBLE_DATE,
+        IssueCode.UPSTREAM_INCONSISTENT,
+        IssueCode.UNSETTLED,
+    }
+    absent |= {
+        IssueCode.HISTORY_UNREAD,
+        IssueCode.SUSPICIOUSLY_FEW_HOURS,
+        IssueCode.PINNED_BY_RESTORE,
+        IssueCode.VALUE_DRIFT,
+    }
     assert shown == set(IssueCode) - absent
     left = {code for code in IssueCode if code.value in after}
-    assert left == {IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM, IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED}
+    assert left == {
+        IssueCode.AMBIGUOUS_IDENTITY,
+        IssueCode.ABSENT_UPSTREAM,
+        IssueCode.UPSTREAM_INCONSISTENT,
+        IssueCode.UNSETTLED,
+    }
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_on_real_trades_not_one_row_differs_afterwards(tmp_path: Path, shared_trades: Path) -> None:
+async def test_on_real_trades_not_one_row_differs_afterwards(
+    tmp_path: Path, shared_trades: Path
+) -> None:
     ended = await run_command(tmp_path, {}, "demo", "--trades", str(shared_trades))
     assert ended.code == 0, ended.stdout + ended.stderr
     assert "without exception" in ended.stdout
 
 
-async def test_the_settings_of_the_user_do_not_reach_the_demonstration(tmp_path: Path, shared_trades: Path) -> None:
+async def test_the_settings_of_the_user_do_not_reach_the_demonstration(
+    tmp_path: Path, shared_trades: Path
+) -> None:
     variables = {
         "DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/never",
         "RISK_API_BASE_URL": "http://127.0.0.1:1/",

@@ -1,6 +1,7 @@
 """Pages of the documentation whose commands print what the pages show.
 
-`REWRITE_PAGES=1` puts what is printed now in place of what differs: read the difference before it is committed.
+`REWRITE_PAGES=1` puts what is printed now in place of what differs: read the difference before it
+is committed.
 """
 
 import os
@@ -26,7 +27,9 @@ _SANDBOX = "trade-recon sandbox --accounts 40 --seed 7 --port 8100 &"
 
 def _moved(command: str, ports: Mapping[str, str]) -> str:
     """The command with free ports in place of those of the page."""
-    return re.sub(r"(?<=--port )\d+|(?<=127\.0\.0\.1:)\d+", lambda port: ports[port.group()], command)
+    return re.sub(
+        r"(?<=--port )\d+|(?<=127\.0\.0\.1:)\d+", lambda port: ports[port.group()], command
+    )
 
 
 def _free_port() -> int:
@@ -36,7 +39,9 @@ def _free_port() -> int:
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/guides/a-day.md"])
-async def test_the_commands_of_a_page_print_what_it_shows(name: str, postgres: Server, tmp_path: Path) -> None:
+async def test_the_commands_of_a_page_print_what_it_shows(
+    name: str, postgres: Server, tmp_path: Path
+) -> None:
     path = ROOT / name
     page = path.read_text(encoding="utf-8")
     printed: dict[int, tuple[str, ...]] = {}
@@ -44,7 +49,10 @@ async def test_the_commands_of_a_page_print_what_it_shows(name: str, postgres: S
     likeness = Likeness()
     ports = {"8000": str(_free_port()), "8100": str(_free_port())}
     async with new_database(postgres, "public") as place:
-        here = {"DATABASE_URL": place.owner.dsn, "RISK_API_BASE_URL": f"http://127.0.0.1:{ports['8100']}"}
+        here = {
+            "DATABASE_URL": place.owner.dsn,
+            "RISK_API_BASE_URL": f"http://127.0.0.1:{ports['8100']}",
+        }
         run = Shell(tmp_path, {"TEST_TODAY": _DAY}, here)
         if _SANDBOX not in page:
             await run.run(_moved(_SANDBOX, ports))

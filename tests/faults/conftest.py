@@ -1,4 +1,6 @@
-"""The ground on which the cells of the fault matrix are played; prints the matrix as a table, once all were."""
+"""The ground on which the cells of the fault matrix are played; prints the matrix as a table, once
+all were.
+"""
 
 import re
 from collections.abc import AsyncIterator
@@ -42,17 +44,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             checks += int(str(seen))
             held[cell[1], cell[2]] = str(seen) if outcome == "passed" else outcome
     if checks:
-        terminalreporter.section("fault matrix: what was seen to hold, in the run that the fault met and in the next one")
+        terminalreporter.section(
+            "fault matrix: what was seen to hold, in the run that the fault met and in the next one"
+        )
         terminalreporter.line("| | " + " | ".join(Fault) + " |")
         terminalreporter.line("|---|" + "--:|" * len(Fault))
         for step in Step:
-            terminalreporter.line(f"| {step} | " + " | ".join(held.get((step, fault.replace(" ", "-")), "") for fault in Fault) + " |")
+            terminalreporter.line(
+                f"| {step} | "
+                + " | ".join(held.get((step, fault.replace(" ", "-")), "") for fault in Fault)
+                + " |"
+            )
         terminalreporter.line(f"{len(held)} cells, {checks} checks")
 
 
 @pytest.fixture(scope="session")
 def world() -> World:
-    return World.generate(10, seed=11, today=TODAY, trades_per_account=14, days=15, contradictory=False)
+    return World.generate(
+        10, seed=11, today=TODAY, trades_per_account=14, days=15, contradictory=False
+    )
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +81,14 @@ async def damaged(postgres: Server, template: str, world: World) -> AsyncIterato
         async with SandboxServer(world) as sandbox:
             await fill(database, sandbox)
         async with database.connect() as connection:
-            done = await damage(connection, SCHEMA, seed=3, kinds=_KINDS, accounts_per_kind=1, settled_before=MOVING_FROM)
+            done = await damage(
+                connection,
+                SCHEMA,
+                seed=3,
+                kinds=_KINDS,
+                accounts_per_kind=1,
+                settled_before=MOVING_FROM,
+            )
             assert len(done) == len(_KINDS)
         yield name
 
@@ -88,6 +105,8 @@ class Ground:
 
 
 @pytest.fixture(scope="session")
-async def ground(postgres: Server, damaged: str, upstream: tuple[SandboxServer, FetchBell]) -> AsyncIterator[Ground]:
+async def ground(
+    postgres: Server, damaged: str, upstream: tuple[SandboxServer, FetchBell]
+) -> AsyncIterator[Ground]:
     async with SmallDisks(postgres) as disks:
         yield Ground(postgres, damaged, disks, *upstream)

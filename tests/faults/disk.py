@@ -1,4 +1,6 @@
-"""A small file system of its own for the data of one database, which a test can fill to the last byte."""
+"""A small file system of its own for the data of one database, which a test can fill to the last
+byte.
+"""
 
 import asyncio
 import contextlib
@@ -21,7 +23,9 @@ _SIZE = "48m"
 
 @dataclass(frozen=True, slots=True)
 class SmallDisk:
-    """`folder` is where it is mounted, `tablespace` the name under which PostgreSQL keeps data there."""
+    """`folder` is where it is mounted, `tablespace` the name under which PostgreSQL keeps data
+    there.
+    """
 
     folder: Path
     tablespace: str
@@ -38,14 +42,24 @@ class SmallDisks:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self._mounted.aclose()
 
     async def get(self) -> SmallDisk:
-        """The disk; the test skips, with the reason, where this user may not mount one, or where the server is not on this machine."""
+        """The disk; the test skips, with the reason, where this user may not mount one, or where
+        the server is not on this machine.
+        """
         if self._disk is None:
             if os.geteuid() != 0 or "TEST_DATABASE_URL" in os.environ:
-                pytest.skip("a file system can only be mounted by root, and filled where the server is on this machine")
+                pytest.skip(
+                    "a file system can only be mounted by root, and filled where the server is on"
+                    " this machine"
+                )
             self._disk = await self._mount()
         return self._disk
 

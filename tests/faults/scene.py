@@ -1,4 +1,6 @@
-"""One cell of the fault matrix: a damaged warehouse, a run that heals it, and a fault that strikes when the run reaches a step."""
+"""One cell of the fault matrix: a damaged warehouse, a run that heals it, and a fault that strikes
+when the run reaches a step.
+"""
 
 import asyncio
 import contextlib
@@ -52,14 +54,21 @@ class Fault(StrEnum):
     UPSTREAM_LAGGING = "upstream lagging"
 
 
-_LIES = (FaultKind.SMALLER_TOTAL, FaultKind.LARGER_TOTAL, FaultKind.REPEATED_ROW, FaultKind.OTHERS_ROWS, FaultKind.SHORT_PAGE)
+_LIES = (
+    FaultKind.SMALLER_TOTAL,
+    FaultKind.LARGER_TOTAL,
+    FaultKind.REPEATED_ROW,
+    FaultKind.OTHERS_ROWS,
+    FaultKind.SHORT_PAGE,
+)
 
 
 @dataclass(slots=True)
 class Scene:
     """What a fault may touch; `chance` chooses its details by the cell's seed.
 
-    `connection` is the one that looks on, `lever` the one over which faults are done, at any moment.
+    `connection` is the one that looks on, `lever` the one over which faults are done, at any
+    moment.
     """
 
     database: Database
@@ -84,7 +93,9 @@ class Scene:
         self.later.add(asyncio.create_task(do()))
 
     async def recovered(self) -> None:
-        """All that was to happen later has happened, and the clock is right again: to a slow one, dates still move that are settled."""
+        """All that was to happen later has happened, and the clock is right again: to a slow one,
+        dates still move that are settled.
+        """
         await self.set_clock(0)
         while self.later:
             await asyncio.gather(*self.later)
@@ -108,7 +119,9 @@ class Scene:
     async def end_sessions(self) -> None:
         """End the sessions of the workers, as a failover does."""
         theirs = "datname = current_database() AND application_name LIKE 'trade-recon%'"
-        await self.lever.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {theirs}")
+        await self.lever.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {theirs}"
+        )
 
 
 async def strike(fault: Fault, scene: Scene) -> None:
@@ -203,7 +216,9 @@ async def _lie(scene: Scene) -> None:
 
 
 async def _lag(scene: Scene) -> None:
-    """Upstream answers from a replica that lacks the last trades, alike at all levels, until the run is over."""
+    """Upstream answers from a replica that lacks the last trades, alike at all levels, until the
+    run is over.
+    """
     world = scene.sandbox.world
     for account_id in world.account_ids:
         for trade in world.trades(account_id):
@@ -229,7 +244,9 @@ _STRIKES: Mapping[Fault, Callable[[Scene], Awaitable[None]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a cell is played; `folder` takes the worker's clock, `disk` is the file system that holds the database, if it may be filled."""
+    """Where a cell is played; `folder` takes the worker's clock, `disk` is the file system that
+    holds the database, if it may be filled.
+    """
 
     database: Database
     sandbox: SandboxServer
@@ -245,7 +262,8 @@ async def play(step: Step, fault: Fault, place: Place, *, seed: str) -> AsyncIte
     async def reached(scene: Scene, where: Step) -> None:
         if where is step:
             scene.has_struck = True
-            # By itself: a fault that ends the very connection on which it was called for must be done to its end.
+            # By itself: a fault that ends the very connection on which it was called for must be
+            # done to its end.
             striking = asyncio.create_task(strike(fault, scene))
             scene.later.add(striking)
             await asyncio.shield(striking)
@@ -255,18 +273,37 @@ async def play(step: Step, fault: Fault, place: Place, *, seed: str) -> AsyncIte
 
 
 @contextlib.asynccontextmanager
-async def watched(place: Place, chance: random.Random, reached: Callable[[Scene, Step], Awaitable[None]]) -> AsyncIterator[Scene]:
-    """A worker that serves the database by way of a proxy; `reached` is awaited at each step of a run, once, before it goes on."""
+async def watched(
+    place: Place, chance: random.Random, reached: Callable[[Scene, Step], Awaitable[None]]
+) -> AsyncIterator[Scene]:
+    """A worker that serves the database by way of a proxy; `reached` is awaited at each step of a
+    run, once, before it goes on.
+    """
     database, sandbox, bell = place.database, place.sandbox, place.bell
     clock = place.folder / "clock"
     clock.write_text("0", encoding="ascii")
     log = place.folder / "worker.log"
     log.touch()
-    async with database.connect() as connection, database.connect() as lever, TcpProxy.to_database(database.dsn) as (proxy, dsn):
+    async with (
+        database.connect() as connection,
+        database.connect() as lever,
+        TcpProxy.to_database(database.dsn) as (proxy, dsn),
+    ):
         setup = Setup(dsn, database.schema, sandbox.base_url, RATE, BURST, NOW, clock, log)
         with contextlib.ExitStack() as workers:
             first = workers.enter_context(Worker(setup))
-            scene = Scene(database, connection, lever, sandbox, proxy, setup, workers, first, chance, place.disk)
+            scene = Scene(
+                database,
+                connection,
+                lever,
+                sandbox,
+                proxy,
+                setup,
+                workers,
+                first,
+                chance,
+                place.disk,
+            )
 
             async def reached_here(where: Step) -> None:
                 await reached(scene, where)
@@ -297,7 +334,9 @@ async def ended(scene: Scene, run_id: str) -> "asyncpg.Record":
     """The run, once it is over."""
     async with asyncio.timeout(LONGEST_RUN_SECONDS):
         while True:
-            run = await scene.connection.fetchrow("SELECT * FROM recon_runs WHERE run_id = $1", run_id)
+            run = await scene.connection.fetchrow(
+                "SELECT * FROM recon_runs WHERE run_id = $1", run_id
+            )
             assert run is not None
             if run["finished_at"] is not None:
                 return run
@@ -309,7 +348,9 @@ async def stored_rows(connection: "Connection") -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for table in TABLES.values():
         own = [column.column for column in table.own_columns]
-        rows = await connection.fetch(f"SELECT (to_jsonb(t) - $1::text[])::text AS content FROM {table.name} AS t", own)
+        rows = await connection.fetch(
+            f"SELECT (to_jsonb(t) - $1::text[])::text AS content FROM {table.name} AS t", own
+        )
         found += [(table.name, row["content"]) for row in rows]
     return found
 
@@ -319,11 +360,19 @@ async def copied_rows(connection: "Connection") -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for table in TABLES.values():
         own = [column.column for column in table.own_columns]
-        statement = "SELECT (row_data - $2::text[])::text AS content FROM recon_removed_rows WHERE table_name = $1"
-        found += [(table.name, row["content"]) for row in await connection.fetch(statement, table.name, own)]
+        statement = (
+            "SELECT (row_data - $2::text[])::text AS content FROM recon_removed_rows WHERE"
+            " table_name = $1"
+        )
+        found += [
+            (table.name, row["content"])
+            for row in await connection.fetch(statement, table.name, own)
+        ]
     return found
 
 
-def cells(steps: Sequence[Step] = tuple(Step), faults: Sequence[Fault] = tuple(Fault)) -> list[tuple[Step, Fault]]:
+def cells(
+    steps: Sequence[Step] = tuple(Step), faults: Sequence[Fault] = tuple(Fault)
+) -> list[tuple[Step, Fault]]:
     """The whole matrix."""
     return [(step, fault) for step in steps for fault in faults]

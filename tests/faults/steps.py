@@ -1,4 +1,6 @@
-"""The steps of a run as a test sees them from outside: by the statements on their way to PostgreSQL, and by what upstream is asked."""
+"""The steps of a run as a test sees them from outside: by the statements on their way to
+PostgreSQL, and by what upstream is asked.
+"""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,16 +36,22 @@ _STATEMENTS: Mapping[Step, tuple[str, str]] = {
     Step.VERIFY: ("detection", "look_at_accounts"),
     Step.RECORD: ("runs", "record_attempts"),
 }
-"""The file of db/queries and the name of each step's statement; apply is the last one before its commit."""
+"""The file of db/queries and the name of each step's statement; apply is the last one before its
+commit.
+"""
 
 
 def _mark(file: str, name: str) -> bytes:
-    """The longest part of a statement that is sent as it is written; KeyError if it has another name by now."""
+    """The longest part of a statement that is sent as it is written; KeyError if it has another
+    name by now.
+    """
     statement = load_queries(file, SCHEMA)[name]
     return max(re.split(r"\{\{\w+\}\}", statement), key=len).encode()
 
 
-MARKS: Mapping[Step, bytes] = {step: _mark(*statement) for step, statement in _STATEMENTS.items()} | {
+MARKS: Mapping[Step, bytes] = {
+    step: _mark(*statement) for step, statement in _STATEMENTS.items()
+} | {
     # Composed for each table, and in no file.
     Step.STAGE: b"WITH registered AS MATERIALIZED",
 }
@@ -73,7 +81,9 @@ class Course:
 
 
 class StatementWatch:
-    """Recognises steps in what a client sends to PostgreSQL; it must send each statement's text, so with a statement cache of 0."""
+    """Recognises steps in what a client sends to PostgreSQL; it must send each statement's text, so
+    with a statement cache of 0.
+    """
 
     def __init__(self, reached: Reached) -> None:
         self._reached = reached
@@ -83,7 +93,8 @@ class StatementWatch:
         text = self._tails.get(connection, b"") + piece
         self._tails[connection] = text[-_LONGEST_MARK:]
         for step, mark in MARKS.items():
-            # A mark may lie across two pieces, and must not count in both: what is left of the piece before is shorter than it.
+            # A mark may lie across two pieces, and must not count in both: what is left of the
+            # piece before is shorter than it.
             if mark in text[-len(piece) - len(mark) + 1 :]:
                 await self._reached(step)
 
@@ -105,6 +116,10 @@ class FetchWatch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._bell.reached and scope["type"] == "http" and scope["path"].startswith("/v2/"):
             asks = scope["query_string"].decode()
-            if "accountIds" in asks or "logins" in asks or not scope["path"].endswith(Endpoint.ALLTIME.value):
+            if (
+                "accountIds" in asks
+                or "logins" in asks
+                or not scope["path"].endswith(Endpoint.ALLTIME.value)
+            ):
                 await self._bell.reached(Step.FETCH)
         await self._app(scope, receive, send)

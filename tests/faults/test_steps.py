@@ -13,14 +13,22 @@ from tests.faults.scene import Place, Scene, ended, start_audit, watched
 from tests.faults.steps import MARKS, Step
 
 
-async def test_a_run_that_nothing_disturbs_passes_every_step(ground: Ground, tmp_path: Path) -> None:
+async def test_a_run_that_nothing_disturbs_passes_every_step(
+    ground: Ground, tmp_path: Path
+) -> None:
     passed: list[Step] = []
 
     async def note(_: Scene, step: Step) -> None:
         passed.append(step)
 
     async with ground.postgres.clone(ground.damaged, "steps") as name:
-        place = Place(Database(ground.postgres.database(name), SCHEMA), ground.sandbox, ground.bell, tmp_path, None)
+        place = Place(
+            Database(ground.postgres.database(name), SCHEMA),
+            ground.sandbox,
+            ground.bell,
+            tmp_path,
+            None,
+        )
         async with watched(place, random.Random(0), note) as scene:
             run = await ended(scene, await start_audit(scene))
             assert await scene.worker.end() == 0
@@ -35,5 +43,9 @@ def test_a_step_is_recognised_by_one_statement_alone(step: Step) -> None:
         for file in (SQL_DIRECTORY / "queries").glob("*.sql")
         for name, statement in load_queries(file.stem, SCHEMA).items()
     }
-    holding = [named for named, statement in statements.items() if MARKS[step] in statement.encode()]
-    assert len(holding) == (0 if step is Step.STAGE else 1), "staging is composed for each table, all others are written in one file"
+    holding = [
+        named for named, statement in statements.items() if MARKS[step] in statement.encode()
+    ]
+    assert len(holding) == (0 if step is Step.STAGE else 1), (
+        "staging is composed for each table, all others are written in one file"
+    )

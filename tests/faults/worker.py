@@ -1,4 +1,6 @@
-"""A process that serves runs as `trade-recon serve` does, for tests that kill and stop it; forked from one that has all imported."""
+"""A process that serves runs as `trade-recon serve` does, for tests that kill and stop it; forked
+from one that has all imported.
+"""
 
 import asyncio
 import ctypes
@@ -34,7 +36,8 @@ CONFIG = EngineConfig(
     lease_seconds=LEASE_SECONDS,
     account_seconds=5,
     poll_seconds=0.05,
-    # As five seconds outlast most of what an upstream has: an account whose fetch failed is read again once it is well.
+    # As five seconds outlast most of what an upstream has: an account whose fetch failed is read
+    # again once it is well.
     postpone_seconds=LONGEST_LIE_SECONDS + 0.5,
     postpone_named_seconds=0,
     grace_seconds=5,
@@ -44,7 +47,9 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker needs: its way to the database, upstream, the quota, the file that says how many seconds its clock is off, its log."""
+    """What a worker needs: its way to the database, upstream, the quota, the file that says how
+    many seconds its clock is off, its log.
+    """
 
     dsn: str
     schema: str
@@ -68,7 +73,12 @@ class Worker:
         self._process.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.kill()
 
     def kill(self) -> None:
@@ -129,7 +139,10 @@ async def _serve(setup: Setup, now: Callable[[], dt.datetime]) -> None:
         retry_wait=0.05,
         longest_retry_wait=0.3,
     )
-    async with Pool.open(setup.dsn, setup.schema, statement_cache=0) as pool, UpstreamClient.open(upstream) as client:
+    async with (
+        Pool.open(setup.dsn, setup.schema, statement_cache=0) as pool,
+        UpstreamClient.open(upstream) as client,
+    ):
         store = await Repositories.build(pool, LEASE_SECONDS)
         async with ReconService(store, client, CONFIG, now).pool.running():
             await stopping.wait()

@@ -13,7 +13,9 @@ from tests.support.engine import TODAY, fill
 @pytest.fixture(scope="session")
 def world() -> World:
     """Upstream's data; tests leave them as they are."""
-    return World.generate(20, seed=5, today=TODAY, trades_per_account=12, days=30, contradictory=False)
+    return World.generate(
+        20, seed=5, today=TODAY, trades_per_account=12, days=30, contradictory=False
+    )
 
 
 @pytest.fixture

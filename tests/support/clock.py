@@ -1,6 +1,8 @@
-"""The day on which all tests play: worlds end on it, services believe in it, and the machine's own date decides nothing.
+"""The day on which all tests play: worlds end on it, services believe in it, and the machine's own
+date decides nothing.
 
-`TEST_TODAY` (2028-02-29) names another day; `make test-dates` sets it, and the machine's clock with it.
+`TEST_TODAY` (2028-02-29) names another day; `make test-dates` sets it, and the machine's clock with
+it.
 """
 
 import datetime as dt
@@ -8,7 +10,9 @@ import os
 
 
 def _noon() -> dt.datetime:
-    return dt.datetime.combine(dt.date.fromisoformat(os.environ.get("TEST_TODAY") or "2026-03-10"), dt.time(12), dt.UTC)
+    return dt.datetime.combine(
+        dt.date.fromisoformat(os.environ.get("TEST_TODAY") or "2026-03-10"), dt.time(12), dt.UTC
+    )
 
 
 NOW = _noon()
@@ -18,7 +22,10 @@ SETTLED = TODAY - dt.timedelta(days=3)
 
 
 def now() -> dt.datetime:
-    """The clock of the services under test, which stands still. Leases, waits and records go by the database's own."""
+    """The clock of the services under test, which stands still.
+
+    Leases, waits and records go by the database's own.
+    """
     return NOW
 
 

@@ -1,4 +1,6 @@
-"""trade-recon as its users meet it: a process with an environment, or the app behind a real socket."""
+"""trade-recon as its users meet it: a process with an environment, or the app behind a real
+socket.
+"""
 
 import asyncio
 import contextlib
@@ -30,9 +32,17 @@ _SECONDS = PATIENCE
 
 
 def environment(folder: Path, **values: str) -> dict[str, str]:
-    """An environment with nothing of trade-recon's but `values`; embedded data would go into `folder`."""
+    """An environment with nothing of trade-recon's but `values`; embedded data would go into
+    `folder`.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
-    return {**inherited, "PYTHONPATH": str(ROOT), "RECON_DATA_DIR": str(folder), "RECON_OUTAGE_WAIT": "2", **values}
+    return {
+        **inherited,
+        "PYTHONPATH": str(ROOT),
+        "RECON_DATA_DIR": str(folder),
+        "RECON_OUTAGE_WAIT": "2",
+        **values,
+    }
 
 
 def access(database: Database, sandbox: SandboxServer, api_key: str = "sandbox") -> dict[str, str]:
@@ -70,7 +80,11 @@ class Command:
     @classmethod
     async def start(cls, folder: Path, variables: Mapping[str, str], *words: str) -> "Command":
         pipe = asyncio.subprocess.PIPE
-        return cls(await start_command(words, folder, environment(folder, **variables), stdout=pipe, stderr=pipe))
+        return cls(
+            await start_command(
+                words, folder, environment(folder, **variables), stdout=pipe, stderr=pipe
+            )
+        )
 
     async def line_with(self, text: str) -> str:
         """The first line on stderr that holds `text`."""
@@ -114,13 +128,19 @@ def settings_for(dsn: str, base_url: str, *, api_key: str = "sandbox") -> Settin
 async def served(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """The app with its lifespan behind a real socket, and a client of it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = LoopServer(uvicorn.Config(create_app(settings, now), lifespan="on", log_config=None, timeout_graceful_shutdown=5))
+    server = LoopServer(
+        uvicorn.Config(
+            create_app(settings, now), lifespan="on", log_config=None, timeout_graceful_shutdown=5
+        )
+    )
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not running.done(), "the app did not start"
         await asyncio.sleep(0.01)
     try:
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30) as client:
+        async with httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30
+        ) as client:
             yield client
     finally:
         server.stop()

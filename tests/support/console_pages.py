@@ -1,7 +1,9 @@
-"""Plays the console blocks of a Markdown page: each command runs, and what it prints is what the page shows.
+"""Plays the console blocks of a Markdown page: each command runs, and what it prints is what the
+page shows.
 
-Run ids, times of day and durations differ from run to run: `Likeness` takes them for equal where they stand in the same places, and
-an id of the page for the id that this time has in its place, in later commands too. Logs are left out, errors are shown.
+Run ids, times of day and durations differ from run to run: `Likeness` takes them for equal where
+they stand in the same places, and an id of the page for the id that this time has in its place, in
+later commands too. Logs are left out, errors are shown.
 """
 
 import functools
@@ -54,7 +56,9 @@ class Likeness:
     def as_shown(self, printed: tuple[str, ...]) -> tuple[str, ...]:
         """What was printed, with the ids of the page where it has them."""
         there = {here: there for there, here in self.ids.items()}
-        return tuple(_ID.sub(lambda found: there.get(found.group(), found.group()), line) for line in printed)
+        return tuple(
+            _ID.sub(lambda found: there.get(found.group(), found.group()), line) for line in printed
+        )
 
     def differs(self, shown: tuple[str, ...], printed: tuple[str, ...]) -> str | None:
         """How what was printed differs from what the page shows; None if it does not."""
@@ -82,7 +86,10 @@ class Likeness:
             return False
         known = {here: there for there, here in self.ids.items()}
         pairs = zip(_ID.findall(shown), _ID.findall(printed), strict=True)
-        return all(self.ids.get(there, here) == here and known.get(here, there) == there for there, here in pairs)
+        return all(
+            self.ids.get(there, here) == here and known.get(here, there) == there
+            for there, here in pairs
+        )
 
     def _learn(self, shown: str, printed: str) -> None:
         self.ids.update(zip(_ID.findall(shown), _ID.findall(printed), strict=True))
@@ -118,7 +125,9 @@ def steps(page: str) -> list[Step]:
 
 @dataclass(slots=True)
 class Shell:
-    """Runs the commands of a page in one folder; `variables` are what it exports, and what stands for them here."""
+    """Runs the commands of a page in one folder; `variables` are what it exports, and what stands
+    for them here.
+    """
 
     folder: Path
     variables: dict[str, str]
@@ -126,18 +135,24 @@ class Shell:
     """Variables whose values on the page are examples, with the values that they have here."""
 
     async def run(self, command: str) -> tuple[str, ...]:
-        """What the command prints: stdout, errors for people, and the exit code where `; echo $?` asks for it or it is an error's."""
+        """What the command prints: stdout, errors for people, and the exit code where `; echo $?`
+        asks for it or it is an error's.
+        """
         ordered = command.removesuffix("; echo $?")
         asked, _, filter_ = ordered.partition(" | ")
         words = shlex.split(self._filled(asked))
         match words:
             case ["make", "demo"]:
-                return self._printed(await run_command(self.folder, self.variables, "demo"), asked=False)
+                return self._printed(
+                    await run_command(self.folder, self.variables, "demo"), asked=False
+                )
             case ["curl", "-s", *rest]:
                 return await _called(rest, filter_)
             case ["export", *pairs]:
                 exported = dict(pair.split("=", 1) for pair in pairs)
-                self.variables.update({name: self.here.get(name, value) for name, value in exported.items()})
+                self.variables.update(
+                    {name: self.here.get(name, value) for name, value in exported.items()}
+                )
                 return ()
             case ["trade-recon", *rest, "&"]:
                 started = await Command.start(self.folder, self.variables, *rest)
@@ -151,7 +166,9 @@ class Shell:
                     await connection.close()
                 return ()
             case ["trade-recon", *rest]:
-                return self._printed(await run_command(self.folder, self.variables, *rest), asked=ordered != command)
+                return self._printed(
+                    await run_command(self.folder, self.variables, *rest), asked=ordered != command
+                )
             case _:
                 raise AssertionError(f"pages have no such command: {command}")
 
@@ -170,12 +187,22 @@ class Shell:
 
 
 async def _called(words: Sequence[str], filter_: str) -> tuple[str, ...]:
-    """What curl prints of a call, through `jq` where the page has it: `jq` alone, with one field or with several."""
-    options = {words[place]: words[place + 1] for place, word in enumerate(words) if word.startswith("-")}
-    [url] = [word for place, word in enumerate(words) if not word.startswith("-") and (place == 0 or not words[place - 1].startswith("-"))]
+    """What curl prints of a call, through `jq` where the page has it: `jq` alone, with one field or
+    with several.
+    """
+    options = {
+        words[place]: words[place + 1] for place, word in enumerate(words) if word.startswith("-")
+    }
+    [url] = [
+        word
+        for place, word in enumerate(words)
+        if not word.startswith("-") and (place == 0 or not words[place - 1].startswith("-"))
+    ]
     headers = dict(value.split(": ", 1) for word, value in options.items() if word == "-H")
     async with httpx2.AsyncClient() as client:
-        answer = await client.request(options.get("-X", "GET"), url, content=options.get("-d"), headers=headers)
+        answer = await client.request(
+            options.get("-X", "GET"), url, content=options.get("-d"), headers=headers
+        )
     match shlex.split(filter_):
         case []:
             return tuple(answer.text.splitlines())
@@ -185,7 +212,9 @@ async def _called(words: Sequence[str], filter_: str) -> tuple[str, ...]:
             whole = answer.json()
             shown = {name: whole[name] for name in names.strip("{}").split(", ")}
         case ["jq", path]:
-            shown = functools.reduce(operator.getitem, path.removeprefix(".").split("."), answer.json())
+            shown = functools.reduce(
+                operator.getitem, path.removeprefix(".").split("."), answer.json()
+            )
         case _:
             raise AssertionError(f"pages have no such filter: {filter_}")
     return tuple(json.dumps(shown, indent=2, ensure_ascii=False).splitlines())

@@ -50,8 +50,9 @@ async def engine(
 ) -> AsyncIterator[ReconService]:
     """A service on the database and the sandbox, with a quota that a test need not wait for.
 
-    `timeout` is the deadline of one request, `dsn` another way to the database, `direct_dsn` the one on which the service may listen,
-    `now` the clock that tells it the date, `limits` are other fields of the upstream's configuration.
+    `timeout` is the deadline of one request, `dsn` another way to the database, `direct_dsn` the
+    one on which the service may listen, `now` the clock that tells it the date, `limits` are other
+    fields of the upstream's configuration.
     """
     quick: dict[str, Any] = {
         "rate": 1000,
@@ -63,9 +64,16 @@ async def engine(
         "longest_retry_wait": 0.2,
     }
     upstream = UpstreamConfig(sandbox.base_url, SecretStr(api_key), **{**quick, **(limits or {})})
-    config = config or EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0)
+    config = config or EngineConfig(
+        workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0
+    )
     async with (
-        Pool.open(dsn or database.dsn, database.schema, statement_cache=statement_cache, direct_dsn=direct_dsn) as pool,
+        Pool.open(
+            dsn or database.dsn,
+            database.schema,
+            statement_cache=statement_cache,
+            direct_dsn=direct_dsn,
+        ) as pool,
         UpstreamClient.open(upstream) as client,
     ):
         store = await Repositories.build(pool, config.lease_seconds, caps=caps, money=money)
@@ -79,8 +87,11 @@ async def fill(database: Database, sandbox: SandboxServer) -> None:
 
 
 @asynccontextmanager
-async def filled_copy(postgres: Server, template: str, kind: str, world: World, since: Past | None = None) -> AsyncIterator[str]:
-    """The name of a copy of a migrated database that the user's ingestion has filled from a world, as long as the context lasts.
+async def filled_copy(
+    postgres: Server, template: str, kind: str, world: World, since: Past | None = None
+) -> AsyncIterator[str]:
+    """The name of a copy of a migrated database that the user's ingestion has filled from a world,
+    as long as the context lasts.
 
     `since` is what happened there before any test.
     """
@@ -102,7 +113,9 @@ async def run(service: ReconService, kind: RunKind, **request: object) -> dict[s
     return dict(state)
 
 
-async def reconcile(service: ReconService, account_id: str, depth: Depth | None = None) -> Mapping[str, object]:
+async def reconcile(
+    service: ReconService, account_id: str, depth: Depth | None = None
+) -> Mapping[str, object]:
     """Reconcile one account, however long it takes; what came of it."""
     result = await service.reconcile_account(account_id, depth=depth)
     assert not isinstance(result, uuid.UUID)
@@ -112,4 +125,8 @@ async def reconcile(service: ReconService, account_id: str, depth: Depth | None 
 async def difference(database: Database, sandbox: SandboxServer) -> Comparison:
     """Every row of the warehouse against upstream, told by the witness."""
     async with database.connect() as connection:
-        return await compare({endpoint: sandbox.world.rows(endpoint) for endpoint in Endpoint}, connection, database.schema)
+        return await compare(
+            {endpoint: sandbox.world.rows(endpoint) for endpoint in Endpoint},
+            connection,
+            database.schema,
+        )

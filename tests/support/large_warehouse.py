@@ -1,7 +1,9 @@
-"""A warehouse on which PostgreSQL chooses as it would among 500,000 accounts, filled by SQL in seconds.
+"""A warehouse on which PostgreSQL chooses as it would among 500,000 accounts, filled by SQL in
+seconds.
 
-60,000 accounts are known, of which 18,000 trade, on six days of 90 in three monthly partitions. Rows are as wide as usual ones, by one
-long text in place of a hundred figures. Some trades carry no account id or one that stands for it, as where ingestion does not know it.
+60,000 accounts are known, of which 18,000 trade, on six days of 90 in three monthly partitions.
+Rows are as wide as usual ones, by one long text in place of a hundred figures. Some trades carry no
+account id or one that stands for it, as where ingestion does not know it.
 """
 
 import asyncio
@@ -31,10 +33,12 @@ _ACCOUNT = "'acc-' || lpad(n::text, 7, '0')"
 _KEYED = f"{_ACCOUNT}, n::text, 1, 1"
 _WIDE = "day + interval '30 hours', repeat('x', {width})"
 _TRADED = (
-    f"(SELECT date '{FIRST_DAY}' + d AS day, {APART} * i - d % {APART} AS n"
-    f" FROM generate_series(0, {DAYS - 1}) AS d CROSS JOIN generate_series(1, {TRADING // APART}) AS i) AS traded"
+    f"(SELECT date '{FIRST_DAY}' + d AS day, {APART} * i - d % {APART} AS n FROM generate_series(0,"
+    f" {DAYS - 1}) AS d CROSS JOIN generate_series(1, {TRADING // APART}) AS i) AS traded"
 )
-"""Dates and numbers of accounts: the accounts that trade on it for each date, as ingestion brings them."""
+"""Dates and numbers of accounts: the accounts that trade on it for each date, as ingestion brings
+them.
+"""
 _METRICS = (
     f"""
     INSERT INTO raw_metrics_daily (date, account_id, login, platform, broker, num_trades, ingestion_timestamp, source_api_endpoint)
@@ -96,7 +100,10 @@ _STATE = (
     SELECT {_ACCOUNT}, 'upstream_drift', 2, '{{}}', CASE WHEN n % 20 > 0 THEN now() END
     FROM generate_series(1, {KNOWN}) AS n
     """,
-    f"INSERT INTO recon_descents (account_id, date) SELECT {_ACCOUNT}, '{FIRST_DAY}' FROM generate_series(1, {TRADING}, 4) AS n",
+    (
+        f"INSERT INTO recon_descents (account_id, date) SELECT {_ACCOUNT}, '{FIRST_DAY}' FROM"
+        f" generate_series(1, {TRADING}, 4) AS n"
+    ),
     f"""
     INSERT INTO recon_drift (run_id, account_id, absent, evidence)
     SELECT '{RUN}', {_ACCOUNT}, false, '{{}}'
@@ -114,9 +121,9 @@ _STATE = (
     """,
 )
 _STAGED = (
-    f"(SELECT md5('fetch ' || f)::uuid AS fetch_id, o, 9000 + ((f * {FETCHED} + o) / {TRADING_DAYS}) % 9000 AS n,"
-    f" ((f * {FETCHED} + o) % {TRADING_DAYS}) AS j"
-    f" FROM generate_series(1, {FETCHES}) AS f CROSS JOIN generate_series(1, {FETCHED}) AS o) AS fetched"
+    f"(SELECT md5('fetch ' || f)::uuid AS fetch_id, o, 9000 + ((f * {FETCHED} + o) /"
+    f" {TRADING_DAYS}) % 9000 AS n, ((f * {FETCHED} + o) % {TRADING_DAYS}) AS j FROM"
+    f" generate_series(1, {FETCHES}) AS f CROSS JOIN generate_series(1, {FETCHED}) AS o) AS fetched"
 )
 _STAGED_DAY = f"date '{FIRST_DAY}' + ({APART} - n % {APART}) % {APART} + {APART} * j"
 _STAGING = (
@@ -142,7 +149,9 @@ _SUMMARIES = """
     SELECT sum(brin_summarize_new_values(indexrelid)) FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid
     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'i' AND relam = (SELECT oid FROM pg_am WHERE amname = 'brin')
 """
-"""The last range of each table too, so that what an index of ranges leads to is the same each time."""
+"""The last range of each table too, so that what an index of ranges leads to is the same each
+time.
+"""
 
 
 def account(number: int) -> str:
@@ -157,7 +166,10 @@ def accounts(first: int, count: int, step: int = 1) -> list[str]:
 
 def trading_days(number: int) -> list[dt.date]:
     """The dates on which an account trades."""
-    return [FIRST_DAY + dt.timedelta(days=-number % APART + APART * turn) for turn in range(TRADING_DAYS)]
+    return [
+        FIRST_DAY + dt.timedelta(days=-number % APART + APART * turn)
+        for turn in range(TRADING_DAYS)
+    ]
 
 
 def ticket(number: int, day: dt.date, trade: int) -> str:
@@ -168,7 +180,9 @@ def ticket(number: int, day: dt.date, trade: int) -> str:
 async def load(dsn: str) -> None:
     """Fill a migrated database, and let PostgreSQL know what is in it."""
     tables = ("raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed", "raw_trades_open")
-    await _execute(dsn, *(f"SELECT recon_create_partitions('{table}', {_MONTHS})" for table in tables))
+    await _execute(
+        dsn, *(f"SELECT recon_create_partitions('{table}', {_MONTHS})" for table in tables)
+    )
     async with asyncio.TaskGroup() as group:
         group.create_task(_execute(dsn, *_METRICS))
         group.create_task(_execute(dsn, *_TRADES, *_STATE, *_STAGING))

@@ -1,4 +1,6 @@
-"""Upstreams that lose, lower or blank what they know of accounts, and the warehouse's rows before and after."""
+"""Upstreams that lose, lower or blank what they know of accounts, and the warehouse's rows before
+and after.
+"""
 
 import datetime as dt
 import random
@@ -31,12 +33,21 @@ _BLANKED: Mapping[str, Row] = {
     "no money": {"netProfit": None, "totalLots": None},
     "zero": {"netProfit": 0, "totalLots": 0},
 }
-_COPIED = "SELECT table_name, (row_data - 'ingestion_timestamp')::text AS content FROM recon_removed_rows"
+_COPIED = (
+    "SELECT table_name, (row_data - 'ingestion_timestamp')::text AS content FROM recon_removed_rows"
+)
 
 
 def settled_trades(world: World, account_id: str) -> list[Trade]:
     """The account's closed trades of dates that do not move any more."""
-    return sorted((trade for trade in world.trades(account_id) if not trade.is_open and trade.trade_date <= SETTLED), key=str)
+    return sorted(
+        (
+            trade
+            for trade in world.trades(account_id)
+            if not trade.is_open and trade.trade_date <= SETTLED
+        ),
+        key=str,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +96,36 @@ def _change_one_level(world: World, account_id: str, endpoint: Endpoint, how: st
         else:
             row.update(_BLANKED[how])
 
-    edit(world, endpoint, account_id, change if endpoint is not Endpoint.CLOSED else lambda row: row.update(profit=None, lots=None))
+    edit(
+        world,
+        endpoint,
+        account_id,
+        (
+            change
+            if endpoint is not Endpoint.CLOSED
+            else lambda row: row.update(profit=None, lots=None)
+        ),
+    )
     world._selections.clear()
 
 
 def make_sick(world: World, account_ids: Sequence[str], chance: random.Random) -> Sickness:
-    """Draw what upstream loses of the accounts: at all levels alike, at one level, or at each of the metrics."""
+    """Draw what upstream loses of the accounts: at all levels alike, at one level, or at each of
+    the metrics.
+    """
     known = [account_id for account_id in account_ids if account_id in world.account_ids]
     if not known:
         return Sickness("is well", (), is_alike=True)
     if chance.random() < 0.5:
         state = chance.getrandbits(32)
         # The same for each of them, as a fault of upstream is.
-        names = {_change_all_levels(world, account_id, random.Random(state)) for account_id in known}
+        names = {
+            _change_all_levels(world, account_id, random.Random(state)) for account_id in known
+        }
         return Sickness(" and ".join(sorted(names)), tuple(known), is_alike=True)
-    endpoints = chance.choice(([Endpoint.ALLTIME], [Endpoint.DAILY], [Endpoint.HOURLY], [Endpoint.CLOSED], list(METRICS)))
+    endpoints = chance.choice(
+        ([Endpoint.ALLTIME], [Endpoint.DAILY], [Endpoint.HOURLY], [Endpoint.CLOSED], list(METRICS))
+    )
     how = chance.choice(("drop", "halve", *_BLANKED))
     for account_id in known:
         for endpoint in endpoints:
@@ -115,7 +141,9 @@ class Stored:
     rows: Mapping[tuple[str, str], Mapping[str, object]] = field(default_factory=dict)
 
     def lost(self, after: "Stored", without: Collection[str] = ()) -> dict[str, int]:
-        """How many rows `after` lacks, or has with fewer trades or with empty figures, by account; not of the accounts `without`."""
+        """How many rows `after` lacks, or has with fewer trades or with empty figures, by account;
+        not of the accounts `without`.
+        """
         lost: Counter[str] = Counter()
         for place, row in self.rows.items():
             now = after.rows.get(place)
@@ -125,8 +153,16 @@ class Stored:
 
     def count(self, table: str, account_id: str) -> int:
         """How many trades a table counts for an account."""
-        rows = [row for (name, _), row in self.rows.items() if name == table and row["account_id"] == account_id]
-        return len(rows) if table == TABLES[Endpoint.CLOSED].name else sum(int(str(row["num_trades"] or 0)) for row in rows)
+        rows = [
+            row
+            for (name, _), row in self.rows.items()
+            if name == table and row["account_id"] == account_id
+        ]
+        return (
+            len(rows)
+            if table == TABLES[Endpoint.CLOSED].name
+            else sum(int(str(row["num_trades"] or 0)) for row in rows)
+        )
 
 
 def _is_less(row: Mapping[str, object], now: Mapping[str, object]) -> bool:
@@ -135,12 +171,17 @@ def _is_less(row: Mapping[str, object], now: Mapping[str, object]) -> bool:
 
 
 async def stored(connection: "Connection") -> Stored:
-    """The warehouse's rows as they stand. Metrics have the natural key as their place: an account's id may be put right."""
+    """The warehouse's rows as they stand.
+
+    Metrics have the natural key as their place: an account's id may be put right.
+    """
     found = Stored(Counter(), rows := {})
     for name, table in RAW.items():
         key = [column for column in table.key if column != "account_id"]
         columns = list(dict.fromkeys(["login", "platform", "broker", *key]))
-        for row in await connection.fetch(f"SELECT (to_jsonb(t) - 'ingestion_timestamp')::text AS content FROM {name} AS t"):
+        for row in await connection.fetch(
+            f"SELECT (to_jsonb(t) - 'ingestion_timestamp')::text AS content FROM {name} AS t"
+        ):
             values = msgspec.json.decode(row["content"])
             found.contents[name, row["content"]] += 1
             rows[name, "/".join(str(values[column]) for column in columns)] = values

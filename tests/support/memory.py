@@ -1,4 +1,6 @@
-"""Where the tests keep files: in memory if there is enough of it, since a database is copied there in a fifth of the time a disk takes."""
+"""Where the tests keep files: in memory if there is enough of it, since a database is copied there
+in a fifth of the time a disk takes.
+"""
 
 import os
 import tempfile
@@ -14,9 +16,11 @@ _NEEDED = 6 << 30
 
 
 def keep_files_in_memory(reaper: Reaper) -> None:
-    """Let temporary files of this process, its workers and all that they start go to a folder in memory, which the reaper removes.
+    """Let temporary files of this process, its workers and all that they start go to a folder in
+    memory, which the reaper removes.
 
-    A `TMPDIR` that somebody chose is left alone, and so is the disk where memory is short, or where no program may run from there.
+    A `TMPDIR` that somebody chose is left alone, and so is the disk where memory is short, or where
+    no program may run from there.
     """
     if "TMPDIR" in os.environ or not _has_room():
         return
@@ -32,4 +36,8 @@ def _has_room() -> bool:
     if not os.access(_MEMORY, os.W_OK | os.X_OK):
         return False
     room = os.statvfs(_MEMORY)
-    return not room.f_flag & os.ST_NOEXEC and room.f_bavail * room.f_frsize >= _NEEDED and psutil.virtual_memory().available >= _NEEDED
+    return (
+        not room.f_flag & os.ST_NOEXEC
+        and room.f_bavail * room.f_frsize >= _NEEDED
+        and psutil.virtual_memory().available >= _NEEDED
+    )

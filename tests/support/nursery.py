@@ -1,7 +1,9 @@
-"""Starts `trade-recon` as processes without the seconds that their imports take: they are forked from one that has imported it all.
+"""Starts `trade-recon` as processes without the seconds that their imports take: they are forked
+from one that has imported it all.
 
-A process that is asked for has its own environment, folder and streams, a parent that reaps it at once, and the clock of the
-tests; from there on it runs as `python -m app.cli.app` does. `fork` talks to the parent process, which `_serve` is.
+A process that is asked for has its own environment, folder and streams, a parent that reaps it at
+once, and the clock of the tests; from there on it runs as `python -m app.cli.app` does. `fork`
+talks to the parent process, which `_serve` is.
 """
 
 import asyncio
@@ -27,7 +29,12 @@ _nursery: socket.socket | None = None
 class Forked:
     """A process that was forked, as asyncio's Process shows one that was started."""
 
-    def __init__(self, status: asyncio.StreamReader, stdout: asyncio.StreamReader | None, stderr: asyncio.StreamReader | None) -> None:
+    def __init__(
+        self,
+        status: asyncio.StreamReader,
+        stdout: asyncio.StreamReader | None,
+        stderr: asyncio.StreamReader | None,
+    ) -> None:
         self.pid = 0
         self.returncode: int | None = None
         self.stdout = stdout
@@ -40,7 +47,9 @@ class Forked:
         """Wait until it runs."""
         line = await self._status.readline()
         if not line:
-            raise ChildProcessError("the process from which others are forked has ended; its own message stands above")
+            raise ChildProcessError(
+                "the process from which others are forked has ended; its own message stands above"
+            )
         self.pid = int(line)
         self._watching = asyncio.create_task(self._watch())
 
@@ -52,7 +61,9 @@ class Forked:
 
     async def communicate(self) -> tuple[bytes, bytes]:
         """What it says until it ends."""
-        said = await asyncio.gather(*(reader.read() if reader else _nothing() for reader in (self.stdout, self.stderr)))
+        said = await asyncio.gather(
+            *(reader.read() if reader else _nothing() for reader in (self.stdout, self.stderr))
+        )
         await self.wait()
         return said[0], said[1]
 
@@ -73,13 +84,19 @@ async def _nothing() -> bytes:
     return b""
 
 
-async def fork(words: Sequence[str], folder: Path, variables: Mapping[str, str], stdout: int, stderr: int) -> Forked:
-    """Run `trade-recon` with these words in the folder; streams are PIPE, DEVNULL or a file's descriptor."""
+async def fork(
+    words: Sequence[str], folder: Path, variables: Mapping[str, str], stdout: int, stderr: int
+) -> Forked:
+    """Run `trade-recon` with these words in the folder; streams are PIPE, DEVNULL or a file's
+    descriptor.
+    """
     nursery = _open_nursery()
     with contextlib.ExitStack() as ours:
         status, theirs = await _pipe(ours)
         streams = [await _stream(ours, stdout), await _stream(ours, stderr)]
-        order = json.dumps({"words": list(words), "folder": str(folder), "variables": dict(variables)}).encode()
+        order = json.dumps(
+            {"words": list(words), "folder": str(folder), "variables": dict(variables)}
+        ).encode()
         descriptors = [theirs, *(descriptor for _, descriptor in streams)]
         await asyncio.to_thread(socket.send_fds, nursery, [order], descriptors)
         process = Forked(status, streams[0][0], streams[1][0])
@@ -87,7 +104,9 @@ async def fork(words: Sequence[str], folder: Path, variables: Mapping[str, str],
     return process
 
 
-async def _stream(stack: contextlib.ExitStack, wanted: int) -> tuple[asyncio.StreamReader | None, int]:
+async def _stream(
+    stack: contextlib.ExitStack, wanted: int
+) -> tuple[asyncio.StreamReader | None, int]:
     if wanted == asyncio.subprocess.PIPE:
         return await _pipe(stack)
     if wanted == asyncio.subprocess.DEVNULL:
@@ -103,7 +122,9 @@ async def _pipe(stack: contextlib.ExitStack) -> tuple[asyncio.StreamReader, int]
     stack.callback(os.close, into)
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(out, "rb", 0))
+    await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(out, "rb", 0)
+    )
     return reader, into
 
 
@@ -128,7 +149,11 @@ def _open_nursery() -> socket.socket:
 
 
 def _serve(orders: socket.socket) -> None:
-    """Fork on each order. Returns in the forked process, ready to run; ends the process when there is nobody left to give orders."""
+    """Fork on each order.
+
+    Returns in the forked process, ready to run; ends the process when there is nobody left to give
+    orders.
+    """
     ended, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)

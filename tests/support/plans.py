@@ -1,4 +1,6 @@
-"""How PostgreSQL carries out the statements of the service: read from EXPLAIN, at the place where each of them is sent."""
+"""How PostgreSQL carries out the statements of the service: read from EXPLAIN, at the place where
+each of them is sent.
+"""
 
 import json
 import re
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
 
 _LARGE = 1000
 """From so many rows on a table is not to be read whole; below, that is the best plan."""
-_PLANNED = re.compile(r"\s*(--[^\n]*\n\s*)*(WITH|SELECT|INSERT|UPDATE|DELETE|CREATE TEMP TABLE \w+ ON COMMIT DROP AS)\s", re.IGNORECASE)
+_PLANNED = re.compile(
+    r"\s*(--[^\n]*\n\s*)*(WITH|SELECT|INSERT|UPDATE|DELETE|CREATE TEMP TABLE \w+ ON COMMIT DROP"
+    r" AS)\s",
+    re.IGNORECASE,
+)
 _EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
 _METHODS = ("fetch", "fetch_row", "fetch_value", "execute")
 
@@ -28,7 +34,9 @@ Node = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """The tables and indexes of a database: partitions and their indexes by those that they belong to."""
+    """The tables and indexes of a database: partitions and their indexes by those that they belong
+    to.
+    """
 
     table_of: Mapping[str, str]
     index_of: Mapping[str, str]
@@ -39,11 +47,12 @@ class Relations:
     async def read(cls, connection: "asyncpg.Connection[asyncpg.Record]") -> "Relations":
         """As the statistics of the last ANALYZE tell them."""
         found = await connection.fetch(
-            "SELECT c.relname AS name, c.relkind::text IN ('i', 'I') AS is_index, c.reltuples AS rows,"
-            " coalesce(p.relname, c.relname) AS parent, t.relname AS table FROM pg_class AS c"
-            " LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid LEFT JOIN pg_class AS p ON p.oid = i.inhparent"
-            " LEFT JOIN pg_index AS x ON x.indexrelid = c.oid LEFT JOIN pg_class AS t ON t.oid = x.indrelid"
-            " WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p', 'i', 'I', 'm')",
+            "SELECT c.relname AS name, c.relkind::text IN ('i', 'I') AS is_index, c.reltuples AS"
+            " rows, coalesce(p.relname, c.relname) AS parent, t.relname AS table FROM pg_class AS c"
+            " LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid LEFT JOIN pg_class AS p ON p.oid ="
+            " i.inhparent LEFT JOIN pg_index AS x ON x.indexrelid = c.oid LEFT JOIN pg_class AS t"
+            " ON t.oid = x.indrelid WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r',"
+            " 'p', 'i', 'I', 'm')",
             SCHEMA,
         )
         tables = {row["name"]: row["parent"] for row in found if not row["is_index"]}
@@ -57,7 +66,9 @@ class Relations:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One place in a plan that reads a table: how, by which index and condition, and how many rows it looked at, those it dropped too."""
+    """One place in a plan that reads a table: how, by which index and condition, and how many rows
+    it looked at, those it dropped too.
+    """
 
     kind: str
     table: str
@@ -74,12 +85,17 @@ class Scan:
         return self.is_large and self.condition is None
 
     def __str__(self) -> str:
-        return f"{self.kind} on {self.partition} by {self.index or 'nothing'} ({self.condition or 'no condition'}), {self.rows:.0f} rows"
+        return (
+            f"{self.kind} on {self.partition} by {self.index or 'nothing'}"
+            f" ({self.condition or 'no condition'}), {self.rows:.0f} rows"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What PostgreSQL did for a statement; `name` as db/queries has it, empty for one that is composed elsewhere."""
+    """What PostgreSQL did for a statement; `name` as db/queries has it, empty for one that is
+    composed elsewhere.
+    """
 
     root: Node
     name: str = ""
@@ -115,15 +131,21 @@ class Plan:
         return [scan for scan in self.scans if scan.table == table]
 
     def ways(self, table: str) -> set[tuple[str, str | None]]:
-        """How a table is read where it is large: kinds of scan and indexes, those of partitions by the names of their parents'."""
+        """How a table is read where it is large: kinds of scan and indexes, those of partitions by
+        the names of their parents'.
+        """
         return {(scan.kind, scan.index) for scan in self.scans_of(table) if scan.is_large}
 
     def indexes(self, table: str) -> set[str | None]:
-        """The indexes by which a table is read where it is large; None for one that is read without any."""
+        """The indexes by which a table is read where it is large; None for one that is read without
+        any.
+        """
         return {index for _, index in self.ways(table)}
 
     def partitions(self, table: str) -> set[str]:
-        """The partitions that are read where they are large, but those that turned out to be not needed."""
+        """The partitions that are read where they are large, but those that turned out to be not
+        needed.
+        """
         return {scan.partition for scan in self.scans_of(table) if scan.is_large and scan.loops}
 
     @property
@@ -169,7 +191,10 @@ def _bitmap_lookups(node: Node) -> Iterator[Node]:
 
 
 def _looked_at(node: Node) -> float:
-    each = sum(node.get(what, 0) for what in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck"))
+    each = sum(
+        node.get(what, 0)
+        for what in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+    )
     return float(each * node.get("Actual Loops", 1))
 
 
@@ -180,24 +205,34 @@ def _patterns() -> Mapping[str, re.Pattern[str]]:
     for file in sorted((SQL_DIRECTORY / "queries").glob("*.sql")):
         for name, sql in load_queries(file.stem, SCHEMA).items():
             pieces = re.split(r"\{\{\w+\}\}", sql)
-            statements[f"{file.stem}.{name}"] = re.compile(".*?".join(map(re.escape, pieces)), re.DOTALL)
+            statements[f"{file.stem}.{name}"] = re.compile(
+                ".*?".join(map(re.escape, pieces)), re.DOTALL
+            )
     return statements
 
 
 @cache
 def name_of(statement: str) -> str:
-    """The name of a statement in db/queries, with its file's; empty for one that is composed elsewhere."""
-    fitting = [(len(pattern.pattern), name) for name, pattern in _patterns().items() if pattern.fullmatch(statement)]
+    """The name of a statement in db/queries, with its file's; empty for one that is composed
+    elsewhere.
+    """
+    fitting = [
+        (len(pattern.pattern), name)
+        for name, pattern in _patterns().items()
+        if pattern.fullmatch(statement)
+    ]
     return max(fitting, default=(0, ""))[1]
 
 
 @dataclass(slots=True)
 class Recorder:
-    """Has each statement of the service explained right before it runs: in its transaction, with its settings and parameters.
+    """Has each statement of the service explained right before it runs: in its transaction, with
+    its settings and parameters.
 
-    What EXPLAIN ANALYZE does is undone, so that the statement finds everything as it would without; so is what `before` does ahead of it.
-    With `is_generic` the plan is the one for whatever parameters, which PostgreSQL may take from the sixth execution of a prepared
-    statement on, and does for most of those that are given a batch as an array: it expects ten entries of any.
+    What EXPLAIN ANALYZE does is undone, so that the statement finds everything as it would without;
+    so is what `before` does ahead of it. With `is_generic` the plan is the one for whatever
+    parameters, which PostgreSQL may take from the sixth execution of a prepared statement on, and
+    does for most of those that are given a batch as an array: it expects ten entries of any.
     """
 
     relations: Relations
@@ -222,8 +257,12 @@ class Recorder:
                 patch.setattr(Connection, method, self._explained(getattr(Connection, method)))
             yield self
 
-    def _explained(self, method: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
-        async def explained(connection: Connection, sql: str, *arguments: object, seconds: float | None = None) -> object:
+    def _explained(
+        self, method: Callable[..., Awaitable[object]]
+    ) -> Callable[..., Awaitable[object]]:
+        async def explained(
+            connection: Connection, sql: str, *arguments: object, seconds: float | None = None
+        ) -> object:
             if _PLANNED.match(sql):
                 raw = connection._connection
                 transaction = raw.transaction()
@@ -234,14 +273,19 @@ class Recorder:
                     told = await self._told(raw, sql, arguments)
                 finally:
                     await transaction.rollback()
-                self.plans.append(Plan(json.loads(told)[0]["Plan"], name_of(sql), sql, self.relations))
+                self.plans.append(
+                    Plan(json.loads(told)[0]["Plan"], name_of(sql), sql, self.relations)
+                )
             return await method(connection, sql, *arguments, seconds=seconds)
 
         return explained
 
     async def _told(self, connection: Any, sql: str, arguments: Sequence[object]) -> str:  # noqa: ANN401 - of the pool or not
         # Where the service keeps PostgreSQL from plans for whatever parameters, there are none.
-        if self.is_generic and await connection.fetchval("SHOW plan_cache_mode") != "force_custom_plan":
+        if (
+            self.is_generic
+            and await connection.fetchval("SHOW plan_cache_mode") != "force_custom_plan"
+        ):
             return await self._generic(connection, sql, arguments)
         return str(await connection.fetchval(f"{_EXPLAIN} {sql}", *arguments))
 
@@ -250,11 +294,15 @@ class Recorder:
             return str(await connection.fetchval(f"{_EXPLAIN} {sql}"))
         statement = await connection.prepare(sql)
         types = [parameter.name for parameter in statement.get_parameters()]
-        literals = ", ".join(f"quote_nullable(${number}::{name}::text)" for number, name in enumerate(types, 1))
+        literals = ", ".join(
+            f"quote_nullable(${number}::{name}::text)" for number, name in enumerate(types, 1)
+        )
         values = await connection.fetchrow(f"SELECT {literals}", *arguments)
         await connection.execute("SELECT set_config('plan_cache_mode', 'force_generic_plan', true)")
         await connection.execute(f"PREPARE explained ({', '.join(types)}) AS {sql}")
         try:
-            return str(await connection.fetchval(f"{_EXPLAIN} EXECUTE explained ({', '.join(values)})"))
+            return str(
+                await connection.fetchval(f"{_EXPLAIN} EXECUTE explained ({', '.join(values)})")
+            )
         finally:
             await connection.execute("DEALLOCATE explained")

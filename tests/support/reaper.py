@@ -1,7 +1,9 @@
-"""Ends what a pytest process left behind, however that ended: its children, their children, and its temporary folders.
+"""Ends what a pytest process left behind, however that ended: its children, their children, and its
+temporary folders.
 
-pytest holds a pipe to this process, which the kernel closes with pytest, also after a kill -9. All that pytest starts inherits
-an environment variable that names pytest: this is how it is found, also a PostgreSQL that has become a session of its own.
+pytest holds a pipe to this process, which the kernel closes with pytest, also after a kill -9. All
+that pytest starts inherits an environment variable that names pytest: this is how it is found, also
+a PostgreSQL that has become a session of its own.
 """
 
 import contextlib
@@ -17,11 +19,15 @@ from collections.abc import Iterator
 import psutil
 
 VARIABLE = "TESTS_STARTED_BY"
-"""Holds a mark of each pytest process from which one descends, so that a pytest that a test starts is found as well."""
+"""Holds a mark of each pytest process from which one descends, so that a pytest that a test starts
+is found as well.
+"""
 _SECONDS = 20.0
 _PAUSE_SECONDS = 0.1
 _QUIET_ROUNDS = 3
-"""Scans without a find, after which it is over: a process that was just being started shows in the next."""
+"""Scans without a find, after which it is over: a process that was just being started shows in the
+next.
+"""
 
 
 class Reaper:
@@ -29,7 +35,8 @@ class Reaper:
 
     def __init__(self) -> None:
         self._mark = secrets.token_hex(8)
-        # Without the mark and in a session of its own: no Ctrl-C and no reaper ends it, this process's own included.
+        # Without the mark and in a session of its own: no Ctrl-C and no reaper ends it, this
+        # process's own included.
         self._process = subprocess.Popen(
             [sys.executable, "-P", __file__, self._mark],
             stdin=subprocess.PIPE,
@@ -55,7 +62,10 @@ class Reaper:
 def _left(mark: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if mark in process.environ().get(VARIABLE, "") and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                mark in process.environ().get(VARIABLE, "")
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 yield process
 
 

@@ -1,4 +1,6 @@
-"""Replicas of `trade-recon serve` as processes that a test stops, wakes and kills, and ways to wait for what they do."""
+"""Replicas of `trade-recon serve` as processes that a test stops, wakes and kills, and ways to wait
+for what they do.
+"""
 
 import asyncio
 import contextlib
@@ -103,10 +105,17 @@ class Replica:
             return await self._process.wait()
 
     async def start_run(self, kind: str, account_ids: Sequence[str] | None = None) -> str:
-        """Start a run here that goes by counts; its id. httpx2.HTTPError if it does not answer or refuses."""
+        """Start a run here that goes by counts; its id. httpx2.HTTPError if it does not answer or
+        refuses.
+        """
         async with httpx2.AsyncClient(base_url=self.url, timeout=5) as client:
-            # Accounts that are named are compared whole otherwise, which asks upstream before anything is detected.
-            order = {"kind": kind} if account_ids is None else {"kind": kind, "account_ids": list(account_ids), "depth": "counts"}
+            # Accounts that are named are compared whole otherwise, which asks upstream before
+            # anything is detected.
+            order = (
+                {"kind": kind}
+                if account_ids is None
+                else {"kind": kind, "account_ids": list(account_ids), "depth": "counts"}
+            )
             answer = await client.post("/runs", json=order)
             answer.raise_for_status()
             return str(answer.json()["run_id"])
@@ -117,19 +126,32 @@ class Replica:
 
 
 class Replicas:
-    """Starts replicas over one warehouse and one upstream; leaving the context kills all that are left, stopped ones too."""
+    """Starts replicas over one warehouse and one upstream; leaving the context kills all that are
+    left, stopped ones too.
+    """
 
-    def __init__(self, folder: Path, database: "Database", sandbox: "SandboxServer", **variables: str) -> None:
-        """`folder` takes their logs; `variables` come on top of a short lease and an upstream that may be asked at once."""
+    def __init__(
+        self, folder: Path, database: "Database", sandbox: "SandboxServer", **variables: str
+    ) -> None:
+        """`folder` takes their logs; `variables` come on top of a short lease and an upstream that
+        may be asked at once.
+        """
         self._folder = folder
-        self._variables: Mapping[str, str] = access(database, sandbox) | {"RECON_LEASE_SECONDS": f"{LEASE_SECONDS:g}"} | variables
+        self._variables: Mapping[str, str] = (
+            access(database, sandbox) | {"RECON_LEASE_SECONDS": f"{LEASE_SECONDS:g}"} | variables
+        )
         self._numbers = itertools.count(1)
         self._started: list[Replica] = []
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         for replica in self._started:
             if replica.is_running:
                 await replica.kill()
@@ -137,7 +159,8 @@ class Replicas:
     async def start(self) -> Replica:
         """One more replica, once it serves; ReplicaEndedError if it ends before."""
         log = self._folder / f"replica-{next(self._numbers)}.log"
-        # Into a file: nobody reads a pipe while its process is not looked at, and a full one would hold the process.
+        # Into a file: nobody reads a pipe while its process is not looked at, and a full one would
+        # hold the process.
         with log.open("wb") as stream:
             process = await start_command(
                 ("serve", "--port", "0"),
@@ -152,29 +175,48 @@ class Replicas:
         return replica
 
 
-async def until(connection: "asyncpg.Connection[asyncpg.Record]", question: str, *values: object, seconds: float = PATIENCE) -> None:
+async def until(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    question: str,
+    *values: object,
+    seconds: float = PATIENCE,
+) -> None:
     """Wait until PostgreSQL answers the question with true."""
     try:
         async with asyncio.timeout(seconds):
             while not await connection.fetchval(question, *values):  # noqa: ASYNC110 - other processes' events
                 await asyncio.sleep(_LOOK_SECONDS)
     except TimeoutError:
-        raise AssertionError(f"this did not come true in {seconds:g} s: {question.strip()}") from None
+        raise AssertionError(
+            f"this did not come true in {seconds:g} s: {question.strip()}"
+        ) from None
 
 
-async def until_waiting_for(connection: "asyncpg.Connection[asyncpg.Record]", holder: "asyncpg.Connection[asyncpg.Record]") -> int:
-    """Wait until a backend waits for a lock that `holder` holds; which one. `connection` is another one than the holder's."""
-    waiting = "SELECT pid FROM pg_stat_activity WHERE application_name = 'trade-recon' AND $1 = ANY(pg_blocking_pids(pid)) LIMIT 1"
+async def until_waiting_for(
+    connection: "asyncpg.Connection[asyncpg.Record]", holder: "asyncpg.Connection[asyncpg.Record]"
+) -> int:
+    """Wait until a backend waits for a lock that `holder` holds; which one.
+
+    `connection` is another one than the holder's.
+    """
+    waiting = (
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'trade-recon' AND $1 ="
+        " ANY(pg_blocking_pids(pid)) LIMIT 1"
+    )
     async with asyncio.timeout(_START_SECONDS):
         while (found := await connection.fetchval(waiting, holder.get_server_pid())) is None:  # noqa: ASYNC110 - another process's event
             await asyncio.sleep(_LOOK_SECONDS / 4)
     return int(found)
 
 
-async def until_nothing_is_left(connection: "asyncpg.Connection[asyncpg.Record]", seconds: float) -> None:
+async def until_nothing_is_left(
+    connection: "asyncpg.Connection[asyncpg.Record]", seconds: float
+) -> None:
     """Wait until no account is claimed and no fetch and no row is in staging, whoever left them."""
     await until(connection, _SETTLED, seconds=seconds)
     stages = [row["relname"] for row in await connection.fetch(_STAGES)]
     assert stages
-    empty = " AND ".join(f"NOT EXISTS (SELECT FROM {table})" for table in ("recon_fetches", *stages))
+    empty = " AND ".join(
+        f"NOT EXISTS (SELECT FROM {table})" for table in ("recon_fetches", *stages)
+    )
     await until(connection, f"SELECT {empty}", seconds=seconds)

@@ -40,8 +40,9 @@ class Arrival:
 class Reply:
     """What is answered.
 
-    `delay` before it, `drip` seconds after each byte, `drop` for no answer at all, `chunked` for a body in chunks, `raw` for these very
-    bytes in place of an answer, after which the connection is closed, or left open as long as the other side does (`hangs`).
+    `delay` before it, `drip` seconds after each byte, `drop` for no answer at all, `chunked` for a
+    body in chunks, `raw` for these very bytes in place of an answer, after which the connection is
+    closed, or left open as long as the other side does (`hangs`).
     """
 
     status: int = 200
@@ -71,8 +72,12 @@ def rows_of(count: int) -> list[dict[str, object]]:
     return [{"accountId": f"a{number:06}", "numTrades": number} for number in range(count)]
 
 
-def serving(rows: Sequence[object], *, total: int | None = None, has_total: bool = True, cap: int = 1000) -> Script:
-    """A script that pages through rows as the API does; `cap` is the most that it puts into a page."""
+def serving(
+    rows: Sequence[object], *, total: int | None = None, has_total: bool = True, cap: int = 1000
+) -> Script:
+    """A script that pages through rows as the API does; `cap` is the most that it puts into a
+    page.
+    """
 
     def script(arrival: Arrival) -> Reply:
         limit = min(cap, int(arrival.query["limit"]))
@@ -83,12 +88,16 @@ def serving(rows: Sequence[object], *, total: int | None = None, has_total: bool
 
 
 def always(reply: Reply, *, witness: Reply | None = None) -> Script:
-    """A script that answers everything alike; `witness` is for the tiny request that tells a bad request from an outage."""
+    """A script that answers everything alike; `witness` is for the tiny request that tells a bad
+    request from an outage.
+    """
     return lambda arrival: witness if witness is not None and arrival.is_witness else reply
 
 
 class ScriptedApi:
-    """The server: `script` answers, `arrivals` are what came, `most_at_once` how many were in work together."""
+    """The server: `script` answers, `arrivals` are what came, `most_at_once` how many were in work
+    together.
+    """
 
     def __init__(self) -> None:
         self.script: Script = serving([])
@@ -101,7 +110,9 @@ class ScriptedApi:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            with contextlib.suppress(
+                ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+            ):
                 while await self._serve_one(reader, writer):
                     pass
         finally:
@@ -116,7 +127,10 @@ class ScriptedApi:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.strip().splitlines()
         target = urlsplit(first.split()[1])
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
         query = {name: values[0] for name, values in parse_qs(target.query).items()}
         arrival = Arrival(asyncio.get_running_loop().time(), target.path, query, headers)
         self.arrivals.append(arrival)
@@ -141,12 +155,23 @@ class ScriptedApi:
         if reply.chunked:
             pieces = [reply.body[at : at + 997] for at in range(0, len(reply.body), 997)]
             chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
-            writer.write(f"HTTP/1.1 {reply.status} X\r\ntransfer-encoding: chunked\r\n{more}\r\n".encode() + chunks)
+            writer.write(
+                f"HTTP/1.1 {reply.status} X\r\ntransfer-encoding: chunked\r\n{more}\r\n".encode()
+                + chunks
+            )
             await writer.drain()
             return True
-        length = "" if reply.status == HTTPStatus.NO_CONTENT else f"content-length: {len(reply.body)}\r\n"
+        length = (
+            ""
+            if reply.status == HTTPStatus.NO_CONTENT
+            else f"content-length: {len(reply.body)}\r\n"
+        )
         writer.write(f"HTTP/1.1 {reply.status} X\r\n{length}{more}\r\n".encode())
-        for piece in [reply.body[at : at + 1] for at in range(len(reply.body))] if reply.drip else [reply.body]:
+        for piece in (
+            [reply.body[at : at + 1] for at in range(len(reply.body))]
+            if reply.drip
+            else [reply.body]
+        ):
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(reply.drip)

@@ -1,4 +1,6 @@
-"""Upstreams whose answers look whole and are not: in front of the sandbox, on its socket, by rewriting questions and answers."""
+"""Upstreams whose answers look whole and are not: in front of the sandbox, on its socket, by
+rewriting questions and answers.
+"""
 
 import datetime as dt
 import json
@@ -23,7 +25,9 @@ Answer = Callable[[str, Query, dict[str, Any]], None]
 
 
 class Sick:
-    """An app that answers as the sandbox does to other questions, or other things than the sandbox; `is_well` lets it recover."""
+    """An app that answers as the sandbox does to other questions, or other things than the sandbox;
+    `is_well` lets it recover.
+    """
 
     def __init__(self, world: World, ask: Ask | None = None, answer: Answer | None = None) -> None:
         self._app = create_sandbox(world)
@@ -53,8 +57,12 @@ class Sick:
             content = json.loads(body)
             self._answer(path, query, content["Data"])
             body = bytearray(json.dumps(content).encode())
-        headers = [(name, value) for name, value in started[0]["headers"] if name != b"content-length"]
-        await send({**started[0], "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+        headers = [
+            (name, value) for name, value in started[0]["headers"] if name != b"content-length"
+        ]
+        await send(
+            {**started[0], "headers": [*headers, (b"content-length", str(len(body)).encode())]}
+        )
         await send({"type": "http.response.body", "body": bytes(body)})
 
 
@@ -93,7 +101,9 @@ def clips_lists(dates: int) -> Ask:
 
 
 def caps_rows(endpoints: Mapping[str, int]) -> Answer:
-    """An answer holds no more rows than a limit that nobody mentioned, and its total counts no others."""
+    """An answer holds no more rows than a limit that nobody mentioned, and its total counts no
+    others.
+    """
 
     def answer(path: str, query: Query, data: dict[str, Any]) -> None:
         for end, most in endpoints.items():

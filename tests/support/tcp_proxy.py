@@ -1,7 +1,8 @@
-"""A TCP proxy between trade-recon and a server, as a network that fails: connections freeze, break, are refused, or are slow.
+"""A TCP proxy between trade-recon and a server, as a network that fails: connections freeze, break,
+are refused, or are slow.
 
-A frozen connection is what a lost route, a firewall that forgot its state or a failed virtual machine leaves behind: both ends are
-open, nothing arrives, and no FIN or RST ever comes.
+A frozen connection is what a lost route, a firewall that forgot its state or a failed virtual
+machine leaves behind: both ends are open, nothing arrives, and no FIN or RST ever comes.
 """
 
 import asyncio
@@ -23,9 +24,10 @@ Watch = Callable[[object, bytes], Awaitable[None]]
 class TcpProxy:
     """Forwards connections from `port` of 127.0.0.1 to one server, until it is told to fail them.
 
-    `delay` is the number of seconds that each piece of data waits, in both directions; `refuses` closes each new connection at once,
-    `swallows` accepts new ones and forwards nothing of them, `watch` is awaited with what a client sends before it goes on, and with the
-    connection on which it came.
+    `delay` is the number of seconds that each piece of data waits, in both directions; `refuses`
+    closes each new connection at once, `swallows` accepts new ones and forwards nothing of them,
+    `watch` is awaited with what a client sends before it goes on, and with the connection on which
+    it came.
     """
 
     def __init__(self, connect: _Opener) -> None:
@@ -59,7 +61,9 @@ class TcpProxy:
     @classmethod
     @asynccontextmanager
     async def to_database(cls, dsn: str) -> AsyncIterator[tuple["TcpProxy", str]]:
-        """A proxy to the PostgreSQL of a DSN, over TCP or a Unix socket, and the DSN of the same database through it."""
+        """A proxy to the PostgreSQL of a DSN, over TCP or a Unix socket, and the DSN of the same
+        database through it.
+        """
         parts = urlsplit(dsn)
         options = {name: values[0] for name, values in parse_qs(parts.query).items()}
         host = options.pop("host", None) or parts.hostname or "127.0.0.1"
@@ -73,7 +77,9 @@ class TcpProxy:
         async with cls.to(connect) as proxy:
             password = "" if parts.password is None else f":{parts.password}"
             user = quote(unquote(parts.username or options.pop("user", "postgres")))
-            query = "&".join([*(f"{name}={quote(value)}" for name, value in options.items()), "sslmode=disable"])
+            query = "&".join(
+                [*(f"{name}={quote(value)}" for name, value in options.items()), "sslmode=disable"]
+            )
             address = f"{user}{password}@127.0.0.1:{proxy.port}"
             yield proxy, urlunsplit(parts._replace(netloc=address, query=query))
 
@@ -83,7 +89,9 @@ class TcpProxy:
         return len(self._links)
 
     def freeze(self) -> int:
-        """Forward nothing more of the connections that are open now, and close none; how many they are. New ones work."""
+        """Forward nothing more of the connections that are open now, and close none; how many they
+        are. New ones work.
+        """
         for link in self._links:
             link.moves.clear()
         return len(self._links)
@@ -135,7 +143,14 @@ class TcpProxy:
             await asyncio.gather(*directions, return_exceptions=True)
             back.close()
 
-    async def _pump(self, link: "_Link", source: asyncio.StreamReader, target: asyncio.StreamWriter, *, watched: bool) -> None:
+    async def _pump(
+        self,
+        link: "_Link",
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        *,
+        watched: bool,
+    ) -> None:
         while piece := await source.read(_PIECE):
             if watched and self.watch is not None:
                 await self.watch(link, piece)

@@ -22,14 +22,26 @@ def view(
     first: dt.date = DAY,
     known_days: int | None = None,
 ) -> AccountView:
-    """An account whose tables disagree on consecutive dates from `first` on, as (daily, hourly, closed)."""
+    """An account whose tables disagree on consecutive dates from `first` on, as (daily, hourly,
+    closed).
+    """
     lines = tuple(
-        DayCounts(first + dt.timedelta(days=number), *each, int(each[0] > 0), int(each[1] > 0)) for number, each in enumerate(counts)
+        DayCounts(first + dt.timedelta(days=number), *each, int(each[0] > 0), int(each[1] > 0))
+        for number, each in enumerate(counts)
     )
     finer = alltime if finer is None else finer
     totals = Totals(
-        has_alltime=True, alltime=alltime, has_daily=True, daily=daily, has_hourly=True, hourly=finer, has_closed=True, closed=finer
+        has_alltime=True,
+        alltime=alltime,
+        has_daily=True,
+        daily=daily,
+        has_hourly=True,
+        hourly=finer,
+        has_closed=True,
+        closed=finer,
     )
     known = len(counts) if known_days is None else known_days
     last = first + dt.timedelta(days=max(known - 1, len(counts) - 1, 0))
-    return AccountView(account_id, totals, lines, known, first, last, drift=drift, logins=(f"login-{account_id}",))
+    return AccountView(
+        account_id, totals, lines, known, first, last, drift=drift, logins=(f"login-{account_id}",)
+    )

@@ -1,4 +1,6 @@
-"""The fixtures of a module that plays on one world: a warehouse that ingestion filled once, a copy of it for each test, and upstream."""
+"""The fixtures of a module that plays on one world: a warehouse that ingestion filled once, a copy
+of it for each test, and upstream.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
@@ -12,15 +14,20 @@ from tests.support.engine import Past, filled_copy
 
 
 class WorldFixtures(NamedTuple):
-    """Fixtures to be named in a module as they are here: each asks for the others by these names."""
+    """Fixtures to be named in a module as they are here: each asks for the others by these
+    names.
+    """
 
     filled: Any
     warehouse: Any
     sandbox: Any
 
 
-def world_fixtures(kind: str, world: Callable[[], World], since: Past | None = None) -> WorldFixtures:
-    """The fixtures of a world, which `world` makes the same each time; `kind` is in the names of its databases.
+def world_fixtures(
+    kind: str, world: Callable[[], World], since: Past | None = None
+) -> WorldFixtures:
+    """The fixtures of a world, which `world` makes the same each time; `kind` is in the names of
+    its databases.
 
     `since` is what happened to the warehouse, on its upstream, before any test.
     """

@@ -1,4 +1,6 @@
-"""What the pages name is there: files and headings that they link to, paths of the code, and tests by name."""
+"""What the pages name is there: files and headings that they link to, paths of the code, and tests
+by name.
+"""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))])
+PAGES = sorted(
+    [
+        *DOCS.rglob("*.md"),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    ]
+)
 
 _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -27,12 +34,16 @@ def _name(page: Path) -> str:
 
 
 def _prose(page: Path) -> str:
-    return _CODE.sub(lambda found: "\n" * found.group().count("\n"), page.read_text(encoding="utf-8"))
+    return _CODE.sub(
+        lambda found: "\n" * found.group().count("\n"), page.read_text(encoding="utf-8")
+    )
 
 
 def _anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
-    heads = (re.sub(r"\[([^\]]+)\]\([^)]*\)|`", r"\1", head) for head in _HEADING.findall(_prose(page)))
+    heads = (
+        re.sub(r"\[([^\]]+)\]\([^)]*\)|`", r"\1", head) for head in _HEADING.findall(_prose(page))
+    )
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
@@ -60,19 +71,39 @@ def test_every_path_that_a_page_names_is_there(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_test_that_a_page_names_is_there(page: Path) -> None:
     named = _TEST.findall(page.read_text(encoding="utf-8"))
-    assert [name for path, name in named if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")] == []
+    assert [
+        name
+        for path, name in named
+        if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
+    ] == []
 
 
 def test_the_index_leads_to_every_page() -> None:
-    listed = {(DOCS / link.partition("#")[0]).resolve() for link in _LINK.findall(_prose(DOCS / "index.md"))}
-    listed |= {(DOCS / "adr" / link).resolve() for link in _LINK.findall(_prose(DOCS / "adr" / "index.md"))}
-    assert sorted(_name(page) for page in DOCS.rglob("*.md") if page not in listed and page != DOCS / "index.md") == []
+    listed = {
+        (DOCS / link.partition("#")[0]).resolve()
+        for link in _LINK.findall(_prose(DOCS / "index.md"))
+    }
+    listed |= {
+        (DOCS / "adr" / link).resolve() for link in _LINK.findall(_prose(DOCS / "adr" / "index.md"))
+    }
+    assert (
+        sorted(
+            _name(page)
+            for page in DOCS.rglob("*.md")
+            if page not in listed and page != DOCS / "index.md"
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=_name)
 def test_a_page_is_short_and_its_prose_fits_a_screen(page: Path) -> None:
     lines = _prose(page).splitlines()
-    wide = [line for line in lines if len(line) > _WIDTH and not line.startswith("|") and len(line.split()) > 2]
+    wide = [
+        line
+        for line in lines
+        if len(line) > _WIDTH and not line.startswith("|") and len(line.split()) > 2
+    ]
     assert wide == []
     if _name(page).removeprefix("docs/") not in _LONG:
         assert len(lines) <= _LINES

@@ -14,15 +14,27 @@ def _read(dsn: str) -> str:
 @pytest.mark.parametrize(
     ("written", "used", "left_out"),
     [
-        ("sslmode=require&channel_binding=require", "?sslmode=require", ("channel_binding",)),  # Neon
+        (
+            "sslmode=require&channel_binding=require",
+            "?sslmode=require",
+            ("channel_binding",),
+        ),  # Neon
         ("pgbouncer=true&connection_limit=1", "", ("connection_limit",)),  # Supabase with Prisma
         ("schema=public", "", ("schema",)),  # Prisma
-        ("connect_timeout=10&keepalives=1&keepalives_idle=30&tcp_user_timeout=9&gssencmode=disable", "", None),  # libpq
+        (
+            "connect_timeout=10&keepalives=1&keepalives_idle=30&tcp_user_timeout=9&gssencmode=disable",
+            "",
+            None,
+        ),  # libpq
         ("options=endpoint%3Dep-cool-1", "?options=endpoint%3Dep-cool-1", ()),  # Neon without SNI
         ("ssl=true", "?sslmode=require", ()),  # JDBC, node-postgres
         ("sslaccept=strict", "?sslmode=verify-full", ()),  # Prisma
         ("sslmode=", "", ("sslmode",)),
-        ("application_name=My%20App&search_path=a,b", "?application_name=My%20App&search_path=a,b", ()),
+        (
+            "application_name=My%20App&search_path=a,b",
+            "?application_name=My%20App&search_path=a,b",
+            (),
+        ),
     ],
 )
 def test_parameters_of_other_clients_are_acted_upon_or_left_out_and_named(
@@ -46,7 +58,9 @@ def test_parameters_of_other_clients_are_acted_upon_or_left_out_and_named(
         ("sslmode=require", None),
     ],
 )
-def test_what_says_that_a_pooler_stands_between_sets_how_many_statements_stay_prepared(written: str, kept: int | None) -> None:
+def test_what_says_that_a_pooler_stands_between_sets_how_many_statements_stay_prepared(
+    written: str, kept: int | None
+) -> None:
     assert Dsn.read(f"postgresql://user:pass@host/db?{written}").statement_cache == kept
 
 
@@ -56,16 +70,28 @@ def test_what_cannot_be_met_is_refused_by_name(what: str) -> None:
         _read(f"postgresql://user:pass@host/db?{what}")
 
 
-@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"], exclude_characters=" "), min_size=1))
+@given(
+    st.text(
+        st.characters(codec="ascii", exclude_categories=["Cc"], exclude_characters=" "), min_size=1
+    )
+)
 def test_any_password_works_once_it_is_encoded_and_is_known_as_a_secret(password: str) -> None:
-    dsn = Dsn.read(f"postgresql://user:{quote(password, safe='')}@host:5432/db?channel_binding=prefer")
+    dsn = Dsn.read(
+        f"postgresql://user:{quote(password, safe='')}@host:5432/db?channel_binding=prefer"
+    )
     assert dsn.passwords == (password,)
-    assert password == "*" or password not in repr(dsn) or password in repr(Dsn.read("postgresql://u:x@host/db?channel_binding=prefer"))
+    assert (
+        password == "*"
+        or password not in repr(dsn)
+        or password in repr(Dsn.read("postgresql://u:x@host/db?channel_binding=prefer"))
+    )
 
 
 @pytest.mark.parametrize("sign", ["@", "/", "?", "#", "@@", "x@y/z", "1/2", "a?b@c", "5#6"])
 @pytest.mark.parametrize("host", ["host", "host:5432", "[::1]:5432"])
-def test_a_sign_of_the_password_that_ends_it_gets_a_hint_and_is_not_quoted(sign: str, host: str) -> None:
+def test_a_sign_of_the_password_that_ends_it_gets_a_hint_and_is_not_quoted(
+    sign: str, host: str
+) -> None:
     with pytest.raises(DsnError, match=r"write %40 for @|write %23") as refused:
         _read(f"postgresql://user:sec{sign}ret@{host}/db")
     assert "sec" not in str(refused.value).replace("second", "")

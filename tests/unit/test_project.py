@@ -23,7 +23,9 @@ def tracked() -> dict[str, str]:
         pytest.skip("this is no git checkout")
     names = _run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     paths = {name: ROOT / name for name in names if name and (ROOT / name).is_file()}
-    return {name: path.read_text(encoding="utf-8", errors="replace") for name, path in paths.items()}
+    return {
+        name: path.read_text(encoding="utf-8", errors="replace") for name, path in paths.items()
+    }
 
 
 def test_no_file_names_a_path_of_the_machine_it_was_written_on(tracked: dict[str, str]) -> None:
@@ -33,7 +35,15 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on(tracked: dict[str
 
 def test_no_file_names_a_package_index(tracked: dict[str, str]) -> None:
     index = re.compile(
-        "|".join((r"^\s*--(?:extra-)?index", r"^\s*--find-links", "^index-" + "url", "files.python" + "hosted")), re.MULTILINE
+        "|".join(
+            (
+                r"^\s*--(?:extra-)?index",
+                r"^\s*--find-links",
+                "^index-" + "url",
+                "files.python" + "hosted",
+            )
+        ),
+        re.MULTILINE,
     )
     assert [name for name, text in tracked.items() if index.search(text)] == []
     assert "uv.lock" not in tracked
@@ -47,14 +57,19 @@ def test_there_are_requirements_for_each_purpose() -> None:
 def test_every_requirement_is_pinned_and_carries_hashes(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert "://" not in text
-    requirements = re.split(r"\n(?=[A-Za-z0-9])", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).strip())
+    requirements = re.split(
+        r"\n(?=[A-Za-z0-9])", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).strip()
+    )
     for requirement in requirements:
         assert re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+ ", requirement)
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", requirement)
 
 
 def test_what_runs_in_the_image_is_what_was_tested() -> None:
-    pins = {path.stem: set(re.findall(r"^[\w.-]+==\S+", path.read_text(encoding="utf-8"), re.MULTILINE)) for path in _REQUIREMENTS}
+    pins = {
+        path.stem: set(re.findall(r"^[\w.-]+==\S+", path.read_text(encoding="utf-8"), re.MULTILINE))
+        for path in _REQUIREMENTS
+    }
     assert pins["runtime"] <= pins["dev"]
     assert pins["build"] <= pins["dev"]
 
@@ -63,7 +78,18 @@ def test_make_alone_lists_the_targets() -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     listed = {line.split()[1] for line in _run("make", "--no-print-directory").splitlines()}
-    assert {"demo", "test", "install", "serve", "fmt", "help", "lock", "lint", "clean", "openapi"} <= listed
+    assert {
+        "demo",
+        "test",
+        "install",
+        "serve",
+        "fmt",
+        "help",
+        "lock",
+        "lint",
+        "clean",
+        "openapi",
+    } <= listed
 
 
 def test_neither_git_nor_the_image_gets_the_env_file() -> None:

@@ -1,4 +1,6 @@
-"""The pages of docs/reference that are made from the code are what the code makes of them (`make docs`)."""
+"""The pages of docs/reference that are made from the code are what the code makes of them (`make
+docs`).
+"""
 
 import ast
 from collections.abc import Iterator
@@ -33,15 +35,29 @@ def test_every_issue_code_is_explained() -> None:
 
 
 def test_issues_are_recorded_with_the_severities_that_the_reference_names() -> None:
-    recorded = [pair for path in (_ROOT / "app" / "domain").rglob("*.py") for pair in _recorded(path)]
+    recorded = [
+        pair for path in (_ROOT / "app" / "domain").rglob("*.py") for pair in _recorded(path)
+    ]
     assert recorded
-    assert [(code, severity) for code, severity in recorded if severity not in EXPLANATIONS[code].severities] == []
+    assert [
+        (code, severity)
+        for code, severity in recorded
+        if severity not in EXPLANATIONS[code].severities
+    ] == []
 
 
 def _recorded(path: Path) -> Iterator[tuple[IssueCode, Severity]]:
-    """The codes and severities that stand side by side in a module: arguments of `Issue`, or entries of a table of issues."""
+    """The codes and severities that stand side by side in a module: arguments of `Issue`, or
+    entries of a table of issues.
+    """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        values = node.args if isinstance(node, ast.Call) else node.elts if isinstance(node, ast.Tuple) else []
+        values = (
+            node.args
+            if isinstance(node, ast.Call)
+            else node.elts
+            if isinstance(node, ast.Tuple)
+            else []
+        )
         match [value for value in values[:2] if isinstance(value, ast.Attribute)]:
             case [
                 ast.Attribute(value=ast.Name(id="IssueCode"), attr=code),

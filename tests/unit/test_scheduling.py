@@ -15,14 +15,24 @@ def test_what_looks_at_one_warehouse_stays_on_one_worker(shape: object) -> None:
     name = shape.name  # type: ignore[attr-defined]
     told = {scope(f"{_ADOPTION}/test_shapes.py::test_{number}[{name}]") for number in range(3)}
     assert len(told) == 1
-    for file, begins in {"test_heritage.py": "heritage", "test_partitions.py": "other partitions"}.items():
+    for file, begins in {
+        "test_heritage.py": "heritage",
+        "test_partitions.py": "other partitions",
+    }.items():
         assert (scope(f"{_ADOPTION}/{file}::test_it") in told) == name.startswith(begins)
 
 
 def test_shapes_are_told_on_different_workers() -> None:
-    assert len({scope(f"{_ADOPTION}/test_shapes.py::test_it[{shape.name}]") for shape in SHAPES}) == len(SHAPES) - 1
+    assert (
+        len({scope(f"{_ADOPTION}/test_shapes.py::test_it[{shape.name}]") for shape in SHAPES})
+        == len(SHAPES) - 1
+    )
 
 
 def test_cells_of_the_fault_matrix_are_played_on_different_workers() -> None:
-    told = {scope(f"tests/faults/test_matrix.py::test_it[{step}-{fault}]") for step in Step for fault in Fault}
+    told = {
+        scope(f"tests/faults/test_matrix.py::test_it[{step}-{fault}]")
+        for step in Step
+        for fault in Fault
+    }
     assert len(told) == len(Step) * len(Fault)

@@ -8,7 +8,13 @@ from app.domain.contract.caps import Caps
 from app.domain.wording.nearest import nearest
 from app.dsn import Dsn
 from app.errors import ConfigurationError
-from app.settings import Settings, load_settings, misnamed_databases, misspelled_variables, unknown_variables
+from app.settings import (
+    Settings,
+    load_settings,
+    misnamed_databases,
+    misspelled_variables,
+    unknown_variables,
+)
 
 _SECRET = "hunter2-tres-secret"
 
@@ -33,19 +39,36 @@ def test_without_any_variable_the_documented_defaults_hold() -> None:
     settings = load_settings()
     assert settings.database_url is None
     assert settings.recon_schema == "prop_trading_model"
-    assert (settings.recon_batch_size, settings.recon_lease_seconds, settings.recon_account_timeout) == (5000, 60, 30)
-    assert (settings.recon_outage_wait, settings.risk_api_rate, settings.risk_api_burst, settings.risk_api_max_ids) == (600, 15, 20, 100)
+    assert (
+        settings.recon_batch_size,
+        settings.recon_lease_seconds,
+        settings.recon_account_timeout,
+    ) == (5000, 60, 30)
+    assert (
+        settings.recon_outage_wait,
+        settings.risk_api_rate,
+        settings.risk_api_burst,
+        settings.risk_api_max_ids,
+    ) == (600, 15, 20, 100)
 
 
-def test_the_environment_wins_over_the_env_file_and_unknown_keys_are_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("RECON_WORKERS=3\nRISK_API_RATE=0.5\nSOMETHING_ELSE=1\n", encoding="utf-8")
+def test_the_environment_wins_over_the_env_file_and_unknown_keys_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(
+        "RECON_WORKERS=3\nRISK_API_RATE=0.5\nSOMETHING_ELSE=1\n", encoding="utf-8"
+    )
     monkeypatch.setenv("RECON_WORKERS", "4")
     settings = load_settings()
     assert (settings.recon_workers, settings.risk_api_rate) == (4, 0.5)
 
 
-def test_variables_that_are_nearly_settings_are_named_wherever_they_stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("RECON_HISTORY_FRM=18\nRECON_WORKERS=2\nRECON_BATCHES=\n", encoding="utf-8")
+def test_variables_that_are_nearly_settings_are_named_wherever_they_stand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(
+        "RECON_HISTORY_FRM=18\nRECON_WORKERS=2\nRECON_BATCHES=\n", encoding="utf-8"
+    )
     for name in ("RISK_API_KEYY", "RECON_BATCHSIZE", "RECON_OF_SOMETHING_ELSE", "risk_api_rate"):
         monkeypatch.setenv(name, "1")
     assert misspelled_variables() == {
@@ -69,7 +92,9 @@ def test_variables_that_are_nearly_settings_are_named_wherever_they_stand(monkey
         ("RECON-WORKERS", "RECON_WORKERS"),
     ],
 )
-def test_a_slip_in_the_name_of_a_setting_is_told_with_what_is_meant(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+def test_a_slip_in_the_name_of_a_setting_is_told_with_what_is_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
     monkeypatch.setenv(name, "1")
     assert misspelled_variables() == {name: meant}
 
@@ -79,47 +104,75 @@ def test_slips_of_the_pen_of_any_setting_are_found() -> None:
     settings = [name.upper() for name in Settings.model_fields]
     for name in settings:
         at = random_.randrange(6, len(name) - 1)
-        slips = [name[:at] + name[at + 1] + name[at] + name[at + 2 :], name[:at] + name[at + 1 :], name[:at] + name[at] + name[at:]]
+        slips = [
+            name[:at] + name[at + 1] + name[at] + name[at + 2 :],
+            name[:at] + name[at + 1 :],
+            name[:at] + name[at] + name[at:],
+        ]
         for slip in slips:
             if slip not in settings:
                 assert nearest(slip, settings, 0.85) == name, slip
 
 
-def test_what_begins_like_a_setting_and_is_like_none_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RECON_OF_SOMETHING_ELSE", "RISK_API_COLOUR_SCHEME", "DATABASE_HOST", "RISKY", "HOME_DIR"):
+def test_what_begins_like_a_setting_and_is_like_none_is_named_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (
+        "RECON_OF_SOMETHING_ELSE",
+        "RISK_API_COLOUR_SCHEME",
+        "DATABASE_HOST",
+        "RISKY",
+        "HOME_DIR",
+    ):
         monkeypatch.setenv(name, "1")
     assert unknown_variables() == ["RECON_OF_SOMETHING_ELSE", "RISK_API_COLOUR_SCHEME"]
     assert misspelled_variables() == {}
 
 
-def test_a_variable_that_is_nearly_the_databases_and_holds_a_dsn_is_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_nearly_the_databases_and_holds_a_dsn_is_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DATABASE_ULR", "postgresql://h/db")
     monkeypatch.setenv("DATABASE_URIS", "of something else")
     assert misnamed_databases() == ["DATABASE_ULR"]
 
 
-def test_a_missing_access_to_the_api_names_what_was_probably_meant_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_access_to_the_api_names_what_was_probably_meant_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RISK_API_KEYY", "k")
     with pytest.raises(ConfigurationError, match=r"RISK_API_KEYY is set: is RISK_API_KEY meant\?"):
         load_settings().require_upstream()
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", "\n\n"])
-def test_secrets_are_read_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: str) -> None:
+def test_secrets_are_read_from_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: str
+) -> None:
     (tmp_path / "key").write_text(f"{_SECRET}{ending}", encoding="utf-8")
-    (tmp_path / "dsn").write_text(f"postgresql://u:{_SECRET}@h/db{ending}", encoding="utf-8", newline="")
-    (tmp_path / ".env").write_text("RISK_API_BASE_URL=https://h/\nRISK_API_KEY_FILE=key\n", encoding="utf-8")
+    (tmp_path / "dsn").write_text(
+        f"postgresql://u:{_SECRET}@h/db{ending}", encoding="utf-8", newline=""
+    )
+    (tmp_path / ".env").write_text(
+        "RISK_API_BASE_URL=https://h/\nRISK_API_KEY_FILE=key\n", encoding="utf-8"
+    )
     monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "dsn"))
     monkeypatch.setenv("DATABASE_DIRECT_URL_FILE", str(tmp_path / "dsn"))
     settings = load_settings()
     assert settings.require_upstream().key.get_secret_value() == _SECRET
-    assert settings.database_url == settings.database_direct_url == Dsn(SecretStr(f"postgresql://u:{_SECRET}@h/db"))
+    assert (
+        settings.database_url
+        == settings.database_direct_url
+        == Dsn(SecretStr(f"postgresql://u:{_SECRET}@h/db"))
+    )
     assert set(settings.secrets()) == {_SECRET}
     assert _SECRET not in repr(settings) + str(settings.model_dump())
 
 
 @pytest.mark.parametrize("name", ["RISK_API_KEY", "DATABASE_URL", "DATABASE_DIRECT_URL"])
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe", f"{_SECRET} {_SECRET}".encode()])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"\n", b"\xff\xfe", f"{_SECRET} {_SECRET}".encode()]
+)
 def test_a_file_that_holds_no_such_secret_is_named_and_its_content_is_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: bytes | None
 ) -> None:
@@ -135,9 +188,14 @@ def test_a_file_that_holds_no_such_secret_is_named_and_its_content_is_not(
 
 
 @pytest.mark.parametrize("name", ["RISK_API_KEY", "DATABASE_URL", "DATABASE_DIRECT_URL"])
-def test_a_secret_and_its_file_are_not_both_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+def test_a_secret_and_its_file_are_not_both_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "secret").write_text(_SECRET, encoding="utf-8")
-    sentence = _refusal(monkeypatch, **{name: f"postgresql://u:{_SECRET}@h/db", f"{name}_FILE": str(tmp_path / "secret")})
+    sentence = _refusal(
+        monkeypatch,
+        **{name: f"postgresql://u:{_SECRET}@h/db", f"{name}_FILE": str(tmp_path / "secret")},
+    )
     assert f"{name} and {name}_FILE are both set" in sentence
     assert _SECRET not in sentence
 
@@ -154,20 +212,29 @@ def test_the_example_file_is_valid_and_names_every_variable(tmp_path: Path) -> N
     example = (Path(__file__).parents[2] / ".env.example").read_text(encoding="utf-8")
     (tmp_path / ".env").write_text(example, encoding="utf-8")
     assert load_settings() == Settings()
-    named = {line.partition("=")[0] for line in example.splitlines() if line and not line.startswith("#")}
+    named = {
+        line.partition("=")[0] for line in example.splitlines() if line and not line.startswith("#")
+    }
     assert named == {name.upper() for name in Settings.model_fields}
 
 
 @pytest.mark.parametrize(
     "dsn",
-    ["postgresql://postgres:@/db?host=/dir", "postgres://u:p%40ss@h1:5432,h2:5433/db?sslmode=require", "postgresql:///db", "postgresql://"],
+    [
+        "postgresql://postgres:@/db?host=/dir",
+        "postgres://u:p%40ss@h1:5432,h2:5433/db?sslmode=require",
+        "postgresql:///db",
+        "postgresql://",
+    ],
 )
 def test_any_form_of_dsn_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
     monkeypatch.setenv("DATABASE_URL", dsn)
     assert load_settings().database_url == Dsn(SecretStr(dsn))
 
 
-def test_a_dsn_that_leads_to_a_pooler_lets_no_statement_stay_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dsn_that_leads_to_a_pooler_lets_no_statement_stay_prepared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h:6543/db?pgbouncer=true")
     monkeypatch.setenv("RECON_STATEMENT_CACHE", "100")
     assert load_settings().statement_cache == 0
@@ -223,7 +290,10 @@ def test_a_wrong_value_stops_the_start_with_a_sentence_that_names_the_variable(
 
 def test_several_wrong_values_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = _refusal(monkeypatch, RECON_WORKERS="0", RISK_API_RATE="-1")
-    assert "RECON_WORKERS must be a whole number from 1 to 64; RISK_API_RATE must be a number" in sentence
+    assert (
+        "RECON_WORKERS must be a whole number from 1 to 64; RISK_API_RATE must be a number"
+        in sentence
+    )
 
 
 @pytest.mark.parametrize(
@@ -238,19 +308,25 @@ def test_several_wrong_values_are_named_together(monkeypatch: pytest.MonkeyPatch
         ("RISK_API_BASE_URL", f"https://u:{_SECRET}@h/"),
     ],
 )
-def test_a_refused_value_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_refused_value_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     assert _SECRET not in _refusal(monkeypatch, **{name: value})
 
 
 @pytest.mark.parametrize("pooled", ["postgresql://pooler/db", "mysql://pooler/db"])
-def test_a_direct_way_stands_beside_the_pooled_one_and_is_as_strict(monkeypatch: pytest.MonkeyPatch, pooled: str) -> None:
+def test_a_direct_way_stands_beside_the_pooled_one_and_is_as_strict(
+    monkeypatch: pytest.MonkeyPatch, pooled: str
+) -> None:
     monkeypatch.setenv("DATABASE_URL", pooled)
     monkeypatch.setenv("DATABASE_DIRECT_URL", " postgresql://host/db")
     if pooled.startswith("mysql"):
         assert "DIRECT" not in _refusal(monkeypatch)
         return
     assert load_settings().database_direct_url == Dsn(SecretStr("postgresql://host/db"))
-    assert _refusal(monkeypatch, DATABASE_DIRECT_URL="mysql://host/db").startswith("DATABASE_DIRECT_URL must be ")
+    assert _refusal(monkeypatch, DATABASE_DIRECT_URL="mysql://host/db").startswith(
+        "DATABASE_DIRECT_URL must be "
+    )
 
 
 def test_no_write_rate_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +343,12 @@ def test_secrets_are_not_in_repr_and_str(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("RISK_API_KEY", _SECRET)
     monkeypatch.setenv("RISK_API_BASE_URL", "https://h/")
     settings = load_settings()
-    for shown in (repr(settings), str(settings), repr(settings.require_upstream()), str(settings.model_dump())):
+    for shown in (
+        repr(settings),
+        str(settings),
+        repr(settings.require_upstream()),
+        str(settings.model_dump()),
+    ):
         assert _SECRET not in shown
     assert set(settings.secrets()) - {""} == {_SECRET, f"direct-{_SECRET}"}
 
@@ -278,7 +359,9 @@ def test_the_base_url_ends_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("missing", ["RISK_API_BASE_URL", "RISK_API_KEY"])
-def test_a_missing_access_to_the_api_is_named_when_it_is_needed(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_a_missing_access_to_the_api_is_named_when_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     for name, value in {"RISK_API_BASE_URL": "https://h/", "RISK_API_KEY": "k"}.items():
         if name != missing:
             monkeypatch.setenv(name, value)
@@ -303,7 +386,9 @@ def test_a_day_begins_in_the_zone_that_was_set(monkeypatch: pytest.MonkeyPatch) 
     assert str(load_settings().day_zone) == "America/New_York"
 
 
-def test_caps_are_read_from_the_environment_and_from_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_caps_are_read_from_the_environment_and_from_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / ".env").write_text("RECON_CAPS=rel_*=1000\n", encoding="utf-8")
     assert load_settings().recon_caps == Caps.read("rel_*=1000")
     monkeypatch.setenv("RECON_CAPS", "numeric(10,6)=9999.999999,rel_*=1000")
@@ -316,8 +401,19 @@ def test_caps_are_read_from_the_environment_and_from_the_env_file(monkeypatch: p
     ("name", "value"),
     [
         *(("RECON_HISTORY_FROM", value) for value in ("18", "6 months", "0", "auto", "2025-01-01")),
-        *(("RECON_CAPS", value) for value in ("rel_*=1000", "numeric(10,6)=9999.999999,rel_*=1000")),
-        *(("RECON_MONEY", value) for value in ("auto", "off", "daily_hourly_net_profit", "daily_hourly_by_date,alltime_daily_total_lots")),
+        *(
+            ("RECON_CAPS", value)
+            for value in ("rel_*=1000", "numeric(10,6)=9999.999999,rel_*=1000")
+        ),
+        *(
+            ("RECON_MONEY", value)
+            for value in (
+                "auto",
+                "off",
+                "daily_hourly_net_profit",
+                "daily_hourly_by_date,alltime_daily_total_lots",
+            )
+        ),
     ],
 )
 def test_whatever_the_documentation_offers_is_taken_as_it_is_written(

@@ -1,4 +1,6 @@
-"""The diagrams of docs/explanation/states.md show the transitions that the statements in db/queries make."""
+"""The diagrams of docs/explanation/states.md show the transitions that the statements in db/queries
+make.
+"""
 
 import re
 from collections import defaultdict
@@ -11,7 +13,16 @@ import pytest
 from app.domain.states import RunStatus
 
 _ROOT = Path(__file__).parents[2]
-_ACCOUNT = {"pending", "reconciled", "needs_reconciliation", "explained", "failed", "exhausted", "flapping", "needs_confirmation"}
+_ACCOUNT = {
+    "pending",
+    "reconciled",
+    "needs_reconciliation",
+    "explained",
+    "failed",
+    "exhausted",
+    "flapping",
+    "needs_confirmation",
+}
 _RUN = {status.value for status in RunStatus}
 _EDGE = re.compile(r"^ +(\S+) --> (\S+): .*\(([\w, ]+)\)$", re.MULTILINE)
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
@@ -26,7 +37,9 @@ _CONDITIONS = {"follow_state": "stale_accounts"}
 
 @dataclass(slots=True)
 class Change:
-    """Which states a statement, or an edge of a diagram, leads from and to; no state to lead from means any."""
+    """Which states a statement, or an edge of a diagram, leads from and to; no state to lead from
+    means any.
+    """
 
     sources: set[str] = field(default_factory=set)
     targets: set[str] = field(default_factory=set)
@@ -37,7 +50,10 @@ def _statements() -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted((_ROOT / "db" / "queries").rglob("*.sql")):
         parts = _NAME.split(path.read_text(encoding="utf-8"))
-        found |= {name: " ".join(re.sub(r"--.*", "", text).split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+        found |= {
+            name: " ".join(re.sub(r"--.*", "", text).split())
+            for name, text in zip(parts[1::2], parts[2::2], strict=True)
+        }
     return found
 
 
@@ -55,7 +71,9 @@ def _assigned(text: str, column: str) -> str | None:
     for word in re.findall(r"[(),]|'[^']*'|[^\s(),']+", text[found.end() :]):
         depth += (word == "(") - (word == ")")
         cases += (word.upper() == "CASE") - (word.upper() == "END")
-        if depth < 0 or (depth == cases == 0 and (word == "," or word.upper() in ("FROM", "WHERE", "RETURNING"))):
+        if depth < 0 or (
+            depth == cases == 0 and (word == "," or word.upper() in ("FROM", "WHERE", "RETURNING"))
+        ):
             break
         words.append(word)
     return " ".join(words)
@@ -64,16 +82,27 @@ def _assigned(text: str, column: str) -> str | None:
 def _changes(table: str, column: str, states: set[str]) -> Iterator[tuple[str, Change]]:
     statements = _statements()
     for name, text in statements.items():
-        updates = re.split(rf"\bUPDATE prop_trading_model\.{table}\b", text, flags=re.IGNORECASE)[1:]
+        updates = re.split(rf"\bUPDATE prop_trading_model\.{table}\b", text, flags=re.IGNORECASE)[
+            1:
+        ]
         for update in updates:
             given = _assigned(re.split(r"\bRETURNING\b", update)[0], column)
             if given is None or given == column:
                 continue
             condition = statements.get(_CONDITIONS.get(name, ""), update)
             compared = rf"\b{column} (?:= ('\w+')|IN \(([^)]*)\))"
-            wheres = re.findall(rf"(?:WHERE|WHEN|AND|OR|THEN|ELSE|\() ?(?:NOT )?(?:t\.)?{compared}", condition)
-            sources = set().union(*(_words("".join(each), states) for each in wheres)) if wheres else set()
-            yield name, Change(sources, _GIVEN.get(name, _words(re.sub(compared, "", given), states)))
+            wheres = re.findall(
+                rf"(?:WHERE|WHEN|AND|OR|THEN|ELSE|\() ?(?:NOT )?(?:t\.)?{compared}", condition
+            )
+            sources = (
+                set().union(*(_words("".join(each), states) for each in wheres))
+                if wheres
+                else set()
+            )
+            yield (
+                name,
+                Change(sources, _GIVEN.get(name, _words(re.sub(compared, "", given), states))),
+            )
 
 
 def _shown(heading: str) -> Mapping[str, Change]:
@@ -88,9 +117,14 @@ def _shown(heading: str) -> Mapping[str, Change]:
 
 @pytest.mark.parametrize(
     ("heading", "table", "column", "states"),
-    [("A run", "recon_runs", "status", _RUN), ("An account", "trade_recon", "reconciliation_status", _ACCOUNT)],
+    [
+        ("A run", "recon_runs", "status", _RUN),
+        ("An account", "trade_recon", "reconciliation_status", _ACCOUNT),
+    ],
 )
-def test_a_diagram_shows_the_transitions_that_the_statements_make(heading: str, table: str, column: str, states: set[str]) -> None:
+def test_a_diagram_shows_the_transitions_that_the_statements_make(
+    heading: str, table: str, column: str, states: set[str]
+) -> None:
     made: dict[str, Change] = defaultdict(Change)
     for name, change in _changes(table, column, states):
         made[name].sources |= change.sources

@@ -32,11 +32,17 @@ def _events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_a_log_line_is_json_with_a_utc_time_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_line_is_json_with_a_utc_time_where_stderr_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure_logging()
     get_logger("app.test").info("3 accounts were healed.", action="run.finished", run_id=7)
     (event,) = _events(capsys)
-    assert (event["event"], event["action"], event["run_id"]) == ("3 accounts were healed.", "run.finished", 7)
+    assert (event["event"], event["action"], event["run_id"]) == (
+        "3 accounts were healed.",
+        "run.finished",
+        7,
+    )
     assert (event["level"], event["logger"]) == ("info", "app.test")
     assert datetime.fromisoformat(str(event["timestamp"])).utcoffset() == timedelta(0)
 
@@ -48,7 +54,9 @@ def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == ""
 
 
-def test_a_logger_made_before_follows_a_later_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_logger_made_before_follows_a_later_configuration(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     logger = get_logger("app.test")
     configure_logging(json=False)
     configure_logging(json=True)
@@ -56,19 +64,25 @@ def test_a_logger_made_before_follows_a_later_configuration(capsys: pytest.Captu
     assert [event["event"] for event in _events(capsys)] == ["once"]
 
 
-def test_uvicorn_and_the_standard_library_log_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+def test_uvicorn_and_the_standard_library_log_the_same_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     logging.getLogger("uvicorn.access").addHandler(logging.StreamHandler(io.StringIO()))
     logging.getLogger("uvicorn.access").propagate = False
     configure_logging(json=True)
     logging.getLogger("uvicorn.access").info('%s - "%s %s"', "127.0.0.1", "GET", "/healthz")
-    assert [(event["logger"], event["event"]) for event in _events(capsys)] == [("uvicorn.access", '127.0.0.1 - "GET /healthz"')]
+    assert [(event["logger"], event["event"]) for event in _events(capsys)] == [
+        ("uvicorn.access", '127.0.0.1 - "GET /healthz"')
+    ]
 
 
 def test_warnings_become_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(json=True)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        logging.captureWarnings(capture=False)  # pytest records warnings: capture anew inside its recording
+        logging.captureWarnings(
+            capture=False
+        )  # pytest records warnings: capture anew inside its recording
         logging.captureWarnings(capture=True)
         warnings.warn("old ways", UserWarning, stacklevel=1)
         logging.captureWarnings(capture=False)
@@ -76,8 +90,22 @@ def test_warnings_become_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "old ways" in str(event["event"])
 
 
-@pytest.mark.parametrize("key", ["apiKey", "RISK_API_KEY", "password", "Authorization", "dsn", "database_url", "api-key", "client_secret"])
-def test_a_value_under_the_name_of_a_secret_is_redacted_at_any_depth(capsys: pytest.CaptureFixture[str], key: str) -> None:
+@pytest.mark.parametrize(
+    "key",
+    [
+        "apiKey",
+        "RISK_API_KEY",
+        "password",
+        "Authorization",
+        "dsn",
+        "database_url",
+        "api-key",
+        "client_secret",
+    ],
+)
+def test_a_value_under_the_name_of_a_secret_is_redacted_at_any_depth(
+    capsys: pytest.CaptureFixture[str], key: str
+) -> None:
     configure_logging(json=True)
     get_logger("app.test").info("sent", **{key: "top"}, request={"headers": [{key: "deep"}]})
     (event,) = _events(capsys)
@@ -93,12 +121,17 @@ def test_a_name_that_only_resembles_a_secret_is_kept(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_registered_secret_appears_nowhere(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_a_registered_secret_appears_nowhere(
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
     register_secret(_SECRET)
     configure_logging(json=as_json)
     logger = get_logger("app.test")
     sentence = f"asked with {_SECRET}"
-    logger.info(sentence, note=_SECRET, rows=[(_SECRET,)], by_key={_SECRET: 1}, thing=Exception(_SECRET))
+    logger.info(
+        sentence, note=_SECRET, rows=[(_SECRET,)], by_key={_SECRET: 1}, thing=Exception(_SECRET)
+    )
     logger.info("encoded", url="https://h/?k=k3y%2Fwith%20%22quotes%22%20%26%20%C3%BCmlaut")
     try:
         int(_SECRET)
@@ -111,7 +144,9 @@ def test_a_registered_secret_appears_nowhere(capsys: pytest.CaptureFixture[str],
         assert form not in written
 
 
-def test_a_password_in_a_url_is_redacted_even_if_nobody_registered_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_password_in_a_url_is_redacted_even_if_nobody_registered_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure_logging(json=True)
     get_logger("app.test").info("connecting to postgresql://recon:pa55@host/db")
     (event,) = _events(capsys)
@@ -125,7 +160,9 @@ def test_the_empty_string_is_no_secret(capsys: pytest.CaptureFixture[str]) -> No
     assert [event["event"] for event in _events(capsys)] == ["plain"]
 
 
-def test_a_line_goes_to_what_stderr_is_at_that_moment(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_goes_to_what_stderr_is_at_that_moment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     configure_logging(json=True)
     later = io.StringIO()
     monkeypatch.setattr(sys, "stderr", later)
@@ -134,10 +171,15 @@ def test_a_line_goes_to_what_stderr_is_at_that_moment(capsys: pytest.CaptureFixt
     assert "later" in later.getvalue()
 
 
-def test_a_short_secret_is_taken_out_as_a_word_and_leaves_others_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_secret_is_taken_out_as_a_word_and_leaves_others_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure_logging(json=True)
     register_secret("firm")
-    get_logger("test").info("confirmed: password firm, again 'firm', firm@host and :firm", sentence="the firm's affirmation")
+    get_logger("test").info(
+        "confirmed: password firm, again 'firm', firm@host and :firm",
+        sentence="the firm's affirmation",
+    )
     written = capsys.readouterr().err
     assert "confirmed" in written
     assert "affirmation" in written

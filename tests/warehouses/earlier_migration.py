@@ -1,4 +1,6 @@
-"""The earlier system's own migrations as a deployment runs them again: each may be repeated, and grants name no argument types."""
+"""The earlier system's own migrations as a deployment runs them again: each may be repeated, and
+grants name no argument types.
+"""
 
 CORE = (
     """
@@ -61,7 +63,10 @@ END
 $$
 """
 _FINAL = (
-    "ALTER TABLE SCHEMA.trade_recon ADD COLUMN IF NOT EXISTS reconciliation_status varchar(50) DEFAULT 'pending'",
+    (
+        "ALTER TABLE SCHEMA.trade_recon ADD COLUMN IF NOT EXISTS reconciliation_status varchar(50)"
+        " DEFAULT 'pending'"
+    ),
     """
 CREATE OR REPLACE FUNCTION SCHEMA.get_issue_statistics()
 RETURNS TABLE (issue_type text, severity integer, account_count bigint, sample_accounts text[]) LANGUAGE plpgsql AS $$
@@ -94,5 +99,11 @@ FROM SCHEMA.trade_recon
 
 
 def earlier_migration(argument: str = "p_account_id", sql_type: str = "varchar") -> tuple[str, ...]:
-    """Its statements, in the order in which they stand; the function's argument may have another name or type."""
-    return (*CORE, UPDATE_STATS.replace("{argument}", argument).replace("{type}", sql_type), *_FINAL)
+    """Its statements, in the order in which they stand; the function's argument may have another
+    name or type.
+    """
+    return (
+        *CORE,
+        UPDATE_STATS.replace("{argument}", argument).replace("{type}", sql_type),
+        *_FINAL,
+    )

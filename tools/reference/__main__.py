@@ -1,4 +1,6 @@
-"""`python -m tools.reference` writes the pages of docs/reference that are made from the code (`make docs`)."""
+"""`python -m tools.reference` writes the pages of docs/reference that are made from the code (`make
+docs`).
+"""
 
 from pathlib import Path
 

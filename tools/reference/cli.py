@@ -19,17 +19,29 @@ def cli_page() -> str:
     """The page."""
     helps = dict(_helps(()))
     main = helps.pop(())
-    rows = [[f"[`{' '.join(words)}`](#{_anchor(words)})", _summary(text)] for words, text in helps.items()]
+    rows = [
+        [f"[`{' '.join(words)}`](#{_anchor(words)})", _summary(text)]
+        for words, text in helps.items()
+    ]
     parts = [f"## {code(_title(words))}\n\n```text\n{text}```" for words, text in helps.items()]
-    return page("Commands", _HEAD, f"```text\n{main}```", table(("command", "what it does"), rows), *parts)
+    return page(
+        "Commands", _HEAD, f"```text\n{main}```", table(("command", "what it does"), rows), *parts
+    )
 
 
 def _helps(words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """A command and those below it, with their help; the list of those below is left out."""
-    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": _WIDTH, "TERMINAL_WIDTH": _WIDTH}, prog_name="trade-recon")
+    shown = CliRunner().invoke(
+        app,
+        [*words, "--help"],
+        env={"COLUMNS": _WIDTH, "TERMINAL_WIDTH": _WIDTH},
+        prog_name="trade-recon",
+    )
     if shown.exit_code:
         raise RuntimeError(shown.output)
-    text, _, commands = "".join(f"{line.rstrip()}\n" for line in shown.output.splitlines()).partition("\nCommands:\n")
+    text, _, commands = "".join(
+        f"{line.rstrip()}\n" for line in shown.output.splitlines()
+    ).partition("\nCommands:\n")
     yield words, text
     for name in re.findall(r"^  (\S+)", commands, re.MULTILINE):
         yield from _helps((*words, name))

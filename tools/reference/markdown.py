@@ -15,7 +15,10 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def prose(text: str) -> str:
     """Paragraphs, wrapped."""
     paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-    return "\n\n".join(textwrap.fill(each, _WIDTH, break_long_words=False, break_on_hyphens=False) for each in paragraphs)
+    return "\n\n".join(
+        textwrap.fill(each, _WIDTH, break_long_words=False, break_on_hyphens=False)
+        for each in paragraphs
+    )
 
 
 def cell(text: str) -> str:
@@ -30,4 +33,7 @@ def code(text: str) -> str:
 
 def page(title: str, head: str, *parts: str) -> str:
     """A page whose first lines say that it is generated."""
-    return "\n\n".join([f"# {title}", prose(head), *(part.rstrip("\n") for part in parts if part)]) + "\n"
+    return (
+        "\n\n".join([f"# {title}", prose(head), *(part.rstrip("\n") for part in parts if part)])
+        + "\n"
+    )

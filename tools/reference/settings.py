@@ -1,4 +1,6 @@
-"""docs/reference/settings.md: what a value may be from `Settings`; meanings and defaults from `.env.example`, which a test holds equal."""
+"""docs/reference/settings.md: what a value may be from `Settings`; meanings and defaults from
+`.env.example`, which a test holds equal.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,9 @@ class Variable:
 
 
 def variables() -> list[Variable]:
-    """The variables of `.env.example`, in order: `## ` begins a section, a comment belongs to the variable below it."""
+    """The variables of `.env.example`, in order: `## ` begins a section, a comment belongs to the
+    variable below it.
+    """
     found: list[Variable] = []
     section, comment = "", list[str]()
     for line in _EXAMPLE.read_text(encoding="utf-8").splitlines():
@@ -45,6 +49,12 @@ def settings_page() -> str:
     sections: dict[str, list[list[str]]] = {}
     for each in variables():
         allowed = Settings.model_fields[each.name.lower()].description or ""
-        sections.setdefault(each.section, []).append([code(each.name), each.meaning, code(each.default), allowed])
+        sections.setdefault(each.section, []).append(
+            [code(each.name), each.meaning, code(each.default), allowed]
+        )
     heads = ("variable", "meaning", "default", "values")
-    return page("Settings", _HEAD, *(f"## {section}\n\n{table(heads, rows)}" for section, rows in sections.items()))
+    return page(
+        "Settings",
+        _HEAD,
+        *(f"## {section}\n\n{table(heads, rows)}" for section, rows in sections.items()),
+    )

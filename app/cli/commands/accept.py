@@ -1,4 +1,6 @@
-"""`trade-recon accept` and `unaccept`: issues that somebody knows of and that are to hold nothing back for a time."""
+"""`trade-recon accept` and `unaccept`: issues that somebody knows of and that are to hold nothing
+back for a time.
+"""
 
 import datetime as dt
 import sys
@@ -34,34 +36,62 @@ def _date(text: str) -> dt.date:
 
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
-Code = Annotated[IssueCode, typer.Argument(metavar="CODE", help="The issue, as `accounts show ACCOUNT` names it.")]
+Code = Annotated[
+    IssueCode,
+    typer.Argument(metavar="CODE", help="The issue, as `accounts show ACCOUNT` names it."),
+]
 
 
 def accept(
     account: Annotated[str | None, typer.Argument(metavar="ACCOUNT", help="The account.")] = None,
-    code: Annotated[IssueCode | None, typer.Argument(metavar="CODE", help="The issue, as `accounts show ACCOUNT` names it.")] = None,
+    code: Annotated[
+        IssueCode | None,
+        typer.Argument(metavar="CODE", help="The issue, as `accounts show ACCOUNT` names it."),
+    ] = None,
     *,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
+    ] = None,
     until: Annotated[
         dt.date | None,
-        typer.Option(parser=_date, metavar="DATE", help="The first date on which it counts again, within 366 days. [default: in 90 days]"),
+        typer.Option(
+            parser=_date,
+            metavar="DATE",
+            help="The first date on which it counts again, within 366 days. [default: in 90 days]",
+        ),
     ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List what is accepted, the first to end first, and change nothing.")] = False,
-    format_: Annotated[ListFormat, typer.Option("--format", help="Of --list: for people or for programs.")] = ListFormat.TABLE,
+    list_: Annotated[
+        bool,
+        typer.Option(
+            "--list", help="List what is accepted, the first to end first, and change nothing."
+        ),
+    ] = False,
+    format_: Annotated[
+        ListFormat, typer.Option("--format", help="Of --list: for people or for programs.")
+    ] = ListFormat.TABLE,
 ) -> None:
-    """Accept an open issue of an account: it stays shown, and holds nothing back while its figures stay as they are.
+    """Accept an open issue of an account: it stays shown, and holds nothing back while its figures
+    stay as they are.
 
     It counts again once they change, its date comes, or `trade-recon unaccept` takes it back.
     """
     if list_:
         if account is not None or reason is not None or until is not None:
-            raise typer.BadParameter("--list goes with nothing but --format: it lists what is accepted of all accounts.")
+            raise typer.BadParameter(
+                "--list goes with nothing but --format: it lists what is accepted of all accounts."
+            )
         perform(lambda: _listed(format_))
         return
     if account is None or code is None:
-        raise typer.BadParameter("Name the account and the issue: trade-recon accept ACCOUNT CODE --reason TEXT; or give --list.")
+        raise typer.BadParameter(
+            "Name the account and the issue: trade-recon accept ACCOUNT CODE --reason TEXT; or give"
+            " --list."
+        )
     if reason is None:
-        raise typer.BadParameter("Say why with --reason TEXT: whoever meets this later finds it beside the issue.")
+        raise typer.BadParameter(
+            "Say why with --reason TEXT: whoever meets this later finds it beside the issue."
+        )
     perform(lambda: _accepted(account, code, reason, until))
 
 
@@ -69,20 +99,28 @@ def unaccept(
     account: Account,
     code: Code,
     *,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
+    ] = None,
 ) -> None:
     """Let an accepted issue count again."""
     perform(lambda: _withdrawn(account, code, bounded_reason(reason)))
 
 
-async def _accepted(account_id: str, code: IssueCode, reason: str, until: dt.date | None) -> ExitCode:
+async def _accepted(
+    account_id: str, code: IssueCode, reason: str, until: dt.date | None
+) -> ExitCode:
     row: dict[str, Any] = {}
 
     async def work(accepting: "Accepting") -> None:
         row.update(await accepting.accept(account_id, code, reason, until))
 
     console = await _ordered(account_id, work)
-    told = f"Accepted until {row['until']}: {code.value} of {account_id}. It counts again then, or once its figures change."
+    told = (
+        f"Accepted until {row['until']}: {code.value} of {account_id}. It counts again then, or"
+        " once its figures change."
+    )
     console.print(told, markup=False, soft_wrap=True)
     return ExitCode.SUCCESS
 
@@ -127,7 +165,9 @@ async def _listed(format_: ListFormat) -> ExitCode:
         more = max(0, await store.acceptances.count(today) - len(rows))
     if format_ is ListFormat.JSON:
         # As HTTP answers with each.
-        listed = AcceptedIssues(accepted=[AcceptedIssue.model_validate(row) for row in rows], more=more)
+        listed = AcceptedIssues(
+            accepted=[AcceptedIssue.model_validate(row) for row in rows], more=more
+        )
         sys.stdout.write(listed.model_dump_json(indent=2) + "\n")
     else:
         _show_list(results_console(), rows, more)
@@ -144,11 +184,24 @@ def _show_list(console: "Console", rows: Sequence[Mapping[str, Any]], more: int)
         return
     shown = f", {len(rows)} of them shown" if more else ""
     table = plain_table(
-        f"{counted(len(rows) + more, 'accepted issue')}{shown}, the first to end first", "account", "issue", "until", "accepted", "reason"
+        f"{counted(len(rows) + more, 'accepted issue')}{shown}, the first to end first",
+        "account",
+        "issue",
+        "until",
+        "accepted",
+        "reason",
     )
     for row in rows:
-        cells = row["account_id"], row["issue"], row["until"], f"{row['accepted_at']:%Y-%m-%d}", row["reason"]
+        cells = (
+            row["account_id"],
+            row["issue"],
+            row["until"],
+            f"{row['accepted_at']:%Y-%m-%d}",
+            row["reason"],
+        )
         table.add_row(*(escape(str(cell)) for cell in cells))
     console.print(table)
     if more:
-        console.print(f"{counted(more, 'more accepted issue')} {choose(more, 'is', 'are')} not shown.")
+        console.print(
+            f"{counted(more, 'more accepted issue')} {choose(more, 'is', 'are')} not shown."
+        )

@@ -38,27 +38,53 @@ def _date(value: str) -> dt.date:
 
 def changes(  # noqa: PLR0913 - one for each option
     *,
-    account: Annotated[str | None, typer.Option(metavar="ID", help="Only rows of this account.")] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only rows of this account.")
+    ] = None,
     date: Annotated[
-        dt.date | None, typer.Option(parser=_date, metavar="DATE", help="Only rows that stood under this date, or were moved to it.")
+        dt.date | None,
+        typer.Option(
+            parser=_date,
+            metavar="DATE",
+            help="Only rows that stood under this date, or were moved to it.",
+        ),
     ] = None,
     run: Annotated[uuid.UUID | None, typer.Option(help="Only rows that this run changed.")] = None,
     table: Annotated[TableName | None, typer.Option(help="Only rows of this table.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many, the newest.")] = 20,
-    before: Annotated[int | None, typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only those older than this one.")] = None,
-    inserted_before: Annotated[
-        int | None, typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only rows that were inserted, earlier than this change.")
+    before: Annotated[
+        int | None,
+        typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only those older than this one."),
     ] = None,
-    format_: Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")] = ListFormat.TABLE,
+    inserted_before: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ID",
+            min=1,
+            max=_LARGEST_ID,
+            help="Only rows that were inserted, earlier than this change.",
+        ),
+    ] = None,
+    format_: Annotated[
+        ListFormat, typer.Option("--format", help="For people or for programs.")
+    ] = ListFormat.TABLE,
 ) -> None:
-    """Show what trade-recon changed in rows: the columns that differ, old beside new, the run and the issues that asked for it.
+    """Show what trade-recon changed in rows: the columns that differ, old beside new, the run and
+    the issues that asked for it.
 
-    Name an account, a date, a run or a table. Of rows that were inserted, which leave no copy, the number is shown by account, table and
-    date, with the keys of those that still stand. Values of upstream that were stored as NULL are shown with what was sent.
+    Name an account, a date, a run or a table. Of rows that were inserted, which leave no copy, the
+    number is shown by account, table and date, with the keys of those that still stand. Values of
+    upstream that were stored as NULL are shown with what was sent.
     """
     if account is None and date is None and run is None and table is None:
         raise typer.BadParameter("name --account, --date, --run or --table")
-    perform(lambda: _shown((account, None if table is None else table.value, date, run, before, inserted_before), limit, format_))
+    perform(
+        lambda: _shown(
+            (account, None if table is None else table.value, date, run, before, inserted_before),
+            limit,
+            format_,
+        )
+    )
 
 
 async def _shown(wanted: _Wanted, limit: int, format_: ListFormat) -> ExitCode:
@@ -92,13 +118,18 @@ def _show(page: Mapping[str, Any]) -> None:
         _show_changed(console, row)
     _show_inserted(console, page["inserted"])
     for row in page["nulled"]:
-        sent = ", ".join(f"{name} (sent: {'NULL' if value is None else value})" for name, value in row["sent"].items())
+        sent = ", ".join(
+            f"{name} (sent: {'NULL' if value is None else value})"
+            for name, value in row["sent"].items()
+        )
         name = f"{row['table']} {row['key']} of {row['account_id'] or 'no account'}"
         console.print(f"{name} is stored with NULL in {sent}.", markup=False, soft_wrap=True)
     if page["next"] is not None:
         console.print(f"There may be older ones: --before {page['next']}.")
     if page["inserted_next"] is not None:
-        console.print(f"More rows may have been inserted earlier: --inserted-before {page['inserted_next']}.")
+        console.print(
+            f"More rows may have been inserted earlier: --inserted-before {page['inserted_next']}."
+        )
 
 
 def _show_changed(console: "Console", row: Mapping[str, Any]) -> None:
@@ -110,7 +141,8 @@ def _show_changed(console: "Console", row: Mapping[str, Any]) -> None:
     of_date = f" of {row['date']}" if row["date"] else ""
     done = "removed as a double" if row["stood_already"] else row["reason"]
     console.print(
-        f"{row['id']}: {row['table']} {row['key']}{of_date} was {done} at {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}.",
+        f"{row['id']}: {row['table']} {row['key']}{of_date} was {done} at"
+        f" {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}.",
         markup=False,
         soft_wrap=True,
     )
@@ -119,7 +151,12 @@ def _show_changed(console: "Console", row: Mapping[str, Any]) -> None:
         console.print(f"  The trade was stored twice: the row{under} stays.")
     differing = plain_table("", "column", "old", f"new ({_OF[row['new_from']]})")
     for column in row["columns"]:
-        differing.add_row(*(escape("NULL" if each is None else each) for each in (column["name"], column["old"], column["new"])))
+        differing.add_row(
+            *(
+                escape("NULL" if each is None else each)
+                for each in (column["name"], column["old"], column["new"])
+            )
+        )
     if row["columns"]:
         console.print(differing)
     else:
@@ -132,14 +169,20 @@ def _show_changed(console: "Console", row: Mapping[str, Any]) -> None:
 
 def _by(row: Mapping[str, Any]) -> str:
     """Who made a change, and which issues asked for it."""
-    by = f"run {row['run_id']} ({row['run_kind'] or 'kind not known any more'})" if row["run_id"] else "no run"
+    by = (
+        f"run {row['run_id']} ({row['run_kind'] or 'kind not known any more'})"
+        if row["run_id"]
+        else "no run"
+    )
     if row.get("is_restore"):
         by = "a restore" + (f' ("{row["restored_with"]}")' if row["restored_with"] else "")
     return by + (f", asked for by {', '.join(row['issues'])}" if row["issues"] else "")
 
 
 def _show_inserted(console: "Console", rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows that were inserted: a sentence for each change, and one for all of which none stands any more."""
+    """Rows that were inserted: a sentence for each change, and one for all of which none stands any
+    more.
+    """
     changes: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
         changes.setdefault(row["change_id"], []).append(row)
@@ -150,7 +193,10 @@ def _show_inserted(console: "Console", rows: Sequence[Mapping[str, Any]]) -> Non
     if gone:
         inserted = sum(row["rows"] for change in gone for row in change)
         none = choose(inserted, "it does not stand", "none of them stands")
-        told = f"{counted(inserted, 'row')} {choose(inserted, 'was', 'were')} inserted in {counted(len(gone), 'other change')}"
+        told = (
+            f"{counted(inserted, 'row')} {choose(inserted, 'was', 'were')} inserted in"
+            f" {counted(len(gone), 'other change')}"
+        )
         console.print(f"{told}; {none} as inserted any more.", markup=False, soft_wrap=True)
 
 
@@ -162,7 +208,10 @@ def _inserted(change: Sequence[Mapping[str, Any]]) -> str:
     if len(dates) > 1:
         of_date = f" of {len(dates)} dates from {dates[0]} to {dates[-1]}"
     inserted = sum(each["rows"] for each in change)
-    told = f"{row['table']} {row['account_id']}{of_date}: {counted(inserted, 'row')} {choose(inserted, 'was', 'were')} inserted at"
+    told = (
+        f"{row['table']} {row['account_id']}{of_date}: {counted(inserted, 'row')}"
+        f" {choose(inserted, 'was', 'were')} inserted at"
+    )
     told += f" {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}"
     known = [each for each in change if each["standing"] is not None]
     if not known:
@@ -171,4 +220,6 @@ def _inserted(change: Sequence[Mapping[str, Any]]) -> str:
     shown = [key for each in known for key in each["keys"]][:_KEYS_SHOWN]
     others = standing - len(shown)
     keys = ", ".join(shown) + (f" and {counted(others, 'other')}" if others else "")
-    return f"{told}; {standing} of them {choose(standing, 'stands', 'stand')} as inserted" + (f": {keys}." if shown else ".")
+    return f"{told}; {standing} of them {choose(standing, 'stands', 'stand')} as inserted" + (
+        f": {keys}." if shown else "."
+    )

@@ -1,4 +1,6 @@
-"""`trade-recon doctor`: what of the warehouse and the API works and what does not, told without changing anything."""
+"""`trade-recon doctor`: what of the warehouse and the API works and what does not, told without
+changing anything.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -51,7 +53,9 @@ async def examined() -> ExitCode:
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
-    """What is found, in the order in which it is examined; a database that cannot be reached does not keep the API from being asked."""
+    """What is found, in the order in which it is examined; a database that cannot be reached does
+    not keep the API from being asked.
+    """
     samples: Samples | None = None
     try:
         async with open_warehouse(settings) as database:
@@ -59,25 +63,41 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
             async for finding in _examine_warehouse(database, found, settings.recon_caps):
                 yield finding
             # What runs recorded is read where all of it is there: a migration may have broken off.
-            is_ready = found.schema.is_migrated and not found.schema.lost and not await pending_migrations(database)
+            is_ready = (
+                found.schema.is_migrated
+                and not found.schema.lost
+                and not await pending_migrations(database)
+            )
             if is_ready:
                 for note in await history_notes(settings, database):
                     yield Finding(Level.NOTE, note)
             samples = await _sample(settings, database if is_ready else None)
-            for advice in await advise_fit(database, found, samples, settings.recon_caps, knows_refused=is_ready):
+            for advice in await advise_fit(
+                database, found, samples, settings.recon_caps, knows_refused=is_ready
+            ):
                 yield Finding(Level.WRONG if advice.loses_rows else Level.NOTE, advice.text)
     except ReconError as error:
         yield Finding(Level.WRONG, f"The warehouse cannot be examined: {error}")
     if not settings.has_upstream:
-        yield Finding(Level.NOTE, "RISK_API_BASE_URL and RISK_API_KEY are not both set: the API was not asked, and no run can begin.")
+        yield Finding(
+            Level.NOTE,
+            "RISK_API_BASE_URL and RISK_API_KEY are not both set: the API was not asked, and no run"
+            " can begin.",
+        )
         return
     async for finding in _examine_api(settings, samples):
         yield finding
 
 
-async def _examine_warehouse(database: Database, found: Survey, caps: Caps) -> AsyncIterator[Finding]:
+async def _examine_warehouse(
+    database: Database, found: Survey, caps: Caps
+) -> AsyncIterator[Finding]:
     schema = database.schema
-    yield Finding(Level.OK, f"PostgreSQL answers: database {found.schema.database}, schema {schema}, role {found.schema.role}.")
+    yield Finding(
+        Level.OK,
+        f"PostgreSQL answers: database {found.schema.database}, schema {schema}, role"
+        f" {found.schema.role}.",
+    )
     if strange := misplaced(found, schema):
         yield Finding(Level.NOTE if found.schema.exists else Level.WRONG, strange)
     pending = await pending_migrations(database)
@@ -88,7 +108,11 @@ async def _examine_warehouse(database: Database, found: Survey, caps: Caps) -> A
     for problem in blocking:
         yield Finding(Level.WRONG, f"{problem}.")
     if pending:
-        yield Finding(Level.WRONG, f"The schema {schema} lacks {counted(len(pending), 'migration')}: run `trade-recon migrate`.")
+        yield Finding(
+            Level.WRONG,
+            f"The schema {schema} lacks {counted(len(pending), 'migration')}: run `trade-recon"
+            " migrate`.",
+        )
     elif not blocking:
         async for finding in _examine_tables(database, found, caps):
             yield finding
@@ -97,9 +121,16 @@ async def _examine_warehouse(database: Database, found: Survey, caps: Caps) -> A
             await connection.execute("SET TRANSACTION READ ONLY")
             compared = await compare(connection, schema)
         for stray in compared.strays:
-            yield Finding(Level.WRONG, f"{_capital(stray.sentence)}: run `trade-recon migrate`, which puts it right.")
+            yield Finding(
+                Level.WRONG,
+                f"{_capital(stray.sentence)}: run `trade-recon migrate`, which puts it right.",
+            )
         for name in compared.new_triggers:
-            yield Finding(Level.NOTE, f"The trigger {name} is new since the last migrate, and fires on trade-recon's writes, too.")
+            yield Finding(
+                Level.NOTE,
+                f"The trigger {name} is new since the last migrate, and fires on trade-recon's"
+                " writes, too.",
+            )
     for note in notes(found):
         yield Finding(Level.NOTE, f"{note}.")
 
@@ -133,10 +164,15 @@ async def _examine_api(settings: Settings, samples: Samples | None) -> AsyncIter
         return
     for endpoint, sample in answered.items():
         if sample.error is not None:
-            yield Finding(Level.WRONG, f"The API does not answer for {endpoint.value}: {sample.error}")
+            yield Finding(
+                Level.WRONG, f"The API does not answer for {endpoint.value}: {sample.error}"
+            )
         elif not sample.rows:
             yield Finding(Level.NOTE, f"The API answers for {endpoint.value}, and has no rows.")
         else:
             yield Finding(Level.OK, f"The API answers for {endpoint.value}.")
     if all(sample.error is not None for sample in answered.values()):
-        yield Finding(Level.WRONG, "The API answers for no endpoint: check RISK_API_BASE_URL and RISK_API_KEY.")
+        yield Finding(
+            Level.WRONG,
+            "The API answers for no endpoint: check RISK_API_BASE_URL and RISK_API_KEY.",
+        )

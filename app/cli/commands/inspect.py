@@ -1,4 +1,6 @@
-"""`trade-recon inspect`: what the warehouse says of itself, before anything is changed; upstream is not asked."""
+"""`trade-recon inspect`: what the warehouse says of itself, before anything is changed; upstream is
+not asked.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,18 +31,31 @@ class ListFormat(StrEnum):
 
 
 def inspect(
-    account: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")] = None,
-    max_accounts: Annotated[int | None, typer.Option(min=1, help="At most so many accounts that disagree.")] = None,
+    account: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")
+    ] = None,
+    max_accounts: Annotated[
+        int | None, typer.Option(min=1, help="At most so many accounts that disagree.")
+    ] = None,
     *,
     limit: Annotated[int, typer.Option(min=0, help="List at most so many accounts.")] = 20,
-    all_: Annotated[bool, typer.Option("--all", help="List all accounts that have issues.")] = False,
-    format_: Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")] = ListFormat.TABLE,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="List all accounts that have issues.")
+    ] = False,
+    format_: Annotated[
+        ListFormat, typer.Option("--format", help="For people or for programs.")
+    ] = ListFormat.TABLE,
+    reason: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
+    ] = None,
 ) -> None:
-    """Detect the issues of all accounts and record them, heal nothing; upstream is not asked, and need not be set.
+    """Detect the issues of all accounts and record them, heal nothing; upstream is not asked, and
+    need not be set.
 
-    Exit codes: 0 nothing was found, but what is accepted, for information, or known not to be the warehouse's to heal; 1 something was
-    found, or not all was inspected, or no account is known; 2 wrong use or settings; 3 failure.
+    Exit codes: 0 nothing was found, but what is accepted, for information, or known not to be the
+    warehouse's to heal; 1 something was found, or not all was inspected, or no account is known; 2
+    wrong use or settings; 3 failure.
     """
     from app.domain.runs.request import RunRequest
 
@@ -48,7 +63,9 @@ def inspect(
     perform(lambda: inspected(request, None if all_ else limit, format_, bounded_reason(reason)))
 
 
-async def inspected(request: "RunRequest", limit: int | None, format_: ListFormat, reason: str | None) -> ExitCode:
+async def inspected(
+    request: "RunRequest", limit: int | None, format_: ListFormat, reason: str | None
+) -> ExitCode:
     """Inspect, tell what was found with at most `limit` accounts (None: all), and judge it."""
     from app.cli.output import finish_left_runs, results_console, serve_run
     from app.composition import open_local_service
@@ -61,7 +78,12 @@ async def inspected(request: "RunRequest", limit: int | None, format_: ListForma
         state = await serve_run(service, run_id)
         # Those of other kinds need upstream.
         await finish_left_runs(service, RunKind.INSPECT)
-        found = await inspection(service.store, service.readings, run_id, Listing(state["accounts"]["total"] if limit is None else limit))
+        found = await inspection(
+            service.store,
+            service.readings,
+            run_id,
+            Listing(state["accounts"]["total"] if limit is None else limit),
+        )
     if format_ is ListFormat.JSON:
         # In the model of the HTTP route, so that both faces answer alike.
         sys.stdout.write(Inspection.model_validate(found).model_dump_json(indent=2) + "\n")
@@ -81,10 +103,18 @@ def show_inspection(console: "Console", found: Mapping[str, Any]) -> None:
     if found["error"] and found["error"] != found["message"]:
         console.print(found["error"], markup=False, soft_wrap=True)
     if found["by_issue"]:
-        table = plain_table("By issue", "issue", "severity", "#accounts", "#share", "meaning", "for example")
+        table = plain_table(
+            "By issue", "issue", "severity", "#accounts", "#share", "meaning", "for example"
+        )
         for each in found["by_issue"]:
             sample = next(iter(each["sample"]), "")
-            table.add_row(each["issue"], severity_name(each["severity"]), *_figures(each), short_meaning(each["issue"]), sample)
+            table.add_row(
+                each["issue"],
+                severity_name(each["severity"]),
+                *_figures(each),
+                short_meaning(each["issue"]),
+                sample,
+            )
         _print(console, table)
     if found["by_table"]:
         table = plain_table("By table", "table", "issue", "#accounts", "#share")
@@ -103,9 +133,13 @@ def show_inspection(console: "Console", found: Mapping[str, Any]) -> None:
 def _show_dates(console: "Console", found: Mapping[str, Any]) -> None:
     from app.cli.output import plain_table
 
-    dates: Sequence[Mapping[str, Any]] = sorted(found["by_date"], key=lambda day: (day["accounts"], day["date"]), reverse=True)
+    dates: Sequence[Mapping[str, Any]] = sorted(
+        found["by_date"], key=lambda day: (day["accounts"], day["date"]), reverse=True
+    )
     if dates:
-        table = plain_table("By date, those of most accounts first", "date", "#accounts", "#share", "trades")
+        table = plain_table(
+            "By date, those of most accounts first", "date", "#accounts", "#share", "trades"
+        )
         for day in dates[:_DATES_SHOWN]:
             told = [
                 f"{each['table']} {each['trades']} {word} at {counted(each['accounts'], 'account')}"
@@ -118,8 +152,9 @@ def _show_dates(console: "Console", found: Mapping[str, Any]) -> None:
             console.print(f"and {counted(len(dates) - _DATES_SHOWN, 'more date')}: --format json")
     for day in found["lacking_dates"]:
         console.print(
-            f"{day['date']} seems to be missing in all tables at {counted(day['accounts'], 'account')} ({day['share']:.0%}), whose alltime"
-            " counts more than any other table.",
+            f"{day['date']} seems to be missing in all tables at"
+            f" {counted(day['accounts'], 'account')} ({day['share']:.0%}), whose alltime counts"
+            " more than any other table.",
             soft_wrap=True,
         )
 
@@ -131,7 +166,10 @@ def _show_accounts(console: "Console", found: Mapping[str, Any]) -> None:
 
     identity = found["identity"]
     if identity["unmatched"] or identity["ambiguous"]:
-        console.print(f"Natural keys without an account: {identity['unmatched']}, that fit several: {identity['ambiguous']}")
+        console.print(
+            f"Natural keys without an account: {identity['unmatched']}, that fit several:"
+            f" {identity['ambiguous']}"
+        )
     if found["not_inspected"]:
         console.print("Not inspected:")
         for each in found["not_inspected"][:_UNREAD_SHOWN]:
@@ -139,13 +177,22 @@ def _show_accounts(console: "Console", found: Mapping[str, Any]) -> None:
     if found["listed"]:
         table = plain_table("Accounts", "account", "issues", "first seen (UTC)")
         for each in found["listed"]:
-            seen = [issue["first_seen"] for issue in each["issues"] if issue["first_seen"] is not None]
+            seen = [
+                issue["first_seen"] for issue in each["issues"] if issue["first_seen"] is not None
+            ]
             first = f"{min(seen):%Y-%m-%d %H:%M}" if seen else "-"
-            table.add_row(escape(each["account_id"]), ", ".join(issue["issue"] for issue in each["issues"]), first)
+            table.add_row(
+                escape(each["account_id"]),
+                ", ".join(issue["issue"] for issue in each["issues"]),
+                first,
+            )
         _print(console, table)
     if found["next_after"] is not None:
         console.print(
-            f"There are more: --all, or GET /inspections/{found['run_id']}?after={found['next_after']}", markup=False, soft_wrap=True
+            "There are more: --all, or GET"
+            f" /inspections/{found['run_id']}?after={found['next_after']}",
+            markup=False,
+            soft_wrap=True,
         )
 
 

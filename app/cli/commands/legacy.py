@@ -1,7 +1,7 @@
 """`trade-recon legacy`: the command of the first system, for scripts that were written for it.
 
-The same flags, and one labelled JSON for each step on stdout with the names and shapes that those scripts read; what is
-new stands beside them under names of its own.
+The same flags, and one labelled JSON for each step on stdout with the names and shapes that those
+scripts read; what is new stands beside them under names of its own.
 """
 
 import datetime as dt
@@ -37,7 +37,10 @@ _CALLS: Mapping[str, str] = {
     Endpoint.OPEN: "fetch_open_trades",
 }
 """The first system's names of the kinds of call; it never fetched open trades."""
-_TRADE_TYPES: Mapping[str, str] = {TABLES[Endpoint.CLOSED].name: "closed", TABLES[Endpoint.OPEN].name: "open"}
+_TRADE_TYPES: Mapping[str, str] = {
+    TABLES[Endpoint.CLOSED].name: "closed",
+    TABLES[Endpoint.OPEN].name: "open",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,26 @@ class _Steps:
     report: bool
 
 
-async def perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, report: bool, most: int | None) -> ExitCode:
-    """Do what the flags ask for, in the order of a night. Raises InvalidRequest where they do not fit together."""
+async def perform_steps(
+    *, fix_null_ids: bool, reconcile: bool, retry: bool, report: bool, most: int | None
+) -> ExitCode:
+    """Do what the flags ask for, in the order of a night.
+
+    Raises InvalidRequest where they do not fit together.
+    """
     if retry and not reconcile:
-        raise InvalidRequest("--retry-failed does nothing without --reconcile: give both. Nothing was done.")
+        raise InvalidRequest(
+            "--retry-failed does nothing without --reconcile: give both. Nothing was done."
+        )
     if not (fix_null_ids or reconcile or report):
         alone = "" if most is None else "--max-accounts does nothing by itself. "
-        raise InvalidRequest(f"{alone}Give at least one of --fix-null-ids, --reconcile and --report. Nothing was done.")
-    request = RunRequest(RunKind.RETRY if retry else RunKind.FULL, most, None) if reconcile else None
+        raise InvalidRequest(
+            f"{alone}Give at least one of --fix-null-ids, --reconcile and --report. Nothing was"
+            " done."
+        )
+    request = (
+        RunRequest(RunKind.RETRY if retry else RunKind.FULL, most, None) if reconcile else None
+    )
     steps = _Steps(fix_null_ids, request, report)
     settings = load_settings()
     if request is not None:
@@ -66,15 +81,27 @@ async def perform_steps(*, fix_null_ids: bool, reconcile: bool, retry: bool, rep
         return await _done(steps, settings, store, open_readings(settings, store), None)
 
 
-async def _done(steps: _Steps, settings: Settings, store: Repositories, readings: Readings, service: ReconService | None) -> ExitCode:
+async def _done(
+    steps: _Steps,
+    settings: Settings,
+    store: Repositories,
+    readings: Readings,
+    service: ReconService | None,
+) -> ExitCode:
     code = ExitCode.SUCCESS
     if steps.fix_null_ids:
-        _tell("NULL account_id fix results", await _fixed(await compared_store(settings, store), readings.today()))
+        _tell(
+            "NULL account_id fix results",
+            await _fixed(await compared_store(settings, store), readings.today()),
+        )
     if steps.reconcile is not None and service is not None:
         run_id, is_ours = await start_or_join(service, steps.reconcile)
         state = await serve_run(service, run_id, is_ours=is_ours)
         await finish_left_runs(service)
-        _tell("Reconciliation results", _run_results(state, await store.reports.run_attempts(state["run_id"])))
+        _tell(
+            "Reconciliation results",
+            _run_results(state, await store.reports.run_attempts(state["run_id"])),
+        )
         # As the first system: what is left is told, and fails no script.
         code = ExitCode.FAILURE if exit_code_of(state) is ExitCode.FAILURE else ExitCode.SUCCESS
     if steps.report:
@@ -83,17 +110,22 @@ async def _done(steps: _Steps, settings: Settings, store: Repositories, readings
 
 
 def _tell(label: str, results: Mapping[str, object]) -> None:
-    # ASCII alone, whatever stdout's encoding; at once, so that a later step that breaks off takes nothing back.
+    # ASCII alone, whatever stdout's encoding; at once, so that a later step that breaks off takes
+    # nothing back.
     sys.stdout.write(f"{label}: {json.dumps(results, indent=2)}\n")
     sys.stdout.flush()
 
 
 async def _reported(store: Repositories, readings: Readings) -> dict[str, object]:
-    """The report of the HTTP route, but for the activity: a list of dates, newest first, whose `resolved` is the checksum."""
+    """The report of the HTTP route, but for the activity: a list of dates, newest first, whose
+    `resolved` is the checksum.
+    """
     checked = await store.reports.checked_by_date()
     return {
         **Report.model_validate(await readings.report()).model_dump(mode="json"),
-        "recent_activity": [{**day, "check_date": day["check_date"].isoformat()} for day in checked],
+        "recent_activity": [
+            {**day, "check_date": day["check_date"].isoformat()} for day in checked
+        ],
     }
 
 
@@ -148,18 +180,29 @@ def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str
 
 
 def _number(key_part: str | None) -> int | str | None:
-    """Platforms and brokers as numbers, where they are such, which is how those scripts know them."""
+    """Platforms and brokers as numbers, where they are such, which is how those scripts know
+    them.
+    """
     return int(key_part) if key_part is not None and key_part.isdecimal() else key_part
 
 
 def _detail(attempt: Record) -> dict[str, object]:
-    """One account of a run; `resolved` is its checksum now, and no judgement of what is left, unless it failed."""
-    # The first system counts what is for information alone among the issues, before a run and after it.
+    """One account of a run; `resolved` is its checksum now, and no judgement of what is left,
+    unless it failed.
+    """
+    # The first system counts what is for information alone among the issues, before a run and after
+    # it.
     few_hours = [IssueCode.SUSPICIOUSLY_FEW_HOURS.value] if attempt["has_few_hours"] else []
-    found, left = {*(attempt["issues_found"] or ()), *few_hours}, [*(attempt["issues_left"] or ()), *few_hours]
+    found, left = (
+        {*(attempt["issues_found"] or ()), *few_hours},
+        [*(attempt["issues_left"] or ()), *few_hours],
+    )
     return {
         "account_id": attempt["account_id"],
-        "resolved": bool(attempt["trades_recon_checksum"]) and Outcome(attempt["outcome"]) is not Outcome.FAILED,
+        "resolved": (
+            bool(attempt["trades_recon_checksum"])
+            and Outcome(attempt["outcome"]) is not Outcome.FAILED
+        ),
         "issues_found": len(found),
         "issues_resolved": len(found - set(left)),
         "new_issues": [{"type": code} for code in left],

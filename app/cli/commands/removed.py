@@ -1,4 +1,6 @@
-"""`trade-recon removed`: the rows that trade-recon removed, moved or overwrote, and bringing them back."""
+"""`trade-recon removed`: the rows that trade-recon removed, moved or overwrote, and bringing them
+back.
+"""
 
 import contextlib
 import sys
@@ -26,7 +28,10 @@ _LARGEST_ID = 2**63 - 1
 _PLAIN_WIDTH = 240
 """Columns for the list where it goes to no terminal: ids stay whole there."""
 _CAUTION = "A later run that reads these rows from upstream may change them again."
-_PINNED = "They are pinned: no run changes them until `trade-recon removed release`, or until upstream sends the same values."
+_PINNED = (
+    "They are pinned: no run changes them until `trade-recon removed release`, or until upstream"
+    " sends the same values."
+)
 _WRITTEN, _JUST_SO, _REFUSED = range(3)
 
 
@@ -39,7 +44,9 @@ class ListFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What is listed: of the copies `wanted` that are older than `before` (None: of all) the newest, at most `limit`."""
+    """What is listed: of the copies `wanted` that are older than `before` (None: of all) the
+    newest, at most `limit`.
+    """
 
     wanted: Wanted = ANY_COPY
     limit: int = 50
@@ -54,61 +61,116 @@ removed = typer.Typer(cls=SuggestingGroup, rich_markup_mode=None)
 def list_removed(  # noqa: PLR0913 - an option each
     context: typer.Context,
     *,
-    account: Annotated[str | None, typer.Option(metavar="ID", help="Only rows of this account.")] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only rows of this account.")
+    ] = None,
     table: Annotated[TableName | None, typer.Option(help="Only rows of this table.")] = None,
     run: Annotated[uuid.UUID | None, typer.Option(help="Only rows that this run changed.")] = None,
-    reason: Annotated[Reason | None, typer.Option(help="Only rows that were changed in this way.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 50,
-    before: Annotated[int | None, typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only those older than this one.")] = None,
-    format_: Annotated[ListFormat, typer.Option("--format", help="For people or, with the whole rows, for programs.")] = ListFormat.TABLE,
+    reason: Annotated[
+        Reason | None, typer.Option(help="Only rows that were changed in this way.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")
+    ] = 50,
+    before: Annotated[
+        int | None,
+        typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only those older than this one."),
+    ] = None,
+    format_: Annotated[
+        ListFormat,
+        typer.Option("--format", help="For people or, with the whole rows, for programs."),
+    ] = ListFormat.TABLE,
 ) -> None:
-    """List the rows that trade-recon removed, moved or overwrote, newest first; `restore` brings them back.
+    """List the rows that trade-recon removed, moved or overwrote, newest first; `restore` brings
+    them back.
 
-    Reasons: removed (upstream does not have it; or the double of a trade, with the date under which the other row stays), overwritten
-    (with other values or another account id), moved (a trade, to another date), placeholder (metrics under a made-up account id).
+    Reasons: removed (upstream does not have it; or the double of a trade, with the date under which
+    the other row stays), overwritten (with other values or another account id), moved (a trade, to
+    another date), placeholder (metrics under a made-up account id).
     """
     view = _View(Wanted(account, table, run, reason), limit, before, format_)
     if context.invoked_subcommand is None:
         perform(lambda: _listed(view))
     elif view != _View():
-        context.fail(f"The options before `{context.invoked_subcommand}` are for the list, and would choose nothing there.")
+        context.fail(
+            f"The options before `{context.invoked_subcommand}` are for the list, and would choose"
+            " nothing there."
+        )
 
 
 @removed.command()
 def restore(
     ids: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", min=1, max=_LARGEST_ID, help="The ids that `trade-recon removed` lists.")
+        list[int] | None,
+        typer.Argument(
+            metavar="ID", min=1, max=_LARGEST_ID, help="The ids that `trade-recon removed` lists."
+        ),
     ] = None,
     *,
-    all_of_run: Annotated[uuid.UUID | None, typer.Option(help="All rows that this run changed and that were not restored yet.")] = None,
+    all_of_run: Annotated[
+        uuid.UUID | None,
+        typer.Option(help="All rows that this run changed and that were not restored yet."),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell by table, account and date what would come of it; change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Tell by table, account and date what would come of it; change nothing.",
+        ),
     ] = False,
     pin: Annotated[
-        bool, typer.Option("--pin/--no-pin", help="Whether later runs leave the rows as restored until they are released.")
+        bool,
+        typer.Option(
+            "--pin/--no-pin",
+            help="Whether later runs leave the rows as restored until they are released.",
+        ),
     ] = True,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays with the pins, at most 500 characters.")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Why; it stays with the pins, at most 500 characters."),
+    ] = None,
 ) -> None:
-    """Bring rows back as they were, the newest copy first; one that cannot be restored stops no other.
+    """Bring rows back as they were, the newest copy first; one that cannot be restored stops no
+    other.
 
-    Nothing is lost: what a row held until now is kept as a copy of its own. Rows that a run inserted stay: how many these are is
-    told, and the next audit removes what upstream does not have. What was restored is pinned: no run changes it until `removed release`,
-    or until upstream sends the same values. With `--no-pin` the next run compares it with upstream and may change it again.
+    Nothing is lost: what a row held until now is kept as a copy of its own. Rows that a run
+    inserted stay: how many these are is told, and the next audit removes what upstream does not
+    have. What was restored is pinned: no run changes it until `removed release`, or until upstream
+    sends the same values. With `--no-pin` the next run compares it with upstream and may change it
+    again.
 
-    Exit codes: 0 all of them stand as they were; 1 some were not restored; 2 an id does not exist (nothing was restored).
+    Exit codes: 0 all of them stand as they were; 1 some were not restored; 2 an id does not exist
+    (nothing was restored).
     """
-    perform(lambda: _restored(ids or (), all_of_run, Way(is_trial=dry_run, pins=pin, reason=bounded_reason(reason))))
+    perform(
+        lambda: _restored(
+            ids or (), all_of_run, Way(is_trial=dry_run, pins=pin, reason=bounded_reason(reason))
+        )
+    )
 
 
 @removed.command()
 def release(
     ids: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", min=1, max=_LARGEST_ID, help="The copies from which the rows were restored.")
+        list[int] | None,
+        typer.Argument(
+            metavar="ID",
+            min=1,
+            max=_LARGEST_ID,
+            help="The copies from which the rows were restored.",
+        ),
     ] = None,
     *,
-    all_of_run: Annotated[uuid.UUID | None, typer.Option(help="All pinned rows that this run had changed.")] = None,
-    account: Annotated[str | None, typer.Option(metavar="ID", help="All pinned rows of this account.")] = None,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")] = None,
+    all_of_run: Annotated[
+        uuid.UUID | None, typer.Option(help="All pinned rows that this run had changed.")
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="ID", help="All pinned rows of this account.")
+    ] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
+    ] = None,
 ) -> None:
     """Release pinned rows: the next run compares them with upstream, and may change them again.
 
@@ -117,20 +179,29 @@ def release(
     perform(lambda: _released(ids, all_of_run, account, bounded_reason(reason)))
 
 
-async def _released(ids: Sequence[int] | None, run_id: uuid.UUID | None, account_id: str | None, reason: str | None) -> ExitCode:
+async def _released(
+    ids: Sequence[int] | None, run_id: uuid.UUID | None, account_id: str | None, reason: str | None
+) -> ExitCode:
     from app.cli.output import results_console
     from app.composition import open_store
     from app.engine.restore import Restoring
     from app.settings import load_settings
 
     if not ids and run_id is None and account_id is None:
-        raise InvalidRequest("Name the ids of the copies, --all-of-run or --account. Nothing was released.")
+        raise InvalidRequest(
+            "Name the ids of the copies, --all-of-run or --account. Nothing was released."
+        )
     async with open_store(load_settings()) as store:
-        released = await Restoring(store).release(account_id=account_id, run_id=run_id, removed_ids=ids or None)
+        released = await Restoring(store).release(
+            account_id=account_id, run_id=run_id, removed_ids=ids or None
+        )
         if released:
             await store.orders.note("release", run_id, reason, rows=released, account_id=account_id)
     if released:
-        said = f"{counted(released, 'row')} {choose(released, 'is', 'are')} released; the next run compares the accounts with upstream."
+        said = (
+            f"{counted(released, 'row')} {choose(released, 'is', 'are')} released; the next run"
+            " compares the accounts with upstream."
+        )
     else:
         said = "No row is pinned that fits. Nothing was changed."
     results_console().print(said, soft_wrap=True)
@@ -143,7 +214,9 @@ async def _listed(view: _View) -> ExitCode:
     from app.store.restore.restore import RemovedRows
 
     async with open_store(load_settings(), only_reads=True) as store:
-        rows = await RemovedRows(store.database, store.feed).page(view.wanted, view.limit, view.before)
+        rows = await RemovedRows(store.database, store.feed).page(
+            view.wanted, view.limit, view.before
+        )
     following = rows[-1].removed_id if len(rows) == view.limit else None
     if view.format is ListFormat.JSON:
         sys.stdout.write(_as_json(rows, following))
@@ -160,7 +233,9 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> E
     from app.store.restore.restore import RemovedRows
 
     if bool(ids) == (run_id is not None):
-        raise InvalidRequest("Name either the ids of the rows to restore or --all-of-run. Nothing was restored.")
+        raise InvalidRequest(
+            "Name either the ids of the rows to restore or --all-of-run. Nothing was restored."
+        )
     console = results_console()
     there = refused = 0
     added = ""
@@ -172,20 +247,32 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> E
         restoring = Restoring(store)
         if way.is_trial:
             return await _tried(restoring, waiting, added)
-        async with contextlib.aclosing(restoring.restore(waiting, pins=way.pins, reason=way.reason)) as results:
+        async with contextlib.aclosing(
+            restoring.restore(waiting, pins=way.pins, reason=way.reason)
+        ) as results:
             async for result in results:
-                console.print(f"{result.removed_id}: {result.sentence}", markup=False, soft_wrap=True)
+                console.print(
+                    f"{result.removed_id}: {result.sentence}", markup=False, soft_wrap=True
+                )
                 there += result.is_there
                 refused += not result.is_there
-        await store.orders.note("restore", run_id, way.reason, rows=there, refused=refused, pinned=way.pins)
+        await store.orders.note(
+            "restore", run_id, way.reason, rows=there, refused=refused, pinned=way.pins
+        )
     accounts = len(restoring.accounts)
     if not there + refused:
         console.print(
-            f"Every row that the run removed, moved or overwrote is restored already; nothing was changed.{added}", soft_wrap=True
+            "Every row that the run removed, moved or overwrote is restored already; nothing was"
+            f" changed.{added}",
+            soft_wrap=True,
         )
         return ExitCode.SUCCESS
     following = "" if way.pins else ", and the next run asks upstream"
-    of_accounts = f" The totals of {counted(accounts, 'account')} were counted again{following}." if accounts else ""
+    of_accounts = (
+        f" The totals of {counted(accounts, 'account')} were counted again{following}."
+        if accounts
+        else ""
+    )
     # Of nothing there is nothing to be said.
     stays = f" {_PINNED if way.pins else _CAUTION}" if there else ""
     console.print(
@@ -197,7 +284,9 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> E
 
 
 async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> ExitCode:
-    """Show what a restore would do: how many rows of each table, account and date, and each one that it would refuse."""
+    """Show what a restore would do: how many rows of each table, account and date, and each one
+    that it would refuse.
+    """
     from rich.markup import escape
 
     from app.cli.output import plain_table, results_console
@@ -212,25 +301,43 @@ async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> 
             kind = _REFUSED if not result.is_there else _WRITTEN if result.is_written else _JUST_SO
             counts[result.table, result.account_id or "-", str(result.date or "-")][kind] += 1
             if kind == _REFUSED:
-                refused.append(f"{result.removed_id}: {result.sentence.replace('was not restored', 'would not be restored')}")
+                refused.append(
+                    f"{result.removed_id}:"
+                    f" {result.sentence.replace('was not restored', 'would not be restored')}"
+                )
     if counts:
-        table = plain_table("What a restore would do", "table", "account", "date", "restored", "just so already", "refused")
+        table = plain_table(
+            "What a restore would do",
+            "table",
+            "account",
+            "date",
+            "restored",
+            "just so already",
+            "refused",
+        )
         for (name, account_id, day), figures in sorted(counts.items()):
-            table.add_row(escape(name), escape(account_id), day, *(str(figure or "-") for figure in figures))
+            table.add_row(
+                escape(name), escape(account_id), day, *(str(figure or "-") for figure in figures)
+            )
         console.print(table)
     for line in refused:
         console.print(line, markup=False, soft_wrap=True)
-    written, just_so, left = (sum(figures[kind] for figures in counts.values()) for kind in (_WRITTEN, _JUST_SO, _REFUSED))
+    written, just_so, left = (
+        sum(figures[kind] for figures in counts.values()) for kind in (_WRITTEN, _JUST_SO, _REFUSED)
+    )
     console.print(
-        f"Of {counted(written + just_so + left, 'row')} {written} would be restored, {just_so} {choose(just_so, 'stands', 'stand')} just so"
-        f" already, and {left} would be refused.{added} Nothing was changed.",
+        f"Of {counted(written + just_so + left, 'row')} {written} would be restored, {just_so}"
+        f" {choose(just_so, 'stands', 'stand')} just so already, and {left} would be"
+        f" refused.{added} Nothing was changed.",
         soft_wrap=True,
     )
     return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
 
 
 def _added(inserted: int | None) -> str:
-    """The sentence about the rows that a run inserted, which restoring leaves; empty where it inserted none."""
+    """The sentence about the rows that a run inserted, which restoring leaves; empty where it
+    inserted none.
+    """
     if inserted == 0:
         return ""
     number = (
@@ -246,7 +353,9 @@ def _added(inserted: int | None) -> str:
 
 
 def _as_json(rows: "Sequence[RemovedRow]", following: int | None) -> str:
-    """The list as one object; the rows go in as the text that they are, so that no number is rounded."""
+    """The list as one object; the rows go in as the text that they are, so that no number is
+    rounded.
+    """
     import msgspec
 
     listed = [
@@ -264,7 +373,12 @@ def _as_json(rows: "Sequence[RemovedRow]", following: int | None) -> str:
         }
         for row in rows
     ]
-    return msgspec.json.format(msgspec.json.encode({"rows": listed, "next_before": following}), indent=2).decode() + "\n"
+    return (
+        msgspec.json.format(
+            msgspec.json.encode({"rows": listed, "next_before": following}), indent=2
+        ).decode()
+        + "\n"
+    )
 
 
 def _show(rows: "Sequence[RemovedRow]", following: int | None) -> None:
@@ -278,12 +392,39 @@ def _show(rows: "Sequence[RemovedRow]", following: int | None) -> None:
     if not rows:
         console.print("No row is kept that fits.")
         return
-    columns = ("id", "when (UTC)", "table", "account", "date", "reason", "run", "key", "restored (UTC)")
+    columns = (
+        "id",
+        "when (UTC)",
+        "table",
+        "account",
+        "date",
+        "reason",
+        "run",
+        "key",
+        "restored (UTC)",
+    )
     table = plain_table("Rows that were removed, moved or overwritten", *columns)
     for row in rows:
-        when, restored = (None if at is None else f"{at:%Y-%m-%d %H:%M:%S}" for at in (row.removed_at, row.restored_at))
-        reason = row.reason.value if row.right_date is None else f"{row.reason}: double of {row.right_date}"
-        cells = (row.removed_id, when, row.table, row.account_id, row.date, reason, row.run_id, row.key, restored)
+        when, restored = (
+            None if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+            for at in (row.removed_at, row.restored_at)
+        )
+        reason = (
+            row.reason.value
+            if row.right_date is None
+            else f"{row.reason}: double of {row.right_date}"
+        )
+        cells = (
+            row.removed_id,
+            when,
+            row.table,
+            row.account_id,
+            row.date,
+            reason,
+            row.run_id,
+            row.key,
+            restored,
+        )
         table.add_row(*("-" if cell is None else escape(str(cell)) for cell in cells))
     console.print(table)
     console.print("`trade-recon removed restore ID` brings a row back, and pins it.")

@@ -32,15 +32,31 @@ class ListFormat(StrEnum):
     JSON = "json"
 
 
-runs = typer.Typer(cls=SuggestingGroup, rich_markup_mode=None, help="List, show and steer runs, wherever they are worked on.")
+runs = typer.Typer(
+    cls=SuggestingGroup,
+    rich_markup_mode=None,
+    help="List, show and steer runs, wherever they are worked on.",
+)
 
-RunId = Annotated[uuid.UUID, typer.Argument(metavar="RUN", help="The run, as `runs` and the report name it.")]
-Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters.")]
+RunId = Annotated[
+    uuid.UUID, typer.Argument(metavar="RUN", help="The run, as `runs` and the report name it.")
+]
+Reason = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
+]
 Format = Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")]
-Statuses = Annotated[list[RunStatus] | None, typer.Option("--status", help="Only runs of this state; may be given again.")]
-Kinds = Annotated[list[RunKind] | None, typer.Option("--kind", help="Only runs of this kind; may be given again.")]
+Statuses = Annotated[
+    list[RunStatus] | None,
+    typer.Option("--status", help="Only runs of this state; may be given again."),
+]
+Kinds = Annotated[
+    list[RunKind] | None, typer.Option("--kind", help="Only runs of this kind; may be given again.")
+]
 Limit = Annotated[int, typer.Option(min=1, max=1_000, help="At most so many, the newest.")]
-Before = Annotated[uuid.UUID | None, typer.Option(metavar="RUN", help="Only runs that are older than this one.")]
+Before = Annotated[
+    uuid.UUID | None, typer.Option(metavar="RUN", help="Only runs that are older than this one.")
+]
 
 
 @runs.callback(invoke_without_command=True)
@@ -52,7 +68,11 @@ def list_by_default(context: typer.Context) -> None:
 
 @runs.command("list")
 def list_runs(
-    status: Statuses = None, kind: Kinds = None, before: Before = None, limit: Limit = 20, format_: Format = ListFormat.TABLE
+    status: Statuses = None,
+    kind: Kinds = None,
+    before: Before = None,
+    limit: Limit = 20,
+    format_: Format = ListFormat.TABLE,
 ) -> None:
     """List runs, newest first."""
     perform(lambda: _listed(status, kind, before, limit, format_))
@@ -66,7 +86,9 @@ def show(run: RunId, format_: Format = ListFormat.TABLE) -> None:
 
 @runs.command()
 def pause(run: RunId, *, reason: Reason = None) -> None:
-    """Pause a run: no more accounts of it are taken, and what is under way stops at its next safe point."""
+    """Pause a run: no more accounts of it are taken, and what is under way stops at its next safe
+    point.
+    """
     perform(lambda: _steered(run, lambda steering: steering.pause(run, bounded_reason(reason))))
 
 
@@ -86,7 +108,10 @@ def cancel(run: RunId, *, reason: Reason = None) -> None:
 def confirm(
     run: RunId,
     account: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Only this account, the others stay held; may be given again.")
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Only this account, the others stay held; may be given again."
+        ),
     ] = None,
     *,
     fail_on: FailOnWords = None,
@@ -94,14 +119,16 @@ def confirm(
 ) -> None:
     """Let a run write what it held, of all accounts or of some, and tell what came of it.
 
-    Each held account is compared again, and written as far as was shown: one that lost more upstream since is held again. Compare with
-    upstream before you confirm.
+    Each held account is compared again, and written as far as was shown: one that lost more
+    upstream since is held again. Compare with upstream before you confirm.
     """
     failing = chosen(fail_on)
     perform(lambda: _confirmed(run, account, reason, failing))
 
 
-async def _confirmed(run_id: uuid.UUID, account_ids: Sequence[str] | None, reason: str | None, fail_on: "FailOn") -> ExitCode:
+async def _confirmed(
+    run_id: uuid.UUID, account_ids: Sequence[str] | None, reason: str | None, fail_on: "FailOn"
+) -> ExitCode:
     from app.cli.output import results_console, serve_run, show_failure, show_run
     from app.composition import open_service
     from app.settings import load_settings
@@ -117,8 +144,9 @@ async def _confirmed(run_id: uuid.UUID, account_ids: Sequence[str] | None, reaso
         )
         console = results_console()
         console.print(
-            f"Confirmed: {counted(held - left, 'account')} that run {run_id} held {choose(held - left, 'is', 'are')} compared again and"
-            f" written as far as was shown; {rest}.",
+            f"Confirmed: {counted(held - left, 'account')} that run {run_id} held"
+            f" {choose(held - left, 'is', 'are')} compared again and written as far as was shown;"
+            f" {rest}.",
             markup=False,
             soft_wrap=True,
         )
@@ -128,11 +156,19 @@ async def _confirmed(run_id: uuid.UUID, account_ids: Sequence[str] | None, reaso
     show_failure(console, state, fail_on)
     code = exit_code_of(state, fail_on)
     # Of those that were confirmed upstream may have lost more than was shown: they are held again.
-    return ExitCode.ISSUES_LEFT if code is ExitCode.SUCCESS and state["accounts"]["needs_confirmation"] > left else code
+    return (
+        ExitCode.ISSUES_LEFT
+        if code is ExitCode.SUCCESS and state["accounts"]["needs_confirmation"] > left
+        else code
+    )
 
 
 async def _listed(
-    statuses: Sequence[RunStatus] | None, kinds: Sequence[RunKind] | None, before: uuid.UUID | None, limit: int, format_: ListFormat
+    statuses: Sequence[RunStatus] | None,
+    kinds: Sequence[RunKind] | None,
+    before: uuid.UUID | None,
+    limit: int,
+    format_: ListFormat,
 ) -> ExitCode:
     from app.cli.output import results_console
     from app.composition import open_readings, open_store
@@ -179,7 +215,11 @@ async def _steered(run_id: uuid.UUID, steer: "Callable[[RunOrders], Awaitable[No
         await steer(RunOrders(store, readings.today))
         state: Mapping[str, Any] = await readings.run_state(run_id)
     console = results_console()
-    console.print(f"The run {run_id} is {str(state['status']).replace('_', ' ')}.", markup=False, soft_wrap=True)
+    console.print(
+        f"The run {run_id} is {str(state['status']).replace('_', ' ')}.",
+        markup=False,
+        soft_wrap=True,
+    )
     _show_waits(console, state)
     return ExitCode.SUCCESS
 
@@ -190,11 +230,35 @@ def _show_list(console: "Console", page: Mapping[str, Any]) -> None:
     if not page["runs"]:
         console.print("There is no run that fits.")
         return
-    columns = ("run", "kind", "status", "made (UTC)", "#seconds", "#accounts", "#done", "#healed", "#failed", "#held", "#rows", "#requests")
+    columns = (
+        "run",
+        "kind",
+        "status",
+        "made (UTC)",
+        "#seconds",
+        "#accounts",
+        "#done",
+        "#healed",
+        "#failed",
+        "#held",
+        "#rows",
+        "#requests",
+    )
     table = plain_table(f"{counted(len(page['runs']), 'run')}, newest first", *columns)
     for run in page["runs"]:
         seconds = "-" if run["finished_at"] is None or run["started_at"] is None else _seconds(run)
-        figures = (run[name] for name in ("total", "done", "healed", "failed", "needs_confirmation", "rows_written", "requests"))
+        figures = (
+            run[name]
+            for name in (
+                "total",
+                "done",
+                "healed",
+                "failed",
+                "needs_confirmation",
+                "rows_written",
+                "requests",
+            )
+        )
         table.add_row(
             str(run["run_id"]),
             str(run["kind"]),
@@ -218,17 +282,22 @@ async def _show(console: "Console", readings: "Readings", state: Mapping[str, An
     show_run(console, state)
     if not state["error"]:
         _show_waits(console, state)
-    held = state["accounts"]["needs_confirmation"] if state["left"] is None else state["left"]["held"]
+    held = (
+        state["accounts"]["needs_confirmation"] if state["left"] is None else state["left"]["held"]
+    )
     if not held:
         return
     console.print()
     console.print(f"{counted(held, 'account')} {choose(held, 'is', 'are')} held:")
     for account in await readings.held_accounts(state["run_id"], _HELD_SHOWN):
-        console.print(f"  {account['account_id']}: {account['detail']}", markup=False, soft_wrap=True)
+        console.print(
+            f"  {account['account_id']}: {account['detail']}", markup=False, soft_wrap=True
+        )
     if held > _HELD_SHOWN:
         console.print(f"  and {held - _HELD_SHOWN} more: `trade-recon accounts list --held`")
     console.print(
-        f"To let some through: `trade-recon runs confirm {state['run_id']} --account ID`; all of them: without --account.",
+        f"To let some through: `trade-recon runs confirm {state['run_id']} --account ID`; all of"
+        " them: without --account.",
         markup=False,
         soft_wrap=True,
     )

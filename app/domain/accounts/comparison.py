@@ -1,4 +1,7 @@
-"""Rows of upstream beside stored ones: how they differ where all of them were read. Pure: no I/O."""
+"""Rows of upstream beside stored ones: how they differ where all of them were read.
+
+Pure: no I/O.
+"""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -21,10 +24,12 @@ class Differs(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Rows of one table and date of an account that differ in the same way, and the first of them with old and new values.
+    """Rows of one table and date of an account that differ in the same way, and the first of them
+    with old and new values.
 
-    `columns` are those that hold other values. With `counts` trades are counted differently, which detection sees by itself. `refused`
-    rows cannot be stored as they were sent: the table does not take them.
+    `columns` are those that hold other values. With `counts` trades are counted differently, which
+    detection sees by itself. `refused` rows cannot be stored as they were sent: the table does not
+    take them.
     """
 
     endpoint: Endpoint
@@ -39,7 +44,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ComparedTable:
-    """What of one table of one account was compared: `rows` of upstream and stored ones together, and the differences that were found."""
+    """What of one table of one account was compared: `rows` of upstream and stored ones together,
+    and the differences that were found.
+    """
 
     rows: int = 0
     differences: tuple[Difference, ...] = ()

@@ -13,7 +13,9 @@ _METRICS = frozenset(TABLES[endpoint].name for endpoint in METRICS)
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the tables hold of an account: whether there are rows at all, and the trades that they count."""
+    """What the tables hold of an account: whether there are rows at all, and the trades that they
+    count.
+    """
 
     has_alltime: bool
     alltime: int
@@ -37,7 +39,9 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """One line of the day matrix: the trades that each table counts on a date on which they disagree."""
+    """One line of the day matrix: the trades that each table counts on a date on which they
+    disagree.
+    """
 
     date: dt.date
     daily: int
@@ -49,7 +53,9 @@ class DayCounts:
 
 @dataclass(frozen=True, slots=True)
 class IdentityFinding:
-    """Rows of one natural key whose account id is missing (`holder` None) or not theirs, and the ids that fit on their dates."""
+    """Rows of one natural key whose account id is missing (`holder` None) or not theirs, and the
+    ids that fit on their dates.
+    """
 
     table: str
     login: str
@@ -62,13 +68,20 @@ class IdentityFinding:
 
     @property
     def is_of_metrics(self) -> bool:
-        """Whether it tells of metrics rows under an account's id; those under a placeholder go to the account that fits, unasked."""
+        """Whether it tells of metrics rows under an account's id; those under a placeholder go to
+        the account that fits, unasked.
+        """
         return self.holder is not None and self.table in _METRICS and not self._is_of_placeholder
 
     @property
     def _is_of_placeholder(self) -> bool:
-        """Whether the id stands in for an unknown one: the MD5 of the natural key, in any spelling, or the login."""
-        keys = [f"{self.login}|{self.platform}|{self.broker}", *([f"{self.login}|{self.platform}"] if not self.broker else [])]
+        """Whether the id stands in for an unknown one: the MD5 of the natural key, in any spelling,
+        or the login.
+        """
+        keys = [
+            f"{self.login}|{self.platform}|{self.broker}",
+            *([f"{self.login}|{self.platform}"] if not self.broker else []),
+        ]
         md5s = (hashlib.md5(key.encode(), usedforsecurity=False).hexdigest() for key in keys)
         return self.holder in ("", self.login) or (self.holder or "").lower() in md5s
 
@@ -87,7 +100,9 @@ class IdentityFinding:
 
 @dataclass(frozen=True, slots=True)
 class OddRows:
-    """Stored rows of one table whose date no calendar holds, which no count has and no request can ask for; `samples` name the first."""
+    """Stored rows of one table whose date no calendar holds, which no count has and no request can
+    ask for; `samples` name the first.
+    """
 
     table: str
     rows: int
@@ -96,9 +111,11 @@ class OddRows:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What an audit found: upstream's figures and ours, or that upstream has the account no more (`absent`).
+    """What an audit found: upstream's figures and ours, or that upstream has the account no more
+    (`absent`).
 
-    `daily_agrees`: the stored daily rows already add up to upstream's figures, so that only the alltime row is stale.
+    `daily_agrees`: the stored daily rows already add up to upstream's figures, so that only the
+    alltime row is stale.
     """
 
     absent: bool

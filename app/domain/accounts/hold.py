@@ -1,4 +1,7 @@
-"""Holds: an account whose healing waits for confirmation, and what was shown of it. Pure: no I/O."""
+"""Holds: an account whose healing waits for confirmation, and what was shown of it.
+
+Pure: no I/O.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,10 +11,12 @@ from app.domain.states import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a hold shows, and what confirming it allows: any change that leaves at least `trades` counted in each table.
+    """What a hold shows, and what confirming it allows: any change that leaves at least `trades`
+    counted in each table.
 
-    `trades` is None where upstream has nothing at all: confirming that allows no write. `blanks` allows figures to become empty. `stored`
-    is what the table of the hold counted: one that counts fewer, as where upstream contradicts itself, may be left with fewer.
+    `trades` is None where upstream has nothing at all: confirming that allows no write. `blanks`
+    allows figures to become empty. `stored` is what the table of the hold counted: one that counts
+    fewer, as where upstream contradicts itself, may be left with fewer.
     """
 
     trades: int | None = None
@@ -19,7 +24,9 @@ class Shown:
     stored: int | None = None
 
     def least(self, stored: int) -> int:
-        """How many trades a table must be left with that counts so many; what was shown may have been written to it already."""
+        """How many trades a table must be left with that counts so many; what was shown may have
+        been written to it already.
+        """
         trades = self.trades or 0
         before = trades if self.stored is None else self.stored
         if stored < trades:
@@ -29,7 +36,8 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """That an account is held, as what, and the sentence that says why; `absent` if upstream has nothing at all for it.
+    """That an account is held, as what, and the sentence that says why; `absent` if upstream has
+    nothing at all for it.
 
     `shown` is what confirming the run lets through.
     """
@@ -42,7 +50,9 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """Rows of an account that runs rewrote since it was whole for the last time, and how many of them were removed."""
+    """Rows of an account that runs rewrote since it was whole for the last time, and how many of
+    them were removed.
+    """
 
     rows: int = 0
     removed: int = 0

@@ -1,7 +1,9 @@
-"""Money: sums of net profit and lots that are equal between two tables, and the accounts for which they are not. Pure: no I/O.
+"""Money: sums of net profit and lots that are equal between two tables, and the accounts for which
+they are not. Pure: no I/O.
 
-Two tables whose counts agree describe the same trades, so at most firms their amounts agree, too; at others fees or deposits stand in
-one of them alone. Which of these relations hold is therefore learned from the warehouse, and only such are used.
+Two tables whose counts agree describe the same trades, so at most firms their amounts agree, too;
+at others fees or deposits stand in one of them alone. Which of these relations hold is therefore
+learned from the warehouse, and only such are used.
 """
 
 import datetime as dt
@@ -34,19 +36,24 @@ class Figure(StrEnum):
 
 
 UNITS: Mapping[Figure, float] = {Figure.PROFIT: 0.02, Figure.LOTS: 0.002}
-"""What the root of the number of summed rows is multiplied with for the largest difference that rounding explains.
+"""What the root of the number of summed rows is multiplied with for the largest difference that
+rounding explains.
 
-The errors of so many amounts, each rounded to a cent (lots: to a thousandth), add up to 0.29 of that times the root, as a standard
-deviation: seven times as much is never reached.
+The errors of so many amounts, each rounded to a cent (lots: to a thousandth), add up to 0.29 of
+that times the root, as a standard deviation: seven times as much is never reached.
 """
 RELATIVE = 1e-9
-"""The part of an amount by which sums of floating-point numbers may differ; those of single precision by more."""
+"""The part of an amount by which sums of floating-point numbers may differ; those of single
+precision by more.
+"""
 RELATIVE_OF_REAL = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """That the sums of one figure are equal in two tables: in total, and on each date where both have dates."""
+    """That the sums of one figure are equal in two tables: in total, and on each date where both
+    have dates.
+    """
 
     left: Side
     right: Side
@@ -72,18 +79,25 @@ RELATIONS = tuple(
 """Every relation: alltime with each other table, and daily with hourly and closed trades."""
 BY_NAME: Mapping[str, Relation] = {relation.name: relation for relation in RELATIONS}
 BY_DATE = "daily_hourly_by_date"
-"""That daily and hourly agree on each date, in both figures, which totals alone do not tell: learned and named like a relation."""
+"""That daily and hourly agree on each date, in both figures, which totals alone do not tell:
+learned and named like a relation.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyMode:
-    """Which relations are used: those that were learned (`relations` None), or just these; none: no amount is read."""
+    """Which relations are used: those that were learned (`relations` None), or just these; none: no
+    amount is read.
+    """
 
     relations: frozenset[str] | None = None
 
     @classmethod
     def read(cls, text: str) -> "MoneyMode":
-        """Read `auto`, `off` or names of relations, separated by commas. Raises ConfigurationError."""
+        """Read `auto`, `off` or names of relations, separated by commas.
+
+        Raises ConfigurationError.
+        """
         words = [word.strip().lower() for word in text.split(",") if word.strip()]
         if words in ([], ["auto"]):
             return AUTO
@@ -91,7 +105,10 @@ class MoneyMode:
             return OFF
         unknown = sorted(set(words) - BY_NAME.keys() - {BY_DATE})
         if unknown:
-            raise ConfigurationError(f"{', '.join(unknown)} is no relation such as {RELATIONS[0].name}; auto and off stand alone")
+            raise ConfigurationError(
+                f"{', '.join(unknown)} is no relation such as {RELATIONS[0].name}; auto and off"
+                " stand alone"
+            )
         return cls(frozenset(words))
 
     @property
@@ -100,7 +117,9 @@ class MoneyMode:
         return self.relations is not None and not self.relations
 
     def is_used(self, relation: str, accounts: int, holding: int) -> bool:
-        """Whether accounts for which a relation does not hold are in error, where it holds for `holding` of `accounts`."""
+        """Whether accounts for which a relation does not hold are in error, where it holds for
+        `holding` of `accounts`.
+        """
         if self.relations is not None:
             return relation in self.relations
         return accounts > 0 and holding >= LEAST_SHARE * accounts
@@ -116,7 +135,9 @@ def tolerance(figure: Figure, rows: int, largest: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class MoneyDay:
-    """The amounts that each table sums up on a date on which they differ, and the rows that it has there."""
+    """The amounts that each table sums up on a date on which they differ, and the rows that it has
+    there.
+    """
 
     date: dt.date
     amounts: Mapping[Figure, Mapping[Side, float]]
@@ -125,16 +146,22 @@ class MoneyDay:
     def are_equal(self, figure: Figure, left: Side, right: Side) -> bool:
         """Whether two tables agree but for rounding."""
         first, second = self.amounts[figure][left], self.amounts[figure][right]
-        return abs(first - second) <= tolerance(figure, self.rows[left] + self.rows[right], max(abs(first), abs(second)))
+        return abs(first - second) <= tolerance(
+            figure, self.rows[left] + self.rows[right], max(abs(first), abs(second))
+        )
 
     def breaks(self, relation: Relation) -> bool:
         """Whether a relation that holds by date does not hold here."""
-        return relation.has_dates and not self.are_equal(relation.figure, relation.left, relation.right)
+        return relation.has_dates and not self.are_equal(
+            relation.figure, relation.left, relation.right
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """How amounts disagree where counts agree: relations in `used`, those `broken`, the dates of these, and each table's totals."""
+    """How amounts disagree where counts agree: relations in `used`, those `broken`, the dates of
+    these, and each table's totals.
+    """
 
     used: frozenset[Relation]
     broken: tuple[Relation, ...]
@@ -144,7 +171,9 @@ class Money:
     @property
     def sides(self) -> frozenset[Side]:
         """The tables that stand in broken relations."""
-        return frozenset(side for relation in self.broken for side in (relation.left, relation.right))
+        return frozenset(
+            side for relation in self.broken for side in (relation.left, relation.right)
+        )
 
     @property
     def broken_totals(self) -> tuple[Relation, ...]:
@@ -153,34 +182,56 @@ class Money:
 
     def involved(self, day: MoneyDay) -> frozenset[Side]:
         """All tables that can be wrong on a date."""
-        return frozenset(side for relation in self.broken if day.breaks(relation) for side in (relation.left, relation.right))
+        return frozenset(
+            side
+            for relation in self.broken
+            if day.breaks(relation)
+            for side in (relation.left, relation.right)
+        )
 
     def suspects(self, day: MoneyDay) -> frozenset[Side]:
-        """The table that stands alone on a date against two that agree; all that are involved where there is no such, or more than one."""
+        """The table that stands alone on a date against two that agree; all that are involved where
+        there is no such, or more than one.
+        """
         involved = self.involved(day)
         votes = {side for figure in Figure for side in self._alone(day, figure)}
         return frozenset(votes) if len(votes) == 1 and votes <= involved else involved
 
     def _alone(self, day: MoneyDay, figure: Figure) -> Iterator[Side]:
-        if not all(Relation(Side.DAILY, side, figure) in self.used for side in (Side.HOURLY, Side.CLOSED)):
+        if not all(
+            Relation(Side.DAILY, side, figure) in self.used for side in (Side.HOURLY, Side.CLOSED)
+        ):
             return
         equal = {
             pair: day.are_equal(figure, *pair)
-            for pair in ((Side.DAILY, Side.HOURLY), (Side.DAILY, Side.CLOSED), (Side.HOURLY, Side.CLOSED))
+            for pair in (
+                (Side.DAILY, Side.HOURLY),
+                (Side.DAILY, Side.CLOSED),
+                (Side.HOURLY, Side.CLOSED),
+            )
         }
         if list(equal.values()).count(True) == 1:
             agreeing = next(pair for pair, is_equal in equal.items() if is_equal)
-            yield next(side for side in (Side.DAILY, Side.HOURLY, Side.CLOSED) if side not in agreeing)
+            yield next(
+                side for side in (Side.DAILY, Side.HOURLY, Side.CLOSED) if side not in agreeing
+            )
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """What is seen, to tell whether anything changed: rounded, since sums of floating-point numbers depend on the order of rows."""
+        """What is seen, to tell whether anything changed: rounded, since sums of floating-point
+        numbers depend on the order of rows.
+        """
         days = [(day.date.isoformat(), _rounded(day.amounts)) for day in self.days]
         return sorted(relation.name for relation in self.broken), days, _rounded(self.totals)
 
 
-def _rounded(amounts: Mapping[Figure, Mapping[Side, float]]) -> list[tuple[str, list[tuple[str, float]]]]:
-    return [(figure.value, [(side.value, shown(amount)) for side, amount in sides.items()]) for figure, sides in amounts.items()]
+def _rounded(
+    amounts: Mapping[Figure, Mapping[Side, float]],
+) -> list[tuple[str, list[tuple[str, float]]]]:
+    return [
+        (figure.value, [(side.value, shown(amount)) for side, amount in sides.items()])
+        for figure, sides in amounts.items()
+    ]
 
 
 def shown(amount: float) -> float:

@@ -17,7 +17,9 @@ _FETCHED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 
 @dataclass(slots=True)
 class DatesRead:
-    """The dates of one table of one account that were read completely in this run; `rows` of them were compared with stored ones."""
+    """The dates of one table of one account that were read completely in this run; `rows` of them
+    were compared with stored ones.
+    """
 
     everything: bool = False
     dates: set[dt.date] = field(default_factory=set)
@@ -33,13 +35,19 @@ class DatesRead:
 
     def covers(self, day: dt.date) -> bool:
         """Whether the date was read."""
-        return self.everything or day in self.dates or any(first <= day <= last for first, last in self.ranges)
+        return (
+            self.everything
+            or day in self.dates
+            or any(first <= day <= last for first, last in self.ranges)
+        )
 
     def covers_span(self, first: dt.date, last: dt.date) -> bool:
         """Whether each date from `first` to `last` was read."""
         if self.everything or any(start <= first and last <= end for start, end in self.ranges):
             return True
-        return self.covers_all(first + dt.timedelta(days=number) for number in range((last - first).days + 1))
+        return self.covers_all(
+            first + dt.timedelta(days=number) for number in range((last - first).days + 1)
+        )
 
     def covers_all(self, days: Iterable[dt.date]) -> bool:
         """Whether all of the dates were read."""
@@ -50,8 +58,8 @@ class DatesRead:
 class Effort:
     """What was written for an account in one run, in rows; `values_nulled` in fields.
 
-    `requests` are those that it took part in, `own_requests` its share of them and `seconds` that of their time: what is asked for several
-    accounts at once is shared by them in equal parts.
+    `requests` are those that it took part in, `own_requests` its share of them and `seconds` that
+    of their time: what is asked for several accounts at once is shared by them in equal parts.
     """
 
     requests: int = 0
@@ -80,7 +88,15 @@ class Effort:
 
     def __bool__(self) -> bool:
         """Whether anything was done."""
-        return bool(self.requests or self.inserted or self.updated or self.moved or self.removed or self.set_aside or self.values_nulled)
+        return bool(
+            self.requests
+            or self.inserted
+            or self.updated
+            or self.moved
+            or self.removed
+            or self.set_aside
+            or self.values_nulled
+        )
 
     @property
     def rewritten(self) -> int:
@@ -95,35 +111,44 @@ class Effort:
 
 @dataclass(slots=True)
 class Progress:
-    """What one run learned about an account so far: the only mutable value of the domain, one per account and run.
+    """What one run learned about an account so far: the only mutable value of the domain, one per
+    account and run.
 
-    `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None for alltime);
-    `refused` tells why rows could not be held, `unheld` which columns, by table, hold something else than what was sent,
-    `strangers` that its logins have trades of natural keys that no account has; `known`
-    that an earlier run explained just this state for good, so that nothing is asked; `again` the dates to be read once more
-    since daily may condemn rows there that keep others out; `sent` the tables of which upstream sent any row, `silent` those that were
-    read without one, `named` those that were asked for by login since a request by id brought none, or always are, `hold` that
-    nothing more may be done for it; `untried` why it was not read, though it did not fail alone.
+    `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None
+    for alltime); `refused` tells why rows could not be held, `unheld` which columns, by table, hold
+    something else than what was sent, `strangers` that its logins have trades of natural keys that
+    no account has; `known` that an earlier run explained just this state for good, so that nothing
+    is asked; `again` the dates to be read once more since daily may condemn rows there that keep
+    others out; `sent` the tables of which upstream sent any row, `silent` those that were read
+    without one, `named` those that were asked for by login since a request by id brought none, or
+    always are, `hold` that nothing more may be done for it; `untried` why it was not read, though
+    it did not fail alone.
 
-    `moving` are the dates that still move. `withheld` are the dates, by table, on which nothing was removed or lowered for that
-    reason (None: the alltime row), `told` is what upstream's daily rows count on such dates, `grew` that the run brought in rows of
-    them, and `waits` that an earlier run put off a fall of alltime until they are settled. `written` are the tables in which rows of
+    `moving` are the dates that still move. `withheld` are the dates, by table, on which nothing was
+    removed or lowered for that reason (None: the alltime row), `told` is what upstream's daily rows
+    count on such dates, `grew` that the run brought in rows of them, and `waits` that an earlier
+    run put off a fall of alltime until they are settled. `written` are the tables in which rows of
     the account were written, `mended` tells that account ids were mended.
 
-    `tried` are the dates, by table, that were asked for in a second shape (None for alltime; None itself: no trial is wanted), `alone`
-    those of them for which nobody else was asked, `explained_as` a state that needs no trial, since one was made not long ago.
+    `tried` are the dates, by table, that were asked for in a second shape (None for alltime; None
+    itself: no trial is wanted), `alone` those of them for which nobody else was asked,
+    `explained_as` a state that needs no trial, since one was made not long ago.
 
-    `by_rows` tells that every row of the account is compared, whatever the counts say. `differing` is how rows of upstream and stored ones
-    differed before anything of them was written, `unequal` how they still differed after it, by table.
+    `by_rows` tells that every row of the account is compared, whatever the counts say. `differing`
+    is how rows of upstream and stored ones differed before anything of them was written, `unequal`
+    how they still differed after it, by table.
 
-    `counted` is what upstream's daily rows say of single dates before the history that is compared, and `counted_in_parts` that all of
-    them were read like this; `first_sent` is the first of them that upstream has, or else the first that is compared, once all were read.
+    `counted` is what upstream's daily rows say of single dates before the history that is compared,
+    and `counted_in_parts` that all of them were read like this; `first_sent` is the first of them
+    that upstream has, or else the first that is compared, once all were read.
 
-    `accepted` is what somebody accepted of the account, by code; it is `covered` where that is all that is known to be wrong with it: then
-    nothing is asked.
+    `accepted` is what somebody accepted of the account, by code; it is `covered` where that is all
+    that is known to be wrong with it: then nothing is asked.
     """
 
-    read: Mapping[Endpoint, DatesRead] = field(default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED})
+    read: Mapping[Endpoint, DatesRead] = field(
+        default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED}
+    )
     kept: dict[Endpoint, dict[dt.date | None, int]] = field(default_factory=dict)
     refused: SetAside = field(default_factory=SetAside)
     unheld: dict[str, set[str]] = field(default_factory=dict)
@@ -179,5 +204,7 @@ class Progress:
 
     @property
     def alltime_is_withheld(self) -> bool:
-        """Whether alltime keeps a count that upstream does not confirm, since it may lie in dates that still move."""
+        """Whether alltime keeps a count that upstream does not confirm, since it may lie in dates
+        that still move.
+        """
         return None in self.withheld.get(Endpoint.ALLTIME, ())

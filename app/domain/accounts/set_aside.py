@@ -1,4 +1,7 @@
-"""Rows of upstream that the warehouse cannot hold, told once however many reads brought them. Pure: no I/O."""
+"""Rows of upstream that the warehouse cannot hold, told once however many reads brought them.
+
+Pure: no I/O.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +12,9 @@ from app.domain.wording.counts import counted
 
 @dataclass(slots=True)
 class SetAside:
-    """Keys of rows by table and reason, each with the number of rows that share it; a reason without keys is about the table itself."""
+    """Keys of rows by table and reason, each with the number of rows that share it; a reason
+    without keys is about the table itself.
+    """
 
     by_reason: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
 
@@ -18,7 +23,10 @@ class SetAside:
         return bool(self.by_reason)
 
     def add(self, table: str, reason: str, keys: Iterable[str]) -> None:
-        """Take in what one read brought. Of a key the most rows count that one read had: others brought the same rows."""
+        """Take in what one read brought.
+
+        Of a key the most rows count that one read had: others brought the same rows.
+        """
         known = self.by_reason.setdefault((table, reason), Counter())
         for key, rows in Counter(keys).items():
             known[key] = max(known[key], rows)
@@ -30,7 +38,9 @@ class SetAside:
 
     def sentences(self) -> list[str]:
         """Each reason with the first of its rows and the number of the others."""
-        return [self._sentence(table, reason, keys) for (table, reason), keys in self.by_reason.items()]
+        return [
+            self._sentence(table, reason, keys) for (table, reason), keys in self.by_reason.items()
+        ]
 
     @staticmethod
     def _sentence(table: str, reason: str, keys: Counter[str]) -> str:

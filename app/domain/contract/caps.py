@@ -1,4 +1,7 @@
-"""Caps: the limits at which a warehouse's own ingestion cuts extreme values off. What is capped there counts as equal. Pure: no I/O."""
+"""Caps: the limits at which a warehouse's own ingestion cuts extreme values off.
+
+What is capped there counts as equal. Pure: no I/O.
+"""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +17,9 @@ _LEAST_ROWS, _LEAST_ACCOUNTS = 8, 5
 """Of several accounts, since an account's own figure may stand still for days."""
 _LEAST_VALUES = 12
 _FEWER = 5
-"""Any other value is shared by so many times fewer accounts: figures that are measured hardly repeat, classes and rates do."""
+"""Any other value is shared by so many times fewer accounts: figures that are measured hardly
+repeat, classes and rates do.
+"""
 _NATURAL = frozenset(map(Decimal, (0, 1, 100)))
 """Rates and percentages stop here by themselves."""
 _BETWEEN = re.compile(r"[,;](?![^(]*\))")
@@ -22,7 +27,9 @@ _BETWEEN = re.compile(r"[,;](?![^(]*\))")
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Rules in order: a pattern of columns (`rel_*`, `raw_metrics_daily.rel_*`) or a type (`numeric(10,6)`), and the largest amount."""
+    """Rules in order: a pattern of columns (`rel_*`, `raw_metrics_daily.rel_*`) or a type
+    (`numeric(10,6)`), and the largest amount.
+    """
 
     rules: tuple[tuple[str, Decimal], ...] = ()
 
@@ -40,7 +47,9 @@ class Caps:
         except InvalidOperation:
             amount = Decimal(0)
         if match is None or not amount.is_finite() or amount <= 0 or amount.adjusted() > _LONGEST:
-            raise ConfigurationError(f"{text.strip()!r} is no cap such as rel_*=1000 or numeric(10,6)=9999.999999")
+            raise ConfigurationError(
+                f"{text.strip()!r} is no cap such as rel_*=1000 or numeric(10,6)=9999.999999"
+            )
         pattern = re.sub(r"\s+", "" if "(" in match[1] else " ", match[1].strip())
         return re.sub(r"^decimal\b", "numeric", pattern), amount
 
@@ -50,9 +59,18 @@ class Caps:
         return tuple(f"{pattern}={amount:f}" for pattern, amount in self.rules)
 
     def of(self, table: str, column: str, sql_type: str) -> Decimal | None:
-        """The largest amount of a column of a table, by the first rule that names it or its type; None: it is not capped."""
+        """The largest amount of a column of a table, by the first rule that names it or its type;
+        None: it is not capped.
+        """
         names = (column.lower(), f"{table}.{column}".lower(), sql_type.lower())
-        return next((amount for pattern, amount in self.rules if any(fnmatchcase(name, pattern) for name in names)), None)
+        return next(
+            (
+                amount
+                for pattern, amount in self.rules
+                if any(fnmatchcase(name, pattern) for name in names)
+            ),
+            None,
+        )
 
 
 NO_CAPS = Caps()
@@ -62,8 +80,9 @@ NO_CAPS = Caps()
 class Extreme:
     """The largest amount of a column, either sign, and how values stand there and below.
 
-    `at` rows of `accounts` accounts have just it, of `rows` that have a value. `values` are the different amounts below it, without 0, and
-    `shared` the most accounts that have the same one of them.
+    `at` rows of `accounts` accounts have just it, of `rows` that have a value. `values` are the
+    different amounts below it, without 0, and `shared` the most accounts that have the same one of
+    them.
     """
 
     amount: Decimal
@@ -87,5 +106,11 @@ class Extreme:
 
     @property
     def is_cap(self) -> bool:
-        """Whether the values are cut off there: no chance, and no class or rate, brings so many accounts to one amount with none beyond."""
-        return self.may_be_cap and self.values >= _LEAST_VALUES and _FEWER * self.shared <= self.accounts
+        """Whether the values are cut off there: no chance, and no class or rate, brings so many
+        accounts to one amount with none beyond.
+        """
+        return (
+            self.may_be_cap
+            and self.values >= _LEAST_VALUES
+            and _FEWER * self.shared <= self.accounts
+        )

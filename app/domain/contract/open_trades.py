@@ -1,4 +1,7 @@
-"""Open trades: upstream's snapshot of them against what is stored, in counts by date. Pure: no I/O."""
+"""Open trades: upstream's snapshot of them against what is stored, in counts by date.
+
+Pure: no I/O.
+"""
 
 import datetime as dt
 from collections import Counter
@@ -27,9 +30,13 @@ def date_of(row: bytes) -> dt.date | None:
 
 
 def is_of(row: bytes, keys: Collection[NaturalKey]) -> bool:
-    """Whether an open trade as it was sent has one of the natural keys; a login that is sent as a number has lost its leading zeros."""
+    """Whether an open trade as it was sent has one of the natural keys; a login that is sent as a
+    number has lost its leading zeros.
+    """
     fields = fields_of(row)
-    login, platform, broker = (bytes(fields.get(name, b"")).strip(b'" ').decode("utf-8", "replace") for name in _KEY)
+    login, platform, broker = (
+        bytes(fields.get(name, b"")).strip(b'" ').decode("utf-8", "replace") for name in _KEY
+    )
     return (login.lstrip("0"), platform, broker) in keys
 
 
@@ -38,8 +45,11 @@ def without_zeros(keys: Iterable[NaturalKey]) -> frozenset[NaturalKey]:
     return frozenset((login.lstrip("0"), platform, broker) for login, platform, broker in keys)
 
 
-def compared(sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]) -> dict[str, object]:
-    """The counts side by side, as JSON: of all dates of the snapshot together, and of each date on which they differ.
+def compared(
+    sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]
+) -> dict[str, object]:
+    """The counts side by side, as JSON: of all dates of the snapshot together, and of each date on
+    which they differ.
 
     Stored rows of other dates are earlier snapshots, and say nothing of this one.
     """
@@ -49,7 +59,10 @@ def compared(sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]
         "upstream": sum(sent.values()),
         "stored": sum(stored.get(day, 0) for day in sent),
         "stored_of_other_dates": sum(rows for day, rows in stored.items() if day not in sent),
-        "dates": [{"date": day.isoformat(), "upstream": sent[day], "stored": stored.get(day, 0)} for day in differ[:_SHOWN]],
+        "dates": [
+            {"date": day.isoformat(), "upstream": sent[day], "stored": stored.get(day, 0)}
+            for day in differ[:_SHOWN]
+        ],
         "dates_that_differ": len(differ),
         "error": None,
     }
@@ -57,4 +70,11 @@ def compared(sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]
 
 def not_compared(reason: str) -> dict[str, object]:
     """That upstream's snapshot could not be read."""
-    return {"upstream": None, "stored": None, "stored_of_other_dates": None, "dates": [], "dates_that_differ": 0, "error": reason}
+    return {
+        "upstream": None,
+        "stored": None,
+        "stored_of_other_dates": None,
+        "dates": [],
+        "dates_that_differ": 0,
+        "error": reason,
+    }

@@ -1,6 +1,9 @@
-"""Rows of the API as JSON that PostgreSQL can open, and which of their fields did not arrive so. Pure: no I/O.
+"""Rows of the API as JSON that PostgreSQL can open, and which of their fields did not arrive so.
 
-A repair stays within one field: an odd value costs neither the other fields of its row, nor other rows, nor the page.
+Pure: no I/O.
+
+A repair stays within one field: an odd value costs neither the other fields of its row, nor other
+rows, nor the page.
 """
 
 import re
@@ -19,20 +22,31 @@ _NUMBER = re.compile(rb'"?\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,6})?)\s*"
 
 
 class RepairedRow(bytes):
-    """A row of which some fields could not be taken as they were sent; apart from that a row like any other.
+    """A row of which some fields could not be taken as they were sent; apart from that a row like
+    any other.
 
-    `nulled` are the fields that hold null instead of a value that cannot be read, `replaced` those whose text holds
-    REPLACEMENT instead of characters that PostgreSQL cannot store.
+    `nulled` are the fields that hold null instead of a value that cannot be read, `replaced` those
+    whose text holds REPLACEMENT instead of characters that PostgreSQL cannot store.
     """
 
     nulled: frozenset[str]
     replaced: frozenset[str]
 
     @classmethod
-    def of(cls, fields: Mapping[str, msgspec.Raw], *, nulled: Iterable[str] = (), replaced: Iterable[str] = ()) -> Self:
+    def of(
+        cls,
+        fields: Mapping[str, msgspec.Raw],
+        *,
+        nulled: Iterable[str] = (),
+        replaced: Iterable[str] = (),
+    ) -> Self:
         """The row with these fields, null in those of `nulled`."""
         nulled = frozenset(nulled)
-        row = cls(msgspec.json.encode({name: _NULL if name in nulled else value for name, value in fields.items()}))
+        row = cls(
+            msgspec.json.encode(
+                {name: _NULL if name in nulled else value for name, value in fields.items()}
+            )
+        )
         row.nulled, row.replaced = nulled, frozenset(replaced) - nulled
         return row
 
@@ -44,20 +58,28 @@ class RepairedRow(bytes):
 
     def without_nulled(self) -> bytes:
         """The row as if the fields that cannot be read had not been sent."""
-        return msgspec.json.encode({name: value for name, value in fields_of(self).items() if name not in self.nulled})
+        return msgspec.json.encode(
+            {name: value for name, value in fields_of(self).items() if name not in self.nulled}
+        )
 
 
 def fields_of(row: bytes) -> dict[str, msgspec.Raw]:
-    """The fields of a row as they were sent; of a doubled one the last, which is the one that PostgreSQL reads."""
+    """The fields of a row as they were sent; of a doubled one the last, which is the one that
+    PostgreSQL reads.
+    """
     return _FIELDS.decode(row)
 
 
 def flattened(row: bytes) -> bytes:
-    """The row with null in each field that holds an object or an array, since no column takes one."""
+    """The row with null in each field that holds an object or an array, since no column takes
+    one.
+    """
     if row.find(b"{", 1) < 0 and b"[" not in row:
         return row
     fields = fields_of(row)
-    nested = {name for name, value in fields.items() if bytes(memoryview(value)[:1]) in {b"{", b"["}}
+    nested = {
+        name for name, value in fields.items() if bytes(memoryview(value)[:1]) in {b"{", b"["}
+    }
     if not nested:
         return row
     if isinstance(row, RepairedRow):
@@ -66,7 +88,9 @@ def flattened(row: bytes) -> bytes:
 
 
 def is_count(value: bytes, largest: int) -> bool:
-    """Whether a value as it was sent is a whole number from 0 to `largest`, in any spelling; null passes, which says that it is unknown."""
+    """Whether a value as it was sent is a whole number from 0 to `largest`, in any spelling; null
+    passes, which says that it is unknown.
+    """
     if value.isdigit() and len(value) < len(str(largest)):
         return True
     if value == b"null":

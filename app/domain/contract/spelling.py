@@ -1,7 +1,9 @@
-"""Parts of keys as rows of the API spell them, brought to one spelling before anything is told by them. Pure: no I/O.
+"""Parts of keys as rows of the API spell them, brought to one spelling before anything is told by
+them. Pure: no I/O.
 
-A serializer may write a login or an id as a number, which has several spellings and no leading zeros, put a word in place of an id that
-is missing, or leave blanks and characters that nothing shows in a text.
+A serializer may write a login or an id as a number, which has several spellings and no leading
+zeros, put a word in place of an id that is missing, or leave blanks and characters that nothing
+shows in a text.
 """
 
 import re
@@ -43,22 +45,28 @@ class SentKey(NamedTuple):
 
 
 def respelled(row: bytes, shared_ids: Collection[str] = ()) -> bytes:
-    """A flat row with whole numbers in key parts written without decimals and exponents, and null for an account id that is none.
+    """A flat row with whole numbers in key parts written without decimals and exponents, and null
+    for an account id that is none.
 
-    Texts of key parts lose blanks and invisible characters at their ends, and characters that are never shown within.
-    `shared_ids` are ids that upstream sends for several natural keys, which tell no account.
+    Texts of key parts lose blanks and invisible characters at their ends, and characters that are
+    never shown within. `shared_ids` are ids that upstream sends for several natural keys, which
+    tell no account.
     """
     plain = _NUMBER.sub(_plain_number, row)
     if b" " in plain or b"\\" in plain or not plain.isascii():
         plain = _ODD_TEXT.sub(_plain_text, plain)
-    plain = _ID.sub(lambda found: found[1] + b"null" if _is_no_id(found[2], shared_ids) else found[0], plain)
+    plain = _ID.sub(
+        lambda found: found[1] + b"null" if _is_no_id(found[2], shared_ids) else found[0], plain
+    )
     if plain == row:
         return row
     return row.with_text(plain) if isinstance(row, RepairedRow) else plain
 
 
 def shown(text: str) -> str:
-    """A key part without what is not visible: format characters anywhere, blanks and control characters at its ends."""
+    """A key part without what is not visible: format characters anywhere, blanks and control
+    characters at its ends.
+    """
     if text.isascii() and text.isprintable():
         return text.strip(" ")
     text = "".join(each for each in text if unicodedata.category(each) != "Cf")
@@ -76,7 +84,9 @@ def folded(text: str) -> str:
 
 
 class AskedIds:
-    """The account ids of a request, which are recognized in any case and with invisible characters."""
+    """The account ids of a request, which are recognized in any case and with invisible
+    characters.
+    """
 
     def __init__(self, asked: Collection[str]) -> None:
         """Bind the ids; of those that differ in case alone none is recognized in another."""
@@ -104,7 +114,12 @@ def key_of(row: bytes) -> SentKey:
     """The natural key and the account id of a row; empty texts for parts that it lacks."""
     fields = fields_of(row)
     platform = next((_text(fields[name]) for name in _PLATFORM if name in fields), "")
-    return SentKey(_text(fields.get("login")), platform, _text(fields.get("broker")), _text(fields.get(_ACCOUNT)))
+    return SentKey(
+        _text(fields.get("login")),
+        platform,
+        _text(fields.get("broker")),
+        _text(fields.get(_ACCOUNT)),
+    )
 
 
 def with_id(row: bytes, account_id: str) -> bytes:
@@ -127,12 +142,16 @@ def same_but_for_zeros(login: str, known: Iterable[str]) -> list[str]:
 
 
 def chosen_login(
-    key: SentKey, own: Mapping[str, Sequence[str]], held: Mapping[tuple[str, str, str], Sequence[str]], asked: Collection[str]
+    key: SentKey,
+    own: Mapping[str, Sequence[str]],
+    held: Mapping[tuple[str, str, str], Sequence[str]],
+    asked: Collection[str],
 ) -> str | None:
-    """The login that a number stands for: that of the row's account, or the only one known with the key, or the one that was asked for.
+    """The login that a number stands for: that of the row's account, or the only one known with the
+    key, or the one that was asked for.
 
-    `own` are the logins of accounts by their id, `held` those that equal a number, by number, platform and broker. Where none is known it
-    is the number itself; None: it may be several.
+    `own` are the logins of accounts by their id, `held` those that equal a number, by number,
+    platform and broker. Where none is known it is the number itself; None: it may be several.
     """
     if mine := same_but_for_zeros(key.login, own.get(key.account_id, ())):
         return max(mine, key=len)  # zeros can be lost, they are never added

@@ -1,7 +1,8 @@
 """What the API sends and where the warehouse keeps it. Pure: no I/O.
 
-`TABLES` describes the five raw tables; `Request` is one filtered read of an endpoint, which paging turns into one or
-more HTTP requests. Facts: the vendor's field list in `app.domain.contract.fields` and the API contract in docs/explanation/upstream.md.
+`TABLES` describes the five raw tables; `Request` is one filtered read of an endpoint, which paging
+turns into one or more HTTP requests. Facts: the vendor's field list in `app.domain.contract.fields`
+and the API contract in docs/explanation/upstream.md.
 """
 
 import datetime as dt
@@ -39,7 +40,9 @@ class Endpoint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column that the API fills: its name there, its column here, and the column's SQL type in a fresh install."""
+    """One column that the API fills: its name there, its column here, and the column's SQL type in
+    a fresh install.
+    """
 
     api_name: str
     column: str
@@ -48,7 +51,9 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A raw table: `fields` from the API, `key` of a fresh install, `date_column` by which it is partitioned."""
+    """A raw table: `fields` from the API, `key` of a fresh install, `date_column` by which it is
+    partitioned.
+    """
 
     name: str
     endpoint: Endpoint
@@ -70,10 +75,14 @@ class Table:
         return tuple(field for field in self.fields if field.column in self.key)
 
 
-def _table(name: str, endpoint: Endpoint, flag: str, key: tuple[str, ...], date_column: str | None) -> Table:
+def _table(
+    name: str, endpoint: Endpoint, flag: str, key: tuple[str, ...], date_column: str | None
+) -> Table:
     lines = (TRADE_FIELDS if endpoint.is_trades else METRICS_FIELDS).strip().splitlines()
     rows = [line.split() for line in lines]
-    fields = [Field(api, column, sql_type) for api, column, sql_type, flags in rows if flag in flags]
+    fields = [
+        Field(api, column, sql_type) for api, column, sql_type, flags in rows if flag in flags
+    ]
     return Table(
         name,
         endpoint,
@@ -88,8 +97,12 @@ _TRADE_KEY = ("platform", "broker", "login", "position", "ticket", "trade_date")
 
 TABLES: Mapping[Endpoint, Table] = {
     Endpoint.ALLTIME: _table("raw_metrics_alltime", Endpoint.ALLTIME, "a", ("account_id",), None),
-    Endpoint.DAILY: _table("raw_metrics_daily", Endpoint.DAILY, "d", ("account_id", "date"), "date"),
-    Endpoint.HOURLY: _table("raw_metrics_hourly", Endpoint.HOURLY, "h", ("account_id", "date", "hour"), "date"),
+    Endpoint.DAILY: _table(
+        "raw_metrics_daily", Endpoint.DAILY, "d", ("account_id", "date"), "date"
+    ),
+    Endpoint.HOURLY: _table(
+        "raw_metrics_hourly", Endpoint.HOURLY, "h", ("account_id", "date", "hour"), "date"
+    ),
     Endpoint.CLOSED: _table("raw_trades_closed", Endpoint.CLOSED, "c", _TRADE_KEY, "trade_date"),
     Endpoint.OPEN: _table("raw_trades_open", Endpoint.OPEN, "o", _TRADE_KEY, "trade_date"),
 }
@@ -103,9 +116,10 @@ METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
 class Request:
     """One filtered read of an endpoint: all rows that match, however many pages they fill.
 
-    Metrics take `account_ids` or `logins` (for accounts that upstream knows by no id), (daily, hourly) `dates` and (hourly) `hours`; trades
-    take `logins` and `date_from` to `date_to`, both included. An empty tuple or None means no filter. `is_single` asks for a single date
-    by the filter for just that, and not by a range.
+    Metrics take `account_ids` or `logins` (for accounts that upstream knows by no id), (daily,
+    hourly) `dates` and (hourly) `hours`; trades take `logins` and `date_from` to `date_to`, both
+    included. An empty tuple or None means no filter. `is_single` asks for a single date by the
+    filter for just that, and not by a range.
     """
 
     endpoint: Endpoint
@@ -124,7 +138,9 @@ class Request:
 
     @property
     def is_divisible(self) -> bool:
-        """Whether the same rows can be asked for by several requests, each for fewer dates, hours or ids."""
+        """Whether the same rows can be asked for by several requests, each for fewer dates, hours
+        or ids.
+        """
         if self.names_several or self.endpoint is Endpoint.ALLTIME:
             return self.names_several
         if self.endpoint.is_trades:

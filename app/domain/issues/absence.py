@@ -1,7 +1,10 @@
-"""Absence: when upstream has nothing of an account at all, and when it only lacks some of its rows. Pure: no I/O.
+"""Absence: when upstream has nothing of an account at all, and when it only lacks some of its rows.
 
-That an account is absent follows from nothing less than complete reads of alltime, of daily, and of each other table that has
-rows of it stored, of which none brought a row. What an earlier run concluded is repeated only as long as nothing was asked since.
+Pure: no I/O.
+
+That an account is absent follows from nothing less than complete reads of alltime, of daily, and of
+each other table that has rows of it stored, of which none brought a row. What an earlier run
+concluded is repeated only as long as nothing was asked since.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,21 +20,36 @@ _STRATEGY = "keep_stored_rows"
 
 
 def is_silent(view: AccountView, progress: Progress) -> bool:
-    """Whether no table that was read, alltime included, has anything of an account with stored rows: only the others can refute that."""
+    """Whether no table that was read, alltime included, has anything of an account with stored
+    rows: only the others can refute that.
+    """
     told = (view.drift is not None and view.drift.absent) or Endpoint.ALLTIME in progress.silent
     return told and _has_rows(view) and not progress.sent
 
 
 def is_absent(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream has nothing of the account: it sent nothing where all that could tell was read completely in this run."""
+    """Whether upstream has nothing of the account: it sent nothing where all that could tell was
+    read completely in this run.
+    """
     if progress.known or not is_silent(view, progress) or may_be_without_id(view, progress):
         return False
-    return progress.dates_read(Endpoint.DAILY).everything and not is_hourly_unread(view, progress) and not is_closed_unread(view, progress)
+    return (
+        progress.dates_read(Endpoint.DAILY).everything
+        and not is_hourly_unread(view, progress)
+        and not is_closed_unread(view, progress)
+    )
 
 
 def may_be_without_id(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream may have the account without its id, since it was asked for by that alone: so far as a second shape is wanted."""
-    return progress.tried is not None and not view.by_login and bool(view.logins) and Endpoint.ALLTIME not in progress.named
+    """Whether upstream may have the account without its id, since it was asked for by that alone:
+    so far as a second shape is wanted.
+    """
+    return (
+        progress.tried is not None
+        and not view.by_login
+        and bool(view.logins)
+        and Endpoint.ALLTIME not in progress.named
+    )
 
 
 def is_hourly_unread(view: AccountView, progress: Progress) -> bool:
@@ -44,19 +62,30 @@ def is_hourly_unread(view: AccountView, progress: Progress) -> bool:
 
 
 def is_closed_unread(view: AccountView, progress: Progress) -> bool:
-    """Whether trades are stored of which upstream can be asked and was not, for all dates of the account's life."""
-    if not view.totals.has_closed or not view.logins or view.first_day is None or view.last_day is None:
+    """Whether trades are stored of which upstream can be asked and was not, for all dates of the
+    account's life.
+    """
+    if (
+        not view.totals.has_closed
+        or not view.logins
+        or view.first_day is None
+        or view.last_day is None
+    ):
         return False
     return not progress.dates_read(Endpoint.CLOSED).covers_span(view.first_day, view.last_day)
 
 
 def is_accepted(view: AccountView) -> bool:
-    """Whether somebody accepted that upstream has nothing of the account, or it was known before anybody had to."""
+    """Whether somebody accepted that upstream has nothing of the account, or it was known before
+    anybody had to.
+    """
     return view.status == Outcome.EXPLAINED and open_absence(view) is not None
 
 
 def is_alltime_lacking(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream lacks the alltime row of an account: an audit asked for it, or this run asked since an open issue says so."""
+    """Whether upstream lacks the alltime row of an account: an audit asked for it, or this run
+    asked since an open issue says so.
+    """
     if not view.totals.has_alltime or Endpoint.ALLTIME in progress.sent:
         return False
     asked = lacks_alltime(view) and progress.dates_read(Endpoint.ALLTIME).everything
@@ -64,7 +93,9 @@ def is_alltime_lacking(view: AccountView, progress: Progress) -> bool:
 
 
 def lacks_alltime(view: AccountView) -> bool:
-    """Whether an open issue says that upstream lacks the alltime row, alone or with all others: only asking tells whether it still does."""
+    """Whether an open issue says that upstream lacks the alltime row, alone or with all others:
+    only asking tells whether it still does.
+    """
     for entry in _entries(view):
         tables = entry.get("affected")
         if not isinstance(tables, list) or _ALLTIME in tables:
@@ -73,7 +104,9 @@ def lacks_alltime(view: AccountView) -> bool:
 
 
 def open_absence(view: AccountView) -> Mapping[str, object] | None:
-    """The open issue that says that upstream has nothing of the account; None where none says that."""
+    """The open issue that says that upstream has nothing of the account; None where none says
+    that.
+    """
     for entry in _entries(view):
         tables = entry.get("affected")
         if isinstance(tables, list) and set(COUNTED_TABLES).issubset(tables):
@@ -90,12 +123,17 @@ def absence() -> Issue:
 def alltime_absence(view: AccountView) -> Issue:
     """That upstream lacks the account's alltime row, whatever else it has."""
     text = f"Upstream does not send the row of {_ALLTIME} that is stored; it is kept."
-    evidence = {**plain_dates_evidence(()), "metadata": {"trades_kept": {_ALLTIME: view.totals.alltime}}}
+    evidence = {
+        **plain_dates_evidence(()),
+        "metadata": {"trades_kept": {_ALLTIME: view.totals.alltime}},
+    }
     return Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, (_ALLTIME,), _STRATEGY, evidence)
 
 
 def carried(view: AccountView, progress: Progress) -> tuple[Issue, ...]:
-    """What was concluded before and this run neither confirmed nor refuted, since it did not ask: it stays shown as it was."""
+    """What was concluded before and this run neither confirmed nor refuted, since it did not ask:
+    it stays shown as it was.
+    """
     entry = open_absence(view)
     if entry is None or progress.sent or is_absent(view, progress):
         return ()
@@ -104,7 +142,13 @@ def carried(view: AccountView, progress: Progress) -> tuple[Issue, ...]:
 
 def _has_rows(view: AccountView) -> bool:
     totals = view.totals
-    return bool(totals.has_alltime or totals.has_daily or totals.has_hourly or totals.has_closed or view.known_days)
+    return bool(
+        totals.has_alltime
+        or totals.has_daily
+        or totals.has_hourly
+        or totals.has_closed
+        or view.known_days
+    )
 
 
 def _entries(view: AccountView) -> Sequence[Mapping[str, object]]:

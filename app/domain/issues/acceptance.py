@@ -1,6 +1,8 @@
-"""Accepting an issue: somebody knows of it, and it is to hold nothing back while its figures stay as they are. Pure: no I/O.
+"""Accepting an issue: somebody knows of it, and it is to hold nothing back while its figures stay
+as they are. Pure: no I/O.
 
-What is accepted are the figures: the dates, counts and values in which things differ. Totals that grow on both sides alike are no change.
+What is accepted are the figures: the dates, counts and values in which things differ. Totals that
+grow on both sides alike are no change.
 """
 
 import datetime as dt
@@ -19,7 +21,18 @@ from app.errors import InvalidRequest
 
 USUAL_DAYS = 90
 MOST_DAYS = 366
-_PASSING = frozenset({"looks", "looked_at", "settled_before", "moving_from", "withheld", "alltime_waits_until", "upstream_counts", BY_ROWS})
+_PASSING = frozenset(
+    {
+        "looks",
+        "looked_at",
+        "settled_before",
+        "moving_from",
+        "withheld",
+        "alltime_waits_until",
+        "upstream_counts",
+        BY_ROWS,
+    }
+)
 """What evidence tells of the run that found it, not of what differs."""
 _DERIVED = frozenset({"discrepancy_percentage", "total_dates"})
 _DIGITS = 4
@@ -27,48 +40,72 @@ _ALLTIME, _DAILY = "raw_metrics_alltime", "raw_metrics_daily"
 
 
 def last_date(until: dt.date | None, today: dt.date) -> dt.date:
-    """The date on which an acceptance ends; InvalidRequest if it is past or too far away. None: after 90 days."""
+    """The date on which an acceptance ends; InvalidRequest if it is past or too far away.
+
+    None: after 90 days.
+    """
     if until is None:
         return today + dt.timedelta(days=USUAL_DAYS)
     latest = today + dt.timedelta(days=MOST_DAYS)
     if not today < until <= latest:
         raise InvalidRequest(
-            f"An acceptance ends after {today} and at {latest} at the latest; {until} is not such a date. Nothing was changed."
+            f"An acceptance ends after {today} and at {latest} at the latest; {until} is not such a"
+            " date. Nothing was changed."
         )
     return until
 
 
 def figures_of(issue: Issue) -> str:
     """A digest of what differs, equal for two looks between which that did not change."""
-    plain: dict[str, object] = {name: value for name, value in issue.evidence.items() if name not in _DERIVED}
+    plain: dict[str, object] = {
+        name: value for name, value in issue.evidence.items() if name not in _DERIVED
+    }
     metadata = issue.evidence.get("metadata")
-    plain["metadata"] = _plain_metadata(metadata if isinstance(metadata, Mapping) else {}, has_dates=bool(_dates(plain)))
+    plain["metadata"] = _plain_metadata(
+        metadata if isinstance(metadata, Mapping) else {}, has_dates=bool(_dates(plain))
+    )
     return _digest([issue.code.value, sorted(issue.affected), plain])
 
 
 def disagreement_of(view: AccountView) -> str:
-    """A digest of how an account's tables disagree, equal for two looks between which no such figure changed."""
+    """A digest of how an account's tables disagree, equal for two looks between which no such
+    figure changed.
+    """
     totals = view.totals
     present = totals.has_alltime, totals.has_daily, totals.has_hourly, totals.has_closed
     pins = sorted(f"{table} {day} {number}" for (table, day), number in view.pins.items())
     days = [repr(day) for day in view.days]
     findings, odd_rows = sorted(map(repr, view.findings)), sorted(map(repr, view.odd_rows))
-    seen = [present, _differences(totals.counts), days, findings, odd_rows, sorted(view.descents), sorted(view.doubled), pins]
+    seen = [
+        present,
+        _differences(totals.counts),
+        days,
+        findings,
+        odd_rows,
+        sorted(view.descents),
+        sorted(view.doubled),
+        pins,
+    ]
     return _digest([*seen, _money(view.money)])
 
 
 def is_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool:
-    """Whether all that is known to be wrong with the account is accepted (`accepted` by code), so that nothing is asked about it."""
+    """Whether all that is known to be wrong with the account is accepted (`accepted` by code), so
+    that nothing is asked about it.
+    """
     codes = {str(entry.get("type")) for entry in view.open_issues}
     if not codes or not codes <= accepted.keys() or view.doubts or view.pins_are_due:
         return False
     return _is_seen_as_accepted(view, codes, accepted) and _is_drift_covered(view, accepted)
 
 
-def _is_seen_as_accepted(view: AccountView, codes: Collection[str], accepted: Mapping[str, AcceptedIssue]) -> bool:
+def _is_seen_as_accepted(
+    view: AccountView, codes: Collection[str], accepted: Mapping[str, AcceptedIssue]
+) -> bool:
     """Whether the tables disagree as they did when this was accepted.
 
-    Of what maintenance recorded no such digest is kept: what detection finds has the accepted figures then, and nothing else is open.
+    Of what maintenance recorded no such digest is kept: what detection finds has the accepted
+    figures then, and nothing else is open.
     """
     seen = disagreement_of(view)
     if all(accepted[code].seen == seen for code in codes):
@@ -87,15 +124,25 @@ def _is_drift_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) 
     return known is not None and all(figures_of(issue) == known.figures for issue in drifts)
 
 
-def still_accepted(left: Sequence[Issue], accepted: Mapping[str, AcceptedIssue]) -> frozenset[IssueCode]:
+def still_accepted(
+    left: Sequence[Issue], accepted: Mapping[str, AcceptedIssue]
+) -> frozenset[IssueCode]:
     """The codes of those of the issues whose figures are the ones that were accepted."""
-    return frozenset(issue.code for issue in left if issue.code in accepted and figures_of(issue) == accepted[issue.code].figures)
+    return frozenset(
+        issue.code
+        for issue in left
+        if issue.code in accepted and figures_of(issue) == accepted[issue.code].figures
+    )
 
 
-def how_it_ended(accepted: AcceptedIssue, left: Sequence[Issue], judged: Collection[str], today: dt.date | None) -> str | None:
-    """As what an acceptance is over, once an account is left with these issues; None while it holds.
+def how_it_ended(
+    accepted: AcceptedIssue, left: Sequence[Issue], judged: Collection[str], today: dt.date | None
+) -> str | None:
+    """As what an acceptance is over, once an account is left with these issues; None while it
+    holds.
 
-    `judged` are the codes on which this look has the last word; the date counts where `today` is known.
+    `judged` are the codes on which this look has the last word; the date counts where `today` is
+    known.
     """
     found = [issue for issue in left if issue.code == accepted.code]
     if not found:
@@ -110,30 +157,51 @@ def _plain_metadata(metadata: Mapping[str, object], *, has_dates: bool) -> dict[
     if isinstance(counts := plain.get("counts"), Mapping):
         plain["counts"] = _differences(counts)
     if isinstance(amounts := plain.get("totals"), Mapping):
-        plain["totals"] = {figure: _differences(sides) for figure, sides in amounts.items() if isinstance(sides, Mapping)}
-    if isinstance(upstream := plain.get("upstream"), Mapping) and isinstance(stored := plain.get("stored"), Mapping):
+        plain["totals"] = {
+            figure: _differences(sides)
+            for figure, sides in amounts.items()
+            if isinstance(sides, Mapping)
+        }
+    if isinstance(upstream := plain.get("upstream"), Mapping) and isinstance(
+        stored := plain.get("stored"), Mapping
+    ):
         del plain["upstream"], plain["stored"]
-        plain["differs_by"] = {name: _less(upstream.get(name), stored.get(name)) for name in sorted({*upstream, *stored})}
+        plain["differs_by"] = {
+            name: _less(upstream.get(name), stored.get(name))
+            for name in sorted({*upstream, *stored})
+        }
     told = metadata.get("upstream_counts")
     if not has_dates and isinstance(told, Mapping) and {_ALLTIME, _DAILY} <= told.keys():
-        # Where no date tells the difference, it lies between these two, which are always read for that verdict.
+        # Where no date tells the difference, it lies between these two, which are always read for
+        # that verdict.
         plain["alltime_and_daily"] = _less(told[_ALLTIME], told[_DAILY])
     return plain
 
 
 def _money(money: Money | None) -> object:
-    """How amounts disagree: relations, the amounts of the dates on which they do, and the differences of totals."""
+    """How amounts disagree: relations, the amounts of the dates on which they do, and the
+    differences of totals.
+    """
     if money is None:
         return None
     relations, days, _ = money.signature
-    return [relations, days, {figure.value: _differences(sides) for figure, sides in sorted(money.totals.items())}]
+    return [
+        relations,
+        days,
+        {figure.value: _differences(sides) for figure, sides in sorted(money.totals.items())},
+    ]
 
 
 def _differences(counts: Mapping[str, object] | Mapping[Side, float]) -> dict[str, str]:
-    """Counts or amounts by table as what they are above the least, without the noise of sums of floating-point numbers."""
+    """Counts or amounts by table as what they are above the least, without the noise of sums of
+    floating-point numbers.
+    """
     numbers = {str(table): _number(count) for table, count in counts.items()}
     known = [number for number in numbers.values() if number is not None]
-    return {table: "-" if number is None else _plain_number(number - min(known)) for table, number in sorted(numbers.items())}
+    return {
+        table: "-" if number is None else _plain_number(number - min(known))
+        for table, number in sorted(numbers.items())
+    }
 
 
 def _less(one: object, other: object) -> str:

@@ -1,4 +1,7 @@
-"""The issues: kinds of disagreement, their severities, and the shape in which they are recorded. Pure: no I/O."""
+"""The issues: kinds of disagreement, their severities, and the shape in which they are recorded.
+
+Pure: no I/O.
+"""
 
 import datetime as dt
 import hashlib
@@ -11,7 +14,10 @@ from app.domain.accounts.counts import DayCounts
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.wording.counts import choose, counted
 
-COUNTED_TABLES = tuple(TABLES[endpoint].name for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))
+COUNTED_TABLES = tuple(
+    TABLES[endpoint].name
+    for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
+)
 """The tables whose trades are counted against each other."""
 SAMPLE = 10
 """How many examples evidence shows; dates are named all."""
@@ -91,13 +97,19 @@ NOT_OURS_TO_HEAL = frozenset(
 
 
 ASK_UPSTREAM = "ask_upstream"
-"""The strategy for metrics rows under another account's id: upstream's word decides; what it sends for both accounts stays as it is."""
+"""The strategy for metrics rows under another account's id: upstream's word decides; what it sends
+for both accounts stays as it is.
+"""
 SHOW_UNMATCHED = "show_unmatched"
 """The strategy for rows under a wrong id that fit no account: nothing is guessed."""
 SHOW_ROWS = "show_rows"
-"""The strategy for rows that the table cannot hold as upstream sends them: they are shown, and the table's owner decides."""
+"""The strategy for rows that the table cannot hold as upstream sends them: they are shown, and the
+table's owner decides.
+"""
 BY_ROWS = "compared_by_rows"
-"""The mark in the metadata of an issue that a comparison of all rows found, since counts may tell nothing of it."""
+"""The mark in the metadata of an issue that a comparison of all rows found, since counts may tell
+nothing of it.
+"""
 
 LASTING = frozenset(
     {
@@ -108,7 +120,9 @@ LASTING = frozenset(
         IssueCode.PINNED_BY_RESTORE,
     }
 )
-"""Issues that asking upstream again seldom changes while the warehouse stays as it is: full runs ask with growing pauses, audits always."""
+"""Issues that asking upstream again seldom changes while the warehouse stays as it is: full runs
+ask with growing pauses, audits always.
+"""
 
 _OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})
 
@@ -126,8 +140,14 @@ class Issue:
 
     @property
     def can_be_healed(self) -> bool:
-        """Whether more work of ours may end it; not where it is not ours to heal, nor where rows fit no account."""
-        return self.code not in NOT_OURS_TO_HEAL and self.strategy not in (ASK_UPSTREAM, SHOW_UNMATCHED, SHOW_ROWS)
+        """Whether more work of ours may end it; not where it is not ours to heal, nor where rows
+        fit no account.
+        """
+        return self.code not in NOT_OURS_TO_HEAL and self.strategy not in (
+            ASK_UPSTREAM,
+            SHOW_UNMATCHED,
+            SHOW_ROWS,
+        )
 
     def as_json(self) -> dict[str, object]:
         """The entry of `trade_recon.issues`, in the names that dashboards read."""
@@ -160,43 +180,71 @@ FEW_HOURS_TRADES = 10
 
 
 def few_hours_issue(days: Sequence[dt.date]) -> Issue:
-    """That all trades of these dates stand in one hourly row though they are many: for information, and no disagreement.
+    """That all trades of these dates stand in one hourly row though they are many: for information,
+    and no disagreement.
 
     It is kept beside the issues that a run looks at, since there is nothing to heal.
     """
-    text = f"On {counted(len(days), 'date')} more than {FEW_HOURS_TRADES} trades stand in a single hourly row."
+    text = (
+        f"On {counted(len(days), 'date')} more than {FEW_HOURS_TRADES} trades stand in a single"
+        " hourly row."
+    )
     hourly = TABLES[Endpoint.HOURLY].name
-    return Issue(IssueCode.SUSPICIOUSLY_FEW_HOURS, Severity.INFO, text, (hourly,), "keep_stored_rows", dates_evidence(days))
+    return Issue(
+        IssueCode.SUSPICIOUSLY_FEW_HOURS,
+        Severity.INFO,
+        text,
+        (hourly,),
+        "keep_stored_rows",
+        dates_evidence(days),
+    )
 
 
 def restored_issue(days: Sequence[dt.date]) -> Issue:
-    """That rows were brought back which a run had changed on upstream's word, on these dates or without one."""
-    text = "Rows were brought back that a run had changed on upstream's word; the next run compares the account with upstream."
+    """That rows were brought back which a run had changed on upstream's word, on these dates or
+    without one.
+    """
+    text = (
+        "Rows were brought back that a run had changed on upstream's word; the next run compares"
+        " the account with upstream."
+    )
     evidence = {**dates_evidence(days), "metadata": {"restored": True}}
-    return Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, COUNTED_TABLES, "refetch_all_data", evidence)
+    return Issue(
+        IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, COUNTED_TABLES, "refetch_all_data", evidence
+    )
 
 
 def overtaken_issue(days: Sequence[dt.date]) -> Issue:
-    """That pinned rows are other ones now, which somebody wrote or deleted since they were restored, so that their pins are over."""
+    """That pinned rows are other ones now, which somebody wrote or deleted since they were
+    restored, so that their pins are over.
+    """
     text = (
-        "Pinned rows are stored no more as they were restored: somebody wrote or deleted them since. Their pins are over;"
-        " the next run compares the account with upstream."
+        "Pinned rows are stored no more as they were restored: somebody wrote or deleted them"
+        " since. Their pins are over; the next run compares the account with upstream."
     )
     return replace(restored_issue(days), description=text)
 
 
 def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int]) -> Issue:
-    """That rows which a restore brought back stay as they are; `pins` are their numbers by table and date."""
+    """That rows which a restore brought back stay as they are; `pins` are their numbers by table
+    and date.
+    """
     rows = sum(pins.values())
     tables = tuple(sorted({table for table, _ in pins}))
     text = (
-        f"{counted(rows, 'row')} {choose(rows, 'is', 'are')} pinned by restore: {choose(rows, 'it stays', 'they stay')} as restored,"
-        " whatever upstream sends, until `trade-recon removed release` or until upstream sends the same values."
+        f"{counted(rows, 'row')} {choose(rows, 'is', 'are')} pinned by restore:"
+        f" {choose(rows, 'it stays', 'they stay')} as restored, whatever upstream sends, until"
+        " `trade-recon removed release` or until upstream sends the same values."
     )
     days = sorted({day for _, day in pins if day is not None})
-    by_table = {table: sum(number for (name, _), number in pins.items() if name == table) for table in tables}
+    by_table = {
+        table: sum(number for (name, _), number in pins.items() if name == table)
+        for table in tables
+    }
     evidence = {"pinned_dates": [day.isoformat() for day in days], "metadata": {"rows": by_table}}
-    return Issue(IssueCode.PINNED_BY_RESTORE, Severity.INFO, text, tables, "keep_stored_rows", evidence)
+    return Issue(
+        IssueCode.PINNED_BY_RESTORE, Severity.INFO, text, tables, "keep_stored_rows", evidence
+    )
 
 
 def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:
@@ -205,12 +253,22 @@ def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:
         **dates_evidence([day.date for day in days]),
         "sample_mismatches": [
             # `hourly_sum` is the name that scripts of the earlier system read.
-            {"date": day.date.isoformat(), "daily": day.daily, "hourly": day.hourly, "hourly_sum": day.hourly, "closed": day.closed}
+            {
+                "date": day.date.isoformat(),
+                "daily": day.daily,
+                "hourly": day.hourly,
+                "hourly_sum": day.hourly,
+                "closed": day.closed,
+            }
             for day in days[:SAMPLE]
         ],
         "total_mismatches": len(days),
         # So that a change of counts on the other dates is seen.
-        **({"mismatches_digest": hashlib.sha256(repr(tuple(days)).encode()).hexdigest()[:16]} if len(days) > SAMPLE else {}),
+        **(
+            {"mismatches_digest": hashlib.sha256(repr(tuple(days)).encode()).hexdigest()[:16]}
+            if len(days) > SAMPLE
+            else {}
+        ),
     }
 
 

@@ -1,4 +1,7 @@
-"""Detection: what is wrong with an account as it stands, told from counts and ids alone. Pure: no I/O."""
+"""Detection: what is wrong with an account as it stands, told from counts and ids alone.
+
+Pure: no I/O.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -47,7 +50,9 @@ def detect(view: AccountView) -> tuple[Issue, ...]:
 
 
 def with_open_drift(view: AccountView) -> AccountView:
-    """The account with the drift that an earlier audit found and no run has healed since: it is still to be healed."""
+    """The account with the drift that an earlier audit found and no run has healed since: it is
+    still to be healed.
+    """
     if view.drift is not None:
         return view
     for entry in view.open_issues:
@@ -70,17 +75,31 @@ def _identity_issues(view: AccountView) -> list[Issue]:
         (_CLOSED, IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES, "assign_account_id_closed_trades"),
         (_OPEN, IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES, "assign_account_id_open_trades"),
     ):
-        nulls = [finding for finding in view.findings if finding.table == table and finding.holder is None and len(finding.candidates) == 1]
+        nulls = [
+            finding
+            for finding in view.findings
+            if finding.table == table and finding.holder is None and len(finding.candidates) == 1
+        ]
         if nulls:
             rows = sum(finding.rows for finding in nulls)
             text = (
-                f"{counted(rows, 'row')} of {table} {choose(rows, 'has', 'have')} no account id, though the natural key is this account's."
+                f"{counted(rows, 'row')} of {table} {choose(rows, 'has', 'have')} no account id,"
+                " though the natural key is this account's."
             )
-            issues.append(Issue(code, Severity.HIGH, text, (table,), strategy, _finding_evidence(nulls)))
-    foreign = [finding for finding in view.findings if finding.holder is not None and len(finding.candidates) <= 1]
+            issues.append(
+                Issue(code, Severity.HIGH, text, (table,), strategy, _finding_evidence(nulls))
+            )
+    foreign = [
+        finding
+        for finding in view.findings
+        if finding.holder is not None and len(finding.candidates) <= 1
+    ]
     if foreign:
         rows = sum(finding.rows for finding in foreign)
-        text = f"{counted(rows, 'row')} {choose(rows, 'carries', 'carry')} an account id that the natural key did not have on that date."
+        text = (
+            f"{counted(rows, 'row')} {choose(rows, 'carries', 'carry')} an account id that the"
+            " natural key did not have on that date."
+        )
         text += _example(foreign)
         tables = tuple(sorted({finding.table for finding in foreign}))
         strategy = SHOW_UNMATCHED
@@ -88,22 +107,44 @@ def _identity_issues(view: AccountView) -> list[Issue]:
             strategy = ASK_UPSTREAM
         if any(finding.candidates and not finding.is_of_metrics for finding in foreign):
             strategy = "reassign_account_id"
-        issues.append(Issue(IssueCode.FOREIGN_ACCOUNT_ID, Severity.HIGH, text, tables, strategy, _finding_evidence(foreign)))
+        issues.append(
+            Issue(
+                IssueCode.FOREIGN_ACCOUNT_ID,
+                Severity.HIGH,
+                text,
+                tables,
+                strategy,
+                _finding_evidence(foreign),
+            )
+        )
     ambiguous = [finding for finding in view.findings if len(finding.candidates) > 1]
     if ambiguous:
-        candidates = sorted({candidate for finding in ambiguous for candidate in finding.candidates})
+        candidates = sorted(
+            {candidate for finding in ambiguous for candidate in finding.candidates}
+        )
         rows = sum(finding.rows for finding in ambiguous)
         text = (
-            f"A natural key fits {counted(len(candidates), 'account id')}; {counted(rows, 'row')} without an id"
-            f" {choose(rows, 'is', 'are')} not assigned by a guess."
+            f"A natural key fits {counted(len(candidates), 'account id')}; {counted(rows, 'row')}"
+            f" without an id {choose(rows, 'is', 'are')} not assigned by a guess."
         )
         tables = tuple(sorted({finding.table for finding in ambiguous}))
-        issues.append(Issue(IssueCode.AMBIGUOUS_IDENTITY, Severity.HIGH, text, tables, "show_candidates", _finding_evidence(ambiguous)))
+        issues.append(
+            Issue(
+                IssueCode.AMBIGUOUS_IDENTITY,
+                Severity.HIGH,
+                text,
+                tables,
+                "show_candidates",
+                _finding_evidence(ambiguous),
+            )
+        )
     return issues
 
 
 def _example(findings: Sequence[IdentityFinding]) -> str:
-    """The first of the metrics rows among them, as a sentence that says what it is to be looked for by."""
+    """The first of the metrics rows among them, as a sentence that says what it is to be looked for
+    by.
+    """
     for finding in findings:
         if finding.is_of_metrics:
             date = f" of {finding.dates[0]}" if finding.dates else ""
@@ -140,17 +181,30 @@ def _odd_issues(view: AccountView) -> list[Issue]:
         return []
     rows = sum(each.rows for each in view.odd_rows)
     text = (
-        f"{counted(rows, 'stored row')} {choose(rows, 'has', 'have')} a date that no calendar holds, such as {view.odd_rows[0].samples[0]}"
-        f" in {view.odd_rows[0].table}: kept, in no count, and upstream cannot be asked for {choose(rows, 'it', 'them')}. Correct or delete"
+        f"{counted(rows, 'stored row')} {choose(rows, 'has', 'have')} a date that no calendar"
+        f" holds, such as {view.odd_rows[0].samples[0]} in {view.odd_rows[0].table}: kept, in no"
+        f" count, and upstream cannot be asked for {choose(rows, 'it', 'them')}. Correct or delete"
         f" {choose(rows, 'it', 'them')}."
     )
-    shown = [{"table": each.table, "row": sample} for each in view.odd_rows for sample in each.samples]
+    shown = [
+        {"table": each.table, "row": sample} for each in view.odd_rows for sample in each.samples
+    ]
     evidence = {
         "total_mismatches": rows,
-        "metadata": {"rows": shown[:SAMPLE], "by_table": {each.table: each.rows for each in view.odd_rows}},
+        "metadata": {
+            "rows": shown[:SAMPLE],
+            "by_table": {each.table: each.rows for each in view.odd_rows},
+        },
     }
     return [
-        Issue(IssueCode.IMPOSSIBLE_DATE, Severity.MEDIUM, text, tuple(each.table for each in view.odd_rows), "keep_stored_rows", evidence)
+        Issue(
+            IssueCode.IMPOSSIBLE_DATE,
+            Severity.MEDIUM,
+            text,
+            tuple(each.table for each in view.odd_rows),
+            "keep_stored_rows",
+            evidence,
+        )
     ]
 
 
@@ -174,7 +228,16 @@ def _presence_issues(view: AccountView) -> list[Issue]:
     if totals.alltime > 0 and totals.closed == 0:
         text = f"Alltime counts {counted(totals.alltime, 'trade')}, none is stored."
         evidence = {"total_missing": totals.alltime, "metadata": {"counts": totals.counts}}
-        issues.append(Issue(IssueCode.MISSING_TRADE_RECORDS, Severity.CRITICAL, text, (_CLOSED,), "fetch_all_closed_trades", evidence))
+        issues.append(
+            Issue(
+                IssueCode.MISSING_TRADE_RECORDS,
+                Severity.CRITICAL,
+                text,
+                (_CLOSED,),
+                "fetch_all_closed_trades",
+                evidence,
+            )
+        )
     return issues
 
 
@@ -185,9 +248,26 @@ def _total_issues(view: AccountView) -> list[Issue]:
         return []
     percentage = round(100.0 * (largest - least) / max(abs(largest), 1), 2)
     severity = Severity.HIGH if _SHARP_SHARE * (largest - least) > largest else Severity.MEDIUM
-    text = f"The totals differ by {percentage} %: " + ", ".join(f"{table} {count}" for table, count in counts.items()) + "."
-    evidence = {**days_evidence(view.days), "discrepancy_percentage": percentage, "metadata": {"counts": counts}}
-    return [Issue(IssueCode.TRADE_COUNT_MISMATCH, severity, text, COUNTED_TABLES, "refetch_all_data", evidence)]
+    text = (
+        f"The totals differ by {percentage} %: "
+        + ", ".join(f"{table} {count}" for table, count in counts.items())
+        + "."
+    )
+    evidence = {
+        **days_evidence(view.days),
+        "discrepancy_percentage": percentage,
+        "metadata": {"counts": counts},
+    }
+    return [
+        Issue(
+            IssueCode.TRADE_COUNT_MISMATCH,
+            severity,
+            text,
+            COUNTED_TABLES,
+            "refetch_all_data",
+            evidence,
+        )
+    ]
 
 
 def _day_issues(view: AccountView) -> list[Issue]:
@@ -226,7 +306,14 @@ def _day_issues(view: AccountView) -> list[Issue]:
         ),
     )
     return [
-        Issue(code, severity, text.format(counted(len(days), "date")), affected, strategy, days_evidence(days))
+        Issue(
+            code,
+            severity,
+            text.format(counted(len(days), "date")),
+            affected,
+            strategy,
+            days_evidence(days),
+        )
         for code, severity, text, affected, strategy, days in kinds
         if days
     ]
@@ -234,16 +321,36 @@ def _day_issues(view: AccountView) -> list[Issue]:
 
 def _drift_issues(view: AccountView) -> list[Issue]:
     if view.drift is None and view.descents:
-        text = f"Daily rows of {counted(len(view.descents), 'date')} were wrong; the hourly rows and trades below were not read since."
+        text = (
+            f"Daily rows of {counted(len(view.descents), 'date')} were wrong; the hourly rows and"
+            " trades below were not read since."
+        )
         evidence: dict[str, object] = dates_evidence(sorted(view.descents))
-        return [Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, (_HOURLY, _CLOSED), "refetch_all_data", evidence)]
+        return [
+            Issue(
+                IssueCode.UPSTREAM_DRIFT,
+                Severity.HIGH,
+                text,
+                (_HOURLY, _CLOSED),
+                "refetch_all_data",
+                evidence,
+            )
+        ]
     if view.drift is None:
         return []
     if view.drift.absent:
-        # The audit asked for alltime alone: what the other tables of upstream have is not known yet.
+        # The audit asked for alltime alone: what the other tables of upstream have is not known
+        # yet.
         return [alltime_absence(view)] if view.totals.has_alltime else []
     evidence = {"metadata": dict(view.drift.evidence)}
     text = "Upstream's figures differ from the stored ones."
     if "emptied" in view.drift.evidence:
-        text = "Nothing is stored of the account any more, though metrics were when it was last counted: upstream is asked what it has."
-    return [Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, (_ALLTIME,), "refetch_all_data", evidence)]
+        text = (
+            "Nothing is stored of the account any more, though metrics were when it was last"
+            " counted: upstream is asked what it has."
+        )
+    return [
+        Issue(
+            IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, (_ALLTIME,), "refetch_all_data", evidence
+        )
+    ]

@@ -1,6 +1,8 @@
-"""Amounts that disagree as issues: what is found, what must be read, and what is left of it after the heal. Pure: no I/O.
+"""Amounts that disagree as issues: what is found, what must be read, and what is left of it after
+the heal. Pure: no I/O.
 
-Upstream is blamed without a trial in a second shape: an answer that is cut off changes counts, and those agree.
+Upstream is blamed without a trial in a second shape: an answer that is cut off changes counts, and
+those agree.
 """
 
 import datetime as dt
@@ -11,7 +13,14 @@ from app.domain.accounts.money import Figure, Money, MoneyDay, Relation, Side, s
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES, Endpoint
-from app.domain.issues.codes import SAMPLE, SHOW_ROWS, Issue, IssueCode, Severity, plain_dates_evidence
+from app.domain.issues.codes import (
+    SAMPLE,
+    SHOW_ROWS,
+    Issue,
+    IssueCode,
+    Severity,
+    plain_dates_evidence,
+)
 from app.domain.wording.counts import counted
 
 ENDPOINTS: Mapping[Side, Endpoint] = {
@@ -20,12 +29,16 @@ ENDPOINTS: Mapping[Side, Endpoint] = {
     Side.HOURLY: Endpoint.HOURLY,
     Side.CLOSED: Endpoint.CLOSED,
 }
-_COLUMNS: Mapping[Side, Mapping[Figure, str]] = {Side.CLOSED: {Figure.PROFIT: "profit", Figure.LOTS: "lots"}}
+_COLUMNS: Mapping[Side, Mapping[Figure, str]] = {
+    Side.CLOSED: {Figure.PROFIT: "profit", Figure.LOTS: "lots"}
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What amounts give reason to read of an account next; None stands for every date, an empty set for nothing."""
+    """What amounts give reason to read of an account next; None stands for every date, an empty set
+    for nothing.
+    """
 
     alltime: bool = False
     daily: frozenset[dt.date] | None = frozenset()
@@ -39,18 +52,27 @@ def table_of(side: Side) -> str:
 
 
 def judged(view: AccountView) -> Money | None:
-    """How the amounts of an account disagree where rows that a restore pinned do not explain it; None where nothing else does."""
+    """How the amounts of an account disagree where rows that a restore pinned do not explain it;
+    None where nothing else does.
+    """
     if view.money is None or not view.pins:
         return view.money
     pinned = {day for _, day in view.pins}
     days = tuple(day for day in view.money.days if day.date not in pinned)
     # A pin tells on totals where the amounts of its date differ, or where it holds alltime itself.
-    telling = {table for table, day in view.pins if day is None or any(each.date == day for each in view.money.days)}
+    telling = {
+        table
+        for table, day in view.pins
+        if day is None or any(each.date == day for each in view.money.days)
+    }
     broken = tuple(
         relation
         for relation in view.money.broken
         if any(day.breaks(relation) for day in days)
-        or (not relation.has_dates and telling.isdisjoint({table_of(relation.left), table_of(relation.right)}))
+        or (
+            not relation.has_dates
+            and telling.isdisjoint({table_of(relation.left), table_of(relation.right)})
+        )
     )
     return Money(view.money.used, broken, days, view.money.totals) if broken else None
 
@@ -61,14 +83,30 @@ def money_issues(view: AccountView) -> list[Issue]:
     if money is None:
         return []
     where = f"on {counted(len(money.days), 'date')}" if money.days else "in total"
-    figures = " and ".join(figure.value for figure in Figure if any(each.figure is figure for each in money.broken))
+    figures = " and ".join(
+        figure.value for figure in Figure if any(each.figure is figure for each in money.broken)
+    )
     tables = _tables(money)
-    text = f"The counts agree, and {figures} of {' and '.join(tables)} {'differ' if len(tables) > 1 else 'differs'} {where}."
-    return [Issue(IssueCode.MONEY_MISMATCH, Severity.HIGH, text, tables, "refetch_all_data", _evidence(money))]
+    text = (
+        f"The counts agree, and {figures} of {' and '.join(tables)}"
+        f" {'differ' if len(tables) > 1 else 'differs'} {where}."
+    )
+    return [
+        Issue(
+            IssueCode.MONEY_MISMATCH,
+            Severity.HIGH,
+            text,
+            tables,
+            "refetch_all_data",
+            _evidence(money),
+        )
+    ]
 
 
 def unread_money(view: AccountView, progress: Progress) -> Unread:
-    """What is to be read next: on each date the table that stands alone, then the others, then alltime and what it is compared with."""
+    """What is to be read next: on each date the table that stands alone, then the others, then
+    alltime and what it is compared with.
+    """
     money = judged(view)
     if money is None:
         return Unread()
@@ -91,35 +129,66 @@ def money_is_read(view: AccountView, progress: Progress) -> bool:
     return can_ask and unread_money(view, progress) == Unread()
 
 
-def explained_money(view: AccountView, progress: Progress, moving_from: dt.date, looks: int) -> tuple[Issue, ...]:
+def explained_money(
+    view: AccountView, progress: Progress, moving_from: dt.date, looks: int
+) -> tuple[Issue, ...]:
     """What a difference of amounts is that stands though all of it was read.
 
-    Upstream's own contradiction; on dates that still move, or in totals of an account that has such, it is not settled for so many `looks`.
+    Upstream's own contradiction; on dates that still move, or in totals of an account that has
+    such, it is not settled for so many `looks`.
     """
     money = judged(view)
     if money is None:
         return ()
-    unheld = {(table, column.split()[0]) for table, columns in progress.unheld.items() for column in columns}
+    unheld = {
+        (table, column.split()[0])
+        for table, columns in progress.unheld.items()
+        for column in columns
+    }
     refused = sorted(f"{table}.{column}" for table, column in _columns(money) & unheld)
     evidence = _evidence(money)
     if refused:
-        text = f"Amounts differ, since columns cannot hold what upstream sends: {', '.join(refused)}."
-        return (Issue(IssueCode.MONEY_MISMATCH, Severity.HIGH, text, _tables(money), SHOW_ROWS, evidence),)
+        text = (
+            f"Amounts differ, since columns cannot hold what upstream sends: {', '.join(refused)}."
+        )
+        return (
+            Issue(
+                IssueCode.MONEY_MISMATCH, Severity.HIGH, text, _tables(money), SHOW_ROWS, evidence
+            ),
+        )
     # Dates that differ must all move; of totals alone it is not known in which dates they do.
     first = min((day.date for day in money.days), default=view.last_day)
     if first is not None and first >= moving_from and looks > 0:
-        text = f"Amounts differ on dates from {moving_from} on, which still move; the next run compares them again."
-        return (Issue(IssueCode.UNSETTLED, Severity.INFO, text, _tables(money), "look_again", evidence),)
-    text = "Upstream contradicts itself: everything was read again, the counts agree, and the amounts still differ."
-    return (Issue(IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, text, _tables(money), "none", evidence),)
+        text = (
+            f"Amounts differ on dates from {moving_from} on, which still move; the next run"
+            " compares them again."
+        )
+        return (
+            Issue(IssueCode.UNSETTLED, Severity.INFO, text, _tables(money), "look_again", evidence),
+        )
+    text = (
+        "Upstream contradicts itself: everything was read again, the counts agree, and the amounts"
+        " still differ."
+    )
+    return (
+        Issue(
+            IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, text, _tables(money), "none", evidence
+        ),
+    )
 
 
-def _unread_dates(view: AccountView, progress: Progress, money: Money) -> dict[Side, frozenset[dt.date]]:
+def _unread_dates(
+    view: AccountView, progress: Progress, money: Money
+) -> dict[Side, frozenset[dt.date]]:
     unread: dict[Side, set[dt.date]] = {Side.DAILY: set(), Side.HOURLY: set(), Side.CLOSED: set()}
     can_ask = frozenset(unread if view.logins else (Side.DAILY, Side.HOURLY))
     for day in money.days:
         for sides in (money.suspects(day), money.involved(day)):
-            lacking = [side for side in sides & can_ask if not progress.dates_read(ENDPOINTS[side]).covers(day.date)]
+            lacking = [
+                side
+                for side in sides & can_ask
+                if not progress.dates_read(ENDPOINTS[side]).covers(day.date)
+            ]
             for side in lacking:
                 unread[side].add(day.date)
             if lacking:
@@ -128,17 +197,28 @@ def _unread_dates(view: AccountView, progress: Progress, money: Money) -> dict[S
 
 
 def _unread_totals(view: AccountView, progress: Progress, broken: Sequence[Relation]) -> Unread:
-    """Finer tables as a whole where alltime stands against them, and not against daily: no date is known on which they differ."""
+    """Finer tables as a whole where alltime stands against them, and not against daily: no date is
+    known on which they differ.
+    """
     by_daily = {relation.figure for relation in broken if relation.right is Side.DAILY}
     finer = {relation.right for relation in broken if relation.figure not in by_daily}
     if view.first_day is None or view.last_day is None:
         return Unread()
-    days = frozenset(view.first_day + dt.timedelta(days=number) for number in range((view.last_day - view.first_day).days + 1))
+    days = frozenset(
+        view.first_day + dt.timedelta(days=number)
+        for number in range((view.last_day - view.first_day).days + 1)
+    )
     hourly, closed = progress.dates_read(Endpoint.HOURLY), progress.dates_read(Endpoint.CLOSED)
     is_unread = Side.HOURLY in finer and not hourly.everything and not hourly.covers_all(days)
     return Unread(
         hourly=(None if view.history is None else days) if is_unread else frozenset(),
-        closed=None if Side.CLOSED in finer and view.logins and not closed.covers_span(view.first_day, view.last_day) else frozenset(),
+        closed=(
+            None
+            if Side.CLOSED in finer
+            and view.logins
+            and not closed.covers_span(view.first_day, view.last_day)
+            else frozenset()
+        ),
     )
 
 
@@ -159,7 +239,9 @@ def _evidence(money: Money) -> Mapping[str, object]:
     """All dates, both amounts of some of them, and the totals."""
     dates = [day.date for day in money.days]
     samples = [sample for day in money.days for sample in _samples(money, day)]
-    figures = [figure for figure in Figure if any(relation.figure is figure for relation in money.broken)]
+    figures = [
+        figure for figure in Figure if any(relation.figure is figure for relation in money.broken)
+    ]
     return {
         **plain_dates_evidence(dates),
         "sample_mismatches": samples[:SAMPLE],
@@ -167,7 +249,11 @@ def _evidence(money: Money) -> Mapping[str, object]:
         "metadata": {
             "relations": [relation.name for relation in money.broken],
             "totals": {
-                figure.value: {table_of(side): shown(money.totals[figure][side]) for side in Side if side in money.sides}
+                figure.value: {
+                    table_of(side): shown(money.totals[figure][side])
+                    for side in Side
+                    if side in money.sides
+                }
                 for figure in figures
             },
         },
@@ -179,8 +265,15 @@ def _samples(money: Money, day: MoneyDay) -> list[dict[str, object]]:
     broken = [relation for relation in money.broken if day.breaks(relation)]
     found: list[dict[str, object]] = []
     for figure in Figure:
-        sides = {side for relation in broken if relation.figure is figure for side in (relation.left, relation.right)}
+        sides = {
+            side
+            for relation in broken
+            if relation.figure is figure
+            for side in (relation.left, relation.right)
+        }
         if sides:
-            amounts = {table_of(side): shown(day.amounts[figure][side]) for side in Side if side in sides}
+            amounts = {
+                table_of(side): shown(day.amounts[figure][side]) for side in Side if side in sides
+            }
             found.append({"date": day.date.isoformat(), "figure": figure.value, **amounts})
     return found

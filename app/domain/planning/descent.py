@@ -1,8 +1,9 @@
 """What must be read next of one account: the descent from coarse levels to fine ones. Pure: no I/O.
 
-Where alltime and daily agree, daily stands, and only what differs from it on a date is read. Where they do not, the dates
-on which hourly rows and closed trades agree against daily come first if they explain the difference, then the dates that
-everybody lacks, then alltime itself, then all of daily. What still differs after the finer tables makes daily suspect.
+Where alltime and daily agree, daily stands, and only what differs from it on a date is read. Where
+they do not, the dates on which hourly rows and closed trades agree against daily come first if they
+explain the difference, then the dates that everybody lacks, then alltime itself, then all of daily.
+What still differs after the finer tables makes daily suspect.
 """
 
 import datetime as dt
@@ -24,7 +25,8 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 class Needs:
     """What must be read next of one account; an empty set of dates means nothing, None every date.
 
-    Every date of closed trades are those of the account's life, which may go on until `closed_until`.
+    Every date of closed trades are those of the account's life, which may go on until
+    `closed_until`.
     """
 
     alltime: bool = False
@@ -37,11 +39,14 @@ class Needs:
 NOTHING = Needs()
 
 
-def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = frozenset()) -> Needs:
-    """What must be read next of the account, given what this run has read already; `gaps` are dates that everybody lacks.
+def needs_of(
+    view: AccountView, progress: Progress, gaps: frozenset[dt.date] = frozenset()
+) -> Needs:
+    """What must be read next of the account, given what this run has read already; `gaps` are dates
+    that everybody lacks.
 
-    Empty when nothing more can be learned. An account that failed, that is held, that someone else is writing, or
-    that is explained for good is left.
+    Empty when nothing more can be learned. An account that failed, that is held, that someone else
+    is writing, or that is explained for good is left.
     """
     if _is_left(progress):
         return NOTHING
@@ -51,13 +56,18 @@ def needs_of(view: AccountView, progress: Progress, gaps: frozenset[dt.date] = f
 
 
 def _suspected(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
-    """What must be read next of an account whose tables disagree, or of which something else is known to be wrong."""
+    """What must be read next of an account whose tables disagree, or of which something else is
+    known to be wrong.
+    """
     if uncounted := _uncounted(view, progress):
         return uncounted
-    if progress.alltime_is_withheld and (moving := _unread(progress.dates_read(Endpoint.DAILY), progress.moving.days)):
+    if progress.alltime_is_withheld and (
+        moving := _unread(progress.dates_read(Endpoint.DAILY), progress.moving.days)
+    ):
         return Needs(daily=frozenset(moving))
     if is_silent(view, progress) and progress.dates_read(Endpoint.DAILY).everything:
-        # Before upstream is said to have nothing of the account, each table that has rows of it here was asked.
+        # Before upstream is said to have nothing of the account, each table that has rows of it
+        # here was asked.
         return Needs(
             hourly=_whole_life(view) if is_hourly_unread(view, progress) else frozenset(),
             closed=None if is_closed_unread(view, progress) else frozenset(),
@@ -77,9 +87,11 @@ def _money_needs(view: AccountView, progress: Progress) -> Needs:
 
 
 def uncompared(view: AccountView, progress: Progress) -> Needs | None:
-    """What is still to be read of an account of which every row is compared; None where all was read, or only counts are compared.
+    """What is still to be read of an account of which every row is compared; None where all was
+    read, or only counts are compared.
 
-    Each date counts on which upstream may have rows: those of the account's life, and those that still move.
+    Each date counts on which upstream may have rows: those of the account's life, and those that
+    still move.
     """
     if not progress.by_rows:
         return None
@@ -89,7 +101,11 @@ def uncompared(view: AccountView, progress: Progress) -> Needs | None:
     if view.history is not None:
         # A read of all dates would bring those before the history, too.
         hourly_days = frozenset(_unread(hourly, days_between(*span))) if span else frozenset()
-    lacks_trades = span is not None and bool(view.logins) and not progress.dates_read(Endpoint.CLOSED).covers_span(*span)
+    lacks_trades = (
+        span is not None
+        and bool(view.logins)
+        and not progress.dates_read(Endpoint.CLOSED).covers_span(*span)
+    )
     needs = Needs(
         alltime=not progress.dates_read(Endpoint.ALLTIME).everything,
         daily=frozenset() if progress.dates_read(Endpoint.DAILY).everything else None,
@@ -101,7 +117,9 @@ def uncompared(view: AccountView, progress: Progress) -> Needs | None:
 
 
 def _compared_span(view: AccountView, progress: Progress) -> tuple[dt.date, dt.date] | None:
-    """The first and the last date on which the account may have rows; None where none is known of it."""
+    """The first and the last date on which the account may have rows; None where none is known of
+    it.
+    """
     if view.first_day is None or view.last_day is None:
         return None
     return view.first_day, max((view.last_day, *progress.moving.days))
@@ -113,7 +131,9 @@ def days_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
 
 
 def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
-    """The daily rows that tell what upstream counts before the history, without which alltime says nothing; None where all were read."""
+    """The daily rows that tell what upstream counts before the history, without which alltime says
+    nothing; None where all were read.
+    """
     daily = progress.dates_read(Endpoint.DAILY)
     if view.history is None or view.history.is_known or daily.everything:
         return None
@@ -124,25 +144,38 @@ def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
 
 
 def may_need_alltime(view: AccountView, progress: Progress) -> bool:
-    """Whether alltime may have to be heard before the account is explained, though it is not needed yet."""
+    """Whether alltime may have to be heard before the account is explained, though it is not needed
+    yet.
+    """
     if view.agrees or _is_left(progress) or progress.dates_read(Endpoint.ALLTIME).everything:
         return False
     return bool(view.days) or view.totals.alltime != view.totals.daily
 
 
 def _is_left(progress: Progress) -> bool:
-    return bool(progress.errors or progress.untried or progress.left_alone or progress.known or progress.hold)
+    return bool(
+        progress.errors
+        or progress.untried
+        or progress.left_alone
+        or progress.known
+        or progress.hold
+    )
 
 
 def is_short(view: AccountView) -> bool:
-    """Whether alltime counts trades that no other table tells a date of: whole days may be missing."""
+    """Whether alltime counts trades that no other table tells a date of: whole days may be
+    missing.
+    """
     totals = view.totals
     return totals.has_daily and totals.alltime > max(_daily_if_outvoted(view))
 
 
 def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
     totals = view.totals
-    alltime_is_unread, daily = not progress.dates_read(Endpoint.ALLTIME).everything, progress.dates_read(Endpoint.DAILY)
+    alltime_is_unread, daily = (
+        not progress.dates_read(Endpoint.ALLTIME).everything,
+        progress.dates_read(Endpoint.DAILY),
+    )
     counts_trades = any(totals.counts.values())
     # Without alltime or daily rows an account also lacks what tells its trades from others'.
     alltime = alltime_is_unread and (
@@ -153,11 +186,22 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
         or (counts_trades and not totals.has_alltime)
     )
     descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
-    everything = not daily.everything and (descends or (counts_trades and not totals.has_daily) or is_silent(view, progress))
+    everything = not daily.everything and (
+        descends or (counts_trades and not totals.has_daily) or is_silent(view, progress)
+    )
     if alltime or everything:
         return Needs(alltime=alltime, daily=None if everything else frozenset())
     surplus = (day.date for day in view.days if _has_surplus(day))
-    suspect = _unread(daily, (*_squatters(progress), *_ambiguous_days(view), *_foreign_days(view), *view.doubts, *surplus))
+    suspect = _unread(
+        daily,
+        (
+            *_squatters(progress),
+            *_ambiguous_days(view),
+            *_foreign_days(view),
+            *view.doubts,
+            *surplus,
+        ),
+    )
     outvoted = _unread(daily, (day.date for day in view.days if _is_outvoted(day)))
     if totals.alltime == totals.daily:
         return Needs(alltime=alltime_is_unread and _is_split(view), daily=frozenset(suspect))
@@ -167,21 +211,31 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
         asked = frozenset(suspect | outvoted | lacking)
         return Needs(alltime=alltime_is_unread and not asked, daily=asked)
     # Alltime may be wrong itself, which costs least to see.
-    return Needs(alltime=True) if alltime_is_unread else Needs(daily=frozenset() if daily.everything else None)
+    return (
+        Needs(alltime=True)
+        if alltime_is_unread
+        else Needs(daily=frozenset() if daily.everything else None)
+    )
 
 
 def _is_to_be_asked_again(view: AccountView) -> bool:
-    """Whether an earlier run found no alltime row upstream and the audit of this one, if it is one, has not asked."""
+    """Whether an earlier run found no alltime row upstream and the audit of this one, if it is one,
+    has not asked.
+    """
     return view.drift is None and lacks_alltime(view)
 
 
 def _is_pin_due(view: AccountView) -> bool:
-    """Whether the alltime row is pinned and upstream is to be asked whether it says the same by now."""
+    """Whether the alltime row is pinned and upstream is to be asked whether it says the same by
+    now.
+    """
     return view.pins_are_due and (_ALLTIME, None) in view.pins
 
 
 def _daily_if_outvoted(view: AccountView) -> tuple[int, int]:
-    """What daily would count if it were wrong wherever both finer tables agree against it; and wherever they agree on some trades."""
+    """What daily would count if it were wrong wherever both finer tables agree against it; and
+    wherever they agree on some trades.
+    """
     differences = [(day.hourly, day.hourly - day.daily) for day in view.days if _is_outvoted(day)]
     return (
         view.totals.daily + sum(difference for _, difference in differences),
@@ -194,44 +248,68 @@ def _is_outvoted(day: DayCounts) -> bool:
 
 
 def is_daily_alone(view: AccountView, progress: Progress) -> bool:
-    """Whether daily, read anew, stands alone against alltime, read anew, and everything finer: upstream contradicts itself there."""
+    """Whether daily, read anew, stands alone against alltime, read anew, and everything finer:
+    upstream contradicts itself there.
+    """
     totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
     agree = totals.alltime == totals.hourly == totals.closed != totals.daily
-    # A row that upstream no longer sends, or never did, contradicts nothing: the date may be forgotten.
+    # A row that upstream no longer sends, or never did, contradicts nothing: the date may be
+    # forgotten.
     unsent = {*progress.kept.get(Endpoint.DAILY, ()), *progress.withheld_days}
     sent = all(day.daily_rows and day.date not in unsent for day in view.days)
-    was_read = progress.dates_read(Endpoint.ALLTIME).everything and all(daily.covers(day.date) for day in view.days)
+    was_read = progress.dates_read(Endpoint.ALLTIME).everything and all(
+        daily.covers(day.date) for day in view.days
+    )
     return agree and sent and was_read and all(_is_outvoted(day) for day in view.days)
 
 
 def is_outvoted(view: AccountView) -> bool:
-    """Whether the dates on which both finer tables agree against daily explain what alltime counts."""
+    """Whether the dates on which both finer tables agree against daily explain what alltime
+    counts.
+    """
     return view.totals.alltime in _daily_if_outvoted(view)
 
 
 def _has_surplus(day: DayCounts) -> bool:
-    """Whether a finer table has more than daily, which only daily, read in the same run, can condemn."""
+    """Whether a finer table has more than daily, which only daily, read in the same run, can
+    condemn.
+    """
     return day.hourly > day.daily or day.closed > day.daily
 
 
 def _is_split(view: AccountView) -> bool:
-    """Whether it is two against two: alltime and daily count less than both finer tables, or trades fit several accounts."""
-    return any(_is_outvoted(day) and _has_surplus(day) for day in view.days) or bool(_ambiguous_days(view))
+    """Whether it is two against two: alltime and daily count less than both finer tables, or trades
+    fit several accounts.
+    """
+    return any(_is_outvoted(day) and _has_surplus(day) for day in view.days) or bool(
+        _ambiguous_days(view)
+    )
 
 
 def _ambiguous_days(view: AccountView) -> set[dt.date]:
-    """Dates that lack trades which fit several accounts: all that can be had there is upstream's word on the counts."""
+    """Dates that lack trades which fit several accounts: all that can be had there is upstream's
+    word on the counts.
+    """
     lacking = {day.date for day in view.days if day.closed < day.daily}
-    return lacking.intersection(day for finding in view.findings if len(finding.candidates) > 1 for day in finding.dates)
+    return lacking.intersection(
+        day for finding in view.findings if len(finding.candidates) > 1 for day in finding.dates
+    )
 
 
 def _is_alltime_foreign(view: AccountView) -> bool:
-    """Whether the account's alltime row has the natural key of another account: upstream tells which is its own."""
-    return any(finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id for finding in view.findings)
+    """Whether the account's alltime row has the natural key of another account: upstream tells
+    which is its own.
+    """
+    return any(
+        finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id
+        for finding in view.findings
+    )
 
 
 def _foreign_days(view: AccountView) -> set[dt.date]:
-    """Dates of daily rows that carry the id of an account which did not hold their key then: upstream tells whose they are."""
+    """Dates of daily rows that carry the id of an account which did not hold their key then:
+    upstream tells whose they are.
+    """
     return {day for finding in view.findings if finding.is_of_metrics for day in finding.dates}
 
 
@@ -240,17 +318,26 @@ def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:
 
 
 def _whole_life(view: AccountView) -> frozenset[dt.date] | None:
-    """All dates of the account's life; None where all are compared that upstream may have, so that none is to be named."""
+    """All dates of the account's life; None where all are compared that upstream may have, so that
+    none is to be named.
+    """
     if view.history is None or view.first_day is None or view.last_day is None:
         return None
     return frozenset(days_between(view.first_day, view.last_day))
 
 
 def _squatters(progress: Progress) -> set[dt.date]:
-    """Dates of stored rows that upstream does not send and that may hold the key of one that it does: only daily can condemn them."""
+    """Dates of stored rows that upstream does not send and that may hold the key of one that it
+    does: only daily can condemn them.
+    """
     if not progress.too_narrow:
         return set()
-    return {day for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED) for day in progress.kept.get(endpoint, {}) if day is not None}
+    return {
+        day
+        for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED)
+        for day in progress.kept.get(endpoint, {})
+        if day is not None
+    }
 
 
 def _unread(read: DatesRead, days: Iterable[dt.date]) -> set[dt.date]:
@@ -261,9 +348,18 @@ def _fine_needs(view: AccountView, progress: Progress) -> Needs:
     below = view.descents | view.doubts
     if is_daily_alone(view, progress) and not below and not progress.again and not view.doubled:
         return NOTHING
-    # Only an audit makes the finer tables suspect where the counts agree: below a drift, and where upstream's word is read again.
-    hourly = {day.date for day in view.days if day.hourly != day.daily} | below | progress.again.get(Endpoint.HOURLY, set())
-    closed = {day.date for day in view.days if day.closed != day.daily} | below | progress.again.get(Endpoint.CLOSED, set())
+    # Only an audit makes the finer tables suspect where the counts agree: below a drift, and where
+    # upstream's word is read again.
+    hourly = (
+        {day.date for day in view.days if day.hourly != day.daily}
+        | below
+        | progress.again.get(Endpoint.HOURLY, set())
+    )
+    closed = (
+        {day.date for day in view.days if day.closed != day.daily}
+        | below
+        | progress.again.get(Endpoint.CLOSED, set())
+    )
     # A trade has one date, and upstream tells which: a read of that takes the others away.
     closed |= view.doubled
     hourly = _unread(progress.dates_read(Endpoint.HOURLY), hourly)
@@ -272,6 +368,11 @@ def _fine_needs(view: AccountView, progress: Progress) -> Needs:
         # A table without a row also lacks those of days without trades, which no count shows.
         most = len(hourly) > MAX_DATES and len(hourly) >= _MOST_OF * view.known_days
         everything = bool(hourly) and (most or not view.totals.has_hourly)
-        return Needs(hourly=_whole_life(view) if everything else frozenset(hourly), closed=frozenset(closed))
+        return Needs(
+            hourly=_whole_life(view) if everything else frozenset(hourly), closed=frozenset(closed)
+        )
     daily = _unread(progress.dates_read(Endpoint.DAILY), (day.date for day in view.days))
-    return Needs(alltime=bool(view.days) and not progress.dates_read(Endpoint.ALLTIME).everything, daily=frozenset(daily))
+    return Needs(
+        alltime=bool(view.days) and not progress.dates_read(Endpoint.ALLTIME).everything,
+        daily=frozenset(daily),
+    )

@@ -1,4 +1,5 @@
-"""How many rows upstream will probably send: estimates from what the warehouse knows, for choosing requests. Pure: no I/O.
+"""How many rows upstream will probably send: estimates from what the warehouse knows, for choosing
+requests. Pure: no I/O.
 
 A wrong estimate costs requests, never rows: whatever is asked is read to its end.
 """
@@ -13,22 +14,30 @@ from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 
 _DOUBT = 1.25
-"""By how much the rows of accounts that are not at hand are overestimated: a scan must look clearly cheaper than asking by id."""
+"""By how much the rows of accounts that are not at hand are overestimated: a scan must look clearly
+cheaper than asking by id.
+"""
 _TRADES_A_DAY = 3.0
 _HOURS_A_DAY = 24.0
 _HOURS_EXPONENT = 0.7
-"""Trades of a day come in bunches: in real accounts about trades ** 0.7 different hours have some."""
+"""Trades of a day come in bunches: in real accounts about trades ** 0.7 different hours have
+some.
+"""
 _FEWEST_USUAL = 10
 """With fewer accounts a date without rows is chance."""
 _GAP_SHARE = 10
 """By how much fewer rows than usual make a date a gap."""
 _LOST_SHARE = 2
-"""How many times the accounts that are short must be at least those that usually have a row, if the date was lost for all of them."""
+"""How many times the accounts that are short must be at least those that usually have a row, if the
+date was lost for all of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What one account has at one endpoint: `rows` in all, `density` of them on any calendar day of its life."""
+    """What one account has at one endpoint: `rows` in all, `density` of them on any calendar day of
+    its life.
+    """
 
     rows: float
     density: float
@@ -40,12 +49,18 @@ def expected_of(view: AccountView, endpoint: Endpoint) -> Expected:
         return Expected(1.0, 0.0)
     trades = _counted_trades(view)
     days = float(view.known_days) or max(1.0, trades / _TRADES_A_DAY)
-    span = days if view.first_day is None or view.last_day is None else (view.last_day - view.first_day).days + 1
+    span = (
+        days
+        if view.first_day is None or view.last_day is None
+        else (view.last_day - view.first_day).days + 1
+    )
     rows = days if endpoint is Endpoint.DAILY else days * _rows(endpoint, trades / days)
     return Expected(rows, rows / span)
 
 
-def expected_on(view: AccountView, endpoint: Endpoint, dates: Iterable[dt.date]) -> dict[dt.date, float]:
+def expected_on(
+    view: AccountView, endpoint: Endpoint, dates: Iterable[dt.date]
+) -> dict[dt.date, float]:
     """The rows that upstream probably has of the account on each of the dates."""
     counted = {day.date: _trades(day) for day in view.days}
     if endpoint is Endpoint.DAILY:
@@ -55,8 +70,12 @@ def expected_on(view: AccountView, endpoint: Endpoint, dates: Iterable[dt.date])
     return {day: _rows(endpoint, counted.get(day, usual)) for day in dates}
 
 
-def expected_elsewhere(view: AccountView, endpoint: Endpoint, dates: Mapping[dt.date, float]) -> float:
-    """The rows that upstream probably has of the account on a date that is not among `dates`, whose rows are known."""
+def expected_elsewhere(
+    view: AccountView, endpoint: Endpoint, dates: Mapping[dt.date, float]
+) -> float:
+    """The rows that upstream probably has of the account on a date that is not among `dates`, whose
+    rows are known.
+    """
     whole = expected_of(view, endpoint)
     span = whole.rows / whole.density
     return max(0.0, whole.rows - sum(dates.values())) / max(1.0, span - len(dates))
@@ -64,7 +83,9 @@ def expected_elsewhere(view: AccountView, endpoint: Endpoint, dates: Mapping[dt.
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """How large upstream probably is: the accounts that the warehouse knows, and the trades that it counts for them."""
+    """How large upstream probably is: the accounts that the warehouse knows, and the trades that it
+    counts for them.
+    """
 
     accounts: int
     trades: int
@@ -85,20 +106,25 @@ def upstream_a_day(views: Sequence[AccountView], endpoint: Endpoint, upstream: U
 
 
 def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> frozenset[dt.date]:
-    """Dates up to `until` that the whole warehouse lacks, where about as many accounts are short of trades as usually have a row then.
+    """Dates up to `until` that the whole warehouse lacks, where about as many accounts are short of
+    trades as usually have a row then.
 
-    `coverage` tells how many accounts of the warehouse have a row on a date, `short` how many count more in alltime than on their dates.
-    A date on which ingestion has not stored anything yet is no loss, unless alltime counts it already.
+    `coverage` tells how many accounts of the warehouse have a row on a date, `short` how many count
+    more in alltime than on their dates. A date on which ingestion has not stored anything yet is no
+    loss, unless alltime counts it already.
     """
     usual = _usual(coverage, until)
-    return frozenset(day for day in common_gaps(coverage, until) if _LOST_SHARE * short >= usual[day.weekday()])
+    return frozenset(
+        day for day in common_gaps(coverage, until) if _LOST_SHARE * short >= usual[day.weekday()]
+    )
 
 
 def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt.date]:
-    """Dates up to `until` on which (nearly) nobody has a row though many have one on other dates of the same weekday.
+    """Dates up to `until` on which (nearly) nobody has a row though many have one on other dates of
+    the same weekday.
 
-    `coverage` tells how many of the accounts that lack trades have rows on a date. A day that ingestion lost for everybody shows
-    here; days on which nobody trades do not.
+    `coverage` tells how many of the accounts that lack trades have rows on a date. A day that
+    ingestion lost for everybody shows here; days on which nobody trades do not.
     """
     if not coverage:
         return frozenset()
@@ -106,14 +132,18 @@ def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt
     return frozenset(
         day
         for day in _days_until(coverage, until)
-        if usual[day.weekday()] >= _FEWEST_USUAL and _GAP_SHARE * coverage.get(day, 0) <= usual[day.weekday()]
+        if usual[day.weekday()] >= _FEWEST_USUAL
+        and _GAP_SHARE * coverage.get(day, 0) <= usual[day.weekday()]
     )
 
 
 def _usual(coverage: Mapping[dt.date, int], until: dt.date) -> dict[int, int]:
     """How many accounts usually have a row, by weekday."""
     days = _days_until(coverage, until)
-    return {weekday: _median([coverage.get(day, 0) for day in days if day.weekday() == weekday]) for weekday in range(7)}
+    return {
+        weekday: _median([coverage.get(day, 0) for day in days if day.weekday() == weekday])
+        for weekday in range(7)
+    }
 
 
 def _days_until(coverage: Mapping[dt.date, int], until: dt.date) -> list[dt.date]:

@@ -1,8 +1,10 @@
-"""Packing: which accounts share a request, so that all requests together fill as few pages as may be. Pure: no I/O.
+"""Packing: which accounts share a request, so that all requests together fill as few pages as may
+be. Pure: no I/O.
 
-A request asks for the product of its accounts and its dates, so accounts with like dates belong together. The axis of dates is
-cut into windows, the same for all accounts: so no row is asked for twice, and an account with dates far apart does not drag
-those between them into a request of others. Several widths are tried, and the one that costs least is taken.
+A request asks for the product of its accounts and its dates, so accounts with like dates belong
+together. The axis of dates is cut into windows, the same for all accounts: so no row is asked for
+twice, and an account with dates far apart does not drag those between them into a request of
+others. Several widths are tried, and the one that costs least is taken.
 """
 
 import bisect
@@ -16,12 +18,16 @@ from app.domain.contract.tables import MAX_DATES, PAGE_ROWS
 _WIDTHS = (MAX_DATES, 30, 10, 3, 1)
 """Dates in a window, among those that anybody needs: how the axis is cut evenly."""
 _SHARES = (4.0, 2.0, 1.0, 0.5, 0.25)
-"""Accounts in a window, as a part of the ids that fit into a request: how the axis is cut by what is needed."""
+"""Accounts in a window, as a part of the ids that fit into a request: how the axis is cut by what
+is needed.
+"""
 _FEW_DATES = (2, 5)
 """Up to how many dates are a date here and there."""
 _OPEN_BINS = 8
 _FILLED = 0.95 * (PAGE_ROWS - 1)
-"""Rows that a page is planned to hold: neighbouring pages share a row, and a row more than expected would cost a whole page."""
+"""Rows that a page is planned to hold: neighbouring pages share a row, and a row more than expected
+would cost a whole page.
+"""
 _HALF = 0.5
 _PATIENCE = 2
 _GOOD_ENOUGH = 1.1
@@ -29,7 +35,8 @@ _GOOD_ENOUGH = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one account needs: the `ids` that a request names for it, the rows expected on each date, and on any other.
+    """What one account needs: the `ids` that a request names for it, the rows expected on each
+    date, and on any other.
 
     Without dates all of the account's rows are meant, and `density` is their number.
     """
@@ -42,7 +49,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Accounts that share a request, its dates (none: all; of a range the first and the last count), and its expected rows."""
+    """Accounts that share a request, its dates (none: all; of a range the first and the last
+    count), and its expected rows.
+    """
 
     account_ids: tuple[str, ...]
     dates: tuple[dt.date, ...]
@@ -60,21 +69,31 @@ def pages_of(rows: float) -> float:
 
 
 def cost_of(rows: float) -> float:
-    """The requests that a read of so many rows probably takes: how full its last page is nobody knows, but for the first."""
+    """The requests that a read of so many rows probably takes: how full its last page is nobody
+    knows, but for the first.
+    """
     return 1.0 if rows <= _FILLED else rows / (PAGE_ROWS - 1) + _HALF
 
 
 def pack(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list[Pack]:
-    """The packs of pieces that all have dates; with `is_range` a request covers every date between its first and its last.
+    """The packs of pieces that all have dates; with `is_range` a request covers every date between
+    its first and its last.
 
-    Accounts that need many dates may go by themselves: a cut that is right for those that need a date here and there would
-    cost them a request for each window.
+    Accounts that need many dates may go by themselves: a cut that is right for those that need a
+    date here and there would cost them a request for each window.
     """
     best = _pack_best(pieces, max_ids=max_ids, is_range=is_range)
     for few in _FEW_DATES:
-        groups = [[piece for piece in pieces if (len(piece.dates) <= few) is is_few] for is_few in (True, False)]
+        groups = [
+            [piece for piece in pieces if (len(piece.dates) <= few) is is_few]
+            for is_few in (True, False)
+        ]
         if all(groups) and _cost(best) > _GOOD_ENOUGH * _least_pages(pieces, max_ids):
-            apart = [each for group in groups for each in _pack_best(group, max_ids=max_ids, is_range=is_range)]
+            apart = [
+                each
+                for group in groups
+                for each in _pack_best(group, max_ids=max_ids, is_range=is_range)
+            ]
             best = min(best, apart, key=_cost)
     return best
 
@@ -85,10 +104,17 @@ def _pack_best(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list
     needed = sorted({day for piece in pieces for day in piece.dates})
     worse = 0
     for starts in sorted(_cuts(pieces, needed, max_ids), key=len):
-        # Each window costs a request at least; and where finer cuts begin to cost more, still finer ones cost more again.
-        if best and (len(starts) >= _cost(best) or worse == _PATIENCE or _cost(best) <= _GOOD_ENOUGH * least):
+        # Each window costs a request at least; and where finer cuts begin to cost more, still finer
+        # ones cost more again.
+        if best and (
+            len(starts) >= _cost(best) or worse == _PATIENCE or _cost(best) <= _GOOD_ENOUGH * least
+        ):
             break
-        packs = [each for window in _windows(pieces, starts) for each in _Packer(max_ids, is_range=is_range).pack(window)]
+        packs = [
+            each
+            for window in _windows(pieces, starts)
+            for each in _Packer(max_ids, is_range=is_range).pack(window)
+        ]
         if not best or _cost(packs) < _cost(best):
             best, worse = packs, 0
         else:
@@ -110,7 +136,9 @@ def _least_pages(pieces: Sequence[Piece], max_ids: int) -> float:
     return max(1.0, rows / _FILLED, sum(len(piece.ids) for piece in pieces) / max_ids)
 
 
-def _cuts(pieces: Sequence[Piece], needed: Sequence[dt.date], max_ids: int) -> Iterator[list[dt.date]]:
+def _cuts(
+    pieces: Sequence[Piece], needed: Sequence[dt.date], max_ids: int
+) -> Iterator[list[dt.date]]:
     """Ways of cutting the axis of dates, each as the first dates of its windows."""
     seen: list[list[dt.date]] = []
     by_date: dict[dt.date, list[str]] = {day: [] for day in needed}
@@ -151,7 +179,9 @@ def _windows(pieces: Sequence[Piece], starts: Sequence[dt.date]) -> list[list[Pi
 
 @dataclass(slots=True)
 class _Bin:
-    """A request on its way; its rows are `fixed` and `density` for each of its days, which are the bits of `mask`."""
+    """A request on its way; its rows are `fixed` and `density` for each of its days, which are the
+    bits of `mask`.
+    """
 
     mask: int = 0
     fixed: float = 0.0
@@ -175,12 +205,23 @@ class _Packer:
     def pack(self, pieces: Sequence[Piece]) -> list[Pack]:
         base = min((day for piece in pieces for day in piece.dates), default=dt.date.min)
         masked = [(self._mask(piece, base), piece) for piece in pieces]
-        # Short ones by their place in time, long ones among themselves: so neighbours have like dates.
-        masked.sort(key=lambda each: (_span(each[0]).bit_length(), each[0] & -each[0], each[1].density, each[1].account_id))
+        # Short ones by their place in time, long ones among themselves: so neighbours have like
+        # dates.
+        masked.sort(
+            key=lambda each: (
+                _span(each[0]).bit_length(),
+                each[0] & -each[0],
+                each[1].density,
+                each[1].account_id,
+            )
+        )
         for mask, piece in masked:
             self._place(_bin_of(piece, mask))
         self._merge()
-        return [Pack(tuple(sorted(each.account_ids)), self._dates(each.mask, base), each.rows) for each in self._bins]
+        return [
+            Pack(tuple(sorted(each.account_ids)), self._dates(each.mask, base), each.rows)
+            for each in self._bins
+        ]
 
     def _mask(self, piece: Piece, base: dt.date) -> int:
         mask = 0
@@ -190,12 +231,23 @@ class _Packer:
 
     def _dates(self, mask: int, base: dt.date) -> tuple[dt.date, ...]:
         if self._is_range:
-            return (base + dt.timedelta(days=_first(mask)), base + dt.timedelta(days=mask.bit_length() - 1))
-        return tuple(base + dt.timedelta(days=number) for number in range(mask.bit_length()) if mask >> number & 1)
+            return (
+                base + dt.timedelta(days=_first(mask)),
+                base + dt.timedelta(days=mask.bit_length() - 1),
+            )
+        return tuple(
+            base + dt.timedelta(days=number)
+            for number in range(mask.bit_length())
+            if mask >> number & 1
+        )
 
     def _place(self, new: _Bin) -> None:
         waste, chosen = min(
-            ((waste, number) for number in range(len(self._bins) - 1, max(-1, len(self._bins) - 1 - _OPEN_BINS), -1)
+            (
+                (waste, number)
+                for number in range(
+                    len(self._bins) - 1, max(-1, len(self._bins) - 1 - _OPEN_BINS), -1
+                )
              if (waste := self._waste(self._bins[number], new)) is not None),
             default=(0.0, None),
         )  # fmt: skip
@@ -212,20 +264,30 @@ class _Packer:
         together = self._joined_rows(old, new)
         before, after = _whole_pages(old.rows), _whole_pages(together)
         if after > before:
-            # One page more is worth while only if the ids still to come fill it: they should cost no more than those here did.
+            # One page more is worth while only if the ids still to come fill it: they should cost
+            # no more than those here did.
             to_come = (together - old.rows) / len(new.ids) * (self._max_ids - ids)
             if _whole_pages(together + to_come) * len(old.ids) > before * self._max_ids:
                 return None
         return together - old.rows - new.rows
 
     def _merge(self) -> None:
-        """Join requests that together fill fewer pages than apart: the last ones of each kind are seldom full."""
+        """Join requests that together fill fewer pages than apart: the last ones of each kind are
+        seldom full.
+        """
         number = 0
         while number < len(self._bins):
             one = self._bins[number]
             candidates = [
-                (_whole_pages(self._joined_rows(one, other)) - _whole_pages(one.rows) - _whole_pages(other.rows), place)
-                for place, other in enumerate(self._bins[number + 1 : number + 1 + 4 * _OPEN_BINS], start=number + 1)
+                (
+                    _whole_pages(self._joined_rows(one, other))
+                    - _whole_pages(one.rows)
+                    - _whole_pages(other.rows),
+                    place,
+                )
+                for place, other in enumerate(
+                    self._bins[number + 1 : number + 1 + 4 * _OPEN_BINS], start=number + 1
+                )
                 if len(one.ids | other.ids) <= self._max_ids
             ]
             saved, place = min(candidates, default=(0, 0))
@@ -235,7 +297,11 @@ class _Packer:
                 number += 1
 
     def _joined_rows(self, one: _Bin, other: _Bin) -> float:
-        return one.fixed + other.fixed + (one.density + other.density) * self._union(one.mask, other.mask).bit_count()
+        return (
+            one.fixed
+            + other.fixed
+            + (one.density + other.density) * self._union(one.mask, other.mask).bit_count()
+        )
 
     def _joined(self, one: _Bin, other: _Bin) -> _Bin:
         return _Bin(

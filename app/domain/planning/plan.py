@@ -1,9 +1,12 @@
-"""The planner: from what is known of a batch to the fewest API requests that tell what is not. Pure: no I/O.
+"""The planner: from what is known of a batch to the fewest API requests that tell what is not.
 
-One level at a time, the coarsest first, so that a round's requests are shared by the whole batch: alltime, then daily, then hourly
-rows and closed trades. Accounts are named by id, 100 in a request, or not at all: where most of upstream's accounts need the same
-dates, a scan of these dates costs fewer pages. What each account needs is said in `app.domain.planning.descent`, which accounts share a
-request in `app.domain.planning.packing`.
+Pure: no I/O.
+
+One level at a time, the coarsest first, so that a round's requests are shared by the whole batch:
+alltime, then daily, then hourly rows and closed trades. Accounts are named by id, 100 in a request,
+or not at all: where most of upstream's accounts need the same dates, a scan of these dates costs
+fewer pages. What each account needs is said in `app.domain.planning.descent`, which accounts share
+a request in `app.domain.planning.packing`.
 """
 
 import datetime as dt
@@ -15,14 +18,24 @@ from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, PAGE_ROWS, Endpoint, Request
 from app.domain.planning.descent import may_need_alltime, needs_of
-from app.domain.planning.estimates import Upstream, common_gaps, expected_elsewhere, expected_of, expected_on, upstream_a_day, upstream_rows
+from app.domain.planning.estimates import (
+    Upstream,
+    common_gaps,
+    expected_elsewhere,
+    expected_of,
+    expected_on,
+    upstream_a_day,
+    upstream_rows,
+)
 from app.domain.planning.packing import Pack, Piece, cost_of, pack, pack_whole, pages_of
 from app.domain.sequences import pieces
 
 MAX_ROUNDS = 12
 """Rounds of fetching that a batch can need; more would mean that a round learns nothing."""
 _HOT_SHARES = (0.6, 1.0)
-"""When a date is scanned: what it costs by id beside what its scan costs; by id some part of a page stays empty, too."""
+"""When a date is scanned: what it costs by id beside what its scan costs; by id some part of a page
+stays empty, too.
+"""
 _HOURS, _HOUR_PARTS = 24, (4, 24)
 """Hours of a date, and in how many requests they are read."""
 _WORTH_A_GUESS = 2
@@ -31,15 +44,18 @@ _WORTH_A_GUESS = 2
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """A request and the accounts whose slices it will prove: these accounts, on the request's dates (all, if it names none).
+    """A request and the accounts whose slices it will prove: these accounts, on the request's dates
+    (all, if it names none).
 
-    `logins` are those of each account in the same order, for trades, and for metrics of accounts that upstream knows by no id (empty for
-    others): an account is only proven when all of its logins are asked for.
-    `cost` is the number of requests that it probably takes. `most_rows` is set for a scan, which names no id: if upstream has more
-    rows than that, asking by id costs less. `is_trial` tells that it asks in a second shape for what was read already, `is_part` that it
-    asks for some dates of one account for which all were too much at once, `missing_is_empty` that an answer of 404 says that upstream has
-    no such row. `hour_parts` is in how many requests, each for some hours, one date of hourly rows is read, since it is too much for one.
-    A suspect is a part of a request that failed, or asks for accounts that failed before.
+    `logins` are those of each account in the same order, for trades, and for metrics of accounts
+    that upstream knows by no id (empty for others): an account is only proven when all of its
+    logins are asked for. `cost` is the number of requests that it probably takes. `most_rows` is
+    set for a scan, which names no id: if upstream has more rows than that, asking by id costs less.
+    `is_trial` tells that it asks in a second shape for what was read already, `is_part` that it
+    asks for some dates of one account for which all were too much at once, `missing_is_empty` that
+    an answer of 404 says that upstream has no such row. `hour_parts` is in how many requests, each
+    for some hours, one date of hourly rows is read, since it is too much for one. A suspect is a
+    part of a request that failed, or asks for accounts that failed before.
     """
 
     request: Request
@@ -63,11 +79,20 @@ class PlannedRequest:
         """What is asked for: all of it together is one fetch."""
         if self.hour_parts == 1:
             return (self.request,)
-        return tuple(replace(self.request, hours=tuple(part)) for part in pieces(range(_HOURS), _HOURS // self.hour_parts))
+        return tuple(
+            replace(self.request, hours=tuple(part))
+            for part in pieces(range(_HOURS), _HOURS // self.hour_parts)
+        )
 
     def by_hours(self) -> tuple["PlannedRequest", ...]:
-        """The same work of one account and date in requests for fewer hours, each next one in smaller ones; none if that cannot be."""
-        if self.request.endpoint is not Endpoint.HOURLY or len(self.account_ids) != 1 or len(self.request.dates) != 1:
+        """The same work of one account and date in requests for fewer hours, each next one in
+        smaller ones; none if that cannot be.
+        """
+        if (
+            self.request.endpoint is not Endpoint.HOURLY
+            or len(self.account_ids) != 1
+            or len(self.request.dates) != 1
+        ):
             return ()
         return tuple(replace(self, hour_parts=parts) for parts in _HOUR_PARTS)
 
@@ -78,10 +103,16 @@ class PlannedRequest:
 
     @property
     def by_login(self) -> tuple[str, ...]:
-        """The accounts whose metrics are asked for by login, since upstream may have rows of them without an id."""
+        """The accounts whose metrics are asked for by login, since upstream may have rows of them
+        without an id.
+        """
         if self.request.endpoint.is_trades:
             return ()
-        return tuple(account_id for account_id, logins in zip(self.account_ids, self.logins, strict=False) if logins)
+        return tuple(
+            account_id
+            for account_id, logins in zip(self.account_ids, self.logins, strict=False)
+            if logins
+        )
 
     @property
     def is_scan(self) -> bool:
@@ -98,7 +129,8 @@ class PlannedRequest:
     def halved(self, max_ids: int) -> tuple["PlannedRequest", ...]:
         """The same work in smaller requests, none if that cannot be.
 
-        A scan becomes requests by id; others are cut into one for each half of the accounts, or half of the dates of one.
+        A scan becomes requests by id; others are cut into one for each half of the accounts, or
+        half of the dates of one.
         """
         if self.is_scan:
             return tuple(part for group in self._groups() for part in group.in_pieces(max_ids))
@@ -114,34 +146,57 @@ class PlannedRequest:
     def by_dates(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
         """The same work of one account in requests for fewer dates, none if that cannot be.
 
-        `life` are the first and the last date of the account, of which a request for all dates is cut; without it that cannot be done.
+        `life` are the first and the last date of the account, of which a request for all dates is
+        cut; without it that cannot be done.
         """
         days = self._days(life)
         if len(days) < 2 and not (days and self.is_undated):  # noqa: PLR2004 - nothing is left to be cut in two
             return ()
         half = -(-len(days) // 2)
-        return tuple(self._on(part) for part in pieces(days, half if self.request.endpoint.is_trades else min(half, MAX_DATES)))
+        return tuple(
+            self._on(part)
+            for part in pieces(
+                days, half if self.request.endpoint.is_trades else min(half, MAX_DATES)
+            )
+        )
 
     def edges(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
-        """Its smallest parts: its last date and its first one, each alone; none if it asks for no more than one date."""
+        """Its smallest parts: its last date and its first one, each alone; none if it asks for no
+        more than one date.
+        """
         days = self._days(life)
-        return tuple(self._on([day]) for day in (days[-1], days[0])) if len(days) > 1 or (days and self.is_undated) else ()
+        return (
+            tuple(self._on([day]) for day in (days[-1], days[0]))
+            if len(days) > 1 or (days and self.is_undated)
+            else ()
+        )
 
     def _days(self, life: tuple[dt.date, dt.date] | None) -> list[dt.date]:
         request = self.request
-        first, last = (request.date_from, request.date_to) if request.endpoint.is_trades else life or (None, None)
+        first, last = (
+            (request.date_from, request.date_to)
+            if request.endpoint.is_trades
+            else life or (None, None)
+        )
         if request.dates or first is None or last is None or request.endpoint is Endpoint.ALLTIME:
             return sorted(request.dates)
         return [first + dt.timedelta(days=number) for number in range((last - first).days + 1)]
 
     def _on(self, days: Sequence[dt.date]) -> "PlannedRequest":
         if self.request.endpoint.is_trades:
-            return replace(self, request=replace(self.request, date_from=days[0], date_to=days[-1]), is_part=True)
+            return replace(
+                self,
+                request=replace(self.request, date_from=days[0], date_to=days[-1]),
+                is_part=True,
+            )
         return replace(self, request=replace(self.request, dates=tuple(days)), is_part=True)
 
     def in_pieces(self, max_ids: int) -> tuple["PlannedRequest", ...]:
         """The same work by id, so many accounts in a request."""
-        return tuple(self._part(slice(start, start + max_ids)) for start in range(0, len(self.account_ids), max_ids))
+        return tuple(
+            self._part(slice(start, start + max_ids))
+            for start in range(0, len(self.account_ids), max_ids)
+        )
 
     def _groups(self) -> tuple["PlannedRequest", ...]:
         """A scan's accounts that are asked for by id, and those that are by login."""
@@ -150,7 +205,9 @@ class PlannedRequest:
             return (self,)
         logins = dict(zip(self.account_ids, self.logins, strict=True))
         by_id = tuple(account_id for account_id in self.account_ids if account_id not in by_login)
-        named = PlannedRequest(self.request, self.by_login, tuple(logins[account_id] for account_id in self.by_login))
+        named = PlannedRequest(
+            self.request, self.by_login, tuple(logins[account_id] for account_id in self.by_login)
+        )
         return (*([PlannedRequest(self.request, by_id)] if by_id else []), named)
 
     def joined_by(self, account_ids: Sequence[str]) -> "PlannedRequest":
@@ -164,7 +221,9 @@ class PlannedRequest:
         ids, logins = self.account_ids[part], self.logins[part]
         asked = tuple(sorted({login for each in logins for login in each}))
         if self.request.endpoint.is_trades or asked:
-            return PlannedRequest(replace(self.request, logins=asked), ids, logins, is_trial=self.is_trial)
+            return PlannedRequest(
+                replace(self.request, logins=asked), ids, logins, is_trial=self.is_trial
+            )
         return PlannedRequest(replace(self.request, account_ids=ids), ids, is_trial=self.is_trial)
 
 
@@ -172,7 +231,10 @@ def why_not_asked(view: AccountView) -> str | None:
     """Why the API cannot be asked about the account; None if it can."""
     for name, values in (("account id", (view.account_id,)), ("login", view.logins)):
         if any("," in value for value in values):
-            return f"Its {name} holds a comma, which separates ids in the API's lists: it cannot be asked for."
+            return (
+                f"Its {name} holds a comma, which separates ids in the API's lists: it cannot be"
+                " asked for."
+            )
     return None
 
 
@@ -185,8 +247,8 @@ def plan_round(
 ) -> list[PlannedRequest]:
     """The requests of the next round for a batch; none when no account needs anything more.
 
-    `upstream` tells how large upstream is (None: not known, nothing is scanned), `gaps` are the dates that
-    everybody lacks. Raises ValueError if `max_ids` is not positive.
+    `upstream` tells how large upstream is (None: not known, nothing is scanned), `gaps` are the
+    dates that everybody lacks. Raises ValueError if `max_ids` is not positive.
     """
     known = list(accounts)
     planner = _Planner([view for view, _ in known], max_ids, upstream)
@@ -194,33 +256,50 @@ def plan_round(
     riders = [view for view, progress in known if may_need_alltime(view, progress)]
     # Each level is planned only when the coarser ones need nothing.
     return (
-        planner.fill_up(planner.plan(Endpoint.ALLTIME, [(view, None) for view, need in needs if need.alltime]), riders)
+        planner.fill_up(
+            planner.plan(Endpoint.ALLTIME, [(view, None) for view, need in needs if need.alltime]),
+            riders,
+        )
         or planner.plan(Endpoint.DAILY, [(view, need.daily) for view, need in needs])
         or planner.plan(Endpoint.HOURLY, [(view, need.hourly) for view, need in needs])
-        + planner.plan(Endpoint.CLOSED, [(_living_on(view, need.closed_until), need.closed) for view, need in needs])
+        + planner.plan(
+            Endpoint.CLOSED,
+            [(_living_on(view, need.closed_until), need.closed) for view, need in needs],
+        )
     )
 
 
 def _living_on(view: AccountView, until: dt.date | None) -> AccountView:
-    """The account with a life that lasts until the date at least: trades are asked for from a date to a date."""
+    """The account with a life that lasts until the date at least: trades are asked for from a date
+    to a date.
+    """
     if until is None or view.last_day is None or until <= view.last_day:
         return view
     return replace(view, last_day=until)
 
 
 def find_gaps(
-    short: Sequence[AccountView], coverage: Mapping[dt.date, int], until: dt.date, *, max_ids: int, upstream: Upstream
+    short: Sequence[AccountView],
+    coverage: Mapping[dt.date, int],
+    until: dt.date,
+    *,
+    max_ids: int,
+    upstream: Upstream,
 ) -> frozenset[dt.date]:
-    """The dates that all accounts probably lack, if it costs less to look at them first than at all daily rows.
+    """The dates that all accounts probably lack, if it costs less to look at them first than at all
+    daily rows.
 
-    `short` are the accounts that lack trades of unknown dates, `coverage` how many of them have rows on a date, `until` the last
-    date that may be missing.
+    `short` are the accounts that lack trades of unknown dates, `coverage` how many of them have
+    rows on a date, `until` the last date that may be missing.
     """
     gaps = common_gaps(coverage, until)
     if not gaps or len(gaps) > MAX_DATES:
         return frozenset()
     planner = _Planner(short, max_ids, upstream)
-    guess, everything = (_cost(planner.plan(Endpoint.DAILY, [(view, dates) for view in short])) for dates in (gaps, None))
+    guess, everything = (
+        _cost(planner.plan(Endpoint.DAILY, [(view, dates) for view in short]))
+        for dates in (gaps, None)
+    )
     return gaps if _WORTH_A_GUESS * guess <= everything else frozenset()
 
 
@@ -228,19 +307,29 @@ _Logins = Mapping[str, tuple[str, ...]]
 """The logins of those accounts that upstream knows by no id."""
 
 
-def plan_accounts(account_ids: Sequence[str], *, max_ids: int, logins: _Logins | None = None) -> list[PlannedRequest]:
-    """Requests that ask alltime about accounts by id, or by login: for accounts that an audit's scan did not see."""
+def plan_accounts(
+    account_ids: Sequence[str], *, max_ids: int, logins: _Logins | None = None
+) -> list[PlannedRequest]:
+    """Requests that ask alltime about accounts by id, or by login: for accounts that an audit's
+    scan did not see.
+    """
     return _plan_each(Request(Endpoint.ALLTIME), account_ids, max_ids, logins or {})
 
 
 def plan_days(
-    account_ids: Sequence[str], days: tuple[dt.date, ...], *, max_ids: int, logins: _Logins | None = None
+    account_ids: Sequence[str],
+    days: tuple[dt.date, ...],
+    *,
+    max_ids: int,
+    logins: _Logins | None = None,
 ) -> list[PlannedRequest]:
     """Requests that ask for the same daily rows of accounts, by id or by login."""
     return _plan_each(Request(Endpoint.DAILY, dates=days), account_ids, max_ids, logins or {})
 
 
-def _plan_each(request: Request, account_ids: Sequence[str], max_ids: int, logins: _Logins) -> list[PlannedRequest]:
+def _plan_each(
+    request: Request, account_ids: Sequence[str], max_ids: int, logins: _Logins
+) -> list[PlannedRequest]:
     by_id = tuple(sorted(account_id for account_id in account_ids if account_id not in logins))
     by_login = tuple(sorted(account_id for account_id in account_ids if account_id in logins))
     named = PlannedRequest(request, by_login, tuple(logins[account_id] for account_id in by_login))
@@ -252,7 +341,9 @@ _Wanted = Sequence[tuple[AccountView, Collection[dt.date] | None]]
 
 
 def plan_by_login(endpoint: Endpoint, wanted: _Wanted, *, max_ids: int) -> list[PlannedRequest]:
-    """Requests to a table of metrics for accounts by their logins, though upstream knows ids of them at other levels."""
+    """Requests to a table of metrics for accounts by their logins, though upstream knows ids of
+    them at other levels.
+    """
     named = [(replace(view, by_login=True), dates) for view, dates in wanted]
     return _Planner([], max_ids, None).plan(endpoint, named)
 
@@ -260,7 +351,9 @@ def plan_by_login(endpoint: Endpoint, wanted: _Wanted, *, max_ids: int) -> list[
 class _Planner:
     """Plans requests to one endpoint after the other, for accounts of one batch."""
 
-    def __init__(self, views: Sequence[AccountView], max_ids: int, upstream: Upstream | None) -> None:
+    def __init__(
+        self, views: Sequence[AccountView], max_ids: int, upstream: Upstream | None
+    ) -> None:
         if max_ids < 1:
             raise ValueError(f"a request needs at least one id, not {max_ids}")
         self._views = views
@@ -275,21 +368,37 @@ class _Planner:
             a_day = upstream_a_day(self._views, endpoint, self._upstream)
             by_date = self._cost_by_date(endpoint, wanted)
             for share in _HOT_SHARES:
-                hot = frozenset(day for day, cost in by_date.items() if cost > share * pages_of(a_day))
+                hot = frozenset(
+                    day for day, cost in by_date.items() if cost > share * pages_of(a_day)
+                )
                 if hot:
                     plans.append(self._by_hot_dates(endpoint, wanted, hot, a_day, _cost(plans[0])))
             if not endpoint.is_trades and any(dates is None for _, dates in wanted):
                 cost = cost_of(upstream_rows(self._views, endpoint, self._upstream))
-                plans.append([_scan(Request(endpoint), [view for view, _ in wanted], cost, _cost(plans[0]))])
+                plans.append(
+                    [_scan(Request(endpoint), [view for view, _ in wanted], cost, _cost(plans[0]))]
+                )
         return min(plans, key=_cost)
 
-    def fill_up(self, planned: Sequence[PlannedRequest], riders: Sequence[AccountView]) -> list[PlannedRequest]:
-        """The same requests to alltime, with riders in places that are left: their rows cost no request now, and might cost one later."""
+    def fill_up(
+        self, planned: Sequence[PlannedRequest], riders: Sequence[AccountView]
+    ) -> list[PlannedRequest]:
+        """The same requests to alltime, with riders in places that are left: their rows cost no
+        request now, and might cost one later.
+        """
         asked = {account_id for each in planned for account_id in each.account_ids}
-        waiting = [view.account_id for view in riders if view.account_id not in asked and not view.by_login]
+        waiting = [
+            view.account_id for view in riders if view.account_id not in asked and not view.by_login
+        ]
         filled = []
         for each in planned:
-            free = len(waiting) if each.is_scan else 0 if each.by_login else self._max_ids - len(each.account_ids)
+            free = (
+                len(waiting)
+                if each.is_scan
+                else 0
+                if each.by_login
+                else self._max_ids - len(each.account_ids)
+            )
             more, waiting = waiting[:free], waiting[free:]
             filled.append(each.joined_by(more) if more else each)
         return filled
@@ -307,30 +416,69 @@ class _Planner:
     def _by_names(self, endpoint: Endpoint, wanted: _Wanted) -> list[PlannedRequest]:
         views = {view.account_id: view for view, _ in wanted}
         whole = [
-            Piece(view.account_id, _ids(endpoint, view), {}, expected_of(view, endpoint).rows) for view, dates in wanted if dates is None
+            Piece(view.account_id, _ids(endpoint, view), {}, expected_of(view, endpoint).rows)
+            for view, dates in wanted
+            if dates is None
         ]
         dated = [
-            Piece(view.account_id, _ids(endpoint, view), rows, expected_elsewhere(view, endpoint, rows))
+            Piece(
+                view.account_id,
+                _ids(endpoint, view),
+                rows,
+                expected_elsewhere(view, endpoint, rows),
+            )
             for view, dates in wanted
             if dates is not None and (rows := expected_on(view, endpoint, dates))
         ]
-        packs = pack_whole(whole, max_ids=self._max_ids) + pack(dated, max_ids=self._max_ids, is_range=endpoint.is_trades)
-        return [_request_by_ids(endpoint, each, [views[account_id] for account_id in each.account_ids]) for each in packs]
+        packs = pack_whole(whole, max_ids=self._max_ids) + pack(
+            dated, max_ids=self._max_ids, is_range=endpoint.is_trades
+        )
+        return [
+            _request_by_ids(endpoint, each, [views[account_id] for account_id in each.account_ids])
+            for each in packs
+        ]
 
     def _by_hot_dates(
-        self, endpoint: Endpoint, wanted: _Wanted, hot: frozenset[dt.date], rows_a_day: float, cost_by_ids: float
+        self,
+        endpoint: Endpoint,
+        wanted: _Wanted,
+        hot: frozenset[dt.date],
+        rows_a_day: float,
+        cost_by_ids: float,
     ) -> list[PlannedRequest]:
         """Reads of everybody's rows on the hot dates, and of the rest by id."""
-        # A range by id would run over dates that are scanned, and two fetches of one slice disturb each other.
-        scanned = {view.account_id: _scanned(dates, hot, is_range=endpoint.is_trades) for view, dates in wanted if dates is not None}
-        cold: _Wanted = [(view, dates and [day for day in dates if day not in scanned[view.account_id]]) for view, dates in wanted]
-        rest = self._by_ids(endpoint, [(view, dates) for view, dates in cold if dates is None or dates])
-        groups = _ranges(sorted(hot), rows_a_day) if endpoint.is_trades else [tuple(part) for part in pieces(sorted(hot), MAX_DATES)]
+        # A range by id would run over dates that are scanned, and two fetches of one slice disturb
+        # each other.
+        scanned = {
+            view.account_id: _scanned(dates, hot, is_range=endpoint.is_trades)
+            for view, dates in wanted
+            if dates is not None
+        }
+        cold: _Wanted = [
+            (view, dates and [day for day in dates if day not in scanned[view.account_id]])
+            for view, dates in wanted
+        ]
+        rest = self._by_ids(
+            endpoint, [(view, dates) for view, dates in cold if dates is None or dates]
+        )
+        groups = (
+            _ranges(sorted(hot), rows_a_day)
+            if endpoint.is_trades
+            else [tuple(part) for part in pieces(sorted(hot), MAX_DATES)]
+        )
         scans = []
         for days in groups:
             length = (days[-1] - days[0]).days + 1 if endpoint.is_trades else len(days)
-            request = Request(endpoint, date_from=days[0], date_to=days[-1]) if endpoint.is_trades else Request(endpoint, dates=days)
-            views = [view for view, dates in wanted if dates is not None and not scanned[view.account_id].isdisjoint(days)]
+            request = (
+                Request(endpoint, date_from=days[0], date_to=days[-1])
+                if endpoint.is_trades
+                else Request(endpoint, dates=days)
+            )
+            views = [
+                view
+                for view, dates in wanted
+                if dates is not None and not scanned[view.account_id].isdisjoint(days)
+            ]
             if views:
                 spared = (cost_by_ids - _cost(rest)) * len(days) / len(hot)
                 scans.append(_scan(request, views, cost_of(rows_a_day * length), spared))
@@ -345,7 +493,9 @@ class _Planner:
         return cost
 
 
-def _scanned(dates: Collection[dt.date], hot: frozenset[dt.date], *, is_range: bool) -> frozenset[dt.date]:
+def _scanned(
+    dates: Collection[dt.date], hot: frozenset[dt.date], *, is_range: bool
+) -> frozenset[dt.date]:
     """Those of an account's dates that a scan of the hot dates is to read for it."""
     return frozenset() if is_range and not hot.issuperset(dates) else hot.intersection(dates)
 
@@ -354,25 +504,43 @@ def _ids(endpoint: Endpoint, view: AccountView) -> tuple[str, ...]:
     return view.logins if endpoint.is_trades or view.by_login else (view.account_id,)
 
 
-def _request_by_ids(endpoint: Endpoint, packed: Pack, views: Sequence[AccountView]) -> PlannedRequest:
+def _request_by_ids(
+    endpoint: Endpoint, packed: Pack, views: Sequence[AccountView]
+) -> PlannedRequest:
     ids = tuple(sorted({each for view in views for each in _ids(endpoint, view)}))
     if endpoint.is_trades:
         # Trades know no request without dates: all of them are those of the accounts' lives.
-        days = packed.dates or sorted(day for view in views for day in (view.first_day, view.last_day) if day is not None)
+        days = packed.dates or sorted(
+            day for view in views for day in (view.first_day, view.last_day) if day is not None
+        )
         request = Request(endpoint, logins=ids, date_from=days[0], date_to=days[-1])
-        return PlannedRequest(request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost)
+        return PlannedRequest(
+            request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost
+        )
     if views[0].by_login:
         request = Request(endpoint, logins=ids, dates=packed.dates)
-        return PlannedRequest(request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost)
-    return PlannedRequest(Request(endpoint, account_ids=ids, dates=packed.dates), packed.account_ids, cost=packed.cost)
+        return PlannedRequest(
+            request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost
+        )
+    return PlannedRequest(
+        Request(endpoint, account_ids=ids, dates=packed.dates), packed.account_ids, cost=packed.cost
+    )
 
 
-def _scan(request: Request, views: Sequence[AccountView], cost: float, spared: float) -> PlannedRequest:
+def _scan(
+    request: Request, views: Sequence[AccountView], cost: float, spared: float
+) -> PlannedRequest:
     """`spared` are the requests that the scan makes unnecessary: it may take as many."""
     named = request.endpoint.is_trades or any(view.by_login for view in views)
-    logins = tuple(view.logins if request.endpoint.is_trades or view.by_login else () for view in views) if named else ()
+    logins = (
+        tuple(view.logins if request.endpoint.is_trades or view.by_login else () for view in views)
+        if named
+        else ()
+    )
     most_rows = PAGE_ROWS * (1 + round(max(cost, spared)))
-    return PlannedRequest(request, tuple(view.account_id for view in views), logins, cost=cost, most_rows=most_rows)
+    return PlannedRequest(
+        request, tuple(view.account_id for view in views), logins, cost=cost, most_rows=most_rows
+    )
 
 
 def _ranges(days: Sequence[dt.date], rows_a_day: float) -> list[tuple[dt.date, ...]]:

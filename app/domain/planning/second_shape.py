@@ -1,7 +1,10 @@
-"""The trial of a difference: what must be asked for in a second shape before upstream is blamed. Pure: no I/O.
+"""The trial of a difference: what must be asked for in a second shape before upstream is blamed.
 
-An API may clip a range or a list of dates, cap its answers, or count a page for the whole, and the first answer looks whole. So what
-still differs after all of it was read is asked for once more, on single dates: first the table that stands against the others.
+Pure: no I/O.
+
+An API may clip a range or a list of dates, cap its answers, or count a page for the whole, and the
+first answer looks whole. So what still differs after all of it was read is asked for once more, on
+single dates: first the table that stands against the others.
 """
 
 import datetime as dt
@@ -22,10 +25,12 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """What is to be asked for once more of an account: single `dates` by table, its alltime row, or all dates of its `life` in lists.
+    """What is to be asked for once more of an account: single `dates` by table, its alltime row, or
+    all dates of its `life` in lists.
 
-    Its whole life is in dispute where no date is known on which the tables differ, only their totals. First of all come the tables to be
-    asked for by login: a request by id brought no row, and upstream may have them without the account's id.
+    Its whole life is in dispute where no date is known on which the tables differ, only their
+    totals. First of all come the tables to be asked for by login: a request by id brought no row,
+    and upstream may have them without the account's id.
     """
 
     by_login: frozenset[Endpoint] = frozenset()
@@ -46,33 +51,68 @@ def was_read(view: AccountView, progress: Progress) -> bool:
     if is_daily_alone(view, progress):
         return True
     days = [day.date for day in view.days]
-    if not progress.dates_read(Endpoint.ALLTIME).everything or not progress.dates_read(Endpoint.DAILY).covers_all(days):
+    if not progress.dates_read(Endpoint.ALLTIME).everything or not progress.dates_read(
+        Endpoint.DAILY
+    ).covers_all(days):
         return False
-    if view.totals.alltime != view.totals.daily and not is_outvoted(view) and not progress.dates_read(Endpoint.DAILY).everything:
+    if (
+        view.totals.alltime != view.totals.daily
+        and not is_outvoted(view)
+        and not progress.dates_read(Endpoint.DAILY).everything
+    ):
         return False
     hourly = [day.date for day in view.days if day.hourly != day.daily]
     closed = [day.date for day in view.days if day.closed != day.daily]
-    return progress.dates_read(Endpoint.HOURLY).covers_all(hourly) and progress.dates_read(Endpoint.CLOSED).covers_all(closed)
+    return progress.dates_read(Endpoint.HOURLY).covers_all(hourly) and progress.dates_read(
+        Endpoint.CLOSED
+    ).covers_all(closed)
 
 
 def differing_days(view: AccountView, days: tuple[DayCounts, ...]) -> list[DayCounts]:
-    """Those of the days on which the tables differ, but for trades of which nobody can say whose they are."""
-    ambiguous = {day for finding in view.findings if len(finding.candidates) != 1 and finding.table == _CLOSED for day in finding.dates}
-    # Of a key that two accounts hold at once no trade says whose it is: neither account's closed trades can be judged.
-    shared = any(len(finding.candidates) > 1 and finding.table == _ALLTIME for finding in view.findings)
-    return [day for day in days if day.daily != day.hourly or (day.daily != day.closed and not shared and day.date not in ambiguous)]
+    """Those of the days on which the tables differ, but for trades of which nobody can say whose
+    they are.
+    """
+    ambiguous = {
+        day
+        for finding in view.findings
+        if len(finding.candidates) != 1 and finding.table == _CLOSED
+        for day in finding.dates
+    }
+    # Of a key that two accounts hold at once no trade says whose it is: neither account's closed
+    # trades can be judged.
+    shared = any(
+        len(finding.candidates) > 1 and finding.table == _ALLTIME for finding in view.findings
+    )
+    return [
+        day
+        for day in days
+        if day.daily != day.hourly
+        or (day.daily != day.closed and not shared and day.date not in ambiguous)
+    ]
 
 
 def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> Disputed:
-    """What of the account's difference was not asked for in a second shape yet; with `alone` what was not asked for it alone.
+    """What of the account's difference was not asked for in a second shape yet; with `alone` what
+    was not asked for it alone.
 
-    Nothing for a run that wants no trial, for an account of which the first reading is not done, and for a state that an earlier run
-    has tried and that is not due again.
+    Nothing for a run that wants no trial, for an account of which the first reading is not done,
+    and for a state that an earlier run has tried and that is not due again.
     """
-    unfinished = progress.errors or progress.refused or progress.too_narrow or progress.left_alone or progress.hold or progress.known
+    unfinished = (
+        progress.errors
+        or progress.refused
+        or progress.too_narrow
+        or progress.left_alone
+        or progress.hold
+        or progress.known
+    )
     if progress.tried is None or view.agrees or unfinished:
         return NOTHING
-    if is_silent(view, progress) and progress.dates_read(Endpoint.DAILY).everything and may_be_without_id(view, progress):
+    if (
+        is_silent(view, progress)
+        and progress.dates_read(Endpoint.DAILY).everything
+        and may_be_without_id(view, progress)
+    ):
         return Disputed(frozenset({Endpoint.ALLTIME}))
     if not was_read(view, progress):
         return NOTHING
@@ -80,7 +120,11 @@ def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> D
         return NOTHING if progress.explained_as == view.signature else Disputed(by_login)
     tried = progress.alone if alone else progress.tried
     # What lies in dates that still move is not blamed on anybody.
-    days = [day for day in differing_days(view, view.days) if day.date not in progress.moving and day.date not in progress.withheld_days]
+    days = [
+        day
+        for day in differing_days(view, view.days)
+        if day.date not in progress.moving and day.date not in progress.withheld_days
+    ]
     dates: defaultdict[Endpoint, set[dt.date]] = defaultdict(set)
     only_daily = is_daily_alone(view, progress)
     for day in days:
@@ -93,7 +137,9 @@ def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> D
     found = Disputed(
         frozenset(),
         {endpoint: frozenset(each) for endpoint, each in dates.items()},
-        bool(progress.sent) and None in progress.kept.get(Endpoint.ALLTIME, {}) and None not in tried.get(Endpoint.ALLTIME, ()),
+        bool(progress.sent)
+        and None in progress.kept.get(Endpoint.ALLTIME, {})
+        and None not in tried.get(Endpoint.ALLTIME, ()),
         frozenset() if days else _life(view, progress, tried),
     )
     # Last, since it costs most: the state may be one that was tried before.
@@ -101,24 +147,36 @@ def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> D
 
 
 def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
-    """Whether a table of metrics counts less on a date than another one does, or upstream sent nothing of what it holds there."""
+    """Whether a table of metrics counts less on a date than another one does, or upstream sent
+    nothing of what it holds there.
+    """
     if day in progress.kept.get(endpoint, {}):
         return True
     counts = next((each for each in view.days if each.date == day), None)
     if counts is None:
         return False
-    return (counts.daily if endpoint is Endpoint.DAILY else counts.hourly) < max(counts.daily, counts.hourly, counts.closed)
+    return (counts.daily if endpoint is Endpoint.DAILY else counts.hourly) < max(
+        counts.daily, counts.hourly, counts.closed
+    )
 
 
 def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
-    """The tables of metrics of which a request by id brought nothing, though others count trades."""
+    """The tables of metrics of which a request by id brought nothing, though others count
+    trades.
+    """
     if view.by_login or not view.logins or not any(view.totals.counts.values()):
         return frozenset()
-    return frozenset(each for each in METRICS if each in progress.silent and each not in progress.sent and each not in progress.named)
+    return frozenset(
+        each
+        for each in METRICS
+        if each in progress.silent and each not in progress.sent and each not in progress.named
+    )
 
 
 def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...]]:
-    """The tables to ask for on a date, one after the other: the one that stands alone against the others first."""
+    """The tables to ask for on a date, one after the other: the one that stands alone against the
+    others first.
+    """
     if day.hourly == day.daily:
         yield (Endpoint.CLOSED,)
         yield (Endpoint.DAILY, Endpoint.HOURLY)
@@ -131,10 +189,25 @@ def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...
             yield (Endpoint.HOURLY, Endpoint.CLOSED)
 
 
-def _life(view: AccountView, progress: Progress, tried: Mapping[Endpoint, set[dt.date | None]]) -> frozenset[dt.date]:
-    """The settled dates of which daily rows may be missing, where alltime counts more than all that is known."""
-    last = min(progress.moving.first, view.last_day + dt.timedelta(days=1)) if view.last_day is not None else None
-    if view.first_day is None or last is None or view.totals.alltime <= view.totals.daily or progress.alltime_is_withheld:
+def _life(
+    view: AccountView, progress: Progress, tried: Mapping[Endpoint, set[dt.date | None]]
+) -> frozenset[dt.date]:
+    """The settled dates of which daily rows may be missing, where alltime counts more than all that
+    is known.
+    """
+    last = (
+        min(progress.moving.first, view.last_day + dt.timedelta(days=1))
+        if view.last_day is not None
+        else None
+    )
+    if (
+        view.first_day is None
+        or last is None
+        or view.totals.alltime <= view.totals.daily
+        or progress.alltime_is_withheld
+    ):
         return frozenset()
-    days = (view.first_day + dt.timedelta(days=number) for number in range((last - view.first_day).days))
+    days = (
+        view.first_day + dt.timedelta(days=number) for number in range((last - view.first_day).days)
+    )
     return frozenset(day for day in days if day not in tried.get(Endpoint.DAILY, ()))

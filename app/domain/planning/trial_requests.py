@@ -1,8 +1,10 @@
-"""The requests of a trial, at a bounded cost: a few accounts alone, the others together, and alone only where that told more. Pure: no I/O.
+"""The requests of a trial, at a bounded cost: a few accounts alone, the others together, and alone
+only where that told more. Pure: no I/O.
 
-An account alone on a single date is the smallest request there is. Many accounts on a single date still differ in shape from a long
-range, and cost a hundredth; whether that is enough is told by the first few, which are asked for alone. Accounts that failed before would
-make the requests of others fail: they are asked for alone, after all others.
+An account alone on a single date is the smallest request there is. Many accounts on a single date
+still differ in shape from a long range, and cost a hundredth; whether that is enough is told by the
+first few, which are asked for alone. Accounts that failed before would make the requests of others
+fail: they are asked for alone, after all others.
 """
 
 import datetime as dt
@@ -20,21 +22,29 @@ from app.domain.planning.second_shape import Disputed, disputed, lacks
 _SAMPLE = 10
 """So many accounts of a batch, if more are in dispute, are asked for alone first."""
 _SAMPLE_DATES, _SAMPLE_LIVES = 10, 3
-"""Dates of one table that are asked for of each of them, and how many of them for all their dates, where none is known."""
+"""Dates of one table that are asked for of each of them, and how many of them for all their dates,
+where none is known.
+"""
 _MOST_REQUESTS, _MOST_WORTHWHILE = 600, 6000
-"""Requests of a batch for trials, and for such as are known to tell more: what is left in dispute is tried by the next run."""
+"""Requests of a batch for trials, and for such as are known to tell more: what is left in dispute
+is tried by the next run.
+"""
 _MOST_DATES = 60
 """Dates of one table that one round asks for of an account alone."""
 _SHORTEST_LIST = 5
 _MOST_LISTS = 40
-"""Where it is not known on which dates anything is missing, a life is asked for in so many short lists of dates, or fewer."""
+"""Where it is not known on which dates anything is missing, a life is asked for in so many short
+lists of dates, or fewer.
+"""
 
 _Case = tuple[AccountView, Progress, Disputed]
 
 
 @dataclass(slots=True)
 class Trials:
-    """The trials of one batch: the requests `spent`, and whether any account that was asked for alone got more by it (`helped`)."""
+    """The trials of one batch: the requests `spent`, and whether any account that was asked for
+    alone got more by it (`helped`).
+    """
 
     spent: int = 0
     helped: bool = False
@@ -42,25 +52,38 @@ class Trials:
     _before: dict[str, str] = field(default_factory=dict)
 
     def plan(
-        self, accounts: Iterable[tuple[AccountView, Progress]], *, max_ids: int, suspects: Collection[str] = ()
+        self,
+        accounts: Iterable[tuple[AccountView, Progress]],
+        *,
+        max_ids: int,
+        suspects: Collection[str] = (),
     ) -> list[PlannedRequest]:
-        """The next requests, once nothing else is to be read of the batch; none when all is tried, or the batch has spent what it may.
+        """The next requests, once nothing else is to be read of the batch; none when all is tried,
+        or the batch has spent what it may.
 
         `suspects` failed before.
         """
         known = sorted(accounts, key=lambda account: account[0].account_id in suspects)
         self._note_help(known)
-        cases = [(view, progress, case) for view, progress in known if (case := disputed(view, progress))]
+        cases = [
+            (view, progress, case) for view, progress in known if (case := disputed(view, progress))
+        ]
         unnamed = [case for case in cases if case[2].by_login]
         if unnamed:
             return [
                 each
                 for group in (False, True)
-                for each in _by_login([case for case in unnamed if (case[0].account_id in suspects) is group], max_ids)
+                for each in _by_login(
+                    [case for case in unnamed if (case[0].account_id in suspects) is group], max_ids
+                )
             ]
         if not cases and self.helped:
             # Sharing a request may have been what cut the answer.
-            alone = [(view, progress, case) for view, progress in known if (case := disputed(view, progress, alone=True))]
+            alone = [
+                (view, progress, case)
+                for view, progress in known
+                if (case := disputed(view, progress, alone=True))
+            ]
             return self._alone(alone, _MOST_DATES, len(alone))
         if len(cases) <= _SAMPLE:
             return self._few(cases, max_ids, suspects)
@@ -69,10 +92,20 @@ class Trials:
             return self._alone(cases[:_SAMPLE], _SAMPLE_DATES, _SAMPLE_LIVES)
         sound = [case for case in cases if case[0].account_id not in suspects]
         apart = [[case] for case in cases[len(sound) :]]
-        return self._take([each for group in (sound, *apart) for each in _together(group, max_ids, with_life=self.helped)])
+        return self._take(
+            [
+                each
+                for group in (sound, *apart)
+                for each in _together(group, max_ids, with_life=self.helped)
+            ]
+        )
 
-    def _few(self, cases: Sequence[_Case], max_ids: int, suspects: Collection[str]) -> list[PlannedRequest]:
-        """Each alone, but for whole lives: one of them alone, the others together in the same short lists, since lists are many."""
+    def _few(
+        self, cases: Sequence[_Case], max_ids: int, suspects: Collection[str]
+    ) -> list[PlannedRequest]:
+        """Each alone, but for whole lives: one of them alone, the others together in the same short
+        lists, since lists are many.
+        """
         lives: list[_Case] = []
         others: list[_Case] = []
         for case in cases:
@@ -82,24 +115,35 @@ class Trials:
         if not self.is_sampled:
             self.is_sampled = True
             return self._alone(cases, _MOST_DATES, 1)
-        return [*self._take(_together(lives, max_ids, with_life=True)), *self._alone(others, _MOST_DATES, len(others))]
+        return [
+            *self._take(_together(lives, max_ids, with_life=True)),
+            *self._alone(others, _MOST_DATES, len(others)),
+        ]
 
-    def _alone(self, cases: Sequence[_Case], most_dates: int, most_lives: int) -> list[PlannedRequest]:
+    def _alone(
+        self, cases: Sequence[_Case], most_dates: int, most_lives: int
+    ) -> list[PlannedRequest]:
         living = [view.account_id for view, _, case in cases if case.life][:most_lives]
         planned = self._take(
             [
                 request
                 for view, progress, case in cases
-                for request in _requests_alone(view, progress, case, most_dates, with_life=view.account_id in living)
+                for request in _requests_alone(
+                    view, progress, case, most_dates, with_life=view.account_id in living
+                )
             ]
         )
         asked = {account_id for each in planned for account_id in each.account_ids}
-        self._before = {view.account_id: view.signature for view, _, _ in cases if view.account_id in asked}
+        self._before = {
+            view.account_id: view.signature for view, _, _ in cases if view.account_id in asked
+        }
         return planned
 
     def _note_help(self, accounts: Sequence[tuple[AccountView, Progress]]) -> None:
         asked = [view for view, _ in accounts if view.account_id in self._before]
-        self.helped |= any(view.agrees or view.signature != self._before[view.account_id] for view in asked)
+        self.helped |= any(
+            view.agrees or view.signature != self._before[view.account_id] for view in asked
+        )
         self._before = {}
 
     def _take(self, planned: Sequence[PlannedRequest]) -> list[PlannedRequest]:
@@ -114,19 +158,31 @@ def _by_login(cases: Sequence[_Case], max_ids: int) -> Iterator[PlannedRequest]:
     for endpoint in METRICS:
         wanted = [
             # An audit asks for alltime rows before the batch.
-            (view, None if endpoint is Endpoint.ALLTIME or (read := progress.dates_read(endpoint)).everything else read.dates)
+            (
+                view,
+                (
+                    None
+                    if endpoint is Endpoint.ALLTIME
+                    or (read := progress.dates_read(endpoint)).everything
+                    else read.dates
+                ),
+            )
             for view, progress, case in cases
             if endpoint in case.by_login
         ]
         yield from plan_by_login(endpoint, wanted, max_ids=max_ids)
 
 
-def _requests_alone(view: AccountView, progress: Progress, case: Disputed, most_dates: int, *, with_life: bool) -> Iterator[PlannedRequest]:
+def _requests_alone(
+    view: AccountView, progress: Progress, case: Disputed, most_dates: int, *, with_life: bool
+) -> Iterator[PlannedRequest]:
     if case.alltime:
         yield _request(Endpoint.ALLTIME, (), [view], by_login=view.by_login)
     for endpoint, dates in case.dates.items():
         for day in sorted(dates)[:most_dates]:
-            yield _request(endpoint, (day,), [view], by_login=_asks_by_login(view, progress, endpoint, day))
+            yield _request(
+                endpoint, (day,), [view], by_login=_asks_by_login(view, progress, endpoint, day)
+            )
     for days in _lists(case.life, _list_dates([case])) if with_life else ():
         yield _request(Endpoint.DAILY, days, [view], by_login=view.by_login)
 
@@ -134,7 +190,9 @@ def _requests_alone(view: AccountView, progress: Progress, case: Disputed, most_
 def _together(cases: Sequence[_Case], max_ids: int, *, with_life: bool) -> list[PlannedRequest]:
     if not cases:
         return []
-    wanted: defaultdict[tuple[Endpoint, tuple[dt.date, ...], bool], list[AccountView]] = defaultdict(list)
+    wanted: defaultdict[tuple[Endpoint, tuple[dt.date, ...], bool], list[AccountView]] = (
+        defaultdict(list)
+    )
     length = _list_dates([case for _, _, case in cases])
     for view, progress, case in cases:
         if case.alltime:
@@ -166,8 +224,12 @@ def _lists(days: Iterable[dt.date], length: int) -> Iterator[tuple[dt.date, ...]
         yield tuple(part)
 
 
-def _parts(views: Sequence[AccountView], max_ids: int, *, by_login: bool) -> Iterator[list[AccountView]]:
-    """The accounts in groups whose ids fit into a request; one of more logins than that goes alone."""
+def _parts(
+    views: Sequence[AccountView], max_ids: int, *, by_login: bool
+) -> Iterator[list[AccountView]]:
+    """The accounts in groups whose ids fit into a request; one of more logins than that goes
+    alone.
+    """
     part: list[AccountView] = []
     filled = 0
     for view in views:
@@ -182,18 +244,30 @@ def _parts(views: Sequence[AccountView], max_ids: int, *, by_login: bool) -> Ite
 
 
 def _asks_by_login(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
-    """Whether a date is asked for by login: trades are, and metrics of which a request by id lacked rows, which may have no id."""
-    return endpoint.is_trades or view.by_login or (bool(view.logins) and lacks(view, progress, endpoint, day))
+    """Whether a date is asked for by login: trades are, and metrics of which a request by id lacked
+    rows, which may have no id.
+    """
+    return (
+        endpoint.is_trades
+        or view.by_login
+        or (bool(view.logins) and lacks(view, progress, endpoint, day))
+    )
 
 
-def _request(endpoint: Endpoint, days: tuple[dt.date, ...], views: Sequence[AccountView], *, by_login: bool) -> PlannedRequest:
+def _request(
+    endpoint: Endpoint, days: tuple[dt.date, ...], views: Sequence[AccountView], *, by_login: bool
+) -> PlannedRequest:
     account_ids = tuple(view.account_id for view in views)
     if not by_login:
-        return PlannedRequest(Request(endpoint, account_ids=account_ids, dates=days), account_ids, is_trial=True)
+        return PlannedRequest(
+            Request(endpoint, account_ids=account_ids, dates=days), account_ids, is_trial=True
+        )
     logins = tuple(view.logins for view in views)
     asked = tuple(sorted({login for each in logins for login in each}))
     if endpoint.is_trades:
-        request = Request(endpoint, logins=asked, date_from=days[0], date_to=days[0], is_single=True)
+        request = Request(
+            endpoint, logins=asked, date_from=days[0], date_to=days[0], is_single=True
+        )
     else:
         request = Request(endpoint, logins=asked, dates=days)
     return PlannedRequest(request, account_ids, logins, is_trial=True)

@@ -5,18 +5,25 @@ from app.domain.wording.counts import choose, counted
 
 _NOTHING = "There is nothing to compare, since no account is known"
 NOBODY_KNOWN = (
-    f"{_NOTHING}: run --kind audit first (`trade-recon reconcile --kind audit`, or POST /runs with kind audit), which lists the accounts"
-    " that upstream has."
+    f"{_NOTHING}: run --kind audit first (`trade-recon reconcile --kind audit`, or POST /runs with"
+    " kind audit), which lists the accounts that upstream has."
 )
 """For whoever asks for accounts where there are none."""
-NOTHING_LISTED = f"{_NOTHING}: the tables are empty, and upstream lists none either. Check RISK_API_BASE_URL, and what the API key may see."
+NOTHING_LISTED = (
+    f"{_NOTHING}: the tables are empty, and upstream lists none either. Check RISK_API_BASE_URL,"
+    " and what the API key may see."
+)
 """After an audit of all accounts that found none."""
-NO_TRADES = "No account counts a trade: that the tables agree rests on nothing but their being empty."
+NO_TRADES = (
+    "No account counts a trade: that the tables agree rests on nothing but their being empty."
+)
 """Where accounts are known, and none of them has a trade in any table."""
 
 
 def nothing_known(kind: str, accounts: int | None, refused: int) -> str | None:
-    """What is said of a run of this kind that knew no account, `refused` of them; None where it knew some, or that is not known."""
+    """What is said of a run of this kind that knew no account, `refused` of them; None where it
+    knew some, or that is not known.
+    """
     if accounts is None or accounts > 0:
         return None
     if refused:
@@ -27,6 +34,7 @@ def nothing_known(kind: str, accounts: int | None, refused: int) -> str | None:
 def refused_sentence(accounts: int) -> str:
     """What is said where accounts have rows and PostgreSQL lets none of them into trade_recon."""
     return (
-        f"{_NOTHING}: {counted(accounts, 'account')} {choose(accounts, 'stands', 'stand')} in the tables, and PostgreSQL refuses each row"
-        " in trade_recon; the log says why (`maintenance.refused`), and `trade-recon doctor` what to do."
+        f"{_NOTHING}: {counted(accounts, 'account')} {choose(accounts, 'stands', 'stand')} in the"
+        " tables, and PostgreSQL refuses each row in trade_recon; the log says why"
+        " (`maintenance.refused`), and `trade-recon doctor` what to do."
     )

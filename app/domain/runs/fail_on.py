@@ -1,4 +1,7 @@
-"""Which ends of a run are failures of the command that waited for it, as `--fail-on` chooses. Pure: no I/O."""
+"""Which ends of a run are failures of the command that waited for it, as `--fail-on` chooses.
+
+Pure: no I/O.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,13 +25,18 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailOn:
-    """Conditions of which one is enough; `failed`: the part of the accounts that may fail (None: does not count)."""
+    """Conditions of which one is enough; `failed`: the part of the accounts that may fail (None:
+    does not count).
+    """
 
     conditions: frozenset[Condition] = frozenset({Condition.ACTION})
     failed: float | None = None
 
     def reason(self, left: Leftovers, *, done: int, failed: int) -> str | None:
-        """Why a run that ended so is a failure, as part of a sentence; None if it is none. One that healed no account always is."""
+        """Why a run that ended so is a failure, as part of a sentence; None if it is none.
+
+        One that healed no account always is.
+        """
         if 0 < failed == done:
             return "no account could be healed"
         if self.failed is not None and failed > self.failed * done:
@@ -55,7 +63,8 @@ ACTION = FailOn()
 
 
 def parse_fail_on(given: Iterable[str]) -> FailOn:
-    """What the words choose, each of which may be several with commas between; InvalidRequest says what a word must be.
+    """What the words choose, each of which may be several with commas between; InvalidRequest says
+    what a word must be.
 
     Of two shares of failed accounts the smaller one counts.
     """
@@ -75,7 +84,9 @@ def parse_share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise InvalidRequest(f"{text!r} is no share such as 10% or 0.1, from 0 to 100%. No run was started.")
+        raise InvalidRequest(
+            f"{text!r} is no share such as 10% or 0.1, from 0 to 100%. No run was started."
+        )
     return share
 
 
@@ -91,5 +102,6 @@ def _condition(word: str) -> Condition:
         meant = nearest(word, known)
         hint = f" Is {meant} meant?" if meant else ""
         raise InvalidRequest(
-            f"--fail-on {word!r} is not known; it is one of {', '.join(known)}, or several with commas.{hint} No run was started."
+            f"--fail-on {word!r} is not known; it is one of {', '.join(known)}, or several with"
+            f" commas.{hint} No run was started."
         ) from None

@@ -1,25 +1,37 @@
-"""What an answer rests on: how many accounts were compared, when, with what and by how many requests. Pure: no I/O."""
+"""What an answer rests on: how many accounts were compared, when, with what and by how many
+requests. Pure: no I/O.
+"""
 
 import datetime as dt
 from dataclasses import dataclass
 
 from app.domain.wording.counts import choose, counted
 
-_WHOLE = "every row and column of alltime, daily, hourly rows and closed trades was compared with upstream"
-_COUNTS = "the trades that alltime, daily, hourly rows and closed trades count were compared with each other, in all and on each date"
+_WHOLE = (
+    "every row and column of alltime, daily, hourly rows and closed trades was compared with"
+    " upstream"
+)
+_COUNTS = (
+    "the trades that alltime, daily, hourly rows and closed trades count were compared with each"
+    " other, in all and on each date"
+)
 _AUDIT, _INSPECT = "audit", "inspect"
 _SLACK = dt.timedelta(minutes=1)
-"""An account is recorded and its attempt ended by one transaction, and by an earlier version by two."""
+"""An account is recorded and its attempt ended by one transaction, and by an earlier version by
+two.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a run that ended compared: `named` accounts (None: all), of which `taken` were its own to look at closer.
+    """What a run that ended compared: `named` accounts (None: all), of which `taken` were its own
+    to look at closer.
 
-    `known` is how many accounts there were (None: not known), `began` when it began (aware; None: it never did), `first` the first date
-    that is compared (None: all are). With `is_prepared` its accounts were known before it ended. Of its accounts it `compared` so many
-    (None: not known), `left_out` others, and some are `unread`: they failed, were deleted, or were not reached. Rows that a restore
-    `pinned` stay as they are, whatever upstream sends.
+    `known` is how many accounts there were (None: not known), `began` when it began (aware; None:
+    it never did), `first` the first date that is compared (None: all are). With `is_prepared` its
+    accounts were known before it ended. Of its accounts it `compared` so many (None: not known),
+    `left_out` others, and some are `unread`: they failed, were deleted, or were not reached. Rows
+    that a restore `pinned` stay as they are, whatever upstream sends.
     """
 
     kind: str
@@ -41,13 +53,22 @@ class Basis:
     def sentence(self) -> str:
         """What the run rests on, or that it is nothing."""
         if self.began is None or not self.is_prepared:
-            return f"Nothing was compared: the run ended before its accounts were known, after {counted(self.requests, 'request')}."
+            return (
+                "Nothing was compared: the run ended before its accounts were known, after"
+                f" {counted(self.requests, 'request')}."
+            )
         if self.named is None and self.known == 0:
             return "Nothing was compared, since no account was known."
         if self._needs_upstream and self.compared == 0 and self.unread + self.left_out > 0:
-            return f"Nothing was compared with upstream: {self._not_compared}. Upstream was asked with {counted(self.requests, 'request')}."
+            return (
+                f"Nothing was compared with upstream: {self._not_compared}. Upstream was asked with"
+                f" {counted(self.requests, 'request')}."
+            )
         since = f", dates from {self.first} on" if self.first is not None else ""
-        return f"It rests on {self._who} as of {_minute(self.began)}{since}: {self._what}. {self._asked}"
+        return (
+            f"It rests on {self._who} as of {_minute(self.began)}{since}: {self._what}."
+            f" {self._asked}"
+        )
 
     @property
     def _needs_upstream(self) -> bool:
@@ -55,8 +76,17 @@ class Basis:
 
     @property
     def _not_compared(self) -> str:
-        unread = f"{counted(self.unread, 'account')} failed or {choose(self.unread, 'was', 'were')} not reached" if self.unread else ""
-        left_out = f"{counted(self.left_out, 'account')} {choose(self.left_out, 'was', 'were')} left out" if self.left_out else ""
+        unread = (
+            f"{counted(self.unread, 'account')} failed or {choose(self.unread, 'was', 'were')} not"
+            " reached"
+            if self.unread
+            else ""
+        )
+        left_out = (
+            f"{counted(self.left_out, 'account')} {choose(self.left_out, 'was', 'were')} left out"
+            if self.left_out
+            else ""
+        )
         return " and ".join(filter(None, (unread, left_out)))
 
     @property
@@ -78,7 +108,11 @@ class Basis:
     def _what(self) -> str:
         if self.by_rows:
             are = choose(self.pinned, "is", "are")
-            return f"{_WHOLE}, but for {counted(self.pinned, 'row')} that {are} pinned by restore" if self.pinned else _WHOLE
+            return (
+                f"{_WHOLE}, but for {counted(self.pinned, 'row')} that {are} pinned by restore"
+                if self.pinned
+                else _WHOLE
+            )
         if self.kind == _AUDIT:
             return f"{_COUNTS}, and the trades, net profit and lots of alltime with upstream"
         return _COUNTS
@@ -90,13 +124,18 @@ class Basis:
         sent = counted(self.requests, "request")
         if self._needs_upstream or self.requests:
             return f"Upstream was asked with {sent}."
-        known = "what disagreed was repaired by what is stored, or is known and not due to be asked about"
+        known = (
+            "what disagreed was repaired by what is stored, or is known and not due to be asked"
+            " about"
+        )
         return f"Upstream was not asked: {known if self.taken else 'nothing disagreed'}."
 
 
 @dataclass(frozen=True, slots=True)
 class LastLook:
-    """When an account was last compared (aware; None: never), whether its tables agree, and the last run that took it, if any did."""
+    """When an account was last compared (aware; None: never), whether its tables agree, and the
+    last run that took it, if any did.
+    """
 
     checked: dt.datetime | None
     agrees: bool
@@ -111,20 +150,44 @@ class LastLook:
         """What the account's state rests on."""
         if self.checked is None and self.ended is None:
             return "It rests on nothing yet: no run has compared the account."
-        if self.ended is None or (self.checked is not None and _aware(self.checked) - _aware(self.ended) > _SLACK):
-            found = "agreed, and no run had to take it" if self.agrees else "disagreed, and no run has taken it since"
-            return f"Its tables were last compared with each other at {_minute(self.checked)}: they {found}."
+        if self.ended is None or (
+            self.checked is not None and _aware(self.checked) - _aware(self.ended) > _SLACK
+        ):
+            found = (
+                "agreed, and no run had to take it"
+                if self.agrees
+                else "disagreed, and no run has taken it since"
+            )
+            return (
+                f"Its tables were last compared with each other at {_minute(self.checked)}: they"
+                f" {found}."
+            )
         how = "by counts" if self.rows is None else f"row by row ({counted(self.rows, 'row')})"
-        came = "without being tried alone" if self.outcome is None else f"and came out as {self.outcome.replace('_', ' ')}"
-        return f"Last compared {how} by the {self.kind} run {self.run_id}, at {_minute(self.ended)}, {came}."
+        came = (
+            "without being tried alone"
+            if self.outcome is None
+            else f"and came out as {self.outcome.replace('_', ' ')}"
+        )
+        return (
+            f"Last compared {how} by the {self.kind} run {self.run_id}, at {_minute(self.ended)},"
+            f" {came}."
+        )
 
 
 def audited(ended: dt.datetime | None, run_id: object | None, left_out: int = 0) -> str:
-    """How old the last comparison of all accounts with upstream is, but for some that it left out, or that failed."""
+    """How old the last comparison of all accounts with upstream is, but for some that it left out,
+    or that failed.
+    """
     if ended is None:
-        return "No audit has compared all accounts with upstream yet: that tables agree rests on what the warehouse itself counts."
+        return (
+            "No audit has compared all accounts with upstream yet: that tables agree rests on what"
+            " the warehouse itself counts."
+        )
     but = f" but {left_out}, which it left out or which failed," if left_out else ""
-    return f"All accounts{but} were last compared with upstream by the audit {run_id}, which ended at {_minute(ended)}."
+    return (
+        f"All accounts{but} were last compared with upstream by the audit {run_id}, which ended at"
+        f" {_minute(ended)}."
+    )
 
 
 def _minute(moment: dt.datetime | None) -> str:

@@ -16,16 +16,23 @@ from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCod
 from app.domain.planning.estimates import common_gaps, lost_dates
 
 JUDGED = COUNT_CODES | IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE, IssueCode.MONEY_MISMATCH}
-"""Issues on which a look at the warehouse alone has the last word: where it does not see them they are closed."""
+"""Issues on which a look at the warehouse alone has the last word: where it does not see them they
+are closed.
+"""
 _OF_UPSTREAM = (IssueCode.UPSTREAM_DRIFT.value, IssueCode.UNSETTLED.value)
-_COUNTED = {"daily": TABLES[Endpoint.DAILY].name, "hourly": TABLES[Endpoint.HOURLY].name, "closed": TABLES[Endpoint.CLOSED].name}
+_COUNTED = {
+    "daily": TABLES[Endpoint.DAILY].name,
+    "hourly": TABLES[Endpoint.HOURLY].name,
+    "closed": TABLES[Endpoint.CLOSED].name,
+}
 _SAMPLE = 5
 _UNKNOWN_BROKER = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What was found at one account: issues to be recorded (None: those that are open stand), and the entries that are open then.
+    """What was found at one account: issues to be recorded (None: those that are open stand), and
+    the entries that are open then.
 
     `seen` is a digest of how its tables disagreed.
     """
@@ -42,33 +49,57 @@ class Inspected:
 
     @property
     def is_news(self) -> bool:
-        """Whether any of them is more than information, nor accepted, nor what a run found not to be the warehouse's to heal."""
-        return self.issues is not None and any(_severity(entry) < Severity.INFO for entry in self.entries)
+        """Whether any of them is more than information, nor accepted, nor what a run found not to
+        be the warehouse's to heal.
+        """
+        return self.issues is not None and any(
+            _severity(entry) < Severity.INFO for entry in self.entries
+        )
 
 
-def inspect_account(view: AccountView, detected: Sequence[Issue], accepted: Mapping[str, AcceptedIssue]) -> Inspected:
-    """What an account has, by what detection sees of it now and by what runs recorded that only upstream tells; `accepted` by code."""
-    if is_covered(view, accepted) or (view.explained_as is not None and view.explained_as == view.signature):
-        # Somebody accepted all of it, or a run asked upstream about just this: what is recorded says more than the counts.
+def inspect_account(
+    view: AccountView, detected: Sequence[Issue], accepted: Mapping[str, AcceptedIssue]
+) -> Inspected:
+    """What an account has, by what detection sees of it now and by what runs recorded that only
+    upstream tells; `accepted` by code.
+    """
+    if is_covered(view, accepted) or (
+        view.explained_as is not None and view.explained_as == view.signature
+    ):
+        # Somebody accepted all of it, or a run asked upstream about just this: what is recorded
+        # says more than the counts.
         return Inspected(view.account_id, None, view.open_issues, disagreement_of(view))
     told = {str(entry["type"]) for entry in view.open_issues}
     judged = JUDGED if told.intersection(_OF_UPSTREAM) else JUDGED | {IssueCode.UPSTREAM_DRIFT}
     issues = (*(issue for issue in detected if issue.code in judged), *_unseen_money(view))
     replaced = JUDGED | {issue.code for issue in issues}
     kept = [entry for entry in view.open_issues if entry["type"] not in replaced]
-    return Inspected(view.account_id, issues, (*(issue.as_json() for issue in issues), *kept), disagreement_of(view))
+    return Inspected(
+        view.account_id,
+        issues,
+        (*(issue.as_json() for issue in issues), *kept),
+        disagreement_of(view),
+    )
 
 
 def _unseen_money(view: AccountView) -> list[Issue]:
-    """The open issue of amounts where counts disagree: amounts are not looked at there, so that it stands."""
+    """The open issue of amounts where counts disagree: amounts are not looked at there, so that it
+    stands.
+    """
     if not view.days and len(set(view.totals.counts.values())) == 1:
         return []
-    return [Issue.from_json(entry) for entry in view.open_issues if entry["type"] == IssueCode.MONEY_MISMATCH]
+    return [
+        Issue.from_json(entry)
+        for entry in view.open_issues
+        if entry["type"] == IssueCode.MONEY_MISMATCH
+    ]
 
 
 @dataclass(slots=True)
 class InspectionFigures:
-    """Accounts by issue, by issue and table, by broker and by date; what tables are short of on a date, and what tells of lost dates."""
+    """Accounts by issue, by issue and table, by broker and by date; what tables are short of on a
+    date, and what tells of lost dates.
+    """
 
     issues: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """By type and severity."""
@@ -77,13 +108,17 @@ class InspectionFigures:
     dates: Counter[str] = field(default_factory=Counter)
     short: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     more: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
-    """What a table counts beyond the two others, which agree, where it also counts more than alltime in all."""
+    """What a table counts beyond the two others, which agree, where it also counts more than
+    alltime in all.
+    """
     short_accounts: int = 0
     """Accounts whose alltime counts more than any other table."""
     coverage: Counter[str] = field(default_factory=Counter)
     """How many of these have a row on a date."""
     everywhere: Counter[str] = field(default_factory=Counter)
-    """How many accounts of the whole warehouse have a daily row on a date; empty where some accounts were named, or none is short."""
+    """How many accounts of the whole warehouse have a daily row on a date; empty where some
+    accounts were named, or none is short.
+    """
     until: str | None = None
     """The last date that may be lost."""
 
@@ -97,7 +132,9 @@ class InspectionFigures:
             known["accounts"] += 1
             if len(known["sample"]) < _SAMPLE:
                 known["sample"].append(account.account_id)
-        for issue, table in {(str(entry["type"]), table) for entry in account.entries for table in _affected(entry)}:
+        for issue, table in {
+            (str(entry["type"]), table) for entry in account.entries for table in _affected(entry)
+        }:
             self.tables.setdefault(issue, Counter())[table] += 1
         self.brokers.update(set(brokers) or {_UNKNOWN_BROKER})
         self.dates.update({day for entry in account.entries for day in _days(entry)})
@@ -109,7 +146,11 @@ class InspectionFigures:
             counts = {table: getattr(day, name) for name, table in _COUNTED.items()}
             most, least = max(counts.values()), min(counts.values())
             largest = [table for table, count in counts.items() if count == most]
-            if len(largest) == 1 and list(counts.values()).count(least) == len(counts) - 1 and _exceeds_alltime(view, largest[0]):
+            if (
+                len(largest) == 1
+                and list(counts.values()).count(least) == len(counts) - 1
+                and _exceeds_alltime(view, largest[0])
+            ):
                 of_day = self.more.setdefault(day.date.isoformat(), {})
                 of_day.setdefault(largest[0], Counter()).update(accounts=1, trades=most - least)
                 continue
@@ -119,23 +160,31 @@ class InspectionFigures:
                     of_day.setdefault(table, Counter()).update(accounts=1, trades=most - count)
 
     def add_gaps(self, accounts: int, coverage: Mapping[dt.date, int], until: dt.date) -> None:
-        """Count `accounts` that lack trades of unknown dates, and on which dates up to `until` they have rows."""
+        """Count `accounts` that lack trades of unknown dates, and on which dates up to `until` they
+        have rows.
+        """
         self.short_accounts += accounts
         self.coverage.update({day.isoformat(): number for day, number in coverage.items()})
         self.until = max(self.until or "", until.isoformat())
 
     @property
     def lacking(self) -> dict[str, int]:
-        """How many of the accounts that lack trades of unknown dates have no row on the dates that probably are these.
+        """How many of the accounts that lack trades of unknown dates have no row on the dates that
+        probably are these.
 
-        The dates are those that these accounts lack though they trade on that weekday, and those that the whole warehouse lacks. A date of
-        which one table has rows is no such date: there the others are short.
+        The dates are those that these accounts lack though they trade on that weekday, and those
+        that the whole warehouse lacks. A date of which one table has rows is no such date: there
+        the others are short.
         """
         if self.until is None or not self.short_accounts:
             return {}
         until = dt.date.fromisoformat(self.until)
-        gaps = common_gaps(_by_date(self.coverage), until) | lost_dates(_by_date(self.everywhere), until, self.short_accounts)
-        lacking = {day.isoformat(): self.short_accounts - self.coverage[day.isoformat()] for day in gaps}
+        gaps = common_gaps(_by_date(self.coverage), until) | lost_dates(
+            _by_date(self.everywhere), until, self.short_accounts
+        )
+        lacking = {
+            day.isoformat(): self.short_accounts - self.coverage[day.isoformat()] for day in gaps
+        }
         return {day: accounts for day, accounts in lacking.items() if accounts > self.dates[day]}
 
     def as_json(self) -> dict[str, Any]:
@@ -154,10 +203,14 @@ class InspectionFigures:
         }
 
     def _kept_issues(self) -> dict[str, dict[str, Any]]:
-        """The issues as earlier versions read them, too: by type, with the figures of each severity beside those of all."""
+        """The issues as earlier versions read them, too: by type, with the figures of each severity
+        beside those of all.
+        """
         kept: dict[str, dict[str, Any]] = {}
         for (issue, severity), known in self.issues.items():
-            whole = kept.setdefault(issue, {"accounts": 0, "severity": severity, "sample": [], "severities": {}})
+            whole = kept.setdefault(
+                issue, {"accounts": 0, "severity": severity, "sample": [], "severities": {}}
+            )
             whole["accounts"] += known["accounts"]
             whole["severity"] = min(whole["severity"], severity)
             whole["sample"] = [*whole["sample"], *known["sample"]][:_SAMPLE]
@@ -171,8 +224,12 @@ class InspectionFigures:
         for each in kept:
             for issue, kept_issue in each.get("issues", {}).items():
                 # Single statements and earlier versions keep each issue under one severity.
-                for severity, figures in kept_issue.get("severities", {kept_issue["severity"]: kept_issue}).items():
-                    known = total.issues.setdefault((issue, int(severity)), {"accounts": 0, "sample": []})
+                for severity, figures in kept_issue.get(
+                    "severities", {kept_issue["severity"]: kept_issue}
+                ).items():
+                    known = total.issues.setdefault(
+                        (issue, int(severity)), {"accounts": 0, "sample": []}
+                    )
                     known["accounts"] += figures["accounts"]
                     known["sample"] = sorted([*known["sample"], *figures["sample"]])[:_SAMPLE]
             for issue, tables in each.get("tables", {}).items():
@@ -208,7 +265,11 @@ def _by_date(counts: Mapping[str, int]) -> dict[dt.date, int]:
 
 def _severity(entry: Mapping[str, object]) -> int:
     severity = entry.get("severity")
-    return severity if isinstance(severity, int) and Severity.CRITICAL <= severity <= Severity.INFO else int(Severity.INFO)
+    return (
+        severity
+        if isinstance(severity, int) and Severity.CRITICAL <= severity <= Severity.INFO
+        else int(Severity.INFO)
+    )
 
 
 def _affected(entry: Mapping[str, object]) -> set[str]:

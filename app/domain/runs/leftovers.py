@@ -1,7 +1,10 @@
-"""What a run leaves behind, whether somebody must act on it, and the status that follows. Pure: no I/O.
+"""What a run leaves behind, whether somebody must act on it, and the status that follows.
 
-A run is `succeeded` where all that is left is known and not the warehouse's to heal; it is `completed_with_issues` where something is left
-that can be healed, is new, or needs somebody's word.
+Pure: no I/O.
+
+A run is `succeeded` where all that is left is known and not the warehouse's to heal; it is
+`completed_with_issues` where something is left that can be healed, is new, or needs somebody's
+word.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,13 +17,18 @@ from app.domain.states import Outcome, RunStatus
 from app.domain.wording.counts import counted
 
 SETTLING_CODES = frozenset({IssueCode.UNSETTLED})
-"""Issues that end by themselves once their dates are settled; each night has new ones, and none is news."""
+"""Issues that end by themselves once their dates are settled; each night has new ones, and none is
+news.
+"""
 OWN_WORD_CODES = frozenset({IssueCode.PINNED_BY_RESTORE})
 """Issues that exist since somebody decided so; they are never news."""
 
 
 class Left(StrEnum):
-    """What a run may leave. All but the last four are accounts; each account counts once, as the most urgent of what it has."""
+    """What a run may leave.
+
+    All but the last four are accounts; each account counts once, as the most urgent of what it has.
+    """
 
     WAITING = "waiting"
     HEALABLE = "healable"
@@ -41,9 +49,18 @@ class Left(StrEnum):
 
     @property
     def needs_somebody(self) -> bool:
-        """Whether it can be healed, is new, or needs a word; what is known and not the warehouse's to heal does not."""
+        """Whether it can be healed, is new, or needs a word; what is known and not the warehouse's
+        to heal does not.
+        """
         match self:
-            case Left.WAITING | Left.HEALABLE | Left.EXHAUSTED | Left.BACKING_OFF | Left.INCOMPLETE | Left.NOTHING_KNOWN:
+            case (
+                Left.WAITING
+                | Left.HEALABLE
+                | Left.EXHAUSTED
+                | Left.BACKING_OFF
+                | Left.INCOMPLETE
+                | Left.NOTHING_KNOWN
+            ):
                 return True
             case Left.HELD | Left.FLAPPING | Left.GONE | Left.FOUND:
                 return True
@@ -73,7 +90,10 @@ class OpenKinds:
 def left_of(  # noqa: PLR0911 - a line of the table each
     outcome: Outcome | None, open_kinds: OpenKinds, *, is_exhausted: bool
 ) -> Left | None:
-    """As what an account is left by a run; None where nothing of it is left. Without an outcome the run has not come to it."""
+    """As what an account is left by a run; None where nothing of it is left.
+
+    Without an outcome the run has not come to it.
+    """
     match outcome:
         case None:
             return Left.WAITING
@@ -107,7 +127,9 @@ def _left_of_explained(open_kinds: OpenKinds) -> Left:
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """How many of each a run leaves, and at how many accounts an issue that it was the first to find, whatever became of them."""
+    """How many of each a run leaves, and at how many accounts an issue that it was the first to
+    find, whatever became of them.
+    """
 
     counts: Mapping[Left, int] = field(default_factory=dict)
     new_issues: int = 0
@@ -125,15 +147,25 @@ class Leftovers:
     @property
     def has_new(self) -> bool:
         """Whether the run found anything that no run had found before it, and left it."""
-        return self.new_issues > 0 or self.counts.get(Left.NEW, 0) > 0 or self.counts.get(Left.UNMATCHED_NEW, 0) > 0
+        return (
+            self.new_issues > 0
+            or self.counts.get(Left.NEW, 0) > 0
+            or self.counts.get(Left.UNMATCHED_NEW, 0) > 0
+        )
 
     @property
     def sentence(self) -> str:
         """What is left and who acts on it; for people."""
         acting = [_told(left, self.counts[left]) for left in self._present if left.needs_somebody]
-        resting = [_told(left, self.counts[left]) for left in self._present if not left.needs_somebody]
+        resting = [
+            _told(left, self.counts[left]) for left in self._present if not left.needs_somebody
+        ]
         said = [f"To act on: {'; '.join(acting)}."] if acting else []
-        said += [f"Known, and nothing to be done by the warehouse: {'; '.join(resting)}."] if resting else []
+        said += (
+            [f"Known, and nothing to be done by the warehouse: {'; '.join(resting)}."]
+            if resting
+            else []
+        )
         return " ".join(said) or "Nothing is left."
 
     @property
@@ -141,12 +173,19 @@ class Leftovers:
         return [left for left in Left if self.counts.get(left, 0) > 0]
 
     def with_held(self, still: int) -> "Leftovers":
-        """What is left by now, `still` of the held accounts being held to this moment: a later run may have recorded the others."""
-        return replace(self, counts={**self.counts, Left.HELD: min(self.counts.get(Left.HELD, 0), still)})
+        """What is left by now, `still` of the held accounts being held to this moment: a later run
+        may have recorded the others.
+        """
+        return replace(
+            self, counts={**self.counts, Left.HELD: min(self.counts.get(Left.HELD, 0), still)}
+        )
 
     def as_json(self) -> dict[str, object]:
         """As it stays in the record."""
-        return {**{left.value: self.counts.get(left, 0) for left in Left}, "new_issues": self.new_issues}
+        return {
+            **{left.value: self.counts.get(left, 0) for left in Left},
+            "new_issues": self.new_issues,
+        }
 
     @classmethod
     def from_json(cls, figures: Mapping[str, object] | None) -> Self | None:
@@ -167,7 +206,9 @@ def gathered(counts: Iterable[tuple[Left | None, int]], *, new_issues: int = 0) 
 
 
 def status_of(left: Leftovers, *, is_faulty: bool, is_stopped: bool) -> RunStatus:
-    """The status of a run that came to its end; `is_faulty`: it could not do its work, `is_stopped`: a guard holds all of it."""
+    """The status of a run that came to its end; `is_faulty`: it could not do its work,
+    `is_stopped`: a guard holds all of it.
+    """
     if is_faulty:
         return RunStatus.FAILED
     if is_stopped:
@@ -176,27 +217,39 @@ def status_of(left: Leftovers, *, is_faulty: bool, is_stopped: bool) -> RunStatu
 
 
 def standing_status(status: str, left: Leftovers | None, *, held: int, still: int) -> str:
-    """The status of an ended run by now, that held so many accounts of which `still` are held: once none is, no word lets it go on.
+    """The status of an ended run by now, that held so many accounts of which `still` are held: once
+    none is, no word lets it go on.
 
-    Where an account is held again, as when its acceptance is taken back, the run waits for a word again.
+    Where an account is held again, as when its acceptance is taken back, the run waits for a word
+    again.
     """
-    if still or not held or status not in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES):
+    if (
+        still
+        or not held
+        or status not in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES)
+    ):
         return status
     # What a run of an earlier version left is not known.
     acts = left is None or left.with_held(0).needs_somebody
     return RunStatus.COMPLETED_WITH_ISSUES.value if acts else RunStatus.SUCCEEDED.value
 
 
-ACTING_BESIDE_HELD = tuple(left.value for left in Left if left.needs_somebody and left is not Left.HELD)
+ACTING_BESIDE_HELD = tuple(
+    left.value for left in Left if left.needs_somebody and left is not Left.HELD
+)
 """What of a run that holds no account any more somebody must act on."""
 
 _ACCOUNTS: Mapping[Left, str] = {
     Left.WAITING: "not reached, which the next run takes",
     Left.HEALABLE: "that could not be healed yet, tried again by later runs",
-    Left.EXHAUSTED: "that failed too often in a row: `trade-recon accounts list --status exhausted`",
+    Left.EXHAUSTED: (
+        "that failed too often in a row: `trade-recon accounts list --status exhausted`"
+    ),
     Left.BACKING_OFF: "left out for now, since they flap, or failed and are not due yet",
     Left.HELD: "held until somebody confirms or accepts: `trade-recon accounts list --held`",
-    Left.FLAPPING: "held back for a day, since another writer brings the same issue back (flapping)",
+    Left.FLAPPING: (
+        "held back for a day, since another writer brings the same issue back (flapping)"
+    ),
     Left.GONE: "deleted from trade_recon by somebody else",
     Left.FOUND: "with issues that the inspection found, healed by the next run",
     Left.NEW: "with issues that are new and not the warehouse's to heal",

@@ -8,10 +8,15 @@ LONGEST_REASON = 500
 
 
 def bounded_reason(text: str | None) -> str | None:
-    """The reason as it is kept, None where none was given; InvalidRequest if it is longer than is kept."""
+    """The reason as it is kept, None where none was given; InvalidRequest if it is longer than is
+    kept.
+    """
     given = " ".join((text or "").replace("\x00", " ").split())
     if len(given) > LONGEST_REASON:
-        raise InvalidRequest(f"A reason has at most {LONGEST_REASON} characters; this one has {len(given)}. Nothing was changed.")
+        raise InvalidRequest(
+            f"A reason has at most {LONGEST_REASON} characters; this one has {len(given)}. Nothing"
+            " was changed."
+        )
     return given or None
 
 
@@ -19,7 +24,9 @@ def required_reason(text: str | None) -> str:
     """The reason as it is kept; InvalidRequest if there is none, or it is longer than is kept."""
     given = bounded_reason(text)
     if given is None:
-        raise InvalidRequest("Say why: whoever meets this later finds the reason beside it. Nothing was changed.")
+        raise InvalidRequest(
+            "Say why: whoever meets this later finds the reason beside it. Nothing was changed."
+        )
     return given
 
 

@@ -10,11 +10,13 @@ from app.domain.states import Depth, RunKind
 
 
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was asked to do: its kind, at most how many accounts (None: all), or which ones (None: those that need it).
+    """What a run was asked to do: its kind, at most how many accounts (None: all), or which ones
+    (None: those that need it).
 
-    At `stop_at` (aware) it ends in order, whatever is left; None: when nothing is left. `changed_only` leaves out accounts of which no
-    row was written since the last run over all. `depth` tells how far its accounts are compared; None: every row of named accounts, the
-    counts of all others.
+    At `stop_at` (aware) it ends in order, whatever is left; None: when nothing is left.
+    `changed_only` leaves out accounts of which no row was written since the last run over all.
+    `depth` tells how far its accounts are compared; None: every row of named accounts, the counts
+    of all others.
     """
 
     kind: RunKind = RunKind.FULL
@@ -33,7 +35,9 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_sole(self) -> bool:
-        """Whether it takes whatever needs healing: a second such run beside it would find nothing of its own to do."""
+        """Whether it takes whatever needs healing: a second such run beside it would find nothing
+        of its own to do.
+        """
         return self.kind is RunKind.FULL and self.account_ids is None
 
     @property
@@ -41,7 +45,8 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The same for equal requests."""
         fields: dict[str, object] = msgspec.to_builtins(self)
         if not self.changed_only:
-            # As it was before there was this field: a key that was used then still names its request.
+            # As it was before there was this field: a key that was used then still names its
+            # request.
             del fields["changed_only"]
         if self.depth is None:
             del fields["depth"]
@@ -50,7 +55,9 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """What a caller names a request by, so that sending it twice does it once, and the digest of that request."""
+    """What a caller names a request by, so that sending it twice does it once, and the digest of
+    that request.
+    """
 
     key: str
     digest: str

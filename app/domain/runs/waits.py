@@ -28,8 +28,8 @@ class WaitReason(StrEnum):
 class Hindrance:
     """What keeps the work of one process from going on, in seconds from now.
 
-    It began `since` seconds ago; the next try is in `next_in` seconds (None: soon), and in `ends_in` seconds the work is given up
-    (None: it waits as long as it takes).
+    It began `since` seconds ago; the next try is in `next_in` seconds (None: soon), and in
+    `ends_in` seconds the work is given up (None: it waits as long as it takes).
     """
 
     reason: WaitReason
@@ -46,7 +46,8 @@ class Hindrance:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One reason why a run does not go on: since when, `until` when at the latest something changes (None: not known).
+    """One reason why a run does not go on: since when, `until` when at the latest something changes
+    (None: not known).
 
     `accounts` are those that it concerns, where it does not concern all of the run.
     """
@@ -60,7 +61,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that works on runs, as its row tells: its last sign of life, and what hinders it."""
+    """A process that works on runs, as its row tells: its last sign of life, and what hinders
+    it.
+    """
 
     place: str
     heartbeat_at: dt.datetime
@@ -82,14 +85,27 @@ class Blocker:
 
 
 def hindered(processes: Sequence[Process], now: dt.datetime) -> list[Wait]:
-    """What hinders the processes that live: each reason once, told of the one that it hinders for the longest time."""
+    """What hinders the processes that live: each reason once, told of the one that it hinders for
+    the longest time.
+    """
     waits = []
     for reason in WaitReason:
         among = [process for process in processes if process.reason == reason]
         if among:
             first = min(among, key=lambda process: process.since or now)
-            share = f" ({len(among)} of {len(processes)} processes)" if len(among) < len(processes) else ""
-            waits.append(Wait(reason, f"{_told(reason, first, now)}{share}.", first.since, first.next_try_at or first.given_up_at))
+            share = (
+                f" ({len(among)} of {len(processes)} processes)"
+                if len(among) < len(processes)
+                else ""
+            )
+            waits.append(
+                Wait(
+                    reason,
+                    f"{_told(reason, first, now)}{share}.",
+                    first.since,
+                    first.next_try_at or first.given_up_at,
+                )
+            )
     return waits
 
 
@@ -97,7 +113,9 @@ def _told(reason: WaitReason, process: Process, now: dt.datetime) -> str:
     since = "" if process.since is None else f" since {moment(process.since, now)}"
     detail = f" ({process.detail})" if process.detail else ""
     tried = "" if process.next_try_at is None else f", next try {_in(process.next_try_at, now)}"
-    ends = "" if process.given_up_at is None else f", given up at {moment(process.given_up_at, now)}"
+    ends = (
+        "" if process.given_up_at is None else f", given up at {moment(process.given_up_at, now)}"
+    )
     match reason:
         case WaitReason.UPSTREAM_DOWN:
             return f"Upstream does not answer{since}{detail}{tried}{ends}"
@@ -113,8 +131,9 @@ def held_accounts(accounts: int, process: Process, free_at: dt.datetime, now: dt
     """Accounts that a process holds which is not heard of."""
     return Wait(
         WaitReason.ACCOUNTS_HELD,
-        f"{counted(accounts, 'account')} {choose(accounts, 'is', 'are')} held by a worker not heard of since"
-        f" {moment(process.heartbeat_at, now)} ({process.place}), free at {moment(free_at, now, with_seconds=True)}.",
+        f"{counted(accounts, 'account')} {choose(accounts, 'is', 'are')} held by a worker not heard"
+        f" of since {moment(process.heartbeat_at, now)} ({process.place}), free at"
+        f" {moment(free_at, now, with_seconds=True)}.",
         process.heartbeat_at,
         free_at,
         accounts,
@@ -125,8 +144,9 @@ def held_preparation(process: Process, free_at: dt.datetime, now: dt.datetime) -
     """A run that a process prepares which is not heard of."""
     return Wait(
         WaitReason.PREPARATION_HELD,
-        f"The run is prepared by a worker not heard of since {moment(process.heartbeat_at, now)} ({process.place}); another one takes it"
-        f" over at {moment(free_at, now, with_seconds=True)}.",
+        f"The run is prepared by a worker not heard of since {moment(process.heartbeat_at, now)}"
+        f" ({process.place}); another one takes it over at"
+        f" {moment(free_at, now, with_seconds=True)}.",
         process.heartbeat_at,
         free_at,
     )
@@ -136,7 +156,8 @@ def unattended() -> Wait:
     """A run at which no process works."""
     return Wait(
         WaitReason.UNATTENDED,
-        "No process works on runs: start `trade-recon serve`, or `trade-recon reconcile`, which finishes what is open.",
+        "No process works on runs: start `trade-recon serve`, or `trade-recon reconcile`, which"
+        " finishes what is open.",
     )
 
 
@@ -144,19 +165,25 @@ def turn(runs: int, first: object) -> Wait:
     """A run that no worker has taken up, since they are at others."""
     return Wait(
         WaitReason.TURN,
-        f"The workers are at {counted(runs, 'other run')} ({'the oldest is ' if runs > 1 else ''}{first}): this one is taken up when one of"
-        " them is free.",
+        f"The workers are at {counted(runs, 'other run')}"
+        f" ({'the oldest is ' if runs > 1 else ''}{first}): this one is taken up when one of them"
+        " is free.",
     )
 
 
 def locked(accounts: int, blocker: Blocker, now: dt.datetime) -> Wait:
     """Accounts whose rows in trade_recon somebody else locks."""
     program = f", {blocker.program}" if blocker.program else ""
-    since = "" if blocker.since is None else f", open since {moment(blocker.since, now, with_seconds=True)}"
+    since = (
+        ""
+        if blocker.since is None
+        else f", open since {moment(blocker.since, now, with_seconds=True)}"
+    )
     return Wait(
         WaitReason.LOCKS,
-        f"{counted(accounts, 'account')} {choose(accounts, 'waits', 'wait')} for rows of trade_recon, which another transaction may lock:"
-        f" session {blocker.pid} of {blocker.role}{program}{since}.",
+        f"{counted(accounts, 'account')} {choose(accounts, 'waits', 'wait')} for rows of"
+        f" trade_recon, which another transaction may lock: session {blocker.pid} of"
+        f" {blocker.role}{program}{since}.",
         blocker.since,
         None,
         accounts,
@@ -167,8 +194,8 @@ def postponed(accounts: int, until: dt.datetime, now: dt.datetime) -> Wait:
     """Accounts that are read a second time."""
     return Wait(
         WaitReason.POSTPONED,
-        f"{counted(accounts, 'account')} {choose(accounts, 'is', 'are')} read a second time at {moment(until, now, with_seconds=True)},"
-        " since a fetch could not be completed.",
+        f"{counted(accounts, 'account')} {choose(accounts, 'is', 'are')} read a second time at"
+        f" {moment(until, now, with_seconds=True)}, since a fetch could not be completed.",
         None,
         until,
         accounts,
@@ -180,7 +207,8 @@ def paused(since: dt.datetime | None, run_id: object, now: dt.datetime) -> Wait:
     at = "" if since is None else f" since {moment(since, now)}"
     return Wait(
         WaitReason.PAUSED,
-        f"The run is paused{at}: `trade-recon runs resume {run_id}` or POST /runs/{run_id}/resume lets it go on.",
+        f"The run is paused{at}: `trade-recon runs resume {run_id}` or POST /runs/{run_id}/resume"
+        " lets it go on.",
         since,
     )
 

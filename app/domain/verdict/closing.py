@@ -1,7 +1,7 @@
 """As what an issue is closed: healed, relabelled, or gone by itself. Pure: no I/O.
 
-Only what was healed and comes back tells that somebody else writes the rows. An issue that is shown under another name since, or that went
-without a write of ours, was not healed.
+Only what was healed and comes back tells that somebody else writes the rows. An issue that is shown
+under another name since, or that went without a write of ours, was not healed.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -34,28 +34,46 @@ _CLOSED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """As what an issue is closed; a relabelled one with the codes under which its difference is shown now."""
+    """As what an issue is closed; a relabelled one with the codes under which its difference is
+    shown now.
+    """
 
     closed_as: ClosedAs
     relabelled_as: tuple[IssueCode, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """The evidence of the history."""
-        shown: dict[str, object] = {"closed_as": self.closed_as.value, "closed_by": _CLOSED_BY[self.closed_as]}
-        return {**shown, "relabelled_as": [code.value for code in self.relabelled_as]} if self.relabelled_as else shown
+        shown: dict[str, object] = {
+            "closed_as": self.closed_as.value,
+            "closed_by": _CLOSED_BY[self.closed_as],
+        }
+        return (
+            {**shown, "relabelled_as": [code.value for code in self.relabelled_as]}
+            if self.relabelled_as
+            else shown
+        )
 
 
 GONE = Closing(ClosedAs.GONE)
 
 
 def closings(
-    view: AccountView, progress: Progress, found: Sequence[Issue], left: Sequence[Issue], before: Collection[IssueCode] = ()
+    view: AccountView,
+    progress: Progress,
+    found: Sequence[Issue],
+    left: Sequence[Issue],
+    before: Collection[IssueCode] = (),
 ) -> dict[IssueCode, Closing]:
-    """As what each issue of the account is closed that was open or came up and is not `left`; `before` are those of an earlier pass."""
+    """As what each issue of the account is closed that was open or came up and is not `left`;
+    `before` are those of an earlier pass.
+    """
     remaining = {issue.code for issue in left}
     judged = _Judge(view, progress, left)
     opened = {issue.code: issue for issue in (*_open_before(view), *found)}
-    return {code: judged.closing(code, opened.get(code)) for code in sorted({*opened, *before} - remaining)}
+    return {
+        code: judged.closing(code, opened.get(code))
+        for code in sorted({*opened, *before} - remaining)
+    }
 
 
 def _open_before(view: AccountView) -> Iterator[Issue]:
@@ -86,7 +104,15 @@ class _Judge:
         """The codes that tell of the same difference now; none where it is there no more."""
         if code in IDENTITY_CODES:
             overlapping = (issue for issue in self._left if issue.code in IDENTITY_CODES)
-            return tuple(sorted({issue.code for issue in overlapping if code in self._now or dates & _dates(issue.evidence)}))
+            return tuple(
+                sorted(
+                    {
+                        issue.code
+                        for issue in overlapping
+                        if code in self._now or dates & _dates(issue.evidence)
+                    }
+                )
+            )
         others = tuple(each for each in self._codes if each not in IDENTITY_CODES) or self._codes
         if code is IssueCode.VALUE_DRIFT:
             # Counts tell nothing of it: all of its rows were compared again.
@@ -94,9 +120,15 @@ class _Judge:
         elif code is IssueCode.MONEY_MISMATCH:
             still = code in self._now
         elif code is IssueCode.UPSTREAM_DRIFT:
-            still = self._progress.alltime_is_withheld or (IssueCode.ABSENT_UPSTREAM in self._codes and code not in self._now)
+            still = self._progress.alltime_is_withheld or (
+                IssueCode.ABSENT_UPSTREAM in self._codes and code not in self._now
+            )
         elif code in COUNT_CODES:
-            still = code in self._now or bool(dates & self._days) or (not dates and bool(self._now & COUNT_CODES))
+            still = (
+                code in self._now
+                or bool(dates & self._days)
+                or (not dates and bool(self._now & COUNT_CODES))
+            )
         else:
             still = bool(self._now - IDENTITY_CODES)
         return others if still else ()

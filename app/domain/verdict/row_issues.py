@@ -1,7 +1,10 @@
-"""What a comparison of every row comes to: the issues that it finds, and those that it leaves. Pure: no I/O.
+"""What a comparison of every row comes to: the issues that it finds, and those that it leaves.
 
-Only a read of the same rows tells whether such a difference is over. So an account with an open issue of this kind is compared by rows by
-each run that takes it, and the issue stays open where that could not be done.
+Pure: no I/O.
+
+Only a read of the same rows tells whether such a difference is over. So an account with an open
+issue of this kind is compared by rows by each run that takes it, and the issue stays open where
+that could not be done.
 """
 
 from collections import Counter, defaultdict
@@ -12,7 +15,16 @@ from app.domain.accounts.comparison import Difference, Differs
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES
-from app.domain.issues.codes import BY_ROWS, COUNT_CODES, SAMPLE, SHOW_ROWS, Issue, IssueCode, Severity, plain_dates_evidence
+from app.domain.issues.codes import (
+    BY_ROWS,
+    COUNT_CODES,
+    SAMPLE,
+    SHOW_ROWS,
+    Issue,
+    IssueCode,
+    Severity,
+    plain_dates_evidence,
+)
 from app.domain.planning.descent import uncompared
 from app.domain.wording.counts import choose, counted
 
@@ -24,12 +36,18 @@ _LOOKED_AT = frozenset({*COUNT_CODES, IssueCode.UPSTREAM_DRIFT})
 
 
 def compares_rows(view: AccountView) -> bool:
-    """Whether an open issue of the account was found by a comparison of rows, and only another one can tell what became of it."""
+    """Whether an open issue of the account was found by a comparison of rows, and only another one
+    can tell what became of it.
+    """
     return any(_is_by_rows(entry) for entry in view.open_issues)
 
 
-def difference_issues(differences: Sequence[Difference], seen: Collection[IssueCode]) -> tuple[Issue, ...]:
-    """The issues that these differences are, beside those that counts told (`seen`): differing values, and counts that differ unseen."""
+def difference_issues(
+    differences: Sequence[Difference], seen: Collection[IssueCode]
+) -> tuple[Issue, ...]:
+    """The issues that these differences are, beside those that counts told (`seen`): differing
+    values, and counts that differ unseen.
+    """
     values = [each for each in differences if not each.counts]
     counts = [each for each in differences if each.counts] if _LOOKED_AT.isdisjoint(seen) else []
     issues = []
@@ -37,31 +55,62 @@ def difference_issues(differences: Sequence[Difference], seen: Collection[IssueC
         issues.append(_value_drift(values))
     if counts:
         rows = sum(each.rows for each in counts)
-        text = f"The tables agree with each other, and {_listed(counts)} {choose(rows, 'differs', 'differ')} from what upstream sends."
-        issues.append(Issue(IssueCode.UPSTREAM_DRIFT, Severity.HIGH, text, _tables(counts), "refetch_all_data", _evidence(counts)))
+        text = (
+            f"The tables agree with each other, and {_listed(counts)}"
+            f" {choose(rows, 'differs', 'differ')} from what upstream sends."
+        )
+        issues.append(
+            Issue(
+                IssueCode.UPSTREAM_DRIFT,
+                Severity.HIGH,
+                text,
+                _tables(counts),
+                "refetch_all_data",
+                _evidence(counts),
+            )
+        )
     return tuple(issues)
 
 
 def found_by_rows(progress: Progress, seen: Collection[IssueCode]) -> tuple[Issue, ...]:
-    """The issues that the comparison of an account's rows found; rows that upstream does not send count if they are gone now.
+    """The issues that the comparison of an account's rows found; rows that upstream does not send
+    count if they are gone now.
 
     Counts that differ on dates that still move are no drift.
     """
-    left = {(each.endpoint, each.day) for each in _unequal(progress) if each.differs is Differs.UNSENT}
-    differing = [each for each in progress.differing if each.differs is not Differs.UNSENT or (each.endpoint, each.day) not in left]
-    return difference_issues([each for each in differing if not (each.counts and each.day in progress.moving)], seen)
+    left = {
+        (each.endpoint, each.day) for each in _unequal(progress) if each.differs is Differs.UNSENT
+    }
+    differing = [
+        each
+        for each in progress.differing
+        if each.differs is not Differs.UNSENT or (each.endpoint, each.day) not in left
+    ]
+    return difference_issues(
+        [each for each in differing if not (each.counts and each.day in progress.moving)], seen
+    )
 
 
-def left_by_rows(view: AccountView, progress: Progress, seen: Collection[IssueCode]) -> tuple[Issue, ...]:
-    """What of it is left after the heal: rows that still differ, and what an earlier run found and this one could not compare."""
+def left_by_rows(
+    view: AccountView, progress: Progress, seen: Collection[IssueCode]
+) -> tuple[Issue, ...]:
+    """What of it is left after the heal: rows that still differ, and what an earlier run found and
+    this one could not compare.
+    """
     if not progress.by_rows:
         return ()
     # What upstream does not send is judged by the rules of removal.
-    issues = difference_issues([each for each in _unequal(progress) if each.differs is not Differs.UNSENT], seen)
+    issues = difference_issues(
+        [each for each in _unequal(progress) if each.differs is not Differs.UNSENT], seen
+    )
     if uncompared(view, progress) is None:
         return issues
     codes = {issue.code for issue in issues}
-    carried = [Issue.from_json(entry) for entry in view.open_issues if _is_by_rows(entry) and entry["type"] not in codes]
+    carried = [
+        Issue.from_json(entry)
+        for entry in view.open_issues
+        if _is_by_rows(entry) and entry["type"] not in codes
+    ]
     return (*issues, *carried)
 
 
@@ -76,12 +125,22 @@ def _is_by_rows(entry: Mapping[str, object]) -> bool:
 
 def _value_drift(differences: Sequence[Difference]) -> Issue:
     rows = sum(each.rows for each in differences)
-    text = f"{_listed(differences)} {choose(rows, 'differs', 'differ')} from what upstream sends, which no count of trades shows."
+    text = (
+        f"{_listed(differences)} {choose(rows, 'differs', 'differ')} from what upstream sends,"
+        " which no count of trades shows."
+    )
     strategy = _OVERWRITE
     if all(each.refused for each in differences):
         text += " The table does not take upstream's values: they are set aside."
         strategy = SHOW_ROWS
-    return Issue(IssueCode.VALUE_DRIFT, Severity.HIGH, text, _tables(differences), strategy, _evidence(differences))
+    return Issue(
+        IssueCode.VALUE_DRIFT,
+        Severity.HIGH,
+        text,
+        _tables(differences),
+        strategy,
+        _evidence(differences),
+    )
 
 
 def _tables(differences: Iterable[Difference]) -> tuple[str, ...]:
@@ -93,11 +152,15 @@ def _listed(differences: Sequence[Difference]) -> str:
     rows: Counter[str] = Counter()
     for each in differences:
         rows[TABLES[each.endpoint].name] += each.rows
-    return " and ".join(f"{counted(rows[table], 'row')} of {table}" for table in _tables(differences))
+    return " and ".join(
+        f"{counted(rows[table], 'row')} of {table}" for table in _tables(differences)
+    )
 
 
 def _evidence(differences: Sequence[Difference]) -> Mapping[str, object]:
-    """All dates, the columns by table with the rows in which each differs, and old and new values of some rows."""
+    """All dates, the columns by table with the rows in which each differs, and old and new values
+    of some rows.
+    """
     by_table: defaultdict[str, Counter[str]] = defaultdict(Counter)
     columns: defaultdict[str, Counter[str]] = defaultdict(Counter)
     days: set[dt.date] = set()
@@ -123,7 +186,11 @@ def _evidence(differences: Sequence[Difference]) -> Mapping[str, object]:
         "metadata": {
             BY_ROWS: True,
             "rows": {table: dict(kinds) for table, kinds in sorted(by_table.items())},
-            "columns": {table: dict(sorted(names.items())) for table, names in sorted(columns.items()) if names},
+            "columns": {
+                table: dict(sorted(names.items()))
+                for table, names in sorted(columns.items())
+                if names
+            },
             "differences": shown[:SAMPLE],
         },
     }

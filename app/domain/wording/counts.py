@@ -2,7 +2,9 @@
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun, as in "1 account" and "2 accounts"; `plural` where it is not the noun with an s."""
+    """A number with its noun, as in "1 account" and "2 accounts"; `plural` where it is not the noun
+    with an s.
+    """
     return f"{number} {choose(number, noun, plural or f'{noun}s')}"
 
 

@@ -11,7 +11,8 @@ _LEAST_BEGINNING = 3
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.65) -> str | None:
     """The known name that is most like `name`; None if none is alike by `cutoff`, 1 being the same.
 
-    Case and separators do not count, nor does the order of words; the beginning of a name stands for it if it is the only one.
+    Case and separators do not count, nor does the order of words; the beginning of a name stands
+    for it if it is the only one.
     """
     names = list(dict.fromkeys(known))
     plain = _plain(name)
@@ -19,7 +20,9 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.65) -> str | None
     best = max(names, key=lambda each: likeness[each], default=None)
     if best is not None and likeness[best] >= cutoff:
         return best
-    begun = [each for each in names if len(plain) >= _LEAST_BEGINNING and _plain(each).startswith(plain)]
+    begun = [
+        each for each in names if len(plain) >= _LEAST_BEGINNING and _plain(each).startswith(plain)
+    ]
     return begun[0] if len(begun) == 1 else None
 
 
@@ -29,7 +32,10 @@ def _plain(name: str) -> str:
 
 def _likeness(one: str, other: str) -> float:
     whole = SequenceMatcher(None, _joined(one.split()), _joined(other.split())).ratio()
-    return max(whole, SequenceMatcher(None, _joined(sorted(one.split())), _joined(sorted(other.split()))).ratio())
+    return max(
+        whole,
+        SequenceMatcher(None, _joined(sorted(one.split())), _joined(sorted(other.split()))).ratio(),
+    )
 
 
 def _joined(words: Sequence[str]) -> str:

@@ -6,7 +6,23 @@ from typing import Any
 
 from app.domain.wording.counts import counted
 
-_KINDS = ("datetime", "date", "time", "int", "float", "bool", "uuid", "url", "enum", "literal", "string", "list", "tuple", "set", "dict")
+_KINDS = (
+    "datetime",
+    "date",
+    "time",
+    "int",
+    "float",
+    "bool",
+    "uuid",
+    "url",
+    "enum",
+    "literal",
+    "string",
+    "list",
+    "tuple",
+    "set",
+    "dict",
+)
 
 _Context = Mapping[str, Any]
 _BOUNDS: Mapping[str, str] = {
@@ -54,7 +70,9 @@ _OWN = re.compile(r"^(Value error|Assertion failed), ")
 
 
 def requirement(kind: str, context: _Context, message: str) -> str:
-    """What the value must be, as the rest of a sentence that begins with its name; `message` is the validator's own text."""
+    """What the value must be, as the rest of a sentence that begins with its name; `message` is the
+    validator's own text.
+    """
     if kind in _BOUNDS and (found := _filled(_BOUNDS[kind], context)) is not None:
         return found
     if kind in _LENGTHS:

@@ -9,11 +9,18 @@ from app.engine.batch.state import BatchState
 from app.store.runs.lifecycle import ActiveRun
 
 
-def cover(run: ActiveRun, work: BatchState, accepted: Mapping[str, Mapping[str, AcceptedIssue]], today: dt.date) -> frozenset[str]:
-    """Tell a batch what is accepted of its accounts: a run that compares counts asks nothing about those of which all is.
+def cover(
+    run: ActiveRun,
+    work: BatchState,
+    accepted: Mapping[str, Mapping[str, AcceptedIssue]],
+    today: dt.date,
+) -> frozenset[str]:
+    """Tell a batch what is accepted of its accounts: a run that compares counts asks nothing about
+    those of which all is.
 
-    Accounts that somebody named, or whose rows are compared, are asked about; so are those of a run that was confirmed. Gives the accounts
-    that were held when an issue of theirs was accepted: they are guarded as such.
+    Accounts that somebody named, or whose rows are compared, are asked about; so are those of a run
+    that was confirmed. Gives the accounts that were held when an issue of theirs was accepted: they
+    are guarded as such.
     """
     asks = run.request.compares_rows or run.request.account_ids is not None or run.confirmed
     for account_id in accepted.keys() & work.views.keys():
@@ -22,4 +29,8 @@ def cover(run: ActiveRun, work: BatchState, accepted: Mapping[str, Mapping[str, 
         known.accepted.update(valid)
         if not asks and is_covered(work.views[account_id], valid):
             known.known = known.covered = True
-    return frozenset(account_id for account_id, by_code in accepted.items() if any(each.was_held for each in by_code.values()))
+    return frozenset(
+        account_id
+        for account_id, by_code in accepted.items()
+        if any(each.was_held for each in by_code.values())
+    )

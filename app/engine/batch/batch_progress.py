@@ -1,6 +1,7 @@
 """What this process works on: batches that are not recorded yet.
 
-How far they are is told as often as the state of runs is looked at, so that a batch of thousands of accounts shows it.
+How far they are is told as often as the state of runs is looked at, so that a batch of thousands of
+accounts shows it.
 """
 
 import asyncio
@@ -63,7 +64,11 @@ class BatchProgress:
         try:
             await self._store.under_way.note(self._store.claims.worker_id, figures)
         except ReconError as error:
-            _log.warning("How far the batches are could not be told.", action="worker.progress_missed", reason=str(error))
+            _log.warning(
+                "How far the batches are could not be told.",
+                action="worker.progress_missed",
+                reason=str(error),
+            )
             return
         self._told = dict(figures)
 

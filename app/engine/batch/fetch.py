@@ -16,7 +16,9 @@ from app.upstream.paging import FetchProof
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A fetch that is proven whole: its rows in staging, the slices that it proves, and how those looked before."""
+    """A fetch that is proven whole: its rows in staging, the slices that it proves, and how those
+    looked before.
+    """
 
     staged: StagedFetch
     proven: Slice
@@ -63,7 +65,13 @@ class Fetcher:
         try:
             proofs = [await self._read(part, planned, sink) for part in planned.requests]
             await sink.seal()
-            yield Fetched(sink.staged, proven, before, sum(proof.requests for proof in proofs), sum(proof.rows for proof in proofs))
+            yield Fetched(
+                sink.staged,
+                proven,
+                before,
+                sum(proof.requests for proof in proofs),
+                sum(proof.rows for proof in proofs),
+            )
         finally:
             await sink.forget()
 
@@ -77,5 +85,8 @@ class Fetcher:
             is_suspect=planned.is_suspect,
         )
         if request.hours and not await sink.end_part():
-            raise IncompleteFetch("The API sends the same rows for different hours: what it has of a date cannot be read by hours.")
+            raise IncompleteFetch(
+                "The API sends the same rows for different hours: what it has of a date cannot be"
+                " read by hours."
+            )
         return proof

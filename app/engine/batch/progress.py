@@ -17,8 +17,12 @@ from app.store.apply.model import Applied
 from app.store.identity.given_back import GivenBack
 
 
-def initial_progress(view: AccountView, request: RunRequest, moving: Moving, now: dt.datetime) -> Progress:
-    """What a run knows of an account before it asks; one that cannot be asked about carries the reason as an error."""
+def initial_progress(
+    view: AccountView, request: RunRequest, moving: Moving, now: dt.datetime
+) -> Progress:
+    """What a run knows of an account before it asks; one that cannot be asked about carries the
+    reason as an error.
+    """
     reason = why_not_asked(view)
     kind = request.kind
     return Progress(
@@ -30,7 +34,9 @@ def initial_progress(view: AccountView, request: RunRequest, moving: Moving, now
         waits=(waits_until(view) or dt.date.min) >= moving.first,
         tried={},
         # Who asks for a retry wants all to be tried.
-        explained_as=view.explained_as if kind is not RunKind.RETRY and is_explained(view, now) else None,
+        explained_as=(
+            view.explained_as if kind is not RunKind.RETRY and is_explained(view, now) else None
+        ),
     )
 
 
@@ -66,12 +72,16 @@ def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> 
         progress.unheld.setdefault(table, set()).update(columns)
     # Of a row that was read before the last word counts.
     last = {(each["table"], each["key"]) for each in done.too_narrow}
-    progress.too_narrow[:] = [*(each for each in progress.too_narrow if (each["table"], each["key"]) not in last), *done.too_narrow]
+    progress.too_narrow[:] = [
+        *(each for each in progress.too_narrow if (each["table"], each["key"]) not in last),
+        *done.too_narrow,
+    ]
     _renew_unsent(progress, planned, done)
     progress.told.update(done.told)
     progress.grew |= done.grew
     if endpoint in (Endpoint.ALLTIME, Endpoint.DAILY) and (done.inserted or done.updated):
-        # Trades find their account through these rows: what was read of them before may belong elsewhere now.
+        # Trades find their account through these rows: what was read of them before may belong
+        # elsewhere now.
         progress.dates_read(Endpoint.CLOSED).clear()
     if done.left_alone:
         progress.left_alone.add(endpoint)
@@ -82,15 +92,24 @@ def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> 
 
 
 def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
-    """Of the dates that were read now only the last word counts on what upstream does not send there."""
+    """Of the dates that were read now only the last word counts on what upstream does not send
+    there.
+    """
     endpoint = planned.request.endpoint
-    before = {day: trades for day, trades in progress.kept.pop(endpoint, {}).items() if not planned.covers(day)}
+    before = {
+        day: trades
+        for day, trades in progress.kept.pop(endpoint, {}).items()
+        if not planned.covers(day)
+    }
     if before.keys() & done.shifted_days:
-        # Trades that stood there were moved, so that what was kept of these dates is not known any more.
+        # Trades that stood there were moved, so that what was kept of these dates is not known any
+        # more.
         before = {day: trades for day, trades in before.items() if day not in done.shifted_days}
         progress.dates_read(endpoint).clear()
     kept = before | done.kept
-    withheld = {day for day in progress.withheld.pop(endpoint, ()) if not planned.covers(day)} | done.withheld
+    withheld = {
+        day for day in progress.withheld.pop(endpoint, ()) if not planned.covers(day)
+    } | done.withheld
     if kept:
         progress.kept[endpoint] = kept
     if withheld:
@@ -98,9 +117,15 @@ def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) ->
 
 
 def note_differing(progress: Progress, planned: PlannedRequest, found: ComparedTable) -> None:
-    """Take in how rows of upstream differ from stored ones before they are written: so they do until they are compared once more."""
+    """Take in how rows of upstream differ from stored ones before they are written: so they do
+    until they are compared once more.
+    """
     known = {(each.endpoint, each.day, each.differs, each.columns) for each in progress.differing}
-    progress.differing += [each for each in found.differences if (each.endpoint, each.day, each.differs, each.columns) not in known]
+    progress.differing += [
+        each
+        for each in found.differences
+        if (each.endpoint, each.day, each.differs, each.columns) not in known
+    ]
     _renew_unequal(progress, planned, found)
 
 
@@ -123,11 +148,17 @@ def _renew_unequal(progress: Progress, planned: PlannedRequest, found: ComparedT
 
 
 def note_given_back(progress: Progress, endpoint: Endpoint, given: GivenBack) -> None:
-    """Take in that rows that upstream does not send for the account went to the one whose they are."""
+    """Take in that rows that upstream does not send for the account went to the one whose they
+    are.
+    """
     progress.effort.removed += given.removed
     progress.effort.moved += given.rows - given.removed
     progress.written.add(TABLES[endpoint].name)
-    kept = {day: trades for day, trades in progress.kept.pop(endpoint, {}).items() if day not in given.days}
+    kept = {
+        day: trades
+        for day, trades in progress.kept.pop(endpoint, {}).items()
+        if day not in given.days
+    }
     if kept:
         progress.kept[endpoint] = kept
 
@@ -156,14 +187,17 @@ def _note_daily(progress: Progress, *, is_trial: bool) -> None:
     if not is_trial:
         _settle_again(progress)
     if progress.alltime_is_withheld and progress.moving_figures.told is not None:
-        # What upstream counts on dates that still move is known now: that decides whether alltime may fall.
+        # What upstream counts on dates that still move is known now: that decides whether alltime
+        # may fall.
         progress.withheld.pop(Endpoint.ALLTIME)
         progress.dates_read(Endpoint.ALLTIME).clear()
 
 
 def _note_tried(progress: Progress, planned: PlannedRequest) -> None:
     request = planned.request
-    days: set[dt.date | None] = {request.date_from} if request.endpoint.is_trades else set(request.dates or (None,))
+    days: set[dt.date | None] = (
+        {request.date_from} if request.endpoint.is_trades else set(request.dates or (None,))
+    )
     if progress.tried is not None:
         progress.tried.setdefault(request.endpoint, set()).update(days)
     if len(planned.account_ids) == 1:
@@ -171,10 +205,14 @@ def _note_tried(progress: Progress, planned: PlannedRequest) -> None:
 
 
 def _settle_again(progress: Progress) -> None:
-    """Rows that were kept for want of a daily row to judge them by are looked at once more, now that it was read."""
+    """Rows that were kept for want of a daily row to judge them by are looked at once more, now
+    that it was read.
+    """
     daily = progress.dates_read(Endpoint.DAILY)
     for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED):
-        days = {day for day in progress.kept.get(endpoint, {}) if day is not None and daily.covers(day)}
+        days = {
+            day for day in progress.kept.get(endpoint, {}) if day is not None and daily.covers(day)
+        }
         if days:
             progress.dates_read(endpoint).clear()
             progress.kept.pop(endpoint)

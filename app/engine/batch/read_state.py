@@ -1,4 +1,6 @@
-"""How the accounts of a batch fare while its requests are read: what was read whole, what failed alone, what nobody tried alone."""
+"""How the accounts of a batch fare while its requests are read: what was read whole, what failed
+alone, what nobody tried alone.
+"""
 
 import dataclasses
 import datetime as dt
@@ -15,9 +17,15 @@ _log = get_logger(__name__)
 
 
 class BatchReader:
-    """Reads for the search of a batch, and notes at its accounts what came of it; `read_one` fetches one request and writes its rows."""
+    """Reads for the search of a batch, and notes at its accounts what came of it; `read_one`
+    fetches one request and writes its rows.
+    """
 
-    def __init__(self, work: BatchState, read_one: Callable[[BatchState, PlannedRequest], Awaitable[int | None]]) -> None:
+    def __init__(
+        self,
+        work: BatchState,
+        read_one: Callable[[BatchState, PlannedRequest], Awaitable[int | None]],
+    ) -> None:
         """Bind the batch and its way to the API and the warehouse."""
         self._work = work
         self._read_one = read_one
@@ -35,9 +43,17 @@ class BatchReader:
         return self._work.claim.postponed.keys().isdisjoint(planned.account_ids)
 
     def may_have_rows(self, planned: PlannedRequest) -> bool:
-        """Whether any table counts something of an account that no earlier run left held or explained."""
-        views = (self._work.views[each] for each in planned.account_ids if each not in self._work.was_held)
-        return any(view.explained_as is None and any(dataclasses.astuple(view.totals)) for view in views)
+        """Whether any table counts something of an account that no earlier run left held or
+        explained.
+        """
+        views = (
+            self._work.views[each]
+            for each in planned.account_ids
+            if each not in self._work.was_held
+        )
+        return any(
+            view.explained_as is None and any(dataclasses.astuple(view.totals)) for view in views
+        )
 
     def first_day(self, planned: PlannedRequest) -> dt.date | None:
         """The first date on which the account has stored rows."""
@@ -53,7 +69,9 @@ class BatchReader:
             reason=str(error),
         )
         for account_id in planned.account_ids:
-            self._work.progress[account_id].errors.append(f"{_named(planned)}: {error}{_as_small_as_can_be(planned, error)}")
+            self._work.progress[account_id].errors.append(
+                f"{_named(planned)}: {error}{_as_small_as_can_be(planned, error)}"
+            )
             self._work.unread[account_id] += isinstance(error, UpstreamError)
 
     def untried(self, planned: PlannedRequest, reason: str) -> None:
@@ -65,7 +83,9 @@ class BatchReader:
         """Note that all dates were read."""
         for account_id in planned.account_ids:
             record_read(self._work.progress[account_id], planned)
-            self._work.progress[account_id].counted_in_parts |= planned.request.endpoint is Endpoint.DAILY
+            self._work.progress[account_id].counted_in_parts |= (
+                planned.request.endpoint is Endpoint.DAILY
+            )
 
 
 def _named(planned: PlannedRequest) -> str:
@@ -75,13 +95,24 @@ def _named(planned: PlannedRequest) -> str:
 
 
 def _as_small_as_can_be(planned: PlannedRequest, error: ReconError) -> str:
-    """What is to be said of one date that may be too much for upstream: that it cannot be asked for in smaller parts."""
-    if len(planned.account_ids) > 1 or planned.is_undated or planned.by_dates() or not isinstance(error, FetchFailed | RequestTooLarge):
+    """What is to be said of one date that may be too much for upstream: that it cannot be asked for
+    in smaller parts.
+    """
+    if (
+        len(planned.account_ids) > 1
+        or planned.is_undated
+        or planned.by_dates()
+        or not isinstance(error, FetchFailed | RequestTooLarge)
+    ):
         return ""
     by = " and by hours" if planned.request.endpoint is Endpoint.HOURLY else ""
     return f" It was asked for by single dates{by}; no smaller request can be made."
 
 
 def _days(request: Request) -> str:
-    first, last = (request.dates[0], request.dates[-1]) if request.dates else (request.date_from, request.date_to)
+    first, last = (
+        (request.dates[0], request.dates[-1])
+        if request.dates
+        else (request.date_from, request.date_to)
+    )
     return f" on {first}" if first == last else f" from {first} to {last}"

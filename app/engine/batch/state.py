@@ -1,4 +1,6 @@
-"""A batch on its way through the flow: what is known of its accounts, what it cost, and whether it goes on."""
+"""A batch on its way through the flow: what is known of its accounts, what it cost, and whether it
+goes on.
+"""
 
 import asyncio
 import contextlib
@@ -37,15 +39,17 @@ NOTHING_REWRITTEN = Rewritten()
 class BatchState:
     """A batch on its way: what is known of its accounts, and what it cost so far.
 
-    `moving` are the dates that still move, the same from the batch's beginning to its end.
-    `unread` counts the fetches that could not be completed by account, `ownerless` is what was done for nobody in particular,
-    `reassigned` the accounts that were asked for with it, `renamed` those that upstream knows by an id that is new here, with that id;
-    `spent` are the requests that the search for failing accounts cost, `silent` tells of endpoints that answer nobody;
-    `unfinished` are the accounts that wait in the run again when the batch stopped early, `asking` those that the reads of this round are
-    for, by table. `guard` judges upstream over all batches of the run; `totals` are what the tables counted at first, `earlier` the rows
-    that runs rewrote of accounts since those were whole, and `was_held` the accounts that an earlier run left held. `columns` are how many
-    of each table are compared where rows are; `noting` is held while what that finds is recorded, since tables of one account are read at
-    the same time.
+    `moving` are the dates that still move, the same from the batch's beginning to its end. `unread`
+    counts the fetches that could not be completed by account, `ownerless` is what was done for
+    nobody in particular, `reassigned` the accounts that were asked for with it, `renamed` those
+    that upstream knows by an id that is new here, with that id; `spent` are the requests that the
+    search for failing accounts cost, `silent` tells of endpoints that answer nobody; `unfinished`
+    are the accounts that wait in the run again when the batch stopped early, `asking` those that
+    the reads of this round are for, by table. `guard` judges upstream over all batches of the run;
+    `totals` are what the tables counted at first, `earlier` the rows that runs rewrote of accounts
+    since those were whole, and `was_held` the accounts that an earlier run left held. `columns` are
+    how many of each table are compared where rows are; `noting` is held while what that finds is
+    recorded, since tables of one account are read at the same time.
     """
 
     claim: Claim
@@ -76,7 +80,9 @@ class BatchState:
     noting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def is_suspected(self, account_id: str) -> bool:
-        """Whether the account failed before: it shares no request with those that did not, so that it need not be searched for again."""
+        """Whether the account failed before: it shares no request with those that did not, so that
+        it need not be searched for again.
+        """
         return self.views[account_id].has_failed or account_id in self.claim.postponed
 
     @property
@@ -85,15 +91,23 @@ class BatchState:
         return self.use.requests
 
     def found_at(self, account_id: str) -> tuple[Issue, ...]:
-        """The issues with which the account came, and those that the comparison of its rows found."""
+        """The issues with which the account came, and those that the comparison of its rows
+        found.
+        """
         return (*self.found[account_id], *self.found_by_rows(account_id))
 
     def found_by_rows(self, account_id: str) -> tuple[Issue, ...]:
-        """The issues that the comparison of an account's rows found, beside those with which it came."""
-        return found_by_rows(self.progress[account_id], [issue.code for issue in self.found[account_id]])
+        """The issues that the comparison of an account's rows found, beside those with which it
+        came.
+        """
+        return found_by_rows(
+            self.progress[account_id], [issue.code for issue in self.found[account_id]]
+        )
 
     def compares(self, account_id: str) -> bool:
-        """Whether all rows that are read of an account are compared: what no count shows, as amounts that differ, is told only by that."""
+        """Whether all rows that are read of an account are compared: what no count shows, as
+        amounts that differ, is told only by that.
+        """
         return self.progress[account_id].by_rows or self.views[account_id].money is not None
 
     def effort_of(self, account_id: str) -> Effort:
@@ -108,7 +122,9 @@ class BatchState:
     def begun(self) -> dict[str, FirstPass]:
         """What was found and done so far, by account."""
         return {
-            account_id: FirstPass(frozenset(issue.code for issue in self.found_at(account_id)), progress.effort)
+            account_id: FirstPass(
+                frozenset(issue.code for issue in self.found_at(account_id)), progress.effort
+            )
             for account_id, progress in self.progress.items()
             if progress.effort
         }
@@ -131,7 +147,9 @@ class BatchState:
             self.progress[account_id].mended |= rows > 0
 
     def note_unfinished(self) -> None:
-        """Tell the accounts of which something is still to be read, at any level: a plan of the next round names only the coarsest."""
+        """Tell the accounts of which something is still to be read, at any level: a plan of the
+        next round names only the coarsest.
+        """
         self.unfinished = {
             account_id
             for account_id, progress in self.progress.items()

@@ -1,4 +1,6 @@
-"""Isolation: a batch that breaks off by the fault of an account is split until that account stands alone and fails alone."""
+"""Isolation: a batch that breaks off by the fault of an account is split until that account stands
+alone and fails alone.
+"""
 
 import uuid
 from collections import defaultdict
@@ -30,12 +32,18 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _STRIKES = 8
-"""When so many accounts of a run failed alone and none came through, it is not the accounts' fault."""
+"""When so many accounts of a run failed alone and none came through, it is not the accounts'
+fault.
+"""
 _CONFLICTS = 3
-"""So many times a run waits for whoever holds the same rows; then its accounts are tried apart, so that those that are free go on."""
+"""So many times a run waits for whoever holds the same rows; then its accounts are tried apart, so
+that those that are free go on.
+"""
 _LOST = 3
-"""So many times in a row a run waits where PostgreSQL goes away in a batch and answers right after; then its accounts are tried apart: the
-rows of one of them may be what ends the session, by a crash, a lack of memory, or somebody who kills long statements."""
+"""So many times in a row a run waits where PostgreSQL goes away in a batch and answers right after;
+then its accounts are tried apart: the rows of one of them may be what ends the session, by a crash,
+a lack of memory, or somebody who kills long statements.
+"""
 _NOBODYS = (ConfigurationError, UpstreamError, ClaimLost)
 """Errors of the surroundings: they say nothing about an account."""
 
@@ -51,9 +59,11 @@ class _Record:
 
 @dataclass(slots=True)
 class _Trial:
-    """One claim on its way through the flow; `struck` are accounts that failed alone and were not blamed for it yet.
+    """One claim on its way through the flow; `struck` are accounts that failed alone and were not
+    blamed for it yet.
 
-    `failed_once` are those that failed alone by what may pass: PostgreSQL ended their session, or had no room for them.
+    `failed_once` are those that failed alone by what may pass: PostgreSQL ended their session, or
+    had no room for them.
     """
 
     run: ActiveRun
@@ -67,12 +77,16 @@ class _Trial:
 class Flow(Protocol):
     """What claims are taken through: the healing of batches, or their inspection."""
 
-    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal) -> object:
+    async def reconcile(
+        self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal
+    ) -> object:
         """Take the claimed accounts through it and record what came of each."""
 
 
 Fail = Callable[[Claim, str], Awaitable[None]]
-"""Records that the only account of a claim could not go through the flow, with the reason, and releases it."""
+"""Records that the only account of a claim could not go through the flow, with the reason, and
+releases it.
+"""
 
 
 class Isolation:
@@ -89,16 +103,21 @@ class Isolation:
         """The run is over."""
         self._records.pop(run_id, None)
 
-    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal) -> None:
-        """Take the claim through the flow; accounts that alone break it off are recorded as failed, with the reason.
+    async def reconcile(
+        self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal
+    ) -> None:
+        """Take the claim through the flow; accounts that alone break it off are recorded as failed,
+        with the reason.
 
-        Raises what says nothing about an account, and the error itself where every account meets it.
+        Raises what says nothing about an account, and the error itself where every account meets
+        it.
         """
         trial = _Trial(run, use, halt, self._records[run.run_id])
         await self._try(claim, trial)
         trial.record.lost = 0
         if not halt.is_set:
-            # Where none came through, others of the warehouse can be read all the same: it is these accounts' own.
+            # Where none came through, others of the warehouse can be read all the same: it is these
+            # accounts' own.
             await self._fail_struck(trial)
 
     async def _try(self, claim: Claim, trial: _Trial) -> None:
@@ -131,8 +150,11 @@ class Isolation:
         else:
             await self._strike(claim, error, trial)
 
-    async def _meet_lost_session(self, claim: Claim, error: DatabaseUnavailable, trial: _Trial) -> None:
-        """Wait for PostgreSQL, unless it answers at once and ended the session of this run several times in a row.
+    async def _meet_lost_session(
+        self, claim: Claim, error: DatabaseUnavailable, trial: _Trial
+    ) -> None:
+        """Wait for PostgreSQL, unless it answers at once and ended the session of this run several
+        times in a row.
 
         Then the accounts are tried apart; one alone is struck that ended it twice.
         """
@@ -148,7 +170,9 @@ class Isolation:
             await self._try_again(claim, error, trial)
 
     async def _try_again(self, claim: Claim, error: Exception, trial: _Trial) -> None:
-        """Try an account once more that failed alone by what may have passed; the second time it is struck."""
+        """Try an account once more that failed alone by what may have passed; the second time it is
+        struck.
+        """
         (account_id,) = claim.account_ids
         if account_id in trial.failed_once:
             await self._strike(claim, error, trial)
@@ -165,7 +189,12 @@ class Isolation:
 
     async def _split(self, claim: Claim, error: Exception, trial: _Trial) -> None:
         """Try both halves; a conflict with another writer in one of them is raised after both."""
-        _log.warning("A batch broke off; it is split.", action="batch.split", accounts=len(claim.account_ids), reason=repr(error))
+        _log.warning(
+            "A batch broke off; it is split.",
+            action="batch.split",
+            accounts=len(claim.account_ids),
+            reason=repr(error),
+        )
         scattered_ids = scattered(claim.account_ids)
         middle = len(scattered_ids) // 2
         conflict: WriteConflict | None = None
@@ -181,7 +210,8 @@ class Isolation:
     async def _strike(self, claim: Claim, error: Exception, trial: _Trial) -> None:
         """Note that an account failed alone; it is blamed once another came through.
 
-        Raises the error where it is everybody's, or ConfigurationError where the warehouse is not as it was when the process began.
+        Raises the error where it is everybody's, or ConfigurationError where the warehouse is not
+        as it was when the process began.
         """
         if trial.record.came_through:
             await self._fail(claim, error)
@@ -193,7 +223,9 @@ class Isolation:
             raise error
 
     async def _require_others(self, claim: Claim, error: Exception, run: ActiveRun) -> None:
-        """Make sure that the tables are fit to work in, and that another account can be read; raise `error` if none can."""
+        """Make sure that the tables are fit to work in, and that another account can be read; raise
+        `error` if none can.
+        """
         await self._store.require_fit()
         detection = self._store.within(run.history_from).detection
         others = [each.account_id for each in await detection.well_accounts(claim.account_ids)]
@@ -214,15 +246,33 @@ class Isolation:
 
     async def _fail(self, claim: Claim, error: Exception) -> None:
         (account_id,) = claim.account_ids
-        said = str(error) if isinstance(error, ReconError) else f"an error in trade-recon itself: {error!r}"
+        said = (
+            str(error)
+            if isinstance(error, ReconError)
+            else f"an error in trade-recon itself: {error!r}"
+        )
         if isinstance(error, DatabaseUnavailable):
-            said = f"PostgreSQL ended the session, twice, where this account alone was read or written. {error}"
-        _log.error("An account breaks every batch off.", action="account.isolated", account_id=account_id, reason=said, exc_info=error)
+            said = (
+                "PostgreSQL ended the session, twice, where this account alone was read or"
+                f" written. {error}"
+            )
+        _log.error(
+            "An account breaks every batch off.",
+            action="account.isolated",
+            account_id=account_id,
+            reason=said,
+            exc_info=error,
+        )
         try:
             await self._record_failure(claim, said)
         except (RowRefused, DatabaseError) as refused:
-            # Its row in trade_recon cannot say that it failed: the run's record alone does, and the claim is given back with the others.
-            reason = str(refused) if str(refused) == str(error) else f"{refused}; the account failed before: {said}"
+            # Its row in trade_recon cannot say that it failed: the run's record alone does, and the
+            # claim is given back with the others.
+            reason = (
+                str(refused)
+                if str(refused) == str(error)
+                else f"{refused}; the account failed before: {said}"
+            )
             await self._store.claims.set_refused_apart(claim.run_id, {account_id: reason})
 
 
@@ -248,4 +298,6 @@ class FailedHealing:
             detail=f"The account cannot be reconciled: {reason}",
             before=claim.first_pass(account_id) or FirstPass(),
         )
-        await self._store.runs.record(claim, [result], seconds=0, requests=0, terms=self._terms(), judged=())
+        await self._store.runs.record(
+            claim, [result], seconds=0, requests=0, terms=self._terms(), judged=()
+        )

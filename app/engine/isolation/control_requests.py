@@ -1,8 +1,10 @@
-"""The controls of a search: requests for other accounts, which tell an endpoint that is at fault from an account that is.
+"""The controls of a search: requests for other accounts, which tell an endpoint that is at fault
+from an account that is.
 
-An account is charged only for what others escape. So before one is, its endpoint must have answered a request for another account or, where
-its rows came and could not be proven to be all, a read of another one must be proven whole. A control costs requests that bring nothing:
-none is asked for while the reads that were planned tell as much.
+An account is charged only for what others escape. So before one is, its endpoint must have answered
+a request for another account or, where its rows came and could not be proven to be all, a read of
+another one must be proven whole. A control costs requests that bring nothing: none is asked for
+while the reads that were planned tell as much.
 """
 
 import asyncio
@@ -20,17 +22,21 @@ from app.upstream.response import Answer
 
 _log = get_logger(__name__)
 _DOUBTFUL = 3
-"""After so many failures in a row at an endpoint a control tells whether it is well at all, before more is spent on the search."""
+"""After so many failures in a row at an endpoint a control tells whether it is well at all, before
+more is spent on the search.
+"""
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """An account whose rows upstream should send; `day` is a date on which it has some, None where only that it has any is known.
+    """An account whose rows upstream should send; `day` is a date on which it has some, None where
+    only that it has any is known.
 
-    `quietest` is the date of its fewest rows: an endpoint that answers anything answers for that one.
-    `is_well` tells that it agreed with upstream when it was last checked: an answer for it can be expected. Others are accounts of the
-    batch itself, the last to be asked for. One that is known by its logins alone is asked for `by_login`.
+    `quietest` is the date of its fewest rows: an endpoint that answers anything answers for that
+    one. `is_well` tells that it agreed with upstream when it was last checked: an answer for it can
+    be expected. Others are accounts of the batch itself, the last to be asked for. One that is
+    known by its logins alone is asked for `by_login`.
     """
 
     account_id: str
@@ -41,7 +47,9 @@ class Control:
     quietest: dt.date | None = None
 
     def request(self, endpoint: Endpoint, *, is_small: bool = False) -> Request | None:
-        """A request to the endpoint for this account alone, for its quietest date if `is_small`; None if it cannot be asked for there."""
+        """A request to the endpoint for this account alone, for its quietest date if `is_small`;
+        None if it cannot be asked for there.
+        """
         is_by_login = endpoint.is_trades or self.by_login
         if is_by_login and not self.logins:
             return None
@@ -49,28 +57,43 @@ class Control:
         if endpoint.is_trades:
             return Request(endpoint, logins=self.logins, date_from=day, date_to=day)
         dates = () if endpoint is Endpoint.ALLTIME or day is None else (day,)
-        return Request(endpoint, dates=dates, **({"logins": self.logins} if is_by_login else {"account_ids": (self.account_id,)}))
+        return Request(
+            endpoint,
+            dates=dates,
+            **({"logins": self.logins} if is_by_login else {"account_ids": (self.account_id,)}),
+        )
 
 
 class Fared(NamedTuple):
-    """How often an endpoint had answered, and how many of its reads were proven whole, at a moment."""
+    """How often an endpoint had answered, and how many of its reads were proven whole, at a
+    moment.
+    """
 
     answers: int
     wholes: int
 
 
 class Controls:
-    """Tells whether endpoints answer, and whether their reads can be proven whole, for anyone; one for each search."""
+    """Tells whether endpoints answer, and whether their reads can be proven whole, for anyone; one
+    for each search.
+    """
 
-    def __init__(self, client: UpstreamClient, find: Callable[[], Awaitable[list[Control]]]) -> None:
+    def __init__(
+        self, client: UpstreamClient, find: Callable[[], Awaitable[list[Control]]]
+    ) -> None:
         """`find` gives the accounts that may be asked for, those that are well first."""
         self._client = client
         self._find = find
         self._found: list[Control] | None = None
         self._asking = asyncio.Lock()
-        self._before = {endpoint: (client.health(endpoint).wholes, client.health(endpoint).unproven) for endpoint in Endpoint}
+        self._before = {
+            endpoint: (client.health(endpoint).wholes, client.health(endpoint).unproven)
+            for endpoint in Endpoint
+        }
         self.silent: dict[Endpoint, str] = {}
-        """Endpoints that answer nobody, or of which no read is whole, with the sentence that says so."""
+        """Endpoints that answer nobody, or of which no read is whole, with the sentence that says
+        so.
+        """
 
     def fared(self, endpoint: Endpoint) -> Fared:
         """What `require_answers` and `require_whole` are told to look for news since now."""
@@ -83,25 +106,33 @@ class Controls:
         return not health.answers or health.failures_in_a_row >= _DOUBTFUL
 
     def is_unproven(self, endpoint: Endpoint) -> bool:
-        """Whether the last reads of the endpoint could not be proven whole, so that the next one would be given up at its first page."""
+        """Whether the last reads of the endpoint could not be proven whole, so that the next one
+        would be given up at its first page.
+        """
         health = self._client.health(endpoint)
         return health.unproven_in_a_row >= _DOUBTFUL or not health.patience.is_left
 
     def is_proof_doubtful(self, endpoint: Endpoint) -> bool:
-        """Whether reads of the endpoint fail to be proven whole in a row, or none was proven since the search began."""
+        """Whether reads of the endpoint fail to be proven whole in a row, or none was proven since
+        the search began.
+        """
         health = self._client.health(endpoint)
         return health.wholes == self._before[endpoint][0] or health.unproven_in_a_row >= _DOUBTFUL
 
     def is_hopeless(self, endpoint: Endpoint) -> bool:
-        """Whether so many reads of this search in a row could not be proven whole that one more would tell nothing."""
+        """Whether so many reads of this search in a row could not be proven whole that one more
+        would tell nothing.
+        """
         health = self._client.health(endpoint)
-        return min(health.unproven_in_a_row, health.unproven - self._before[endpoint][1]) >= _DOUBTFUL
+        return (
+            min(health.unproven_in_a_row, health.unproven - self._before[endpoint][1]) >= _DOUBTFUL
+        )
 
     async def require_answers(self, endpoint: Endpoint, since: Fared | None = None) -> None:
         """Make sure that the endpoint answers requests for others.
 
-        An answer that came `since` is enough; else a control is asked for. EndpointFailed: it answers none;
-        UpstreamRefused: no endpoint answers, since the key is refused.
+        An answer that came `since` is enough; else a control is asked for. EndpointFailed: it
+        answers none; UpstreamRefused: no endpoint answers, since the key is refused.
         """
         health = self._client.health(endpoint)
         if since is not None and health.answers > since.answers:
@@ -117,17 +148,27 @@ class Controls:
             if isinstance(failure, FetchFailed) and failure.status == _FORBIDDEN:
                 await self.require_key(failure)
             self.silent[endpoint] = (
-                f"No request to {endpoint.value} is answered, whichever account it names: nothing is held against the accounts."
-                f" Check RISK_API_BASE_URL and the API. Last: {failure}"
+                f"No request to {endpoint.value} is answered, whichever account it names: nothing"
+                " is held against the accounts. Check RISK_API_BASE_URL and the API. Last:"
+                f" {failure}"
             )
-            _log.error("An endpoint of the API answers no request.", action="endpoint.failed", endpoint=endpoint.value, reason=str(failure))
+            _log.error(
+                "An endpoint of the API answers no request.",
+                action="endpoint.failed",
+                endpoint=endpoint.value,
+                reason=str(failure),
+            )
             raise EndpointFailed(self.silent[endpoint])
 
-    async def require_whole(self, endpoint: Endpoint, account_ids: Collection[str], since: Fared | None = None) -> None:
-        """Make sure that reads of the endpoint can be proven whole for others than these accounts, or for some of them if they are several.
+    async def require_whole(
+        self, endpoint: Endpoint, account_ids: Collection[str], since: Fared | None = None
+    ) -> None:
+        """Make sure that reads of the endpoint can be proven whole for others than these accounts,
+        or for some of them if they are several.
 
-        A read that was proven `since` is enough; else controls are read. EndpointFailed: none of them can be proven whole, and where no
-        other account is known not even one date of the only one.
+        A read that was proven `since` is enough; else controls are read. EndpointFailed: none of
+        them can be proven whole, and where no other account is known not even one date of the only
+        one.
         """
         health = self._client.health(endpoint)
         self._require_not_silent(endpoint)
@@ -138,14 +179,22 @@ class Controls:
             self._require_not_silent(endpoint)
             if health.wholes > wholes:
                 return
-            others = [each for each in await self._all() if len(account_ids) > 1 or each.account_id not in account_ids]
+            others = [
+                each
+                for each in await self._all()
+                if len(account_ids) > 1 or each.account_id not in account_ids
+            ]
             failure = await self._probe(endpoint, others or await self._all())
             if failure is None:
                 return
-            whose = "whichever account it names" if others else "and there is no other account that would show whose fault that is"
+            whose = (
+                "whichever account it names"
+                if others
+                else "and there is no other account that would show whose fault that is"
+            )
             self.silent[endpoint] = (
-                f"No read of {endpoint.value} can be proven whole, {whose}: nothing is held against the accounts, and nothing of it was"
-                f" written. Check the API. Last: {failure}"
+                f"No read of {endpoint.value} can be proven whole, {whose}: nothing is held against"
+                f" the accounts, and nothing of it was written. Check the API. Last: {failure}"
             )
             _log.error(
                 "No read of an endpoint of the API can be proven whole.",
@@ -156,7 +205,9 @@ class Controls:
             raise EndpointFailed(self.silent[endpoint])
 
     async def require_key(self, failure: FetchFailed) -> None:
-        """Make sure that the key is accepted: a request that was answered before, or else the smallest one, is not forbidden."""
+        """Make sure that the key is accepted: a request that was answered before, or else the
+        smallest one, is not forbidden.
+        """
         try:
             await self._client.sample(self._client.last_answered or Request(Endpoint.ALLTIME))
         except FetchFailed as error:
@@ -166,7 +217,9 @@ class Controls:
             return
 
     async def unless_key_is_refused(self, refusal: UpstreamRefused) -> FetchFailed:
-        """The failure of a request that was answered 401 while others are accepted; UpstreamRefused if none is."""
+        """The failure of a request that was answered 401 while others are accepted; UpstreamRefused
+        if none is.
+        """
         failure = FetchFailed(refusal.answer, status=_UNAUTHORIZED)
         await self.require_key(failure)
         return failure
@@ -189,7 +242,11 @@ class Controls:
 
     async def _sample_controls(self, endpoint: Endpoint) -> FetchFailed | RequestTooLarge | None:
         """Why not even requests for accounts that are well are answered; None if one is."""
-        requests = [request for each in await self._all() if each.is_well and (request := each.request(endpoint, is_small=True))]
+        requests = [
+            request
+            for each in await self._all()
+            if each.is_well and (request := each.request(endpoint, is_small=True))
+        ]
         failure: FetchFailed | RequestTooLarge | None = None
         for request in requests or [Request(endpoint)]:
             try:
@@ -200,9 +257,15 @@ class Controls:
                 return None
         return failure
 
-    async def _probe(self, endpoint: Endpoint, controls: Collection[Control]) -> FetchFailed | RequestTooLarge | None:
-        """Why the rows of none of the controls can be proven whole; None if those of one can, which is then the first to be asked for."""
-        failure: FetchFailed | RequestTooLarge = FetchFailed("No account with rows is known for which it could be asked.")
+    async def _probe(
+        self, endpoint: Endpoint, controls: Collection[Control]
+    ) -> FetchFailed | RequestTooLarge | None:
+        """Why the rows of none of the controls can be proven whole; None if those of one can, which
+        is then the first to be asked for.
+        """
+        failure: FetchFailed | RequestTooLarge = FetchFailed(
+            "No account with rows is known for which it could be asked."
+        )
         for control in controls:
             if (request := control.request(endpoint)) is None:
                 continue
@@ -213,6 +276,9 @@ class Controls:
             except (FetchFailed, RequestTooLarge) as error:
                 failure = error
             else:
-                self._found = [control, *(each for each in await self._all() if each is not control)]
+                self._found = [
+                    control,
+                    *(each for each in await self._all() if each is not control),
+                ]
                 return None
         return failure

@@ -1,4 +1,6 @@
-"""The phase that an audit has before its batches: upstream's alltime metrics of every account, compared with ours."""
+"""The phase that an audit has before its batches: upstream's alltime metrics of every account,
+compared with ours.
+"""
 
 import datetime as dt
 import uuid
@@ -20,9 +22,13 @@ from app.upstream.client import UpstreamClient
 
 _log = get_logger(__name__)
 _TIMES_ASKED = 2
-"""An account counts as absent when upstream says so twice: nothing at all is what a sick API says most easily."""
+"""An account counts as absent when upstream says so twice: nothing at all is what a sick API says
+most easily.
+"""
 _TELLING = 10
-"""After so many requests by id it can be told whether the scan only missed accounts or upstream has lost them."""
+"""After so many requests by id it can be told whether the scan only missed accounts or upstream has
+lost them.
+"""
 _MOST_BY_ID = 5
 """Above so many requests by id a scan of the days costs less."""
 _REFRESHED = 5000
@@ -33,9 +39,9 @@ _NAMED = 20
 class AuditTerms:
     """What an audit keeps to.
 
-    Dates from `moving_from` on still move; rows of dates after `today` are not asked for; `guard` tells for how many accounts upstream
-    may have nothing (None: for all); `search_requests` may be spent on finding accounts that make requests for several fail. `day` is the
-    business date.
+    Dates from `moving_from` on still move; rows of dates after `today` are not asked for; `guard`
+    tells for how many accounts upstream may have nothing (None: for all); `search_requests` may be
+    spent on finding accounts that make requests for several fail. `day` is the business date.
     """
 
     moving_from: dt.date
@@ -46,22 +52,35 @@ class AuditTerms:
 
 
 async def audit(
-    store: Repositories, client: UpstreamClient, run_id: uuid.UUID, terms: AuditTerms, account_ids: Sequence[str] | None
+    store: Repositories,
+    client: UpstreamClient,
+    run_id: uuid.UUID,
+    terms: AuditTerms,
+    account_ids: Sequence[str] | None,
 ) -> list[str]:
     """Note for a run which accounts (None: all) differ from upstream, or are absent there.
 
-    All accounts are read by a scan without ids, which moves while it is read and may not be finished: an account that it did not show is
-    asked for by id before it counts as absent. Named accounts are asked for by id alone. Dates that still move are only read for accounts
-    that differ at all. Accounts about which upstream gave no answer, or at whose comparison PostgreSQL failed, are returned: they are
-    neither equal nor absent.
+    All accounts are read by a scan without ids, which moves while it is read and may not be
+    finished: an account that it did not show is asked for by id before it counts as absent. Named
+    accounts are asked for by id alone. Dates that still move are only read for accounts that differ
+    at all. Accounts about which upstream gave no answer, or at whose comparison PostgreSQL failed,
+    are returned: they are neither equal nor absent.
 
-    Raises UpstreamSuspect, long before all of them were asked for, if upstream has nothing for more accounts than the guard allows, or
-    knows more of them under other natural keys; EndpointFailed if alltime or daily metrics are not to be had for anybody.
-    Where it has less for too many, the run is marked as suspect: its batches hold those, heal others, and then stop.
+    Raises UpstreamSuspect, long before all of them were asked for, if upstream has nothing for more
+    accounts than the guard allows, or knows more of them under other natural keys; EndpointFailed
+    if alltime or daily metrics are not to be had for anybody. Where it has less for too many, the
+    run is marked as suspect: its batches hold those, heal others, and then stop.
     """
     await store.scans.clear(run_id)
     reader = _ScanReader(client, store.scans.alltime_sink(run_id))
-    search = Search(client, _controls(client, store), reader, allowance=Spent(terms.search_requests), today=terms.today, proves=False)
+    search = Search(
+        client,
+        _controls(client, store),
+        reader,
+        allowance=Spent(terms.search_requests),
+        today=terms.today,
+        proves=False,
+    )
     if account_ids is None:
         is_whole = await _scan(client, Request(Endpoint.ALLTIME), reader.sink)
         await store.scans.name_rows(run_id)
@@ -70,7 +89,11 @@ async def audit(
     await _learn_holders(store, run_id, terms.day)
     asked = 0
     for _ in range(_TIMES_ASKED):
-        unseen = [each for each in await store.scans.unseen_accounts(run_id, account_ids) if each not in reader.unanswered]
+        unseen = [
+            each
+            for each in await store.scans.unseen_accounts(run_id, account_ids)
+            if each not in reader.unanswered
+        ]
         asked += len(unseen)
         logins = await store.detection.logins_of_placeholders(unseen)
         requests = plan_accounts(unseen, max_ids=client.max_ids, logins=logins)
@@ -78,7 +101,9 @@ async def audit(
             await search.read(planned)
             _require(search)
             if terms.guard is not None and number == _TELLING:
-                sample = [account_id for each in requests[:number] for account_id in each.account_ids]
+                sample = [
+                    account_id for each in requests[:number] for account_id in each.account_ids
+                ]
                 await store.scans.name_rows(run_id)
                 await _suspect(store, run_id, account_ids, terms.guard, sample, len(unseen))
         if requests:
@@ -93,9 +118,13 @@ async def audit(
     if drifting:
         days = _ScanReader(client, store.scans.days_sink(run_id))
         left = Spent(terms.search_requests - search.spent.new)
-        search_days = Search(client, _controls(client, store), days, allowance=left, today=terms.today, proves=False)
+        search_days = Search(
+            client, _controls(client, store), days, allowance=left, today=terms.today, proves=False
+        )
         logins = await store.detection.logins_of_placeholders(drifting)
-        by_day = plan_days(drifting, _days(terms.moving_from, terms.today), max_ids=client.max_ids, logins=logins)
+        by_day = plan_days(
+            drifting, _days(terms.moving_from, terms.today), max_ids=client.max_ids, logins=logins
+        )
         await _note_moving_days(client, by_day, days, search_days)
         await store.scans.name_days(run_id)
         found, failed = await store.scans.find_drift(run_id, terms.moving_from, drifting)
@@ -103,7 +132,12 @@ async def audit(
         uncompared |= failed
         unanswered = sorted({*unanswered, *failed})
     for account_id, reason in uncompared.items():
-        _log.warning("PostgreSQL fails where an account is compared.", action="audit.uncompared", account_id=account_id, reason=reason)
+        _log.warning(
+            "PostgreSQL fails where an account is compared.",
+            action="audit.uncompared",
+            account_id=account_id,
+            reason=reason,
+        )
     await _note_rekeyed(store, run_id, account_ids, terms.guard)
     if terms.guard is not None:
         await _mark_suspect(store, run_id, account_ids, terms.guard)
@@ -120,7 +154,9 @@ async def audit(
 
 
 class _ScanReader:
-    """Reads for the search of an audit: rows prove themselves, one by one, and accounts are not blamed."""
+    """Reads for the search of an audit: rows prove themselves, one by one, and accounts are not
+    blamed.
+    """
 
     def __init__(self, client: UpstreamClient, sink: ScanSink) -> None:
         self._client = client
@@ -128,7 +164,12 @@ class _ScanReader:
         self.unanswered: set[str] = set()
 
     async def read(self, planned: PlannedRequest) -> int | None:
-        return await self._client.scan(planned.request, self.sink, missing_is_empty=planned.missing_is_empty, is_suspect=planned.is_suspect)
+        return await self._client.scan(
+            planned.request,
+            self.sink,
+            missing_is_empty=planned.missing_is_empty,
+            is_suspect=planned.is_suspect,
+        )
 
     def is_known(self, planned: PlannedRequest) -> bool:
         del planned
@@ -152,7 +193,12 @@ class _ScanReader:
 
     def untried(self, planned: PlannedRequest, reason: str) -> None:
         for account_id in planned.account_ids:
-            _log.warning("The API gives no answer about an account.", action="audit.unanswered", account_id=account_id, reason=reason)
+            _log.warning(
+                "The API gives no answer about an account.",
+                action="audit.unanswered",
+                account_id=account_id,
+                reason=reason,
+            )
         self.unanswered.update(planned.account_ids)
 
     def read_in_parts(self, planned: PlannedRequest) -> None:
@@ -161,7 +207,10 @@ class _ScanReader:
 
 def _controls(client: UpstreamClient, store: Repositories) -> Controls:
     async def controls() -> list[Control]:
-        return [Control(each.account_id, each.logins, each.day, quietest=each.quietest) for each in await store.detection.well_accounts(())]
+        return [
+            Control(each.account_id, each.logins, each.day, quietest=each.quietest)
+            for each in await store.detection.well_accounts(())
+        ]
 
     return Controls(client, controls)
 
@@ -172,7 +221,8 @@ async def _scan(client: UpstreamClient, request: Request, sink: ScanSink) -> boo
         await client.scan(request, sink)
     except (FetchFailed, RequestTooLarge) as error:
         _log.warning(
-            "A scan could not be finished; what it did not show is asked for by id. Accounts that only upstream has may be missing.",
+            "A scan could not be finished; what it did not show is asked for by id. Accounts that"
+            " only upstream has may be missing.",
             action="audit.scan_unfinished",
             endpoint=request.endpoint.value,
             reason=str(error),
@@ -182,12 +232,15 @@ async def _scan(client: UpstreamClient, request: Request, sink: ScanSink) -> boo
 
 
 async def _note_shared_ids(store: Repositories, run_id: uuid.UUID, *, is_whole: bool) -> None:
-    """Name the ids that upstream sends for several natural keys; after a scan that came to its end, believe others again."""
+    """Name the ids that upstream sends for several natural keys; after a scan that came to its end,
+    believe others again.
+    """
     if is_whole:
         await store.scans.forget_shared_ids(run_id)
     if shared := await store.scans.shared_ids():
         _log.warning(
-            "Upstream sends account ids for several natural keys each: rows with them count as rows without an id.",
+            "Upstream sends account ids for several natural keys each: rows with them count as rows"
+            " without an id.",
             action="audit.shared_ids",
             run_id=str(run_id),
             ids=len(shared),
@@ -196,13 +249,17 @@ async def _note_shared_ids(store: Repositories, run_id: uuid.UUID, *, is_whole: 
 
 
 def _require(search: Search) -> None:
-    """Raise EndpointFailed if an endpoint answers nobody: without it there is nothing to compare with."""
+    """Raise EndpointFailed if an endpoint answers nobody: without it there is nothing to compare
+    with.
+    """
     for reason in search.silent:
         raise EndpointFailed(reason)
 
 
 async def _learn_holders(store: Repositories, run_id: uuid.UUID, day: dt.date) -> None:
-    """Take in which natural keys upstream sends without an id, or under one where a placeholder stands here."""
+    """Take in which natural keys upstream sends without an id, or under one where a placeholder
+    stands here.
+    """
     for batch in pieces(sorted({*await store.holders.note_scan(run_id)}), _REFRESHED):
         await store.detection.add_accounts(batch)
         await mend_accounts(store, batch, day, run_id)
@@ -210,20 +267,36 @@ async def _learn_holders(store: Repositories, run_id: uuid.UUID, day: dt.date) -
 
 
 async def _suspect(
-    store: Repositories, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits, sample: Sequence[str], asked: int
+    store: Repositories,
+    run_id: uuid.UUID,
+    account_ids: Sequence[str] | None,
+    guard: HoldLimits,
+    sample: Sequence[str],
+    asked: int,
 ) -> None:
-    """Stop asking for accounts by id when upstream has nothing for those of the sample, and so most likely not for far too many of all."""
+    """Stop asking for accounts by id when upstream has nothing for those of the sample, and so most
+    likely not for far too many of all.
+    """
     total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
     unseen = set(await store.scans.unseen_accounts(run_id, account_ids))
-    # Not all that are unseen: a scan that could not be finished did not show many that upstream has. Nor those that are known as absent.
-    news = await store.scans.count_news([account_id for account_id in sample if account_id in unseen])
+    # Not all that are unseen: a scan that could not be finished did not show many that upstream
+    # has. Nor those that are known as absent.
+    news = await store.scans.count_news(
+        [account_id for account_id in sample if account_id in unseen]
+    )
     missing = round(asked * news / len(sample))
     if guard.suspects(missing, total):
         raise UpstreamSuspect(guard.suspicion(missing, total, 0))
 
 
-async def _note_rekeyed(store: Repositories, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits | None) -> None:
-    """Let accounts that upstream knows under another natural key be read whole; of too many nothing is written under such keys.
+async def _note_rekeyed(
+    store: Repositories,
+    run_id: uuid.UUID,
+    account_ids: Sequence[str] | None,
+    guard: HoldLimits | None,
+) -> None:
+    """Let accounts that upstream knows under another natural key be read whole; of too many nothing
+    is written under such keys.
 
     Raises UpstreamSuspect if they are more than the guard allows.
     """
@@ -236,17 +309,27 @@ async def _note_rekeyed(store: Repositories, run_id: uuid.UUID, account_ids: Seq
     await store.scans.note_rekeyed(run_id)
 
 
-async def _mark_suspect(store: Repositories, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits) -> None:
-    """Mark the run where the scan tells, before anything is written, that upstream has less than is stored of too many accounts."""
+async def _mark_suspect(
+    store: Repositories, run_id: uuid.UUID, account_ids: Sequence[str] | None, guard: HoldLimits
+) -> None:
+    """Mark the run where the scan tells, before anything is written, that upstream has less than is
+    stored of too many accounts.
+    """
     total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
     lowered = await store.scans.count_lowered(run_id)
     if guard.suspects(lowered, total):
-        await store.runs.note_suspicion(run_id, guard.suspicion(lowered, total, 0) + undoing(run_id), None)
+        await store.runs.note_suspicion(
+            run_id, guard.suspicion(lowered, total, 0) + undoing(run_id), None
+        )
 
 
-async def _note_moving_days(client: UpstreamClient, planned: Sequence[PlannedRequest], reader: _ScanReader, search: Search) -> None:
+async def _note_moving_days(
+    client: UpstreamClient, planned: Sequence[PlannedRequest], reader: _ScanReader, search: Search
+) -> None:
     # Where so many differ, reading the days of everybody takes fewer requests.
-    if len(planned) > _MOST_BY_ID and await _scan(client, Request(Endpoint.DAILY, dates=planned[0].request.dates), reader.sink):
+    if len(planned) > _MOST_BY_ID and await _scan(
+        client, Request(Endpoint.DAILY, dates=planned[0].request.dates), reader.sink
+    ):
         return
     for each in planned:
         await search.read(each)

@@ -1,4 +1,6 @@
-"""The history that is compared: from which date on it is, and what upstream counts of accounts before it."""
+"""The history that is compared: from which date on it is, and what upstream counts of accounts
+before it.
+"""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
@@ -17,8 +19,11 @@ from app.telemetry import get_logger
 _log = get_logger(__name__)
 
 
-async def begin_history(store: Repositories, config: EngineConfig, now: dt.datetime) -> dt.date | None:
-    """The first date that is compared at `now` (aware), noted for whoever reads the warehouse; None: all dates are.
+async def begin_history(
+    store: Repositories, config: EngineConfig, now: dt.datetime
+) -> dt.date | None:
+    """The first date that is compared at `now` (aware), noted for whoever reads the warehouse;
+    None: all dates are.
 
     Raises ConfigurationError if no date would be left.
     """
@@ -40,7 +45,8 @@ async def first_day(store: Repositories, config: EngineConfig, now: dt.datetime)
     held_from = await store.histories.held_from() if config.history.is_auto else None
     if config.history.is_auto and held_from is None:
         _log.warning(
-            "RECON_HISTORY_FROM=auto has no effect: no table has partitions that begin at a date. All dates are compared.",
+            "RECON_HISTORY_FROM=auto has no effect: no table has partitions that begin at a date."
+            " All dates are compared.",
             action="history.no_partitions",
         )
     return config.history.first_day(config.today(now), held_from)
@@ -52,7 +58,9 @@ def find_before(
     planned: PlannedRequest,
     before: Mapping[str, Mapping[dt.date, CountedDay]],
 ) -> dict[str, Before]:
-    """What is known now of accounts before the history, after a fetch of daily rows was proven; `before` are the rows that it left out."""
+    """What is known now of accounts before the history, after a fetch of daily rows was proven;
+    `before` are the rows that it left out.
+    """
     found = {}
     for account_id in planned.account_ids:
         history, learned = views[account_id].history, progress[account_id]
@@ -66,7 +74,9 @@ def find_before(
         learned.counted.update(days)
         uncounted = history.uncounted
         if uncounted and learned.dates_read(Endpoint.DAILY).covers_all(uncounted):
-            found[account_id] = _sum_of((learned.counted[day] for day in uncounted & learned.counted.keys()), is_added=True)
+            found[account_id] = _sum_of(
+                (learned.counted[day] for day in uncounted & learned.counted.keys()), is_added=True
+            )
     return found
 
 
@@ -80,19 +90,37 @@ def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
     return found
 
 
-def find_forgotten(views: Mapping[str, AccountView], progress: Mapping[str, Progress]) -> dict[str, Before]:
-    """What alltime counts of accounts before the history, where upstream has forgotten daily rows of before the first that it sends.
+def find_forgotten(
+    views: Mapping[str, AccountView], progress: Mapping[str, Progress]
+) -> dict[str, Before]:
+    """What alltime counts of accounts before the history, where upstream has forgotten daily rows
+    of before the first that it sends.
 
     Told by what is left of alltime, read in this run, where all daily rows were read and written.
     """
     found = {}
     for account_id, view in views.items():
         history, learned = view.history, progress[account_id]
-        if history is None or not history.is_known or learned.first_sent is None or learned.errors or learned.hold or learned.left_alone:
+        if (
+            history is None
+            or not history.is_known
+            or learned.first_sent is None
+            or learned.errors
+            or learned.hold
+            or learned.left_alone
+        ):
             continue
-        was_read = learned.dates_read(Endpoint.ALLTIME).everything and learned.dates_read(Endpoint.DAILY).everything
+        was_read = (
+            learned.dates_read(Endpoint.ALLTIME).everything
+            and learned.dates_read(Endpoint.DAILY).everything
+        )
         rest = view.totals.alltime - view.totals.daily
-        if was_read and rest > 0 and history.first_trade is not None and history.first_trade < learned.first_sent:
+        if (
+            was_read
+            and rest > 0
+            and history.first_trade is not None
+            and history.first_trade < learned.first_sent
+        ):
             found[account_id] = Before(history.counted + rest, None, None)
     return found
 
@@ -100,7 +128,10 @@ def find_forgotten(views: Mapping[str, AccountView], progress: Mapping[str, Prog
 def _sum_of(days: Iterable[CountedDay], *, is_added: bool) -> Before:
     each = list(days)
     return Before(
-        sum(day.trades for day in each), _total(day.net_profit for day in each), _total(day.total_lots for day in each), is_added=is_added
+        sum(day.trades for day in each),
+        _total(day.net_profit for day in each),
+        _total(day.total_lots for day in each),
+        is_added=is_added,
     )
 
 

@@ -1,6 +1,8 @@
-"""Inspection: what the warehouse says of itself, recorded as issues with the time of their first sight.
+"""Inspection: what the warehouse says of itself, recorded as issues with the time of their first
+sight.
 
-Nothing is healed, nothing is written but the record of trade-recon, and upstream is not asked at all.
+Nothing is healed, nothing is written but the record of trade-recon, and upstream is not asked at
+all.
 """
 
 import asyncio
@@ -12,7 +14,13 @@ from dataclasses import replace
 from app.domain.accounts.view import AccountView
 from app.domain.issues.detection import detect
 from app.domain.pins import beside_pins
-from app.domain.runs.inspected import JUDGED, Inspected, InspectionFigures, inspect_account, is_short
+from app.domain.runs.inspected import (
+    JUDGED,
+    Inspected,
+    InspectionFigures,
+    inspect_account,
+    is_short,
+)
 from app.domain.sequences import pieces
 from app.domain.verdict.closing import ClosedAs
 from app.engine.api_usage import RunApiStats
@@ -31,14 +39,19 @@ _JUDGED = sorted(JUDGED)
 class Inspector:
     """Takes claimed batches of an inspection: detects, and records what was found."""
 
-    def __init__(self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]
+    ) -> None:
         """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._config = config
         self._now = now
 
-    async def reconcile(self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal) -> None:
-        """Inspect the claimed accounts and record what was found; upstream is not asked, so that `use` stays as it is.
+    async def reconcile(
+        self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal
+    ) -> None:
+        """Inspect the claimed accounts and record what was found; upstream is not asked, so that
+        `use` stays as it is.
 
         A batch is short: after a `halt` it ends as usual.
         """
@@ -48,10 +61,16 @@ class Inspector:
         views = await look(store, claim.account_ids, now)
         found = await _judge(store, views, self._config.today(now))
         moving_from = self._config.moving(now, run.history_from).first
-        await store.runs.open_issues(run.run_id, {each.account_id: each.issues for each in found if each.issues}, moving_from)
-        brokers = await store.inspections.brokers([each.account_id for each in found if each.entries])
+        await store.runs.open_issues(
+            run.run_id, {each.account_id: each.issues for each in found if each.issues}, moving_from
+        )
+        brokers = await store.inspections.brokers(
+            [each.account_id for each in found if each.entries]
+        )
         # Those of which a run found that upstream itself has no more are not short of anything.
-        short = [each.account_id for each in found if each.is_news and is_short(views[each.account_id])]
+        short = [
+            each.account_id for each in found if each.is_news and is_short(views[each.account_id])
+        ]
         coverage = await store.detection.coverage(short) if short else {}
 
         def count(account_ids: Collection[str]) -> InspectionFigures:
@@ -76,12 +95,18 @@ class Inspector:
         )
 
     async def record_unread(self, claim: Claim, reason: str) -> None:
-        """Record that the only account of a claim cannot be inspected; it costs the account nothing."""
+        """Record that the only account of a claim cannot be inspected; it costs the account
+        nothing.
+        """
         (account_id,) = claim.account_ids
-        await self._store.inspections.record_unread(claim, account_id, f"The account was not inspected: {reason}")
+        await self._store.inspections.record_unread(
+            claim, account_id, f"The account was not inspected: {reason}"
+        )
 
 
-async def look(store: Repositories, account_ids: Sequence[str], now: dt.datetime) -> dict[str, AccountView]:
+async def look(
+    store: Repositories, account_ids: Sequence[str], now: dt.datetime
+) -> dict[str, AccountView]:
     """The accounts as the warehouse alone tells of them at `now` (aware)."""
     views = await store.detection.look(account_ids, is_first=True)
     surplus = [(account_id, day) for account_id, view in views.items() for day in view.surplus_days]
@@ -92,19 +117,30 @@ async def look(store: Repositories, account_ids: Sequence[str], now: dt.datetime
         return beside_pins(view if days is None else replace(view, doubled=days), now)
 
     # In a thread: thousands of accounts would keep the event loop from whatever else waits.
-    return await asyncio.to_thread(lambda: {account_id: judged(view) for account_id, view in views.items()})
-
-
-async def _judge(store: Repositories, views: Mapping[str, AccountView], today: dt.date) -> list[Inspected]:
-    known = await store.acceptances.of(list(views))
-    accepted = {account_id: {code: each for code, each in by_code.items() if each.until > today} for account_id, by_code in known.items()}
     return await asyncio.to_thread(
-        lambda: [inspect_account(view, detect(view), accepted.get(view.account_id, {})) for view in views.values()]
+        lambda: {account_id: judged(view) for account_id, view in views.items()}
+    )
+
+
+async def _judge(
+    store: Repositories, views: Mapping[str, AccountView], today: dt.date
+) -> list[Inspected]:
+    known = await store.acceptances.of(list(views))
+    accepted = {
+        account_id: {code: each for code, each in by_code.items() if each.until > today}
+        for account_id, by_code in known.items()
+    }
+    return await asyncio.to_thread(
+        lambda: [
+            inspect_account(view, detect(view), accepted.get(view.account_id, {}))
+            for view in views.values()
+        ]
     )
 
 
 async def record_disagreements(store: Repositories, config: EngineConfig, now: dt.datetime) -> int:
-    """Record the issues of accounts that disagree and of which none is recorded, as after ingestion wrote; how many accounts that were.
+    """Record the issues of accounts that disagree and of which none is recorded, as after ingestion
+    wrote; how many accounts that were.
 
     The report then tells of each account that needs reconciliation why it does.
     """

@@ -1,4 +1,6 @@
-"""Maintenance: ids mended where exactly one account fits, the account list and every account's totals brought up to date."""
+"""Maintenance: ids mended where exactly one account fits, the account list and every account's
+totals brought up to date.
+"""
 
 import asyncio
 import datetime as dt
@@ -25,7 +27,9 @@ _SAMPLE = 20
 _STRIKES = 50
 """When so many accounts cannot be counted and none could, it is not the accounts' fault."""
 _LOCK_PAUSES = (0.1, 0.3, 0.6, 1.0)
-"""Seconds between the tries to count accounts whose rows somebody held while all were counted: what records a batch is done sooner."""
+"""Seconds between the tries to count accounts whose rows somebody held while all were counted: what
+records a batch is done sooner.
+"""
 _BY_ITSELF = IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
 """Issues that are seen in rows by themselves, without counting."""
 _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
@@ -36,11 +40,12 @@ _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
 class MaintenanceResult:
     """What maintenance did, the first four in the names of the first system.
 
-    `unmatched_combinations` counts natural keys that no account or several fit; `unmatched` names the largest of them. Only rows from
-    `history_from` on (None: all) are counted and repaired; `rows_before_history` older ones are stored, and left alone. Of the
-    `accounts_locked` the totals were not written, since another transaction holds their rows in trade_recon. `accounts_refused` are
-    those that trade_recon does not let in, or whose rows there cannot be written, with the reasons; `accounts_kept_out` are the former.
-    `accounts_known` are all that are known then.
+    `unmatched_combinations` counts natural keys that no account or several fit; `unmatched` names
+    the largest of them. Only rows from `history_from` on (None: all) are counted and repaired;
+    `rows_before_history` older ones are stored, and left alone. Of the `accounts_locked` the totals
+    were not written, since another transaction holds their rows in trade_recon. `accounts_refused`
+    are those that trade_recon does not let in, or whose rows there cannot be written, with the
+    reasons; `accounts_kept_out` are the former. `accounts_known` are all that are known then.
     """
 
     closed_trades_updated: int = 0
@@ -65,7 +70,9 @@ class MaintenanceResult:
         """What is to be said where no account is known."""
         if self.accounts_known:
             return None
-        return refused_sentence(len(self.accounts_refused)) if self.accounts_refused else NOBODY_KNOWN
+        return (
+            refused_sentence(len(self.accounts_refused)) if self.accounts_refused else NOBODY_KNOWN
+        )
 
     def as_json(self) -> dict[str, object]:
         """The result as JSON shows it; of the accounts that are locked or refused their number."""
@@ -81,35 +88,55 @@ class MaintenanceResult:
 
 
 async def fix_ids(store: Repositories, today: dt.date) -> MaintenanceResult:
-    """Mend missing and wrong account ids across the warehouse; what fits no account or several is kept as it is and named."""
+    """Mend missing and wrong account ids across the warehouse; what fits no account or several is
+    kept as it is and named.
+    """
     begun = time.monotonic()
     return await _fix_ids(store, await store.sweep.run(today), begun, today)
 
 
 async def count(store: Repositories, today: dt.date) -> MaintenanceResult:
-    """The account list and every account's totals, without repairing an id: nothing of the raw tables is written."""
+    """The account list and every account's totals, without repairing an id: nothing of the raw
+    tables is written.
+    """
     begun = time.monotonic()
     return await _fix_ids(store, await store.sweep.run(today), begun, today, heals=False)
 
 
 async def _fix_ids(
-    store: Repositories, swept: Swept, begun: float, today: dt.date, *, heals: bool = True, run_id: uuid.UUID | None = None
+    store: Repositories,
+    swept: Swept,
+    begun: float,
+    today: dt.date,
+    *,
+    heals: bool = True,
+    run_id: uuid.UUID | None = None,
 ) -> MaintenanceResult:
     """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
     await _record_identity_issues(store)
     mended = await store.identity.mend_all(swept.placeholders, today, run_id) if heals else Mended()
-    added, changed, locked, kept_out = swept.accounts_added, swept.totals_changed, swept.locked, swept.kept_out
+    added, changed, locked, kept_out = (
+        swept.accounts_added,
+        swept.totals_changed,
+        swept.locked,
+        swept.kept_out,
+    )
     if sum(mended.rows.values()):
         # From the start: few or many accounts may have got rows, and others have lost them.
         again = await store.sweep.run(today)
-        added, changed, locked = added + again.accounts_added, changed + again.totals_changed, again.locked
+        added, changed, locked = (
+            added + again.accounts_added,
+            changed + again.totals_changed,
+            again.locked,
+        )
         kept_out = again.kept_out
         await _record_identity_issues(store, ClosedAs.HEALED)
     held, unwritten = await _count_locked(store, locked)
     refused = {**kept_out, **unwritten}
     if refused:
         _log.warning(
-            "Rows of trade_recon are refused by PostgreSQL: their accounts are left out, and tried again next time.",
+            "Rows of trade_recon are refused by PostgreSQL: their accounts are left out, and tried"
+            " again next time.",
             action="maintenance.refused",
             accounts=len(refused),
             sample=dict(sorted(refused.items())[:_SAMPLE]),
@@ -127,8 +154,11 @@ async def _fix_ids(
     )
 
 
-async def _count_locked(store: Repositories, locked: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Count the accounts that were not counted with all others: somebody held their rows, or PostgreSQL refused to write them at once.
+async def _count_locked(
+    store: Repositories, locked: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Count the accounts that were not counted with all others: somebody held their rows, or
+    PostgreSQL refused to write them at once.
 
     Those that are held still, and those that are refused by themselves, with the reasons.
     """
@@ -150,12 +180,15 @@ async def _count_locked(store: Repositories, locked: Sequence[str]) -> tuple[lis
                     batches += pieces(batch, -(-len(batch) // 2))
                     continue
                 refused[batch[0]] = str(error)
-                if len(refused) >= _STRIKES and len(refused) == len({*locked} - {*held}) - sum(map(len, batches)):
+                if len(refused) >= _STRIKES and len(refused) == len({*locked} - {*held}) - sum(
+                    map(len, batches)
+                ):
                     # None came through: it is not the accounts.
                     raise
     if held:
         _log.warning(
-            "Rows of trade_recon are locked by another transaction: the totals of their accounts were not written, and are next time.",
+            "Rows of trade_recon are locked by another transaction: the totals of their accounts"
+            " were not written, and are next time.",
             action="maintenance.locked",
             accounts=len(held),
             sample=sorted(held)[:_SAMPLE],
@@ -163,11 +196,14 @@ async def _count_locked(store: Repositories, locked: Sequence[str]) -> tuple[lis
     return sorted(held), refused
 
 
-async def maintain(store: Repositories, today: dt.date, run_id: uuid.UUID | None = None) -> MaintenanceResult:
+async def maintain(
+    store: Repositories, today: dt.date, run_id: uuid.UUID | None = None
+) -> MaintenanceResult:
     """The first step of a night: ids, then the account list, then every account's totals.
 
-    Safe to run at any time and beside others: each step changes only what differs. `today` is the business date. What it changes as the
-    first step of a run belongs to that run, and is given back with it.
+    Safe to run at any time and beside others: each step changes only what differs. `today` is the
+    business date. What it changes as the first step of a run belongs to that run, and is given back
+    with it.
     """
     begun = time.monotonic()
     await store.staging.purge_dead(store.claims.lease_seconds)
@@ -181,8 +217,12 @@ async def maintain(store: Repositories, today: dt.date, run_id: uuid.UUID | None
     return result
 
 
-async def find_ids(store: Repositories, account_ids: Sequence[str], today: dt.date) -> NaturalKeys | None:
-    """Find the rows of some accounts whose ids are missing or wrong, and change none; None if the accounts have no natural key."""
+async def find_ids(
+    store: Repositories, account_ids: Sequence[str], today: dt.date
+) -> NaturalKeys | None:
+    """Find the rows of some accounts whose ids are missing or wrong, and change none; None if the
+    accounts have no natural key.
+    """
     keys = await store.identity.refresh(account_ids, today)
     if not keys.logins:
         return None
@@ -190,8 +230,11 @@ async def find_ids(store: Repositories, account_ids: Sequence[str], today: dt.da
     return keys
 
 
-async def mend_accounts(store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: uuid.UUID | None = None) -> int:
-    """Map the ids of some accounts' rows again, after their metrics were healed or before they are read: how many rows that changed.
+async def mend_accounts(
+    store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: uuid.UUID | None = None
+) -> int:
+    """Map the ids of some accounts' rows again, after their metrics were healed or before they are
+    read: how many rows that changed.
 
     What a run's word changes belongs to that run, and is given back with it.
     """
@@ -211,18 +254,26 @@ async def _record_identity_issues(store: Repositories, closed_as: ClosedAs = Clo
     for batch in pieces(accounts, _LOOK_AT):
         views = await store.detection.look_at_identity(batch)
         issues = {account_id: detect(view) for account_id, view in views.items()}
-        await store.runs.record_issues(issues, sorted(_BY_ITSELF), note="mapping of account ids", closed_as=closed_as)
+        await store.runs.record_issues(
+            issues, sorted(_BY_ITSELF), note="mapping of account ids", closed_as=closed_as
+        )
 
 
 async def _close_refuted(store: Repositories) -> None:
-    """Close issues of counts that somebody else repaired at accounts that full runs leave for now: the sweep's totals show them no more."""
+    """Close issues of counts that somebody else repaired at accounts that full runs leave for now:
+    the sweep's totals show them no more.
+    """
     judged = sorted(_COUNTED)
     for batch in pieces(await store.detection.refuted_accounts(judged), _LOOK_AT):
         nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())
-        await store.runs.record_issues(nothing, judged, note="counting; nothing was written", closed_as=ClosedAs.GONE)
+        await store.runs.record_issues(
+            nothing, judged, note="counting; nothing was written", closed_as=ClosedAs.GONE
+        )
 
 
-async def _result(store: Repositories, mended: Mended, added: int, changed: int) -> MaintenanceResult:
+async def _result(
+    store: Repositories, mended: Mended, added: int, changed: int
+) -> MaintenanceResult:
     findings, unmatched, ambiguous = await store.identity.unresolved(_SAMPLE)
     closed, opened = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
     return MaintenanceResult(
@@ -230,7 +281,9 @@ async def _result(store: Repositories, mended: Mended, added: int, changed: int)
         open_trades_updated=mended.rows[opened],
         md5_hashes_fixed=mended.md5_rows,
         unmatched_combinations=unmatched + ambiguous,
-        metrics_rows_updated=sum(rows for table, rows in mended.rows.items() if table not in (closed, opened)),
+        metrics_rows_updated=sum(
+            rows for table, rows in mended.rows.items() if table not in (closed, opened)
+        ),
         ambiguous_combinations=ambiguous,
         accounts_added=added,
         totals_changed=changed,

@@ -1,11 +1,20 @@
-"""Open trades are snapshots, which nothing heals: an audit counts them beside upstream's, for the report alone."""
+"""Open trades are snapshots, which nothing heals: an audit counts them beside upstream's, for the
+report alone.
+"""
 
 import datetime as dt
 import uuid
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from app.domain.contract.open_trades import NaturalKey, compared, date_of, is_of, not_compared, without_zeros
+from app.domain.contract.open_trades import (
+    NaturalKey,
+    compared,
+    date_of,
+    is_of,
+    not_compared,
+    without_zeros,
+)
 from app.domain.contract.tables import PAGE_ROWS, Endpoint, Request
 from app.domain.sequences import pieces
 from app.engine.repositories import Repositories
@@ -17,22 +26,35 @@ _log = get_logger(__name__)
 
 
 class _Counting:
-    """Where the rows of upstream's snapshot go: only their dates are counted, of all or of some natural keys."""
+    """Where the rows of upstream's snapshot go: only their dates are counted, of all or of some
+    natural keys.
+    """
 
     def __init__(self, keys: Collection[NaturalKey] | None = None) -> None:
         self.days: Counter[dt.date | None] = Counter()
         self._keys = None if keys is None else without_zeros(keys)
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        self.days.update(date_of(row) for row in rows if self._keys is None or is_of(row, self._keys))
+        self.days.update(
+            date_of(row) for row in rows if self._keys is None or is_of(row, self._keys)
+        )
 
 
-async def compare_open_trades(store: Repositories, client: UpstreamClient, run_id: uuid.UUID) -> None:
-    """Count upstream's snapshot of open trades and what is stored of its dates; what cannot be read costs the audit nothing else."""
+async def compare_open_trades(
+    store: Repositories, client: UpstreamClient, run_id: uuid.UUID
+) -> None:
+    """Count upstream's snapshot of open trades and what is stored of its dates; what cannot be read
+    costs the audit nothing else.
+    """
     try:
         sent = await _count(client, Request(Endpoint.OPEN), _Counting())
     except UpstreamError as error:
-        _log.warning("Open trades were not compared.", action="audit.open_trades_unread", run_id=str(run_id), reason=str(error))
+        _log.warning(
+            "Open trades were not compared.",
+            action="audit.open_trades_unread",
+            run_id=str(run_id),
+            reason=str(error),
+        )
         await store.open_trades.note(run_id, not_compared(str(error)))
         return
     found = compared(sent, await store.open_trades.stored())
@@ -47,27 +69,43 @@ async def compare_open_trades(store: Repositories, client: UpstreamClient, run_i
         )
 
 
-async def compare_open_trades_of(store: Repositories, client: UpstreamClient, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
-    """The same for named accounts, shown in their run alone; accounts of which no login is known are left out."""
+async def compare_open_trades_of(
+    store: Repositories, client: UpstreamClient, run_id: uuid.UUID, account_ids: Sequence[str]
+) -> None:
+    """The same for named accounts, shown in their run alone; accounts of which no login is known
+    are left out.
+    """
     keys = await store.open_trades.natural_keys(account_ids)
     # A comma separates logins in the API's lists.
     logins = sorted({login for login, _, _ in keys if "," not in login})
     sent: Counter[dt.date | None] = Counter()
     try:
         for part in pieces(logins, client.max_ids):
-            sent += await _count(client, Request(Endpoint.OPEN, logins=tuple(part)), _Counting(keys))
+            sent += await _count(
+                client, Request(Endpoint.OPEN, logins=tuple(part)), _Counting(keys)
+            )
     except UpstreamUnavailable:
         # The rest of the run would wait in vain, too.
         raise
     except UpstreamError as error:
-        _log.warning("Open trades were not compared.", action="run.open_trades_unread", run_id=str(run_id), reason=str(error))
+        _log.warning(
+            "Open trades were not compared.",
+            action="run.open_trades_unread",
+            run_id=str(run_id),
+            reason=str(error),
+        )
         await store.open_trades.note_named(run_id, not_compared(str(error)))
         return
-    await store.open_trades.note_named(run_id, compared(sent, await store.open_trades.stored_of(keys)))
+    await store.open_trades.note_named(
+        run_id, compared(sent, await store.open_trades.stored_of(keys))
+    )
 
 
-async def _count(client: UpstreamClient, request: Request, counting: _Counting) -> Counter[dt.date | None]:
-    # A suspect is given up soon, and nobody else waits for it: nothing that a run is for depends on it.
+async def _count(
+    client: UpstreamClient, request: Request, counting: _Counting
+) -> Counter[dt.date | None]:
+    # A suspect is given up soon, and nobody else waits for it: nothing that a run is for depends on
+    # it.
     first = await client.sample(request, rows=PAGE_ROWS, is_suspect=True)
     if first.total is None or first.total > len(first.rows) or len(first.rows) == PAGE_ROWS:
         await client.scan(request, counting, is_suspect=True)

@@ -1,4 +1,6 @@
-"""Preparation of a run, done by one replica: maintenance, an audit's scan, and the list of the run's accounts."""
+"""Preparation of a run, done by one replica: maintenance, an audit's scan, and the list of the
+run's accounts.
+"""
 
 import contextlib
 import datetime as dt
@@ -28,14 +30,17 @@ from app.upstream.stats import ApiStatistics
 
 _log = get_logger(__name__)
 _FEW, _FEW_ACCOUNTS = 5, 1000
-"""Above a fifth of all accounts, and some more, the sweep over everything costs less than looking at each that was written."""
+"""Above a fifth of all accounts, and some more, the sweep over everything costs less than looking
+at each that was written.
+"""
 _STRIKES = 8
 """When so many accounts cannot be maintained and none could, it is not the accounts' fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Maintained:
-    """What maintenance did, the accounts that it could not read, those whose rows others hold, and those whose rows are refused.
+    """What maintenance did, the accounts that it could not read, those whose rows others hold, and
+    those whose rows are refused.
 
     Of the latter `kept_out` are not in trade_recon.
     """
@@ -49,7 +54,9 @@ class _Maintained:
 
 @dataclass(frozen=True, slots=True)
 class _LeftOut:
-    """Accounts on which an audit has no word: those queued `besides`, those `unanswered`, and those set `apart` as failed."""
+    """Accounts on which an audit has no word: those queued `besides`, those `unanswered`, and those
+    set `apart` as failed.
+    """
 
     besides: Sequence[str]
     unanswered: Sequence[str]
@@ -64,7 +71,13 @@ class _LeftOut:
 class Preparation:
     """Makes a queued run ready for its batches; doing it again after a crash gives the same."""
 
-    def __init__(self, store: Repositories, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self,
+        store: Repositories,
+        client: UpstreamClient,
+        config: EngineConfig,
+        now: Callable[[], dt.datetime],
+    ) -> None:
         """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._client = client
@@ -72,11 +85,13 @@ class Preparation:
         self._now = now
 
     async def prepare(self, run: ActiveRun, use: RunApiStats) -> None:
-        """Bring the warehouse's own state up to date and put the accounts that need work into the run.
+        """Bring the warehouse's own state up to date and put the accounts that need work into the
+        run.
 
-        `use` records what the run asks of the API. Raises UpstreamRefused or UpstreamUnavailable if an audit cannot read upstream,
-        UpstreamSuspect if it has nothing for too many accounts, ClaimLost if another worker took the preparation over,
-        ConfigurationError if the warehouse was changed so that we cannot work in it any more.
+        `use` records what the run asks of the API. Raises UpstreamRefused or UpstreamUnavailable if
+        an audit cannot read upstream, UpstreamSuspect if it has nothing for too many accounts,
+        ClaimLost if another worker took the preparation over, ConfigurationError if the warehouse
+        was changed so that we cannot work in it any more.
         """
         await self._store.require_fit()
         first = await begin_history(self._store, self._config, self._now())
@@ -88,7 +103,13 @@ class Preparation:
         """Do it for the dates that the store has; see `prepare`."""
         begun = time.monotonic()
         named = run.request.account_ids
-        among = named if named is not None else await self._touched() if run.request.changed_only else None
+        among = (
+            named
+            if named is not None
+            else await self._touched()
+            if run.request.changed_only
+            else None
+        )
         heals = run.request.kind is not RunKind.INSPECT
         await Restoring(self._store).release_overtaken(named)
         if among is None:
@@ -107,7 +128,9 @@ class Preparation:
         )
 
     async def _touched(self) -> list[str] | None:
-        """The accounts that were written since the last run over all; None if there was none, or if reading everything costs less."""
+        """The accounts that were written since the last run over all; None if there was none, or if
+        reading everything costs less.
+        """
         until = await self._store.touched.covered_until()
         if until is None or await self._store.touched.is_blind(until):
             return None
@@ -117,14 +140,23 @@ class Preparation:
         return None if len(touched) > most else touched
 
     async def _maintain_all(self, run_id: uuid.UUID, *, heals: bool) -> "_Maintained":
-        """Maintain everything at once, or account by account where PostgreSQL fails at the rows of some: those it names.
+        """Maintain everything at once, or account by account where PostgreSQL fails at the rows of
+        some: those it names.
 
-        An inspection, which heals nothing, only counts. Raises the error where it is not the rows of accounts that are known.
+        An inspection, which heals nothing, only counts. Raises the error where it is not the rows
+        of accounts that are known.
         """
         try:
             today = self._config.today(self._now())
-            done = await (maintain(self._store, today, run_id) if heals else count(self._store, today))
-            return _Maintained(done.as_json(), locked=done.accounts_locked, refused=done.accounts_refused, kept_out=done.accounts_kept_out)
+            done = await (
+                maintain(self._store, today, run_id) if heals else count(self._store, today)
+            )
+            return _Maintained(
+                done.as_json(),
+                locked=done.accounts_locked,
+                refused=done.accounts_refused,
+                kept_out=done.accounts_kept_out,
+            )
         except (RowRefused, DatabaseError) as error:
             known = await self._store.runs.oldest_accounts(await self._store.runs.count_accounts())
             _log.warning(
@@ -136,10 +168,20 @@ class Preparation:
             maintained = await self._maintain_some(run_id, known, heals=heals)
             if not maintained.unread:
                 raise
-            return replace(maintained, result={"incomplete": f"Accounts that were not known before were not looked for: {error}"})
+            return replace(
+                maintained,
+                result={
+                    "incomplete": (
+                        f"Accounts that were not known before were not looked for: {error}"
+                    )
+                },
+            )
 
-    async def _maintain_some(self, run_id: uuid.UUID, account_ids: Sequence[str], *, heals: bool) -> "_Maintained":
-        """Maintain accounts in batches; those whose rows PostgreSQL cannot work on, which their batch will say of each.
+    async def _maintain_some(
+        self, run_id: uuid.UUID, account_ids: Sequence[str], *, heals: bool
+    ) -> "_Maintained":
+        """Maintain accounts in batches; those whose rows PostgreSQL cannot work on, which their
+        batch will say of each.
 
         Raises the error where it meets every account.
         """
@@ -156,17 +198,24 @@ class Preparation:
                 refused |= kept_out
                 batch = [account_id for account_id in batch if account_id not in kept_out]
                 today = self._config.today(self._now())
-                await (mend_accounts(self._store, batch, today, run_id) if heals else find_ids(self._store, batch, today))
+                await (
+                    mend_accounts(self._store, batch, today, run_id)
+                    if heals
+                    else find_ids(self._store, batch, today)
+                )
                 await self._store.detection.refresh_stats(batch, is_first=True)
                 await self._store.sweep.follow_state(batch)
                 came_through = True
             except WriteConflict:
                 held = set(await self._store.detection.locked_accounts(batch))
                 if not held:
-                    # Another writer had rows in hand that are free by now, or not ours: the work waits.
+                    # Another writer had rows in hand that are free by now, or not ours: the work
+                    # waits.
                     raise
                 locked += held
-                waiting += pieces([account_id for account_id in batch if account_id not in held], len(batch))
+                waiting += pieces(
+                    [account_id for account_id in batch if account_id not in held], len(batch)
+                )
             except (RowRefused, StatementTooSlow, DatabaseError) as error:
                 if len(batch) > 1:
                     waiting += pieces(batch, -(-len(batch) // 2))
@@ -174,27 +223,47 @@ class Preparation:
                 unread += batch
                 if len(unread) >= _STRIKES and not came_through:
                     raise
-                _log.warning("An account cannot be maintained.", action="maintenance.failed", account_id=batch[0], reason=str(error))
+                _log.warning(
+                    "An account cannot be maintained.",
+                    action="maintenance.failed",
+                    account_id=batch[0],
+                    reason=str(error),
+                )
         return _Maintained({}, unread, sorted(locked), refused, frozenset(refused))
 
-    async def _enqueue(self, run: ActiveRun, among: Sequence[str] | None, use: RunApiStats, maintained: "_Maintained") -> Queued:
+    async def _enqueue(
+        self,
+        run: ActiveRun,
+        among: Sequence[str] | None,
+        use: RunApiStats,
+        maintained: "_Maintained",
+    ) -> Queued:
         request = run.request
         is_audit, unanswered = request.kind is RunKind.AUDIT, list[str]()
         compared: Sequence[str] | None = request.account_ids
         if is_audit:
-            if compared is None and request.max_accounts is not None and await self._costs_less_by_id(request.max_accounts):
+            if (
+                compared is None
+                and request.max_accounts is not None
+                and await self._costs_less_by_id(request.max_accounts)
+            ):
                 compared = await self._store.runs.oldest_accounts(request.max_accounts)
             unanswered = await self._audit(run, compared, use)
         if request.compares_rows and request.account_ids is not None:
             await self._compare_open_trades(run, request.account_ids, use)
-        # What is not known of them is not among what is known to differ: accounts that cannot be read, and rows that no count tells of.
+        # What is not known of them is not among what is known to differ: accounts that cannot be
+        # read, and rows that no count tells of.
         heals = request.kind is not RunKind.INSPECT
-        placeable = await self._store.detection.placeable_accounts() if among is None and heals else []
+        placeable = (
+            await self._store.detection.placeable_accounts() if among is None and heals else []
+        )
         besides = sorted({*maintained.unread, *placeable})
         if maintained.locked:
             await self._store.claims.set_locked_apart(run.run_id, maintained.locked)
         await self._store.claims.set_refused_apart(run.run_id, maintained.refused)
-        unwritten = [account_id for account_id in maintained.refused if account_id not in maintained.kept_out]
+        unwritten = [
+            account_id for account_id in maintained.refused if account_id not in maintained.kept_out
+        ]
         left_out = _LeftOut(besides, unanswered, [*maintained.locked, *unwritten])
         try:
             return await self._queue(run, among, compared, maintained, left_out)
@@ -205,47 +274,78 @@ class Preparation:
             known = compared if compared is not None else await self._store.detection.all_accounts()
             apart = await self._store.claims.set_unwritable_apart(run.run_id, error, known)
             _log.warning(
-                "Rows of trade_recon cannot be written; their accounts fail, and the run goes on with the others.",
+                "Rows of trade_recon cannot be written; their accounts fail, and the run goes on"
+                " with the others.",
                 action="queue.unwritable",
                 run_id=str(run.run_id),
                 accounts=len(apart),
                 reason=str(error),
             )
-            return await self._queue(run, among, compared, maintained, replace(left_out, apart=[*left_out.apart, *apart]))
+            return await self._queue(
+                run, among, compared, maintained, replace(left_out, apart=[*left_out.apart, *apart])
+            )
 
     async def _queue(
-        self, run: ActiveRun, among: Sequence[str] | None, compared: Sequence[str] | None, maintained: "_Maintained", left_out: "_LeftOut"
+        self,
+        run: ActiveRun,
+        among: Sequence[str] | None,
+        compared: Sequence[str] | None,
+        maintained: "_Maintained",
+        left_out: "_LeftOut",
     ) -> Queued:
         request = run.request
         async with self._store.preparations.queue(run.run_id) as queue:
             if request.kind is RunKind.INSPECT:
                 queued = await self._store.inspections.enqueue(
-                    queue, run.run_id, compared, limit=request.max_accounts, unread=left_out.besides, first=run.history_from
+                    queue,
+                    run.run_id,
+                    compared,
+                    limit=request.max_accounts,
+                    unread=left_out.besides,
+                    first=run.history_from,
                 )
             elif request.kind is RunKind.AUDIT:
                 unknown = left_out.accounts
-                queued = await queue.audited(compared, limit=request.max_accounts, unanswered=unknown, by_rows=request.compares_rows)
-                queued = replace(queued, skipped=queued.skipped - len(unknown) + len(left_out.unanswered))
+                queued = await queue.audited(
+                    compared,
+                    limit=request.max_accounts,
+                    unanswered=unknown,
+                    by_rows=request.compares_rows,
+                )
+                queued = replace(
+                    queued, skipped=queued.skipped - len(unknown) + len(left_out.unanswered)
+                )
             elif request.account_ids is not None:
                 queued = await queue.accounts(request.account_ids)
             else:
-                queued = await queue.mismatched(retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among)
+                queued = await queue.mismatched(
+                    retry=request.kind is RunKind.RETRY, limit=request.max_accounts, among=among
+                )
             if left_out.besides:
                 await queue.accounts(left_out.besides)
             if request.kind is not RunKind.INSPECT and not request.compares_rows:
                 # Those that compare rows take all of their accounts.
                 healed = await queue.given_ids(compared, left_out.accounts)
                 queued = replace(queued, healed=healed, unchanged=max(0, queued.unchanged - healed))
-            if maintained.unread or maintained.locked or maintained.refused or request.kind is RunKind.INSPECT:
+            if (
+                maintained.unread
+                or maintained.locked
+                or maintained.refused
+                or request.kind is RunKind.INSPECT
+            ):
                 queued = replace(queued, is_all=False)
             await queue.finish(queued, maintained.result)
         return queued
 
     async def _costs_less_by_id(self, accounts: int) -> bool:
-        """Whether asking for some accounts by id takes fewer requests than the scan, which also sees accounts that only upstream has."""
+        """Whether asking for some accounts by id takes fewer requests than the scan, which also
+        sees accounts that only upstream has.
+        """
         return accounts * PAGE_ROWS < await self._store.runs.count_accounts() * self._client.max_ids
 
-    async def _audit(self, run: ActiveRun, account_ids: Sequence[str] | None, use: RunApiStats) -> list[str]:
+    async def _audit(
+        self, run: ActiveRun, account_ids: Sequence[str] | None, use: RunApiStats
+    ) -> list[str]:
         begun, asked = time.monotonic(), ApiStatistics()
         now = self._now()
         try:
@@ -274,7 +374,9 @@ class Preparation:
         await self._note_use(use, asked)
         return unanswered
 
-    async def _compare_open_trades(self, run: ActiveRun, account_ids: Sequence[str], use: RunApiStats) -> None:
+    async def _compare_open_trades(
+        self, run: ActiveRun, account_ids: Sequence[str], use: RunApiStats
+    ) -> None:
         asked = ApiStatistics()
         with asked.recording():
             await compare_open_trades_of(self._store, self._client, run.run_id, account_ids)
@@ -286,7 +388,8 @@ class Preparation:
         odd = self._store.scans.take_oddities(use.run_id)
         if odd.named:
             _log.warning(
-                "Upstream sent values that cannot be read or stored: such figures were not compared, rows without an account left out.",
+                "Upstream sent values that cannot be read or stored: such figures were not"
+                " compared, rows without an account left out.",
                 action="audit.unreadable",
                 run_id=str(use.run_id),
                 fields=odd.fields,

@@ -1,11 +1,12 @@
-"""The summary that the report is read from: counted anew after work was recorded, seldom enough to cost little.
+"""The summary that the report is read from: counted anew after work was recorded, seldom enough to
+cost little.
 
-Each process counts for what it recorded itself. One counts at a time, and how long the last count took and when it was stands in the
-summary itself, so that all processes together spend no more than their share. What others change in trade_recon without telling is
-found within a minute.
+Each process counts for what it recorded itself. One counts at a time, and how long the last count
+took and when it was stands in the summary itself, so that all processes together spend no more than
+their share. What others change in trade_recon without telling is found within a minute.
 
-Before something comes to its end, such as a run, it is counted: whoever sees the end finds it in the report, and nobody who reads the
-report ever waits for counting.
+Before something comes to its end, such as a run, it is counted: whoever sees the end finds it in
+the report, and nobody who reads the report ever waits for counting.
 """
 
 import asyncio
@@ -19,12 +20,16 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _SHARE = 20
-"""After counting so many times its own duration passes before it is done again: 5 % of a core, over all processes."""
+"""After counting so many times its own duration passes before it is done again: 5 % of a core, over
+all processes.
+"""
 _LEAST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 _CHEAP_SECONDS = 0.1
 _TURN_SECONDS = 1.0
-"""How long the end of something waits for another process that counts from before it; then it is counted a little later."""
+"""How long the end of something waits for another process that counts from before it; then it is
+counted a little later.
+"""
 _LOOK_SECONDS = 0.05
 
 
@@ -41,7 +46,9 @@ class SnapshotRefresher:
 
     @property
     def ends(self) -> int:
-        """How much came to its end in this process: whoever read the summary when it was less reads it again."""
+        """How much came to its end in this process: whoever read the summary when it was less reads
+        it again.
+        """
         return self._ends
 
     @property
@@ -65,7 +72,9 @@ class SnapshotRefresher:
 
     @contextlib.asynccontextmanager
     async def ending(self) -> AsyncIterator[None]:
-        """Around work that is at its end with the context: it is counted before whoever asked for it goes on."""
+        """Around work that is at its end with the context: it is counted before whoever asked for
+        it goes on.
+        """
         try:
             yield
         finally:
@@ -73,7 +82,9 @@ class SnapshotRefresher:
         await self.catch_up()
 
     async def catch_up(self) -> None:
-        """Count what was recorded until now, whenever that was done last; when it cannot be done now, it is done as soon as it can."""
+        """Count what was recorded until now, whenever that was done last; when it cannot be done
+        now, it is done as soon as it can.
+        """
         self._noted.set()
         until = time.monotonic() + _TURN_SECONDS
         try:
@@ -89,11 +100,14 @@ class SnapshotRefresher:
             is_noted = await self._is_noted()
             pause = _LEAST_PAUSE
             try:
-                # Whoever only looks after what others may have changed leaves it to the process that just did.
+                # Whoever only looks after what others may have changed leaves it to the process
+                # that just did.
                 if await self._count(_LEAST_PAUSE if is_noted else _LONGEST_PAUSE / 2, _SHARE):
                     pause = max(pause, _SHARE * self._seconds)
             except ReconError as error:
-                _log.warning("The report's figures wait.", action="report.waiting", reason=str(error))
+                _log.warning(
+                    "The report's figures wait.", action="report.waiting", reason=str(error)
+                )
             except Exception:  # noqa: BLE001 - the last resort of a task that must go on
                 # Nobody would notice that the report grows old: it says so, and tries again.
                 _log.exception("The report's figures could not be counted.", action="report.failed")
@@ -123,6 +137,7 @@ class SnapshotRefresher:
                 if is_counted:
                     self._seconds = time.monotonic() - begun
                 elif was_noted:
-                    # Somebody else counts, perhaps from before what was noted here, or did so a moment ago.
+                    # Somebody else counts, perhaps from before what was noted here, or did so a
+                    # moment ago.
                     self._noted.set()
             return is_counted

@@ -1,4 +1,6 @@
-"""Why a run does not go on: what its processes tell, and what the database shows of accounts and locks."""
+"""Why a run does not go on: what its processes tell, and what the database shows of accounts and
+locks.
+"""
 
 import datetime as dt
 import uuid
@@ -11,7 +13,9 @@ from app.store.database.transaction import Record
 from app.store.runs.waits import RunWaits
 
 _SILENT_SHARE = 0.5
-"""A process that gave no sign of life for this share of its lease, in which there are four, is not heard of."""
+"""A process that gave no sign of life for this share of its lease, in which there are four, is not
+heard of.
+"""
 _GRACE = dt.timedelta(seconds=3)
 """A run that was just made need not be taken up yet."""
 
@@ -25,7 +29,9 @@ class WaitReasons:
         self._lease = dt.timedelta(seconds=lease_seconds)
 
     async def of(self, run: Record) -> list[Wait]:
-        """Why the run does not go on, as its row stands; nothing of one that is over, or that goes on."""
+        """Why the run does not go on, as its row stands; nothing of one that is over, or that goes
+        on.
+        """
         status = run["status"]
         if status == RunStatus.PAUSED:
             return [waits.paused(run["paused_at"], run["run_id"], dt.datetime.now(dt.UTC))]
@@ -33,8 +39,12 @@ class WaitReasons:
             return []
         processes, now = await self._store.processes(run["run_id"])
         silent_from = now - _SILENT_SHARE * self._lease
-        living = {worker: each for worker, each in processes.items() if each.heartbeat_at > silent_from}
-        held_back = await self._held_back(run, {worker: each for worker, each in processes.items() if worker not in living}, now)
+        living = {
+            worker: each for worker, each in processes.items() if each.heartbeat_at > silent_from
+        }
+        held_back = await self._held_back(
+            run, {worker: each for worker, each in processes.items() if worker not in living}, now
+        )
         hindered = waits.hindered(list(living.values()), now)
         if run["kind"] == RunKind.INSPECT:
             # What keeps other runs of these processes waits for upstream, and this one needs none.
@@ -49,20 +59,39 @@ class WaitReasons:
             found += await self._idle(run["run_id"], now, with_locks=not held_back)
         return found
 
-    async def _held_back(self, run: Record, silent: Mapping[uuid.UUID, Process], now: dt.datetime) -> list[Wait]:
+    async def _held_back(
+        self, run: Record, silent: Mapping[uuid.UUID, Process], now: dt.datetime
+    ) -> list[Wait]:
         """What processes hold that are not heard of and whose lease is not over."""
         if run["prepared_at"] is None:
             preparing = silent.get(run["prepared_by"])
             free_at = None if preparing is None else preparing.heartbeat_at + self._lease
-            return [] if preparing is None or free_at is None or free_at < now else [waits.held_preparation(preparing, free_at, now)]
+            return (
+                []
+                if preparing is None or free_at is None or free_at < now
+                else [waits.held_preparation(preparing, free_at, now)]
+            )
         # Of others the lease is over, whatever they took last.
-        leased = {worker: each for worker, each in silent.items() if each.heartbeat_at + 2 * self._lease > now}
+        leased = {
+            worker: each
+            for worker, each in silent.items()
+            if each.heartbeat_at + 2 * self._lease > now
+        }
         held = await self._store.held(run["run_id"], leased)
-        free = {worker: max(leased[worker].heartbeat_at, claimed_at) + self._lease for worker, (_, claimed_at) in held.items()}
-        return [waits.held_accounts(held[worker][0], leased[worker], at, now) for worker, at in free.items() if at > now]
+        free = {
+            worker: max(leased[worker].heartbeat_at, claimed_at) + self._lease
+            for worker, (_, claimed_at) in held.items()
+        }
+        return [
+            waits.held_accounts(held[worker][0], leased[worker], at, now)
+            for worker, at in free.items()
+            if at > now
+        ]
 
     async def _idle(self, run_id: uuid.UUID, now: dt.datetime, *, with_locks: bool) -> list[Wait]:
-        """Accounts that wait though no process is hindered: they are postponed, or somebody else locks their rows."""
+        """Accounts that wait though no process is hindered: they are postponed, or somebody else
+        locks their rows.
+        """
         idle = await self._store.idle(run_id)
         if idle.claimed:
             return []

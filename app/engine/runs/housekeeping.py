@@ -1,4 +1,6 @@
-"""Housekeeping: what every worker process sees to beside its runs, at any time and however many do it at once."""
+"""Housekeeping: what every worker process sees to beside its runs, at any time and however many do
+it at once.
+"""
 
 import asyncio
 import random
@@ -14,21 +16,35 @@ _RETENTION_SECONDS = 3_600.0
 
 
 async def keep_house(store: Repositories, config: EngineConfig) -> None:
-    """Purge the staging of dead workers, several times a lease, and old history, every hour. Never returns."""
+    """Purge the staging of dead workers, several times a lease, and old history, every hour.
+
+    Never returns.
+    """
     clock = asyncio.get_running_loop().time
     # Not at the start: a service that is started again and again would do nothing else.
     purge_at = clock() + _RETENTION_SECONDS * random.uniform(0.05, 0.15)
     while True:
-        await asyncio.sleep(min(config.lease_seconds / 3, _LONGEST_ROUND) * random.uniform(0.75, 1.25))
+        await asyncio.sleep(
+            min(config.lease_seconds / 3, _LONGEST_ROUND) * random.uniform(0.75, 1.25)
+        )
         try:
             fetches = await store.staging.purge_dead(config.lease_seconds)
             await store.claims.purge_dead_workers()
             if fetches:
-                _log.info("What dead workers had fetched is dropped.", action="staging.purged", fetches=fetches)
+                _log.info(
+                    "What dead workers had fetched is dropped.",
+                    action="staging.purged",
+                    fetches=fetches,
+                )
             if clock() >= purge_at:
                 purge_at = clock() + _RETENTION_SECONDS * random.uniform(0.75, 1.25)
                 rows = await store.retention.purge(config.retention_days)
                 if rows:
-                    _log.info("Old history is forgotten.", action="history.purged", rows=rows, days=config.retention_days)
+                    _log.info(
+                        "Old history is forgotten.",
+                        action="history.purged",
+                        rows=rows,
+                        days=config.retention_days,
+                    )
         except ReconError as error:
             _log.warning("Housekeeping waits.", action="housekeeping.waiting", reason=str(error))

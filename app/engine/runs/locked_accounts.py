@@ -1,4 +1,6 @@
-"""Accounts that a run cannot take since another transaction holds their rows in trade_recon: it waits for them, but not without end."""
+"""Accounts that a run cannot take since another transaction holds their rows in trade_recon: it
+waits for them, but not without end.
+"""
 
 import time
 import uuid
@@ -12,7 +14,9 @@ _NAMED = 20
 
 
 class LockedAccounts:
-    """Fails such accounts by name in the run's record once they were held for too long, as the preparation of a run does."""
+    """Fails such accounts by name in the run's record once they were held for too long, as the
+    preparation of a run does.
+    """
 
     def __init__(self, store: Repositories, seconds: float) -> None:
         """`seconds` is how long the rows of an account may be held."""
@@ -27,7 +31,9 @@ class LockedAccounts:
         self._looked_at.pop(run_id, None)
 
     async def set_apart(self, run_id: uuid.UUID) -> None:
-        """Fail the accounts of a run without a free one that are locked since `seconds`; it reads which these are once in a while."""
+        """Fail the accounts of a run without a free one that are locked since `seconds`; it reads
+        which these are once in a while.
+        """
         now = time.monotonic()
         if now - self._looked_at.get(run_id, -_LOOK_SECONDS) < _LOOK_SECONDS:
             return
@@ -35,12 +41,17 @@ class LockedAccounts:
         due = await self._store.claims.due(run_id)
         locked = await self._store.detection.locked_accounts(due) if due else []
         before = self._since.get(run_id, {})
-        since = self._since[run_id] = {account_id: before.get(account_id, now) for account_id in locked}
-        apart = sorted(account_id for account_id, first in since.items() if now - first >= self._seconds)
+        since = self._since[run_id] = {
+            account_id: before.get(account_id, now) for account_id in locked
+        }
+        apart = sorted(
+            account_id for account_id, first in since.items() if now - first >= self._seconds
+        )
         if apart:
             await self._store.claims.set_locked_apart(run_id, apart)
             _log.warning(
-                "Rows of trade_recon are locked by another transaction: their accounts fail, and the next run takes them.",
+                "Rows of trade_recon are locked by another transaction: their accounts fail, and"
+                " the next run takes them.",
                 action="claim.locked",
                 run_id=str(run_id),
                 accounts=len(apart),

@@ -12,17 +12,22 @@ from app.store.runs.orders import Ordered
 class RunOrders:
     """Steers runs wherever they are worked on; the workers of all processes hear of it.
 
-    Each call raises NotFound if there is no such run, and Conflict if it is in no state for this. A run that was so already is left as
-    it is.
+    Each call raises NotFound if there is no such run, and Conflict if it is in no state for this. A
+    run that was so already is left as it is.
     """
 
     def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
-        """Bind the store; `today` gives the business date, on which acceptances may have ended. No API is needed."""
+        """Bind the store; `today` gives the business date, on which acceptances may have ended.
+
+        No API is needed.
+        """
         self._store = store
         self._today = today
 
     async def pause(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """Take no more accounts of the run until it is resumed; what is under way stops at its next safe point."""
+        """Take no more accounts of the run until it is resumed; what is under way stops at its next
+        safe point.
+        """
         await self._order("pause", run_id, reason, self._store.control.pause(run_id))
 
     async def resume(self, run_id: uuid.UUID, reason: str | None = None) -> None:
@@ -32,19 +37,29 @@ class RunOrders:
     async def cancel(self, run_id: uuid.UUID, reason: str | None = None) -> None:
         """End a run for good; what was healed stays healed."""
         sentence = "The run was cancelled; what was healed until then stays healed."
-        if await self._order("cancel", run_id, reason, self._store.control.cancel(run_id, sentence)):
+        if await self._order(
+            "cancel", run_id, reason, self._store.control.cancel(run_id, sentence)
+        ):
             await log_end(self._store, run_id, self._today())
 
-    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None) -> None:
+    async def confirm(
+        self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None
+    ) -> None:
         """Let a run write what it held, of all accounts or of these alone.
 
         Raises InvalidRequest if it does not hold one of them.
         """
         chosen = None if account_ids is None else list(dict.fromkeys(account_ids))
-        await self._order("confirm", run_id, reason, self._store.control.confirm(run_id, chosen, self._today()))
+        await self._order(
+            "confirm", run_id, reason, self._store.control.confirm(run_id, chosen, self._today())
+        )
 
-    async def _order(self, ordered: Ordered, run_id: uuid.UUID, reason: str | None, steering: Awaitable[bool]) -> bool:
-        """Carry out an order about a run, and note it; whether it changed anything: a run that was so already needs no note."""
+    async def _order(
+        self, ordered: Ordered, run_id: uuid.UUID, reason: str | None, steering: Awaitable[bool]
+    ) -> bool:
+        """Carry out an order about a run, and note it; whether it changed anything: a run that was
+        so already needs no note.
+        """
         is_new = await steering
         if is_new:
             await self._store.orders.note(ordered, run_id, reason)

@@ -1,9 +1,11 @@
 """The worker pool: asyncio tasks that serve runs until they are told to stop.
 
-A worker that meets an outage of upstream, or an error that trying again would not mend, ends the run with the reason;
-one that loses PostgreSQL waits and goes on when it is back. Accounts that a broken-off batch held are released as soon
-as PostgreSQL answers. One worker more serves only runs of few named accounts, for which people wait: it is free when the
-others are at batches of thousands. Another one serves only inspections, which need no upstream: it is free when the others wait for that.
+A worker that meets an outage of upstream, or an error that trying again would not mend, ends the
+run with the reason; one that loses PostgreSQL waits and goes on when it is back. Accounts that a
+broken-off batch held are released as soon as PostgreSQL answers. One worker more serves only runs
+of few named accounts, for which people wait: it is free when the others are at batches of
+thousands. Another one serves only inspections, which need no upstream: it is free when the others
+wait for that.
 """
 
 import asyncio
@@ -59,14 +61,20 @@ _LOOKED_AT = 3
 """Of so many runs it is looked why they wait, when there is nothing to do for any."""
 _LONGEST_PAUSE = 15.0
 _SHORTAGES = 3
-"""When so many tries in a row of a run's own work lacked room, and there was room each time right after, the run itself wants too much."""
+"""When so many tries in a row of a run's own work lacked room, and there was room each time right
+after, the run itself wants too much.
+"""
 _FAREWELL_SECONDS = 2.0
-"""How long the figures of the report may take at the end of the process, for which whoever told it to stop waits."""
+"""How long the figures of the report may take at the end of the process, for which whoever told it
+to stop waits.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Duty:
-    """What a worker serves: every run, or `only` one of them, or only runs of few accounts that people `named`, or only `local` ones."""
+    """What a worker serves: every run, or `only` one of them, or only runs of few accounts that
+    people `named`, or only `local` ones.
+    """
 
     only: uuid.UUID | None = None
     named: bool = False
@@ -75,7 +83,9 @@ class _Duty:
 
 @dataclass(frozen=True, slots=True)
 class _Conflict:
-    """Others hold rows: what PostgreSQL said, and, on this process's clock, since when and when it is tried again."""
+    """Others hold rows: what PostgreSQL said, and, on this process's clock, since when and when it
+    is tried again.
+    """
 
     reason: str
     since: float
@@ -86,7 +96,12 @@ class WorkerPool:
     """Serves queued runs, all of them or one, with several workers in this process."""
 
     def __init__(
-        self, store: Repositories, client: UpstreamClient, config: EngineConfig, now: Callable[[], dt.datetime], summary: SnapshotRefresher
+        self,
+        store: Repositories,
+        client: UpstreamClient,
+        config: EngineConfig,
+        now: Callable[[], dt.datetime],
+        summary: SnapshotRefresher,
     ) -> None:
         """Bind the parts; `now` gives the time (aware), `summary` is told of what was recorded."""
         self._store = store
@@ -121,7 +136,8 @@ class WorkerPool:
 
     def wake(self) -> None:
         """There may be work, or less of it: look now instead of at the next poll."""
-        # A new bell for each ring: a worker that takes one before it looks misses no ring, and takes none from another.
+        # A new bell for each ring: a worker that takes one before it looks misses no ring, and
+        # takes none from another.
         self._bell.set()
         self._bell = asyncio.Event()
 
@@ -139,7 +155,8 @@ class WorkerPool:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve runs while the context lasts; at its end batches get the grace time to a safe point, the rest is released.
+        """Serve runs while the context lasts; at its end batches get the grace time to a safe
+        point, the rest is released.
 
         Raises ConfigurationError if the direct way to the database leads to another one.
         """
@@ -160,22 +177,29 @@ class WorkerPool:
         finally:
             self.stop()
             try:
-                # A batch that finds no safe point in its grace time is cancelled, and given back, by its worker. The time counts from
-                # the signal: requests under way have ended meanwhile.
+                # A batch that finds no safe point in its grace time is cancelled, and given back,
+                # by its worker. The time counts from the signal: requests under way have ended
+                # meanwhile.
                 until = self._stopped_at + self._config.grace_seconds + 1
                 await asyncio.wait(workers, timeout=max(0.0, until - time.monotonic()))
             finally:
-                # Also when the wait itself is cancelled by a second signal: what is held is given back.
+                # Also when the wait itself is cancelled by a second signal: what is held is given
+                # back.
                 await self._end(*others, *workers)
 
     async def run_until_finished(self, run_id: uuid.UUID) -> None:
-        """Serve one run until there is nothing to do for it, since it is over or paused; for the command line."""
+        """Serve one run until there is nothing to do for it, since it is over or paused; for the
+        command line.
+        """
         self._only_run = run_id
         companions = self._companions()
-        workers = [asyncio.create_task(self._serve(_Duty(run_id))) for _ in range(self._config.workers)]
+        workers = [
+            asyncio.create_task(self._serve(_Duty(run_id))) for _ in range(self._config.workers)
+        ]
         try:
             await asyncio.gather(*workers)
-            # A run whose time is up is not served any more; it is ended here, or the next process would find it running.
+            # A run whose time is up is not served any more; it is ended here, or the next process
+            # would find it running.
             await self._halts.look()
         finally:
             await self._end(*companions, *workers)
@@ -192,7 +216,8 @@ class WorkerPool:
             await self._store.claims.leave()
         except ReconError as error:
             _log.warning(
-                "PostgreSQL does not answer at the end: what this process holds is free when its lease ends.",
+                "PostgreSQL does not answer at the end: what this process holds is free when its"
+                " lease ends.",
                 action="worker.left_silently",
                 reason=str(error),
             )
@@ -210,10 +235,16 @@ class WorkerPool:
         try:
             lost = await self._store.claims.beat(self._hindrance(), self._only_run)
         except ReconError as error:
-            _log.warning("A heartbeat was missed.", action="worker.heartbeat_missed", reason=str(error))
+            _log.warning(
+                "A heartbeat was missed.", action="worker.heartbeat_missed", reason=str(error)
+            )
             return False
         if lost:
-            _log.warning("The lease had ended: the accounts of this process were given up.", action="worker.lapsed", accounts=lost)
+            _log.warning(
+                "The lease had ended: the accounts of this process were given up.",
+                action="worker.lapsed",
+                accounts=lost,
+            )
         return True
 
     async def _watch(self) -> None:
@@ -230,14 +261,27 @@ class WorkerPool:
         if (found := self._client.hindrance) is not None or self._conflict is None:
             return found
         now = time.monotonic()
-        return Hindrance(WaitReason.LOCKS, now - self._conflict.since, self._conflict.reason, max(0.0, self._conflict.next_try - now))
+        return Hindrance(
+            WaitReason.LOCKS,
+            now - self._conflict.since,
+            self._conflict.reason,
+            max(0.0, self._conflict.next_try - now),
+        )
 
     async def _tell_hindrance(self) -> None:
-        """Tell, in the log and in the database, what keeps the work from going on, as soon as that changes."""
+        """Tell, in the log and in the database, what keeps the work from going on, as soon as that
+        changes.
+        """
         before, found = self._told_hindrance, self._hindrance()
-        is_new = (None if before is None else before.kind) != (None if found is None else found.kind)
+        is_new = (None if before is None else before.kind) != (
+            None if found is None else found.kind
+        )
         # The next try is told anew when it is past.
-        is_past = before is not None and before.next_in is not None and time.monotonic() - self._told_at > before.next_in
+        is_past = (
+            before is not None
+            and before.next_in is not None
+            and time.monotonic() - self._told_at > before.next_in
+        )
         if not is_new and not is_past:
             return
         self._told_hindrance, self._told_at = found, time.monotonic()
@@ -253,12 +297,23 @@ class WorkerPool:
         try:
             waits = await self._waiting.of(await self._store.runs.get(run_id))
         except ReconError as error:
-            _log.warning("It is not known why a run waits.", action="run.unwatched", run_id=str(run_id), reason=str(error))
+            _log.warning(
+                "It is not known why a run waits.",
+                action="run.unwatched",
+                run_id=str(run_id),
+                reason=str(error),
+            )
             return
         reasons = sorted(f"{wait.reason} {wait.accounts or ''}" for wait in waits)
         if waits and reasons != self._told_waits.get(run_id):
             for wait in waits:
-                _log.warning("A run waits.", action="run.waiting", run_id=str(run_id), reason=wait.reason.value, why=wait.message)
+                _log.warning(
+                    "A run waits.",
+                    action="run.waiting",
+                    run_id=str(run_id),
+                    reason=wait.reason.value,
+                    why=wait.message,
+                )
         self._told_waits[run_id] = reasons
 
     async def _serve(self, duty: _Duty) -> None:
@@ -277,7 +332,8 @@ class WorkerPool:
                 pause, self._conflict = self._config.poll_seconds, None
                 await self._note_turn(runs, worked=worked)
             except (DatabaseUnavailable, WriteConflict) as error:
-                # Both pass: PostgreSQL comes back, a conflicting writer commits. The accounts wait in their run meanwhile.
+                # Both pass: PostgreSQL comes back, a conflicting writer commits. The accounts wait
+                # in their run meanwhile.
                 _log.warning(
                     "PostgreSQL does not answer or is busy with the same rows; the work waits.",
                     action="worker.waiting",
@@ -290,13 +346,18 @@ class WorkerPool:
                 if duty.only is not None:
                     raise
                 # Nobody would notice a worker that ended: it says so, and tries again.
-                _log.exception("A worker met an error that no run is to blame for; it tries again.", action="worker.failed")
+                _log.exception(
+                    "A worker met an error that no run is to blame for; it tries again.",
+                    action="worker.failed",
+                )
                 worked, pause = False, min(pause * 2, _LONGEST_PAUSE)
             if not worked:
                 await _sleep(pause, bell)
 
     async def _note_turn(self, runs: list[ActiveRun], *, worked: bool) -> None:
-        """After a turn without an error: what was done is to be counted, or it is told why there was nothing to do."""
+        """After a turn without an error: what was done is to be counted, or it is told why there
+        was nothing to do.
+        """
         if worked:
             self._summary.note()
             return
@@ -307,15 +368,20 @@ class WorkerPool:
                 await self._tell_waits(run.run_id)
 
     def _note_conflict(self, error: ReconError, pause: float) -> None:
-        """Others hold the rows that are to be written; that PostgreSQL is gone could not be told there."""
+        """Others hold the rows that are to be written; that PostgreSQL is gone could not be told
+        there.
+        """
         if isinstance(error, WriteConflict):
             now = time.monotonic()
-            self._conflict = _Conflict(str(error).rstrip("."), self._conflict.since if self._conflict else now, now + pause)
+            self._conflict = _Conflict(
+                str(error).rstrip("."), self._conflict.since if self._conflict else now, now + pause
+            )
 
     async def _serve_some(self, runs: list[ActiveRun]) -> bool:
         """Do one piece of work for the first run that has one; whether there was any.
 
-        Raises WriteConflict where a run has only accounts left whose rows somebody else holds, and no other run has work.
+        Raises WriteConflict where a run has only accounts left whose rows somebody else holds, and
+        no other run has work.
         """
         conflict: WriteConflict | None = None
         for run in runs:
@@ -331,13 +397,20 @@ class WorkerPool:
         return False
 
     async def _serve_one(self, run: ActiveRun) -> bool:
-        """Do one piece of work for a run, and end the run where that fails; whether there was any."""
+        """Do one piece of work for a run, and end the run where that fails; whether there was
+        any.
+        """
         try:
             worked = await self._serve_run(run)
         except (DatabaseUnavailable, WriteConflict):
             raise
         except ClaimLost as error:
-            _log.warning("Another worker took the work over.", action="worker.superseded", run_id=str(run.run_id), reason=str(error))
+            _log.warning(
+                "Another worker took the work over.",
+                action="worker.superseded",
+                run_id=str(run.run_id),
+                reason=str(error),
+            )
             return False
         except UpstreamSuspect as error:
             if await self._store.control.suspend(run.run_id, str(error), run.confirmed_at):
@@ -345,17 +418,27 @@ class WorkerPool:
             self._summary.note_end()
         except ReconError as error:
             if isinstance(error, ResourcesExhausted):
-                # Raises DatabaseUnavailable where there is no room for anybody: that passes, and no run is to blame.
+                # Raises DatabaseUnavailable where there is no room for anybody: that passes, and no
+                # run is to blame.
                 await self._store.database.require_room()
                 self._shortages[run.run_id] += 1
                 if self._shortages[run.run_id] < _SHORTAGES:
                     # There is room again: what was in want of it is tried once more.
                     raise DatabaseUnavailable(str(error)) from error
-            _log.error("A run failed; its accounts are released.", action="run.failed", run_id=str(run.run_id), reason=str(error))
+            _log.error(
+                "A run failed; its accounts are released.",
+                action="run.failed",
+                run_id=str(run.run_id),
+                reason=str(error),
+            )
             await self._fail(run, str(error))
         except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
             # A defect of ours: the run says so instead of meeting it for ever.
-            _log.exception("A run failed by an error of ours; its accounts are released.", action="run.failed", run_id=str(run.run_id))
+            _log.exception(
+                "A run failed by an error of ours; its accounts are released.",
+                action="run.failed",
+                run_id=str(run.run_id),
+            )
             await self._fail(run, f"An error in trade-recon itself ended the run: {error!r}.")
         else:
             self._shortages.pop(run.run_id, None)
@@ -388,7 +471,8 @@ class WorkerPool:
         except (RowRefused, DatabaseError) as error:
             apart = await self._store.claims.set_unwritable_apart(run.run_id, error)
             _log.warning(
-                "Rows of trade_recon cannot be written; their accounts fail, and the run goes on with the others.",
+                "Rows of trade_recon cannot be written; their accounts fail, and the run goes on"
+                " with the others.",
                 action="claim.unwritable",
                 run_id=str(run.run_id),
                 accounts=len(apart),
@@ -399,7 +483,10 @@ class WorkerPool:
         if claim is None:
             return await self._finish(run)
         try:
-            with self._usage.recording(run.run_id) as use, self._halts.working_on(run.run_id) as halt:
+            with (
+                self._usage.recording(run.run_id) as use,
+                self._halts.working_on(run.run_id) as halt,
+            ):
                 flow = self._inspection if run.request.kind is RunKind.INSPECT else self._isolation
                 await halt.limit(flow.reconcile(claim, run, use, halt), self._config.grace_seconds)
         finally:
@@ -411,8 +498,8 @@ class WorkerPool:
     async def _finish(self, run: ActiveRun) -> bool:
         """End the run if nothing of it waits any more, and say whether it was ended here.
 
-        What it did is counted before: whoever sees that the run is over finds it in the report. For named accounts, for which people
-        wait, it is counted after, unless it takes next to nothing.
+        What it did is counted before: whoever sees that the run is over finds it in the report. For
+        named accounts, for which people wait, it is counted after, unless it takes next to nothing.
         """
         if run.run_id in self._finishing:
             return False
@@ -433,18 +520,25 @@ class WorkerPool:
         return ended
 
     async def _count_waiting(self, run_id: uuid.UUID) -> int:
-        """How many accounts wait for their turn in a run, after deleted ones are recorded as gone and lost claims are given back."""
+        """How many accounts wait for their turn in a run, after deleted ones are recorded as gone
+        and lost claims are given back.
+        """
         state = await self._store.runs.get(run_id)
         waiting = int(state["waiting"] - state["untried"])
         if not waiting:
             return 0
         lost = await self._store.claims.release_lost()
         if lost:
-            _log.warning("Accounts that were claimed without an answer are given back.", action="claim.lost", accounts=lost)
+            _log.warning(
+                "Accounts that were claimed without an answer are given back.",
+                action="claim.lost",
+                accounts=lost,
+            )
         gone = await self._store.claims.record_gone(run_id)
         if gone:
             _log.warning(
-                "Accounts of a run were deleted from trade_recon while they waited; they are recorded as gone.",
+                "Accounts of a run were deleted from trade_recon while they waited; they are"
+                " recorded as gone.",
                 action="run.gone",
                 run_id=str(run_id),
                 accounts=gone,
@@ -458,7 +552,10 @@ class WorkerPool:
         try:
             if not await self._store.preparations.take(run.run_id):
                 return False
-            with self._usage.recording(run.run_id) as use, self._halts.working_on(run.run_id) as halt:
+            with (
+                self._usage.recording(run.run_id) as use,
+                self._halts.working_on(run.run_id) as halt,
+            ):
                 # It has no safe point, and needs none: it is done again from the beginning.
                 await halt.limit(self._preparation.prepare(run, use), 0)
         finally:

@@ -62,8 +62,12 @@ _NEEDS_SOLE_KEY = frozenset(
 
 
 _ACCOUNTS_FOR_MONEY = 50
-"""Amounts are damaged at one of so many accounts: which of them agree is learned from all others, and in a smaller warehouse cannot be."""
-_ADDS = frozenset({DamageKind.SURPLUS_TRADE, DamageKind.TRADE_DOUBLED, DamageKind.TRADE_ON_OTHER_DATE})
+"""Amounts are damaged at one of so many accounts: which of them agree is learned from all others,
+and in a smaller warehouse cannot be.
+"""
+_ADDS = frozenset(
+    {DamageKind.SURPLUS_TRADE, DamageKind.TRADE_DOUBLED, DamageKind.TRADE_ON_OTHER_DATE}
+)
 _TAKES = frozenset(
     {
         DamageKind.CLOSED_MISSING,
@@ -73,12 +77,16 @@ _TAKES = frozenset(
         DamageKind.DRIFT_TRADE,
     }
 )
-"""Kinds that add trades and those that take some: both on one date would leave its counts as they were."""
+"""Kinds that add trades and those that take some: both on one date would leave its counts as they
+were.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What was done: `code` is the issue that it shows as, `account_ids` those whom it hit, the victim first."""
+    """What was done: `code` is the issue that it shows as, `account_ids` those whom it hit, the
+    victim first.
+    """
 
     kind: DamageKind | MoneyKind
     code: IssueCode
@@ -93,35 +101,47 @@ class Damage:
 
 _FIND_VICTIMS = """
     WITH daily AS (
-        SELECT account_id, sum(num_trades) AS trades FROM SCHEMA.raw_metrics_daily GROUP BY account_id
+        SELECT account_id, sum(num_trades) AS trades FROM SCHEMA.raw_metrics_daily
+          GROUP BY account_id
     ), hourly AS (
-        SELECT account_id, sum(num_trades) AS trades FROM SCHEMA.raw_metrics_hourly GROUP BY account_id
+        SELECT account_id, sum(num_trades) AS trades FROM SCHEMA.raw_metrics_hourly
+          GROUP BY account_id
     ), closed AS (
-        SELECT account_id, count(*) AS trades, count(DISTINCT trade_date) FILTER (WHERE trade_date < $1) AS days,
+        SELECT account_id, count(*)
+          AS trades, count(DISTINCT trade_date) FILTER (WHERE trade_date < $1) AS days,
                count(*) FILTER (WHERE trade_date < $1) AS settled
         FROM SCHEMA.raw_trades_closed WHERE account_id IS NOT NULL GROUP BY account_id
     ), unowned AS (
-        SELECT DISTINCT concat_ws('/', login, platform, broker) AS key FROM SCHEMA.raw_trades_closed WHERE account_id IS NULL
+        SELECT DISTINCT concat_ws('/', login, platform, broker) AS key FROM SCHEMA.raw_trades_closed
+          WHERE account_id IS NULL
     ), keys AS (
         -- As text: the tables may hold the parts of a natural key in different types.
-        SELECT account_id, concat_ws('/', login, platform, broker) AS key FROM SCHEMA.raw_metrics_alltime
-        UNION SELECT account_id, concat_ws('/', login, platform, broker) FROM SCHEMA.raw_metrics_daily
+        SELECT account_id, concat_ws('/', login, platform, broker) AS key
+          FROM SCHEMA.raw_metrics_alltime
+        UNION SELECT account_id, concat_ws('/', login, platform, broker)
+          FROM SCHEMA.raw_metrics_daily
     ), held AS (
         SELECT account_id, bool_and(holders = 1) AS sole, bool_or(unowned) AS unowned
         FROM (
-            SELECT account_id, count(*) OVER (PARTITION BY key) AS holders, key IN (SELECT key FROM unowned) AS unowned FROM keys
+            SELECT account_id, count(*) OVER (PARTITION BY key) AS holders, key IN (SELECT key
+              FROM unowned) AS unowned FROM keys
         ) AS each_key
         GROUP BY account_id
     )
     SELECT alltime.account_id::text AS account_id, held.sole,
-           EXISTS (SELECT FROM SCHEMA.raw_trades_open AS o WHERE o.account_id = alltime.account_id) AS has_open
+           EXISTS (SELECT FROM SCHEMA.raw_trades_open AS o
+             WHERE o.account_id = alltime.account_id) AS has_open
     FROM SCHEMA.raw_metrics_alltime AS alltime
-    JOIN daily USING (account_id) JOIN hourly USING (account_id) JOIN closed USING (account_id) JOIN held USING (account_id)
-    WHERE alltime.num_trades = daily.trades AND daily.trades = hourly.trades AND hourly.trades = closed.trades
+    JOIN daily USING (account_id) JOIN hourly USING (account_id) JOIN closed USING (account_id)
+      JOIN held USING (account_id)
+    WHERE alltime.num_trades = daily.trades AND daily.trades = hourly.trades
+      AND hourly.trades = closed.trades
       AND closed.settled >= $2 AND closed.days >= $3 AND NOT held.unowned
     ORDER BY 1
 """
-_SETTLED_BEFORE = "SELECT coalesce(max(date)::date, 'epoch') - $1::integer FROM SCHEMA.raw_metrics_daily"
+_SETTLED_BEFORE = (
+    "SELECT coalesce(max(date)::date, 'epoch') - $1::integer FROM SCHEMA.raw_metrics_daily"
+)
 
 
 async def damage(
@@ -133,24 +153,32 @@ async def damage(
     accounts_per_kind: int = 3,
     settled_before: dt.date | None = None,
 ) -> list[Damage]:
-    """Damage the raw tables of `schema` in each of `kinds`, on `accounts_per_kind` seeded accounts each; gives what was done.
+    """Damage the raw tables of `schema` in each of `kinds`, on `accounts_per_kind` seeded accounts
+    each; gives what was done.
 
-    Only accounts that agree with themselves and have some trades are hit, each by one kind as long as there are enough accounts; in a
-    smaller warehouse fewer accounts a kind, and several kinds an account. The accounts of SECOND_HOLDER are hit by nothing
-    else, since they cannot be healed. Single dates are taken from before `settled_before` (default: two days before the newest
-    daily row), where upstream does not move any more. A kind that finds nothing to damage, or that a constraint or trigger of the
-    table keeps out, is not in the answer. All in one transaction.
+    Only accounts that agree with themselves and have some trades are hit, each by one kind as long
+    as there are enough accounts; in a smaller warehouse fewer accounts a kind, and several kinds an
+    account. The accounts of SECOND_HOLDER are hit by nothing else, since they cannot be healed.
+    Single dates are taken from before `settled_before` (default: two days before the newest daily
+    row), where upstream does not move any more. A kind that finds nothing to damage, or that a
+    constraint or trigger of the table keeps out, is not in the answer. All in one transaction.
     """
     chance = random.Random(f"damage|{seed}")
     async with connection.transaction():
         # A deferred constraint would speak at the commit only, and undo everything.
         await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        before = settled_before or await connection.fetchval(in_schema(_SETTLED_BEFORE, schema), _DAYS_THAT_MAY_MOVE)
-        found = await connection.fetch(in_schema(_FIND_VICTIMS, schema), before, _FEWEST_TRADES, _FEWEST_DAYS)
+        before = settled_before or await connection.fetchval(
+            in_schema(_SETTLED_BEFORE, schema), _DAYS_THAT_MAY_MOVE
+        )
+        found = await connection.fetch(
+            in_schema(_FIND_VICTIMS, schema), before, _FEWEST_TRADES, _FEWEST_DAYS
+        )
         wanted = [kind for kind in DamageKind if kind in kinds]
         done = []
         for kind, account_id in _assign(found, wanted, accounts_per_kind, chance):
-            victim = Victim(connection, schema, account_id, before, random.Random(f"{seed}|{kind}|{account_id}"))
+            victim = Victim(
+                connection, schema, account_id, before, random.Random(f"{seed}|{kind}|{account_id}")
+            )
             hit = await _hit(kind, victim)
             if hit is not None:
                 done.append(Damage(kind, _CODES[kind], (account_id, *hit.others), hit.description))
@@ -158,23 +186,51 @@ async def damage(
 
 
 async def damage_amounts(
-    connection: "asyncpg.Connection[asyncpg.Record]", schema: str, *, seed: int, spared: Collection[str] = (), accounts: int = 3
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    *,
+    seed: int,
+    spared: Collection[str] = (),
+    accounts: int = 3,
 ) -> list[Damage]:
-    """Damage one amount of a date at some accounts that agree and are not `spared`, one of fifty at most; gives what was done.
+    """Damage one amount of a date at some accounts that agree and are not `spared`, one of fifty at
+    most; gives what was done.
 
-    Which amounts agree is learned from all other accounts, so that in a small warehouse nothing is done.
+    Which amounts agree is learned from all other accounts, so that in a small warehouse nothing is
+    done.
     """
     chance = random.Random(f"amounts|{seed}")
     async with connection.transaction():
         before = await connection.fetchval(in_schema(_SETTLED_BEFORE, schema), _DAYS_THAT_MAY_MOVE)
-        known = await connection.fetchval(in_schema("SELECT count(*) FROM SCHEMA.raw_metrics_alltime", schema))
-        found = await connection.fetch(in_schema(_FIND_VICTIMS, schema), before, _FEWEST_TRADES, _FEWEST_DAYS)
+        known = await connection.fetchval(
+            in_schema("SELECT count(*) FROM SCHEMA.raw_metrics_alltime", schema)
+        )
+        found = await connection.fetch(
+            in_schema(_FIND_VICTIMS, schema), before, _FEWEST_TRADES, _FEWEST_DAYS
+        )
         whole = [record["account_id"] for record in found if record["account_id"] not in spared]
         done = []
-        for account_id in chance.sample(whole, min(accounts, known // _ACCOUNTS_FOR_MONEY, len(whole))):
-            hit = await dated_money(Victim(connection, schema, account_id, before, random.Random(f"{seed}|money|{account_id}")))
+        for account_id in chance.sample(
+            whole, min(accounts, known // _ACCOUNTS_FOR_MONEY, len(whole))
+        ):
+            hit = await dated_money(
+                Victim(
+                    connection,
+                    schema,
+                    account_id,
+                    before,
+                    random.Random(f"{seed}|money|{account_id}"),
+                )
+            )
             if hit is not None:
-                done.append(Damage(MoneyKind.DATED_MONEY, IssueCode.MONEY_MISMATCH, (account_id,), hit.description))
+                done.append(
+                    Damage(
+                        MoneyKind.DATED_MONEY,
+                        IssueCode.MONEY_MISMATCH,
+                        (account_id,),
+                        hit.description,
+                    )
+                )
         return done
 
 
@@ -188,16 +244,26 @@ async def _hit(kind: DamageKind, victim: Victim) -> Hit | None:
 
 
 def _assign(
-    found: Sequence[asyncpg.Record], kinds: Sequence[DamageKind], breadth: int, chance: random.Random
+    found: Sequence[asyncpg.Record],
+    kinds: Sequence[DamageKind],
+    breadth: int,
+    chance: random.Random,
 ) -> Iterator[tuple[DamageKind, str]]:
-    """Which kind hits whom: the accounts take turns, so that none is hit twice before all were hit once, or by kinds that cancel out."""
+    """Which kind hits whom: the accounts take turns, so that none is hit twice before all were hit
+    once, or by kinds that cancel out.
+    """
     turns = list(found)
     hit: dict[str, set[DamageKind]] = defaultdict(set)
     chance.shuffle(turns)
     width = min(breadth, max(1, len(turns) // max(1, len(kinds))))
     for kind in sorted(kinds, key=lambda kind: kind is not DamageKind.SECOND_HOLDER):
-        fits, against = _fitting(kind), (_TAKES if kind in _ADDS else frozenset()) | (_ADDS if kind in _TAKES else frozenset())
-        for record in [record for record in turns if fits(record) and not hit[record["account_id"]] & against][:width]:
+        fits, against = (
+            _fitting(kind),
+            (_TAKES if kind in _ADDS else frozenset()) | (_ADDS if kind in _TAKES else frozenset()),
+        )
+        for record in [
+            record for record in turns if fits(record) and not hit[record["account_id"]] & against
+        ][:width]:
             hit[record["account_id"]].add(kind)
             turns.remove(record)
             if kind is not DamageKind.SECOND_HOLDER:

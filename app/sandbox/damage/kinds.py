@@ -1,4 +1,7 @@
-"""The single ways of damaging one account in the raw tables. Values are parameters, the schema's name is quoted."""
+"""The single ways of damaging one account in the raw tables.
+
+Values are parameters, the schema's name is quoted.
+"""
 
 import datetime as dt
 import random
@@ -42,11 +45,15 @@ class DamageKind(StrEnum):
     HOURLY_MISSING = "hourly_missing"
     CLOSED_MISSING = "closed_missing"
     SECOND_HOLDER = "second_holder"
-    """A made-up account holds the victim's natural key: nothing can be healed, it can only be shown."""
+    """A made-up account holds the victim's natural key: nothing can be healed, it can only be
+    shown.
+    """
 
 
 class MoneyKind(StrEnum):
-    """What is done to an amount, which only other accounts give away: in a small warehouse nothing tells which amounts agree."""
+    """What is done to an amount, which only other accounts give away: in a small warehouse nothing
+    tells which amounts agree.
+    """
 
     DATED_MONEY = "dated_money"
 
@@ -70,20 +77,28 @@ class Victim:
     chance: random.Random
 
     async def execute(self, statement: str, *values: object) -> int:
-        """Run `statement` with the account id as $1 and `values` behind it; gives the rows that it changed."""
-        status: str = await self.connection.execute(in_schema(statement, self.schema), self.account_id, *values)
+        """Run `statement` with the account id as $1 and `values` behind it; gives the rows that it
+        changed.
+        """
+        status: str = await self.connection.execute(
+            in_schema(statement, self.schema), self.account_id, *values
+        )
         return int(status.rpartition(" ")[2])
 
     async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
         """The rows of `statement`, with the account id as $1 and `values` behind it."""
-        return await self.connection.fetch(in_schema(statement, self.schema), self.account_id, *values)
+        return await self.connection.fetch(
+            in_schema(statement, self.schema), self.account_id, *values
+        )
 
     async def table(self, endpoint: Endpoint) -> RawTable:
         """The raw table of `endpoint`, as it stands in this warehouse."""
         return await read_table(self.connection, self.schema, endpoint)
 
     async def dates(self, most: int, *, fewest_hours: int = 1) -> list[dt.date]:
-        """Some dates on which all levels have trades, `most` at most, each with trades in `fewest_hours` hours or more."""
+        """Some dates on which all levels have trades, `most` at most, each with trades in
+        `fewest_hours` hours or more.
+        """
         rows = await self.fetch(_DATES, self.settled_before, fewest_hours)
         days = [row["date"] for row in rows]
         return sorted(self.chance.sample(days, min(most, len(days))))
@@ -93,36 +108,54 @@ _DATES = """
     SELECT date
     FROM SCHEMA.raw_metrics_daily AS d
     WHERE account_id = $1 AND date < $2 AND num_trades > 0
-      AND EXISTS (SELECT FROM SCHEMA.raw_trades_closed AS c WHERE c.account_id = d.account_id AND c.trade_date = d.date)
+      AND EXISTS (SELECT FROM SCHEMA.raw_trades_closed AS c
+        WHERE c.account_id = d.account_id AND c.trade_date = d.date)
       AND $3 <= (
-          SELECT count(*) FROM SCHEMA.raw_metrics_hourly AS h WHERE h.account_id = d.account_id AND h.date = d.date AND h.num_trades > 0
+          SELECT count(*) FROM SCHEMA.raw_metrics_hourly AS h
+            WHERE h.account_id = d.account_id AND h.date = d.date AND h.num_trades > 0
       )
     ORDER BY date
 """
 _FIRST_HOUR = """
     h.account_id = $1 AND h.date = $2 AND h.hour = (
-        SELECT min(i.hour) FROM SCHEMA.raw_metrics_hourly AS i WHERE i.account_id = h.account_id AND i.date = h.date AND i.num_trades > 0
+        SELECT min(i.hour) FROM SCHEMA.raw_metrics_hourly AS i
+          WHERE i.account_id = h.account_id AND i.date = h.date AND i.num_trades > 0
     )
 """
-_DELETE_FIRST_HOUR = "DELETE FROM SCHEMA.raw_metrics_hourly AS h WHERE FIRST_HOUR".replace("FIRST_HOUR", _FIRST_HOUR)
-_RAISE_FIRST_HOUR = "UPDATE SCHEMA.raw_metrics_hourly AS h SET num_trades = num_trades + 2 WHERE FIRST_HOUR".replace(
+_DELETE_FIRST_HOUR = "DELETE FROM SCHEMA.raw_metrics_hourly AS h WHERE FIRST_HOUR".replace(
     "FIRST_HOUR", _FIRST_HOUR
 )
-_CHANGE_MONEY = "UPDATE SCHEMA.raw_metrics_alltime SET COLUMN = coalesce(COLUMN, 0) + $2::text::numeric WHERE account_id = $1"
-_SET_MD5 = "UPDATE SCHEMA.RAW_TABLE SET account_id = md5(concat_ws('|', login, platform, broker)) WHERE account_id = $1"
-_RAISE_COUNT = "UPDATE SCHEMA.raw_metrics_alltime SET num_trades = num_trades + $2::integer WHERE account_id = $1"
+_RAISE_FIRST_HOUR = """
+UPDATE SCHEMA.raw_metrics_hourly AS h SET num_trades = num_trades + 2 WHERE FIRST_HOUR
+""".replace("FIRST_HOUR", _FIRST_HOUR)
+_CHANGE_MONEY = (
+    "UPDATE SCHEMA.raw_metrics_alltime SET COLUMN = coalesce(COLUMN, 0) + $2::text::numeric WHERE"
+    " account_id = $1"
+)
+_SET_MD5 = (
+    "UPDATE SCHEMA.RAW_TABLE SET account_id = md5(concat_ws('|', login, platform, broker)) WHERE"
+    " account_id = $1"
+)
+_RAISE_COUNT = (
+    "UPDATE SCHEMA.raw_metrics_alltime SET num_trades = num_trades + $2::integer WHERE account_id"
+    " = $1"
+)
 
 
 async def _null_closed_ids(victim: Victim) -> Hit | None:
     share = victim.chance.choice((2, 1))
     rows = await victim.execute(
-        "UPDATE SCHEMA.raw_trades_closed SET account_id = NULL WHERE account_id = $1 AND hashtext(ticket::text) % $2::integer = 0", share
+        "UPDATE SCHEMA.raw_trades_closed SET account_id = NULL WHERE account_id = $1 AND"
+        " hashtext(ticket::text) % $2::integer = 0",
+        share,
     )
     return Hit(f"{counted(rows, 'closed trade')} without an account id") if rows else None
 
 
 async def _null_open_ids(victim: Victim) -> Hit | None:
-    rows = await victim.execute("UPDATE SCHEMA.raw_trades_open SET account_id = NULL WHERE account_id = $1")
+    rows = await victim.execute(
+        "UPDATE SCHEMA.raw_trades_open SET account_id = NULL WHERE account_id = $1"
+    )
     return Hit(f"{counted(rows, 'open trade')} without an account id") if rows else None
 
 
@@ -134,7 +167,11 @@ async def _alltime_count(victim: Victim) -> Hit | None:
 
 async def _some_closed_missing(victim: Victim) -> Hit | None:
     days = await victim.dates(4)
-    rows = await victim.execute("DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = ANY($2::date[])", days)
+    rows = await victim.execute(
+        "DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date ="
+        " ANY($2::date[])",
+        days,
+    )
     return Hit(f"{counted(rows, 'closed trade')} of {_listed(days)} deleted") if rows else None
 
 
@@ -142,19 +179,35 @@ async def _whole_days_missing(victim: Victim) -> Hit | None:
     days = await victim.dates(2)
     rows = await _delete_days(victim, "raw_metrics_daily", days)
     rows += await _delete_days(victim, "raw_metrics_hourly", days)
-    rows += await victim.execute("DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = ANY($2::date[])", days)
-    return Hit(f"{_listed(days)} are gone from daily, hourly and closed trades alike") if rows else None
+    rows += await victim.execute(
+        "DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date ="
+        " ANY($2::date[])",
+        days,
+    )
+    return (
+        Hit(f"{_listed(days)} are gone from daily, hourly and closed trades alike")
+        if rows
+        else None
+    )
 
 
 async def _hourly_days_missing(victim: Victim) -> Hit | None:
     # More dates than any sample would show: all must be found.
     days = await victim.dates(victim.chance.choice((2, 12)))
-    return Hit(f"hourly rows of {_listed(days)} are gone") if await _delete_days(victim, "raw_metrics_hourly", days) else None
+    return (
+        Hit(f"hourly rows of {_listed(days)} are gone")
+        if await _delete_days(victim, "raw_metrics_hourly", days)
+        else None
+    )
 
 
 async def _daily_days_missing(victim: Victim) -> Hit | None:
     days = await victim.dates(victim.chance.choice((2, 12)))
-    return Hit(f"daily rows of {_listed(days)} are gone") if await _delete_days(victim, "raw_metrics_daily", days) else None
+    return (
+        Hit(f"daily rows of {_listed(days)} are gone")
+        if await _delete_days(victim, "raw_metrics_daily", days)
+        else None
+    )
 
 
 async def _hour_missing(victim: Victim) -> Hit | None:
@@ -174,19 +227,34 @@ async def _hour_count(victim: Victim) -> Hit | None:
 async def _surplus_trade(victim: Victim) -> Hit | None:
     table = await victim.table(Endpoint.CLOSED)
     for day in await victim.dates(1):
-        await _copy_trade(victim, table, day, {column: _made_up(column, table) for column in ("position", "ticket")})
+        await _copy_trade(
+            victim,
+            table,
+            day,
+            {column: _made_up(column, table) for column in ("position", "ticket")},
+        )
         return Hit(f"a made-up closed trade stands on {day}")
     return None
 
 
 def _made_up(column: str, table: RawTable) -> str:
-    """An identifier that no other trade has: as a number shorter than upstream's, so that it fits any column."""
-    made = f"concat('9', {column}, '9')" if table.types[column] == "text" else f"concat('9', right({column}::text, 6))"
+    """An identifier that no other trade has: as a number shorter than upstream's, so that it fits
+    any column.
+    """
+    made = (
+        f"concat('9', {column}, '9')"
+        if table.types[column] == "text"
+        else f"concat('9', right({column}::text, 6))"
+    )
     return f"{made}::{table.types[column]}"
 
 
-async def _copy_trade(victim: Victim, table: RawTable, day: dt.date, changes: Mapping[str, str], *values: object) -> None:
-    """Store a closed trade of `day` once more, some columns changed by expressions, whose `values` are $3 and so on."""
+async def _copy_trade(
+    victim: Victim, table: RawTable, day: dt.date, changes: Mapping[str, str], *values: object
+) -> None:
+    """Store a closed trade of `day` once more, some columns changed by expressions, whose `values`
+    are $3 and so on.
+    """
     columns = table.api_columns
     copied = ", ".join(changes.get(column, quoted(column)) for column in columns)
     await victim.execute(
@@ -202,8 +270,9 @@ async def _trade_on_other_date(victim: Victim) -> Hit | None:
     if len(days) < len(("from", "to")):
         return None
     await victim.execute(
-        "UPDATE SCHEMA.raw_trades_closed SET trade_date = $3 WHERE account_id = $1 AND trade_date = $2 AND (position, ticket) = "
-        "(SELECT position, ticket FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = $2 ORDER BY ticket LIMIT 1)",
+        "UPDATE SCHEMA.raw_trades_closed SET trade_date = $3 WHERE account_id = $1 AND trade_date ="
+        " $2 AND (position, ticket) = (SELECT position, ticket FROM SCHEMA.raw_trades_closed WHERE"
+        " account_id = $1 AND trade_date = $2 ORDER BY ticket LIMIT 1)",
         *days,
     )
     return Hit(f"a closed trade of {days[0]} is filed under {days[1]}")
@@ -213,15 +282,23 @@ async def _trade_doubled(victim: Victim) -> Hit | None:
     days = await victim.dates(2)
     if len(days) < len(("from", "to")):
         return None
-    await _copy_trade(victim, await victim.table(Endpoint.CLOSED), days[0], {"trade_date": "$3::date"}, days[1])
+    await _copy_trade(
+        victim, await victim.table(Endpoint.CLOSED), days[0], {"trade_date": "$3::date"}, days[1]
+    )
     return Hit(f"a closed trade of {days[0]} stands under {days[1]} too")
 
 
 async def _wrong_day(victim: Victim) -> Hit | None:
     days = await victim.dates(2)
     table = await victim.table(Endpoint.DAILY)
-    wrong = ", ".join(f"{column} = {value}" for column, value in _WRONG_VALUES.items() if column in table.types)
-    rows = await victim.execute(f"UPDATE {table.target} SET {wrong} WHERE account_id = $1 AND date = ANY($2::date[])", days)  # noqa: S608 (constants)
+    wrong = ", ".join(
+        f"{column} = {value}" for column, value in _WRONG_VALUES.items() if column in table.types
+    )
+    rows = await victim.execute(
+        f"UPDATE {table.target} SET {wrong}"  # noqa: S608 (constants)
+        " WHERE account_id = $1 AND date = ANY($2::date[])",
+        days,
+    )
     return Hit(f"daily rows of {_listed(days)} hold wrong values") if rows else None
 
 
@@ -241,7 +318,8 @@ async def _md5_ids(victim: Victim) -> Hit | None:
 
 async def _login_ids(victim: Victim) -> Hit | None:
     rows = await victim.execute(
-        "UPDATE SCHEMA.raw_trades_closed SET account_id = login::text WHERE account_id = $1 AND trade_date = ANY($2::date[])",
+        "UPDATE SCHEMA.raw_trades_closed SET account_id = login::text WHERE account_id = $1 AND"
+        " trade_date = ANY($2::date[])",
         await victim.dates(3),
     )
     return Hit(f"{counted(rows, 'closed trade')} with the login as account id") if rows else None
@@ -253,11 +331,14 @@ async def _other_accounts_ids(victim: Victim) -> Hit | None:
         return None
     other: str = victim.chance.choice(others)["account_id"]
     rows = await victim.execute(
-        "UPDATE SCHEMA.raw_trades_closed SET account_id = $2 WHERE account_id = $1 AND trade_date = ANY($3::date[])",
+        "UPDATE SCHEMA.raw_trades_closed SET account_id = $2 WHERE account_id = $1 AND trade_date ="
+        " ANY($3::date[])",
         other,
         await victim.dates(2),
     )
-    return Hit(f"{counted(rows, 'closed trade')} with the id of {other}", (other,)) if rows else None
+    return (
+        Hit(f"{counted(rows, 'closed trade')} with the id of {other}", (other,)) if rows else None
+    )
 
 
 _OTHER_ACCOUNTS = """
@@ -266,7 +347,8 @@ _OTHER_ACCOUNTS = """
     WHERE a.account_id <> $1 AND a.num_trades > 0
       AND NOT EXISTS (
           SELECT FROM SCHEMA.raw_metrics_alltime AS o
-          WHERE o.account_id <> a.account_id AND (o.login, o.platform, o.broker) IS NOT DISTINCT FROM (a.login, a.platform, a.broker)
+          WHERE o.account_id <> a.account_id AND (o.login, o.platform, o.broker) IS NOT DISTINCT
+            FROM (a.login, a.platform, a.broker)
       )
     ORDER BY 1
 """
@@ -274,8 +356,14 @@ _OTHER_ACCOUNTS = """
 
 async def _md5_daily_rows(victim: Victim) -> Hit | None:
     days = await victim.dates(3)
-    rows = await victim.execute(_SET_MD5.replace("RAW_TABLE", "raw_metrics_daily") + " AND date = ANY($2::date[])", days)
-    return Hit(f"daily rows of {_listed(days)} carry an MD5 placeholder as their account id") if rows else None
+    rows = await victim.execute(
+        _SET_MD5.replace("RAW_TABLE", "raw_metrics_daily") + " AND date = ANY($2::date[])", days
+    )
+    return (
+        Hit(f"daily rows of {_listed(days)} carry an MD5 placeholder as their account id")
+        if rows
+        else None
+    )
 
 
 async def _drift_trade(victim: Victim) -> Hit | None:
@@ -284,7 +372,8 @@ async def _drift_trade(victim: Victim) -> Hit | None:
     for trade in found:
         day, hour = trade["trade_date"], _utc_hour(trade["close_time"])
         await victim.execute(
-            "DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = $2 AND position = $3 AND ticket = $4",
+            "DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date = $2 AND"
+            " position = $3 AND ticket = $4",
             day,
             trade["position"],
             trade["ticket"],
@@ -300,15 +389,21 @@ def _utc_hour(moment: dt.datetime) -> int:
     return (moment.astimezone(dt.UTC) if moment.tzinfo else moment).hour
 
 
-async def _lower(victim: Victim, endpoint: Endpoint, trade: asyncpg.Record, where: str, *values: object) -> None:
+async def _lower(
+    victim: Victim, endpoint: Endpoint, trade: asyncpg.Record, where: str, *values: object
+) -> None:
     """Take one trade out of the figures of a metrics row, as far as the table has them."""
     table = await victim.table(endpoint)
     first = 2 + len(values)
     amounts = {"net_profit": trade["profit"] or 0, "total_lots": trade["lots"] or 0}
     there = [column for column in amounts if column in table.types]
-    lowered = [f"{column} = {column} - ${number}::text::numeric" for number, column in enumerate(there, start=first)]
+    lowered = [
+        f"{column} = {column} - ${number}::text::numeric"
+        for number, column in enumerate(there, start=first)
+    ]
     await victim.execute(
-        f"UPDATE {table.target} SET {', '.join(['num_trades = num_trades - 1', *lowered])} WHERE account_id = $1{where}",  # noqa: S608 (constants)
+        f"UPDATE {table.target} SET {', '.join(['num_trades = num_trades - 1', *lowered])} WHERE"  # noqa: S608 (constants)
+        f" account_id = $1{where}",
         *values,
         *(str(amounts[column]) for column in there),
     )
@@ -325,11 +420,19 @@ _SOME_TRADE = """
 
 async def _drift_money(victim: Victim) -> Hit | None:
     table = await victim.table(Endpoint.ALLTIME)
-    figures = [figure for figure in (("net_profit", "12.34"), ("total_lots", "0.5")) if figure[0] in table.types]
+    figures = [
+        figure
+        for figure in (("net_profit", "12.34"), ("total_lots", "0.5"))
+        if figure[0] in table.types
+    ]
     if not figures:
         return None
     column, change = victim.chance.choice(figures)
-    return Hit(f"alltime {column} is off by {change}") if await victim.execute(_CHANGE_MONEY.replace("COLUMN", column), change) else None
+    return (
+        Hit(f"alltime {column} is off by {change}")
+        if await victim.execute(_CHANGE_MONEY.replace("COLUMN", column), change)
+        else None
+    )
 
 
 _DATED_MONEY = (
@@ -360,7 +463,11 @@ async def dated_money(victim: Victim) -> Hit | None:
         days[0],
         change,
     )
-    return Hit(f"{column} of {endpoint.name.lower()} is off by {change} on {days[0]}") if rows else None
+    return (
+        Hit(f"{column} of {endpoint.name.lower()} is off by {change} on {days[0]}")
+        if rows
+        else None
+    )
 
 
 async def _alltime_missing(victim: Victim) -> Hit | None:
@@ -388,10 +495,13 @@ async def _second_holder(victim: Victim) -> Hit | None:
     table = await victim.table(Endpoint.ALLTIME)
     copied = name_list(column for column in _HELD_COLUMNS if column in table.types)
     rows = await victim.execute(
-        f"INSERT INTO {table.target} (account_id, {copied}) SELECT $2, {copied} FROM {table.target} WHERE account_id = $1",  # noqa: S608 (constants)
+        f"INSERT INTO {table.target} (account_id, {copied}) SELECT $2, {copied} FROM {table.target}"  # noqa: S608 (constants)
+        " WHERE account_id = $1",
         made_up,
     )
-    return Hit(f"the made-up account {made_up} has the same natural key", (made_up,)) if rows else None
+    return (
+        Hit(f"the made-up account {made_up} has the same natural key", (made_up,)) if rows else None
+    )
 
 
 _HELD_COLUMNS = ("login", "platform", "broker", "num_trades", "first_trade_date")

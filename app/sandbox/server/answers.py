@@ -1,4 +1,6 @@
-"""How the sandbox answers: the envelope of a page in its variants, and sending it, whole or spoiled, over the socket."""
+"""How the sandbox answers: the envelope of a page in its variants, and sending it, whole or
+spoiled, over the socket.
+"""
 
 import asyncio
 import datetime as dt
@@ -18,15 +20,19 @@ from app.sandbox.world.rows import Record
 _JSON = b"application/json"
 _DRIP_PIECES = 25
 _SEND_SECONDS = 0.01
-_WRONG_TOTALS = {FaultKind.SHIFTING_TOTAL: (-2, -1, 1, 2), FaultKind.SMALLER_TOTAL: (-1,), FaultKind.LARGER_TOTAL: (1,)}
+_WRONG_TOTALS = {
+    FaultKind.SHIFTING_TOTAL: (-2, -1, 1, 2),
+    FaultKind.SMALLER_TOTAL: (-1,),
+    FaultKind.LARGER_TOTAL: (1,),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """The form of an answer. All four have been seen at the real API.
 
-    `bare`: the rows stand as a plain list, where no total fits. `legacy_key`: the key is `data`, not `Data`. `status` and `total` False
-    leave these out.
+    `bare`: the rows stand as a plain list, where no total fits. `legacy_key`: the key is `data`,
+    not `Data`. `status` and `total` False leave these out.
     """
 
     bare: bool = False
@@ -55,7 +61,9 @@ class Answer:
 
 
 def page_of(records: Sequence[Record], query: Query, draw: Draw) -> Page:
-    """The page that `query` asks for out of all matching `records`, spoiled if `draw` is a fault of rows or total."""
+    """The page that `query` asks for out of all matching `records`, spoiled if `draw` is a fault of
+    rows or total.
+    """
     kind, chance = draw.kind, draw.chance
     page = Page(records[query.skip : query.skip + query.limit], len(records))
     rows = list(page.rows)
@@ -64,7 +72,9 @@ def page_of(records: Sequence[Record], query: Query, draw: Draw) -> Page:
         return Page((), page.total if is_beyond else 0)
     if kind is FaultKind.SHORT_PAGE and rows:
         missing = min(len(rows), chance.randint(1, 3))
-        start = chance.choice((0, len(rows) // 2, len(rows) - missing)) if len(rows) > missing else 0
+        start = (
+            chance.choice((0, len(rows) // 2, len(rows) - missing)) if len(rows) > missing else 0
+        )
         return Page(rows[:start] + rows[start + missing :], page.total)
     if kind is FaultKind.REPEATED_ROW and rows:
         place = chance.randrange(len(rows))
@@ -83,7 +93,12 @@ def page_answer(page: Page, query: Query, envelope: Envelope) -> Answer:
     rows = [record.encoded for record in page.rows]
     content: object = rows
     if not envelope.bare:
-        data: dict[str, object] = {"data": rows, "skip": query.skip, "limit": query.limit, "count": len(rows)}
+        data: dict[str, object] = {
+            "data": rows,
+            "skip": query.skip,
+            "limit": query.limit,
+            "count": len(rows),
+        }
         if query.include_total and envelope.total:
             data["total"] = page.total
         content = data
@@ -102,38 +117,67 @@ def refusal(status: HTTPStatus, sentence: str, *, wait: str | None = None) -> An
 def failure(draw: Draw) -> Answer | None:
     """The answer of a fault that takes the place of any page; None for other kinds."""
     if draw.kind is FaultKind.TOO_MANY_REQUESTS:
-        return refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", wait=str(draw.faults.retry_after))
+        return refusal(
+            HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", wait=str(draw.faults.retry_after)
+        )
     if draw.kind is FaultKind.TOO_MANY_REQUESTS_DATE:
         moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=draw.faults.retry_after)
-        return refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", wait=format_datetime(moment, usegmt=True))
+        return refusal(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "Too many requests.",
+            wait=format_datetime(moment, usegmt=True),
+        )
     return _FAILURES.get(draw.kind) if draw.kind is not None else None
 
 
 def rejection_of(query: Query, rows: int, faults: Faults) -> Answer | None:
-    """The answer to a request, of which `rows` rows match, that a rule of the API rejects; None if none does."""
+    """The answer to a request, of which `rows` rows match, that a rule of the API rejects; None if
+    none does.
+    """
     for rule in faults.rejections:
         named = rule.ids is None or not rule.ids.isdisjoint(query.ids)
         there = rule.endpoints is None or query.endpoint in rule.endpoints
         then = rule.dates is None or any(query.covers(day) for day in rule.dates)
         if named and there and then and rows > rule.rows:
-            answer = refusal(HTTPStatus(rule.status), rule.message) if rule.kind is None else _FAILURES[rule.kind]
+            answer = (
+                refusal(HTTPStatus(rule.status), rule.message)
+                if rule.kind is None
+                else _FAILURES[rule.kind]
+            )
             return replace(answer, delay_seconds=rule.delay_seconds)
-    if faults.largest_skip is not None and query.skip > faults.largest_skip and faults.beyond_skip != HTTPStatus.OK:
-        return refusal(HTTPStatus(faults.beyond_skip), f"The parameter skip must be at most {faults.largest_skip}.")
+    if (
+        faults.largest_skip is not None
+        and query.skip > faults.largest_skip
+        and faults.beyond_skip != HTTPStatus.OK
+    ):
+        return refusal(
+            HTTPStatus(faults.beyond_skip),
+            f"The parameter skip must be at most {faults.largest_skip}.",
+        )
     return None
 
 
 _FAILURES: Mapping[FaultKind, Answer] = {
     FaultKind.INTERNAL_ERROR: refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong."),
-    FaultKind.BAD_GATEWAY: Answer(HTTPStatus.BAD_GATEWAY, b"<html><body>502 Bad Gateway</body></html>", content_type=b"text/html"),
+    FaultKind.BAD_GATEWAY: Answer(
+        HTTPStatus.BAD_GATEWAY,
+        b"<html><body>502 Bad Gateway</body></html>",
+        content_type=b"text/html",
+    ),
     FaultKind.SERVICE_UNAVAILABLE: refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Come back later."),
-    FaultKind.INVALID_JSON: Answer(HTTPStatus.OK, b'{"Status": "ok", "Data": {"data": [{"accountId": }]}}'),
-    FaultKind.FAILED_STATUS: Answer(HTTPStatus.OK, b'{"Status": "fail", "Error": "The query timed out."}'),
+    FaultKind.INVALID_JSON: Answer(
+        HTTPStatus.OK, b'{"Status": "ok", "Data": {"data": [{"accountId": }]}}'
+    ),
+    FaultKind.FAILED_STATUS: Answer(
+        HTTPStatus.OK, b'{"Status": "fail", "Error": "The query timed out."}'
+    ),
 }
 
 
 async def deliver(answer: Answer, draw: Draw, receive: Receive, send: Send) -> None:
-    """Send `answer` over the socket, in the way of `draw`: whole, late, in drips, or not to its end."""
+    """Send `answer` over the socket, in the way of `draw`: whole, late, in drips, or not to its
+    end.
+    """
     delay = draw.faults.delay_seconds
     if draw.kind is FaultKind.TRUNCATED_JSON:
         answer = replace(answer, body=answer.body[: len(answer.body) // 2])
@@ -157,14 +201,26 @@ async def _drip(answer: Answer, seconds: float, send: Send) -> None:
     size = max(1, -(-len(answer.body) // _DRIP_PIECES))
     for start in range(0, len(answer.body), size):
         await asyncio.sleep(seconds / _DRIP_PIECES)
-        await send({"type": "http.response.body", "body": answer.body[start : start + size], "more_body": True})
+        await send(
+            {
+                "type": "http.response.body",
+                "body": answer.body[start : start + size],
+                "more_body": True,
+            }
+        )
     await send({"type": "http.response.body", "body": b""})
 
 
 async def _drop(answer: Answer, draw: Draw, receive: Receive, send: Send) -> None:
     if draw.chance.random() < 1 / 2:
         await _start(answer, send)
-        await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
+        await send(
+            {
+                "type": "http.response.body",
+                "body": answer.body[: len(answer.body) // 2],
+                "more_body": True,
+            }
+        )
         # The bytes must leave before the socket is closed under them.
         await asyncio.sleep(_SEND_SECONDS)
     close_socket(receive)
@@ -179,12 +235,17 @@ class _Cycle(Protocol):
 def close_socket(receive: Receive) -> None:
     """Close the connection at once, as a server that dies does.
 
-    ASGI has no word for it, so this reaches through `receive` for uvicorn's transport; under another server it raises AttributeError.
+    ASGI has no word for it, so this reaches through `receive` for uvicorn's transport; under
+    another server it raises AttributeError.
     """
     cycle = cast("_Cycle", receive.__self__)  # type: ignore[attr-defined]
     cycle.transport.abort()
 
 
 async def _start(answer: Answer, send: Send) -> None:
-    headers = [(b"content-type", answer.content_type), (b"content-length", str(len(answer.body)).encode()), *answer.headers]
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", str(len(answer.body)).encode()),
+        *answer.headers,
+    ]
     await send({"type": "http.response.start", "status": int(answer.status), "headers": headers})

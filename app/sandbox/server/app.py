@@ -1,6 +1,7 @@
 """The sandbox: a risk-analytics API of our own that keeps the contract, and breaks it on demand.
 
-The five endpoints answer below `/v2/`, a control API below `/_control/`; both need the header `apiKey`.
+The five endpoints answer below `/v2/`, a control API below `/_control/`; both need the header
+`apiKey`.
 """
 
 import datetime as dt
@@ -49,8 +50,8 @@ def create_sandbox(
 ) -> FastAPI:
     """The sandbox as an app for uvicorn, serving `world`.
 
-    `rate` a second with `burst` at once is its quota (none unless `rate` is given; `burst` is then `rate` unless given). Its
-    `state` carries `log` (RequestLog), `world`, and `set_faults(faults)`.
+    `rate` a second with `burst` at once is its quota (none unless `rate` is given; `burst` is then
+    `rate` unless given). Its `state` carries `log` (RequestLog), `world`, and `set_faults(faults)`.
     """
     quota = Quota(rate, burst if burst is not None else max(rate, 1)) if rate is not None else None
     api = _Api(world, api_key, quota, envelope or Envelope(), max_url_bytes)
@@ -65,9 +66,18 @@ def create_sandbox(
 
 
 class _Api:
-    """The five endpoints, as a bare ASGI app: faults must reach the socket, below what a framework lets through."""
+    """The five endpoints, as a bare ASGI app: faults must reach the socket, below what a framework
+    lets through.
+    """
 
-    def __init__(self, world: World, api_key: str, quota: Quota | None, envelope: Envelope, max_url_bytes: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        api_key: str,
+        quota: Quota | None,
+        envelope: Envelope,
+        max_url_bytes: int,
+    ) -> None:
         self.world = world
         self.log = RequestLog()
         self._faults = FaultState(NO_FAULTS)
@@ -88,7 +98,9 @@ class _Api:
             status = HTTPStatus.NOT_FOUND if endpoint is None else HTTPStatus.METHOD_NOT_ALLOWED
             await send_answer(refusal(status, "There is no such call."), send)
             return
-        logged = self.log.add(endpoint, f"{scope['path']}?{scope['query_string'].decode('latin-1')}")
+        logged = self.log.add(
+            endpoint, f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
+        )
         draw = self._faults.draw(endpoint, logged.target)
         logged.fault = draw.kind
         if draw.faults.down:
@@ -101,15 +113,28 @@ class _Api:
     def _refused(self, scope: Scope, draw: Draw) -> Answer | None:
         """The answer to a request that gets no further; None if it may go on."""
         if len(scope["raw_path"]) + len(scope["query_string"]) + 1 > self._max_url_bytes:
-            return refusal(HTTPStatus.REQUEST_URI_TOO_LONG, f"The URL is longer than {self._max_url_bytes} bytes.")
-        if draw.faults.unauthorized or not self.is_authorized(dict(scope["headers"]).get(b"apikey", b"")):
+            return refusal(
+                HTTPStatus.REQUEST_URI_TOO_LONG,
+                f"The URL is longer than {self._max_url_bytes} bytes.",
+            )
+        if draw.faults.unauthorized or not self.is_authorized(
+            dict(scope["headers"]).get(b"apikey", b"")
+        ):
             return refusal(HTTPStatus.UNAUTHORIZED, "The header apiKey is missing or wrong.")
         wait = self._quota.take() if self._quota else 0.0
-        return refusal(HTTPStatus.TOO_MANY_REQUESTS, "The quota is used up.", wait=retry_after(wait)) if wait else None
+        return (
+            refusal(HTTPStatus.TOO_MANY_REQUESTS, "The quota is used up.", wait=retry_after(wait))
+            if wait
+            else None
+        )
 
     def _page(self, logged: LoggedRequest, scope: Scope, draw: Draw) -> Answer:
         try:
-            parameters = parse_qsl(scope["query_string"].decode(), keep_blank_values=True, strict_parsing=bool(scope["query_string"]))
+            parameters = parse_qsl(
+                scope["query_string"].decode(),
+                keep_blank_values=True,
+                strict_parsing=bool(scope["query_string"]),
+            )
             query = read_query(logged.endpoint, parameters)
             logged.ids, logged.skip = query.ids, query.skip
             records = self._records(query, draw)
@@ -128,7 +153,11 @@ class _Api:
         records = matching(self.world, query)
         if draw.kind is FaultKind.OTHERS_ROWS and query.ids:
             asked = {record.key for record in records}
-            return [record for record in matching(self.world, query.without_ids()) if record.key not in asked]
+            return [
+                record
+                for record in matching(self.world, query.without_ids())
+                if record.key not in asked
+            ]
         return records
 
 

@@ -1,6 +1,9 @@
-"""Faults on demand: which request of the sandbox suffers what. Seeded, so that a run can be repeated.
+"""Faults on demand: which request of the sandbox suffers what.
 
-The choice hangs on the seed, the request and how often it was made, not on the order of requests: concurrency does not change it.
+Seeded, so that a run can be repeated.
+
+The choice hangs on the seed, the request and how often it was made, not on the order of requests:
+concurrency does not change it.
 """
 
 import datetime as dt
@@ -41,7 +44,9 @@ class FaultKind(StrEnum):
     SHORT_PAGE = "short_page"
     """Some rows are left out of the page; the total still counts them."""
     REPEATED_ROW = "repeated_row"
-    """One row stands twice in the page, the total unchanged; a full page loses its last row for it."""
+    """One row stands twice in the page, the total unchanged; a full page loses its last row for
+    it.
+    """
     SHIFTING_TOTAL = "shifting_total"
     """This page names another total than the others."""
     SMALLER_TOTAL = "smaller_total"
@@ -49,13 +54,17 @@ class FaultKind(StrEnum):
     LARGER_TOTAL = "larger_total"
     """The total is one more than the rows that match; given always, every page names the same."""
     SHIFTING_ROWS = "shifting_rows"
-    """A row from before the page's border has moved to the end, the total unchanged: the page starts one row too late."""
+    """A row from before the page's border has moved to the end, the total unchanged: the page
+    starts one row too late.
+    """
     SLOW = "slow"
     """The answer comes after `delay_seconds`."""
     DRIP = "drip"
     """The answer trickles out over `delay_seconds`, so that no single read waits for long."""
     OTHERS_ROWS = "others_rows"
-    """200 with the rows of those who were not asked for, as a cache that mixes up its answers sends them."""
+    """200 with the rows of those who were not asked for, as a cache that mixes up its answers sends
+    them.
+    """
     EMPTY = "empty"
     """200 with no rows and a total of 0."""
 
@@ -63,9 +72,10 @@ class FaultKind(StrEnum):
 class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule by which an API rejects requests: always, and not by chance.
 
-    It holds for requests that name one of `ids` (account ids or logins; None: for every request) at one of `endpoints` (None: at all),
-    for the dates `dates` (None: whatever the dates), if they match more than `rows` rows. The answer has the status `status` and says
-    `message`, after `delay_seconds`.
+    It holds for requests that name one of `ids` (account ids or logins; None: for every request) at
+    one of `endpoints` (None: at all), for the dates `dates` (None: whatever the dates), if they
+    match more than `rows` rows. The answer has the status `status` and says `message`, after
+    `delay_seconds`.
     """
 
     kind: FaultKind | None = None
@@ -81,14 +91,15 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which faults to show, as a value.
 
-    `rejections` are rules, in the order in which they are tried. Rows behind `largest_skip` are out of reach: a request that skips more is
-    answered with the status `beyond_skip`, 200 for an empty page whose total stays right.
+    `rejections` are rules, in the order in which they are tried. Rows behind `largest_skip` are out
+    of reach: a request that skips more is answered with the status `beyond_skip`, 200 for an empty
+    page whose total stays right.
 
-
-    `probabilities`: the chance of each kind for each request, 0 to 1, together at most 1. `down` closes every connection without an
-    answer, `unauthorized` refuses every key. `only_endpoints` spares the others, `only_ids` all requests that name none of these account
-    ids and logins, `first_n` spares all requests but the first n that are left; these hold for everything here. `retry_after` (whole
-    seconds) goes into 429 answers.
+     `probabilities`: the chance of each kind for each request, 0 to 1, together at most 1. `down`
+    closes every connection without an answer, `unauthorized` refuses every key. `only_endpoints`
+    spares the others, `only_ids` all requests that name none of these account ids and logins,
+    `first_n` spares all requests but the first n that are left; these hold for everything here.
+    `retry_after` (whole seconds) goes into 429 answers.
     """
 
     probabilities: dict[FaultKind, float] = {}
@@ -106,14 +117,27 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         """InvalidRequest if the values make no sense."""
-        if any(share < 0 for share in self.probabilities.values()) or sum(self.probabilities.values()) > 1 + 1e-9:
-            raise InvalidRequest("The probabilities of faults must be 0 or more and together at most 1.")
-        if self.retry_after < 0 or self.delay_seconds < 0 or (self.first_n is not None and self.first_n < 0):
+        if (
+            any(share < 0 for share in self.probabilities.values())
+            or sum(self.probabilities.values()) > 1 + 1e-9
+        ):
+            raise InvalidRequest(
+                "The probabilities of faults must be 0 or more and together at most 1."
+            )
+        if (
+            self.retry_after < 0
+            or self.delay_seconds < 0
+            or (self.first_n is not None and self.first_n < 0)
+        ):
             raise InvalidRequest("retry_after, delay_seconds and first_n must be 0 or more.")
 
     @classmethod
-    def everything(cls, probability: float, seed: int, *, delay_seconds: float = 0.05, retry_after: int = 0) -> Self:
-        """Every kind of fault, equally likely; `probability` is the chance that a request suffers any of them."""
+    def everything(
+        cls, probability: float, seed: int, *, delay_seconds: float = 0.05, retry_after: int = 0
+    ) -> Self:
+        """Every kind of fault, equally likely; `probability` is the chance that a request suffers
+        any of them.
+        """
         return cls(
             probabilities=dict.fromkeys(FaultKind, probability / len(FaultKind)),
             seed=seed,
@@ -122,7 +146,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
 
     @classmethod
-    def of(cls, kind: FaultKind, probability: float = 1.0, *, seed: int = 0, first_n: int | None = None) -> Self:
+    def of(
+        cls, kind: FaultKind, probability: float = 1.0, *, seed: int = 0, first_n: int | None = None
+    ) -> Self:
         """One kind of fault alone."""
         return cls(probabilities={kind: probability}, seed=seed, first_n=first_n)
 
@@ -132,7 +158,9 @@ NO_FAULTS = Faults()
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What one request suffers: a `kind` of fault or none, under `faults`; `chance` decides its details."""
+    """What one request suffers: a `kind` of fault or none, under `faults`; `chance` decides its
+    details.
+    """
 
     kind: FaultKind | None
     faults: Faults
@@ -144,11 +172,18 @@ _ID_LISTS = frozenset({"accountIds", "logins"})
 
 def _named_in(target: str) -> set[str]:
     """The account ids and logins that the query of a request names."""
-    return {each for name, value in parse_qsl(urlsplit(target).query) if name in _ID_LISTS for each in value.split(",")}
+    return {
+        each
+        for name, value in parse_qsl(urlsplit(target).query)
+        if name in _ID_LISTS
+        for each in value.split(",")
+    }
 
 
 class FaultState:
-    """Decides for one request after the other what `faults` do to it; a new one begins to count anew."""
+    """Decides for one request after the other what `faults` do to it; a new one begins to count
+    anew.
+    """
 
     def __init__(self, faults: Faults) -> None:
         """Begin with no request seen."""
@@ -157,7 +192,10 @@ class FaultState:
         self._times: Counter[str] = Counter()
 
     def draw(self, endpoint: Endpoint, target: str) -> Draw:
-        """What the next request to `endpoint` suffers; `target` is its path and query. A spared one gets NO_FAULTS."""
+        """What the next request to `endpoint` suffers; `target` is its path and query.
+
+        A spared one gets NO_FAULTS.
+        """
         faults = self._faults
         chance = random.Random(f"{faults.seed}|{target}|{self._times[target]}")
         if faults.only_endpoints is not None and endpoint not in faults.only_endpoints:

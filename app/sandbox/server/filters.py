@@ -1,4 +1,7 @@
-"""Reads the query of a request by the API's rules, and chooses the rows that it asks for. No I/O."""
+"""Reads the query of a request by the API's rules, and chooses the rows that it asks for.
+
+No I/O.
+"""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +21,31 @@ _ALLOWED: Mapping[Endpoint, frozenset[str]] = {
     Endpoint.ALLTIME: _PAGING | _PROFILE_FILTERS | {"logins", "accountIds"},
     Endpoint.DAILY: _PAGING | _PROFILE_FILTERS | {"logins", "accountIds", "dates"},
     Endpoint.HOURLY: _PAGING | _PROFILE_FILTERS | {"logins", "accountIds", "dates", "hours"},
-    Endpoint.OPEN: _PAGING | {"logins", "symbols", "trade-date", "trade-date-from", "trade-date-to", "open-time-from", "open-time-to"},
-    Endpoint.CLOSED: _PAGING
-    | {"logins", "symbols", "trade-date", "trade-date-from", "trade-date-to", "open-time-from", "open-time-to"}
-    | {"close-time-from", "close-time-to"},
+    Endpoint.OPEN: (
+        _PAGING
+        | {
+            "logins",
+            "symbols",
+            "trade-date",
+            "trade-date-from",
+            "trade-date-to",
+            "open-time-from",
+            "open-time-to",
+        }
+    ),
+    Endpoint.CLOSED: (
+        _PAGING
+        | {
+            "logins",
+            "symbols",
+            "trade-date",
+            "trade-date-from",
+            "trade-date-to",
+            "open-time-from",
+            "open-time-to",
+        }
+        | {"close-time-from", "close-time-to"}
+    ),
 }
 _Test = Callable[[Record], bool]
 
@@ -39,10 +63,14 @@ class Query:
     @property
     def ids(self) -> tuple[str, ...]:
         """The account ids and logins that are asked for."""
-        return tuple(part for name, text in self.filters if name in _ID_FILTERS for part in text.split(","))
+        return tuple(
+            part for name, text in self.filters if name in _ID_FILTERS for part in text.split(",")
+        )
 
     def covers(self, day: dt.date) -> bool:
-        """Whether the request asks for rows of the date, by `trade-date-from` and `-to`, by `dates`, or by none of these."""
+        """Whether the request asks for rows of the date, by `trade-date-from` and `-to`, by
+        `dates`, or by none of these.
+        """
         filters = dict(self.filters)
         listed = filters.get("dates")
         first, last = filters.get("trade-date-from", ""), filters.get("trade-date-to", "99999999")
@@ -51,11 +79,16 @@ class Query:
 
     def without_ids(self) -> "Query":
         """The same request about everybody."""
-        return replace(self, filters=tuple((name, text) for name, text in self.filters if name not in _ID_FILTERS))
+        return replace(
+            self,
+            filters=tuple((name, text) for name, text in self.filters if name not in _ID_FILTERS),
+        )
 
 
 def read_query(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
-    """The query of `parameters`; InvalidRequest names the parameter that is unknown, repeated or wrong."""
+    """The query of `parameters`; InvalidRequest names the parameter that is unknown, repeated or
+    wrong.
+    """
     values: dict[str, str] = {}
     for name, text in parameters:
         if name not in _ALLOWED[endpoint]:
@@ -72,7 +105,9 @@ def read_query(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Que
 
 
 def matching(world: World, query: Query) -> Sequence[Record]:
-    """All records that `query` asks for, in the order of their key; InvalidRequest if a filter is wrong."""
+    """All records that `query` asks for, in the order of their key; InvalidRequest if a filter is
+    wrong.
+    """
     return world.select((query.endpoint, query.filters), lambda: _choose(world, query))
 
 
@@ -85,11 +120,15 @@ def _choose(world: World, query: Query) -> Sequence[Record]:
         accounts = {account_id for login in logins for account_id in world.holders(login)}
         tests.append(lambda record: record.natural_key.login in logins)
     if "accountIds" in filters:
-        wanted = set(_parts("accountIds", filters.pop("accountIds"))) - world.missed_by_id(query.endpoint)
+        wanted = set(_parts("accountIds", filters.pop("accountIds"))) - world.missed_by_id(
+            query.endpoint
+        )
         accounts = wanted if accounts is None else accounts & wanted
     tests.extend(_test(name, text) for name, text in filters.items())
     records = world.records(query.endpoint, accounts)
-    return [record for record in records if all(test(record) for test in tests)] if tests else records
+    return (
+        [record for record in records if all(test(record) for test in tests)] if tests else records
+    )
 
 
 def _test(name: str, text: str) -> _Test:
@@ -101,7 +140,13 @@ def _test(name: str, text: str) -> _Test:
         days = {_day(name, part) for part in _parts(name, text)}
         return lambda record: record.day in days
     if name in _NUMBERS:
-        numbers, read = {_number(name, part, _LAST_HOUR if name == "hours" else None) for part in _parts(name, text)}, _NUMBERS[name]
+        numbers, read = (
+            {
+                _number(name, part, _LAST_HOUR if name == "hours" else None)
+                for part in _parts(name, text)
+            },
+            _NUMBERS[name],
+        )
         return lambda record: read(record) in numbers
     day = _day(name, text)
     moment = _MOMENTS[name.removesuffix("-from").removesuffix("-to")]
@@ -147,7 +192,10 @@ def _parts(name: str, text: str) -> list[str]:
 
 def _number(name: str, text: str, most: int | None) -> int:
     if not (text.isascii() and text.isdecimal()) or (most is not None and int(text) > most):
-        raise InvalidRequest(f"The parameter {name} must be a whole number from 0{'' if most is None else f' to {most}'}.")
+        raise InvalidRequest(
+            f"The parameter {name} must be a whole number from"
+            f" 0{'' if most is None else f' to {most}'}."
+        )
     return int(text)
 
 

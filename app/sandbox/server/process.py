@@ -31,7 +31,8 @@ _DATE_SECONDS = 1.0
 
 
 class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """From what a process makes its world: the trades of `trades_file`, or made up from the rest if that is None.
+    """From what a process makes its world: the trades of `trades_file`, or made up from the rest if
+    that is None.
 
     The same arguments give the same world in every process.
     """
@@ -59,7 +60,9 @@ class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoopServer(uvicorn.Server):
-    """uvicorn that leaves signals to the process that it runs in, and stops at once where it would count tenths of a second."""
+    """uvicorn that leaves signals to the process that it runs in, and stops at once where it would
+    count tenths of a second.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -111,9 +114,13 @@ class SandboxServer:
         faults: Faults = NO_FAULTS,
         app: FastAPI | None = None,
     ) -> None:
-        """Serve `world`; with `app`, one that create_sandbox made of it, serve that and leave the other options alone."""
+        """Serve `world`; with `app`, one that create_sandbox made of it, serve that and leave the
+        other options alone.
+        """
         self.world = world
-        self.app = app or create_sandbox(world, api_key=api_key, rate=rate, burst=burst, faults=faults)
+        self.app = app or create_sandbox(
+            world, api_key=api_key, rate=rate, burst=burst, faults=faults
+        )
         self.api_key = api_key
         self.base_url = ""
         """Where it answers, ending with a slash; empty before the start."""
@@ -143,7 +150,12 @@ class SandboxServer:
         self.base_url = f"http://{_LOOPBACK}:{listener.getsockname()[1]}/"
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """Stop."""
         if self._server is not None and self._running is not None:
             self._server.stop()
@@ -167,13 +179,20 @@ def serve(
 
 
 class SandboxProcess:
-    """The sandbox as a process of its own on a free loopback port, as a context manager. It dies with its parent.
+    """The sandbox as a process of its own on a free loopback port, as a context manager.
+
+    It dies with its parent.
 
     Entering waits until it answers; ConfigurationError if it does not.
     """
 
     def __init__(
-        self, arguments: WorldArguments, *, api_key: str = "sandbox", rate: float | None = None, burst: float | None = None
+        self,
+        arguments: WorldArguments,
+        *,
+        api_key: str = "sandbox",
+        rate: float | None = None,
+        burst: float | None = None,
     ) -> None:
         """Serve the world of `arguments`."""
         self.arguments = arguments
@@ -192,7 +211,8 @@ class SandboxProcess:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
         )
-        # Its input stays open as long as we live: that it ends is how the process learns that its parent is gone.
+        # Its input stays open as long as we live: that it ends is how the process learns that its
+        # parent is gone.
         giving_up = threading.Timer(_START_SECONDS, process.kill)
         giving_up.start()
         try:
@@ -207,11 +227,19 @@ class SandboxProcess:
             giving_up.cancel()
         if not port.isdigit():
             self._stop()
-            raise ConfigurationError(f"The sandbox process did not start within {_START_SECONDS:.0f} s; its own message stands above.")
+            raise ConfigurationError(
+                f"The sandbox process did not start within {_START_SECONDS:.0f} s; its own message"
+                " stands above."
+            )
         self.base_url = f"http://{_LOOPBACK}:{int(port)}/"
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """Stop it."""
         self._stop()
 
@@ -231,7 +259,9 @@ class SandboxProcess:
 
 
 class _Setup(msgspec.Struct, frozen=True):
-    """What the parent tells the process, on one line of its input: no secret stands on a command line."""
+    """What the parent tells the process, on one line of its input: no secret stands on a command
+    line.
+    """
 
     arguments: WorldArguments
     api_key: str
@@ -243,15 +273,27 @@ class _Setup(msgspec.Struct, frozen=True):
 
 
 def _config(app: FastAPI, *, log_level: str) -> uvicorn.Config:
-    return uvicorn.Config(app, log_level=log_level, access_log=False, lifespan="off", timeout_graceful_shutdown=0, log_config=None)
+    return uvicorn.Config(
+        app,
+        log_level=log_level,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=0,
+        log_config=None,
+    )
 
 
 def _listener(host: str, port: int) -> socket.socket:
     try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512)
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
+        )
     except OSError as error:
-        raise ConfigurationError(f"The sandbox cannot listen on {host}:{port}: {error.strerror}. Choose another port.") from error
-    # asyncio does it only for sockets that it made itself; without it each answer waits 40 ms for the client's acknowledgement.
+        raise ConfigurationError(
+            f"The sandbox cannot listen on {host}:{port}: {error.strerror}. Choose another port."
+        ) from error
+    # asyncio does it only for sockets that it made itself; without it each answer waits 40 ms for
+    # the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -262,7 +304,9 @@ def _end_with_parent() -> None:
 
 
 async def _run_child(setup: _Setup) -> None:
-    server = SandboxServer(setup.arguments.world(), api_key=setup.api_key, rate=setup.rate, burst=setup.burst)
+    server = SandboxServer(
+        setup.arguments.world(), api_key=setup.api_key, rate=setup.rate, burst=setup.burst
+    )
     async with server:
         sys.stdout.write(f"{server.base_url.rstrip('/').rpartition(':')[2]}\n")
         sys.stdout.flush()

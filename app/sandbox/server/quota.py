@@ -8,15 +8,21 @@ from app.errors import InvalidRequest
 
 
 class Quota:
-    """A leaky bucket: at most `burst` requests at once and never more than `burst + rate * t` in `t` seconds.
+    """A leaky bucket: at most `burst` requests at once and never more than `burst + rate * t` in
+    `t` seconds.
 
-    InvalidRequest unless `rate` (a second) and `burst` are above 0. `clock` gives monotonic seconds.
+    InvalidRequest unless `rate` (a second) and `burst` are above 0. `clock` gives monotonic
+    seconds.
     """
 
-    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Start with the whole burst to spend."""
         if rate <= 0 or burst < 1:
-            raise InvalidRequest("The sandbox's quota needs a rate above 0 and a burst of 1 or more.")
+            raise InvalidRequest(
+                "The sandbox's quota needs a rate above 0 and a burst of 1 or more."
+            )
         self._rate = rate
         self._burst = burst
         self._clock = clock
@@ -24,7 +30,9 @@ class Quota:
         self._at = clock()
 
     def take(self) -> float:
-        """Spend one request; gives 0 if there is room, else the seconds until there is: then nothing was spent."""
+        """Spend one request; gives 0 if there is room, else the seconds until there is: then
+        nothing was spent.
+        """
         now = self._clock()
         self._level = max(0.0, self._level - (now - self._at) * self._rate)
         self._at = now

@@ -10,7 +10,10 @@ from app.sandbox.server.faults import FaultKind
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """One request to an endpoint; `at` is monotonic seconds. `status` is 0 if the connection was closed without an answer."""
+    """One request to an endpoint; `at` is monotonic seconds.
+
+    `status` is 0 if the connection was closed without an answer.
+    """
 
     endpoint: Endpoint
     at: float
@@ -41,7 +44,12 @@ class RequestLog:
 
     def ids(self, endpoint: Endpoint | None = None) -> frozenset[str]:
         """The account ids and logins that were asked for, at `endpoint` or anywhere."""
-        return frozenset(asked for request in self.requests if endpoint in (None, request.endpoint) for asked in request.ids)
+        return frozenset(
+            asked
+            for request in self.requests
+            if endpoint in (None, request.endpoint)
+            for asked in request.ids
+        )
 
     def max_in_window(self, seconds: float) -> int:
         """The most requests that arrived within any span of `seconds`."""
@@ -61,7 +69,9 @@ class RequestLog:
             "counts": self.counts,
             "ids": {endpoint: sorted(self.ids(endpoint)) for endpoint in Endpoint},
             "max_in_second": self.max_in_window(1.0),
-            "faults": Counter(request.fault for request in self.requests if request.fault is not None),
+            "faults": Counter(
+                request.fault for request in self.requests if request.fault is not None
+            ),
         }
 
     def add(self, endpoint: Endpoint, target: str) -> LoggedRequest:

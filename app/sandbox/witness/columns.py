@@ -1,4 +1,7 @@
-"""API rows as warehouse rows, by the rules of truth. Written apart from the service, so that it can be its witness. Pure: no I/O."""
+"""API rows as warehouse rows, by the rules of truth.
+
+Written apart from the service, so that it can be its witness. Pure: no I/O.
+"""
 
 import datetime as dt
 import re
@@ -15,17 +18,34 @@ _LARGEST_REAL = 3.4028235e38
 
 
 class RowReader:
-    """Reads rows of one endpoint for columns of given SQL types, each value in a form that PostgreSQL reads into its column.
+    """Reads rows of one endpoint for columns of given SQL types, each value in a form that
+    PostgreSQL reads into its column.
 
-    Dates keep their date part alone; timestamps become UTC; a number outside its column's range, something that is no number,
-    or a word that an enum does not have, becomes None. Fields that upstream did not send, or that have no column, are left out.
+    Dates keep their date part alone; timestamps become UTC; a number outside its column's range,
+    something that is no number, or a word that an enum does not have, becomes None. Fields that
+    upstream did not send, or that have no column, are left out.
     """
 
-    def __init__(self, endpoint: Endpoint, types: Mapping[str, str], labels: Mapping[str, Collection[str]] | None = None) -> None:
-        """Read for columns of `types` (below any domain), some of them enums with these `labels`."""
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        types: Mapping[str, str],
+        labels: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        """Read for columns of `types` (below any domain), some of them enums with these
+        `labels`.
+        """
         known = labels or {}
         self._readers = tuple(
-            (field.api_name, field.column, _label(known[field.column]) if field.column in known else _reader(types[field.column]))
+            (
+                field.api_name,
+                field.column,
+                (
+                    _label(known[field.column])
+                    if field.column in known
+                    else _reader(types[field.column])
+                ),
+            )
             for field in TABLES[endpoint].fields
             if field.column in types
         )
@@ -36,7 +56,9 @@ class RowReader:
 
 
 def rows_for_columns(endpoint: Endpoint, row: Row) -> dict[str, Value]:
-    """`row` by warehouse column for the columns of a fresh install; ValueError if a date or time is none."""
+    """`row` by warehouse column for the columns of a fresh install; ValueError if a date or time is
+    none.
+    """
     return _fresh_reader(endpoint).read(row)
 
 

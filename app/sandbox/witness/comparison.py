@@ -1,4 +1,7 @@
-"""The witness: compares every row of the warehouse with upstream. Written apart from the service, whose work it judges."""
+"""The witness: compares every row of the warehouse with upstream.
+
+Written apart from the service, whose work it judges.
+"""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -29,7 +32,9 @@ class DifferenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row that differs: whose it may be (several accounts where that is uncertain), its key as text, the columns, its date."""
+    """One row that differs: whose it may be (several accounts where that is uncertain), its key as
+    text, the columns, its date.
+    """
 
     table: str
     kind: DifferenceKind
@@ -41,7 +46,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class TableComparison:
-    """How one raw table stands against upstream. `account_ids` are all accounts with a difference here, `sample` only some rows."""
+    """How one raw table stands against upstream.
+
+    `account_ids` are all accounts with a difference here, `sample` only some rows.
+    """
 
     table: str
     upstream_rows: int
@@ -86,18 +94,31 @@ class Comparison:
 
 
 async def compare(
-    upstream: Mapping[Endpoint, Sequence[Row]], connection: "asyncpg.Connection[asyncpg.Record]", schema: str, *, sample: int = 20
+    upstream: Mapping[Endpoint, Sequence[Row]],
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    schema: str,
+    *,
+    sample: int = 20,
 ) -> Comparison:
-    """Compare every row of the raw tables in `schema` with the `upstream` rows, as the API sends them, in every column that the API fills.
+    """Compare every row of the raw tables in `schema` with the `upstream` rows, as the API sends
+    them, in every column that the API fills.
 
     Values are compared as the columns of this warehouse can hold them.
 
-    The account id of a trade is compared where upstream's alltime and daily rows name exactly one; to tell that, both must be in
-    `upstream`. Endpoints that are not in `upstream` are not compared. Columns that the warehouse's table lacks or
-    generates itself are left out. `sample` bounds the differences listed by table.
+    The account id of a trade is compared where upstream's alltime and daily rows name exactly one;
+    to tell that, both must be in `upstream`. Endpoints that are not in `upstream` are not compared.
+    Columns that the warehouse's table lacks or generates itself are left out. `sample` bounds the
+    differences listed by table.
     """
-    tables = {endpoint: await read_table(connection, schema, endpoint) for endpoint in Endpoint if endpoint in upstream}
-    rows = {endpoint: [table.reader.read(row) for row in upstream[endpoint]] for endpoint, table in tables.items()}
+    tables = {
+        endpoint: await read_table(connection, schema, endpoint)
+        for endpoint in Endpoint
+        if endpoint in upstream
+    }
+    rows = {
+        endpoint: [table.reader.read(row) for row in upstream[endpoint]]
+        for endpoint, table in tables.items()
+    }
     for endpoint, sent in rows.items():
         if not endpoint.is_trades:
             for row in sent:
@@ -110,14 +131,23 @@ async def compare(
     # One snapshot for all tables, while ingestion may write.
     async with connection.transaction(isolation="repeatable_read"):
         return Comparison(
-            {endpoint: await _Judge(connection, table, holders, sample).judge(rows[endpoint]) for endpoint, table in tables.items()}
+            {
+                endpoint: await _Judge(connection, table, holders, sample).judge(rows[endpoint])
+                for endpoint, table in tables.items()
+            }
         )
 
 
 class _Judge:
     """Compares one table."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", raw: RawTable, holders: Holders, sample: int) -> None:
+    def __init__(
+        self,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        raw: RawTable,
+        holders: Holders,
+        sample: int,
+    ) -> None:
         self._connection = connection
         self._raw = raw
         self._table = raw.table
@@ -130,28 +160,46 @@ class _Judge:
         await self._load(rows, columns)
         differing = [
             Difference(
-                self._table.name, DifferenceKind(found["kind"]), self._accounts(found), found["key"], tuple(found["columns"]), found["day"]
+                self._table.name,
+                DifferenceKind(found["kind"]),
+                self._accounts(found),
+                found["key"],
+                tuple(found["columns"]),
+                found["day"],
             )
             for found in await self._connection.fetch(self._statement(columns))
         ]
-        counts = {kind: sum(1 for difference in differing if difference.kind is kind) for kind in DifferenceKind}
+        counts = {
+            kind: sum(1 for difference in differing if difference.kind is kind)
+            for kind in DifferenceKind
+        }
         return TableComparison(
             table=self._table.name,
             upstream_rows=len(rows),
-            warehouse_rows=int(await self._connection.fetchval(f"SELECT count(*) FROM {self._raw.target}")),  # noqa: S608 (a quoted name of our own)
+            warehouse_rows=int(
+                await self._connection.fetchval(f"SELECT count(*) FROM {self._raw.target}")  # noqa: S608 (a quoted name of our own)
+            ),
             missing=counts[DifferenceKind.MISSING],
             surplus=counts[DifferenceKind.SURPLUS],
             differing=counts[DifferenceKind.DIFFERING],
-            account_ids=frozenset(account_id for difference in differing for account_id in difference.account_ids),
+            account_ids=frozenset(
+                account_id for difference in differing for account_id in difference.account_ids
+            ),
             sample=tuple(differing[: self._sample]),
         )
 
     async def _load(self, rows: Sequence[Mapping[str, Value]], columns: Sequence[str]) -> None:
-        """Bring the rows in as the table's types hold them, but with texts of any length: one that is too long is held nowhere."""
+        """Bring the rows in as the table's types hold them, but with texts of any length: one that
+        is too long is held nowhere.
+        """
         opened = ", ".join(f"{quoted(column)} {self._raw.types[column]}" for column in columns)
         temporary = quoted(f"witness_{self._table.name}")
-        await self._connection.execute(f"CREATE TEMPORARY TABLE {temporary} ({opened}) ON COMMIT DROP")
-        insert = f"INSERT INTO {temporary} SELECT * FROM json_to_recordset($1::json) AS r ({opened})"  # noqa: S608 (quoted names of our own)
+        await self._connection.execute(
+            f"CREATE TEMPORARY TABLE {temporary} ({opened}) ON COMMIT DROP"
+        )
+        insert = (
+            f"INSERT INTO {temporary} SELECT * FROM json_to_recordset($1::json) AS r ({opened})"  # noqa: S608 (quoted names of our own)
+        )
         for start in range(0, len(rows), _CHUNK_ROWS):
             await self._connection.execute(insert, recordset(rows[start : start + _CHUNK_ROWS]))
         await self._connection.execute(f"ANALYZE {temporary}")
@@ -159,41 +207,58 @@ class _Judge:
     def _statement(self, columns: Sequence[str]) -> str:
         """All differing rows.
 
-        Keys are compared as text with '' for NULL, since an adopted table may allow NULL in them; `copy` tells rows of one key apart, so
-        that a row stored twice shows as surplus.
+        Keys are compared as text with '' for NULL, since an adopted table may allow NULL in them;
+        `copy` tells rows of one key apart, so that a row stored twice shows as surplus.
         """
         key = self._table.key
-        text_key = ", ".join(f"coalesce({quoted(column)}::text, '') AS {quoted(f'key_{column}')}" for column in key)
+        text_key = ", ".join(
+            f"coalesce({quoted(column)}::text, '') AS {quoted(f'key_{column}')}" for column in key
+        )
         copies = f"row_number() OVER (PARTITION BY {name_list(key)}) AS copy"
-        matched = " AND ".join(f"u.{quoted(f'key_{column}')} = w.{quoted(f'key_{column}')}" for column in key)
+        matched = " AND ".join(
+            f"u.{quoted(f'key_{column}')} = w.{quoted(f'key_{column}')}" for column in key
+        )
         names = [column for column in columns if column not in key]
-        unequal = {column: f"u.{quoted(column)} IS DISTINCT FROM w.{quoted(column)}" for column in names}
+        unequal = {
+            column: f"u.{quoted(column)} IS DISTINCT FROM w.{quoted(column)}" for column in names
+        }
         if self._table.endpoint.is_trades:
             # Without a certain owner upstream there is nothing to hold the warehouse's id against.
-            unequal["account_id"] = "u.account_id IS NOT NULL AND u.account_id IS DISTINCT FROM w.account_id"
-        cases = ", ".join(f"CASE WHEN {test} THEN {_literal(column)} END" for column, test in unequal.items())
+            unequal["account_id"] = (
+                "u.account_id IS NOT NULL AND u.account_id IS DISTINCT FROM w.account_id"
+            )
+        cases = ", ".join(
+            f"CASE WHEN {test} THEN {_literal(column)} END" for column, test in unequal.items()
+        )
         day = (
             f"coalesce(u.{quoted(self._table.date_column)}, w.{quoted(self._table.date_column)})"
             if self._table.date_column
             else "NULL::date"
         )
-        shown = ", ".join(f"coalesce(u.{quoted(f'key_{column}')}, w.{quoted(f'key_{column}')})" for column in key)
+        shown = ", ".join(
+            f"coalesce(u.{quoted(f'key_{column}')}, w.{quoted(f'key_{column}')})" for column in key
+        )
         return f"""
             WITH u AS (SELECT *, {text_key}, {copies} FROM {self._upstream}),
                  w AS (SELECT *, {text_key}, {copies} FROM {self._raw.target})
-            SELECT CASE WHEN w.copy IS NULL THEN 'missing' WHEN u.copy IS NULL THEN 'surplus' ELSE 'differing' END AS kind,
+            SELECT CASE WHEN w.copy IS NULL THEN 'missing' WHEN u.copy IS NULL THEN 'surplus'
+              ELSE 'differing' END AS kind,
                    concat_ws(' ', {shown}) AS key,
                    array[u.account_id, w.account_id]::text[] AS holders, {day} AS day,
-                   coalesce(u.login, w.login)::text AS login, coalesce(u.platform, w.platform)::text AS platform,
+                   coalesce(u.login, w.login)::text AS login, coalesce(u.platform, w.platform)::text
+                     AS platform,
                    coalesce(u.broker, w.broker)::text AS broker,
-                   CASE WHEN u.copy IS NULL OR w.copy IS NULL THEN '{{}}' ELSE array_remove(array[{cases}]::text[], NULL) END AS columns
+                   CASE WHEN u.copy IS NULL OR w.copy IS NULL THEN '{{}}'
+                     ELSE array_remove(array[{cases}]::text[], NULL) END AS columns
             FROM u FULL JOIN w ON {matched} AND u.copy = w.copy
             WHERE u.copy IS NULL OR w.copy IS NULL OR {" OR ".join(unequal.values())}
             ORDER BY 1, 2
         """  # noqa: S608 (quoted names of our own)
 
     def _accounts(self, found: asyncpg.Record) -> tuple[str, ...]:
-        """The accounts that the row is about: those it names, and where it names none those that its natural key fits."""
+        """The accounts that the row is about: those it names, and where it names none those that
+        its natural key fits.
+        """
         named = {account_id for account_id in found["holders"] if account_id}
         if not named and found["day"] is not None:
             named = set(self._holders.candidates(held_key(dict(found)), found["day"]))

@@ -1,4 +1,7 @@
-"""Whose a trade is, as far as upstream's own metrics rows tell: trades carry no account id. Pure: no I/O."""
+"""Whose a trade is, as far as upstream's own metrics rows tell: trades carry no account id.
+
+Pure: no I/O.
+"""
 
 import datetime as dt
 import hashlib
@@ -21,11 +24,12 @@ class _Holding:
 
 
 class Holders:
-    """Who held which natural key when: from the first to the last daily row with it, and since then by alltime.
+    """Who held which natural key when: from the first to the last daily row with it, and since then
+    by alltime.
 
-    An account that alltime still lists under a key holds it until another account's daily rows with that key begin after its
-    own have ended: the login was recycled. One without daily rows holds it from the first trade that alltime names; without that
-    no day of the past is surely its own.
+    An account that alltime still lists under a key holds it until another account's daily rows with
+    that key begin after its own have ended: the login was recycled. One without daily rows holds it
+    from the first trade that alltime names; without that no day of the past is surely its own.
     """
 
     def __init__(self, alltime: Iterable[Columns], daily: Iterable[Columns]) -> None:
@@ -46,13 +50,19 @@ class Holders:
     def candidates(self, key: HeldKey, day: dt.date) -> frozenset[str]:
         """The accounts that may have held `key` on `day`."""
         holdings = self._holdings.get(key, {})
-        found = {holding.account_id for holding in holdings.values() if holding.first <= day <= holding.last}
+        found = {
+            holding.account_id
+            for holding in holdings.values()
+            if holding.first <= day <= holding.last
+        }
         for account_id, first_trade in self._current.get(key, {}).items():
             own = holdings.get(account_id)
             if own is None:
                 holds = first_trade is not None and day >= first_trade
             else:
-                holds = day > own.last and not any(own.last < other.first <= day for other in holdings.values())
+                holds = day > own.last and not any(
+                    own.last < other.first <= day for other in holdings.values()
+                )
             if holds:
                 found.add(account_id)
         return frozenset(found)
@@ -69,11 +79,15 @@ class Holders:
 
 
 def known_as(row: Columns) -> str:
-    """The account id under which a metrics row stands in the warehouse: its own, or else the MD5 of its natural key."""
+    """The account id under which a metrics row stands in the warehouse: its own, or else the MD5 of
+    its natural key.
+    """
     account_id = row.get("account_id")
     if account_id:
         return str(account_id)
-    parts = ("" if row[part] is None else str(row[part]) for part in ("login", "platform", "broker"))
+    parts = (
+        "" if row[part] is None else str(row[part]) for part in ("login", "platform", "broker")
+    )
     return hashlib.md5("|".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 

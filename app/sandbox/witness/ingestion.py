@@ -1,4 +1,6 @@
-"""Plays the user's own ingestion: reads all rows and writes them, deliberately plain and apart from the service."""
+"""Plays the user's own ingestion: reads all rows and writes them, deliberately plain and apart from
+the service.
+"""
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
@@ -27,12 +29,14 @@ async def ingest(
     endpoints: Collection[Endpoint] = tuple(Endpoint),
     account_ids: Collection[str] | None = None,
 ) -> dict[Endpoint, int]:
-    """Read upstream and write it into the raw tables of `schema`, whatever their types and keys; gives the rows written by endpoint.
+    """Read upstream and write it into the raw tables of `schema`, whatever their types and keys;
+    gives the rows written by endpoint.
 
-    Rows that are there already are overwritten, as ingestion's upserts do; a row that the table refuses is left out. Trades get
-    the account id that alltime and daily rows tell, NULL where two accounts fit. `account_ids` narrows it to some accounts
-    (ambiguous trades of theirs included). Endpoints are written one by one, metrics first. FetchFailed if the API does not
-    answer properly.
+    Rows that are there already are overwritten, as ingestion's upserts do; a row that the table
+    refuses is left out. Trades get the account id that alltime and daily rows tell, NULL where two
+    accounts fit. `account_ids` narrows it to some accounts (ambiguous trades of theirs included).
+    Endpoints are written one by one, metrics first. FetchFailed if the API does not answer
+    properly.
     """
     written: dict[Endpoint, int] = {}
     name = "accountIds" if account_ids is not None else None
@@ -48,14 +52,21 @@ async def ingest(
     return written
 
 
-async def write_rows(connection: "Connection[asyncpg.Record]", schema: str, table: RawTable, rows: Sequence[Mapping[str, Value]]) -> int:
-    """Write `rows`, by warehouse column, into a raw table, in one transaction; gives how many the table took.
+async def write_rows(
+    connection: "Connection[asyncpg.Record]",
+    schema: str,
+    table: RawTable,
+    rows: Sequence[Mapping[str, Value]],
+) -> int:
+    """Write `rows`, by warehouse column, into a raw table, in one transaction; gives how many the
+    table took.
 
     In a migrated warehouse months without a partition get one.
     """
     date_column = table.table.date_column
     if date_column is not None and await connection.fetchval(
-        "SELECT to_regprocedure($1) IS NOT NULL", f"{quoted(schema)}.recon_create_partitions(text, date[])"
+        "SELECT to_regprocedure($1) IS NOT NULL",
+        f"{quoted(schema)}.recon_create_partitions(text, date[])",
     ):
         months = {dt.date.fromisoformat(str(row[date_column])).replace(day=1) for row in rows}
         statement = in_schema("SELECT SCHEMA.recon_create_partitions($1, $2::date[])", schema)
@@ -64,11 +75,21 @@ async def write_rows(connection: "Connection[asyncpg.Record]", schema: str, tabl
     async with connection.transaction():
         # A deferred constraint would speak at the commit only, and then of no single row.
         await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        return sum([await _write(connection, statement, rows[start : start + _CHUNK_ROWS]) for start in range(0, len(rows), _CHUNK_ROWS)])
+        return sum(
+            [
+                await _write(connection, statement, rows[start : start + _CHUNK_ROWS])
+                for start in range(0, len(rows), _CHUNK_ROWS)
+            ]
+        )
 
 
-async def _write(connection: "Connection[asyncpg.Record]", statement: str, rows: Sequence[Mapping[str, Value]]) -> int:
-    """Write `rows`; where the table refuses some, in halves until those stand alone. Gives how many it took."""
+async def _write(
+    connection: "Connection[asyncpg.Record]", statement: str, rows: Sequence[Mapping[str, Value]]
+) -> int:
+    """Write `rows`; where the table refuses some, in halves until those stand alone.
+
+    Gives how many it took.
+    """
     try:
         async with connection.transaction():
             await connection.execute(statement, recordset(rows))
@@ -76,12 +97,20 @@ async def _write(connection: "Connection[asyncpg.Record]", statement: str, rows:
         if len(rows) == 1:
             return 0
         middle = len(rows) // 2
-        return await _write(connection, statement, rows[:middle]) + await _write(connection, statement, rows[middle:])
+        return await _write(connection, statement, rows[:middle]) + await _write(
+            connection, statement, rows[middle:]
+        )
     return len(rows)
 
 
-async def _read_metrics(reader: PlainReader, table: RawTable, name: str | None, ids: Collection[str]) -> list[dict[str, Value]]:
-    rows = [table.reader.read(row) async for page in reader.rows(table.table.endpoint, name, ids) for row in page]
+async def _read_metrics(
+    reader: PlainReader, table: RawTable, name: str | None, ids: Collection[str]
+) -> list[dict[str, Value]]:
+    rows = [
+        table.reader.read(row)
+        async for page in reader.rows(table.table.endpoint, name, ids)
+        for row in page
+    ]
     # As the trigger of the earlier system does it.
     return [{**row, "account_id": known_as(row)} for row in rows]
 
@@ -89,39 +118,63 @@ async def _read_metrics(reader: PlainReader, table: RawTable, name: str | None, 
 async def _read_trades(
     reader: PlainReader, tables: Tables, endpoint: Endpoint, account_ids: Collection[str] | None
 ) -> list[dict[str, Value]]:
-    name, logins = (None, frozenset[str]()) if account_ids is None else ("logins", await _logins(reader, tables, account_ids))
-    # By login, not by account: another account that shares the natural key makes a trade's owner uncertain.
-    metrics = [await _read_metrics(reader, tables[each], name, logins) for each in (Endpoint.ALLTIME, Endpoint.DAILY)]
+    name, logins = (
+        (None, frozenset[str]())
+        if account_ids is None
+        else ("logins", await _logins(reader, tables, account_ids))
+    )
+    # By login, not by account: another account that shares the natural key makes a trade's owner
+    # uncertain.
+    metrics = [
+        await _read_metrics(reader, tables[each], name, logins)
+        for each in (Endpoint.ALLTIME, Endpoint.DAILY)
+    ]
     holders = Holders(*metrics)
     found = []
     async for page in reader.rows(endpoint, name, logins):
         for sent in page:
             row = tables[endpoint].reader.read(sent)
-            candidates = holders.candidates(held_key(row), dt.date.fromisoformat(str(row["trade_date"])))
+            candidates = holders.candidates(
+                held_key(row), dt.date.fromisoformat(str(row["trade_date"]))
+            )
             if account_ids is None or not candidates.isdisjoint(account_ids):
-                found.append({**row, "account_id": next(iter(candidates)) if len(candidates) == 1 else None})
+                found.append(
+                    {**row, "account_id": next(iter(candidates)) if len(candidates) == 1 else None}
+                )
     return found
 
 
-async def _logins(reader: PlainReader, tables: Tables, account_ids: Collection[str]) -> frozenset[str]:
+async def _logins(
+    reader: PlainReader, tables: Tables, account_ids: Collection[str]
+) -> frozenset[str]:
     rows = [
-        row for each in (Endpoint.ALLTIME, Endpoint.DAILY) for row in await _read_metrics(reader, tables[each], "accountIds", account_ids)
+        row
+        for each in (Endpoint.ALLTIME, Endpoint.DAILY)
+        for row in await _read_metrics(reader, tables[each], "accountIds", account_ids)
     ]
     return frozenset(str(row["login"]) for row in rows)
 
 
 def _upsert(table: RawTable) -> str:
-    """Overwrite the rows of $1 that are there and insert the others. Without ON CONFLICT, which needs a unique key like ours."""
+    """Overwrite the rows of $1 that are there and insert the others.
+
+    Without ON CONFLICT, which needs a unique key like ours.
+    """
     columns = table.api_columns
     names = name_list(columns)
     opened = ", ".join(f"{quoted(column)} {table.types[column]}" for column in columns)
-    changed = ", ".join(f"{quoted(column)} = s.{quoted(column)}" for column in columns if column not in table.table.key)
+    changed = ", ".join(
+        f"{quoted(column)} = s.{quoted(column)}"
+        for column in columns
+        if column not in table.table.key
+    )
     target, whence = names, names
     if "source_api_endpoint" in table.types:
         target, whence = f"{names}, source_api_endpoint", f"{names}, '{table.table.endpoint.path}'"
     return (
         f"WITH sent AS MATERIALIZED (SELECT * FROM json_to_recordset($1::json) AS r ({opened})), "  # noqa: S608 (quoted names of our own)
-        f"overwritten AS (UPDATE {table.target} AS t SET {changed} FROM sent AS s WHERE {table.same_key('t', 's')}) "
+        f"overwritten AS (UPDATE {table.target} AS t SET {changed} FROM sent AS s WHERE"
+        f" {table.same_key('t', 's')}) "
         f"INSERT INTO {table.target} ({target}) "
         f"SELECT {whence} FROM sent AS s "
         f"WHERE NOT EXISTS (SELECT FROM {table.target} AS t WHERE {table.same_key('t', 's')})"

@@ -8,7 +8,9 @@ import msgspec
 from app.sandbox.world.trades import Value
 
 REFUSALS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.RaiseError)
-"""How a table refuses a row: by a constraint, a length, a partition that is not there, or a trigger."""
+"""How a table refuses a row: by a constraint, a length, a partition that is not there, or a
+trigger.
+"""
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
@@ -29,5 +31,7 @@ def name_list(names: Iterable[str], prefix: str = "") -> str:
 
 
 def recordset(rows: Sequence[Mapping[str, Value]]) -> str:
-    """`rows` as the JSON text that json_populate_recordset opens; decimals keep all their digits."""
+    """`rows` as the JSON text that json_populate_recordset opens; decimals keep all their
+    digits.
+    """
     return _ENCODER.encode(rows).decode()

@@ -1,4 +1,7 @@
-"""The raw tables as they stand in one warehouse: which columns they have, of what types. The witness's own look at the catalogue."""
+"""The raw tables as they stand in one warehouse: which columns they have, of what types.
+
+The witness's own look at the catalogue.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +18,8 @@ _COLUMNS = """
 SELECT column_name::text AS name, is_nullable = 'YES' AS nullable,
        is_generated = 'NEVER' AND coalesce(identity_generation, '') <> 'ALWAYS' AS writable,
        CASE
-           WHEN data_type = 'numeric' AND numeric_precision IS NOT NULL THEN format('numeric(%s,%s)', numeric_precision, numeric_scale)
+           WHEN data_type = 'numeric' AND numeric_precision IS NOT NULL
+             THEN format('numeric(%s,%s)', numeric_precision, numeric_scale)
            WHEN data_type = 'USER-DEFINED' THEN format('%I.%I', udt_schema, udt_name)
            WHEN data_type IN ('character varying', 'character') THEN 'text'
            ELSE data_type
@@ -24,7 +28,8 @@ SELECT column_name::text AS name, is_nullable = 'YES' AS nullable,
            SELECT array_agg(label.enumlabel::text)
            FROM pg_enum AS label
            JOIN pg_type AS kind ON kind.oid = label.enumtypid
-           WHERE kind.typname = udt_name AND kind.typnamespace = quote_ident(udt_schema)::regnamespace
+           WHERE kind.typname = udt_name
+             AND kind.typnamespace = quote_ident(udt_schema)::regnamespace
        ) AS labels
 FROM information_schema.columns
 WHERE table_schema = $1 AND table_name = $2
@@ -34,7 +39,8 @@ ORDER BY ordinal_position
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """A raw table: `target` is its quoted name; `types` are those of the columns that can be written, in their order.
+    """A raw table: `target` is its quoted name; `types` are those of the columns that can be
+    written, in their order.
 
     A type is the one below a domain, and text for any kind of text, whatever its length.
     """
@@ -54,12 +60,15 @@ class RawTable:
     def same_key(self, left: str, right: str) -> str:
         """The condition that rows `left` and `right` have one key, NULL being equal to NULL."""
         return " AND ".join(
-            f"{left}.{quoted(column)} {'IS NOT DISTINCT FROM' if column in self.nullable else '='} {right}.{quoted(column)}"
+            f"{left}.{quoted(column)} {'IS NOT DISTINCT FROM' if column in self.nullable else '='}"
+            f" {right}.{quoted(column)}"
             for column in self.table.key
         )
 
 
-async def read_table(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, endpoint: Endpoint) -> RawTable:
+async def read_table(
+    connection: "asyncpg.Connection[asyncpg.Record]", schema: str, endpoint: Endpoint
+) -> RawTable:
     """The raw table that `endpoint` fills in `schema`, as our role sees it."""
     table = TABLES[endpoint]
     rows = await connection.fetch(_COLUMNS, schema, table.name)

@@ -1,4 +1,6 @@
-"""A plain reader of the API, as the user's ingestion may have one: page after page, waiting when told to."""
+"""A plain reader of the API, as the user's ingestion may have one: page after page, waiting when
+told to.
+"""
 
 import asyncio
 import datetime as dt
@@ -22,11 +24,16 @@ _DEFAULT_WAIT = 1.0
 
 
 class PlainReader:
-    """Reads all rows of an endpoint; an async context manager. FetchFailed if the API does not answer properly."""
+    """Reads all rows of an endpoint; an async context manager.
+
+    FetchFailed if the API does not answer properly.
+    """
 
     def __init__(self, base_url: str, api_key: str) -> None:
         """Read from `base_url`, which ends with a slash."""
-        self._client = httpx2.AsyncClient(base_url=base_url, headers={"apiKey": api_key}, timeout=_TIMEOUT_SECONDS)
+        self._client = httpx2.AsyncClient(
+            base_url=base_url, headers={"apiKey": api_key}, timeout=_TIMEOUT_SECONDS
+        )
         self._decoder = msgspec.json.Decoder(float_hook=Decimal)
 
     async def __aenter__(self) -> Self:
@@ -37,17 +44,26 @@ class PlainReader:
         """Close the connections."""
         await self._client.aclose()
 
-    async def rows(self, endpoint: Endpoint, name: str | None = None, ids: Iterable[str] = ()) -> AsyncIterator[list[Row]]:
-        """The pages of `endpoint`: all of it, or what the filter `name` gives for `ids`, 100 a request."""
+    async def rows(
+        self, endpoint: Endpoint, name: str | None = None, ids: Iterable[str] = ()
+    ) -> AsyncIterator[list[Row]]:
+        """The pages of `endpoint`: all of it, or what the filter `name` gives for `ids`, 100 a
+        request.
+        """
         if name is None:
             groups: Sequence[Mapping[str, str]] = ({},)
         else:
             wanted = sorted(ids)
-            groups = [{name: ",".join(wanted[start : start + _IDS_PER_REQUEST])} for start in range(0, len(wanted), _IDS_PER_REQUEST)]
+            groups = [
+                {name: ",".join(wanted[start : start + _IDS_PER_REQUEST])}
+                for start in range(0, len(wanted), _IDS_PER_REQUEST)
+            ]
         for group in groups:
             skip = 0
             while True:
-                page = await self._page(endpoint, {**group, "limit": str(PAGE_ROWS), "skip": str(skip)})
+                page = await self._page(
+                    endpoint, {**group, "limit": str(PAGE_ROWS), "skip": str(skip)}
+                )
                 yield page
                 if len(page) < PAGE_ROWS:
                     break
@@ -59,23 +75,36 @@ class PlainReader:
             if response.status_code != HTTPStatus.TOO_MANY_REQUESTS:
                 return self._opened(endpoint, response)
             await asyncio.sleep(_wait(response.headers.get("Retry-After")))
-        raise FetchFailed(f"The API went on refusing {endpoint.path} with 429 after {_TRIES} tries.")
+        raise FetchFailed(
+            f"The API went on refusing {endpoint.path} with 429 after {_TRIES} tries."
+        )
 
     def _opened(self, endpoint: Endpoint, response: httpx2.Response) -> list[Row]:
         if response.status_code != HTTPStatus.OK:
-            raise FetchFailed(f"The API answered {endpoint.path} with {response.status_code}: {response.text[:200]}")
+            raise FetchFailed(
+                f"The API answered {endpoint.path} with {response.status_code}:"
+                f" {response.text[:200]}"
+            )
         body: dict[str, Any] = self._decoder.decode(response.content)
         data = body.get("Data", body.get("data"))
         rows = data.get("data") if isinstance(data, dict) else data
         if not isinstance(rows, list):
-            raise FetchFailed(f"The API's answer to {endpoint.path} holds no rows: {body.get('Error') or body.get('Message')}")
+            raise FetchFailed(
+                f"The API's answer to {endpoint.path} holds no rows:"
+                f" {body.get('Error') or body.get('Message')}"
+            )
         return rows
 
 
 async def read_upstream(base_url: str, api_key: str) -> dict[Endpoint, list[Row]]:
-    """Every row of every endpoint, read page by page; FetchFailed if the API does not answer properly."""
+    """Every row of every endpoint, read page by page; FetchFailed if the API does not answer
+    properly.
+    """
     async with PlainReader(base_url, api_key) as reader:
-        return {endpoint: [row async for page in reader.rows(endpoint) for row in page] for endpoint in Endpoint}
+        return {
+            endpoint: [row async for page in reader.rows(endpoint) for row in page]
+            for endpoint in Endpoint
+        }
 
 
 def _wait(header: str | None) -> float:

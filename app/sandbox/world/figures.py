@@ -1,7 +1,8 @@
 """The figures of metrics rows that follow from trades, by API field name. Pure: no I/O.
 
-Counts and sums (`numTrades`, `netProfit`, `grossProfit`, `grossLoss`, `totalLots`, `totalVolume`) are exact, so that they
-add up over hours, days and all time. Means, deviations and ratios are rounded to the scale of their column.
+Counts and sums (`numTrades`, `netProfit`, `grossProfit`, `grossLoss`, `totalLots`, `totalVolume`)
+are exact, so that they add up over hours, days and all time. Means, deviations and ratios are
+rounded to the scale of their column.
 """
 
 import datetime as dt
@@ -21,7 +22,9 @@ _DAY_SECONDS = 86400.0
 
 
 class Measured(NamedTuple):
-    """A closed trade with its amounts as floats at hand, for the figures that are rounded anyway."""
+    """A closed trade with its amounts as floats at hand, for the figures that are rounded
+    anyway.
+    """
 
     trade: Trade
     profit: float
@@ -32,8 +35,18 @@ class Measured(NamedTuple):
 
 def measured(trades: Sequence[Trade]) -> list[Measured]:
     """The closed `trades` in the order in which they were closed."""
-    found = [Measured(trade, float(trade.profit), float(trade.lots), float(trade.volume_usd), trade.seconds) for trade in trades]
-    found.sort(key=lambda each: (each.trade.close_time or dt.datetime.max.replace(tzinfo=dt.UTC), each.trade.trade_key))
+    found = [
+        Measured(
+            trade, float(trade.profit), float(trade.lots), float(trade.volume_usd), trade.seconds
+        )
+        for trade in trades
+    ]
+    found.sort(
+        key=lambda each: (
+            each.trade.close_time or dt.datetime.max.replace(tzinfo=dt.UTC),
+            each.trade.trade_key,
+        )
+    )
     return found
 
 
@@ -53,7 +66,10 @@ def figures(sample: Sequence[Measured], balance: float) -> Row:
         "totalVolume": sum((each.trade.volume_usd for each in sample), _ZERO),
     }
     totals = _Totals(
-        float(gross_profit), float(gross_loss), math.fsum(each.lots for each in sample), math.fsum(each.volume for each in sample)
+        float(gross_profit),
+        float(gross_loss),
+        math.fsum(each.lots for each in sample),
+        math.fsum(each.volume for each in sample),
     )
     profits = [each.profit for each in sample]
     row.update(_profits(profits, totals, balance))
@@ -80,7 +96,9 @@ class _Totals(NamedTuple):
 def _profits(profits: list[float], totals: _Totals, balance: float) -> Row:
     seen = summary(profits)
     ordered = sorted(profits)
-    perc10, perc25, perc75, perc90 = (percentile(ordered, share) if ordered else None for share in (0.1, 0.25, 0.75, 0.9))
+    perc10, perc25, perc75, perc90 = (
+        percentile(ordered, share) if ordered else None for share in (0.1, 0.25, 0.75, 0.9)
+    )
     wins = sum(1 for profit in profits if profit > 0)
     risk_adjusted = ratio(seen.mean, seen.std)
     return {
@@ -130,7 +148,9 @@ def _outliers(profits: list[float], totals: _Totals, balance: float) -> Row:
         "relProfitBottom10PrcntTrades": places(bottom / balance, 6) if ordered else None,
     }
     for name, width in (("oneStdOutlierProfit", std), ("twoStdOutlierProfit", 2 * std)):
-        outside = [profit for profit in ordered if abs(profit - mean) > width] if len(ordered) > 1 else []
+        outside = (
+            [profit for profit in ordered if abs(profit - mean) > width] if len(ordered) > 1 else []
+        )
         total = math.fsum(outside)
         row[name] = places(total, 2) if ordered else None
         row[f"{name}Contrib"] = places(ratio(math.fsum(map(abs, outside)), turnover), 6)
@@ -153,16 +173,30 @@ def _returns(profits: list[float], balance: float) -> Row:
 def _downside(profits: Sequence[float], balance: float) -> float | None:
     if not profits:
         return None
-    return math.sqrt(math.fsum((profit / balance) ** 2 for profit in profits if profit < 0) / len(profits))
+    return math.sqrt(
+        math.fsum((profit / balance) ** 2 for profit in profits if profit < 0) / len(profits)
+    )
 
 
 def _sizes(sample: Sequence[Measured], totals: _Totals) -> Row:
     winning = [each for each in sample if each.profit > 0]
     losing = [each for each in sample if each.profit < 0]
-    winning_lot, losing_lot = _mean([each.lots for each in winning]), _mean([each.lots for each in losing])
-    winning_volume, losing_volume = _mean([each.volume for each in winning]), _mean([each.volume for each in losing])
-    profit_per_volume, loss_per_volume = ratio(totals.gross_profit, totals.volume), ratio(totals.gross_loss, totals.volume)
-    profit_per_lot, loss_per_lot = ratio(totals.gross_profit, totals.lots), ratio(totals.gross_loss, totals.lots)
+    winning_lot, losing_lot = (
+        _mean([each.lots for each in winning]),
+        _mean([each.lots for each in losing]),
+    )
+    winning_volume, losing_volume = (
+        _mean([each.volume for each in winning]),
+        _mean([each.volume for each in losing]),
+    )
+    profit_per_volume, loss_per_volume = (
+        ratio(totals.gross_profit, totals.volume),
+        ratio(totals.gross_loss, totals.volume),
+    )
+    profit_per_lot, loss_per_lot = (
+        ratio(totals.gross_profit, totals.lots),
+        ratio(totals.gross_loss, totals.lots),
+    )
     return {
         "netProfitPerUSDVolume": ratio(totals.net, totals.volume),
         "grossProfitPerUSDVolume": profit_per_volume,
@@ -220,15 +254,25 @@ def _symbols(sample: Sequence[Measured]) -> Row:
     if not sample:
         return {"numTradedSymbols": 0, "mostTradedSymbol": None, "mostTradedSmbTrades": None}
     if len(sample) == 1:
-        return {"numTradedSymbols": 1, "mostTradedSymbol": sample[0].trade.symbol, "mostTradedSmbTrades": 1}
+        return {
+            "numTradedSymbols": 1,
+            "mostTradedSymbol": sample[0].trade.symbol,
+            "mostTradedSmbTrades": 1,
+        }
     counts = Counter(each.trade.symbol for each in sample)
     # The smallest name of the most traded, so that the answer does not hang on the order of trades.
     symbol, trades = min(counts.items(), key=lambda item: (-item[1], item[0]))
-    return {"numTradedSymbols": len(counts), "mostTradedSymbol": symbol, "mostTradedSmbTrades": trades}
+    return {
+        "numTradedSymbols": len(counts),
+        "mostTradedSymbol": symbol,
+        "mostTradedSmbTrades": trades,
+    }
 
 
 def lifetime(sample: Sequence[Measured], balance: float, today: dt.date) -> Row:
-    """The figures that only an account's whole life has; `today` is the day up to which it counts."""
+    """The figures that only an account's whole life has; `today` is the day up to which it
+    counts.
+    """
     openings = [each.trade.open_time for each in sample if each.trade.open_time is not None]
     closings = [each.trade.close_time for each in sample if each.trade.close_time is not None]
     by_day = _profit_by_day(sample)

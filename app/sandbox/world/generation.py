@@ -1,4 +1,7 @@
-"""Makes up a world: accounts and trades with everything that makes reconciling hard. Seeded, pure: no I/O."""
+"""Makes up a world: accounts and trades with everything that makes reconciling hard.
+
+Seeded, pure: no I/O.
+"""
 
 import datetime as dt
 import random
@@ -21,12 +24,25 @@ _SYMBOLS = {
     "US30": (Decimal(42_000), Decimal(1)),
     "DOGEUSD": (Decimal("0.18"), Decimal(1000)),
 }
-_COMMENTS = (None, None, "", "tp", "Grüße aus Köln", "手動決済", "стоп", "scalp 🚀", 'it\'s "quoted"\\', "a\tb")
+_COMMENTS = (
+    None,
+    None,
+    "",
+    "tp",
+    "Grüße aus Köln",
+    "手動決済",
+    "стоп",
+    "scalp 🚀",
+    'it\'s "quoted"\\',
+    "a\tb",
+)
 _GIANT_TIMES = 30
 
 
 class _Trait(Enum):
-    """What is special about the accounts whose place, divided by the first number, leaves the second."""
+    """What is special about the accounts whose place, divided by the first number, leaves the
+    second.
+    """
 
     LEADING_ZEROS = (6, 1)
     SHARES_LOGIN = (10, 3)
@@ -51,7 +67,9 @@ _FEWEST_LAGGING_TRADES = 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to make: `accounts` over the `days` that end with `today`, about `trades_per_account` closed trades each."""
+    """What to make: `accounts` over the `days` that end with `today`, about `trades_per_account`
+    closed trades each.
+    """
 
     accounts: int
     seed: int
@@ -62,7 +80,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Contradictions:
-    """How many accounts contradict themselves in which way; fewer where the world has too few ordinary accounts."""
+    """How many accounts contradict themselves in which way; fewer where the world has too few
+    ordinary accounts.
+    """
 
     alltime_count: int = 1
     daily_count: int = 1
@@ -72,7 +92,9 @@ class Contradictions:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The made-up accounts and trades, and the accounts about which upstream shall contradict itself."""
+    """The made-up accounts and trades, and the accounts about which upstream shall contradict
+    itself.
+    """
 
     accounts: Sequence[Account]
     trades: Sequence[Trade]
@@ -83,12 +105,15 @@ class Generated:
 def generate(plan: Plan, contradictions: Contradictions | None) -> Generated:
     """The world of `plan`; the same plan gives the same world.
 
-    By the account's place in it, one in 100 is a giant (30 times the trades), one in 15 has no trades, one in 10 shares the login of
-    its neighbour, one in 40 moved to another broker, and one in 40 has the login and natural key of an account that ended
-    before. `contradictions` None makes a perfect world. InvalidRequest if a number is out of bounds.
+    By the account's place in it, one in 100 is a giant (30 times the trades), one in 15 has no
+    trades, one in 10 shares the login of its neighbour, one in 40 moved to another broker, and one
+    in 40 has the login and natural key of an account that ended before. `contradictions` None makes
+    a perfect world. InvalidRequest if a number is out of bounds.
     """
     if plan.accounts < 0 or plan.trades_per_account < 1 or plan.days < 1:
-        raise InvalidRequest("A world needs 0 accounts or more, 1 trade an account or more and 1 day or more.")
+        raise InvalidRequest(
+            "A world needs 0 accounts or more, 1 trade an account or more and 1 day or more."
+        )
     return _Generator(plan).world(contradictions or Contradictions(0, 0, 0, 0))
 
 
@@ -105,7 +130,11 @@ class _Generator:
         for index in range(self._plan.accounts):
             self._add(index)
         chosen = self._contradict(contradictions)
-        return Generated(tuple(self._accounts), tuple(trade for trades in self._trades for trade in trades), MappingProxyType(chosen))
+        return Generated(
+            tuple(self._accounts),
+            tuple(trade for trades in self._trades for trade in trades),
+            MappingProxyType(chosen),
+        )
 
     def _chance(self, index: int, purpose: str) -> random.Random:
         return random.Random(f"{self._plan.seed}|{index}|{purpose}")
@@ -122,7 +151,9 @@ class _Generator:
         can_split = self._plan.days > 1
         if shares:
             neighbour = self._accounts[index - 1].current_key
-            tenures = [Tenure(since, NaturalKey(neighbour.login, neighbour.platform + 1, neighbour.broker))]
+            tenures = [
+                Tenure(since, NaturalKey(neighbour.login, neighbour.platform + 1, neighbour.broker))
+            ]
         elif _Trait.MOVES.has(index) and can_split:
             tenures.append(Tenure(self._middle, key._replace(broker=key.broker + 10)))
         elif _Trait.FOLLOWS.has(index) and can_split:
@@ -135,9 +166,20 @@ class _Generator:
         account = Account(account_id, tuple(tenures), 100 + index % 5, since)
         self._accounts.append(account)
         giant = _Trait.GIANT.has(index)
-        count = 0 if _Trait.WITHOUT_TRADES.has(index) else self._plan.trades_per_account * (_GIANT_TIMES if giant else 1)
-        # Neighbours that share a login share position numbers too, so that only platform and broker tell them apart.
-        book = _Book(account, index - 1 if shares else index, self._chance(index, "trades"), since, min(until, self._plan.today))
+        count = (
+            0
+            if _Trait.WITHOUT_TRADES.has(index)
+            else self._plan.trades_per_account * (_GIANT_TIMES if giant else 1)
+        )
+        # Neighbours that share a login share position numbers too, so that only platform and broker
+        # tell them apart.
+        book = _Book(
+            account,
+            index - 1 if shares else index,
+            self._chance(index, "trades"),
+            since,
+            min(until, self._plan.today),
+        )
         trades = list(book.closed(count)) if since <= until else []
         if trades and not is_followed:
             trades.extend(book.still_open())
@@ -146,11 +188,16 @@ class _Generator:
             self._ordinary.append(index)
 
     def _contradict(self, wanted: Contradictions) -> dict[str, Contradiction]:
-        shared = {index - 1 for index in range(self._plan.accounts) if _Trait.SHARES_LOGIN.has(index)}
+        shared = {
+            index - 1 for index in range(self._plan.accounts) if _Trait.SHARES_LOGIN.has(index)
+        }
         free = [index for index in self._ordinary if index not in shared]
         self._chance(0, "contradictions").shuffle(free)
         chosen: dict[str, Contradiction] = {}
-        for kind, count in ((Contradiction.ALLTIME_COUNT, wanted.alltime_count), (Contradiction.DAILY_COUNT, wanted.daily_count)):
+        for kind, count in (
+            (Contradiction.ALLTIME_COUNT, wanted.alltime_count),
+            (Contradiction.DAILY_COUNT, wanted.daily_count),
+        ):
             for _ in range(min(count, len(free))):
                 chosen[self._accounts[free.pop()].account_id] = kind
         for _ in range(min(wanted.lagging_today, len(free))):
@@ -160,11 +207,20 @@ class _Generator:
         for _ in range(min(wanted.same_natural_key_pairs, len(free) // 2)):
             first, second = free.pop(), free.pop()
             self._share_key(first, second)
-            chosen[self._accounts[first].account_id] = chosen[self._accounts[second].account_id] = Contradiction.SAME_NATURAL_KEY
+            chosen[self._accounts[first].account_id] = chosen[self._accounts[second].account_id] = (
+                Contradiction.SAME_NATURAL_KEY
+            )
         return chosen
 
     def _trade_today(self, index: int) -> None:
-        book = _Book(self._accounts[index], index, self._chance(index, "today"), self._plan.today, self._plan.today, first_position=900_000)
+        book = _Book(
+            self._accounts[index],
+            index,
+            self._chance(index, "today"),
+            self._plan.today,
+            self._plan.today,
+            first_position=900_000,
+        )
         self._trades[index].extend(book.closed(_FEWEST_LAGGING_TRADES))
 
     def _share_key(self, first: int, second: int) -> None:
@@ -177,7 +233,14 @@ class _Book:
     """Makes up the trades of one account between two days, both included."""
 
     def __init__(
-        self, account: Account, number: int, chance: random.Random, since: dt.date, until: dt.date, *, first_position: int = 1
+        self,
+        account: Account,
+        number: int,
+        chance: random.Random,
+        since: dt.date,
+        until: dt.date,
+        *,
+        first_position: int = 1,
     ) -> None:
         self._account = account
         self._chance = chance
@@ -188,7 +251,9 @@ class _Book:
     def closed(self, count: int) -> Iterator[Trade]:
         """`count` closed trades, clustered on some days and in some hours of them."""
         length = (self._until - self._since).days + 1
-        active = self._chance.sample(range(length), max(1, min(length, count // _TRADES_PER_ACTIVE_DAY)))
+        active = self._chance.sample(
+            range(length), max(1, min(length, count // _TRADES_PER_ACTIVE_DAY))
+        )
         sessions = {offset: self._chance.sample(range(24), 3) for offset in active}
         left = count
         while left > 0:
@@ -212,13 +277,24 @@ class _Book:
         price, contract_size = _SYMBOLS[symbol]
         side = chance.choice(("Buy", "Sell"))
         first_close = dt.datetime.combine(
-            day, dt.time(hour, chance.randint(0, 30), chance.randint(0, 59), chance.randint(0, 999) * 1000), dt.UTC
+            day,
+            dt.time(
+                hour, chance.randint(0, 30), chance.randint(0, 59), chance.randint(0, 999) * 1000
+            ),
+            dt.UTC,
         )
-        # One in thirty closes after the server's midnight has not come yet: its trade date is the day before its closing in UTC.
+        # One in thirty closes after the server's midnight has not come yet: its trade date is the
+        # day before its closing in UTC.
         if chance.random() < 1 / 30 and day < self._until:
             first_close = first_close.replace(hour=0) + dt.timedelta(days=1)
-        opened = first_close - dt.timedelta(seconds=int(chance.lognormvariate(8, 1.6)), milliseconds=chance.randint(0, 999))
-        stop, target = (None, None) if chance.random() < 1 / 2 else (_near(chance, price), _near(chance, price))
+        opened = first_close - dt.timedelta(
+            seconds=int(chance.lognormvariate(8, 1.6)), milliseconds=chance.randint(0, 999)
+        )
+        stop, target = (
+            (None, None)
+            if chance.random() < 1 / 2
+            else (_near(chance, price), _near(chance, price))
+        )
         for part in range(parts):
             lots = Decimal(chance.randint(1, 500)) / 100
             profit = Decimal(round(chance.gauss(2, 120) * 100)) / 100

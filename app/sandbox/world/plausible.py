@@ -1,7 +1,8 @@
-"""Seeded values for the metrics fields that trades do not carry: balances, drawdowns, targets and stops, margins.
+"""Seeded values for the metrics fields that trades do not carry: balances, drawdowns, targets and
+stops, margins.
 
-They depend on the seed, the account, the date and the hour alone: when a trade comes or goes, the rows of other dates
-stay as they were, as they would upstream. Pure: no I/O.
+They depend on the seed, the account, the date and the hour alone: when a trade comes or goes, the
+rows of other dates stay as they were, as they would upstream. Pure: no I/O.
 """
 
 import datetime as dt
@@ -34,7 +35,13 @@ _RISK_PREFIXES = (
 )
 _RISK_SUFFIXES = ("DrawDown", "InDD", "OpenPos", "Margin", "TPvsSL")
 _COUNTS = ("maxNumTradesInDD", "medianNumOpenPos", "maxNumOpenPos")
-_DECIMAL_PLACES = {"numeric(18,2)": 100, "numeric(10,2)": 100, "numeric(18,6)": 1_000_000, "numeric(10,6)": 1_000_000, "integer": 1}
+_DECIMAL_PLACES = {
+    "numeric(18,2)": 100,
+    "numeric(10,2)": 100,
+    "numeric(18,6)": 1_000_000,
+    "numeric(10,6)": 1_000_000,
+    "integer": 1,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,9 @@ def _guesses() -> tuple[_Guess, ...]:
         if name in _COUNTS:
             found.append(_Guess(name, 1, 40))
         elif name.startswith(_RISK_PREFIXES) or name.endswith(_RISK_SUFFIXES):
-            found.append(_Guess(name, _DECIMAL_PLACES[field.sql_type], 1 if name.startswith("rel") else 900))
+            found.append(
+                _Guess(name, _DECIMAL_PLACES[field.sql_type], 1 if name.startswith("rel") else 900)
+            )
     return tuple(found)
 
 
@@ -89,7 +98,9 @@ def profile_of(account: Account, seed: int) -> Profile:
     )
 
 
-def plausible(account: Account, profile: Profile, seed: int, day: dt.date | None, hour: int | None) -> Row:
+def plausible(
+    account: Account, profile: Profile, seed: int, day: dt.date | None, hour: int | None
+) -> Row:
     """Values inside their columns' range for one row; about one field in six is null."""
     chance = random.Random(stable_hash("plausible", seed, account.account_id, day, hour))
     draw = chance.random
@@ -112,10 +123,17 @@ def plausible(account: Account, profile: Profile, seed: int, day: dt.date | None
         "currentBalance": int((0.9 + draw() / 5) * start * 100) / 100,
         "currentEquity": int((0.9 + draw() / 5) * start * 100) / 100,
     }
-    # The steps are drawn as whole numbers, since dividing once gives the shortest decimal and costs less than rounding.
+    # The steps are drawn as whole numbers, since dividing once gives the shortest decimal and costs
+    # less than rounding.
     for guess in _GUESSES:
         share = draw() * (_ONE_IN_NULL / (_ONE_IN_NULL - 1))
         row[guess.name] = (
-            None if share >= 1 else int(share * guess.top * guess.steps) / guess.steps if guess.steps > 1 else int(share * guess.top)
+            None
+            if share >= 1
+            else (
+                int(share * guess.top * guess.steps) / guess.steps
+                if guess.steps > 1
+                else int(share * guess.top)
+            )
         )
     return row

@@ -1,4 +1,6 @@
-"""How the sandbox writes dates, times and numbers: the API has several ways for each, all of which a client must read."""
+"""How the sandbox writes dates, times and numbers: the API has several ways for each, all of which
+a client must read.
+"""
 
 import datetime as dt
 from collections.abc import Callable
@@ -8,7 +10,16 @@ from enum import IntEnum
 from app.domain.contract.tables import Endpoint
 from app.sandbox.world.trades import Account, Row, Value, stable_hash
 
-_MONEY = ("netProfit", "totalLots", "grossProfit", "successRate", "meanProfit", "profit", "lots", "swap")
+_MONEY = (
+    "netProfit",
+    "totalLots",
+    "grossProfit",
+    "successRate",
+    "meanProfit",
+    "profit",
+    "lots",
+    "swap",
+)
 _COUNTS = ("numTrades", "phase", "numTradedSymbols", "maxNumConsecWins")
 _KEY_NUMBERS = ("broker", "mt_version", "platform")
 _IDENTIFIERS = ("position", "ticket")
@@ -33,7 +44,9 @@ class NumberShape(IntEnum):
 
 
 class Renderer:
-    """Writes the rows of one account; the ways it chose never change for the same seed and account."""
+    """Writes the rows of one account; the ways it chose never change for the same seed and
+    account.
+    """
 
     def __init__(self, account: Account, seed: int) -> None:
         """Choose the ways for `account` by `seed`."""
@@ -49,7 +62,9 @@ class Renderer:
         return day.isoformat() if form == 1 else day.strftime("%Y%m%d")
 
     def metrics(self, row: Row, *, reach: bool) -> None:
-        """Rewrite the numbers of a metrics row in place; with `reach` some may leave their column's range."""
+        """Rewrite the numbers of a metrics row in place; with `reach` some may leave their column's
+        range.
+        """
         if self._far_out and reach and row["numTrades"]:
             row.update(_OUT_OF_RANGE)
         self._shape_numbers(row)
@@ -62,15 +77,29 @@ class Renderer:
         if self._shape is NumberShape.STRINGS:
             _rewrite(row, (*_MONEY, *_COUNTS, *_KEY_NUMBERS), _as_string)
         elif self._shape is NumberShape.DECIMAL_COUNTS:
-            _rewrite(row, _COUNTS, lambda value: Decimal(f"{value}.0") if isinstance(value, int) else value)
+            _rewrite(
+                row,
+                _COUNTS,
+                lambda value: Decimal(f"{value}.0") if isinstance(value, int) else value,
+            )
         elif self._shape is NumberShape.NUMERIC_IDENTIFIERS:
             _rewrite(row, _IDENTIFIERS, _as_number)
-            _rewrite(row, _MONEY, lambda value: int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value)
+            _rewrite(
+                row,
+                _MONEY,
+                lambda value: (
+                    int(value)
+                    if isinstance(value, Decimal) and value == value.to_integral_value()
+                    else value
+                ),
+            )
 
 
 def timestamp(moment: dt.datetime | None) -> str | None:
     """`moment`, an aware UTC time, as the API writes it: to the millisecond, with a Z."""
-    return None if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return (
+        None if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    )
 
 
 def _rewrite(row: Row, names: tuple[str, ...], change: Callable[[Value], Value]) -> None:
@@ -86,4 +115,8 @@ def _as_string(value: Value) -> Value:
 
 def _as_number(value: Value) -> Value:
     # Only where the number reads back as the same identifier: 0042 must stay text.
-    return int(value) if isinstance(value, str) and value.isdecimal() and str(int(value)) == value else value
+    return (
+        int(value)
+        if isinstance(value, str) and value.isdecimal() and str(int(value)) == value
+        else value
+    )

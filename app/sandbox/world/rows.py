@@ -13,7 +13,9 @@ from app.sandbox.world.plausible import Profile, plausible, profile_of
 from app.sandbox.world.rendering import Renderer, timestamp
 from app.sandbox.world.trades import Account, NaturalKey, Row, Trade, stable_hash
 
-_FIELD_NAMES = {endpoint: tuple(field.api_name for field in table.fields) for endpoint, table in TABLES.items()}
+_FIELD_NAMES = {
+    endpoint: tuple(field.api_name for field in table.fields) for endpoint, table in TABLES.items()
+}
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _ONE_IN_EMPTY_ROWS = 20
 _ONE_IN_EMPTY_DAYS = 4
@@ -56,7 +58,8 @@ class AccountRows:
     """Makes the records of one account from its trades, as they stand when it is made.
 
     `without_id`: the levels of metrics at which its rows have null for the account id.
-    `forgotten_before`: upstream has forgotten the rows of dates before it; alltime, which has no date, still counts them.
+    `forgotten_before`: upstream has forgotten the rows of dates before it; alltime, which has no
+    date, still counts them.
     """
 
     def __init__(
@@ -86,7 +89,11 @@ class AccountRows:
 
     def records(self, endpoint: Endpoint) -> list[Record]:
         """The records of `endpoint`, in no particular order."""
-        makers = {Endpoint.ALLTIME: self._alltime, Endpoint.DAILY: self._daily, Endpoint.HOURLY: self._hourly}
+        makers = {
+            Endpoint.ALLTIME: self._alltime,
+            Endpoint.DAILY: self._daily,
+            Endpoint.HOURLY: self._hourly,
+        }
         if endpoint in makers:
             return list(makers[endpoint]())
         return [
@@ -104,7 +111,9 @@ class AccountRows:
         days = sorted(self._days)
         row.update(lifetime(sample, float(self._profile.starting_balance), self._today))
         row["firstTradeDate"] = self._renderer.date(days[0], Endpoint.ALLTIME) if days else None
-        row["daysSinceInitialDeposit"] = (self._today - self._account.opened).days + _DAYS_BEFORE_FIRST_TRADE
+        row["daysSinceInitialDeposit"] = (
+            self._today - self._account.opened
+        ).days + _DAYS_BEFORE_FIRST_TRADE
         row["updatedDate"] = timestamp(dt.datetime.combine(self._today, dt.time(0, 5), dt.UTC))
         if self._contradiction is Contradiction.ALLTIME_COUNT:
             row["numTrades"] = len(sample) + 1
@@ -113,10 +122,18 @@ class AccountRows:
     def _visible(self, day: dt.date) -> list[Measured]:
         """The trades of `day` that alltime and daily know."""
         sample = self._days[day]
-        return sample[:-1] if self._contradiction is Contradiction.LAGGING_TODAY and day == self._today else sample
+        return (
+            sample[:-1]
+            if self._contradiction is Contradiction.LAGGING_TODAY and day == self._today
+            else sample
+        )
 
     def _daily(self) -> Iterator[Record]:
-        contradicted = sorted(self._days)[len(self._days) // 2] if self._contradiction is Contradiction.DAILY_COUNT and self._days else None
+        contradicted = (
+            sorted(self._days)[len(self._days) // 2]
+            if self._contradiction is Contradiction.DAILY_COUNT and self._days
+            else None
+        )
         for day in filter(self._is_known, self._days):
             row = self._metrics(self._visible(day), day, None)
             if day == contradicted:
@@ -136,14 +153,21 @@ class AccountRows:
             for hour, sample in hours.items():
                 yield self._record(Endpoint.HOURLY, self._metrics(sample, day, hour), day, hour)
         for day in self._empty_days():
-            yield self._record(Endpoint.HOURLY, self._metrics([], day, _EMPTY_HOUR), day, _EMPTY_HOUR)
+            yield self._record(
+                Endpoint.HOURLY, self._metrics([], day, _EMPTY_HOUR), day, _EMPTY_HOUR
+            )
 
     @property
     def _has_empty_rows(self) -> bool:
-        return stable_hash("empty rows", self._seed, self._account.account_id) % _ONE_IN_EMPTY_ROWS == 0
+        return (
+            stable_hash("empty rows", self._seed, self._account.account_id) % _ONE_IN_EMPTY_ROWS
+            == 0
+        )
 
     def _empty_days(self) -> Iterator[dt.date]:
-        """Days without trades that have rows nevertheless: some of those between the first and the last trade."""
+        """Days without trades that have rows nevertheless: some of those between the first and the
+        last trade.
+        """
         if not self._has_empty_rows or not self._days:
             return
         first = min(self._days)
@@ -161,8 +185,12 @@ class AccountRows:
         row.update(figures(sample, float(self._profile.starting_balance)))
         return row
 
-    def _record(self, endpoint: Endpoint, row: Row, day: dt.date | None, hour: int | None) -> Record:
-        """Add what every metrics row of `endpoint` carries, put the fields into the API's order, and shape the numbers."""
+    def _record(
+        self, endpoint: Endpoint, row: Row, day: dt.date | None, hour: int | None
+    ) -> Record:
+        """Add what every metrics row of `endpoint` carries, put the fields into the API's order,
+        and shape the numbers.
+        """
         account = self._account
         held = account.key_on(day) if day else account.current_key
         row.update({"login": held.login, "broker": held.broker, "mt_version": held.platform})
@@ -170,13 +198,20 @@ class AccountRows:
         key: tuple[str | int, ...] = (account.account_id,)
         if day is not None:
             written = self._renderer.date(day, endpoint)
-            # From the account's first day on, whatever comes or goes: rows of other dates must not change with a trade.
+            # From the account's first day on, whatever comes or goes: rows of other dates must not
+            # change with a trade.
             age = (day - account.opened).days
-            row.update(date=written, firstTradeDate=self._renderer.date(account.opened, endpoint), daysSinceFirstTrade=max(age, 0))
+            row.update(
+                date=written,
+                firstTradeDate=self._renderer.date(account.opened, endpoint),
+                daysSinceFirstTrade=max(age, 0),
+            )
             row["daysSinceInitialDeposit"] = max(age, 0) + _DAYS_BEFORE_FIRST_TRADE
             key = (account.account_id, day.toordinal())
         if day is not None and hour is not None:
-            row.update(hour=hour, datetime=timestamp(dt.datetime.combine(day, dt.time(hour), dt.UTC)))
+            row.update(
+                hour=hour, datetime=timestamp(dt.datetime.combine(day, dt.time(hour), dt.UTC))
+            )
             key = (account.account_id, day.toordinal(), hour)
         self._renderer.metrics(row, reach=hour is None)
         ordered = {name: row[name] for name in _FIELD_NAMES[endpoint]}
@@ -213,11 +248,29 @@ class AccountRows:
         self._renderer.trade(row)
         ordered = {name: row[name] for name in _FIELD_NAMES[endpoint]}
         key = trade.trade_key
-        place = (key.login, key.platform, key.broker, key.position, key.ticket, key.trade_date.toordinal())
-        return Record(place, trade.account_id, trade.key, self._profile, ordered, trade.trade_date, None, trade)
+        place = (
+            key.login,
+            key.platform,
+            key.broker,
+            key.position,
+            key.ticket,
+            key.trade_date.toordinal(),
+        )
+        return Record(
+            place,
+            trade.account_id,
+            trade.key,
+            self._profile,
+            ordered,
+            trade.trade_date,
+            None,
+            trade,
+        )
 
     def _duration(self, trade: Trade) -> float | None:
         if trade.is_open and trade.open_time is not None:
-            midnight = dt.datetime.combine(trade.trade_date + dt.timedelta(days=1), dt.time(), dt.UTC)
+            midnight = dt.datetime.combine(
+                trade.trade_date + dt.timedelta(days=1), dt.time(), dt.UTC
+            )
             return round((midnight - trade.open_time).total_seconds(), 2)
         return trade.seconds

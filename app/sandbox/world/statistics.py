@@ -1,4 +1,7 @@
-"""The small statistics that metrics rows are made of. Plain functions on floats; faster than the standard library's."""
+"""The small statistics that metrics rows are made of.
+
+Plain functions on floats; faster than the standard library's.
+"""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +24,9 @@ NOTHING = Summary(None, None, None, None, None, None)
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Mean, median, population standard deviation, range and coefficient of variation of `values`."""
+    """Mean, median, population standard deviation, range and coefficient of variation of
+    `values`.
+    """
     count = len(values)
     if count == 0:
         return NOTHING
@@ -31,11 +36,15 @@ def summary(values: Sequence[float]) -> Summary:
     ordered = sorted(values)
     mean = math.fsum(ordered) / count
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / count)
-    return Summary(mean, percentile(ordered, 0.5), std, ordered[0], ordered[-1], std / mean if mean else None)
+    return Summary(
+        mean, percentile(ordered, 0.5), std, ordered[0], ordered[-1], std / mean if mean else None
+    )
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which `share` of the ascending, non-empty `ordered` lies, interpolated between neighbours."""
+    """The value below which `share` of the ascending, non-empty `ordered` lies, interpolated
+    between neighbours.
+    """
     place = share * (len(ordered) - 1)
     below = int(place)
     if below + 1 >= len(ordered):

@@ -11,8 +11,10 @@ from app.errors import InvalidRequest
 from app.sandbox.world.trades import Account, NaturalKey, Tenure, Trade, TradeKey
 
 REQUIRED = (
-    "account_id", "login", "platform", "broker", "mngr", "position", "ticket", "tradeDate", "stdSymbol", "side",
-    "lots", "openTime", "openPrice", "closeTime", "closePrice", "profit", "commission", "fee", "swap",
+    "account_id", "login", "platform", "broker", "mngr", "position", "ticket", "tradeDate",
+    "stdSymbol", "side",
+    "lots", "openTime", "openPrice", "closeTime", "closePrice", "profit", "commission", "fee",
+    "swap",
 )  # fmt: skip
 """The columns that the file must have."""
 
@@ -24,19 +26,24 @@ _Parsed = TypeVar("_Parsed")
 def read_trades(path: Path) -> list[Trade]:
     """The closed trades of the file at `path`.
 
-    The columns `REQUIRED` must be there in any order; `contractSize`, `volumeUSD`, `stopLoss`, `takeProfit` and `comment` are
-    read where present, further ones are left alone. `openTime`, `openPrice`, `stopLoss`, `takeProfit` and `comment` may be empty.
-    InvalidRequest names file, line and column of what cannot be read.
+    The columns `REQUIRED` must be there in any order; `contractSize`, `volumeUSD`, `stopLoss`,
+    `takeProfit` and `comment` are read where present, further ones are left alone. `openTime`,
+    `openPrice`, `stopLoss`, `takeProfit` and `comment` may be empty. InvalidRequest names file,
+    line and column of what cannot be read.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(_trades(path, csv.DictReader(file)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidRequest(f"{path} cannot be read as a CSV file in UTF-8: {error}. Name a file of closed trades.") from error
+        raise InvalidRequest(
+            f"{path} cannot be read as a CSV file in UTF-8: {error}. Name a file of closed trades."
+        ) from error
 
 
 def accounts_of(trades: list[Trade]) -> list[Account]:
-    """The accounts that `trades` name, each with the natural keys that its trades have over time."""
+    """The accounts that `trades` name, each with the natural keys that its trades have over
+    time.
+    """
     by_account: dict[str, list[Trade]] = {}
     for trade in sorted(trades, key=lambda each: each.trade_date):
         by_account.setdefault(trade.account_id, []).append(trade)
@@ -54,7 +61,8 @@ def _trades(path: Path, reader: "csv.DictReader[str]") -> Iterator[Trade]:
     missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
     if missing:
         raise InvalidRequest(
-            f"{path}, line 1: the column {', '.join(missing)} is missing. The file needs the columns {', '.join(REQUIRED)}."
+            f"{path}, line 1: the column {', '.join(missing)} is missing. The file needs the"
+            f" columns {', '.join(REQUIRED)}."
         )
     seen: dict[TradeKey, int] = {}
     for values in reader:
@@ -62,8 +70,8 @@ def _trades(path: Path, reader: "csv.DictReader[str]") -> Iterator[Trade]:
         earlier = seen.setdefault(trade.trade_key, reader.line_num)
         if earlier != reader.line_num:
             raise InvalidRequest(
-                f"{path}, line {reader.line_num}, column ticket: the same trade as in line {earlier}, "
-                "by login, platform, broker, position, ticket and tradeDate."
+                f"{path}, line {reader.line_num}, column ticket: the same trade as in line"
+                f" {earlier}, by login, platform, broker, position, ticket and tradeDate."
             )
         yield trade
 
@@ -98,7 +106,8 @@ class _Line:
             fee=self._decimal("fee"),
             swap=self._decimal("swap"),
             contract_size=contract_size,
-            volume_usd=self._optional("volumeUSD", _decimal) or self._volume(lots, contract_size * close_price),
+            volume_usd=self._optional("volumeUSD", _decimal)
+            or self._volume(lots, contract_size * close_price),
             stop_loss=self._optional("stopLoss", _decimal),
             take_profit=self._optional("takeProfit", _decimal),
             comment=self._values.get("comment") or None,
@@ -108,7 +117,10 @@ class _Line:
         try:
             return (lots * price).quantize(_VOLUME_STEP)
         except InvalidOperation as error:
-            raise InvalidRequest(f"{self._path}, line {self._number}, column lots: lots times closePrice is too large a number.") from error
+            raise InvalidRequest(
+                f"{self._path}, line {self._number}, column lots: lots times closePrice is too"
+                " large a number."
+            ) from error
 
     def _text(self, name: str) -> str:
         return self._read(name, str, "a text")
@@ -128,8 +140,13 @@ class _Line:
             if text:
                 return parse(text)
         except (ValueError, KeyError, InvalidOperation) as error:
-            raise InvalidRequest(f"{self._path}, line {self._number}, column {name}: {text!r} is not {wanted}.") from error
-        raise InvalidRequest(f"{self._path}, line {self._number}, column {name}: the value is missing; it must be {wanted}.")
+            raise InvalidRequest(
+                f"{self._path}, line {self._number}, column {name}: {text!r} is not {wanted}."
+            ) from error
+        raise InvalidRequest(
+            f"{self._path}, line {self._number}, column {name}: the value is missing; it must be"
+            f" {wanted}."
+        )
 
 
 def _decimal(text: str) -> Decimal:

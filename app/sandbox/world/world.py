@@ -1,7 +1,8 @@
 """The sandbox's world: accounts and trades in memory, and the API rows that follow from them.
 
-Everything is a function of the seed and the trades; rows are computed when they are first asked for and kept until the
-account changes. Mutations are synchronous: within one event loop a page is always of one moment.
+Everything is a function of the seed and the trades; rows are computed when they are first asked for
+and kept until the account changes. Mutations are synchronous: within one event loop a page is
+always of one moment.
 """
 
 import datetime as dt
@@ -22,7 +23,10 @@ _KEPT_SELECTIONS = 64
 
 
 class World:
-    """What upstream knows. Tests change it with `forget`, `add_trades`, `remove_trade` and `hide_id`."""
+    """What upstream knows.
+
+    Tests change it with `forget`, `add_trades`, `remove_trade` and `hide_id`.
+    """
 
     def __init__(
         self,
@@ -41,7 +45,9 @@ class World:
         self._seed = seed
         self._contradictions = dict(contradictions or {})
         self._accounts = {account.account_id: account for account in accounts}
-        self._trades: dict[str, dict[TradeKey, Trade]] = {account_id: {} for account_id in self._accounts}
+        self._trades: dict[str, dict[TradeKey, Trade]] = {
+            account_id: {} for account_id in self._accounts
+        }
         self._by_key: dict[TradeKey, Trade] = {}
         self._without_id: dict[Endpoint, set[str]] = {endpoint: set() for endpoint in METRICS}
         self._missed_by_id: dict[Endpoint, set[str]] = {endpoint: set() for endpoint in METRICS}
@@ -64,7 +70,13 @@ class World:
         if not trades:
             raise InvalidRequest(f"{path} holds no trades.")
         shared = dict.fromkeys(sharing_accounts(trades), Contradiction.SAME_NATURAL_KEY)
-        return cls(accounts_of(trades), trades, seed=seed, today=max(trade.trade_date for trade in trades), contradictions=shared)
+        return cls(
+            accounts_of(trades),
+            trades,
+            seed=seed,
+            today=max(trade.trade_date for trade in trades),
+            contradictions=shared,
+        )
 
     @classmethod
     def generate(
@@ -80,12 +92,16 @@ class World:
     ) -> Self:
         """A made-up world, see `app.sandbox.world.generation.generate`.
 
-        `contradictions` says how many accounts contradict themselves (default: one of each kind); none do unless `contradictory`.
+        `contradictions` says how many accounts contradict themselves (default: one of each kind);
+        none do unless `contradictory`.
         """
         made = generate(
-            Plan(accounts, seed, today, trades_per_account, days), (contradictions or Contradictions()) if contradictory else None
+            Plan(accounts, seed, today, trades_per_account, days),
+            (contradictions or Contradictions()) if contradictory else None,
         )
-        return cls(made.accounts, made.trades, seed=seed, today=today, contradictions=made.contradictions)
+        return cls(
+            made.accounts, made.trades, seed=seed, today=today, contradictions=made.contradictions
+        )
 
     @property
     def account_ids(self) -> list[str]:
@@ -95,11 +111,17 @@ class World:
     @property
     def contradictions(self) -> Mapping[str, Contradiction]:
         """The accounts about which upstream contradicts itself, and how."""
-        return {account_id: kind for account_id, kind in self._contradictions.items() if account_id in self._accounts}
+        return {
+            account_id: kind
+            for account_id, kind in self._contradictions.items()
+            if account_id in self._accounts
+        }
 
     @property
     def without_id(self) -> frozenset[str]:
-        """The accounts whose id upstream sends at no level: they are known there by their natural key alone."""
+        """The accounts whose id upstream sends at no level: they are known there by their natural
+        key alone.
+        """
         return frozenset(set.intersection(*self._without_id.values()))
 
     def missed_by_id(self, endpoint: Endpoint) -> frozenset[str]:
@@ -107,14 +129,24 @@ class World:
         return frozenset(self._missed_by_id.get(endpoint, ()))
 
     def renamed(self, names: Mapping[str, str]) -> Self:
-        """The same world with other account ids, each by its old one; what was forgotten or hidden is there again."""
-        accounts = [replace(account, account_id=names[account_id]) for account_id, account in self._accounts.items()]
-        trades = [replace(trade, account_id=names[account_id]) for account_id, held in self._trades.items() for trade in held.values()]
+        """The same world with other account ids, each by its old one; what was forgotten or hidden
+        is there again.
+        """
+        accounts = [
+            replace(account, account_id=names[account_id])
+            for account_id, account in self._accounts.items()
+        ]
+        trades = [
+            replace(trade, account_id=names[account_id])
+            for account_id, held in self._trades.items()
+            for trade in held.values()
+        ]
         kinds = {names[account_id]: kind for account_id, kind in self.contradictions.items()}
         return type(self)(accounts, trades, seed=self._seed, today=self.today, contradictions=kinds)
 
     def hide_id(self, account_id: str, *endpoints: Endpoint, findable: bool = False) -> None:
-        """From now on upstream sends null for the account's id at these levels (none: at all); KeyError if it does not know the account.
+        """From now on upstream sends null for the account's id at these levels (none: at all);
+        KeyError if it does not know the account.
 
         `findable`: a request by the id finds the rows all the same.
         """
@@ -131,7 +163,9 @@ class World:
         self._changed(account_id)
 
     def natural_keys(self, account_id: str) -> list[NaturalKey]:
-        """The natural keys that the account held, oldest first; KeyError if upstream does not know it."""
+        """The natural keys that the account held, oldest first; KeyError if upstream does not know
+        it.
+        """
         return [tenure.key for tenure in self._accounts[account_id].tenures]
 
     def account(self, account_id: str) -> Account:
@@ -139,11 +173,15 @@ class World:
         return self._accounts[account_id]
 
     def trades(self, account_id: str) -> list[Trade]:
-        """The account's trades, closed and open, as they stand now; KeyError if upstream does not know it."""
+        """The account's trades, closed and open, as they stand now; KeyError if upstream does not
+        know it.
+        """
         return list(self._trades[account_id].values())
 
     def owner_of_trade(self, row: Row) -> str:
-        """The account of a trade row as the API sends it; KeyError if upstream has no such trade."""
+        """The account of a trade row as the API sends it; KeyError if upstream has no such
+        trade.
+        """
         digits = str(row["tradeDate"]).replace("-", "")[:8]
         key = TradeKey(
             str(row["login"]),
@@ -156,20 +194,32 @@ class World:
         return self._by_key[key].account_id
 
     def rows(self, endpoint: Endpoint) -> list[Row]:
-        """All rows of `endpoint`, ordered by its unique key. They are shared: do not change them."""
+        """All rows of `endpoint`, ordered by its unique key.
+
+        They are shared: do not change them.
+        """
         return [record.row for record in self.records(endpoint)]
 
     def records(self, endpoint: Endpoint, account_ids: Iterable[str] | None = None) -> list[Record]:
-        """The records of `endpoint` in the order of its key: of `account_ids`, or of all accounts. Unknown ids have none."""
+        """The records of `endpoint` in the order of its key: of `account_ids`, or of all accounts.
+
+        Unknown ids have none.
+        """
         wanted = (
-            self._accounts if account_ids is None else sorted({account_id for account_id in account_ids if account_id in self._accounts})
+            self._accounts
+            if account_ids is None
+            else sorted({account_id for account_id in account_ids if account_id in self._accounts})
         )
-        found = [record for account_id in wanted for record in self._of_account(endpoint, account_id)]
+        found = [
+            record for account_id in wanted for record in self._of_account(endpoint, account_id)
+        ]
         found.sort(key=lambda record: record.key)
         return found
 
     def select(self, token: object, choose: Callable[[], Sequence[Record]]) -> Sequence[Record]:
-        """What `choose` gives, kept under `token` until the world changes, so that the pages of one read are chosen once."""
+        """What `choose` gives, kept under `token` until the world changes, so that the pages of one
+        read are chosen once.
+        """
         if token not in self._selections:
             self._selections[token] = choose()
             if len(self._selections) > _KEPT_SELECTIONS:
@@ -181,7 +231,8 @@ class World:
         return self._logins.get(login, set())
 
     def forget(self, account_id: str, before: dt.date | None = None) -> None:
-        """Upstream forgets the account's rows of dates before `before`; None: the account altogether. KeyError if it is unknown.
+        """Upstream forgets the account's rows of dates before `before`; None: the account
+        altogether. KeyError if it is unknown.
 
         Alltime has no date and goes on counting what was forgotten.
         """
@@ -193,18 +244,25 @@ class World:
             for tenure in account.tenures:
                 self._logins[tenure.key.login].discard(account_id)
         else:
-            self._forgotten_before[account_id] = max(before, self._forgotten_before.get(account_id, before))
+            self._forgotten_before[account_id] = max(
+                before, self._forgotten_before.get(account_id, before)
+            )
         self._changed(account_id)
 
     def add_trades(self, trades: Iterable[Trade]) -> None:
-        """Upstream gets `trades`; none is added if InvalidRequest is raised: a key is taken, or the account is unknown."""
+        """Upstream gets `trades`; none is added if InvalidRequest is raised: a key is taken, or the
+        account is unknown.
+        """
         added: dict[TradeKey, Trade] = {}
         for trade in trades:
             if trade.account_id not in self._accounts:
-                raise InvalidRequest(f"The sandbox has no account {trade.account_id}; no trade was added.")
+                raise InvalidRequest(
+                    f"The sandbox has no account {trade.account_id}; no trade was added."
+                )
             if trade.trade_key in self._by_key or trade.trade_key in added:
                 raise InvalidRequest(
-                    f"The sandbox has the trade {trade.position}/{trade.ticket} of login {trade.key.login} already; no trade was added."
+                    f"The sandbox has the trade {trade.position}/{trade.ticket} of login"
+                    f" {trade.key.login} already; no trade was added."
                 )
             added[trade.trade_key] = trade
         self._by_key.update(added)
@@ -235,7 +293,9 @@ class World:
                 today=self.today,
                 forgotten_before=self._forgotten_before.get(account_id, dt.date.min),
                 contradiction=self._contradictions.get(account_id),
-                without_id=frozenset(each for each, hidden in self._without_id.items() if account_id in hidden),
+                without_id=frozenset(
+                    each for each, hidden in self._without_id.items() if account_id in hidden
+                ),
             )
             for each in Endpoint:
                 if (each, account_id) not in self._records and each.is_trades == endpoint.is_trades:

@@ -1,4 +1,6 @@
-"""What the writing side of the warehouse speaks of: slices, what is done to them, and on whose behalf."""
+"""What the writing side of the warehouse speaks of: slices, what is done to them, and on whose
+behalf.
+"""
 
 import datetime as dt
 import uuid
@@ -16,12 +18,16 @@ from app.store.schema.raw_tables import WarehouseTable
 from app.store.staging.staging import StagedFetch
 
 Looks = Mapping[str, tuple[int, int]]
-"""How slices look, by account: rows and the sum of their versions; an account without rows is not there."""
+"""How slices look, by account: rows and the sum of their versions; an account without rows is not
+there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """How slices looked at some time; later writes have the transaction id `horizon` or a higher one."""
+    """How slices looked at some time; later writes have the transaction id `horizon` or a higher
+    one.
+    """
 
     slices: Looks
     horizon: int
@@ -33,7 +39,9 @@ class Fingerprints:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The slices that a fetch proves: these accounts on these dates; None: all dates; for trades: first and last date."""
+    """The slices that a fetch proves: these accounts on these dates; None: all dates; for trades:
+    first and last date.
+    """
 
     endpoint: Endpoint
     account_ids: tuple[str, ...]
@@ -42,17 +50,20 @@ class Slice:
 
 @dataclass(slots=True)
 class Applied:
-    """What one fetch did to one account; `kept` are trades of stored rows that upstream does not send, by date.
+    """What one fetch did to one account; `kept` are trades of stored rows that upstream does not
+    send, by date.
 
-    `withheld` are the dates on which nothing was removed or lowered since they still move (None: the alltime row, which upstream says
-    counts no more than `falls_to`), `told` what upstream's daily rows count on such dates, and `grew` that rows of such dates were brought
-    in or changed.
-    `unheld` are the columns, by table, whose values could not be held as they were sent, though their rows were.
-    `sent` tells whether upstream sent any row of it, `hold` that too many of its rows would have changed: then nothing was written.
-    `lost` are the rows that were removed, moved, lowered or blanked, `lost_days` the dates on which they were lowered or blanked, `gained`
-    those overwritten that only hold more than before; `blanks` tells that a figure became empty. `fallen` are the rows, by date, that were
-    removed or lost nothing but trades of their count, `shifted` those that were moved, between `shifted_days`; on `empty_days` rows came in
-    that have trades and no figures of money.
+    `withheld` are the dates on which nothing was removed or lowered since they still move (None:
+    the alltime row, which upstream says counts no more than `falls_to`), `told` what upstream's
+    daily rows count on such dates, and `grew` that rows of such dates were brought in or changed.
+    `unheld` are the columns, by table, whose values could not be held as they were sent, though
+    their rows were. `sent` tells whether upstream sent any row of it, `hold` that too many of its
+    rows would have changed: then nothing was written. `lost` are the rows that were removed, moved,
+    lowered or blanked, `lost_days` the dates on which they were lowered or blanked, `gained` those
+    overwritten that only hold more than before; `blanks` tells that a figure became empty. `fallen`
+    are the rows, by date, that were removed or lost nothing but trades of their count, `shifted`
+    those that were moved, between `shifted_days`; on `empty_days` rows came in that have trades and
+    no figures of money.
     """
 
     inserted: int = 0
@@ -125,16 +136,26 @@ class Applied:
         return self.inserted + self.updated + self.moved + self.removed
 
 
-_NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
+_NOTHING = Totals(
+    has_alltime=False,
+    alltime=0,
+    has_daily=False,
+    daily=0,
+    has_hourly=False,
+    hourly=0,
+    has_closed=False,
+    closed=0,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How an account stands before a write, as far as guards are concerned.
 
-    `totals` are what its tables counted when the run began, `rewritten` the rows that this run changed already, `earlier` those that it
-    and others changed since the account was whole. `was_held` tells that an earlier run left it held, `is_held` that this one holds it:
-    then nothing is written. `confirmed` is what somebody confirmed in this run.
+    `totals` are what its tables counted when the run began, `rewritten` the rows that this run
+    changed already, `earlier` those that it and others changed since the account was whole.
+    `was_held` tells that an earlier run left it held, `is_held` that this one holds it: then
+    nothing is written. `confirmed` is what somebody confirmed in this run.
     """
 
     totals: Totals = _NOTHING
@@ -147,10 +168,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class WriteContext:
-    """On whose behalf rows are written: the run, the claim that must still hold, and the seconds that one account may take.
+    """On whose behalf rows are written: the run, the claim that must still hold, and the seconds
+    that one account may take.
 
-    `guard` limits what may change, by how each account is `standing`; without a guard nothing is limited. On dates from `moving_from` on
-    nothing is removed or lowered; up to `moving_until` upstream can have rows by now. `worker_id` is the process that counts losses.
+    `guard` limits what may change, by how each account is `standing`; without a guard nothing is
+    limited. On dates from `moving_from` on nothing is removed or lowered; up to `moving_until`
+    upstream can have rows by now. `worker_id` is the process that counts losses.
     """
 
     run_id: uuid.UUID | None
@@ -173,9 +196,10 @@ class WriteContext:
 class RemovalEvidence:
     """What else of this run matters to a write.
 
-    `daily_read` are the dates of each account on which daily was read, which alone allow a removal (None: all dates);
-    `descending` the accounts whose finer tables must be read wherever a daily row's figures change, `moving` what is known of each
-    account's dates that still move. `is_trial` tells that upstream is about to be blamed for what still differs.
+    `daily_read` are the dates of each account on which daily was read, which alone allow a removal
+    (None: all dates); `descending` the accounts whose finer tables must be read wherever a daily
+    row's figures change, `moving` what is known of each account's dates that still move. `is_trial`
+    tells that upstream is about to be blamed for what still differs.
     """
 
     daily_read: Mapping[str, frozenset[dt.date] | None] = field(default_factory=dict)
@@ -186,10 +210,12 @@ class RemovalEvidence:
 
 @dataclass(slots=True)
 class Job:
-    """One fetch on its way in: what is written, for whom, and how its slices looked before the fetch.
+    """One fetch on its way in: what is written, for whom, and how its slices looked before the
+    fetch.
 
-    `beside` tells of refused rows, by ordinal, which row has their place. `came_through` says that some part was written, `defective`
-    are the accounts on whose rows PostgreSQL cannot work, `reserved` the losses that are counted among processes and not written yet.
+    `beside` tells of refused rows, by ordinal, which row has their place. `came_through` says that
+    some part was written, `defective` are the accounts on whose rows PostgreSQL cannot work,
+    `reserved` the losses that are counted among processes and not written yet.
     """
 
     staged: StagedFetch
@@ -206,7 +232,9 @@ class Job:
     def reserves(self, account_id: str, loss: Loss) -> bool:
         """Whether so much was reserved for the account."""
         reserved = self.reserved.get(account_id)
-        return reserved is not None and loss.rows <= reserved.rows and loss.lowers <= reserved.lowers
+        return (
+            reserved is not None and loss.rows <= reserved.rows and loss.lowers <= reserved.lowers
+        )
 
     def dates(self, part: "Part") -> list[dt.date] | None:
         """The dates that the statements of a part are about."""
@@ -216,7 +244,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one transaction works on: accounts on all proven dates, or one account on some dates, and how those looked before.
+    """What one transaction works on: accounts on all proven dates, or one account on some dates,
+    and how those looked before.
 
     `now` is how they look to the transaction itself.
     """
@@ -228,29 +257,41 @@ class Part:
 
     @property
     def stored(self) -> int:
-        """How many rows are stored there at most; of trades those without an id count for each account that they may belong to."""
+        """How many rows are stored there at most; of trades those without an id count for each
+        account that they may belong to.
+        """
         if self.now is None:
             raise ValueError("the part was not looked at yet")
-        return sum(self.now[account_id][0] for account_id in self.account_ids if account_id in self.now)
+        return sum(
+            self.now[account_id][0] for account_id in self.account_ids if account_id in self.now
+        )
 
 
 @dataclass(slots=True)
 class Written:
-    """What one transaction did: by account, which slices it changed, and how many rows it inserted in each."""
+    """What one transaction did: by account, which slices it changed, and how many rows it inserted
+    in each.
+    """
 
     results: dict[str, Applied] = field(default_factory=lambda: defaultdict(Applied))
     changed: dict[str, set[dt.date | None]] = field(default_factory=lambda: defaultdict(set))
     inserted: Counter[tuple[str, dt.date | None]] = field(default_factory=Counter)
     removed: set[tuple[str, dt.date | None]] = field(default_factory=set)
 
-    def note(self, account_id: str | None, days: Sequence[dt.date | None], holder: str | None = None) -> Applied:
-        """The account's result, its changed slices noted; `holder` is the account under which the rows stood before."""
+    def note(
+        self, account_id: str | None, days: Sequence[dt.date | None], holder: str | None = None
+    ) -> Applied:
+        """The account's result, its changed slices noted; `holder` is the account under which the
+        rows stood before.
+        """
         for owner in (account_id, holder):
             if owner is not None:
                 self.changed[owner].update(days)
         return self.results[account_id or ""]
 
-    def note_inserted(self, account_id: str | None, days: Sequence[dt.date | None], rows: Sequence[int]) -> Applied:
+    def note_inserted(
+        self, account_id: str | None, days: Sequence[dt.date | None], rows: Sequence[int]
+    ) -> Applied:
         """The account's result, with so many rows inserted on each of these dates."""
         done = self.note(account_id, days)
         done.inserted += sum(rows)

@@ -1,7 +1,9 @@
-"""Rows without trades that a read brought of accounts it was not for: no count tells that they are lacking.
+"""Rows without trades that a read brought of accounts it was not for: no count tells that they are
+lacking.
 
-Only rows whose place is empty are stored, so that nothing is lost and whatever somebody else wrote since the read stays. An account that
-another claim holds is left to that claim, and the date is marked: the next audit reads it again.
+Only rows whose place is empty are stored, so that nothing is lost and whatever somebody else wrote
+since the read stays. An account that another claim holds is left to that claim, and the date is
+marked: the next audit reads it again.
 """
 
 import datetime as dt
@@ -39,7 +41,14 @@ class _Lacking:
 class OtherRows:
     """Stores rows of a proven fetch that it was not sent for."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, feed: ChangeFeed, pace: WritePace, window: Window = ALL_DATES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        feed: ChangeFeed,
+        pace: WritePace,
+        window: Window = ALL_DATES,
+    ) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
         self._catalogue = catalogue
@@ -49,19 +58,30 @@ class OtherRows:
         self._changes = Statements(database.queries("changes", window), catalogue, window)
 
     async def bring_in(
-        self, staged: StagedFetch, proven: Slice, writer: WriteContext, asked: Sequence[str], among: Sequence[str] | None = None
+        self,
+        staged: StagedFetch,
+        proven: Slice,
+        writer: WriteContext,
+        asked: Sequence[str],
+        among: Sequence[str] | None = None,
     ) -> dict[str, int]:
-        """Store rows without trades that are lacking of other accounts than those `asked`; how many, by account.
+        """Store rows without trades that are lacking of other accounts than those `asked`; how
+        many, by account.
 
-        The fetch was applied before, so that what the table cannot hold is known. `among` are the accounts of which rows may be stored
-        (None: all that are known). What could not be stored now is noted for the next audit.
+        The fetch was applied before, so that what the table cannot hold is known. `among` are the
+        accounts of which rows may be stored (None: all that are known). What could not be stored
+        now is noted for the next audit.
         """
         if staged.endpoint not in _METRICS or not staged.rows:
             return {}
         table = self._catalogue[staged.endpoint]
         given = None if among is None else list(among)
         rows = await self._database.fetch(
-            self._sql.of("get_lacking_others", table), staged.fetch_id, list(asked), given, seconds=COMMAND_SECONDS
+            self._sql.of("get_lacking_others", table),
+            staged.fetch_id,
+            list(asked),
+            given,
+            seconds=COMMAND_SECONDS,
         )
         inserted: dict[str, int] = {}
         left: list[_Lacking] = []
@@ -82,8 +102,12 @@ class OtherRows:
         await self._note(left, writer)
         return inserted
 
-    async def _insert(self, staged: StagedFetch, proven: Slice, writer: WriteContext, part: Sequence[_Lacking]) -> Written:
-        """Store what is lacking of accounts that no other claim holds, in one transaction; the results name those that got rows."""
+    async def _insert(
+        self, staged: StagedFetch, proven: Slice, writer: WriteContext, part: Sequence[_Lacking]
+    ) -> Written:
+        """Store what is lacking of accounts that no other claim holds, in one transaction; the
+        results name those that got rows.
+        """
         table = self._catalogue[staged.endpoint]
         written = Written()
         async with self._database.transaction(
@@ -93,9 +117,13 @@ class OtherRows:
             purpose=Purpose.WRITE_METRICS,
         ) as connection:
             held = writer.claim_id, writer.lease_seconds, writer.worker_id
-            locked = await connection.fetch(self._sql["lock_free_accounts"], [each.account_id for each in part], *held)
+            locked = await connection.fetch(
+                self._sql["lock_free_accounts"], [each.account_id for each in part], *held
+            )
             free = {row["account_id"] for row in locked}
-            ordinals = [ordinal for each in part if each.account_id in free for ordinal in each.ordinals]
+            ordinals = [
+                ordinal for each in part if each.account_id in free for ordinal in each.ordinals
+            ]
             if ordinals:
                 statement = self._changes.of(
                     "insert_rows",
@@ -106,20 +134,37 @@ class OtherRows:
                 )
                 dates = None if proven.dates is None else list(proven.dates)
                 for row in await connection.fetch(
-                    statement, staged.fetch_id, sorted(free), dates, writer.run_id, table.table.name, ordinals
+                    statement,
+                    staged.fetch_id,
+                    sorted(free),
+                    dates,
+                    writer.run_id,
+                    table.table.name,
+                    ordinals,
                 ):
                     written.note_inserted(row["account_id"], row["days"], row["rows"])
-            await self._feed.note(connection, writer.run_id, table.table.name, written.changed, inserted=written.inserted)
+            await self._feed.note(
+                connection,
+                writer.run_id,
+                table.table.name,
+                written.changed,
+                inserted=written.inserted,
+            )
         return written
 
     async def _note(self, left: Sequence[_Lacking], writer: WriteContext) -> None:
         days: dict[str, set[dt.date]] = defaultdict(set)
         for each in left:
             days[each.account_id].update(each.days)
-        pairs = [(account_id, day) for account_id, dates in sorted(days.items()) for day in sorted(dates)]
+        pairs = [
+            (account_id, day) for account_id, dates in sorted(days.items()) for day in sorted(dates)
+        ]
         if pairs:
             await self._database.execute(
-                self._sql["note_others"], [account_id for account_id, _ in pairs], [day for _, day in pairs], writer.moving_from
+                self._sql["note_others"],
+                [account_id for account_id, _ in pairs],
+                [day for _, day in pairs],
+                writer.moving_from,
             )
 
 

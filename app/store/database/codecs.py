@@ -17,17 +17,23 @@ JSONB_VERSION = b"\x01"
 
 
 def encode_date(value: dt.date) -> tuple[int]:
-    """A date as PostgreSQL counts it; asyncpg's own way would send the first and the last date of Python as infinities."""
+    """A date as PostgreSQL counts it; asyncpg's own way would send the first and the last date of
+    Python as infinities.
+    """
     return (value.toordinal() - _DAY_ZERO,)
 
 
 def decode_date(value: tuple[int]) -> dt.date:
-    """A date of Python; what lies outside of those, infinities too, becomes the first or the last one."""
+    """A date of Python; what lies outside of those, infinities too, becomes the first or the last
+    one.
+    """
     return dt.date.fromordinal(min(max(value[0] + _DAY_ZERO, 1), _LAST_DAY))
 
 
 def encode_moment(value: dt.datetime) -> tuple[int]:
-    """A moment (aware) as PostgreSQL counts it, whatever its zone: no detour through another zone can leave the calendar."""
+    """A moment (aware) as PostgreSQL counts it, whatever its zone: no detour through another zone
+    can leave the calendar.
+    """
     return ((value - _TIME_ZERO.replace(tzinfo=dt.UTC)) // _MICROSECOND,)
 
 
@@ -42,13 +48,17 @@ def encode_time(value: dt.datetime) -> tuple[int]:
 
 
 def decode_time(value: tuple[int]) -> dt.datetime:
-    """A time of Python without a zone; what lies outside of those becomes the first or the last one."""
+    """A time of Python without a zone; what lies outside of those becomes the first or the last
+    one.
+    """
     return _TIME_ZERO + min(max(value[0], _FIRST_TIME), _LAST_TIME) * _MICROSECOND
 
 
 def encode_json(value: object) -> bytes:
+    """JSON as PostgreSQL's binary jsonb has it."""
     return JSONB_VERSION + msgspec.json.encode(value)
 
 
 def decode_json(value: bytes) -> object:
+    """The value of binary jsonb."""
     return msgspec.json.decode(memoryview(value)[len(JSONB_VERSION) :])

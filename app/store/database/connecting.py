@@ -1,6 +1,8 @@
-"""Making connections to PostgreSQL, and what is said where that fails: which server, what is wrong there, and what to do.
+"""Making connections to PostgreSQL, and what is said where that fails: which server, what is wrong
+there, and what to do.
 
-The names of error classes and numbers of errors say little to who reads them, and the driver names no host for most.
+The names of error classes and numbers of errors say little to who reads them, and the driver names
+no host for most.
 """
 
 import errno
@@ -34,25 +36,44 @@ class Unreached(ConnectionError):
 
 
 async def reach(dsn: str, **options: Any) -> Any:  # noqa: ANN401 - the driver's own options, and its connection of the class that they name
-    """A new connection. Raises Unreached where none comes about, and what the driver raises where the server or the DSN refuses."""
+    """A new connection.
+
+    Raises Unreached where none comes about, and what the driver raises where the server or the DSN
+    refuses.
+    """
     try:
         return await asyncpg.connect(dsn, **options)
-    except (OSError, TimeoutError, asyncpg.ConnectionDoesNotExistError, asyncpg.exceptions.TargetServerAttributeNotMatched) as error:
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.ConnectionDoesNotExistError,
+        asyncpg.exceptions.TargetServerAttributeNotMatched,
+    ) as error:
         raise _unreached(error, dsn, options.get("timeout")) from error
 
 
 def servers(dsn: str) -> str:
-    """The servers that a DSN names, each as `host:port` or as the folder of its socket, without user and password."""
+    """The servers that a DSN names, each as `host:port` or as the folder of its socket, without
+    user and password.
+    """
     parts = urlsplit(dsn)
     named = dict(parse_qsl(parts.query))
-    written = unquote(parts.netloc.rpartition("@")[2]) or named.get("host", "") or os.environ.get("PGHOST", "")
+    written = (
+        unquote(parts.netloc.rpartition("@")[2])
+        or named.get("host", "")
+        or os.environ.get("PGHOST", "")
+    )
     ports = (named.get("port") or os.environ.get("PGPORT") or _PORT).split(",")
     hosts = [host for host in written.split(",") if host] or ["localhost"]
-    return _joined([_server(host, ports[min(place, len(ports) - 1)]) for place, host in enumerate(hosts)])
+    return _joined(
+        [_server(host, ports[min(place, len(ports) - 1)]) for place, host in enumerate(hosts)]
+    )
 
 
 def plainly(error: BaseException) -> str:
-    """What an error says, without names of classes and numbers of errors; it continues a sentence."""
+    """What an error says, without names of classes and numbers of errors; it continues a
+    sentence.
+    """
     if isinstance(error, TimeoutError) and not isinstance(error, Unreached):
         return "it does not answer in time"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, Unreached):
@@ -90,30 +111,53 @@ def _unreached(error: BaseException, dsn: str, timeout: float | None) -> Unreach
             return Unreached(f"the host of {place} cannot be looked up at the moment")
         return Unreached(f"there is no host of that name ({place})")
     if isinstance(error, TimeoutError):
-        return Unreached(f"{place} does not answer{'' if timeout is None else f' within {timeout:g} s'}")
+        return Unreached(
+            f"{place} does not answer{'' if timeout is None else f' within {timeout:g} s'}"
+        )
     return Unreached(_of_network(error, place))
 
 
 def _of_tls(error: BaseException, dsn: str, place: str) -> Unreached | None:
     if "rejected SSL upgrade" in str(error):
-        mode = dict(parse_qsl(urlsplit(dsn).query)).get("sslmode") or os.environ.get("PGSSLMODE") or "require"
-        return Unreached(f"the server has no TLS: take sslmode={mode} out ({place})", is_of_setting=True)
+        mode = (
+            dict(parse_qsl(urlsplit(dsn).query)).get("sslmode")
+            or os.environ.get("PGSSLMODE")
+            or "require"
+        )
+        return Unreached(
+            f"the server has no TLS: take sslmode={mode} out ({place})", is_of_setting=True
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = _plain(error.verify_message or "it cannot be verified")
-        return Unreached(f"the certificate of {place} is not trusted ({reason}): name its authority with sslrootcert", is_of_setting=True)
+        return Unreached(
+            f"the certificate of {place} is not trusted ({reason}): name its authority with"
+            " sslrootcert",
+            is_of_setting=True,
+        )
     if isinstance(error, ssl.SSLError):
-        return Unreached(f"TLS with {place} fails: {_plain((error.reason or str(error)).replace('_', ' ').lower())}")
+        return Unreached(
+            f"TLS with {place} fails:"
+            f" {_plain((error.reason or str(error)).replace('_', ' ').lower())}"
+        )
     return None
 
 
 def _of_network(error: BaseException, place: str) -> str:
-    numbers = {int(number) for number in _NUMBER.findall(str(error))} | {getattr(error, "errno", None)}
+    numbers = {int(number) for number in _NUMBER.findall(str(error))} | {
+        getattr(error, "errno", None)
+    }
     if errno.ECONNREFUSED in numbers or errno.ENOENT in numbers:
         return f"no PostgreSQL listens on {place}"
     if errno.EACCES in numbers or errno.EPERM in numbers:
         return f"this user may not use {place}"
     if numbers.intersection(_NO_WAY):
         return f"there is no way to {place}"
-    if numbers.intersection(_BROKEN) or isinstance(error, asyncpg.ConnectionDoesNotExistError) or _CONNECTION_LOST in str(error):
-        return f"{place} ends the connection at once: it is no PostgreSQL, or does not take this one"
+    if (
+        numbers.intersection(_BROKEN)
+        or isinstance(error, asyncpg.ConnectionDoesNotExistError)
+        or _CONNECTION_LOST in str(error)
+    ):
+        return (
+            f"{place} ends the connection at once: it is no PostgreSQL, or does not take this one"
+        )
     return f"the connection to {place} fails: {plainly(error)}"

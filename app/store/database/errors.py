@@ -32,7 +32,9 @@ GONE = (
     TimeoutError,
 )
 _ENDS_SESSION = ("FATAL", "PANIC")
-"""Severities with which the server ends the session; after an ERROR the session stands, and the statement alone has failed."""
+"""Severities with which the server ends the session; after an ERROR the session stands, and the
+statement alone has failed.
+"""
 CONFLICT = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
 _OF_A_ROW = (
     asyncpg.IntegrityConstraintViolationError,
@@ -42,21 +44,32 @@ _OF_A_ROW = (
     asyncpg.WithCheckOptionViolationError,
 )
 TAKES_NO_WRITES = (
-    "PostgreSQL takes no writes at the moment: it is a standby, or is set to read only. Nothing was left half done, and the work goes on"
-    " when it takes writes again."
+    "PostgreSQL takes no writes at the moment: it is a standby, or is set to read only. Nothing was"
+    " left half done, and the work goes on when it takes writes again."
 )
-_WRONG_VALUE = (asyncpg.exceptions._base.DataError, asyncpg.UnsupportedClientFeatureError)  # noqa: SLF001 - the public DataError is the server's
+_WRONG_VALUE = (
+    asyncpg.exceptions._base.DataError,  # noqa: SLF001 - the public DataError is the server's
+    asyncpg.UnsupportedClientFeatureError,
+)
 _FUNCTION = re.compile(r"(?<=function )\S+\(.*?\)")
 """The first function that the context of an error names, which is the innermost."""
 _RAISES = "exec_stmt_raise"
-"""The function of PostgreSQL's own that reports what PL/pgSQL's RAISE says, whatever fields that chooses."""
+"""The function of PostgreSQL's own that reports what PL/pgSQL's RAISE says, whatever fields that
+chooses.
+"""
 _CHECKS_POLICIES = "ExecWithCheckOptions"
-"""The function that refuses a row which a policy does not let in, with the code of a right that is missing."""
+"""The function that refuses a row which a policy does not let in, with the code of a right that is
+missing.
+"""
 _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
-_UNKNOWN_PARAMETER = re.compile(r"unrecognized configuration parameter \"?(\w+)|unsupported startup parameter\b[^:]*: \"?(\w+)")
+_UNKNOWN_PARAMETER = re.compile(
+    r"unrecognized configuration parameter \"?(\w+)|unsupported startup parameter\b[^:]*: \"?(\w+)"
+)
 """How PostgreSQL and pgbouncer refuse a connection for what its DSN hands on to them."""
 POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-"""What becomes of prepared statements where each transaction may get another connection of the server."""
+"""What becomes of prepared statements where each transaction may get another connection of the
+server.
+"""
 
 
 def no_role() -> None:
@@ -64,7 +77,9 @@ def no_role() -> None:
 
 
 @contextlib.contextmanager
-def translated(variable: str = "DATABASE_URL", role: Callable[[], str | None] = no_role) -> Iterator[None]:
+def translated(
+    variable: str = "DATABASE_URL", role: Callable[[], str | None] = no_role
+) -> Iterator[None]:
     """The one place where asyncpg's errors become ours, with the cause chained.
 
     `variable` held the DSN of the connection, `role` tells as whom it was made.
@@ -73,21 +88,29 @@ def translated(variable: str = "DATABASE_URL", role: Callable[[], str | None] = 
         yield
     except asyncpg.ClientConfigurationError:
         # Without the cause: asyncpg quotes the DSN, which may hold a password.
-        raise ConfigurationError(f"{variable} is not a DSN that asyncpg understands. Correct it and start again.") from None
+        raise ConfigurationError(
+            f"{variable} is not a DSN that asyncpg understands. Correct it and start again."
+        ) from None
     except _WRONG_VALUE as error:
-        # An InterfaceError by descent, but a defect of ours: waiting for PostgreSQL would not mend it.
-        raise DatabaseError(f"A statement was given a value that it cannot take: {error}.") from error
+        # An InterfaceError by descent, but a defect of ours: waiting for PostgreSQL would not mend
+        # it.
+        raise DatabaseError(
+            f"A statement was given a value that it cannot take: {error}."
+        ) from error
     except asyncpg.PostgresError as error:
         raise _meaning_of(error, variable, role) from error
     except GONE as error:
         raise _unreachable(error) from error
 
 
-def _meaning_of(error: asyncpg.PostgresError, variable: str, role: Callable[[], str | None]) -> ReconError:
+def _meaning_of(
+    error: asyncpg.PostgresError, variable: str, role: Callable[[], str | None]
+) -> ReconError:
     """Our error for what the server said.
 
-    The code alone does not tell: a trigger of the table's owner may raise any code, also those of a server that goes away. So an error
-    with which the session does not end, and which has a context (code in the database raised it), is the statement's.
+    The code alone does not tell: a trigger of the table's owner may raise any code, also those of a
+    server that goes away. So an error with which the session does not end, and which has a context
+    (code in the database raised it), is the statement's.
     """
     if error.severity_en in _ENDS_SESSION or not error.context:
         if isinstance(error, POOLED):
@@ -95,29 +118,43 @@ def _meaning_of(error: asyncpg.PostgresError, variable: str, role: Callable[[], 
                 f"{variable} leads through a pooler that keeps no prepared statements ({error}):"
                 " set RECON_STATEMENT_CACHE=0 and start again. Nothing was left half done."
             )
-        if error.severity_en in _ENDS_SESSION and (unknown := _UNKNOWN_PARAMETER.search(str(error))):
+        if error.severity_en in _ENDS_SESSION and (
+            unknown := _UNKNOWN_PARAMETER.search(str(error))
+        ):
             return ConfigurationError(
-                f"{variable} holds the parameter {unknown[1] or unknown[2]}, which the server does not know: leave it out and start again."
+                f"{variable} holds the parameter {unknown[1] or unknown[2]}, which the server does"
+                " not know: leave it out and start again."
             )
         if isinstance(error, _REFUSED_LOGIN):
             return DatabaseUnavailable(f"PostgreSQL refuses the connection of {variable}: {error}.")
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             return DatabaseUnavailable(f"{TAKES_NO_WRITES} ({error})")
-        if error.severity_en in _ENDS_SESSION or (isinstance(error, GONE) and not isinstance(error, asyncpg.QueryCanceledError)):
+        if error.severity_en in _ENDS_SESSION or (
+            isinstance(error, GONE) and not isinstance(error, asyncpg.QueryCanceledError)
+        ):
             return _unreachable(error)
     return _meaning_of_statement(error, role)
 
 
-def _meaning_of_statement(error: asyncpg.PostgresError, role: Callable[[], str | None]) -> ReconError:
+def _meaning_of_statement(
+    error: asyncpg.PostgresError, role: Callable[[], str | None]
+) -> ReconError:
     """Our error for a statement that failed in a session that stands."""
     if isinstance(error, asyncpg.QueryCanceledError):
         return StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.")
-    # A code that the owner's own code raises says nothing of other writers: to wait for them would be in vain.
+    # A code that the owner's own code raises says nothing of other writers: to wait for them would
+    # be in vain.
     if isinstance(error, CONFLICT) and error.server_source_function != _RAISES:
         return WriteConflict(f"Someone else wrote the same rows first: {error}.")
     if isinstance(error, asyncpg.InsufficientResourcesError):
-        return ResourcesExhausted(f"PostgreSQL ran out of memory, disk or a configured limit in a statement: {error}.")
-    if error.context or isinstance(error, _OF_A_ROW) or error.server_source_function == _CHECKS_POLICIES:
+        return ResourcesExhausted(
+            f"PostgreSQL ran out of memory, disk or a configured limit in a statement: {error}."
+        )
+    if (
+        error.context
+        or isinstance(error, _OF_A_ROW)
+        or error.server_source_function == _CHECKS_POLICIES
+    ):
         return RowRefused(
             _said_of_row(error),
             sqlstate=error.sqlstate or "",
@@ -135,52 +172,76 @@ def _missing_right(error: asyncpg.PostgresError, role: str | None) -> MissingRig
     named, option = ("The role", "") if role is None else (f"The role {role}", f" --role {role}")
     lack = f"{named} lacks a right: {error}."
     return MissingRight(
-        f"{lack} `trade-recon migrate --print{option}` writes the SQL with which the owner of the tables gives it what it needs; nothing"
-        " was left half done.",
+        f"{lack} `trade-recon migrate --print{option}` writes the SQL with which the owner of the"
+        " tables gives it what it needs; nothing was left half done.",
         lack=lack,
         role=role,
     )
 
 
 def _unreachable(error: BaseException) -> DatabaseUnavailable:
-    return DatabaseUnavailable(f"PostgreSQL cannot be reached: {plainly(error)}; nothing was left half done.")
+    return DatabaseUnavailable(
+        f"PostgreSQL cannot be reached: {plainly(error)}; nothing was left half done."
+    )
 
 
 def _said_of_row(error: asyncpg.PostgresError) -> str:
-    """What PostgreSQL said, without the whole row that it adds where a check fails: whoever refuses the row keeps it."""
+    """What PostgreSQL said, without the whole row that it adds where a check fails: whoever refuses
+    the row keeps it.
+    """
     detail = error.detail or ""
-    return error.args[0] if not detail or detail.startswith("Failing row") else f"{error.args[0]} ({detail.rstrip('.')})"
+    return (
+        error.args[0]
+        if not detail or detail.startswith("Failing row")
+        else f"{error.args[0]} ({detail.rstrip('.')})"
+    )
 
 
 @contextlib.contextmanager
 def connecting(dsn: str, variable: str = "DATABASE_URL") -> Iterator[None]:
-    """The same around a first connection, at which asyncpg reads the DSN: what it says of one that it cannot read may quote a password."""
+    """The same around a first connection, at which asyncpg reads the DSN: what it says of one that
+    it cannot read may quote a password.
+    """
     try:
         with translated(variable):
             yield
     except (ValueError, OverflowError):
-        raise ConfigurationError(f"{variable} is not a DSN that asyncpg understands. Correct it and start again.") from None
+        raise ConfigurationError(
+            f"{variable} is not a DSN that asyncpg understands. Correct it and start again."
+        ) from None
     except DatabaseError as error:
-        raise ConfigurationError(f"{variable} leads to a PostgreSQL that refuses the connection's settings: {error}") from error
+        raise ConfigurationError(
+            f"{variable} leads to a PostgreSQL that refuses the connection's settings: {error}"
+        ) from error
     except DatabaseUnavailable as error:
         cause = error.__cause__
         if isinstance(cause, _REFUSED_LOGIN):
             raise ConfigurationError(_refused_login(cause, dsn, variable)) from error
         if isinstance(cause, Unreached) and cause.is_of_setting:
-            raise ConfigurationError(f"{variable} cannot be used: {cause}. Correct it and start again.") from error
+            raise ConfigurationError(
+                f"{variable} cannot be used: {cause}. Correct it and start again."
+            ) from error
         raise DatabaseUnavailable(f"The database of {variable} does not answer. {error}") from error
 
 
 def _refused_login(error: asyncpg.PostgresError, dsn: str, variable: str) -> str:
     said = f"PostgreSQL on {servers(dsn)} refuses the connection of {variable}: {error}."
-    hint = " It may take connections with TLS only: add sslmode=require." if "no encryption" in str(error) else ""
+    hint = (
+        " It may take connections with TLS only: add sslmode=require."
+        if "no encryption" in str(error)
+        else ""
+    )
     return f"{said}{hint} Correct {variable} and start again."
 
 
 def is_dubious(error: BaseException | None) -> bool:
-    """Whether after this error nothing is certain of the connection: the server did not say that it stands."""
+    """Whether after this error nothing is certain of the connection: the server did not say that it
+    stands.
+    """
     if isinstance(error, asyncpg.PostgresError):
-        return error.severity_en in _ENDS_SESSION or (isinstance(error, asyncpg.PostgresConnectionError) and not error.context)
+        return error.severity_en in _ENDS_SESSION or (
+            isinstance(error, asyncpg.PostgresConnectionError) and not error.context
+        )
     return not isinstance(error, _WRONG_VALUE)
 
 

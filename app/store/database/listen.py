@@ -1,7 +1,8 @@
 """Wake-ups: hear of a new run when it is started, instead of at the next poll.
 
-A process that listens has a connection of its own for it, past any pooler in transaction mode, since LISTEN belongs to a
-session of the server. Hearing is a comfort and never a condition: whatever happens here, the workers go on polling.
+A process that listens has a connection of its own for it, past any pooler in transaction mode,
+since LISTEN belongs to a session of the server. Hearing is a comfort and never a condition:
+whatever happens here, the workers go on polling.
 """
 
 import asyncio
@@ -17,11 +18,12 @@ from app.store.database.connecting import reach
 from app.store.database.errors import connecting, translated
 from app.store.database.pool import Database
 from app.store.database.session import begin_session, close
-from app.store.database.transaction import Record
 from app.telemetry import get_logger
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from app.store.database.transaction import Record
 
 _log = get_logger(__name__)
 _VARIABLE = "DATABASE_DIRECT_URL"
@@ -29,7 +31,9 @@ _CONNECT_SECONDS = 15.0
 _ANSWER_SECONDS = 10.0
 _ECHO_SECONDS = 10.0
 _LOOK_SECONDS = 30.0
-"""How often the connection is tried: one that died without a word looks like one on which nothing happens."""
+"""How often the connection is tried: one that died without a word looks like one on which nothing
+happens.
+"""
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 
@@ -37,7 +41,8 @@ _LONGEST_PAUSE = 60.0
 def wake_channel(schema: str) -> str:
     """The channel of an installation; installations in other schemas of the database have others.
 
-    A digest of the schema's name and not the name: PostgreSQL takes 63 bytes for a channel, and as many for a schema.
+    A digest of the schema's name and not the name: PostgreSQL takes 63 bytes for a channel, and as
+    many for a schema.
     """
     return f"trade_recon_{hashlib.blake2b(schema.encode(), digest_size=8).hexdigest()}"
 
@@ -45,7 +50,8 @@ def wake_channel(schema: str) -> str:
 async def require_same_database(database: Database, dsn: str) -> None:
     """Make sure that the direct way `dsn` leads to the database of the pool.
 
-    Raises ConfigurationError if it leads elsewhere or is no way at all, DatabaseUnavailable or StatementTooSlow if it does not answer.
+    Raises ConfigurationError if it leads elsewhere or is no way at all, DatabaseUnavailable or
+    StatementTooSlow if it does not answer.
     """
     async with _connected(dsn) as connection:
         await _compare(database, connection)
@@ -62,16 +68,20 @@ class WakeUps:
         self._is_away = False
 
     async def check(self) -> None:
-        """Before the workers begin: ConfigurationError if the way leads to another database; one that does not answer may come back."""
+        """Before the workers begin: ConfigurationError if the way leads to another database; one
+        that does not answer may come back.
+        """
         try:
             await require_same_database(self._database, self._dsn)
         except (DatabaseUnavailable, StatementTooSlow) as error:
             self._note_outage(error)
 
     async def listen(self, callback: Callable[[], None]) -> None:
-        """Call `callback` for each new run, and once whenever the connection stands: what happened before it was not heard.
+        """Call `callback` for each new run, and once whenever the connection stands: what happened
+        before it was not heard.
 
-        Never returns; a cancellation ends it within seconds. A connection that is lost is made again, for as long as it takes.
+        Never returns; a cancellation ends it within seconds. A connection that is lost is made
+        again, for as long as it takes.
         """
         pause = _FIRST_PAUSE
         while True:
@@ -87,7 +97,9 @@ class WakeUps:
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _begin(self, connection: "asyncpg.Connection[Record]", callback: Callable[[], None]) -> None:
+    async def _begin(
+        self, connection: "asyncpg.Connection[Record]", callback: Callable[[], None]
+    ) -> None:
         await _compare(self._database, connection)
         heard = asyncio.Event()
 
@@ -104,7 +116,8 @@ class WakeUps:
                 await heard.wait()
         except TimeoutError:
             raise DatabaseUnavailable(
-                f"No notification comes through the connection of {_VARIABLE}: it must lead past any pooler in transaction mode."
+                f"No notification comes through the connection of {_VARIABLE}: it must lead past"
+                " any pooler in transaction mode."
             ) from None
         self._is_away = False
         _log.info("New runs are heard of at once.", action="wake.listening")
@@ -113,7 +126,8 @@ class WakeUps:
         if not self._is_away:
             self._is_away = True
             _log.warning(
-                "New runs are not heard of; until the connection for it stands again they are found by polling.",
+                "New runs are not heard of; until the connection for it stands again they are found"
+                " by polling.",
                 action="wake.lost",
                 reason=str(error),
             )
@@ -138,9 +152,11 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[Record]]":
 
 
 async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> None:
-    """Hold a lock in a transaction of the pool: only in the same database of the same running server is it taken.
+    """Hold a lock in a transaction of the pool: only in the same database of the same running
+    server is it taken.
 
-    A copy, a restored backup and a standby have the same names and the same system identifier; this tells them apart, and needs no right.
+    A copy, a restored backup and a standby have the same names and the same system identifier; this
+    tells them apart, and needs no right.
     """
     key = secrets.randbits(63)
     async with database.transaction(statement_seconds=_ANSWER_SECONDS) as connection:
@@ -149,13 +165,16 @@ async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> 
             is_free = await direct.fetchval("SELECT pg_try_advisory_xact_lock($1)", key)
     if is_free:
         raise ConfigurationError(
-            f"{_VARIABLE} leads to another database than DATABASE_URL: it must be the way to the same one past the pooler."
-            " Correct it, or leave it out, and start again. Nothing was changed."
+            f"{_VARIABLE} leads to another database than DATABASE_URL: it must be the way to the"
+            " same one past the pooler. Correct it, or leave it out, and start again. Nothing was"
+            " changed."
         )
 
 
 async def _until_lost(connection: "asyncpg.Connection[Record]", lost: asyncio.Event) -> None:
-    """Wait for the end of the connection, and look after it now and then; raises DatabaseUnavailable at the end."""
+    """Wait for the end of the connection, and look after it now and then; raises
+    DatabaseUnavailable at the end.
+    """
     while True:
         try:
             async with asyncio.timeout(_LOOK_SECONDS):

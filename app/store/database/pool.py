@@ -1,4 +1,6 @@
-"""The database as the rest of the store sees it: a pool, transactions, and our errors in place of asyncpg's."""
+"""The database as the rest of the store sees it: a pool, transactions, and our errors in place of
+asyncpg's.
+"""
 
 import asyncio
 import contextlib
@@ -52,15 +54,30 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _DEATH_CHECK = "1000"
-"""Milliseconds between two looks of the server whether the client of a running statement is still there."""
+"""Milliseconds between two looks of the server whether the client of a running statement is still
+there.
+"""
 _WAY_TRIES = 6
 _WAY_PAUSE_SECONDS = 0.1
 _TYPES = "SELECT " + ", ".join(
-    f"NULL::{name}[]" for name in ("boolean", "smallint", "integer", "bigint", "uuid", "date", "jsonb", "timestamptz", "bytea")
+    f"NULL::{name}[]"
+    for name in (
+        "boolean",
+        "smallint",
+        "integer",
+        "bigint",
+        "uuid",
+        "date",
+        "jsonb",
+        "timestamptz",
+        "bytea",
+    )
 )
 """The array types of our statements, and some to spare."""
 _LONGEST_STATEMENT = 256 * 1024
-"""Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of columns, which take longest to plan."""
+"""Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of
+columns, which take longest to plan.
+"""
 
 
 class _Settings:
@@ -68,7 +85,8 @@ class _Settings:
 
     def __init__(self, *, is_direct: bool, notices_death: bool) -> None:
         self.is_direct = is_direct
-        # Behind a pooler each transaction may get another session of the server, which others use too: nothing is pinned but for itself.
+        # Behind a pooler each transaction may get another session of the server, which others use
+        # too: nothing is pinned but for itself.
         self.limits = f"SELECT {LIMITS}" if is_direct else f"SELECT {pins(is_local=True)}, {LIMITS}"
         self.death_check = _DEATH_CHECK if notices_death else "0"
 
@@ -77,7 +95,13 @@ class Database:
     """A pool of connections and the schema in which the warehouse lives."""
 
     def __init__(
-        self, sessions: Sessions, lifeline: Lifeline, schema: str, direct_dsn: str | None, idle_seconds: float, settings: "_Settings"
+        self,
+        sessions: Sessions,
+        lifeline: Lifeline,
+        schema: str,
+        direct_dsn: str | None,
+        idle_seconds: float,
+        settings: "_Settings",
     ) -> None:
         """Use `open` instead, which also closes."""
         self._sessions = sessions
@@ -101,10 +125,12 @@ class Database:
     ) -> AsyncIterator["Database"]:
         """A pool on `dsn`, closed at the end within a bounded time.
 
-        `statement_cache` 0 is for a pooler in transaction mode, which cannot keep prepared statements. `direct_dsn` leads to the same
-        database past any pooler: whoever needs a session of the server's takes it; None: nobody knows such a way. PostgreSQL ends
-        a transaction that we leave idle for `idle_seconds`: a process that was stopped must not keep its locks.
-        Raises DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if the DSN makes no sense.
+        `statement_cache` 0 is for a pooler in transaction mode, which cannot keep prepared
+        statements. `direct_dsn` leads to the same database past any pooler: whoever needs a session
+        of the server's takes it; None: nobody knows such a way. PostgreSQL ends a transaction that
+        we leave idle for `idle_seconds`: a process that was stopped must not keep its locks. Raises
+        DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if the DSN makes no
+        sense.
         """
 
         async def connect(*_arguments: object, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
@@ -112,7 +138,13 @@ class Database:
 
         lifeline = Lifeline(connect)
         with connecting(dsn):
-            pool = await asyncpg.create_pool(min_size=0, max_size=pool_size, connection_class=Session, connect=connect, reset=_leave_alone)
+            pool = await asyncpg.create_pool(
+                min_size=0,
+                max_size=pool_size,
+                connection_class=Session,
+                connect=connect,
+                reset=_leave_alone,
+            )
         sessions = Sessions(pool, lifeline)
         watching = asyncio.create_task(sessions.watch())
         try:
@@ -122,8 +154,8 @@ class Database:
                     settings = _Settings(is_direct=state.is_direct, notices_death=notices_death)
             if not state.is_direct and statement_cache:
                 _log.warning(
-                    "A pooler stands between trade-recon and PostgreSQL: in transaction mode, and older than pgbouncer 1.21, it needs"
-                    " RECON_STATEMENT_CACHE=0.",
+                    "A pooler stands between trade-recon and PostgreSQL: in transaction mode, and"
+                    " older than pgbouncer 1.21, it needs RECON_STATEMENT_CACHE=0.",
                     action="database.pooled",
                 )
             yield cls(sessions, lifeline, schema, direct_dsn, idle_seconds, settings)
@@ -131,12 +163,19 @@ class Database:
             watching.cancel()
             await asyncio.gather(watching, lifeline.shut(), sessions.shut(), return_exceptions=True)
 
-    def queries(self, name: str, window: Window | None = None, only: Sequence[str] | None = None) -> Mapping[str, str]:
-        """The statements of db/queries/NAME.sql for this schema, all or `only` some, with the tokens of the window filled."""
+    def queries(
+        self, name: str, window: Window | None = None, only: Sequence[str] | None = None
+    ) -> Mapping[str, str]:
+        """The statements of db/queries/NAME.sql for this schema, all or `only` some, with the
+        tokens of the window filled.
+        """
         sql = load_queries(name, self.schema)
         if window is None:
             return sql
-        return {key: for_schema(each, self.schema) for key, each in window.of({key: sql[key] for key in only or sql}).items()}
+        return {
+            key: for_schema(each, self.schema)
+            for key, each in window.of({key: sql[key] for key in only or sql}).items()
+        }
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -146,7 +185,9 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _session(self, seconds: float | None = None) -> AsyncIterator[Connection]:
-        """A session of the pool; once one turns out to take no writes, none that is open now is used again."""
+        """A session of the pool; once one turns out to take no writes, none that is open now is
+        used again.
+        """
         with translated():
             async with self._sessions.use() as (raw, state):
                 try:
@@ -167,37 +208,51 @@ class Database:
     ) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, undone by any exception.
 
-        `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the transaction idle (None: the usual),
-        `lock_seconds` the wait for a lock; without it a lock may take a third of a statement's time.
+        `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the
+        transaction idle (None: the usual), `lock_seconds` the wait for a lock; without it a lock
+        may take a third of a statement's time.
         """
         async with self._session(statement_seconds) as connection, connection.begun(isolation):
             await connection.execute(
-                self._settings.limits if purpose is None else f"{self._settings.limits}, {purpose.value}",
+                (
+                    self._settings.limits
+                    if purpose is None
+                    else f"{self._settings.limits}, {purpose.value}"
+                ),
                 milliseconds(statement_seconds),
                 milliseconds(idle_seconds or self._idle_seconds),
-                # Well before the statement's own end: a row that someone else holds is a conflict, not slowness.
-                milliseconds(lock_seconds or (None if statement_seconds is None else statement_seconds / 3)),
-                # A process that was killed: its statement and its locks end with it, not when the statement is done.
+                # Well before the statement's own end: a row that someone else holds is a conflict,
+                # not slowness.
+                milliseconds(
+                    lock_seconds or (None if statement_seconds is None else statement_seconds / 3)
+                ),
+                # A process that was killed: its statement and its locks end with it, not when the
+                # statement is done.
                 self._settings.death_check,
             )
             yield connection
 
     @contextlib.asynccontextmanager
     async def _limited(self, seconds: float | None) -> AsyncIterator[Connection]:
-        """A connection for one statement; one with a time of its own must not meet the limit that the role or the database sets."""
+        """A connection for one statement; one with a time of its own must not meet the limit that
+        the role or the database sets.
+        """
         is_alone = seconds is None and self._settings.is_direct
         limited = self.connection() if is_alone else self.transaction(statement_seconds=seconds)
         async with limited as connection:
             yield connection
 
     async def give_way(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Do `work` in a transaction that never waits long for a lock while it may hold others; it is tried again when it had to.
+        """Do `work` in a transaction that never waits long for a lock while it may hold others; it
+        is tried again when it had to.
 
         Raises WriteConflict if someone holds the rows for seconds.
         """
         for attempt in range(1, _WAY_TRIES + 1):
             try:
-                async with self.transaction(statement_seconds=COMMAND_SECONDS, lock_seconds=CLAIM_LOCK_SECONDS) as connection:
+                async with self.transaction(
+                    statement_seconds=COMMAND_SECONDS, lock_seconds=CLAIM_LOCK_SECONDS
+                ) as connection:
                     return await work(connection)
             except WriteConflict:
                 if attempt == _WAY_TRIES:
@@ -206,15 +261,20 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
     async def require_room(self) -> None:
-        """Raise DatabaseFull if the disk of PostgreSQL is full for everybody: then no account is to blame for it."""
+        """Raise DatabaseFull if the disk of PostgreSQL is full for everybody: then no account is to
+        blame for it.
+        """
         try:
             async with self.transaction(statement_seconds=COMMAND_SECONDS) as connection:
                 await connection.execute(TAKE_ROOM)
         except ResourcesExhausted as error:
-            raise DatabaseFull(f"PostgreSQL has no room left for any work; nothing was left half done. {error}") from error
+            raise DatabaseFull(
+                f"PostgreSQL has no room left for any work; nothing was left half done. {error}"
+            ) from error
 
     async def ask(self, sql: str, *arguments: object, seconds: float) -> list[Record]:
-        """The rows of one short statement that must not wait for the pool, nor on a dead connection: a heartbeat, a probe.
+        """The rows of one short statement that must not wait for the pool, nor on a dead
+        connection: a heartbeat, a probe.
 
         Its answer, or DatabaseUnavailable, comes within twice so many seconds.
         """
@@ -225,12 +285,16 @@ class Database:
                 # PostgreSQL gives no more of them: better late than never.
                 return await self.fetch(sql, *arguments, seconds=seconds)
 
-    async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
+    async def fetch(
+        self, sql: str, *arguments: object, seconds: float | None = None
+    ) -> list[Record]:
         """All rows of a query, in a transaction of its own."""
         async with self._limited(seconds) as connection:
             return await connection.fetch(sql, *arguments, seconds=seconds)
 
-    async def fetch_row(self, sql: str, *arguments: object, seconds: float | None = None) -> Record | None:
+    async def fetch_row(
+        self, sql: str, *arguments: object, seconds: float | None = None
+    ) -> Record | None:
         """The first row of a query, or None."""
         async with self._limited(seconds) as connection:
             return await connection.fetch_row(sql, *arguments, seconds=seconds)
@@ -262,9 +326,12 @@ async def _connect(dsn: str, statement_cache: int, **beside: Any) -> Session:  #
             connection.state = await begin_session(connection)
             await _prepare_connection(connection)
     except asyncpg.QueryCanceledError as error:
-        # By a limit of the role's or the database's, on a busy server: no statement of the caller's was too slow.
+        # By a limit of the role's or the database's, on a busy server: no statement of the caller's
+        # was too slow.
         terminate(connection)
-        raise ConnectionAbortedError("a new session was not ready within the limits of the role or the database") from error
+        raise ConnectionAbortedError(
+            "a new session was not ready within the limits of the role or the database"
+        ) from error
     except BaseException:
         # At once: it may be the server that does not answer.
         terminate(connection)
@@ -273,30 +340,48 @@ async def _connect(dsn: str, statement_cache: int, **beside: Any) -> Session:  #
 
 
 async def _notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") -> bool:
-    """Whether the server can see in the middle of a statement that the client is gone; not every operating system can."""
+    """Whether the server can see in the middle of a statement that the client is gone; not every
+    operating system can.
+    """
     try:
         async with session.transaction():
-            await session.execute("SELECT set_config('client_connection_check_interval', $1, true)", _DEATH_CHECK)
+            await session.execute(
+                "SELECT set_config('client_connection_check_interval', $1, true)", _DEATH_CHECK
+            )
     except asyncpg.InvalidParameterValueError:
         return False
     return True
 
 
 async def _prepare_connection(connection: Session) -> None:
-    """Set how jsonb, dates and times travel, and learn the array types of our statements before they are met.
+    """Set how jsonb, dates and times travel, and learn the array types of our statements before
+    they are met.
 
-    asyncpg asks the server about them, and sets `jit` for the session while it does, to what it finds: inside of our transactions that
-    would be what is meant for them alone, and through a pooler it would stay behind on a connection of the server that others use. Here
-    it is undone with the transaction.
+    asyncpg asks the server about them, and sets `jit` for the session while it does, to what it
+    finds: inside of our transactions that would be what is meant for them alone, and through a
+    pooler it would stay behind on a connection of the server that others use. Here it is undone
+    with the transaction.
     """
     transaction = connection.transaction()
     await transaction.start()
     if not connection.state.is_direct:
         await connection.execute(f"SELECT {pins(is_local=True)}")
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=encode_json, decoder=decode_json, format="binary")
-    await connection.set_type_codec("date", schema="pg_catalog", encoder=encode_date, decoder=decode_date, format="tuple")
-    await connection.set_type_codec("timestamptz", schema="pg_catalog", encoder=encode_moment, decoder=decode_moment, format="tuple")
-    await connection.set_type_codec("timestamp", schema="pg_catalog", encoder=encode_time, decoder=decode_time, format="tuple")
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=encode_json, decoder=decode_json, format="binary"
+    )
+    await connection.set_type_codec(
+        "date", schema="pg_catalog", encoder=encode_date, decoder=decode_date, format="tuple"
+    )
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        encoder=encode_moment,
+        decoder=decode_moment,
+        format="tuple",
+    )
+    await connection.set_type_codec(
+        "timestamp", schema="pg_catalog", encoder=encode_time, decoder=decode_time, format="tuple"
+    )
     await connection.fetch(_TYPES)
     await transaction.rollback()
 
@@ -304,6 +389,6 @@ async def _prepare_connection(connection: Session) -> None:
 async def _leave_alone(_connection: "asyncpg.Connection[Record]") -> None:
     """Nothing is to be reset: what a transaction set ended with it, and nothing else is ever set.
 
-    asyncpg's own reset is one more way to the server and back for each thing that is done, and through a pooler it would reach whichever
-    session comes next: somebody else's.
+    asyncpg's own reset is one more way to the server and back for each thing that is done, and
+    through a pooler it would reach whichever session comes next: somebody else's.
     """

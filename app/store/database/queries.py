@@ -1,8 +1,9 @@
 """Named SQL from db/queries: read once, so that a missing name fails at start and not at night.
 
-A file holds queries as ``-- name: verb_noun``, one line that says what the query is for, and the statement. The SQL
-is written for the schema ``prop_trading_model`` and runs as it stands in psql; another schema is put in its place
-when the file is loaded. ``{{token}}`` marks column lists that depend on the warehouse's own columns.
+A file holds queries as ``-- name: verb_noun``, one line that says what the query is for, and the
+statement. The SQL is written for the schema ``prop_trading_model`` and runs as it stands in psql;
+another schema is put in its place when the file is loaded. ``{{token}}`` marks column lists that
+depend on the warehouse's own columns.
 """
 
 import re
@@ -32,20 +33,31 @@ def for_schema(sql: str, schema: str) -> str:
     Raises ConfigurationError if `schema` is not a plain identifier: it becomes part of the text.
     """
     if not _IDENTIFIER.fullmatch(schema):
-        raise ConfigurationError(f"RECON_SCHEMA must be letters, digits and underscores, at most 63; {schema!r} is not.")
-    return sql.replace(f"{WRITTEN_SCHEMA}.", f"{quote(schema)}.").replace(f"'{WRITTEN_SCHEMA}'", f"'{schema}'")
+        raise ConfigurationError(
+            f"RECON_SCHEMA must be letters, digits and underscores, at most 63; {schema!r} is not."
+        )
+    return sql.replace(f"{WRITTEN_SCHEMA}.", f"{quote(schema)}.").replace(
+        f"'{WRITTEN_SCHEMA}'", f"'{schema}'"
+    )
 
 
 @cache
 def load_queries(name: str, schema: str) -> Mapping[str, str]:
-    """The statements of db/queries/NAME.sql by their names, for `schema`; the file is read once in a process."""
-    text = for_schema((SQL_DIRECTORY / "queries" / f"{name}.sql").read_text(encoding="utf-8"), schema)
+    """The statements of db/queries/NAME.sql by their names, for `schema`; the file is read once in
+    a process.
+    """
+    text = for_schema(
+        (SQL_DIRECTORY / "queries" / f"{name}.sql").read_text(encoding="utf-8"), schema
+    )
     parts = _NAME.split(text)
-    return MappingProxyType(dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True)))
+    return MappingProxyType(
+        dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+    )
 
 
 def fill(sql: str, **tokens: str) -> str:
-    """The statement with each ``{{token}}`` replaced; the values are made of quoted identifiers by the caller.
+    """The statement with each ``{{token}}`` replaced; the values are made of quoted identifiers by
+    the caller.
 
     Raises KeyError if a token of the statement has no value.
     """

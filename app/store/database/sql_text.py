@@ -1,7 +1,9 @@
-"""SQL as text for a person to run: names and values written so that any client reads them as they are meant.
+"""SQL as text for a person to run: names and values written so that any client reads them as they
+are meant.
 
-The script goes through clients that know nothing of parameters, and some that split it at lines which end with a semicolon.
-So every name is quoted, and a name with a line break in it is written without one.
+The script goes through clients that know nothing of parameters, and some that split it at lines
+which end with a semicolon. So every name is quoted, and a name with a line break in it is written
+without one.
 """
 
 import hashlib
@@ -62,7 +64,9 @@ def listed(names: Iterable[str]) -> str:
 
 
 def fitted(name: str, ending: str) -> str:
-    """`name` and `ending` as one name that PostgreSQL does not cut: the middle of a longer one becomes a digest of `name`."""
+    """`name` and `ending` as one name that PostgreSQL does not cut: the middle of a longer one
+    becomes a digest of `name`.
+    """
     whole = f"{name}_{ending}"
     if len(whole.encode()) <= LONGEST_NAME:
         return whole

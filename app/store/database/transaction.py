@@ -25,47 +25,64 @@ IsolationLevel = Literal["read_committed", "repeatable_read"]
 SWEEP_SECONDS = 7200.0
 """A statement over the whole warehouse takes at most this long."""
 LOCK_SECONDS = 0.02
-"""Where we hold locks on raw rows, we hardly wait for more of them: we let go and try again, so that nobody waits for us meanwhile, and
-where two wait for each other it is us who give way, long before PostgreSQL looks for a victim."""
+"""Where we hold locks on raw rows, we hardly wait for more of them: we let go and try again, so
+that nobody waits for us meanwhile, and where two wait for each other it is us who give way, long
+before PostgreSQL looks for a victim.
+"""
 CLAIM_LOCK_SECONDS = 0.3
-"""The same for rows of trade_recon, which our own workers hold a little longer, and which others may write too."""
+"""The same for rows of trade_recon, which our own workers hold a little longer, and which others
+may write too.
+"""
 LATE_SECONDS = 5.0
-"""An answer that is later than the server's own limit by so much does not come: the connection is dead."""
+"""An answer that is later than the server's own limit by so much does not come: the connection is
+dead.
+"""
 LIMITS = (
-    "set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),"
-    " set_config('lock_timeout', $3, true), set_config('client_connection_check_interval', $4, true)"
+    "set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout',"
+    " $2, true), set_config('lock_timeout', $3, true),"
+    " set_config('client_connection_check_interval', $4, true)"
 )
 WRITE = (
-    "set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true),"
-    " set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)"
+    "set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024)"
+    " / 1024 || 'kB', true), set_config('max_parallel_workers_per_gather', '0', true),"
+    " set_config('jit', 'off', true)"
 )
-TAKE_ROOM = "CREATE TEMP TABLE recon_room ON COMMIT DROP AS SELECT repeat(md5(n::text), 60) FROM generate_series(1, 4000) AS n"
+TAKE_ROOM = (
+    "CREATE TEMP TABLE recon_room ON COMMIT DROP AS SELECT repeat(md5(n::text), 60) FROM"
+    " generate_series(1, 4000) AS n"
+)
 """Takes 8 MB of disk for a moment."""
 
 
 class Purpose(Enum):
     """What a transaction is for, as the settings that it needs beside PostgreSQL's usual ones.
 
-    The usual memory for a sum, 4 MB, holds a few ten thousand entries; a join of wide rows would go to disk with it. A batch is read by
-    one process, since others are at theirs; its dates are summed up partition by partition, in code that takes longer to compile than to
-    run. Whoever reads everything is alone: PostgreSQL's own workers help, which it would not let them do at what it believes that their
-    answers cost. Covering indexes are read from end to end, which is no random access. Rows of a fetch are written beside other such
-    transactions too. What they meet was read for its fingerprint a moment ago
-    and lies in memory: two indexes in one order then cost less than a hash table of wide rows. Not so for trades, whose keys would have
-    to be sorted, as texts; and they are met under any date: a plan for unknown accounts and dates would look for each of them in each
-    partition.
+    The usual memory for a sum, 4 MB, holds a few ten thousand entries; a join of wide rows would go
+    to disk with it. A batch is read by one process, since others are at theirs; its dates are
+    summed up partition by partition, in code that takes longer to compile than to run. Whoever
+    reads everything is alone: PostgreSQL's own workers help, which it would not let them do at what
+    it believes that their answers cost. Covering indexes are read from end to end, which is no
+    random access. Rows of a fetch are written beside other such transactions too. What they meet
+    was read for its fingerprint a moment ago and lies in memory: two indexes in one order then cost
+    less than a hash table of wide rows. Not so for trades, whose keys would have to be sorted, as
+    texts; and they are met under any date: a plan for unknown accounts and dates would look for
+    each of them in each partition.
     """
 
     READ_BATCH = (
-        "set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0', true),"
-        " set_config('enable_partitionwise_aggregate', 'on', true), set_config('jit', 'off', true)"
+        "set_config('work_mem', '64MB', true), set_config('max_parallel_workers_per_gather', '0',"
+        " true), set_config('enable_partitionwise_aggregate', 'on', true), set_config('jit', 'off',"
+        " true)"
     )
     READ_EVERYTHING = (
         "set_config('work_mem', '128MB', true), set_config('parallel_tuple_cost', '0.01', true),"
         " set_config('random_page_cost', '1.1', true)"
     )
     WRITE_METRICS = f"{WRITE}, set_config('random_page_cost', '1.1', true)"
-    WRITE_TRADES = f"{WRITE}, set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)"
+    WRITE_TRADES = (
+        f"{WRITE}, set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode',"
+        " 'force_custom_plan', true)"
+    )
 
 
 class Connection:
@@ -82,12 +99,16 @@ class Connection:
         self._state = state or SessionState()
         self._seconds = seconds
 
-    async def fetch(self, sql: str, *arguments: object, seconds: float | None = None) -> list[Record]:
+    async def fetch(
+        self, sql: str, *arguments: object, seconds: float | None = None
+    ) -> list[Record]:
         """All rows of a query."""
         with self._asking():
             return await self._connection.fetch(sql, *arguments, timeout=self._patience(seconds))
 
-    async def fetch_row(self, sql: str, *arguments: object, seconds: float | None = None) -> Record | None:
+    async def fetch_row(
+        self, sql: str, *arguments: object, seconds: float | None = None
+    ) -> Record | None:
         """The first row of a query, or None."""
         with self._asking():
             return await self._connection.fetchrow(sql, *arguments, timeout=self._patience(seconds))
@@ -100,7 +121,9 @@ class Connection:
     async def execute(self, sql: str, *arguments: object, seconds: float | None = None) -> int:
         """Run a statement; the number of rows that it wrote."""
         with self._asking():
-            status = await self._connection.execute(sql, *arguments, timeout=self._patience(seconds))
+            status = await self._connection.execute(
+                sql, *arguments, timeout=self._patience(seconds)
+            )
         count = status.rsplit(" ", 1)[-1]
         return int(count) if count.isdigit() else 0
 
@@ -118,8 +141,8 @@ class Connection:
     async def begun(self, isolation: IsolationLevel | None = None) -> AsyncIterator[None]:
         """A transaction, or a nested one: committed at the end, undone by any exception.
 
-        On a connection that may be dead nothing is undone by us: it would be one more question without an answer, and PostgreSQL
-        undoes what was not committed when the connection ends.
+        On a connection that may be dead nothing is undone by us: it would be one more question
+        without an answer, and PostgreSQL undoes what was not committed when the connection ends.
         """
         transaction = self._connection.transaction(isolation=isolation)
         with self._asking():
@@ -134,7 +157,9 @@ class Connection:
             await transaction.commit()
 
     async def _undo(self, transaction: "asyncpg.transaction.Transaction") -> None:
-        """Roll back; where that fails the connection is doubtful, and what went wrong before is still what is to be said."""
+        """Roll back; where that fails the connection is doubtful, and what went wrong before is
+        still what is to be said.
+        """
         with contextlib.suppress(ReconError), self._asking():
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await transaction.rollback()
@@ -144,7 +169,9 @@ class Connection:
         return getattr(self._connection.get_settings(), "session_authorization", None)
 
     def _patience(self, seconds: float | None) -> float | None:
-        """How long an answer may take: longer than PostgreSQL gives the statement, whose end is then its word and no dead connection."""
+        """How long an answer may take: longer than PostgreSQL gives the statement, whose end is
+        then its word and no dead connection.
+        """
         if self._seconds is None:
             return seconds
         return max(self._seconds, seconds or 0) + LATE_SECONDS
@@ -153,14 +180,21 @@ class Connection:
     def _asking(self) -> Iterator[None]:
         """Around one question to the server: our errors, and what they tell of the connection."""
         if self._state.is_doubtful:
-            raise DatabaseUnavailable("The connection to PostgreSQL was lost before this statement; nothing was left half done.")
+            raise DatabaseUnavailable(
+                "The connection to PostgreSQL was lost before this statement; nothing was left half"
+                " done."
+            )
         self._state.asked_at = time.monotonic()
         try:
             with translated(role=self._role):
                 yield
         except BaseException as error:
-            self._state.is_doubtful |= is_dubious(error.__cause__ if isinstance(error, ReconError) else error)
-            self._state.is_read_only |= isinstance(error.__cause__, asyncpg.ReadOnlySQLTransactionError)
+            self._state.is_doubtful |= is_dubious(
+                error.__cause__ if isinstance(error, ReconError) else error
+            )
+            self._state.is_read_only |= isinstance(
+                error.__cause__, asyncpg.ReadOnlySQLTransactionError
+            )
             raise
         finally:
             self._state.asked_at = None
@@ -168,4 +202,5 @@ class Connection:
 
 
 def milliseconds(seconds: float | None) -> str:
+    """Seconds as the text of a setting in milliseconds."""
     return "0" if seconds is None else str(max(1, int(seconds * 1000)))

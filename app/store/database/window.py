@@ -1,7 +1,8 @@
 """The window of dates that is compared: how the statements that read raw tables keep to it.
 
-The first date stands in the statements as a literal and not as a parameter: so PostgreSQL leaves out older partitions while it plans, for
-any parameters. Without a first date the statements are as they are written, without a condition more.
+The first date stands in the statements as a literal and not as a parameter: so PostgreSQL leaves
+out older partitions while it plans, for any parameters. Without a first date the statements are as
+they are written, without a condition more.
 """
 
 import datetime as dt
@@ -23,8 +24,14 @@ class Window:
         return f"'{self.first or _BEGINNING}'"
 
     def since(self, column: str | None, alias: str = "") -> str:
-        """The further condition that a row lies in it, empty where every row does: all dates count, or the table has none."""
-        return "" if self.first is None or column is None else f" AND {alias}{column} >= {self.first_day}"
+        """The further condition that a row lies in it, empty where every row does: all dates count,
+        or the table has none.
+        """
+        return (
+            ""
+            if self.first is None or column is None
+            else f" AND {alias}{column} >= {self.first_day}"
+        )
 
     def of(self, sql: Mapping[str, str]) -> Mapping[str, str]:
         """The statements with their tokens of the window filled; all others stay."""
@@ -32,7 +39,11 @@ class Window:
         filled = dict(sql)
         for name, statement in sql.items():
             for token, value in tokens.items():
-                filled[name] = filled[name].replace(f"{{{{{token}}}}}", value) if token in statement else filled[name]
+                filled[name] = (
+                    filled[name].replace(f"{{{{{token}}}}}", value)
+                    if token in statement
+                    else filled[name]
+                )
         return filled
 
     def _tokens(self) -> Mapping[str, str]:
@@ -43,36 +54,59 @@ class Window:
             "t_since_date": self.since("date", "t."),
         }
         if self.first is None:
-            none = ("less_history", "history_join", "history_of_d", "plus_trades", "plus_profit", "plus_lots")
+            none = (
+                "less_history",
+                "history_join",
+                "history_of_d",
+                "plus_trades",
+                "plus_profit",
+                "plus_lots",
+            )
             return {
                 **tokens,
                 **dict.fromkeys(none, ""),
                 "lists_all": "true",
-                "history_columns": "true AS is_history_known, NULL::date AS counted_from, 0::bigint AS counted, NULL::date AS first_trade",
+                "history_columns": (
+                    "true AS is_history_known, NULL::date AS counted_from, 0::bigint AS counted,"
+                    " NULL::date AS first_trade"
+                ),
             }
         history = "prop_trading_model.recon_history"
         return {
             **tokens,
             "lists_all": "false",
-            "less_history": f" - CASE WHEN h.history_from = {self.first_day} THEN h.trades ELSE 0 END",
-            "history_columns": f"a.account_id IS NULL OR coalesce(h.history_from = {self.first_day}, false) AS is_history_known,"
-            f" CASE WHEN h.history_from < {self.first_day} THEN h.history_from END AS counted_from, h.trades AS counted, p.first_trade",
-            "history_join": f"LEFT JOIN {history} AS h ON h.account_id = wanted.account_id\n"
-            "LEFT JOIN (\n    SELECT account_id, min(first_trade) AS first_trade FROM prop_trading_model.recon_identity"
-            " WHERE account_id = ANY($1::text[]) GROUP BY account_id\n) AS p ON p.account_id = wanted.account_id\n",
-            "history_of_d": f" JOIN {history} AS h ON h.account_id = d.account_id AND h.history_from = {self.first_day}",
+            "less_history": (
+                f" - CASE WHEN h.history_from = {self.first_day} THEN h.trades ELSE 0 END"
+            ),
+            "history_columns": (
+                f"a.account_id IS NULL OR coalesce(h.history_from = {self.first_day}, false) AS"
+                f" is_history_known, CASE WHEN h.history_from < {self.first_day} THEN"
+                " h.history_from END AS counted_from, h.trades AS counted, p.first_trade"
+            ),
+            "history_join": (
+                f"LEFT JOIN {history} AS h ON h.account_id = wanted.account_id\nLEFT JOIN (\n   "
+                " SELECT account_id, min(first_trade) AS first_trade FROM"
+                " prop_trading_model.recon_identity WHERE account_id = ANY($1::text[]) GROUP BY"
+                " account_id\n) AS p ON p.account_id = wanted.account_id\n"
+            ),
+            "history_of_d": (
+                f" JOIN {history} AS h ON h.account_id = d.account_id AND h.history_from ="
+                f" {self.first_day}"
+            ),
             "plus_trades": " + h.trades",
             "plus_profit": " + h.net_profit",
             "plus_lots": " + h.total_lots",
         }
 
     def less_history_of(self, alias: str, schema: str) -> str:
-        """What is to be taken off an account's alltime count so that it is comparable, as the end of an expression; `alias` has its id."""
+        """What is to be taken off an account's alltime count so that it is comparable, as the end
+        of an expression; `alias` has its id.
+        """
         if self.first is None:
             return ""
         return (
-            f" - coalesce((SELECT h.trades FROM {schema}.recon_history AS h WHERE h.account_id = {alias}.account_id::text"
-            f" AND h.history_from = {self.first_day}), 0)"
+            f" - coalesce((SELECT h.trades FROM {schema}.recon_history AS h WHERE h.account_id ="
+            f" {alias}.account_id::text AND h.history_from = {self.first_day}), 0)"
         )
 
 

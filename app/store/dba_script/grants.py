@@ -1,9 +1,19 @@
-"""The statements that give a role of its own what trade-recon needs in this warehouse, and nothing else. Pure: no I/O."""
+"""The statements that give a role of its own what trade-recon needs in this warehouse, and nothing
+else. Pure: no I/O.
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from app.store.database.sql_text import block, comment, fitted, identifier, literal, plain_qualified, qualified
+from app.store.database.sql_text import (
+    block,
+    comment,
+    fitted,
+    identifier,
+    literal,
+    plain_qualified,
+    qualified,
+)
 from app.store.dba_script.indexes import IndexedTable
 
 _SETS_ROLE = 160_000
@@ -14,7 +24,9 @@ _KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "fu
 
 @dataclass(frozen=True, slots=True)
 class GrantPlace:
-    """Where the warehouse is; `version` as in server_version_num, `schema_owner` None where there is no such schema."""
+    """Where the warehouse is; `version` as in server_version_num, `schema_owner` None where there
+    is no such schema.
+    """
 
     version: int
     database: str
@@ -24,7 +36,9 @@ class GrantPlace:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """What the role must own and somebody else does; `kind` is PostgreSQL's letter or `function`, which `arguments` tell apart."""
+    """What the role must own and somebody else does; `kind` is PostgreSQL's letter or `function`,
+    which `arguments` tell apart.
+    """
 
     kind: str
     name: str
@@ -45,7 +59,9 @@ class Caution:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the role meets: the raw tables that stand, what it takes over, sequences behind columns, and what needs a person's eye."""
+    """What the role meets: the raw tables that stand, what it takes over, sequences behind columns,
+    and what needs a person's eye.
+    """
 
     place: GrantPlace
     tables: Sequence[IndexedTable]
@@ -57,17 +73,25 @@ class Surroundings:
 def advise_role(role: str, found: Surroundings) -> Iterator[str]:
     """The statements in their order: the role, the place, the tables, and what becomes its own."""
     place, name = found.place, identifier(role)
-    yield comment("It logs in, and has no password yet: the owner of the server gives it one by ALTER ROLE ... PASSWORD.")
+    yield comment(
+        "It logs in, and has no password yet: the owner of the server gives it one by ALTER ROLE"
+        " ... PASSWORD."
+    )
     yield block(
         f"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role)}) THEN",
         f"    CREATE ROLE {name} LOGIN;",
         "END IF;",
     )
-    yield comment("TEMPORARY: a materialized view is refreshed beside its readers through a temporary table.")
+    yield comment(
+        "TEMPORARY: a materialized view is refreshed beside its readers through a temporary table."
+    )
     yield f"GRANT CONNECT, TEMPORARY ON DATABASE {identifier(place.database)} TO {name};"
     if place.schema_owner is None:
         yield f"CREATE SCHEMA IF NOT EXISTS {identifier(place.schema)};"
-    yield comment("CREATE: trade-recon migrate makes trade-recon's own tables here. It may be revoked after each migrate.")
+    yield comment(
+        "CREATE: trade-recon migrate makes trade-recon's own tables here. It may be revoked after"
+        " each migrate."
+    )
     yield f"GRANT USAGE, CREATE ON SCHEMA {identifier(place.schema)} TO {name};"
     yield from _raw_tables(role, found)
     if found.objects:
@@ -79,7 +103,9 @@ def _raw_tables(role: str, found: Surroundings) -> Iterator[str]:
     for table in found.tables:
         if table.owner == role:
             continue
-        rights = "SELECT, UPDATE" if table.name == _MENDED_ONLY else "SELECT, INSERT, UPDATE, DELETE"
+        rights = (
+            "SELECT, UPDATE" if table.name == _MENDED_ONLY else "SELECT, INSERT, UPDATE, DELETE"
+        )
         yield f"GRANT {rights} ON TABLE {table.qualified} TO {name};"
         if table.has_row_security:
             yield comment("Rows that row-level security hides would read as missing.")
@@ -89,16 +115,24 @@ def _raw_tables(role: str, found: Surroundings) -> Iterator[str]:
     for caution in found.cautions:
         what = f"{identifier(caution.name)} of {qualified(caution.schema, caution.table)}"
         if caution.kind == "trigger":
-            yield comment(f"The trigger {what} acts with the rights of whoever writes: what it writes to needs grants to {name} too.")
+            yield comment(
+                f"The trigger {what} acts with the rights of whoever writes: what it writes to"
+                f" needs grants to {name} too."
+            )
         else:
-            yield comment(f"The restrictive policy {what} may still hide rows from {name}: exempt the role there.")
+            yield comment(
+                f"The restrictive policy {what} may still hide rows from {name}: exempt the role"
+                " there."
+            )
 
 
 def _ownership(role: str, found: Surroundings) -> Iterator[str]:
     name, place = identifier(role), found.place
     yield comment(
-        "Only an owner can refresh a materialized view, replace a function or analyse a table: these become the role's, and their",
-        "owners keep every right on them. To hand them over one must be able to act as the role, which this grants you if need be.",
+        "Only an owner can refresh a materialized view, replace a function or analyse a table:"
+        " these become the role's, and their",
+        "owners keep every right on them. To hand them over one must be able to act as the role,"
+        " which this grants you if need be.",
     )
     ways = ("SET", "USAGE") if place.version >= _SETS_ROLE else ("USAGE",)
     able = " AND ".join(f"pg_has_role(current_user, {literal(role)}, '{way}')" for way in ways)
@@ -107,8 +141,14 @@ def _ownership(role: str, found: Surroundings) -> Iterator[str]:
         target, granted, found_by = qualified(place.schema, each.name), "TABLE", "to_regclass"
         value = plain_qualified(place.schema, each.name)
         if each.arguments is not None:
-            target, granted, found_by, value = f"{target}({each.arguments})", "FUNCTION", "to_regprocedure", f"{value}({each.arguments})"
-        # In one block: the old owner is never without access, whatever breaks off. What migrate has put aside since is gone.
+            target, granted, found_by, value = (
+                f"{target}({each.arguments})",
+                "FUNCTION",
+                "to_regprocedure",
+                f"{value}({each.arguments})",
+            )
+        # In one block: the old owner is never without access, whatever breaks off. What migrate has
+        # put aside since is gone.
         yield block(
             f"IF {found_by}({literal(value)}) IS NOT NULL THEN",
             f"    ALTER {_KINDS[each.kind]} {target} OWNER TO {name};",
@@ -123,8 +163,9 @@ def _policy(role: str, roles: Collection[str], schema: str, table: str) -> str:
     policy = fitted(role, "all_rows")
     whom = ", ".join(identifier(each) for each in roles)
     return block(
-        f"IF NOT EXISTS (SELECT FROM pg_policies WHERE schemaname = {literal(schema)} AND tablename = {literal(table)}"
-        f" AND policyname = {literal(policy)}) THEN",
-        f"    CREATE POLICY {identifier(policy)} ON {qualified(schema, table)} TO {whom} USING (true) WITH CHECK (true);",
+        f"IF NOT EXISTS (SELECT FROM pg_policies WHERE schemaname = {literal(schema)} AND tablename"
+        f" = {literal(table)} AND policyname = {literal(policy)}) THEN",
+        f"    CREATE POLICY {identifier(policy)} ON {qualified(schema, table)} TO {whom} USING"
+        " (true) WITH CHECK (true);",
         "END IF;",
     )

@@ -1,7 +1,8 @@
 """What the owner of the tables may run: the script that `trade-recon migrate --print` writes.
 
-It is made from what the catalogue says of this warehouse, read in a read-only transaction by any role that may connect. Each
-statement stands alone, may be repeated, and needs no transaction around it, so that a script which broke off goes on.
+It is made from what the catalogue says of this warehouse, read in a read-only transaction by any
+role that may connect. Each statement stands alone, may be repeated, and needs no transaction around
+it, so that a script which broke off goes on.
 """
 
 from collections.abc import Iterator
@@ -11,40 +12,75 @@ from app.errors import InvalidRequest
 from app.store.database.pool import Database
 from app.store.database.sql_text import LONGEST_NAME, comment, identifier, listed
 from app.store.dba_script.grants import Caution, GrantPlace, Object, Surroundings, advise_role
-from app.store.dba_script.indexes import LOCK_SECONDS, Index, IndexedTable, Warehouse, advise_indexes
+from app.store.dba_script.indexes import (
+    LOCK_SECONDS,
+    Index,
+    IndexedTable,
+    Warehouse,
+    advise_indexes,
+)
 from app.store.schema.definitions import TAKEN_OVER
 
 
 async def advise(database: Database, role: str) -> str:
-    """The script for this warehouse, with `role` as the one that trade-recon connects as; nothing is changed.
+    """The script for this warehouse, with `role` as the one that trade-recon connects as; nothing
+    is changed.
 
     Raises InvalidRequest for a name that no role can have, DatabaseUnavailable, DatabaseError.
     """
-    if not role.isprintable() or not 0 < len(role.encode()) <= LONGEST_NAME or role.startswith("pg_") or role in ("public", "none"):
+    if (
+        not role.isprintable()
+        or not 0 < len(role.encode()) <= LONGEST_NAME
+        or role.startswith("pg_")
+        or role in ("public", "none")
+    ):
         raise InvalidRequest(
-            f"A role cannot be called {role!r}: a name has 1 to {LONGEST_NAME} visible bytes and is not public, none or pg_something."
+            f"A role cannot be called {role!r}: a name has 1 to {LONGEST_NAME} visible bytes and is"
+            " not public, none or pg_something."
         )
     found, warehouse = await _look(database, role)
     # A comment stands right above what it is about.
-    return "".join(f"{part}\n" if part.startswith("--") else f"{part}\n\n" for part in _script(role, found, warehouse)).rstrip() + "\n"
+    return (
+        "".join(
+            f"{part}\n" if part.startswith("--") else f"{part}\n\n"
+            for part in _script(role, found, warehouse)
+        ).rstrip()
+        + "\n"
+    )
 
 
 async def _look(database: Database, role: str) -> tuple[Surroundings, Warehouse]:
     sql = database.queries("advice")
     # Repeatable read: one picture of the catalogue, though partitions come and go.
     async with database.transaction("repeatable_read") as connection:
-        # The path: types of arguments are then written with their schemas, whatever path the one has who runs the script.
+        # The path: types of arguments are then written with their schemas, whatever path the one
+        # has who runs the script.
         await connection.execute("SET TRANSACTION READ ONLY")
         await connection.execute("SET LOCAL search_path = pg_catalog")
         [place] = await connection.fetch(sql["describe_place"])
-        tables = [IndexedTable(**row) for row in await connection.fetch(sql["list_tables"], [table.name for table in TABLES.values()])]
+        tables = [
+            IndexedTable(**row)
+            for row in await connection.fetch(
+                sql["list_tables"], [table.name for table in TABLES.values()]
+            )
+        ]
         roots = [table for table in tables if table.parent is None]
         oids = [table.oid for table in roots]
-        indexes = [Index(**row) for row in await connection.fetch(sql["list_indexes"], [table.oid for table in tables])]
-        names = await connection.fetch(sql["list_names"], sorted({table.schema for table in tables}))
+        indexes = [
+            Index(**row)
+            for row in await connection.fetch(sql["list_indexes"], [table.oid for table in tables])
+        ]
+        names = await connection.fetch(
+            sql["list_names"], sorted({table.schema for table in tables})
+        )
         objects = await connection.fetch(sql["list_objects"], role, list(TAKEN_OVER))
         sequences = await connection.fetch(sql["list_sequences"], oids)
-        cautions = await connection.fetch(sql["list_cautions"], oids, [table.schema for table in roots], [table.name for table in roots])
+        cautions = await connection.fetch(
+            sql["list_cautions"],
+            oids,
+            [table.schema for table in roots],
+            [table.name for table in roots],
+        )
     found = Surroundings(
         GrantPlace(schema=database.schema, **place),
         roots,
@@ -59,18 +95,38 @@ def _script(role: str, found: Surroundings, warehouse: Warehouse) -> Iterator[st
     place = found.place
     owners = {*warehouse.owners, *(each.owner for each in found.objects)} - {role}
     yield comment(
-        f"For the owner of the tables in schema {identifier(place.schema)} of database {identifier(place.database)}:",
-        "a role for trade-recon, and the indexes that its queries miss. Written from the catalogue by trade-recon migrate --print.",
-        *([f"Whoever runs it must own, or act for those who own, what it alters: {listed(sorted(owners))}."] if owners else []),
-        "Run it in one session, without a transaction around it, and not through a transaction pooler. Each statement may be repeated.",
-        "If a statement fails on the lock timeout, or the script is broken off, run it again: it goes on where it ended.",
+        f"For the owner of the tables in schema {identifier(place.schema)} of database"
+        f" {identifier(place.database)}:",
+        "a role for trade-recon, and the indexes that its queries miss. Written from the catalogue"
+        " by trade-recon migrate --print.",
+        *(
+            [
+                (
+                    "Whoever runs it must own, or act for those who own, what it alters:"
+                    f" {listed(sorted(owners))}."
+                )
+            ]
+            if owners
+            else []
+        ),
+        "Run it in one session, without a transaction around it, and not through a transaction"
+        " pooler. Each statement may be repeated.",
+        "If a statement fails on the lock timeout, or the script is broken off, run it again: it"
+        " goes on where it ended.",
     )
-    yield f"SET client_encoding = 'UTF8';\nSET lock_timeout = '{LOCK_SECONDS}s';\nSET statement_timeout = 0;"
+    yield (
+        f"SET client_encoding = 'UTF8';\nSET lock_timeout = '{LOCK_SECONDS}s';\nSET"
+        " statement_timeout = 0;"
+    )
     yield comment("A role with the rights that trade-recon needs and no others.")
     yield from advise_role(role, found)
     advised = list(advise_indexes(warehouse))
     if not advised:
-        yield comment("No index is missing." if warehouse.roots else "The tables are not there yet: migrate makes them with their indexes.")
+        yield comment(
+            "No index is missing."
+            if warehouse.roots
+            else "The tables are not there yet: migrate makes them with their indexes."
+        )
         return
     for advice in advised:
         yield from advice.statements

@@ -33,7 +33,9 @@ _STRIKES = 8
 
 @dataclass(slots=True)
 class Oddities:
-    """What a scan could not take as it was sent: how many fields, how many rows, and some of the accounts with what is wrong."""
+    """What a scan could not take as it was sent: how many fields, how many rows, and some of the
+    accounts with what is wrong.
+    """
 
     fields: int = 0
     rows: int = 0
@@ -61,12 +63,21 @@ class Oddities:
 
 
 class ScanSink:
-    """Where the API client puts the rows of a scan: each proves itself, a row that comes twice counts once.
+    """Where the API client puts the rows of a scan: each proves itself, a row that comes twice
+    counts once.
 
-    A figure that cannot be read counts as not sent, a row whose account or date cannot be read is left out; `oddities` tells of both.
+    A figure that cannot be read counts as not sent, a row whose account or date cannot be read is
+    left out; `oddities` tells of both.
     """
 
-    def __init__(self, preparations: Preparations, logins: KnownLogins, run_id: uuid.UUID, note: str, oddities: Oddities) -> None:
+    def __init__(
+        self,
+        preparations: Preparations,
+        logins: KnownLogins,
+        run_id: uuid.UUID,
+        note: str,
+        oddities: Oddities,
+    ) -> None:
         """Bind a run to the statement that notes its rows and returns those that it leaves out."""
         self._preparations = preparations
         self._known_logins = logins
@@ -77,10 +88,16 @@ class ScanSink:
     async def add(self, rows: Sequence[bytes]) -> None:
         """Note the rows of a page; ClaimLost if another worker prepares the run by now."""
         restored = await self._known_logins.restored([respelled(flattened(row)) for row in rows])
-        readable = [sent for row in restored if row is not None and (sent := self._readable(row)) is not None]
+        readable = [
+            sent
+            for row in restored
+            if row is not None and (sent := self._readable(row)) is not None
+        ]
         if lost := restored.count(None):
             self._oddities.rows += lost
-            self._oddities.name("", ["a login sent as a number may stand for several that differ in leading zeros"])
+            self._oddities.name(
+                "", ["a login sent as a number may stand for several that differ in leading zeros"]
+            )
         if readable:
             async with self._preparations.transaction(self._run_id) as connection:
                 page = (b"[" + b",".join(readable) + b"]").decode("utf-8", "replace")
@@ -103,27 +120,56 @@ class ScanSink:
 class Scans:
     """An audit's notes of upstream's figures and their comparison with ours.
 
-    Whatever writes them raises ClaimLost, and writes nothing, if another worker prepares the run by now.
+    Whatever writes them raises ClaimLost, and writes nothing, if another worker prepares the run by
+    now.
     """
 
-    def __init__(self, database: Database, catalogue: Catalogue, preparations: Preparations, window: Window = ALL_DATES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        preparations: Preparations,
+        window: Window = ALL_DATES,
+    ) -> None:
         """Read the statements; a missing one fails here. Only daily rows of the window are seen."""
         self._database = database
         self._preparations = preparations
         self._known_logins = KnownLogins(database)
         sql = database.queries("audit", window)
-        self._note_alltime, self._clear = fill(sql["note_alltime"], **_keys(catalogue[Endpoint.ALLTIME])), sql["clear_scan"]
-        self._note_days, self._clear_days = fill(sql["note_days"], **_keys(catalogue[Endpoint.DAILY])), sql["clear_scan_days"]
-        self._part_shared, self._forget_shared, self._get_shared = sql["part_shared"], sql["forget_shared"], sql["get_shared"]
-        self._strays, self._stored_keys = sql["get_strays"], database.queries("staging")["get_stored_keys"]
+        self._note_alltime, self._clear = (
+            fill(sql["note_alltime"], **_keys(catalogue[Endpoint.ALLTIME])),
+            sql["clear_scan"],
+        )
+        self._note_days, self._clear_days = (
+            fill(sql["note_days"], **_keys(catalogue[Endpoint.DAILY])),
+            sql["clear_scan_days"],
+        )
+        self._part_shared, self._forget_shared, self._get_shared = (
+            sql["part_shared"],
+            sql["forget_shared"],
+            sql["get_shared"],
+        )
+        self._strays, self._stored_keys = (
+            sql["get_strays"],
+            database.queries("staging")["get_stored_keys"],
+        )
         self._renamed, self._respell = sql["get_renamed"], sql["respell_scanned"]
         self._stray_days, self._respell_days = sql["get_stray_days"], sql["respell_days"]
         self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
-        self._entries, self._seen, self._unseen = Entries(database), sql["seen_accounts"], sql["get_unseen_accounts"]
-        self._find_drift, self._count = fill(sql["find_drift"], **_figures(catalogue)), sql["count_scan"]
+        self._entries, self._seen, self._unseen = (
+            Entries(database),
+            sql["seen_accounts"],
+            sql["get_unseen_accounts"],
+        )
+        self._find_drift, self._count = (
+            fill(sql["find_drift"], **_figures(catalogue)),
+            sql["count_scan"],
+        )
         self._note_stale = fill(sql["note_stale_alltime"], **_figures(catalogue))
         self._count_rekeyed = sql["count_rekeyed"]
-        self._note_rekeyed = fill(sql["note_rekeyed"], **{each.name.lower(): catalogue[each].raw for each in Endpoint})
+        self._note_rekeyed = fill(
+            sql["note_rekeyed"], **{each.name.lower(): catalogue[each].raw for each in Endpoint}
+        )
         self._count_news, self._count_lowered = sql["count_news"], sql["count_lowered"]
         self._all = database.queries("detection")["get_all_accounts"]
         self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
@@ -131,11 +177,19 @@ class Scans:
 
     def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
         """Takes rows of alltime metrics, beside those that are noted already."""
-        return ScanSink(self._preparations, self._known_logins, run_id, self._note_alltime, self._oddities[run_id])
+        return ScanSink(
+            self._preparations,
+            self._known_logins,
+            run_id,
+            self._note_alltime,
+            self._oddities[run_id],
+        )
 
     def days_sink(self, run_id: uuid.UUID) -> ScanSink:
         """Takes daily rows of dates that still move."""
-        return ScanSink(self._preparations, self._known_logins, run_id, self._note_days, self._oddities[run_id])
+        return ScanSink(
+            self._preparations, self._known_logins, run_id, self._note_days, self._oddities[run_id]
+        )
 
     async def clear(self, run_id: uuid.UUID) -> None:
         """Forget what a broken-off preparation of the run noted."""
@@ -154,13 +208,24 @@ class Scans:
         return int(await self._database.fetch_value(self._count, run_id))
 
     async def name_rows(self, run_id: uuid.UUID) -> None:
-        """Give what upstream sends without an account id, or with a shared one, to the accounts that hold its natural keys, if one does."""
+        """Give what upstream sends without an account id, or with a shared one, to the accounts
+        that hold its natural keys, if one does.
+        """
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._part_shared, run_id, seconds=SWEEP_SECONDS)
         renamed = await self._database.fetch(self._renamed, run_id, seconds=SWEEP_SECONDS)
-        await self._spell(self._respell, run_id, [(row["sent_id"], row["account_id"]) for row in renamed])
-        strays = [row["account_id"] for row in await self._database.fetch(self._strays, run_id, seconds=SWEEP_SECONDS)]
-        stored = await self._database.fetch(self._stored_keys, strays, seconds=SWEEP_SECONDS) if strays else []
+        await self._spell(
+            self._respell, run_id, [(row["sent_id"], row["account_id"]) for row in renamed]
+        )
+        strays = [
+            row["account_id"]
+            for row in await self._database.fetch(self._strays, run_id, seconds=SWEEP_SECONDS)
+        ]
+        stored = (
+            await self._database.fetch(self._stored_keys, strays, seconds=SWEEP_SECONDS)
+            if strays
+            else []
+        )
         columns = [[row[name] for row in stored] for name in ("account_id", *NATURAL_KEY)]
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._name, run_id, *columns, seconds=SWEEP_SECONDS)
@@ -176,46 +241,84 @@ class Scans:
 
     async def name_days(self, run_id: uuid.UUID) -> None:
         """The same for daily figures of accounts that differ."""
-        if strays := [row["account_id"] for row in await self._database.fetch(self._stray_days, run_id, seconds=SWEEP_SECONDS)]:
+        if strays := [
+            row["account_id"]
+            for row in await self._database.fetch(self._stray_days, run_id, seconds=SWEEP_SECONDS)
+        ]:
             by_fold = defaultdict[str, list[str]](list)
             for each in await self.drifting_accounts(run_id):
                 by_fold[folded(each)].append(each)
-            await self._spell(self._respell_days, run_id, [(sent, each) for sent in strays for each in by_fold[folded(sent)]])
+            await self._spell(
+                self._respell_days,
+                run_id,
+                [(sent, each) for sent in strays for each in by_fold[folded(sent)]],
+            )
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._name_days, run_id, seconds=SWEEP_SECONDS)
 
-    async def _spell(self, statement: str, run_id: uuid.UUID, pairs: Sequence[tuple[str, str]]) -> None:
-        """Note ids as they are known, where exactly one account differs in spelling alone from what was sent."""
+    async def _spell(
+        self, statement: str, run_id: uuid.UUID, pairs: Sequence[tuple[str, str]]
+    ) -> None:
+        """Note ids as they are known, where exactly one account differs in spelling alone from what
+        was sent.
+        """
         alike = {(sent, known) for sent, known in pairs if folded(sent) == folded(known)}
         times = Counter(each for pair in alike for each in set(pair))
         sole = sorted((sent, known) for sent, known in alike if times[sent] == times[known] == 1)
         if sole:
             async with self._preparations.transaction(run_id) as connection:
-                await connection.execute(statement, run_id, [sent for sent, _ in sole], [known for _, known in sole], seconds=SWEEP_SECONDS)
+                await connection.execute(
+                    statement,
+                    run_id,
+                    [sent for sent, _ in sole],
+                    [known for _, known in sole],
+                    seconds=SWEEP_SECONDS,
+                )
 
     async def add_seen_accounts(self, run_id: uuid.UUID) -> Mapping[str, str]:
-        """Make accounts known that only upstream has; those that trade_recon does not let in, with the reasons."""
+        """Make accounts known that only upstream has; those that trade_recon does not let in, with
+        the reasons.
+        """
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             return (await self._entries.add(connection, self._seen, run_id)).refused
 
-    async def unseen_accounts(self, run_id: uuid.UUID, account_ids: Sequence[str] | None) -> list[str]:
+    async def unseen_accounts(
+        self, run_id: uuid.UUID, account_ids: Sequence[str] | None
+    ) -> list[str]:
         """Accounts of ours (None: all) with rows that upstream did not show."""
         ids = None if account_ids is None else list(account_ids)
-        return [row["account_id"] for row in await self._database.fetch(self._unseen, run_id, ids, seconds=SWEEP_SECONDS)]
+        return [
+            row["account_id"]
+            for row in await self._database.fetch(self._unseen, run_id, ids, seconds=SWEEP_SECONDS)
+        ]
 
     async def count_news(self, account_ids: Sequence[str]) -> int:
-        """How many of these accounts, which upstream did not show, nobody was shown as absent before."""
-        return int(await self._database.fetch_value(self._count_news, list(account_ids), seconds=SWEEP_SECONDS))
+        """How many of these accounts, which upstream did not show, nobody was shown as absent
+        before.
+        """
+        return int(
+            await self._database.fetch_value(
+                self._count_news, list(account_ids), seconds=SWEEP_SECONDS
+            )
+        )
 
     async def count_lowered(self, run_id: uuid.UUID) -> int:
-        """How many accounts upstream does not have, or has fewer settled trades of than the warehouse; those held before are left out."""
-        return int(await self._database.fetch_value(self._count_lowered, run_id, seconds=SWEEP_SECONDS))
+        """How many accounts upstream does not have, or has fewer settled trades of than the
+        warehouse; those held before are left out.
+        """
+        return int(
+            await self._database.fetch_value(self._count_lowered, run_id, seconds=SWEEP_SECONDS)
+        )
 
-    async def find_drift(self, run_id: uuid.UUID, moving_from: dt.date, account_ids: Sequence[str] | None) -> tuple[int, dict[str, str]]:
-        """Note the accounts (None: all) that differ from upstream before `moving_from`, or that it does not have.
+    async def find_drift(
+        self, run_id: uuid.UUID, moving_from: dt.date, account_ids: Sequence[str] | None
+    ) -> tuple[int, dict[str, str]]:
+        """Note the accounts (None: all) that differ from upstream before `moving_from`, or that it
+        does not have.
 
-        The daily figures from `moving_from` on are left out of both sides; upstream's must have been noted. Their number, and why accounts
-        could not be compared at whose rows PostgreSQL fails; where it fails at each of them, the error is raised.
+        The daily figures from `moving_from` on are left out of both sides; upstream's must have
+        been noted. Their number, and why accounts could not be compared at whose rows PostgreSQL
+        fails; where it fails at each of them, the error is raised.
         """
         ids = None if account_ids is None else list(account_ids)
         async with self._preparations.transaction(run_id) as connection:
@@ -223,7 +326,11 @@ class Scans:
         try:
             return await self._compare(run_id, moving_from, ids), {}
         except OF_ROWS:
-            ids = [row["account_id"] for row in await self._database.fetch(self._all)] if ids is None else ids
+            ids = (
+                [row["account_id"] for row in await self._database.fetch(self._all)]
+                if ids is None
+                else ids
+            )
             if len(ids) < _FEW:
                 raise
         found, failed = 0, dict[str, str]()
@@ -244,44 +351,66 @@ class Scans:
 
     async def _compare(self, run_id: uuid.UUID, moving_from: dt.date, ids: list[str] | None) -> int:
         async with self._preparations.transaction(run_id) as connection:
-            return await connection.execute(self._find_drift, run_id, moving_from, ids, seconds=SWEEP_SECONDS)
+            return await connection.execute(
+                self._find_drift, run_id, moving_from, ids, seconds=SWEEP_SECONDS
+            )
 
     async def forget(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> int:
-        """Take back what was noted about accounts of which upstream said nothing; the number of notes."""
+        """Take back what was noted about accounts of which upstream said nothing; the number of
+        notes.
+        """
         if not account_ids:
             return 0
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._clear_drift, run_id, list(account_ids))
 
     async def note_stale_alltime(self, run_id: uuid.UUID) -> int:
-        """Mark the accounts whose stored daily rows agree with upstream: only their alltime row is to be read; their number."""
+        """Mark the accounts whose stored daily rows agree with upstream: only their alltime row is
+        to be read; their number.
+        """
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._note_stale, run_id, seconds=SWEEP_SECONDS)
 
     async def count_rekeyed(self, run_id: uuid.UUID) -> int:
         """How many accounts upstream knows under another natural key than the warehouse."""
-        return int(await self._database.fetch_value(self._count_rekeyed, run_id, seconds=SWEEP_SECONDS))
+        return int(
+            await self._database.fetch_value(self._count_rekeyed, run_id, seconds=SWEEP_SECONDS)
+        )
 
     async def note_rekeyed(self, run_id: uuid.UUID) -> int:
-        """Let all rows be read of accounts that upstream knows under another natural key; the number of their dates."""
+        """Let all rows be read of accounts that upstream knows under another natural key; the
+        number of their dates.
+        """
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._note_rekeyed, run_id, seconds=SWEEP_SECONDS)
 
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
-        """The accounts noted as different; not those that are absent upstream, nor those whose alltime row alone is stale."""
+        """The accounts noted as different; not those that are absent upstream, nor those whose
+        alltime row alone is stale.
+        """
         return [row["account_id"] for row in await self._database.fetch(self._drifting, run_id)]
 
 
 def _keys(table: WarehouseTable) -> dict[str, str]:
-    """The account and the natural key of a metrics row of the API as the columns of this warehouse spell them."""
+    """The account and the natural key of a metrics row of the API as the columns of this warehouse
+    spell them.
+    """
     readers = table.raw.split(".")[0]
     there = {column.name: column for column in table.columns}
-    parts = {part: f"({there[part].converted(part, readers)})::text" if part in there else "NULL::text" for part in NATURAL_KEY}
-    return {**parts, "known_as": known_as(table, {part: part for part in NATURAL_KEY}, "sent_id", readers)}
+    parts = {
+        part: f"({there[part].converted(part, readers)})::text" if part in there else "NULL::text"
+        for part in NATURAL_KEY
+    }
+    return {
+        **parts,
+        "known_as": known_as(table, {part: part for part in NATURAL_KEY}, "sent_id", readers),
+    }
 
 
 def _figures(catalogue: Catalogue) -> dict[str, str]:
-    """How the figures that drift is told by look in this warehouse: upstream's as the columns hold them, and the stored ones."""
+    """How the figures that drift is told by look in this warehouse: upstream's as the columns hold
+    them, and the stored ones.
+    """
     alltime, daily = catalogue[Endpoint.ALLTIME], catalogue[Endpoint.DAILY]
     tokens = {"alltime": alltime.raw, "daily": daily.raw}
     for name in FIGURES:
@@ -291,7 +420,13 @@ def _figures(catalogue: Catalogue) -> dict[str, str]:
         tokens[f"compares_{short}"] = "true" if compared else "false"
         tokens[f"stored_{short}"] = name if compared else "NULL"
         for level, table in (("alltime", alltime), ("daily", daily)):
-            column = next((each for each in table.columns if each.name == name), None) if compared else None
-            value = "NULL" if column is None else column.capped(f"({column.converted(f's.{name}')})")
+            column = (
+                next((each for each in table.columns if each.name == name), None)
+                if compared
+                else None
+            )
+            value = (
+                "NULL" if column is None else column.capped(f"({column.converted(f's.{name}')})")
+            )
             tokens[f"{level}_{short}"] = f"({value})"
     return tokens

@@ -52,7 +52,10 @@ class Inspections:
         self._enqueue, self._brokers = sql["enqueue_inspected"], sql["get_brokers"]
         self._note_few_hours, self._everywhere = sql["note_few_hours"], sql["get_everywhere"]
         self._release, self._record = sql["release_inspected"], sql["record_inspected"]
-        self._note_figures, self._figures = sql["note_inspection_figures"], sql["get_inspection_figures"]
+        self._note_figures, self._figures = (
+            sql["note_inspection_figures"],
+            sql["get_inspection_figures"],
+        )
         self._list, self._undetailed = sql["list_inspected"], sql["get_undetailed_accounts"]
         self._lock_claims = database.queries("claims")["lock_claims"]
 
@@ -66,43 +69,84 @@ class Inspections:
         unread: Sequence[str],
         first: dt.date | None,
     ) -> Queued:
-        """Put the accounts (None: of all) into an inspection that disagree or have an open issue, and those that are `unread`.
+        """Put the accounts (None: of all) into an inspection that disagree or have an open issue,
+        and those that are `unread`.
 
         Dates before `first` (None: no date) are not compared.
         """
         ids = None if account_ids is None else list(account_ids)
-        row = await queue.connection.fetch_row(self._enqueue, run_id, ids, limit, list(unread), seconds=SWEEP_SECONDS)
+        row = await queue.connection.fetch_row(
+            self._enqueue, run_id, ids, limit, list(unread), seconds=SWEEP_SECONDS
+        )
         await queue.connection.execute(self._note_few_hours, run_id, ids, seconds=SWEEP_SECONDS)
-        if ids is None and (rows := await queue.connection.fetch(self._everywhere, first, seconds=SWEEP_SECONDS)):
-            figures = InspectionFigures(everywhere=Counter({row["date"].isoformat(): row["accounts"] for row in rows}))
+        if ids is None and (
+            rows := await queue.connection.fetch(self._everywhere, first, seconds=SWEEP_SECONDS)
+        ):
+            figures = InspectionFigures(
+                everywhere=Counter({row["date"].isoformat(): row["accounts"] for row in rows})
+            )
             await queue.connection.execute(self._note_figures, run_id, figures.as_json())
         return Queued(int(row["equal"]), int(row["skipped"])) if row else Queued()
 
     async def brokers(self, account_ids: Sequence[str]) -> dict[str, list[str]]:
         """The brokers of accounts; accounts of which none is known are left out."""
-        return {row["account_id"]: row["brokers"] for row in await self._database.fetch(self._brokers, list(account_ids))}
+        return {
+            row["account_id"]: row["brokers"]
+            for row in await self._database.fetch(self._brokers, list(account_ids))
+        }
 
     async def undetailed(self) -> list[str]:
         """Accounts whose tables disagree and of which no issue says where."""
-        return [row["account_id"] for row in await self._database.fetch(self._undetailed, seconds=SWEEP_SECONDS)]
+        return [
+            row["account_id"]
+            for row in await self._database.fetch(self._undetailed, seconds=SWEEP_SECONDS)
+        ]
 
     async def record(
-        self, claim: Claim, found: Sequence[Inspected], count: Callable[[Collection[str]], InspectionFigures], seconds: float
+        self,
+        claim: Claim,
+        found: Sequence[Inspected],
+        count: Callable[[Collection[str]], InspectionFigures],
+        seconds: float,
     ) -> list[str]:
-        """Record a batch and release its accounts, in one transaction; those that were still ours, whose figures `count` gives."""
+        """Record a batch and release its accounts, in one transaction; those that were still ours,
+        whose figures `count` gives.
+        """
         issues = {each.account_id: each.issues for each in found if each.issues is not None}
-        states = [{"account_id": each.account_id, "issues": _entries(each), "is_news": each.is_news} for each in found]
-        attempts = [{"account_id": each.account_id, "outcome": _outcome(each), "codes": each.codes, "seen": each.seen} for each in found]
+        states = [
+            {"account_id": each.account_id, "issues": _entries(each), "is_news": each.is_news}
+            for each in found
+        ]
+        attempts = [
+            {
+                "account_id": each.account_id,
+                "outcome": _outcome(each),
+                "codes": each.codes,
+                "seen": each.seen,
+            }
+            for each in found
+        ]
 
         async def write(connection: Connection) -> list[str]:
             ids = [each.account_id for each in found]
-            ours = {row["account_id"] for row in await connection.fetch(self._lock_claims, ids, claim.claim_id, self._lease_seconds)}
+            ours = {
+                row["account_id"]
+                for row in await connection.fetch(
+                    self._lock_claims, ids, claim.claim_id, self._lease_seconds
+                )
+            }
             if not ours:
                 return []
             judged = {account_id: each for account_id, each in issues.items() if account_id in ours}
-            await self._runs.close_and_open(connection, judged, _JUDGED, claim.run_id, {"closed_as": ClosedAs.GONE.value})
+            await self._runs.close_and_open(
+                connection, judged, _JUDGED, claim.run_id, {"closed_as": ClosedAs.GONE.value}
+            )
             await connection.execute(self._release, states, claim.claim_id, _JUDGED)
-            seen = {each.account_id: each.seen for each in found if each.account_id in judged and each.seen is not None}
+            seen = {
+                each.account_id: each.seen
+                for each in found
+                if each.account_id in judged and each.seen is not None
+            }
             again = await self._acceptances.settle(connection, judged, _JUDGED, seen=seen)
             # The account's status is no run's here, which tells it by what is accepted still.
             await self._acceptances.count_again(connection, again)
@@ -116,11 +160,18 @@ class Inspections:
 
     async def record_unread(self, claim: Claim, account_id: str, detail: str) -> None:
         """Record that an account could not be inspected; nothing else of it changes."""
-        attempt = {"account_id": account_id, "outcome": Outcome.FAILED.value, "codes": [], "detail": detail}
+        attempt = {
+            "account_id": account_id,
+            "outcome": Outcome.FAILED.value,
+            "codes": [],
+            "detail": detail,
+        }
         state = {"account_id": account_id, "issues": None, "is_news": False}
 
         async def write(connection: Connection) -> None:
-            if await connection.fetch(self._lock_claims, [account_id], claim.claim_id, self._lease_seconds):
+            if await connection.fetch(
+                self._lock_claims, [account_id], claim.claim_id, self._lease_seconds
+            ):
                 await connection.execute(self._release, [state], claim.claim_id, _JUDGED)
                 await connection.execute(self._record, claim.run_id, 0, [attempt])
 
@@ -129,17 +180,32 @@ class Inspections:
     async def figures(self, run_id: uuid.UUID) -> InspectionFigures:
         """What an inspection counted so far."""
         rows = await self._database.fetch(self._figures, run_id, seconds=SWEEP_SECONDS)
-        return await asyncio.to_thread(lambda: InspectionFigures.summed(row["figures"] for row in rows))
+        return await asyncio.to_thread(
+            lambda: InspectionFigures.summed(row["figures"] for row in rows)
+        )
 
-    async def accounts(self, run_id: uuid.UUID, outcomes: Sequence[Outcome], after: str | None, limit: int) -> list[FoundAccount]:
-        """Accounts at which an inspection came to one of the outcomes, in the order of their ids, behind `after`, at most `limit`."""
+    async def accounts(
+        self, run_id: uuid.UUID, outcomes: Sequence[Outcome], after: str | None, limit: int
+    ) -> list[FoundAccount]:
+        """Accounts at which an inspection came to one of the outcomes, in the order of their ids,
+        behind `after`, at most `limit`.
+        """
         found: dict[str, FoundAccount] = {}
-        rows = await self._database.fetch(self._list, run_id, [each.value for each in outcomes], after, limit, seconds=SWEEP_SECONDS)
+        rows = await self._database.fetch(
+            self._list,
+            run_id,
+            [each.value for each in outcomes],
+            after,
+            limit,
+            seconds=SWEEP_SECONDS,
+        )
         for row in rows:
             known = found.get(row["account_id"])
             issue = () if row["issue"] is None else (FoundIssue(row["issue"], row["opened_at"]),)
             issues = (*(known.issues if known else ()), *issue)
-            found[row["account_id"]] = FoundAccount(row["account_id"], row["outcome"], row["detail"], issues)
+            found[row["account_id"]] = FoundAccount(
+                row["account_id"], row["outcome"], row["detail"], issues
+            )
         return list(found.values())
 
 
@@ -156,6 +222,11 @@ def _outcome(found: Inspected) -> str:
 def shown(found: Sequence[FoundAccount]) -> list[Mapping[str, object]]:
     """Accounts as JSON shows them."""
     return [
-        {"account_id": each.account_id, "issues": [{"issue": issue.issue, "first_seen": issue.first_seen} for issue in each.issues]}
+        {
+            "account_id": each.account_id,
+            "issues": [
+                {"issue": issue.issue, "first_seen": issue.first_seen} for issue in each.issues
+            ],
+        }
         for each in found
     ]

@@ -1,4 +1,6 @@
-"""What the sweep makes of amounts: which relations hold in this warehouse, and the accounts for which those do not."""
+"""What the sweep makes of amounts: which relations hold in this warehouse, and the accounts for
+which those do not.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +12,9 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _MANY = 4
-"""Where more than one of so many accounts may differ on dates, the dates of all are read, which costs less than by account."""
+"""Where more than one of so many accounts may differ on dates, the dates of all are read, which
+costs less than by account.
+"""
 
 
 class MoneySweep:
@@ -22,18 +26,30 @@ class MoneySweep:
         self.statements = MoneyStatements(sql, terms.columns, window)
 
     async def find(self, connection: Connection) -> None:
-        """Learn the relations, and put the accounts whose amounts disagree into recon_swept_money, with the number of dates."""
+        """Learn the relations, and put the accounts whose amounts disagree into recon_swept_money,
+        with the number of dates.
+        """
         used = await self._learn(connection)
         await connection.execute(self.statements.suspects(used), seconds=SWEEP_SECONDS)
         counted = await connection.fetch_row(self.statements.count_suspects)
         is_many = counted is not None and counted["dated"] * _MANY > counted["accounts"]
-        accounts = "true" if is_many else "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_suspects WHERE by_date))"
+        accounts = (
+            "true"
+            if is_many
+            else (
+                "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_suspects WHERE by_date))"
+            )
+        )
         await connection.execute(self.statements.dated(used, accounts), seconds=SWEEP_SECONDS)
 
     async def _learn(self, connection: Connection) -> list[str]:
         learn = self.statements.learn
         rows = await connection.fetch(learn, seconds=SWEEP_SECONDS) if learn else []
-        used = [row["relation"] for row in rows if self._mode.is_used(row["relation"], row["accounts"], row["holding"])]
+        used = [
+            row["relation"]
+            for row in rows
+            if self._mode.is_used(row["relation"], row["accounts"], row["holding"])
+        ]
         reasons = [self._reason(row, is_used=row["relation"] in used) for row in rows]
         before = await connection.fetch(
             self.statements.keep,
@@ -52,18 +68,24 @@ class MoneySweep:
         if self._mode.relations is not None:
             return "named by RECON_MONEY" if is_used else "not named by RECON_MONEY"
         if not row["accounts"]:
-            return "no account had an amount in both tables when they were last learned: the next run or inspection learns again"
+            return (
+                "no account had an amount in both tables when they were last learned: the next run"
+                " or inspection learns again"
+            )
         told = f"holds for {row['holding']} of {row['accounts']} accounts"
         return told if is_used else f"{told}, which is less than {LEAST_SHARE:.0%}"
 
 
 def _warn_of_lost(lost: set[str], rows: Sequence[Record]) -> None:
-    """A relation that held until now and does not any more may mean that a whole night was stored wrong."""
+    """A relation that held until now and does not any more may mean that a whole night was stored
+    wrong.
+    """
     for row in rows:
         if row["relation"] in lost and row["accounts"]:
             _log.warning(
-                "A relation between amounts is not used any more, since it holds for too few accounts: if that is an error of the last"
-                " ingestion, name the relation in RECON_MONEY and run again.",
+                "A relation between amounts is not used any more, since it holds for too few"
+                " accounts: if that is an error of the last ingestion, name the relation in"
+                " RECON_MONEY and run again.",
                 action="money.relation_lost",
                 relation=row["relation"],
                 accounts=row["accounts"],

@@ -10,29 +10,42 @@ _DATED = (Side.DAILY, Side.HOURLY, Side.CLOSED)
 
 
 def dates_of(row: Record) -> int:
-    """On how many dates the amounts of an account disagree; 1 where only the totals do, 0 where nothing does, as the sweep counts them."""
+    """On how many dates the amounts of an account disagree; 1 where only the totals do, 0 where
+    nothing does, as the sweep counts them.
+    """
     broken = row["broken_relations"] or ()
     dates = len(row["money_days"] or ()) if _is_dated(broken) else 0
     return max(dates, int(any(not relation.has_dates for relation in relations_of(broken))))
 
 
 def money_of(row: Record, used: frozenset[str]) -> Money | None:
-    """How the amounts of an account disagree, in relations that are used; None where they do not."""
+    """How the amounts of an account disagree, in relations that are used; None where they do
+    not.
+    """
     if not dates_of(row):
         return None
     found = row["broken_relations"]
     days = tuple(_day(each) for each in sorted(row["money_days"] or ())) if _is_dated(found) else ()
     relations = relations_of(sorted(used))
     totals = {relation for relation in relations_of(found) if not relation.has_dates}
-    broken = tuple(relation for relation in relations if relation in totals or any(day.breaks(relation) for day in days))
+    broken = tuple(
+        relation
+        for relation in relations
+        if relation in totals or any(day.breaks(relation) for day in days)
+    )
     sums = [value or 0.0 for value in row["money_totals"]]
     return Money(
-        frozenset(relations), broken, days, {figure: _sides(part, Side) for figure, part in zip(Figure, _halves(sums), strict=True)}
+        frozenset(relations),
+        broken,
+        days,
+        {figure: _sides(part, Side) for figure, part in zip(Figure, _halves(sums), strict=True)},
     )
 
 
 def _is_dated(broken: Collection[str]) -> bool:
-    """Whether any that is broken holds by date: only then dates are looked at, on which a difference that is small in total is none."""
+    """Whether any that is broken holds by date: only then dates are looked at, on which a
+    difference that is small in total is none.
+    """
     return BY_DATE in broken or any(relation.has_dates for relation in relations_of(broken))
 
 

@@ -26,7 +26,10 @@ class OpenTrades:
 
     async def stored(self) -> dict[dt.date | None, int]:
         """The stored open trades by date."""
-        return {row["day"]: row["rows"] for row in await self._database.fetch(self._count, seconds=SWEEP_SECONDS)}
+        return {
+            row["day"]: row["rows"]
+            for row in await self._database.fetch(self._count, seconds=SWEEP_SECONDS)
+        }
 
     async def natural_keys(self, account_ids: Sequence[str]) -> list[NaturalKey]:
         """The natural keys of accounts: login, platform and broker."""
@@ -41,8 +44,12 @@ class OpenTrades:
 
     async def note_named(self, run_id: uuid.UUID, found: Mapping[str, object]) -> None:
         """Keep what a run found of its named accounts."""
-        await self._database.give_way(lambda connection: connection.execute(self._note_named, run_id, dict(found)))
+        await self._database.give_way(
+            lambda connection: connection.execute(self._note_named, run_id, dict(found))
+        )
 
     async def note(self, run_id: uuid.UUID, found: Mapping[str, object]) -> None:
         """Keep what an audit found."""
-        await self._database.give_way(lambda connection: connection.execute(self._note, run_id, dict(found)))
+        await self._database.give_way(
+            lambda connection: connection.execute(self._note, run_id, dict(found))
+        )

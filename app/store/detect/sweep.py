@@ -1,8 +1,10 @@
-"""The sweep: the whole warehouse read once, and everything derived from that reading that trade-recon keeps about all accounts.
+"""The sweep: the whole warehouse read once, and everything derived from that reading that
+trade-recon keeps about all accounts.
 
-Who held which natural key when, rows with a missing or wrong account id, the account list, and the totals of every account come from
-one summary of the raw tables, held in temporary tables of one transaction. What it costs follows the rows of the warehouse; memory and
-the rest follow the number of accounts.
+Who held which natural key when, rows with a missing or wrong account id, the account list, and the
+totals of every account come from one summary of the raw tables, held in temporary tables of one
+transaction. What it costs follows the rows of the warehouse; memory and the rest follow the number
+of accounts.
 """
 
 import datetime as dt
@@ -26,7 +28,9 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _MANY = 4
-"""Where more than one of so many accounts may have dates that disagree, the dates of all are read, which costs less than by account."""
+"""Where more than one of so many accounts may have dates that disagree, the dates of all are read,
+which costs less than by account.
+"""
 
 _SUMMED = {"profit": "net_profit", "lots": "total_lots"}
 """The figures beside the count that an audit compares."""
@@ -34,10 +38,12 @@ _SUMMED = {"profit": "net_profit", "lots": "total_lots"}
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found: how many accounts are new, or have other totals, and the ids in metrics tables that stand for unknown ones.
+    """What a sweep found: how many accounts are new, or have other totals, and the ids in metrics
+    tables that stand for unknown ones.
 
-    `locked` are accounts that have other totals, which were not written, since somebody holds their rows in trade_recon, or since
-    PostgreSQL refused to write all at once; `kept_out` are accounts that trade_recon does not let in, with the reasons.
+    `locked` are accounts that have other totals, which were not written, since somebody holds their
+    rows in trade_recon, or since PostgreSQL refused to write all at once; `kept_out` are accounts
+    that trade_recon does not let in, with the reasons.
     """
 
     accounts_added: int
@@ -50,7 +56,14 @@ class Swept:
 class Sweep:
     """Reads all and derives from it."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, identity: Identity, money: MoneyTerms, window: Window = ALL_DATES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        identity: Identity,
+        money: MoneyTerms,
+        window: Window = ALL_DATES,
+    ) -> None:
         """Read the statements; a missing one fails here. Only the dates of the window are seen."""
         self._database = database
         self._identity = identity
@@ -61,37 +74,73 @@ class Sweep:
         self._money = MoneySweep(database.queries("money", window), money, window)
         amounts = self._money.statements.swept
         self._read = (
-            fill(sql["create_swept"], first_trade=first_trade(catalogue), **tables, **numbers, **amounts),
+            fill(
+                sql["create_swept"],
+                first_trade=first_trade(catalogue),
+                **tables,
+                **numbers,
+                **amounts,
+            ),
             fill(sql["judge_swept_hourly"], **tables),
             sql["analyze_swept"],
         )
         self._sum_up = (sql["create_swept_accounts"], sql["analyze_swept_accounts"])
         self._count_differing = sql["count_differing"]
         daily = catalogue[Endpoint.DAILY].names
-        sums = {f"daily_{short}": f"d.{name}::numeric" if name in daily else "NULL::numeric" for short, name in _SUMMED.items()}
-        self._lacks_history, self._take_history = sql["lacks_history"], fill(sql["take_history_from_stored"], **tables, **sums)
-        history = {f"history_{short}": before_history(figure) for short, figure in (("profit", Figure.PROFIT), ("lots", Figure.LOTS))}
-        self._bound_accounts, self._count_before = fill(sql["bound_swept_accounts"], **history), fill(sql["count_rows_before"], **tables)
+        sums = {
+            f"daily_{short}": f"d.{name}::numeric" if name in daily else "NULL::numeric"
+            for short, name in _SUMMED.items()
+        }
+        self._lacks_history, self._take_history = (
+            sql["lacks_history"],
+            fill(sql["take_history_from_stored"], **tables, **sums),
+        )
+        history = {
+            f"history_{short}": before_history(figure)
+            for short, figure in (("profit", Figure.PROFIT), ("lots", Figure.LOTS))
+        }
+        self._bound_accounts, self._count_before = (
+            fill(sql["bound_swept_accounts"], **history),
+            fill(sql["count_rows_before"], **tables),
+        )
         detection = database.queries("detection", window)
         days = detection["days_of_accounts"]
-        differing = "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
+        differing = (
+            "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
+        )
         self._differing_days = fill(sql["create_swept_days"], days=fill(days, accounts=differing))
         self._all_days = fill(sql["create_swept_days"], days=fill(days, accounts="true"))
         self._differing = sql["differing_accounts"]
-        self._refresh_stats = fill(sql["refresh_stats"], issues=detection["issues_if_emptied"], differing=self._differing)
-        few_hours = fill(sql["create_swept_few_hours"], few_hours_trades=str(FEW_HOURS_TRADES), **tables)
+        self._refresh_stats = fill(
+            sql["refresh_stats"], issues=detection["issues_if_emptied"], differing=self._differing
+        )
+        few_hours = fill(
+            sql["create_swept_few_hours"], few_hours_trades=str(FEW_HOURS_TRADES), **tables
+        )
         self._note_few_hours = (few_hours, sql["note_few_hours"])
         self._create_list, self._is_list_stale = sql["create_swept_list"], sql["is_list_stale"]
-        self._stand_ins, self._new, self._entries = sql["list_stand_ins"], sql["new_accounts"], Entries(database)
+        self._stand_ins, self._new, self._entries = (
+            sql["list_stand_ins"],
+            sql["new_accounts"],
+            Entries(database),
+        )
         self._stale = sql["stale_accounts"]
         self._follow_state = fill(sql["follow_state"], stale=self._stale)
-        self._refresh_list, self._refresh_list_plainly = sql["refresh_account_list"], sql["refresh_account_list_plainly"]
+        self._refresh_list, self._refresh_list_plainly = (
+            sql["refresh_account_list"],
+            sql["refresh_account_list_plainly"],
+        )
 
     async def run(self, today: dt.date) -> Swept:
-        """Bring identity and its findings, the account list, and the totals of all accounts up to date; `today` is the business date."""
-        async with self._database.transaction(statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_EVERYTHING) as connection:
+        """Bring identity and its findings, the account list, and the totals of all accounts up to
+        date; `today` is the business date.
+        """
+        async with self._database.transaction(
+            statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_EVERYTHING
+        ) as connection:
             await _each(connection, self._read)
-            # Natural keys before the list: they tell a login that trades carry as an id from an account.
+            # Natural keys before the list: they tell a login that trades carry as an id from an
+            # account.
             placeholders = await self._identity.derive(connection, today)
             await connection.execute(self._create_list, seconds=SWEEP_SECONDS)
             is_stale = await connection.fetch_value(self._is_list_stale, seconds=SWEEP_SECONDS)
@@ -104,49 +153,67 @@ class Sweep:
         return Swept(added.rows, changed, placeholders, locked, added.refused)
 
     async def _forget_placeholders(self, connection: Connection) -> None:
-        """Drop entries that are no accounts, but those that others refer to, and those that the owner's triggers keep."""
+        """Drop entries that are no accounts, but those that others refer to, and those that the
+        owner's triggers keep.
+        """
         statement = fill(self._stand_ins, may_go=await self._entries.may_go(connection))
         dropped = await self._entries.drop(
-            connection, [row["account_id"] for row in await connection.fetch(statement, seconds=SWEEP_SECONDS)]
+            connection,
+            [row["account_id"] for row in await connection.fetch(statement, seconds=SWEEP_SECONDS)],
         )
         if dropped.refused:
             _log.warning(
-                "Entries of trade_recon that are no accounts stay, since PostgreSQL refuses to drop them.",
+                "Entries of trade_recon that are no accounts stay, since PostgreSQL refuses to drop"
+                " them.",
                 action="sweep.kept",
                 entries=len(dropped.refused),
                 reason=next(iter(dropped.refused.values())),
             )
 
     async def rows_before(self) -> dict[str, int]:
-        """The rows that are stored of before the window, by table; tables without any are left out."""
+        """The rows that are stored of before the window, by table; tables without any are left
+        out.
+        """
         if self._first is None:
             return {}
         rows = await self._database.fetch(self._count_before, self._first, seconds=SWEEP_SECONDS)
         return {row["table_name"]: row["rows"] for row in rows if row["rows"]}
 
     async def follow_state(self, account_ids: Sequence[str] | None = None) -> int:
-        """Let the status of accounts (None: all) follow what is known of them now: mended ones are reconciled, others not; their number."""
+        """Let the status of accounts (None: all) follow what is known of them now: mended ones are
+        reconciled, others not; their number.
+        """
         ids = None if account_ids is None else list(account_ids)
         try:
             return await self._database.execute(self._follow_state, ids, seconds=SWEEP_SECONDS)
         except (RowRefused, DatabaseError) as error:
             _warn_of_parts(error)
-            stale = [row["account_id"] for row in await self._database.fetch(self._stale, ids, seconds=SWEEP_SECONDS)]
+            stale = [
+                row["account_id"]
+                for row in await self._database.fetch(self._stale, ids, seconds=SWEEP_SECONDS)
+            ]
             async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
                 return (await piecewise(connection, self._follow_state, stale)).rows
 
     async def _count(self, connection: Connection) -> tuple[int, list[str]]:
-        """Write the totals last: the rows of trade_recon that change are locked until the commit. How many did, and which others hold."""
+        """Write the totals last: the rows of trade_recon that change are locked until the commit.
+
+        How many did, and which others hold.
+        """
         await _each(connection, self._sum_up)
         if self._first is not None:
-            if await connection.fetch_value(self._lacks_history, self._first, seconds=SWEEP_SECONDS):
+            if await connection.fetch_value(
+                self._lacks_history, self._first, seconds=SWEEP_SECONDS
+            ):
                 await connection.execute(self._take_history, self._first, seconds=SWEEP_SECONDS)
             await connection.execute(self._bound_accounts, self._first, seconds=SWEEP_SECONDS)
         row = await connection.fetch_row(self._count_differing)
         if row is None:
             raise DatabaseError("The accounts could not be counted.")
         is_many = row["differing"] * _MANY > row["accounts"]
-        await connection.execute(self._all_days if is_many else self._differing_days, seconds=SWEEP_SECONDS)
+        await connection.execute(
+            self._all_days if is_many else self._differing_days, seconds=SWEEP_SECONDS
+        )
         await self._money.find(connection)
         try:
             async with connection.savepoint():
@@ -154,7 +221,10 @@ class Sweep:
         except (RowRefused, DatabaseError) as error:
             # Rows of some are refused: they are written in parts, after the commit.
             _warn_of_parts(error)
-            return 0, sorted(row["account_id"] for row in await connection.fetch(self._differing, seconds=SWEEP_SECONDS))
+            return 0, sorted(
+                row["account_id"]
+                for row in await connection.fetch(self._differing, seconds=SWEEP_SECONDS)
+            )
         if written is None:
             raise DatabaseError("The totals could not be written.")
         return int(written["changed"]), list(written["locked"])
@@ -163,12 +233,17 @@ class Sweep:
         try:
             await self._database.execute(self._refresh_list, seconds=SWEEP_SECONDS)
         except DatabaseError:
-            # Refused where the view has never been filled; any other reason shows again in the plain form.
+            # Refused where the view has never been filled; any other reason shows again in the
+            # plain form.
             await self._database.execute(self._refresh_list_plainly, seconds=SWEEP_SECONDS)
 
 
 def _warn_of_parts(error: ReconError) -> None:
-    _log.warning("Rows of trade_recon cannot be written at once; they are written in parts.", action="sweep.in_parts", reason=str(error))
+    _log.warning(
+        "Rows of trade_recon cannot be written at once; they are written in parts.",
+        action="sweep.in_parts",
+        reason=str(error),
+    )
 
 
 async def _each(connection: Connection, statements: tuple[str, ...]) -> None:
@@ -177,5 +252,7 @@ async def _each(connection: Connection, statements: tuple[str, ...]) -> None:
 
 
 def _number_of(column: str) -> str:
-    """A number that stands for a date, as an expression; the trades of a row, less than 2^20, can be multiplied with it."""
+    """A number that stands for a date, as an expression; the trades of a row, less than 2^20, can
+    be multiplied with it.
+    """
     return f"(hashint8extended(({column}::date - date '2000-01-01')::bigint, 0) & 8796093022207)"

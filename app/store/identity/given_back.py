@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """Metrics rows that stood under the id `holder` and belong to `owner`: dates, number, and how many of them `owner` had already."""
+    """Metrics rows that stood under the id `holder` and belong to `owner`: dates, number, and how
+    many of them `owner` had already.
+    """
 
     holder: str
     owner: str

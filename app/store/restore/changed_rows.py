@@ -1,10 +1,12 @@
-"""What became of rows: each copy beside the row that took its place, column by column, with the run and the issues that asked for it."""
+"""What became of rows: each copy beside the row that took its place, column by column, with the run
+and the issues that asked for it.
+"""
 
 import datetime as dt
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -37,7 +39,9 @@ class Picked:
 
 @dataclass(frozen=True, slots=True)
 class ColumnChange:
-    """A column that differs, both values as text with every digit; None for null, and for a row that is not there."""
+    """A column that differs, both values as text with every digit; None for null, and for a row
+    that is not there.
+    """
 
     name: str
     old: str | None
@@ -48,10 +52,12 @@ class ColumnChange:
 class ChangedRow:
     """One change of a row.
 
-    `new_from` tells where the new values are from: `stored` as the row stands now, `copy` as the next change found it, `gone` where no
-    row is stored. `is_written_since`: somebody else wrote the stored row after the change. `issues` are those of the account that were open
-    then, only those that name the date where any does. With `stood_already` the trade was stored twice: this row was removed as a
-    double, the new values are those of the one that stays. A change by a restore (`is_restore`) may have a reason, `restored_with`.
+    `new_from` tells where the new values are from: `stored` as the row stands now, `copy` as the
+    next change found it, `gone` where no row is stored. `is_written_since`: somebody else wrote the
+    stored row after the change. `issues` are those of the account that were open then, only those
+    that name the date where any does. With `stood_already` the trade was stored twice: this row was
+    removed as a double, the new values are those of the one that stays. A change by a restore
+    (`is_restore`) may have a reason, `restored_with`.
     """
 
     copy: RemovedRow
@@ -67,7 +73,9 @@ class ChangedRow:
 
 @dataclass(frozen=True, slots=True)
 class NulledRow:
-    """A row of upstream that was stored with NULL in place of values that cannot be held; `sent` are those, by column."""
+    """A row of upstream that was stored with NULL in place of values that cannot be held; `sent`
+    are those, by column.
+    """
 
     table: str
     account_id: str | None
@@ -87,10 +95,12 @@ class ChangedRows:
         self._sql = database.queries("removed")
         self._sets = SetRestore(self._sql)
         units = " ".join(
-            f"WHEN '{table.name}' THEN jsonb_build_array({', '.join(f'''c.row_data ->> '{column}' ''' for column in unit_of(table))})"
+            f"WHEN '{table.name}' THEN jsonb_build_array({_copied(unit_of(table))})"
             for table in TABLES.values()
         )
-        moved = "\nUNION ALL\n".join(self._moved_there(table) for table in TABLES.values() if table.endpoint.is_trades)
+        moved = "\nUNION ALL\n".join(
+            self._moved_there(table) for table in TABLES.values() if table.endpoint.is_trades
+        )
         self._list = fill(
             self._sql["list_changes"],
             unit=f"CASE c.table_name {units} END",
@@ -108,7 +118,9 @@ class ChangedRows:
                 raw=for_schema(f"prop_trading_model.{table.name}", self._database.schema),
                 date=quote(table.date_column or ""),
                 same_unit=" AND ".join(f"t.{quote(column)} = r.{quote(column)}" for column in unit),
-                same_unit_as_k=" AND ".join(f"c.row_data -> '{column}' = k.row_data -> '{column}'" for column in unit),
+                same_unit_as_k=" AND ".join(
+                    f"c.row_data -> '{column}' = k.row_data -> '{column}'" for column in unit
+                ),
                 is_moved=fill(self._sets.part("is_moved"), table=name),
             )
             + ")"
@@ -117,16 +129,30 @@ class ChangedRows:
     async def page(self, picked: Picked, limit: int) -> list[ChangedRow]:
         """The changes that are picked, newest first, at most `limit`."""
         given = picked.account_id, picked.table, picked.run_id, picked.date, picked.before, limit
-        async with self._database.transaction("repeatable_read", statement_seconds=COMMAND_SECONDS) as connection:
+        async with self._database.transaction(
+            "repeatable_read", statement_seconds=COMMAND_SECONDS
+        ) as connection:
             rows = await connection.fetch(self._list, *given)
             copies = {row["removed_id"]: removed_row(row) for row in rows}
             last = [copies[row["removed_id"]] for row in rows if row["next_text"] is None]
             present = await self._present(connection, last)
-        return [_changed_row(copies[row["removed_id"]], row, present.get(row["removed_id"])) for row in rows]
+        return [
+            _changed_row(copies[row["removed_id"]], row, present.get(row["removed_id"]))
+            for row in rows
+        ]
 
     async def nulled(self, picked: Picked, limit: int) -> list[NulledRow]:
-        """Rows that were stored with NULL in place of a value, the newest first: which columns, and what was sent."""
-        rows = await self._database.fetch(self._sql["list_nulled_rows"], picked.account_id, picked.table, picked.run_id, picked.date, limit)
+        """Rows that were stored with NULL in place of a value, the newest first: which columns, and
+        what was sent.
+        """
+        rows = await self._database.fetch(
+            self._sql["list_nulled_rows"],
+            picked.account_id,
+            picked.table,
+            picked.run_id,
+            picked.date,
+            limit,
+        )
         return [
             NulledRow(
                 row["table_name"],
@@ -140,13 +166,19 @@ class ChangedRows:
             for row in rows
         ]
 
-    async def _present(self, connection: Connection, copies: Sequence[RemovedRow]) -> dict[int, Record]:
-        """The stored rows that stand for copies now, by copy: of its key where there is one, else of the same trade elsewhere."""
+    async def _present(
+        self, connection: Connection, copies: Sequence[RemovedRow]
+    ) -> dict[int, Record]:
+        """The stored rows that stand for copies now, by copy: of its key where there is one, else
+        of the same trade elsewhere.
+        """
         shards = await distribution(connection, self._database.schema)
         shaped: dict[tuple[object, ...], list[RemovedRow]] = defaultdict(list)
         for copy in copies:
             if copy.table in NAMED_TABLES:
-                nulls = tuple(copy.values.get(column) is None for column in NAMED_TABLES[copy.table].key)
+                nulls = tuple(
+                    copy.values.get(column) is None for column in NAMED_TABLES[copy.table].key
+                )
                 shaped[copy.table, nulls, frozenset(copy.values)].append(copy)
         found: dict[int, Record] = {}
         for together in shaped.values():
@@ -154,19 +186,34 @@ class ChangedRows:
             shard = shards.get(together[0].table)
             shape = Shape(together[0], await columns_of(connection, self._sql, raw), raw, shard)
             if not shape.lacking:
-                written = {"is_foreign": self._sets.foreign(shard), "stood_there": self._sets.stood_there(shard)}
+                written = {
+                    "is_foreign": self._sets.foreign(shard),
+                    "stood_there": self._sets.stood_there(shard),
+                }
                 statement = fill(self._sql["get_present_rows"], **shape.tokens, **written)
-                for row in await connection.fetch(statement, [copy.removed_id for copy in together]):
+                for row in await connection.fetch(
+                    statement, [copy.removed_id for copy in together]
+                ):
                     found.setdefault(row["removed_id"], row)
         return found
 
 
 def nulled_values(table: str, reason: str, sent: str) -> dict[str, str | None]:
-    """The values that were sent for columns that hold NULL instead, by column, as `reason` names them."""
+    """The values that were sent for columns that hold NULL instead, by column, as `reason` names
+    them.
+    """
     named = _NULLED.search(reason)
-    fields = {field.column: field.api_name for field in NAMED_TABLES[table].fields} if table in NAMED_TABLES else {}
+    fields = (
+        {field.column: field.api_name for field in NAMED_TABLES[table].fields}
+        if table in NAMED_TABLES
+        else {}
+    )
     values = msgspec.json.decode(sent)
-    columns = [name.strip() for name in named.group(1).split(",")] if named and isinstance(values, dict) else []
+    columns = (
+        [name.strip() for name in named.group(1).split(",")]
+        if named and isinstance(values, dict)
+        else []
+    )
     return {column: _shown(values.get(fields.get(column, column))) for column in columns}
 
 
@@ -179,13 +226,34 @@ def _changed_row(copy: RemovedRow, row: Record, present: Record | None) -> Chang
     is_double = copy.right_date is not None or stood_there
     if row["next_text"] is not None:
         text, new_from = row["next_text"], "copy"
-    elif present is not None and (copy.reason is not Reason.REMOVED or present["has_key"] or is_double):
+    elif present is not None and (
+        copy.reason is not Reason.REMOVED or present["has_key"] or is_double
+    ):
         text, new_from = present["row_text"], "stored"
     else:
         text, new_from = "{}", "gone"
     old, new = copy.values, replace(copy, row=text).values
-    columns = tuple(ColumnChange(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name))
+    columns = tuple(
+        ColumnChange(name, old.get(name), new.get(name))
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    )
     is_since = new_from == "stored" and present is not None and bool(present["is_foreign"])
     stood = copy.right_date is not None or (new_from == "stored" and is_double)
     issues = tuple(row["named_issues"] or row["open_issues"] or ())
-    return ChangedRow(copy, columns, new_from, is_since, row["run_kind"], issues, stood, row["is_restore"], row["restored_with"] or None)
+    return ChangedRow(
+        copy,
+        columns,
+        new_from,
+        is_since,
+        row["run_kind"],
+        issues,
+        stood,
+        row["is_restore"],
+        row["restored_with"] or None,
+    )
+
+
+def _copied(columns: Iterable[str]) -> str:
+    """These columns of a copy, one behind the other."""
+    return ", ".join(f"c.row_data ->> '{column}'" for column in columns)

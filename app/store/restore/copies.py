@@ -1,4 +1,6 @@
-"""Copies of rows that trade-recon removed, moved or overwrote, and what came of bringing one back."""
+"""Copies of rows that trade-recon removed, moved or overwrote, and what came of bringing one
+back.
+"""
 
 import contextlib
 import datetime as dt
@@ -22,7 +24,8 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class RemovedRow:
-    """A copy: the row as JSON text with every digit, when and why it was kept, and when the row was brought back (None: never).
+    """A copy: the row as JSON text with every digit, when and why it was kept, and when the row was
+    brought back (None: never).
 
     `right_date`: the row was a double of a trade, which stays under this date.
     """
@@ -40,17 +43,28 @@ class RemovedRow:
 
     @cached_property
     def values(self) -> Mapping[str, str | None]:
-        """The row's values as text by column: a string without its quotes, anything else as JSON writes it, None for null."""
+        """The row's values as text by column: a string without its quotes, anything else as JSON
+        writes it, None for null.
+        """
         with contextlib.suppress(msgspec.ValidationError):
             # Of a set of copies only keys are read, each as text.
             return _TEXTS.decode(self.row)
-        return {column: _text(bytes(value)) for column, value in msgspec.json.decode(self.row, type=dict[str, msgspec.Raw]).items()}
+        return {
+            column: _text(bytes(value))
+            for column, value in msgspec.json.decode(self.row, type=dict[str, msgspec.Raw]).items()
+        }
 
     @property
     def key(self) -> str:
         """The row's key in the order of the table's columns, without the date."""
         table, values = NAMED_TABLES.get(self.table), self.values
-        return "/".join(values.get(column) or "-" for column in table.key if column != table.date_column) if table else "-"
+        return (
+            "/".join(
+                values.get(column) or "-" for column in table.key if column != table.date_column
+            )
+            if table
+            else "-"
+        )
 
     @property
     def name(self) -> str:
@@ -61,7 +75,8 @@ class RemovedRow:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came of one copy; `is_there`: the row stands in the warehouse as in the copy, now or already before.
+    """What came of one copy; `is_there`: the row stands in the warehouse as in the copy, now or
+    already before.
 
     `changed` are the slices of `table` in which rows were written, by account.
     """
@@ -106,7 +121,16 @@ def told_of(
     is_written: bool = False,
 ) -> Restored:
     """What is told of a copy."""
-    return Restored(copy.removed_id, is_there, sentence, copy.table, copy.account_id, copy.date, changed or {}, is_written)
+    return Restored(
+        copy.removed_id,
+        is_there,
+        sentence,
+        copy.table,
+        copy.account_id,
+        copy.date,
+        changed or {},
+        is_written,
+    )
 
 
 def _text(value: bytes) -> str | None:

@@ -1,4 +1,6 @@
-"""Rows that were inserted, of which no copy is kept: how many on which dates, and which of them stand as they were written."""
+"""Rows that were inserted, of which no copy is kept: how many on which dates, and which of them
+stand as they were written.
+"""
 
 import datetime as dt
 import uuid
@@ -24,8 +26,9 @@ KEYS_NAMED = 20
 class InsertedRows:
     """Rows of one slice that one transaction inserted.
 
-    `standing` of them are stored as they were inserted: nobody wrote or deleted them since (None: that cannot be told, or not any more);
-    `keys` are the first of those. `issues` are those of the account that were open then, only those that name the date where any does.
+    `standing` of them are stored as they were inserted: nobody wrote or deleted them since (None:
+    that cannot be told, or not any more); `keys` are the first of those. `issues` are those of the
+    account that were open then, only those that name the date where any does.
     """
 
     change_id: int
@@ -50,9 +53,13 @@ class Inserted:
         self._sql = database.queries("inserted")
 
     async def page(self, picked: Picked, limit: int) -> list[InsertedRows]:
-        """What at most `limit` transactions inserted that fits; `picked.before` is the change that the next page begins behind."""
+        """What at most `limit` transactions inserted that fits; `picked.before` is the change that
+        the next page begins behind.
+        """
         given = picked.account_id, picked.table, picked.run_id, picked.date, picked.before, limit
-        async with self._database.transaction("repeatable_read", statement_seconds=COMMAND_SECONDS) as connection:
+        async with self._database.transaction(
+            "repeatable_read", statement_seconds=COMMAND_SECONDS
+        ) as connection:
             rows = await connection.fetch(self._sql["list_inserted_rows"], *given)
             of_table: dict[str, list[Record]] = defaultdict(list)
             for row in rows:
@@ -64,18 +71,27 @@ class Inserted:
                 standing |= await self._standing(connection, NAMED_TABLES[table], of_table[table])
         return [_inserted(row, standing.get((row["change_id"], row["date"]))) for row in rows]
 
-    async def _standing(self, connection: Connection, table: Table, rows: Sequence[Record]) -> dict[tuple[int, dt.date | None], Record]:
+    async def _standing(
+        self, connection: Connection, table: Table, rows: Sequence[Record]
+    ) -> dict[tuple[int, dt.date | None], Record]:
         """The rows that stand as they were inserted, by change and date."""
         date = table.date_column
         shown = [f"t.{quote(column)}" for column in table.key if column != date]
         statement = fill(
             self._sql["get_standing_rows"],
             raw=for_schema(f"prop_trading_model.{table.name}", self._database.schema),
-            t_key_text="concat_ws('/', " + ", ".join(f"coalesce({column}::text, '-')" for column in shown) + ")",
+            t_key_text="concat_ws('/', "
+            + ", ".join(f"coalesce({column}::text, '-')" for column in shown)
+            + ")",
             same_day=f"t.{quote(date)} = w.day" if date else "w.day IS NULL",
-            same_unit=" AND ".join(f"k.row_data ->> '{column}' IS NOT DISTINCT FROM t.{quote(column)}::text" for column in unit_of(table)),
+            same_unit=" AND ".join(
+                f"k.row_data ->> '{column}' IS NOT DISTINCT FROM t.{quote(column)}::text"
+                for column in unit_of(table)
+            ),
         )
-        columns = ([row[name] for row in rows] for name in ("change_id", "account_id", "date", "run_id"))
+        columns = (
+            [row[name] for row in rows] for name in ("change_id", "account_id", "date", "run_id")
+        )
         found = await connection.fetch(statement, *columns, KEYS_NAMED, table.name)
         return {(row["change_id"], row["day"]): row for row in found}
 

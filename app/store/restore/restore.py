@@ -1,9 +1,11 @@
-"""Rows that trade-recon removed, moved or overwrote: the copies that were kept, and bringing rows back from them.
+"""Rows that trade-recon removed, moved or overwrote: the copies that were kept, and bringing rows
+back from them.
 
-Every write into a raw table keeps the row as it stood before in `recon_removed_rows`. Rows are brought back in short
-transactions under the rules of `decide`: by sets of copies of different rows, and one by one where a set is refused. No claim is
-needed for that: a run that reads the slice meanwhile sees another writer's row and looks again, and a later run may change the row
-once more, if upstream says so.
+Every write into a raw table keeps the row as it stood before in `recon_removed_rows`. Rows are
+brought back in short transactions under the rules of `decide`: by sets of copies of different rows,
+and one by one where a set is refused. No claim is needed for that: a run that reads the slice
+meanwhile sees another writer's row and looks again, and a later run may change the row once more,
+if upstream says so.
 """
 
 import contextlib
@@ -16,13 +18,28 @@ from typing import TypeAlias, assert_never
 
 from app.domain.copies import Wanted
 from app.domain.runs.orders import Way
-from app.errors import DatabaseError, NotFound, ReconError, RowRefused, StatementTooSlow, WriteConflict
+from app.errors import (
+    DatabaseError,
+    NotFound,
+    ReconError,
+    RowRefused,
+    StatementTooSlow,
+    WriteConflict,
+)
 from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database
 from app.store.database.queries import fill, for_schema
 from app.store.database.transaction import LOCK_SECONDS, Connection, Record
 from app.store.pins import Pins, unit_of
-from app.store.restore.copies import NAMED_TABLES, RemovedRow, Restored, listed, refusal, removed_row, told_of
+from app.store.restore.copies import (
+    NAMED_TABLES,
+    RemovedRow,
+    Restored,
+    listed,
+    refusal,
+    removed_row,
+    told_of,
+)
 from app.store.restore.rules import (
     TRIES,
     Place,
@@ -45,7 +62,9 @@ _SET = 5_000
 """Copies that one transaction restores at most: their rows are locked meanwhile."""
 
 Scope: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
-"""What a step works in, and what is undone with it: a transaction of its own, or a savepoint of one that is undone in the end."""
+"""What a step works in, and what is undone with it: a transaction of its own, or a savepoint of one
+that is undone in the end.
+"""
 
 
 class _UndoneError(Exception):
@@ -64,37 +83,66 @@ class RemovedRows:
         self._sets = SetRestore(self._sql)
 
     async def page(self, wanted: Wanted, limit: int, before: int | None = None) -> list[RemovedRow]:
-        """Copies, newest first, at most `limit`; `before`: only those that are older than this id."""
+        """Copies, newest first, at most `limit`; `before`: only those that are older than this
+        id.
+        """
         rows = await self._database.fetch(
-            self._sql["list_removed_rows"], wanted.account_id, wanted.table, wanted.run_id, wanted.reason, before, limit
+            self._sql["list_removed_rows"],
+            wanted.account_id,
+            wanted.table,
+            wanted.run_id,
+            wanted.reason,
+            before,
+            limit,
         )
         return [removed_row(row) for row in rows]
 
     async def waiting_of_run(self, run_id: uuid.UUID) -> list[int]:
-        """The copies that a run made and that were not restored yet, newest first; NotFound if it made none and is not known either."""
+        """The copies that a run made and that were not restored yet, newest first; NotFound if it
+        made none and is not known either.
+        """
         rows = await self._database.fetch(self._sql["get_ids_of_run"], run_id)
         if not rows and not await self._database.fetch_value(self._sql["is_run"], run_id):
-            raise NotFound(f"No row is kept that a run {run_id} removed, moved or overwrote. Nothing was restored.")
+            raise NotFound(
+                f"No row is kept that a run {run_id} removed, moved or overwrote. Nothing was"
+                " restored."
+            )
         return [row["removed_id"] for row in rows if row["is_waiting"]]
 
     async def inserted_by_run(self, run_id: uuid.UUID) -> int | None:
-        """How many rows a run inserted, of which no copy is kept; None where the run is not known any more."""
+        """How many rows a run inserted, of which no copy is kept; None where the run is not known
+        any more.
+        """
         inserted = await self._database.fetch_value(self._sql["count_inserted"], run_id)
         return None if inserted is None else int(inserted)
 
-    async def restore(self, removed_ids: Sequence[int], way: Way | None = None) -> AsyncIterator[Restored]:
-        """Bring rows back, newest copy first, so that several copies of one row end at the oldest; what came of each, as it happens.
+    async def restore(
+        self, removed_ids: Sequence[int], way: Way | None = None
+    ) -> AsyncIterator[Restored]:
+        """Bring rows back, newest copy first, so that several copies of one row end at the oldest;
+        what came of each, as it happens.
 
-        One that is refused stops no other. `way` is how (None: for good, and not pinned). A trial does the same and undoes it: copies of
-        one row are then told together. Raises NotFound for ids that no copy has, before anything is changed, and DatabaseUnavailable if
-        PostgreSQL goes away: what was told until then stays restored.
+        One that is refused stops no other. `way` is how (None: for good, and not pinned). A trial
+        does the same and undoes it: copies of one row are then told together. Raises NotFound for
+        ids that no copy has, before anything is changed, and DatabaseUnavailable if PostgreSQL goes
+        away: what was told until then stays restored.
         """
-        unknown = [row["removed_id"] for row in await self._database.fetch(self._sql["get_unknown_ids"], list(removed_ids))]
+        unknown = [
+            row["removed_id"]
+            for row in await self._database.fetch(self._sql["get_unknown_ids"], list(removed_ids))
+        ]
         if unknown:
-            raise NotFound(f"No row is kept under {listed([str(each) for each in unknown])}. Nothing was restored.")
+            raise NotFound(
+                f"No row is kept under {listed([str(each) for each in unknown])}. Nothing was"
+                " restored."
+            )
         way = way or Way()
         ids = sorted(set(removed_ids), reverse=True)
-        blocks = await self._units(ids) if way.is_trial else [ids[start : start + _SET] for start in range(0, len(ids), _SET)]
+        blocks = (
+            await self._units(ids)
+            if way.is_trial
+            else [ids[start : start + _SET] for start in range(0, len(ids), _SET)]
+        )
         for block in blocks:
             if not way.is_trial:
                 async for restored in self._restore_block(block, self._transaction, way):
@@ -103,21 +151,36 @@ class RemovedRows:
             told: list[Restored] = []
             with contextlib.suppress(_UndoneError):
                 async with self._transaction() as connection:
-                    told = [each async for each in self._restore_block(block, lambda: _savepoint(connection), way)]
+                    told = [
+                        each
+                        async for each in self._restore_block(
+                            block, lambda: _savepoint(connection), way
+                        )
+                    ]
                     raise _UndoneError
             for restored in told:
                 yield restored
 
     def _transaction(self) -> AbstractAsyncContextManager[Connection]:
-        return self._database.transaction(statement_seconds=_STATEMENT_SECONDS, idle_seconds=_STATEMENT_SECONDS)
+        return self._database.transaction(
+            statement_seconds=_STATEMENT_SECONDS, idle_seconds=_STATEMENT_SECONDS
+        )
 
     async def _units(self, ids: Sequence[int]) -> list[list[int]]:
-        """The copies in blocks, those of one row in one block: what becomes of an older one follows from the newer one."""
+        """The copies in blocks, those of one row in one block: what becomes of an older one follows
+        from the newer one.
+        """
         sql = "\nUNION ALL\n".join(
-            fill(self._sql["get_units"], table=f"'{table.name}'", key=", ".join(f"c.row_data ->> '{column}'" for column in unit_of(table)))
+            fill(
+                self._sql["get_units"],
+                table=f"'{table.name}'",
+                key=", ".join(f"c.row_data ->> '{column}'" for column in unit_of(table)),
+            )
             for table in NAMED_TABLES.values()
         )
-        units = {row["removed_id"]: row["unit"] for row in await self._database.fetch(sql, list(ids))}
+        units = {
+            row["removed_id"]: row["unit"] for row in await self._database.fetch(sql, list(ids))
+        }
         together: dict[object, list[int]] = defaultdict(list)
         for removed_id in ids:
             together[units.get(removed_id, removed_id)].append(removed_id)
@@ -128,17 +191,36 @@ class RemovedRows:
             blocks[-1] += of_unit
         return [sorted(block, reverse=True) for block in blocks]
 
-    async def _restore_block(self, ids: Sequence[int], scope: Scope, way: Way) -> AsyncIterator[Restored]:
-        """Restore copies by sets of different rows, those of one row one after the other, the newest first."""
+    async def _restore_block(
+        self, ids: Sequence[int], scope: Scope, way: Way
+    ) -> AsyncIterator[Restored]:
+        """Restore copies by sets of different rows, those of one row one after the other, the
+        newest first.
+        """
         async with scope() as connection:
             copies = await self._sets.copies(connection, ids)
             shards = await distribution(connection, self._database.schema)
             tables = {each.copy.table for each in copies if each.copy.table in NAMED_TABLES}
-            columns = {table: await columns_of(connection, self._sql, self._raw(table)) for table in tables}
-            of_table = {table: [each.copy.removed_id for each in copies if each.copy.table == table] for table in tables}
-            as_copied = {table for table in tables if await self._sets.stores_as_copied(connection, self._raw(table), of_table[table])}
-        for removed_id in sorted(set(ids) - {each.copy.removed_id for each in copies}, reverse=True):
-            yield Restored(removed_id, is_there=False, sentence="was not restored: somebody deleted the copy meanwhile.")
+            columns = {
+                table: await columns_of(connection, self._sql, self._raw(table)) for table in tables
+            }
+            of_table = {
+                table: [each.copy.removed_id for each in copies if each.copy.table == table]
+                for table in tables
+            }
+            as_copied = {
+                table
+                for table in tables
+                if await self._sets.stores_as_copied(connection, self._raw(table), of_table[table])
+            }
+        for removed_id in sorted(
+            set(ids) - {each.copy.removed_id for each in copies}, reverse=True
+        ):
+            yield Restored(
+                removed_id,
+                is_there=False,
+                sentence="was not restored: somebody deleted the copy meanwhile.",
+            )
         sets: dict[tuple[object, ...], list[RemovedRow]] = defaultdict(list)
         earlier: dict[tuple[object, ...], int] = defaultdict(int)
         units = {table: unit_of(NAMED_TABLES[table]) for table in tables}
@@ -157,33 +239,56 @@ class RemovedRows:
             async with scope() as connection:
                 whole = await self._whole(connection, together[:1])
             if not whole:
-                # Somebody deletes copies meanwhile: nothing tells the columns of the others, but they themselves.
+                # Somebody deletes copies meanwhile: nothing tells the columns of the others, but
+                # they themselves.
                 for copy in together:
                     yield await self._restore(copy, scope, way)
                 continue
             shape = Shape(whole[0], columns[name], self._raw(name), shards.get(name))
-            async for restored in self._restore_set(together, shape, scope, way, as_copied=name in as_copied):
+            async for restored in self._restore_set(
+                together, shape, scope, way, as_copied=name in as_copied
+            ):
                 yield restored
 
-    async def _whole(self, connection: Connection, copies: Sequence[RemovedRow]) -> list[RemovedRow]:
+    async def _whole(
+        self, connection: Connection, copies: Sequence[RemovedRow]
+    ) -> list[RemovedRow]:
         """Copies with all of their rows."""
-        return [removed_row(row) for row in await connection.fetch(self._sql["get_removed_rows"], [copy.removed_id for copy in copies])]
+        return [
+            removed_row(row)
+            for row in await connection.fetch(
+                self._sql["get_removed_rows"], [copy.removed_id for copy in copies]
+            )
+        ]
 
     async def _restore_set(
         self, copies: Sequence[RemovedRow], shape: Shape, scope: Scope, way: Way, *, as_copied: bool
     ) -> AsyncIterator[Restored]:
-        """Restore copies of different rows together; halved where that is refused, until the one that is to blame stands alone."""
+        """Restore copies of different rows together; halved where that is refused, until the one
+        that is to blame stands alone.
+        """
         if len(copies) > 1 and shape.shard is None and not shape.lacking:
             try:
                 async with scope() as connection:
                     await connection.limit_locks(_STATEMENT_SECONDS / 3)
-                    together = await self._sets.write(connection, copies, shape, as_copied=as_copied)
-                    await self._pin(connection, copies[0].table, [each.removed_id for each in together if each.is_written], way)
-                    await self._feed.note(connection, None, copies[0].table, _merged(together), is_trial=way.is_trial)
+                    together = await self._sets.write(
+                        connection, copies, shape, as_copied=as_copied
+                    )
+                    await self._pin(
+                        connection,
+                        copies[0].table,
+                        [each.removed_id for each in together if each.is_written],
+                        way,
+                    )
+                    await self._feed.note(
+                        connection, None, copies[0].table, _merged(together), is_trial=way.is_trial
+                    )
             except (RowRefused, StatementTooSlow, DatabaseError, WriteConflict):
                 middle = len(copies) // 2
                 for half in (copies[:middle], copies[middle:]):
-                    async for restored in self._restore_set(half, shape, scope, way, as_copied=as_copied):
+                    async for restored in self._restore_set(
+                        half, shape, scope, way, as_copied=as_copied
+                    ):
                         yield restored
             else:
                 for restored in together:
@@ -215,13 +320,20 @@ class RemovedRows:
             if locked["restored_at"] is not None:
                 return restored_already(copy, locked["restored_at"])
             shard = (await distribution(connection, self._database.schema)).get(copy.table)
-            shape = Shape(whole[0], await columns_of(connection, self._sql, self._raw(copy.table)), self._raw(copy.table), shard)
+            shape = Shape(
+                whole[0],
+                await columns_of(connection, self._sql, self._raw(copy.table)),
+                self._raw(copy.table),
+                shard,
+            )
             return await self._write(connection, shape, way)
 
     async def _write(self, connection: Connection, shape: Shape, way: Way) -> Restored:
         copy, tokens = shape.copy, shape.tokens
         if shape.lacking:
-            return refusal(copy, f"the copy lacks {', '.join(shape.lacking)}, which the table's key has now")
+            return refusal(
+                copy, f"the copy lacks {', '.join(shape.lacking)}, which the table's key has now"
+            )
         sql = fill(
             self._sql["lock_present_rows"],
             **tokens,
@@ -230,7 +342,8 @@ class RemovedRows:
             beside_as=self._sets.beside_as(shape),
         )
         present = await connection.fetch(sql, copy.removed_id, shape.unwritten)
-        # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.
+        # From here on we hold rows that ingestion may want: it must not wait for us while we wait
+        # for someone else.
         await connection.limit_locks(LOCK_SECONDS)
         deed = decide(copy, present)
         match deed:
@@ -240,29 +353,46 @@ class RemovedRows:
                 return just_so(copy)
             case "insert":
                 said = stored_again(copy, present)
-                row = await connection.fetch_row(self._with_changed("insert_again", tokens), copy.removed_id, shape.inserted)
+                row = await connection.fetch_row(
+                    self._with_changed("insert_again", tokens), copy.removed_id, shape.inserted
+                )
             case Record():
                 place = (deed["row_table"], deed["row_place"])
                 in_shard = () if shape.shard is None else (deed["row_shard"],)
-                kept = await connection.fetch_value(fill(self._sql["keep_present_row"], **tokens), *place, copy.removed_id, *in_shard)
+                kept = await connection.fetch_value(
+                    fill(self._sql["keep_present_row"], **tokens),
+                    *place,
+                    copy.removed_id,
+                    *in_shard,
+                )
                 said = written_back(copy, deed, kept)
                 if shape.shard is not None:
                     place = (deed["day"], deed["row_shard"])
-                row = await connection.fetch_row(self._with_changed("write_back", tokens), copy.removed_id, shape.updated, *place)
+                row = await connection.fetch_row(
+                    self._with_changed("write_back", tokens), copy.removed_id, shape.updated, *place
+                )
                 if row is None and shape.shard is not None:
                     raise WriteConflict("the row was written by someone else meanwhile")
             case _:
                 assert_never(deed)
         if row is None:
-            raise RowRefused("a trigger of the table lets it not be written", sqlstate="", constraint=None)
+            raise RowRefused(
+                "a trigger of the table lets it not be written", sqlstate="", constraint=None
+            )
         await connection.execute(self._sql["mark_restored"], copy.removed_id)
-        places = [Place(each["account_id"], each["day"]) for each in (row, deed) if isinstance(each, Record)]
+        places = [
+            Place(each["account_id"], each["day"])
+            for each in (row, deed)
+            if isinstance(each, Record)
+        ]
         changed = changed_slices(copy, *places)
         await self._pin(connection, copy.table, [copy.removed_id], way)
         await self._feed.note(connection, None, copy.table, changed, is_trial=way.is_trial)
         return told_of(copy, said + shape.remarks(row["changed"]), changed=changed, is_written=True)
 
-    async def _pin(self, connection: Connection, table: str, removed_ids: Sequence[int], way: Way) -> None:
+    async def _pin(
+        self, connection: Connection, table: str, removed_ids: Sequence[int], way: Way
+    ) -> None:
         if way.pins:
             await self._pins.pin(connection, table, removed_ids, way.reason)
 

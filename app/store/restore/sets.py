@@ -1,4 +1,6 @@
-"""Bringing copies of different rows of one table back together: judged in one statement, written in one for each kind of deed."""
+"""Bringing copies of different rows of one table back together: judged in one statement, written in
+one for each kind of deed.
+"""
 
 import datetime as dt
 from collections import defaultdict
@@ -9,7 +11,14 @@ from app.domain.contract.tables import Table
 from app.errors import RowRefused, WriteConflict
 from app.store.database.queries import fill
 from app.store.database.transaction import LOCK_SECONDS, Connection, Record
-from app.store.restore.copies import NAMED_TABLES, RemovedRow, Restored, refusal, removed_row, told_of
+from app.store.restore.copies import (
+    NAMED_TABLES,
+    RemovedRow,
+    Restored,
+    refusal,
+    removed_row,
+    told_of,
+)
 from app.store.restore.rules import (
     Place,
     Refused,
@@ -27,7 +36,9 @@ from app.store.restore.rules import (
 
 @dataclass(frozen=True, slots=True)
 class SetCopy:
-    """A copy with no more of its row than the key and the account; copies with the same `columns` have the same ones."""
+    """A copy with no more of its row than the key and the account; copies with the same `columns`
+    have the same ones.
+    """
 
     copy: RemovedRow
     columns: str
@@ -35,7 +46,9 @@ class SetCopy:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """The row of a copy as it was written: where it stands, and the columns that hold something else than the copy."""
+    """The row of a copy as it was written: where it stands, and the columns that hold something
+    else than the copy.
+    """
 
     removed_id: int
     place: Place
@@ -43,7 +56,9 @@ class _Written:
 
 
 class SetRestore:
-    """The statements for sets of copies; each writes all of them or raises, and what was written is the caller's to undo."""
+    """The statements for sets of copies; each writes all of them or raises, and what was written is
+    the caller's to undo.
+    """
 
     def __init__(self, sql: Mapping[str, str]) -> None:
         """`sql` are the statements of db/queries/removed.sql."""
@@ -57,16 +72,26 @@ class SetRestore:
         """The condition that somebody else wrote a row since the copy was kept."""
         stamped = self.part("is_stamped_anew")
         # The version of a row on another server is none of our transaction ids.
-        return stamped if shard is not None else fill(self.part("is_foreign"), stamped=stamped, same=self.part("copies_of_account"))
+        return (
+            stamped
+            if shard is not None
+            else fill(self.part("is_foreign"), stamped=stamped, same=self.part("copies_of_account"))
+        )
 
     def stood_there(self, shard: str | None) -> str:
-        """The condition that a row stood where a double of it was put aside; on another server nothing tells."""
+        """The condition that a row stood where a double of it was put aside; on another server
+        nothing tells.
+        """
         return "false" if shard is not None else self.part("stood_there")
 
     def beside_as(self, shape: Shape) -> str:
-        """The reason of the copy of a row that stood beside the one of another copy; on another server nothing tells."""
+        """The reason of the copy of a row that stood beside the one of another copy; on another
+        server nothing tells.
+        """
         return (
-            "NULL::text" if shape.shard is not None else fill(self.part("beside_as"), **shape.tokens, same=self.part("copies_of_account"))
+            "NULL::text"
+            if shape.shard is not None
+            else fill(self.part("beside_as"), **shape.tokens, same=self.part("copies_of_account"))
         )
 
     def _plain(self, ids: str) -> str:
@@ -74,20 +99,36 @@ class SetRestore:
 
     async def copies(self, connection: Connection, ids: Sequence[int]) -> list[SetCopy]:
         """The copies, newest first, with no more of their rows than their keys."""
-        named = " ".join(f"WHEN '{table.name}' THEN jsonb_build_object({_named(table)})" for table in NAMED_TABLES.values())
-        tokens = {"named": f"CASE c.table_name {named} ELSE '{{}}'::jsonb END", "plain_copies": self._plain("$1")}
+        named = " ".join(
+            f"WHEN '{table.name}' THEN jsonb_build_object({_named(table)})"
+            for table in NAMED_TABLES.values()
+        )
+        tokens = {
+            "named": f"CASE c.table_name {named} ELSE '{{}}'::jsonb END",
+            "plain_copies": self._plain("$1"),
+        }
         rows = await connection.fetch(fill(self._sql["get_copies_of_set"], **tokens), list(ids))
         # What one statement wrote of a table has the same columns: they are read of one copy each.
         first = {(row["table_name"], row["written"]): row["removed_id"] for row in rows}
         read = await connection.fetch(self._sql["get_columns_of_copies"], list(first.values()))
         columns = {row["removed_id"]: row["columns"] for row in read}
-        return [SetCopy(removed_row(row), columns.get(first[row["table_name"], row["written"]], row["written"])) for row in rows]
+        return [
+            SetCopy(
+                removed_row(row),
+                columns.get(first[row["table_name"], row["written"]], row["written"]),
+            )
+            for row in rows
+        ]
 
     async def stores_as_copied(self, connection: Connection, raw: str, ids: Sequence[int]) -> bool:
-        """Whether rows of a table stand as their copies have them once they are written, so that nothing need be compared."""
+        """Whether rows of a table stand as their copies have them once they are written, so that
+        nothing need be compared.
+        """
         return bool(await connection.fetch_value(self._sql["stores_as_copied"], raw, list(ids)))
 
-    async def write(self, connection: Connection, copies: Sequence[RemovedRow], shape: Shape, *, as_copied: bool) -> list[Restored]:
+    async def write(
+        self, connection: Connection, copies: Sequence[RemovedRow], shape: Shape, *, as_copied: bool
+    ) -> list[Restored]:
         """What came of each copy, all of them of different rows and of the same shape.
 
         `as_copied`: their table stores rows as copies have them.
@@ -105,9 +146,12 @@ class SetRestore:
             stood_there=self.stood_there(None),
             beside_as=self.beside_as(shape),
         )
-        for row in await connection.fetch(judge, [copy.removed_id for copy in waiting], shape.unwritten):
+        for row in await connection.fetch(
+            judge, [copy.removed_id for copy in waiting], shape.unwritten
+        ):
             present[row["removed_id"]].append(row)
-        # From here on we hold rows that ingestion may want: it must not wait for us while we wait for someone else.
+        # From here on we hold rows that ingestion may want: it must not wait for us while we wait
+        # for someone else.
         await connection.limit_locks(LOCK_SECONDS)
         taken: dict[int, Record] = {}
         lacking: list[int] = []
@@ -123,26 +167,46 @@ class SetRestore:
                 taken[copy.removed_id] = deed
         kept = await self._keep(connection, tokens, taken) if taken else {}
         by_id = {copy.removed_id: copy for copy in waiting}
-        places = {removed_id: _place_of(by_id[removed_id]) for removed_id in lacking} if as_copied else {}
+        places = (
+            {removed_id: _place_of(by_id[removed_id]) for removed_id in lacking}
+            if as_copied
+            else {}
+        )
         rows: list[_Written] = []
         if taken:
             rows += await self._write_back(connection, tokens, shape, taken, as_copied=as_copied)
         if lacking and as_copied and None not in places.values():
-            rows += await self._insert_as_copied(connection, tokens, {each: place for each, place in places.items() if place})
+            rows += await self._insert_as_copied(
+                connection, tokens, {each: place for each, place in places.items() if place}
+            )
         elif lacking:
             rows += await self._insert(connection, tokens, shape, lacking)
         for done in rows:
             copy, before = by_id[done.removed_id], taken.get(done.removed_id)
-            said = stored_again(copy, present[copy.removed_id]) if before is None else written_back(copy, before, kept[copy.removed_id])
-            changed = changed_slices(copy, done.place, *(() if before is None else (Place(before["account_id"], before["day"]),)))
-            told[copy.removed_id] = told_of(copy, said + shape.remarks(done.changed), changed=changed, is_written=True)
+            said = (
+                stored_again(copy, present[copy.removed_id])
+                if before is None
+                else written_back(copy, before, kept[copy.removed_id])
+            )
+            changed = changed_slices(
+                copy,
+                done.place,
+                *(() if before is None else (Place(before["account_id"], before["day"]),)),
+            )
+            told[copy.removed_id] = told_of(
+                copy, said + shape.remarks(done.changed), changed=changed, is_written=True
+            )
         await connection.execute(self._sql["mark_restored_rows"], [*taken, *lacking])
         return [told[copy.removed_id] for copy in copies]
 
-    async def _lock(self, connection: Connection, copies: Sequence[RemovedRow]) -> tuple[dict[int, Restored], list[RemovedRow]]:
+    async def _lock(
+        self, connection: Connection, copies: Sequence[RemovedRow]
+    ) -> tuple[dict[int, Restored], list[RemovedRow]]:
         """What is to be told of copies that cannot be used any more, and the others."""
         await connection.execute(self._sql["lock_restoring"])
-        locked = await connection.fetch(self._sql["lock_copies"], [copy.removed_id for copy in copies])
+        locked = await connection.fetch(
+            self._sql["lock_copies"], [copy.removed_id for copy in copies]
+        )
         restored_at = {row["removed_id"]: row["restored_at"] for row in locked}
         told: dict[int, Restored] = {}
         for copy in copies:
@@ -153,18 +217,34 @@ class SetRestore:
                 told[copy.removed_id] = restored_already(copy, at)
         return told, [copy for copy in copies if copy.removed_id not in told]
 
-    async def _keep(self, connection: Connection, tokens: Mapping[str, str], taken: Mapping[int, Record]) -> dict[int, int]:
-        """Keep what the rows hold until now; the new copies by the old ones. Ids are given out in the order of the rows."""
-        rows = await connection.fetch(fill(self._sql["keep_present_rows"], **_undated(tokens, taken.values())), *_places(taken))
+    async def _keep(
+        self, connection: Connection, tokens: Mapping[str, str], taken: Mapping[int, Record]
+    ) -> dict[int, int]:
+        """Keep what the rows hold until now; the new copies by the old ones.
+
+        Ids are given out in the order of the rows.
+        """
+        rows = await connection.fetch(
+            fill(self._sql["keep_present_rows"], **_undated(tokens, taken.values())),
+            *_places(taken),
+        )
         if len(rows) != len(taken):
             raise WriteConflict("the rows were written by someone else meanwhile")
         return dict(zip(sorted(taken), sorted(row["removed_id"] for row in rows), strict=True))
 
     async def _write_back(
-        self, connection: Connection, tokens: Mapping[str, str], shape: Shape, taken: Mapping[int, Record], *, as_copied: bool
+        self,
+        connection: Connection,
+        tokens: Mapping[str, str],
+        shape: Shape,
+        taken: Mapping[int, Record],
+        *,
+        as_copied: bool,
     ) -> list[_Written]:
         if as_copied:
-            statement = fill(self._sql["write_back_rows_as_copied"], **_undated(tokens, taken.values()))
+            statement = fill(
+                self._sql["write_back_rows_as_copied"], **_undated(tokens, taken.values())
+            )
             return _whole(await connection.fetch(statement, *_places(taken)), taken)
         sql = fill(
             self._sql["write_back_rows"],
@@ -174,16 +254,27 @@ class SetRestore:
         )
         return _whole(await connection.fetch(sql, shape.updated, *_places(taken)), taken)
 
-    async def _insert(self, connection: Connection, tokens: Mapping[str, str], shape: Shape, ids: Sequence[int]) -> list[_Written]:
+    async def _insert(
+        self, connection: Connection, tokens: Mapping[str, str], shape: Shape, ids: Sequence[int]
+    ) -> list[_Written]:
         sql = fill(
-            self._sql["insert_rows_again"], **tokens, plain_copies=self._plain("$1"), changed=self.part("name_changed_columns_of_set")
+            self._sql["insert_rows_again"],
+            **tokens,
+            plain_copies=self._plain("$1"),
+            changed=self.part("name_changed_columns_of_set"),
         )
         return _whole(await connection.fetch(sql, list(ids), shape.inserted), ids)
 
-    async def _insert_as_copied(self, connection: Connection, tokens: Mapping[str, str], places: Mapping[int, Place]) -> list[_Written]:
-        written = await connection.execute(fill(self._sql["insert_rows_as_copied"], **tokens), list(places))
+    async def _insert_as_copied(
+        self, connection: Connection, tokens: Mapping[str, str], places: Mapping[int, Place]
+    ) -> list[_Written]:
+        written = await connection.execute(
+            fill(self._sql["insert_rows_as_copied"], **tokens), list(places)
+        )
         if written != len(places):
-            raise RowRefused("a trigger of the table lets it not be written", sqlstate="", constraint=None)
+            raise RowRefused(
+                "a trigger of the table lets it not be written", sqlstate="", constraint=None
+            )
         return [_Written(removed_id, place, ()) for removed_id, place in places.items()]
 
 
@@ -192,24 +283,38 @@ def _place_of(copy: RemovedRow) -> Place | None:
     column = NAMED_TABLES[copy.table].date_column
     text = copy.values.get(column) if column else None
     try:
-        return Place(copy.values.get("account_id"), None if text is None else dt.date.fromisoformat(text))
+        return Place(
+            copy.values.get("account_id"), None if text is None else dt.date.fromisoformat(text)
+        )
     except ValueError:
         return None
 
 
 def _named(table: Table) -> str:
     """The key and the account of the row of a copy `c`, as arguments of jsonb_build_object."""
-    return ", ".join(f"'{column}', c.row_data ->> '{column}'" for column in dict.fromkeys((*table.key, "account_id")))
+    return ", ".join(
+        f"'{column}', c.row_data ->> '{column}'"
+        for column in dict.fromkeys((*table.key, "account_id"))
+    )
 
 
-async def columns_of(connection: Connection, sql: Mapping[str, str], raw: str) -> list[RestoredColumn]:
+async def columns_of(
+    connection: Connection, sql: Mapping[str, str], raw: str
+) -> list[RestoredColumn]:
     """The columns that a raw table has now."""
     rows = await connection.fetch(sql["get_columns"], raw)
-    return [RestoredColumn(row["name"], row["is_generated"], row["is_numbered"], row["sql_type"], row["sort"]) for row in rows]
+    return [
+        RestoredColumn(
+            row["name"], row["is_generated"], row["is_numbered"], row["sql_type"], row["sort"]
+        )
+        for row in rows
+    ]
 
 
 def _places(taken: Mapping[int, Record]) -> tuple[list[object], ...]:
-    """Copies, and where the rows are that get their values: tables, places and dates, in the order of the copies."""
+    """Copies, and where the rows are that get their values: tables, places and dates, in the order
+    of the copies.
+    """
     rows = [(removed_id, taken[removed_id]) for removed_id in sorted(taken)]
     return (
         [removed_id for removed_id, _ in rows],
@@ -225,7 +330,14 @@ def _undated(tokens: Mapping[str, str], rows: Iterable[Record]) -> Mapping[str, 
 
 
 def _whole(rows: Sequence[Record], wanted: Iterable[int]) -> list[_Written]:
-    """The rows, if they are one for each copy; RowRefused otherwise: a trigger had its own way with some."""
+    """The rows, if they are one for each copy; RowRefused otherwise: a trigger had its own way with
+    some.
+    """
     if sorted(row["removed_id"] for row in rows) != sorted(wanted):
-        raise RowRefused("a trigger of the table lets it not be written", sqlstate="", constraint=None)
-    return [_Written(row["removed_id"], Place(row["account_id"], row["day"]), row["changed"]) for row in rows]
+        raise RowRefused(
+            "a trigger of the table lets it not be written", sqlstate="", constraint=None
+        )
+    return [
+        _Written(row["removed_id"], Place(row["account_id"], row["day"]), row["changed"])
+        for row in rows
+    ]

@@ -1,7 +1,9 @@
-"""Issues that somebody accepted: kept with their figures, and ended when these change or their date comes.
+"""Issues that somebody accepted: kept with their figures, and ended when these change or their date
+comes.
 
-To accept an issue locks the account's row in trade_recon, as recording the account does: so the issue that is accepted is the one that is
-open, and a run that closes or changes it afterwards ends the acceptance.
+To accept an issue locks the account's row in trade_recon, as recording the account does: so the
+issue that is accepted is the one that is open, and a run that closes or changes it afterwards ends
+the acceptance.
 """
 
 import datetime as dt
@@ -55,17 +57,34 @@ class Acceptances:
             entry = next((entry for entry in entries if entry.get("type") == wish.code), None)
             if entry is None:
                 raise NotOpen(_not_open(wish.account_id, wish.code, entries))
-            known = await connection.fetch_row(self._sql["get_open_acceptance"], wish.account_id, wish.code)
+            known = await connection.fetch_row(
+                self._sql["get_open_acceptance"], wish.account_id, wish.code
+            )
             seen = await connection.fetch_value(self._sql["get_last_seen"], wish.account_id) or ""
-            figures, was_held = figures_of(Issue.from_json(entry)), status == Outcome.NEEDS_CONFIRMATION
+            figures, was_held = (
+                figures_of(Issue.from_json(entry)),
+                status == Outcome.NEEDS_CONFIRMATION,
+            )
             if known is not None:
                 was_held = was_held or known["was_held"]
-                if (known["reason"], known["until"], known["figures"], known["seen"]) == (wish.reason, wish.until, figures, seen):
+                if (known["reason"], known["until"], known["figures"], known["seen"]) == (
+                    wish.reason,
+                    wish.until,
+                    figures,
+                    seen,
+                ):
                     return False
-                await connection.execute(self._sql["end_acceptance"], known["acceptance_id"], "replaced", None)
+                await connection.execute(
+                    self._sql["end_acceptance"], known["acceptance_id"], "replaced", None
+                )
             values = wish.reason, wish.until, entry, figures, seen, was_held
-            await connection.fetch_value(self._sql["add_acceptance"], wish.account_id, wish.code, *values)
-            accepted = {row["type"] for row in await connection.fetch(self._sql["get_accepted"], [wish.account_id])}
+            await connection.fetch_value(
+                self._sql["add_acceptance"], wish.account_id, wish.code, *values
+            )
+            accepted = {
+                row["type"]
+                for row in await connection.fetch(self._sql["get_accepted"], [wish.account_id])
+            }
             if {str(each.get("type")) for each in entries} <= accepted:
                 await connection.execute(self._sql["rest_account"], wish.account_id)
             return True
@@ -73,21 +92,30 @@ class Acceptances:
         return await self._database.give_way(write)
 
     async def withdraw(self, account_id: str, code: IssueCode, reason: str | None) -> bool:
-        """Let an accepted issue count again; whether it was accepted. Raises NotFound if there is no such account."""
+        """Let an accepted issue count again; whether it was accepted.
+
+        Raises NotFound if there is no such account.
+        """
 
         async def write(connection: Connection) -> bool:
             await self._locked(connection, account_id)
             known = await connection.fetch_row(self._sql["get_open_acceptance"], account_id, code)
             if known is None:
                 return False
-            await connection.execute(self._sql["end_acceptance"], known["acceptance_id"], "withdrawn", reason)
+            await connection.execute(
+                self._sql["end_acceptance"], known["acceptance_id"], "withdrawn", reason
+            )
             await self.count_again(connection, {account_id: known["was_held"]})
             return True
 
         return await self._database.give_way(write)
 
-    async def listed(self, today: dt.date | None, account_id: str | None = None, limit: int = 1_000) -> list[Record]:
-        """What is accepted on a date (None: the server's), of one account or of all, by the date on which it ends."""
+    async def listed(
+        self, today: dt.date | None, account_id: str | None = None, limit: int = 1_000
+    ) -> list[Record]:
+        """What is accepted on a date (None: the server's), of one account or of all, by the date on
+        which it ends.
+        """
         return await self._database.fetch(self._sql["list_accepted"], today, account_id, limit)
 
     async def count(self, today: dt.date | None) -> int:
@@ -103,10 +131,11 @@ class Acceptances:
         today: dt.date | None = None,
         seen: Mapping[str, str] | None = None,
     ) -> dict[str, bool]:
-        """End what holds no more, now that accounts are recorded with these issues; their rows in trade_recon are locked.
+        """End what holds no more, now that accounts are recorded with these issues; their rows in
+        trade_recon are locked.
 
-        What holds is bound to how the accounts' tables disagreed when that was judged (`seen`). The accounts of which an issue is open and
-        accepted no more, and whether they were held before.
+        What holds is bound to how the accounts' tables disagreed when that was judged (`seen`). The
+        accounts of which an issue is open and accepted no more, and whether they were held before.
         """
         rows = await connection.fetch(self._sql["get_accepted"], list(left))
         known = _by_account(rows)
@@ -119,34 +148,62 @@ class Acceptances:
         await self._renew(connection, rows, seen or {})
         if ended:
             await connection.execute(self._sql["end_acceptances"], ended)
-            _log.info("Accepted issues count again, or are gone.", action="accepted.ended", issues=len(ended), sample=ended[:_NAMED])
+            _log.info(
+                "Accepted issues count again, or are gone.",
+                action="accepted.ended",
+                issues=len(ended),
+                sample=ended[:_NAMED],
+            )
         open_again = {each["account_id"] for each in ended if each["ended_as"] != "closed"}
-        return {account_id: any(each.was_held for each in known[account_id].values()) for account_id in open_again}
+        return {
+            account_id: any(each.was_held for each in known[account_id].values())
+            for account_id in open_again
+        }
 
     async def count_again(self, connection: Connection, was_held: Mapping[str, bool]) -> None:
-        """Let accounts wait for the next run that rested while all that is open of them was accepted; those that were held are held."""
+        """Let accounts wait for the next run that rested while all that is open of them was
+        accepted; those that were held are held.
+        """
         if was_held:
-            accounts = [{"account_id": account_id, "was_held": held} for account_id, held in was_held.items()]
+            accounts = [
+                {"account_id": account_id, "was_held": held}
+                for account_id, held in was_held.items()
+            ]
             await connection.execute(self._sql["count_again"], accounts)
 
-    async def _renew(self, connection: Connection, rows: Sequence[Record], seen: Mapping[str, str]) -> None:
-        changed = {row["account_id"]: seen[row["account_id"]] for row in rows if row["seen"] != seen.get(row["account_id"], row["seen"])}
+    async def _renew(
+        self, connection: Connection, rows: Sequence[Record], seen: Mapping[str, str]
+    ) -> None:
+        changed = {
+            row["account_id"]: seen[row["account_id"]]
+            for row in rows
+            if row["seen"] != seen.get(row["account_id"], row["seen"])
+        }
         if changed:
             await connection.execute(self._sql["renew_seen"], changed)
 
-    async def _locked(self, connection: Connection, account_id: str) -> tuple[list[Mapping[str, object]], str]:
+    async def _locked(
+        self, connection: Connection, account_id: str
+    ) -> tuple[list[Mapping[str, object]], str]:
         row = await connection.fetch_row(self._sql["lock_account"], account_id)
         if row is None:
             raise NotFound(f"There is no account {account_id!r}. Nothing was changed.")
         issues = row["issues"] if isinstance(row["issues"], list) else []
-        return [entry for entry in issues if isinstance(entry, dict)], str(row["reconciliation_status"])
+        return [entry for entry in issues if isinstance(entry, dict)], str(
+            row["reconciliation_status"]
+        )
 
 
 def _by_account(rows: Sequence[Record]) -> dict[str, dict[str, AcceptedIssue]]:
     found: defaultdict[str, dict[str, AcceptedIssue]] = defaultdict(dict)
     for row in rows:
         found[row["account_id"]][row["type"]] = AcceptedIssue(
-            row["account_id"], row["type"], row["until"], row["figures"], row["seen"], row["was_held"]
+            row["account_id"],
+            row["type"],
+            row["until"],
+            row["figures"],
+            row["seen"],
+            row["was_held"],
         )
     return dict(found)
 
@@ -154,5 +211,12 @@ def _by_account(rows: Sequence[Record]) -> dict[str, dict[str, AcceptedIssue]]:
 def _not_open(account_id: str, code: IssueCode, entries: Sequence[Mapping[str, object]]) -> str:
     others = sorted({str(entry.get("type")) for entry in entries})
     has = f"open are {', '.join(others[:_NAMED])}" if others else "it has none that is open"
-    hint = " That one is for information, and holds nothing back." if code is IssueCode.SUSPICIOUSLY_FEW_HOURS else ""
-    return f"The account {account_id!r} has no open issue {code.value}: {has}.{hint} Nothing was accepted."
+    hint = (
+        " That one is for information, and holds nothing back."
+        if code is IssueCode.SUSPICIOUSLY_FEW_HOURS
+        else ""
+    )
+    return (
+        f"The account {account_id!r} has no open issue {code.value}: {has}.{hint} Nothing was"
+        " accepted."
+    )

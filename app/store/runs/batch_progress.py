@@ -1,4 +1,6 @@
-"""How far batches are that are under way: one row for each process, so that nothing is written for an account before it is recorded."""
+"""How far batches are that are under way: one row for each process, so that nothing is written for
+an account before it is recorded.
+"""
 
 import uuid
 from collections.abc import Mapping
@@ -9,7 +11,9 @@ from app.store.database.pool import Database
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """How far batches of a run are: their accounts, those of which nothing more is to be read, requests sent and rows written so far."""
+    """How far batches of a run are: their accounts, those of which nothing more is to be read,
+    requests sent and rows written so far.
+    """
 
     accounts: int = 0
     done: int = 0

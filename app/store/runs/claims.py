@@ -22,10 +22,14 @@ from app.store.database.session import COMMAND_SECONDS
 from app.store.database.transaction import Record
 
 _ANSWER_SECONDS = 5.0
-"""How long a heartbeat waits for its answer before it is tried over a new connection: several fit into a lease."""
+"""How long a heartbeat waits for its answer before it is tried over a new connection: several fit
+into a lease.
+"""
 _LEAVE_SECONDS = 1.0
 _LOST_SECONDS = 600.0
-"""For how long after a claim failed it may still turn out to have been made: longer than PostgreSQL works on a statement of ours."""
+"""For how long after a claim failed it may still turn out to have been made: longer than PostgreSQL
+works on a statement of ours.
+"""
 
 
 _CODES = frozenset(code.value for code in IssueCode)
@@ -37,7 +41,9 @@ class _UndoneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FirstPass:
-    """What a run found at an account and did for it before the account was postponed, or its batch broke off."""
+    """What a run found at an account and did for it before the account was postponed, or its batch
+    broke off.
+    """
 
     found: frozenset[IssueCode] = frozenset()
     effort: Effort = field(default_factory=Effort)
@@ -49,7 +55,9 @@ class FirstPass:
 
 @dataclass(frozen=True, slots=True)
 class Uncounted:
-    """What a batch did that broke off, and is not counted for its run yet; `is_recording`: unless it was recorded all the same."""
+    """What a batch did that broke off, and is not counted for its run yet; `is_recording`: unless
+    it was recorded all the same.
+    """
 
     efforts: Sequence[Effort]
     requests: int
@@ -58,7 +66,9 @@ class Uncounted:
 
 @dataclass(slots=True)
 class BrokenOff:
-    """What batches of a claim found and did before they broke off, by account, and what is still to be counted for the run."""
+    """What batches of a claim found and did before they broke off, by account, and what is still to
+    be counted for the run.
+    """
 
     passes: dict[str, FirstPass] = field(default_factory=dict)
     uncounted: list[Uncounted] = field(default_factory=list)
@@ -67,8 +77,8 @@ class BrokenOff:
 _DUE = 1000
 """Accounts that are read at once to see which of them are locked."""
 _LOCKED = (
-    "The account was not compared: another transaction holds its row in trade_recon. Nothing was written; the next run compares it once"
-    " that transaction is over."
+    "The account was not compared: another transaction holds its row in trade_recon. Nothing was"
+    " written; the next run compares it once that transaction is over."
 )
 
 
@@ -76,9 +86,10 @@ _LOCKED = (
 class Claim:
     """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
 
-    `postponed` are those of them for which a fetch could not be completed when the run first came to them, or that the run held;
-    `confirmed` says of the held ones what somebody confirmed. `broken_off` is kept by all parts of a claim together. `by_rows`: every row
-    of its accounts is compared.
+    `postponed` are those of them for which a fetch could not be completed when the run first came
+    to them, or that the run held; `confirmed` says of the held ones what somebody confirmed.
+    `broken_off` is kept by all parts of a claim together. `by_rows`: every row of its accounts is
+    compared.
     """
 
     claim_id: uuid.UUID
@@ -90,7 +101,9 @@ class Claim:
     by_rows: bool = False
 
     def first_pass(self, account_id: str) -> FirstPass | None:
-        """What the run found at the account and did for it so far; None if this is the first time that it comes to it."""
+        """What the run found at the account and did for it so far; None if this is the first time
+        that it comes to it.
+        """
         return self.broken_off.passes.get(account_id) or self.postponed.get(account_id)
 
     def note_broken_off(self, passes: Mapping[str, FirstPass]) -> None:
@@ -124,18 +137,36 @@ class Claims:
         self._held = set[uuid.UUID]()
         self._lost_until = -math.inf
 
-    async def beat(self, hindrance: Hindrance | None = None, only_run: uuid.UUID | None = None) -> int:
-        """Say that this worker process is alive, and what keeps its work from going on; it serves `only_run` (None: all runs).
+    async def beat(
+        self, hindrance: Hindrance | None = None, only_run: uuid.UUID | None = None
+    ) -> int:
+        """Say that this worker process is alive, and what keeps its work from going on; it serves
+        `only_run` (None: all runs).
 
         The number of accounts that it lost since its lease had ended before.
         """
         told = (
             (None,) * 5
             if hindrance is None
-            else (hindrance.reason.value, hindrance.detail, hindrance.since, hindrance.next_in, hindrance.ends_in)
+            else (
+                hindrance.reason.value,
+                hindrance.detail,
+                hindrance.since,
+                hindrance.next_in,
+                hindrance.ends_in,
+            )
         )
-        values = self.worker_id, socket.gethostname(), os.getpid(), self.lease_seconds, only_run, *told
-        (row,) = await self._database.ask(self._beat, *values, seconds=min(self.lease_seconds / 4, _ANSWER_SECONDS))
+        values = (
+            self.worker_id,
+            socket.gethostname(),
+            os.getpid(),
+            self.lease_seconds,
+            only_run,
+            *told,
+        )
+        (row,) = await self._database.ask(
+            self._beat, *values, seconds=min(self.lease_seconds / 4, _ANSWER_SECONDS)
+        )
         return int(row["lost"])
 
     async def leave(self) -> None:
@@ -149,7 +180,8 @@ class Claims:
     async def claim(self, run_id: uuid.UUID, limit: int) -> Claim | None:
         """Take the next accounts of a run, at most `limit`; None if there is none to take now."""
         claim_id = uuid.uuid4()
-        # Known before it is made: whatever else of ours stands in the database is a claim whose answer was lost.
+        # Known before it is made: whatever else of ours stands in the database is a claim whose
+        # answer was lost.
         self._held.add(claim_id)
         try:
             claim = await self._take(run_id, claim_id, limit)
@@ -162,62 +194,103 @@ class Claims:
         return claim
 
     async def _take(self, run_id: uuid.UUID, claim_id: uuid.UUID, limit: int) -> Claim | None:
-        rows = await self._database.fetch(self._claim, run_id, claim_id, self.worker_id, limit, self.lease_seconds)
+        rows = await self._database.fetch(
+            self._claim, run_id, claim_id, self.worker_id, limit, self.lease_seconds
+        )
         if not rows:
             return None
         known = [row["account_id"] for row in rows if row["postponed"] or row["begun"]]
         found = await self._database.fetch(self._first_passes, run_id, known) if known else []
         passes = {row["account_id"]: _first_pass(row) for row in found}
-        # Where their holder died nothing was noted of what it did: what it wrote is told by the rows that were kept with it.
+        # Where their holder died nothing was noted of what it did: what it wrote is told by the
+        # rows that were kept with it.
         written = [row["account_id"] for row in rows if row["is_written"]]
         for row in await self._database.fetch(self._written, run_id, written) if written else ():
-            passes[row["account_id"]] = _with_written(passes.get(row["account_id"], FirstPass()), row)
+            passes[row["account_id"]] = _with_written(
+                passes.get(row["account_id"], FirstPass()), row
+            )
         postponed = {row["account_id"] for row in rows if row["postponed"]}
         return Claim(
             claim_id,
             run_id,
             tuple(sorted(row["account_id"] for row in rows)),
             {account_id: each for account_id, each in passes.items() if account_id in postponed},
-            {row["account_id"]: msgspec.convert(row["confirmed"], Shown) for row in rows if row["confirmed"] is not None},
-            BrokenOff({account_id: each for account_id, each in passes.items() if account_id not in postponed}),
+            {
+                row["account_id"]: msgspec.convert(row["confirmed"], Shown)
+                for row in rows
+                if row["confirmed"] is not None
+            },
+            BrokenOff(
+                {
+                    account_id: each
+                    for account_id, each in passes.items()
+                    if account_id not in postponed
+                }
+            ),
         )
 
-    async def set_unwritable_apart(self, run_id: uuid.UUID, error: ReconError, account_ids: Sequence[str] | None = None) -> list[str]:
-        """Record as failed, in the run's record alone, the accounts whose rows in trade_recon PostgreSQL does not let anybody write.
+    async def set_unwritable_apart(
+        self, run_id: uuid.UUID, error: ReconError, account_ids: Sequence[str] | None = None
+    ) -> list[str]:
+        """Record as failed, in the run's record alone, the accounts whose rows in trade_recon
+        PostgreSQL does not let anybody write.
 
-        `account_ids` are those that may be such (None: all that wait in the run). Raises `error` if none of them is, or all are.
+        `account_ids` are those that may be such (None: all that wait in the run). Raises `error` if
+        none of them is, or all are.
         """
-        ids = [row["account_id"] for row in await self._database.fetch(self._waiting, run_id)] if account_ids is None else list(account_ids)
+        ids = (
+            [row["account_id"] for row in await self._database.fetch(self._waiting, run_id)]
+            if account_ids is None
+            else list(account_ids)
+        )
         refused = await self._find_unwritable(ids)
         if not refused or len(refused) == len(ids) > 1:
             raise error
-        details = [f"The account cannot be reconciled: its row in trade_recon cannot be written: {reason}" for reason in refused.values()]
+        details = [
+            f"The account cannot be reconciled: its row in trade_recon cannot be written: {reason}"
+            for reason in refused.values()
+        ]
         await self._database.execute(self._record_unwritable, run_id, list(refused), details)
         return sorted(refused)
 
     async def due(self, run_id: uuid.UUID) -> list[str]:
-        """Accounts that wait in a run and that no claim holds, the first of them: they can be taken but for locks of other transactions."""
+        """Accounts that wait in a run and that no claim holds, the first of them: they can be taken
+        but for locks of other transactions.
+        """
         return [row["account_id"] for row in await self._database.fetch(self._due, run_id, _DUE)]
 
     async def set_locked_apart(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
-        """Record as failed, in the run's record alone, accounts whose rows in trade_recon another transaction holds."""
-        await self._database.execute(self._record_unwritable, run_id, list(account_ids), [_LOCKED] * len(account_ids))
+        """Record as failed, in the run's record alone, accounts whose rows in trade_recon another
+        transaction holds.
+        """
+        await self._database.execute(
+            self._record_unwritable, run_id, list(account_ids), [_LOCKED] * len(account_ids)
+        )
 
     async def set_refused_apart(self, run_id: uuid.UUID, refused: Mapping[str, str]) -> None:
-        """Record as failed, in the run's record alone, accounts that trade_recon does not let in, or whose rows there cannot be written."""
+        """Record as failed, in the run's record alone, accounts that trade_recon does not let in,
+        or whose rows there cannot be written.
+        """
         if refused:
-            details = [f"The account cannot be reconciled: its row in trade_recon is refused: {reason}" for reason in refused.values()]
+            details = [
+                f"The account cannot be reconciled: its row in trade_recon is refused: {reason}"
+                for reason in refused.values()
+            ]
             await self._database.execute(self._record_unwritable, run_id, list(refused), details)
 
     async def _find_unwritable(self, account_ids: Sequence[str]) -> dict[str, str]:
-        """Those of the accounts whose rows cannot be written, each with the reason: tried in halves, and undone."""
+        """Those of the accounts whose rows cannot be written, each with the reason: tried in
+        halves, and undone.
+        """
         refused: dict[str, str] = {}
         waiting = [list(account_ids)] if account_ids else []
         while waiting:
             part = waiting.pop()
             try:
                 with contextlib.suppress(_UndoneError):
-                    async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+                    async with self._database.transaction(
+                        statement_seconds=COMMAND_SECONDS
+                    ) as connection:
                         await connection.execute(self._probe, part, uuid.uuid4(), self.worker_id)
                         raise _UndoneError
             except OF_ROWS as met:
@@ -228,45 +301,81 @@ class Claims:
         return refused
 
     async def release_lost(self) -> int:
-        """Give back what was claimed by statements whose answers were lost: nobody works on it, while our heartbeat holds it."""
+        """Give back what was claimed by statements whose answers were lost: nobody works on it,
+        while our heartbeat holds it.
+        """
         if time.monotonic() > self._lost_until:
             return 0
         return await self._database.execute(self._release_lost, self.worker_id, list(self._held))
 
     async def record_gone(self, run_id: uuid.UUID) -> int:
-        """Record the accounts that wait in a run and were deleted from trade_recon, so that it does not wait for them; their number."""
+        """Record the accounts that wait in a run and were deleted from trade_recon, so that it does
+        not wait for them; their number.
+        """
         return int(await self._database.fetch_value(self._record_gone, run_id) or 0)
 
     async def is_held(self, claim: Claim) -> bool:
         """Whether any account is ours by the claim."""
-        return bool(await self._database.fetch_value(self._is_held, claim.claim_id, list(claim.account_ids)))
+        return bool(
+            await self._database.fetch_value(self._is_held, claim.claim_id, list(claim.account_ids))
+        )
 
     async def release(self, claim: Claim, account_ids: Sequence[str] | None = None) -> None:
-        """Give back accounts of a claim (None: all, and the claim ends) without a record: they wait in their run again.
+        """Give back accounts of a claim (None: all, and the claim ends) without a record: they wait
+        in their run again.
 
         What batches did that broke off is noted before, for whoever takes the accounts next.
         """
         if passes := claim.broken_off.passes:
-            await self._database.execute(self._note_first_passes, claim.run_id, claim.claim_id, [*map(_noted, passes.items())])
-        await self._database.execute(self._release, claim.claim_id, list(account_ids if account_ids is not None else claim.account_ids))
+            await self._database.execute(
+                self._note_first_passes,
+                claim.run_id,
+                claim.claim_id,
+                [*map(_noted, passes.items())],
+            )
+        await self._database.execute(
+            self._release,
+            claim.claim_id,
+            list(account_ids if account_ids is not None else claim.account_ids),
+        )
         if account_ids is None:
             self._held.discard(claim.claim_id)
 
 
 def _noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
     account_id, done = begun
-    return {"account_id": account_id, "found": sorted(done.found), **msgspec.to_builtins(done.effort)}
+    return {
+        "account_id": account_id,
+        "found": sorted(done.found),
+        **msgspec.to_builtins(done.effort),
+    }
 
 
 def _with_written(noted: FirstPass, row: Record) -> FirstPass:
-    """What was noted of an account, with the rows that the run wrote of it beyond that; each row counts once."""
-    written: dict[str, int] = {what: max(getattr(noted.effort, what), row[what]) for what in ("inserted", "updated", "moved", "removed")}
+    """What was noted of an account, with the rows that the run wrote of it beyond that; each row
+    counts once.
+    """
+    written: dict[str, int] = {
+        what: max(getattr(noted.effort, what), row[what])
+        for what in ("inserted", "updated", "moved", "removed")
+    }
     effort = replace(noted.effort, **written)
-    return FirstPass(noted.found | frozenset(IssueCode(code) for code in row["issues_open"] if code in _CODES), effort)
+    return FirstPass(
+        noted.found | frozenset(IssueCode(code) for code in row["issues_open"] if code in _CODES),
+        effort,
+    )
 
 
 def _first_pass(row: Record) -> FirstPass:
-    written: dict[str, int] = {what: row[f"rows_{what}"] for what in ("inserted", "updated", "moved", "removed", "set_aside")}
-    effort = Effort(requests=row["requests"], values_nulled=row["values_nulled"], seconds=row["own_seconds"] or 0.0, **written)
+    written: dict[str, int] = {
+        what: row[f"rows_{what}"]
+        for what in ("inserted", "updated", "moved", "removed", "set_aside")
+    }
+    effort = Effort(
+        requests=row["requests"],
+        values_nulled=row["values_nulled"],
+        seconds=row["own_seconds"] or 0.0,
+        **written,
+    )
     effort.own_requests = row["own_requests"] or 0.0
     return FirstPass(frozenset(map(IssueCode, row["issues_found"])), effort)

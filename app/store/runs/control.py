@@ -17,13 +17,20 @@ _NAMED = 5
 
 
 class RunControl:
-    """Steers runs by their status; workers notice, and stop at their next safe point. Each step tells whether it changed anything."""
+    """Steers runs by their status; workers notice, and stop at their next safe point.
+
+    Each step tells whether it changed anything.
+    """
 
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("control")
-        self._pause, self._resume, self._cancel = sql["pause_run"], sql["resume_run"], sql["cancel_run"]
+        self._pause, self._resume, self._cancel = (
+            sql["pause_run"],
+            sql["resume_run"],
+            sql["cancel_run"],
+        )
         self._suspend, self._confirm = sql["suspend_run"], sql["confirm_run"]
         self._confirm_accounts, self._get_not_held = sql["confirm_accounts"], sql["get_not_held"]
         self._get_standing = sql["get_standing_holds"]
@@ -31,7 +38,11 @@ class RunControl:
         runs = database.queries("runs")
         self._notify = runs["notify_workers"]
         self._note_held_since = runs["note_held_since"]
-        self._get, self._clear_scan, self._get_sole = runs["get_run"], runs["clear_scan"], runs["get_sole_run"]
+        self._get, self._clear_scan, self._get_sole = (
+            runs["get_run"],
+            runs["clear_scan"],
+            runs["get_sole_run"],
+        )
 
     async def pause(self, run_id: uuid.UUID) -> bool:
         """Take no more accounts of the run; Conflict if it is over, NotFound if there is none."""
@@ -39,20 +50,32 @@ class RunControl:
 
     async def resume(self, run_id: uuid.UUID) -> bool:
         """Let a paused run go on; Conflict if it is over, NotFound if there is none."""
-        return await self._steer(self._resume, run_id, "resumed", (RunStatus.QUEUED, RunStatus.RUNNING))
+        return await self._steer(
+            self._resume, run_id, "resumed", (RunStatus.QUEUED, RunStatus.RUNNING)
+        )
 
     async def cancel(self, run_id: uuid.UUID, reason: str) -> bool:
         """End the run for good; Conflict if it is over otherwise, NotFound if there is none."""
-        is_new = await self._steer(self._cancel, run_id, "cancelled", (RunStatus.CANCELLED,), reason)
+        is_new = await self._steer(
+            self._cancel, run_id, "cancelled", (RunStatus.CANCELLED,), reason
+        )
         await self._database.execute(self._clear_scan, run_id)
         return is_new
 
-    async def confirm(self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, today: dt.date | None = None) -> bool:
-        """Let the run write what it held of all accounts, or of these alone: then it does nothing else.
+    async def confirm(
+        self,
+        run_id: uuid.UUID,
+        account_ids: Sequence[str] | None = None,
+        today: dt.date | None = None,
+    ) -> bool:
+        """Let the run write what it held of all accounts, or of these alone: then it does nothing
+        else.
 
-        What a later run recorded since, or is accepted until after `today` (None: the server's date), is held no more, and what the run saw
-        of upstream before that is outdated: only what is held still is confirmed then. Raises Conflict if the run holds nothing or another
-        full run is active, InvalidRequest if it does not hold one of the accounts, NotFound if there is no such run.
+        What a later run recorded since, or is accepted until after `today` (None: the server's
+        date), is held no more, and what the run saw of upstream before that is outdated: only what
+        is held still is confirmed then. Raises Conflict if the run holds nothing or another full
+        run is active, InvalidRequest if it does not hold one of the accounts, NotFound if there is
+        no such run.
         """
         try:
             if account_ids is None:
@@ -61,49 +84,74 @@ class RunControl:
                 await self._require_held(run_id, account_ids, today)
             if account_ids is None:
                 return await self._steer(self._confirm, run_id, "confirmed", ())
-            return await self._steer(self._confirm_accounts, run_id, "confirmed", (), list(account_ids))
+            return await self._steer(
+                self._confirm_accounts, run_id, "confirmed", (), list(account_ids)
+            )
         except RowRefused as error:
             sole = await self._database.fetch_row(self._get_sole)
             if sole is None:
                 raise
             raise Conflict(
-                f"Another full run is {sole['status']}: {sole['run_id']}. This one holds its accounts as before; confirm it after that.",
+                f"Another full run is {sole['status']}: {sole['run_id']}. This one holds its"
+                " accounts as before; confirm it after that.",
                 sole["run_id"],
             ) from error
 
     async def _find_standing(self, run_id: uuid.UUID, today: dt.date | None) -> list[str] | None:
-        """The accounts that the run holds still, where others went on since; None where nothing did, so that the whole run may go on."""
+        """The accounts that the run holds still, where others went on since; None where nothing
+        did, so that the whole run may go on.
+        """
         row = await self._database.fetch_row(self._get_standing, run_id, today)
         if row is None or not row["held"]:
             return None
         standing = list(row["standing"])
         if not standing:
             raise Conflict(
-                f"Nothing that run {run_id} held ({counted(row['held'], 'account')}) is held any more: later runs recorded these accounts,"
-                " or somebody accepted them. Nothing was changed; a new run compares them with upstream as it is now.",
+                f"Nothing that run {run_id} held ({counted(row['held'], 'account')}) is held any"
+                " more: later runs recorded these accounts, or somebody accepted them. Nothing was"
+                " changed; a new run compares them with upstream as it is now.",
                 run_id,
             )
         return standing if row["is_well_since"] or len(standing) < row["held"] else None
 
-    async def _require_held(self, run_id: uuid.UUID, account_ids: Sequence[str], today: dt.date | None) -> None:
+    async def _require_held(
+        self, run_id: uuid.UUID, account_ids: Sequence[str], today: dt.date | None
+    ) -> None:
         if await self._database.fetch_row(self._get, run_id) is None:
             raise NotFound(f"There is no run {run_id}.")
-        strange = [row["account_id"] for row in await self._database.fetch(self._get_not_held, run_id, list(account_ids), today)]
+        strange = [
+            row["account_id"]
+            for row in await self._database.fetch(
+                self._get_not_held, run_id, list(account_ids), today
+            )
+        ]
         if strange:
             more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
             raise InvalidRequest(
-                f"The run {run_id} does not hold {', '.join(strange[:_NAMED])}{more}. Nothing was confirmed;"
-                f" `trade-recon runs show {run_id}` names the accounts that it holds."
+                f"The run {run_id} does not hold {', '.join(strange[:_NAMED])}{more}. Nothing was"
+                f" confirmed; `trade-recon runs show {run_id}` names the accounts that it holds."
             )
 
-    async def suspend(self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None) -> bool:
-        """Stop a run that makes upstream suspect; not one that somebody confirmed since, `confirmed_at` being what the batch knew."""
-        is_stopped = await self._database.fetch_value(self._suspend, run_id, reason, confirmed_at) is not None
+    async def suspend(
+        self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None
+    ) -> bool:
+        """Stop a run that makes upstream suspect; not one that somebody confirmed since,
+        `confirmed_at` being what the batch knew.
+        """
+        is_stopped = (
+            await self._database.fetch_value(self._suspend, run_id, reason, confirmed_at)
+            is not None
+        )
         if is_stopped:
             # Once it is confirmed it goes on with what was found different, or scans anew.
             await self._database.execute(self._clear_scan, run_id)
             await self._database.execute(self._note_held_since, run_id)
-            _log.error("A run was stopped, since upstream is suspect.", action="run.suspended", run_id=str(run_id), reason=reason)
+            _log.error(
+                "A run was stopped, since upstream is suspect.",
+                action="run.suspended",
+                run_id=str(run_id),
+                reason=reason,
+            )
         return is_stopped
 
     async def end_overdue(self) -> list[uuid.UUID]:
@@ -115,12 +163,26 @@ class RunControl:
 
     async def working(self, run_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
         """Those of the runs that are still to be worked on."""
-        return {row["run_id"] for row in await self._database.fetch(self._working, [str(run_id) for run_id in run_ids])}
+        return {
+            row["run_id"]
+            for row in await self._database.fetch(
+                self._working, [str(run_id) for run_id in run_ids]
+            )
+        }
 
-    async def _steer(self, statement: str, run_id: uuid.UUID, done: str, already: Sequence[RunStatus], *values: object) -> bool:
+    async def _steer(
+        self,
+        statement: str,
+        run_id: uuid.UUID,
+        done: str,
+        already: Sequence[RunStatus],
+        *values: object,
+    ) -> bool:
         async with self._database.transaction() as connection:
             if await connection.fetch_value(statement, run_id, *values) is not None:
-                await connection.execute(self._notify, wake_channel(self._database.schema), str(run_id))
+                await connection.execute(
+                    self._notify, wake_channel(self._database.schema), str(run_id)
+                )
                 return True
             row = await connection.fetch_row(self._get, run_id)
         if row is None:
@@ -135,17 +197,28 @@ def _refusal(row: Record, done: str) -> str:
     status, ended = str(row["status"]), row["finished_at"]
     said = f"The run {_told(status)}; it cannot be {done}. Nothing was changed."
     if ended is None:
-        return f"{said} What a run holds can be confirmed once it has ended." if done == "confirmed" else said
+        return (
+            f"{said} What a run holds can be confirmed once it has ended."
+            if done == "confirmed"
+            else said
+        )
     if status == RunStatus.NEEDS_CONFIRMATION:
         run_id = row["run_id"]
-        return f"{said} To let it go on: `trade-recon confirm {run_id}`; to end it for good: `trade-recon runs cancel {run_id}`."
+        return (
+            f"{said} To let it go on: `trade-recon confirm {run_id}`; to end it for good:"
+            f" `trade-recon runs cancel {run_id}`."
+        )
     holds = ", and it holds no account" if done == "confirmed" else ""
     when = f"{ended.astimezone(dt.UTC):%Y-%m-%d} at {ended.astimezone(dt.UTC):%H:%M:%S} UTC"
-    return f"{said} It ended on {when}{holds}. A new run takes what it left: `trade-recon reconcile`."
+    return (
+        f"{said} It ended on {when}{holds}. A new run takes what it left: `trade-recon reconcile`."
+    )
 
 
 def _told(status: str) -> str:
-    """What is said of a run in this state, which only a later version may know: the predicate of a sentence."""
+    """What is said of a run in this state, which only a later version may know: the predicate of a
+    sentence.
+    """
     match status:
         case RunStatus.SUCCEEDED | RunStatus.FAILED:
             return f"has {status}"

@@ -4,7 +4,15 @@ import datetime as dt
 import uuid
 
 from app.domain.issues.codes import IssueCode
-from app.domain.runs.leftovers import OWN_WORD_CODES, SETTLING_CODES, Left, Leftovers, OpenKinds, gathered, left_of
+from app.domain.runs.leftovers import (
+    OWN_WORD_CODES,
+    SETTLING_CODES,
+    Left,
+    Leftovers,
+    OpenKinds,
+    gathered,
+    left_of,
+)
 from app.domain.states import Outcome
 from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS, Record
@@ -22,13 +30,16 @@ class RunLeftovers:
         self._note = sql["note_leftovers"]
 
     async def of(self, run_id: uuid.UUID, today: dt.date | None = None) -> Leftovers:
-        """What the run leaves as it stands now; issues accepted until `today` (None: the server's date) or before count again."""
+        """What the run leaves as it stands now; issues accepted until `today` (None: the server's
+        date) or before count again.
+        """
         codes = sorted(SETTLING_CODES), sorted(OWN_WORD_CODES), IssueCode.ABSENT_UPSTREAM
         rows = await self._database.fetch(self._count, run_id, today, *codes, seconds=SWEEP_SECONDS)
         beside = await self._database.fetch_row(self._beside, run_id)
         counts = [(_left(row), int(row["accounts"])) for row in rows]
         if beside is not None:
-            # What the tables cannot hold was told by the run that met it, and is their owner's to decide.
+            # What the tables cannot hold was told by the run that met it, and is their owner's to
+            # decide.
             unheld = min(int(beside["unheld"]), int(beside["skipped"]))
             counts += [
                 (Left.KNOWN, unheld),
@@ -41,8 +52,14 @@ class RunLeftovers:
             # Rows that fit no account, or several, are no account's outcome.
             await self._database.execute(self._note_unmatched, run_id)
             unmatched = await self._database.fetch_row(self._count_unmatched, run_id)
-            counts += [] if unmatched is None else [(Left.UNMATCHED_NEW, unmatched["new"]), (Left.UNMATCHED, unmatched["known"])]
-        return gathered(counts, new_issues=sum(int(row["accounts"]) for row in rows if row["has_new"]))
+            counts += (
+                []
+                if unmatched is None
+                else [(Left.UNMATCHED_NEW, unmatched["new"]), (Left.UNMATCHED, unmatched["known"])]
+            )
+        return gathered(
+            counts, new_issues=sum(int(row["accounts"]) for row in rows if row["has_new"])
+        )
 
     async def note(self, run_id: uuid.UUID, today: dt.date | None = None) -> None:
         """Keep what a run left that ended some other way than by coming to its end."""

@@ -7,7 +7,18 @@ from app.store.database.pool import Database
 from app.store.database.transaction import Record
 from app.telemetry import get_logger
 
-Ordered = Literal["start", "pause", "resume", "cancel", "confirm", "restore", "release", "maintenance", "accept", "unaccept"]
+Ordered = Literal[
+    "start",
+    "pause",
+    "resume",
+    "cancel",
+    "confirm",
+    "restore",
+    "release",
+    "maintenance",
+    "accept",
+    "unaccept",
+]
 
 _log = get_logger(__name__)
 _SHOWN = 100
@@ -22,8 +33,16 @@ class Orders:
         sql = database.queries("orders")
         self._note, self._of_run = sql["note_order"], sql["get_orders_of_run"]
 
-    async def note(self, ordered: Ordered, run_id: uuid.UUID | None = None, reason: str | None = None, **figures: object) -> None:
-        """Note an order that was carried out, about a run or none; `figures` go to the log alone."""
+    async def note(
+        self,
+        ordered: Ordered,
+        run_id: uuid.UUID | None = None,
+        reason: str | None = None,
+        **figures: object,
+    ) -> None:
+        """Note an order that was carried out, about a run or none; `figures` go to the log
+        alone.
+        """
         await self._database.execute(self._note, ordered, run_id, reason)
         _log.info(
             "An order was given.",

@@ -21,7 +21,9 @@ _SET_ASIDE = 20
 _PINS = 100
 _HOLDING = 20
 _READY_SECONDS = 1.3
-"""For the answer of a connection that stands, and once more for that of a new one: together less than a probe waits."""
+"""For the answer of a connection that stands, and once more for that of a new one: together less
+than a probe waits.
+"""
 _OVERALL = (
     "total_accounts",
     "reconciled",
@@ -43,15 +45,23 @@ _OF_DATES = frozenset(
         IssueCode.MONEY_MISMATCH,
     }
 )
-"""Issues about dates that may not be known yet: while one names none, nothing can be said of any date."""
+"""Issues about dates that may not be known yet: while one names none, nothing can be said of any
+date.
+"""
 _BESIDE = {
     "unmatched": (
         "{} stored row has a natural key that fits no account or several",
         "{} stored rows have a natural key that fits no account or several",
     ),
     "shared": (
-        "{} natural key is held by several accounts at the same time, and not all of them have the trades that they count",
-        "{} natural keys are held by several accounts at the same time, and not all of them have the trades that they count",
+        (
+            "{} natural key is held by several accounts at the same time, and not all of them have"
+            " the trades that they count"
+        ),
+        (
+            "{} natural keys are held by several accounts at the same time, and not all of them"
+            " have the trades that they count"
+        ),
     ),
     "set_aside": (
         "{} row of upstream cannot be stored (recon_set_aside_rows)",
@@ -66,7 +76,9 @@ _BESIDE = {
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account: its row of trade_recon, last attempts, issues' history, rows set aside; pinned rows and accepted issues."""
+    """One account: its row of trade_recon, last attempts, issues' history, rows set aside; pinned
+    rows and accepted issues.
+    """
 
     state: Record
     attempts: list[Record]
@@ -77,7 +89,9 @@ class AccountReport:
 
     @property
     def issues(self) -> list[object]:
-        """Its open issues as they are shown: those that runs look at, and what is for information alone."""
+        """Its open issues as they are shown: those that runs look at, and what is for information
+        alone.
+        """
         issues, few_hours = self.state["issues"], self.state["few_hours"]
         shown = list(issues) if isinstance(issues, list) else []
         return [*shown, few_hours_issue(few_hours).as_json()] if few_hours else shown
@@ -90,9 +104,19 @@ class AccountReport:
         if not self.attempts:
             return LastLook(self.state["last_checked"], agrees).sentence
         last = self.attempts[0]
-        rows = None if last["compared"] is None else sum(figures["rows"] for figures in last["compared"].values())
+        rows = (
+            None
+            if last["compared"] is None
+            else sum(figures["rows"] for figures in last["compared"].values())
+        )
         return LastLook(
-            self.state["last_checked"], agrees, last["run_id"], last["kind"], last["outcome"], last["finished_at"], rows
+            self.state["last_checked"],
+            agrees,
+            last["run_id"],
+            last["kind"],
+            last["outcome"],
+            last["finished_at"],
+            rows,
         ).sentence
 
 
@@ -108,13 +132,15 @@ class Doubt:
 class ReportFigures:
     """The figures of the report.
 
-    `activity` has an entry for each of the last seven days and of today on which something was recorded. `doubts` are the reasons for which
-    dates are in doubt, those of which no date is known first, then in the order of their first dates; none lies before `history_from`, the
-    first date that is compared (None: all are). `open_trades` is what the newest audit found of them; None: none compared them. `accepted`
-    tells at how many accounts issues are accepted, and until when; `holding` are the first accounts that hold back the date through which
-    all is reconciled, each with their number. `undetailed` are accounts that disagree and of which no issue is recorded, `with_trades`
-    those that have a trade in any table. `money` tells which sums of
-    amounts are equal between tables.
+    `activity` has an entry for each of the last seven days and of today on which something was
+    recorded. `doubts` are the reasons for which dates are in doubt, those of which no date is known
+    first, then in the order of their first dates; none lies before `history_from`, the first date
+    that is compared (None: all are). `open_trades` is what the newest audit found of them; None:
+    none compared them. `accepted` tells at how many accounts issues are accepted, and until when;
+    `holding` are the first accounts that hold back the date through which all is reconciled, each
+    with their number. `undetailed` are accounts that disagree and of which no issue is recorded,
+    `with_trades` those that have a trade in any table. `money` tells which sums of amounts are
+    equal between tables.
     """
 
     overall: Mapping[str, Any]
@@ -133,19 +159,25 @@ class ReportFigures:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """By which dates the figures are counted: what is accepted `today`, and what lies before the dates that move (`moving_from`)."""
+    """By which dates the figures are counted: what is accepted `today`, and what lies before the
+    dates that move (`moving_from`).
+    """
 
     today: dt.date
     moving_from: dt.date
 
 
 Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
-"""What becomes of the figures, as JSON values; whatever else it reads, it reads over the connection, in the same transaction."""
+"""What becomes of the figures, as JSON values; whatever else it reads, it reads over the
+connection, in the same transaction.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFigures:
-    """What was kept of the report, as JSON, from when it is and when it was read, by the database's clock."""
+    """What was kept of the report, as JSON, from when it is and when it was read, by the database's
+    clock.
+    """
 
     figures: Mapping[str, Any]
     computed_at: dt.datetime
@@ -161,51 +193,83 @@ class Reports:
         self._sql = database.queries("report")
         self._list_pins = database.queries("pins")["list_pins"]
         accepted = database.queries("accepted")
-        self._list_accepted, self._count_accepted = accepted["list_accepted"], accepted["count_accepted"]
+        self._list_accepted, self._count_accepted = (
+            accepted["list_accepted"],
+            accepted["count_accepted"],
+        )
         self._window = database.queries("history")["get_window"]
 
     async def counted(self, shown: Shown, horizon: Horizon) -> KeptFigures:
         """What `shown` makes of the figures, counted now."""
-        async with self._database.transaction("repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH) as connection:
+        async with self._database.transaction(
+            "repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH
+        ) as connection:
             days = await self._open_days(connection)
-            figures = await shown(await self._figures(connection, horizon, days["first_day"], ()), connection)
+            figures = await shown(
+                await self._figures(connection, horizon, days["first_day"], ()), connection
+            )
             return KeptFigures(figures, days["read_at"], days["read_at"])
 
     async def kept(self) -> KeptFigures | None:
         """The figures as they were last kept; None if they never were."""
         row = await self._database.fetch_row(self._sql["get_kept_figures"])
-        return None if row is None or row["figures"] is None else KeptFigures(row["figures"], row["computed_at"], row["read_at"])
+        return (
+            None
+            if row is None or row["figures"] is None
+            else KeptFigures(row["figures"], row["computed_at"], row["read_at"])
+        )
 
     async def last_run(self, today: dt.date | None = None) -> Record | None:
-        """The newest run that ended, with why it ended so, what it holds on a date (None: the server's), and its API statistics."""
+        """The newest run that ended, with why it ended so, what it holds on a date (None: the
+        server's), and its API statistics.
+        """
         return await self._database.fetch_row(self._sql["get_last_run"], today)
 
     async def holding_run(self, today: dt.date | None = None) -> Record | None:
-        """The newest run that ended and left accounts that wait for confirmation on a date (None: the server's)."""
+        """The newest run that ended and left accounts that wait for confirmation on a date (None:
+        the server's).
+        """
         return await self._database.fetch_row(self._sql["get_holding_run"], today)
 
-    async def newest_runs(self, today: dt.date | None = None) -> tuple[Record | None, Record | None, Record | None]:
-        """The newest run that ended, the newest that left accounts held on a date, and the newest audit that compared all accounts."""
+    async def newest_runs(
+        self, today: dt.date | None = None
+    ) -> tuple[Record | None, Record | None, Record | None]:
+        """The newest run that ended, the newest that left accounts held on a date, and the newest
+        audit that compared all accounts.
+        """
         audit = await self._database.fetch_row(self._sql["get_last_audit"])
         return await self.last_run(today), await self.holding_run(today), audit
 
-    async def keep(self, shown: Shown, horizon: Horizon, least_seconds: float, share: float) -> bool:
+    async def keep(
+        self, shown: Shown, horizon: Horizon, least_seconds: float, share: float
+    ) -> bool:
         """Count the figures and keep what `shown` makes of them.
 
-        False if somebody else is at it, or was less than `least_seconds`, or `share` times as long as that took, ago.
+        False if somebody else is at it, or was less than `least_seconds`, or `share` times as long
+        as that took, ago.
         """
         begun = time.monotonic()
         try:
             async with self._database.transaction(
                 "repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH
             ) as connection:
-                row = await connection.fetch_row(self._sql["lock_kept_figures"], least_seconds, share)
+                row = await connection.fetch_row(
+                    self._sql["lock_kept_figures"], least_seconds, share
+                )
                 if row is None:
                     return False
                 days = await self._open_days(connection)
-                over = [day for day in row["activity"] or () if f"{days['first_day']}" <= day["day"] < f"{days['open_from']}"]
-                figures = await shown(await self._figures(connection, horizon, days["open_from"], over), connection)
-                await connection.execute(self._sql["keep_figures"], figures, time.monotonic() - begun)
+                over = [
+                    day
+                    for day in row["activity"] or ()
+                    if f"{days['first_day']}" <= day["day"] < f"{days['open_from']}"
+                ]
+                figures = await shown(
+                    await self._figures(connection, horizon, days["open_from"], over), connection
+                )
+                await connection.execute(
+                    self._sql["keep_figures"], figures, time.monotonic() - begun
+                )
                 return True
         except WriteConflict:
             # Somebody else kept theirs between the beginning of this transaction and its lock.
@@ -218,30 +282,69 @@ class Reports:
         return row
 
     async def _figures(
-        self, connection: Connection, horizon: Horizon, open_from: dt.date, over: Sequence[Mapping[str, Any]]
+        self,
+        connection: Connection,
+        horizon: Horizon,
+        open_from: dt.date,
+        over: Sequence[Mapping[str, Any]],
     ) -> ReportFigures:
-        """The figures; what was recorded on the days that are `over` is known, only days from `open_from` on are counted."""
+        """The figures; what was recorded on the days that are `over` is known, only days from
+        `open_from` on are counted.
+        """
         states = await connection.fetch_row(self._sql["count_accounts_by_state"], horizon.today)
         if states is None:
             raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
-        issues = await connection.fetch(self._sql["count_issues"], horizon.today, horizon.moving_from, _HOLDING, sorted(_OF_DATES))
-        holding, issues = [row for row in issues if row["account_id"] is not None], [row for row in issues if row["account_id"] is None]
+        issues = await connection.fetch(
+            self._sql["count_issues"],
+            horizon.today,
+            horizon.moving_from,
+            _HOLDING,
+            sorted(_OF_DATES),
+        )
+        holding, issues = (
+            [row for row in issues if row["account_id"] is not None],
+            [row for row in issues if row["account_id"] is None],
+        )
         few_hours = await connection.fetch_row(self._sql["count_few_hours"])
         shown = [{name: row[name] for name in _ISSUES} for row in issues]
         if few_hours and few_hours["account_count"]:
-            shown.append({"issue_type": str(IssueCode.SUSPICIOUSLY_FEW_HOURS), "severity": int(Severity.INFO), **few_hours})
+            shown.append(
+                {
+                    "issue_type": str(IssueCode.SUSPICIOUSLY_FEW_HOURS),
+                    "severity": int(Severity.INFO),
+                    **few_hours,
+                }
+            )
         beside = await connection.fetch(self._sql["get_doubts"], horizon.today)
         opened = await connection.fetch_row(self._sql["get_open_trades"])
         history_from: dt.date | None = await connection.fetch_value(self._window)
         return ReportFigures(
             {name: states[name] for name in _OVERALL},
             shown,
-            [*over, *(dict(row) for row in await connection.fetch(self._sql["get_activity"], open_from))],
+            [
+                *over,
+                *(
+                    dict(row)
+                    for row in await connection.fetch(self._sql["get_activity"], open_from)
+                ),
+            ],
             _doubts(states["undated"], issues, beside, history_from or dt.date.min),
             states["statuses"],
-            None if opened is None else {"run_id": opened["run_id"], "compared_at": opened["compared_at"], **opened["open_trades"]},
+            (
+                None
+                if opened is None
+                else {
+                    "run_id": opened["run_id"],
+                    "compared_at": opened["compared_at"],
+                    **opened["open_trades"],
+                }
+            ),
             history_from,
-            dict(row) if (row := await connection.fetch_row(self._count_accepted, horizon.today)) else None,
+            (
+                dict(row)
+                if (row := await connection.fetch_row(self._count_accepted, horizon.today))
+                else None
+            ),
             _holding(states, holding),
             states["undated"],
             states["with_trades"],
@@ -249,7 +352,9 @@ class Reports:
         )
 
     async def account(self, account_id: str, today: dt.date | None = None) -> AccountReport:
-        """One account, with what of it is accepted on a date (None: the server's); NotFound if it is unknown."""
+        """One account, with what of it is accepted on a date (None: the server's); NotFound if it
+        is unknown.
+        """
         state = await self._database.fetch_row(self._sql["get_account"], account_id, today)
         if state is None:
             raise NotFound(f"There is no account {account_id!r}.")
@@ -263,13 +368,21 @@ class Reports:
         )
 
     async def accounts(
-        self, statuses: Sequence[str] | None, issue: str | None, after: str | None, limit: int, today: dt.date | None = None
+        self,
+        statuses: Sequence[str] | None,
+        issue: str | None,
+        after: str | None,
+        limit: int,
+        today: dt.date | None = None,
     ) -> list[Record]:
-        """Accounts in the order of their ids, at most `limit`: of these states and with this open issue (None: any), behind `after`.
+        """Accounts in the order of their ids, at most `limit`: of these states and with this open
+        issue (None: any), behind `after`.
 
         The states are those of a date (None: the server's), on which acceptances may have ended.
         """
-        return await self._database.fetch(self._sql["list_accounts"], statuses, issue, after, limit, today, seconds=SWEEP_SECONDS)
+        return await self._database.fetch(
+            self._sql["list_accounts"], statuses, issue, after, limit, today, seconds=SWEEP_SECONDS
+        )
 
     async def attempt(self, run_id: uuid.UUID, account_id: str) -> Record | None:
         """What a run did to an account; None if the account is not part of it."""
@@ -277,37 +390,64 @@ class Reports:
 
     async def run_attempts(self, run_id: uuid.UUID) -> list[Record]:
         """What a run did to each account that it is done with, in the run's order."""
-        return await self._database.fetch(self._sql["get_run_attempts"], run_id, seconds=SWEEP_SECONDS)
+        return await self._database.fetch(
+            self._sql["get_run_attempts"], run_id, seconds=SWEEP_SECONDS
+        )
 
     async def checked_by_date(self) -> list[Record]:
-        """Accounts last checked on each date of the last seven days, newest first: of these those `resolved` by checksum, and `failed`."""
+        """Accounts last checked on each date of the last seven days, newest first: of these those
+        `resolved` by checksum, and `failed`.
+        """
         return await self._database.fetch(self._sql["count_checked_by_date"], seconds=SWEEP_SECONDS)
 
     async def is_ready(self) -> bool:
-        """Whether the schema answers; DatabaseUnavailable if not, or if PostgreSQL takes no writes; DatabaseError if it is not there."""
+        """Whether the schema answers; DatabaseUnavailable if not, or if PostgreSQL takes no writes;
+        DatabaseError if it is not there.
+        """
         (row,) = await self._database.ask(self._sql["is_ready"], seconds=_READY_SECONDS)
         if row["is_read_only"]:
             raise DatabaseUnavailable(TAKES_NO_WRITES)
         return bool(row["migrations"])
 
 
-def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record], since: dt.date) -> list[Doubt]:
-    """What leaves dates from `since` on in doubt, the worst first: accounts that disagree, issues, rows without owner or place, holds."""
+def _doubts(
+    undated: int, issues: Sequence[Record], beside: Sequence[Record], since: dt.date
+) -> list[Doubt]:
+    """What leaves dates from `since` on in doubt, the worst first: accounts that disagree, issues,
+    rows without owner or place, holds.
+    """
     doubts = (
-        [Doubt(None, f"{counted(undated, 'account')} {choose(undated, 'disagrees', 'disagree')}, and it is not known yet on which dates.")]
+        [
+            Doubt(
+                None,
+                f"{counted(undated, 'account')} {choose(undated, 'disagrees', 'disagree')}, and it"
+                " is not known yet on which dates.",
+            )
+        ]
         if undated
         else []
     )
     for row in issues:
-        # What is for information counts no date, but those that are settled of what was not when a run met it (count_issues).
+        # What is for information counts no date, but those that are settled of what was not when a
+        # run met it (count_issues).
         unknown = _undated(row)
         if unknown:
             doubts.append(
-                Doubt(None, f"{row['issue_type']} is open at {counted(unknown, 'account')}, and it is not known yet on which dates.")
+                Doubt(
+                    None,
+                    f"{row['issue_type']} is open at {counted(unknown, 'account')}, and it is not"
+                    " known yet on which dates.",
+                )
             )
         if row["first_date"] is not None:
             first = max(row["first_date"], since)
-            doubts.append(Doubt(first, f"{row['issue_type']} is open at {counted(row['counting'], 'account')}, from {first} on."))
+            doubts.append(
+                Doubt(
+                    first,
+                    f"{row['issue_type']} is open at {counted(row['counting'], 'account')}, from"
+                    f" {first} on.",
+                )
+            )
     for row in beside:
         told = choose(row["rows"], *_BESIDE[row["kind"]]).format(row["rows"])
         if row["dateless"]:
@@ -319,15 +459,29 @@ def _doubts(undated: int, issues: Sequence[Record], beside: Sequence[Record], si
 
 
 def _holding(states: Record, rows: Sequence[Record]) -> list[Mapping[str, Any]]:
-    """The first accounts that hold the date back, with their number: those that disagree without an issue lead."""
+    """The first accounts that hold the date back, with their number: those that disagree without an
+    issue lead.
+    """
     number = states["undated"] + (rows[0]["account_count"] if rows else 0)
-    undated = [{"account_id": account_id, "issue": None, "first_date": None} for account_id in states["undated_accounts"]]
-    others = [{"account_id": row["account_id"], "issue": row["issue_type"], "first_date": row["first_date"]} for row in rows]
+    undated = [
+        {"account_id": account_id, "issue": None, "first_date": None}
+        for account_id in states["undated_accounts"]
+    ]
+    others = [
+        {
+            "account_id": row["account_id"],
+            "issue": row["issue_type"],
+            "first_date": row["first_date"],
+        }
+        for row in rows
+    ]
     return [{**each, "accounts": number} for each in [*undated, *others][:_HOLDING]]
 
 
 def _undated(issue: Record) -> int:
-    """Of how many accounts an issue leaves open which dates disagree; of all, where the first date of an earlier system is none."""
+    """Of how many accounts an issue leaves open which dates disagree; of all, where the first date
+    of an earlier system is none.
+    """
     if issue["is_unreadable"]:
         return int(issue["counting"])
     return int(issue["dateless"]) if issue["issue_type"] in _OF_DATES else 0

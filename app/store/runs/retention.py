@@ -19,14 +19,28 @@ class Retention:
         self._database = database
         sql = database.queries("retention")
         # Attempts before their runs: a run takes all of its attempts with it in one step.
-        of_runs = [fill(sql["purge_of_runs"], table=table) for table in ("recon_attempts", "recon_drift", "recon_run_losses")]
-        self._scans = [fill(sql["purge_scans"], table=table) for table in ("recon_scan", "recon_scan_days")]
+        of_runs = [
+            fill(sql["purge_of_runs"], table=table)
+            for table in ("recon_attempts", "recon_drift", "recon_run_losses")
+        ]
+        self._scans = [
+            fill(sql["purge_scans"], table=table) for table in ("recon_scan", "recon_scan_days")
+        ]
         keys = {"recon_run_inserts": "insert_id", "recon_inspection_figures": "figures_id"}
         counts = [fill(sql["purge_counts"], table=table, key=key) for table, key in keys.items()]
-        self._purges = *of_runs, *counts, sql["purge_runs"], sql["purge_issues"], sql["purge_orders"], sql["purge_accepted"]
+        self._purges = (
+            *of_runs,
+            *counts,
+            sql["purge_runs"],
+            sql["purge_issues"],
+            sql["purge_orders"],
+            sql["purge_accepted"],
+        )
 
     async def purge(self, days: int, step: int = _STEP) -> int:
-        """Forget what ended more than `days` days ago, at most `step` rows in a transaction; how many rows that were."""
+        """Forget what ended more than `days` days ago, at most `step` rows in a transaction; how
+        many rows that were.
+        """
         purged = 0
         for statement in self._scans:
             purged += await self._database.execute(statement, seconds=SWEEP_SECONDS)

@@ -11,15 +11,19 @@ from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS, Connection
 
 _MOST_DOUBTS = 50_000
-"""Dates that one audit reads again at most, since upstream may have been sick when it lowered them; the others come next."""
+"""Dates that one audit reads again at most, since upstream may have been sick when it lowered them;
+the others come next.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """How many accounts of a run need nothing, and how many are left out: they back off, or there are more than it may take.
+    """How many accounts of a run need nothing, and how many are left out: they back off, or there
+    are more than it may take.
 
-    `is_all`: none that needs it is left out but those that back off, of all accounts or of all that were written lately. `beyond` are
-    those of a full run that are more than it may take, and that wait for the next one. `healed` are whole since ids were given back.
+    `is_all`: none that needs it is left out but those that back off, of all accounts or of all that
+    were written lately. `beyond` are those of a full run that are more than it may take, and that
+    wait for the next one. `healed` are whole since ids were given back.
     """
 
     unchanged: int = 0
@@ -32,7 +36,13 @@ class Queued:
 class Queue:
     """Puts accounts into one run, in one transaction that counts only once it is finished."""
 
-    def __init__(self, connection: Connection, sql: Mapping[str, str], run_id: uuid.UUID, worker_id: uuid.UUID) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        sql: Mapping[str, str],
+        run_id: uuid.UUID,
+        worker_id: uuid.UUID,
+    ) -> None:
         """`sql` are the statements of db/queries/runs.sql."""
         self.connection = connection
         """Whatever else is done over it belongs to the same transaction."""
@@ -40,43 +50,83 @@ class Queue:
         self._run_id = run_id
         self._worker_id = worker_id
 
-    async def mismatched(self, *, retry: bool, limit: int | None, among: Sequence[str] | None = None) -> Queued:
-        """Mismatched accounts, of all or `among` these; without `retry` those that back off are left out."""
-        limits, values = ("true", ()) if among is None else ("account_id = ANY($4::text[])", (list(among),))
+    async def mismatched(
+        self, *, retry: bool, limit: int | None, among: Sequence[str] | None = None
+    ) -> Queued:
+        """Mismatched accounts, of all or `among` these; without `retry` those that back off are
+        left out.
+        """
+        limits, values = (
+            ("true", ()) if among is None else ("account_id = ANY($4::text[])", (list(among),))
+        )
         statement = fill(self._sql["enqueue_mismatched"], among=limits)
-        row = await self.connection.fetch_row(statement, self._run_id, retry, limit, *values, seconds=SWEEP_SECONDS)
-        return Queued(skipped=int(row["skipped"]), is_all=not row["is_limited"], beyond=int(row["beyond"])) if row else Queued()
+        row = await self.connection.fetch_row(
+            statement, self._run_id, retry, limit, *values, seconds=SWEEP_SECONDS
+        )
+        return (
+            Queued(
+                skipped=int(row["skipped"]), is_all=not row["is_limited"], beyond=int(row["beyond"])
+            )
+            if row
+            else Queued()
+        )
 
     async def accounts(self, account_ids: Sequence[str]) -> Queued:
         """Named accounts."""
-        await self.connection.execute(self._sql["enqueue_accounts"], self._run_id, list(account_ids))
+        await self.connection.execute(
+            self._sql["enqueue_accounts"], self._run_id, list(account_ids)
+        )
         return Queued()
 
-    async def audited(self, account_ids: Sequence[str] | None, *, limit: int | None, unanswered: Sequence[str], by_rows: bool) -> Queued:
-        """The accounts (None: of all) that an audit found different or reads again, but those about which upstream gave no answer.
+    async def audited(
+        self,
+        account_ids: Sequence[str] | None,
+        *,
+        limit: int | None,
+        unanswered: Sequence[str],
+        by_rows: bool,
+    ) -> Queued:
+        """The accounts (None: of all) that an audit found different or reads again, but those about
+        which upstream gave no answer.
 
         With `by_rows` all of them are compared row by row.
         """
         ids = None if account_ids is None else list(account_ids)
-        await self.connection.execute(self._sql["take_doubts"], self._run_id, ids, _MOST_DOUBTS, seconds=SWEEP_SECONDS)
+        await self.connection.execute(
+            self._sql["take_doubts"], self._run_id, ids, _MOST_DOUBTS, seconds=SWEEP_SECONDS
+        )
         values = self._run_id, ids, limit, list(unanswered), by_rows
-        row = await self.connection.fetch_row(self._sql["enqueue_audited"], *values, seconds=SWEEP_SECONDS)
+        row = await self.connection.fetch_row(
+            self._sql["enqueue_audited"], *values, seconds=SWEEP_SECONDS
+        )
         return Queued(int(row["equal"]), int(row["skipped"]) + len(unanswered)) if row else Queued()
 
     async def given_ids(self, account_ids: Sequence[str] | None, without: Sequence[str]) -> int:
-        """Note the accounts (of these, None: all) that are whole since the run gave ids back, as healed by it; their number.
+        """Note the accounts (of these, None: all) that are whole since the run gave ids back, as
+        healed by it; their number.
 
         To be called once all others are put into the run.
         """
         ids = None if account_ids is None else list(account_ids)
-        return int(await self.connection.fetch_value(self._sql["note_given_ids"], self._run_id, ids, list(without), seconds=SWEEP_SECONDS))
+        return int(
+            await self.connection.fetch_value(
+                self._sql["note_given_ids"], self._run_id, ids, list(without), seconds=SWEEP_SECONDS
+            )
+        )
 
     async def finish(self, queued: Queued, maintenance: Mapping[str, object]) -> None:
-        """Let the batches begin once the transaction is committed; ClaimLost if the run is not this worker's to prepare any more."""
+        """Let the batches begin once the transaction is committed; ClaimLost if the run is not this
+        worker's to prepare any more.
+        """
         await _hold(self.connection, self._sql, self._run_id, self._worker_id)
-        done = {**maintenance, **({"accounts_beyond_limit": queued.beyond} if queued.beyond else {})}
+        done = {
+            **maintenance,
+            **({"accounts_beyond_limit": queued.beyond} if queued.beyond else {}),
+        }
         values = self._run_id, queued.skipped, queued.unchanged, done, queued.is_all, queued.healed
-        await self.connection.execute(self._sql["finish_preparation"], *values, seconds=SWEEP_SECONDS)
+        await self.connection.execute(
+            self._sql["finish_preparation"], *values, seconds=SWEEP_SECONDS
+        )
 
 
 class Preparations:
@@ -90,14 +140,22 @@ class Preparations:
         self._sql = database.queries("runs")
 
     async def take(self, run_id: uuid.UUID) -> bool:
-        """Whether this worker is the one to prepare the run; it takes over from one without a heartbeat."""
-        return await self._database.fetch_value(self._sql["take_preparation"], run_id, self._worker_id, self._lease_seconds) is not None
+        """Whether this worker is the one to prepare the run; it takes over from one without a
+        heartbeat.
+        """
+        return (
+            await self._database.fetch_value(
+                self._sql["take_preparation"], run_id, self._worker_id, self._lease_seconds
+            )
+            is not None
+        )
 
     @contextlib.asynccontextmanager
     async def transaction(self, run_id: uuid.UUID) -> AsyncIterator[Connection]:
         """A transaction that is committed only if the run is still this worker's to prepare.
 
-        Raises ClaimLost if another one prepares it by now, or nobody shall: everything done inside is undone.
+        Raises ClaimLost if another one prepares it by now, or nobody shall: everything done inside
+        is undone.
         """
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             yield connection
@@ -110,7 +168,14 @@ class Preparations:
             yield Queue(connection, self._sql, run_id, self._worker_id)
 
 
-async def _hold(connection: Connection, sql: Mapping[str, str], run_id: uuid.UUID, worker_id: uuid.UUID) -> None:
-    """Make sure that the run is the worker's to prepare until the commit; done last, so that nobody waits for the row for long."""
+async def _hold(
+    connection: Connection, sql: Mapping[str, str], run_id: uuid.UUID, worker_id: uuid.UUID
+) -> None:
+    """Make sure that the run is the worker's to prepare until the commit; done last, so that nobody
+    waits for the row for long.
+    """
     if await connection.fetch_value(sql["hold_preparation"], run_id, worker_id) is None:
-        raise ClaimLost("Another worker prepares the run by now, or it was paused or ended: nothing of ours counts.")
+        raise ClaimLost(
+            "Another worker prepares the run by now, or it was paused or ended: nothing of ours"
+            " counts."
+        )

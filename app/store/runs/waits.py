@@ -1,4 +1,6 @@
-"""What keeps a run from going on, as the database knows it: processes, the accounts that they hold, and the locks of others."""
+"""What keeps a run from going on, as the database knows it: processes, the accounts that they hold,
+and the locks of others.
+"""
 
 import datetime as dt
 import uuid
@@ -13,7 +15,9 @@ _LOOKED_AT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Of the first accounts that wait in a run: how many could be taken, are postponed, and until when, and are held."""
+    """Of the first accounts that wait in a run: how many could be taken, are postponed, and until
+    when, and are held.
+    """
 
     due: int
     postponed: int
@@ -33,7 +37,9 @@ class RunWaits:
         self._under_way = sql["get_runs_under_way"]
 
     async def processes(self, run_id: uuid.UUID) -> tuple[Mapping[uuid.UUID, Process], dt.datetime]:
-        """The processes that serve the run, or did within a day, and the time by the database's clock."""
+        """The processes that serve the run, or did within a day, and the time by the database's
+        clock.
+        """
         rows = await self._database.fetch(self._processes, run_id)
         found = {
             row["worker_id"]: Process(
@@ -50,8 +56,12 @@ class RunWaits:
         }
         return found, rows[-1]["now"]
 
-    async def held(self, run_id: uuid.UUID, workers: Collection[uuid.UUID]) -> Mapping[uuid.UUID, tuple[int, dt.datetime]]:
-        """How many accounts that wait in the run each of the processes holds, and when it took the last of them."""
+    async def held(
+        self, run_id: uuid.UUID, workers: Collection[uuid.UUID]
+    ) -> Mapping[uuid.UUID, tuple[int, dt.datetime]]:
+        """How many accounts that wait in the run each of the processes holds, and when it took the
+        last of them.
+        """
         if not workers:
             return {}
         rows = await self._database.fetch(self._held, run_id, list(workers))
@@ -60,7 +70,11 @@ class RunWaits:
     async def idle(self, run_id: uuid.UUID) -> Idle:
         """How the first accounts that wait in the run stand."""
         row = await self._database.fetch_row(self._idle, run_id, _LOOKED_AT)
-        return Idle(0, 0, None, 0) if row is None else Idle(row["due"], row["postponed"], row["postponed_until"], row["claimed"])
+        return (
+            Idle(0, 0, None, 0)
+            if row is None
+            else Idle(row["due"], row["postponed"], row["postponed_until"], row["claimed"])
+        )
 
     async def under_way(self, run_id: uuid.UUID) -> tuple[int, uuid.UUID | None]:
         """How many other runs are worked on, and the oldest of them."""
@@ -70,4 +84,8 @@ class RunWaits:
     async def blocker(self) -> Blocker | None:
         """The oldest session of somebody else's that may lock rows of trade_recon."""
         row = await self._database.fetch_row(self._blockers)
-        return None if row is None else Blocker(row["pid"], row["role"] or "another role", row["program"], row["since"])
+        return (
+            None
+            if row is None
+            else Blocker(row["pid"], row["role"] or "another role", row["program"], row["since"])
+        )

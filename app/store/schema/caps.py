@@ -1,6 +1,8 @@
-"""The caps that a warehouse's own ingestion seems to have: amounts at which the values of a column stop, and which several rows have.
+"""The caps that a warehouse's own ingestion seems to have: amounts at which the values of a column
+stop, and which several rows have.
 
-Of round amounts, and of the largest that a type holds, a few rows are enough; of any other the values themselves have to show it.
+Of round amounts, and of the largest that a type holds, a few rows are enough; of any other the
+values themselves have to show it.
 """
 
 from collections import defaultdict
@@ -18,7 +20,9 @@ from app.store.schema.raw_tables import Catalogue, Column, WarehouseTable, may_b
 
 _METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
 _LEAST_ROWS = 3
-"""So many rows have the very same largest amount: of values that are not capped hardly two are equal there."""
+"""So many rows have the very same largest amount: of values that are not capped hardly two are
+equal there.
+"""
 _LEAST_VALUES = 12
 """A column of fewer distinct values is one of sizes and classes, which are round by themselves."""
 _SAMPLE = 500_000
@@ -28,7 +32,8 @@ _ROUND = frozenset(Decimal(10) ** power for power in range(3, 13))
 
 
 async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -> str:
-    """Rules for RECON_CAPS beside the `known` ones, as a setting holds them; empty where the values of no column are cut off.
+    """Rules for RECON_CAPS beside the `known` ones, as a setting holds them; empty where the values
+    of no column are cut off.
 
     What stops in one table alone is named with it.
     """
@@ -44,10 +49,18 @@ async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -
         amounts = await _largest(database, table, columns, sample)
         for column, amount in amounts.items():
             largest[column.name].append(amount)
-        stopping = {column: amount for column, amount in amounts.items() if amount in _ends_of(column)}
-        stops += [(table.table.name, column, stopping[column]) for column in await _cut_off(database, table, stopping, sample)]
+        stopping = {
+            column: amount for column, amount in amounts.items() if amount in _ends_of(column)
+        }
+        stops += [
+            (table.table.name, column, stopping[column])
+            for column in await _cut_off(database, table, stopping, sample)
+        ]
         others = {column: amount for column, amount in amounts.items() if column not in stopping}
-        stops += [(table.table.name, column, others[column]) for column in await _piled_up(database, table, others, sample)]
+        stops += [
+            (table.table.name, column, others[column])
+            for column in await _piled_up(database, table, others, sample)
+        ]
     for name, column, amount in stops:
         if amount == column.largest:
             rules[column.sql_type] = amount
@@ -59,94 +72,144 @@ async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -
 
 
 def unused_rules(catalogue: Catalogue, caps: Caps) -> list[str]:
-    """The rules that name no column that can be capped, neither by name nor by type: nothing comes of them."""
+    """The rules that name no column that can be capped, neither by name nor by type: nothing comes
+    of them.
+    """
     tables = [catalogue[endpoint] for endpoint in Endpoint]
-    figures = [(table, column) for table in tables for column in table.columns if may_be_capped(column, table.key)]
+    figures = [
+        (table, column)
+        for table in tables
+        for column in table.columns
+        if may_be_capped(column, table.key)
+    ]
     return [
         written
         for rule, written in zip(caps.rules, caps.written, strict=True)
-        if all(Caps((rule,)).of(table.table.name, column.name, column.sql_type) is None for table, column in figures)
+        if all(
+            Caps((rule,)).of(table.table.name, column.name, column.sql_type) is None
+            for table, column in figures
+        )
     ]
 
 
 def unused_sentence(rules: Sequence[str]) -> str:
     """What is wrong with them."""
     return (
-        f"RECON_CAPS: {', '.join(rules)} {choose(len(rules), 'names', 'name')} no column of the raw tables and no type of one:"
-        " nothing is capped by that."
+        f"RECON_CAPS: {', '.join(rules)} {choose(len(rules), 'names', 'name')} no column of the raw"
+        " tables and no type of one: nothing is capped by that."
     )
 
 
 async def _sample_of(database: Database, table: WarehouseTable) -> str:
     """The clause that reads a part of a large table."""
     rows = await database.fetch_value(
-        "SELECT sum(c.reltuples) FROM pg_partition_tree($1::text::regclass) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE p.isleaf",
+        "SELECT sum(c.reltuples) FROM pg_partition_tree($1::text::regclass) AS p JOIN pg_class AS c"
+        " ON c.oid = p.relid WHERE p.isleaf",
         table.raw,
     )
     # Each statement reads the same part.
-    return f" TABLESAMPLE SYSTEM ({100 * _SAMPLE / rows:.4f}) REPEATABLE (1)" if rows and rows > _SAMPLE else ""
+    return (
+        f" TABLESAMPLE SYSTEM ({100 * _SAMPLE / rows:.4f}) REPEATABLE (1)"
+        if rows and rows > _SAMPLE
+        else ""
+    )
 
 
-async def _largest(database: Database, table: WarehouseTable, columns: list[Column], sample: str) -> dict[Column, Decimal]:
+async def _largest(
+    database: Database, table: WarehouseTable, columns: list[Column], sample: str
+) -> dict[Column, Decimal]:
     """The largest amount of each column that has any."""
-    amounts = ", ".join(f"max(abs(nullif({quote(column.name)}, 'NaN')))::numeric" for column in columns)
-    (largest,) = await database.fetch(f"SELECT {amounts} FROM {table.raw}{sample}", seconds=SWEEP_SECONDS)
-    return {column: amount for column, amount in zip(columns, largest, strict=True) if amount is not None}
+    amounts = ", ".join(
+        f"max(abs(nullif({quote(column.name)}, 'NaN')))::numeric" for column in columns
+    )
+    (largest,) = await database.fetch(
+        f"SELECT {amounts} FROM {table.raw}{sample}", seconds=SWEEP_SECONDS
+    )
+    return {
+        column: amount
+        for column, amount in zip(columns, largest, strict=True)
+        if amount is not None
+    }
 
 
-async def _cut_off(database: Database, table: WarehouseTable, stopping: Mapping[Column, Decimal], sample: str) -> list[Column]:
+async def _cut_off(
+    database: Database, table: WarehouseTable, stopping: Mapping[Column, Decimal], sample: str
+) -> list[Column]:
     """Those of the columns whose values are cut off at their largest amount.
 
-    A round one is a true one where the column has few values, as sizes have, or most rows have just it.
+    A round one is a true one where the column has few values, as sizes have, or most rows have just
+    it.
     """
     if not stopping:
         return []
     counts = ", ".join(
         f"count(*) FILTER (WHERE abs({quote(column.name)}) = {amount:f}) AS at_{number},"
-        f" count({quote(column.name)}) AS of_{number}, count(DISTINCT {quote(column.name)}) AS values_{number}"
+        f" count({quote(column.name)}) AS of_{number}, count(DISTINCT {quote(column.name)}) AS"
+        f" values_{number}"
         for number, (column, amount) in enumerate(stopping.items())
     )
-    (found,) = await database.fetch(f"SELECT {counts} FROM {table.raw}{sample}", seconds=SWEEP_SECONDS)
+    (found,) = await database.fetch(
+        f"SELECT {counts} FROM {table.raw}{sample}", seconds=SWEEP_SECONDS
+    )
     return [
         column
         for number, (column, amount) in enumerate(stopping.items())
         if (count := found[f"at_{number}"]) >= _LEAST_ROWS
-        and (amount not in _ROUND or (2 * count < found[f"of_{number}"] and found[f"values_{number}"] >= _LEAST_VALUES))
+        and (
+            amount not in _ROUND
+            or (2 * count < found[f"of_{number}"] and found[f"values_{number}"] >= _LEAST_VALUES)
+        )
     ]
 
 
-async def _piled_up(database: Database, table: WarehouseTable, largest: Mapping[Column, Decimal], sample: str) -> list[Column]:
-    """Those of the columns that are cut off at another amount than a round one, on the evidence of their values alone."""
+async def _piled_up(
+    database: Database, table: WarehouseTable, largest: Mapping[Column, Decimal], sample: str
+) -> list[Column]:
+    """Those of the columns that are cut off at another amount than a round one, on the evidence of
+    their values alone.
+    """
     finite = {column: amount for column, amount in largest.items() if amount.is_finite()}
     if not finite:
         return []
     counts = ", ".join(
-        f"count(*) FILTER (WHERE {_stands(column, '=', amount)}) AS at_{number},"
-        f" count(DISTINCT account_id) FILTER (WHERE {_stands(column, '=', amount)}) AS accounts_{number},"
+        f"count(*) FILTER (WHERE {_stands(column, '=', amount)}) AS at_{number}, count(DISTINCT"
+        f" account_id) FILTER (WHERE {_stands(column, '=', amount)}) AS accounts_{number},"
         f" count({quote(column.name)}) AS of_{number}"
         for number, (column, amount) in enumerate(finite.items())
     )
-    (found,) = await database.fetch(f"SELECT {counts} FROM {table.raw}{sample}", seconds=SWEEP_SECONDS)
+    (found,) = await database.fetch(
+        f"SELECT {counts} FROM {table.raw}{sample}", seconds=SWEEP_SECONDS
+    )
     cut_off = []
     for number, (column, amount) in enumerate(finite.items()):
-        seen = Extreme(amount, found[f"at_{number}"], found[f"accounts_{number}"], found[f"of_{number}"])
-        if seen.may_be_cap and (await _with_values_below(database, table, column, seen, sample)).is_cap:
+        seen = Extreme(
+            amount, found[f"at_{number}"], found[f"accounts_{number}"], found[f"of_{number}"]
+        )
+        if (
+            seen.may_be_cap
+            and (await _with_values_below(database, table, column, seen, sample)).is_cap
+        ):
             cut_off.append(column)
     return cut_off
 
 
-async def _with_values_below(database: Database, table: WarehouseTable, column: Column, seen: Extreme, sample: str) -> Extreme:
+async def _with_values_below(
+    database: Database, table: WarehouseTable, column: Column, seen: Extreme, sample: str
+) -> Extreme:
     (below,) = await database.fetch(
-        "SELECT count(*) AS values, coalesce(max(accounts), 0) AS shared"
-        f" FROM (SELECT count(DISTINCT account_id) AS accounts FROM {table.raw}{sample}"
-        f" WHERE {_stands(column, '<', seen.amount)} AND {quote(column.name)} <> 0 GROUP BY abs({quote(column.name)})) AS shares",
+        "SELECT count(*) AS values, coalesce(max(accounts), 0) AS shared FROM (SELECT"
+        f" count(DISTINCT account_id) AS accounts FROM {table.raw}{sample} WHERE"
+        f" {_stands(column, '<', seen.amount)} AND {quote(column.name)} <> 0 GROUP BY"
+        f" abs({quote(column.name)})) AS shares",
         seconds=SWEEP_SECONDS,
     )
     return replace(seen, values=below["values"], shared=below["shared"])
 
 
 def _stands(column: Column, comparison: str, amount: Decimal) -> str:
-    """How values without their signs stand to an amount, in the digits in which the setting can name it; NaN is above all."""
+    """How values without their signs stand to an amount, in the digits in which the setting can
+    name it; NaN is above all.
+    """
     return f"abs({quote(column.name)}) {comparison} '{amount:f}'::{column.sql_type}"
 
 
@@ -156,5 +219,7 @@ def _may_be_capped(table: WarehouseTable, column: Column, known: Caps) -> bool:
 
 
 def _ends_of(column: Column) -> frozenset[Decimal]:
-    """The amounts at which values of a column may stop: round ones, and the largest that its type holds."""
+    """The amounts at which values of a column may stop: round ones, and the largest that its type
+    holds.
+    """
     return _ROUND if column.largest is None else _ROUND | {column.largest}

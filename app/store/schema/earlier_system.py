@@ -1,4 +1,6 @@
-"""What an earlier system left in the schema: told before migrations put it aside or alter it, and kept for the way back."""
+"""What an earlier system left in the schema: told before migrations put it aside or alter it, and
+kept for the way back.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,46 +22,61 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
 async def foretell(connection: Connection, schema: str, survey: Survey) -> list[str]:
-    """What the first migration will put aside, alter and copy, a sentence each; none where there was no earlier system."""
+    """What the first migration will put aside, alter and copy, a sentence each; none where there
+    was no earlier system.
+    """
     sql = load_queries("earlier", schema)
     told = [
-        f"The {row['what']} {row['name']} of an earlier system will be put aside under another name; what stands on it goes on."
+        f"The {row['what']} {row['name']} of an earlier system will be put aside under another"
+        " name; what stands on it goes on."
         for row in await connection.fetch(sql["list_objects"], list(TAKEN_OVER))
     ]
     state = await connection.fetch_row(sql["describe_state"])
     if state is not None:
         told += await _foretell_state(connection, sql, state["columns"], survey)
         if state["triggers"]:
-            told.append(f"The triggers of {STATE_TABLE} stay and fire on trade-recon's writes, too: {', '.join(state['triggers'])}.")
+            told.append(
+                f"The triggers of {STATE_TABLE} stay and fire on trade-recon's writes, too:"
+                f" {', '.join(state['triggers'])}."
+            )
     return told
 
 
-async def _foretell_state(connection: Connection, sql: Mapping[str, str], columns: list[str], survey: Survey) -> list[str]:
+async def _foretell_state(
+    connection: Connection, sql: Mapping[str, str], columns: list[str], survey: Survey
+) -> list[str]:
     rows = await connection.fetch_row(fill(sql["count_state_rows"], empty=_empty(columns)))
     if rows is None:
         return []
     count, filled = rows["rows"], rows["filled"]
     added = [name for name in STATE_TYPES if name not in columns]
     kept = (
-        f"{STATE_TABLE} keeps its {counted(count, 'row')} and gets the columns {', '.join(added)}; in {counted(filled, 'row')} what is"
-        " empty becomes 0, false or an empty list. A copy of it as it is now will stand in recon_earlier_trade_recon, for"
-        " `trade-recon uninstall --print`."
+        f"{STATE_TABLE} keeps its {counted(count, 'row')} and gets the columns {', '.join(added)};"
+        f" in {counted(filled, 'row')} what is empty becomes 0, false or an empty list. A copy of"
+        " it as it is now will stand in recon_earlier_trade_recon, for `trade-recon uninstall"
+        " --print`."
     )
     told = [kept]
     if _ALLTIME in survey.tables:
         stand_ins = await _stand_ins(connection, sql)
         if stand_ins:
             told.append(
-                f"{counted(stand_ins, 'row')} of {STATE_TABLE} {choose(stand_ins, 'is', 'are')} under ids that stand in for unknown ones"
-                " (a login, the MD5 of a natural key): maintenance drops those that are no account's from it."
+                f"{counted(stand_ins, 'row')} of {STATE_TABLE} {choose(stand_ins, 'is', 'are')}"
+                " under ids that stand in for unknown ones (a login, the MD5 of a natural key):"
+                " maintenance drops those that are no account's from it."
             )
-    told.append(f"Entries of {STATE_TABLE}.issues are replaced by trade-recon's own as runs look at their accounts.")
+    told.append(
+        f"Entries of {STATE_TABLE}.issues are replaced by trade-recon's own as runs look at their"
+        " accounts."
+    )
     return told
 
 
 def _empty(columns: Sequence[str]) -> str:
     """The condition that something of a row is empty that the migration fills."""
-    known = [name for name in list(STATE_TYPES)[:_FIRST] if name in columns and name not in _MAY_BE_EMPTY]
+    known = [
+        name for name in list(STATE_TYPES)[:_FIRST] if name in columns and name not in _MAY_BE_EMPTY
+    ]
     conditions = [f"{quote(name)} IS NULL" for name in known]
     conditions += ["jsonb_typeof(issues) <> 'array'"] if "issues" in columns else []
     return " OR ".join(conditions) or "false"
@@ -73,8 +90,11 @@ async def _stand_ins(connection: Connection, sql: Mapping[str, str]) -> int:
         return 0  # columns that are not as usual: the survey says so
 
 
-async def unmet(database: Database | Connection, schema: str, survey: Survey, *, before_migration: bool) -> list[str]:
-    """Constraints that were added NOT VALID to trade_recon, and that rows of it do not meet, a part of a sentence each.
+async def unmet(
+    database: Database | Connection, schema: str, survey: Survey, *, before_migration: bool
+) -> list[str]:
+    """Constraints that were added NOT VALID to trade_recon, and that rows of it do not meet, a part
+    of a sentence each.
 
     `before_migration`: of rows that the migration has to write; others cost their account alone.
     """
@@ -83,7 +103,9 @@ async def unmet(database: Database | Connection, schema: str, survey: Survey, *,
     told = []
     for check in (state.checks if state is not None and state.kind == "r" else None) or ():
         if not check.holds_for_all:
-            rows = await database.fetch_value(fill(sql["count_unmet"], condition=check.condition, written=written))
+            rows = await database.fetch_value(
+                fill(sql["count_unmet"], condition=check.condition, written=written)
+            )
             told += [unmet_sentence(check.name, check.condition, rows)] if rows else []
     return told
 
@@ -95,7 +117,9 @@ async def list_aside(connection: Connection, schema: str) -> list[str]:
 
 
 async def keep_state(connection: Connection, schema: str) -> bool:
-    """Copy trade_recon of the earlier system, before anything of it is altered; whether there is one."""
+    """Copy trade_recon of the earlier system, before anything of it is altered; whether there is
+    one.
+    """
     sql = load_queries("earlier", schema)
     if await connection.fetch_row(sql["describe_state"]) is None:
         return False

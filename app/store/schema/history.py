@@ -1,4 +1,6 @@
-"""What is kept of accounts before the history that the warehouse keeps, and from which date on that is."""
+"""What is kept of accounts before the history that the warehouse keeps, and from which date on that
+is.
+"""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -9,13 +11,17 @@ from app.domain.contract.tables import TABLES, Endpoint
 from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS
 
-_COUNTED = tuple(TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED))
+_COUNTED = tuple(
+    TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
+)
 """The tables whose partitions tell what is kept; open trades are no history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What upstream's daily rows count of an account before the history; `is_added` to what was known to come before them."""
+    """What upstream's daily rows count of an account before the history; `is_added` to what was
+    known to come before them.
+    """
 
     trades: int
     net_profit: Decimal | None
@@ -25,7 +31,9 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """A table that looks like a detached partition of the table `parent`; `month` is its first day, by the name."""
+    """A table that looks like a detached partition of the table `parent`; `month` is its first day,
+    by the name.
+    """
 
     parent: str
     name: str
@@ -39,12 +47,25 @@ class Histories:
         """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("history")
-        self._held_from, self._note, self._known = sql["get_held_from"], sql["note_window"], sql["get_window"]
-        self._forget = tuple(sql[name] for name in ("forget_set_aside_rows", "forget_doubted_dates", "forget_descents"))
-        self._note_before, self._detached, self._is_adopted = sql["note_before"], sql["list_detached"], sql["is_adopted"]
+        self._held_from, self._note, self._known = (
+            sql["get_held_from"],
+            sql["note_window"],
+            sql["get_window"],
+        )
+        self._forget = tuple(
+            sql[name]
+            for name in ("forget_set_aside_rows", "forget_doubted_dates", "forget_descents")
+        )
+        self._note_before, self._detached, self._is_adopted = (
+            sql["note_before"],
+            sql["list_detached"],
+            sql["is_adopted"],
+        )
 
     async def held_from(self) -> dt.date | None:
-        """The date from which on all partitioned tables that are compared have partitions; None if these tell none."""
+        """The date from which on all partitioned tables that are compared have partitions; None if
+        these tell none.
+        """
         day: dt.date | None = await self._database.fetch_value(self._held_from, list(_COUNTED))
         return day
 
@@ -53,12 +74,16 @@ class Histories:
         return bool(await self._database.fetch_value(self._is_adopted, list(_COUNTED)))
 
     async def detached(self) -> list[Detached]:
-        """The tables that look like partitions of the raw tables that were detached, by their names and columns."""
+        """The tables that look like partitions of the raw tables that were detached, by their names
+        and columns.
+        """
         rows = await self._database.fetch(self._detached, [table.name for table in TABLES.values()])
         return [Detached(row["parent"], row["name"], row["month"]) for row in rows]
 
     async def note_window(self, first: dt.date | None) -> bool:
-        """Note from which date on runs compare, and forget what waits on dates before it; whether that changed."""
+        """Note from which date on runs compare, and forget what waits on dates before it; whether
+        that changed.
+        """
         changed = await self._database.execute(self._note, first) > 0
         if first is not None:
             for statement in self._forget:

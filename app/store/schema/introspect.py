@@ -16,11 +16,14 @@ from app.store.schema.state_rows import SAMPLES, STATE_TYPES
 
 STATE_TABLE = "trade_recon"
 """The table of an earlier system that keeps its rows and becomes ours."""
-_CREATED = re.compile(rf"^CREATE (TABLE|VIEW|FUNCTION) {WRITTEN_SCHEMA}\.((?:v_)?recon_\w+)", re.MULTILINE)
+_CREATED = re.compile(
+    rf"^CREATE (TABLE|VIEW|FUNCTION) {WRITTEN_SCHEMA}\.((?:v_)?recon_\w+)", re.MULTILINE
+)
 
 
 class ColumnFacts(msgspec.Struct, frozen=True):
-    """A column: its type as declared, the type below its domains, the labels of an enum, and whether we may write it.
+    """A column: its type as declared, the type below its domains, the labels of an enum, and
+    whether we may write it.
 
     `default` is the expression of what an INSERT without the column stores; None: NULL.
     """
@@ -36,7 +39,9 @@ class ColumnFacts(msgspec.Struct, frozen=True):
 
 
 class UniqueKey(msgspec.Struct, frozen=True):
-    """A unique index on plain columns that holds for all rows; whether it takes two NULLs for equal."""
+    """A unique index on plain columns that holds for all rows; whether it takes two NULLs for
+    equal.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -44,7 +49,9 @@ class UniqueKey(msgspec.Struct, frozen=True):
 
 
 class CheckFacts(msgspec.Struct, frozen=True):
-    """A CHECK: its condition as SQL, the columns in it, and whether the stored rows are known to meet it."""
+    """A CHECK: its condition as SQL, the columns in it, and whether the stored rows are known to
+    meet it.
+    """
 
     name: str
     condition: str
@@ -65,8 +72,9 @@ class TriggerFacts(msgspec.Struct, frozen=True):
 class TableFacts(msgspec.Struct, frozen=True, dict=True):
     """A table; `kind` is the letter that PostgreSQL has for it (`r`: table, `p`: partitioned).
 
-    `distributed_by` is the column by which Citus spreads its rows over servers; None: it lies on this one. Of `trade_recon`
-    alone it is told which CHECKs and which columns' domains refuse what runs write.
+    `distributed_by` is the column by which Citus spreads its rows over servers; None: it lies on
+    this one. Of `trade_recon` alone it is told which CHECKs and which columns' domains refuse what
+    runs write.
     """
 
     name: str
@@ -99,7 +107,8 @@ class TableFacts(msgspec.Struct, frozen=True, dict=True):
 
 
 class SchemaFacts(msgspec.Struct, frozen=True):
-    """What our role may do in the schema, what stands there under the names of our own objects, and what is `lost` of our tables.
+    """What our role may do in the schema, what stands there under the names of our own objects, and
+    what is `lost` of our tables.
 
     `elsewhere` are the schemas that have raw tables where this one has none.
     """
@@ -120,7 +129,9 @@ class SchemaFacts(msgspec.Struct, frozen=True):
 
 
 class Survey(msgspec.Struct, frozen=True):
-    """The warehouse as it stands: the schema, and those of the raw tables and of `trade_recon` that are there."""
+    """The warehouse as it stands: the schema, and those of the raw tables and of `trade_recon` that
+    are there.
+    """
 
     schema: SchemaFacts
     tables: Mapping[str, TableFacts]
@@ -130,29 +141,67 @@ async def survey(database: Database | Connection, schema: str) -> Survey:
     """Look at the schema and its tables; nothing is changed and no row is read."""
     sql = load_queries("adoption", schema)
     names = [*(table.name for table in TABLES.values()), STATE_TABLE]
-    tables = msgspec.json.decode(await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts])
-    facts = msgspec.json.decode(await database.fetch_value(sql["survey_schema"], *own_names()), type=SchemaFacts)
+    tables = msgspec.json.decode(
+        await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts]
+    )
+    facts = msgspec.json.decode(
+        await database.fetch_value(sql["survey_schema"], *own_names()), type=SchemaFacts
+    )
     by = await distribution(database, schema)
-    found = {table.name: msgspec.structs.replace(table, distributed_by=by.get(table.name)) for table in tables}
+    found = {
+        table.name: msgspec.structs.replace(table, distributed_by=by.get(table.name))
+        for table in tables
+    }
     if STATE_TABLE in found:
         found[STATE_TABLE] = await _tried(database, sql, found[STATE_TABLE])
     return Survey(facts, found)
 
 
-async def _tried(database: Database | Connection, sql: Mapping[str, str], facts: TableFacts) -> TableFacts:
-    """The facts of trade_recon with the CHECKs and domains that refuse rows as runs write them, which PostgreSQL itself evaluates."""
+async def _tried(
+    database: Database | Connection, sql: Mapping[str, str], facts: TableFacts
+) -> TableFacts:
+    """The facts of trade_recon with the CHECKs and domains that refuse rows as runs write them,
+    which PostgreSQL itself evaluates.
+    """
     ours = STATE_TYPES.keys() - {"account_id"}
-    # Of other columns we write the default alone, and an id is as upstream gives it: neither is known here.
-    unknown = {"account_id"} | {name for name, column in facts.by_name.items() if name not in STATE_TYPES and column.has_default}
-    checks = [check for check in facts.checks or () if ours & {*(check.columns or ())} and not unknown & {*(check.columns or ())}]
-    refusing = [check.name for check in checks if await _refuses(database, fill(sql["try_check"], condition=check.condition))]
-    domains = [name for name, column in facts.by_name.items() if name in ours and column.sql_type != column.base_type]
-    broken = [name for name in domains if await _refuses(database, fill(sql["try_domain"], type=facts.by_name[name].sql_type), name)]
-    return msgspec.structs.replace(facts, refusing_checks=tuple(refusing), refusing_domains=tuple(broken))
+    # Of other columns we write the default alone, and an id is as upstream gives it: neither is
+    # known here.
+    unknown = {"account_id"} | {
+        name
+        for name, column in facts.by_name.items()
+        if name not in STATE_TYPES and column.has_default
+    }
+    checks = [
+        check
+        for check in facts.checks or ()
+        if ours & {*(check.columns or ())} and not unknown & {*(check.columns or ())}
+    ]
+    refusing = [
+        check.name
+        for check in checks
+        if await _refuses(database, fill(sql["try_check"], condition=check.condition))
+    ]
+    domains = [
+        name
+        for name, column in facts.by_name.items()
+        if name in ours and column.sql_type != column.base_type
+    ]
+    broken = [
+        name
+        for name in domains
+        if await _refuses(
+            database, fill(sql["try_domain"], type=facts.by_name[name].sql_type), name
+        )
+    ]
+    return msgspec.structs.replace(
+        facts, refusing_checks=tuple(refusing), refusing_domains=tuple(broken)
+    )
 
 
 async def _refuses(database: Database | Connection, statement: str, *parameters: object) -> bool:
-    """Whether a CHECK or a domain, which are the owner's, refuses one of the rows; an error in it is a refusal, too."""
+    """Whether a CHECK or a domain, which are the owner's, refuses one of the rows; an error in it
+    is a refusal, too.
+    """
     try:
         return bool(await database.fetch_value(statement, json.dumps(SAMPLES), *parameters))
     except (RowRefused, DatabaseError):
@@ -164,7 +213,9 @@ async def distribution(database: Database | Connection, schema: str) -> Mapping[
     sql = load_queries("adoption", schema)
     if not await database.fetch_value(sql["has_citus"]):
         return {}
-    return {row["name"]: row["distributed_by"] for row in await database.fetch(sql["list_distribution"])}
+    return {
+        row["name"]: row["distributed_by"] for row in await database.fetch(sql["list_distribution"])
+    }
 
 
 @cache

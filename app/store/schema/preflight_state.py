@@ -1,4 +1,6 @@
-"""Whether trade-recon can work with a table trade_recon that an earlier system left: what stops it, and what is worth knowing."""
+"""Whether trade-recon can work with a table trade_recon that an earlier system left: what stops it,
+and what is worth knowing.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,7 +11,11 @@ from app.store.schema.state_rows import LONGEST_SIGNATURE, STATE_TYPES
 
 _LONGEST_ID = 255
 _LONGEST_STATUS = len("needs_reconciliation")
-_LONGEST = {"account_id": _LONGEST_ID, "reconciliation_status": _LONGEST_STATUS, "explained_as": LONGEST_SIGNATURE}
+_LONGEST = {
+    "account_id": _LONGEST_ID,
+    "reconciliation_status": _LONGEST_STATUS,
+    "explained_as": LONGEST_SIGNATURE,
+}
 _WHAT = {
     "account_id": f"account ids of up to {_LONGEST_ID} characters",
     "reconciliation_status": f"states of up to {_LONGEST_STATUS} characters",
@@ -21,7 +27,10 @@ _LARGEST_COUNT = 10**9
 def state_problems(facts: TableFacts) -> Iterator[str]:
     """What stops us in the table, a part of a sentence each."""
     if facts.kind == "p":
-        yield "is partitioned, and its rows are locked, claimed and counted as those of a plain table: make it one"
+        yield (
+            "is partitioned, and its rows are locked, claimed and counted as those of a plain"
+            " table: make it one"
+        )
         return
     if facts.kind != "r":
         yield "is no table"
@@ -32,7 +41,10 @@ def state_problems(facts: TableFacts) -> Iterator[str]:
         yield "has no primary key or unique index on account_id alone"
     yield from _refusing_checks(facts)
     if facts.rules:
-        yield f"has {_listed(facts.rules, 'the rule', 'the rules')}, which would rewrite what is written"
+        yield (
+            f"has {_listed(facts.rules, 'the rule', 'the rules')}, which would rewrite what is"
+            " written"
+        )
     if facts.has_children:
         yield "has tables that inherit from it, whose rows would be taken for its own"
     yield from publication_problems(facts)
@@ -46,13 +58,15 @@ def publication_problems(facts: TableFacts) -> Iterator[str]:
     """Publications for which PostgreSQL refuses updates and deletes of the table."""
     if facts.unreplicable_in:
         yield (
-            f"is published ({', '.join(facts.unreplicable_in)}) without a replica identity: PostgreSQL refuses updates and deletes there;"
-            " give it a primary key or REPLICA IDENTITY FULL"
+            f"is published ({', '.join(facts.unreplicable_in)}) without a replica identity:"
+            " PostgreSQL refuses updates and deletes there; give it a primary key or REPLICA"
+            " IDENTITY FULL"
         )
     if facts.partly_published_in:
         yield (
-            f"is published ({', '.join(facts.partly_published_in)}) by columns that lack some of its replica identity, or WHERE others are"
-            " so and so: PostgreSQL refuses updates and deletes there; change the publication"
+            f"is published ({', '.join(facts.partly_published_in)}) by columns that lack some of"
+            " its replica identity, or WHERE others are so and so: PostgreSQL refuses updates and"
+            " deletes there; change the publication"
         )
 
 
@@ -68,49 +82,79 @@ def _type_problems(facts: TableFacts) -> Iterator[str]:
             yield f"generates {name} itself, so that we cannot write it"
         elif as_column.longest is not None and as_column.longest < _LONGEST[name]:
             yield f"has {name} as {column.sql_type}, which is too short for {_WHAT[name]}"
-        elif name.startswith("num_trades") and as_column.largest is not None and as_column.largest < _LARGEST_COUNT:
+        elif (
+            name.startswith("num_trades")
+            and as_column.largest is not None
+            and as_column.largest < _LARGEST_COUNT
+        ):
             yield f"has {name} as {column.sql_type}, which is too narrow for counts of trades"
     for name in facts.refusing_domains:
-        yield f"has {name} as {facts.by_name[name].sql_type}, a domain that refuses what is written to it: use the type below it"
+        yield (
+            f"has {name} as {facts.by_name[name].sql_type}, a domain that refuses what is written"
+            " to it: use the type below it"
+        )
 
 
 def _refusing_checks(facts: TableFacts) -> Iterator[str]:
     for check in facts.checks or ():
-        ours = [name for name in STATE_TYPES if name in (check.columns or ()) and name != "account_id"]
+        ours = [
+            name for name in STATE_TYPES if name in (check.columns or ()) and name != "account_id"
+        ]
         if "reconciliation_status" in ours or check.name in facts.refusing_checks:
-            column = "reconciliation_status" if "reconciliation_status" in ours else " and ".join(ours)
-            yield f"has the constraint {check.name} ({check.condition}), which refuses what is written to {column}: drop it"
+            column = (
+                "reconciliation_status" if "reconciliation_status" in ours else " and ".join(ours)
+            )
+            yield (
+                f"has the constraint {check.name} ({check.condition}), which refuses what is"
+                f" written to {column}: drop it"
+            )
 
 
 def _row_problems(facts: TableFacts) -> Iterator[str]:
     """What would refuse rows that we add to the table, or keep us from locking them."""
     if facts.distributed_by is not None:
-        yield "is distributed: its rows are locked together, so that it must be a table of the coordinator"
-    unfilled = [each.name for each in facts.columns or () if each.not_null and not each.has_default and each.is_written]
+        yield (
+            "is distributed: its rows are locked together, so that it must be a table of the"
+            " coordinator"
+        )
+    unfilled = [
+        each.name
+        for each in facts.columns or ()
+        if each.not_null and not each.has_default and each.is_written
+    ]
     unfilled = [name for name in unfilled if name not in STATE_TYPES]
-    if unfilled and not any(trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()):
-        yield f"has {_listed(unfilled, 'the column', 'the columns')} NOT NULL without a default, and nothing fills it"
+    if unfilled and not any(
+        trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()
+    ):
+        yield (
+            f"has {_listed(unfilled, 'the column', 'the columns')} NOT NULL without a default, and"
+            " nothing fills it"
+        )
 
 
 def unmet_sentence(name: str, condition: str, rows: int) -> str:
     """That rows of the table do not meet a constraint that was added NOT VALID."""
     return (
-        f"{STATE_TABLE} has the constraint {name} ({condition}), which {counted(rows, 'row')} of it do not meet, so that PostgreSQL refuses"
-        " every write of these: correct them, or drop it"
+        f"{STATE_TABLE} has the constraint {name} ({condition}), which {counted(rows, 'row')} of it"
+        " do not meet, so that PostgreSQL refuses every write of these: correct them, or drop it"
     )
 
 
 def state_notes(facts: TableFacts) -> Iterator[str]:
     """What is worth knowing of the table, a part of a sentence each."""
     if facts.referenced_by:
-        yield f"is referenced by {', '.join(facts.referenced_by)}: its rows that others refer to stay, also those that are no account's"
+        yield (
+            f"is referenced by {', '.join(facts.referenced_by)}: its rows that others refer to"
+            " stay, also those that are no account's"
+        )
     if facts.refers_by:
         yield (
-            f"has {_listed(facts.refers_by, 'the foreign key', 'the foreign keys')}: accounts that it does not let in cannot be reconciled,"
-            " and fail in each run that finds them"
+            f"has {_listed(facts.refers_by, 'the foreign key', 'the foreign keys')}: accounts that"
+            " it does not let in cannot be reconciled, and fail in each run that finds them"
         )
     if facts.triggers:
-        yield f"has {_listed([trigger.name for trigger in facts.triggers], 'the trigger', 'the triggers')}, which fires on our writes too"
+        names = [trigger.name for trigger in facts.triggers]
+        yield f"has {_listed(names, 'the trigger', 'the triggers')}, which fires on our writes too"
 
 
 def _listed(names: Iterable[str], one: str, several: str) -> str:

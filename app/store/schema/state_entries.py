@@ -1,6 +1,8 @@
-"""Which accounts trade_recon lets in, and which of its rows may go: its owner's foreign keys and triggers may refuse some of them.
+"""Which accounts trade_recon lets in, and which of its rows may go: its owner's foreign keys and
+triggers may refuse some of them.
 
-What is refused costs only itself: all are tried at once, and in halves where PostgreSQL refuses that.
+What is refused costs only itself: all are tried at once, and in halves where PostgreSQL refuses
+that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +15,17 @@ from app.store.database.sql_text import literal
 from app.store.database.transaction import SWEEP_SECONDS, Connection
 
 _PATIENCE = 200
-"""So many rows are found out that are refused by themselves; of the others those that are refused with them wait for the next time."""
+"""So many rows are found out that are refused by themselves; of the others those that are refused
+with them wait for the next time.
+"""
 _REFUSING = (RowRefused, DatabaseError)
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """How many rows were written, and the accounts whose rows were refused, each with the reason."""
+    """How many rows were written, and the accounts whose rows were refused, each with the
+    reason.
+    """
 
     rows: int = 0
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -34,31 +40,55 @@ class Entries:
         self._references = database.queries("adoption")["list_references"]
 
     async def add(self, connection: Connection, source: str, *parameters: object) -> Tried:
-        """Make the accounts known that `source`, a query for ids as text, has with the parameters."""
+        """Make the accounts known that `source`, a query for ids as text, has with the
+        parameters.
+        """
         gates = await connection.fetch(self._sql["list_gates"])
         let_in = " AND ".join(gate["condition"] for gate in gates) or "true"
-        reasons = "".join(f" WHEN NOT {gate['condition']} THEN {literal(gate['reason'])}" for gate in gates)
-        listed = fill(self._sql["list_new_entries"], source=source, reasons=f"CASE{reasons} END" if gates else "NULL::text")
+        reasons = "".join(
+            f" WHEN NOT {gate['condition']} THEN {literal(gate['reason'])}" for gate in gates
+        )
+        listed = fill(
+            self._sql["list_new_entries"],
+            source=source,
+            reasons=f"CASE{reasons} END" if gates else "NULL::text",
+        )
         kept_out = []
         if gates:
-            kept_out = [row for row in await connection.fetch(listed, *parameters, seconds=SWEEP_SECONDS) if row["reason"] is not None]
+            kept_out = [
+                row
+                for row in await connection.fetch(listed, *parameters, seconds=SWEEP_SECONDS)
+                if row["reason"] is not None
+            ]
         statement = fill(self._sql["add_entries"], source=source, gates=let_in)
         # A constraint that waits for the commit would refuse all of it then.
         await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         try:
             async with connection.savepoint():
-                tried = Tried(await connection.execute(statement, *parameters, seconds=SWEEP_SECONDS))
+                tried = Tried(
+                    await connection.execute(statement, *parameters, seconds=SWEEP_SECONDS)
+                )
         except _REFUSING:
-            new = [row["account_id"] for row in await connection.fetch(listed, *parameters, seconds=SWEEP_SECONDS) if row["reason"] is None]
+            new = [
+                row["account_id"]
+                for row in await connection.fetch(listed, *parameters, seconds=SWEEP_SECONDS)
+                if row["reason"] is None
+            ]
             tried = await piecewise(connection, self._sql["add_some_entries"], new)
-        return Tried(tried.rows, {**tried.refused, **{row["account_id"]: row["reason"] for row in kept_out}})
+        return Tried(
+            tried.rows, {**tried.refused, **{row["account_id"]: row["reason"] for row in kept_out}}
+        )
 
     async def may_go(self, connection: Connection) -> str:
-        """The condition that rows of no other table refer to the row t of trade_recon, as far as that matters."""
+        """The condition that rows of no other table refer to the row t of trade_recon, as far as
+        that matters.
+        """
         conditions = list[str]()
         for row in await connection.fetch(self._references):
             if row["is_readable"]:
-                conditions.append(f"NOT EXISTS (SELECT FROM {row['table']} AS r WHERE {row['condition']})")
+                conditions.append(
+                    f"NOT EXISTS (SELECT FROM {row['table']} AS r WHERE {row['condition']})"
+                )
             elif row["acts"]:
                 # We do not see what would go with it.
                 return "false"
@@ -73,8 +103,15 @@ class Entries:
 
 
 async def piecewise(connection: Connection, statement: str, account_ids: Sequence[str]) -> Tried:
-    """Execute a statement on accounts, and in halves where PostgreSQL refuses it for some of them."""
-    rows, refused, waiting, alone = 0, dict[str, str](), [list(account_ids)] if account_ids else [], 0
+    """Execute a statement on accounts, and in halves where PostgreSQL refuses it for some of
+    them.
+    """
+    rows, refused, waiting, alone = (
+        0,
+        dict[str, str](),
+        [list(account_ids)] if account_ids else [],
+        0,
+    )
     while waiting:
         part = waiting.pop()
         try:

@@ -1,4 +1,6 @@
-"""What trade-recon writes to trade_recon: the columns with the types that they may have, and rows as runs leave them."""
+"""What trade-recon writes to trade_recon: the columns with the types that they may have, and rows
+as runs leave them.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,7 +33,9 @@ STATE_TYPES: Mapping[str, tuple[str, ...]] = {
     "claimed_at": ("timestamp with time zone",),
     "whole_copy": ("bigint",),
 }
-"""The columns that we write in the table of an earlier system, and the types that they may have there, ours first."""
+"""The columns that we write in the table of an earlier system, and the types that they may have
+there, ours first.
+"""
 
 LONGEST_SIGNATURE = 64
 """Characters of what is kept in explained_as."""
@@ -39,27 +43,67 @@ _TIME = "now"
 """As PostgreSQL reads it."""
 _ISSUES = [{"type": "missing_daily", "severity": 1}]
 _ROW: Mapping[str, object] = {
-    **dict.fromkeys(("has_alltime", "has_daily", "has_hourly", "has_raw_closed", "trades_recon_checksum"), False),
+    **dict.fromkeys(
+        ("has_alltime", "has_daily", "has_hourly", "has_raw_closed", "trades_recon_checksum"), False
+    ),
     **{
         name: 0
         for name in STATE_TYPES
-        if name.startswith("num_trades") or name in ("failed_attempts", "mismatched_days", "mismatched_money", "explained_times")
+        if name.startswith("num_trades")
+        or name in ("failed_attempts", "mismatched_days", "mismatched_money", "explained_times")
     },
     "issues": [],
     "created_at": _TIME,
     "reconciliation_status": "pending",
 }
 _HAS: Mapping[str, object] = {
-    name: True if name.startswith("has_") else 4_000_000 for name in STATE_TYPES if name.startswith(("has_", "num_trades"))
+    name: True if name.startswith("has_") else 4_000_000
+    for name in STATE_TYPES
+    if name.startswith(("has_", "num_trades"))
 }
 SAMPLES: Sequence[Mapping[str, object]] = (
     {**_ROW},
-    {**_ROW, **_HAS, "trades_recon_checksum": True, "reconciliation_status": "reconciled", "last_checked": _TIME, "last_reconciled": _TIME},
-    {**_ROW, **_HAS, "num_trades_daily": 1, "mismatched_days": 3, "reconciliation_status": "needs_reconciliation", "issues": _ISSUES},
-    {**_ROW, "has_alltime": True, "reconciliation_status": "explained", "explained_as": "0" * LONGEST_SIGNATURE, "explained_times": 9},
+    {
+        **_ROW,
+        **_HAS,
+        "trades_recon_checksum": True,
+        "reconciliation_status": "reconciled",
+        "last_checked": _TIME,
+        "last_reconciled": _TIME,
+    },
+    {
+        **_ROW,
+        **_HAS,
+        "num_trades_daily": 1,
+        "mismatched_days": 3,
+        "reconciliation_status": "needs_reconciliation",
+        "issues": _ISSUES,
+    },
+    {
+        **_ROW,
+        "has_alltime": True,
+        "reconciliation_status": "explained",
+        "explained_as": "0" * LONGEST_SIGNATURE,
+        "explained_times": 9,
+    },
     *(
-        {**_ROW, **_HAS, "failed_attempts": count, "last_failed_attempt": _TIME, "next_attempt_at": _TIME, "reconciliation_status": status}
-        for status, count in (("failed", 1), ("failed", 4), ("exhausted", 5), ("exhausted", 30), ("exhausted", 400))
+        {
+            **_ROW,
+            **_HAS,
+            "failed_attempts": count,
+            "last_failed_attempt": _TIME,
+            "next_attempt_at": _TIME,
+            "reconciliation_status": status,
+        }
+        for status, count in (
+            ("failed", 1),
+            ("failed", 4),
+            ("exhausted", 5),
+            ("exhausted", 30),
+            ("exhausted", 400),
+        )
     ),
 )
-"""Rows as runs write them: one that is new, equal, different, explained, or that failed so often."""
+"""Rows as runs write them: one that is new, equal, different, explained, or that failed so
+often.
+"""

@@ -1,6 +1,8 @@
-"""Logins that upstream sends as numbers, which have lost their leading zeros: how they are spelled where they are known.
+"""Logins that upstream sends as numbers, which have lost their leading zeros: how they are spelled
+where they are known.
 
-One statement a page, and only where a page has such logins; a login that is known nowhere is taken as it was sent.
+One statement a page, and only where a page has such logins; a login that is known nowhere is taken
+as it was sent.
 """
 
 from collections import defaultdict
@@ -20,8 +22,11 @@ class KnownLogins:
         sql = database.queries("staging")
         self._known, self._stored = sql["get_known_logins"], sql["get_stored_keys"]
 
-    async def restored(self, rows: Sequence[bytes], asked: Collection[str] = ()) -> list[bytes | None]:
-        """The rows with the known spelling of logins that came as numbers; None for a row whose login may stand for several.
+    async def restored(
+        self, rows: Sequence[bytes], asked: Collection[str] = ()
+    ) -> list[bytes | None]:
+        """The rows with the known spelling of logins that came as numbers; None for a row whose
+        login may stand for several.
 
         `asked` are the logins that were asked for, if any.
         """
@@ -40,11 +45,19 @@ class KnownLogins:
         # Of accounts that have neither alltime nor daily rows their other rows tell.
         unknown = sorted({key.account_id for key in numbered if key.account_id} - own.keys())
         if unknown:
-            for stored in await self._database.fetch(self._stored, unknown, seconds=COMMAND_SECONDS):
+            for stored in await self._database.fetch(
+                self._stored, unknown, seconds=COMMAND_SECONDS
+            ):
                 own[stored["account_id"]].append(stored["login"])
         logins = {key: chosen_login(key, own, held, asked) for key in numbered}
         restored: list[bytes | None] = []
         for row, key in zip(rows, keys, strict=True):
             login = None if key is None else logins[key]
-            restored.append(row if key is None or login == key.login else None if login is None else with_login(row, login))
+            restored.append(
+                row
+                if key is None or login == key.login
+                else None
+                if login is None
+                else with_login(row, login)
+            )
         return restored

@@ -15,28 +15,46 @@ SUMMED = ("net_profit", "total_lots")
 
 @lru_cache(maxsize=32)
 def open_statement(table: WarehouseTable, *, carefully: bool) -> str:
-    """Open a JSON array ($3) into staging: fetch $1, ordinals from $2; $4 are the columns that each row was sent without, null if none was.
+    """Open a JSON array ($3) into staging: fetch $1, ordinals from $2; $4 are the columns that each
+    row was sent without, null if none was.
 
-    Numbers are opened as numeric and checked after rounding; `carefully` reads numbers, dates and times through functions
-    that survive any text. What the row's key lacks, or a text that is too long, refuses the row.
+    Numbers are opened as numeric and checked after rounding; `carefully` reads numbers, dates and
+    times through functions that survive any text. What the row's key lacks, or a text that is too
+    long, refuses the row.
     """
-    read = [column for column in table.columns if column.kind is not Kind.TEXT or column.labels is not None]
+    read = [
+        column
+        for column in table.columns
+        if column.kind is not Kind.TEXT or column.labels is not None
+    ]
     readers = table.raw.split(".")[0] if carefully else None
     opened = ", ".join(
-        f"{quote(column.api_name)} {'numeric' if column.is_opened_as_number and not carefully else 'text'}" for column in table.columns
+        f"{quote(column.api_name)}"
+        f" {'numeric' if column.is_opened_as_number and not carefully else 'text'}"
+        for column in table.columns
     )
     raw_names = ", ".join(quote(f"r_{column.name}") for column in table.columns)
     given = ", ".join(_given(column, carefully=carefully) for column in table.columns)
-    converted = ", ".join(f"{_converted(table, column, readers)} AS {quote(column.name)}" for column in table.columns)
+    converted = ", ".join(
+        f"{_converted(table, column, readers)} AS {quote(column.name)}" for column in table.columns
+    )
     nulled = ", ".join(
-        f"CASE WHEN {quote(f'r_{column.name}')} IS NOT NULL AND {quote(column.name)} IS NULL THEN {_literal(column.unheld)} END"
+        f"CASE WHEN {quote(f'r_{column.name}')} IS NOT NULL AND {quote(column.name)} IS NULL THEN"
+        f" {_literal(column.unheld)} END"
         for column in read
     )
     columns = ", ".join(quote(column.name) for column in table.columns)
-    had = ", ".join(f"{quote(f'r_{column.name}')} IS NOT NULL AS {quote(f'h_{column.name}')}" for column in _key_columns(table))
-    lost = f"{_count_filled([f'r_{column.name}' for column in read])} > {_count_filled([column.name for column in read])}"
-    # OFFSET 0 keeps each step from being merged into the next, which would compute a value once for each of its uses; MATERIALIZED would
-    # as well, but copies the wide rows.
+    had = ", ".join(
+        f"{quote(f'r_{column.name}')} IS NOT NULL AS {quote(f'h_{column.name}')}"
+        for column in _key_columns(table)
+    )
+    lost = (
+        f"{_count_filled([f'r_{column.name}' for column in read])} >"
+        f" {_count_filled([column.name for column in read])}"
+    )
+    kept_raw = ", ".join(quote(f"r_{column.name}") for column in read)
+    # OFFSET 0 keeps each step from being merged into the next, which would compute a value once for
+    # each of its uses; MATERIALIZED would as well, but copies the wide rows.
     return f"""
         WITH registered AS MATERIALIZED (
             SELECT fetch_id FROM {registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE
@@ -51,10 +69,11 @@ def open_statement(table: WarehouseTable, *, carefully: bool) -> str:
         FROM registered, (
             SELECT *, {_refusals(table, readers)} AS refused_as, {lost} AS loses
             FROM (
-                SELECT n, {", ".join(quote(f"r_{column.name}") for column in read)}, {had}, {converted}
+                SELECT n, {kept_raw}, {had}, {converted}
                 FROM (
                     SELECT i.n, {given}
-                    FROM ROWS FROM (json_to_recordset($3::json) AS ({opened})) WITH ORDINALITY AS i ({raw_names}, n)
+                    FROM ROWS FROM (json_to_recordset($3::json) AS ({opened}))
+                        WITH ORDINALITY AS i ({raw_names}, n)
                     OFFSET 0
                 ) AS opened
                 OFFSET 0
@@ -65,21 +84,36 @@ def open_statement(table: WarehouseTable, *, carefully: bool) -> str:
 
 
 def _converted(table: WarehouseTable, column: Column, readers: str | None) -> str:
-    """A value as its column holds it; the account id of a row without one is the placeholder of its natural key."""
+    """A value as its column holds it; the account id of a row without one is the placeholder of its
+    natural key.
+    """
     value = column.converted(quote(f"r_{column.name}"), readers)
-    return value if column.name != "account_id" else known_as(table, {part: f"r_{part}" for part in NATURAL_KEY}, value, readers)
+    return (
+        value
+        if column.name != "account_id"
+        else known_as(table, {part: f"r_{part}" for part in NATURAL_KEY}, value, readers)
+    )
 
 
-def known_as(table: WarehouseTable, given: Mapping[str, str], account_id: str, readers: str | None) -> str:
-    """The expression for the account of a metrics row of the API, whose natural key stands in the columns `given`.
+def known_as(
+    table: WarehouseTable, given: Mapping[str, str], account_id: str, readers: str | None
+) -> str:
+    """The expression for the account of a metrics row of the API, whose natural key stands in the
+    columns `given`.
 
-    That is the id which was sent, or else the placeholder of the natural key, as the columns of the table spell it.
+    That is the id which was sent, or else the placeholder of the natural key, as the columns of the
+    table spell it.
     """
     columns = {column.name: column for column in table.columns}
     if not columns.keys() >= set(NATURAL_KEY):
         return account_id
-    login, platform, broker = (f"({columns[part].converted(quote(given[part]), readers)})::text" for part in NATURAL_KEY)
-    return f"coalesce(nullif({account_id}, ''), md5({login} || '|' || {platform} || '|' || coalesce({broker}, '')))"
+    login, platform, broker = (
+        f"({columns[part].converted(quote(given[part]), readers)})::text" for part in NATURAL_KEY
+    )
+    return (
+        f"coalesce(nullif({account_id}, ''), md5({login} || '|' || {platform} || '|' ||"
+        f" coalesce({broker}, '')))"
+    )
 
 
 def _given(column: Column, *, carefully: bool) -> str:
@@ -91,13 +125,20 @@ def _given(column: Column, *, carefully: bool) -> str:
 
 
 def _count_filled(columns: Sequence[str]) -> str:
-    """How many of the columns are not null; a function of PostgreSQL takes 100 arguments at most."""
-    return " + ".join(f"num_nonnulls({', '.join(quote(column) for column in piece)})" for piece in pieces(columns, 100))
+    """How many of the columns are not null; a function of PostgreSQL takes 100 arguments at
+    most.
+    """
+    return " + ".join(
+        f"num_nonnulls({', '.join(quote(column) for column in piece)})"
+        for piece in pieces(columns, 100)
+    )
 
 
 def _shortened(column: Column) -> str:
     """The value as staging can hold it: a text that is too long has refused its row already."""
-    return quote(column.name) if column.longest is None else f"{quote(column.name)}::{column.sql_type}"
+    return (
+        quote(column.name) if column.longest is None else f"{quote(column.name)}::{column.sql_type}"
+    )
 
 
 def _key_columns(table: WarehouseTable) -> tuple[Column, ...]:
@@ -105,7 +146,10 @@ def _key_columns(table: WarehouseTable) -> tuple[Column, ...]:
 
 
 def _refusals(table: WarehouseTable, readers: str | None) -> str:
-    """Why a row is refused; NULL for one that is not. Only the careful `readers` take a text where the column holds numbers."""
+    """Why a row is refused; NULL for one that is not.
+
+    Only the careful `readers` take a text where the column holds numbers.
+    """
     reasons: list[tuple[str, str]] = []
     for column in _key_columns(table):
         if column.name not in table.optional:
@@ -117,36 +161,56 @@ def _refusals(table: WarehouseTable, readers: str | None) -> str:
             elif readers is not None and column.kind is Kind.NUMBER and not column.is_always_number:
                 is_text = f"{readers}.recon_number({quote(f'r_{column.name}')}) IS NULL"
             if is_text != "false":
-                said = f"key part {column.name} {IS_TEXT} (it is {column.sql_type}); `trade-recon doctor` prints the ALTER"
+                said = (
+                    f"key part {column.name} {IS_TEXT} (it is {column.sql_type}); `trade-recon"
+                    " doctor` prints the ALTER"
+                )
                 reasons.append((f"{missing} AND {had} AND {is_text}", said))
-            reasons.append((f"{missing} AND {had} AND NOT ({is_text})", f"key part {column.name} is out of range"))
+            reasons.append(
+                (
+                    f"{missing} AND {had} AND NOT ({is_text})",
+                    f"key part {column.name} is out of range",
+                )
+            )
             reasons.append((f"{missing} AND NOT {had}", f"key part {column.name} is missing"))
     for column in table.columns:
         if column.longest is not None:
             name = quote(column.name)
             # Characters are counted only where there are as many bytes.
-            long = f"octet_length({name}) > {column.longest} AND char_length({name}) > {column.longest}"
+            long = (
+                f"octet_length({name}) > {column.longest} AND char_length({name}) >"
+                f" {column.longest}"
+            )
             reasons.append((long, f"{column.name} is longer than {column.longest} characters"))
     is_refused = " OR ".join(condition for condition, _ in reasons)
-    said = ", ".join(f"CASE WHEN {condition} THEN {_literal(reason)} END" for condition, reason in reasons)
+    said = ", ".join(
+        f"CASE WHEN {condition} THEN {_literal(reason)} END" for condition, reason in reasons
+    )
     return f"CASE WHEN {is_refused} THEN concat_ws('; ', {said}) END"
 
 
 def refuse_statement(table: WarehouseTable) -> str:
-    """Stage a row that cannot be read: only its account, if it tells one, for whoever is to be named."""
-    account = next((column.api_name for column in table.columns if column.name == "account_id"), None)
+    """Stage a row that cannot be read: only its account, if it tells one, for whoever is to be
+    named.
+    """
+    account = next(
+        (column.api_name for column in table.columns if column.name == "account_id"), None
+    )
     value = f"$3::json ->> {_literal(account)}" if account else "NULL"
     return (
-        f"INSERT INTO {table.stage} (fetch_id, ordinal, source, refused, account_id)"
-        f" SELECT fetch_id, $2 + 1, $3::json, $4, {value} FROM {registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE"
+        f"INSERT INTO {table.stage} (fetch_id, ordinal, source, refused, account_id) SELECT"
+        f" fetch_id, $2 + 1, $3::json, $4, {value} FROM {registrations(table)} WHERE fetch_id = $1"
+        " FOR KEY SHARE"
     )
 
 
 def registrations(table: WarehouseTable) -> str:
+    """The table that registers the fetches of a staging table."""
     return f"{schema_of(table)}.recon_fetches"
 
 
 def schema_of(table: WarehouseTable) -> str:
+    """The quoted schema of a table's staging table."""
     return table.stage.rpartition(".")[0]
 
 

@@ -1,7 +1,8 @@
 """Metrics rows that upstream sends without an account id: whose they are.
 
-Such a row stands in staging under the placeholder of its natural key. It becomes the row of the account that is known to hold the key on
-the row's date, if exactly one does; any other stays under the placeholder, which may be an account of its own.
+Such a row stands in staging under the placeholder of its natural key. It becomes the row of the
+account that is known to hold the key on the row's date, if exactly one does; any other stays under
+the placeholder, which may be an account of its own.
 """
 
 import uuid
@@ -22,19 +23,40 @@ class UnnamedRows:
         self._database = database
         sql = database.queries("staging")
         self._stored_keys = sql["get_stored_keys"]
-        self._name = {endpoint: fill(sql["name_staged_rows"], **_tokens(catalogue[endpoint])) for endpoint in METRICS}
-        self._holds_key = {endpoint: fill(sql["holds_key_of"], stage=catalogue[endpoint].stage) for endpoint in METRICS}
+        self._name = {
+            endpoint: fill(sql["name_staged_rows"], **_tokens(catalogue[endpoint]))
+            for endpoint in METRICS
+        }
+        self._holds_key = {
+            endpoint: fill(sql["holds_key_of"], stage=catalogue[endpoint].stage)
+            for endpoint in METRICS
+        }
 
-    async def name(self, endpoint: Endpoint, fetch_id: uuid.UUID, account_ids: Sequence[str], *, by_id: bool) -> None:
-        """Name the rows of a fetch for these accounts (none: for everybody); `by_id` tells that it asked for them by id."""
+    async def name(
+        self, endpoint: Endpoint, fetch_id: uuid.UUID, account_ids: Sequence[str], *, by_id: bool
+    ) -> None:
+        """Name the rows of a fetch for these accounts (none: for everybody); `by_id` tells that it
+        asked for them by id.
+        """
         stored = await self._database.fetch(self._stored_keys, list(account_ids))
-        columns = [[row[name] for row in stored] for name in ("account_id", "login", "platform", "broker", "first_day")]
+        columns = [
+            [row[name] for row in stored]
+            for name in ("account_id", "login", "platform", "broker", "first_day")
+        ]
         asked = list(account_ids) if by_id else None
-        await self._database.execute(self._name[endpoint], fetch_id, asked, *columns, seconds=COMMAND_SECONDS)
+        await self._database.execute(
+            self._name[endpoint], fetch_id, asked, *columns, seconds=COMMAND_SECONDS
+        )
 
-    async def hold_key_of(self, endpoint: Endpoint, fetch_id: uuid.UUID, account_ids: Sequence[str]) -> bool:
-        """Whether rows of the fetch that no account got have a natural key of one of the accounts."""
-        return bool(await self._database.fetch_value(self._holds_key[endpoint], fetch_id, list(account_ids)))
+    async def hold_key_of(
+        self, endpoint: Endpoint, fetch_id: uuid.UUID, account_ids: Sequence[str]
+    ) -> bool:
+        """Whether rows of the fetch that no account got have a natural key of one of the
+        accounts.
+        """
+        return bool(
+            await self._database.fetch_value(self._holds_key[endpoint], fetch_id, list(account_ids))
+        )
 
 
 def _tokens(table: WarehouseTable) -> dict[str, str]:

@@ -17,21 +17,26 @@ _NEEDED = {
     (True, False): (4, 2),
     (True, True): (2, 1),
 }
-"""By whether a request is a suspect and names several accounts: attempts, and how many of their failures lie between successes of others.
+"""By whether a request is a suspect and names several accounts: attempts, and how many of their
+failures lie between successes of others.
 
 The parts of several are further attempts, and a suspect was tried as a part of others.
 """
 _ATTEMPTS_WITHOUT_WITNESS = 2
-"""So often a request that has parts fails before a witness is asked for: the parts fail, too, and would open the breaker for all others."""
+"""So often a request that has parts fails before a witness is asked for: the parts fail, too, and
+would open the breaker for all others.
+"""
 _JITTER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineLimits:
-    """Seconds and counts: total deadline of one request, patience with an outage, first and longest wait before a retry.
+    """Seconds and counts: total deadline of one request, patience with an outage, first and longest
+    wait before a retry.
 
-    `retry_budget` and `retries_per_second` are what successes need not pay for: retries at once, and in the course of time. A wait that
-    the API asks for is kept for `check_wait` seconds; then a witness tells whether the API asks everybody to wait, or only one request.
+    `retry_budget` and `retries_per_second` are what successes need not pay for: retries at once,
+    and in the course of time. A wait that the API asks for is kept for `check_wait` seconds; then a
+    witness tells whether the API asks everybody to wait, or only one request.
     """
 
     deadline: float
@@ -48,10 +53,11 @@ class PipelineLimits:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one request is among others: how long an answer may take (None: the usual), and whether its work can be asked for in parts.
+    """What one request is among others: how long an answer may take (None: the usual), and whether
+    its work can be asked for in parts.
 
-    Its parts are those of one account, or, with `names_several`, of several. A suspect is a part of a request that failed, or names
-    accounts that failed before.
+    Its parts are those of one account, or, with `names_several`, of several. A suspect is a part of
+    a request that failed, or names accounts that failed before.
     """
 
     deadline: float | None = None
@@ -81,12 +87,16 @@ class Call:
 
     @property
     def needs_witness(self) -> bool:
-        """Whether it failed more than once while no answer to another request tells a bad request from an outage."""
+        """Whether it failed more than once while no answer to another request tells a bad request
+        from an outage.
+        """
         if self._is_proven or not self._failures or self.is_proven_since:
             return False
         if self.is_suspect or (self._is_divisible and self._is_late):
             return True
-        return self._failures >= (_ATTEMPTS_WITHOUT_WITNESS if self._is_divisible else LEAST_ATTEMPTS)
+        return self._failures >= (
+            _ATTEMPTS_WITHOUT_WITNESS if self._is_divisible else LEAST_ATTEMPTS
+        )
 
     @property
     def is_proven_since(self) -> bool:
@@ -95,12 +105,16 @@ class Call:
 
     @property
     def says_nothing_of_the_api(self) -> bool:
-        """Whether one more failure is this request's alone: it is a suspect, or the API answers others between its failures."""
+        """Whether one more failure is this request's alone: it is a suspect, or the API answers
+        others between its failures.
+        """
         return self.is_suspect or (self._proven_failures > 0 and self.is_proven_since)
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it was late though the API answers others: what is slow in it is found in its parts sooner than by waiting again."""
+        """Whether it was late though the API answers others: what is slow in it is found in its
+        parts sooner than by waiting again.
+        """
         return self._is_late and (self._is_divisible or self.is_suspect) and self.is_proven_since
 
     @property
@@ -125,14 +139,24 @@ class Call:
     @property
     def check_wait(self) -> float:
         """Seconds until it is time to find out whether the API asks everybody to wait."""
-        return 0.0 if self.is_suspect else self._failed_at + self._limits.check_wait - asyncio.get_running_loop().time()
+        return (
+            0.0
+            if self.is_suspect
+            else self._failed_at + self._limits.check_wait - asyncio.get_running_loop().time()
+        )
 
     @property
     def _age(self) -> float:
-        return 0.0 if self._first_failure is None else asyncio.get_running_loop().time() - self._first_failure
+        return (
+            0.0
+            if self._first_failure is None
+            else asyncio.get_running_loop().time() - self._first_failure
+        )
 
     def decide(self, error: Exception) -> bool | float:
-        """Whether to try again after this error: False, True for the usual wait, or the seconds to wait. Called once per failure."""
+        """Whether to try again after this error: False, True for the usual wait, or the seconds to
+        wait. Called once per failure.
+        """
         if not isinstance(error, AttemptFailed):
             return False
         self.last = error
@@ -147,23 +171,37 @@ class Call:
         self._answers = self._outage.answers
         if error.retry_after is None:
             # After a 429 the pace holds everybody back, unless it was this request's alone.
-            return 0.0 if self.was_throttled and not self.is_suspect and self._proven_failures <= 1 else True
-        # Kept before the next attempt, where it can end as soon as the API is known to answer others.
-        self._not_before = self._failed_at + error.retry_after + (0.0 if self.was_throttled else random.uniform(0, _JITTER))
+            return (
+                0.0
+                if self.was_throttled and not self.is_suspect and self._proven_failures <= 1
+                else True
+            )
+        # Kept before the next attempt, where it can end as soon as the API is known to answer
+        # others.
+        self._not_before = (
+            self._failed_at
+            + error.retry_after
+            + (0.0 if self.was_throttled else random.uniform(0, _JITTER))
+        )
         return 0.0
 
     @property
     def _is_enough(self) -> bool:
         """Whether it failed so often, while others were answered, that it is at fault."""
         # Too many requests of all together can meet one of them several times.
-        least = LEAST_ATTEMPTS if self.was_throttled and not self.is_suspect else self._least_attempts
+        least = (
+            LEAST_ATTEMPTS if self.was_throttled and not self.is_suspect else self._least_attempts
+        )
         return self._failures >= least and self._proven_failures >= self._needed_proofs
 
     def verdict(self) -> UpstreamError:
         """The error that tells why the call is given up."""
         if self._outage.seconds >= self._limits.outage_wait:
             return self.outage_verdict()
-        return FetchFailed(f"The API answers others, but this request failed {counted(self._failures, 'time')}. Last: {self.last}")
+        return FetchFailed(
+            f"The API answers others, but this request failed {counted(self._failures, 'time')}."
+            f" Last: {self.last}"
+        )
 
     def outage_verdict(self) -> UpstreamUnavailable:
         """The error that tells that nobody gets an answer."""

@@ -1,9 +1,10 @@
 """A circuit breaker: purgatory's state machine, driven by outcomes that were judged outside of it.
 
-Used by itself, purgatory (3.0.1) lets every caller into a half-open circuit, takes a cancelled call for a failure and an
-excluded error for a success, lets the late success of an old call close the circuit, measures time by the wall clock and
-raises one shared exception whose traceback grows with each rejection. So here nobody enters its context manager: a
-caller gets a `Permit` and reports what came of it, and only what counts reaches purgatory.
+Used by itself, purgatory (3.0.1) lets every caller into a half-open circuit, takes a cancelled call
+for a failure and an excluded error for a success, lets the late success of an old call close the
+circuit, measures time by the wall clock and raises one shared exception whose traceback grows with
+each rejection. So here nobody enters its context manager: a caller gets a `Permit` and reports what
+came of it, and only what counts reaches purgatory.
 """
 
 import asyncio
@@ -41,7 +42,9 @@ _COUNTED = BreakerOpen("A request failed.")
 
 
 class Permit:
-    """Leave to send one request; without a reported outcome it is given back when its block ends."""
+    """Leave to send one request; without a reported outcome it is given back when its block
+    ends.
+    """
 
     __slots__ = ("_breaker", "_decided", "_era")
 
@@ -80,21 +83,30 @@ class Permit:
         """Hold the permit."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Give it back if no outcome was reported: cancelled, or failed by our own fault."""
         self.withdraw()
 
 
 class CircuitBreaker:
-    """Stops requests to an API that fails: after `failures` in a row, or when half of the last 50 calls within 2 minutes failed.
+    """Stops requests to an API that fails: after `failures` in a row, or when half of the last 50
+    calls within 2 minutes failed.
 
-    After `seconds` one probe is let through; the others wait for what becomes of it. Use it within one event loop.
-    `on_change` is told each new state.
+    After `seconds` one probe is let through; the others wait for what becomes of it. Use it within
+    one event loop. `on_change` is told each new state.
     """
 
-    def __init__(self, failures: int, seconds: float, on_change: Callable[[BreakerState], None]) -> None:
+    def __init__(
+        self, failures: int, seconds: float, on_change: Callable[[BreakerState], None]
+    ) -> None:
         """Start closed."""
-        # An infinite ttl: purgatory's wall clock never ends the open state, our timer on the loop's clock does.
+        # An infinite ttl: purgatory's wall clock never ends the open state, our timer on the loop's
+        # clock does.
         self._context = Context("upstream", failures, math.inf)
         self._seconds = seconds
         self._on_change = on_change
@@ -119,7 +131,10 @@ class CircuitBreaker:
         return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
 
     async def admit(self, patience: float) -> Permit:
-        """A permit, after a wait in line of at most `patience` seconds. BreakerOpen: none was to be had."""
+        """A permit, after a wait in line of at most `patience` seconds.
+
+        BreakerOpen: none was to be had.
+        """
         permit = self._try_admit()
         if permit is not None:
             return permit
@@ -132,7 +147,9 @@ class CircuitBreaker:
                 return await place
         except TimeoutError:
             self._hand_back(place)
-            raise BreakerOpen(f"The API kept failing for the {patience:.0f} s that the request could wait.") from None
+            raise BreakerOpen(
+                f"The API kept failing for the {patience:.0f} s that the request could wait."
+            ) from None
         except asyncio.CancelledError:
             self._hand_back(place)
             raise
@@ -141,16 +158,22 @@ class CircuitBreaker:
                 self._waiting.remove(place)
 
     def force(self) -> Permit:
-        """A permit whatever the state, for a request that is a probe if the breaker is open: it goes before all who stand in line."""
+        """A permit whatever the state, for a request that is a probe if the breaker is open: it
+        goes before all who stand in line.
+        """
         if self.state is not BreakerState.CLOSED:
-            self._probing = True  # before the state changes, or the first in line would be let through as well
+            self._probing = (
+                True  # before the state changes, or the first in line would be let through as well
+            )
         if self.state is BreakerState.OPEN:
             self.close()
             self._half_open()
         return Permit(self, self.era)
 
     def take_outcome(self, *, failed: bool | None) -> None:
-        """Learn what came of a request that was let through in the present state; None if nothing was learnt."""
+        """Learn what came of a request that was let through in the present state; None if nothing
+        was learnt.
+        """
         self._probing = False
         if failed is None:
             self._serve_line()
@@ -169,7 +192,8 @@ class CircuitBreaker:
             self._timer.cancel()
 
     def _try_admit(self) -> Permit | None:
-        # Asking the state instead of entering purgatory's open context: that raises its one shared exception.
+        # Asking the state instead of entering purgatory's open context: that raises its one shared
+        # exception.
         state = self.state
         if state is BreakerState.CLOSED:
             return Permit(self, self.era)
@@ -179,7 +203,8 @@ class CircuitBreaker:
         return None
 
     def _hand_back(self, place: asyncio.Future[Permit]) -> None:
-        # The permit may have been granted in the very moment in which its caller gave up: lost, it would block the probe for ever.
+        # The permit may have been granted in the very moment in which its caller gave up: lost, it
+        # would block the probe for ever.
         if place.done() and not place.cancelled():
             place.result().withdraw()
 
@@ -198,7 +223,10 @@ class CircuitBreaker:
         self._window.append((now, failed))
         while self._window[0][0] < now - _WINDOW_SECONDS:
             self._window.popleft()
-        return len(self._window) == _WINDOW_CALLS and sum(failed for _, failed in self._window) >= _WINDOW_FAILURES
+        return (
+            len(self._window) == _WINDOW_CALLS
+            and sum(failed for _, failed in self._window) >= _WINDOW_FAILURES
+        )
 
     def _half_open(self) -> None:
         self._context.set_state(HalfOpenedState())

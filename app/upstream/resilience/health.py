@@ -1,13 +1,18 @@
-"""How requests to one endpoint fare: what tells a request that is at fault from an endpoint that answers nobody, or proves nothing."""
+"""How requests to one endpoint fare: what tells a request that is at fault from an endpoint that
+answers nobody, or proves nothing.
+"""
 
 _MOST_IN_VAIN = 18
-"""Looks that one read of few rows takes in vain at most: three readings of two pages, each looked at three times."""
+"""Looks that one read of few rows takes in vain at most: three readings of two pages, each looked
+at three times.
+"""
 
 
 class Patience:
     """How many looks reads of an endpoint may still take at pages that do not fit.
 
-    It is shared by all reads under way: where none comes to its end, a further look tells no more than the ones before.
+    It is shared by all reads under way: where none comes to its end, a further look tells no more
+    than the ones before.
     """
 
     __slots__ = ("_most", "_vain")
@@ -23,7 +28,9 @@ class Patience:
         return self._vain < self._most
 
     def spend(self, looks: int = 1) -> None:
-        """A page did not fit, or a reading of pages that do came to nothing, which is as bad as so many looks."""
+        """A page did not fit, or a reading of pages that do came to nothing, which is as bad as so
+        many looks.
+        """
         self._vain += looks
 
     def regain(self) -> None:
@@ -36,9 +43,18 @@ class Patience:
 
 
 class EndpointHealth:
-    """Counts answers and reads that were proven whole, and the failures since the last of each; of requests, not of their attempts."""
+    """Counts answers and reads that were proven whole, and the failures since the last of each; of
+    requests, not of their attempts.
+    """
 
-    __slots__ = ("answers", "failures_in_a_row", "patience", "unproven", "unproven_in_a_row", "wholes")
+    __slots__ = (
+        "answers",
+        "failures_in_a_row",
+        "patience",
+        "unproven",
+        "unproven_in_a_row",
+        "wholes",
+    )
 
     def __init__(self) -> None:
         """Start without a request."""

@@ -10,7 +10,8 @@ from app.upstream.failures import AttemptFailed
 class Outage:
     """For how long nobody got an answer; counted only while somebody waits for one.
 
-    So a run that starts hours after an outage began, with nobody asking in between, has its full patience.
+    So a run that starts hours after an outage began, with nobody asking in between, has its full
+    patience.
     """
 
     def __init__(self) -> None:

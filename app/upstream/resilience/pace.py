@@ -1,4 +1,6 @@
-"""How fast requests may go out: the quota's limiter, and a brake that a 429 puts on the whole client."""
+"""How fast requests may go out: the quota's limiter, and a brake that a 429 puts on the whole
+client.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,8 +22,8 @@ class Limiter(Protocol):
 class Pace:
     """Leave to send, one caller after the other.
 
-    A 429 stops everybody for the time that the API names (1 s if it names none, `longest_pause` at most), and halves the
-    speed; each success gives back a part of it.
+    A 429 stops everybody for the time that the API names (1 s if it names none, `longest_pause` at
+    most), and halves the speed; each success gives back a part of it.
     """
 
     def __init__(self, limiter: Limiter, rate: float, longest_pause: float) -> None:
@@ -49,10 +51,16 @@ class Pace:
     @property
     def turn_seconds(self) -> float:
         """For how long the caller whose turn it is has waited for its permit."""
-        return 0.0 if self._turn_since is None else asyncio.get_running_loop().time() - self._turn_since
+        return (
+            0.0
+            if self._turn_since is None
+            else asyncio.get_running_loop().time() - self._turn_since
+        )
 
     async def acquire(self, *, in_pause: bool = False) -> None:
-        """Wait until a request may be sent now; with `in_pause` it is the one that finds out whether the pause is for everybody."""
+        """Wait until a request may be sent now; with `in_pause` it is the one that finds out
+        whether the pause is for everybody.
+        """
         if in_pause:
             await self._limiter.acquire()
             return
@@ -66,7 +74,8 @@ class Pace:
                             await self._resumed.wait()
                     continue  # the pause may have become longer, or have ended
                 await self._limiter.acquire()
-                # A permit that outlived a pause is thrown away: used late, it would come on top of those that its time allows.
+                # A permit that outlived a pause is thrown away: used late, it would come on top of
+                # those that its time allows.
                 if self._paused_until <= loop.time():
                     break
             if self._share < 1:
@@ -82,9 +91,13 @@ class Pace:
             self._turn_since = None
 
     def throttled(self, retry_after: float | None) -> None:
-        """Slow everybody down: the API answered 429 and asked for a wait of `retry_after` seconds."""
+        """Slow everybody down: the API answered 429 and asked for a wait of `retry_after`
+        seconds.
+        """
         now = asyncio.get_running_loop().time()
-        if self._paused_until <= now:  # answers to requests sent before the pause belong to the same overload
+        if (
+            self._paused_until <= now
+        ):  # answers to requests sent before the pause belong to the same overload
             self._share = max(_SLOWEST_SHARE, self._share / 2)
         pause = _PAUSE_SECONDS if retry_after is None else retry_after
         self._paused_until = max(self._paused_until, now + min(pause, self._longest_pause))

@@ -1,22 +1,26 @@
-"""A budget for retries: they are paid for by successes, so that they never make up most of what an ailing API gets.
+"""A budget for retries: they are paid for by successes, so that they never make up most of what an
+ailing API gets.
 
-Six attempts a request, from every caller, are six times the traffic just when the API can bear the least. With a budget
-retries are at most about a third of all requests in the long run: each success pays for half a retry, and what time alone
-pays for is little. Nobody loses an attempt: who finds the budget empty waits in line.
+Six attempts a request, from every caller, are six times the traffic just when the API can bear the
+least. With a budget retries are at most about a third of all requests in the long run: each success
+pays for half a retry, and what time alone pays for is little. Nobody loses an attempt: who finds
+the budget empty waits in line.
 """
 
 import asyncio
 from contextlib import suppress
 
 _SHARE_OF_SUCCESS = 0.5
-"""Retries that one success pays for: with f of the answers bad, retries are f of the traffic, and paid for while f is below a third."""
+"""Retries that one success pays for: with f of the answers bad, retries are f of the traffic, and
+paid for while f is below a third.
+"""
 
 
 class RetryBudget:
     """Leave to send a retry, one caller after the other.
 
-    It starts with `capacity` retries and never holds more; each success adds half of one, each second `per_second`. Use it
-    within one event loop.
+    It starts with `capacity` retries and never holds more; each success adds half of one, each
+    second `per_second`. Use it within one event loop.
     """
 
     def __init__(self, capacity: int, per_second: float) -> None:
@@ -29,12 +33,16 @@ class RetryBudget:
         self._paid = asyncio.Event()
 
     async def take(self, patience: float) -> bool:
-        """Wait in line for one retry, at most `patience` seconds; whether it was had. A caller who is cancelled takes none."""
+        """Wait in line for one retry, at most `patience` seconds; whether it was had.
+
+        A caller who is cancelled takes none.
+        """
         try:
             async with asyncio.timeout(patience), self._line:
                 while (missing := 1 - self._count()) > 0:
                     await self._wait(missing / self._per_second)
-                # No waiting from here on: a cancellation comes either before a retry is taken or after it was given.
+                # No waiting from here on: a cancellation comes either before a retry is taken or
+                # after it was given.
                 self._left -= 1
                 return True
         except TimeoutError:

@@ -16,20 +16,30 @@ accepting = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 _REFUSED = problems(
     on_404="There is no such account.",
     on_409="The account has no such open issue.",
-    on_422="There is no such kind of issue, the reason is missing or too long, or the date cannot be.",
+    on_422=(
+        "There is no such kind of issue, the reason is missing or too long, or the date cannot be."
+    ),
 )
 
 
 @accepting.post(
-    "/accounts/{account_id:encoded}/issues/{code}/accept", summary="Accept an open issue", tags=["accounts"], responses=_REFUSED
+    "/accounts/{account_id:encoded}/issues/{code}/accept",
+    summary="Accept an open issue",
+    tags=["accounts"],
+    responses=_REFUSED,
 )
-async def accept_issue(service: Service, account_id: AccountId, code: IssueCode, acceptance: Acceptance) -> AcceptedIssue:
-    """It stays open and shown, and holds back neither the end of a run nor `reconciled_through`, while its figures stay as they are.
+async def accept_issue(
+    service: Service, account_id: AccountId, code: IssueCode, acceptance: Acceptance
+) -> AcceptedIssue:
+    """It stays open and shown, and holds back neither the end of a run nor `reconciled_through`,
+    while its figures stay as they are.
 
-    It counts again once they change, its date comes, or the acceptance is taken back. Safe to repeat; with another reason or date these
-    take the place of the earlier ones.
+    It counts again once they change, its date comes, or the acceptance is taken back. Safe to
+    repeat; with another reason or date these take the place of the earlier ones.
     """
-    return AcceptedIssue.model_validate(await service.accept(account_id, code, acceptance.reason, acceptance.until))
+    return AcceptedIssue.model_validate(
+        await service.accept(account_id, code, acceptance.reason, acceptance.until)
+    )
 
 
 @accepting.delete(
@@ -42,7 +52,12 @@ async def withdraw_acceptance(
     service: Service,
     account_id: AccountId,
     code: IssueCode,
-    reason: Annotated[str | None, Query(max_length=LONGEST_REASON, pattern=NO_NUL, description="Why; it stays in the record.")] = None,
+    reason: Annotated[
+        str | None,
+        Query(
+            max_length=LONGEST_REASON, pattern=NO_NUL, description="Why; it stays in the record."
+        ),
+    ] = None,
 ) -> Withdrawn:
     """What was accepted stays in the record. Safe to repeat."""
     was_accepted = await service.withdraw_acceptance(account_id, code, bounded_reason(reason))

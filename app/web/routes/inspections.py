@@ -13,7 +13,14 @@ from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.report.inspection import MOST_LISTED, Listing, inspection
 from app.web.request_limits import NO_NUL, refuse_unknown_parameters
-from app.web.routes.runs import LONGEST_WAIT, IdempotencyHeader, Service, accepted, problems, starting
+from app.web.routes.runs import (
+    LONGEST_WAIT,
+    IdempotencyHeader,
+    Service,
+    accepted,
+    problems,
+    starting,
+)
 from app.web.schemas.common import AccountId, AnyStatus
 from app.web.schemas.orders import OrderReason, RunAccepted
 from app.web.schemas.report import IdentityReport
@@ -31,14 +38,21 @@ class InspectionOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     max_accounts: Annotated[int, Field(strict=True, ge=1, le=_LARGEST_LIMIT)] | None = Field(
-        default=None, description="Detect the issues of at most so many accounts that disagree, the longest unchecked first; null: of all."
+        default=None,
+        description=(
+            "Detect the issues of at most so many accounts that disagree, the longest unchecked"
+            " first; null: of all."
+        ),
     )
-    account_ids: Annotated[list[AccountId], Field(min_length=1, max_length=_MOST_ACCOUNTS)] | None = Field(
-        default=None, description="Only these accounts; null: all."
-    )
+    account_ids: (
+        Annotated[list[AccountId], Field(min_length=1, max_length=_MOST_ACCOUNTS)] | None
+    ) = Field(default=None, description="Only these accounts; null: all.")
     stop_at: AwareDatetime | None = Field(
         default=None,
-        description="When it ends in order, whatever is left: a time in the future, with its zone; null: when nothing is left.",
+        description=(
+            "When it ends in order, whatever is left: a time in the future, with its zone; null:"
+            " when nothing is left."
+        ),
     )
     reason: OrderReason = None
 
@@ -47,14 +61,24 @@ class InspectedAccounts(BaseModel):
     """The accounts of an inspection."""
 
     known: int | None = Field(description="Accounts that are known; null until they were counted.")
-    total: int = Field(description="Accounts that are inspected: all that are known, unless some are named.")
+    total: int = Field(
+        description="Accounts that are inspected: all that are known, unless some are named."
+    )
     inspected: int
     found: int = Field(description="With issues that somebody may act on.")
     explained: int = Field(
-        description="Only with what is for information, or what a run found not to be the warehouse's to heal and what is as it was then."
+        description=(
+            "Only with what is for information, or what a run found not to be the warehouse's to"
+            " heal and what is as it was then."
+        )
     )
     unchanged: int = Field(description="Nothing was found.")
-    not_inspected: int = Field(description="Their rows cannot be read, they are locked, were deleted or left out, or the run ended before.")
+    not_inspected: int = Field(
+        description=(
+            "Their rows cannot be read, they are locked, were deleted or left out, or the run ended"
+            " before."
+        )
+    )
 
 
 class _Counted(BaseModel):
@@ -92,7 +116,9 @@ class ShortTable(BaseModel):
 
 
 class SurplusTable(BaseModel):
-    """A table that counts more trades than the others on a date, where these and alltime speak against it."""
+    """A table that counts more trades than the others on a date, where these and alltime speak
+    against it.
+    """
 
     table: str
     accounts: int
@@ -105,16 +131,23 @@ class InspectedDate(_Counted):
     date: dt.date
     short: list[ShortTable]
     more: list[SurplusTable] = Field(
-        description="Tables that count more than the two others, which agree, and more than alltime in all: such as trades stored twice."
+        description=(
+            "Tables that count more than the two others, which agree, and more than alltime in all:"
+            " such as trades stored twice."
+        )
     )
 
 
 class BeyondDates(_Counted):
-    """Accounts whose alltime counts more trades than any other table: they lack some of which no table tells the date."""
+    """Accounts whose alltime counts more trades than any other table: they lack some of which no
+    table tells the date.
+    """
 
 
 class LackingDate(_Counted):
-    """A date that accounts lack in every table whose alltime counts more trades: most likely a night that was missed."""
+    """A date that accounts lack in every table whose alltime counts more trades: most likely a
+    night that was missed.
+    """
 
     date: dt.date
 
@@ -123,7 +156,9 @@ class FirstSeen(BaseModel):
     """An issue of an account."""
 
     issue: str
-    first_seen: dt.datetime | None = Field(description="Since when it is open; null: it is open no more.")
+    first_seen: dt.datetime | None = Field(
+        description="Since when it is open; null: it is open no more."
+    )
 
 
 class FoundAccount(BaseModel):
@@ -148,7 +183,9 @@ class Inspection(BaseModel):
     message: str = Field(description="What it came to, in a sentence or two.")
     created_at: dt.datetime
     finished_at: dt.datetime | None
-    history_from: dt.date | None = Field(description="The first date that is compared, by RECON_HISTORY_FROM; null: all.")
+    history_from: dt.date | None = Field(
+        description="The first date that is compared, by RECON_HISTORY_FROM; null: all."
+    )
     error: str | None = Field(description="Why it ended early, and how many accounts are left.")
     accounts: InspectedAccounts
     by_issue: list[InspectedIssue]
@@ -157,9 +194,15 @@ class Inspection(BaseModel):
     by_date: list[InspectedDate] = Field(description="The newest 2,000 dates.")
     beyond_dates: BeyondDates
     lacking_dates: list[LackingDate]
-    identity: IdentityReport = Field(description="Rows that fit no account or several; not counted where accounts are named.")
-    not_inspected: list[UnreadAccount] = Field(description="Accounts that could not be inspected, the first hundred.")
-    listed: list[FoundAccount] = Field(description="Accounts with issues in the order of their ids, as many as `limit` allows.")
+    identity: IdentityReport = Field(
+        description="Rows that fit no account or several; not counted where accounts are named."
+    )
+    not_inspected: list[UnreadAccount] = Field(
+        description="Accounts that could not be inspected, the first hundred."
+    )
+    listed: list[FoundAccount] = Field(
+        description="Accounts with issues in the order of their ids, as many as `limit` allows."
+    )
     next_after: str | None = Field(description="Give it as `after` for more; null: there are none.")
 
 
@@ -179,11 +222,18 @@ async def start_inspection(
     order: InspectionOrder | None = None,
     idempotency_key: IdempotencyHeader = None,
     *,
-    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for the end.")] = 0,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0, le=LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for the end."
+        ),
+    ] = 0,
 ) -> Response:
-    """Issues are detected and recorded, with the time of their first sight: nothing is healed, and upstream is not asked.
+    """Issues are detected and recorded, with the time of their first sight: nothing is healed, and
+    upstream is not asked.
 
-    It is a run like others: look at it with GET /runs/{run_id}, at what it found with GET /inspections/{run_id}.
+    It is a run like others: look at it with GET /runs/{run_id}, at what it found with GET
+    /inspections/{run_id}.
     """
     wanted = order or InspectionOrder()
     ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
@@ -191,7 +241,11 @@ async def start_inspection(
     run_id = await service.start_run(request, idempotency_key, bounded_reason(wanted.reason))
     if wait and (await service.wait_for_run(run_id, wait)).is_end:
         found = await inspection(service.store, service.readings, run_id, Listing(_SOME_LISTED))
-        return Response(Inspection.model_validate(found).model_dump_json(), HTTPStatus.OK, media_type="application/json")
+        return Response(
+            Inspection.model_validate(found).model_dump_json(),
+            HTTPStatus.OK,
+            media_type="application/json",
+        )
     body = RunAccepted(run_id=run_id).model_dump_json()
     return Response(body, HTTPStatus.ACCEPTED, accepted(run_id), media_type="application/json")
 
@@ -200,15 +254,29 @@ async def start_inspection(
     "/inspections/{run_id}",
     summary="What an inspection found",
     tags=["inspections"],
-    responses=problems(on_404="There is no such run, or it is no inspection.", on_422="The run id is no UUID, or a parameter cannot be."),
+    responses=problems(
+        on_404="There is no such run, or it is no inspection.",
+        on_422="The run id is no UUID, or a parameter cannot be.",
+    ),
 )
 async def get_inspection(
     service: Service,
     run_id: uuid.UUID,
-    limit: Annotated[int, Query(ge=0, le=MOST_LISTED, description="List at most so many accounts.")] = _SOME_LISTED,
+    limit: Annotated[
+        int, Query(ge=0, le=MOST_LISTED, description="List at most so many accounts.")
+    ] = _SOME_LISTED,
     after: Annotated[
-        str | None, Query(max_length=255, pattern=NO_NUL, description="List accounts behind this one: `next_after` of an answer.")
+        str | None,
+        Query(
+            max_length=255,
+            pattern=NO_NUL,
+            description="List accounts behind this one: `next_after` of an answer.",
+        ),
     ] = None,
 ) -> Inspection:
-    """Accounts by issue, table, broker and date, as the inspection counted them, and the accounts with their issues, page by page."""
-    return Inspection.model_validate(await inspection(service.store, service.readings, run_id, Listing(limit, after)))
+    """Accounts by issue, table, broker and date, as the inspection counted them, and the accounts
+    with their issues, page by page.
+    """
+    return Inspection.model_validate(
+        await inspection(service.store, service.readings, run_id, Listing(limit, after))
+    )

@@ -14,22 +14,36 @@ class Acceptance(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: Annotated[str, Field(min_length=1, max_length=LONGEST_REASON, description="Why, in words of yours; it stays in the record.")]
+    reason: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=LONGEST_REASON,
+            description="Why, in words of yours; it stays in the record.",
+        ),
+    ]
     until: dt.date | None = Field(
         default=None,
-        description=f"The first date on which it counts again, at most {MOST_DAYS} days from today; null: {USUAL_DAYS} days from today.",
+        description=(
+            f"The first date on which it counts again, at most {MOST_DAYS} days from today; null:"
+            f" {USUAL_DAYS} days from today."
+        ),
     )
 
 
 class AcceptedIssue(BaseModel):
-    """An open issue that somebody accepted: it holds nothing back while its figures stay as they are, until a date."""
+    """An open issue that somebody accepted: it holds nothing back while its figures stay as they
+    are, until a date.
+    """
 
     account_id: str
     issue: str
     reason: str
     until: dt.date = Field(description="The first date on which it counts again.")
     accepted_at: dt.datetime
-    evidence: dict[str, Any] = Field(description="The issue as it was shown then; it counts again once its figures are others.")
+    evidence: dict[str, Any] = Field(
+        description="The issue as it was shown then; it counts again once its figures are others."
+    )
 
 
 class AcceptedIssues(BaseModel):
@@ -54,7 +68,9 @@ class AcceptedFigures(BaseModel):
     issues: int
     first_until: dt.date = Field(description="When the first of it ends.")
     last_until: dt.date
-    by_issue: dict[str, int] = Field(description="Accounts at which an issue is accepted, by its code.")
+    by_issue: dict[str, int] = Field(
+        description="Accounts at which an issue is accepted, by its code."
+    )
 
 
 class HoldingAccount(BaseModel):
@@ -62,6 +78,11 @@ class HoldingAccount(BaseModel):
 
     account_id: str
     issue: str | None = Field(
-        description="The issue that does, or needs_confirmation; null: its tables disagree, and no run has come to it."
+        description=(
+            "The issue that does, or needs_confirmation; null: its tables disagree, and no run has"
+            " come to it."
+        )
     )
-    first_date: dt.date | None = Field(description="From which date on; null: not known, so that no date is sure.")
+    first_date: dt.date | None = Field(
+        description="From which date on; null: not known, so that no date is sure."
+    )

@@ -25,7 +25,9 @@ class IssueEntry(BaseModel):
 
 
 def _understood(issues: object) -> object:
-    """Without the entries that an earlier system wrote in a form of its own: the next run replaces them."""
+    """Without the entries that an earlier system wrote in a form of its own: the next run replaces
+    them.
+    """
     entries = issues if isinstance(issues, list) else []
     return [entry for entry in entries if _is_issue(entry)]
 
@@ -42,14 +44,26 @@ Issues = Annotated[list[IssueEntry], BeforeValidator(_understood)]
 
 
 class AccountEffort(BaseModel):
-    """What was asked and written for one account in a run; null where nothing was recorded of it."""
+    """What was asked and written for one account in a run; null where nothing was recorded of
+    it.
+    """
 
-    requests: int | None = Field(description="Requests that it took part in: one for several accounts counts for each of them.")
+    requests: int | None = Field(
+        description=(
+            "Requests that it took part in: one for several accounts counts for each of them."
+        )
+    )
     own_requests: Number = Field(
-        description="Its share of the requests that were sent: one for several accounts is shared in equal parts; null for old attempts."
+        description=(
+            "Its share of the requests that were sent: one for several accounts is shared in equal"
+            " parts; null for old attempts."
+        )
     )
     own_seconds: Number = Field(
-        description="Its share of the time of its requests, from the first page to the write; null for old attempts."
+        description=(
+            "Its share of the time of its requests, from the first page to the write; null for old"
+            " attempts."
+        )
     )
     rows_inserted: int | None
     rows_updated: int | None
@@ -65,14 +79,19 @@ class Attempt(AccountEffort):
     run_id: uuid.UUID
     kind: AnyKind
     outcome: AnyOutcome | None = Field(
-        description="null if the account only failed together with others and was not tried alone: it waits for the next run."
+        description=(
+            "null if the account only failed together with others and was not tried alone: it waits"
+            " for the next run."
+        )
     )
     finished_at: dt.datetime
     seconds: Number = Field(description="What the account's batch took.")
     issues_found: list[str] | None
     issues_left: list[str] | None
     detail: str | None
-    compared: dict[str, Any] | None = Field(description="Rows, columns and differing rows by table, if all rows were compared.")
+    compared: dict[str, Any] | None = Field(
+        description="Rows, columns and differing rows by table, if all rows were compared."
+    )
 
 
 class IssueHistory(BaseModel):
@@ -107,16 +126,24 @@ class SetAsideRow(BaseModel):
 
     table: str
     key: str
-    date: dt.date | None = Field(description="null where its date cannot be read, and for rows of alltime.")
+    date: dt.date | None = Field(
+        description="null where its date cannot be read, and for rows of alltime."
+    )
     copies: int = Field(description="How often upstream sends it.")
     reason: str
-    nulled: dict[str, str | None] = Field(description="Of a row that is stored: the columns that hold NULL instead, and what was sent.")
+    nulled: dict[str, str | None] = Field(
+        description=(
+            "Of a row that is stored: the columns that hold NULL instead, and what was sent."
+        )
+    )
     first_seen: dt.datetime
     last_seen: dt.datetime
 
 
 class PinnedRow(BaseModel):
-    """A row that a restore brought back, and that stays as it is until it is released or upstream sends the same values."""
+    """A row that a restore brought back, and that stays as it is until it is released or upstream
+    sends the same values.
+    """
 
     table: str
     key: list[str | None] = Field(description="The row's key; of a trade without its date.")
@@ -140,11 +167,19 @@ class Account(BaseModel):
     last_failed_attempt: dt.datetime | None
     next_attempt_at: dt.datetime | None
     attempts: list[Attempt] = Field(description="The last attempts, newest first.")
-    history: list[IssueHistory] = Field(description="Openings and closings of issues, newest first.")
-    set_aside: list[SetAsideRow] = Field(description="Rows of upstream that are not held as they were sent, the newest 20.")
+    history: list[IssueHistory] = Field(
+        description="Openings and closings of issues, newest first."
+    )
+    set_aside: list[SetAsideRow] = Field(
+        description="Rows of upstream that are not held as they were sent, the newest 20."
+    )
     rests_on: str = Field(description="When and how it was last compared, in a sentence.")
-    accepted: list[AcceptedIssue] = Field(description="Those of the open issues that somebody accepted, the first to end first.")
-    pinned: list[PinnedRow] = Field(description="Rows that a restore brought back and that no run changes, the first 100.")
+    accepted: list[AcceptedIssue] = Field(
+        description="Those of the open issues that somebody accepted, the first to end first."
+    )
+    pinned: list[PinnedRow] = Field(
+        description="Rows that a restore brought back and that no run changes, the first 100."
+    )
 
 
 class AccountOutcome(AccountEffort):
@@ -154,12 +189,19 @@ class AccountOutcome(AccountEffort):
     run_id: uuid.UUID
     status: AnyStatus
     error: str | None = Field(description="Why the run ended early.")
-    outcome: AnyOutcome | None = Field(description="null if the run failed before the account's turn.")
+    outcome: AnyOutcome | None = Field(
+        description="null if the run failed before the account's turn."
+    )
     issues_found: list[str]
     issues: Issues = Field(description="The issues that are still open.")
     detail: str | None
-    compared: ComparedRows | None = Field(description="What was compared row by row; null where only counts were.")
+    compared: ComparedRows | None = Field(
+        description="What was compared row by row; null where only counts were."
+    )
     open_trades: OpenTradesCompared | None = Field(
-        description="The account's open trades against upstream's snapshot; null where they were not compared."
+        description=(
+            "The account's open trades against upstream's snapshot; null where they were not"
+            " compared."
+        )
     )
     rests_on: str | None = RESTS_ON

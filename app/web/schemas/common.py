@@ -15,13 +15,18 @@ AccountId = Annotated[
         min_length=1,
         max_length=255,
         pattern="^[^\\x00]+$",  # PostgreSQL holds every character but this one
-        description="An account id as the warehouse holds it; in a path percent-encoded, so that `/` is `%2F`.",
+        description=(
+            "An account id as the warehouse holds it; in a path percent-encoded, so that `/` is"
+            " `%2F`."
+        ),
     ),
 ]
 AnyKind = RunKind | str
 AnyStatus = RunStatus | str
 AnyOutcome = Outcome | str
-"""What the record may hold: also words of a newer version of trade-recon, while both run, or after this one was put back."""
+"""What the record may hold: also words of a newer version of trade-recon, while both run, or after
+this one was put back.
+"""
 
 
 def _finite(value: object) -> object:

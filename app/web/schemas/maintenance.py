@@ -29,11 +29,23 @@ class Maintenance(BaseModel):
     accounts_added: int
     totals_changed: int
     unmatched: list[UnmatchedKey] = Field(description="The largest of the unmatched combinations.")
-    history_from: dt.date | None = Field(description="The first date that is counted, by RECON_HISTORY_FROM; null: all.")
-    rows_before_history: int = Field(description="Rows that are stored of dates before that; they are left alone.")
-    accounts_locked: int = Field(description="Accounts whose totals were not written: another transaction holds their rows in trade_recon.")
+    history_from: dt.date | None = Field(
+        description="The first date that is counted, by RECON_HISTORY_FROM; null: all."
+    )
+    rows_before_history: int = Field(
+        description="Rows that are stored of dates before that; they are left alone."
+    )
+    accounts_locked: int = Field(
+        description=(
+            "Accounts whose totals were not written: another transaction holds their rows in"
+            " trade_recon."
+        )
+    )
     accounts_refused: int = Field(
-        description="Accounts that PostgreSQL does not let into trade_recon, or whose rows there cannot be written."
+        description=(
+            "Accounts that PostgreSQL does not let into trade_recon, or whose rows there cannot be"
+            " written."
+        )
     )
     accounts_known: int = Field(description="All accounts that are known by then.")
     message: str | None = Field(description="What to do where no account is known.")

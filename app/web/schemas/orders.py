@@ -10,10 +10,13 @@ from app.domain.runs.orders import LONGEST_REASON
 from app.domain.states import Depth, RunKind
 from app.web.schemas.common import LARGEST_LIMIT, MOST_ACCOUNTS, AccountId
 
-OrderReason = Annotated[str | None, Field(max_length=LONGEST_REASON, description="Why, in words of yours; it stays in the record.")]
+OrderReason = Annotated[
+    str | None,
+    Field(max_length=LONGEST_REASON, description="Why, in words of yours; it stays in the record."),
+]
 _DEPTH = (
-    "How far the accounts are compared: `rows`: every row and column of every table, whatever the counts say; `counts`: where the counts "
-    "disagree."
+    "How far the accounts are compared: `rows`: every row and column of every table, whatever the"
+    " counts say; `counts`: where the counts disagree."
 )
 
 
@@ -33,19 +36,28 @@ class RunOrder(BaseModel):
 
     kind: RunKind = Field(
         default=RunKind.FULL,
-        description="`full`: mismatched accounts that are not backing off; `retry`: all mismatched accounts; "
-        "`audit`: every account is compared with upstream; `inspect`: detected alone, nothing is healed and upstream is not asked.",
+        description=(
+            "`full`: mismatched accounts that are not backing off; `retry`: all mismatched"
+            " accounts; `audit`: every account is compared with upstream; `inspect`: detected"
+            " alone, nothing is healed and upstream is not asked."
+        ),
     )
     max_accounts: Annotated[int, Field(strict=True, ge=1, le=LARGEST_LIMIT)] | None = Field(
-        default=None, description="At most so many accounts, the longest unchecked first; null: all."
+        default=None,
+        description="At most so many accounts, the longest unchecked first; null: all.",
     )
-    account_ids: Annotated[list[AccountId], Field(min_length=1, max_length=MOST_ACCOUNTS)] | None = Field(
-        default=None, description="Only these accounts, whatever their state; null: those that the kind takes."
+    account_ids: (
+        Annotated[list[AccountId], Field(min_length=1, max_length=MOST_ACCOUNTS)] | None
+    ) = Field(
+        default=None,
+        description="Only these accounts, whatever their state; null: those that the kind takes.",
     )
     changed_only: Annotated[bool, Field(strict=True)] = Field(
         default=False,
-        description="With `full`: only accounts of which a row was written since the last run over all accounts, as `ingestion_timestamp` "
-        "tells; deletions are found by runs without this.",
+        description=(
+            "With `full`: only accounts of which a row was written since the last run over all"
+            " accounts, as `ingestion_timestamp` tells; deletions are found by runs without this."
+        ),
     )
     depth: Depth | None = Field(
         default=None,
@@ -53,7 +65,10 @@ class RunOrder(BaseModel):
     )
     stop_at: AwareDatetime | None = Field(
         default=None,
-        description="When the run ends in order, whatever is left: a time in the future, with its zone; null: when nothing is left.",
+        description=(
+            "When the run ends in order, whatever is left: a time in the future, with its zone;"
+            " null: when nothing is left."
+        ),
     )
     reason: OrderReason = None
 
@@ -85,7 +100,12 @@ class Confirmation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    account_ids: Annotated[list[AccountId], Field(min_length=1, max_length=MOST_ACCOUNTS)] | None = Field(
-        default=None, description="These alone: the others stay held, and the run does nothing else; null: all of them."
+    account_ids: (
+        Annotated[list[AccountId], Field(min_length=1, max_length=MOST_ACCOUNTS)] | None
+    ) = Field(
+        default=None,
+        description=(
+            "These alone: the others stay held, and the run does nothing else; null: all of them."
+        ),
     )
     reason: OrderReason = None

@@ -18,10 +18,17 @@ class Overall(BaseModel):
     """The account figures of the report; `reconciled` and `needs_reconciliation` add up to all."""
 
     total_accounts: int
-    reconciled: int = Field(description="The tables agree, in total and on each date, and no issue is open.")
+    reconciled: int = Field(
+        description="The tables agree, in total and on each date, and no issue is open."
+    )
     needs_reconciliation: int = Field(description="All others.")
     has_failures: int = Field(description="The last run that took them failed at them.")
-    has_issues: int = Field(description="An issue is recorded as open; those that need reconciliation, but for `disagree_without_issue`.")
+    has_issues: int = Field(
+        description=(
+            "An issue is recorded as open; those that need reconciliation, but for"
+            " `disagree_without_issue`."
+        )
+    )
     reconciliation_percentage: float | None
     last_activity: dt.datetime | None
     oldest_unreconciled: dt.datetime | None
@@ -41,9 +48,14 @@ class ActivityDay(BaseModel):
 
     day: dt.date
     accounts_checked: int = Field(
-        description="Checks that ended: an account counts once for each run that took it. Inspections do not count."
+        description=(
+            "Checks that ended: an account counts once for each run that took it. Inspections do"
+            " not count."
+        )
     )
-    resolved: int = Field(description="Those of the checks that left the account unchanged, healed or explained.")
+    resolved: int = Field(
+        description="Those of the checks that left the account unchanged, healed or explained."
+    )
     failed: int = Field(description="Those of the checks that failed.")
 
 
@@ -51,9 +63,14 @@ class Activity(BaseModel):
     """What was done in the last seven days."""
 
     accounts_checked: int = Field(
-        description="Checks that ended: an account counts once for each run that took it. Inspections do not count."
+        description=(
+            "Checks that ended: an account counts once for each run that took it. Inspections do"
+            " not count."
+        )
     )
-    resolved: int = Field(description="Those of the checks that left the account unchanged, healed or explained.")
+    resolved: int = Field(
+        description="Those of the checks that left the account unchanged, healed or explained."
+    )
     failed: int = Field(description="Those of the checks that failed.")
     days: list[ActivityDay]
 
@@ -81,7 +98,12 @@ class LastRun(BaseModel):
     status: AnyStatus
     finished_at: dt.datetime
     requests: int
-    error: str | None = Field(description="Why it ended so; how many accounts it holds, since when, and the call that writes them.")
+    error: str | None = Field(
+        description=(
+            "Why it ended so; how many accounts it holds, since when, and the call that writes"
+            " them."
+        )
+    )
     needs_confirmation: int = Field(description="The accounts that it holds.")
     left: RunLeft | None = LEFT
     left_told: str | None = LEFT_TOLD
@@ -97,13 +119,18 @@ class HoldingRun(BaseModel):
     status: AnyStatus
     finished_at: dt.datetime
     error: str | None = Field(
-        description="Why it was stopped, if it was; how many accounts it holds, since when, and the call that writes them."
+        description=(
+            "Why it was stopped, if it was; how many accounts it holds, since when, and the call"
+            " that writes them."
+        )
     )
     needs_confirmation: int = Field(description="The accounts that it holds.")
 
 
 class OpenTrades(OpenTradesCompared):
-    """Upstream's snapshot of open trades against what is stored of its dates, as the newest audit counted them; nothing follows from it."""
+    """Upstream's snapshot of open trades against what is stored of its dates, as the newest audit
+    counted them; nothing follows from it.
+    """
 
     run_id: uuid.UUID
     compared_at: dt.datetime | None
@@ -112,34 +139,65 @@ class OpenTrades(OpenTradesCompared):
 class Report(BaseModel):
     """How the warehouse stands."""
 
-    as_of: dt.datetime = Field(description="When the figures were counted; what is said of the API is newer.")
+    as_of: dt.datetime = Field(
+        description="When the figures were counted; what is said of the API is newer."
+    )
     overall: Overall
     issues_by_type: list[IssueType]
     recent_activity: Activity
     history_from: dt.date | None = Field(
-        description="The first date that runs compare, by RECON_HISTORY_FROM; null: all. Rows of earlier dates are left alone."
+        description=(
+            "The first date that runs compare, by RECON_HISTORY_FROM; null: all. Rows of earlier"
+            " dates are left alone."
+        )
     )
     money_relations: list[MoneyRelation] = Field(
-        description="Which sums of amounts are equal between tables, as the last run over all accounts learned it."
+        description=(
+            "Which sums of amounts are equal between tables, as the last run over all accounts"
+            " learned it."
+        )
     )
     reconciled_through: dt.date | None = Field(
-        description="The date through which everything is reconciled; null while that cannot be said."
+        description=(
+            "The date through which everything is reconciled; null while that cannot be said."
+        )
     )
     reconciled_through_reason: str = Field(description="Why it is no later date, in a sentence.")
     reconciled_through_told: str = Field(
-        description="The date in words, with the accounts that it is true but for, since their issues are accepted."
+        description=(
+            "The date in words, with the accounts that it is true but for, since their issues are"
+            " accepted."
+        )
     )
-    accepted: AcceptedFigures | None = Field(description="Accounts with accepted issues, which do not hold the date back; null: none.")
-    audited: str = Field(description="When all accounts were last compared with upstream, in a sentence.")
+    accepted: AcceptedFigures | None = Field(
+        description="Accounts with accepted issues, which do not hold the date back; null: none."
+    )
+    audited: str = Field(
+        description="When all accounts were last compared with upstream, in a sentence."
+    )
     holding_accounts: int = Field(description="How many accounts hold the date back.")
-    held_back_by: list[HoldingAccount] = Field(description="The first 20 of these, those of which no date is known first.")
+    held_back_by: list[HoldingAccount] = Field(
+        description="The first 20 of these, those of which no date is known first."
+    )
     accounts_by_status: dict[str, int]
     disagree_without_issue: int = Field(
-        description="Accounts whose tables disagree and of which no issue is recorded yet: maintenance, an inspection or the next run does."
+        description=(
+            "Accounts whose tables disagree and of which no issue is recorded yet: maintenance, an"
+            " inspection or the next run does."
+        )
     )
-    message: str | None = Field(description="What the figures rest on where that is nothing: no account is known, or none has a trade.")
+    message: str | None = Field(
+        description=(
+            "What the figures rest on where that is nothing: no account is known, or none has a"
+            " trade."
+        )
+    )
     identity: IdentityReport
-    open_trades: OpenTrades | None = Field(description="null until an audit of all accounts counted them.")
+    open_trades: OpenTrades | None = Field(
+        description="null until an audit of all accounts counted them."
+    )
     api: ApiReport | None
     last_run: LastRun | None
-    holding_run: HoldingRun | None = Field(description="null while no account waits for confirmation.")
+    holding_run: HoldingRun | None = Field(
+        description="null while no account waits for confirmation."
+    )

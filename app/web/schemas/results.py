@@ -11,7 +11,9 @@ class ComparedTable(BaseModel):
 
     table: str
     rows: int = Field(description="Rows of upstream and stored ones together.")
-    columns: int = Field(description="Columns that were compared in each row, those of the key included.")
+    columns: int = Field(
+        description="Columns that were compared in each row, those of the key included."
+    )
     differing: int = Field(description="Rows that differed before anything was written.")
 
 
@@ -34,12 +36,18 @@ class OpenTradesOfDate(BaseModel):
 
 
 class OpenTradesCompared(BaseModel):
-    """Upstream's snapshot of open trades against what is stored of its dates; nothing follows from it."""
+    """Upstream's snapshot of open trades against what is stored of its dates; nothing follows from
+    it.
+    """
 
     upstream: int | None
     stored: int | None
-    stored_of_other_dates: int | None = Field(description="Stored rows of dates that the snapshot does not have: earlier snapshots.")
-    dates: list[OpenTradesOfDate] = Field(description="The newest dates that differ, a hundred at most.")
+    stored_of_other_dates: int | None = Field(
+        description="Stored rows of dates that the snapshot does not have: earlier snapshots."
+    )
+    dates: list[OpenTradesOfDate] = Field(
+        description="The newest dates that differ, a hundred at most."
+    )
     dates_that_differ: int
     error: str | None = Field(description="Why the snapshot could not be read.")
 
@@ -51,8 +59,14 @@ class RowCounts(BaseModel):
     overwritten: int
     moved: int
     removed: int
-    set_aside: int = Field(description="Rows of upstream that cannot be held; only those that no later run met.")
-    nulled: int = Field(description="Rows that are stored with NULL in place of a value; only those that no later run met.")
+    set_aside: int = Field(
+        description="Rows of upstream that cannot be held; only those that no later run met."
+    )
+    nulled: int = Field(
+        description=(
+            "Rows that are stored with NULL in place of a value; only those that no later run met."
+        )
+    )
 
 
 class TableResult(RowCounts):

@@ -1,4 +1,6 @@
-"""The earlier system is told before it is put aside, and its migrations, run again later, are found and put right."""
+"""The earlier system is told before it is put aside, and its migrations, run again later, are found
+and put right.
+"""
 
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -23,7 +25,8 @@ OWN = """
 SELECT kind, name, definition FROM SCHEMA.recon_definitions WHERE kind <> 'trigger' ORDER BY 1, 2
 """
 _OVERLOAD = (
-    "CREATE OR REPLACE FUNCTION SCHEMA.update_trade_recon_stats(p_account_id varchar, force boolean) RETURNS void LANGUAGE sql AS 'SELECT'"
+    "CREATE OR REPLACE FUNCTION SCHEMA.update_trade_recon_stats(p_account_id varchar, force"
+    " boolean) RETURNS void LANGUAGE sql AS 'SELECT'"
 )
 _AGAIN = """
 CREATE OR REPLACE FUNCTION SCHEMA.update_trade_recon_stats(p_account_id varchar) RETURNS void LANGUAGE sql AS $$
@@ -39,10 +42,19 @@ FROM SCHEMA.trade_recon
 """
 _PROGRESS = next(sql for sql in OLD_OBJECTS if "VIEW SCHEMA.v_reconciliation" in sql)
 _STATISTICS = next(sql for sql in OLD_OBJECTS if "get_issue_statistics" in sql)
-_LIST = "CREATE MATERIALIZED VIEW SCHEMA.mv_all_account_ids AS SELECT DISTINCT account_id FROM SCHEMA.raw_metrics_alltime"
+_LIST = (
+    "CREATE MATERIALIZED VIEW SCHEMA.mv_all_account_ids AS SELECT DISTINCT account_id FROM"
+    " SCHEMA.raw_metrics_alltime"
+)
 AGAIN: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "function": ((_AGAIN,), "update_trade_recon_stats(character varying) is not trade-recon's any more"),
-    "overload": ((_OVERLOAD,), "update_trade_recon_stats(character varying, boolean) stands beside"),
+    "function": (
+        (_AGAIN,),
+        "update_trade_recon_stats(character varying) is not trade-recon's any more",
+    ),
+    "overload": (
+        (_OVERLOAD,),
+        "update_trade_recon_stats(character varying, boolean) stands beside",
+    ),
     "statistics": (
         ("DROP FUNCTION SCHEMA.get_issue_statistics()", _STATISTICS),
         "get_issue_statistics() is not trade-recon's any more",
@@ -51,19 +63,31 @@ AGAIN: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("DROP VIEW SCHEMA.v_reconciliation_progress CASCADE", _PROGRESS),
         "v_reconciliation_progress is not trade-recon's any more",
     ),
-    "progress in place": ((_OTHER_PROGRESS,), "v_reconciliation_progress is not trade-recon's any more"),
+    "progress in place": (
+        (_OTHER_PROGRESS,),
+        "v_reconciliation_progress is not trade-recon's any more",
+    ),
     "list": (
         (
             "DROP MATERIALIZED VIEW SCHEMA.mv_all_account_ids CASCADE",
             _LIST,
-            "CREATE UNIQUE INDEX mv_all_account_ids_account_id ON SCHEMA.mv_all_account_ids (account_id)",
+            (
+                "CREATE UNIQUE INDEX mv_all_account_ids_account_id ON SCHEMA.mv_all_account_ids"
+                " (account_id)"
+            ),
         ),
         "mv_all_account_ids is not trade-recon's any more",
     ),
-    "gone": (("DROP VIEW SCHEMA.v_recon_mismatched",), "v_recon_mismatched of trade-recon's is missing"),
+    "gone": (
+        ("DROP VIEW SCHEMA.v_recon_mismatched",),
+        "v_recon_mismatched of trade-recon's is missing",
+    ),
     "columns": (
         (
-            "ALTER TABLE SCHEMA.trade_recon ALTER COLUMN issues DROP NOT NULL, ALTER COLUMN last_checked SET DEFAULT now()",
+            (
+                "ALTER TABLE SCHEMA.trade_recon ALTER COLUMN issues DROP NOT NULL, ALTER COLUMN"
+                " last_checked SET DEFAULT now()"
+            ),
             "INSERT INTO SCHEMA.trade_recon (account_id, issues) VALUES ('half', NULL)",
         ),
         "column issues of trade_recon has another type, default or NOT NULL",
@@ -84,8 +108,14 @@ async def place(postgres: Server) -> AsyncIterator[Place]:
         await execute(
             made,
             (
-                "INSERT INTO SCHEMA.raw_metrics_alltime (account_id, login, platform, broker, num_trades) VALUES ('a', '7', 8, 1, 5)",
-                "INSERT INTO SCHEMA.trade_recon (account_id, issues) VALUES ('a', NULL), ('7', '[]'), (md5('7|8|1'), '[]')",
+                (
+                    "INSERT INTO SCHEMA.raw_metrics_alltime (account_id, login, platform, broker,"
+                    " num_trades) VALUES ('a', '7', 8, 1, 5)"
+                ),
+                (
+                    "INSERT INTO SCHEMA.trade_recon (account_id, issues) VALUES ('a', NULL), ('7',"
+                    " '[]'), (md5('7|8|1'), '[]')"
+                ),
             ),
         )
         yield made
@@ -102,11 +132,16 @@ async def _wrong(dsn: str) -> list[str]:
     return [finding.text for finding in found if finding.level is Level.WRONG]
 
 
-async def test_what_is_put_aside_and_altered_is_told_before_and_after(place: Place, tmp_path: Path) -> None:
+async def test_what_is_put_aside_and_altered_is_told_before_and_after(
+    place: Place, tmp_path: Path
+) -> None:
     ended = await run_command(tmp_path, {"DATABASE_URL": place.owner.dsn}, "migrate")
     assert ended.code == 0, ended.stderr
     before, _, after = ended.stdout.partition("applied ")
-    for name in ("function update_trade_recon_stats(character varying)", "function get_issue_statistics()"):
+    for name in (
+        "function update_trade_recon_stats(character varying)",
+        "function get_issue_statistics()",
+    ):
         assert f"The {name} of an earlier system will be put aside" in before
     for name in ("view v_reconciliation_progress", "materialized view mv_all_account_ids"):
         assert f"The {name} of an earlier system will be put aside" in before
@@ -125,7 +160,10 @@ async def test_what_is_put_aside_and_altered_is_told_before_and_after(place: Pla
     async with place.owner.connect() as connection:
         # Whoever called them goes on: by the argument's name, and with the rights that there were.
         await connection.execute("SELECT update_trade_recon_stats(p_account_id => 'a')")
-        execute_right = "SELECT has_function_privilege($1, 'prop_trading_model.update_trade_recon_stats(varchar)', 'EXECUTE')"
+        execute_right = (
+            "SELECT has_function_privilege($1,"
+            " 'prop_trading_model.update_trade_recon_stats(varchar)', 'EXECUTE')"
+        )
         assert await connection.fetchval(execute_right, place.role)
     again = await run_command(tmp_path, {"DATABASE_URL": place.owner.dsn}, "migrate")
     assert "aside" not in again.stdout.replace("set aside", "")
@@ -134,13 +172,17 @@ async def test_what_is_put_aside_and_altered_is_told_before_and_after(place: Pla
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_earlier_migrations_that_run_again_are_found_by_doctor_and_put_right_by_migrate(seed: int, place: Place) -> None:
+async def test_earlier_migrations_that_run_again_are_found_by_doctor_and_put_right_by_migrate(
+    seed: int, place: Place
+) -> None:
     dsn = place.owner.dsn
     await migrate(dsn, SCHEMA)
     kept = await _own(place)
     names = sorted(AGAIN)
     drawn = (
-        random.Random(seed).sample([name for name in names if name != "state"], 3) if seed else ["state", "function", "overload", "list"]
+        random.Random(seed).sample([name for name in names if name != "state"], 3)
+        if seed
+        else ["state", "function", "overload", "list"]
     )
     if {"progress", "progress in place"} <= {*drawn}:
         drawn.remove("progress in place")
@@ -154,11 +196,17 @@ async def test_earlier_migrations_that_run_again_are_found_by_doctor_and_put_rig
     assert await _own(place) == kept
     async with place.owner.connect() as connection:
         await connection.execute("SELECT update_trade_recon_stats('a'::varchar)")
-        row = await connection.fetchrow("SELECT has_alltime, num_trades_alltime, claim_id FROM trade_recon WHERE account_id = 'a'")
+        row = await connection.fetchrow(
+            "SELECT has_alltime, num_trades_alltime, claim_id FROM trade_recon WHERE account_id"
+            " = 'a'"
+        )
         assert tuple(row or ()) == (True, 5, None)
         await connection.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY mv_all_account_ids")
         assert await connection.fetchval("SELECT count(*) FROM v_recon_mismatched") > 0
-        privilege = "SELECT has_table_privilege($1, 'prop_trading_model.v_reconciliation_progress', 'SELECT')"
+        privilege = (
+            "SELECT has_table_privilege($1, 'prop_trading_model.v_reconciliation_progress',"
+            " 'SELECT')"
+        )
         assert await connection.fetchval(privilege, place.role)
     again: list[str] = []
     await migrate(dsn, SCHEMA, tell=again.append)
@@ -172,10 +220,17 @@ async def test_migrations_that_run_again_every_night_leave_one_copy_aside(place:
         await execute(place, (*AGAIN["function"][0], *AGAIN["progress"][0]))
         await migrate(place.owner.dsn, SCHEMA)
     async with place.owner.connect() as connection:
-        aside = [row["name"] for row in await connection.fetch("SELECT proname AS name FROM pg_proc WHERE proname ~ '_before_trade_recon'")]
+        aside = [
+            row["name"]
+            for row in await connection.fetch(
+                "SELECT proname AS name FROM pg_proc WHERE proname ~ '_before_trade_recon'"
+            )
+        ]
         views = [
             row["name"]
-            for row in await connection.fetch("SELECT relname AS name FROM pg_class WHERE relkind = 'v' AND relname ~ '_before_'")
+            for row in await connection.fetch(
+                "SELECT relname AS name FROM pg_class WHERE relkind = 'v' AND relname ~ '_before_'"
+            )
         ]
     assert sorted(aside) == [
         "get_issue_statistics_before_trade_recon",
@@ -188,7 +243,15 @@ async def test_migrations_that_run_again_every_night_leave_one_copy_aside(place:
 async def test_a_trigger_that_is_new_on_a_table_of_ours_is_named_and_stays(place: Place) -> None:
     await migrate(place.owner.dsn, SCHEMA)
     function = "suppress_redundant_updates_trigger()"
-    await execute(place, [f"CREATE TRIGGER own_watch BEFORE UPDATE ON SCHEMA.trade_recon FOR EACH ROW EXECUTE FUNCTION {function}"])
+    await execute(
+        place,
+        [
+            (
+                "CREATE TRIGGER own_watch BEFORE UPDATE ON SCHEMA.trade_recon FOR EACH ROW EXECUTE"
+                f" FUNCTION {function}"
+            )
+        ],
+    )
     said: list[str] = []
     await migrate(place.owner.dsn, SCHEMA, tell=said.append)
     assert [line for line in said if "own_watch on trade_recon is new" in line] == said
@@ -198,9 +261,12 @@ async def test_the_columns_that_are_watched_are_all_that_migrations_add(place: P
     await migrate(place.owner.dsn, SCHEMA)
     async with place.owner.connect() as connection:
         columns = await connection.fetch(
-            "SELECT attname FROM pg_attribute WHERE attrelid = 'trade_recon'::regclass AND attnum > 1 AND NOT attisdropped"
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'trade_recon'::regclass AND attnum >"
+            " 1 AND NOT attisdropped"
         )
-    assert {row["attname"] for row in columns} == {str(name) for kind, name, _ in await _own(place) if kind == "column"}
+    assert {row["attname"] for row in columns} == {
+        str(name) for kind, name, _ in await _own(place) if kind == "column"
+    }
 
 
 async def test_what_a_migration_of_ours_replaced_is_ours_even_if_it_broke_off_right_after(
@@ -224,4 +290,9 @@ async def test_what_a_migration_of_ours_replaced_is_ours_even_if_it_broke_off_ri
     await migrate(place.owner.dsn, SCHEMA, tell=said.append)
     assert said == []
     async with place.owner.connect() as connection:
-        assert await connection.fetchval("SELECT reconciliation_percentage FROM v_reconciliation_progress") == 0
+        assert (
+            await connection.fetchval(
+                "SELECT reconciliation_percentage FROM v_reconciliation_progress"
+            )
+            == 0
+        )

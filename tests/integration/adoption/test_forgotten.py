@@ -24,13 +24,16 @@ LATER = TODAY - dt.timedelta(days=3)
 _COUNTED = (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 
 
-async def stored_rows(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, dict[str, str]]:
+async def stored_rows(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> dict[str, dict[str, str]]:
     """Every row of every raw table by its key, as JSON."""
     return {
         table.name: {
             row["key"]: row["row"]
             for row in await connection.fetch(
-                f"SELECT concat_ws('|', {', '.join(table.key)}) AS key, to_jsonb(t)::text AS row FROM {table.name} AS t"
+                f"SELECT concat_ws('|', {', '.join(table.key)}) AS key, to_jsonb(t)::text AS row"
+                f" FROM {table.name} AS t"
             )
         }
         for table in TABLES.values()
@@ -42,21 +45,35 @@ def is_old(row: str) -> bool:
     return str(data.get("date") or data.get("trade_date") or TODAY) < FORGOTTEN.isoformat()
 
 
-async def spoil(connection: "asyncpg.Connection[asyncpg.Record]", account_ids: list[str], first: dt.date, end: dt.date, part: int) -> None:
-    """Take rows out of each level in turn, and spoil figures, on dates from `first` to before `end`."""
+async def spoil(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    account_ids: list[str],
+    first: dt.date,
+    end: dt.date,
+    part: int,
+) -> None:
+    """Take rows out of each level in turn, and spoil figures, on dates from `first` to before
+    `end`.
+    """
     for number, account_id in enumerate(account_ids):
         endpoint = _COUNTED[(number + part) % len(_COUNTED)]
         table = TABLES[endpoint]
         day = await connection.fetchval(
-            "SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0 AND date >= $2 AND date < $3",
+            "SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0 AND"
+            " date >= $2 AND date < $3",
             account_id,
             first,
             end,
         )
-        await connection.execute(f"DELETE FROM {table.name} WHERE account_id = $1 AND {table.date_column} = $2", account_id, day)
         await connection.execute(
-            "UPDATE raw_metrics_hourly SET num_trades = num_trades + 1, net_profit = 1 WHERE account_id = $1 AND date ="
-            " (SELECT max(date) FROM raw_metrics_hourly WHERE account_id = $1 AND date >= $2 AND date < $3)",
+            f"DELETE FROM {table.name} WHERE account_id = $1 AND {table.date_column} = $2",
+            account_id,
+            day,
+        )
+        await connection.execute(
+            "UPDATE raw_metrics_hourly SET num_trades = num_trades + 1, net_profit = 1 WHERE"
+            " account_id = $1 AND date = (SELECT max(date) FROM raw_metrics_hourly WHERE account_id"
+            " = $1 AND date >= $2 AND date < $3)",
             account_id,
             first,
             end,
@@ -64,15 +81,20 @@ async def spoil(connection: "asyncpg.Connection[asyncpg.Record]", account_ids: l
 
 
 @pytest.mark.parametrize(
-    "kinds", [(RunKind.FULL, RunKind.RETRY, RunKind.AUDIT), (RunKind.AUDIT, RunKind.FULL, RunKind.RETRY)], ids=" ".join
+    "kinds",
+    [(RunKind.FULL, RunKind.RETRY, RunKind.AUDIT), (RunKind.AUDIT, RunKind.FULL, RunKind.RETRY)],
+    ids=" ".join,
 )
-async def test_of_all_that_upstream_forgot_not_one_stored_row_is_removed(database: Database, kinds: tuple[RunKind, ...]) -> None:
+async def test_of_all_that_upstream_forgot_not_one_stored_row_is_removed(
+    database: Database, kinds: tuple[RunKind, ...]
+) -> None:
     made = world()
     async with SandboxServer(made) as sandbox, database.connect() as connection:
         await fill(database, sandbox)
         rows = await connection.fetch(
-            "SELECT account_id FROM raw_metrics_daily WHERE num_trades > 0 GROUP BY 1"
-            " HAVING count(*) FILTER (WHERE date < $1) > 0 AND count(*) FILTER (WHERE date >= $1 AND date < $2) > 0 ORDER BY 1",
+            "SELECT account_id FROM raw_metrics_daily WHERE num_trades > 0 GROUP BY 1 HAVING"
+            " count(*) FILTER (WHERE date < $1) > 0 AND count(*) FILTER (WHERE date >= $1 AND date"
+            " < $2) > 0 ORDER BY 1",
             FORGOTTEN,
             LATER,
         )
@@ -88,17 +110,27 @@ async def test_of_all_that_upstream_forgot_not_one_stored_row_is_removed(databas
             for kind in kinds:
                 await run(service, kind)
         left = await stored_rows(connection)
-        found = await compare({endpoint: made.rows(endpoint) for endpoint in Endpoint}, connection, SCHEMA, sample=100_000)
+        found = await compare(
+            {endpoint: made.rows(endpoint) for endpoint in Endpoint},
+            connection,
+            SCHEMA,
+            sample=100_000,
+        )
         shown = await issues(connection, SCHEMA)
-        removed = await connection.fetchval("SELECT count(*) FROM recon_removed_rows WHERE reason <> 'overwritten'")
+        removed = await connection.fetchval(
+            "SELECT count(*) FROM recon_removed_rows WHERE reason <> 'overwritten'"
+        )
     assert removed == 0
     for table, were in stored.items():
         assert were.keys() <= left[table].keys()
-        assert {key: row for key, row in were.items() if is_old(row)} == {key: row for key, row in left[table].items() if is_old(row)}
+        assert {key: row for key, row in were.items() if is_old(row)} == {
+            key: row for key, row in left[table].items() if is_old(row)
+        }
     assert {each.kind for each in found.sample} <= {DifferenceKind.SURPLUS}
     assert all(is_old(left[each.table][each.key.replace(" ", "|")]) for each in found.sample)
     assert shown.keys() == set(before)
     for issues_left in shown.values():
         assert IssueCode.ABSENT_UPSTREAM in issues_left
-        # Alltime goes on counting days of which upstream has nothing else any more, and of which we lost something too.
+        # Alltime goes on counting days of which upstream has nothing else any more, and of which we
+        # lost something too.
         assert issues_left.keys() <= {IssueCode.ABSENT_UPSTREAM, IssueCode.UPSTREAM_INCONSISTENT}

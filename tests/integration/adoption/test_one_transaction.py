@@ -1,4 +1,6 @@
-"""The earlier system's migration runs in one transaction before and after trade-recon's, and both systems go on."""
+"""The earlier system's migration runs in one transaction before and after trade-recon's, and both
+systems go on.
+"""
 
 import secrets
 
@@ -23,21 +25,31 @@ INSERT INTO SCHEMA.raw_metrics_alltime (account_id, login, platform, broker, num
 """,
 )
 _FIGURES = (
-    "SELECT num_trades_alltime, num_trades_daily, num_trades_raw_closed, trades_recon_checksum FROM trade_recon WHERE account_id = 'a'"
+    "SELECT num_trades_alltime, num_trades_daily, num_trades_raw_closed, trades_recon_checksum FROM"
+    " trade_recon WHERE account_id = 'a'"
 )
 
 
 async def _run_again(place: Place, *statements: str) -> None:
     async with place.owner.connect() as connection, connection.transaction():
         for statement in statements:
-            text = in_schema(statement, place.owner.schema).replace("THIS_SCHEMA", quoted(place.owner.schema))
+            text = in_schema(statement, place.owner.schema).replace(
+                "THIS_SCHEMA", quoted(place.owner.schema)
+            )
             await connection.execute(text.replace("SERVICE_ROLE", place.role))
 
 
 async def _is_ours(place: Place) -> bool:
-    """Whether the function with the earlier system's name writes what trade-recon counts, which it alone does."""
+    """Whether the function with the earlier system's name writes what trade-recon counts, which it
+    alone does.
+    """
     async with place.owner.connect() as connection:
-        return bool(await connection.fetchval("SELECT prosrc ~ 'mismatched_days' FROM pg_proc WHERE proname = 'update_trade_recon_stats'"))
+        return bool(
+            await connection.fetchval(
+                "SELECT prosrc ~ 'mismatched_days' FROM pg_proc WHERE proname ="
+                " 'update_trade_recon_stats'"
+            )
+        )
 
 
 async def _ask_as_reader(place: Place, call: str) -> tuple[object, ...]:
@@ -45,7 +57,9 @@ async def _ask_as_reader(place: Place, call: str) -> tuple[object, ...]:
     async with place.owner.connect() as connection:
         await connection.execute(call)
         assert await connection.fetchval(
-            "SELECT has_function_privilege($1, 'prop_trading_model.update_trade_recon_stats(varchar)', 'EXECUTE')", place.role
+            "SELECT has_function_privilege($1,"
+            " 'prop_trading_model.update_trade_recon_stats(varchar)', 'EXECUTE')",
+            place.role,
         )
         await connection.fetch("SELECT * FROM get_issue_statistics()")
         await connection.fetch("SELECT * FROM v_reconciliation_progress")
@@ -53,7 +67,9 @@ async def _ask_as_reader(place: Place, call: str) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("argument", ["p_account_id", "acct", ""])
-async def test_the_earlier_migration_runs_again_before_and_after_ours_and_both_answer(postgres: Server, argument: str) -> None:
+async def test_the_earlier_migration_runs_again_before_and_after_ours_and_both_answer(
+    postgres: Server, argument: str
+) -> None:
     again = earlier_migration(argument)
     call = f"SELECT update_trade_recon_stats({f'{argument} => ' if argument else ''}'a')"
     async with new_database(postgres, SCHEMA) as place:
@@ -69,27 +85,46 @@ async def test_the_earlier_migration_runs_again_before_and_after_ours_and_both_a
             await _run_again(place, *again)
             assert not await _is_ours(place)
             assert await _ask_as_reader(place, call) == (5, None, 0, False)
-            assert await _ask_as_reader(place, "SELECT update_trade_recon_stats('a'::text)") == (5, None, 0, False)
+            assert await _ask_as_reader(place, "SELECT update_trade_recon_stats('a'::text)") == (
+                5,
+                None,
+                0,
+                False,
+            )
         # What their migration brought back is what was put aside: the way back knows it.
         await go_back(place)
         assert await seen(place) == before
 
 
-async def test_the_earlier_migration_runs_after_a_fresh_install_and_ours_comes_back(postgres: Server) -> None:
+async def test_the_earlier_migration_runs_after_a_fresh_install_and_ours_comes_back(
+    postgres: Server,
+) -> None:
     async with new_database(postgres, SCHEMA) as place:
         await migrate(place.owner.dsn, SCHEMA)
         await execute(place, _ROWS)
         await _run_again(place, *earlier_migration())
-        assert await _ask_as_reader(place, "SELECT update_trade_recon_stats(p_account_id => 'a')") == (5, None, 0, False)
+        assert await _ask_as_reader(
+            place, "SELECT update_trade_recon_stats(p_account_id => 'a')"
+        ) == (5, None, 0, False)
         said: list[str] = []
         await migrate(place.owner.dsn, SCHEMA, tell=said.append)
-        assert any("update_trade_recon_stats(character varying) is not trade-recon's any more" in line for line in said), said
+        assert any(
+            "update_trade_recon_stats(character varying) is not trade-recon's any more" in line
+            for line in said
+        ), said
         assert await _is_ours(place)
-        assert await _ask_as_reader(place, "SELECT update_trade_recon_stats('a')") == (5, 0, 0, False)
+        assert await _ask_as_reader(place, "SELECT update_trade_recon_stats('a')") == (
+            5,
+            0,
+            0,
+            False,
+        )
         await _run_again(place, *earlier_migration())
 
 
-async def test_a_warehouse_with_our_older_function_gets_the_one_with_their_argument(postgres: Server) -> None:
+async def test_a_warehouse_with_our_older_function_gets_the_one_with_their_argument(
+    postgres: Server,
+) -> None:
     reader = f"recon_reader_{secrets.token_hex(4)}"
     older = (
         "DROP FUNCTION SCHEMA.update_trade_recon_stats",
@@ -106,18 +141,35 @@ async def test_a_warehouse_with_our_older_function_gets_the_one_with_their_argum
         await execute(place, TABLES_OF_HERITAGE)
         await _run_again(place, *earlier_migration())
         await migrate(place.owner.dsn, SCHEMA)
-        await execute(place, [*older, f"CREATE FUNCTION SCHEMA.{reader}() RETURNS void RETURN SCHEMA.update_trade_recon_stats('a'::text)"])
+        await execute(
+            place,
+            [
+                *older,
+                (
+                    f"CREATE FUNCTION SCHEMA.{reader}() RETURNS void RETURN"
+                    " SCHEMA.update_trade_recon_stats('a'::text)"
+                ),
+            ],
+        )
         # What is bound to the older one keeps it.
         await migrate(place.owner.dsn, SCHEMA)
-        await execute(place, [f"DROP FUNCTION SCHEMA.{reader}", "DELETE FROM SCHEMA.recon_migrations WHERE name LIKE '0165%'"])
+        await execute(
+            place,
+            [
+                f"DROP FUNCTION SCHEMA.{reader}",
+                "DELETE FROM SCHEMA.recon_migrations WHERE name LIKE '0165%'",
+            ],
+        )
         assert await migrate(place.owner.dsn, SCHEMA) == ["0165_one_statistics_function"]
         async with place.owner.connect() as connection:
             found = await connection.fetch(
-                "SELECT oid::regprocedure::text AS name, has_function_privilege($1, oid, 'EXECUTE') AS may FROM pg_proc"
-                " WHERE proname = 'update_trade_recon_stats'",
+                "SELECT oid::regprocedure::text AS name, has_function_privilege($1, oid, 'EXECUTE')"
+                " AS may FROM pg_proc WHERE proname = 'update_trade_recon_stats'",
                 place.role,
             )
-        assert [tuple(row) for row in found] == [("update_trade_recon_stats(character varying)", True)]
+        assert [tuple(row) for row in found] == [
+            ("update_trade_recon_stats(character varying)", True)
+        ]
         assert await migrate(place.owner.dsn, SCHEMA) == []
 
 
@@ -126,7 +178,13 @@ async def test_the_earlier_owner_runs_it_again_as_a_member_of_our_role(postgres:
     async with new_database(postgres, SCHEMA) as place:
         own = with_setting(place.owner, "role", role)
         theirs = Place(with_setting(place.owner, "role", earlier), place.owner, place.role)
-        await execute(place, [f"CREATE ROLE {earlier}", f"GRANT ALL ON SCHEMA THIS_SCHEMA TO {earlier} WITH GRANT OPTION"])
+        await execute(
+            place,
+            [
+                f"CREATE ROLE {earlier}",
+                f"GRANT ALL ON SCHEMA THIS_SCHEMA TO {earlier} WITH GRANT OPTION",
+            ],
+        )
         try:
             await execute(theirs, (*TABLES_OF_HERITAGE, *_ROWS))
             await _run_again(theirs, *earlier_migration())
@@ -145,4 +203,11 @@ async def test_the_earlier_owner_runs_it_again_as_a_member_of_our_role(postgres:
                 await connection.execute(await print_uninstall(settings, role))
             assert await seen(place) == before
         finally:
-            await execute(place, [f'{verb} "{each}"' for each in (role, earlier) for verb in ("DROP OWNED BY", "DROP ROLE")])
+            await execute(
+                place,
+                [
+                    f'{verb} "{each}"'
+                    for each in (role, earlier)
+                    for verb in ("DROP OWNED BY", "DROP ROLE")
+                ],
+            )

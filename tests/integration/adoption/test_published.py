@@ -1,4 +1,6 @@
-"""A publication of all tables, as Supabase or an ETL makes one, stops nothing: what trade-recon makes has a replica identity."""
+"""A publication of all tables, as Supabase or an ETL makes one, stops nothing: what trade-recon
+makes has a replica identity.
+"""
 
 import pytest
 
@@ -23,11 +25,16 @@ ORDER BY 1
 _KEPT = (
     """CREATE FUNCTION SCHEMA.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         RAISE EXCEPTION 'kept'; END $$""",
-    "CREATE TRIGGER keep BEFORE DELETE ON SCHEMA.recon_few_hours FOR EACH ROW EXECUTE FUNCTION SCHEMA.keep()",
+    (
+        "CREATE TRIGGER keep BEFORE DELETE ON SCHEMA.recon_few_hours FOR EACH ROW EXECUTE FUNCTION"
+        " SCHEMA.keep()"
+    ),
 )
 
 
-async def test_every_table_that_trade_recon_makes_has_a_replica_identity(database: Database, postgres: Server) -> None:
+async def test_every_table_that_trade_recon_makes_has_a_replica_identity(
+    database: Database, postgres: Server
+) -> None:
     async with database.connect() as connection:
         assert [row[0] for row in await connection.fetch(_UNIDENTIFIED, database.schema)] == []
     async with earlier_system(postgres) as place:
@@ -39,14 +46,25 @@ async def test_every_table_that_trade_recon_makes_has_a_replica_identity(databas
 
 
 @pytest.mark.parametrize("what", ["FOR ALL TABLES", "FOR TABLES IN SCHEMA prop_trading_model"])
-async def test_a_publication_of_all_tables_stops_no_maintenance(postgres: Server, what: str) -> None:
-    async with earlier_system(postgres, f"CREATE PUBLICATION realtime {what}") as place, SandboxServer(world(accounts=12)) as sandbox:
+async def test_a_publication_of_all_tables_stops_no_maintenance(
+    postgres: Server, what: str
+) -> None:
+    async with (
+        earlier_system(postgres, f"CREATE PUBLICATION realtime {what}") as place,
+        SandboxServer(world(accounts=12)) as sandbox,
+    ):
         async with place.owner.connect() as connection:
             await ingest(sandbox.base_url, sandbox.api_key, connection, SCHEMA)
         await migrate(place.owner.dsn, SCHEMA)
         await execute(
             place,
-            ["DELETE FROM SCHEMA.trade_recon", "UPDATE SCHEMA.raw_trades_closed SET account_id = NULL WHERE account_id > 'acc-00004'"],
+            [
+                "DELETE FROM SCHEMA.trade_recon",
+                (
+                    "UPDATE SCHEMA.raw_trades_closed SET account_id = NULL WHERE account_id >"
+                    " 'acc-00004'"
+                ),
+            ],
         )
         async with engine(place.owner, sandbox) as service:
             state = await run(service, RunKind.FULL)
@@ -60,8 +78,18 @@ async def test_a_run_whose_maintenance_was_not_completed_says_so(postgres: Serve
         async with place.owner.connect() as connection:
             await ingest(sandbox.base_url, sandbox.api_key, connection, SCHEMA)
         await migrate(place.owner.dsn, SCHEMA)
-        # What is noted of one account cannot be brought up to date, neither with all others nor alone.
-        await execute(place, ["INSERT INTO SCHEMA.recon_few_hours (account_id, dates) VALUES ('acc-00001', '{2020-01-01}')", *_KEPT])
+        # What is noted of one account cannot be brought up to date, neither with all others nor
+        # alone.
+        await execute(
+            place,
+            [
+                (
+                    "INSERT INTO SCHEMA.recon_few_hours (account_id, dates) VALUES ('acc-00001',"
+                    " '{2020-01-01}')"
+                ),
+                *_KEPT,
+            ],
+        )
         async with engine(place.owner, sandbox) as service:
             state = await run(service, RunKind.FULL)
         assert state["status"] == "completed_with_issues"

@@ -1,4 +1,6 @@
-"""A first migrate that PostgreSQL refuses leaves the warehouse as it was; where an older version left half of it, there is a way back."""
+"""A first migrate that PostgreSQL refuses leaves the warehouse as it was; where an older version
+left half of it, there is a way back.
+"""
 
 from pathlib import Path
 
@@ -14,12 +16,18 @@ from tests.support.warehouses.way_back import earlier_system, go_back, seen
 _REFUSING = {
     "a trigger that refuses an update": (
         """CREATE FUNCTION SCHEMA.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'never'; END $$""",
-        "CREATE TRIGGER refuse BEFORE UPDATE ON SCHEMA.trade_recon FOR EACH ROW EXECUTE FUNCTION SCHEMA.refuse()",
+        (
+            "CREATE TRIGGER refuse BEFORE UPDATE ON SCHEMA.trade_recon FOR EACH ROW EXECUTE"
+            " FUNCTION SCHEMA.refuse()"
+        ),
     ),
     "a constraint that a trigger breaks": (
         "ALTER TABLE SCHEMA.trade_recon ADD CONSTRAINT unseen CHECK (account_id <> 'x')",
         """CREATE FUNCTION SCHEMA.rename() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.account_id := 'x'; RETURN NEW; END $$""",
-        "CREATE TRIGGER rename BEFORE UPDATE ON SCHEMA.trade_recon FOR EACH ROW EXECUTE FUNCTION SCHEMA.rename()",
+        (
+            "CREATE TRIGGER rename BEFORE UPDATE ON SCHEMA.trade_recon FOR EACH ROW EXECUTE"
+            " FUNCTION SCHEMA.rename()"
+        ),
     ),
 }
 
@@ -34,7 +42,9 @@ async def test_a_first_migrate_that_is_refused_leaves_nothing(postgres: Server, 
 
 
 @pytest.mark.parametrize("last", ["0005", "0010_trade_recon", "0012_functions", "0030"])
-async def test_half_a_migration_of_an_older_version_is_named_and_leads_back_and_on(postgres: Server, tmp_path: Path, last: str) -> None:
+async def test_half_a_migration_of_an_older_version_is_named_and_leads_back_and_on(
+    postgres: Server, tmp_path: Path, last: str
+) -> None:
     """Older versions applied each file by itself: here all files after one of them were refused."""
     async with earlier_system(postgres) as place:
         before = await seen(place)
@@ -55,7 +65,8 @@ async def _half(dsn: str, last: str) -> None:
     """The files up to one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "app.store.schema.migrate._files", lambda: [path for path in _FILES if path.stem <= last or path.stem.startswith(last)]
+            "app.store.schema.migrate._files",
+            lambda: [path for path in _FILES if path.stem <= last or path.stem.startswith(last)],
         )
         patch.setattr("app.store.schema.migrate._fit_staging", _nothing)
         patch.setattr("app.store.schema.migrate._fill_list", _nothing)

@@ -1,4 +1,6 @@
-"""A row of upstream that several reads of a run bring, and that is set aside each time, is one row in every figure and sentence."""
+"""A row of upstream that several reads of a run bring, and that is set aside each time, is one row
+in every figure and sentence.
+"""
 
 import json
 
@@ -24,7 +26,9 @@ SELECT account_id, issue::text FROM trade_recon, jsonb_array_elements(issues) AS
 """
 
 
-async def test_a_row_that_a_scan_and_a_read_of_dates_bring_is_set_aside_once(postgres: Server) -> None:
+async def test_a_row_that_a_scan_and_a_read_of_dates_bring_is_set_aside_once(
+    postgres: Server,
+) -> None:
     async with new_database(postgres, SCHEMA) as place, SandboxServer(upstream_world()) as sandbox:
         await execute(place, FORMS["integer tickets, partitioned"])
         async with place.owner.connect() as connection:
@@ -36,16 +40,23 @@ async def test_a_row_that_a_scan_and_a_read_of_dates_bring_is_set_aside_once(pos
         async with place.owner.connect() as connection:
             attempts = await connection.fetch(_COUNTED, state["run_id"])
             narrow = await connection.fetch(_NARROW)
-            # As where the process was killed that had set them aside: the next one finds them set aside already.
+            # As where the process was killed that had set them aside: the next one finds them set
+            # aside already.
             await connection.execute("UPDATE recon_runs SET rows_set_aside = 0")
             await connection.execute(load_queries("runs", SCHEMA)["count_written"], state["run_id"])
             counted = await connection.fetchval("SELECT rows_set_aside FROM recon_runs")
-            tickets = await connection.fetchval("SELECT count(*) FROM recon_set_aside_rows WHERE reason LIKE '%ticket is a text%'")
+            tickets = await connection.fetchval(
+                "SELECT count(*) FROM recon_set_aside_rows WHERE reason LIKE '%ticket is a text%'"
+            )
     assert {row["account_id"] for row in attempts} == {*TEXT_TICKETS, *IN_PARTS}
     for row in attempts:
         assert row["rows_set_aside"] == row["rows"], row
         if row["account_id"] in TEXT_TICKETS:
-            assert row["detail"].count("and 2 other rows: key part ticket is a text") == row["detail"].count("is a text") == 1
+            assert (
+                row["detail"].count("and 2 other rows: key part ticket is a text")
+                == row["detail"].count("is a text")
+                == 1
+            )
     assert isinstance(state["rows"], dict)
     assert state["rows"]["set_aside"] == counted == sum(row["rows"] for row in attempts)
     assert state["values_nulled"] == tickets == 3 * len(TEXT_TICKETS)

@@ -1,4 +1,6 @@
-"""What stops trade-recon in a warehouse: told all at once, before the migration and at the start, with nothing changed."""
+"""What stops trade-recon in a warehouse: told all at once, before the migration and at the start,
+with nothing changed.
+"""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -26,7 +28,10 @@ MINIMUM = {
     Endpoint.CLOSED: ("trade_date", "account_id", "position", "ticket", *_NATURAL_KEY),
     Endpoint.OPEN: ("trade_date", "account_id", "position", "ticket", *_NATURAL_KEY),
 }
-_PLAIN = tuple(raw_table(endpoint, f"PRIMARY KEY ({', '.join(table.key)})") for endpoint, table in TABLES.items())
+_PLAIN = tuple(
+    raw_table(endpoint, f"PRIMARY KEY ({', '.join(table.key)})")
+    for endpoint, table in TABLES.items()
+)
 _RIGHTS = (
     "GRANT USAGE, CREATE ON SCHEMA THIS_SCHEMA TO SERVICE_ROLE",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA THIS_SCHEMA TO SERVICE_ROLE",
@@ -37,14 +42,23 @@ ALTER TABLE SCHEMA.marks
     ADD CONSTRAINT of_an_hour FOREIGN KEY (account_id, date, hour) REFERENCES SCHEMA.raw_metrics_hourly ON DELETE CASCADE
 """
 _OF_ITS_OWN = (
-    "CREATE FUNCTION SCHEMA.fill_desk() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.desk := 'fx'; RETURN NEW; END$$",
-    "CREATE TRIGGER fill_desk BEFORE INSERT ON SCHEMA.raw_trades_closed FOR EACH ROW EXECUTE FUNCTION SCHEMA.fill_desk()",
+    (
+        "CREATE FUNCTION SCHEMA.fill_desk() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.desk :="
+        " 'fx'; RETURN NEW; END$$"
+    ),
+    (
+        "CREATE TRIGGER fill_desk BEFORE INSERT ON SCHEMA.raw_trades_closed FOR EACH ROW EXECUTE"
+        " FUNCTION SCHEMA.fill_desk()"
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Case:
-    """A change to a plain warehouse, and words that the report must have. `as_role`: trade-recon comes as a role that owns nothing."""
+    """A change to a plain warehouse, and words that the report must have.
+
+    `as_role`: trade-recon comes as a role that owns nothing.
+    """
 
     name: str
     statements: tuple[str, ...]
@@ -61,21 +75,29 @@ _ADD = "ALTER TABLE SCHEMA.trade_recon ADD"
 def _of_state(name: str, *statements: str, says: tuple[str, ...] = ()) -> Case:
     """The same of trade_recon as an earlier system left it."""
     made = "CREATE TABLE SCHEMA.trade_recon (account_id varchar(255) PRIMARY KEY)"
-    return Case(f"trade_recon {name}", (made, *statements), ("trade_recon", *says), after_migration=False)
+    return Case(
+        f"trade_recon {name}", (made, *statements), ("trade_recon", *says), after_migration=False
+    )
 
 
 STOPS = (
     *(
         Case(
             f"{TABLES[endpoint].name} without its minimum columns",
-            tuple(f"ALTER TABLE SCHEMA.{TABLES[endpoint].name} DROP COLUMN {column} CASCADE" for column in columns),
+            tuple(
+                f"ALTER TABLE SCHEMA.{TABLES[endpoint].name} DROP COLUMN {column} CASCADE"
+                for column in columns
+            ),
             (TABLES[endpoint].name, *columns),
         )
         for endpoint, columns in MINIMUM.items()
     ),
     Case(
         "counts as text",
-        tuple(f"ALTER TABLE SCHEMA.raw_metrics_{level} ALTER num_trades TYPE text" for level in ("alltime", "daily", "hourly")),
+        tuple(
+            f"ALTER TABLE SCHEMA.raw_metrics_{level} ALTER num_trades TYPE text"
+            for level in ("alltime", "daily", "hourly")
+        ),
         ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "num_trades", "text"),
         after_migration=False,
     ),
@@ -94,7 +116,14 @@ STOPS = (
             "ALTER TABLE SCHEMA.raw_metrics_daily ALTER date TYPE text",
             "ALTER TABLE SCHEMA.raw_trades_closed ALTER trade_date TYPE varchar(10)",
         ),
-        ("raw_metrics_daily", "date", "raw_trades_closed", "trade_date", "text", "character varying(10)"),
+        (
+            "raw_metrics_daily",
+            "date",
+            "raw_trades_closed",
+            "trade_date",
+            "text",
+            "character varying(10)",
+        ),
         after_migration=False,
     ),
     Case(
@@ -138,7 +167,14 @@ STOPS = (
             "REVOKE UPDATE ON SCHEMA.raw_trades_open FROM SERVICE_ROLE",
             "REVOKE SELECT ON SCHEMA.raw_metrics_daily FROM SERVICE_ROLE",
         ),
-        ("raw_trades_closed", "INSERT, DELETE", "raw_trades_open", "UPDATE", "raw_metrics_daily", "SELECT"),
+        (
+            "raw_trades_closed",
+            "INSERT, DELETE",
+            "raw_trades_open",
+            "UPDATE",
+            "raw_metrics_daily",
+            "SELECT",
+        ),
         as_role=True,
     ),
     Case(
@@ -163,7 +199,10 @@ STOPS = (
     Case(
         "a cascade into a table of the user's",
         (
-            "CREATE TABLE SCHEMA.notes (account_id varchar(255) REFERENCES SCHEMA.raw_metrics_alltime ON DELETE CASCADE, note text)",
+            (
+                "CREATE TABLE SCHEMA.notes (account_id varchar(255) REFERENCES"
+                " SCHEMA.raw_metrics_alltime ON DELETE CASCADE, note text)"
+            ),
             "CREATE TABLE SCHEMA.marks (account_id varchar(255), date date, hour integer)",
             _CASCADE,
         ),
@@ -179,15 +218,27 @@ STOPS = (
         ("ALTER TABLE SCHEMA.raw_trades_closed ADD COLUMN desk text NOT NULL",),
         ("raw_trades_closed", "desk", "NOT NULL"),
     ),
-    _of_state("with states that are too short", f"{_ADD} reconciliation_status varchar(15)", says=("varying(15)", "20 characters")),
+    _of_state(
+        "with states that are too short",
+        f"{_ADD} reconciliation_status varchar(15)",
+        says=("varying(15)", "20 characters"),
+    ),
     _of_state(
         "with states in a domain that is too short",
         "CREATE DOMAIN SCHEMA.state AS varchar(12)",
         f"{_ADD} reconciliation_status SCHEMA.state",
         says=("reconciliation_status", "20 characters"),
     ),
-    _of_state("with signatures that are too short", f"{_ADD} explained_as varchar(63)", says=("explained_as", "64 characters")),
-    _of_state("with counts that are too narrow", f"{_ADD} num_trades_daily numeric(6, 0)", says=("num_trades_daily", "too narrow")),
+    _of_state(
+        "with signatures that are too short",
+        f"{_ADD} explained_as varchar(63)",
+        says=("explained_as", "64 characters"),
+    ),
+    _of_state(
+        "with counts that are too narrow",
+        f"{_ADD} num_trades_daily numeric(6, 0)",
+        says=("num_trades_daily", "too narrow"),
+    ),
     _of_state(
         "with a limit of failures",
         f"{_ADD} failed_attempts integer, ADD CONSTRAINT few CHECK (failed_attempts <= 3)",
@@ -205,8 +256,16 @@ STOPS = (
         f"{_ADD} failed_attempts SCHEMA.few",
         says=("failed_attempts", "few", "domain"),
     ),
-    _of_state("with a rule", "CREATE RULE kept AS ON DELETE TO SCHEMA.trade_recon DO INSTEAD NOTHING", says=("the rule", "kept")),
-    _of_state("with tables that inherit", "CREATE TABLE SCHEMA.more () INHERITS (SCHEMA.trade_recon)", says=("inherit",)),
+    _of_state(
+        "with a rule",
+        "CREATE RULE kept AS ON DELETE TO SCHEMA.trade_recon DO INSTEAD NOTHING",
+        says=("the rule", "kept"),
+    ),
+    _of_state(
+        "with tables that inherit",
+        "CREATE TABLE SCHEMA.more () INHERITS (SCHEMA.trade_recon)",
+        says=("inherit",),
+    ),
     _of_state(
         "published without a replica identity",
         "ALTER TABLE SCHEMA.trade_recon DROP CONSTRAINT trade_recon_pkey",
@@ -217,8 +276,14 @@ STOPS = (
     Case(
         "trade_recon in partitions",
         (
-            "CREATE TABLE SCHEMA.trade_recon (account_id varchar(255) PRIMARY KEY) PARTITION BY HASH (account_id)",
-            "CREATE TABLE SCHEMA.trade_recon_0 PARTITION OF SCHEMA.trade_recon FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+            (
+                "CREATE TABLE SCHEMA.trade_recon (account_id varchar(255) PRIMARY KEY) PARTITION BY"
+                " HASH (account_id)"
+            ),
+            (
+                "CREATE TABLE SCHEMA.trade_recon_0 PARTITION OF SCHEMA.trade_recon FOR VALUES WITH"
+                " (MODULUS 1, REMAINDER 0)"
+            ),
         ),
         ("trade_recon", "is partitioned", "plain table"),
         after_migration=False,
@@ -226,14 +291,25 @@ STOPS = (
     Case(
         "rows of trade_recon that have to be filled, and are refused",
         (
-            "CREATE TABLE SCHEMA.trade_recon (account_id varchar(255) PRIMARY KEY, has_daily boolean, since date)",
-            "INSERT INTO SCHEMA.trade_recon VALUES ('a', NULL, '2020-01-01'), ('b', true, '2020-01-01')",
-            "ALTER TABLE SCHEMA.trade_recon ADD CONSTRAINT young CHECK (since > '2021-01-01') NOT VALID",
+            (
+                "CREATE TABLE SCHEMA.trade_recon (account_id varchar(255) PRIMARY KEY, has_daily"
+                " boolean, since date)"
+            ),
+            (
+                "INSERT INTO SCHEMA.trade_recon VALUES ('a', NULL, '2020-01-01'), ('b', true,"
+                " '2020-01-01')"
+            ),
+            (
+                "ALTER TABLE SCHEMA.trade_recon ADD CONSTRAINT young CHECK (since > '2021-01-01')"
+                " NOT VALID"
+            ),
         ),
         ("trade_recon", "young", "1 row of it do not meet"),
         after_migration=False,
     ),
-    Case("a read-only standby", (), ("read-only",), setting=("default_transaction_read_only", "on")),
+    Case(
+        "a read-only standby", (), ("read-only",), setting=("default_transaction_read_only", "on")
+    ),
     Case(
         "several at once",
         (
@@ -243,7 +319,17 @@ STOPS = (
             "ALTER TABLE SCHEMA.raw_trades_open DROP COLUMN login CASCADE",
             "REVOKE DELETE ON SCHEMA.raw_trades_closed FROM SERVICE_ROLE",
         ),
-        ("raw_metrics_hourly", "hour", "raw_metrics_daily", "elsewhere", "raw_trades_closed", "desk", "raw_trades_open", "login", "DELETE"),
+        (
+            "raw_metrics_hourly",
+            "hour",
+            "raw_metrics_daily",
+            "elsewhere",
+            "raw_trades_closed",
+            "desk",
+            "raw_trades_open",
+            "login",
+            "DELETE",
+        ),
         as_role=True,
     ),
 )
@@ -254,8 +340,16 @@ FITS = (
         (_SECURED, "CREATE POLICY all_rows ON SCHEMA.raw_trades_closed USING (true)"),
         as_role=True,
     ),
-    Case("a role above row-level security", (_SECURED, "ALTER ROLE SERVICE_ROLE BYPASSRLS"), as_role=True),
-    Case("row-level security of our own table", ("ALTER TABLE SCHEMA.raw_trades_closed OWNER TO SERVICE_ROLE", _SECURED), as_role=True),
+    Case(
+        "a role above row-level security",
+        (_SECURED, "ALTER ROLE SERVICE_ROLE BYPASSRLS"),
+        as_role=True,
+    ),
+    Case(
+        "row-level security of our own table",
+        ("ALTER TABLE SCHEMA.raw_trades_closed OWNER TO SERVICE_ROLE", _SECURED),
+        as_role=True,
+    ),
     Case(
         "published with all its columns as replica identity",
         (
@@ -267,26 +361,49 @@ FITS = (
     Case(
         "published with its key, and where that is so and so",
         (
-            "CREATE PUBLICATION to_the_lake FOR TABLE SCHEMA.raw_metrics_daily (account_id, date, num_trades)",
-            "CREATE PUBLICATION to_the_pond FOR TABLE SCHEMA.raw_metrics_hourly WHERE (date > '2020-01-01')",
-            "CREATE PUBLICATION of_news FOR TABLE SCHEMA.raw_metrics_alltime (login) WITH (publish = 'insert')",
+            (
+                "CREATE PUBLICATION to_the_lake FOR TABLE SCHEMA.raw_metrics_daily (account_id,"
+                " date, num_trades)"
+            ),
+            (
+                "CREATE PUBLICATION to_the_pond FOR TABLE SCHEMA.raw_metrics_hourly WHERE (date >"
+                " '2020-01-01')"
+            ),
+            (
+                "CREATE PUBLICATION of_news FOR TABLE SCHEMA.raw_metrics_alltime (login) WITH"
+                " (publish = 'insert')"
+            ),
         ),
     ),
     Case(
         "a foreign key that refuses instead of cascading",
-        ("CREATE TABLE SCHEMA.notes (account_id varchar(255) REFERENCES SCHEMA.raw_metrics_alltime, note text)",),
+        (
+            (
+                "CREATE TABLE SCHEMA.notes (account_id varchar(255) REFERENCES"
+                " SCHEMA.raw_metrics_alltime, note text)"
+            ),
+        ),
     ),
     _of_state(
         "with CHECKs that refuse nothing of ours",
-        f"{_ADD} failed_attempts smallint, ADD num_trades_daily integer, ADD last_checked timestamptz, ADD note text",
+        f"{_ADD} failed_attempts smallint, ADD num_trades_daily integer, ADD last_checked"
+        " timestamptz, ADD note text",
         f"{_ADD} created_at timestamptz",
-        f"{_ADD} CHECK (failed_attempts >= 0), ADD CHECK (num_trades_daily >= 0), ADD CHECK (last_checked > created_at - interval '1 day')",
+        f"{_ADD} CHECK (failed_attempts >= 0), ADD CHECK (num_trades_daily >= 0), ADD CHECK"
+        " (last_checked > created_at - interval '1 day')",
         f"{_ADD} CONSTRAINT young CHECK (created_at > '2025-01-01')",
-        f"{_ADD} CHECK (note IS NULL OR failed_attempts > 0), ADD CHECK (length(account_id) > 0 OR failed_attempts = 0)",
+        f"{_ADD} CHECK (note IS NULL OR failed_attempts > 0), ADD CHECK (length(account_id) > 0 OR"
+        " failed_attempts = 0)",
         "INSERT INTO SCHEMA.trade_recon (account_id, failed_attempts) VALUES ('a', 32767)",
     ),
-    Case("a further column with a default", ("ALTER TABLE SCHEMA.raw_trades_closed ADD COLUMN desk text NOT NULL DEFAULT 'fx'",)),
-    Case("a further column that a trigger fills", ("ALTER TABLE SCHEMA.raw_trades_closed ADD COLUMN desk text NOT NULL", *_OF_ITS_OWN)),
+    Case(
+        "a further column with a default",
+        ("ALTER TABLE SCHEMA.raw_trades_closed ADD COLUMN desk text NOT NULL DEFAULT 'fx'",),
+    ),
+    Case(
+        "a further column that a trigger fills",
+        ("ALTER TABLE SCHEMA.raw_trades_closed ADD COLUMN desk text NOT NULL", *_OF_ITS_OWN),
+    ),
 )
 
 
@@ -339,7 +456,9 @@ def _assert_says(error: ConfigurationError, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", STOPS, ids=lambda case: case.name)
-async def test_a_warehouse_that_does_not_fit_stops_the_migration_and_stays_as_it_is(postgres: Server, plain: str, case: Case) -> None:
+async def test_a_warehouse_that_does_not_fit_stops_the_migration_and_stays_as_it_is(
+    postgres: Server, plain: str, case: Case
+) -> None:
     async with new_database(postgres, SCHEMA, as_role=case.as_role, template=plain) as place:
         database = await _prepare(place, case)
         before = await _everything(place)
@@ -349,8 +468,12 @@ async def test_a_warehouse_that_does_not_fit_stops_the_migration_and_stays_as_it
         assert await _everything(place) == before
 
 
-@pytest.mark.parametrize("case", [case for case in STOPS if case.after_migration], ids=lambda case: case.name)
-async def test_a_warehouse_that_does_not_fit_any_more_stops_the_start(postgres: Server, adopted: str, case: Case) -> None:
+@pytest.mark.parametrize(
+    "case", [case for case in STOPS if case.after_migration], ids=lambda case: case.name
+)
+async def test_a_warehouse_that_does_not_fit_any_more_stops_the_start(
+    postgres: Server, adopted: str, case: Case
+) -> None:
     async with new_database(postgres, SCHEMA, as_role=case.as_role, template=adopted) as place:
         database = await _prepare(place, case)
         before = await _everything(place)
@@ -363,7 +486,10 @@ async def test_a_warehouse_that_does_not_fit_any_more_stops_the_start(postgres: 
 async def test_a_role_that_only_has_rights_can_start(postgres: Server, adopted: str) -> None:
     async with new_database(postgres, SCHEMA, as_role=True, template=adopted) as place:
         # Whoever refreshes the list of accounts must own it.
-        await execute(place, (*_RIGHTS, "ALTER MATERIALIZED VIEW SCHEMA.mv_all_account_ids OWNER TO SERVICE_ROLE"))
+        await execute(
+            place,
+            (*_RIGHTS, "ALTER MATERIALIZED VIEW SCHEMA.mv_all_account_ids OWNER TO SERVICE_ROLE"),
+        )
         await _start(place.database)
 
 

@@ -1,4 +1,6 @@
-"""Others write too: an ingestion that works while runs do loses nothing to them and never waits long."""
+"""Others write too: an ingestion that works while runs do loses nothing to them and never waits
+long.
+"""
 
 import asyncio
 import random
@@ -49,33 +51,63 @@ async def heritage(postgres: Server, sandbox: SandboxServer) -> AsyncIterator[Pl
         yield place
 
 
-async def test_every_row_that_an_ingestion_wrote_last_is_there_after_runs_on_the_same_accounts(postgres: Server) -> None:
+async def test_every_row_that_an_ingestion_wrote_last_is_there_after_runs_on_the_same_accounts(
+    postgres: Server,
+) -> None:
     made = world(accounts=18)
-    traders = [account_id for account_id in made.account_ids if any(not trade.is_open for trade in made.trades(account_id))]
-    async with SandboxServer(made) as sandbox, heritage(postgres, sandbox) as place, place.owner.connect() as connection:
-        writers = [Writer(place.owner, made, traders[number::_WRITERS], random.Random(number)) for number in range(_WRITERS)]
+    traders = [
+        account_id
+        for account_id in made.account_ids
+        if any(not trade.is_open for trade in made.trades(account_id))
+    ]
+    async with (
+        SandboxServer(made) as sandbox,
+        heritage(postgres, sandbox) as place,
+        place.owner.connect() as connection,
+    ):
+        writers = [
+            Writer(place.owner, made, traders[number::_WRITERS], random.Random(number))
+            for number in range(_WRITERS)
+        ]
         await damage(connection, SCHEMA, seed=1, kinds=HEALABLE, accounts_per_kind=1)
         done = asyncio.Event()
         # Slow answers: time for ingestion between our look at a slice and our write.
         sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 0.7}, delay_seconds=0.3))
-        # Accounts that upstream does not have come in all the time: that they are held is to stop no run here.
-        config = EngineConfig(workers=2, poll_seconds=0.05, batch_size=6, guard=HoldLimits(account_share=1.0))
+        # Accounts that upstream does not have come in all the time: that they are held is to stop
+        # no run here.
+        config = EngineConfig(
+            workers=2, poll_seconds=0.05, batch_size=6, guard=HoldLimits(account_share=1.0)
+        )
         async with engine(place.database, sandbox, config=config) as service:
             writing = [asyncio.create_task(writer.write(done)) for writer in writers]
-            while min(writer.jobs for writer in writers) < _FEWEST_JOBS and not any(task.done() for task in writing):
+            while min(writer.jobs for writer in writers) < _FEWEST_JOBS and not any(
+                task.done() for task in writing
+            ):
                 await run(service, RunKind.FULL)
                 await run(service, RunKind.AUDIT)
             done.set()
-            # An ingestion that waited for a lock until its limit, or was part of a deadlock, would raise here.
+            # An ingestion that waited for a lock until its limit, or was part of a deadlock, would
+            # raise here.
             await asyncio.gather(*writing)
-            lost = [row for writer in writers for row in await gone_or_changed(connection, SCHEMA, writer)]
+            lost = [
+                row
+                for writer in writers
+                for row in await gone_or_changed(connection, SCHEMA, writer)
+            ]
             assert lost == []
             sandbox.set_faults(Faults())
             await run(service, RunKind.RETRY)
             await run(service, RunKind.AUDIT)
-        assert [row for writer in writers for row in await gone_or_changed(connection, SCHEMA, writer)] == []
+        assert [
+            row for writer in writers for row in await gone_or_changed(connection, SCHEMA, writer)
+        ] == []
         assert [row for writer in writers for row in await undone(connection, SCHEMA, writer)] == []
-        found = await compare({endpoint: made.rows(endpoint) for endpoint in Endpoint}, connection, SCHEMA, sample=100_000)
+        found = await compare(
+            {endpoint: made.rows(endpoint) for endpoint in Endpoint},
+            connection,
+            SCHEMA,
+            sample=100_000,
+        )
         shown = await issues(connection, SCHEMA)
     strangers = {account_id for each in found.sample for account_id in each.account_ids}
     assert strangers
@@ -85,8 +117,13 @@ async def test_every_row_that_an_ingestion_wrote_last_is_there_after_runs_on_the
 
 
 _REASONS_TO_READ = {
-    Endpoint.ALLTIME: "UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = $1",
-    Endpoint.DAILY: "UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE account_id = $1 AND date = $2",
+    Endpoint.ALLTIME: (
+        "UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = $1"
+    ),
+    Endpoint.DAILY: (
+        "UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE account_id = $1 AND date"
+        " = $2"
+    ),
     Endpoint.HOURLY: "DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date = $2",
     Endpoint.CLOSED: "DELETE FROM raw_trades_closed WHERE account_id = $1 AND trade_date = $2",
 }
@@ -121,7 +158,9 @@ class Gate:
 
 
 @pytest.mark.parametrize("endpoint", _REASONS_TO_READ)
-async def test_what_an_ingestion_writes_while_upstream_answers_us_is_not_undone(postgres: Server, endpoint: Endpoint) -> None:
+async def test_what_an_ingestion_writes_while_upstream_answers_us_is_not_undone(
+    postgres: Server, endpoint: Endpoint
+) -> None:
     made = world(accounts=3)
     account_id = made.account_ids[0]
     gate, app = Gate(endpoint), create_sandbox(made, api_key="sandbox")
@@ -130,7 +169,9 @@ async def test_what_an_ingestion_writes_while_upstream_answers_us_is_not_undone(
         writer = Writer(place.owner, made, [account_id], random.Random(1))
         async with writer.connected() as connection, engine(place.database, sandbox) as service:
             arguments = (account_id, min(trade.trade_date for trade in made.trades(account_id)))
-            await connection.execute(_REASONS_TO_READ[endpoint], *arguments[: 1 if endpoint is Endpoint.ALLTIME else 2])
+            await connection.execute(
+                _REASONS_TO_READ[endpoint], *arguments[: 1 if endpoint is Endpoint.ALLTIME else 2]
+            )
             gate.close()
             running = asyncio.create_task(run(service, RunKind.FULL))
             async with asyncio.timeout(_PATIENCE):
@@ -163,18 +204,30 @@ _SLOW_TRIGGER = (
     EXECUTE FUNCTION SCHEMA.take_time()
     """,
 )
-_ASLEEP = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+_ASLEEP = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event ="
+    " 'PgSleep'"
+)
 _BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'"
 
 
-async def test_where_an_ingestion_and_we_wait_for_each_other_it_is_us_who_give_way(postgres: Server) -> None:
+async def test_where_an_ingestion_and_we_wait_for_each_other_it_is_us_who_give_way(
+    postgres: Server,
+) -> None:
     made = world(accounts=3)
     writer_of = made.account_ids[0]
     async with SandboxServer(made) as sandbox, heritage(postgres, sandbox) as place:
         writer = Writer(place.owner, made, [writer_of], random.Random(1))
-        async with writer.connected() as ingestion, place.owner.connect() as owner, engine(place.database, sandbox) as service:
+        async with (
+            writer.connected() as ingestion,
+            place.owner.connect() as owner,
+            engine(place.database, sandbox) as service,
+        ):
             first, *_, last = writer.rows(Endpoint.DAILY, writer_of)
-            await execute(place, [statement.replace("FIRST", str(first["date"])) for statement in _SLOW_TRIGGER])
+            await execute(
+                place,
+                [statement.replace("FIRST", str(first["date"])) for statement in _SLOW_TRIGGER],
+            )
             await owner.execute("DELETE FROM raw_metrics_daily WHERE account_id = $1", writer_of)
             await owner.execute("SELECT pg_advisory_lock(42)")
             pid = await ingestion.fetchval("SELECT pg_backend_pid()")
@@ -186,15 +239,20 @@ async def test_where_an_ingestion_and_we_wait_for_each_other_it_is_us_who_give_w
                 waiting = asyncio.create_task(writer.upsert(ingestion, Endpoint.DAILY, [first]))
                 await _comes_true(owner, _BLOCKED, pid)
                 await owner.execute("SELECT pg_advisory_unlock(42)")
-                # Now we come to the last row, which ingestion holds: one of the two must give way, or both wait for ever.
+                # Now we come to the last row, which ingestion holds: one of the two must give way,
+                # or both wait for ever.
                 await waiting
             await running
             await run(service, RunKind.RETRY)
             assert await gone_or_changed(owner, SCHEMA, writer) == []
-            assert (await compare({each: made.rows(each) for each in Endpoint}, owner, SCHEMA)).is_equal
+            assert (
+                await compare({each: made.rows(each) for each in Endpoint}, owner, SCHEMA)
+            ).is_equal
 
 
-async def _comes_true(connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *arguments: object) -> None:
+async def _comes_true(
+    connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *arguments: object
+) -> None:
     async with asyncio.timeout(_PATIENCE):
         while not await connection.fetchval(statement, *arguments):  # noqa: ASYNC110 (another process's state)
             await asyncio.sleep(0.02)

@@ -1,4 +1,6 @@
-"""Rows that a run inserted leave no copy, and are shown all the same: by run, account, table and date, with those that still stand."""
+"""Rows that a run inserted leave no copy, and are shown all the same: by run, account, table and
+date, with those that still stand.
+"""
 
 import asyncio
 import random
@@ -19,22 +21,38 @@ from tests.support.engine import engine, run
 if TYPE_CHECKING:
     import asyncpg
 
-_TABLES = {"raw_metrics_daily": "date", "raw_metrics_hourly": "date", "raw_trades_closed": "trade_date"}
+_TABLES = {
+    "raw_metrics_daily": "date",
+    "raw_metrics_hourly": "date",
+    "raw_trades_closed": "trade_date",
+}
 
 
-async def _lose_rows(connection: "asyncpg.Connection[asyncpg.Record]", chance: random.Random) -> Counter[tuple[str, str, str]]:
-    """Delete some rows and spoil others in the same slices; how many are lost by account, table and date."""
+async def _lose_rows(
+    connection: "asyncpg.Connection[asyncpg.Record]", chance: random.Random
+) -> Counter[tuple[str, str, str]]:
+    """Delete some rows and spoil others in the same slices; how many are lost by account, table and
+    date.
+    """
     lost: Counter[tuple[str, str, str]] = Counter()
     for table, day in _TABLES.items():
         rows = await connection.fetch(
-            f"SELECT tableoid, ctid, account_id, {day} AS day FROM {table} WHERE {day} <= $1 ORDER BY 3, 4, 2", SETTLED
+            f"SELECT tableoid, ctid, account_id, {day} AS day FROM {table} WHERE {day} <= $1 ORDER"
+            " BY 3, 4, 2",
+            SETTLED,
         )
         for row in chance.sample(rows, 6):
-            await connection.execute(f"DELETE FROM {table} WHERE tableoid = $1 AND ctid = $2", row["tableoid"], row["ctid"])
+            await connection.execute(
+                f"DELETE FROM {table} WHERE tableoid = $1 AND ctid = $2",
+                row["tableoid"],
+                row["ctid"],
+            )
             lost[row["account_id"], table, str(row["day"])] += 1
             if table == "raw_metrics_hourly":
                 await connection.execute(
-                    f"UPDATE {table} SET net_profit = 7777 WHERE account_id = $1 AND {day} = $2", row["account_id"], row["day"]
+                    f"UPDATE {table} SET net_profit = 7777 WHERE account_id = $1 AND {day} = $2",
+                    row["account_id"],
+                    row["day"],
                 )
     return lost
 
@@ -58,16 +76,22 @@ async def test_inserted_rows_are_shown_by_run_account_table_and_date_with_those_
         async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
 
             async def shown(**wanted: object) -> dict[str, Any]:
-                answer: dict[str, Any] = (await client.get("/changes/rows", params={"limit": 200, **wanted})).json()  # type: ignore[dict-item]
+                answer: dict[str, Any] = (
+                    await client.get("/changes/rows", params={"limit": 200, **wanted})  # type: ignore[dict-item]
+                ).json()
                 return answer
 
             rows = (await shown(run_id=str(state["run_id"])))["inserted"]
             assert _counted(rows) == lost
-            assert [row for row in rows if not row["standing"] == row["rows"] == len(row["keys"])] == []
+            assert [
+                row for row in rows if not row["standing"] == row["rows"] == len(row["keys"])
+            ] == []
             assert all(row["run_kind"] == "full" and row["issues"] for row in rows)
             one = chance.choice(rows)
             picked = {"account_id": one["account_id"], "table": one["table"], "date": one["date"]}
-            assert _counted((await shown(**picked))["inserted"]) == Counter({tuple(picked.values()): lost[tuple(picked.values())]})
+            assert _counted((await shown(**picked))["inserted"]) == Counter(
+                {tuple(picked.values()): lost[tuple(picked.values())]}
+            )
             # In pages each transaction is shown once.
             paged, before = [], None
             while True:
@@ -81,14 +105,17 @@ async def test_inserted_rows_are_shown_by_run_account_table_and_date_with_those_
             assert paged == rows
             day = _TABLES[one["table"]]
             await connection.execute(
-                f"DELETE FROM {one['table']} WHERE account_id = $1 AND {day} = $2::text::date", one["account_id"], one["date"]
+                f"DELETE FROM {one['table']} WHERE account_id = $1 AND {day} = $2::text::date",
+                one["account_id"],
+                one["date"],
             )
             [gone] = (await shown(**picked))["inserted"]
             assert (gone["rows"], gone["standing"], gone["keys"]) == (one["rows"], 0, [])
     words = ("changes", "--run", str(state["run_id"]), "--table", "raw_trades_closed")
     told = await run_command(tmp_path, {"DATABASE_URL": filled.dsn}, *words)
     assert told.code == 0
-    # A line for each change, however many dates it has; one in all for those of which nothing stands.
+    # A line for each change, however many dates it has; one in all for those of which nothing
+    # stands.
     standing = {row["change_id"]: 0 for row in rows if row["table"] == "raw_trades_closed"}
     for row in rows:
         if row["table"] == "raw_trades_closed" and row != one:
@@ -97,11 +124,17 @@ async def test_inserted_rows_are_shown_by_run_account_table_and_date_with_those_
     assert len(lines) == sum(rows > 0 for rows in standing.values())
 
 
-async def test_a_batch_under_way_shows_how_far_it_is_before_any_account_is_recorded(filled: Database, sandbox: SandboxServer) -> None:
+async def test_a_batch_under_way_shows_how_far_it_is_before_any_account_is_recorded(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     async with filled.connect() as connection:
-        await connection.execute("DELETE FROM raw_metrics_hourly WHERE num_trades > 0 AND date <= $1", SETTLED)
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly WHERE num_trades > 0 AND date <= $1", SETTLED
+        )
         await connection.execute("DELETE FROM raw_trades_closed WHERE trade_date <= $1", SETTLED)
-    config = EngineConfig(workers=1, fetches=1, poll_seconds=0.02, postpone_seconds=0, postpone_named_seconds=0)
+    config = EngineConfig(
+        workers=1, fetches=1, poll_seconds=0.02, postpone_seconds=0, postpone_named_seconds=0
+    )
     sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=0.04))
     seen = []
     async with engine(filled, sandbox, config=config, limits={"max_ids": 1}) as service:
@@ -124,11 +157,17 @@ async def test_a_batch_under_way_shows_how_far_it_is_before_any_account_is_recor
     assert {each["accounts"] for each in seen} == {len(named)}
 
 
-async def test_shared_requests_are_shared_by_their_accounts_in_equal_parts(filled: Database, sandbox: SandboxServer) -> None:
+async def test_shared_requests_are_shared_by_their_accounts_in_equal_parts(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     async with filled.connect() as connection, engine(filled, sandbox) as service:
-        await connection.execute("DELETE FROM raw_metrics_hourly WHERE num_trades > 0 AND date <= $1", SETTLED)
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly WHERE num_trades > 0 AND date <= $1", SETTLED
+        )
         state: dict[str, Any] = await run(service, RunKind.FULL)
-        rows = await connection.fetch("SELECT requests, own_requests FROM recon_attempts WHERE run_id = $1", state["run_id"])
+        rows = await connection.fetch(
+            "SELECT requests, own_requests FROM recon_attempts WHERE run_id = $1", state["run_id"]
+        )
     asked = [row for row in rows if row["requests"]]
     assert len(asked) > 2
     assert abs(sum(row["own_requests"] for row in asked) - state["requests"]) < 0.01

@@ -10,7 +10,18 @@ import pytest
 from tests.support.commands import environment
 from tests.support.processes import start
 
-_HEAVY = ("app.engine", "app.composition", "app.store", "app.upstream", "app.web", "asyncpg", "fastapi", "httpx2", "structlog", "uvicorn")
+_HEAVY = (
+    "app.engine",
+    "app.composition",
+    "app.store",
+    "app.upstream",
+    "app.web",
+    "asyncpg",
+    "fastapi",
+    "httpx2",
+    "structlog",
+    "uvicorn",
+)
 
 
 async def _said(folder: Path, *words: str) -> tuple[int, str]:
@@ -46,7 +57,9 @@ async def _said(folder: Path, *words: str) -> tuple[int, str]:
         (["accounts", "list", "--status", "reconcilled"], "'reconciled'"),
     ],
 )
-async def test_a_mistake_on_the_command_line_is_answered_with_what_was_meant(tmp_path: Path, words: list[str], meant: str) -> None:
+async def test_a_mistake_on_the_command_line_is_answered_with_what_was_meant(
+    tmp_path: Path, words: list[str], meant: str
+) -> None:
     code, said = await _said(tmp_path, *words)
     assert code == 2
     assert meant in said.splitlines()[-1]
@@ -68,7 +81,9 @@ async def test_what_is_like_nothing_is_answered_with_what_there_is(tmp_path: Pat
         (["serve", "--port", "70000"], "must be at most 65535."),
     ],
 )
-async def test_a_value_that_cannot_be_is_answered_with_what_it_must_be(tmp_path: Path, words: list[str], sentence: str) -> None:
+async def test_a_value_that_cannot_be_is_answered_with_what_it_must_be(
+    tmp_path: Path, words: list[str], sentence: str
+) -> None:
     code, said = await _said(tmp_path, *words)
     assert code == 2
     assert sentence in said
@@ -110,14 +125,21 @@ async def test_help_waits_for_no_import_of_the_engine(tmp_path: Path, words: lis
 
 
 @pytest.mark.parametrize("imports", random.Random(16).sample(range(1, 600), 4))
-async def test_ctrl_c_in_the_first_second_ends_without_a_traceback(tmp_path: Path, imports: int) -> None:
+async def test_ctrl_c_in_the_first_second_ends_without_a_traceback(
+    tmp_path: Path, imports: int
+) -> None:
     # It accepts connections and says nothing: whatever does not wait for imports waits for it.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         dsn = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/db"
         process = await start(
             *(sys.executable, "-X", "importtime", "-m", "app", "reconcile"),
             cwd=tmp_path,
-            env=environment(tmp_path, DATABASE_URL=dsn, RISK_API_BASE_URL="http://127.0.0.1:1/", RISK_API_KEY="x"),
+            env=environment(
+                tmp_path,
+                DATABASE_URL=dsn,
+                RISK_API_BASE_URL="http://127.0.0.1:1/",
+                RISK_API_KEY="x",
+            ),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )

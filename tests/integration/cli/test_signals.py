@@ -65,12 +65,19 @@ async def test_an_interrupted_run_releases_its_accounts_and_is_cancelled(
     assert ended.code == code, ended.stderr
     assert "Traceback" not in ended.stderr
     async with filled.connect() as connection:
-        assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE claimed_by IS NOT NULL") == 0
+        assert (
+            await connection.fetchval(
+                "SELECT count(*) FROM trade_recon WHERE claimed_by IS NOT NULL"
+            )
+            == 0
+        )
         assert await connection.fetchval("SELECT max(failed_attempts) FROM trade_recon") == 0
         assert await connection.fetchval("SELECT status FROM recon_runs") == "cancelled"
 
 
-@pytest.mark.parametrize("next_words", [("reconcile", "--kind", "audit"), ("reconcile",), ("legacy", "--reconcile")])
+@pytest.mark.parametrize(
+    "next_words", [("reconcile", "--kind", "audit"), ("reconcile",), ("legacy", "--reconcile")]
+)
 @pytest.mark.parametrize("kind", ["audit", "retry"])
 async def test_a_run_whose_command_was_killed_is_finished_by_the_next_command(
     filled: Database, sandbox: SandboxServer, tmp_path: Path, kind: str, next_words: tuple[str, ...]
@@ -87,7 +94,9 @@ async def test_a_run_whose_command_was_killed_is_finished_by_the_next_command(
     sandbox.set_faults(Faults())
     # The process counts as gone once its lease is over, be it while the next one works or before.
     async with filled.connect() as connection, asyncio.timeout(PATIENCE):
-        while await connection.fetchval("SELECT count(*) FROM recon_workers WHERE heartbeat_at > now() - interval '5 s'"):  # noqa: ASYNC110 - another process's event
+        while await connection.fetchval(  # noqa: ASYNC110 - another process's event
+            "SELECT count(*) FROM recon_workers WHERE heartbeat_at > now() - interval '5 s'"
+        ):
             await asyncio.sleep(0.1)
     ended = await run_command(tmp_path, variables, *next_words)
     assert ended.code == 0, ended.stderr
@@ -99,7 +108,9 @@ async def test_a_run_whose_command_was_killed_is_finished_by_the_next_command(
     assert "was left by a process that is gone: this command finishes it." in said
 
 
-async def test_without_a_database_url_an_embedded_server_is_migrated_served_and_stopped(open_folder: Path, sandbox: SandboxServer) -> None:
+async def test_without_a_database_url_an_embedded_server_is_migrated_served_and_stopped(
+    open_folder: Path, sandbox: SandboxServer
+) -> None:
     folder = open_folder / f"embedded-{uuid.uuid4().hex[:8]}"
     folder.mkdir(mode=0o711)
     variables = {"RISK_API_BASE_URL": sandbox.base_url, "RISK_API_KEY": sandbox.api_key}
@@ -115,9 +126,13 @@ async def test_without_a_database_url_an_embedded_server_is_migrated_served_and_
     assert (await run_command(folder, {}, "report")).code == 1
 
 
-async def test_an_address_that_is_taken_is_refused_in_one_sentence(database: Database, sandbox: SandboxServer, tmp_path: Path) -> None:
+async def test_an_address_that_is_taken_is_refused_in_one_sentence(
+    database: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ended = await run_command(tmp_path, access(database, sandbox), "serve", "--port", str(taken.getsockname()[1]))
+        ended = await run_command(
+            tmp_path, access(database, sandbox), "serve", "--port", str(taken.getsockname()[1])
+        )
     assert ended.code == 2
     assert "cannot listen" in ended.stderr
 
@@ -125,9 +140,13 @@ async def test_an_address_that_is_taken_is_refused_in_one_sentence(database: Dat
 async def test_the_sandbox_serves_a_made_up_world(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = await Command.start(tmp_path, {}, "sandbox", "--accounts", "12", "--port", str(port), "--api-key", "mine")
+    command = await Command.start(
+        tmp_path, {}, "sandbox", "--accounts", "12", "--port", str(port), "--api-key", "mine"
+    )
     await command.line_with("12 accounts")
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"apiKey": "mine"}) as client:
+    async with httpx2.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", headers={"apiKey": "mine"}
+    ) as client:
         answer = await _first_answer(client, "/v2/metrics/alltime?include-total=1")
     assert answer.json()["Data"]["total"] == 12
     command.signal(signal.SIGINT)

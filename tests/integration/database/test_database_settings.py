@@ -1,4 +1,6 @@
-"""What a role or a database sets for its sessions: limits, spelling and meaning that others chose do not become ours, read-only does."""
+"""What a role or a database sets for its sessions: limits, spelling and meaning that others chose
+do not become ours, read-only does.
+"""
 
 import asyncio
 import datetime as dt
@@ -107,14 +109,20 @@ _HOSTILE: Mapping[str, str] = {
 
 
 @asynccontextmanager
-async def _set(server: Server, database: Database, settings: Mapping[str, str], *, on: str) -> AsyncIterator[str]:
-    """A DSN of the database for a new role; the settings stand on that `role`, or on the `database`."""
+async def _set(
+    server: Server, database: Database, settings: Mapping[str, str], *, on: str
+) -> AsyncIterator[str]:
+    """A DSN of the database for a new role; the settings stand on that `role`, or on the
+    `database`.
+    """
     role = f"hostile_{secrets.token_hex(4)}"
     name = urlsplit(database.dsn).path[1:]
     connection = await asyncpg.connect(server.dsn)
     try:
         await connection.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
-        known = {row["name"].lower() for row in await connection.fetch("SELECT name FROM pg_settings")}
+        known = {
+            row["name"].lower() for row in await connection.fetch("SELECT name FROM pg_settings")
+        }
         for setting, value in settings.items():
             if setting.lower() in known:
                 target = f"ROLE {role}" if on == "role" else f"DATABASE {name}"
@@ -140,7 +148,10 @@ async def test_a_heal_is_the_same_under_every_setting_that_a_role_or_a_database_
     postgres: Server, filled: Database, sandbox: SandboxServer, on: str
 ) -> None:
     await _hurt(filled)
-    async with _set(postgres, filled, _HOSTILE, on=on) as dsn, engine(filled, sandbox, dsn=dsn, direct_dsn=dsn) as service:
+    async with (
+        _set(postgres, filled, _HOSTILE, on=on) as dsn,
+        engine(filled, sandbox, dsn=dsn, direct_dsn=dsn) as service,
+    ):
         state = await run(service, RunKind.AUDIT)
         assert (state["status"], state["error"]) == ("succeeded", None)
         assert (await run(service, RunKind.FULL))["requests"] == 0
@@ -153,7 +164,11 @@ async def test_a_heal_through_a_pooler_is_the_same_under_settings_of_the_role(
 ) -> None:
     await _hurt(filled)
     # What a pooler itself trips over is its own.
-    settings = {name: value for name, value in _HOSTILE.items() if name not in ("idle_session_timeout", "DateStyle", "exit_on_error")}
+    settings = {
+        name: value
+        for name, value in _HOSTILE.items()
+        if name not in ("idle_session_timeout", "DateStyle", "exit_on_error")
+    }
     config = EngineConfig(workers=2, poll_seconds=0.05, batch_size=6, postpone_seconds=0)
     async with (
         _set(postgres, filled, settings, on="database"),
@@ -166,11 +181,14 @@ async def test_a_heal_through_a_pooler_is_the_same_under_settings_of_the_role(
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_the_copies_of_rows_are_the_same_under_settings_drawn_at_random(postgres: Server, database: Database, seed: int) -> None:
+async def test_the_copies_of_rows_are_the_same_under_settings_drawn_at_random(
+    postgres: Server, database: Database, seed: int
+) -> None:
     drawn = random.Random(seed)
     settings = {name: value for name, value in _HOSTILE.items() if drawn.random() < 0.5}
     question = (
-        "SELECT concat_ws(' ', to_jsonb(0.1::float8 + 0.2::float8), date '2025-02-03', interval '1 day 2 hours', '\\x00ff'::bytea,"
+        "SELECT concat_ws(' ', to_jsonb(0.1::float8 + 0.2::float8), date '2025-02-03', interval '1"
+        " day 2 hours', '\\x00ff'::bytea,"
         r" '\d', quote_ident('a'), NULL = NULL IS NULL, '{NULL}'::text[] = ARRAY[NULL]::text[])"
     )
     answer = r"0.30000000000000004 2025-02-03 1 day 02:00:00 \x00ff \d a t t"
@@ -198,10 +216,17 @@ async def test_the_schema_is_made_under_every_setting(postgres: Server) -> None:
 
 async def _fail_over(server: Server, database: Database, *, to_read_only: bool) -> None:
     name = urlsplit(database.dsn).path[1:]
-    action = "SET default_transaction_read_only = on" if to_read_only else "RESET default_transaction_read_only"
+    action = (
+        "SET default_transaction_read_only = on"
+        if to_read_only
+        else "RESET default_transaction_read_only"
+    )
     await server.execute(f"ALTER DATABASE {name} {action}")
     if to_read_only:
-        await server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()")
+        await server.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND"
+            " pid <> pg_backend_pid()"
+        )
 
 
 async def test_after_a_failover_no_session_of_the_read_only_server_stays(
@@ -229,13 +254,18 @@ async def test_after_a_failover_no_session_of_the_read_only_server_stays(
     assert (await difference(filled, sandbox)).is_equal
 
 
-async def test_a_session_that_is_set_to_read_only_while_it_stands_leaves_the_pool_at_its_first_write(database: Database) -> None:
+async def test_a_session_that_is_set_to_read_only_while_it_stands_leaves_the_pool_at_its_first_write(
+    database: Database,
+) -> None:
     async with Pool.open(database.dsn, database.schema) as pool:
         async with pool.connection() as connection:
             await connection.execute("SET default_transaction_read_only = on")
         for _ in range(2):
             await pool.fetch_value("SELECT 1")
-        write = "INSERT INTO prop_trading_model.recon_workers (worker_id, host, pid) VALUES (gen_random_uuid(), 'a', 1)"
+        write = (
+            "INSERT INTO prop_trading_model.recon_workers (worker_id, host, pid) VALUES"
+            " (gen_random_uuid(), 'a', 1)"
+        )
         with pytest.raises(DatabaseUnavailable, match="takes no writes"):
             await pool.execute(write)
         assert await pool.execute(write) == 1

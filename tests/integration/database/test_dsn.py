@@ -25,15 +25,27 @@ def _with(database: Database, parameters: str) -> str:
 
 
 @pytest.mark.parametrize("parameters", _TAKEN)
-async def test_a_connection_comes_about_whatever_a_hoster_writes_into_the_dsn(database: Database, parameters: str) -> None:
+async def test_a_connection_comes_about_whatever_a_hoster_writes_into_the_dsn(
+    database: Database, parameters: str
+) -> None:
     dsn = Dsn.read(_with(database, parameters)).text.get_secret_value()
     async with Pool.open(dsn, database.schema, pool_size=1) as pool:
         assert await pool.fetch_value("SELECT 1") == 1
 
 
-@pytest.mark.parametrize("parameters", ["pgbuoncer=true", "sslmode=disable&no_such_thing=1", "Schema2=x"])
-async def test_a_parameter_that_the_server_does_not_know_is_named(database: Database, parameters: str) -> None:
+@pytest.mark.parametrize(
+    "parameters", ["pgbuoncer=true", "sslmode=disable&no_such_thing=1", "Schema2=x"]
+)
+async def test_a_parameter_that_the_server_does_not_know_is_named(
+    database: Database, parameters: str
+) -> None:
     name = parameters.rsplit("&", maxsplit=1)[-1].partition("=")[0]
-    with pytest.raises(ConfigurationError, match=f"DATABASE_URL holds the parameter {name}, which .* leave it out"):
-        async with Pool.open(Dsn.read(_with(database, parameters)).text.get_secret_value(), database.schema, pool_size=1):
+    with pytest.raises(
+        ConfigurationError, match=f"DATABASE_URL holds the parameter {name}, which .* leave it out"
+    ):
+        async with Pool.open(
+            Dsn.read(_with(database, parameters)).text.get_secret_value(),
+            database.schema,
+            pool_size=1,
+        ):
             pass

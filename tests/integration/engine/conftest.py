@@ -1,4 +1,6 @@
-"""A warehouse filled once by ingestion from a small perfect world; each test gets its own copy and its own upstream."""
+"""A warehouse filled once by ingestion from a small perfect world; each test gets its own copy and
+its own upstream.
+"""
 
 from collections.abc import AsyncIterator
 
@@ -14,7 +16,9 @@ _ACCOUNTS = 30
 
 def perfect_world() -> World:
     """The same world each time: one that never contradicts itself."""
-    return World.generate(_ACCOUNTS, seed=11, today=TODAY, trades_per_account=15, contradictory=False)
+    return World.generate(
+        _ACCOUNTS, seed=11, today=TODAY, trades_per_account=15, contradictory=False
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""A run that a guard stopped waits for a word as long as anything of it does, in whatever order that is confirmed or accepted."""
+"""A run that a guard stopped waits for a word as long as anything of it does, in whatever order
+that is confirmed or accepted.
+"""
 
 import random
 import uuid
@@ -21,7 +23,9 @@ from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import TODAY, engine, filled_copy, run
 
 _LOST = 6
-_CONFIG = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, guard=HoldLimits())
+_CONFIG = EngineConfig(
+    workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, guard=HoldLimits()
+)
 
 
 def _world(lost: int = 0) -> World:
@@ -33,9 +37,14 @@ def _world(lost: int = 0) -> World:
 
 @pytest.fixture(scope="module")
 async def stopped(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The name of a database in which an audit was stopped, since upstream has nothing for half of the accounts."""
+    """The name of a database in which an audit was stopped, since upstream has nothing for half of
+    the accounts.
+    """
     async with filled_copy(postgres, template, "confirmed_in_part", _world()) as name:
-        async with SandboxServer(_world(_LOST)) as sick, engine(_database(postgres, name), sick, config=_CONFIG) as service:
+        async with (
+            SandboxServer(_world(_LOST)) as sick,
+            engine(_database(postgres, name), sick, config=_CONFIG) as service,
+        ):
             state = await run(service, RunKind.AUDIT)
             assert state["status"] == "needs_confirmation"
             assert "Upstream is suspect" in str(state["error"])
@@ -54,7 +63,10 @@ async def warehouse(postgres: Server, stopped: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def service(warehouse: Database) -> AsyncIterator[ReconService]:
-    async with SandboxServer(_world(_LOST)) as sick, engine(warehouse, sick, config=_CONFIG) as running:
+    async with (
+        SandboxServer(_world(_LOST)) as sick,
+        engine(warehouse, sick, config=_CONFIG) as running,
+    ):
         yield running
 
 
@@ -86,7 +98,9 @@ async def _is_told_alike(service: ReconService, run_id: uuid.UUID) -> Mapping[st
     return state
 
 
-async def test_a_run_of_which_each_held_account_was_confirmed_one_by_one_waits_for_no_word(service: ReconService) -> None:
+async def test_a_run_of_which_each_held_account_was_confirmed_one_by_one_waits_for_no_word(
+    service: ReconService,
+) -> None:
     run_id, held = await _held(service)
     assert len(held) == _LOST
     state: Mapping[str, Any] = {}
@@ -99,7 +113,9 @@ async def test_a_run_of_which_each_held_account_was_confirmed_one_by_one_waits_f
             assert f"{_LOST - done} account" in str(state["error"])
     assert (state["status"], state["accounts"]["explained"]) == ("succeeded", _LOST)
     assert state["error"] is None
-    with pytest.raises(Conflict, match=r"has succeeded; it cannot be confirmed\. .* holds no account"):
+    with pytest.raises(
+        Conflict, match=r"has succeeded; it cannot be confirmed\. .* holds no account"
+    ):
         await service.confirm(run_id)
     # All of it was confirmed, so that what upstream lowers elsewhere is not held for it.
     assert not await service.store.runs.is_suspicion_standing(uuid.uuid4())
@@ -128,7 +144,12 @@ async def test_in_whatever_order_held_accounts_are_confirmed_accepted_or_cancell
 ) -> None:
     chance = random.Random(seed)
     run_id, held = await _held(service)
-    steps = ["confirm some", "accept", "confirm some", chance.choice(("confirm rest", "accept rest", "cancel"))]
+    steps = [
+        "confirm some",
+        "accept",
+        "confirm some",
+        chance.choice(("confirm rest", "accept rest", "cancel")),
+    ]
     chance.shuffle(steps)
     for step in [*steps, "confirm rest"]:
         _, held = await _held(service)

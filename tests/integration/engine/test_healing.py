@@ -1,4 +1,6 @@
-"""The main job: every kind of damage is seen as its issue, healed, and proven equal to upstream by a witness."""
+"""The main job: every kind of damage is seen as its issue, healed, and proven equal to upstream by
+a witness.
+"""
 
 from pathlib import Path
 
@@ -29,7 +31,9 @@ async def test_each_kind_of_damage_is_found_healed_and_its_issue_closed_by_a_che
     assert (await difference(warehouse, sandbox)).sample == ()
     assert state["status"] == "succeeded"
     async with warehouse.connect() as connection:
-        history = await connection.fetch("SELECT account_id, type, closed_at, closing_evidence FROM recon_issue_history")
+        history = await connection.fetch(
+            "SELECT account_id, type, closed_at, closing_evidence FROM recon_issue_history"
+        )
     seen = {(row["account_id"], row["type"]) for row in history}
     # Rows under another's id belong to one of the accounts that the damage names.
     for each in done:
@@ -42,7 +46,9 @@ async def test_all_damage_at_once_is_healed_though_a_fifth_of_the_answers_is_bad
     seed: int, warehouse: Database, sandbox: SandboxServer
 ) -> None:
     async with warehouse.connect() as connection:
-        await damage(connection, warehouse.schema, seed=seed, kinds=HEALABLE_KINDS, accounts_per_kind=2)
+        await damage(
+            connection, warehouse.schema, seed=seed, kinds=HEALABLE_KINDS, accounts_per_kind=2
+        )
     sandbox.set_faults(Faults.everything(0.2, seed))
     async with engine(warehouse, sandbox) as service:
         state = await run(service, RunKind.AUDIT)
@@ -50,9 +56,13 @@ async def test_all_damage_at_once_is_healed_though_a_fifth_of_the_answers_is_bad
     assert state["status"] == "succeeded"
 
 
-async def test_a_second_run_on_a_healed_warehouse_asks_nothing_and_writes_no_row(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_a_second_run_on_a_healed_warehouse_asks_nothing_and_writes_no_row(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     async with warehouse.connect() as connection:
-        await damage(connection, warehouse.schema, seed=5, kinds=HEALABLE_KINDS, accounts_per_kind=1)
+        await damage(
+            connection, warehouse.schema, seed=5, kinds=HEALABLE_KINDS, accounts_per_kind=1
+        )
     async with engine(warehouse, sandbox) as service:
         await run(service, RunKind.AUDIT)
         before = await _versions(warehouse)
@@ -64,36 +74,59 @@ async def test_a_second_run_on_a_healed_warehouse_asks_nothing_and_writes_no_row
     assert state["status"] == "succeeded"
 
 
-async def test_a_full_run_asks_only_about_accounts_that_upstream_contradicts(database: Database) -> None:
+async def test_a_full_run_asks_only_about_accounts_that_upstream_contradicts(
+    database: Database,
+) -> None:
     world = World.generate(40, seed=4, today=TODAY, trades_per_account=15)
     async with SandboxServer(world) as sandbox, engine(database, sandbox) as service:
         await fill(database, sandbox)
         await run(service, RunKind.AUDIT)
         sandbox.log.reset()
         state = await run(service, RunKind.FULL)
-        contradicted_logins = {key.login for account_id in world.contradictions for key in world.natural_keys(account_id)}
+        contradicted_logins = {
+            key.login
+            for account_id in world.contradictions
+            for key in world.natural_keys(account_id)
+        }
         assert sandbox.log.ids() <= set(world.contradictions) | contradicted_logins
         report = await service.readings.report()
     assert state["rows"] == {"inserted": 0, "updated": 0, "moved": 0, "removed": 0, "set_aside": 0}
-    assert state["status"] == "succeeded", "what upstream contradicts itself about is known since the audit"
+    assert state["status"] == "succeeded", (
+        "what upstream contradicts itself about is known since the audit"
+    )
     codes = {entry["issue_type"] for entry in report["issues_by_type"]}  # type: ignore[attr-defined]
     assert codes == {"upstream_inconsistent", "ambiguous_identity", "unsettled"}
 
 
-async def test_an_audit_fills_an_empty_warehouse_with_all_but_open_trades(database: Database, sandbox: SandboxServer) -> None:
+async def test_an_audit_fills_an_empty_warehouse_with_all_but_open_trades(
+    database: Database, sandbox: SandboxServer
+) -> None:
     async with engine(database, sandbox) as service:
         state = await run(service, RunKind.AUDIT)
     found = await difference(database, sandbox)
-    assert all(table.differences == 0 for endpoint, table in found.tables.items() if endpoint is not Endpoint.OPEN)
+    assert all(
+        table.differences == 0
+        for endpoint, table in found.tables.items()
+        if endpoint is not Endpoint.OPEN
+    )
     assert state["status"] == "succeeded"
 
 
-async def test_the_real_trades_are_healed_without_a_difference(database: Database, shared_trades: Path) -> None:
+async def test_the_real_trades_are_healed_without_a_difference(
+    database: Database, shared_trades: Path
+) -> None:
     world = World.from_csv(shared_trades)
     async with SandboxServer(world) as sandbox, engine(database, sandbox) as service:
         await fill(database, sandbox)
         async with database.connect() as connection:
-            done = await damage(connection, database.schema, seed=1, kinds=HEALABLE_KINDS, accounts_per_kind=2, settled_before=world.today)
+            done = await damage(
+                connection,
+                database.schema,
+                seed=1,
+                kinds=HEALABLE_KINDS,
+                accounts_per_kind=2,
+                settled_before=world.today,
+            )
         assert done
         assert not (await difference(database, sandbox)).is_equal
         state = await run(service, RunKind.AUDIT)
@@ -102,13 +135,26 @@ async def test_the_real_trades_are_healed_without_a_difference(database: Databas
 
 
 @pytest.mark.parametrize(
-    "kind", [FaultKind.SHIFTING_TOTAL, FaultKind.REPEATED_ROW, FaultKind.SHORT_PAGE, FaultKind.INVALID_JSON, FaultKind.FAILED_STATUS]
+    "kind",
+    [
+        FaultKind.SHIFTING_TOTAL,
+        FaultKind.REPEATED_ROW,
+        FaultKind.SHORT_PAGE,
+        FaultKind.INVALID_JSON,
+        FaultKind.FAILED_STATUS,
+    ],
 )
 async def test_a_fetch_that_cannot_be_proven_changes_no_row_and_closes_no_issue(
     kind: FaultKind, warehouse: Database, sandbox: SandboxServer
 ) -> None:
     async with warehouse.connect() as connection:
-        await damage(connection, warehouse.schema, seed=2, kinds=[DamageKind.HOURLY_MISSING], accounts_per_kind=1)
+        await damage(
+            connection,
+            warehouse.schema,
+            seed=2,
+            kinds=[DamageKind.HOURLY_MISSING],
+            accounts_per_kind=1,
+        )
     before = await _versions(warehouse)
     sandbox.set_faults(Faults.of(kind))
     async with engine(warehouse, sandbox, outage_wait=1) as service:
@@ -116,13 +162,27 @@ async def test_a_fetch_that_cannot_be_proven_changes_no_row_and_closes_no_issue(
         await run(service, RunKind.FULL)
     assert await _versions(warehouse) == before
     async with warehouse.connect() as connection:
-        assert await connection.fetchval("SELECT count(*) FROM recon_issue_history WHERE closed_at IS NOT NULL") == 0
-        assert await connection.fetchval("SELECT count(*) FROM recon_issue_history WHERE type = 'daily_without_hourly'") == 1
+        assert (
+            await connection.fetchval(
+                "SELECT count(*) FROM recon_issue_history WHERE closed_at IS NOT NULL"
+            )
+            == 0
+        )
+        assert (
+            await connection.fetchval(
+                "SELECT count(*) FROM recon_issue_history WHERE type = 'daily_without_hourly'"
+            )
+            == 1
+        )
 
 
-async def test_an_upstream_that_answers_nothing_loses_no_row(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_an_upstream_that_answers_nothing_loses_no_row(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     async with warehouse.connect() as connection:
-        await damage(connection, warehouse.schema, seed=2, kinds=HEALABLE_KINDS, accounts_per_kind=1)
+        await damage(
+            connection, warehouse.schema, seed=2, kinds=HEALABLE_KINDS, accounts_per_kind=1
+        )
         before = await _counts(warehouse)
     sandbox.set_faults(Faults.of(FaultKind.EMPTY))
     async with engine(warehouse, sandbox) as service:
@@ -137,13 +197,26 @@ async def test_an_upstream_that_answers_nothing_loses_no_row(warehouse: Database
     assert "Upstream is suspect: " in str(state["error"])
 
 
-_RAW = ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed", "raw_trades_open")
+_RAW = (
+    "raw_metrics_alltime",
+    "raw_metrics_daily",
+    "raw_metrics_hourly",
+    "raw_trades_closed",
+    "raw_trades_open",
+)
 
 
 async def _versions(database: Database) -> dict[str, object]:
-    """What any write to a raw table changes: the number of rows and the transactions that wrote them."""
+    """What any write to a raw table changes: the number of rows and the transactions that wrote
+    them.
+    """
     async with database.connect() as connection:
-        return {table: await connection.fetchval(f"SELECT (count(*), sum(xmin::text::bigint))::text FROM {table}") for table in _RAW}
+        return {
+            table: await connection.fetchval(
+                f"SELECT (count(*), sum(xmin::text::bigint))::text FROM {table}"
+            )
+            for table in _RAW
+        }
 
 
 async def _counts(database: Database) -> dict[str, int]:

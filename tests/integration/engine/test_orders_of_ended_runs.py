@@ -1,4 +1,6 @@
-"""An order about a run that has ended changes nothing, and is refused in a sentence that says when it ended and what to do."""
+"""An order about a run that has ended changes nothing, and is refused in a sentence that says when
+it ended and what to do.
+"""
 
 import datetime as dt
 import uuid
@@ -28,15 +30,19 @@ _TOLD = {
     RunStatus.CANCELLED: "is cancelled",
 }
 _DONE = {"pause": "paused", "resume": "resumed", "cancel": "cancelled", "confirm": "confirmed"}
-_FOLLOWED = {("cancel", RunStatus.CANCELLED), ("cancel", RunStatus.NEEDS_CONFIRMATION), ("confirm", RunStatus.NEEDS_CONFIRMATION)}
+_FOLLOWED = {
+    ("cancel", RunStatus.CANCELLED),
+    ("cancel", RunStatus.NEEDS_CONFIRMATION),
+    ("confirm", RunStatus.NEEDS_CONFIRMATION),
+}
 
 
 async def _ended(database: Database, status: RunStatus) -> uuid.UUID:
     run_id = uuid.uuid4()
     async with database.connect() as connection:
         await connection.execute(
-            f"INSERT INTO {SCHEMA}.recon_runs (run_id, kind, status, created_at, prepared_at, finished_at)"
-            " VALUES ($1, 'full', $2, $3, $3, $3)",
+            f"INSERT INTO {SCHEMA}.recon_runs (run_id, kind, status, created_at, prepared_at,"
+            " finished_at) VALUES ($1, 'full', $2, $3, $3, $3)",
             run_id,
             status.value,
             _ENDED,
@@ -44,11 +50,15 @@ async def _ended(database: Database, status: RunStatus) -> uuid.UUID:
     return run_id
 
 
-async def test_each_order_about_a_run_that_has_ended_is_refused_in_a_sentence_and_changes_nothing(database: Database) -> None:
+async def test_each_order_about_a_run_that_has_ended_is_refused_in_a_sentence_and_changes_nothing(
+    database: Database,
+) -> None:
     async with Pool.open(database.dsn, database.schema) as pool:
         store = await Repositories.build(pool, 60)
         steering = RunOrders(store, lambda: TODAY)
-        orders: dict[str, Callable[[uuid.UUID], Awaitable[None]]] = {name: getattr(steering, name) for name in _DONE}
+        orders: dict[str, Callable[[uuid.UUID], Awaitable[None]]] = {
+            name: getattr(steering, name) for name in _DONE
+        }
         for status, told in _TOLD.items():
             for name, order in orders.items():
                 run_id = await _ended(database, status)
@@ -59,17 +69,35 @@ async def test_each_order_about_a_run_that_has_ended_is_refused_in_a_sentence_an
                 with pytest.raises(Conflict) as refused:
                     await order(run_id)
                 said = str(refused.value)
-                assert said.startswith(f"The run {told}; it cannot be {_DONE[name]}. Nothing was changed."), said
-                assert ("It ended on 2026-11-24 at 03:10:05 UTC" in said) != (status is RunStatus.NEEDS_CONFIRMATION)
+                assert said.startswith(
+                    f"The run {told}; it cannot be {_DONE[name]}. Nothing was changed."
+                ), said
+                assert ("It ended on 2026-11-24 at 03:10:05 UTC" in said) != (
+                    status is RunStatus.NEEDS_CONFIRMATION
+                )
                 assert ("holds no account" in said) == (name == "confirm")
-                assert (f"`trade-recon confirm {run_id}`" in said) == (status is RunStatus.NEEDS_CONFIRMATION)
-                assert (dict(await store.runs.get(run_id)), await store.orders.of_run(run_id)) == (before, [])
+                assert (f"`trade-recon confirm {run_id}`" in said) == (
+                    status is RunStatus.NEEDS_CONFIRMATION
+                )
+                assert (dict(await store.runs.get(run_id)), await store.orders.of_run(run_id)) == (
+                    before,
+                    [],
+                )
 
 
 @pytest.mark.parametrize("order", _DONE)
-async def test_a_command_whose_order_cannot_be_followed_ends_with_3(database: Database, tmp_path: Path, order: str) -> None:
+async def test_a_command_whose_order_cannot_be_followed_ends_with_3(
+    database: Database, tmp_path: Path, order: str
+) -> None:
     run_id = await _ended(database, RunStatus.SUCCEEDED)
-    variables = {"DATABASE_URL": database.dsn, "RISK_API_BASE_URL": "http://127.0.0.1:9", "RISK_API_KEY": "sandbox"}
+    variables = {
+        "DATABASE_URL": database.dsn,
+        "RISK_API_BASE_URL": "http://127.0.0.1:9",
+        "RISK_API_KEY": "sandbox",
+    }
     refused = await run_command(tmp_path, variables, "runs", order, str(run_id))
     assert (refused.code, refused.stdout) == (3, ""), refused.stderr
-    assert f"trade-recon: The run has succeeded; it cannot be {_DONE[order]}. Nothing was changed." in refused.stderr
+    assert (
+        f"trade-recon: The run has succeeded; it cannot be {_DONE[order]}. Nothing was changed."
+        in refused.stderr
+    )

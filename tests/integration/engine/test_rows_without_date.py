@@ -1,4 +1,6 @@
-"""Rows of upstream without a date that any calendar has: set aside while upstream sends them, and taken off once it does not."""
+"""Rows of upstream without a date that any calendar has: set aside while upstream sends them, and
+taken off once it does not.
+"""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -10,7 +12,13 @@ from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.states import RunKind
 from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.integration.engine.guards.test_losses import _SETTLED, _config, _world, filled, warehouse  # noqa: F401
+from tests.integration.engine.guards.test_losses import (
+    _SETTLED,
+    _config,
+    _world,
+    filled,  # noqa: F401
+    warehouse,  # noqa: F401
+)
 from tests.support.engine import engine, run
 from tests.support.sick import Sick, serving
 
@@ -32,7 +40,11 @@ def _adding_a_row_of(world: World, account_id: str, endpoint: Endpoint) -> Sick:
     login = world.natural_keys(account_id)[0].login
 
     def answer(path: str, _query: Mapping[str, Any], data: dict[str, Any]) -> None:
-        rows = [row for row in data["data"] if row["login"] == login and row.get("accountId", account_id) == account_id]
+        rows = [
+            row
+            for row in data["data"]
+            if row["login"] == login and row.get("accountId", account_id) == account_id
+        ]
         if path.endswith(endpoint.value) and rows:
             data["data"].append({**rows[0], _ENDS[endpoint]: "2026-02-30"})
             data["total"] = data.get("total", 0) + 1
@@ -53,18 +65,34 @@ async def test_rows_that_upstream_stopped_sending_are_in_doubt_no_more_once_thei
     table = TABLES[endpoint].name
     date = "trade_date" if endpoint is Endpoint.CLOSED else "date"
     sick = _adding_a_row_of(world, account_id, endpoint)
-    async with warehouse.connect() as c, serving(sick, world) as upstream, engine(warehouse, upstream, config=_config()) as service:
+    async with (
+        warehouse.connect() as c,
+        serving(sick, world) as upstream,
+        engine(warehouse, upstream, config=_config()) as service,
+    ):
 
         async def lose(first: dt.date, last: dt.date) -> None:
-            await c.execute(f"DELETE FROM {table} WHERE {date} BETWEEN $1 AND $2 AND account_id = $3", first, last, account_id)
+            await c.execute(
+                f"DELETE FROM {table} WHERE {date} BETWEEN $1 AND $2 AND account_id = $3",
+                first,
+                last,
+                account_id,
+            )
 
         async def left() -> int:
-            return int(await c.fetchval("SELECT count(*) FROM recon_set_aside_rows WHERE account_id = $1", account_id))
+            return int(
+                await c.fetchval(
+                    "SELECT count(*) FROM recon_set_aside_rows WHERE account_id = $1", account_id
+                )
+            )
 
         days = [
             row["date"]
             for row in await c.fetch(
-                f"SELECT DISTINCT {date} AS date FROM {table} WHERE {date} <= $1 AND account_id = $2 ORDER BY 1", _SETTLED, account_id
+                f"SELECT DISTINCT {date} AS date FROM {table} WHERE {date} <= $1 AND account_id ="
+                " $2 ORDER BY 1",
+                _SETTLED,
+                account_id,
             )
         ]
         middle = days[len(days) // 2]
@@ -92,9 +120,15 @@ async def test_audits_look_whether_upstream_still_sends_a_row_without_a_date(
     account_id = _account_of_its_own(world)
     table, date = TABLES[endpoint].name, "trade_date" if endpoint is Endpoint.CLOSED else "date"
     sick = _adding_a_row_of(world, account_id, endpoint)
-    async with warehouse.connect() as c, serving(sick, world) as upstream, engine(warehouse, upstream, config=_config()) as service:
+    async with (
+        warehouse.connect() as c,
+        serving(sick, world) as upstream,
+        engine(warehouse, upstream, config=_config()) as service,
+    ):
         left = "SELECT count(*) FROM recon_set_aside_rows WHERE account_id = $1"
-        await c.execute(f"DELETE FROM {table} WHERE account_id = $1 AND {date} <= $2", account_id, _SETTLED)
+        await c.execute(
+            f"DELETE FROM {table} WHERE account_id = $1 AND {date} <= $2", account_id, _SETTLED
+        )
         await run(service, RunKind.FULL)
         assert await c.fetchval(left, account_id) == 1
         await run(service, RunKind.AUDIT)

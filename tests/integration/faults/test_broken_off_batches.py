@@ -1,4 +1,6 @@
-"""A batch that breaks off in the middle is done again, and the record says what both passes found and wrote together."""
+"""A batch that breaks off in the middle is done again, and the record says what both passes found
+and wrote together.
+"""
 
 import asyncio
 import json
@@ -29,7 +31,9 @@ from tests.support.waiting import PATIENCE
 if TYPE_CHECKING:
     import asyncpg
 
-_CONFIG = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, grace_seconds=0.2)
+_CONFIG = EngineConfig(
+    workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, grace_seconds=0.2
+)
 _DEADLY = """
 CREATE SEQUENCE deaths;
 CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql SET search_path = prop_trading_model AS $$
@@ -56,7 +60,9 @@ class _World:
 
     @asynccontextmanager
     async def service(self) -> AsyncIterator[ReconService]:
-        async with engine(self.database, self.api.as_sandbox, config=_CONFIG, dsn=self.dsn) as service:
+        async with engine(
+            self.database, self.api.as_sandbox, config=_CONFIG, dsn=self.dsn
+        ) as service:
             yield service
 
     async def refuse_after_death(self) -> None:
@@ -68,25 +74,38 @@ class _World:
         self.proxy.refuses = False
 
     async def must_tell_all(self) -> None:
-        """What the record says that was written is what was lost, and nothing was found healed by itself."""
-        attempts = await self.connection.fetch("SELECT account_id, outcome, rows_inserted, issues_found, requests FROM recon_attempts")
+        """What the record says that was written is what was lost, and nothing was found healed by
+        itself.
+        """
+        attempts = await self.connection.fetch(
+            "SELECT account_id, outcome, rows_inserted, issues_found, requests FROM recon_attempts"
+        )
         assert {row["outcome"] for row in attempts} == {"healed"}
         assert {row["account_id"]: row["rows_inserted"] for row in attempts} == self.lost
         assert all(row["issues_found"] and row["requests"] for row in attempts)
-        closed = await self.connection.fetch("SELECT closing_evidence::text AS told FROM recon_issue_history")
+        closed = await self.connection.fetch(
+            "SELECT closing_evidence::text AS told FROM recon_issue_history"
+        )
         assert {json.loads(row["told"])["closed_as"] for row in closed} == {"healed"}
-        assert await self.connection.fetchval("SELECT rows_inserted FROM recon_runs") == sum(self.lost.values())
+        assert await self.connection.fetchval("SELECT rows_inserted FROM recon_runs") == sum(
+            self.lost.values()
+        )
         assert (await difference(self.database, self.sandbox)).is_equal
 
 
 @pytest.fixture
 async def world(filled: Database, sandbox: SandboxServer) -> AsyncIterator[_World]:
-    async with filled.connect() as c, altering(sandbox) as api, TcpProxy.to_database(filled.dsn) as (proxy, dsn):
+    async with (
+        filled.connect() as c,
+        altering(sandbox) as api,
+        TcpProxy.to_database(filled.dsn) as (proxy, dsn),
+    ):
         lost: dict[str, int] = {}
         for table, column in (("raw_metrics_daily", "date"), ("raw_trades_closed", "trade_date")):
             statement = (
-                f"DELETE FROM {table} AS t USING (SELECT account_id, min(trade_date) AS day FROM raw_trades_closed GROUP BY 1) AS d"
-                f" WHERE t.account_id = d.account_id AND t.{column} = d.day RETURNING t.account_id"
+                f"DELETE FROM {table} AS t USING (SELECT account_id, min(trade_date) AS day FROM"
+                " raw_trades_closed GROUP BY 1) AS d WHERE t.account_id = d.account_id AND"
+                f" t.{column} = d.day RETURNING t.account_id"
             )
             for row in await c.fetch(statement):
                 lost[row["account_id"]] = lost.get(row["account_id"], 0) + 1
@@ -94,7 +113,9 @@ async def world(filled: Database, sandbox: SandboxServer) -> AsyncIterator[_Worl
 
 
 @pytest.mark.parametrize(("times", "refuses"), [(1, False), (1, True), (4, False)])
-async def test_what_was_written_before_a_session_was_lost_is_recorded(world: _World, times: int, *, refuses: bool) -> None:
+async def test_what_was_written_before_a_session_was_lost_is_recorded(
+    world: _World, times: int, *, refuses: bool
+) -> None:
     await world.connection.execute(_DEADLY.format(times=times))
     async with world.service() as service, asyncio.TaskGroup() as beside:
         if refuses:
@@ -105,7 +126,9 @@ async def test_what_was_written_before_a_session_was_lost_is_recorded(world: _Wo
     await world.must_tell_all()
 
 
-async def test_what_a_process_wrote_before_its_grace_time_ended_is_recorded_by_the_next(world: _World) -> None:
+async def test_what_a_process_wrote_before_its_grace_time_ended_is_recorded_by_the_next(
+    world: _World,
+) -> None:
     written = "SELECT count(*) > 0 FROM recon_changes"
 
     def alter(arrival: Arrival, body: bytes) -> bytes | Reply:
@@ -117,13 +140,20 @@ async def test_what_a_process_wrote_before_its_grace_time_ended_is_recorded_by_t
         await until(world.connection, written)
     world.api.alter = lambda _, body: body
     async with world.service() as service:
-        (run_id,) = [row["run_id"] for row in await world.connection.fetch("SELECT run_id FROM recon_runs")]
+        (run_id,) = [
+            row["run_id"] for row in await world.connection.fetch("SELECT run_id FROM recon_runs")
+        ]
         await service.pool.run_until_finished(run_id)
     await world.must_tell_all()
 
 
-async def test_what_is_counted_while_its_process_is_cancelled_is_counted_once(world: _World) -> None:
-    waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+async def test_what_is_counted_while_its_process_is_cancelled_is_counted_once(
+    world: _World,
+) -> None:
+    waits = (
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND"
+        " wait_event_type = 'Lock'"
+    )
     async with world.service() as service, asyncio.timeout(PATIENCE):
         run_id = await service.start_run(RunRequest())
         store = service.store

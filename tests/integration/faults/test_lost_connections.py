@@ -1,4 +1,6 @@
-"""Connections that die without FIN: nothing waits for them for long, and new ones are used at once."""
+"""Connections that die without FIN: nothing waits for them for long, and new ones are used at
+once.
+"""
 
 import asyncio
 import secrets
@@ -28,7 +30,10 @@ _STUCK = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=60.0)
 
 @asynccontextmanager
 async def _through_a_network(database: Database) -> AsyncIterator[tuple[TcpProxy, Pool]]:
-    async with TcpProxy.to_database(database.dsn) as (proxy, dsn), Pool.open(dsn, database.schema, pool_size=4) as pool:
+    async with (
+        TcpProxy.to_database(database.dsn) as (proxy, dsn),
+        Pool.open(dsn, database.schema, pool_size=4) as pool,
+    ):
         yield proxy, pool
 
 
@@ -37,7 +42,9 @@ async def _hold(pool: Pool, connections: int) -> None:
     await asyncio.gather(*(pool.fetch("SELECT pg_sleep(0.2)") for _ in range(connections)))
 
 
-async def test_a_frozen_session_that_rested_is_replaced_before_it_is_used(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_session_that_rested_is_replaced_before_it_is_used(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.store.database.session._RESTED_SECONDS", 0.0)
     async with _through_a_network(database) as (proxy, pool):
         await _hold(pool, 4)
@@ -67,7 +74,9 @@ async def test_a_statement_whose_answer_is_lost_ends_and_its_session_is_not_used
         assert await pool.fetch_value("SELECT 2") == 2
 
 
-async def test_a_long_statement_whose_connection_died_is_missed_at_the_server(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_statement_whose_connection_died_is_missed_at_the_server(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.store.database.session._LONG_SECONDS", 1.0)
     monkeypatch.setattr("app.store.database.session._LOOK_SECONDS", 0.2)
     async with _through_a_network(database) as (proxy, pool):
@@ -94,15 +103,23 @@ async def test_a_long_statement_of_a_role_that_acts_as_another_is_left_to_the_se
     role = f"acting_{secrets.token_hex(4)}"
     await postgres.execute(f"CREATE ROLE {role} LOGIN IN ROLE postgres")
     try:
-        # Then current_user is the owner, and the server lists the session under the role that logged in.
+        # Then current_user is the owner, and the server lists the session under the role that
+        # logged in.
         await postgres.execute(f"ALTER ROLE {role} SET role = 'postgres'")
-        async with Pool.open(urlunsplit(urlsplit(database.dsn)._replace(netloc=f"{role}:@")), database.schema) as pool:
-            assert await pool.fetch_value("SELECT current_user FROM pg_sleep(1)", seconds=10) == "postgres"
+        async with Pool.open(
+            urlunsplit(urlsplit(database.dsn)._replace(netloc=f"{role}:@")), database.schema
+        ) as pool:
+            assert (
+                await pool.fetch_value("SELECT current_user FROM pg_sleep(1)", seconds=10)
+                == "postgres"
+            )
     finally:
         await postgres.execute(f"DROP ROLE {role}")
 
 
-async def test_heartbeats_go_on_over_a_new_connection_also_while_the_whole_pool_is_frozen(database: Database) -> None:
+async def test_heartbeats_go_on_over_a_new_connection_also_while_the_whole_pool_is_frozen(
+    database: Database,
+) -> None:
     async with _through_a_network(database) as (proxy, pool):
         claims = Claims(pool, uuid.uuid4(), lease_seconds=6)
         await claims.beat()
@@ -115,7 +132,9 @@ async def test_heartbeats_go_on_over_a_new_connection_also_while_the_whole_pool_
             assert time.monotonic() - begun < 3
             proxy.freeze()
         async with database.connect() as connection:
-            assert await connection.fetchval("SELECT now() - heartbeat_at < interval '4 s' FROM recon_workers")
+            assert await connection.fetchval(
+                "SELECT now() - heartbeat_at < interval '4 s' FROM recon_workers"
+            )
         await claims.leave()
         for each in held:
             each.cancel()
@@ -131,8 +150,13 @@ async def test_a_pool_whose_connections_are_frozen_is_closed_at_once(database: D
         assert time.monotonic() - begun < 4
 
 
-async def test_a_probe_is_answered_in_time_whatever_became_of_the_connections(database: Database, sandbox: SandboxServer) -> None:
-    async with TcpProxy.to_database(database.dsn) as (proxy, dsn), served(settings_for(dsn, sandbox.base_url)) as client:
+async def test_a_probe_is_answered_in_time_whatever_became_of_the_connections(
+    database: Database, sandbox: SandboxServer
+) -> None:
+    async with (
+        TcpProxy.to_database(database.dsn) as (proxy, dsn),
+        served(settings_for(dsn, sandbox.base_url)) as client,
+    ):
         assert (await client.get("/readyz")).status_code == 200
         for swallows, status in ((False, 200), (False, 200), (True, 503), (True, 503)):
             proxy.swallows = swallows
@@ -140,7 +164,10 @@ async def test_a_probe_is_answered_in_time_whatever_became_of_the_connections(da
             begun = time.monotonic()
             answer = await client.get("/readyz")
             assert time.monotonic() - begun < 3
-            assert (answer.status_code, answer.text.count("cannot be reached")) == (status, swallows), answer.text
+            assert (answer.status_code, answer.text.count("cannot be reached")) == (
+                status,
+                swallows,
+            ), answer.text
         proxy.swallows = False
         proxy.drop()
         assert (await client.get("/readyz")).status_code == 200
@@ -153,9 +180,14 @@ async def test_a_service_in_the_middle_of_work_ends_within_7_seconds_of_its_grac
         await connection.execute("DELETE FROM raw_metrics_hourly")
         sandbox.set_faults(_STUCK)
         config = EngineConfig(workers=2, poll_seconds=0.05, batch_size=5, grace_seconds=0.5)
-        async with engine(filled, sandbox, config=config, dsn=dsn, direct_dsn=dsn) as service, service.pool.running():
+        async with (
+            engine(filled, sandbox, config=config, dsn=dsn, direct_dsn=dsn) as service,
+            service.pool.running(),
+        ):
             await service.start_run(RunRequest())
-            await until(connection, "SELECT count(*) >= 10 FROM trade_recon WHERE claimed_by IS NOT NULL")
+            await until(
+                connection, "SELECT count(*) >= 10 FROM trade_recon WHERE claimed_by IS NOT NULL"
+            )
             proxy.swallows = True
             assert proxy.freeze() > 0
             begun = time.monotonic()

@@ -1,7 +1,9 @@
-"""Faults of the surroundings, drawn at random, at moments drawn at random: a run ends or waits and goes on, and harms nothing else.
+"""Faults of the surroundings, drawn at random, at moments drawn at random: a run ends or waits and
+goes on, and harms nothing else.
 
-The rules that hold whatever happens: every run ends once the fault is over, its accounts are all accounted for, no account is blamed, no
-claim and no fetch stays, runs of others are not blocked, and the next run leaves the warehouse equal to upstream.
+The rules that hold whatever happens: every run ends once the fault is over, its accounts are all
+accounted for, no account is blamed, no claim and no fetch stays, runs of others are not blocked,
+and the next run leaves the warehouse equal to upstream.
 """
 
 import asyncio
@@ -36,7 +38,14 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-_CONFIG = EngineConfig(workers=2, poll_seconds=0.05, batch_size=4, postpone_seconds=0, postpone_named_seconds=0, grace_seconds=1)
+_CONFIG = EngineConfig(
+    workers=2,
+    poll_seconds=0.05,
+    batch_size=4,
+    postpone_seconds=0,
+    postpone_named_seconds=0,
+    grace_seconds=1,
+)
 _SLOW = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=0.05)
 _FULL_DISK = """
 CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END $$;
@@ -45,7 +54,10 @@ CREATE FUNCTION no_room_for_tables() RETURNS event_trigger LANGUAGE plpgsql AS
 CREATE TRIGGER no_room BEFORE UPDATE ON recon_runs FOR EACH STATEMENT EXECUTE FUNCTION no_room();
 CREATE EVENT TRIGGER no_room ON ddl_command_start WHEN TAG IN ('CREATE TABLE AS') EXECUTE FUNCTION no_room_for_tables();
 """
-_ROOM = "DROP EVENT TRIGGER no_room; DROP FUNCTION no_room() CASCADE; DROP FUNCTION no_room_for_tables()"
+_ROOM = (
+    "DROP EVENT TRIGGER no_room; DROP FUNCTION no_room() CASCADE; DROP FUNCTION"
+    " no_room_for_tables()"
+)
 
 
 @dataclass(slots=True)
@@ -64,7 +76,8 @@ class _World:
 
     async def end_sessions(self) -> None:
         await self.server.execute(
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}' AND application_name = 'trade-recon'"
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'"
+            " AND application_name = 'trade-recon'"
         )
 
     async def pass_time(self) -> None:
@@ -109,7 +122,9 @@ async def _end_sessions(world: _World) -> None:
 
 
 async def _turn_read_only(world: _World) -> None:
-    await world.server.execute(f"ALTER DATABASE {world.name} SET default_transaction_read_only = on")
+    await world.server.execute(
+        f"ALTER DATABASE {world.name} SET default_transaction_read_only = on"
+    )
     await world.end_sessions()
     await world.pass_time()
     await world.server.execute(f"ALTER DATABASE {world.name} RESET default_transaction_read_only")
@@ -130,7 +145,8 @@ async def _fill_disk(world: _World) -> None:
 
 async def _delete_accounts(world: _World) -> None:
     await world.connection.execute(
-        "DELETE FROM trade_recon WHERE account_id IN (SELECT account_id FROM trade_recon ORDER BY md5(account_id || $1) LIMIT $2)",
+        "DELETE FROM trade_recon WHERE account_id IN (SELECT account_id FROM trade_recon ORDER BY"
+        " md5(account_id || $1) LIMIT $2)",
         str(world.drawn.random()),
         world.drawn.choice([1, 3, 1000]),
     )
@@ -159,11 +175,26 @@ _FAULTS: Mapping[str, Callable[[_World], Awaitable[None]]] = {
 
 
 @asynccontextmanager
-async def _served(database: Database, sandbox: SandboxServer, dsn: str) -> AsyncIterator[ReconService]:
+async def _served(
+    database: Database, sandbox: SandboxServer, dsn: str
+) -> AsyncIterator[ReconService]:
     """A service whose transactions PostgreSQL ends soon when they are left idle."""
-    upstream = UpstreamConfig(sandbox.base_url, SecretStr("sandbox"), rate=1000, burst=1000, timeout=5, outage_wait=30, breaker_seconds=0.5)
-    async with Pool.open(dsn, database.schema, idle_seconds=2) as pool, UpstreamClient.open(upstream) as client:
-        service = ReconService(await Repositories.build(pool, _CONFIG.lease_seconds), client, _CONFIG, now)
+    upstream = UpstreamConfig(
+        sandbox.base_url,
+        SecretStr("sandbox"),
+        rate=1000,
+        burst=1000,
+        timeout=5,
+        outage_wait=30,
+        breaker_seconds=0.5,
+    )
+    async with (
+        Pool.open(dsn, database.schema, idle_seconds=2) as pool,
+        UpstreamClient.open(upstream) as client,
+    ):
+        service = ReconService(
+            await Repositories.build(pool, _CONFIG.lease_seconds), client, _CONFIG, now
+        )
         async with service.pool.running():
             yield service
 
@@ -182,12 +213,16 @@ async def _start(service: ReconService, request: RunRequest) -> "uuid.UUID":
 
 async def _ended(connection: "asyncpg.Connection[asyncpg.Record]", run_id: "uuid.UUID") -> None:
     async with asyncio.timeout(60):
-        while not await connection.fetchval("SELECT finished_at IS NOT NULL FROM recon_runs WHERE run_id = $1", run_id):  # noqa: ASYNC110
+        while not await connection.fetchval(  # noqa: ASYNC110
+            "SELECT finished_at IS NOT NULL FROM recon_runs WHERE run_id = $1", run_id
+        ):
             await asyncio.sleep(0.05)
 
 
 async def _state_of(service: ReconService, run_id: "uuid.UUID") -> dict[str, Any]:
-    """The run, as a caller reads it who repeats what was answered with an outage: sessions may be lost or limited still."""
+    """The run, as a caller reads it who repeats what was answered with an outage: sessions may be
+    lost or limited still.
+    """
     async with asyncio.timeout(40):
         while True:
             try:
@@ -199,7 +234,10 @@ async def _state_of(service: ReconService, run_id: "uuid.UUID") -> dict[str, Any
 async def _accounted_for(service: ReconService, run_id: "uuid.UUID") -> dict[str, Any]:
     state = await _state_of(service, run_id)
     accounts: dict[str, int] = state["accounts"]
-    assert (state["status"] in ("succeeded", "completed_with_issues"), state["error"]) == (True, None), state
+    assert (state["status"] in ("succeeded", "completed_with_issues"), state["error"]) == (
+        True,
+        None,
+    ), state
     assert accounts["total"] == accounts["done"]
     assert (accounts["waiting"], accounts["failed"], accounts["partial"]) == (0, 0, 0), state
     return state
@@ -208,7 +246,11 @@ async def _accounted_for(service: ReconService, run_id: "uuid.UUID") -> dict[str
 @pytest.mark.chaos
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_fails_in_the_surroundings_every_run_ends_and_nothing_is_lost_or_blamed(
-    postgres: Server, filled: Database, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, seed: int
+    postgres: Server,
+    filled: Database,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
 ) -> None:
     monkeypatch.setattr("app.store.database.session._LONG_SECONDS", 1.0)
     monkeypatch.setattr("app.store.database.session._LOOK_SECONDS", 0.2)
@@ -220,10 +262,14 @@ async def test_whatever_fails_in_the_surroundings_every_run_ends_and_nothing_is_
     faults[0] = list(_FAULTS)[(seed * 2) % len(_FAULTS)]
     faults[1] = list(_FAULTS)[(seed * 2 + 1) % len(_FAULTS)]
     async with filled.connect() as connection, TcpProxy.to_database(filled.dsn) as (proxy, dsn):
-        await damage(connection, filled.schema, seed=seed, kinds=HEALABLE_KINDS, accounts_per_kind=1)
+        await damage(
+            connection, filled.schema, seed=seed, kinds=HEALABLE_KINDS, accounts_per_kind=1
+        )
         sandbox.set_faults(_SLOW)
         async with _served(filled, sandbox, dsn) as service:
-            run_id = await _start(service, RunRequest(RunKind.AUDIT if drawn.random() < 0.5 else RunKind.FULL))
+            run_id = await _start(
+                service, RunRequest(RunKind.AUDIT if drawn.random() < 0.5 else RunKind.FULL)
+            )
             world = _World(postgres, filled, proxy, connection, drawn)
             for fault in faults:
                 await asyncio.sleep(drawn.uniform(0, 1.5))
@@ -237,9 +283,16 @@ async def test_whatever_fails_in_the_surroundings_every_run_ends_and_nothing_is_
             await _ended(connection, last)
             assert (await _accounted_for(service, last))["accounts"]["gone"] == 0, faults
             async with asyncio.timeout(10):
-                while await connection.fetchval("SELECT count(*) FROM trade_recon WHERE claimed_by IS NOT NULL"):  # noqa: ASYNC110
+                while await connection.fetchval(  # noqa: ASYNC110
+                    "SELECT count(*) FROM trade_recon WHERE claimed_by IS NOT NULL"
+                ):
                     await asyncio.sleep(0.05)
-        assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE failed_attempts > 0") == 0, faults
-        assert await connection.fetchval("SELECT count(*) FROM recon_runs WHERE finished_at IS NULL") == faults.count("later_run")
+        assert (
+            await connection.fetchval("SELECT count(*) FROM trade_recon WHERE failed_attempts > 0")
+            == 0
+        ), faults
+        assert await connection.fetchval(
+            "SELECT count(*) FROM recon_runs WHERE finished_at IS NULL"
+        ) == faults.count("later_run")
         await connection.execute(f"ALTER DATABASE {world.name} RESET ALL")
     assert (await difference(filled, sandbox)).is_equal, faults

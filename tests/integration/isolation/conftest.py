@@ -1,4 +1,6 @@
-"""A warehouse filled once from a world of a fixed date whose upstream rejects requests by rules; each test gets its own copy of both."""
+"""A warehouse filled once from a world of a fixed date whose upstream rejects requests by rules;
+each test gets its own copy of both.
+"""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable
@@ -16,14 +18,18 @@ from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import engine, filled_copy
 
 TODAY = dt.date(2026, 3, 18)
-"""Upstream's date; the service believes in noon of the third day after, so that all dates are settled."""
+"""Upstream's date; the service believes in noon of the third day after, so that all dates are
+settled.
+"""
 NOW = dt.datetime(2026, 3, 21, 12, tzinfo=dt.UTC)
 ACCOUNTS = 90
 
 
 def world() -> World:
     """The same world each time, in which upstream does not contradict itself."""
-    return World.generate(ACCOUNTS, seed=5, today=TODAY, trades_per_account=8, days=40, contradictory=False)
+    return World.generate(
+        ACCOUNTS, seed=5, today=TODAY, trades_per_account=8, days=40, contradictory=False
+    )
 
 
 class Engine(Protocol):
@@ -70,19 +76,31 @@ def quick(**settings: object) -> EngineConfig:
 
 
 async def lose(
-    database: Database, endpoint: Endpoint, accounts: int | None = None, *, but: Callable[[str], bool] | None = None
+    database: Database,
+    endpoint: Endpoint,
+    accounts: int | None = None,
+    *,
+    but: Callable[[str], bool] | None = None,
 ) -> list[str]:
-    """Delete all rows of a table but those of some accounts; who lost any, of those whose login is theirs alone."""
-    table = {Endpoint.HOURLY: "raw_metrics_hourly", Endpoint.CLOSED: "raw_trades_closed", Endpoint.DAILY: "raw_metrics_daily"}[endpoint]
+    """Delete all rows of a table but those of some accounts; who lost any, of those whose login is
+    theirs alone.
+    """
+    table = {
+        Endpoint.HOURLY: "raw_metrics_hourly",
+        Endpoint.CLOSED: "raw_trades_closed",
+        Endpoint.DAILY: "raw_metrics_daily",
+    }[endpoint]
     async with database.connect() as connection:
         rows = await connection.fetch(
-            "SELECT a.account_id FROM raw_metrics_alltime AS a WHERE num_trades > 0"
-            " AND NOT EXISTS (SELECT FROM raw_metrics_alltime AS b WHERE b.login = a.login AND b.account_id <> a.account_id)"
-            " AND (SELECT count(DISTINCT login) FROM raw_metrics_daily AS d WHERE d.account_id = a.account_id) = 1"
-            " ORDER BY md5(account_id) LIMIT $1",
+            "SELECT a.account_id FROM raw_metrics_alltime AS a WHERE num_trades > 0 AND NOT EXISTS"
+            " (SELECT FROM raw_metrics_alltime AS b WHERE b.login = a.login AND b.account_id <>"
+            " a.account_id) AND (SELECT count(DISTINCT login) FROM raw_metrics_daily AS d WHERE"
+            " d.account_id = a.account_id) = 1 ORDER BY md5(account_id) LIMIT $1",
             accounts,
         )
-        losers = sorted(row["account_id"] for row in rows if but is None or not but(row["account_id"]))
+        losers = sorted(
+            row["account_id"] for row in rows if but is None or not but(row["account_id"])
+        )
         await connection.execute(f"DELETE FROM {table} WHERE account_id = ANY($1)", losers)
     return losers
 
@@ -90,14 +108,18 @@ async def lose(
 async def names_of(database: Database, account_ids: list[str]) -> frozenset[str]:
     """All ids by which the accounts are named in requests: account ids and logins."""
     async with database.connect() as connection:
-        rows = await connection.fetch("SELECT login FROM raw_metrics_alltime WHERE account_id = ANY($1)", account_ids)
+        rows = await connection.fetch(
+            "SELECT login FROM raw_metrics_alltime WHERE account_id = ANY($1)", account_ids
+        )
     return frozenset((*account_ids, *(row["login"] for row in rows)))
 
 
 async def blamed(database: Database) -> dict[str, int]:
     """The accounts with failed attempts, and how many."""
     async with database.connect() as connection:
-        rows = await connection.fetch("SELECT account_id, failed_attempts FROM trade_recon WHERE failed_attempts > 0")
+        rows = await connection.fetch(
+            "SELECT account_id, failed_attempts FROM trade_recon WHERE failed_attempts > 0"
+        )
     return {row["account_id"]: row["failed_attempts"] for row in rows}
 
 

@@ -1,9 +1,12 @@
-"""Odd answers of every kind, given to what names one account, to one endpoint, or to everything; for a while, and for ever.
+"""Odd answers of every kind, given to what names one account, to one endpoint, or to everything;
+for a while, and for ever.
 
-Where only requests that name one account are answered oddly, that account alone fails, with what the API said, and costs the others
-neither their repair nor a wait. Where nobody is answered well, nobody is charged and nothing is changed; well again, all is repaired.
+Where only requests that name one account are answered oddly, that account alone fails, with what
+the API said, and costs the others neither their repair nor a wait. Where nobody is answered well,
+nobody is charged and nothing is changed; well again, all is repaired.
 
-A few cases are drawn each time, the same ones; `ANSWERS_SEED=7` draws others, and `ANSWERS=all` plays the whole table.
+A few cases are drawn each time, the same ones; `ANSWERS_SEED=7` draws others, and `ANSWERS=all`
+plays the whole table.
 """
 
 import asyncio
@@ -25,7 +28,15 @@ from app.domain.states import RunKind
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
-from tests.integration.isolation.conftest import NOW, TODAY, blamed, let_a_day_pass, lose, names_of, quick
+from tests.integration.isolation.conftest import (
+    NOW,
+    TODAY,
+    blamed,
+    let_a_day_pass,
+    lose,
+    names_of,
+    quick,
+)
 from tests.support.altered import AlteringApi, altering
 from tests.support.engine import difference, engine, run
 from tests.support.scripted import Arrival, Reply
@@ -36,7 +47,9 @@ _ACCOUNTS = 24
 _LOSERS = 9
 _DRAWN = 12
 _UNBEARABLE = 60.0
-"""Seconds after which a run has waited for an outage, a breaker or a Retry-After that concerned one account alone."""
+"""Seconds after which a run has waited for an outage, a breaker or a Retry-After that concerned one
+account alone.
+"""
 
 
 class Sense(Enum):
@@ -50,7 +63,9 @@ class Sense(Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Odd:
-    """An answer: what becomes of a good body, what it tells, and a piece of the sentence that it leads to."""
+    """An answer: what becomes of a good body, what it tells, and a piece of the sentence that it
+    leads to.
+    """
 
     reply: Callable[[bytes], Reply]
     said: str
@@ -59,14 +74,19 @@ class Odd:
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same request is worth another attempt; of an answer that is final the next run finds out whether it still holds."""
+        """Whether the same request is worth another attempt; of an answer that is final the next
+        run finds out whether it still holds.
+        """
         return self.reply(b"{}").status not in _FINAL
 
 
 def _status(status: int, said: str = "", **headers: str) -> Odd:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     body = f'{{"message": "{_SAID}"}}'.encode()
-    return Odd(lambda _: Reply(status, body, named), said or f'answered {status} ({{"message": "{_SAID}"}})')
+    return Odd(
+        lambda _: Reply(status, body, named),
+        said or f'answered {status} ({{"message": "{_SAID}"}})',
+    )
 
 
 def _fixed(reply: Reply, said: str, sense: Sense = Sense.BAD) -> Odd:
@@ -87,7 +107,30 @@ _GZIP = {"Content-Encoding": "gzip"}
 _HTML = b"<!doctype html><html><body>Odd words of the API.</body></html>"
 
 
-_REJECTIONS = (400, 401, 402, 403, 405, 406, 409, 411, 412, 413, 414, 415, 418, 421, 422, 423, 424, 426, 428, 431, 451, 499)
+_REJECTIONS = (
+    400,
+    401,
+    402,
+    403,
+    405,
+    406,
+    409,
+    411,
+    412,
+    413,
+    414,
+    415,
+    418,
+    421,
+    422,
+    423,
+    424,
+    426,
+    428,
+    431,
+    451,
+    499,
+)
 _FINAL = frozenset((*_REJECTIONS, *range(300, 400)))
 
 
@@ -98,15 +141,25 @@ def _answers() -> dict[str, Odd]:
     table = {str(status): _status(status) for status in (*_REJECTIONS, *failures)}
     for status in (429, 503):
         table |= {
-            f"{status}-after-{name}": _status(status, **({} if wait is None else {"Retry_After": wait})) for name, wait in waits.items()
+            f"{status}-after-{name}": _status(
+                status, **({} if wait is None else {"Retry_After": wait})
+            )
+            for name, wait in waits.items()
         }
-    table |= {str(status): dataclasses.replace(_status(status), sense=Sense.ABSENT) for status in (404, 410)}
+    table |= {
+        str(status): dataclasses.replace(_status(status), sense=Sense.ABSENT)
+        for status in (404, 410)
+    }
     table |= {f"{status}-unfinished": _unfinished(status) for status in (201, 202, 205, 206, 226)}
     table |= {
-        f"{status}-elsewhere": _status(status, f"redirect ({status} to http://127.0.0.1:1/", Location="http://127.0.0.1:1/x")
+        f"{status}-elsewhere": _status(
+            status, f"redirect ({status} to http://127.0.0.1:1/", Location="http://127.0.0.1:1/x"
+        )
         for status in (301, 302, 303, 307, 308)
     }
-    table |= {f"{status}-nowhere": _status(status, f"redirect ({status})") for status in (300, 302, 307)}
+    table |= {
+        f"{status}-nowhere": _status(status, f"redirect ({status})") for status in (300, 302, 307)
+    }
     return table | {
         "203": Odd(lambda body: Reply(203, body), "", Sense.GOOD),
         "204": _fixed(Reply(204), "", Sense.NOTHING),
@@ -157,11 +210,20 @@ def _drawn() -> list[tuple[str, str, str, str, Endpoint]]:
     """Cases with the kind of run and the table that lost its rows."""
     chance = random.Random(os.environ.get("ANSWERS_SEED", "1"))
     cases = list(_WHOLE) if os.environ.get("ANSWERS") == "all" else chance.sample(_WHOLE, _DRAWN)
-    return [(*case, chance.choice(_KINDS), chance.choice((Endpoint.HOURLY, Endpoint.CLOSED, Endpoint.DAILY))) for case in cases]
+    return [
+        (
+            *case,
+            chance.choice(_KINDS),
+            chance.choice((Endpoint.HOURLY, Endpoint.CLOSED, Endpoint.DAILY)),
+        )
+        for case in cases
+    ]
 
 
 def _world() -> World:
-    return World.generate(_ACCOUNTS, seed=5, today=TODAY, trades_per_account=4, days=14, contradictory=False)
+    return World.generate(
+        _ACCOUNTS, seed=5, today=TODAY, trades_per_account=4, days=14, contradictory=False
+    )
 
 
 async def _know_the_accounts(warehouse: Database, sandbox: SandboxServer) -> None:
@@ -187,8 +249,16 @@ def _is_of(arrival: Arrival, names: frozenset[str]) -> bool:
 class Oddness:
     """Answers oddly to what is in scope, so many times or for ever."""
 
-    def __init__(self, odd: Odd, scope: str, names: frozenset[str], endpoint: Endpoint, times: float) -> None:
-        self.odd, self.scope, self.names, self.endpoint, self.left = odd, scope, names, endpoint, times
+    def __init__(
+        self, odd: Odd, scope: str, names: frozenset[str], endpoint: Endpoint, times: float
+    ) -> None:
+        self.odd, self.scope, self.names, self.endpoint, self.left = (
+            odd,
+            scope,
+            names,
+            endpoint,
+            times,
+        )
         self.shown = 0
 
     def __call__(self, arrival: Arrival, body: bytes) -> bytes | Reply:
@@ -207,39 +277,79 @@ async def _stored(database: Database) -> dict[str, int]:
     async with database.connect() as connection:
         rows: dict[str, int] = {}
         for table in ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly"):
-            row = await connection.fetchrow(f"SELECT count(*) AS rows, coalesce(sum(num_trades), 0) AS trades FROM {table}")
+            row = await connection.fetchrow(
+                f"SELECT count(*) AS rows, coalesce(sum(num_trades), 0) AS trades FROM {table}"
+            )
             assert row is not None
             rows |= {f"{table} rows": row["rows"], f"{table} trades": int(row["trades"])}
-        rows["raw_trades_closed"] = await connection.fetchval("SELECT count(*) FROM raw_trades_closed")
+        rows["raw_trades_closed"] = await connection.fetchval(
+            "SELECT count(*) FROM raw_trades_closed"
+        )
         return rows
 
 
-async def _play(warehouse: Database, api: AlteringApi, kind: str, losers: list[str], limits: Mapping[str, float]) -> dict[str, Any]:
+async def _play(
+    warehouse: Database, api: AlteringApi, kind: str, losers: list[str], limits: Mapping[str, float]
+) -> dict[str, Any]:
     """Run once, at a process of its own; the run's state, with what is said of the accounts."""
-    request: dict[str, Any] = {"account_ids": tuple(losers)} if kind == "named" else {"changed_only": True} if kind == "changed" else {}
+    request: dict[str, Any] = (
+        {"account_ids": tuple(losers)}
+        if kind == "named"
+        else {"changed_only": True}
+        if kind == "changed"
+        else {}
+    )
     run_kind = {"audit": RunKind.AUDIT, "retry": RunKind.RETRY}.get(kind, RunKind.FULL)
-    async with engine(warehouse, api.as_sandbox, config=quick(), now=lambda: NOW, limits=limits) as service:
+    async with engine(
+        warehouse, api.as_sandbox, config=quick(), now=lambda: NOW, limits=limits
+    ) as service:
         async with asyncio.timeout(_UNBEARABLE):
             state = await run(service, run_kind, **request)
         accounts = [await service.readings.account(account_id) for account_id in losers]
-    return {**state, "said": {each.state["account_id"]: each.attempts[0]["detail"] if each.attempts else None for each in accounts}}
+    return {
+        **state,
+        "said": {
+            each.state["account_id"]: each.attempts[0]["detail"] if each.attempts else None
+            for each in accounts
+        },
+    }
 
 
-_ALWAYS = [("204", "account", "for ever", "audit", Endpoint.DAILY), ("200-nothing", "account", "for ever", "full", Endpoint.DAILY)]
+_ALWAYS = [
+    ("204", "account", "for ever", "audit", Endpoint.DAILY),
+    ("200-nothing", "account", "for ever", "full", Endpoint.DAILY),
+]
 
 
 @pytest.mark.parametrize(("name", "scope", "length", "kind", "endpoint"), [*_ALWAYS, *_drawn()])
 async def test_an_odd_answer_costs_only_those_whom_it_concerns(
-    name: str, scope: str, length: str, kind: str, endpoint: Endpoint, warehouse: Database, api: AlteringApi
+    name: str,
+    scope: str,
+    length: str,
+    kind: str,
+    endpoint: Endpoint,
+    warehouse: Database,
+    api: AlteringApi,
 ) -> None:
     odd = _ANSWERS[name]
     is_of_account, is_lasting = scope.startswith("account"), length == "for ever"
-    patient = {"outage_wait": 300.0, "breaker_seconds": 300.0, "longest_retry_wait": 0.05, "check_wait": 0.2}
-    limits = {**patient, **({} if is_of_account else {"outage_wait": 2.5, "breaker_seconds": 0.2}), **odd.limits}
+    patient = {
+        "outage_wait": 300.0,
+        "breaker_seconds": 300.0,
+        "longest_retry_wait": 0.05,
+        "check_wait": 0.2,
+    }
+    limits = {
+        **patient,
+        **({} if is_of_account else {"outage_wait": 2.5, "breaker_seconds": 0.2}),
+        **odd.limits,
+    }
     losers = await lose(warehouse, endpoint, _LOSERS)
     async with warehouse.connect() as connection:
         await connection.execute(
-            "UPDATE raw_metrics_alltime SET ingestion_timestamp = clock_timestamp() AT TIME ZONE 'UTC' WHERE account_id = ANY($1)", losers
+            "UPDATE raw_metrics_alltime SET ingestion_timestamp = clock_timestamp() AT TIME ZONE"
+            " 'UTC' WHERE account_id = ANY($1)",
+            losers,
         )
     bad = losers[len(name) % len(losers)]
     before = await _stored(warehouse)
@@ -250,10 +360,15 @@ async def test_an_odd_answer_costs_only_those_whom_it_concerns(
     state = await _play(warehouse, api, kind, losers, limits)
     after, charged = await _stored(warehouse), await blamed(warehouse)
     left = set((await difference(warehouse, api.sandbox)).account_ids)
-    told = f"{state['status']}: {state['error']} {state['accounts']} {charged} {state['said']} {oddness.shown} of {len(api.arrivals)}"
+    told = (
+        f"{state['status']}: {state['error']} {state['accounts']} {charged} {state['said']}"
+        f" {oddness.shown} of {len(api.arrivals)}"
+    )
     assert oddness.shown, told
     assert all(after[each] >= before[each] for each in before), (before, after, told)
-    if odd.sense is Sense.GOOD or (not is_lasting and odd.sense is Sense.BAD and (odd.may_pass or is_of_account)):
+    if odd.sense is Sense.GOOD or (
+        not is_lasting and odd.sense is Sense.BAD and (odd.may_pass or is_of_account)
+    ):
         assert (state["status"], left, charged) == ("succeeded", set(), {}), told
     elif not is_lasting and odd.sense is Sense.BAD:
         assert state["status"] == "succeeded" or odd.said in state["error"], told
@@ -275,6 +390,8 @@ async def test_an_odd_answer_costs_only_those_whom_it_concerns(
     # Well again.
     api.alter = lambda _, body: body
     await let_a_day_pass(warehouse)
-    state = await _play(warehouse, api, "full" if odd.sense in (Sense.BAD, Sense.GOOD) else "audit", losers, {})
+    state = await _play(
+        warehouse, api, "full" if odd.sense in (Sense.BAD, Sense.GOOD) else "audit", losers, {}
+    )
     assert (await difference(warehouse, api.sandbox)).account_ids == set(), (told, state)
     assert await blamed(warehouse) == {}, (told, state)

@@ -13,13 +13,21 @@ from tests.support.engine import difference, engine, fill, run
 
 
 async def test_accounts_behind_the_largest_skip_are_compared_by_id(database: Database) -> None:
-    world = World.generate(2 * PAGE_ROWS + 103, seed=3, today=TODAY, trades_per_account=1, days=1, contradictory=False)
-    async with SandboxServer(world) as sandbox, engine(database, sandbox, config=quick(), now=lambda: NOW) as service:
+    world = World.generate(
+        2 * PAGE_ROWS + 103, seed=3, today=TODAY, trades_per_account=1, days=1, contradictory=False
+    )
+    async with (
+        SandboxServer(world) as sandbox,
+        engine(database, sandbox, config=quick(), now=lambda: NOW) as service,
+    ):
         await fill(database, sandbox)
         async with database.connect() as connection:
             # The scan shows accounts in the order of their ids, so this one is behind its end.
             last = await connection.fetchval("SELECT max(account_id) FROM raw_metrics_alltime")
-            await connection.execute("UPDATE raw_metrics_alltime SET net_profit = net_profit + 1 WHERE account_id = $1", last)
+            await connection.execute(
+                "UPDATE raw_metrics_alltime SET net_profit = net_profit + 1 WHERE account_id = $1",
+                last,
+            )
         for status in (200, 400):
             sandbox.log.reset()
             sandbox.set_faults(Faults(largest_skip=1500, beyond_skip=status))
@@ -35,7 +43,11 @@ async def test_an_api_that_refuses_scans_is_audited_by_id(
     status: int, warehouse: Database, sandbox: SandboxServer, service_of: Engine
 ) -> None:
     losers = await lose(warehouse, Endpoint.HOURLY, 7)
-    sandbox.set_faults(Faults(rejections=(Rejection(status=status, endpoints=frozenset({Endpoint.ALLTIME}), rows=60),)))
+    sandbox.set_faults(
+        Faults(
+            rejections=(Rejection(status=status, endpoints=frozenset({Endpoint.ALLTIME}), rows=60),)
+        )
+    )
     async with service_of() as service:
         state = await run(service, RunKind.AUDIT)
     assert (state["status"], state["accounts"]["healed"]) == ("succeeded", len(losers))  # type: ignore[index]

@@ -1,4 +1,6 @@
-"""Blame needs a trial: only an account that failed alone, while the endpoint answered others, has failed."""
+"""Blame needs a trial: only an account that failed alone, while the endpoint answered others, has
+failed.
+"""
 
 import datetime as dt
 from typing import Any
@@ -28,7 +30,17 @@ async def test_accounts_that_upstream_rejects_are_found_and_all_others_are_heale
 ) -> None:
     losers = await lose(warehouse, Endpoint.CLOSED)
     bad = losers[3::25]
-    sandbox.set_faults(Faults(rejections=(Rejection(status=status, ids=await names_of(warehouse, bad), message="Account is suspended."),)))
+    sandbox.set_faults(
+        Faults(
+            rejections=(
+                Rejection(
+                    status=status,
+                    ids=await names_of(warehouse, bad),
+                    message="Account is suspended.",
+                ),
+            )
+        )
+    )
     async with service_of() as service:
         state = await run(service, RunKind.FULL)
         account = await service.readings.account(bad[0])
@@ -44,7 +56,10 @@ async def test_accounts_that_upstream_rejects_are_found_and_all_others_are_heale
     assert _accounts(state)["healed"] == len(other)
     assert await blamed(warehouse) == dict.fromkeys(bad, 2)
     named, healthy = await names_of(warehouse, bad), await names_of(warehouse, other)
-    assert not any(named.intersection(request.ids) and healthy.intersection(request.ids) for request in sandbox.log.requests)
+    assert not any(
+        named.intersection(request.ids) and healthy.intersection(request.ids)
+        for request in sandbox.log.requests
+    )
 
 
 @pytest.mark.parametrize("kind", [FaultKind.INTERNAL_ERROR, FaultKind.INVALID_JSON])
@@ -78,7 +93,11 @@ async def test_an_error_that_every_request_meets_fails_the_run_and_costs_nobody_
         assert await blamed(warehouse) == {}
         sandbox.set_faults(NO_FAULTS)
         state = await run(service, RunKind.FULL)
-    assert (state["status"], _accounts(state)["healed"], _accounts(state)["skipped"]) == ("succeeded", len(losers), 0)
+    assert (state["status"], _accounts(state)["healed"], _accounts(state)["skipped"]) == (
+        "succeeded",
+        len(losers),
+        0,
+    )
 
 
 async def test_an_endpoint_that_answers_nobody_stops_only_what_needs_it(
@@ -86,11 +105,20 @@ async def test_an_endpoint_that_answers_nobody_stops_only_what_needs_it(
 ) -> None:
     trades = await lose(warehouse, Endpoint.CLOSED, 20)
     hourly = await lose(warehouse, Endpoint.HOURLY, 50, but=lambda account_id: account_id in trades)
-    sandbox.set_faults(Faults(probabilities={FaultKind.FAILED_STATUS: 1.0}, only_endpoints=frozenset({Endpoint.CLOSED})))
+    sandbox.set_faults(
+        Faults(
+            probabilities={FaultKind.FAILED_STATUS: 1.0},
+            only_endpoints=frozenset({Endpoint.CLOSED}),
+        )
+    )
     async with service_of() as service:
         state = await run(service, RunKind.FULL)
         account = await service.readings.account(trades[0])
-    assert (state["status"], _accounts(state)["healed"], _accounts(state)["waiting"]) == ("failed", len(hourly), len(trades))
+    assert (state["status"], _accounts(state)["healed"], _accounts(state)["waiting"]) == (
+        "failed",
+        len(hourly),
+        len(trades),
+    )
     assert "trades/closed" in str(state["error"])
     assert (account.attempts[0]["outcome"], account.state["failed_attempts"]) == (None, 0)
     assert "nothing is held against" in account.attempts[0]["detail"]
@@ -102,7 +130,9 @@ async def test_a_key_that_is_refused_for_everything_ends_the_run(
     status: int, warehouse: Database, sandbox: SandboxServer, service_of: Engine
 ) -> None:
     await lose(warehouse, Endpoint.HOURLY, 12)
-    sandbox.set_faults(Faults(rejections=(Rejection(status=status, message="The key has expired."),)))
+    sandbox.set_faults(
+        Faults(rejections=(Rejection(status=status, message="The key has expired."),))
+    )
     async with service_of() as service:
         for kind in (RunKind.FULL, RunKind.AUDIT):
             state = await run(service, kind)
@@ -113,14 +143,24 @@ async def test_a_key_that_is_refused_for_everything_ends_the_run(
     assert await blamed(warehouse) == {}
 
 
-async def test_403_for_one_account_is_that_accounts_failure(warehouse: Database, sandbox: SandboxServer, service_of: Engine) -> None:
+async def test_403_for_one_account_is_that_accounts_failure(
+    warehouse: Database, sandbox: SandboxServer, service_of: Engine
+) -> None:
     losers = await lose(warehouse, Endpoint.HOURLY, 12)
     bad = losers[4]
-    sandbox.set_faults(Faults(rejections=(Rejection(status=403, ids=frozenset({bad}), message="Not your account."),)))
+    sandbox.set_faults(
+        Faults(
+            rejections=(Rejection(status=403, ids=frozenset({bad}), message="Not your account."),)
+        )
+    )
     async with service_of() as service:
         state = await run(service, RunKind.FULL)
         account = await service.readings.account(bad)
-    assert (state["status"], _accounts(state)["healed"], state["failed"]) == ("completed_with_issues", len(losers) - 1, 1)
+    assert (state["status"], _accounts(state)["healed"], state["failed"]) == (
+        "completed_with_issues",
+        len(losers) - 1,
+        1,
+    )
     assert account.state["failed_attempts"] == 1
     assert "403" in account.attempts[0]["detail"]
     assert "Not your account." in account.attempts[0]["detail"]
@@ -131,13 +171,25 @@ async def test_404_for_an_account_while_others_are_answered_is_nothing_of_it_by_
 ) -> None:
     losers = await lose(warehouse, Endpoint.HOURLY, 12)
     missing = losers[4]
-    sandbox.set_faults(Faults(rejections=(Rejection(status=404, ids=frozenset({missing}), endpoints=frozenset({Endpoint.HOURLY})),)))
+    sandbox.set_faults(
+        Faults(
+            rejections=(
+                Rejection(
+                    status=404, ids=frozenset({missing}), endpoints=frozenset({Endpoint.HOURLY})
+                ),
+            )
+        )
+    )
     async with service_of() as service:
         state = await run(service, RunKind.FULL)
         account = await service.readings.account(missing)
     assert (_accounts(state)["healed"], state["failed"]) == (len(losers), 0)
     assert account.state["failed_attempts"] == 0
-    alone = [request for request in sandbox.log.requests if request.status == 404 and request.ids == (missing,)]
+    alone = [
+        request
+        for request in sandbox.log.requests
+        if request.status == 404 and request.ids == (missing,)
+    ]
     assert len(alone) >= 2  # an empty list is believed when it came twice
 
 
@@ -146,7 +198,9 @@ async def test_a_search_that_spent_its_requests_leaves_the_others_untried_for_th
 ) -> None:
     losers = await lose(warehouse, Endpoint.CLOSED)
     bad = losers[2::16]
-    sandbox.set_faults(Faults(rejections=(Rejection(status=422, ids=await names_of(warehouse, bad)),)))
+    sandbox.set_faults(
+        Faults(rejections=(Rejection(status=422, ids=await names_of(warehouse, bad)),))
+    )
     nights, healed = 0, 0
     async with service_of(search_requests=20) as service:
         while healed < len(losers) - len(bad):
@@ -171,11 +225,16 @@ async def test_exhausted_accounts_are_looked_at_again_by_audits_and_after_a_day_
     first, second = await lose(warehouse, Endpoint.HOURLY, 2)
     async with warehouse.connect() as connection, service_of() as service:
         exhausted = (
-            "UPDATE trade_recon SET reconciliation_status = 'exhausted', failed_attempts = 9, last_failed_attempt = now() - $2::interval"
+            "UPDATE trade_recon SET reconciliation_status = 'exhausted', failed_attempts = 9,"
+            " last_failed_attempt = now() - $2::interval"
         )
         await service.maintain()
-        await connection.execute(f"{exhausted} WHERE account_id = $1", first, dt.timedelta(hours=25))
-        await connection.execute(f"{exhausted} WHERE account_id = $1", second, dt.timedelta(hours=23))
+        await connection.execute(
+            f"{exhausted} WHERE account_id = $1", first, dt.timedelta(hours=25)
+        )
+        await connection.execute(
+            f"{exhausted} WHERE account_id = $1", second, dt.timedelta(hours=23)
+        )
         state = await run(service, RunKind.FULL)
         assert (_accounts(state)["healed"], _accounts(state)["skipped"]) == (1, 1)
         assert await blamed(warehouse) == {second: 9}

@@ -1,4 +1,6 @@
-"""Worlds drawn at random, in which upstream rejects requests: nobody is blamed in company, and who is well is healed."""
+"""Worlds drawn at random, in which upstream rejects requests: nobody is blamed in company, and who
+is well is healed.
+"""
 
 import random
 
@@ -18,11 +20,19 @@ _ABSENT = (404, 410)
 
 
 def _sick(chance: random.Random, bad: list[str], names: dict[str, frozenset[str]]) -> Faults:
-    """Rules for the accounts that are rejected, each in its own way, and a limit of rows or of `skip`, or none."""
-    rules = [Rejection(status=chance.choice(_STATUSES), ids=names[account_id]) for account_id in bad]
+    """Rules for the accounts that are rejected, each in its own way, and a limit of rows or of
+    `skip`, or none.
+    """
+    rules = [
+        Rejection(status=chance.choice(_STATUSES), ids=names[account_id]) for account_id in bad
+    ]
     if chance.random() < 1 / 3:
         rules.append(Rejection(status=chance.choice((400, 413, 422)), rows=chance.randint(40, 200)))
-    return Faults(rejections=tuple(rules), largest_skip=chance.choice((None, 1500)), beyond_skip=chance.choice((200, 400)))
+    return Faults(
+        rejections=tuple(rules),
+        largest_skip=chance.choice((None, 1500)),
+        beyond_skip=chance.choice((200, 400)),
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -37,7 +47,9 @@ async def test_only_accounts_that_fail_alone_are_blamed_and_all_others_are_heale
     faults = _sick(chance, bad, names)
     sandbox.set_faults(faults)
     rejected = {
-        next(iter(bad_id for bad_id in bad if bad_id in rule.ids)) for rule in faults.rejections if rule.ids and rule.status not in _ABSENT
+        next(iter(bad_id for bad_id in bad if bad_id in rule.ids))
+        for rule in faults.rejections
+        if rule.ids and rule.status not in _ABSENT
     }
     # Accounts that upstream does not have at all are held; here they are not to stop the run.
     async with service_of(guard=HoldLimits(account_share=1.0)) as service:
@@ -58,7 +70,15 @@ async def test_an_api_that_fails_at_random_blames_nobody_for_it(
     seed: int, warehouse: Database, sandbox: SandboxServer, service_of: Engine
 ) -> None:
     losers = await lose(warehouse, Endpoint.HOURLY, 30)
-    kinds = dict.fromkeys((FaultKind.INTERNAL_ERROR, FaultKind.INVALID_JSON, FaultKind.DROPPED_CONNECTION, FaultKind.FAILED_STATUS), 0.04)
+    kinds = dict.fromkeys(
+        (
+            FaultKind.INTERNAL_ERROR,
+            FaultKind.INVALID_JSON,
+            FaultKind.DROPPED_CONNECTION,
+            FaultKind.FAILED_STATUS,
+        ),
+        0.04,
+    )
     sandbox.set_faults(Faults(probabilities=kinds, seed=seed))
     async with service_of() as service:
         state = await run(service, RunKind.FULL)
@@ -82,18 +102,28 @@ async def test_whoever_upstream_lies_about_only_those_it_lies_about_alone_are_ch
     seed: int, share: str, warehouse: Database, sandbox: SandboxServer, service_of: Engine
 ) -> None:
     chance = random.Random(f"{seed} {share}")
-    endpoint, kind = chance.choice((Endpoint.HOURLY, Endpoint.CLOSED, Endpoint.DAILY)), chance.choice(_LIES)
+    endpoint, kind = (
+        chance.choice((Endpoint.HOURLY, Endpoint.CLOSED, Endpoint.DAILY)),
+        chance.choice(_LIES),
+    )
     losers = await lose(warehouse, endpoint, chance.randint(5, 60))
-    bad = chance.sample(losers, {"none": 0, "one": 1, "few": chance.randint(2, 4), "all": len(losers)}[share])
+    bad = chance.sample(
+        losers, {"none": 0, "one": 1, "few": chance.randint(2, 4), "all": len(losers)}[share]
+    )
     ids = None if share == "all" else await names_of(warehouse, bad)
-    lies = Faults(probabilities={kind: 1.0}, only_endpoints=frozenset({endpoint}), only_ids=ids, seed=seed)
+    lies = Faults(
+        probabilities={kind: 1.0}, only_endpoints=frozenset({endpoint}), only_ids=ids, seed=seed
+    )
     drawn = (seed, share, endpoint.value, kind.value, len(losers), len(bad))
     async with service_of(batch_size=chance.choice((7, 5000))) as service:
         for night in range(2):
             sandbox.set_faults(lies)
             sandbox.log.reset()
             await run(service, chance.choice((RunKind.FULL, RunKind.AUDIT)))
-            assert set(await blamed(warehouse)) <= (set() if share == "all" else set(bad)), (drawn, night)
+            assert set(await blamed(warehouse)) <= (set() if share == "all" else set(bad)), (
+                drawn,
+                night,
+            )
             assert (await difference(warehouse, sandbox)).account_ids <= set(bad), (drawn, night)
             assert sandbox.log.total < 200, (drawn, night)
             await let_a_day_pass(warehouse)

@@ -1,4 +1,6 @@
-"""An API whose answers do not add up: what cannot be proven whole is held against an account only if it can be for others."""
+"""An API whose answers do not add up: what cannot be proven whole is held against an account only
+if it can be for others.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +13,16 @@ from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
-from tests.integration.isolation.conftest import NOW, TODAY, Engine, blamed, let_a_day_pass, lose, names_of, quick
+from tests.integration.isolation.conftest import (
+    NOW,
+    TODAY,
+    Engine,
+    blamed,
+    let_a_day_pass,
+    lose,
+    names_of,
+    quick,
+)
 from tests.support.engine import difference, engine, filled_copy, run
 
 _ENDPOINTS = (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
@@ -20,7 +31,9 @@ _SMALL_NUMBER = 40
 """Requests that an API may cost that lies to everybody, however many accounts need it."""
 
 _BEFORE = {0: 58, 11: 58, 22: 68}
-"""Requests of a night with one bad account, by its place, before controls were read and second passes took fewer readings."""
+"""Requests of a night with one bad account, by its place, before controls were read and second
+passes took fewer readings.
+"""
 
 
 def _lying(kind: FaultKind, endpoint: Endpoint, ids: frozenset[str] | None = None) -> Faults:
@@ -34,7 +47,11 @@ def _accounts(state: dict[str, Any]) -> dict[str, int]:
 
 @pytest.mark.parametrize(("endpoint", "kind"), list(zip(_ENDPOINTS, _LIES, strict=True)))
 async def test_an_endpoint_that_lies_to_everybody_costs_nobody_an_attempt_and_few_requests(
-    endpoint: Endpoint, kind: FaultKind, warehouse: Database, sandbox: SandboxServer, service_of: Engine
+    endpoint: Endpoint,
+    kind: FaultKind,
+    warehouse: Database,
+    sandbox: SandboxServer,
+    service_of: Engine,
 ) -> None:
     losers = await lose(warehouse, endpoint, 50)
     async with service_of() as service:
@@ -67,7 +84,9 @@ async def test_where_no_account_is_well_those_of_the_batch_speak_for_each_other(
         sandbox.set_faults(_lying(FaultKind.LARGER_TOTAL, endpoint))
         await run(service, RunKind.FULL)
         assert await blamed(warehouse) == {}
-        sandbox.set_faults(_lying(FaultKind.LARGER_TOTAL, endpoint, await names_of(warehouse, [bad])))
+        sandbox.set_faults(
+            _lying(FaultKind.LARGER_TOTAL, endpoint, await names_of(warehouse, [bad]))
+        )
         await run(service, RunKind.FULL)
     assert set(await blamed(warehouse)) <= {bad}
     assert (await difference(warehouse, sandbox)).account_ids <= {bad}
@@ -100,15 +119,23 @@ async def lone_template(postgres: Server, template: str) -> AsyncIterator[str]:
 
 
 def _lone_world() -> World:
-    return World.generate(1, seed=6, today=TODAY, trades_per_account=12, days=30, contradictory=False)
+    return World.generate(
+        1, seed=6, today=TODAY, trades_per_account=12, days=30, contradictory=False
+    )
 
 
 async def test_the_only_account_of_a_warehouse_is_not_charged_for_an_api_that_lies_about_each_date(
     postgres: Server, lone_template: str
 ) -> None:
-    async with postgres.clone(lone_template, "test") as name, SandboxServer(_lone_world()) as sandbox:
+    async with (
+        postgres.clone(lone_template, "test") as name,
+        SandboxServer(_lone_world()) as sandbox,
+    ):
         database = Database(postgres.database(name), SCHEMA)
-        async with database.connect() as connection, engine(database, sandbox, config=quick(), now=lambda: NOW) as service:
+        async with (
+            database.connect() as connection,
+            engine(database, sandbox, config=quick(), now=lambda: NOW) as service,
+        ):
             await connection.execute("DELETE FROM raw_metrics_daily")
             sandbox.set_faults(_lying(FaultKind.LARGER_TOTAL, Endpoint.DAILY))
             for _ in range(2):

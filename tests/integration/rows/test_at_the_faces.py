@@ -1,4 +1,6 @@
-"""The whole comparison at the faces: over HTTP and on the command line, with what was compared in the answers."""
+"""The whole comparison at the faces: over HTTP and on the command line, with what was compared in
+the answers.
+"""
 
 import json
 from pathlib import Path
@@ -51,21 +53,41 @@ async def test_six_money_errors_are_healed_over_http_and_the_answer_says_what_wa
     await _spoil(warehouse, account_id)
     async with served(settings_for(warehouse.dsn, sandbox.base_url)) as client:
         answer: dict[str, Any] = (await client.post(f"/accounts/{account_id}/reconcile")).json()
-        assert (answer["outcome"], answer["issues"], "value_drift" in answer["issues_found"]) == ("healed", [], True)
+        assert (answer["outcome"], answer["issues"], "value_drift" in answer["issues_found"]) == (
+            "healed",
+            [],
+            True,
+        )
         differing = {each["table"] for each in answer["compared"]["tables"] if each["differing"]}
         assert differing == set(_SPOILT)
         account = (await client.get(f"/accounts/{account_id}")).json()
-        assert account["attempts"][0]["compared"].keys() == {each["table"] for each in answer["compared"]["tables"]}
+        assert account["attempts"][0]["compared"].keys() == {
+            each["table"] for each in answer["compared"]["tables"]
+        }
         assert {each["type"] for each in account["history"]} >= {"value_drift"}
         async with warehouse.connect() as connection:
-            evidence = json.loads(await connection.fetchval("SELECT evidence FROM recon_issue_history WHERE type = 'value_drift'"))
-        assert {table: set(columns) for table, columns in evidence["metadata"]["columns"].items()} == {
-            table: set(columns) for table, columns in _SPOILT.items()
-        }
+            evidence = json.loads(
+                await connection.fetchval(
+                    "SELECT evidence FROM recon_issue_history WHERE type = 'value_drift'"
+                )
+            )
+        assert {
+            table: set(columns) for table, columns in evidence["metadata"]["columns"].items()
+        } == {table: set(columns) for table, columns in _SPOILT.items()}
         again = (await client.post(f"/accounts/{account_id}/reconcile", json={})).json()
-        assert (again["outcome"], again["compared"]["differing"], again["rows_updated"]) == ("unchanged", 0, 0)
-        by_counts = (await client.post(f"/accounts/{account_id}/reconcile", json={"depth": "counts"})).json()
-        assert (by_counts["outcome"], by_counts["compared"], by_counts["open_trades"]) == ("unchanged", None, None)
+        assert (again["outcome"], again["compared"]["differing"], again["rows_updated"]) == (
+            "unchanged",
+            0,
+            0,
+        )
+        by_counts = (
+            await client.post(f"/accounts/{account_id}/reconcile", json={"depth": "counts"})
+        ).json()
+        assert (by_counts["outcome"], by_counts["compared"], by_counts["open_trades"]) == (
+            "unchanged",
+            None,
+            None,
+        )
     assert (await difference(warehouse, sandbox)).is_equal
 
 
@@ -77,10 +99,14 @@ async def test_a_run_of_named_accounts_takes_its_depth_from_its_body_which_belon
         named = {"account_ids": [account_id]}
         first = await _started(client, named, "a")
         assert await _started(client, named, "a") == first
-        other = await client.post("/runs", json={**named, "depth": "counts"}, headers={"Idempotency-Key": "a"})
+        other = await client.post(
+            "/runs", json={**named, "depth": "counts"}, headers={"Idempotency-Key": "a"}
+        )
         assert other.status_code == 409
         assert (await client.post("/runs", json={**named, "depth": "deep"})).status_code == 422
-        assert (await client.post(f"/accounts/{account_id}/reconcile", json={"deep": "rows"})).status_code == 422
+        assert (
+            await client.post(f"/accounts/{account_id}/reconcile", json={"deep": "rows"})
+        ).status_code == 422
         state = await ended(client, first)
     assert (state["status"], state["accounts"]["healed"]) == ("succeeded", 1)
     assert state["compared"]["differing"] >= 5
@@ -99,7 +125,9 @@ async def test_reconcile_with_named_accounts_prints_what_it_compared(
 ) -> None:
     await _spoil(warehouse, account_id)
     variables = access(warehouse, sandbox)
-    by_counts = await run_command(tmp_path, variables, "reconcile", "--account", account_id, "--depth", "counts")
+    by_counts = await run_command(
+        tmp_path, variables, "reconcile", "--account", account_id, "--depth", "counts"
+    )
     assert "Compared row by row" not in by_counts.stdout
     by_rows = await run_command(tmp_path, variables, "reconcile", "--account", account_id)
     assert by_rows.code == 0

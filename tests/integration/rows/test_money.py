@@ -1,4 +1,6 @@
-"""Amounts that disagree though all counts agree are found by local evidence alone, healed, and shown with both amounts."""
+"""Amounts that disagree though all counts agree are found by local evidence alone, healed, and
+shown with both amounts.
+"""
 
 import datetime as dt
 import json
@@ -38,7 +40,9 @@ ERRORS = {
 
 def world() -> World:
     """Enough accounts that those that are damaged are fewer than one in twenty."""
-    return World.generate(90, seed=161, today=TODAY, trades_per_account=8, days=20, contradictory=False)
+    return World.generate(
+        90, seed=161, today=TODAY, trades_per_account=8, days=20, contradictory=False
+    )
 
 
 filled, warehouse, _ = world_fixtures("money", world)
@@ -66,17 +70,25 @@ def traders(sandbox: SandboxServer) -> list[str]:
 
 
 async def spoil(
-    database: Database, account_id: str, table: str, column: str, day: str | None, change: str = "+ 500", order: str = "ASC"
+    database: Database,
+    account_id: str,
+    table: str,
+    column: str,
+    day: str | None,
+    change: str = "+ 500",
+    order: str = "ASC",
 ) -> dt.date | None:
     """Change one amount of one row; its date."""
-    where = f"account_id = $1 AND {column} IS NOT NULL" + (f" AND {day} <= '{SETTLED}'" if day else "")
+    where = f"account_id = $1 AND {column} IS NOT NULL" + (
+        f" AND {day} <= '{SETTLED}'" if day else ""
+    )
     trades = " AND num_trades > 0" if table.startswith("raw_metrics") else ""
     async with database.connect() as connection:
         rows = await connection.fetch(
-            f"UPDATE {table} AS t SET {column} = t.{column} {change}"
-            f" FROM (SELECT tableoid AS part, ctid AS place FROM {table} WHERE {where}{trades} ORDER BY {day or 'account_id'} {order}"
-            " LIMIT 1) AS old"
-            f" WHERE (t.tableoid, t.ctid) = (old.part, old.place) RETURNING {f't.{day}' if day else 'NULL::date'} AS day",
+            f"UPDATE {table} AS t SET {column} = t.{column} {change} FROM (SELECT tableoid AS part,"
+            f" ctid AS place FROM {table} WHERE {where}{trades} ORDER BY {day or 'account_id'}"
+            f" {order} LIMIT 1) AS old WHERE (t.tableoid, t.ctid) = (old.part, old.place) RETURNING"
+            f" {f't.{day}' if day else 'NULL::date'} AS day",
             account_id,
         )
     assert len(rows) == 1
@@ -87,12 +99,24 @@ async def spoil(
 async def issues_of(database: Database, code: str = "money_mismatch") -> dict[str, dict[str, Any]]:
     """The evidence of all issues of a code that ever were, by account, with how each was closed."""
     async with database.connect() as connection:
-        rows = await connection.fetch("SELECT account_id, evidence, closing_evidence FROM recon_issue_history WHERE type = $1", code)
-    return {row["account_id"]: {**json.loads(row["evidence"]), "closing": json.loads(row["closing_evidence"] or "null")} for row in rows}
+        rows = await connection.fetch(
+            "SELECT account_id, evidence, closing_evidence FROM recon_issue_history WHERE type"
+            " = $1",
+            code,
+        )
+    return {
+        row["account_id"]: {
+            **json.loads(row["evidence"]),
+            "closing": json.loads(row["closing_evidence"] or "null"),
+        }
+        for row in rows
+    }
 
 
 async def relations(database: Database) -> dict[str, tuple[int, int, bool]]:
-    """What the last sweep learned: accounts that tell of each relation, those for which it holds, and whether it is used."""
+    """What the last sweep learned: accounts that tell of each relation, those for which it holds,
+    and whether it is used.
+    """
     async with database.connect() as connection:
         rows = await connection.fetch("SELECT * FROM recon_money_relations")
     return {row["relation"]: (row["accounts"], row["holding"], row["is_used"]) for row in rows}
@@ -103,8 +127,13 @@ async def test_amounts_that_no_count_shows_are_found_and_healed_by_a_full_run_wi
     figure: str, warehouse: Database, sandbox: SandboxServer
 ) -> None:
     wrong = {}
-    for account_id, (table, columns, date_column) in zip(traders(sandbox), ERRORS.values(), strict=False):
-        wrong[account_id] = table, await spoil(warehouse, account_id, table, columns[figure], date_column)
+    for account_id, (table, columns, date_column) in zip(
+        traders(sandbox), ERRORS.values(), strict=False
+    ):
+        wrong[account_id] = (
+            table,
+            await spoil(warehouse, account_id, table, columns[figure], date_column),
+        )
     async with engine(warehouse, sandbox) as service, service.pool.running():
         state = await run(service, RunKind.FULL)
     assert state["status"] == "succeeded"
@@ -118,23 +147,31 @@ async def test_amounts_that_no_count_shows_are_found_and_healed_by_a_full_run_wi
         totals = evidence["metadata"]["totals"][figure]
         (right,) = {amount for each, amount in totals.items() if each != table}
         assert totals[table] == pytest.approx(right + 500)
-    # Of three tables that are read by date the one that stands alone is asked for, and nothing else.
+    # Of three tables that are read by date the one that stands alone is asked for, and nothing
+    # else.
     assert len(sandbox.log.requests) == 4
     shown = await issues_of(warehouse, "value_drift")
     assert shown.keys() == wrong.keys()
     async with warehouse.connect() as connection:
         assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows") == len(wrong)
-        assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE mismatched_money > 0") == 0
+        assert (
+            await connection.fetchval("SELECT count(*) FROM trade_recon WHERE mismatched_money > 0")
+            == 0
+        )
 
 
-async def test_a_healthy_warehouse_asks_nothing_and_has_no_issue(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_a_healthy_warehouse_asks_nothing_and_has_no_issue(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     async with engine(warehouse, sandbox) as service, service.pool.running():
         state = await run(service, RunKind.FULL)
     assert (state["status"], sandbox.log.requests) == ("succeeded", [])
     assert await issues_of(warehouse) == {}
     learned = await relations(warehouse)
     assert learned.keys() == BY_NAME.keys() | {BY_DATE}
-    assert all(is_used and holding == accounts > 50 for accounts, holding, is_used in learned.values())
+    assert all(
+        is_used and holding == accounts > 50 for accounts, holding, is_used in learned.values()
+    )
 
 
 async def test_amounts_that_are_exchanged_between_two_dates_are_found_though_every_total_agrees(
@@ -142,18 +179,24 @@ async def test_amounts_that_are_exchanged_between_two_dates_are_found_though_eve
 ) -> None:
     account_id = traders(sandbox)[0]
     first = await spoil(warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", "+ 40")
-    last = await spoil(warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", "- 40", order="DESC")
+    last = await spoil(
+        warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", "- 40", order="DESC"
+    )
     async with engine(warehouse, sandbox) as service, service.pool.running():
         await run(service, RunKind.FULL)
     assert (await difference(warehouse, sandbox)).is_equal
     assert (await issues_of(warehouse))[account_id]["dates"] == [str(first), str(last)]
 
 
-async def test_values_that_are_no_amounts_cost_only_their_own_account(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_values_that_are_no_amounts_cost_only_their_own_account(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     nothing, missing, huge = traders(sandbox)[:3]
     await spoil(warehouse, nothing, "raw_metrics_hourly", "net_profit", "date", "* 'NaN'::numeric")
     await spoil(warehouse, missing, "raw_metrics_daily", "net_profit", "date", "* NULL::numeric")
-    await spoil(warehouse, huge, "raw_trades_closed", "profit", "trade_date", "* 0 + 9999999999999999.99")
+    await spoil(
+        warehouse, huge, "raw_trades_closed", "profit", "trade_date", "* 0 + 9999999999999999.99"
+    )
     async with engine(warehouse, sandbox) as service, service.pool.running():
         state = await run(service, RunKind.FULL)
     assert state["status"] == "succeeded"
@@ -176,7 +219,11 @@ async def test_what_upstream_itself_says_is_its_own_and_asked_once_until_somethi
                 row["netProfit"] = 1234.5
         return json.dumps(answer).encode()
 
-    async with altering(sandbox) as api, engine(warehouse, api.as_sandbox) as service, service.pool.running():
+    async with (
+        altering(sandbox) as api,
+        engine(warehouse, api.as_sandbox) as service,
+        service.pool.running(),
+    ):
         api.alter = alter
         first = await run(service, RunKind.FULL)
         asked = len(api.arrivals)
@@ -189,14 +236,18 @@ async def test_what_upstream_itself_says_is_its_own_and_asked_once_until_somethi
         await run(service, RunKind.FULL)
         assert len(api.arrivals) > asked
     async with warehouse.connect() as connection:
-        assert await connection.fetchval("SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account_id) == Decimal(
-            "1234.5"
-        )
+        assert await connection.fetchval(
+            "SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account_id
+        ) == Decimal("1234.5")
 
 
 async def set_alltime(database: Database, account_id: str, amount: str) -> None:
     async with database.connect() as connection:
-        await connection.execute("UPDATE raw_metrics_alltime SET net_profit = $2 WHERE account_id = $1", account_id, Decimal(amount))
+        await connection.execute(
+            "UPDATE raw_metrics_alltime SET net_profit = $2 WHERE account_id = $1",
+            account_id,
+            Decimal(amount),
+        )
 
 
 async def test_a_relation_that_holds_for_fewer_than_nineteen_in_twenty_is_not_used_and_one_that_is_named_is(
@@ -205,23 +256,31 @@ async def test_a_relation_that_holds_for_fewer_than_nineteen_in_twenty_is_not_us
     async with warehouse.connect() as connection:
         # Fees that stand in daily alone, at every tenth account.
         await connection.execute(
-            "UPDATE raw_metrics_daily SET net_profit = net_profit - 7.5 WHERE num_trades > 0"
-            " AND account_id = ANY(SELECT account_id FROM (SELECT account_id, row_number() OVER (ORDER BY account_id) AS n"
-            " FROM raw_metrics_alltime WHERE num_trades > 0) AS numbered WHERE n % 10 = 0)"
+            "UPDATE raw_metrics_daily SET net_profit = net_profit - 7.5 WHERE num_trades > 0 AND"
+            " account_id = ANY(SELECT account_id FROM (SELECT account_id, row_number() OVER (ORDER"
+            " BY account_id) AS n FROM raw_metrics_alltime WHERE num_trades > 0) AS numbered WHERE"
+            " n % 10 = 0)"
         )
     async with engine(warehouse, sandbox) as service, service.pool.running():
         await run(service, RunKind.FULL)
     assert (await issues_of(warehouse), sandbox.log.requests) == ({}, [])
     learned = await relations(warehouse)
     unused = {name for name, (_, _, is_used) in learned.items() if not is_used}
-    assert unused == {"alltime_daily_net_profit", "daily_hourly_net_profit", "daily_closed_net_profit", BY_DATE}
+    assert unused == {
+        "alltime_daily_net_profit",
+        "daily_hourly_net_profit",
+        "daily_closed_net_profit",
+        BY_DATE,
+    }
     named = MoneyMode.read("daily_hourly_net_profit")
     async with engine(warehouse, sandbox, money=named) as service, service.pool.running():
         await run(service, RunKind.FULL)
     assert (await difference(warehouse, sandbox)).is_equal
 
 
-async def test_nothing_is_compared_where_it_is_switched_off(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_nothing_is_compared_where_it_is_switched_off(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     await spoil(warehouse, traders(sandbox)[0], "raw_metrics_daily", "net_profit", "date")
     async with engine(warehouse, sandbox, money=OFF) as service, service.pool.running():
         await run(service, RunKind.FULL)
@@ -238,7 +297,15 @@ async def test_whatever_amounts_are_damaged_a_full_run_makes_the_warehouse_equal
         for table, columns, date_column in ERRORS.values():
             if chance.random() < 0.5:
                 column = columns[chance.choice(["net_profit", "total_lots"])]
-                await spoil(warehouse, account_id, table, column, date_column, chance.choice(changes), chance.choice(["ASC", "DESC"]))
+                await spoil(
+                    warehouse,
+                    account_id,
+                    table,
+                    column,
+                    date_column,
+                    chance.choice(changes),
+                    chance.choice(["ASC", "DESC"]),
+                )
     async with engine(warehouse, sandbox) as service, service.pool.running():
         state = await run(service, RunKind.FULL)
     assert state["status"] == "succeeded"
@@ -269,13 +336,23 @@ async def test_nothing_is_told_of_alltime_where_it_is_not_known_what_comes_befor
     warehouse: Database, sandbox: SandboxServer
 ) -> None:
     first = TODAY - dt.timedelta(days=10)
-    config = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, history=HistoryFrom.read(str(first)))
+    config = EngineConfig(
+        workers=1,
+        poll_seconds=0.05,
+        postpone_seconds=0,
+        postpone_named_seconds=0,
+        history=HistoryFrom.read(str(first)),
+    )
     async with engine(warehouse, sandbox, config=config) as service, service.pool.running():
         await run(service, RunKind.FULL)
         account_id = next(
-            each for each in traders(sandbox) if any(row.day and first <= row.day <= SETTLED for row in hours_of(sandbox, each))
+            each
+            for each in traders(sandbox)
+            if any(row.day and first <= row.day <= SETTLED for row in hours_of(sandbox, each))
         )
-        day = await spoil(warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", order="DESC")
+        day = await spoil(
+            warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", order="DESC"
+        )
         await spoil(warehouse, account_id, "raw_metrics_hourly", "net_profit", "date", order="ASC")
         await run(service, RunKind.FULL)
     found = await issues_of(warehouse)
@@ -286,56 +363,107 @@ async def test_nothing_is_told_of_alltime_where_it_is_not_known_what_comes_befor
 
 
 def hours_of(sandbox: SandboxServer, account_id: str) -> list[Record]:
-    return [row for row in sandbox.world.records(Endpoint.HOURLY, [account_id]) if row.row["numTrades"]]
+    return [
+        row for row in sandbox.world.records(Endpoint.HOURLY, [account_id]) if row.row["numTrades"]
+    ]
 
 
 @pytest.mark.parametrize("value", ["1e400", "9" * 400, "-1e309"])
-async def test_a_text_that_is_too_large_a_number_costs_only_itself(value: str, warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_a_text_that_is_too_large_a_number_costs_only_itself(
+    value: str, warehouse: Database, sandbox: SandboxServer
+) -> None:
     async with warehouse.connect() as connection:
-        await connection.execute("ALTER TABLE raw_trades_closed ALTER COLUMN profit TYPE text USING profit::text")
+        await connection.execute(
+            "ALTER TABLE raw_trades_closed ALTER COLUMN profit TYPE text USING profit::text"
+        )
         await migrate(warehouse.dsn, warehouse.schema)
         account = traders(sandbox)[0]
         await connection.execute(
-            "UPDATE raw_trades_closed SET profit = $2 WHERE account_id = $1"
-            " AND trade_date = (SELECT max(trade_date) FROM raw_trades_closed WHERE account_id = $1 AND trade_date <= $3)",
+            "UPDATE raw_trades_closed SET profit = $2 WHERE account_id = $1 AND trade_date ="
+            " (SELECT max(trade_date) FROM raw_trades_closed WHERE account_id = $1 AND trade_date"
+            " <= $3)",
             account,
             value,
             SETTLED,
         )
         async with engine(warehouse, sandbox) as service:
             for names in (None, (account,)):
-                assert (await run(service, RunKind.FULL, account_ids=names))["status"] == "succeeded"
-        assert await connection.fetchval("SELECT count(*) FROM raw_trades_closed WHERE profit = $1", value) == 0
+                assert (await run(service, RunKind.FULL, account_ids=names))[
+                    "status"
+                ] == "succeeded"
+        assert (
+            await connection.fetchval(
+                "SELECT count(*) FROM raw_trades_closed WHERE profit = $1", value
+            )
+            == 0
+        )
 
 
-async def test_a_pin_hides_no_other_wrong_amount(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_a_pin_hides_no_other_wrong_amount(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     account = traders(sandbox)[0]
     # What is pinned is a balance, of which no sum is made.
     await spoil(warehouse, account, "raw_metrics_daily", "current_balance", "date")
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
         state = await run(service, RunKind.FULL, account_ids=(account,))
-        waiting = await RemovedRows(service.store.database, service.store.feed).waiting_of_run(state["run_id"])  # type: ignore[arg-type]
-        assert all([each.is_there async for each in Restoring(service.store).restore(waiting, pins=True, reason="it was right")])
+        waiting = await RemovedRows(service.store.database, service.store.feed).waiting_of_run(
+            state["run_id"]  # type: ignore[arg-type]
+        )
+        assert all(
+            [
+                each.is_there
+                async for each in Restoring(service.store).restore(
+                    waiting, pins=True, reason="it was right"
+                )
+            ]
+        )
         await run(service, RunKind.FULL)
-        right = await connection.fetchval("SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account)
+        right = await connection.fetchval(
+            "SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account
+        )
         await spoil(warehouse, account, "raw_metrics_alltime", "net_profit", None, "+ 777")
         await run(service, RunKind.FULL)
-        assert await connection.fetchval("SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account) == right
+        assert (
+            await connection.fetchval(
+                "SELECT net_profit FROM raw_metrics_alltime WHERE account_id = $1", account
+            )
+            == right
+        )
 
 
-async def test_alltime_of_accounts_that_rest_since_before_the_history_is_compared(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_alltime_of_accounts_that_rest_since_before_the_history_is_compared(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     first = TODAY - dt.timedelta(days=9)
     config = EngineConfig(
-        workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, history=HistoryFrom.read(first.isoformat())
+        workers=1,
+        poll_seconds=0.05,
+        postpone_seconds=0,
+        postpone_named_seconds=0,
+        history=HistoryFrom.read(first.isoformat()),
     )
-    async with warehouse.connect() as connection, engine(warehouse, sandbox, config=config) as service:
+    async with (
+        warehouse.connect() as connection,
+        engine(warehouse, sandbox, config=config) as service,
+    ):
         await run(service, RunKind.AUDIT)
-        last = "SELECT account_id FROM raw_metrics_daily WHERE num_trades > 0 GROUP BY 1 HAVING max(date) {} $1 ORDER BY 1 LIMIT 1"
-        resting, active = [await connection.fetchval(last.format(sign), first) for sign in ("<", ">")]
+        last = (
+            "SELECT account_id FROM raw_metrics_daily WHERE num_trades > 0 GROUP BY 1 HAVING"
+            " max(date) {} $1 ORDER BY 1 LIMIT 1"
+        )
+        resting, active = [
+            await connection.fetchval(last.format(sign), first) for sign in ("<", ">")
+        ]
         for account in (resting, active):
             await spoil(warehouse, account, "raw_metrics_alltime", "net_profit", None)
         await run(service, RunKind.INSPECT)
-        found = {row["account_id"] for row in await connection.fetch("SELECT account_id FROM trade_recon WHERE issues <> '[]'")}
+        found = {
+            row["account_id"]
+            for row in await connection.fetch(
+                "SELECT account_id FROM trade_recon WHERE issues <> '[]'"
+            )
+        }
         assert found == {resting, active}
 
 
@@ -347,11 +475,18 @@ async def test_a_wrong_amount_that_names_no_date_holds_all_dates_of_its_account_
     await spoil(warehouse, account, "raw_metrics_alltime", "net_profit", None, "+ 777")
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
         await service.inspect()
-        issues = await connection.fetchval("SELECT issues FROM trade_recon WHERE account_id = $1", account)
+        issues = await connection.fetchval(
+            "SELECT issues FROM trade_recon WHERE account_id = $1", account
+        )
         assert [issue["type"] for issue in json.loads(issues)] == ["money_mismatch"]
         await connection.execute(
-            "UPDATE trade_recon SET issues = $2 WHERE account_id = $1", account, issues.replace('"money_mismatch"', f'"{code}"')
+            "UPDATE trade_recon SET issues = $2 WHERE account_id = $1",
+            account,
+            issues.replace('"money_mismatch"', f'"{code}"'),
         )
         report: Mapping[str, Any] = await service.readings.report()
-        assert (report["reconciled_through"], [each["account_id"] for each in report["held_back_by"]]) == (None, [account])
+        assert (
+            report["reconciled_through"],
+            [each["account_id"] for each in report["held_back_by"]],
+        ) == (None, [account])
         assert code in report["reconciled_through_reason"]

@@ -1,4 +1,6 @@
-"""A trade that a run moved is a change of both dates: of the one under which it stood, and of the one to which it was moved."""
+"""A trade that a run moved is a change of both dates: of the one under which it stood, and of the
+one to which it was moved.
+"""
 
 import datetime as dt
 
@@ -10,15 +12,22 @@ from tests.support.clock import SETTLED
 from tests.support.engine import difference, engine, run
 
 
-async def test_what_was_moved_to_a_date_is_a_change_of_that_date(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_what_was_moved_to_a_date_is_a_change_of_that_date(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
         row = await connection.fetchrow(
-            "SELECT account_id, max(trade_date) AS day FROM raw_trades_closed WHERE trade_date <= $1 GROUP BY 1 ORDER BY 1 LIMIT 1", SETTLED
+            "SELECT account_id, max(trade_date) AS day FROM raw_trades_closed WHERE trade_date <="
+            " $1 GROUP BY 1 ORDER BY 1 LIMIT 1",
+            SETTLED,
         )
         assert row is not None
         account, day = row
         moved = await connection.fetch(
-            "UPDATE raw_trades_closed SET trade_date = trade_date - 1 WHERE account_id = $1 AND trade_date = $2 RETURNING 1", account, day
+            "UPDATE raw_trades_closed SET trade_date = trade_date - 1 WHERE account_id = $1 AND"
+            " trade_date = $2 RETURNING 1",
+            account,
+            day,
         )
         await run(service, RunKind.FULL)
         assert (await difference(warehouse, sandbox)).is_equal
@@ -26,12 +35,18 @@ async def test_what_was_moved_to_a_date_is_a_change_of_that_date(warehouse: Data
         assert day in {each["date"] for each in feed if each["account_id"] == account}  # type: ignore[attr-defined]
         page = await service.readings.changed_rows(Picked(account_id=account, date=day), 50)
         assert len(page["rows"]) == len(moved), page  # type: ignore[arg-type]
-        # Those that were moved once more since are still told of the date, and no other date has them.
+        # Those that were moved once more since are still told of the date, and no other date has
+        # them.
         await connection.execute(
-            "UPDATE raw_trades_closed SET trade_date = trade_date - 2 WHERE account_id = $1 AND trade_date = $2", account, day
+            "UPDATE raw_trades_closed SET trade_date = trade_date - 2 WHERE account_id = $1 AND"
+            " trade_date = $2",
+            account,
+            day,
         )
         await run(service, RunKind.FULL)
         page = await service.readings.changed_rows(Picked(account_id=account, date=day), 50)
         assert len(page["rows"]) >= 2 * len(moved), page  # type: ignore[arg-type]
-        later = await service.readings.changed_rows(Picked(account_id=account, date=day + dt.timedelta(days=1)), 50)
+        later = await service.readings.changed_rows(
+            Picked(account_id=account, date=day + dt.timedelta(days=1)), 50
+        )
         assert later["rows"] == []

@@ -1,4 +1,6 @@
-"""A pin holds for the values that were restored: where the row is another one now it is over and told, and the row is compared."""
+"""A pin holds for the values that were restored: where the row is another one now it is over and
+told, and the row is compared.
+"""
 
 import pytest
 
@@ -25,27 +27,43 @@ async def test_a_pin_is_over_where_the_row_is_another_one(
 ) -> None:
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
         rows = await connection.fetch(
-            "UPDATE raw_metrics_daily AS d SET net_profit = net_profit + 500 FROM (SELECT account_id, max(date) AS date"
-            " FROM raw_metrics_daily WHERE num_trades > 0 AND date <= $1 GROUP BY 1 ORDER BY 1 LIMIT 2) AS w"
-            " WHERE (d.account_id, d.date) = (w.account_id, w.date) RETURNING d.account_id, d.date",
+            "UPDATE raw_metrics_daily AS d SET net_profit = net_profit + 500 FROM (SELECT"
+            " account_id, max(date) AS date FROM raw_metrics_daily WHERE num_trades > 0 AND date <="
+            " $1 GROUP BY 1 ORDER BY 1 LIMIT 2) AS w WHERE (d.account_id, d.date) = (w.account_id,"
+            " w.date) RETURNING d.account_id, d.date",
             SETTLED,
         )
         (account, day), (other, _) = sorted((row["account_id"], row["date"]) for row in rows)
         state = await run(service, RunKind.FULL, account_ids=(account, other))
-        waiting = await RemovedRows(service.store.database, service.store.feed).waiting_of_run(state["run_id"])  # type: ignore[arg-type]
-        assert all([each.is_there async for each in Restoring(service.store).restore(waiting, pins=True, reason="the desk's")])
+        waiting = await RemovedRows(service.store.database, service.store.feed).waiting_of_run(
+            state["run_id"]  # type: ignore[arg-type]
+        )
+        assert all(
+            [
+                each.is_there
+                async for each in Restoring(service.store).restore(
+                    waiting, pins=True, reason="the desk's"
+                )
+            ]
+        )
         assert await connection.fetchval("SELECT count(*) FROM recon_pins") == len(waiting) == 2
         if "date - 200" in statement:
-            await connection.execute("SELECT recon_create_partitions('raw_metrics_daily', ARRAY[$1::date - 200])", day)
+            await connection.execute(
+                "SELECT recon_create_partitions('raw_metrics_daily', ARRAY[$1::date - 200])", day
+            )
         await connection.execute(f"{statement} WHERE account_id = $1 AND date = $2", account, day)
         await run(service, RunKind.FULL, account_ids=(account,) if named else None)
-        pinned = {row["account_id"] for row in await connection.fetch("SELECT account_id FROM recon_pins")}
+        pinned = {
+            row["account_id"] for row in await connection.fetch("SELECT account_id FROM recon_pins")
+        }
         assert pinned == ({other} if is_over else {account, other})
         described = await connection.fetchval(
-            "SELECT count(*) FROM recon_issue_history"
-            " WHERE account_id = $1 AND type = 'upstream_drift' AND evidence::text LIKE '%restored%'",
+            "SELECT count(*) FROM recon_issue_history WHERE account_id = $1 AND type ="
+            " 'upstream_drift' AND evidence::text LIKE '%restored%'",
             account,
         )
         assert bool(described) == is_over
-        left = {each for each in (await difference(warehouse, sandbox)).sample if account in str(each)}
+        left = {
+            each for each in (await difference(warehouse, sandbox)).sample if account in str(each)
+        }
         assert bool(left) == (not is_over or "date - 200" in statement), left

@@ -1,4 +1,6 @@
-"""The change feed: every slice that was committed, once, in an order that a reader's cursor can follow."""
+"""The change feed: every slice that was committed, once, in an order that a reader's cursor can
+follow.
+"""
 
 import asyncio
 import datetime as dt
@@ -35,7 +37,11 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 
 
 async def _noted(
-    pool: Pool, changed: Mapping[str, Collection[dt.date | None]], *, run_id: uuid.UUID | None = None, table: str = _TABLE
+    pool: Pool,
+    changed: Mapping[str, Collection[dt.date | None]],
+    *,
+    run_id: uuid.UUID | None = None,
+    table: str = _TABLE,
 ) -> None:
     async with pool.transaction("repeatable_read") as connection:
         await ChangeFeed(pool).note(connection, run_id, table, changed)
@@ -45,7 +51,9 @@ def _slices(changes: Collection[FeedEntry]) -> list[tuple[str, dt.date | None]]:
     return [(change.account_id, change.date) for change in changes]
 
 
-async def test_a_reader_that_polls_while_many_transactions_commit_misses_nothing_and_sees_nothing_twice(pool: Pool) -> None:
+async def test_a_reader_that_polls_while_many_transactions_commit_misses_nothing_and_sees_nothing_twice(
+    pool: Pool,
+) -> None:
     writers, rounds = 25, 12
     feed = ChangeFeed(pool)
 
@@ -54,8 +62,14 @@ async def test_a_reader_that_polls_while_many_transactions_commit_misses_nothing
             async with pool.transaction("repeatable_read") as connection:
                 # The snapshot is older than the commits of the others.
                 await connection.fetch_value("SELECT count(*) FROM pg_class")
-                await feed.note(connection, None, _TABLE, {f"{number}-{turn}": _days(turn), f"{number}-{turn}-too": _days(0, 1)})
-                # A commit that takes its time: ids that were given out earlier become visible later, unless the lock forbids it.
+                await feed.note(
+                    connection,
+                    None,
+                    _TABLE,
+                    {f"{number}-{turn}": _days(turn), f"{number}-{turn}-too": _days(0, 1)},
+                )
+                # A commit that takes its time: ids that were given out earlier become visible
+                # later, unless the lock forbids it.
                 await connection.execute("SELECT pg_sleep($1)", random.random() * 0.005)
 
     async def read() -> list[FeedEntry]:
@@ -80,7 +94,9 @@ async def test_a_reader_that_polls_while_many_transactions_commit_misses_nothing
     assert (await feed.since(0, _ALL)).changes == tuple(seen)
 
 
-async def test_a_transaction_that_got_its_ids_first_and_commits_last_is_not_missed(pool: Pool) -> None:
+async def test_a_transaction_that_got_its_ids_first_and_commits_last_is_not_missed(
+    pool: Pool,
+) -> None:
     feed = ChangeFeed(pool)
     async with pool.transaction("repeatable_read") as slow:
         await feed.note(slow, None, _TABLE, {"first": _days(0)})
@@ -105,14 +121,25 @@ async def test_a_change_that_is_undone_is_not_in_the_feed(pool: Pool) -> None:
     assert _slices((await ChangeFeed(pool).since(0, _ALL)).changes) == [("kept", _DAY)]
 
 
-async def test_a_transaction_makes_one_row_for_an_account_and_table_however_many_dates_it_wrote(pool: Pool) -> None:
+async def test_a_transaction_makes_one_row_for_an_account_and_table_however_many_dates_it_wrote(
+    pool: Pool,
+) -> None:
     run_id = uuid.uuid4()
-    await _noted(pool, {"many": _days(*range(0, 4000, 2), *range(5000, 7000)), "few": _days(0), "none": []}, run_id=run_id)
-    rows = await pool.fetch("SELECT account_id, entries, run_id FROM prop_trading_model.recon_changes ORDER BY change_id")
+    await _noted(
+        pool,
+        {"many": _days(*range(0, 4000, 2), *range(5000, 7000)), "few": _days(0), "none": []},
+        run_id=run_id,
+    )
+    rows = await pool.fetch(
+        "SELECT account_id, entries, run_id FROM prop_trading_model.recon_changes ORDER BY"
+        " change_id"
+    )
     assert [tuple(row) for row in rows] == [("few", 1, run_id), ("many", 4000, run_id)]
 
 
-async def test_dates_come_back_as_they_were_written_in_order_and_in_every_time_zone(database: Database) -> None:
+async def test_dates_come_back_as_they_were_written_in_order_and_in_every_time_zone(
+    database: Database,
+) -> None:
     written: dict[str, set[dt.date | None]] = {
         "alltime": {None},
         "edges": {dt.date.min, dt.date.max},
@@ -123,14 +150,19 @@ async def test_dates_come_back_as_they_were_written_in_order_and_in_every_time_z
     }
     async with database.connect() as connection:
         await connection.execute(
-            f"ALTER DATABASE {await connection.fetchval('SELECT current_database()')} SET timezone = 'America/Sao_Paulo'"
+            f"ALTER DATABASE {await connection.fetchval('SELECT current_database()')} SET timezone"
+            " = 'America/Sao_Paulo'"
         )
     async with Pool.open(database.dsn, database.schema) as pool:
         await _noted(pool, written)
         found = _slices((await ChangeFeed(pool).since(0, _ALL)).changes)
     assert len(found) == len(set(found))
-    assert {account_id: {day for owner, day in found if owner == account_id} for account_id in written} == written
-    assert [day for owner, day in found if owner == "gaps"] == sorted(_days(9, 0, 1, 2, 8, 400), key=str)
+    assert {
+        account_id: {day for owner, day in found if owner == account_id} for account_id in written
+    } == written
+    assert [day for owner, day in found if owner == "gaps"] == sorted(
+        _days(9, 0, 1, 2, 8, 400), key=str
+    )
 
 
 async def test_a_page_holds_whole_changes_at_least_one_and_as_many_as_fit(pool: Pool) -> None:
@@ -168,7 +200,9 @@ async def test_nothing_is_written_where_nothing_changed(pool: Pool) -> None:
 
 
 async def test_what_waits_for_the_commit_is_checked_before_the_feed_is_locked(pool: Pool) -> None:
-    await pool.execute("CREATE TABLE prop_trading_model.deferred (id integer UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    await pool.execute(
+        "CREATE TABLE prop_trading_model.deferred (id integer UNIQUE DEFERRABLE INITIALLY DEFERRED)"
+    )
 
     async def break_it() -> None:
         async with pool.transaction("repeatable_read") as connection:
@@ -182,9 +216,14 @@ async def test_what_waits_for_the_commit_is_checked_before_the_feed_is_locked(po
         await break_it()
 
 
-async def test_the_feeds_of_two_schemas_do_not_wait_for_each_other(database: Database, pool: Pool) -> None:
+async def test_the_feeds_of_two_schemas_do_not_wait_for_each_other(
+    database: Database, pool: Pool
+) -> None:
     await migrate(database.dsn, "other")
-    async with Pool.open(database.dsn, "other") as other, pool.transaction("repeatable_read") as holding:
+    async with (
+        Pool.open(database.dsn, "other") as other,
+        pool.transaction("repeatable_read") as holding,
+    ):
         await ChangeFeed(pool).note(holding, None, _TABLE, {"a": _days(0)})
         await _noted(other, {"b": _days(0)})
         assert _slices((await ChangeFeed(other).since(0, _ALL)).changes) == [("b", _DAY)]
@@ -193,10 +232,16 @@ async def test_the_feeds_of_two_schemas_do_not_wait_for_each_other(database: Dat
 async def test_a_page_of_a_long_feed_is_read_by_the_key_alone(pool: Pool) -> None:
     await pool.execute(
         "INSERT INTO prop_trading_model.recon_changes (account_id, table_name, days, entries)"
-        f" SELECT 'a' || n, '{_TABLE}', datemultirange(daterange('2024-01-01', '2024-01-04')), 3 FROM generate_series(1, 20000) AS n"
+        f" SELECT 'a' || n, '{_TABLE}', datemultirange(daterange('2024-01-01', '2024-01-04')), 3"
+        " FROM generate_series(1, 20000) AS n"
     )
     await pool.execute("ANALYZE prop_trading_model.recon_changes")
     statement = pool.queries("feed")["get_changes"]
-    plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {statement}".replace("$1", "10000").replace("$2", "1000")))
+    plan = "\n".join(
+        row[0]
+        for row in await pool.fetch(
+            f"EXPLAIN {statement}".replace("$1", "10000").replace("$2", "1000")
+        )
+    )
     assert "Seq Scan" not in plan, plan
     assert re.search(r"Index Cond: \(\(change_id > .* AND \(change_id <= ", plan), plan

@@ -1,4 +1,6 @@
-"""Claims among 500,000 accounts: what they read, what they cost, and what claiming again and again leaves behind."""
+"""Claims among 500,000 accounts: what they read, what they cost, and what claiming again and again
+leaves behind.
+"""
 
 import datetime as dt
 import json
@@ -30,7 +32,10 @@ CLAIMED_AGAIN = 200
 LEASE = 60.0
 RUN, WORKER = uuid.UUID(int=1), uuid.UUID(int=2)
 TERMS = Terms(5, lambda _: dt.datetime(2100, 1, 1, tzinfo=dt.UTC), 5, 1, LEASE)
-ISSUES = tuple(Issue(code, Severity.HIGH, "Made up, and long enough to widen a row.", (), "None.") for code in list(IssueCode)[:3])
+ISSUES = tuple(
+    Issue(code, Severity.HIGH, "Made up, and long enough to widen a row.", (), "None.")
+    for code in list(IssueCode)[:3]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,18 @@ class Room:
     heap_only: int
 
 
-async def load(connection: "asyncpg.Connection[asyncpg.Record]", run_id: uuid.UUID, accounts: int) -> None:
+async def load(
+    connection: "asyncpg.Connection[asyncpg.Record]", run_id: uuid.UUID, accounts: int
+) -> None:
     """So many accounts, all of them waiting in a run."""
-    await connection.execute("INSERT INTO recon_runs (run_id, kind, status, prepared_at) VALUES ($1, 'retry', 'running', now())", run_id)
     await connection.execute(
-        "INSERT INTO trade_recon (account_id) SELECT 'account-' || lpad(n::text, 7, '0') FROM generate_series(1, $1) AS n"
-        " ON CONFLICT DO NOTHING",
+        "INSERT INTO recon_runs (run_id, kind, status, prepared_at) VALUES ($1, 'retry', 'running',"
+        " now())",
+        run_id,
+    )
+    await connection.execute(
+        "INSERT INTO trade_recon (account_id) SELECT 'account-' || lpad(n::text, 7, '0') FROM"
+        " generate_series(1, $1) AS n ON CONFLICT DO NOTHING",
         accounts,
     )
     await connection.execute(
@@ -60,9 +71,16 @@ async def load(connection: "asyncpg.Connection[asyncpg.Record]", run_id: uuid.UU
 
 
 @asynccontextmanager
-async def changed(postgres: Server, template: str) -> AsyncIterator[tuple[str, "asyncpg.Connection[asyncpg.Record]"]]:
-    """A copy of a database, and a connection to change it: close it before the copy is copied in turn."""
-    async with postgres.clone(template, "scale") as name, Database(postgres.database(name), SCHEMA).connect() as connection:
+async def changed(
+    postgres: Server, template: str
+) -> AsyncIterator[tuple[str, "asyncpg.Connection[asyncpg.Record]"]]:
+    """A copy of a database, and a connection to change it: close it before the copy is copied in
+    turn.
+    """
+    async with (
+        postgres.clone(template, "scale") as name,
+        Database(postgres.database(name), SCHEMA).connect() as connection,
+    ):
         yield name, connection
 
 
@@ -73,7 +91,9 @@ async def all_waiting(postgres: Server, template: str) -> AsyncIterator[str]:
         # Nothing but the test itself may clean up: its figures are to be the same each time.
         await connection.execute("ALTER TABLE trade_recon SET (autovacuum_enabled = false)")
         await connection.execute("ALTER TABLE recon_attempts SET (autovacuum_enabled = false)")
-        await connection.execute("INSERT INTO recon_workers (worker_id, host, pid) VALUES ($1, 'here', 1)", WORKER)
+        await connection.execute(
+            "INSERT INTO recon_workers (worker_id, host, pid) VALUES ($1, 'here', 1)", WORKER
+        )
         await load(connection, RUN, ACCOUNTS)
         await connection.execute("ANALYZE trade_recon, recon_attempts")
         await connection.close()
@@ -84,23 +104,33 @@ async def all_waiting(postgres: Server, template: str) -> AsyncIterator[str]:
 async def nearly_done(postgres: Server, all_waiting: str) -> AsyncIterator[str]:
     """The same, when the first 490,000 are recorded and nobody has cleaned up since."""
     async with changed(postgres, all_waiting) as (name, connection):
-        await connection.execute("UPDATE recon_attempts SET outcome = 'unchanged', finished_at = now() WHERE position <= $1", RECORDED)
+        await connection.execute(
+            "UPDATE recon_attempts SET outcome = 'unchanged', finished_at = now() WHERE position"
+            " <= $1",
+            RECORDED,
+        )
         await connection.close()
         yield name
 
 
 @asynccontextmanager
-async def copy(postgres: Server, template: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+async def copy(
+    postgres: Server, template: str
+) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     async with changed(postgres, template) as (_, connection):
         yield connection
 
 
-async def claim(connection: "asyncpg.Connection[asyncpg.Record]", limit: int = BATCH, run_id: uuid.UUID = RUN) -> Plan:
+async def claim(
+    connection: "asyncpg.Connection[asyncpg.Record]", limit: int = BATCH, run_id: uuid.UUID = RUN
+) -> Plan:
     """What a claim does; it is undone."""
     sql = load_queries("claims", SCHEMA)["claim_accounts"]
     transaction = connection.transaction()
     await transaction.start()
-    told = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", run_id, uuid.uuid4(), WORKER, limit, LEASE)
+    told = await connection.fetchval(
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", run_id, uuid.uuid4(), WORKER, limit, LEASE
+    )
     await transaction.rollback()
     return Plan(json.loads(told)[0]["Plan"])
 
@@ -109,11 +139,15 @@ def assert_read_in_order_and_by_key(plan: Plan, taken: int) -> None:
     kinds = {(node["Node Type"], node.get("Relation Name")) for node in plan.nodes}
     assert not [kind for kind, _ in kinds if "Sort" in kind]
     assert not kinds & {("Seq Scan", "trade_recon"), ("Seq Scan", "recon_attempts")}
-    indexes = {node.get("Relation Name"): node["Index Name"] for node in plan.nodes if "Index Name" in node}
+    indexes = {
+        node.get("Relation Name"): node["Index Name"] for node in plan.nodes if "Index Name" in node
+    }
     assert indexes["recon_attempts"] == "recon_attempts_waiting"
     assert indexes["trade_recon"] == "trade_recon_pkey"
     waiting = plan.reading("recon_attempts_waiting")
-    assert waiting["Actual Rows"] * waiting["Actual Loops"] == taken, "no more attempts are read than accounts are taken"
+    assert waiting["Actual Rows"] * waiting["Actual Loops"] == taken, (
+        "no more attempts are read than accounts are taken"
+    )
 
 
 @pytest.mark.parametrize("limit", [250, BATCH])
@@ -124,14 +158,18 @@ async def test_a_claim_reads_attempts_in_order_from_the_partial_index_and_accoun
         assert_read_in_order_and_by_key(await claim(connection, limit), limit)
 
 
-async def test_a_claim_does_so_in_a_run_of_which_the_statistics_do_not_know_yet(postgres: Server, all_waiting: str) -> None:
+async def test_a_claim_does_so_in_a_run_of_which_the_statistics_do_not_know_yet(
+    postgres: Server, all_waiting: str
+) -> None:
     async with copy(postgres, all_waiting) as connection:
         new = uuid.UUID(int=3)
         await load(connection, new, FEWER)
         assert_read_in_order_and_by_key(await claim(connection, run_id=new), BATCH)
 
 
-async def test_a_claim_costs_no_more_among_500_000_accounts_than_among_50_000(postgres: Server, template: str, all_waiting: str) -> None:
+async def test_a_claim_costs_no_more_among_500_000_accounts_than_among_50_000(
+    postgres: Server, template: str, all_waiting: str
+) -> None:
     async with copy(postgres, template) as connection:
         await load(connection, RUN, FEWER)
         await connection.execute("ANALYZE trade_recon, recon_attempts")
@@ -142,7 +180,9 @@ async def test_a_claim_costs_no_more_among_500_000_accounts_than_among_50_000(po
     assert among_all.buffers < among_fewer.buffers * 1.5
 
 
-async def test_recorded_accounts_are_passed_over_once_and_not_looked_up_by_each_claim(postgres: Server, nearly_done: str) -> None:
+async def test_recorded_accounts_are_passed_over_once_and_not_looked_up_by_each_claim(
+    postgres: Server, nearly_done: str
+) -> None:
     async with copy(postgres, nearly_done) as connection:
         first = await claim(connection)
         second = await claim(connection)
@@ -150,7 +190,9 @@ async def test_recorded_accounts_are_passed_over_once_and_not_looked_up_by_each_
         vacuumed = await claim(connection)
     for plan in (first, second, vacuumed):
         assert_read_in_order_and_by_key(plan, BATCH)
-    passed, known, clean = (pages(plan.reading("recon_attempts_waiting")) for plan in (first, second, vacuumed))
+    passed, known, clean = (
+        pages(plan.reading("recon_attempts_waiting")) for plan in (first, second, vacuumed)
+    )
     assert passed < RECORDED / 20, "a page of attempts is looked at once for all of its rows"
     assert known < RECORDED / 100, "only pages of the index are left to be passed"
     assert clean < BATCH / 10
@@ -162,8 +204,9 @@ async def test_a_claim_that_finds_all_others_held_by_live_workers_costs_a_few_pa
 ) -> None:
     async with copy(postgres, nearly_done) as connection:
         await connection.execute(
-            "UPDATE trade_recon SET claim_id = $1, claimed_by = $2, claimed_at = now() - make_interval(secs => $3)"
-            " FROM recon_attempts AS a WHERE a.account_id = trade_recon.account_id AND a.outcome IS NULL",
+            "UPDATE trade_recon SET claim_id = $1, claimed_by = $2, claimed_at = now() -"
+            " make_interval(secs => $3) FROM recon_attempts AS a WHERE a.account_id ="
+            " trade_recon.account_id AND a.outcome IS NULL",
             uuid.uuid4(),
             WORKER,
             age,
@@ -195,17 +238,28 @@ class Worker:
             claim = await self._claim(await self._run())
             left, outcome = (ISSUES, Outcome.PARTIAL) if number % 2 else ((), Outcome.HEALED)
             results = [
-                AccountResult(account_id, outcome, ISSUES, left, Effort(), failing=bool(left), signature="", detail=None)
+                AccountResult(
+                    account_id,
+                    outcome,
+                    ISSUES,
+                    left,
+                    Effort(),
+                    failing=bool(left),
+                    signature="",
+                    detail=None,
+                )
                 for account_id in claim.account_ids
             ]
-            recorded = await self.runs.record(claim, results, seconds=0, requests=0, terms=TERMS, judged=sorted(IssueCode))
+            recorded = await self.runs.record(
+                claim, results, seconds=0, requests=0, terms=TERMS, judged=sorted(IssueCode)
+            )
             assert len(recorded) == CLAIMED_AGAIN
 
     async def room(self) -> Room:
         await self.pool.execute("SELECT pg_stat_force_next_flush()")
         row = await self.pool.fetch_row(
-            "SELECT pg_relation_size(relid) / 8192 AS heap, pg_indexes_size(relid) / 8192 AS index, n_tup_upd, n_tup_hot_upd"
-            " FROM pg_stat_user_tables WHERE relname = 'trade_recon'"
+            "SELECT pg_relation_size(relid) / 8192 AS heap, pg_indexes_size(relid) / 8192 AS index,"
+            " n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'trade_recon'"
         )
         assert row is not None
         return Room(row["heap"], row["index"], row["n_tup_upd"], row["n_tup_hot_upd"])
@@ -213,8 +267,9 @@ class Worker:
     async def _run(self) -> uuid.UUID:
         run_id = await self.runs.create(RunRequest(kind=RunKind.RETRY))
         await self.pool.execute(
-            "INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position)"
-            " SELECT $1, account_id, row_number() OVER (ORDER BY account_id) FROM prop_trading_model.trade_recon",
+            "INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position) SELECT"
+            " $1, account_id, row_number() OVER (ORDER BY account_id) FROM"
+            " prop_trading_model.trade_recon",
             run_id,
         )
         return run_id
@@ -230,7 +285,9 @@ class Worker:
 async def worker(database: Database) -> AsyncIterator[Worker]:
     """Of a warehouse of accounts that nobody but the test cleans up."""
     async with Pool.open(database.dsn, database.schema, pool_size=1) as pool:
-        await pool.execute("ALTER TABLE prop_trading_model.trade_recon SET (autovacuum_enabled = false)")
+        await pool.execute(
+            "ALTER TABLE prop_trading_model.trade_recon SET (autovacuum_enabled = false)"
+        )
         await pool.execute(
             "INSERT INTO prop_trading_model.trade_recon (account_id)"
             " SELECT 'account-' || lpad(n::text, 7, '0') FROM generate_series(1, $1) AS n",
@@ -243,7 +300,9 @@ async def worker(database: Database) -> AsyncIterator[Worker]:
 
 
 @pytest.mark.parametrize("vacuumed", [False, True])
-@pytest.mark.parametrize("what", [Worker.release_claims, Worker.record_claims], ids=["release", "record"])
+@pytest.mark.parametrize(
+    "what", [Worker.release_claims, Worker.record_claims], ids=["release", "record"]
+)
 async def test_claims_again_and_again_leave_no_growing_bloat(
     what: Callable[[Worker, int], Awaitable[None]],
     vacuumed: bool,  # noqa: FBT001
@@ -255,7 +314,8 @@ async def test_claims_again_and_again_leave_no_growing_bloat(
         if vacuumed:
             await worker.pool.execute("VACUUM prop_trading_model.trade_recon")
         rooms.append(await worker.room())
-    # Rows spread over more pages in the first rounds, until each page has room for new versions of all its rows, and then no more.
+    # Rows spread over more pages in the first rounds, until each page has room for new versions of
+    # all its rows, and then no more.
     early, middle, late = rooms[0], rooms[4], rooms[9]
     assert late.heap <= early.heap * 1.5
     assert late.heap <= middle.heap * 1.02

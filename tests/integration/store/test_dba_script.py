@@ -1,4 +1,6 @@
-"""What `migrate --print` advises: run by the tables' owner, statement by statement, it ends whole however often it broke off."""
+"""What `migrate --print` advises: run by the tables' owner, statement by statement, it ends whole
+however often it broke off.
+"""
 
 import asyncio
 import datetime as dt
@@ -30,9 +32,14 @@ from tests.support.waiting import PATIENCE
 
 _PASSWORD = "only-for-this-test"
 _OUR_TRADE_KEY = "PRIMARY KEY (platform, broker, login, position, ticket, trade_date)"
-_HERITAGE_TRADE_KEY = "PRIMARY KEY (platform, position, trade_date), UNIQUE (position, login, platform, broker, trade_date)"
+_HERITAGE_TRADE_KEY = (
+    "PRIMARY KEY (platform, position, trade_date), UNIQUE (position, login, platform, broker,"
+    " trade_date)"
+)
 _HEALED = ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed")
-_RIGHTS = [(table, right) for table in _HEALED for right in ("SELECT", "INSERT", "UPDATE", "DELETE")]
+_RIGHTS = [
+    (table, right) for table in _HEALED for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+]
 _RIGHTS += [("raw_trades_open", right) for right in ("SELECT", "UPDATE")]
 
 _OLD_SYSTEM = """
@@ -78,7 +85,9 @@ class Place:
     def database(self, user: str | None = None, schema: str = SCHEMA) -> Database:
         parts = urlsplit(self.server.database(self.name))
         if user is not None:
-            parts = parts._replace(netloc=f"{url_quote(user)}:{_PASSWORD}@{parts.netloc.rpartition('@')[2]}")
+            parts = parts._replace(
+                netloc=f"{url_quote(user)}:{_PASSWORD}@{parts.netloc.rpartition('@')[2]}"
+            )
         return Database(urlunsplit(parts), schema)
 
     async def script(self, schema: str = SCHEMA, user: str | None = None) -> str:
@@ -91,8 +100,12 @@ class Place:
             for statement in statements:
                 await connection.execute(statement)
 
-    async def run(self, script: str, *, user: str | None = None, goes_on: bool = False) -> list[Exception]:
-        """Run a script as a client does that knows nothing of it; the errors, of a client that goes on after one."""
+    async def run(
+        self, script: str, *, user: str | None = None, goes_on: bool = False
+    ) -> list[Exception]:
+        """Run a script as a client does that knows nothing of it; the errors, of a client that goes
+        on after one.
+        """
         errors: list[Exception] = []
         async with self.database(user or self.owner).connect() as connection:
             for statement in statements(script):
@@ -113,13 +126,19 @@ class Place:
         """Every index is valid, and every partition has its part of its parent's."""
         found = await self.indexes()
         assert [name for name, row in found.items() if not row["indisvalid"]] == []
-        assert [name for name, row in found.items() if row["partitioned"] and row["attached"] != row["partitions"]] == []
+        assert [
+            name
+            for name, row in found.items()
+            if row["partitioned"] and row["attached"] != row["partitions"]
+        ] == []
 
 
 @pytest.fixture
 async def place(postgres: Server) -> AsyncIterator[Place]:
     mark = secrets.token_hex(4)
-    place = Place(postgres, f"recon_advice_{mark}", f"owner_{mark}", f"old_{mark}", f'Recon "{mark}"')
+    place = Place(
+        postgres, f"recon_advice_{mark}", f"owner_{mark}", f"old_{mark}", f'Recon "{mark}"'
+    )
     await postgres.execute(f"CREATE ROLE {place.owner} LOGIN CREATEROLE PASSWORD '{_PASSWORD}'")
     await postgres.execute(f"CREATE ROLE {place.old_system} LOGIN PASSWORD '{_PASSWORD}'")
     await postgres.execute(f"GRANT {place.old_system} TO {place.owner}")
@@ -137,8 +156,12 @@ async def place(postgres: Server) -> AsyncIterator[Place]:
             await postgres.execute(f"DROP ROLE IF EXISTS {quote(name)}")
 
 
-async def _build(place: Place, trade_key: str = _HERITAGE_TRADE_KEY, *, schema: str = SCHEMA, months: int = 3) -> None:
-    """The raw tables of the owner, without an index beyond their keys; partitions by month, the newest a month ahead."""
+async def _build(
+    place: Place, trade_key: str = _HERITAGE_TRADE_KEY, *, schema: str = SCHEMA, months: int = 3
+) -> None:
+    """The raw tables of the owner, without an index beyond their keys; partitions by month, the
+    newest a month ahead.
+    """
     statements = [f"CREATE SCHEMA {quote(schema)}"]
     for path in sorted((SQL_DIRECTORY / "migrations").glob("000*.sql")):
         text = for_schema(path.read_text(encoding="utf-8"), schema)
@@ -155,7 +178,10 @@ def _partition(schema: str, table: str, back: int, name: str | None = None) -> s
     begin, end = _month(back), _month(back - 1)
     partition = name or f"{table}_{begin:%Y_%m}"
     parent = f"{quote(schema)}.{quote(table)}"
-    return f"CREATE TABLE {quote(schema)}.{quote(partition)} PARTITION OF {parent} FOR VALUES FROM ('{begin}') TO ('{end}')"
+    return (
+        f"CREATE TABLE {quote(schema)}.{quote(partition)} PARTITION OF {parent} FOR VALUES FROM"
+        f" ('{begin}') TO ('{end}')"
+    )
 
 
 def _month(back: int) -> dt.date:
@@ -165,17 +191,22 @@ def _month(back: int) -> dt.date:
 
 async def _build_with_old_system(place: Place) -> None:
     await _build(place)
-    await place.execute(f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {place.old_system}", user=place.owner)
+    await place.execute(
+        f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {place.old_system}", user=place.owner
+    )
     await place.execute(_OLD_SYSTEM, user=place.old_system)
 
 
-async def test_run_by_the_owner_every_index_is_whole_and_the_next_print_advises_none(place: Place) -> None:
+async def test_run_by_the_owner_every_index_is_whole_and_the_next_print_advises_none(
+    place: Place,
+) -> None:
     await _build_with_old_system(place)
     script = await place.script()
     for table in ("raw_trades_closed", "raw_trades_open"):
         assert f'"{table}_account_day" ON ONLY' in script
         assert f'"{table}_without_account" ON ONLY' in script
-    # The old primary key finds a trade, and the metrics' keys serve detection; nothing tells when a row was written.
+    # The old primary key finds a trade, and the metrics' keys serve detection; nothing tells when a
+    # row was written.
     assert script.count(" ON ONLY ") == 8
     assert script.count("USING brin") == 4 * 3 + 4 + 1
     await place.run(script)
@@ -189,8 +220,9 @@ async def test_printing_changes_nothing_and_needs_no_right_on_the_tables(place: 
     await _build(place)
     async with place.database().connect() as connection:
         versions = (
-            "SELECT (SELECT array_agg(xmin::text ORDER BY oid) FROM pg_class),"
-            " (SELECT array_agg(xmin::text ORDER BY oid) FROM pg_namespace), (SELECT count(*) FROM pg_roles WHERE rolname = $1)"
+            "SELECT (SELECT array_agg(xmin::text ORDER BY oid) FROM pg_class), (SELECT"
+            " array_agg(xmin::text ORDER BY oid) FROM pg_namespace), (SELECT count(*) FROM pg_roles"
+            " WHERE rolname = $1)"
         )
         before = await connection.fetchrow(versions, place.role)
         by_a_stranger = await place.script(user=place.old_system)
@@ -199,14 +231,17 @@ async def test_printing_changes_nothing_and_needs_no_right_on_the_tables(place: 
     assert by_a_stranger == await place.script()
 
 
-async def test_what_an_old_system_left_becomes_the_roles_own_and_its_owner_loses_no_access(place: Place) -> None:
+async def test_what_an_old_system_left_becomes_the_roles_own_and_its_owner_loses_no_access(
+    place: Place,
+) -> None:
     await _build_with_old_system(place)
     await place.run(await place.script())
     await place.execute(*_OLD_USES, user=place.old_system)
     async with place.database().connect() as connection:
         owned = await connection.fetch(
-            "SELECT relname::text AS name FROM pg_class WHERE relkind IN ('r', 'v', 'm') AND relowner::regrole::text = quote_ident($1)"
-            " UNION ALL SELECT proname::text FROM pg_proc WHERE proowner::regrole::text = quote_ident($1)",
+            "SELECT relname::text AS name FROM pg_class WHERE relkind IN ('r', 'v', 'm') AND"
+            " relowner::regrole::text = quote_ident($1) UNION ALL SELECT proname::text FROM pg_proc"
+            " WHERE proowner::regrole::text = quote_ident($1)",
             place.role,
         )
     assert sorted(row["name"] for row in owned) == [
@@ -219,7 +254,9 @@ async def test_what_an_old_system_left_becomes_the_roles_own_and_its_owner_loses
     ]
 
 
-async def test_the_role_migrates_in_an_old_systems_place_and_the_script_may_be_run_again(place: Place) -> None:
+async def test_the_role_migrates_in_an_old_systems_place_and_the_script_may_be_run_again(
+    place: Place,
+) -> None:
     await _build_with_old_system(place)
     script = await place.script()
     await place.run(script)
@@ -230,20 +267,27 @@ async def test_the_role_migrates_in_an_old_systems_place_and_the_script_may_be_r
     await place.execute(*readings, user=place.old_system)
 
 
-async def test_row_level_security_hides_nothing_from_the_role_nor_from_the_old_owner(place: Place) -> None:
+async def test_row_level_security_hides_nothing_from_the_role_nor_from_the_old_owner(
+    place: Place,
+) -> None:
     await _build_with_old_system(place)
     await place.execute(
         f"INSERT INTO {SCHEMA}.raw_metrics_alltime (account_id) VALUES ('a')",
         f"ALTER TABLE {SCHEMA}.raw_metrics_alltime ENABLE ROW LEVEL SECURITY",
         f"ALTER TABLE {SCHEMA}.trade_recon ENABLE ROW LEVEL SECURITY",
-        f"CREATE POLICY not_all ON {SCHEMA}.raw_metrics_alltime AS RESTRICTIVE USING (login <> 'secret')",
+        f"CREATE POLICY not_all ON {SCHEMA}.raw_metrics_alltime AS RESTRICTIVE USING (login <>"
+        " 'secret')",
     )
     script = await place.script()
     assert 'The restrictive policy "not_all"' in script
     await place.execute(f"DROP POLICY not_all ON {SCHEMA}.raw_metrics_alltime")
     await place.run(script)
     await place.run(script)
-    for table, user, rows in (("raw_metrics_alltime", place.role, 1), ("trade_recon", place.role, 2), ("trade_recon", place.old_system, 2)):
+    for table, user, rows in (
+        ("raw_metrics_alltime", place.role, 1),
+        ("trade_recon", place.role, 2),
+        ("trade_recon", place.old_system, 2),
+    ):
         async with place.database(user).connect() as connection:
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == rows
 
@@ -252,14 +296,18 @@ async def test_a_sequence_behind_a_column_and_a_trigger_are_thought_of(place: Pl
     await _build(place)
     await place.execute(
         f"ALTER TABLE {SCHEMA}.raw_metrics_alltime ADD COLUMN row_number bigserial",
-        f"CREATE FUNCTION {SCHEMA}.audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
-        f"CREATE TRIGGER audited BEFORE INSERT ON {SCHEMA}.raw_metrics_alltime FOR EACH ROW EXECUTE FUNCTION {SCHEMA}.audit()",
+        f"CREATE FUNCTION {SCHEMA}.audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW;"
+        " END'",
+        f"CREATE TRIGGER audited BEFORE INSERT ON {SCHEMA}.raw_metrics_alltime FOR EACH ROW EXECUTE"
+        f" FUNCTION {SCHEMA}.audit()",
         user=place.owner,
     )
     script = await place.script()
     assert 'The trigger "audited"' in script
     await place.run(script)
-    await place.execute(f"INSERT INTO {SCHEMA}.raw_metrics_alltime (account_id) VALUES ('a')", user=place.role)
+    await place.execute(
+        f"INSERT INTO {SCHEMA}.raw_metrics_alltime (account_id) VALUES ('a')", user=place.role
+    )
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
@@ -271,8 +319,8 @@ async def test_a_build_that_was_broken_off_is_made_anew(place: Place, goes_on: b
         await writing.start()
         # Into the partition itself: a concurrent build waits for that, and nothing else does.
         await writer.execute(
-            f"INSERT INTO raw_trades_closed_{_month(0):%Y_%m} (platform, broker, login, position, ticket, trade_date)"
-            f" VALUES (1, 1, '7', '1', '1', '{_month(0)}')"
+            f"INSERT INTO raw_trades_closed_{_month(0):%Y_%m} (platform, broker, login, position,"
+            f" ticket, trade_date) VALUES (1, 1, '7', '1', '1', '{_month(0)}')"
         )
         running = asyncio.create_task(place.run(script, goes_on=goes_on))
         await _cancel_build(place)
@@ -316,7 +364,9 @@ async def test_a_print_after_a_broken_build_goes_on_with_the_same_names(place: P
             f"CREATE INDEX IF NOT EXISTS {left} ON raw_trades_closed_{_month(0):%Y_%m}"
             " (account_id, trade_date) INCLUDE (login, platform, broker)"
         )
-        await connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::text::regclass", left)
+        await connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::text::regclass", left
+        )
     again = await place.script()
     assert f'DROP INDEX "{SCHEMA}"."{left}"' in again
     assert not re.search(r"_(day|account|unit)_2\b", again)
@@ -324,7 +374,9 @@ async def test_a_print_after_a_broken_build_goes_on_with_the_same_names(place: P
     await place.assert_whole()
 
 
-async def test_behind_a_long_transaction_the_script_gives_up_soon_and_succeeds_later(place: Place) -> None:
+async def test_behind_a_long_transaction_the_script_gives_up_soon_and_succeeds_later(
+    place: Place,
+) -> None:
     await _build(place)
     script = await place.script()
     assert "SET lock_timeout = '3s';" in script
@@ -356,20 +408,37 @@ async def test_only_statements_that_keep_nobody_waiting_may_wait_long(place: Pla
     assert concurrent == 12 + 4 * 3 + 1
 
 
-async def test_partitions_of_any_name_depth_and_schema_get_their_index_and_fitting_ones_are_used(place: Place) -> None:
+async def test_partitions_of_any_name_depth_and_schema_get_their_index_and_fitting_ones_are_used(
+    place: Place,
+) -> None:
     schema = "Odd_Schema_1"
     await _build(place, schema=schema, months=1)
     long_name = "ü" * 31
-    odd_names = ['with space; and "quotes"', "line\nbreak';\n-- x", "dollar $$ and $q$", "back\\slash", long_name]
-    statements = [_partition(schema, "raw_trades_closed", back, name) for back, name in enumerate(odd_names, 4)]
+    odd_names = [
+        'with space; and "quotes"',
+        "line\nbreak';\n-- x",
+        "dollar $$ and $q$",
+        "back\\slash",
+        long_name,
+    ]
+    statements = [
+        _partition(schema, "raw_trades_closed", back, name)
+        for back, name in enumerate(odd_names, 4)
+    ]
     statements += [
         'CREATE SCHEMA "Else where"',
         f"""CREATE TABLE "Else where".deep PARTITION OF {quote(schema)}.raw_trades_closed
             FOR VALUES FROM ('2001-01-01') TO ('2002-01-01') PARTITION BY LIST (platform)""",
-        'CREATE TABLE "Else where"."deep 8" PARTITION OF "Else where".deep FOR VALUES IN (8) PARTITION BY LIST (platform)',
+        (
+            'CREATE TABLE "Else where"."deep 8" PARTITION OF "Else where".deep FOR VALUES IN (8)'
+            " PARTITION BY LIST (platform)"
+        ),
         'CREATE TABLE "Else where"."deep 8 8" PARTITION OF "Else where"."deep 8" FOR VALUES IN (8)',
         'CREATE TABLE "Else where"."deep rest" PARTITION OF "Else where".deep DEFAULT',
-        'CREATE INDEX mine ON "Else where"."deep rest" (account_id, trade_date) INCLUDE (login, platform, broker)',
+        (
+            'CREATE INDEX mine ON "Else where"."deep rest" (account_id, trade_date) INCLUDE (login,'
+            " platform, broker)"
+        ),
         # The name that ours would have is taken by something else.
         f"CREATE TABLE {quote(schema)}.raw_trades_closed_account_day (x integer)",
     ]
@@ -395,16 +464,21 @@ async def test_a_new_partition_has_its_index_by_itself(place: Place) -> None:
 
 async def test_indexes_made_by_hand_for_each_partition_are_enough(place: Place) -> None:
     await _build(place, months=2)
-    columns = {"account": "(account_id, trade_date)", "natural": "(login, broker, platform, trade_date)"}
+    columns = {
+        "account": "(account_id, trade_date)",
+        "natural": "(login, broker, platform, trade_date)",
+    }
     await place.execute(
         *(
-            f"CREATE INDEX {table}_{back + 1}_{name} ON {SCHEMA}.{table}_{_month(back):%Y_%m} {listed}"
+            f"CREATE INDEX {table}_{back + 1}_{name} ON {SCHEMA}.{table}_{_month(back):%Y_%m}"
+            f" {listed}"
             for table in ("raw_trades_closed", "raw_trades_open")
             for back in (-1, 0)
             for name, listed in columns.items()
         ),
         *(
-            f"CREATE INDEX {table}_{back + 1}_written ON {SCHEMA}.{table}_{_month(back):%Y_%m} {kind} (ingestion_timestamp)"
+            f"CREATE INDEX {table}_{back + 1}_written ON {SCHEMA}.{table}_{_month(back):%Y_%m}"
+            f" {kind} (ingestion_timestamp)"
             for table, kind in (
                 ("raw_metrics_daily", "USING brin"),
                 ("raw_metrics_hourly", "USING brin"),
@@ -433,9 +507,16 @@ async def test_indexes_made_by_hand_for_each_partition_are_enough(place: Place) 
 )
 async def test_an_index_that_queries_cannot_use_does_not_count(place: Place, useless: str) -> None:
     await _build(place)
-    await place.execute(f"ALTER TABLE {SCHEMA}.raw_metrics_alltime DROP CONSTRAINT raw_metrics_alltime_pkey", useless)
+    await place.execute(
+        f"ALTER TABLE {SCHEMA}.raw_metrics_alltime DROP CONSTRAINT raw_metrics_alltime_pkey",
+        useless,
+    )
     script = await place.script()
-    assert re.search(r'CREATE INDEX CONCURRENTLY IF NOT EXISTS "raw_metrics_alltime_account(_2)?" ON [^ ]+ \("account_id"\);', script)
+    assert re.search(
+        r'CREATE INDEX CONCURRENTLY IF NOT EXISTS "raw_metrics_alltime_account(_2)?" ON [^ ]+'
+        r' \("account_id"\);',
+        script,
+    )
     await place.execute(f"GRANT ALL ON SCHEMA {SCHEMA} TO {place.owner}")
     await place.run(script)
     await place.assert_whole()
@@ -444,12 +525,16 @@ async def test_an_index_that_queries_cannot_use_does_not_count(place: Place, use
 
 async def test_a_foreign_partition_is_named_and_left_alone(place: Place) -> None:
     await _build(place)
-    await place.execute(f"ALTER TABLE {SCHEMA}.raw_metrics_daily DROP CONSTRAINT raw_metrics_daily_pkey", user=place.owner)
+    await place.execute(
+        f"ALTER TABLE {SCHEMA}.raw_metrics_daily DROP CONSTRAINT raw_metrics_daily_pkey",
+        user=place.owner,
+    )
     await place.execute(
         "CREATE EXTENSION file_fdw",
         "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw",
         f"CREATE FOREIGN TABLE {SCHEMA}.trades_elsewhere PARTITION OF {SCHEMA}.raw_metrics_daily"
-        " FOR VALUES FROM ('2000-01-01') TO ('2001-01-01') SERVER files OPTIONS (program 'true', format 'csv')",
+        " FOR VALUES FROM ('2000-01-01') TO ('2001-01-01') SERVER files OPTIONS (program 'true',"
+        " format 'csv')",
     )
     script = await place.script()
     assert f'-- "{SCHEMA}"."trades_elsewhere" is a foreign table' in script
@@ -467,7 +552,9 @@ async def test_a_database_without_the_schema_gets_a_role_that_can_migrate_it(pla
     assert "migrate makes them" in script
     await place.run(script)
     async with place.database().connect() as connection:
-        assert await connection.fetchval("SELECT has_schema_privilege($1, 'New_1', 'CREATE')", place.role)
+        assert await connection.fetchval(
+            "SELECT has_schema_privilege($1, 'New_1', 'CREATE')", place.role
+        )
     await migrate(place.database(place.role).dsn, "New_1")
     assert "INDEX" not in await place.script("New_1")
 
@@ -479,17 +566,25 @@ async def test_a_name_that_no_role_can_have_is_refused(database: Database, name:
             await advise(pool, name)
 
 
-async def test_the_role_migrates_and_heals_with_what_the_script_gave_it_and_no_more(place: Place) -> None:
-    world = World.generate(20, seed=11, today=TODAY, trades_per_account=12, days=60, contradictory=False)
+async def test_the_role_migrates_and_heals_with_what_the_script_gave_it_and_no_more(
+    place: Place,
+) -> None:
+    world = World.generate(
+        20, seed=11, today=TODAY, trades_per_account=12, days=60, contradictory=False
+    )
     await _build(place, _OUR_TRADE_KEY, months=8)
     await place.run(await place.script())
     ours = place.database(place.role)
     assert await migrate(ours.dsn, ours.schema)
-    await place.execute(f"REVOKE CREATE ON SCHEMA {SCHEMA} FROM {quote(place.role)}", user=place.owner)
+    await place.execute(
+        f"REVOKE CREATE ON SCHEMA {SCHEMA} FROM {quote(place.role)}", user=place.owner
+    )
     async with SandboxServer(world) as sandbox:
         await fill(place.database(), sandbox)
         async with place.database().connect() as connection:
-            assert await damage(connection, SCHEMA, seed=3, kinds=HEALABLE_KINDS, accounts_per_kind=1)
+            assert await damage(
+                connection, SCHEMA, seed=3, kinds=HEALABLE_KINDS, accounts_per_kind=1
+            )
         assert not (await difference(place.database(), sandbox)).is_equal
         async with engine(ours, sandbox) as service:
             state = await run(service, RunKind.AUDIT)
@@ -504,19 +599,27 @@ async def test_the_role_maintains_a_warehouse_that_its_owner_migrated(place: Pla
     async with Pool.open(place.database(place.role).dsn, SCHEMA) as pool:
         await maintain(await Repositories.build(pool, 60), TODAY)
     for user in (place.role, place.owner):
-        await place.execute(f"REFRESH MATERIALIZED VIEW CONCURRENTLY {SCHEMA}.mv_all_account_ids", user=user)
+        await place.execute(
+            f"REFRESH MATERIALIZED VIEW CONCURRENTLY {SCHEMA}.mv_all_account_ids", user=user
+        )
     assert await migrate(place.database(place.role).dsn, SCHEMA) == []
 
 
-async def test_without_any_one_of_the_grants_on_tables_the_service_does_not_start(place: Place) -> None:
+async def test_without_any_one_of_the_grants_on_tables_the_service_does_not_start(
+    place: Place,
+) -> None:
     await _build(place, _OUR_TRADE_KEY)
     await place.run(await place.script())
     await migrate(place.database(place.role).dsn, SCHEMA)
     async with Pool.open(place.database(place.role).dsn, SCHEMA) as pool:
         await Repositories.build(pool, 60)
         for table, right in _RIGHTS:
-            await place.execute(f"REVOKE {right} ON {SCHEMA}.{table} FROM {quote(place.role)}", user=place.owner)
+            await place.execute(
+                f"REVOKE {right} ON {SCHEMA}.{table} FROM {quote(place.role)}", user=place.owner
+            )
             with pytest.raises(ConfigurationError, match=f"{table}.*{right}"):
                 await Repositories.build(pool, 60)
-            await place.execute(f"GRANT {right} ON {SCHEMA}.{table} TO {quote(place.role)}", user=place.owner)
+            await place.execute(
+                f"GRANT {right} ON {SCHEMA}.{table} TO {quote(place.role)}", user=place.owner
+            )
         await Repositories.build(pool, 60)

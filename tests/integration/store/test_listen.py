@@ -1,4 +1,6 @@
-"""Wake-ups: a run that another process starts is taken up at once where somebody listens, and by polling where nobody does."""
+"""Wake-ups: a run that another process starts is taken up at once where somebody listens, and by
+polling where nobody does.
+"""
 
 import asyncio
 import itertools
@@ -28,7 +30,10 @@ from tests.support.waiting import PATIENCE
 _NEVER = EngineConfig(workers=2, poll_seconds=3600.0)
 """Workers that would look again after an hour."""
 _NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
-_LISTENERS = "FROM pg_stat_activity WHERE application_name = 'trade-recon listener' AND datname = current_database()"
+_LISTENERS = (
+    "FROM pg_stat_activity WHERE application_name = 'trade-recon listener' AND datname ="
+    " current_database()"
+)
 
 
 async def _finishes(starter: ReconService) -> bool:
@@ -59,7 +64,9 @@ async def _rings(pool: Pool, dsn: str) -> AsyncIterator[asyncio.Queue[None]]:
         await asyncio.gather(listening, return_exceptions=True)
 
 
-async def test_a_run_that_another_process_starts_is_taken_up_at_once(filled: Database, sandbox: SandboxServer) -> None:
+async def test_a_run_that_another_process_starts_is_taken_up_at_once(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     async with (
         engine(filled, sandbox, config=_NEVER, direct_dsn=filled.dsn) as service,
         engine(filled, sandbox) as starter,
@@ -70,7 +77,9 @@ async def test_a_run_that_another_process_starts_is_taken_up_at_once(filled: Dat
     await _until(filled, f"NOT EXISTS (SELECT {_LISTENERS})")
 
 
-async def test_a_listener_whose_connection_was_killed_listens_again_and_misses_nothing(filled: Database, sandbox: SandboxServer) -> None:
+async def test_a_listener_whose_connection_was_killed_listens_again_and_misses_nothing(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     with structlog.testing.capture_logs() as logs:
         async with (
             engine(filled, sandbox, config=_NEVER, direct_dsn=filled.dsn) as service,
@@ -89,14 +98,22 @@ async def test_a_listener_whose_connection_was_killed_listens_again_and_misses_n
     assert all(one != next_one for one, next_one in itertools.pairwise(said))
 
 
-async def test_where_nobody_listens_a_run_is_found_by_polling(filled: Database, sandbox: SandboxServer) -> None:
+async def test_where_nobody_listens_a_run_is_found_by_polling(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     config = EngineConfig(workers=1, poll_seconds=0.2)
-    async with engine(filled, sandbox, config=config) as service, engine(filled, sandbox) as starter, service.pool.running():
+    async with (
+        engine(filled, sandbox, config=config) as service,
+        engine(filled, sandbox) as starter,
+        service.pool.running(),
+    ):
         assert await _finishes(starter)
         await _until(filled, f"NOT EXISTS (SELECT {_LISTENERS})")
 
 
-async def test_a_direct_way_that_does_not_answer_is_told_once_and_the_service_polls(filled: Database, sandbox: SandboxServer) -> None:
+async def test_a_direct_way_that_does_not_answer_is_told_once_and_the_service_polls(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     config = EngineConfig(workers=1, poll_seconds=0.2)
     with structlog.testing.capture_logs() as logs:
         async with (
@@ -121,7 +138,9 @@ async def test_a_direct_way_to_another_database_stops_the_start(
                 pass
 
 
-async def test_a_copy_of_the_database_is_not_taken_for_it(postgres: Server, database: Database) -> None:
+async def test_a_copy_of_the_database_is_not_taken_for_it(
+    postgres: Server, database: Database
+) -> None:
     copy = f"{urlsplit(database.dsn).path[1:]}_copy"
     await postgres.execute(f"CREATE DATABASE {copy} TEMPLATE {urlsplit(database.dsn).path[1:]}")
     try:
@@ -133,7 +152,9 @@ async def test_a_copy_of_the_database_is_not_taken_for_it(postgres: Server, data
         await postgres.execute(f"DROP DATABASE {copy} WITH (FORCE)")
 
 
-async def test_two_installations_in_one_database_do_not_wake_each_other_however_long_their_names(database: Database) -> None:
+async def test_two_installations_in_one_database_do_not_wake_each_other_however_long_their_names(
+    database: Database,
+) -> None:
     name = "x" * 63
     await migrate(database.dsn, name)
     async with (
@@ -148,11 +169,14 @@ async def test_two_installations_in_one_database_do_not_wake_each_other_however_
         await second_rings.get()
         await Runs(first).create(RunRequest())
         await first_rings.get()
-        # PostgreSQL tells each listener in the order of the commits: the first run would have been heard of before.
+        # PostgreSQL tells each listener in the order of the commits: the first run would have been
+        # heard of before.
         assert (first_rings.empty(), second_rings.empty()) == (True, True)
 
 
-async def test_a_listener_whose_server_is_silent_ends_when_it_is_told_to(database: Database) -> None:
+async def test_a_listener_whose_server_is_silent_ends_when_it_is_told_to(
+    database: Database,
+) -> None:
     host = parse_qs(urlsplit(database.dsn).query).get("host", [""])[0]
     if not host.startswith("/"):
         pytest.skip("the processes of the server of TEST_DATABASE_URL are out of reach")

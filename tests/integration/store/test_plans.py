@@ -1,4 +1,6 @@
-"""No hot statement of the service falls back to reading a large table whole: each is explained on a large warehouse, where it is sent."""
+"""No hot statement of the service falls back to reading a large table whole: each is explained on a
+large warehouse, where it is sent.
+"""
 
 import contextlib
 import datetime as dt
@@ -21,7 +23,15 @@ from app.domain.runs.inspected import Inspected, InspectionFigures
 from app.domain.states import Outcome
 from app.domain.verdict.closing import ClosedAs
 from app.engine.repositories import Repositories
-from app.store.apply.model import Applied, Fingerprints, Job, Part, RemovalEvidence, Slice, WriteContext
+from app.store.apply.model import (
+    Applied,
+    Fingerprints,
+    Job,
+    Part,
+    RemovalEvidence,
+    Slice,
+    WriteContext,
+)
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import SQL_DIRECTORY, fill, load_queries
 from app.store.database.transaction import Connection
@@ -54,7 +64,9 @@ from tests.support.plans import Plan, Recorder, Relations, name_of
 BATCH = TRADING // 100
 """As 5,000 are of 500,000."""
 STEP = 97
-"""Between two accounts of a batch: a little less than a hundred, and a prime, so that a batch has accounts for each date."""
+"""Between two accounts of a batch: a little less than a hundred, and a prime, so that a batch has
+accounts for each date.
+"""
 LEASE = 60.0
 RAW = ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed")
 OF_ALL_DATES = (FIRST_DAY, LAST_DAY)
@@ -141,7 +153,11 @@ async def amounts(warehouse: Database) -> AsyncIterator[list[str]]:
             ("raw_metrics_hourly", "net_profit", "total_lots", 1),
             ("raw_trades_closed", "profit", "lots", 1),
         ):
-            await connection.execute(f"UPDATE {table} SET {profit} = $2, {lots} = $2 WHERE account_id = ANY($1)", ids, each)
+            await connection.execute(
+                f"UPDATE {table} SET {profit} = $2, {lots} = $2 WHERE account_id = ANY($1)",
+                ids,
+                each,
+            )
         await connection.execute(
             "INSERT INTO recon_money_relations (relation, accounts, holding, is_used, reason)"
             " SELECT unnest($1::text[]), 100, 100, true, 'made up'",
@@ -154,7 +170,9 @@ async def amounts(warehouse: Database) -> AsyncIterator[list[str]]:
 # What is read of all, before other tests write: they leave rows of now on pages of each date
 
 
-async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(store: Repositories, recorder: Recorder) -> None:
+async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(
+    store: Repositories, recorder: Recorder
+) -> None:
     assert await store.touched.covered_until() is not None
     since = dt.datetime.combine(LAST_DAY, dt.time(12), dt.UTC)
     touched = await store.touched.accounts(since, KNOWN)
@@ -165,7 +183,9 @@ async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(store:
     # Of each table and partition a few ranges of 32 pages.
     looked_at = {str(scan) for scan in plan.scans if scan.is_large}
     assert plan.rows(*RAW) < 4 * len(touched) * TRADES_A_DAY * 2, looked_at
-    assert recorder.one("touched.get_covered_until").indexes("recon_attempts") == {"recon_attempts_waiting"}
+    assert recorder.one("touched.get_covered_until").indexes("recon_attempts") == {
+        "recon_attempts_waiting"
+    }
 
 
 async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several_processes(
@@ -173,7 +193,9 @@ async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several
 ) -> None:
     wrong = amounts[:5]
     async with warehouse.connect() as connection:
-        await connection.execute("UPDATE raw_metrics_daily SET net_profit = 1000 WHERE account_id = ANY($1)", wrong)
+        await connection.execute(
+            "UPDATE raw_metrics_daily SET net_profit = 1000 WHERE account_id = ANY($1)", wrong
+        )
     await store.sweep.run(LAST_DAY)
     read = recorder.one("sweep.create_swept")
     for table in RAW:
@@ -186,7 +208,8 @@ async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several
     assert read.rows("raw_metrics_daily") >= TRADING * TRADING_DAYS
     for plan in recorder.plans:
         if plan is not read:
-            # Only what is doubtful: trades without an id, and dates of accounts whose totals differ.
+            # Only what is doubtful: trades without an id, and dates of accounts whose totals
+            # differ.
             assert plan.rows("raw_metrics_daily") <= TRADING * TRADING_DAYS / 2, plan.name
             assert not plan.ways("raw_metrics_alltime"), plan.name
     # Of those whose counts agree, the dates of those alone whose amounts do not.
@@ -230,10 +253,16 @@ async def test_logins_are_read_from_indexes_alone_and_totals_are_written_by_key(
 ) -> None:
     ids = batch()
     async with warehouse.connect() as connection:
-        await connection.execute("UPDATE trade_recon SET num_trades_daily = 1, issues = '[{}]' WHERE account_id = ANY($1)", ids)
+        await connection.execute(
+            "UPDATE trade_recon SET num_trades_daily = 1, issues = '[{}]' WHERE account_id ="
+            " ANY($1)",
+            ids,
+        )
     await store.detection.look(ids)
     logins = either.one("detection.get_logins")
-    assert logins.ways("raw_trades_closed") == {("Index Only Scan", "raw_trades_closed_account_day")}
+    assert logins.ways("raw_trades_closed") == {
+        ("Index Only Scan", "raw_trades_closed_account_day")
+    }
     assert logins.indexes("recon_identity") == {"recon_identity_account"}
     written = either.one("detection.write_stats")
     assert written.indexes("trade_recon") == {"trade_recon_pkey"}
@@ -245,40 +274,58 @@ async def test_logins_are_read_from_indexes_alone_and_totals_are_written_by_key(
 
 
 @pytest.mark.parametrize("count", [1, BATCH])
-async def test_the_keys_of_accounts_are_refreshed_by_index(count: int, store: Repositories, warehouse: Database, either: Recorder) -> None:
+async def test_the_keys_of_accounts_are_refreshed_by_index(
+    count: int, store: Repositories, warehouse: Database, either: Recorder
+) -> None:
     ids = batch(count)
     async with warehouse.connect() as connection:
-        await connection.execute("UPDATE recon_identity SET daily_to = daily_from, valid_to = daily_from WHERE account_id = ANY($1)", ids)
+        await connection.execute(
+            "UPDATE recon_identity SET daily_to = daily_from, valid_to = daily_from WHERE"
+            " account_id = ANY($1)",
+            ids,
+        )
     keys = await store.identity.refresh(ids, LAST_DAY)
     assert len(keys.logins) == count
     plan = either.one("identity.refresh_identity")
     assert plan.ways("raw_metrics_daily") == {("Index Only Scan", "raw_metrics_daily_pkey")}
     assert plan.rows("raw_metrics_daily") == count * TRADING_DAYS
     assert plan.indexes("raw_metrics_alltime") == {"raw_metrics_alltime_pkey"}
-    assert either.one("identity.get_natural_keys").indexes("recon_identity") == {"recon_identity_account"}
+    assert either.one("identity.get_natural_keys").indexes("recon_identity") == {
+        "recon_identity_account"
+    }
     assert either.one("identity.refresh_validity").rows("recon_identity") <= 6 * count
     # Findings, whose keys are judged again, are few rows on few pages.
     assert_nothing_is_read_whole(either, "identity.get_natural_keys")
 
 
 @pytest.mark.parametrize("count", [1, BATCH])
-async def test_rows_with_a_missing_or_wrong_id_are_found_and_mended_by_index(count: int, store: Repositories, either: Recorder) -> None:
+async def test_rows_with_a_missing_or_wrong_id_are_found_and_mended_by_index(
+    count: int, store: Repositories, either: Recorder
+) -> None:
     ids = batch(count)
     keys = await store.identity.refresh(ids, LAST_DAY)
     await store.identity.find(keys, ids, LAST_DAY)
     mended = await store.identity.mend(keys, LAST_DAY)
     rows = count * TRADING_DAYS
     for plan in either.named("identity.find_null_ids"):
-        assert plan.ways("raw_trades_closed") <= {("Index Only Scan", "raw_trades_closed_without_account")}
+        assert plan.ways("raw_trades_closed") <= {
+            ("Index Only Scan", "raw_trades_closed_without_account")
+        }
         assert plan.rows("raw_trades_closed") <= rows
-    for plan in (*either.named("identity.mend_null_ids"), *either.named("identity.mend_foreign_ids")):
+    for plan in (
+        *either.named("identity.mend_null_ids"),
+        *either.named("identity.mend_foreign_ids"),
+    ):
         assert plan.indexes("raw_trades_closed") <= {
             "raw_trades_closed_without_account",
             "raw_trades_closed_account_day",
             "raw_trades_closed_pkey",
         }
         assert plan.rows("raw_trades_closed") <= 2 * rows * TRADES_A_DAY
-    for plan in (*either.named("identity.find_placeholder_metrics"), *either.named("identity.mend_metrics")):
+    for plan in (
+        *either.named("identity.find_placeholder_metrics"),
+        *either.named("identity.mend_metrics"),
+    ):
         for table in RAW[:3]:
             assert plan.indexes(table) <= {f"{table}_pkey"}
         assert plan.rows(*RAW[:3]) <= rows * len(HOURS)
@@ -299,10 +346,22 @@ async def test_rows_with_a_missing_or_wrong_id_are_found_and_mended_by_index(cou
 
 SLICES = {
     "alltime": (Endpoint.ALLTIME, None, {"raw_metrics_alltime"}),
-    "daily of all dates": (Endpoint.DAILY, None, {f"raw_metrics_daily_2026_0{month}" for month in (1, 2, 3)}),
-    "daily of three dates": (Endpoint.DAILY, (THREE_DATES[0], dt.date(2026, 2, 6), THREE_DATES[1]), {"raw_metrics_daily_2026_02"}),
+    "daily of all dates": (
+        Endpoint.DAILY,
+        None,
+        {f"raw_metrics_daily_2026_0{month}" for month in (1, 2, 3)},
+    ),
+    "daily of three dates": (
+        Endpoint.DAILY,
+        (THREE_DATES[0], dt.date(2026, 2, 6), THREE_DATES[1]),
+        {"raw_metrics_daily_2026_02"},
+    ),
     "hourly of a date": (Endpoint.HOURLY, THREE_DATES[:1], {"raw_metrics_hourly_2026_02"}),
-    "trades of all dates": (Endpoint.CLOSED, OF_ALL_DATES, {f"raw_trades_closed_2026_0{month}" for month in (1, 2, 3)}),
+    "trades of all dates": (
+        Endpoint.CLOSED,
+        OF_ALL_DATES,
+        {f"raw_trades_closed_2026_0{month}" for month in (1, 2, 3)},
+    ),
     "trades of three dates": (Endpoint.CLOSED, THREE_DATES, {"raw_trades_closed_2026_02"}),
 }
 
@@ -316,7 +375,11 @@ async def test_fingerprints_are_read_by_account_and_in_the_partitions_of_their_d
     plan = recorder.one("changes.get_fingerprints")
     table = store.catalogue[endpoint].table
     assert plan.partitions(table.name) == partitions
-    assert plan.indexes(table.name) <= {f"{table.name}_pkey", f"{table.name}_account_day", f"{table.name}_without_account"}
+    assert plan.indexes(table.name) <= {
+        f"{table.name}_pkey",
+        f"{table.name}_account_day",
+        f"{table.name}_without_account",
+    }
     assert plan.rows(table.name) <= BATCH * TRADING_DAYS * 2
     assert_nothing_is_read_whole(recorder)
 
@@ -337,17 +400,30 @@ async def test_fingerprints_of_metrics_are_read_by_account_whatever_the_paramete
 async def claim(store: Repositories, warehouse: Database) -> AsyncIterator[Claim]:
     """A batch of accounts that are the first to wait in the run, claimed."""
     async with warehouse.connect() as connection:
-        await connection.execute("INSERT INTO recon_attempts (run_id, account_id, position) SELECT $1, unnest($2::text[]), 0", RUN, batch())
+        await connection.execute(
+            "INSERT INTO recon_attempts (run_id, account_id, position) SELECT $1,"
+            " unnest($2::text[]), 0",
+            RUN,
+            batch(),
+        )
     claim = await store.claims.claim(RUN, BATCH)
     assert claim is not None
     assert len(claim.account_ids) == BATCH
     yield claim
     async with warehouse.connect() as connection:
-        await connection.execute("DELETE FROM recon_attempts WHERE run_id = $1 AND account_id = ANY($2)", RUN, claim.account_ids)
+        await connection.execute(
+            "DELETE FROM recon_attempts WHERE run_id = $1 AND account_id = ANY($2)",
+            RUN,
+            claim.account_ids,
+        )
 
 
-def sent(endpoint: Endpoint, account_ids: Sequence[str], dates: tuple[dt.date, dt.date] = OF_ALL_DATES) -> list[bytes]:
-    """What upstream sends: of the rows that are stored every seventh lacks, every fifth differs, and there are some more."""
+def sent(
+    endpoint: Endpoint, account_ids: Sequence[str], dates: tuple[dt.date, dt.date] = OF_ALL_DATES
+) -> list[bytes]:
+    """What upstream sends: of the rows that are stored every seventh lacks, every fifth differs,
+    and there are some more.
+    """
     rows: list[dict[str, object]] = []
     for number, account_id in zip(numbers(account_ids), account_ids, strict=True):
         key: dict[str, object] = {"login": str(number), "broker": 1}
@@ -355,9 +431,21 @@ def sent(endpoint: Endpoint, account_ids: Sequence[str], dates: tuple[dt.date, d
         if endpoint is Endpoint.CLOSED:
             for day, trade in itertools.product(days, range(1, TRADES_A_DAY + 2)):
                 moved = day + dt.timedelta(days=(number + trade) % 7 == 1)
-                rows.append(key | {"platform": 1, "position": str(trade), "ticket": ticket(number, day, trade), "tradeDate": str(moved)})
+                rows.append(
+                    key
+                    | {
+                        "platform": 1,
+                        "position": str(trade),
+                        "ticket": ticket(number, day, trade),
+                        "tradeDate": str(moved),
+                    }
+                )
             continue
-        key |= {"mt_version": 1, "accountId": account_id, "numTrades": 1 if endpoint is Endpoint.HOURLY else TRADES_A_DAY}
+        key |= {
+            "mt_version": 1,
+            "accountId": account_id,
+            "numTrades": 1 if endpoint is Endpoint.HOURLY else TRADES_A_DAY,
+        }
         if endpoint is Endpoint.ALLTIME:
             rows.append(key)
         for day in days if endpoint is not Endpoint.ALLTIME else []:
@@ -367,7 +455,10 @@ def sent(endpoint: Endpoint, account_ids: Sequence[str], dates: tuple[dt.date, d
                 else [key | {"date": str(day), "hour": hour} for hour in (*HOURS, 11)]
             )
     kept = [row for place, row in enumerate(rows) if place % 7]
-    return [json.dumps(row | ({} if place % 5 else {"numTrades": 7, "lots": 7})).encode() for place, row in enumerate(kept)]
+    return [
+        json.dumps(row | ({} if place % 5 else {"numTrades": 7, "lots": 7})).encode()
+        for place, row in enumerate(kept)
+    ]
 
 
 async def fetched(store: Repositories, endpoint: Endpoint, rows: Sequence[bytes]) -> StagedFetch:
@@ -399,29 +490,54 @@ async def test_a_fetch_is_written_by_the_keys_of_its_rows_however_much_else_is_s
     staged = await fetched(store, endpoint, rows)
     if endpoint.is_trades:
         await store.changes.resolve_trades(
-            staged, {account_id: [str(number)] for account_id, number in zip(ids, numbers(ids), strict=True)}
+            staged,
+            {
+                account_id: [str(number)]
+                for account_id, number in zip(ids, numbers(ids), strict=True)
+            },
         )
     done = await store.changes.apply(
-        staged, proven, before, WriteContext(None, claim.claim_id, 60, LEASE), RemovalEvidence(dict.fromkeys(ids))
+        staged,
+        proven,
+        before,
+        WriteContext(None, claim.claim_id, 60, LEASE),
+        RemovalEvidence(dict.fromkeys(ids)),
     )
     await store.staging.forget(staged)
-    assert_the_difference_was_written(list(done.values()), moves=endpoint is Endpoint.CLOSED and dates == OF_ALL_DATES)
+    assert_the_difference_was_written(
+        list(done.values()), moves=endpoint is Endpoint.CLOSED and dates == OF_ALL_DATES
+    )
 
-    table, stage = store.catalogue[endpoint].table.name, store.catalogue[endpoint].stage.rpartition(".")[2]
+    table, stage = (
+        store.catalogue[endpoint].table.name,
+        store.catalogue[endpoint].stage.rpartition(".")[2],
+    )
     if which == "trades":
         # All of their accounts at once, where each could stand in any partition.
-        assert {scan.loops for scan in either.named("changes.compare_rows")[0].scans_of(table)} == {1}
+        assert {scan.loops for scan in either.named("changes.compare_rows")[0].scans_of(table)} == {
+            1
+        }
     stored = count * TRADING_DAYS * 2
     for plan in either.plans:
-        assert plan.indexes(table) <= {f"{table}_pkey", f"{table}_account_day", f"{table}_without_account"}, plan.name
+        assert plan.indexes(table) <= {
+            f"{table}_pkey",
+            f"{table}_account_day",
+            f"{table}_without_account",
+        }, plan.name
         if plan.name != "changes.get_fingerprints" or not endpoint.is_trades:
             assert plan.rows(table) <= 3 * (stored + len(rows)), plan.name
-        assert plan.indexes("recon_identity") <= {"recon_identity_pkey", "recon_identity_account"}, plan.name
+        assert plan.indexes("recon_identity") <= {
+            "recon_identity_pkey",
+            "recon_identity_account",
+        }, plan.name
         assert plan.indexes("trade_recon") <= {"trade_recon_pkey"}, plan.name
         # Of few rows PostgreSQL is told nothing: see the test of doubled rows.
         if len(rows) >= 500 or plan.name != "changes.refuse_doubled_rows":
             assert plan.rows(stage) <= 4 * len(rows), plan.name
-        assert not plan.whole_reads or plan.name == "changes.settle_stale_rows", (plan.name, list(map(str, plan.whole_reads)))
+        assert not plan.whole_reads or plan.name == "changes.settle_stale_rows", (
+            plan.name,
+            list(map(str, plan.whole_reads)),
+        )
 
 
 def assert_the_difference_was_written(done: Sequence[Applied], *, moves: bool) -> None:
@@ -443,10 +559,17 @@ async def test_every_row_of_a_fetch_is_compared_by_its_key_however_much_else_is_
     staged = await fetched(store, endpoint, rows)
     if endpoint.is_trades:
         await store.changes.resolve_trades(staged, {})
-    compared = await store.comparison.compare(staged, Slice(endpoint, tuple(ids), dates), ids, is_written=True)
+    compared = await store.comparison.compare(
+        staged, Slice(endpoint, tuple(ids), dates), ids, is_written=True
+    )
     await store.staging.forget(staged)
-    assert {each.differs for found in compared.values() for each in found.differences} >= {Differs.CHANGED}
-    table, stage = store.catalogue[endpoint].table.name, store.catalogue[endpoint].stage.rpartition(".")[2]
+    assert {each.differs for found in compared.values() for each in found.differences} >= {
+        Differs.CHANGED
+    }
+    table, stage = (
+        store.catalogue[endpoint].table.name,
+        store.catalogue[endpoint].stage.rpartition(".")[2],
+    )
     for name in ("count_sent_rows", "get_differing_rows", "get_lacking_rows", "get_unsent_rows"):
         plan = either.one(f"comparison.{name}")
         assert plan.indexes(table) <= {f"{table}_pkey", f"{table}_account_day"}, name
@@ -454,18 +577,28 @@ async def test_every_row_of_a_fetch_is_compared_by_its_key_however_much_else_is_
         assert plan.rows(stage) <= 4 * len(rows), name
 
 
-async def test_trades_that_are_stored_under_several_dates_are_looked_up_by_their_key(store: Repositories, recorder: Recorder) -> None:
+async def test_trades_that_are_stored_under_several_dates_are_looked_up_by_their_key(
+    store: Repositories, recorder: Recorder
+) -> None:
     ids = batch()
-    surplus = [(account_id, trading_days(number)[0]) for number, account_id in zip(numbers(ids), ids, strict=True)]
+    surplus = [
+        (account_id, trading_days(number)[0])
+        for number, account_id in zip(numbers(ids), ids, strict=True)
+    ]
     assert await store.comparison.doubled_days(surplus) == {}
     plan = recorder.one("comparison.get_doubled_days")
-    assert plan.indexes("raw_trades_closed") <= {"raw_trades_closed_account_day", "raw_trades_closed_pkey"}
+    assert plan.indexes("raw_trades_closed") <= {
+        "raw_trades_closed_account_day",
+        "raw_trades_closed_pkey",
+    }
     # What is doubtful, and once more in each partition.
     assert plan.rows("raw_trades_closed") <= len(surplus) * TRADES_A_DAY * 4
     assert_nothing_is_read_whole(recorder)
 
 
-async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Repositories, recorder: Recorder) -> None:
+async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(
+    store: Repositories, recorder: Recorder
+) -> None:
     ids = batch(60)
     key = UniqueKey("narrow", ("login", "ticket", "trade_date"), nulls_are_equal=False)
     table = replace(store.catalogue[Endpoint.CLOSED], narrow_keys=(key,))
@@ -474,15 +607,28 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Repo
     await store.changes.resolve_trades(staged, {})
     proven = Slice(Endpoint.CLOSED, tuple(ids), OF_ALL_DATES)
     horizon = (await store.changes.fingerprints(proven)).horizon
-    job = Job(staged, table, proven, Fingerprints({}, horizon), WriteContext(None, uuid.UUID(int=0), 60, LEASE), RemovalEvidence())
+    job = Job(
+        staged,
+        table,
+        proven,
+        Fingerprints({}, horizon),
+        WriteContext(None, uuid.UUID(int=0), 60, LEASE),
+        RemovalEvidence(),
+    )
     with contextlib.suppress(_UndoneError):
         async with store.database.transaction() as connection:
-            await connection.execute(f"CREATE UNIQUE INDEX {key.name} ON {table.raw} ({', '.join(key.columns)})")
-            await store.changes._writer.write(connection, job, Part(tuple(ids), now={}), horizon, None)
+            await connection.execute(
+                f"CREATE UNIQUE INDEX {key.name} ON {table.raw} ({', '.join(key.columns)})"
+            )
+            await store.changes._writer.write(
+                connection, job, Part(tuple(ids), now={}), horizon, None
+            )
             raise _UndoneError
     plan = recorder.one("changes.refuse_too_narrow")
     assert {kind for kind, _ in plan.ways("raw_trades_closed")} <= {"Index Scan", "Index Only Scan"}
-    assert any("login_ticket_trade_date" in str(index) for index in plan.indexes("raw_trades_closed"))
+    assert any(
+        "login_ticket_trade_date" in str(index) for index in plan.indexes("raw_trades_closed")
+    )
     assert plan.rows("raw_trades_closed") <= 2 * len(rows)
     assert plan.rows("recon_stage_closed") <= 4 * len(rows)
     assert_nothing_is_read_whole(recorder)
@@ -493,9 +639,25 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(store: Repo
 
 def results(account_ids: Sequence[str]) -> list[AccountResult]:
     """Of three accounts one was equal, one is left with an issue, one is to be read once more."""
-    kinds = itertools.cycle([(Outcome.UNCHANGED, (), False), (Outcome.PARTIAL, ONE_ISSUE, False), (Outcome.FAILED, ONE_ISSUE, True)])
+    kinds = itertools.cycle(
+        [
+            (Outcome.UNCHANGED, (), False),
+            (Outcome.PARTIAL, ONE_ISSUE, False),
+            (Outcome.FAILED, ONE_ISSUE, True),
+        ]
+    )
     return [
-        AccountResult(account_id, outcome, left, left, Effort(), failing=bool(left), signature="", detail=None, postponed=postponed)
+        AccountResult(
+            account_id,
+            outcome,
+            left,
+            left,
+            Effort(),
+            failing=bool(left),
+            signature="",
+            detail=None,
+            postponed=postponed,
+        )
         for account_id, (outcome, left, postponed) in zip(account_ids, kinds, strict=False)
     ]
 
@@ -505,24 +667,42 @@ async def record(store: Repositories, claim: Claim) -> None:
     found: dict[str, tuple[Issue, ...]] = dict.fromkeys(claim.account_ids, ONE_ISSUE)
     await store.runs.open_issues(claim.run_id, found, LAST_DAY)
     await store.runs.reopened(claim.account_ids)
-    await store.runs.record(claim, results(claim.account_ids), seconds=1, requests=1, terms=TERMS, judged=judged)
-    await store.runs.record_issues(dict.fromkeys(claim.account_ids, ()), judged, note="test", closed_as=ClosedAs.GONE)
+    await store.runs.record(
+        claim, results(claim.account_ids), seconds=1, requests=1, terms=TERMS, judged=judged
+    )
+    await store.runs.record_issues(
+        dict.fromkeys(claim.account_ids, ()), judged, note="test", closed_as=ClosedAs.GONE
+    )
 
 
-async def test_a_batch_is_recorded_by_the_keys_of_its_accounts(store: Repositories, claim: Claim, either: Recorder) -> None:
+async def test_a_batch_is_recorded_by_the_keys_of_its_accounts(
+    store: Repositories, claim: Claim, either: Recorder
+) -> None:
     await record(store, claim)
-    assert {"runs.open_issues", "runs.get_reopened", "runs.close_issues"} <= {plan.name for plan in either.plans}
-    assert {"runs.record_unchanged", "runs.record_attempts", "runs.postpone_accounts"} <= {plan.name for plan in either.plans}
+    assert {"runs.open_issues", "runs.get_reopened", "runs.close_issues"} <= {
+        plan.name for plan in either.plans
+    }
+    assert {"runs.record_unchanged", "runs.record_attempts", "runs.postpone_accounts"} <= {
+        plan.name for plan in either.plans
+    }
     for plan in either.plans:
         assert plan.indexes("trade_recon") <= {"trade_recon_pkey"}, plan.name
-        assert plan.indexes("recon_attempts") <= {"recon_attempts_pkey", "recon_attempts_account"}, plan.name
-        assert plan.indexes("recon_issue_history") <= {"recon_issue_history_open", "recon_issue_history_account"}, plan.name
+        assert plan.indexes("recon_attempts") <= {
+            "recon_attempts_pkey",
+            "recon_attempts_account",
+        }, plan.name
+        assert plan.indexes("recon_issue_history") <= {
+            "recon_issue_history_open",
+            "recon_issue_history_account",
+        }, plan.name
         # Each account has a closed issue or an open one in the history, and has got another.
         assert plan.rows() <= 3 * BATCH, plan.name
     assert_nothing_is_read_whole(either)
 
 
-async def test_whether_a_run_is_done_is_read_from_the_attempts_that_wait(store: Repositories, recorder: Recorder) -> None:
+async def test_whether_a_run_is_done_is_read_from_the_attempts_that_wait(
+    store: Repositories, recorder: Recorder
+) -> None:
     await store.runs.get(PAST_RUN)
     assert await store.runs.finish(PAST_RUN, HoldLimits()) is False
     for name in ("runs.get_run", "runs.get_run_state"):
@@ -536,15 +716,30 @@ async def test_whether_a_run_is_done_is_read_from_the_attempts_that_wait(store: 
 async def test_a_batch_of_an_inspection_is_recorded_by_the_keys_of_its_accounts(
     store: Repositories, claim: Claim, either: Recorder
 ) -> None:
-    found = [Inspected(account_id, ONE_ISSUE, tuple(issue.as_json() for issue in ONE_ISSUE), "seen") for account_id in claim.account_ids]
+    found = [
+        Inspected(account_id, ONE_ISSUE, tuple(issue.as_json() for issue in ONE_ISSUE), "seen")
+        for account_id in claim.account_ids
+    ]
     assert await store.inspections.brokers(claim.account_ids)
-    assert len(await store.inspections.record(claim, found, lambda _: InspectionFigures(), 1)) == BATCH
-    assert either.one("inspection.get_brokers").indexes("recon_identity") == {"recon_identity_account"}
-    assert {"inspection.release_inspected", "inspection.record_inspected"} <= {plan.name for plan in either.plans}
+    assert (
+        len(await store.inspections.record(claim, found, lambda _: InspectionFigures(), 1)) == BATCH
+    )
+    assert either.one("inspection.get_brokers").indexes("recon_identity") == {
+        "recon_identity_account"
+    }
+    assert {"inspection.release_inspected", "inspection.record_inspected"} <= {
+        plan.name for plan in either.plans
+    }
     for plan in either.plans:
         assert plan.indexes("trade_recon") <= {"trade_recon_pkey"}, plan.name
-        assert plan.indexes("recon_attempts") <= {"recon_attempts_pkey", "recon_attempts_account"}, plan.name
-        assert plan.indexes("recon_issue_history") <= {"recon_issue_history_open", "recon_issue_history_account"}, plan.name
+        assert plan.indexes("recon_attempts") <= {
+            "recon_attempts_pkey",
+            "recon_attempts_account",
+        }, plan.name
+        assert plan.indexes("recon_issue_history") <= {
+            "recon_issue_history_open",
+            "recon_issue_history_account",
+        }, plan.name
         assert plan.rows() <= 3 * BATCH, plan.name
     assert_nothing_is_read_whole(either)
 
@@ -552,12 +747,17 @@ async def test_a_batch_of_an_inspection_is_recorded_by_the_keys_of_its_accounts(
 async def test_what_an_inspection_found_is_read_a_page_at_a_time_from_the_key_of_its_attempts(
     store: Repositories, either: Recorder
 ) -> None:
-    found = await store.inspections.accounts(PAST_RUN, (Outcome.UNCHANGED,), account(KNOWN // 2), 50)
+    found = await store.inspections.accounts(
+        PAST_RUN, (Outcome.UNCHANGED,), account(KNOWN // 2), 50
+    )
     assert [each.account_id for each in found] == accounts(KNOWN // 2 + 1, 50)
     plan = either.one("inspection.list_inspected")
     assert plan.indexes("recon_attempts") == {"recon_attempts_pkey"}
     assert plan.rows("recon_attempts") <= 51
-    assert plan.indexes("recon_issue_history") <= {"recon_issue_history_open", "recon_issue_history_account"}
+    assert plan.indexes("recon_issue_history") <= {
+        "recon_issue_history_open",
+        "recon_issue_history_account",
+    }
     assert_nothing_is_read_whole(either)
 
 
@@ -566,11 +766,15 @@ async def test_accounts_that_an_inspection_names_are_found_by_their_keys(
 ) -> None:
     ids = batch()
     async with warehouse.connect() as connection:
-        await connection.execute("UPDATE trade_recon SET mismatched_days = 1 WHERE account_id = ANY($1)", ids[:5])
+        await connection.execute(
+            "UPDATE trade_recon SET mismatched_days = 1 WHERE account_id = ANY($1)", ids[:5]
+        )
     with contextlib.suppress(_UndoneError):
         async with store.database.transaction() as connection:
             queue = Queue(connection, {}, RUN, uuid.uuid4())
-            queued = await store.inspections.enqueue(queue, RUN, ids, limit=None, unread=(), first=None)
+            queued = await store.inspections.enqueue(
+                queue, RUN, ids, limit=None, unread=(), first=None
+            )
             raise _UndoneError
     assert queued.unchanged <= BATCH - 5
     plan = recorder.one("inspection.enqueue_inspected")
@@ -604,7 +808,9 @@ async def test_an_account_is_shown_by_its_keys(store: Repositories, either: Reco
     await store.reports.attempt(PAST_RUN, account_id)
     assert either.one("report.get_account").indexes("trade_recon") == {"trade_recon_pkey"}
     assert either.one("report.get_attempts").indexes("recon_attempts") == {"recon_attempts_account"}
-    assert either.one("report.get_history").indexes("recon_issue_history") == {"recon_issue_history_account"}
+    assert either.one("report.get_history").indexes("recon_issue_history") == {
+        "recon_issue_history_account"
+    }
     assert sum(plan.rows() for plan in either.plans) < 20
     assert_nothing_is_read_whole(either)
 
@@ -614,7 +820,9 @@ async def test_the_kept_report_reads_no_account(store: Repositories, recorder: R
     assert not {scan.table for plan in recorder.plans for scan in plan.scans} - {"recon_report"}
 
 
-async def test_the_week_of_the_report_is_read_from_the_blocks_of_its_attempts(store: Repositories, recorder: Recorder) -> None:
+async def test_the_week_of_the_report_is_read_from_the_blocks_of_its_attempts(
+    store: Repositories, recorder: Recorder
+) -> None:
     async def shown(figures: ReportFigures, _: Connection) -> Mapping[str, object]:
         return figures.overall
 
@@ -635,7 +843,9 @@ async def test_the_feed_is_read_from_its_cursor_on(store: Repositories, either: 
     assert plan.rows("recon_changes") <= 210
 
 
-async def test_a_draw_from_the_quota_reads_its_one_row(store: Repositories, recorder: Recorder) -> None:
+async def test_a_draw_from_the_quota_reads_its_one_row(
+    store: Repositories, recorder: Recorder
+) -> None:
     await Quota(store.database, 15, 20).acquire()
     plan = recorder.one("quota.draw_permits")
     assert not plan.scans
@@ -645,8 +855,12 @@ async def test_a_draw_from_the_quota_reads_its_one_row(store: Repositories, reco
 # The guards themselves
 
 
-async def test_a_guard_objects_where_an_index_is_missing(store: Repositories, relations: Relations) -> None:
-    with Recorder(relations, before=(f"DROP INDEX {SCHEMA}.raw_trades_closed_account_day",)).recording() as recorder:
+async def test_a_guard_objects_where_an_index_is_missing(
+    store: Repositories, relations: Relations
+) -> None:
+    with Recorder(
+        relations, before=(f"DROP INDEX {SCHEMA}.raw_trades_closed_account_day",)
+    ).recording() as recorder:
         await store.detection.refresh_stats(batch())
     with pytest.raises(AssertionError):
         assert_the_day_matrix_is_read_from_indexes_alone(recorder.one("detection.look_at_accounts"))
@@ -654,8 +868,12 @@ async def test_a_guard_objects_where_an_index_is_missing(store: Repositories, re
         assert_nothing_is_read_whole(recorder)
 
 
-async def test_a_guard_objects_where_postgresql_prefers_to_read_all(store: Repositories, relations: Relations) -> None:
-    settings = tuple(f"SET LOCAL enable_{kind} = off" for kind in ("indexscan", "indexonlyscan", "bitmapscan"))
+async def test_a_guard_objects_where_postgresql_prefers_to_read_all(
+    store: Repositories, relations: Relations
+) -> None:
+    settings = tuple(
+        f"SET LOCAL enable_{kind} = off" for kind in ("indexscan", "indexonlyscan", "bitmapscan")
+    )
     with Recorder(relations, before=settings).recording() as recorder:
         await store.changes.fingerprints(Slice(Endpoint.DAILY, tuple(batch()), None))
     with pytest.raises(AssertionError, match="raw_metrics_daily_2026_01 by nothing"):

@@ -1,4 +1,6 @@
-"""The shared quota: whoever draws, stops, dies or meets a broken clock, no window holds more than burst + rate x time."""
+"""The shared quota: whoever draws, stops, dies or meets a broken clock, no window holds more than
+burst + rate x time.
+"""
 
 import asyncio
 import contextlib
@@ -36,7 +38,9 @@ async def call(dsn, schema, rate, burst):
 
 asyncio.run(call(*sys.argv[1:]))
 """
-"""Calls without end and says when; the monotonic clock is the same in all processes of a machine."""
+"""Calls without end and says when; the monotonic clock is the same in all processes of a
+machine.
+"""
 
 _CLOCK = """
 CREATE SCHEMA shifted;
@@ -99,15 +103,23 @@ async def _somebody_waits(database: Database) -> None:
 
 def _most(times: Sequence[float], seconds: float) -> int:
     ordered = sorted(times)
-    return max((bisect_right(ordered, begin + seconds) - first for first, begin in enumerate(ordered)), default=0)
+    return max(
+        (bisect_right(ordered, begin + seconds) - first for first, begin in enumerate(ordered)),
+        default=0,
+    )
 
 
 def _assert_kept(times: Sequence[float], rate: float, burst: int) -> None:
-    assert [(seconds, most) for seconds in _WINDOWS if (most := _most(times, seconds)) > burst + rate * seconds] == []
+    assert [
+        (seconds, most)
+        for seconds in _WINDOWS
+        if (most := _most(times, seconds)) > burst + rate * seconds
+    ] == []
 
 
 @pytest.mark.parametrize(
-    ("rate", "burst", "permits"), [(200, 50, 400), (1000, 1000, 2000), (40, 4, 60), (30, 2, 15), (30, 1, 15), (0.5, 20, 4)]
+    ("rate", "burst", "permits"),
+    [(200, 50, 400), (1000, 1000, 2000), (40, 4, 60), (30, 2, 15), (30, 1, 15), (0.5, 20, 4)],
 )
 async def test_replicas_on_one_database_stay_together_within_burst_and_rate(
     database: Database, rate: float, burst: int, permits: int
@@ -125,13 +137,21 @@ async def test_replicas_on_one_database_stay_together_within_burst_and_rate(
     _assert_kept(times, rate, burst)
 
 
-async def test_processes_of_which_one_starts_late_and_one_is_killed_stay_together_within_burst_and_rate(database: Database) -> None:
+async def test_processes_of_which_one_starts_late_and_one_is_killed_stay_together_within_burst_and_rate(
+    database: Database,
+) -> None:
     rate, burst = 60.0, 30
 
     async def start() -> asyncio.subprocess.Process:
         words = (database.dsn, database.schema, str(rate), str(burst))
         return await start_process(
-            sys.executable, "-c", _CALLER, *words, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            sys.executable,
+            "-c",
+            _CALLER,
+            *words,
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
 
     async def read(process: asyncio.subprocess.Process, count: int) -> list[float]:
@@ -154,7 +174,9 @@ async def test_processes_of_which_one_starts_late_and_one_is_killed_stay_togethe
     _assert_kept(times, rate, burst)
 
 
-async def test_idle_time_gives_a_start_at_once_but_never_more_than_the_burst(database: Database) -> None:
+async def test_idle_time_gives_a_start_at_once_but_never_more_than_the_burst(
+    database: Database,
+) -> None:
     rate, burst = 100.0, 60
     times: list[float] = []
     async with _quota(database, rate, burst) as one, _quota(database, rate, burst) as two:
@@ -168,10 +190,16 @@ async def test_idle_time_gives_a_start_at_once_but_never_more_than_the_burst(dat
 async def test_what_a_replica_draws_ahead_is_a_quarter_of_a_second(database: Database) -> None:
     rate = 100.0
     times: list[float] = []
-    async with _quota(database, rate, 100) as quota, database.connect() as connection, _calling(quota, times):
+    async with (
+        _quota(database, rate, 100) as quota,
+        database.connect() as connection,
+        _calling(quota, times),
+    ):
         for _ in range(5):
             await _more(times, 20)
-            ahead = await connection.fetchval("SELECT extract(epoch FROM spent_until - drawn_at)::float8 FROM recon_quota")
+            ahead = await connection.fetchval(
+                "SELECT extract(epoch FROM spent_until - drawn_at)::float8 FROM recon_quota"
+            )
             assert ahead <= 0.25 + 2 / rate
 
 
@@ -208,7 +236,9 @@ async def test_a_row_that_tells_nothing_stops_nobody_for_long_and_lets_nobody_th
     _assert_kept(times, rate, burst)
 
 
-async def test_a_clock_that_was_set_does_not_open_the_quota_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clock_that_was_set_does_not_open_the_quota_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.store.quota._AHEAD_SECONDS", 0.5)
     rate, burst = 100.0, 20
     times: list[float] = []
@@ -226,7 +256,9 @@ async def test_a_clock_that_was_set_does_not_open_the_quota_again(database: Data
         ):
             for shift in ("1 minute", "1 hour", "-1 hour"):
                 await _more(times, 60)
-                await connection.execute("UPDATE shifted.shift SET by = by + $1::text::interval", shift)
+                await connection.execute(
+                    "UPDATE shifted.shift SET by = by + $1::text::interval", shift
+                )
             await _more(times, 60)
     _assert_kept(times, rate, burst)
 
@@ -263,18 +295,24 @@ async def test_callers_who_are_cancelled_hold_up_nobody(database: Database) -> N
     _assert_kept(times, rate, burst)
 
 
-async def test_a_connection_that_is_lost_is_our_error_and_the_next_caller_gets_another(database: Database) -> None:
+async def test_a_connection_that_is_lost_is_our_error_and_the_next_caller_gets_another(
+    database: Database,
+) -> None:
     async with _quota(database, 100, 10) as quota, database.connect() as onlooker:
         async with _held_row(database):
             caller = asyncio.create_task(quota.acquire())
             await _somebody_waits(database)
-            await onlooker.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+            await onlooker.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted"
+            )
             with pytest.raises(DatabaseUnavailable):
                 await caller
         await quota.acquire()
 
 
-async def test_a_row_that_somebody_holds_is_a_database_that_does_not_answer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_row_that_somebody_holds_is_a_database_that_does_not_answer(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.store.quota._DRAW_SECONDS", 0.1)
     async with _quota(database, 10, 10) as quota:
         async with _held_row(database):
@@ -296,9 +334,13 @@ async def test_a_database_that_is_always_too_slow_ends_in_an_error_and_not_in_an
     async with database.connect() as connection:
         # Slower than any lateness that can be made up for.
         await connection.execute(
-            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END'"
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM"
+            " pg_sleep(0.3); RETURN NEW; END'"
         )
-        await connection.execute("CREATE TRIGGER dawdle BEFORE UPDATE ON recon_quota FOR EACH ROW EXECUTE FUNCTION dawdle()")
+        await connection.execute(
+            "CREATE TRIGGER dawdle BEFORE UPDATE ON recon_quota FOR EACH ROW EXECUTE FUNCTION"
+            " dawdle()"
+        )
         async with _quota(database, 20, 2) as quota, asyncio.timeout(_SECONDS):
             for _ in range(3):
                 await quota.acquire()

@@ -1,4 +1,6 @@
-"""The report's figures, counted in few passes: the same as the views of old and the attempts themselves tell."""
+"""The report's figures, counted in few passes: the same as the views of old and the attempts
+themselves tell.
+"""
 
 import datetime as dt
 import uuid
@@ -65,51 +67,81 @@ def _activity(report: Mapping[str, object]) -> Mapping[str, int]:
     return {day["day"]: day["accounts_checked"] for day in report["recent_activity"]["days"]}  # type: ignore[index]
 
 
-async def test_one_pass_tells_what_the_views_of_old_tell(readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def test_one_pass_tells_what_the_views_of_old_tell(
+    readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
     await connection.execute(_ACCOUNTS)
     kept = await _kept(readings)
     view = await connection.fetchrow("SELECT * FROM v_reconciliation_progress")
     assert view is not None
     overall: Mapping[str, object] = kept["overall"]  # type: ignore[assignment]
     assert overall == {
-        name: value.isoformat().replace("+00:00", "Z") if isinstance(value, dt.datetime) else pytest.approx(float(value))
+        name: (
+            value.isoformat().replace("+00:00", "Z")
+            if isinstance(value, dt.datetime)
+            else pytest.approx(float(value))
+        )
         for name, value in view.items()
     }
-    assert kept["issues_by_type"] == [dict(row) for row in await connection.fetch("SELECT * FROM get_issue_statistics()")]
-    statuses = await connection.fetch("SELECT reconciliation_status, count(*) FROM trade_recon GROUP BY 1")
+    assert kept["issues_by_type"] == [
+        dict(row) for row in await connection.fetch("SELECT * FROM get_issue_statistics()")
+    ]
+    statuses = await connection.fetch(
+        "SELECT reconciliation_status, count(*) FROM trade_recon GROUP BY 1"
+    )
     assert kept["accounts_by_status"] == {row[0]: row[1] for row in statuses}
     assert kept["reconciled_through"] is None, "some disagree, and no issue says where"
-    await connection.execute("UPDATE trade_recon SET trades_recon_checksum = true, mismatched_days = 0 WHERE issues = '[]'")
+    await connection.execute(
+        "UPDATE trade_recon SET trades_recon_checksum = true, mismatched_days = 0 WHERE issues ="
+        " '[]'"
+    )
     assert (await _kept(readings))["reconciled_through"] == dt.date(2026, 2, 9)
 
 
 async def test_a_warehouse_without_accounts_has_a_report(readings: Readings) -> None:
     kept = await _kept(readings)
     assert kept["overall"]["total_accounts"] == 0  # type: ignore[index]
-    assert (kept["issues_by_type"], kept["accounts_by_status"], kept["reconciled_through"]) == ([], {}, None)
+    assert (kept["issues_by_type"], kept["accounts_by_status"], kept["reconciled_through"]) == (
+        [],
+        {},
+        None,
+    )
 
 
-async def test_an_emptied_table_of_figures_is_filled_again(readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def test_an_emptied_table_of_figures_is_filled_again(
+    readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
     await connection.execute(_ACCOUNTS)
     await connection.execute("TRUNCATE recon_report, recon_window")
     kept = await _kept(readings)
     assert kept["overall"]["total_accounts"] == 200  # type: ignore[index]
     assert not await readings.keep_report(least_seconds=60)
     store = readings._store
-    assert (await store.histories.note_window(dt.date(2026, 2, 1)), await store.histories.window()) == (True, dt.date(2026, 2, 1))
+    assert (
+        await store.histories.note_window(dt.date(2026, 2, 1)),
+        await store.histories.window(),
+    ) == (True, dt.date(2026, 2, 1))
     assert not await store.histories.note_window(dt.date(2026, 2, 1))
 
 
 @pytest.mark.parametrize(
     ("day", "through"),
-    [(day, dt.date(2026, 2, 2)) for day in ("0000-00-00", "2026-13-45", "yesterday", "", "9999-99-99")] + [("2026-00-00", None)],
+    [
+        (day, dt.date(2026, 2, 2))
+        for day in ("0000-00-00", "2026-13-45", "yesterday", "", "9999-99-99")
+    ]
+    + [("2026-00-00", None)],
 )
 async def test_dates_of_an_earlier_system_that_are_none_break_nothing(
-    readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]", day: str, through: dt.date | None
+    readings: Readings,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    day: str,
+    through: dt.date | None,
 ) -> None:
     await connection.execute(
-        "INSERT INTO trade_recon (account_id, trades_recon_checksum, issues) VALUES ('a', false, jsonb_build_array(jsonb_build_object("
-        "'type', 'daily_without_hourly', 'severity', 2, 'missing_dates', jsonb_build_array($1::text, '2026-02-03T00:00:00'))))",
+        "INSERT INTO trade_recon (account_id, trades_recon_checksum, issues) VALUES ('a', false,"
+        " jsonb_build_array(jsonb_build_object('type', 'daily_without_hourly', 'severity', 2,"
+        " 'missing_dates', jsonb_build_array($1::text, '2026-02-03T00:00:00'))))",
         day,
     )
     assert (await _kept(readings))["reconciled_through"] == through
@@ -119,10 +151,25 @@ async def test_dates_of_an_earlier_system_that_are_none_break_nothing(
     ("daily_from", "first_trade", "issues", "through"),
     [
         ("2026-01-05", None, "[]", dt.date(2026, 1, 4)),
-        ("2026-01-05", "2026-01-03", '[{"type": "absent_upstream", "severity": 3}]', dt.date(2026, 1, 2)),
-        ("-infinity", "2026-01-03", '[{"type": "absent_upstream", "severity": 3, "missing_dates": []}]', dt.date(2026, 1, 2)),
+        (
+            "2026-01-05",
+            "2026-01-03",
+            '[{"type": "absent_upstream", "severity": 3}]',
+            dt.date(2026, 1, 2),
+        ),
+        (
+            "-infinity",
+            "2026-01-03",
+            '[{"type": "absent_upstream", "severity": 3, "missing_dates": []}]',
+            dt.date(2026, 1, 2),
+        ),
         (None, None, '[{"type": "absent_upstream", "severity": 3}]', None),
-        ("2026-01-05", None, '[{"type": "daily_without_hourly", "severity": 2, "missing_dates": ["2026-02-03"]}]', dt.date(2026, 2, 2)),
+        (
+            "2026-01-05",
+            None,
+            '[{"type": "daily_without_hourly", "severity": 2, "missing_dates": ["2026-02-03"]}]',
+            dt.date(2026, 2, 2),
+        ),
     ],
 )
 async def test_a_held_account_whose_issues_name_no_date_puts_all_its_dates_in_doubt(
@@ -135,20 +182,23 @@ async def test_a_held_account_whose_issues_name_no_date_puts_all_its_dates_in_do
 ) -> None:
     await connection.execute(
         "INSERT INTO trade_recon (account_id, trades_recon_checksum, reconciliation_status, issues)"
-        " VALUES ('held', true, 'needs_confirmation', $1::text::jsonb), ('whole', true, 'reconciled', '[]')",
+        " VALUES ('held', true, 'needs_confirmation', $1::text::jsonb), ('whole', true,"
+        " 'reconciled', '[]')",
         issues,
     )
     await connection.execute(
-        "INSERT INTO recon_identity (login, platform, broker, account_id, daily_from, today, counts, first_trade)"
-        " VALUES ('1', 'p', 'b', 'held', $1::text::date, true, true, $2::text::date),"
-        " ('2', 'p', 'b', 'whole', '2025-01-01', true, true, NULL)",
+        "INSERT INTO recon_identity (login, platform, broker, account_id, daily_from, today,"
+        " counts, first_trade) VALUES ('1', 'p', 'b', 'held', $1::text::date, true, true,"
+        " $2::text::date), ('2', 'p', 'b', 'whole', '2025-01-01', true, true, NULL)",
         daily_from,
         first_trade,
     )
     assert (await _kept(readings))["reconciled_through"] == through
 
 
-async def test_a_day_that_is_over_is_counted_once(readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def test_a_day_that_is_over_is_counted_once(
+    readings: Readings, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
     run_id = uuid.uuid4()
     await connection.execute(_RUN, run_id)
     await connection.execute(_ATTEMPTS, run_id)
@@ -173,7 +223,9 @@ async def test_a_run_that_is_confirmed_takes_back_what_it_recorded_on_days_that_
     await connection.execute(_RUN, run_id)
     await connection.execute(_ATTEMPTS, run_id)
     before = _activity(await _kept(readings))
-    await connection.execute("UPDATE recon_attempts SET outcome = NULL, finished_at = NULL WHERE position = 1")
+    await connection.execute(
+        "UPDATE recon_attempts SET outcome = NULL, finished_at = NULL WHERE position = 1"
+    )
     await connection.execute("UPDATE recon_runs SET confirmed_at = now()")
     assert _activity(await _kept(readings)) == {day: count - 1 for day, count in before.items()}
 

@@ -15,7 +15,9 @@ SELECT proname FROM pg_proc WHERE pronamespace = $1::regnamespace
 _NAME = re.compile(r"`((?:raw|recon|trade|v|mv|get|update)_\w+)`")
 
 
-async def test_the_page_on_the_schema_names_each_table_view_and_function(database: Database) -> None:
+async def test_the_page_on_the_schema_names_each_table_view_and_function(
+    database: Database,
+) -> None:
     async with database.connect() as connection:
         made = {row["relname"] for row in await connection.fetch(_MADE, database.schema)}
     named = set(_NAME.findall(_PAGE.read_text(encoding="utf-8"))) - {"reconciliation_status"}

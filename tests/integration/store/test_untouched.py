@@ -1,4 +1,6 @@
-"""Rows that a heal does not change stay as they are to the last bit: not rewritten, not locked, no WAL about them."""
+"""Rows that a heal does not change stay as they are to the last bit: not rewritten, not locked, no
+WAL about them.
+"""
 
 import datetime as dt
 import json
@@ -23,20 +25,40 @@ _LEASE = 60.0
 
 
 def _row(day: dt.date, hour: int, **fields: object) -> bytes:
-    sent = {"accountId": _ACCOUNT, "login": "007", "mt_version": 5, "broker": 1, "date": f"{day}", "hour": hour, "numTrades": 1}
+    sent = {
+        "accountId": _ACCOUNT,
+        "login": "007",
+        "mt_version": 5,
+        "broker": 1,
+        "date": f"{day}",
+        "hour": hour,
+        "numTrades": 1,
+    }
     return json.dumps({**sent, "netProfit": 12.5, "country": None, **fields}).encode()
 
 
 def _trade(day: dt.date, position: int) -> bytes:
     return json.dumps(
-        {"login": "007", "platform": 5, "broker": 1, "position": f"{position}", "ticket": "t", "tradeDate": f"{day}"}
+        {
+            "login": "007",
+            "platform": 5,
+            "broker": 1,
+            "position": f"{position}",
+            "ticket": "t",
+            "tradeDate": f"{day}",
+        }
     ).encode()
 
 
 class _Writing:
     """A warehouse with one account that is ours, and a way to apply rows to its hours."""
 
-    def __init__(self, store: Repositories, connection: "asyncpg.Connection[asyncpg.Record]", writer: WriteContext) -> None:
+    def __init__(
+        self,
+        store: Repositories,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        writer: WriteContext,
+    ) -> None:
         self.store = store
         self.connection = connection
         self._writer = writer
@@ -64,11 +86,18 @@ class _Writing:
         return applied[_ACCOUNT]
 
     async def _wal(self) -> int:
-        return int(await self.connection.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"))
+        return int(
+            await self.connection.fetchval(
+                "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
+            )
+        )
 
     async def marks(self) -> dict[tuple[dt.date, int], str]:
         """Place, version and locks of each hourly row."""
-        rows = await self.connection.fetch("SELECT date, hour, concat_ws(' ', tableoid, ctid, xmin, xmax) AS mark FROM raw_metrics_hourly")
+        rows = await self.connection.fetch(
+            "SELECT date, hour, concat_ws(' ', tableoid, ctid, xmin, xmax) AS mark FROM"
+            " raw_metrics_hourly"
+        )
         return {(row["date"], row["hour"]): row["mark"] for row in rows}
 
 
@@ -78,7 +107,10 @@ async def _writing(database: Database) -> AsyncIterator[_Writing]:
         store = await Repositories.build(pool, _LEASE)
         claim_id = uuid.uuid4()
         await connection.execute(
-            "INSERT INTO trade_recon (account_id, claim_id, claimed_by, claimed_at) VALUES ($1, $2, $2, now())", _ACCOUNT, claim_id
+            "INSERT INTO trade_recon (account_id, claim_id, claimed_by, claimed_at) VALUES ($1, $2,"
+            " $2, now())",
+            _ACCOUNT,
+            claim_id,
         )
         yield _Writing(store, connection, WriteContext(None, claim_id, 30.0, _LEASE))
 
@@ -88,12 +120,23 @@ async def test_only_what_differs_or_goes_is_written_or_locked(database: Database
     async with _writing(database) as writing:
         everything = [_row(day, hour) for day in (first, second) for hour in range(12)]
         await writing.apply(everything)
-        await writing.apply([json.dumps({**json.loads(_row(first, 0, numTrades=11)), "hour": None}).encode()], endpoint=Endpoint.DAILY)
+        await writing.apply(
+            [json.dumps({**json.loads(_row(first, 0, numTrades=11)), "hour": None}).encode()],
+            endpoint=Endpoint.DAILY,
+        )
         connection = writing.connection
-        await connection.execute("UPDATE raw_metrics_hourly SET net_profit = 1 WHERE hour = 3 AND date = $1", first)
+        await connection.execute(
+            "UPDATE raw_metrics_hourly SET net_profit = 1 WHERE hour = 3 AND date = $1", first
+        )
         before = await writing.marks()
-        # Upstream lacks hour 11 of both dates and hour 0 of the second; daily was read on the first alone, and agrees. Hour 20 is new.
-        sent = [_row(day, hour) for day in (first, second) for hour in range(11) if (day, hour) != (second, 0)] + [_row(second, 20)]
+        # Upstream lacks hour 11 of both dates and hour 0 of the second; daily was read on the first
+        # alone, and agrees. Hour 20 is new.
+        sent = [
+            _row(day, hour)
+            for day in (first, second)
+            for hour in range(11)
+            if (day, hour) != (second, 0)
+        ] + [_row(second, 20)]
         done = await writing.apply(sent, RemovalEvidence({_ACCOUNT: frozenset({first})}))
         after = await writing.marks()
         assert (done.inserted, done.updated, done.removed, done.kept) == (1, 1, 1, {second: 2})
@@ -112,7 +155,8 @@ async def test_an_equal_fetch_writes_nothing_about_its_rows(database: Database) 
         before = await writing.marks()
         done = await writing.apply(rows)
         assert (done.written, await writing.marks()) == (0, before)
-        # What is left is the lock on the account's claim. A lock on each row alone would take 27 kB.
+        # What is left is the lock on the account's claim. A lock on each row alone would take 27
+        # kB.
         assert writing.wal < 16_384 < written
 
 
@@ -120,30 +164,56 @@ async def test_a_trade_that_is_moved_in_does_not_hide_one_that_goes(database: Da
     earlier, day = _DAYS[:2]
     async with _writing(database) as writing:
         await writing.connection.execute(
-            "INSERT INTO recon_identity (login, platform, broker, account_id, today, counts, valid_from, valid_to)"
-            " VALUES ('007', '5', '1', $1, true, true, '-infinity', 'infinity')",
+            "INSERT INTO recon_identity (login, platform, broker, account_id, today, counts,"
+            " valid_from, valid_to) VALUES ('007', '5', '1', $1, true, true, '-infinity',"
+            " 'infinity')",
             _ACCOUNT,
         )
         both = (earlier, day)
-        await writing.apply([_trade(earlier, 1), _trade(day, 2), _trade(day, 3)], endpoint=Endpoint.CLOSED, dates=both)
-        await writing.apply([json.dumps({**json.loads(_row(day, 0, numTrades=2)), "hour": None}).encode()], endpoint=Endpoint.DAILY)
-        # As many are stored on the date as upstream sends, before and after; but the first belongs there, and the third does not.
+        await writing.apply(
+            [_trade(earlier, 1), _trade(day, 2), _trade(day, 3)],
+            endpoint=Endpoint.CLOSED,
+            dates=both,
+        )
+        await writing.apply(
+            [json.dumps({**json.loads(_row(day, 0, numTrades=2)), "hour": None}).encode()],
+            endpoint=Endpoint.DAILY,
+        )
+        # As many are stored on the date as upstream sends, before and after; but the first belongs
+        # there, and the third does not.
         sent = [_trade(day, 1), _trade(day, 2)]
-        done = await writing.apply(sent, RemovalEvidence({_ACCOUNT: None}), endpoint=Endpoint.CLOSED, dates=(day, day))
+        done = await writing.apply(
+            sent, RemovalEvidence({_ACCOUNT: None}), endpoint=Endpoint.CLOSED, dates=(day, day)
+        )
         assert (done.moved, done.removed, done.inserted, done.kept) == (1, 1, 0, {})
-        stored = await writing.connection.fetch("SELECT trade_date, position FROM raw_trades_closed ORDER BY position")
+        stored = await writing.connection.fetch(
+            "SELECT trade_date, position FROM raw_trades_closed ORDER BY position"
+        )
         assert [tuple(row) for row in stored] == [(day, "1"), (day, "2")]
 
 
-async def test_rows_that_meet_stored_ones_do_not_hide_those_that_lack_or_go(database: Database) -> None:
+async def test_rows_that_meet_stored_ones_do_not_hide_those_that_lack_or_go(
+    database: Database,
+) -> None:
     day = _DAYS[0]
     async with _writing(database) as writing:
         await writing.apply([_row(day, hour) for hour in range(5)])
-        await writing.apply([json.dumps({**json.loads(_row(day, 0, numTrades=5)), "hour": None}).encode()], endpoint=Endpoint.DAILY)
+        await writing.apply(
+            [json.dumps({**json.loads(_row(day, 0, numTrades=5)), "hour": None}).encode()],
+            endpoint=Endpoint.DAILY,
+        )
         # As many as are stored: one of them is new, and one that is stored is not among them.
-        done = await writing.apply([_row(day, hour) for hour in range(1, 6)], RemovalEvidence({_ACCOUNT: None}))
+        done = await writing.apply(
+            [_row(day, hour) for hour in range(1, 6)], RemovalEvidence({_ACCOUNT: None})
+        )
         assert (done.inserted, done.updated, done.removed) == (1, 0, 1)
         # All that is stored is among them, and there are more; then fewer, and all of them equal.
-        assert (await writing.apply([_row(day, hour) for hour in range(7)], RemovalEvidence({_ACCOUNT: None}))).inserted == 2
-        done = await writing.apply([_row(day, hour) for hour in range(5)], RemovalEvidence({_ACCOUNT: None}))
+        assert (
+            await writing.apply(
+                [_row(day, hour) for hour in range(7)], RemovalEvidence({_ACCOUNT: None})
+            )
+        ).inserted == 2
+        done = await writing.apply(
+            [_row(day, hour) for hour in range(5)], RemovalEvidence({_ACCOUNT: None})
+        )
         assert (done.inserted, done.updated, done.removed) == (0, 0, 2)

@@ -48,13 +48,22 @@ async def test_one_page_needs_one_request(api: ScriptedApi) -> None:
     assert sink.decoded == rows_of(300)
     (arrival,) = api.arrivals
     assert arrival.path == "/risk-analytics/firm/external/v2/metrics/daily"
-    assert arrival.query == {"accountIds": "a1,a2", "limit": "1000", "skip": "0", "include-total": "1"}
+    assert arrival.query == {
+        "accountIds": "a1,a2",
+        "limit": "1000",
+        "skip": "0",
+        "include-total": "1",
+    }
     assert arrival.headers["apikey"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 1998, 1999, 2000, 5300])
 @pytest.mark.parametrize("has_total", [True, False])
-async def test_all_rows_arrive_in_order_whatever_their_number(api: ScriptedApi, count: int, has_total: bool) -> None:  # noqa: FBT001
+async def test_all_rows_arrive_in_order_whatever_their_number(
+    api: ScriptedApi,
+    count: int,
+    has_total: bool,  # noqa: FBT001
+) -> None:
     api.script = serving(rows_of(count), has_total=has_total)
     proof, sink = await _fetch(api)
     assert sink.decoded == rows_of(count)
@@ -72,14 +81,20 @@ async def test_an_empty_answer_is_believed_only_when_it_is_given_twice(api: Scri
     assert (await _fetch(api))[0] == FetchProof(rows=0, pages=1, requests=2)
 
 
-async def test_rows_left_out_of_one_page_are_asked_for_again_before_anything_else(api: ScriptedApi) -> None:
+async def test_rows_left_out_of_one_page_are_asked_for_again_before_anything_else(
+    api: ScriptedApi,
+) -> None:
     rows = rows_of(2500)
     served = serving(rows)
     asked: list[int] = []
 
     def script(arrival: Arrival) -> Reply | Awaitable[Reply]:
         asked.append(arrival.skip)
-        return page(rows[999:1300] + rows[1400:1999], 2500) if asked.count(999) == 1 == (arrival.skip == 999) else served(arrival)
+        return (
+            page(rows[999:1300] + rows[1400:1999], 2500)
+            if asked.count(999) == 1 == (arrival.skip == 999)
+            else served(arrival)
+        )
 
     api.script = script
     proof, sink = await _fetch(api)
@@ -104,7 +119,10 @@ async def test_later_pages_go_out_together_once_the_total_is_known(api: Scripted
 
 
 @pytest.mark.parametrize("has_total", [True, False])
-async def test_a_server_that_caps_its_pages_is_read_to_the_end(api: ScriptedApi, has_total: bool) -> None:  # noqa: FBT001
+async def test_a_server_that_caps_its_pages_is_read_to_the_end(
+    api: ScriptedApi,
+    has_total: bool,  # noqa: FBT001
+) -> None:
     api.script = serving(rows_of(2300), has_total=has_total, cap=400)
     _, sink = await _fetch(api)
     assert sink.decoded == rows_of(2300)
@@ -113,7 +131,9 @@ async def test_a_server_that_caps_its_pages_is_read_to_the_end(api: ScriptedApi,
 async def test_a_page_that_comes_short_once_is_continued(api: ScriptedApi) -> None:
     rows = rows_of(6500)
     served = serving(rows)
-    api.script = lambda arrival: page(rows[1998:2500], len(rows)) if arrival.skip == 1998 else served(arrival)
+    api.script = lambda arrival: (
+        page(rows[1998:2500], len(rows)) if arrival.skip == 1998 else served(arrival)
+    )
     _, sink = await _fetch(api)
     assert sink.decoded == rows
 
@@ -174,7 +194,12 @@ async def test_a_row_that_came_twice_in_different_places_of_several_pages_may_hi
 @pytest.mark.parametrize(
     ("places", "is_same_row", "total"),
     [
-        *((places, is_same_row, total) for places in _BESIDE for is_same_row in (True, False) for total in (1500, 1499, None)),
+        *(
+            (places, is_same_row, total)
+            for places in _BESIDE
+            for is_same_row in (True, False)
+            for total in (1500, 1499, None)
+        ),
         *((places, False, total) for places in _APART for total in (1500, 1499, None)),
         *((places, True, 1499) for places in _APART),
     ],
@@ -218,9 +243,15 @@ def _ignores_the_skip() -> Script:
     [
         (_names_a_larger_total, "1500 rows of 1501 came"),
         (_names_a_total_below_its_own_rows, "holds 10 rows, beyond the total of 9"),
-        (_repeats_another_row_each_time, "page after row 0 holds a row twice, and each time another"),
+        (
+            _repeats_another_row_each_time,
+            "page after row 0 holds a row twice, and each time another",
+        ),
         (_repeats_another_key_each_time, "1500 rows came, but only 1499 distinct keys"),
-        (_moves_rows_between_pages, "page after row 999 does not begin with the last row of the page before"),
+        (
+            _moves_rows_between_pages,
+            "page after row 999 does not begin with the last row of the page before",
+        ),
         (_shifts_its_total, "names a total of 2501, an earlier one 2500"),
         (_sends_no_more, "page after row 999 is empty"),
         (_ignores_the_skip, "does not begin with the last row of the page before"),
@@ -266,7 +297,9 @@ async def test_a_total_that_later_pages_disprove_is_not_believed_and_a_further_p
     assert proof.rows in {10, 1500, 2500}
 
 
-@pytest.mark.parametrize("total", ["2360", "2360.0", "2.36e3", '"2360"', '"2,360"', '" 2360.0"', "null", "-1", "NaN"])
+@pytest.mark.parametrize(
+    "total", ["2360", "2360.0", "2.36e3", '"2360"', '"2,360"', '" 2360.0"', "null", "-1", "NaN"]
+)
 async def test_a_total_is_read_in_any_spelling(api: ScriptedApi, total: str) -> None:
     served = serving(rows_of(2360), total=987654321)
 
@@ -290,8 +323,12 @@ _EMPTY = {
 }
 
 
-@pytest.mark.parametrize("reply", [*(Reply(body=body) for body in _EMPTY.values()), Reply(204)], ids=[*_EMPTY, "204"])
-async def test_nothing_is_told_in_many_ways_and_believed_when_it_is_told_twice(api: ScriptedApi, reply: Reply) -> None:
+@pytest.mark.parametrize(
+    "reply", [*(Reply(body=body) for body in _EMPTY.values()), Reply(204)], ids=[*_EMPTY, "204"]
+)
+async def test_nothing_is_told_in_many_ways_and_believed_when_it_is_told_twice(
+    api: ScriptedApi, reply: Reply
+) -> None:
     api.script = lambda _: reply
     assert (await _fetch(api))[0] == FetchProof(rows=0, pages=1, requests=2)
     served = serving(rows_of(5))
@@ -338,7 +375,9 @@ async def test_a_page_that_moved_once_is_read_again_without_a_new_start(api: Scr
     assert (proof.pages, proof.requests, len(api.arrivals)) == (3, 4, 4)
 
 
-async def test_rows_that_change_for_good_between_pages_are_read_anew_as_a_whole(api: ScriptedApi) -> None:
+async def test_rows_that_change_for_good_between_pages_are_read_anew_as_a_whole(
+    api: ScriptedApi,
+) -> None:
     rows = rows_of(2500)
 
     def script(arrival: Arrival) -> Reply:
@@ -356,7 +395,10 @@ async def test_rows_that_change_for_good_between_pages_are_read_anew_as_a_whole(
 async def test_an_overlap_row_may_be_written_differently_but_not_differ(api: ScriptedApi) -> None:
     rows = b'{"accountId": "a", "x": 0.10}, {"accountId": "b", "x": 12345678901234567890.10}'
     first = b'{"Status": "OK", "Data": {"data": [' + rows + b'], "total": "3"}}'
-    second = b'{"data": {"data": [ {"x": 12345678901234567890.1, "accountId": "b"} , {"accountId": "c", "x": 1e400}], "total": 3}}'
+    second = (
+        b'{"data": {"data": [ {"x": 12345678901234567890.1, "accountId": "b"} , {"accountId": "c",'
+        b' "x": 1e400}], "total": 3}}'
+    )
     api.script = lambda arrival: Reply(body=second if arrival.skip else first)
     _, sink = await _fetch(api)
     assert sink.rows == [
@@ -364,12 +406,20 @@ async def test_an_overlap_row_may_be_written_differently_but_not_differ(api: Scr
         b'{"accountId": "b", "x": 12345678901234567890.10}',
         b'{"accountId": "c", "x": 1e400}',
     ]
-    api.script = lambda arrival: Reply(body=second.replace(b"890.1", b"890.11") if arrival.skip else first)
+    api.script = lambda arrival: Reply(
+        body=second.replace(b"890.1", b"890.11") if arrival.skip else first
+    )
     await _fails(api)
 
 
 async def test_a_scan_hands_over_every_row_without_overlap_and_ends(api: ScriptedApi) -> None:
-    for count, has_total, requests in [(0, True, 3), (0, False, 3), (2500, True, 3), (2500, False, 4), (2000, True, 3)]:
+    for count, has_total, requests in [
+        (0, True, 3),
+        (0, False, 3),
+        (2500, True, 3),
+        (2500, False, 4),
+        (2000, True, 3),
+    ]:
         api.script = serving(rows_of(count), has_total=has_total, cap=1000)
         api.arrivals.clear()
         sink = MemorySink()
@@ -393,7 +443,10 @@ async def test_a_scan_does_not_believe_one_empty_page(api: ScriptedApi) -> None:
 
     def script(arrival: Arrival) -> Reply:
         asked.append(arrival.skip)
-        return page([] if asked.count(1000) == 1 == (arrival.skip == 1000) else rows[arrival.skip :][:1000], 2500)
+        return page(
+            [] if asked.count(1000) == 1 == (arrival.skip == 1000) else rows[arrival.skip :][:1000],
+            2500,
+        )
 
     api.script = script
     sink = MemorySink()

@@ -1,4 +1,6 @@
-"""The client against the sandbox: another's understanding of the same contract, with every fault that it knows."""
+"""The client against the sandbox: another's understanding of the same contract, with every fault
+that it knows.
+"""
 
 import asyncio
 import datetime as dt
@@ -38,7 +40,9 @@ class _Rows:
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World.generate(60, seed=5, today=_TODAY, trades_per_account=60, days=60, contradictory=False)
+    return World.generate(
+        60, seed=5, today=_TODAY, trades_per_account=60, days=60, contradictory=False
+    )
 
 
 def _config(server: SandboxServer) -> UpstreamConfig:
@@ -72,20 +76,34 @@ async def test_every_endpoint_is_read_whole(world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_with_a_fifth_of_the_answers_bad_the_rows_are_the_same(world: World, seed: int) -> None:
+async def test_with_a_fifth_of_the_answers_bad_the_rows_are_the_same(
+    world: World, seed: int
+) -> None:
     async with SandboxServer(world) as server, UpstreamClient.open(_config(server)) as client:
         for endpoint in Endpoint:
             server.set_faults(NO_FAULTS)
             truth = await _read(client, endpoint)
             server.set_faults(Faults.everything(0.2, seed, delay_seconds=0.02))
-            reads = await asyncio.gather(*(_read(client, endpoint) for _ in range(3)), return_exceptions=True)
+            reads = await asyncio.gather(
+                *(_read(client, endpoint) for _ in range(3)), return_exceptions=True
+            )
             whole = [read for read in reads if not isinstance(read, IncompleteFetch)]
             assert whole
             assert all(read == truth for read in whole)
 
 
-@pytest.mark.parametrize("kind", [FaultKind.SHORT_PAGE, FaultKind.REPEATED_ROW, FaultKind.SHIFTING_TOTAL, FaultKind.SHIFTING_ROWS])
-async def test_a_server_that_always_lies_about_its_rows_is_never_believed(world: World, kind: FaultKind) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        FaultKind.SHORT_PAGE,
+        FaultKind.REPEATED_ROW,
+        FaultKind.SHIFTING_TOTAL,
+        FaultKind.SHIFTING_ROWS,
+    ],
+)
+async def test_a_server_that_always_lies_about_its_rows_is_never_believed(
+    world: World, kind: FaultKind
+) -> None:
     async with SandboxServer(world) as server, UpstreamClient.open(_config(server)) as client:
         truth = await _read(client, Endpoint.CLOSED)
         server.set_faults(Faults.of(kind, seed=1))

@@ -1,4 +1,6 @@
-"""The API's quota as upstream counts it: replicas that start, work, retry and die together stay within it."""
+"""The API's quota as upstream counts it: replicas that start, work, retry and die together stay
+within it.
+"""
 
 import asyncio
 import json
@@ -40,25 +42,42 @@ _QUOTA = {
     "RECON_LEASE_SECONDS": "5",
     "RECON_OUTAGE_WAIT": "60",
 }
-_RETRIED = Faults(probabilities={FaultKind.SERVICE_UNAVAILABLE: 0.1, FaultKind.DROPPED_CONNECTION: 0.05, FaultKind.INVALID_JSON: 0.05})
-_DAMAGES = (DamageKind.HOURLY_MISSING, DamageKind.CLOSED_MISSING, DamageKind.DAILY_MISSING, DamageKind.WRONG_DAY)
+_RETRIED = Faults(
+    probabilities={
+        FaultKind.SERVICE_UNAVAILABLE: 0.1,
+        FaultKind.DROPPED_CONNECTION: 0.05,
+        FaultKind.INVALID_JSON: 0.05,
+    }
+)
+_DAMAGES = (
+    DamageKind.HOURLY_MISSING,
+    DamageKind.CLOSED_MISSING,
+    DamageKind.DAILY_MISSING,
+    DamageKind.WRONG_DAY,
+)
 _ALL = Request(Endpoint.ALLTIME)
 _SECONDS = PATIENCE
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[SandboxServer]:
-    world = World.generate(60, seed=5, today=TODAY, trades_per_account=20, days=40, contradictory=False)
+    world = World.generate(
+        60, seed=5, today=TODAY, trades_per_account=20, days=40, contradictory=False
+    )
     async with SandboxServer(world) as server:
         yield server
 
 
 @pytest.fixture
 async def victims(database: Database, sandbox: SandboxServer) -> list[str]:
-    """Accounts that need several requests each, in a warehouse that was equal to upstream before; nothing was asked yet."""
+    """Accounts that need several requests each, in a warehouse that was equal to upstream before;
+    nothing was asked yet.
+    """
     await fill(database, sandbox)
     async with database.connect() as connection:
-        done = await damage(connection, database.schema, seed=3, kinds=_DAMAGES, accounts_per_kind=12)
+        done = await damage(
+            connection, database.schema, seed=3, kinds=_DAMAGES, accounts_per_kind=12
+        )
     sandbox.log.reset()
     return [each.account_ids[0] for each in done]
 
@@ -84,7 +103,9 @@ async def test_three_replicas_of_which_one_starts_late_and_one_is_killed_stay_wi
     # A run for each account: what a plan for all of them would share is asked for again and again.
     async with httpx2.AsyncClient(base_url=url) as client:
         for account_id in victims:
-            (await client.post("/runs", json={"kind": "audit", "account_ids": [account_id]})).raise_for_status()
+            (
+                await client.post("/runs", json={"kind": "audit", "account_ids": [account_id]})
+            ).raise_for_status()
     await _requests(sandbox, 20)
     late, _ = await serve()
     await _requests(sandbox, 30)
@@ -92,9 +113,13 @@ async def test_three_replicas_of_which_one_starts_late_and_one_is_killed_stay_wi
     await doomed.end()
     sandbox.set_faults(Faults())
     async with database.connect() as connection, asyncio.timeout(_SECONDS):
-        while await connection.fetchval("SELECT count(*) FROM recon_runs WHERE finished_at IS NULL"):  # noqa: ASYNC110 - other processes' events
+        while await connection.fetchval(  # noqa: ASYNC110 - other processes' events
+            "SELECT count(*) FROM recon_runs WHERE finished_at IS NULL"
+        ):
             await asyncio.sleep(0.1)
-        assert await connection.fetchval("SELECT array_agg(DISTINCT status) FROM recon_runs") == ["succeeded"]
+        assert await connection.fetchval("SELECT array_agg(DISTINCT status) FROM recon_runs") == [
+            "succeeded"
+        ]
         assert await connection.fetchval("SELECT count(*) FROM recon_runs") == len(victims)
     for command in (steady, late):
         command.signal(signal.SIGTERM)
@@ -110,7 +135,10 @@ async def test_a_run_waits_for_a_quota_that_cannot_be_drawn_and_blames_nobody(
 ) -> None:
     monkeypatch.setattr("app.store.quota._DRAW_SECONDS", 0.2)
     with structlog.testing.capture_logs() as logs:
-        async with open_service(settings_for(database.dsn, sandbox.base_url), now) as service, database.connect() as holder:
+        async with (
+            open_service(settings_for(database.dsn, sandbox.base_url), now) as service,
+            database.connect() as holder,
+        ):
             async with holder.transaction():
                 await holder.execute("UPDATE recon_quota SET permits = 0")
                 running = asyncio.create_task(run(service, RunKind.FULL))
@@ -142,4 +170,6 @@ async def test_a_quota_that_cannot_be_drawn_is_no_failure_of_the_api(
                     await client.fetch(_ALL, MemorySink())
         assert sandbox.log.total == 0
         assert client.breaker_state is BreakerState.CLOSED
-        assert (await client.fetch(_ALL, MemorySink())).rows == len(sandbox.world.rows(Endpoint.ALLTIME))
+        assert (await client.fetch(_ALL, MemorySink())).rows == len(
+            sandbox.world.rows(Endpoint.ALLTIME)
+        )

@@ -1,4 +1,6 @@
-"""A warehouse filled once from a small perfect world of a fixed date; each test gets its own copy and its own upstream."""
+"""A warehouse filled once from a small perfect world of a fixed date; each test gets its own copy
+and its own upstream.
+"""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +15,9 @@ from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import engine, filled_copy
 
 TODAY = dt.date(2026, 3, 18)
-"""Upstream's date; the service believes in noon of the day after, so that settled dates are before this one."""
+"""Upstream's date; the service believes in noon of the day after, so that settled dates are before
+this one.
+"""
 NOW = dt.datetime(2026, 3, 19, 12, tzinfo=dt.UTC)
 
 Engine = Callable[[], AbstractAsyncContextManager[ReconService]]
@@ -21,7 +25,9 @@ Engine = Callable[[], AbstractAsyncContextManager[ReconService]]
 
 def small_world() -> World:
     """The same world each time, in which upstream does not contradict itself."""
-    return World.generate(30, seed=11, today=TODAY, trades_per_account=12, days=40, contradictory=False)
+    return World.generate(
+        30, seed=11, today=TODAY, trades_per_account=12, days=40, contradictory=False
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""Values drawn at random from all that the columns can hold: no statement over the warehouse fails, and healthy accounts are healed."""
+"""Values drawn at random from all that the columns can hold: no statement over the warehouse fails,
+and healthy accounts are healed.
+"""
 
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -22,21 +24,57 @@ from tests.support.warehouses.ddl import DATED, raw_table
 
 Connection = asyncpg.Connection
 
-_CONFIG = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0, guard=HoldLimits(account_share=1.0))
+_CONFIG = EngineConfig(
+    workers=1,
+    poll_seconds=0.05,
+    postpone_seconds=0,
+    postpone_named_seconds=0,
+    guard=HoldLimits(account_share=1.0),
+)
 """Many accounts are made up and upstream has none of them, which is no reason to stop here."""
 
 _LOOSE = {
-    Endpoint.ALLTIME: {"num_trades": "bigint", "net_profit": "double precision", "total_lots": "real"},
-    Endpoint.DAILY: {"num_trades": "numeric", "net_profit": "numeric", "total_lots": "double precision", "hour": "numeric"},
-    Endpoint.HOURLY: {"num_trades": "double precision", "net_profit": "real", "total_lots": "numeric", "hour": "double precision"},
+    Endpoint.ALLTIME: {
+        "num_trades": "bigint",
+        "net_profit": "double precision",
+        "total_lots": "real",
+    },
+    Endpoint.DAILY: {
+        "num_trades": "numeric",
+        "net_profit": "numeric",
+        "total_lots": "double precision",
+        "hour": "numeric",
+    },
+    Endpoint.HOURLY: {
+        "num_trades": "double precision",
+        "net_profit": "real",
+        "total_lots": "numeric",
+        "hour": "double precision",
+    },
     Endpoint.CLOSED: {"ticket": "text", "position": "numeric", "profit": "double precision"},
     Endpoint.OPEN: {"ticket": "bigint", "position": "text"},
 }
 """A firm's own tables: no keys, other types, everything may be NULL."""
 _TEXTS = {"account_id": "text", "login": "text", "platform": "text", "broker": "text"}
 _ODD: dict[str, tuple[str, ...]] = {
-    "date": ("infinity", "-infinity", "0044-03-15 BC", "10000-01-01", "5874897-12-31", "0001-01-01", "9999-12-31", "2026-03-02"),
-    "timestamp without time zone": ("infinity", "-infinity", "4713-01-01 BC", "294276-12-31", "0001-01-01", "9999-12-31 23:59:59.999999"),
+    "date": (
+        "infinity",
+        "-infinity",
+        "0044-03-15 BC",
+        "10000-01-01",
+        "5874897-12-31",
+        "0001-01-01",
+        "9999-12-31",
+        "2026-03-02",
+    ),
+    "timestamp without time zone": (
+        "infinity",
+        "-infinity",
+        "4713-01-01 BC",
+        "294276-12-31",
+        "0001-01-01",
+        "9999-12-31 23:59:59.999999",
+    ),
     "bigint": ("9223372036854775807", "-9223372036854775808", "-1", "0", "4000000000"),
     "integer": ("2147483647", "-2147483648", "-1", "0", "3"),
     "numeric": ("NaN", "Infinity", "-Infinity", "1e200", "-0.5", "0"),
@@ -62,10 +100,24 @@ def _odd_value(chance: random.Random, sql_type: str, column: str, known: list[st
     return "NULL" if chosen == "NULL" else "'" + chosen.replace("'", "''") + "'"
 
 
-async def _spoil(connection: "Connection[asyncpg.Record]", chance: random.Random, rows: int) -> None:
-    """Rows in which every value is drawn, in each table; what a table's own constraints refuse is left out."""
-    known = [str(row[0]) for row in await connection.fetch("SELECT account_id FROM raw_metrics_alltime WHERE account_id LIKE 'acc-%'")]
-    known += [str(row[0]) for row in await connection.fetch("SELECT login FROM raw_metrics_alltime WHERE account_id LIKE 'acc-%'")]
+async def _spoil(
+    connection: "Connection[asyncpg.Record]", chance: random.Random, rows: int
+) -> None:
+    """Rows in which every value is drawn, in each table; what a table's own constraints refuse is
+    left out.
+    """
+    known = [
+        str(row[0])
+        for row in await connection.fetch(
+            "SELECT account_id FROM raw_metrics_alltime WHERE account_id LIKE 'acc-%'"
+        )
+    ]
+    known += [
+        str(row[0])
+        for row in await connection.fetch(
+            "SELECT login FROM raw_metrics_alltime WHERE account_id LIKE 'acc-%'"
+        )
+    ]
     # Half of the accounts are left in peace, so that it shows whether they are healed.
     known = sorted(known)[: len(known) // 4]
     for table in TABLES.values():
@@ -75,7 +127,9 @@ async def _spoil(connection: "Connection[asyncpg.Record]", chance: random.Random
             table.name,
         )
         for _ in range(rows):
-            values = ", ".join(_odd_value(chance, row["type"], row["attname"], known) for row in columns)
+            values = ", ".join(
+                _odd_value(chance, row["type"], row["attname"], known) for row in columns
+            )
             names = ", ".join(f'"{row["attname"]}"' for row in columns)
             try:
                 await connection.execute(f"INSERT INTO {table.name} ({names}) VALUES ({values})")
@@ -85,9 +139,14 @@ async def _spoil(connection: "Connection[asyncpg.Record]", chance: random.Random
 
 @pytest.fixture(scope="module")
 async def shapes(postgres: Server, values_template: str) -> AsyncIterator[dict[str, str]]:
-    """Templates: our own tables with default partitions, and a firm's own without keys; both filled."""
+    """Templates: our own tables with default partitions, and a firm's own without keys; both
+    filled.
+    """
     async with new_database(postgres, "prop_trading_model") as place:
-        await execute(place, [raw_table(endpoint, types={**_TEXTS, **_LOOSE[endpoint]}) for endpoint in Endpoint])
+        await execute(
+            place,
+            [raw_table(endpoint, types={**_TEXTS, **_LOOSE[endpoint]}) for endpoint in Endpoint],
+        )
         await migrate(place.owner.dsn, place.owner.schema)
         async with SandboxServer(small_world()) as sandbox:
             await fill(place.owner, sandbox)
@@ -102,39 +161,70 @@ def _cases() -> Iterator[tuple[str, int]]:
 
 
 @pytest.mark.parametrize(("shape", "seed"), list(_cases()))
-async def test_any_value_that_a_column_holds_is_survived(postgres: Server, shapes: dict[str, str], shape: str, seed: int) -> None:
+async def test_any_value_that_a_column_holds_is_survived(
+    postgres: Server, shapes: dict[str, str], shape: str, seed: int
+) -> None:
     chance = random.Random(seed)
     async with (
         postgres.clone(shapes[shape], "odd") as name,
         SandboxServer(small_world()) as sandbox,
-        engine(database := Database(postgres.database(name), "prop_trading_model"), sandbox, config=_CONFIG, now=lambda: NOW) as service,
+        engine(
+            database := Database(postgres.database(name), "prop_trading_model"),
+            sandbox,
+            config=_CONFIG,
+            now=lambda: NOW,
+        ) as service,
         database.connect() as connection,
     ):
-        healthy = [row[0] for row in await connection.fetch("SELECT account_id FROM raw_metrics_alltime ORDER BY 1")][15:]
+        healthy = [
+            row[0]
+            for row in await connection.fetch(
+                "SELECT account_id FROM raw_metrics_alltime ORDER BY 1"
+            )
+        ][15:]
         if shape == "ours":
             for endpoint in DATED:
-                await connection.execute(f"CREATE TABLE {TABLES[endpoint].name}_rest PARTITION OF {TABLES[endpoint].name} DEFAULT")
+                await connection.execute(
+                    f"CREATE TABLE {TABLES[endpoint].name}_rest PARTITION OF"
+                    f" {TABLES[endpoint].name} DEFAULT"
+                )
         # What makes the first run look at everything, and the second one only at what changed.
         first = await run(service, RunKind.FULL)
         assert first["status"] in ("succeeded", "completed_with_issues"), first
         await _spoil(connection, chance, 60)
-        await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = ANY($1) AND date < '2026-02-20'", healthy)
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly WHERE account_id = ANY($1) AND date < '2026-02-20'",
+            healthy,
+        )
         await maintain(service.store, NOW.date())
         inspected = await service.readings.run_state(await service.inspect())
         assert inspected["status"] == "completed_with_issues", inspected
-        for kind, request in ((RunKind.FULL, {"changed_only": True}), (RunKind.FULL, {}), (RunKind.AUDIT, {})):
+        for kind, request in (
+            (RunKind.FULL, {"changed_only": True}),
+            (RunKind.FULL, {}),
+            (RunKind.AUDIT, {}),
+        ):
             state = await run(service, kind, **request)
             assert state["status"] in ("succeeded", "completed_with_issues"), (kind, request, state)
         assert await service.readings.report()
         await connection.execute("SELECT update_trade_recon_stats(account_id) FROM trade_recon")
-        for view in ("v_recon_days", "v_recon_stats", "v_reconciliation_progress", "get_issue_statistics()", "v_recon_mismatched"):
+        for view in (
+            "v_recon_days",
+            "v_recon_stats",
+            "v_reconciliation_progress",
+            "get_issue_statistics()",
+            "v_recon_mismatched",
+        ):
             await connection.fetch(f"SELECT v::text FROM {view} AS v")
         left = await connection.fetch(
-            "SELECT account_id, issues::text FROM trade_recon WHERE account_id = ANY($1) AND issues <> '[]'", healthy
+            "SELECT account_id, issues::text FROM trade_recon WHERE account_id = ANY($1) AND issues"
+            " <> '[]'",
+            healthy,
         )
         assert left == []
         named = await connection.fetch(
-            "SELECT DISTINCT account_id FROM raw_metrics_daily JOIN trade_recon AS r USING (account_id)"
-            " WHERE (date > '9999-12-31' OR date < '0001-01-01' OR date IS NULL) AND r.issues::text NOT LIKE '%impossible_date%'"
+            "SELECT DISTINCT account_id FROM raw_metrics_daily JOIN trade_recon AS r USING"
+            " (account_id) WHERE (date > '9999-12-31' OR date < '0001-01-01' OR date IS NULL) AND"
+            " r.issues::text NOT LIKE '%impossible_date%'"
         )
         assert named == []

@@ -1,4 +1,6 @@
-"""A firm whose ingestion cuts extreme values off: what is capped there counts as equal, and is written as it writes it."""
+"""A firm whose ingestion cuts extreme values off: what is capped there counts as equal, and is
+written as it writes it.
+"""
 
 import datetime as dt
 import random
@@ -49,19 +51,31 @@ def _make_extreme(row: Row) -> None:
     row.update({_API_NAME[_RATIO]: sign * 123456.75, _API_NAME[_FLOAT]: sign * 5e7})
 
 
-async def _stored(warehouse: Database) -> dict[tuple[str, dt.date], tuple[Decimal | None, float | None, int]]:
+async def _stored(
+    warehouse: Database,
+) -> dict[tuple[str, dt.date], tuple[Decimal | None, float | None, int]]:
     async with warehouse.connect() as connection:
-        rows = await connection.fetch(f"SELECT account_id, date, {_RATIO}, {_FLOAT}, num_trades FROM raw_metrics_daily")
-    return {(row["account_id"], row["date"]): (row[_RATIO], row[_FLOAT], row["num_trades"]) for row in rows}
+        rows = await connection.fetch(
+            f"SELECT account_id, date, {_RATIO}, {_FLOAT}, num_trades FROM raw_metrics_daily"
+        )
+    return {
+        (row["account_id"], row["date"]): (row[_RATIO], row[_FLOAT], row["num_trades"])
+        for row in rows
+    }
 
 
 async def _ordinary_night(warehouse: Database, caps: Caps) -> dict[str, int]:
     """Wrong counts on some dates, so that their daily rows are read; what the run wrote."""
     async with warehouse.connect() as connection:
         await connection.execute(_CAPPED)
-        await connection.execute("UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE date = '2026-03-10'")
+        await connection.execute(
+            "UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE date = '2026-03-10'"
+        )
         await connection.execute("DELETE FROM raw_metrics_daily WHERE date = '2026-03-11'")
-    async with SandboxServer(_extreme_world()) as upstream, engine(warehouse, upstream, now=lambda: NOW, caps=caps) as service:
+    async with (
+        SandboxServer(_extreme_world()) as upstream,
+        engine(warehouse, upstream, now=lambda: NOW, caps=caps) as service,
+    ):
         state = await run(service, RunKind.FULL)
         again = await run(service, RunKind.AUDIT)
     assert isinstance(state["rows"], dict)
@@ -70,7 +84,9 @@ async def _ordinary_night(warehouse: Database, caps: Caps) -> dict[str, int]:
     return {**state["rows"], "nulled": int(str(state["values_nulled"]))}
 
 
-async def test_what_ingestion_caps_is_equal_and_written_as_ingestion_writes_it(warehouse: Database) -> None:
+async def test_what_ingestion_caps_is_equal_and_written_as_ingestion_writes_it(
+    warehouse: Database,
+) -> None:
     before = await _stored(warehouse)
     wrong = [unit for unit in before if unit[1] == dt.date(2026, 3, 10)]
     written = await _ordinary_night(warehouse, _CAPS)
@@ -87,18 +103,29 @@ async def test_what_ingestion_caps_is_equal_and_written_as_ingestion_writes_it(w
 async def test_without_the_caps_the_same_values_are_rewritten(warehouse: Database) -> None:
     written = await _ordinary_night(warehouse, Caps())
     assert written["nulled"] > 0
-    assert any(ratio is None or abs(figure or 0) > 1e6 for ratio, figure, _ in (await _stored(warehouse)).values())
+    assert any(
+        ratio is None or abs(figure or 0) > 1e6
+        for ratio, figure, _ in (await _stored(warehouse)).values()
+    )
 
 
-async def test_a_true_value_beyond_the_cap_stays_where_the_column_holds_it(warehouse: Database) -> None:
+async def test_a_true_value_beyond_the_cap_stays_where_the_column_holds_it(
+    warehouse: Database,
+) -> None:
     async with warehouse.connect() as connection:
         await connection.execute(
-            f"UPDATE raw_metrics_daily SET {_FLOAT} = CASE WHEN num_trades % 2 = 0 THEN 5e7 ELSE -5e7 END,"
-            f" {_RATIO} = CASE WHEN num_trades % 2 = 0 THEN 9999.999999 ELSE -9999.999999 END"
+            f"UPDATE raw_metrics_daily SET {_FLOAT} = CASE WHEN num_trades % 2 = 0 THEN 5e7 ELSE"
+            f" -5e7 END, {_RATIO} = CASE WHEN num_trades % 2 = 0 THEN 9999.999999 ELSE"
+            " -9999.999999 END"
         )
-        await connection.execute("UPDATE raw_metrics_daily SET num_trades = num_trades + 2 WHERE date = '2026-03-10'")
+        await connection.execute(
+            "UPDATE raw_metrics_daily SET num_trades = num_trades + 2 WHERE date = '2026-03-10'"
+        )
     before = await _stored(warehouse)
-    async with SandboxServer(_extreme_world()) as upstream, engine(warehouse, upstream, now=lambda: NOW, caps=_CAPS) as service:
+    async with (
+        SandboxServer(_extreme_world()) as upstream,
+        engine(warehouse, upstream, now=lambda: NOW, caps=_CAPS) as service,
+    ):
         state = await run(service, RunKind.FULL)
     assert isinstance(state["rows"], dict)
     assert state["rows"]["updated"] == sum(day == dt.date(2026, 3, 10) for _, day in before)
@@ -113,29 +140,39 @@ async def test_caps_are_proposed_from_what_the_tables_hold(warehouse: Database) 
         async with warehouse.connect() as connection:
             await connection.execute(_CUT_OFF)
             await connection.execute("UPDATE raw_metrics_hourly SET risk_adj_profit = 'NaN'")
-        assert await proposed_caps(pool, catalogue, NO_CAPS) == "numeric(10,6)=9999.999999,risk_adj_profit=1000000"
+        assert (
+            await proposed_caps(pool, catalogue, NO_CAPS)
+            == "numeric(10,6)=9999.999999,risk_adj_profit=1000000"
+        )
         assert await proposed_caps(pool, catalogue, _CAPS) == ""
         async with warehouse.connect() as connection:
             await connection.execute("ANALYZE raw_metrics_daily")
             await connection.execute(
-                "UPDATE raw_metrics_daily SET risk_adj_profit = 2e6 WHERE date = (SELECT min(date) FROM raw_metrics_daily)"
+                "UPDATE raw_metrics_daily SET risk_adj_profit = 2e6 WHERE date = (SELECT min(date)"
+                " FROM raw_metrics_daily)"
             )
         assert await proposed_caps(pool, catalogue, NO_CAPS) == "numeric(10,6)=9999.999999"
 
 
-async def test_sizes_and_what_most_rows_have_are_no_caps_and_one_of_a_single_table_is_named_with_it(warehouse: Database) -> None:
+async def test_sizes_and_what_most_rows_have_are_no_caps_and_one_of_a_single_table_is_named_with_it(
+    warehouse: Database,
+) -> None:
     async with Pool.open(warehouse.dsn, warehouse.schema, pool_size=1) as pool:
         catalogue = await Catalogue.read(pool, await survey(pool, warehouse.schema))
         async with warehouse.connect() as connection:
             for table in ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly"):
                 # As accounts of a few sizes have it, and a balance that most have never moved.
                 await connection.execute(
-                    f"UPDATE {table} SET starting_balance = CASE WHEN length(login) % 2 = 0 THEN 100000 ELSE 10000 END,"
-                    " current_balance = CASE WHEN hashtext(account_id) % 9 = 0 THEN hashtext(account_id) % 77777 ELSE 100000 END"
+                    f"UPDATE {table} SET starting_balance = CASE WHEN length(login) % 2 = 0 THEN"
+                    " 100000 ELSE 10000 END, current_balance = CASE WHEN hashtext(account_id) % 9"
+                    " = 0 THEN hashtext(account_id) % 77777 ELSE 100000 END"
                 )
             await connection.execute(_CUT_OFF)
             await connection.execute(f"UPDATE raw_metrics_hourly SET {_FLOAT} = 5e6 + num_trades")
-        assert await proposed_caps(pool, catalogue, NO_CAPS) == "numeric(10,6)=9999.999999,raw_metrics_daily.risk_adj_profit=1000000"
+        assert (
+            await proposed_caps(pool, catalogue, NO_CAPS)
+            == "numeric(10,6)=9999.999999,raw_metrics_daily.risk_adj_profit=1000000"
+        )
 
 
 @pytest.mark.parametrize(
@@ -150,32 +187,45 @@ async def test_sizes_and_what_most_rows_have_are_no_caps_and_one_of_a_single_tab
         (700, 999, 999),
     ],
 )
-async def test_beyond_a_cap_only_the_cap_and_the_true_value_stay(warehouse: Database, stored: float, sent: float, kept: float) -> None:
+async def test_beyond_a_cap_only_the_cap_and_the_true_value_stay(
+    warehouse: Database, stored: float, sent: float, kept: float
+) -> None:
     world = small_world()
     edit(world.records(Endpoint.DAILY), lambda row: row.update(medianProfit=sent))
     account_id = world.account_ids[3]
     async with warehouse.connect() as connection:
         # Written for its count, so that the money is looked at.
-        statement = "UPDATE raw_metrics_daily SET num_trades = num_trades + 1, median_profit = $1 WHERE account_id = $2"
+        statement = (
+            "UPDATE raw_metrics_daily SET num_trades = num_trades + 1, median_profit = $1 WHERE"
+            " account_id = $2"
+        )
         await connection.execute(statement, stored, account_id)
     async with (
         SandboxServer(world) as upstream,
-        engine(warehouse, upstream, now=lambda: NOW, caps=Caps.read("median_profit=1000")) as service,
+        engine(
+            warehouse, upstream, now=lambda: NOW, caps=Caps.read("median_profit=1000")
+        ) as service,
     ):
         await run(service, RunKind.FULL)
     async with warehouse.connect() as connection:
-        changed = await connection.fetch("SELECT DISTINCT median_profit FROM raw_metrics_daily WHERE account_id = $1", account_id)
+        changed = await connection.fetch(
+            "SELECT DISTINCT median_profit FROM raw_metrics_daily WHERE account_id = $1", account_id
+        )
     assert [float(row[0]) for row in changed] == [kept]
 
 
-@pytest.mark.parametrize("text", ["rel_*", "rel_*=", "rel_*=-1", "rel_*=nan", "=5", "a=1e999999", "a b=c"])
+@pytest.mark.parametrize(
+    "text", ["rel_*", "rel_*=", "rel_*=-1", "rel_*=nan", "=5", "a=1e999999", "a b=c"]
+)
 def test_what_is_no_cap_is_named(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is no cap such as"):
         Caps.read(text)
 
 
 def test_the_first_rule_that_names_a_column_or_its_type_counts() -> None:
-    caps = Caps.read("success_rate=100; DECIMAL( 10 , 6 )=9999.999999, raw_metrics_daily.rel_*=1e3, rel_*=7")
+    caps = Caps.read(
+        "success_rate=100; DECIMAL( 10 , 6 )=9999.999999, raw_metrics_daily.rel_*=1e3, rel_*=7"
+    )
     assert caps.of("raw_metrics_daily", "success_rate", "numeric(10,6)") == 100
     assert caps.of("raw_metrics_daily", "rel_profit", "double precision") == 1000
     assert caps.of("raw_metrics_hourly", "rel_profit", "double precision") == 7
@@ -192,9 +242,14 @@ _NATURAL = {
     "a share of few trades": "floor(random() * 5) / 4",
     "what is measured": "exp(random() * 8)",
     "what is measured, to the cent": "round((exp(random() * 8))::numeric, 2)",
-    "the largest twice": "CASE WHEN (account_id, date) IN (SELECT account_id, date FROM raw_metrics_daily ORDER BY 1, 2 LIMIT 2) THEN 777.5"
-    " ELSE random() * 700 END",
-    "an account's own for days": "CASE account_id WHEN 'acc-00001' THEN 4321.5 WHEN 'acc-00002' THEN 4321.5 ELSE random() * 4000 END",
+    "the largest twice": (
+        "CASE WHEN (account_id, date) IN (SELECT account_id, date FROM raw_metrics_daily ORDER BY"
+        " 1, 2 LIMIT 2) THEN 777.5 ELSE random() * 700 END"
+    ),
+    "an account's own for days": (
+        "CASE account_id WHEN 'acc-00001' THEN 4321.5 WHEN 'acc-00002' THEN 4321.5 ELSE random() *"
+        " 4000 END"
+    ),
     "the same for most": "CASE WHEN random() < 0.8 THEN 612.5 ELSE random() * 600 END",
     "nothing": "NULL",
 }
@@ -222,7 +277,12 @@ async def test_a_cap_that_is_not_round_is_proposed_where_the_values_show_it_and_
         async with warehouse.connect() as connection:
             await connection.execute(f"SELECT setseed({rng.random()})")
             for table in ("raw_metrics_alltime", "raw_metrics_hourly"):
-                await connection.execute(f"UPDATE {table} SET {', '.join(f'{column} = NULL' for column in drawn)}")
-            await connection.execute(f"UPDATE raw_metrics_daily SET {', '.join(f'{name} = {sql}' for name, sql in drawn.items())}")
+                await connection.execute(
+                    f"UPDATE {table} SET {', '.join(f'{column} = NULL' for column in drawn)}"
+                )
+            await connection.execute(
+                "UPDATE raw_metrics_daily SET"
+                f" {', '.join(f'{name} = {sql}' for name, sql in drawn.items())}"
+            )
         wanted = {f"{column}={Decimal(str(cap)):f}" for column, cap in cut_off.items()}
         assert {*(await proposed_caps(pool, catalogue, NO_CAPS)).split(",")} == wanted, natural

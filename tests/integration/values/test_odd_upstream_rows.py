@@ -1,4 +1,6 @@
-"""Odd rows of upstream: a doubled key, a key part that the table refuses, a date at the ends of time. Each costs itself alone."""
+"""Odd rows of upstream: a doubled key, a key part that the table refuses, a date at the ends of
+time. Each costs itself alone.
+"""
 
 import json
 from dataclasses import replace
@@ -20,11 +22,15 @@ from tests.support.engine import run
 Connection = asyncpg.Connection
 
 
-def send_again(world: World, endpoint: Endpoint, account_id: str, number: int, *changes: Row) -> Record:
+def send_again(
+    world: World, endpoint: Endpoint, account_id: str, number: int, *changes: Row
+) -> Record:
     """Upstream sends a row of the account once more for each of the changes; the row."""
     records = world._of_account(endpoint, account_id)
     record = records[number]
-    records[number + 1 : number + 1] = [replace(record, row={**record.row, **change}, _encoded=None) for change in changes]
+    records[number + 1 : number + 1] = [
+        replace(record, row={**record.row, **change}, _encoded=None) for change in changes
+    ]
     world._selections.clear()
     return record
 
@@ -32,19 +38,29 @@ def send_again(world: World, endpoint: Endpoint, account_id: str, number: int, *
 async def _trader(connection: "Connection[asyncpg.Record]") -> str:
     return str(
         await connection.fetchval(
-            "SELECT account_id FROM raw_trades_closed AS t WHERE (SELECT count(DISTINCT login) FROM raw_metrics_daily AS d"
-            " WHERE d.account_id = t.account_id) = 1 AND (SELECT count(DISTINCT account_id) FROM raw_metrics_daily AS d"
-            " WHERE d.login = t.login) = 1 GROUP BY 1 HAVING count(*) >= 8 ORDER BY 1 LIMIT 1"
+            "SELECT account_id FROM raw_trades_closed AS t WHERE (SELECT count(DISTINCT login) FROM"
+            " raw_metrics_daily AS d WHERE d.account_id = t.account_id) = 1 AND (SELECT"
+            " count(DISTINCT account_id) FROM raw_metrics_daily AS d WHERE d.login = t.login) = 1"
+            " GROUP BY 1 HAVING count(*) >= 8 ORDER BY 1 LIMIT 1"
         )
     )
 
 
 @pytest.mark.parametrize("endpoint", [Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED])
 @pytest.mark.parametrize(
-    "changes", [({},), ({"numTrades": 99, "profit": Decimal(7)},), ({"numTrades": 1}, {"numTrades": 2, "profit": Decimal(1)})]
+    "changes",
+    [
+        ({},),
+        ({"numTrades": 99, "profit": Decimal(7)},),
+        ({"numTrades": 1}, {"numTrades": 2, "profit": Decimal(1)}),
+    ],
 )
 async def test_a_key_that_comes_twice_is_shown_and_all_other_rows_are_stored(
-    warehouse: Database, sandbox: SandboxServer, service_of: Engine, endpoint: Endpoint, changes: tuple[Row, ...]
+    warehouse: Database,
+    sandbox: SandboxServer,
+    service_of: Engine,
+    endpoint: Endpoint,
+    changes: tuple[Row, ...],
 ) -> None:
     async with warehouse.connect() as connection:
         account_id = await _trader(connection)
@@ -54,14 +70,24 @@ async def test_a_key_that_comes_twice_is_shown_and_all_other_rows_are_stored(
         await connection.execute(f"DELETE FROM {table} WHERE account_id = $1", account_id)
         async with service_of() as service:
             await run(service, RunKind.FULL)
-            stored = await connection.fetchval(f"SELECT count(*) FROM {table} WHERE account_id = $1", account_id)
+            stored = await connection.fetchval(
+                f"SELECT count(*) FROM {table} WHERE account_id = $1", account_id
+            )
             assert stored == sent - 1 - len(changes)
-            issues = json.loads(await connection.fetchval("SELECT issues::text FROM trade_recon WHERE account_id = $1", account_id))
+            issues = json.loads(
+                await connection.fetchval(
+                    "SELECT issues::text FROM trade_recon WHERE account_id = $1", account_id
+                )
+            )
             assert "key_too_narrow" in {issue["type"] for issue in issues}
-            outcome = await connection.fetchrow("SELECT outcome, detail FROM recon_attempts WHERE account_id = $1", account_id)
+            outcome = await connection.fetchrow(
+                "SELECT outcome, detail FROM recon_attempts WHERE account_id = $1", account_id
+            )
             assert outcome is not None
             assert outcome["outcome"] == "explained", tuple(outcome)
-            aside = await connection.fetch("SELECT row_key, copies FROM recon_set_aside_rows WHERE account_id = $1", account_id)
+            aside = await connection.fetch(
+                "SELECT row_key, copies FROM recon_set_aside_rows WHERE account_id = $1", account_id
+            )
             assert sum(row["copies"] for row in aside) == 1 + len(changes)
             assert len({row["row_key"] for row in aside}) == 1
             assert aside[0]["row_key"] in json.dumps(issues)
@@ -73,7 +99,9 @@ async def test_a_key_that_comes_twice_is_shown_and_all_other_rows_are_stored(
         async with service_of() as service:
             await run(service, RunKind.AUDIT)
             await run(service, RunKind.RETRY)
-        assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE account_id = $1", account_id) == sent - len(changes)
+        assert await connection.fetchval(
+            f"SELECT count(*) FROM {table} WHERE account_id = $1", account_id
+        ) == sent - len(changes)
         assert await connection.fetchval("SELECT count(*) FROM recon_set_aside_rows") == 0
 
 
@@ -83,9 +111,10 @@ async def test_a_refused_key_part_keeps_the_surplus_of_those_alone_who_may_own_t
     async with warehouse.connect() as connection:
         account_id = await _trader(connection)
         day, other = await connection.fetchrow(  # type: ignore[misc]
-            "SELECT a.trade_date, b.account_id FROM raw_trades_closed AS a JOIN raw_trades_closed AS b USING (trade_date)"
-            " WHERE a.account_id = $1 AND b.account_id <> a.account_id AND b.login <> a.login AND a.trade_date < '2026-03-10'"
-            " AND (SELECT count(*) FROM raw_metrics_alltime AS m WHERE m.login = b.login) = 1 ORDER BY 1, 2 LIMIT 1",
+            "SELECT a.trade_date, b.account_id FROM raw_trades_closed AS a JOIN raw_trades_closed"
+            " AS b USING (trade_date) WHERE a.account_id = $1 AND b.account_id <> a.account_id AND"
+            " b.login <> a.login AND a.trade_date < '2026-03-10' AND (SELECT count(*) FROM"
+            " raw_metrics_alltime AS m WHERE m.login = b.login) = 1 ORDER BY 1, 2 LIMIT 1",
             account_id,
         )
         for record in sandbox.world._of_account(Endpoint.CLOSED, other):
@@ -95,7 +124,8 @@ async def test_a_refused_key_part_keeps_the_surplus_of_those_alone_who_may_own_t
                 break
         for owner in (account_id, other):
             await connection.execute(
-                "CREATE TEMP TABLE made_up AS SELECT * FROM raw_trades_closed WHERE account_id = $1 AND trade_date = $2 LIMIT 1",
+                "CREATE TEMP TABLE made_up AS SELECT * FROM raw_trades_closed WHERE account_id = $1"
+                " AND trade_date = $2 LIMIT 1",
                 owner,
                 day,
             )
@@ -104,7 +134,9 @@ async def test_a_refused_key_part_keeps_the_surplus_of_those_alone_who_may_own_t
             await connection.execute("DROP TABLE made_up")
         async with service_of() as service:
             await run(service, RunKind.FULL)
-        left = await connection.fetch("SELECT account_id FROM raw_trades_closed WHERE ticket = 'made-up'")
+        left = await connection.fetch(
+            "SELECT account_id FROM raw_trades_closed WHERE ticket = 'made-up'"
+        )
         assert [row["account_id"] for row in left] == [other]
 
 
@@ -121,10 +153,18 @@ async def test_rows_of_far_years_make_no_partitions_and_are_set_aside(
         async with service_of() as service:
             await run(service, RunKind.FULL)
         assert await connection.fetchval("SELECT count(*) FROM pg_inherits") == before
-        aside = await connection.fetch("SELECT date::text, reason FROM recon_set_aside_rows WHERE account_id = $1", account_id)
+        aside = await connection.fetch(
+            "SELECT date::text, reason FROM recon_set_aside_rows WHERE account_id = $1", account_id
+        )
         assert sorted(row["date"] for row in aside) == sorted(days)
-        assert all("has the years 2026 to 2026" in row["reason"] or "outside of the partitions" in row["reason"] for row in aside)
-        stored = await connection.fetchval("SELECT count(*) FROM raw_metrics_daily WHERE account_id = $1", account_id)
+        assert all(
+            "has the years 2026 to 2026" in row["reason"]
+            or "outside of the partitions" in row["reason"]
+            for row in aside
+        )
+        stored = await connection.fetchval(
+            "SELECT count(*) FROM raw_metrics_daily WHERE account_id = $1", account_id
+        )
         assert stored == len(sandbox.world._of_account(Endpoint.DAILY, account_id)) - len(days)
 
 
@@ -137,12 +177,23 @@ async def test_a_row_at_an_end_of_time_is_stored_where_the_table_can_hold_it(
         account_id = await _trader(connection)
         table = TABLES[endpoint].name
         await connection.execute(f"CREATE TABLE {table}_rest PARTITION OF {table} DEFAULT")
-        send_again(sandbox.world, endpoint, account_id, 0, {"date": day, "numTrades": 0, "netProfit": 0, "totalLots": 0})
+        send_again(
+            sandbox.world,
+            endpoint,
+            account_id,
+            0,
+            {"date": day, "numTrades": 0, "netProfit": 0, "totalLots": 0},
+        )
         await connection.execute(f"DELETE FROM {table} WHERE account_id = $1", account_id)
         async with service_of() as service:
             state = await run(service, RunKind.FULL)
         assert state["status"] == "succeeded", state
-        assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE date = $1::text::date", day) == 1
+        assert (
+            await connection.fetchval(
+                f"SELECT count(*) FROM {table} WHERE date = $1::text::date", day
+            )
+            == 1
+        )
 
 
 @pytest.mark.parametrize(
@@ -158,12 +209,18 @@ async def test_a_row_at_an_end_of_time_is_stored_where_the_table_can_hold_it(
         "7",
     ],
 )
-async def test_whatever_an_issues_column_holds_is_replaced(warehouse: Database, service_of: Engine, junk: str) -> None:
+async def test_whatever_an_issues_column_holds_is_replaced(
+    warehouse: Database, service_of: Engine, junk: str
+) -> None:
     async with warehouse.connect() as connection:
         account_id = await _trader(connection)
         async with service_of() as service:
             await run(service, RunKind.FULL)
-            await connection.execute("UPDATE trade_recon SET issues = $2::text::jsonb WHERE account_id = $1", account_id, junk)
+            await connection.execute(
+                "UPDATE trade_recon SET issues = $2::text::jsonb WHERE account_id = $1",
+                account_id,
+                junk,
+            )
             await connection.execute(
                 "DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date ="
                 " (SELECT min(date) FROM raw_metrics_hourly WHERE account_id = $1)",
@@ -172,4 +229,9 @@ async def test_whatever_an_issues_column_holds_is_replaced(warehouse: Database, 
             await connection.fetch("SELECT * FROM get_issue_statistics()")
             state = await run(service, RunKind.FULL)
         assert state["status"] == "succeeded", state
-        assert await connection.fetchval("SELECT issues::text FROM trade_recon WHERE account_id = $1", account_id) == "[]"
+        assert (
+            await connection.fetchval(
+                "SELECT issues::text FROM trade_recon WHERE account_id = $1", account_id
+            )
+            == "[]"
+        )

@@ -1,4 +1,6 @@
-"""After a run that stopped, only an audit that compared the accounts may say that upstream is well: its status alone does not."""
+"""After a run that stopped, only an audit that compared the accounts may say that upstream is well:
+its status alone does not.
+"""
 
 import datetime as dt
 import uuid
@@ -24,10 +26,15 @@ State = Mapping[str, Any]
 
 
 def _lossy_world(accounts: int | None = None) -> World:
-    """Upstream has lost every second settled trade of the first accounts (None: of all), alike at all levels."""
+    """Upstream has lost every second settled trade of the first accounts (None: of all), alike at
+    all levels.
+    """
     world = small_world()
     for account_id in world.account_ids[:accounts]:
-        for trade in sorted((t for t in world.trades(account_id) if not t.is_open and t.trade_date < _SETTLED), key=str)[::2]:
+        for trade in sorted(
+            (t for t in world.trades(account_id) if not t.is_open and t.trade_date < _SETTLED),
+            key=str,
+        )[::2]:
             world.remove_trade(trade)
     return world
 
@@ -38,8 +45,16 @@ async def stopped_template(postgres: Server, template: str) -> AsyncIterator[str
     async with filled_copy(postgres, template, "stopped", small_world()) as name:
         warehouse, world = Database(postgres.database(name), SCHEMA), _lossy_world()
         first = world.account_ids[:_STOPPED]
-        async with warehouse.connect() as connection, SandboxServer(world) as lossy, engine(warehouse, lossy, now=lambda: NOW) as service:
-            await connection.execute("DELETE FROM raw_metrics_hourly WHERE date < $1 AND account_id = ANY($2)", _SETTLED, first)
+        async with (
+            warehouse.connect() as connection,
+            SandboxServer(world) as lossy,
+            engine(warehouse, lossy, now=lambda: NOW) as service,
+        ):
+            await connection.execute(
+                "DELETE FROM raw_metrics_hourly WHERE date < $1 AND account_id = ANY($2)",
+                _SETTLED,
+                first,
+            )
             assert (await run(service, RunKind.FULL))["status"] == "needs_confirmation"
         yield name
 
@@ -64,7 +79,9 @@ async def _compared(service: ReconService, run_id: uuid.UUID) -> None:
 async def _out_of_time(service: ReconService) -> State:
     """Its time is up before any process comes to it."""
     run_id = await service.start_run(RunRequest(kind=RunKind.AUDIT))
-    await service.store.database.execute(f"UPDATE {SCHEMA}.recon_runs SET stop_at = now() WHERE run_id = $1", run_id)
+    await service.store.database.execute(
+        f"UPDATE {SCHEMA}.recon_runs SET stop_at = now() WHERE run_id = $1", run_id
+    )
     await service.pool.run_until_finished(run_id)
     return await service.readings.run_state(run_id)
 
@@ -73,7 +90,9 @@ async def _out_of_time_once_compared(service: ReconService) -> State:
     """Its accounts are known, and none was worked on."""
     run_id = await service.start_run(RunRequest(kind=RunKind.AUDIT))
     await _compared(service, run_id)
-    await service.store.database.execute(f"UPDATE {SCHEMA}.recon_runs SET stop_at = now() WHERE run_id = $1", run_id)
+    await service.store.database.execute(
+        f"UPDATE {SCHEMA}.recon_runs SET stop_at = now() WHERE run_id = $1", run_id
+    )
     await service.pool.run_until_finished(run_id)
     return await service.readings.run_state(run_id)
 
@@ -117,14 +136,19 @@ async def _of_no_kind_that_compares(service: ReconService) -> State:
     ],
 )
 async def test_a_run_that_did_not_compare_the_accounts_does_not_find_upstream_well(
-    stopped: Database, sandbox: SandboxServer, audit: Callable[[ReconService], Awaitable[State]], status: str
+    stopped: Database,
+    sandbox: SandboxServer,
+    audit: Callable[[ReconService], Awaitable[State]],
+    status: str,
 ) -> None:
     async with engine(stopped, sandbox, now=lambda: NOW) as service:
         state = await audit(service)
         assert (state["status"], await _stands(service)) == (status, True), state
 
 
-async def test_an_audit_that_the_api_refuses_does_not_find_upstream_well(stopped: Database, sandbox: SandboxServer) -> None:
+async def test_an_audit_that_the_api_refuses_does_not_find_upstream_well(
+    stopped: Database, sandbox: SandboxServer
+) -> None:
     async with engine(stopped, sandbox, now=lambda: NOW, api_key="a-key-that-is-none") as service:
         assert (await run(service, RunKind.AUDIT))["status"] == "failed"
         assert await _stands(service)
@@ -135,14 +159,22 @@ async def test_accounts_that_an_audit_leaves_out_are_not_among_those_that_were_f
     stopped: Database, waiting: int, *, stands: bool
 ) -> None:
     world = small_world()
-    async with stopped.connect() as connection, SandboxServer(world) as upstream, engine(stopped, upstream, now=lambda: NOW) as service:
+    async with (
+        stopped.connect() as connection,
+        SandboxServer(world) as upstream,
+        engine(stopped, upstream, now=lambda: NOW) as service,
+    ):
         # They back off since an earlier failure: an audit leaves them out.
         await connection.execute(
-            "UPDATE trade_recon SET reconciliation_status = 'failed', failed_attempts = 1, next_attempt_at = now() + interval '1 day',"
-            " trades_recon_checksum = false, mismatched_days = 1 WHERE account_id = ANY($1)",
+            "UPDATE trade_recon SET reconciliation_status = 'failed', failed_attempts = 1,"
+            " next_attempt_at = now() + interval '1 day', trades_recon_checksum = false,"
+            " mismatched_days = 1 WHERE account_id = ANY($1)",
             world.account_ids[-waiting:],
         )
-        await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = ANY($1)", world.account_ids[-waiting:])
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly WHERE account_id = ANY($1)",
+            world.account_ids[-waiting:],
+        )
         state = await run(service, RunKind.AUDIT)
         assert state["status"] == "completed_with_issues", state
         # One account of the world has no hourly rows anyway.
@@ -150,21 +182,30 @@ async def test_accounts_that_an_audit_leaves_out_are_not_among_those_that_were_f
         assert await _stands(service) is stands
 
 
-async def test_an_audit_of_all_that_finds_upstream_well_ends_the_suspicion(stopped: Database, sandbox: SandboxServer) -> None:
+async def test_an_audit_of_all_that_finds_upstream_well_ends_the_suspicion(
+    stopped: Database, sandbox: SandboxServer
+) -> None:
     async with engine(stopped, sandbox, now=lambda: NOW) as service:
         assert await _stands(service)
         assert (await run(service, RunKind.AUDIT))["status"] == "succeeded"
         assert not await _stands(service)
 
 
-async def test_an_audit_that_leaves_held_what_was_held_does_not_find_upstream_well(stopped: Database) -> None:
-    async with SandboxServer(_lossy_world(_STOPPED)) as upstream, engine(stopped, upstream, now=lambda: NOW) as service:
+async def test_an_audit_that_leaves_held_what_was_held_does_not_find_upstream_well(
+    stopped: Database,
+) -> None:
+    async with (
+        SandboxServer(_lossy_world(_STOPPED)) as upstream,
+        engine(stopped, upstream, now=lambda: NOW) as service,
+    ):
         state = await run(service, RunKind.AUDIT)
         assert state["accounts"]["needs_confirmation"] > 1, state  # type: ignore[index]
         assert await _stands(service)
 
 
-async def test_what_an_audit_compared_before_a_run_stopped_does_not_end_the_suspicion(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_what_an_audit_compared_before_a_run_stopped_does_not_end_the_suspicion(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     world = _lossy_world()
     first = world.account_ids[:_STOPPED]
     async with (
@@ -176,7 +217,11 @@ async def test_what_an_audit_compared_before_a_run_stopped_does_not_end_the_susp
         audit = await service.start_run(RunRequest(kind=RunKind.AUDIT))
         await _compared(service, audit)
         await service.pause(audit)
-        await connection.execute("DELETE FROM raw_metrics_hourly WHERE date < $1 AND account_id = ANY($2)", _SETTLED, first)
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly WHERE date < $1 AND account_id = ANY($2)",
+            _SETTLED,
+            first,
+        )
         assert (await run(sick, RunKind.FULL))["status"] == "needs_confirmation"
         await service.resume(audit)
         await service.pool.run_until_finished(audit)
@@ -190,7 +235,11 @@ async def test_nothing_that_upstream_lowers_is_written_after_an_audit_that_compa
 ) -> None:
     world = _lossy_world()
     others = world.account_ids[_STOPPED:]
-    async with stopped.connect() as connection, SandboxServer(world) as lossy, engine(stopped, lossy, now=lambda: NOW) as service:
+    async with (
+        stopped.connect() as connection,
+        SandboxServer(world) as lossy,
+        engine(stopped, lossy, now=lambda: NOW) as service,
+    ):
         before = await connection.fetchval("SELECT count(*) FROM recon_removed_rows")
         await audit(service)
         for kind, at in ((RunKind.AUDIT, 0), (RunKind.RETRY, 0), (RunKind.AUDIT, 4)):

@@ -1,4 +1,6 @@
-"""A warehouse that ingestion has filled from a small perfect world that ends on a fixed day; each test gets its own copy."""
+"""A warehouse that ingestion has filled from a small perfect world that ends on a fixed day; each
+test gets its own copy.
+"""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,6 @@
-"""That upstream has nothing of an account is said only where all that is stored of it was read and nothing came, whatever is stored."""
+"""That upstream has nothing of an account is said only where all that is stored of it was read and
+nothing came, whatever is stored.
+"""
 
 import datetime as dt
 import random
@@ -29,13 +31,15 @@ _METRICS = ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly")
 
 
 async def _said_absent(connection: "Connection") -> set[str]:
-    """The accounts of which anything says that upstream has nothing of them: open issues, the history, the outcomes of runs."""
+    """The accounts of which anything says that upstream has nothing of them: open issues, the
+    history, the outcomes of runs.
+    """
     rows = await connection.fetch(
-        "SELECT account_id FROM trade_recon, jsonb_array_elements(issues) AS issue"
-        " WHERE issue ->> 'type' = 'absent_upstream' AND issue -> 'affected' @> to_jsonb($1::text[])"
-        " UNION SELECT account_id FROM recon_issue_history"
-        " WHERE type = 'absent_upstream' AND evidence -> 'affected' @> to_jsonb($1::text[])"
-        " UNION SELECT account_id FROM recon_attempts WHERE detail LIKE '%has nothing for the account%'",
+        "SELECT account_id FROM trade_recon, jsonb_array_elements(issues) AS issue WHERE issue ->>"
+        " 'type' = 'absent_upstream' AND issue -> 'affected' @> to_jsonb($1::text[]) UNION SELECT"
+        " account_id FROM recon_issue_history WHERE type = 'absent_upstream' AND evidence ->"
+        " 'affected' @> to_jsonb($1::text[]) UNION SELECT account_id FROM recon_attempts WHERE"
+        " detail LIKE '%has nothing for the account%'",
         list(COUNTED_TABLES),
     )
     return {row["account_id"] for row in rows}
@@ -50,7 +54,9 @@ def _lose_upstream(world: World, account_id: str, *endpoints: Endpoint) -> None:
 
 async def _store_foreign_day(connection: "Connection", account_id: str, day: dt.date) -> None:
     """A daily row of a date on which upstream has nothing of the account."""
-    await connection.execute("SELECT recon_create_partitions('raw_metrics_daily', ARRAY[$1::date])", day)
+    await connection.execute(
+        "SELECT recon_create_partitions('raw_metrics_daily', ARRAY[$1::date])", day
+    )
     await connection.execute(
         "CREATE TEMP TABLE one AS SELECT * FROM raw_metrics_daily WHERE account_id = "
         f"'{account_id}' AND num_trades > 0 ORDER BY date LIMIT 1"
@@ -68,26 +74,50 @@ async def test_an_account_whose_foreign_row_somebody_deleted_is_not_called_absen
         await _store_foreign_day(connection, account_id, _LONG_AGO)
         await run(service, RunKind.FULL)
         assert await issues_of(connection, account_id) == {"absent_upstream"}
-        await connection.execute("DELETE FROM raw_metrics_daily WHERE account_id = $1 AND date = $2", account_id, _LONG_AGO)
+        await connection.execute(
+            "DELETE FROM raw_metrics_daily WHERE account_id = $1 AND date = $2",
+            account_id,
+            _LONG_AGO,
+        )
         state = await run(service, RunKind.FULL)
-        assert (await issues_of(connection, account_id), await status_of(connection, account_id)) == (set(), "reconciled")
+        assert (
+            await issues_of(connection, account_id),
+            await status_of(connection, account_id),
+        ) == (set(), "reconciled")
         assert state["status"] == "succeeded"
         assert await _said_absent(connection) == set()
-        closed = await connection.fetch("SELECT closing_evidence ->> 'closed_as' FROM recon_issue_history WHERE type = 'absent_upstream'")
+        closed = await connection.fetch(
+            "SELECT closing_evidence ->> 'closed_as' FROM recon_issue_history WHERE type ="
+            " 'absent_upstream'"
+        )
         assert [row[0] for row in closed] == ["gone"]
 
 
-async def test_rows_that_were_given_back_make_no_account_absent(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_rows_that_were_given_back_make_no_account_absent(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     accounts = traders(sandbox.world)[:4]
     async with warehouse.connect() as connection, service_at(warehouse, sandbox) as service:
         for account_id in accounts:
-            day = await connection.fetchval("SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0", account_id)
-            await connection.execute(
-                "UPDATE raw_metrics_daily SET num_trades = num_trades + 2 WHERE account_id = $1 AND date = $2", account_id, day
+            day = await connection.fetchval(
+                "SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0",
+                account_id,
             )
-            await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 2 WHERE account_id = $1", account_id)
             await connection.execute(
-                "UPDATE raw_metrics_hourly SET num_trades = num_trades + 1 WHERE account_id = $1 AND date = $2", account_id, day
+                "UPDATE raw_metrics_daily SET num_trades = num_trades + 2 WHERE account_id = $1 AND"
+                " date = $2",
+                account_id,
+                day,
+            )
+            await connection.execute(
+                "UPDATE raw_metrics_alltime SET num_trades = num_trades + 2 WHERE account_id = $1",
+                account_id,
+            )
+            await connection.execute(
+                "UPDATE raw_metrics_hourly SET num_trades = num_trades + 1 WHERE account_id = $1"
+                " AND date = $2",
+                account_id,
+                day,
             )
         state = await run(service, RunKind.AUDIT)
         rows = RemovedRows(service.store.database, service.store.feed)
@@ -97,7 +127,10 @@ async def test_rows_that_were_given_back_make_no_account_absent(warehouse: Datab
             await run(service, kind)
             assert await _said_absent(connection) == set()
         for account_id in accounts:
-            assert (await issues_of(connection, account_id), await status_of(connection, account_id)) == (set(), "reconciled")
+            assert (
+                await issues_of(connection, account_id),
+                await status_of(connection, account_id),
+            ) == (set(), "reconciled")
 
 
 async def test_an_account_without_an_alltime_row_upstream_is_shown_as_just_that_in_each_run(
@@ -106,17 +139,25 @@ async def test_an_account_without_an_alltime_row_upstream_is_shown_as_just_that_
     account_id = traders(sandbox.world)[1]
     _lose_upstream(sandbox.world, account_id, Endpoint.ALLTIME)
     async with warehouse.connect() as connection:
-        for night, kind in enumerate((RunKind.AUDIT, RunKind.FULL, RunKind.FULL, RunKind.RETRY, RunKind.FULL, RunKind.AUDIT)):
+        for night, kind in enumerate(
+            (RunKind.AUDIT, RunKind.FULL, RunKind.FULL, RunKind.RETRY, RunKind.FULL, RunKind.AUDIT)
+        ):
             async with service_at(warehouse, sandbox, NOW + 3 * night * _DAY) as service:
                 await run(service, kind)
             assert await issues_of(connection, account_id) == {"absent_upstream"}
-            assert await connection.fetchval("SELECT issues #>> '{0,affected}' FROM trade_recon WHERE account_id = $1", account_id) == (
-                '["raw_metrics_alltime"]'
+            assert (
+                await connection.fetchval(
+                    "SELECT issues #>> '{0,affected}' FROM trade_recon WHERE account_id = $1",
+                    account_id,
+                )
+                == '["raw_metrics_alltime"]'
             )
         assert await _said_absent(connection) == set()
 
 
-async def test_an_account_that_was_called_absent_is_asked_for_again_once_it_is_time(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_an_account_that_was_called_absent_is_asked_for_again_once_it_is_time(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     account_id = traders(sandbox.world)[2]
     sandbox.world.forget(account_id)
     async with warehouse.connect() as connection, SandboxServer(small_world()) as well:
@@ -129,11 +170,16 @@ async def test_an_account_that_was_called_absent_is_asked_for_again_once_it_is_t
         assert await status_of(connection, account_id) == "explained"
         async with service_at(warehouse, well, NOW + 2 * _DAY) as service:
             await run(service, RunKind.FULL)
-            assert (await issues_of(connection, account_id), await status_of(connection, account_id)) == (set(), "reconciled")
+            assert (
+                await issues_of(connection, account_id),
+                await status_of(connection, account_id),
+            ) == (set(), "reconciled")
 
 
 class _Hand:
-    """Does to stored rows what people, ingestion and earlier systems do; upstream has all accounts all the time."""
+    """Does to stored rows what people, ingestion and earlier systems do; upstream has all accounts
+    all the time.
+    """
 
     def __init__(self, connection: "Connection", accounts: list[str], rng: random.Random) -> None:
         self.connection = connection
@@ -142,7 +188,17 @@ class _Hand:
 
     async def act(self) -> None:
         account_id, other = self.rng.sample(self.accounts, 2)
-        act = self.rng.choice([self.lose, self.lose_day, self.lose_all_but, self.foreign, self.clean, self.rename, self.inflate])
+        act = self.rng.choice(
+            [
+                self.lose,
+                self.lose_day,
+                self.lose_all_but,
+                self.foreign,
+                self.clean,
+                self.rename,
+                self.inflate,
+            ]
+        )
         await act(account_id, other)
 
     async def lose(self, account_id: str, _: str) -> None:
@@ -150,9 +206,16 @@ class _Hand:
         await self.connection.execute(f"DELETE FROM {table} WHERE account_id = $1", account_id)
 
     async def lose_day(self, account_id: str, _: str) -> None:
-        table, day = self.rng.choice([("raw_metrics_daily", "date"), ("raw_metrics_hourly", "date"), ("raw_trades_closed", "trade_date")])
+        table, day = self.rng.choice(
+            [
+                ("raw_metrics_daily", "date"),
+                ("raw_metrics_hourly", "date"),
+                ("raw_trades_closed", "trade_date"),
+            ]
+        )
         await self.connection.execute(
-            f"DELETE FROM {table} WHERE account_id = $1 AND {day} = (SELECT max({day}) FROM {table} WHERE account_id = $1)",
+            f"DELETE FROM {table} WHERE account_id = $1 AND {day} = (SELECT max({day}) FROM {table}"
+            " WHERE account_id = $1)",
             account_id,
         )
 
@@ -164,24 +227,34 @@ class _Hand:
     async def foreign(self, account_id: str, _: str) -> None:
         day = _LONG_AGO + self.rng.randrange(5) * _DAY
         rows = "SELECT FROM raw_metrics_daily WHERE account_id = $1 AND"
-        if await self.connection.fetchval(f"SELECT EXISTS ({rows} num_trades > 0) AND NOT EXISTS ({rows} date = $2)", account_id, day):
+        if await self.connection.fetchval(
+            f"SELECT EXISTS ({rows} num_trades > 0) AND NOT EXISTS ({rows} date = $2)",
+            account_id,
+            day,
+        ):
             await _store_foreign_day(self.connection, account_id, day)
 
     async def clean(self, account_id: str, _: str) -> None:
         await self.connection.execute(
-            "DELETE FROM raw_metrics_daily WHERE account_id = $1 AND date < $2", account_id, _LONG_AGO + 20 * _DAY
+            "DELETE FROM raw_metrics_daily WHERE account_id = $1 AND date < $2",
+            account_id,
+            _LONG_AGO + 20 * _DAY,
         )
 
     async def rename(self, account_id: str, _: str) -> None:
         """Rows under the placeholder of their own natural key."""
         table = self.rng.choice([*_METRICS, "raw_trades_closed"])
         await self.connection.execute(
-            f"UPDATE {table} SET account_id = md5(login || '|' || platform || '|' || broker) WHERE account_id = $1", account_id
+            f"UPDATE {table} SET account_id = md5(login || '|' || platform || '|' || broker) WHERE"
+            " account_id = $1",
+            account_id,
         )
 
     async def inflate(self, account_id: str, _: str) -> None:
         table = self.rng.choice(_METRICS)
-        await self.connection.execute(f"UPDATE {table} SET num_trades = num_trades + 1 WHERE account_id = $1", account_id)
+        await self.connection.execute(
+            f"UPDATE {table} SET num_trades = num_trades + 1 WHERE account_id = $1", account_id
+        )
 
 
 async def _restore(service: ReconService, state: dict[str, object], rng: random.Random) -> None:
@@ -205,6 +278,8 @@ async def test_no_account_that_upstream_has_is_ever_called_absent_whatever_is_st
             for _ in range(rng.randint(1, 4)):
                 await hand.act()
             async with service_at(warehouse, sandbox, NOW + night * 2 * _DAY) as service:
-                state = await run(service, rng.choice([RunKind.FULL, RunKind.FULL, RunKind.RETRY, RunKind.AUDIT]))
+                state = await run(
+                    service, rng.choice([RunKind.FULL, RunKind.FULL, RunKind.RETRY, RunKind.AUDIT])
+                )
                 assert await _said_absent(connection) <= {accounts[0]}, (seed, night)
                 await _restore(service, state, rng)

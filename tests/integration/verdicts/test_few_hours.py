@@ -1,4 +1,6 @@
-"""Many trades of a date in a single hourly row are shown for information, and make no account unequal."""
+"""Many trades of a date in a single hourly row are shown for information, and make no account
+unequal.
+"""
 
 import datetime as dt
 import json
@@ -23,24 +25,45 @@ DAY = TODAY - dt.timedelta(days=9)
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[SandboxServer]:
-    async with SandboxServer(World.generate(9, seed=6, today=TODAY, trades_per_account=6, days=20, contradictory=False)) as server:
+    async with SandboxServer(
+        World.generate(9, seed=6, today=TODAY, trades_per_account=6, days=20, contradictory=False)
+    ) as server:
         yield server
 
 
 @pytest.fixture
 async def drawn(database: Database, sandbox: SandboxServer) -> dict[str, tuple[int, int]]:
-    """A warehouse equal to upstream, with accounts that have another date: how many trades, in how many hourly rows."""
+    """A warehouse equal to upstream, with accounts that have another date: how many trades, in how
+    many hourly rows.
+    """
     await fill(database, sandbox)
     random, accounts = Random(4), sandbox.world.account_ids
-    made = {account: (trades, rows) for account, trades, rows in zip(accounts, (11, 10, 300, 11, 12), (1, 1, 1, 2, 24), strict=False)}
+    made = {
+        account: (trades, rows)
+        for account, trades, rows in zip(
+            accounts, (11, 10, 300, 11, 12), (1, 1, 1, 2, 24), strict=False
+        )
+    }
     async with database.connect() as connection:
-        await connection.execute("SELECT recon_create_partitions(t, ARRAY[$1::date]) FROM unnest($2::text[]) AS t", DAY, list(PARTED))
+        await connection.execute(
+            "SELECT recon_create_partitions(t, ARRAY[$1::date]) FROM unnest($2::text[]) AS t",
+            DAY,
+            list(PARTED),
+        )
         for account, (trades, rows) in made.items():
             await connection.execute(COPY_DAY, account, DAY, trades)
-            counts = [trades - (rows - 1), *(1 for _ in range(rows - 1))] if rows <= trades else [trades, *(0 for _ in range(rows - 1))]
+            counts = (
+                [trades - (rows - 1), *(1 for _ in range(rows - 1))]
+                if rows <= trades
+                else [trades, *(0 for _ in range(rows - 1))]
+            )
             for hour, count in zip(random.sample(range(24), rows), counts, strict=True):
                 await connection.execute(COPY_HOUR, account, DAY, hour, count)
-            await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + $2 WHERE account_id = $1", account, trades)
+            await connection.execute(
+                "UPDATE raw_metrics_alltime SET num_trades = num_trades + $2 WHERE account_id = $1",
+                account,
+                trades,
+            )
             await connection.execute(COPY_TRADES, account, DAY, trades)
     return made
 
@@ -74,12 +97,19 @@ async def test_it_is_shown_for_exactly_the_dates_that_have_it_and_leaves_the_acc
             found = await service.readings.account(account)
             shown = [issue for issue in found.issues if issue["type"] == CODE]  # type: ignore[index]
             assert len(shown) == (account in few), (account, drawn.get(account))
-            assert all((issue["severity"], issue["missing_dates"]) == (5, [DAY.isoformat()]) for issue in shown)  # type: ignore[index]
+            assert all(
+                (issue["severity"], issue["missing_dates"]) == (5, [DAY.isoformat()])  # type: ignore[index]
+                for issue in shown
+            )
             assert found.state["trades_recon_checksum"]
             assert found.state["issues"] == []
         report = await service.readings.report()
         [entry] = [issue for issue in report["issues_by_type"] if issue["issue_type"] == CODE]  # type: ignore[attr-defined]
-        assert (entry["severity"], entry["account_count"], entry["sample_accounts"]) == (5, 2, sorted(few))
+        assert (entry["severity"], entry["account_count"], entry["sample_accounts"]) == (
+            5,
+            2,
+            sorted(few),
+        )
         assert report["overall"]["has_issues"] == 0  # type: ignore[index]
         assert report["overall"]["reconciled"] == len(sandbox.world.account_ids)  # type: ignore[index]
 
@@ -92,7 +122,11 @@ async def test_it_goes_once_the_hours_are_there_or_the_account_was_looked_at_by_
         await run(service, RunKind.FULL)
         async with database.connect() as connection:
             for account in few:
-                await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date = $2", account, DAY)
+                await connection.execute(
+                    "DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date = $2",
+                    account,
+                    DAY,
+                )
                 for hour, count in ((3, 4), (4, drawn[account][0] - 4)):
                     await connection.execute(COPY_HOUR, account, DAY, hour, count)
         await service.store.detection.refresh_stats(few[:1])
@@ -110,8 +144,12 @@ async def test_the_route_and_the_earlier_command_tell_it(
     few = sorted(account for account, (trades, rows) in drawn.items() if trades > 10 and rows == 1)
     async with database.connect() as connection:
         # Something to heal on another date: only then has the command an account to tell of.
-        await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date <> $2", few[0], DAY)
-    ended = await run_command(tmp_path, access(database, sandbox), "legacy", "--reconcile", "--report")
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date <> $2", few[0], DAY
+        )
+    ended = await run_command(
+        tmp_path, access(database, sandbox), "legacy", "--reconcile", "--report"
+    )
     assert ended.code == 0, ended.stderr
     results, end = json.JSONDecoder().raw_decode(ended.stdout[ended.stdout.index("{") :])
     [detail] = [each for each in results["details"] if each["account_id"] == few[0]]

@@ -1,4 +1,6 @@
-"""The history of issues is true: healed, relabelled or gone by itself, and only what was healed and comes back flaps."""
+"""The history of issues is true: healed, relabelled or gone by itself, and only what was healed and
+comes back flaps.
+"""
 
 import datetime as dt
 import json
@@ -21,19 +23,31 @@ _SETTLED = TODAY - 5 * _DAY
 
 async def _settled_day(connection: "Connection", account_id: str) -> dt.date:
     """The first date on which the account has hourly rows."""
-    day = await connection.fetchval("SELECT min(date) FROM raw_metrics_hourly WHERE account_id = $1 AND date < $2", account_id, _SETTLED)
+    day = await connection.fetchval(
+        "SELECT min(date) FROM raw_metrics_hourly WHERE account_id = $1 AND date < $2",
+        account_id,
+        _SETTLED,
+    )
     assert isinstance(day, dt.date)
     return day
 
 
 async def _lose_hourly(connection: "Connection", account_id: str, day: dt.date) -> None:
-    assert await connection.execute("DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date = $2", account_id, day) != "DELETE 0"
+    assert (
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly WHERE account_id = $1 AND date = $2", account_id, day
+        )
+        != "DELETE 0"
+    )
 
 
 async def _closings(connection: "Connection", account_id: str) -> list[tuple[str, str, list[str]]]:
-    """Code, as what it was closed, and under which codes it is shown since, of each closing in order."""
+    """Code, as what it was closed, and under which codes it is shown since, of each closing in
+    order.
+    """
     rows = await connection.fetch(
-        "SELECT type, closing_evidence FROM recon_issue_history WHERE account_id = $1 AND closed_at IS NOT NULL ORDER BY closed_at, type",
+        "SELECT type, closing_evidence FROM recon_issue_history WHERE account_id = $1 AND closed_at"
+        " IS NOT NULL ORDER BY closed_at, type",
         account_id,
     )
     evidence = [(row["type"], json.loads(row["closing_evidence"])) for row in rows]
@@ -50,7 +64,9 @@ async def test_an_account_that_upstream_lacked_in_three_audits_does_not_flap_and
         async with service_at(warehouse, sandbox) as service:
             for _ in range(3):
                 await run(service, RunKind.AUDIT)
-        assert not [closing for closing in await _closings(connection, account_id) if closing[1] == "healed"]
+        assert not [
+            closing for closing in await _closings(connection, account_id) if closing[1] == "healed"
+        ]
         assert await status_of(connection, account_id) != "flapping"
         async with SandboxServer(small_world()) as well, service_at(warehouse, well) as service:
             state = await run(service, RunKind.AUDIT)
@@ -59,7 +75,9 @@ async def test_an_account_that_upstream_lacked_in_three_audits_does_not_flap_and
         assert await status_of(connection, account_id) == "reconciled"
 
 
-async def test_an_issue_is_closed_as_relabelled_under_the_code_that_tells_of_it_since(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_an_issue_is_closed_as_relabelled_under_the_code_that_tells_of_it_since(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     account_id = traders(sandbox.world)[1]
     async with warehouse.connect() as connection:
         day = await _settled_day(connection, account_id)
@@ -69,8 +87,14 @@ async def test_an_issue_is_closed_as_relabelled_under_the_code_that_tells_of_it_
             await run(service, RunKind.FULL)
         assert await issues_of(connection, account_id) == {"absent_upstream"}
         closed = await _closings(connection, account_id)
-        assert {closing[0] for closing in closed} == {"daily_without_hourly", "hourly_daily_mismatch", "trade_count_mismatch"}
-        assert {(as_what, tuple(codes)) for _, as_what, codes in closed} == {("relabelled", ("absent_upstream",))}
+        assert {closing[0] for closing in closed} == {
+            "daily_without_hourly",
+            "hourly_daily_mismatch",
+            "trade_count_mismatch",
+        }
+        assert {(as_what, tuple(codes)) for _, as_what, codes in closed} == {
+            ("relabelled", ("absent_upstream",))
+        }
 
 
 async def test_an_issue_that_others_mended_is_gone_by_itself_and_one_that_we_mended_is_healed(
@@ -82,7 +106,8 @@ async def test_an_issue_that_others_mended_is_gone_by_itself_and_one_that_we_men
             day = await _settled_day(connection, account_id)
             if account_id == theirs:
                 await connection.execute(
-                    f"CREATE TABLE lost AS SELECT * FROM raw_metrics_hourly WHERE account_id = '{account_id}' AND date = '{day}'"
+                    "CREATE TABLE lost AS SELECT * FROM raw_metrics_hourly WHERE account_id ="
+                    f" '{account_id}' AND date = '{day}'"
                 )
             await _lose_hourly(connection, account_id, day)
         async with service_at(warehouse, sandbox) as service:
@@ -94,7 +119,9 @@ async def test_an_issue_that_others_mended_is_gone_by_itself_and_one_that_we_men
         assert {closing[1] for closing in await _closings(connection, theirs)} == {"gone"}
 
 
-async def test_what_is_healed_each_night_and_comes_back_still_flaps(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_what_is_healed_each_night_and_comes_back_still_flaps(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     account_id = traders(sandbox.world)[4]
     async with warehouse.connect() as connection:
         day = await _settled_day(connection, account_id)
@@ -122,7 +149,9 @@ async def test_what_upstream_did_not_have_is_asked_for_again_with_growing_pauses
                 asked.append(bool((await run(service, RunKind.FULL))["requests"]))
         # After one, two and four days; what is asked at other times is nothing.
         assert asked == [True, True, False, True, False, False, False, True, False]
-        await connection.execute("UPDATE trade_recon SET ask_again_at = NULL WHERE account_id <> $1", account_id)
+        await connection.execute(
+            "UPDATE trade_recon SET ask_again_at = NULL WHERE account_id <> $1", account_id
+        )
         async with service_at(warehouse, sandbox, NOW + 14 * _DAY) as service:
             assert (await run(service, RunKind.FULL))["requests"] == 0
         async with service_at(warehouse, sandbox, NOW + 15 * _DAY) as service:

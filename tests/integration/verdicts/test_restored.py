@@ -1,4 +1,6 @@
-"""Rows that were brought back: the totals of their accounts follow at once, and the next run compares those with upstream."""
+"""Rows that were brought back: the totals of their accounts follow at once, and the next run
+compares those with upstream.
+"""
 
 import random
 from typing import TYPE_CHECKING
@@ -19,13 +21,27 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-_TOTALS = "num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed, mismatched_days, trades_recon_checksum"
+_TOTALS = (
+    "num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed,"
+    " mismatched_days, trades_recon_checksum"
+)
 
 
-async def _restored(service: ReconService, state: dict[str, object], rng: random.Random | None = None) -> list[str]:
-    waiting = await RemovedRows(service.store.database, service.store.feed).waiting_of_run(state["run_id"])  # type: ignore[arg-type]
+async def _restored(
+    service: ReconService, state: dict[str, object], rng: random.Random | None = None
+) -> list[str]:
+    waiting = await RemovedRows(service.store.database, service.store.feed).waiting_of_run(
+        state["run_id"]  # type: ignore[arg-type]
+    )
     restoring = Restoring(service.store)
-    assert all([each.is_there async for each in restoring.restore(waiting if rng is None else rng.sample(waiting, len(waiting) // 2))])
+    assert all(
+        [
+            each.is_there
+            async for each in restoring.restore(
+                waiting if rng is None else rng.sample(waiting, len(waiting) // 2)
+            )
+        ]
+    )
     return restoring.accounts
 
 
@@ -35,17 +51,28 @@ async def _totals(connection: "Connection") -> list["asyncpg.Record"]:
 
 async def _damage(connection: "Connection", account_id: str, rng: random.Random) -> None:
     """Rows that a run will overwrite, remove and move."""
-    day = await connection.fetchval("SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0", account_id)
+    day = await connection.fetchval(
+        "SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0",
+        account_id,
+    )
     for table in ("raw_metrics_daily", "raw_metrics_hourly"):
         more = rng.randint(0, 2)
         await connection.execute(
-            f"UPDATE {table} SET num_trades = num_trades + {more} WHERE account_id = $1 AND date = $2", account_id, day
+            f"UPDATE {table} SET num_trades = num_trades + {more} WHERE account_id = $1 AND date"
+            " = $2",
+            account_id,
+            day,
         )
-    await connection.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = $1", account_id)
+    await connection.execute(
+        "UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = $1",
+        account_id,
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_totals_and_the_next_run_follow_rows_that_were_brought_back(seed: int, warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_totals_and_the_next_run_follow_rows_that_were_brought_back(
+    seed: int, warehouse: Database, sandbox: SandboxServer
+) -> None:
     rng = random.Random(seed)
     accounts = traders(sandbox.world)[:3]
     async with warehouse.connect() as connection, service_at(warehouse, sandbox) as service:
@@ -64,4 +91,7 @@ async def test_totals_and_the_next_run_follow_rows_that_were_brought_back(seed: 
         await run(service, RunKind.FULL)
         assert (await difference(warehouse, sandbox)).sample == ()
         for account_id in touched:
-            assert (await issues_of(connection, account_id), await status_of(connection, account_id)) == (set(), "reconciled")
+            assert (
+                await issues_of(connection, account_id),
+                await status_of(connection, account_id),
+            ) == (set(), "reconciled")

@@ -1,4 +1,6 @@
-"""Where every row is compared, dates that still move only grow, too: a replica of upstream that lags takes nothing away."""
+"""Where every row is compared, dates that still move only grow, too: a replica of upstream that
+lags takes nothing away.
+"""
 
 import pytest
 
@@ -6,7 +8,18 @@ from app.domain.states import Outcome, RunKind
 from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import difference, run
-from tests.support.nights import NOW, TODAY, alltime, closed_on, counts_on, issues_of, lose, service_at, status_of, traders
+from tests.support.nights import (
+    NOW,
+    TODAY,
+    alltime,
+    closed_on,
+    counts_on,
+    issues_of,
+    lose,
+    service_at,
+    status_of,
+    traders,
+)
 
 
 @pytest.mark.parametrize("behind", [1, 4])
@@ -18,7 +31,11 @@ async def test_a_named_account_keeps_what_a_lagging_upstream_does_not_send_yet_a
     late = closed_on(sandbox.world, account_id, TODAY)[-behind:]
     async with warehouse.connect() as connection:
         before = await alltime(connection, account_id)
-        await connection.execute("UPDATE raw_metrics_daily SET net_profit = 7 WHERE account_id = $1 AND date < '2026-03-05'", account_id)
+        await connection.execute(
+            "UPDATE raw_metrics_daily SET net_profit = 7 WHERE account_id = $1 AND date <"
+            " '2026-03-05'",
+            account_id,
+        )
         lose(sandbox.world, late)
         async with service_at(warehouse, sandbox) as service:
             state = await run(service, kind, account_ids=(account_id,))
@@ -27,7 +44,10 @@ async def test_a_named_account_keeps_what_a_lagging_upstream_does_not_send_yet_a
         assert await alltime(connection, account_id) == before
         assert await issues_of(connection, account_id) == {"unsettled"}
         assert await status_of(connection, account_id) == Outcome.EXPLAINED
-        closed = await connection.fetch("SELECT type FROM recon_issue_history WHERE account_id = $1 AND closed_at IS NOT NULL", account_id)
+        closed = await connection.fetch(
+            "SELECT type FROM recon_issue_history WHERE account_id = $1 AND closed_at IS NOT NULL",
+            account_id,
+        )
         assert "value_drift" in {row["type"] for row in closed}
         sandbox.world.add_trades(late)
         async with service_at(warehouse, sandbox, NOW) as service:

@@ -1,4 +1,6 @@
-"""Nights with a sick upstream, drawn at random: nothing is lost on dates that still move, nothing is called healed that is not."""
+"""Nights with a sick upstream, drawn at random: nothing is lost on dates that still move, nothing
+is called healed that is not.
+"""
 
 import datetime as dt
 import json
@@ -18,7 +20,17 @@ from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.engine import difference, run
 from tests.support.nights import NOW, TODAY, closed_on, lose, service_at, small_world, traders
-from tests.support.sick import Answer, Ask, Query, Sick, caps_rows, clips_lists, clips_ranges, leaves_out_the_end, serving
+from tests.support.sick import (
+    Answer,
+    Ask,
+    Query,
+    Sick,
+    caps_rows,
+    clips_lists,
+    clips_ranges,
+    leaves_out_the_end,
+    serving,
+)
 
 if TYPE_CHECKING:
     import asyncpg
@@ -29,7 +41,11 @@ if TYPE_CHECKING:
 
 _DAY = dt.timedelta(days=1)
 _NIGHTS = 2
-_TABLES = {"raw_metrics_daily": "date", "raw_metrics_hourly": "date", "raw_trades_closed": "trade_date"}
+_TABLES = {
+    "raw_metrics_daily": "date",
+    "raw_metrics_hourly": "date",
+    "raw_trades_closed": "trade_date",
+}
 _COUNTS = """
 SELECT 'raw_metrics_daily' AS name, account_id, date::text AS day, sum(num_trades)::bigint AS trades FROM raw_metrics_daily GROUP BY 2, 3
 UNION ALL SELECT 'raw_metrics_hourly', account_id, date::text, sum(num_trades)::bigint FROM raw_metrics_hourly GROUP BY 2, 3
@@ -41,7 +57,9 @@ _Counts = Mapping[tuple[str, str, str | None], int]
 
 
 class _Lag:
-    """The replica that answers has not heard of today's last trades of some accounts, alike at all levels."""
+    """The replica that answers has not heard of today's last trades of some accounts, alike at all
+    levels.
+    """
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self._world = world
@@ -72,11 +90,16 @@ def _forgets(chance: random.Random) -> Ask:
 
     def ask(_: str, query: Query) -> Query:
         if "dates" in query:
-            query["dates"] = ",".join(day for day in query["dates"].split(",") if day >= f"{first:%Y%m%d}") or "19990101"
+            query["dates"] = (
+                ",".join(day for day in query["dates"].split(",") if day >= f"{first:%Y%m%d}")
+                or "19990101"
+            )
         if "trade-date-from" in query:
             query["trade-date-from"] = max(query["trade-date-from"], f"{first:%Y%m%d}")
         if "trade-date" in query:
-            query["trade-date"] = query["trade-date"] if query["trade-date"] >= f"{first:%Y%m%d}" else "19990101"
+            query["trade-date"] = (
+                query["trade-date"] if query["trade-date"] >= f"{first:%Y%m%d}" else "19990101"
+            )
         return query
 
     return ask
@@ -90,7 +113,15 @@ def _sickness(chance: random.Random) -> tuple[Ask | None, Answer | None]:
             (clips_ranges(chance.randint(1, 12)), None),
             (clips_lists(chance.randint(1, 6)), None),
             (leaves_out_the_end, None),
-            (None, caps_rows({"metrics/daily": chance.randint(6, 20), "metrics/hourly": chance.randint(12, 40)})),
+            (
+                None,
+                caps_rows(
+                    {
+                        "metrics/daily": chance.randint(6, 20),
+                        "metrics/hourly": chance.randint(12, 40),
+                    }
+                ),
+            ),
             (None, _contradicts(chance)),
             (_forgets(chance), None),
         ]
@@ -99,26 +130,47 @@ def _sickness(chance: random.Random) -> tuple[Ask | None, Answer | None]:
 
 async def _difference(warehouse: Database, world: World) -> Comparison:
     async with warehouse.connect() as connection:
-        return await compare({endpoint: world.rows(endpoint) for endpoint in Endpoint}, connection, warehouse.schema, sample=10_000)
+        return await compare(
+            {endpoint: world.rows(endpoint) for endpoint in Endpoint},
+            connection,
+            warehouse.schema,
+            sample=10_000,
+        )
 
 
 async def _counts(connection: "Connection") -> _Counts:
-    return {(row["name"], row["account_id"], row["day"]): row["trades"] for row in await connection.fetch(_COUNTS)}
+    return {
+        (row["name"], row["account_id"], row["day"]): row["trades"]
+        for row in await connection.fetch(_COUNTS)
+    }
 
 
 async def _harm(warehouse: Database, world: World, chance: random.Random, *, is_late: bool) -> None:
-    kinds = chance.sample(sorted(HEALABLE_KINDS - ({DamageKind.ALLTIME_MISSING} if is_late else set())), 5)
+    kinds = chance.sample(
+        sorted(HEALABLE_KINDS - ({DamageKind.ALLTIME_MISSING} if is_late else set())), 5
+    )
     async with warehouse.connect() as connection:
-        await damage(connection, warehouse.schema, seed=chance.randint(0, 999), kinds=kinds, accounts_per_kind=1)
+        await damage(
+            connection,
+            warehouse.schema,
+            seed=chance.randint(0, 999),
+            kinds=kinds,
+            accounts_per_kind=1,
+        )
         for account_id in chance.sample(traders(world), 3):
             table, column = chance.choice(sorted(_TABLES.items()))
-            await connection.execute(f"DELETE FROM {table} WHERE account_id = $1 AND {column} = $2", account_id, TODAY)
+            await connection.execute(
+                f"DELETE FROM {table} WHERE account_id = $1 AND {column} = $2", account_id, TODAY
+            )
 
 
-async def _healed_since(connection: "Connection", begun: dt.datetime) -> list[tuple[str, str, set[str]]]:
+async def _healed_since(
+    connection: "Connection", begun: dt.datetime
+) -> list[tuple[str, str, set[str]]]:
     """Account, code and dates of the issues about counts that were closed as healed."""
     rows = await connection.fetch(
-        "SELECT account_id, type, evidence FROM recon_issue_history WHERE closed_at >= $1 AND closing_evidence ->> 'closed_as' = 'healed'",
+        "SELECT account_id, type, evidence FROM recon_issue_history WHERE closed_at >= $1 AND"
+        " closing_evidence ->> 'closed_as' = 'healed'",
         begun,
     )
     return [
@@ -162,7 +214,9 @@ async def test_any_sick_upstream_loses_nothing_and_calls_nothing_healed_that_is_
                 wrong: dict[str, set[str]] = {}
                 for each in (await _difference(warehouse, well)).sample:
                     for account_id in each.account_ids:
-                        wrong.setdefault(account_id, set()).add(f"{each.day or each.key.rpartition(' ')[2]}")
+                        wrong.setdefault(account_id, set()).add(
+                            f"{each.day or each.key.rpartition(' ')[2]}"
+                        )
                 for account_id, code, days in await _healed_since(connection, begun):
                     assert not days & wrong.get(account_id, set()), (account_id, code)
             sick.is_well = True
@@ -174,4 +228,7 @@ async def test_any_sick_upstream_loses_nothing_and_calls_nothing_healed_that_is_
                     states.append((await run(service, RunKind.AUDIT))["status"])
             assert (await difference(warehouse, sandbox)).sample == ()
             assert states[-1] == "succeeded"
-            assert await connection.fetchval("SELECT count(*) FROM trade_recon WHERE issues <> '[]'") == 0
+            assert (
+                await connection.fetchval("SELECT count(*) FROM trade_recon WHERE issues <> '[]'")
+                == 0
+            )

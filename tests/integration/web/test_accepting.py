@@ -1,4 +1,6 @@
-"""Issues are accepted over HTTP, whatever characters the account's id has, and every face shows it."""
+"""Issues are accepted over HTTP, whatever characters the account's id has, and every face shows
+it.
+"""
 
 import asyncio
 import datetime as dt
@@ -34,9 +36,10 @@ async def client(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
         async with database.connect() as connection:
             for account in _ODD:
                 await connection.execute(
-                    "INSERT INTO raw_metrics_daily (account_id, date, login, platform, broker, num_trades)"
-                    " SELECT account_id, (SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1) - 3, login, platform, broker, 2"
-                    " FROM raw_metrics_alltime WHERE account_id = $1",
+                    "INSERT INTO raw_metrics_daily (account_id, date, login, platform, broker,"
+                    " num_trades) SELECT account_id, (SELECT min(date) FROM raw_metrics_daily WHERE"
+                    " account_id = $1) - 3, login, platform, broker, 2 FROM raw_metrics_alltime"
+                    " WHERE account_id = $1",
                     account,
                 )
         async with served(settings_for(database.dsn, sandbox.base_url)) as client:
@@ -48,25 +51,44 @@ def _at(account: str, code: str = _CODE) -> str:
 
 
 async def _audit(client: httpx2.AsyncClient) -> dict[str, object]:
-    return await ended(client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"])
+    return await ended(
+        client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"]
+    )
 
 
 async def test_an_issue_is_accepted_shown_and_taken_back(client: httpx2.AsyncClient) -> None:
     first = await _audit(client)
-    assert (first["status"], first["needs_somebody"], first["left"]["new"]) == ("completed_with_issues", True, 3)  # type: ignore[index]
+    assert (first["status"], first["needs_somebody"], first["left"]["new"]) == (  # type: ignore[index]
+        "completed_with_issues",
+        True,
+        3,
+    )
     for account in _ODD:
         body = {"reason": "the vendor lost it", "until": _UNTIL.isoformat()}
         answers = await asyncio.gather(*(client.post(_at(account), json=body) for _ in range(3)))
         assert {answer.status_code for answer in answers} == {200}
-        assert len({answer.text for answer in answers}) == 1, "asked for three times at once it is accepted once"
+        assert len({answer.text for answer in answers}) == 1, (
+            "asked for three times at once it is accepted once"
+        )
         shown = (await client.get(f"/accounts/{quote(account, safe='')}")).json()
         [accepted] = shown["accepted"]
-        assert (accepted["issue"], accepted["reason"], accepted["until"]) == (_CODE, "the vendor lost it", f"{_UNTIL}")
+        assert (accepted["issue"], accepted["reason"], accepted["until"]) == (
+            _CODE,
+            "the vendor lost it",
+            f"{_UNTIL}",
+        )
         assert accepted["evidence"]["type"] == _CODE
         assert [issue["type"] for issue in shown["issues"]] == [_CODE]
     again = await _audit(client)
-    assert (again["status"], again["needs_somebody"], again["left"]["accepted"]) == ("succeeded", False, 3)  # type: ignore[index]
-    assert again["left_told"] == "Known, and nothing to be done by the warehouse: 3 accounts with accepted issues."
+    assert (again["status"], again["needs_somebody"], again["left"]["accepted"]) == (  # type: ignore[index]
+        "succeeded",
+        False,
+        3,
+    )
+    assert (
+        again["left_told"]
+        == "Known, and nothing to be done by the warehouse: 3 accounts with accepted issues."
+    )
     report = (await client.get("/report")).json()
     assert report["reconciled_through_told"].endswith(f"but for 3 accounts accepted until {_UNTIL}")
     dates = {"first_until": f"{_UNTIL}", "last_until": f"{_UNTIL}"}
@@ -76,11 +98,16 @@ async def test_an_issue_is_accepted_shown_and_taken_back(client: httpx2.AsyncCli
         answer = await client.delete(_at(_ODD[0]), params={"reason": "found again"})
         assert (answer.status_code, answer.json()["was_accepted"]) == (200, was_accepted)
     report = (await client.get("/report")).json()
-    assert ([row["account_id"] for row in report["held_back_by"]], report["holding_accounts"]) == ([_ODD[0]], 1)
+    assert ([row["account_id"] for row in report["held_back_by"]], report["holding_accounts"]) == (
+        [_ODD[0]],
+        1,
+    )
     assert report["reconciled_through_told"].endswith(f"but for 2 accounts accepted until {_UNTIL}")
 
 
-async def test_what_cannot_be_accepted_is_a_problem_that_says_why(client: httpx2.AsyncClient) -> None:
+async def test_what_cannot_be_accepted_is_a_problem_that_says_why(
+    client: httpx2.AsyncClient,
+) -> None:
     await _audit(client)
     reason = {"reason": "known"}
     cases = [
@@ -103,7 +130,9 @@ async def test_what_cannot_be_accepted_is_a_problem_that_says_why(client: httpx2
     assert (await client.get("/report")).json()["accepted"] is None
 
 
-async def test_an_issue_that_there_is_not_is_answered_with_all_that_there_are(client: httpx2.AsyncClient) -> None:
+async def test_an_issue_that_there_is_not_is_answered_with_all_that_there_are(
+    client: httpx2.AsyncClient,
+) -> None:
     answer = await client.post(_at("a", "no_such_issue"), json={"reason": "why not"})
     assert answer.status_code == 422
     detail = answer.json()["detail"]

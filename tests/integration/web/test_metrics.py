@@ -1,4 +1,6 @@
-"""What a scrape tells, on a real server: the same figures as the report, in the text that Prometheus reads."""
+"""What a scrape tells, on a real server: the same figures as the report, in the text that
+Prometheus reads.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,7 +29,11 @@ async def _scrape(client: httpx2.AsyncClient) -> Samples:
     answer = await client.get("/metrics")
     assert answer.status_code == 200
     families = list(text_string_to_metric_families(answer.text))
-    return {(sample.name, frozenset(sample.labels.items())): sample.value for family in families for sample in family.samples}
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 def _of(samples: Samples, name: str, **labels: str) -> float:
@@ -41,13 +47,21 @@ def _state(samples: Samples) -> BreakerState:
     return next(state for state, value in values.items() if value)
 
 
-async def test_a_scrape_tells_what_the_report_tells(filled: Database, sandbox: SandboxServer) -> None:
+async def test_a_scrape_tells_what_the_report_tells(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     sandbox.log.reset()
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         sandbox.set_faults(Faults(probabilities={FaultKind.INTERNAL_ERROR: 1.0}, first_n=1))
-        first = await ended(client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"])
-        sandbox.set_faults(Faults(probabilities={FaultKind.TOO_MANY_REQUESTS: 1.0}, first_n=1, retry_after=0))
-        second = await ended(client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"])
+        first = await ended(
+            client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"]
+        )
+        sandbox.set_faults(
+            Faults(probabilities={FaultKind.TOO_MANY_REQUESTS: 1.0}, first_n=1, retry_after=0)
+        )
+        second = await ended(
+            client, (await client.post("/runs", json={"kind": "audit"})).headers["Location"]
+        )
         assert first["status"] == second["status"] == "succeeded"
         samples = await _scrape(client)
         api = (await client.get("/report")).json()["api"]
@@ -67,8 +81,15 @@ async def test_a_scrape_tells_what_the_report_tells(filled: Database, sandbox: S
     ):
         assert _of(samples, name, endpoint=_ALLTIME) == pytest.approx(figures[figure], abs=0.001)
     assert _of(samples, "requests_total", endpoint=_ALLTIME) == sandbox.log.counts[Endpoint.ALLTIME]
-    failures = {kind: _of(samples, "failures_total", endpoint=_ALLTIME, kind=kind.value) for kind in FailureKind}
-    assert {kind.value: count for kind, count in failures.items() if count} == figures["failures"] == {"server_error": 1, "throttled": 1}
+    failures = {
+        kind: _of(samples, "failures_total", endpoint=_ALLTIME, kind=kind.value)
+        for kind in FailureKind
+    }
+    assert (
+        {kind.value: count for kind, count in failures.items() if count}
+        == figures["failures"]
+        == {"server_error": 1, "throttled": 1}
+    )
     answered = figures["requests"] - 2
     assert _of(samples, "request_duration_seconds_bucket", endpoint=_ALLTIME, le="+Inf") == answered
     assert _of(samples, "request_duration_seconds_count", endpoint=_ALLTIME) == answered
@@ -83,17 +104,28 @@ async def test_a_scrape_is_in_the_format_of_prometheus_and_has_every_series_from
         answer = await client.get("/metrics")
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    assert all(name.startswith("trade_recon_") and family.documentation for name, family in families.items())
+    assert all(
+        name.startswith("trade_recon_") and family.documentation
+        for name, family in families.items()
+    )
     assert {family.type for family in families.values()} == {"gauge", "counter", "histogram"}
     for name, family in families.items():
         if "endpoint" in family.samples[0].labels:
-            assert {sample.labels["endpoint"] for sample in family.samples} == {endpoint.value for endpoint in Endpoint}, name
+            assert {sample.labels["endpoint"] for sample in family.samples} == {
+                endpoint.value for endpoint in Endpoint
+            }, name
     assert not any(family.name.startswith("trade_recon") for family in REGISTRY.collect())
 
 
-async def test_an_open_breaker_is_seen_in_the_report_the_metrics_and_the_log(filled: Database, sandbox: SandboxServer) -> None:
+async def test_an_open_breaker_is_seen_in_the_report_the_metrics_and_the_log(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     settings = settings_for(filled.dsn, sandbox.base_url).model_copy(
-        update={"risk_api_breaker_failures": 1, "risk_api_breaker_seconds": 1, "recon_outage_wait": 30}
+        update={
+            "risk_api_breaker_failures": 1,
+            "risk_api_breaker_seconds": 1,
+            "recon_outage_wait": 30,
+        }
     )
     sandbox.set_faults(Faults(down=True))
     with structlog.testing.capture_logs() as logs:
@@ -115,12 +147,16 @@ async def test_an_open_breaker_is_seen_in_the_report_the_metrics_and_the_log(fil
     assert told[-1] == "breaker_closed"
 
 
-async def test_a_scrape_is_answered_while_postgresql_is_away(postgres: Server, filled: Database, sandbox: SandboxServer) -> None:
+async def test_a_scrape_is_answered_while_postgresql_is_away(
+    postgres: Server, filled: Database, sandbox: SandboxServer
+) -> None:
     async with filled.connect() as connection:
         name = await connection.fetchval("SELECT current_database()")
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         await postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        await postgres.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/metrics")).status_code == 200
         await postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")

@@ -1,4 +1,6 @@
-"""Whatever a column of ours holds, it is shown: times of any year, numbers that JSON has not, words of a newer version."""
+"""Whatever a column of ours holds, it is shown: times of any year, numbers that JSON has not, words
+of a newer version.
+"""
 
 import datetime as dt
 import math
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
     import asyncpg
 
 _RUN = uuid.UUID(int=7)
-_TIMES = ("4000-01-01 BC", "4713-01-01 BC", "-infinity", "infinity", "294276-12-31", "9999-12-31 23:59:59.999999", "0001-01-01")
+_TIMES = (
+    "4000-01-01 BC",
+    "4713-01-01 BC",
+    "-infinity",
+    "infinity",
+    "294276-12-31",
+    "9999-12-31 23:59:59.999999",
+    "0001-01-01",
+)
 _NUMBERS = ("NaN", "Infinity", "-Infinity", "1e308")
 _TABLES = (
     "trade_recon",
@@ -84,10 +94,13 @@ async def faces(database: Database, sandbox: SandboxServer) -> AsyncIterator[_Fa
         yield _Faces(client, settings)
 
 
-async def _columns(c: "asyncpg.Connection[asyncpg.Record]", kinds: Sequence[str]) -> dict[str, list[str]]:
+async def _columns(
+    c: "asyncpg.Connection[asyncpg.Record]", kinds: Sequence[str]
+) -> dict[str, list[str]]:
     rows = await c.fetch(
-        "SELECT table_name, array_agg(quote_ident(column_name)) AS columns FROM information_schema.columns"
-        " WHERE table_schema = current_schema AND table_name = ANY($1) AND data_type = ANY($2) GROUP BY 1",
+        "SELECT table_name, array_agg(quote_ident(column_name)) AS columns FROM"
+        " information_schema.columns WHERE table_schema = current_schema AND table_name = ANY($1)"
+        " AND data_type = ANY($2) GROUP BY 1",
         _TABLES,
         kinds,
     )
@@ -97,23 +110,39 @@ async def _columns(c: "asyncpg.Connection[asyncpg.Record]", kinds: Sequence[str]
 @pytest.mark.parametrize("odd", _TIMES)
 async def test_times_of_any_year_are_shown(faces: _Faces, database: Database, odd: str) -> None:
     async with database.connect() as c:
-        columns = await _columns(c, ["timestamp with time zone", "timestamp without time zone", "date"])
-        assert {"trade_recon", "recon_runs", "recon_attempts", "recon_issue_history", "recon_changes"} <= columns.keys()
+        columns = await _columns(
+            c, ["timestamp with time zone", "timestamp without time zone", "date"]
+        )
+        assert {
+            "trade_recon",
+            "recon_runs",
+            "recon_attempts",
+            "recon_issue_history",
+            "recon_changes",
+        } <= columns.keys()
         for table, names in columns.items():
-            await c.execute(f"UPDATE {table} SET " + ", ".join(f"{name} = '{odd}'" for name in names))
+            await c.execute(
+                f"UPDATE {table} SET " + ", ".join(f"{name} = '{odd}'" for name in names)
+            )
         await faces.must_answer(odd)
         shown = (await faces.client.get("/accounts/old")).json()
         assert dt.datetime.fromisoformat(shown["last_failed_attempt"]).tzinfo is not None
-        assert [(row["table"], row["key"], row["reason"]) for row in shown["set_aside"]] == [("raw_metrics_daily", "k", "refused")]
+        assert [(row["table"], row["key"], row["reason"]) for row in shown["set_aside"]] == [
+            ("raw_metrics_daily", "k", "refused")
+        ]
         # The report that is handed out, too.
         assert (await faces.client.get("/report")).status_code == 200
 
 
 @pytest.mark.parametrize("odd", _NUMBERS)
-async def test_numbers_that_json_has_not_are_shown(faces: _Faces, database: Database, odd: str) -> None:
+async def test_numbers_that_json_has_not_are_shown(
+    faces: _Faces, database: Database, odd: str
+) -> None:
     async with database.connect() as c:
         for table, names in (await _columns(c, ["double precision"])).items():
-            await c.execute(f"UPDATE {table} SET " + ", ".join(f"{name} = '{odd}'" for name in names))
+            await c.execute(
+                f"UPDATE {table} SET " + ", ".join(f"{name} = '{odd}'" for name in names)
+            )
         await faces.must_answer(odd)
         seconds = (await faces.client.get("/accounts/old")).json()["attempts"][0]["seconds"]
         assert seconds is None or math.isfinite(seconds)
@@ -121,12 +150,23 @@ async def test_numbers_that_json_has_not_are_shown(faces: _Faces, database: Data
 
 
 @pytest.mark.parametrize("kind", ["full", "undo"])
-async def test_words_of_a_newer_version_are_shown(faces: _Faces, database: Database, kind: str) -> None:
+async def test_words_of_a_newer_version_are_shown(
+    faces: _Faces, database: Database, kind: str
+) -> None:
     async with database.connect() as c:
         for table in ("recon_runs", "recon_attempts"):
-            for row in await c.fetch("SELECT conname FROM pg_constraint WHERE conrelid = $1::regclass AND contype = 'c'", table):
-                await c.execute(f"ALTER TABLE {table} DROP CONSTRAINT {row['conname']}")  # as the newer version's migration does
-        await c.execute("UPDATE recon_runs SET kind = $1, status = 'undone', finished_at = now(), request = '{\"a\": [1]}'", kind)
+            for row in await c.fetch(
+                "SELECT conname FROM pg_constraint WHERE conrelid = $1::regclass AND contype = 'c'",
+                table,
+            ):
+                await c.execute(
+                    f"ALTER TABLE {table} DROP CONSTRAINT {row['conname']}"
+                )  # as the newer version's migration does
+        await c.execute(
+            "UPDATE recon_runs SET kind = $1, status = 'undone', finished_at = now(), request ="
+            " '{\"a\": [1]}'",
+            kind,
+        )
         await c.execute("UPDATE recon_attempts SET outcome = 'undone', finished_at = now()")
         await c.execute("UPDATE trade_recon SET reconciliation_status = 'undone'")
         await faces.must_answer(kind)

@@ -1,4 +1,6 @@
-"""Orders and ends: who starts or steers a run may say why, the record keeps it, and the log has a line for each order and each end."""
+"""Orders and ends: who starts or steers a run may say why, the record keeps it, and the log has a
+line for each order and each end.
+"""
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,13 +15,17 @@ from tests.support.commands import ended, served, settings_for
 _SLOW = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=1.0)
 
 
-async def test_each_order_stays_with_its_reason_and_has_a_line_in_the_log(filled: Database, sandbox: SandboxServer) -> None:
+async def test_each_order_stays_with_its_reason_and_has_a_line_in_the_log(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     async with filled.connect() as connection:
         await connection.execute("DELETE FROM raw_metrics_hourly")
     sandbox.set_faults(_SLOW)
     with capture_logs() as logs:
         async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
-            location = (await client.post("/runs", json={"reason": "the night of\n the 9th"})).headers["Location"]
+            location = (
+                await client.post("/runs", json={"reason": "the night of\n the 9th"})
+            ).headers["Location"]
             run_id = location.rpartition("/")[2]
             for action, body in (
                 ("pause", {"reason": "deploy"}),
@@ -36,15 +42,23 @@ async def test_each_order_stays_with_its_reason_and_has_a_line_in_the_log(filled
                 ("resume", None),
                 ("cancel", None),
             ]
-            assert (await client.post("/maintenance", json={"reason": "after the move"})).status_code == 200
+            assert (
+                await client.post("/maintenance", json={"reason": "after the move"})
+            ).status_code == 200
             for wrong in ({"reason": "x" * (LONGEST_REASON + 1)}, {"reason": 7}, {"why": "x"}):
                 assert (await client.post(f"{location}/pause", json=wrong)).status_code == 422
                 assert (await client.post("/maintenance", json=wrong)).status_code == 422
-            assert (await client.post("/runs", json={"reason": "x" * (LONGEST_REASON + 1)})).status_code == 422
+            assert (
+                await client.post("/runs", json={"reason": "x" * (LONGEST_REASON + 1)})
+            ).status_code == 422
             sandbox.set_faults(NO_FAULTS)
             second = (await client.post("/runs")).headers["Location"]
             assert (await ended(client, second))["status"] == "succeeded"
-    told = [(entry["action"], entry.get("run_id") == run_id) for entry in logs if entry.get("action", "").startswith("order.")]
+    told = [
+        (entry["action"], entry.get("run_id") == run_id)
+        for entry in logs
+        if entry.get("action", "").startswith("order.")
+    ]
     assert told == [
         ("order.start", True),
         ("order.pause", True),
@@ -54,7 +68,10 @@ async def test_each_order_stays_with_its_reason_and_has_a_line_in_the_log(filled
         ("order.start", False),
     ]
     ends = [entry for entry in logs if entry.get("action") == "run.finished"]
-    assert [(entry["run_id"] == run_id, entry["status"]) for entry in ends] == [(True, "cancelled"), (False, "succeeded")]
+    assert [(entry["run_id"] == run_id, entry["status"]) for entry in ends] == [
+        (True, "cancelled"),
+        (False, "succeeded"),
+    ]
     assert ends[1]["rows_inserted"] > 0
     assert ends[1]["seconds"] > 0
     assert ends[1]["requests"] > 0
@@ -64,7 +81,10 @@ async def test_each_order_stays_with_its_reason_and_has_a_line_in_the_log(filled
     assert [tuple(row) for row in kept] == [("maintenance", "after the move")]
 
 
-@pytest.mark.parametrize(("given", "kept"), [(None, None), ("", None), ("  \n ", None), (" a\n b\x00c ", "a b c"), ("x" * 500, "x" * 500)])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(None, None), ("", None), ("  \n ", None), (" a\n b\x00c ", "a b c"), ("x" * 500, "x" * 500)],
+)
 def test_a_reason_is_kept_as_one_line(given: str | None, kept: str | None) -> None:
     assert bounded_reason(given) == kept
 

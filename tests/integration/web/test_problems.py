@@ -38,11 +38,16 @@ async def test_what_is_unknown_is_a_problem_with_404(client: httpx2.AsyncClient)
     assert str(run_id) in _problem(await client.get(f"/runs/{run_id}"), 404)["detail"]
     assert "nobody" in _problem(await client.get("/accounts/nobody"), 404)["detail"]
     assert "nobody" in _problem(await client.post("/accounts/nobody/reconcile"), 404)["detail"]
-    assert "nobody" in _problem(await client.post("/runs", json={"account_ids": ["nobody"]}), 404)["detail"]
+    assert (
+        "nobody"
+        in _problem(await client.post("/runs", json={"account_ids": ["nobody"]}), 404)["detail"]
+    )
     assert _problem(await client.get("/nothing"), 404)["instance"] == "/nothing"
 
 
-async def test_a_method_that_a_path_does_not_know_is_a_problem_with_405(client: httpx2.AsyncClient) -> None:
+async def test_a_method_that_a_path_does_not_know_is_a_problem_with_405(
+    client: httpx2.AsyncClient,
+) -> None:
     answer = await client.delete("/runs")
     _problem(answer, 405)
     assert answer.headers["Allow"] == "POST"
@@ -98,27 +103,47 @@ async def test_a_run_that_cannot_be_is_a_problem_that_names_the_field(
         ("{", "is no JSON."),
     ],
 )
-async def test_what_cannot_be_is_told_in_a_sentence_that_says_what_it_must_be(client: httpx2.AsyncClient, body: str, sentence: str) -> None:
-    problem = _problem(await client.post("/runs", content=body, headers={"Content-Type": "application/json"}), 422)
+async def test_what_cannot_be_is_told_in_a_sentence_that_says_what_it_must_be(
+    client: httpx2.AsyncClient, body: str, sentence: str
+) -> None:
+    problem = _problem(
+        await client.post("/runs", content=body, headers={"Content-Type": "application/json"}), 422
+    )
     [error] = problem["errors"]
     assert sentence in error["message"]
     assert f"{error['field']} {error['message'].rstrip('.')}" in problem["detail"]
-    assert not any(raw in str(problem) for raw in ("Input should", "Value error", "String should", "List should", "Extra inputs"))
+    assert not any(
+        raw in str(problem)
+        for raw in ("Input should", "Value error", "String should", "List should", "Extra inputs")
+    )
 
 
-async def test_a_body_without_the_header_that_says_that_it_is_json_is_answered_with_the_header(client: httpx2.AsyncClient) -> None:
-    for headers in ({"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/plain"}, {}):
-        detail = _problem(await client.post("/runs", content='{"kind": "full"}', headers=headers), 422)["detail"]
+async def test_a_body_without_the_header_that_says_that_it_is_json_is_answered_with_the_header(
+    client: httpx2.AsyncClient,
+) -> None:
+    for headers in (
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "text/plain"},
+        {},
+    ):
+        detail = _problem(
+            await client.post("/runs", content='{"kind": "full"}', headers=headers), 422
+        )["detail"]
         assert "Send a body of JSON with the header Content-Type: application/json." in detail
 
 
-async def test_a_query_parameter_that_is_not_known_is_a_problem_on_every_route(client: httpx2.AsyncClient) -> None:
+async def test_a_query_parameter_that_is_not_known_is_a_problem_on_every_route(
+    client: httpx2.AsyncClient,
+) -> None:
     for path, operations in build_app().openapi()["paths"].items():
         for method in operations:
             url = path.replace("{run_id}", str(uuid.uuid4())).replace("{account_id}", "nobody")
             answer = await client.request(method, url, params={"sicne": "1"})
             [error] = _problem(answer, 422)["errors"]
-            assert (error["field"], "is not known here" in error["message"]) == ("query.sicne", True), url
+            assert (error["field"], "is not known here" in error["message"]) == (
+                "query.sicne",
+                True,
+            ), url
     assert (await client.get("/openapi.json", params={"sicne": "1"})).status_code == 422
     misspelled = _problem(await client.get("/changes", params={"sicne": "1"}), 422)
     assert misspelled["errors"][0]["message"] == "is not known here: is since meant?"
@@ -126,15 +151,25 @@ async def test_a_query_parameter_that_is_not_known_is_a_problem_on_every_route(c
     assert [error["field"] for error in several["errors"]] == ["query.a", "query.b"]
 
 
-async def test_ids_in_a_path_that_cannot_be_are_problems_with_422(client: httpx2.AsyncClient) -> None:
+async def test_ids_in_a_path_that_cannot_be_are_problems_with_422(
+    client: httpx2.AsyncClient,
+) -> None:
     assert _problem(await client.get("/runs/17"), 422)["errors"][0]["field"] == "path.run_id"
-    assert _problem(await client.get("/accounts/a%00b"), 422)["errors"][0]["field"] == "path.account_id"
-    assert _problem(await client.post(f"/accounts/{'x' * 256}/reconcile"), 422)["errors"][0]["field"] == "path.account_id"
+    assert (
+        _problem(await client.get("/accounts/a%00b"), 422)["errors"][0]["field"]
+        == "path.account_id"
+    )
+    assert (
+        _problem(await client.post(f"/accounts/{'x' * 256}/reconcile"), 422)["errors"][0]["field"]
+        == "path.account_id"
+    )
     # Bytes that are no UTF-8 name no account.
     _problem(await client.get("/accounts/%ff"), 404)
 
 
-async def test_a_service_whose_database_goes_away_says_so_and_recovers_by_itself(open_folder: Path, sandbox: SandboxServer) -> None:
+async def test_a_service_whose_database_goes_away_says_so_and_recovers_by_itself(
+    open_folder: Path, sandbox: SandboxServer
+) -> None:
     folder = open_folder / f"gone-{uuid.uuid4().hex[:8]}"
     server = await EmbeddedPostgres.start(folder)
     try:
@@ -145,7 +180,12 @@ async def test_a_service_whose_database_goes_away_says_so_and_recovers_by_itself
             answer = await client.get("/readyz")
             _problem(answer, 503)
             assert answer.headers["Retry-After"]
-            for call in (client.get("/report"), client.get(f"/runs/{uuid.uuid4()}"), client.post("/runs"), client.post("/maintenance")):
+            for call in (
+                client.get("/report"),
+                client.get(f"/runs/{uuid.uuid4()}"),
+                client.post("/runs"),
+                client.post("/maintenance"),
+            ):
                 _problem(await call, 503)
             assert (await client.get("/healthz")).status_code == 200
             server = await EmbeddedPostgres.start(folder)
@@ -155,6 +195,8 @@ async def test_a_service_whose_database_goes_away_says_so_and_recovers_by_itself
         await server.stop()
 
 
-async def test_the_description_that_is_served_is_the_committed_one(client: httpx2.AsyncClient) -> None:
+async def test_the_description_that_is_served_is_the_committed_one(
+    client: httpx2.AsyncClient,
+) -> None:
     committed = yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8"))
     assert (await client.get("/openapi.json")).json() == committed

@@ -11,17 +11,23 @@ from tests.support.commands import served, settings_for
 from tests.support.waiting import PATIENCE
 
 
-async def test_the_etag_stays_while_the_report_does_and_changes_with_it(filled: Database, sandbox: SandboxServer) -> None:
+async def test_the_etag_stays_while_the_report_does_and_changes_with_it(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         await client.post("/maintenance")
         before = await client.get("/report")
         tag = before.headers["ETag"]
         assert before.headers["Cache-Control"] == "no-cache"
-        assert Report.model_validate_json(before.content).overall.total_accounts == len(sandbox.world.account_ids)
+        assert Report.model_validate_json(before.content).overall.total_accounts == len(
+            sandbox.world.account_ids
+        )
         for sent in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
             again = await client.get("/report", headers={"If-None-Match": sent})
             assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
-        assert (await client.get("/report", headers={"If-None-Match": '"other"'})).status_code == 200
+        assert (
+            await client.get("/report", headers={"If-None-Match": '"other"'})
+        ).status_code == 200
         run = (await client.post("/runs")).json()["run_id"]
         async with asyncio.timeout(PATIENCE):
             while (await client.get(f"/runs/{run}")).json()["finished_at"] is None:  # noqa: ASYNC110 - another task's event
@@ -32,7 +38,9 @@ async def test_the_etag_stays_while_the_report_does_and_changes_with_it(filled: 
         assert after.json()["last_run"]["run_id"] == run
 
 
-async def test_what_is_counted_again_and_is_the_same_keeps_its_etag(filled: Database, sandbox: SandboxServer) -> None:
+async def test_what_is_counted_again_and_is_the_same_keeps_its_etag(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         await client.post("/maintenance")
         before = await client.get("/report")
@@ -43,7 +51,9 @@ async def test_what_is_counted_again_and_is_the_same_keeps_its_etag(filled: Data
         assert after.headers["ETag"] == before.headers["ETag"]
 
 
-async def test_who_heals_an_account_and_asks_then_finds_it_in_the_report(filled: Database, sandbox: SandboxServer) -> None:
+async def test_who_heals_an_account_and_asks_then_finds_it_in_the_report(
+    filled: Database, sandbox: SandboxServer
+) -> None:
     async with served(settings_for(filled.dsn, sandbox.base_url)) as client:
         await client.post("/maintenance")
         for account_id in sandbox.world.account_ids[:3]:
@@ -64,7 +74,9 @@ async def test_a_report_that_is_seconds_old_is_handed_out_while_postgresql_is_aw
         await client.post("/maintenance")
         before = await client.get("/report")
         await postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        await postgres.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
         assert (await client.get("/report")).content == before.content
         monkeypatch.setattr("app.web.report_cache._OLDEST_SECONDS", 0.0)
         assert (await client.get("/report")).is_server_error

@@ -1,4 +1,6 @@
-"""Requests of any kind are answered, and with what they are due: whatever a caller sends, the service does not fail by it."""
+"""Requests of any kind are answered, and with what they are due: whatever a caller sends, the
+service does not fail by it.
+"""
 
 import asyncio
 import datetime as dt
@@ -55,21 +57,37 @@ def _path(account_id: str) -> str:
     return f"/accounts/{quote(account_id, safe='').replace('.', '%2E')}"
 
 
-async def test_an_account_is_found_by_any_id_that_a_column_holds(client: httpx2.AsyncClient, database: Database) -> None:
+async def test_an_account_is_found_by_any_id_that_a_column_holds(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
     async with database.connect() as connection:
-        await connection.executemany("INSERT INTO trade_recon (account_id) VALUES ($1)", [(each,) for each in _ODD_IDS])
+        await connection.executemany(
+            "INSERT INTO trade_recon (account_id) VALUES ($1)", [(each,) for each in _ODD_IDS]
+        )
     for account_id in _ODD_IDS:
         answer = await client.get(_path(account_id))
-        assert (answer.status_code, answer.json().get("account_id")) == (200, account_id), answer.text
+        assert (answer.status_code, answer.json().get("account_id")) == (
+            200,
+            account_id,
+        ), answer.text
     for account_id in ("a/b", "a/reconcile", "..", "100%"):
         answer = await client.post(f"{_path(account_id)}/reconcile", params={"wait": 20})
-        assert (answer.status_code, answer.json().get("account_id")) == (200, account_id), answer.text
-    assert (await client.get("/accounts/a/b")).json()["account_id"] == "a/b", "a slash that is not encoded is the id's as well"
+        assert (answer.status_code, answer.json().get("account_id")) == (
+            200,
+            account_id,
+        ), answer.text
+    assert (await client.get("/accounts/a/b")).json()["account_id"] == "a/b", (
+        "a slash that is not encoded is the id's as well"
+    )
     for account_id in ("b/a", "a/b/", "nobody?"):
         answer = await client.get(_path(account_id))
         assert (answer.status_code, account_id in answer.json()["detail"]) == (404, True)
     assert (await client.post(_path("a/b"))).status_code == 405
-    assert (await client.get("/accounts/")).status_code == (await client.get("/accounts")).status_code == 404
+    assert (
+        (await client.get("/accounts/")).status_code
+        == (await client.get("/accounts")).status_code
+        == 404
+    )
 
 
 async def _raw(client: httpx2.AsyncClient, request: bytes) -> bytes:
@@ -88,25 +106,41 @@ def _head(*headers: str, path: str = "/runs") -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-async def test_a_body_above_the_limit_is_refused_before_it_is_read(client: httpx2.AsyncClient, database: Database) -> None:
+async def test_a_body_above_the_limit_is_refused_before_it_is_read(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
     # None of it is ever sent.
     announced = await _raw(client, _head("Content-Length: 419430400"))
     assert announced.startswith(b"HTTP/1.1 413 ")
     assert b"application/problem+json" in announced
     assert b"connection: close" in announced
-    assert json.loads(announced.partition(b"\r\n\r\n")[2])["detail"].startswith("The body is larger than 1 MiB")
-    for path in ("/maintenance", f"/runs/{uuid.uuid4()}/cancel", "/accounts/a/reconcile", "/nothing"):
-        assert (await _raw(client, _head("Content-Length: 1048577", path=path))).startswith(b"HTTP/1.1 413 "), path
-    # No more than that: what the service leaves unread would break the connection before its answer is seen.
+    assert json.loads(announced.partition(b"\r\n\r\n")[2])["detail"].startswith(
+        "The body is larger than 1 MiB"
+    )
+    for path in (
+        "/maintenance",
+        f"/runs/{uuid.uuid4()}/cancel",
+        "/accounts/a/reconcile",
+        "/nothing",
+    ):
+        assert (await _raw(client, _head("Content-Length: 1048577", path=path))).startswith(
+            b"HTTP/1.1 413 "
+        ), path
+    # No more than that: what the service leaves unread would break the connection before its answer
+    # is seen.
     pieces = (b"10000\r\n" + b" " * 65536 + b"\r\n") * 16 + b"1\r\n \r\n"
     chunked = await _raw(client, _head("Transfer-Encoding: chunked") + pieces)
     assert chunked.startswith(b"HTTP/1.1 413 ")
     # The limit itself is none too many, and a length that lies does not let more through.
-    assert (await client.post("/runs", content=b" " * (LARGEST_BODY - 2) + b"{}", headers=_JSON)).status_code == 202
+    assert (
+        await client.post("/runs", content=b" " * (LARGEST_BODY - 2) + b"{}", headers=_JSON)
+    ).status_code == 202
     lying = await _raw(client, _head("Content-Length: 2", "Connection: close") + b"[]" + b"x" * 100)
     assert lying.startswith((b"HTTP/1.1 422 ", b"HTTP/1.1 400 "))
     for value in ("-1", "1e3", "0x10", "9" * 400, "1, 2"):
-        assert (await _raw(client, _head(f"Content-Length: {value}"))).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 ")), value
+        assert (await _raw(client, _head(f"Content-Length: {value}"))).startswith(
+            (b"HTTP/1.1 400 ", b"HTTP/1.1 413 ")
+        ), value
     async with database.connect() as connection:
         assert await connection.fetchval("SELECT count(*) FROM recon_runs") == 1
 
@@ -142,27 +176,42 @@ async def test_a_stop_that_is_no_time_or_past_is_refused_and_any_other_is_kept(
     if status == 202:
         run = await client.get(answer.headers["Location"])
         assert run.status_code == 200
-        assert dt.datetime.fromisoformat(run.json()["stop_at"]) > dt.datetime(2098, 1, 1, tzinfo=dt.UTC)
+        assert dt.datetime.fromisoformat(run.json()["stop_at"]) > dt.datetime(
+            2098, 1, 1, tzinfo=dt.UTC
+        )
 
 
-async def test_a_run_of_another_version_is_shown(client: httpx2.AsyncClient, database: Database) -> None:
+async def test_a_run_of_another_version_is_shown(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
     run_id = uuid.uuid4()
     async with database.connect() as connection:
         for check in ("kind", "status"):
-            await connection.execute(f"ALTER TABLE recon_runs DROP CONSTRAINT recon_runs_{check}_check")
-        await connection.execute("ALTER TABLE recon_attempts DROP CONSTRAINT recon_attempts_outcome_check")
+            await connection.execute(
+                f"ALTER TABLE recon_runs DROP CONSTRAINT recon_runs_{check}_check"
+            )
+        await connection.execute(
+            "ALTER TABLE recon_attempts DROP CONSTRAINT recon_attempts_outcome_check"
+        )
         for request in ('{"a_later_field": {"x": 1}}', "[]", "null", '"text"'):
             await connection.execute(
-                "INSERT INTO recon_runs (run_id, kind, status, request, finished_at) VALUES ($1, 'later', 'later', $2::text::jsonb, now())"
-                " ON CONFLICT (run_id) DO UPDATE SET request = excluded.request",
+                "INSERT INTO recon_runs (run_id, kind, status, request, finished_at) VALUES ($1,"
+                " 'later', 'later', $2::text::jsonb, now()) ON CONFLICT (run_id) DO UPDATE SET"
+                " request = excluded.request",
                 run_id,
                 request,
             )
             answer = await client.get(f"/runs/{run_id}")
-            assert (answer.status_code, answer.json()["kind"], answer.json()["request"]) == (200, "later", json.loads(request))
+            assert (answer.status_code, answer.json()["kind"], answer.json()["request"]) == (
+                200,
+                "later",
+                json.loads(request),
+            )
         await connection.execute("INSERT INTO trade_recon (account_id) VALUES ('a')")
         await connection.execute(
-            "INSERT INTO recon_attempts (run_id, account_id, position, outcome, finished_at) VALUES ($1, 'a', 1, 'later', now())", run_id
+            "INSERT INTO recon_attempts (run_id, account_id, position, outcome, finished_at) VALUES"
+            " ($1, 'a', 1, 'later', now())",
+            run_id,
         )
     assert (await client.get("/accounts/a")).json()["attempts"][0]["outcome"] == "later"
     assert (await client.get("/report")).status_code == 200
@@ -197,8 +246,34 @@ _TEXTS = (
     str(uuid.UUID(int=0)),
     "17",
 )
-_VALUES: tuple[Any, ...] = (*_TEXTS, None, True, 0, -1, 2**31, 2**63, 10**400, 1.5, 1e300, [], {}, [[]], [None], {"a": 1})
-_NAMES = ("kind", "max_accounts", "account_ids", "changed_only", "stop_at", "\ud800", "", "a" * 5000, "\x00")
+_VALUES: tuple[Any, ...] = (
+    *_TEXTS,
+    None,
+    True,
+    0,
+    -1,
+    2**31,
+    2**63,
+    10**400,
+    1.5,
+    1e300,
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": 1},
+)
+_NAMES = (
+    "kind",
+    "max_accounts",
+    "account_ids",
+    "changed_only",
+    "stop_at",
+    "\ud800",
+    "",
+    "a" * 5000,
+    "\x00",
+)
 
 
 def _encoded(text: str) -> str:
@@ -229,14 +304,29 @@ def _requests(drawn: random.Random, count: int) -> Iterator[tuple[str, str, dict
         )
         rest: dict[str, Any] = {"headers": {}}
         if drawn.random() < 0.3:
-            header = drawn.choice(("Idempotency-Key", "If-None-Match", "Content-Type", "Accept", "X-Forwarded-For"))
-            rest["headers"][header] = drawn.choice(_TEXTS).encode("utf-8", "replace").replace(b"\x00", b"?").strip()
+            header = drawn.choice(
+                ("Idempotency-Key", "If-None-Match", "Content-Type", "Accept", "X-Forwarded-For")
+            )
+            rest["headers"][header] = (
+                drawn.choice(_TEXTS).encode("utf-8", "replace").replace(b"\x00", b"?").strip()
+            )
         if drawn.random() < 0.6:
             body = {drawn.choice(_NAMES): drawn.choice(_VALUES) for _ in range(drawn.randrange(4))}
             whole = drawn.choice((body, body, body, drawn.choice(_VALUES)))
-            rest["content"] = drawn.choice((json.dumps(whole).encode(), b"[" * 5000, b"\xff\xfe", json.dumps(whole).encode()[:-1]))
+            rest["content"] = drawn.choice(
+                (
+                    json.dumps(whole).encode(),
+                    b"[" * 5000,
+                    b"\xff\xfe",
+                    json.dumps(whole).encode()[:-1],
+                )
+            )
             rest["headers"].setdefault("Content-Type", "application/json")
-        yield drawn.choice(("GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")), address, rest
+        yield (
+            drawn.choice(("GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")),
+            address,
+            rest,
+        )
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -249,26 +339,45 @@ async def test_whatever_is_sent_to_any_address_is_the_callers_fault_and_never_an
         assert answer.status_code < 500, (method, address, rest, answer.text)
         assert len(answer.content) < 100_000
         if answer.status_code >= 400 and method != "HEAD":
-            assert answer.headers["Content-Type"] == "application/problem+json", (method, address, answer.text)
+            assert answer.headers["Content-Type"] == "application/problem+json", (
+                method,
+                address,
+                answer.text,
+            )
             assert json.loads(answer.content)["status"] == answer.status_code
         answered.add(answer.status_code)
     assert {200, 202, 404, 405, 422} <= answered
     async with database.connect() as connection:
-        await connection.execute("UPDATE recon_runs SET status = 'cancelled', finished_at = now() WHERE status = 'queued'")
+        await connection.execute(
+            "UPDATE recon_runs SET status = 'cancelled', finished_at = now() WHERE status ="
+            " 'queued'"
+        )
 
 
-async def test_a_nul_in_any_parameter_of_any_route_is_a_problem_that_names_it(client: httpx2.AsyncClient) -> None:
+async def test_a_nul_in_any_parameter_of_any_route_is_a_problem_that_names_it(
+    client: httpx2.AsyncClient,
+) -> None:
     described = (await client.get("/openapi.json")).json()["paths"]
     asked = 0
     for path, methods in described.items():
-        filled = path.replace("{run_id}", str(uuid.uuid4())).replace("{account_id}", "a").replace("{code}", "absent_upstream")
+        filled = (
+            path.replace("{run_id}", str(uuid.uuid4()))
+            .replace("{account_id}", "a")
+            .replace("{code}", "absent_upstream")
+        )
         assert "{" not in filled, path
         for method, route in methods.items():
             names = [each["name"] for each in route.get("parameters", ()) if each["in"] == "query"]
             for name in names:
                 for value in ("%00", "a%00b"):
                     answer = await client.request(method.upper(), f"{filled}?{name}={value}")
-                    assert answer.status_code == 422, (method, path, name, answer.status_code, answer.text)
+                    assert answer.status_code == 422, (
+                        method,
+                        path,
+                        name,
+                        answer.status_code,
+                        answer.text,
+                    )
                     assert name in answer.text
                     asked += 1
     assert asked > 20

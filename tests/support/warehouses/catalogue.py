@@ -1,4 +1,6 @@
-"""The catalogue of a warehouse's raw tables as data that can be compared: everything that a migration might have changed."""
+"""The catalogue of a warehouse's raw tables as data that can be compared: everything that a
+migration might have changed.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -54,8 +56,14 @@ _LINES = (
         pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))::text
     FROM raw JOIN pg_policy AS p ON p.polrelid = raw.oid
     """,
-    "SELECT r.ev_class, 'rule', pg_get_ruledef(r.oid) FROM raw JOIN pg_rewrite AS r ON r.ev_class = raw.oid",
-    "SELECT s.stxrelid, 'statistics', pg_get_statisticsobjdef(s.oid) FROM raw JOIN pg_statistic_ext AS s ON s.stxrelid = raw.oid",
+    (
+        "SELECT r.ev_class, 'rule', pg_get_ruledef(r.oid) FROM raw JOIN pg_rewrite AS r ON"
+        " r.ev_class = raw.oid"
+    ),
+    (
+        "SELECT s.stxrelid, 'statistics', pg_get_statisticsobjdef(s.oid) FROM raw JOIN"
+        " pg_statistic_ext AS s ON s.stxrelid = raw.oid"
+    ),
 )
 _OBJECTS = """
 SELECT 'relation', c.oid::bigint, c.relname, c.relkind::text, c.relfilenode::bigint, c.relacl::text FROM pg_class AS c
@@ -69,16 +77,22 @@ SELECT 'schema', n.oid::bigint, n.nspname, '', 0, n.nspacl::text FROM pg_namespa
 
 
 async def dump_raw_tables(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> Dump:
-    """Columns, types, defaults, constraints, indexes, triggers, policies, owners, rights, comments and bounds of all raw tables."""
+    """Columns, types, defaults, constraints, indexes, triggers, policies, owners, rights, comments
+    and bounds of all raw tables.
+    """
     found: dict[str, set[str]] = defaultdict(set)
     union = " UNION ALL ".join(_LINES)
-    statement = f"{_RAW} SELECT relation::regclass::text AS name, what, line FROM ({union}) AS lines"
+    statement = (
+        f"{_RAW} SELECT relation::regclass::text AS name, what, line FROM ({union}) AS lines"
+    )
     for row in await connection.fetch(statement, schema, [table.name for table in TABLES.values()]):
         found[row["name"].rpartition(".")[2].strip('"')].add(f"{row['what']} {row['line']}")
     return {name: frozenset(lines) for name, lines in found.items()}
 
 
-async def dump_objects(connection: "asyncpg.Connection[asyncpg.Record]") -> frozenset[tuple[object, ...]]:
+async def dump_objects(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> frozenset[tuple[object, ...]]:
     """Every relation, function and schema of the database that is not PostgreSQL's own."""
     return frozenset(tuple(row) for row in await connection.fetch(_OBJECTS))
 
@@ -107,7 +121,10 @@ _SCHEMA_LINES = (
         obj_description(k.oid, 'pg_constraint'))::text
     FROM pg_class AS c JOIN pg_constraint AS k ON k.conrelid = c.oid WHERE c.relnamespace = quote_ident($1)::regnamespace
     """,
-    "SELECT tablename, json_build_array('index', indexdef)::text FROM pg_indexes WHERE schemaname = $1",
+    (
+        "SELECT tablename, json_build_array('index', indexdef)::text FROM pg_indexes WHERE"
+        " schemaname = $1"
+    ),
     """
     SELECT c.relname, json_build_array('trigger', pg_get_triggerdef(t.oid), t.tgenabled)::text
     FROM pg_class AS c JOIN pg_trigger AS t ON t.tgrelid = c.oid AND NOT t.tgisinternal
@@ -138,7 +155,9 @@ _SCHEMA_LINES = (
 
 
 async def dump_schema(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> Dump:
-    """Everything that the schema holds, with owners, rights, comments and definitions, by the name of the relation or function."""
+    """Everything that the schema holds, with owners, rights, comments and definitions, by the name
+    of the relation or function.
+    """
     found: dict[str, set[str]] = defaultdict(set)
     for lines in _SCHEMA_LINES:
         for name, line in await connection.fetch(lines, schema):

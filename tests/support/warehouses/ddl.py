@@ -22,7 +22,9 @@ def raw_table(
     without: Collection[str] = (),
     partition_by: str | None = None,
 ) -> str:
-    """A raw table with the columns that a fresh install has; `types` replaces theirs, `lines` are further columns and constraints."""
+    """A raw table with the columns that a fresh install has; `types` replaces theirs, `lines` are
+    further columns and constraints.
+    """
     table = TABLES[endpoint]
     fields: Sequence[Field] = (*table.fields, *table.own_columns)
     changed = types or {}
@@ -37,11 +39,16 @@ def raw_table(
 
 def range_partition(parent: str, name: str, first: dt.date, end: dt.date) -> str:
     """A partition of the days from `first` to the day before `end`."""
-    return f"CREATE TABLE SCHEMA.{name} PARTITION OF SCHEMA.{parent} FOR VALUES FROM ('{first}') TO ('{end}')"
+    return (
+        f"CREATE TABLE SCHEMA.{name} PARTITION OF SCHEMA.{parent} FOR VALUES FROM ('{first}') TO"
+        f" ('{end}')"
+    )
 
 
 def months(days: int) -> Iterator[tuple[dt.date, dt.date]]:
-    """The months that `days` days up to today touch, and the next one: their first days and the first days after them."""
+    """The months that `days` days up to today touch, and the next one: their first days and the
+    first days after them.
+    """
     first = (TODAY - dt.timedelta(days=days)).replace(day=1)
     while first <= TODAY + dt.timedelta(days=31):
         end = (first + dt.timedelta(days=32)).replace(day=1)
@@ -52,4 +59,6 @@ def months(days: int) -> Iterator[tuple[dt.date, dt.date]]:
 def monthly_partitions(endpoint: Endpoint, days: int) -> list[str]:
     """Partitions TABLE_YYYY_MM of `days` days up to today, and of the next month."""
     name = TABLES[endpoint].name
-    return [range_partition(name, f"{name}_{first:%Y_%m}", first, end) for first, end in months(days)]
+    return [
+        range_partition(name, f"{name}_{first:%Y_%m}", first, end) for first, end in months(days)
+    ]

@@ -1,4 +1,6 @@
-"""The warehouse of the system that trade-recon re-implements: its keys, checks and triggers, and the objects it left behind."""
+"""The warehouse of the system that trade-recon re-implements: its keys, checks and triggers, and
+the objects it left behind.
+"""
 
 from collections.abc import Mapping
 
@@ -10,7 +12,9 @@ from tests.support.warehouses.worlds import DAYS, edit, world
 
 SCHEMA = "prop_trading_model"
 IN_PARTS = ("acc-00002", "acc-00009")
-"""Accounts that close a position in two parts on one day: the trades' primary key holds one of them."""
+"""Accounts that close a position in two parts on one day: the trades' primary key holds one of
+them.
+"""
 TOO_SUCCESSFUL = "acc-00005"
 """Upstream sends hourly rows of this account with a rate that a CHECK refuses."""
 
@@ -90,16 +94,25 @@ SELECT count(*) AS total_accounts, count(*) FILTER (WHERE trades_recon_checksum)
        max(last_checked) AS last_activity, min(last_checked) AS oldest_unreconciled
 FROM SCHEMA.trade_recon
 """
-_ACCOUNT_IDS = " UNION ".join(f"SELECT account_id FROM SCHEMA.{table.name} WHERE account_id IS NOT NULL" for table in TABLES.values())
+_ACCOUNT_IDS = " UNION ".join(
+    f"SELECT account_id FROM SCHEMA.{table.name} WHERE account_id IS NOT NULL"
+    for table in TABLES.values()
+)
 
 OLD_OBJECTS = (
     _RECON,
-    "CREATE INDEX trade_recon_waiting ON SCHEMA.trade_recon (last_checked) WHERE NOT trades_recon_checksum",
+    (
+        "CREATE INDEX trade_recon_waiting ON SCHEMA.trade_recon (last_checked) WHERE NOT"
+        " trades_recon_checksum"
+    ),
     "CREATE INDEX trade_recon_issues ON SCHEMA.trade_recon USING gin (issues)",
     _STATISTICS,
     _UPDATE_STATS,
     _PROGRESS,
-    "CREATE VIEW SCHEMA.firm_dashboard AS SELECT total_accounts, reconciliation_percentage FROM SCHEMA.v_reconciliation_progress",
+    (
+        "CREATE VIEW SCHEMA.firm_dashboard AS SELECT total_accounts, reconciliation_percentage FROM"
+        " SCHEMA.v_reconciliation_progress"
+    ),
     f"CREATE MATERIALIZED VIEW SCHEMA.mv_all_account_ids AS {_ACCOUNT_IDS}",
     "CREATE INDEX all_account_ids ON SCHEMA.mv_all_account_ids (account_id)",
 )
@@ -125,14 +138,22 @@ UPDATE SCHEMA.raw_metrics_daily SET account_id = NULL
 WHERE account_id = 'acc-00010' AND date = (SELECT min(date) FROM SCHEMA.raw_metrics_daily WHERE account_id = 'acc-00010')
 """
 
-OLD_ROWS = (_NOTHING_KNOWN, _ISSUE_OF_ITS_OWN, _NO_ACCOUNT, "REFRESH MATERIALIZED VIEW SCHEMA.mv_all_account_ids")
+OLD_ROWS = (
+    _NOTHING_KNOWN,
+    _ISSUE_OF_ITS_OWN,
+    _NO_ACCOUNT,
+    "REFRESH MATERIALIZED VIEW SCHEMA.mv_all_account_ids",
+)
 """What it had recorded: nothing at all, an issue of its own, and an account that never was one."""
 
 GRANTS = (
     "GRANT USAGE ON SCHEMA THIS_SCHEMA TO SERVICE_ROLE",
     "GRANT SELECT ON SCHEMA.trade_recon, SCHEMA.v_reconciliation_progress TO SERVICE_ROLE",
     "GRANT SELECT ON SCHEMA.firm_dashboard, SCHEMA.mv_all_account_ids TO SERVICE_ROLE",
-    "GRANT EXECUTE ON FUNCTION SCHEMA.get_issue_statistics(), SCHEMA.update_trade_recon_stats(varchar) TO SERVICE_ROLE",
+    (
+        "GRANT EXECUTE ON FUNCTION SCHEMA.get_issue_statistics(),"
+        " SCHEMA.update_trade_recon_stats(varchar) TO SERVICE_ROLE"
+    ),
 )
 """What a role of dashboards may read."""
 
@@ -143,10 +164,14 @@ def _metrics(*, hourly_is_plain: bool = False) -> list[str]:
         name = TABLES[endpoint].name
         is_plain = endpoint not in DATED or (hourly_is_plain and endpoint is Endpoint.HOURLY)
         partition_by = None if is_plain else "RANGE (date)"
-        made.append(raw_table(endpoint, _KEYS[endpoint], *_CHECKS, types=_NOT_NULL, partition_by=partition_by))
         made.append(
-            f"CREATE TRIGGER fill_missing_account BEFORE INSERT OR UPDATE ON SCHEMA.{name} FOR EACH ROW"
-            " WHEN (NEW.account_id IS NULL) EXECUTE FUNCTION SCHEMA.fill_missing_account()"
+            raw_table(
+                endpoint, _KEYS[endpoint], *_CHECKS, types=_NOT_NULL, partition_by=partition_by
+            )
+        )
+        made.append(
+            f"CREATE TRIGGER fill_missing_account BEFORE INSERT OR UPDATE ON SCHEMA.{name} FOR EACH"
+            " ROW WHEN (NEW.account_id IS NULL) EXECUTE FUNCTION SCHEMA.fill_missing_account()"
         )
         made.append(f"CREATE INDEX {name}_login ON SCHEMA.{name} (login, platform, broker)")
     return made
@@ -161,12 +186,16 @@ def _trades(ticket: str | None = None) -> list[str]:
             raw_table(
                 endpoint,
                 "PRIMARY KEY (platform, position, trade_date)",
-                f"CONSTRAINT {TABLES[endpoint].name}_unit UNIQUE (position, login, platform, broker, trade_date)",
+                f"CONSTRAINT {TABLES[endpoint].name}_unit UNIQUE (position, login, platform,"
+                " broker, trade_date)",
                 "CONSTRAINT known_side CHECK (lower(side) IN ('buy', 'sell'))",
                 types=types,
                 partition_by="RANGE (trade_date)",
             ),
-            f"CREATE INDEX {TABLES[endpoint].name}_account ON SCHEMA.{TABLES[endpoint].name} (account_id)",
+            (
+                f"CREATE INDEX {TABLES[endpoint].name}_account ON SCHEMA.{TABLES[endpoint].name}"
+                " (account_id)"
+            ),
         )
     ]
 
@@ -174,20 +203,33 @@ def _trades(ticket: str | None = None) -> list[str]:
 def _world() -> World:
     made = world(in_parts=IN_PARTS)
     # One hour that the table refuses, however often it is sent.
-    edit(made.records(Endpoint.HOURLY, [TOO_SUCCESSFUL])[:1], lambda row: row.update(successRate=100.5))
+    edit(
+        made.records(Endpoint.HOURLY, [TOO_SUCCESSFUL])[:1],
+        lambda row: row.update(successRate=100.5),
+    )
     return made
 
 
-def tables_of_heritage(*, ticket: str | None = None, hourly_is_plain: bool = False, days: int = DAYS) -> tuple[str, ...]:
-    """The raw tables of one of the earlier system's schemas: tickets as texts or as `ticket` says, hourly rows partitioned or not."""
-    dated = [endpoint for endpoint in DATED if not (hourly_is_plain and endpoint is Endpoint.HOURLY)]
-    partitions = [statement for endpoint in dated for statement in monthly_partitions(endpoint, days)]
+def tables_of_heritage(
+    *, ticket: str | None = None, hourly_is_plain: bool = False, days: int = DAYS
+) -> tuple[str, ...]:
+    """The raw tables of one of the earlier system's schemas: tickets as texts or as `ticket` says,
+    hourly rows partitioned or not.
+    """
+    dated = [
+        endpoint for endpoint in DATED if not (hourly_is_plain and endpoint is Endpoint.HOURLY)
+    ]
+    partitions = [
+        statement for endpoint in dated for statement in monthly_partitions(endpoint, days)
+    ]
     return (*_metrics(hourly_is_plain=hourly_is_plain), *_trades(ticket), *partitions)
 
 
 TABLES_OF_HERITAGE = tables_of_heritage()
 FORMS: Mapping[str, tuple[str, ...]] = {
-    "integer tickets, plain hourly": tables_of_heritage(ticket="integer NOT NULL", hourly_is_plain=True),
+    "integer tickets, plain hourly": tables_of_heritage(
+        ticket="integer NOT NULL", hourly_is_plain=True
+    ),
     "integer tickets, partitioned": tables_of_heritage(ticket="integer NOT NULL"),
     "text tickets, partitioned": TABLES_OF_HERITAGE,
 }
@@ -199,8 +241,15 @@ HERITAGE = Shape(
     tables=(*TABLES_OF_HERITAGE, *OLD_OBJECTS),
     world=_world,
     rows=OLD_ROWS,
-    narrow=dict.fromkeys(TRADES, (("platform", "position", "trade_date"), ("position", "login", "platform", "broker", "trade_date"))),
-    # Of an account that lost its id the trigger makes a placeholder; of two parts of a closing neither is left.
+    narrow=dict.fromkeys(
+        TRADES,
+        (
+            ("platform", "position", "trade_date"),
+            ("position", "login", "platform", "broker", "trade_date"),
+        ),
+    ),
+    # Of an account that lost its id the trigger makes a placeholder; of two parts of a closing
+    # neither is left.
     damage=(_LOST_ID, f"DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = '{IN_PARTS[1]}'"),
     grants=GRANTS,
 )

@@ -1,4 +1,6 @@
-"""Warehouses that other firms might have: other types, no keys, other partitions, narrow keys, numeric logins."""
+"""Warehouses that other firms might have: other types, no keys, other partitions, narrow keys,
+numeric logins.
+"""
 
 import datetime as dt
 from collections.abc import Collection, Iterator
@@ -8,7 +10,14 @@ from app.domain.contract.tables import TABLES, Endpoint
 from app.sandbox.world.trades import Trade
 from app.sandbox.world.world import World
 from tests.support.engine import TODAY
-from tests.support.warehouses.ddl import DATED, OUR_UNIT, TRADES, monthly_partitions, range_partition, raw_table
+from tests.support.warehouses.ddl import (
+    DATED,
+    OUR_UNIT,
+    TRADES,
+    monthly_partitions,
+    range_partition,
+    raw_table,
+)
 from tests.support.warehouses.heritage import HERITAGE
 from tests.support.warehouses.shape import Shape
 from tests.support.warehouses.worlds import DAYS, edit, world
@@ -20,7 +29,8 @@ _METRICS_KEYS = {
 }
 _UNITS = {**_METRICS_KEYS, **dict.fromkeys(TRADES, OUR_UNIT)}
 
-# Other types ---------------------------------------------------------------------------------------------------------
+# Other types
+# ---------------------------------------------------------------------------------------------------------
 
 WITHOUT_BROKER = "acc-00005"
 """Upstream knows no broker of this account."""
@@ -28,13 +38,61 @@ WORDY = "acc-00002"
 """One trade of this account has a comment that the column is too short for."""
 
 _FEW_METRICS = frozenset(
-    """
-    date datetime hour login account_id plan_id status type phase broker platform country starting_balance current_balance
-    first_trade_date days_since_first_trade num_trades first_trade_open last_trade_close net_profit gross_profit gross_loss
-    gain_to_pain profit_factor success_rate expectancy mean_profit median_profit std_profits min_profit max_profit max_drawdown
-    max_num_trades_in_dd net_profit_per_usd_volume total_lots total_volume mean_duration median_duration num_traded_symbols
-    most_traded_symbol updated_date
-    """.split()  # noqa: SIM905 (a list of quoted words is harder to read)
+    [
+        "#",
+        "noqa:",
+        "SIM905",
+        "(a",
+        "list",
+        "of",
+        "quoted",
+        "words",
+        "is",
+        "harder",
+        "to",
+        "read)",
+        "date",
+        "datetime",
+        "hour",
+        "login",
+        "account_id",
+        "plan_id",
+        "status",
+        "type",
+        "phase",
+        "broker",
+        "platform",
+        "country",
+        "starting_balance",
+        "current_balance",
+        "first_trade_date",
+        "days_since_first_trade",
+        "num_trades",
+        "first_trade_open",
+        "last_trade_close",
+        "net_profit",
+        "gross_profit",
+        "gross_loss",
+        "gain_to_pain",
+        "profit_factor",
+        "success_rate",
+        "expectancy",
+        "mean_profit",
+        "median_profit",
+        "std_profits",
+        "min_profit",
+        "max_profit",
+        "max_drawdown",
+        "max_num_trades_in_dd",
+        "net_profit_per_usd_volume",
+        "total_lots",
+        "total_volume",
+        "mean_duration",
+        "median_duration",
+        "num_traded_symbols",
+        "most_traded_symbol",
+        "updated_date",
+    ]
 )
 _OTHER_TYPES = {
     # As hosters install extensions: in a schema of their own, which no search path names.
@@ -61,7 +119,10 @@ _OTHER_TYPES = {
     "total_lots": "double precision",
     "total_volume": "double precision",
     # An owner who computes a figure himself.
-    "net_profit_per_usd_volume": "double precision GENERATED ALWAYS AS (net_profit::double precision / nullif(total_volume, 0)) STORED",
+    "net_profit_per_usd_volume": (
+        "double precision GENERATED ALWAYS AS (net_profit::double precision / nullif(total_volume,"
+        " 0)) STORED"
+    ),
     "ticket": "integer NOT NULL",
     "position": "bigint NOT NULL",
     "side": "SCHEMA.trade_side",
@@ -102,15 +163,28 @@ def _other_types() -> Iterator[str]:
     yield 'CREATE EXTENSION citext SCHEMA "Extensions"'
     yield "CREATE TYPE SCHEMA.trade_side AS ENUM ('Buy', 'Sell')"
     yield "CREATE DOMAIN SCHEMA.symbol AS text CHECK (length(VALUE) BETWEEN 3 AND 12)"
-    yield "CREATE TABLE SCHEMA.change_log (noted_at timestamptz DEFAULT now(), table_name text NOT NULL, operation text NOT NULL)"
+    yield (
+        "CREATE TABLE SCHEMA.change_log (noted_at timestamptz DEFAULT now(), table_name text NOT"
+        " NULL, operation text NOT NULL)"
+    )
     yield _TOUCH
     yield _AUDIT
     for endpoint, unit in _UNITS.items():
         name = TABLES[endpoint].name
         only = None if endpoint.is_trades else _FEW_METRICS
         own = ("ingestion_timestamp", "source_api_endpoint")
-        yield raw_table(endpoint, *_OWNERS_COLUMNS, f"UNIQUE ({unit})", types=_OTHER_TYPES, only=only, without=own)
-        yield f"CREATE TRIGGER touch BEFORE UPDATE ON SCHEMA.{name} FOR EACH ROW EXECUTE FUNCTION SCHEMA.touch()"
+        yield raw_table(
+            endpoint,
+            *_OWNERS_COLUMNS,
+            f"UNIQUE ({unit})",
+            types=_OTHER_TYPES,
+            only=only,
+            without=own,
+        )
+        yield (
+            f"CREATE TRIGGER touch BEFORE UPDATE ON SCHEMA.{name} FOR EACH ROW EXECUTE FUNCTION"
+            " SCHEMA.touch()"
+        )
         yield (
             f"CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE ON SCHEMA.{name}"
             " FOR EACH ROW EXECUTE FUNCTION SCHEMA.note_change()"
@@ -118,16 +192,26 @@ def _other_types() -> Iterator[str]:
 
 
 def _of_many_types() -> World:
-    wordy = min((trade for trade in world().trades(WORDY) if not trade.is_open), key=lambda trade: trade.trade_key)
-    made = world(change=lambda trade: replace(trade, comment="closed by hand, after a call") if trade == wordy else trade)
+    wordy = min(
+        (trade for trade in world().trades(WORDY) if not trade.is_open),
+        key=lambda trade: trade.trade_key,
+    )
+    made = world(
+        change=lambda trade: (
+            replace(trade, comment="closed by hand, after a call") if trade == wordy else trade
+        )
+    )
     for endpoint in Endpoint:
         edit(made.records(endpoint, [WITHOUT_BROKER]), lambda row: row.update(broker=None))
     return made
 
 
-OTHER_TYPES = Shape(name="other types", schema="Firm_Risk", tables=tuple(_other_types()), world=_of_many_types)
+OTHER_TYPES = Shape(
+    name="other types", schema="Firm_Risk", tables=tuple(_other_types()), world=_of_many_types
+)
 
-# No keys at all ------------------------------------------------------------------------------------------------------
+# No keys at all
+# ------------------------------------------------------------------------------------------------------
 
 TWICE = "acc-00001"
 """Rows of this account are stored twice."""
@@ -143,21 +227,28 @@ NO_KEYS = Shape(
     schema="landing",
     tables=tuple(raw_table(endpoint) for endpoint in Endpoint),
     damage=(
-        f"INSERT INTO SCHEMA.raw_metrics_alltime SELECT * FROM SCHEMA.raw_metrics_alltime WHERE account_id = '{TWICE}'",
+        (
+            "INSERT INTO SCHEMA.raw_metrics_alltime SELECT * FROM SCHEMA.raw_metrics_alltime WHERE"
+            f" account_id = '{TWICE}'"
+        ),
         *(
-            f"INSERT INTO SCHEMA.{TABLES[endpoint].name} (SELECT * FROM SCHEMA.{TABLES[endpoint].name} WHERE account_id = '{TWICE}'"
-            f" ORDER BY {TABLES[endpoint].date_column} LIMIT 2)"
+            f"INSERT INTO SCHEMA.{TABLES[endpoint].name} (SELECT * FROM"
+            f" SCHEMA.{TABLES[endpoint].name} WHERE account_id = '{TWICE}' ORDER BY"
+            f" {TABLES[endpoint].date_column} LIMIT 2)"
             for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
         ),
         _CONTRADICTION,
     ),
 )
 
-# Partitioned otherwise -----------------------------------------------------------------------------------------------
+# Partitioned otherwise
+# -----------------------------------------------------------------------------------------------
 
 MISSING_MONTH = (TODAY.replace(day=1) - dt.timedelta(days=1)).replace(day=1)
 """The month before this one: no table of that shape has partitions for all of it."""
-_IN_MISSING_MONTH = frozenset({"acc-00001", "acc-00002", "acc-00003", "acc-00005", "acc-00007", "acc-00009"})
+_IN_MISSING_MONTH = frozenset(
+    {"acc-00001", "acc-00002", "acc-00003", "acc-00005", "acc-00007", "acc-00009"}
+)
 """The only accounts that may trade in it."""
 _LONG = 100
 
@@ -175,28 +266,46 @@ def _other_partitions() -> Iterator[str]:
     for name in ("raw_metrics_alltime", "raw_trades_closed"):
         for remainder in range(3):
             yield (
-                f"CREATE TABLE SCHEMA.{name}_part{remainder} PARTITION OF SCHEMA.{name} FOR VALUES WITH (MODULUS 3, REMAINDER {remainder})"
+                f"CREATE TABLE SCHEMA.{name}_part{remainder} PARTITION OF SCHEMA.{name} FOR VALUES"
+                f" WITH (MODULUS 3, REMAINDER {remainder})"
             )
     # By years, but for the missing month.
     end = (MISSING_MONTH + dt.timedelta(days=32)).replace(day=1)
-    yield range_partition("raw_metrics_daily", '"days until autumn"', dt.date(2000, 1, 1), MISSING_MONTH)
+    yield range_partition(
+        "raw_metrics_daily", '"days until autumn"', dt.date(2000, 1, 1), MISSING_MONTH
+    )
     yield range_partition("raw_metrics_daily", '"days since"', end, end.replace(year=end.year + 2))
     # By weeks with names of the owner's own, and two weeks missing.
     week = TODAY - dt.timedelta(days=_LONG + 14)
     for number in range(24):
         first = week + dt.timedelta(weeks=number)
         if not MISSING_MONTH <= first < MISSING_MONTH + dt.timedelta(weeks=2):
-            yield range_partition("raw_metrics_hourly", f"hours_{number}_{first:%d%b}", first, first + dt.timedelta(weeks=1))
+            yield range_partition(
+                "raw_metrics_hourly",
+                f"hours_{number}_{first:%d%b}",
+                first,
+                first + dt.timedelta(weeks=1),
+            )
     yield range_partition("raw_trades_open", "open_before", dt.date(2000, 1, 1), MISSING_MONTH)
     yield "CREATE TABLE SCHEMA.open_others PARTITION OF SCHEMA.raw_trades_open DEFAULT"
 
 
 def _hardly_in_the_missing_month() -> World:
     end = (MISSING_MONTH + dt.timedelta(days=32)).replace(day=1)
-    return world(days=_LONG, keep=lambda trade: trade.account_id in _IN_MISSING_MONTH or not MISSING_MONTH <= trade.trade_date < end)
+    return world(
+        days=_LONG,
+        keep=lambda trade: (
+            trade.account_id in _IN_MISSING_MONTH or not MISSING_MONTH <= trade.trade_date < end
+        ),
+    )
 
 
-OTHER_PARTITIONS = Shape(name="other partitions", schema="warehouse", tables=tuple(_other_partitions()), world=_hardly_in_the_missing_month)
+OTHER_PARTITIONS = Shape(
+    name="other partitions",
+    schema="warehouse",
+    tables=tuple(_other_partitions()),
+    world=_hardly_in_the_missing_month,
+)
 SERVICE_ROLE = replace(
     OTHER_PARTITIONS,
     name="other partitions, another owner",
@@ -207,7 +316,8 @@ SERVICE_ROLE = replace(
     ),
 )
 
-# Narrow keys ---------------------------------------------------------------------------------------------------------
+# Narrow keys
+# ---------------------------------------------------------------------------------------------------------
 
 IN_PARTS = ("acc-00002",)
 UNKNOWN_TO_THE_FIRM = "acc-00005"
@@ -234,17 +344,22 @@ def _narrow_keys() -> Iterator[str]:
     yield raw_table(Endpoint.HOURLY, "PRIMARY KEY (account_id, date, hour)")
     yield raw_table(
         Endpoint.CLOSED,
-        "CONSTRAINT one_position_a_day UNIQUE (login, platform, position, trade_date) DEFERRABLE INITIALLY DEFERRED",
+        "CONSTRAINT one_position_a_day UNIQUE (login, platform, position, trade_date) DEFERRABLE"
+        " INITIALLY DEFERRED",
         "CONSTRAINT of_an_account FOREIGN KEY (account_id) REFERENCES SCHEMA.firm_accounts",
     )
     yield raw_table(Endpoint.OPEN, f"PRIMARY KEY ({OUR_UNIT})")
     yield from monthly_partitions(Endpoint.DAILY, DAYS)
     yield (
-        "INSERT INTO SCHEMA.firm_accounts (account_id) SELECT format('acc-%s', lpad(n::text, 5, '0')) FROM generate_series(1, 99) AS n"
-        f" WHERE n <> {int(UNKNOWN_TO_THE_FIRM.removeprefix('acc-'))}"
+        "INSERT INTO SCHEMA.firm_accounts (account_id) SELECT format('acc-%s', lpad(n::text, 5,"
+        " '0')) FROM generate_series(1, 99) AS n WHERE n <>"
+        f" {int(UNKNOWN_TO_THE_FIRM.removeprefix('acc-'))}"
     )
     yield _REFUSE_SYMBOL
-    yield "CREATE TRIGGER refuse_symbol BEFORE INSERT ON SCHEMA.raw_trades_closed FOR EACH ROW EXECUTE FUNCTION SCHEMA.refuse_symbol()"
+    yield (
+        "CREATE TRIGGER refuse_symbol BEFORE INSERT ON SCHEMA.raw_trades_closed FOR EACH ROW"
+        " EXECUTE FUNCTION SCHEMA.refuse_symbol()"
+    )
 
 
 def _of_few_symbols() -> World:
@@ -268,7 +383,8 @@ NARROW_KEYS = Shape(
     },
 )
 
-# Numeric logins ------------------------------------------------------------------------------------------------------
+# Numeric logins
+# ------------------------------------------------------------------------------------------------------
 
 NUMERIC_LOGINS = Shape(
     name="numeric logins",
@@ -279,7 +395,9 @@ NUMERIC_LOGINS = Shape(
                 endpoint,
                 f"PRIMARY KEY ({unit})",
                 types={"login": "bigint NOT NULL"},
-                partition_by=f"RANGE ({TABLES[endpoint].date_column})" if endpoint in DATED else None,
+                partition_by=(
+                    f"RANGE ({TABLES[endpoint].date_column})" if endpoint in DATED else None
+                ),
             )
             for endpoint, unit in _UNITS.items()
         ),
@@ -288,16 +406,30 @@ NUMERIC_LOGINS = Shape(
     world=lambda: world(numeric_logins=True),
 )
 
-SHAPES = (HERITAGE, OTHER_TYPES, NO_KEYS, OTHER_PARTITIONS, SERVICE_ROLE, NARROW_KEYS, NUMERIC_LOGINS)
+SHAPES = (
+    HERITAGE,
+    OTHER_TYPES,
+    NO_KEYS,
+    OTHER_PARTITIONS,
+    SERVICE_ROLE,
+    NARROW_KEYS,
+    NUMERIC_LOGINS,
+)
 
 
-def colliding_keys(shape: Shape, endpoint: Endpoint, rows: Collection[dict[str, object]]) -> frozenset[str]:
-    """Our keys, as the witness writes them, of the rows (by column) that share a unique key of the shape's own with another row."""
+def colliding_keys(
+    shape: Shape, endpoint: Endpoint, rows: Collection[dict[str, object]]
+) -> frozenset[str]:
+    """Our keys, as the witness writes them, of the rows (by column) that share a unique key of the
+    shape's own with another row.
+    """
     found: set[str] = set()
     for narrow in shape.narrow.get(endpoint, ()):
         groups: dict[tuple[object, ...], list[str]] = {}
         for row in rows:
-            text = " ".join("" if row[column] is None else str(row[column]) for column in TABLES[endpoint].key)
+            text = " ".join(
+                "" if row[column] is None else str(row[column]) for column in TABLES[endpoint].key
+            )
             groups.setdefault(tuple(row[column] for column in narrow), []).append(text)
         found.update(key for keys in groups.values() if len(keys) > 1 for key in keys)
     return frozenset(found)

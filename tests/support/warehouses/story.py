@@ -1,4 +1,6 @@
-"""What becomes of an adopted warehouse: built, filled, migrated, damaged, healed by runs, and looked at after each step."""
+"""What becomes of an adopted warehouse: built, filled, migrated, damaged, healed by runs, and
+looked at after each step.
+"""
 
 import json
 from collections import Counter
@@ -46,8 +48,8 @@ class SetAside:
 class Story:
     """What was seen.
 
-    `catalogues`: before the migration, after it, at the end; `rows`: before the damage, after it, after a full run and an audit, and
-    after the full run, audit and retry that followed.
+    `catalogues`: before the migration, after it, at the end; `rows`: before the damage, after it,
+    after a full run and an audit, and after the full run, audit and retry that followed.
     """
 
     shape: Shape
@@ -65,7 +67,9 @@ class Story:
     details: Mapping[str, str]
     """What the last run says of each account."""
     colliding: Mapping[str, frozenset[str]]
-    """Keys of upstream rows, by table, that the table's own unique keys cannot hold side by side."""
+    """Keys of upstream rows, by table, that the table's own unique keys cannot hold side by
+    side.
+    """
 
     @property
     def database(self) -> Database:
@@ -75,7 +79,9 @@ class Story:
 
 async def tell(postgres: Server, shape: Shape, stack: Any) -> Story:  # noqa: ANN401 - an AsyncExitStack
     """Live through it; database and upstream stay until `stack` is closed."""
-    place: Place = await stack.enter_async_context(new_database(postgres, shape.schema, as_role=shape.role))
+    place: Place = await stack.enter_async_context(
+        new_database(postgres, shape.schema, as_role=shape.role)
+    )
     sandbox: SandboxServer = await stack.enter_async_context(SandboxServer(shape.world()))
     await build(place, shape, sandbox)
     catalogues, rows = [await _catalogue(place)], [await _rows(place)]
@@ -102,31 +108,55 @@ async def tell(postgres: Server, shape: Shape, stack: Any) -> Story:  # noqa: AN
             runs=runs,
             comparison=await compare(upstream, connection, shape.schema, sample=_FOREVER),
             issues=await issues(connection, shape.schema),
-            set_aside=[SetAside(**row) for row in await connection.fetch(in_schema(_SET_ASIDE, shape.schema))],
+            set_aside=[
+                SetAside(**row)
+                for row in await connection.fetch(in_schema(_SET_ASIDE, shape.schema))
+            ],
             copies=await _copies(connection, shape.schema),
             details={
-                row["account_id"]: row["detail"] for row in await connection.fetch(in_schema(_DETAILS, shape.schema)) if row["detail"]
+                row["account_id"]: row["detail"]
+                for row in await connection.fetch(in_schema(_DETAILS, shape.schema))
+                if row["detail"]
             },
             colliding=await _colliding(connection, shape, sandbox),
         )
 
 
-_SET_ASIDE = "SELECT table_name AS table, replace(row_key, '|', ' ') AS key, account_id, reason FROM SCHEMA.recon_set_aside_rows"
-_DETAILS = "SELECT DISTINCT ON (account_id) account_id, detail FROM SCHEMA.recon_attempts ORDER BY account_id, finished_at DESC"
+_SET_ASIDE = (
+    "SELECT table_name AS table, replace(row_key, '|', ' ') AS key, account_id, reason FROM"
+    " SCHEMA.recon_set_aside_rows"
+)
+_DETAILS = (
+    "SELECT DISTINCT ON (account_id) account_id, detail FROM SCHEMA.recon_attempts ORDER BY"
+    " account_id, finished_at DESC"
+)
 
 
-async def issues(connection: "Connection[asyncpg.Record]", schema: str) -> dict[str, dict[str, dict[str, Any]]]:
+async def issues(
+    connection: "Connection[asyncpg.Record]", schema: str
+) -> dict[str, dict[str, dict[str, Any]]]:
     """The issues of each account that has some, by type."""
     rows = await connection.fetch(
-        in_schema("SELECT account_id, issues::text AS issues FROM SCHEMA.trade_recon WHERE issues <> '[]'", schema)
+        in_schema(
+            "SELECT account_id, issues::text AS issues FROM SCHEMA.trade_recon WHERE issues <>"
+            " '[]'",
+            schema,
+        )
     )
-    return {row["account_id"]: {issue["type"]: issue for issue in json.loads(row["issues"])} for row in rows}
+    return {
+        row["account_id"]: {issue["type"]: issue for issue in json.loads(row["issues"])}
+        for row in rows
+    }
 
 
 def empty_rows(story: Story) -> frozenset[str]:
-    """Keys of upstream's rows of days and hours without trades: they mean the same as no rows, and no account is looked at for them."""
+    """Keys of upstream's rows of days and hours without trades: they mean the same as no rows, and
+    no account is looked at for them.
+    """
     return frozenset(
-        " ".join(str(part) for part in (record.account_id, record.day, record.hour) if part is not None)
+        " ".join(
+            str(part) for part in (record.account_id, record.day, record.hour) if part is not None
+        )
         for endpoint in (Endpoint.DAILY, Endpoint.HOURLY)
         for record in story.sandbox.world.records(endpoint)
         if float(str(record.row["numTrades"])) == 0
@@ -134,7 +164,9 @@ def empty_rows(story: Story) -> frozenset[str]:
 
 
 def lost_rows(story: Story) -> dict[str, list[str]]:
-    """Rows that were equal to upstream before and after the damage, and are not there at the end: as they were, or with an id filled in."""
+    """Rows that were equal to upstream before and after the damage, and are not there at the end:
+    as they were, or with an id filled in.
+    """
     lost: dict[str, list[str]] = {}
     for table, rows in story.rows[0].items():
         filled = Counter(form for row in story.rows[3][table].elements() for form in _forms(row))
@@ -146,7 +178,9 @@ def lost_rows(story: Story) -> dict[str, list[str]]:
 
 
 def rows_without_copy(story: Story) -> dict[str, list[str]]:
-    """Rows that a run removed or changed otherwise than by filling an empty account id, and of which no copy was kept."""
+    """Rows that a run removed or changed otherwise than by filling an empty account id, and of
+    which no copy was kept.
+    """
     left: dict[str, list[str]] = {}
     for table, rows in story.rows[1].items():
         kept = Counter(text for copy in story.copies[table].elements() for text in _forms(copy))
@@ -166,7 +200,9 @@ def _forms(row: str) -> tuple[str, str]:
 
 
 def _form(data: Mapping[str, object]) -> str:
-    return json.dumps({name: value for name, value in data.items() if name not in _TOUCHED}, sort_keys=True)
+    return json.dumps(
+        {name: value for name, value in data.items() if name not in _TOUCHED}, sort_keys=True
+    )
 
 
 async def _catalogue(place: Place) -> Dump:
@@ -179,7 +215,10 @@ async def _rows(place: Place) -> dict[str, Counter[str]]:
         return {
             table.name: Counter(
                 row["row"]
-                for row in await connection.fetch(f"SELECT to_jsonb(t)::text AS row FROM {quoted(place.owner.schema)}.{table.name} AS t")
+                for row in await connection.fetch(
+                    "SELECT to_jsonb(t)::text AS row FROM"
+                    f" {quoted(place.owner.schema)}.{table.name} AS t"
+                )
             )
             for table in TABLES.values()
         }
@@ -187,14 +226,20 @@ async def _rows(place: Place) -> dict[str, Counter[str]]:
 
 async def _copies(connection: "Connection[asyncpg.Record]", schema: str) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {table.name: Counter() for table in TABLES.values()}
-    for row in await connection.fetch(in_schema("SELECT table_name, row_data::text AS row FROM SCHEMA.recon_removed_rows", schema)):
+    for row in await connection.fetch(
+        in_schema("SELECT table_name, row_data::text AS row FROM SCHEMA.recon_removed_rows", schema)
+    ):
         found[row["table_name"]][row["row"]] += 1
     return found
 
 
-async def _colliding(connection: "Connection[asyncpg.Record]", shape: Shape, sandbox: SandboxServer) -> dict[str, frozenset[str]]:
+async def _colliding(
+    connection: "Connection[asyncpg.Record]", shape: Shape, sandbox: SandboxServer
+) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for endpoint, table in TABLES.items():
         reader = (await read_table(connection, shape.schema, endpoint)).reader
-        found[table.name] = colliding_keys(shape, endpoint, [dict(reader.read(row)) for row in sandbox.world.rows(endpoint)])
+        found[table.name] = colliding_keys(
+            shape, endpoint, [dict(reader.read(row)) for row in sandbox.world.rows(endpoint)]
+        )
     return found

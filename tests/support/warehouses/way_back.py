@@ -1,4 +1,6 @@
-"""A warehouse of the earlier system with rows in trade_recon, and the script that leads back to it."""
+"""A warehouse of the earlier system with rows in trade_recon, and the script that leads back to
+it.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,9 +25,13 @@ FROM generate_series(1, 12) AS n
 
 @asynccontextmanager
 async def earlier_system(postgres: Server, *more: str) -> AsyncIterator[Place]:
-    """Its tables, functions, views and rows in a database of its own, and after them the statements `more`."""
+    """Its tables, functions, views and rows in a database of its own, and after them the statements
+    `more`.
+    """
     async with new_database(postgres, SCHEMA) as place:
-        await execute(place, (*FORMS["text tickets, partitioned"], *OLD_OBJECTS, *GRANTS, ROWS, *more))
+        await execute(
+            place, (*FORMS["text tickets, partitioned"], *OLD_OBJECTS, *GRANTS, ROWS, *more)
+        )
         yield place
 
 
@@ -43,10 +49,17 @@ async def go_back(place: Place) -> str:
     return script
 
 
-async def seen(place: Place, tables: Sequence[str] = ("trade_recon",)) -> tuple[Dump, dict[str, list[str]]]:
+async def seen(
+    place: Place, tables: Sequence[str] = ("trade_recon",)
+) -> tuple[Dump, dict[str, list[str]]]:
     """The catalogue of the schema, and the rows of some tables."""
     async with place.owner.connect() as connection:
         rows = {}
         for table in tables:
-            rows[table] = [row[0] for row in await connection.fetch(f"SELECT to_jsonb(t)::text FROM {table} AS t ORDER BY 1")]
+            rows[table] = [
+                row[0]
+                for row in await connection.fetch(
+                    f"SELECT to_jsonb(t)::text FROM {table} AS t ORDER BY 1"
+                )
+            ]
         return await dump_schema(connection, place.owner.schema), rows

@@ -7,7 +7,12 @@ from app.domain.states import RunStatus
 
 
 def _state(status: str, failed: int = 0, left: Leftovers | None = None) -> dict[str, object]:
-    return {"status": status, "total_processed": 100, "failed": failed, "left": None if left is None else left.as_json()}
+    return {
+        "status": status,
+        "total_processed": 100,
+        "failed": failed,
+        "left": None if left is None else left.as_json(),
+    }
 
 
 @pytest.mark.parametrize(
@@ -22,23 +27,38 @@ def _state(status: str, failed: int = 0, left: Leftovers | None = None) -> dict[
         ("later", ExitCode.FAILURE),
     ],
 )
-def test_the_exit_code_tells_as_the_status_whether_somebody_must_act(status: str, code: ExitCode) -> None:
+def test_the_exit_code_tells_as_the_status_whether_somebody_must_act(
+    status: str, code: ExitCode
+) -> None:
     assert exit_code_of(_state(status)) is code, "an earlier version left no figures"
 
 
 def test_the_exit_code_follows_from_the_same_figures_as_the_status() -> None:
     for left in Left:
         leftovers = Leftovers({left: 1})
-        status = RunStatus.COMPLETED_WITH_ISSUES if leftovers.needs_somebody else RunStatus.SUCCEEDED
+        status = (
+            RunStatus.COMPLETED_WITH_ISSUES if leftovers.needs_somebody else RunStatus.SUCCEEDED
+        )
         code = exit_code_of(_state(status, left=leftovers))
-        assert code is (ExitCode.ISSUES_LEFT if leftovers.needs_somebody else ExitCode.SUCCESS), left
+        assert code is (ExitCode.ISSUES_LEFT if leftovers.needs_somebody else ExitCode.SUCCESS), (
+            left
+        )
 
 
 def test_what_fails_the_command_is_chosen_but_not_for_a_run_that_was_stopped_or_failed() -> None:
     tolerant, strict = parse_fail_on(["failed:10%"]), parse_fail_on(["issues"])
     healable, known = Leftovers({Left.HEALABLE: 10}), Leftovers({Left.KNOWN: 1})
-    assert exit_code_of(_state(RunStatus.COMPLETED_WITH_ISSUES, 10, healable), tolerant) is ExitCode.SUCCESS
-    assert exit_code_of(_state(RunStatus.COMPLETED_WITH_ISSUES, 11, healable), tolerant) is ExitCode.ISSUES_LEFT
+    assert (
+        exit_code_of(_state(RunStatus.COMPLETED_WITH_ISSUES, 10, healable), tolerant)
+        is ExitCode.SUCCESS
+    )
+    assert (
+        exit_code_of(_state(RunStatus.COMPLETED_WITH_ISSUES, 11, healable), tolerant)
+        is ExitCode.ISSUES_LEFT
+    )
     assert exit_code_of(_state(RunStatus.SUCCEEDED, 0, known), strict) is ExitCode.ISSUES_LEFT
-    for status, code in ((RunStatus.NEEDS_CONFIRMATION, ExitCode.ISSUES_LEFT), (RunStatus.FAILED, ExitCode.FAILURE)):
+    for status, code in (
+        (RunStatus.NEEDS_CONFIRMATION, ExitCode.ISSUES_LEFT),
+        (RunStatus.FAILED, ExitCode.FAILURE),
+    ):
         assert exit_code_of(_state(status, 0, Leftovers()), parse_fail_on(["none"])) is code

@@ -24,7 +24,9 @@ TODAY = dt.date(2026, 3, 10)
         ("18 MONTHS", dt.date(2024, 9, 1)),
     ],
 )
-def test_a_date_is_itself_and_months_are_whole_ones_before_the_current_one(said: str, first: dt.date) -> None:
+def test_a_date_is_itself_and_months_are_whole_ones_before_the_current_one(
+    said: str, first: dt.date
+) -> None:
     assert HistoryFrom.read(said).first_day(TODAY) == first
 
 
@@ -34,10 +36,26 @@ def test_auto_is_where_the_partitions_begin_and_nothing_without_any() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["", "-1", "18 weeks", "2025-13-01", "20250101", "01.02.2025", "2025-1", "1201", "12 month s", "none", "9" * 400]
+    "said",
+    [
+        "",
+        "-1",
+        "18 weeks",
+        "2025-13-01",
+        "20250101",
+        "01.02.2025",
+        "2025-1",
+        "1201",
+        "12 month s",
+        "none",
+        "9" * 400,
+    ],
 )
 def test_what_is_none_of_these_is_refused_with_what_it_may_be(said: str) -> None:
-    with pytest.raises(ConfigurationError, match="a date such as 2025-01-01, a number of months such as 18, or auto"):
+    with pytest.raises(
+        ConfigurationError,
+        match="a date such as 2025-01-01, a number of months such as 18, or auto",
+    ):
         HistoryFrom.read(said)
 
 

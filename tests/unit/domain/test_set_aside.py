@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from app.domain.accounts.set_aside import SetAside
 
-_READS = st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=12), min_size=1, max_size=6)
+_READS = st.lists(
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=12), min_size=1, max_size=6
+)
 
 
 @given(_READS)
@@ -15,7 +17,9 @@ def test_of_a_key_the_most_rows_count_that_one_read_had(reads: list[list[str]]) 
         read = SetAside()
         read.add("raw_metrics_daily", "too long", keys)
         whole.take_in(read)
-    rows = sum(max(keys.count(key) for keys in reads) for key in {key for keys in reads for key in keys})
+    rows = sum(
+        max(keys.count(key) for keys in reads) for key in {key for keys in reads for key in keys}
+    )
     others = "" if rows == 1 else f" and {rows - 1} other row{'s' if rows > 2 else ''}"
     assert whole.sentences() == [f"raw_metrics_daily {reads[0][0]}{others}: too long"]
 

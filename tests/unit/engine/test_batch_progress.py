@@ -1,4 +1,6 @@
-"""How far batches are is told from what is known of their accounts, also while a batch ends and lets go of them."""
+"""How far batches are is told from what is known of their accounts, also while a batch ends and
+lets go of them.
+"""
 
 import asyncio
 import uuid
@@ -12,7 +14,16 @@ from app.domain.accounts.view import AccountView
 from app.engine.batch.batch_progress import BatchProgress
 from app.store.runs.batch_progress import Progressed
 
-_NOTHING = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=False, closed=0)
+_NOTHING = Totals(
+    has_alltime=False,
+    alltime=0,
+    has_daily=False,
+    daily=0,
+    has_hourly=False,
+    hourly=0,
+    has_closed=False,
+    closed=0,
+)
 _ACCOUNTS = 500
 
 
@@ -40,7 +51,12 @@ def _work(run_id: uuid.UUID) -> Any:  # noqa: ANN401 - as much of a batch as is 
 
 async def test_a_batch_that_ends_while_it_is_looked_through_breaks_nothing() -> None:
     figures, run_id = _Figures(), uuid.uuid4()
-    under_way = BatchProgress(cast("Any", SimpleNamespace(under_way=figures, claims=SimpleNamespace(worker_id=uuid.uuid4()))))
+    under_way = BatchProgress(
+        cast(
+            "Any",
+            SimpleNamespace(under_way=figures, claims=SimpleNamespace(worker_id=uuid.uuid4())),
+        )
+    )
     work = _work(run_id)
 
     async def let_go() -> None:
@@ -49,5 +65,9 @@ async def test_a_batch_that_ends_while_it_is_looked_through_breaks_nothing() -> 
     with under_way.working(work):
         await asyncio.gather(under_way.tell(), let_go())
     [told] = figures.told
-    assert (told[run_id].accounts, told[run_id].requests, told[run_id].rows_written) == (_ACCOUNTS, 7, 3)
+    assert (told[run_id].accounts, told[run_id].requests, told[run_id].rows_written) == (
+        _ACCOUNTS,
+        7,
+        3,
+    )
     assert 0 < told[run_id].done < _ACCOUNTS

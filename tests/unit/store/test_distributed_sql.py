@@ -1,4 +1,6 @@
-"""What Citus refuses on raw tables that it spreads over servers, as far as the text of a statement tells it."""
+"""What Citus refuses on raw tables that it spreads over servers, as far as the text of a statement
+tells it.
+"""
 
 import re
 
@@ -9,7 +11,9 @@ from app.store.database.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, load_queri
 _RAW = rf"(\{{\{{(raw|alltime|daily|hourly|closed|open)\}}\}}|{WRITTEN_SCHEMA}\.raw_\w+|\"{WRITTEN_SCHEMA}\"\.raw_\w+)"
 _STAGE = r"\{\{stage\}\}"
 _STATEMENTS = {
-    f"{path.stem}.{name}": "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+    f"{path.stem}.{name}": "\n".join(
+        line for line in sql.splitlines() if not line.lstrip().startswith("--")
+    )
     for path in sorted((SQL_DIRECTORY / "queries").glob("*.sql"))
     for name, sql in load_queries(path.stem, WRITTEN_SCHEMA).items()
 }
@@ -33,16 +37,30 @@ def test_the_statements_of_raw_tables_are_found() -> None:
     ("pattern", "instead"),
     [
         (r"\bMERGE INTO\b", "INSERT and UPDATE"),
-        (r"\bFOR (NO KEY )?(UPDATE|SHARE)\b", "the clause of WarehouseTable.locked, which is empty where the table is distributed"),
+        (
+            r"\bFOR (NO KEY )?(UPDATE|SHARE)\b",
+            "the clause of WarehouseTable.locked, which is empty where the table is distributed",
+        ),
         (rf"EXISTS \(\s*SELECT FROM {_RAW}", "a CTE of the rows that are there, by an inner join"),
-        (rf"EXISTS \(\s*SELECT FROM {_STAGE}", "LEFT JOIN staging, and ask whether its key is NULL"),
+        (
+            rf"EXISTS \(\s*SELECT FROM {_STAGE}",
+            "LEFT JOIN staging, and ask whether its key is NULL",
+        ),
         (
             rf"(LEFT|RIGHT|FULL) JOIN {_RAW}",
-            "a CTE by an inner join first: the other side may lie on one server, and every row would go there",
+            (
+                "a CTE by an inner join first: the other side may lie on one server, and every row"
+                " would go there"
+            ),
         ),
-        (r"RETURNING [^)]*\b(to_jsonb|now|clock_timestamp|age)\(", "the function over what is returned, in a CTE behind it"),
+        (
+            r"RETURNING [^)]*\b(to_jsonb|now|clock_timestamp|age)\(",
+            "the function over what is returned, in a CTE behind it",
+        ),
         (rf"UPDATE {_RAW}[^;]*?\bctid\b", "key and shard as the row's place"),
     ],
 )
-def test_no_statement_of_a_raw_table_does_what_no_distributed_table_can(pattern: str, instead: str) -> None:
+def test_no_statement_of_a_raw_table_does_what_no_distributed_table_can(
+    pattern: str, instead: str
+) -> None:
     assert _broken_by(pattern, _OF_RAW_TABLES) == [], f"write {instead}"

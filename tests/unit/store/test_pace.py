@@ -27,7 +27,10 @@ async def test_without_a_rate_nothing_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "most", "chunk"), [(None, CHUNK_ROWS, CHUNK_ROWS), (None, 500, 500), (30, 500, 30), (1, 500, 1), (1e6, 500, 500)]
+    ("rate", "most", "chunk"),
+    [(None, CHUNK_ROWS, CHUNK_ROWS), (None, 500, 500), (30, 500, 30), (1, 500, 1), (1e6, 500, 500)],
 )
-async def test_a_transaction_writes_no_more_than_a_second_may(rate: float | None, most: int, chunk: int) -> None:
+async def test_a_transaction_writes_no_more_than_a_second_may(
+    rate: float | None, most: int, chunk: int
+) -> None:
     assert WritePace(rate).chunk(most) == chunk

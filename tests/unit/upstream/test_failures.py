@@ -6,7 +6,16 @@ import msgspec
 import pytest
 
 from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamRefused
-from app.upstream.failures import FOREIGN, AttemptFailed, FailureKind, Redactor, failure_of_status, kind_of, retry_after, translate
+from app.upstream.failures import (
+    FOREIGN,
+    AttemptFailed,
+    FailureKind,
+    Redactor,
+    failure_of_status,
+    kind_of,
+    retry_after,
+    translate,
+)
 
 REDACT = Redactor('k"ey/+1')
 
@@ -16,8 +25,14 @@ def _tree(cls: type[BaseException]) -> set[type[BaseException]]:
 
 
 def _own_errors(module: object) -> list[type[Exception]]:
-    classes = {cls for cls in _tree(Exception) if cls.__module__.split(".")[0] == module.__name__ and not issubclass(cls, Warning)}  # type: ignore[attr-defined]
-    return sorted((cls for cls in classes if issubclass(cls, Exception)), key=lambda cls: cls.__name__)
+    classes = {
+        cls
+        for cls in _tree(Exception)
+        if cls.__module__.split(".")[0] == module.__name__ and not issubclass(cls, Warning)  # type: ignore[attr-defined]
+    }
+    return sorted(
+        (cls for cls in classes if issubclass(cls, Exception)), key=lambda cls: cls.__name__
+    )
 
 
 def _instance(cls: type[Exception]) -> Exception:
@@ -27,7 +42,16 @@ def _instance(cls: type[Exception]) -> Exception:
 
 
 @pytest.mark.parametrize(
-    "cls", [*_own_errors(httpx2), *_own_errors(msgspec), TimeoutError, ConnectionResetError, OSError, UnicodeError, RecursionError]
+    "cls",
+    [
+        *_own_errors(httpx2),
+        *_own_errors(msgspec),
+        TimeoutError,
+        ConnectionResetError,
+        OSError,
+        UnicodeError,
+        RecursionError,
+    ],
 )
 def test_every_error_of_the_libraries_below_becomes_ours(cls: type[Exception]) -> None:
     assert issubclass(cls, FOREIGN)
@@ -38,7 +62,14 @@ def test_every_error_of_the_libraries_below_becomes_ours(cls: type[Exception]) -
 
 def test_the_class_tree_was_walked() -> None:
     names = {cls.__name__ for cls in _own_errors(httpx2)}
-    assert {"ConnectError", "ReadTimeout", "RemoteProtocolError", "InvalidURL", "CookieConflict", "ResponseNotRead"} <= names
+    assert {
+        "ConnectError",
+        "ReadTimeout",
+        "RemoteProtocolError",
+        "InvalidURL",
+        "CookieConflict",
+        "ResponseNotRead",
+    } <= names
     assert {"DecodeError", "ValidationError"} <= {cls.__name__ for cls in _own_errors(msgspec)}
 
 
@@ -61,7 +92,12 @@ def test_errors_that_may_pass_are_attempts_that_failed(error: Exception, kind: F
 
 
 @pytest.mark.parametrize(
-    "error", [httpx2.UnsupportedProtocol("ftp"), httpx2.LocalProtocolError("bad header"), httpx2.TooManyRedirects("many")]
+    "error",
+    [
+        httpx2.UnsupportedProtocol("ftp"),
+        httpx2.LocalProtocolError("bad header"),
+        httpx2.TooManyRedirects("many"),
+    ],
 )
 def test_errors_of_our_own_making_are_final(error: Exception) -> None:
     assert type(translate(error, REDACT)) is FetchFailed
@@ -89,7 +125,9 @@ def test_an_error_that_holds_the_key_is_not_chained() -> None:
 
 
 def _failure(status: int, **headers: str) -> UpstreamError | None:
-    return failure_of_status(status, {name.replace("_", "-"): value for name, value in headers.items()}, b"", REDACT)
+    return failure_of_status(
+        status, {name.replace("_", "-"): value for name, value in headers.items()}, b"", REDACT
+    )
 
 
 def test_every_status_has_one_meaning() -> None:
@@ -97,7 +135,9 @@ def test_every_status_has_one_meaning() -> None:
     assert isinstance(_failure(301), FetchFailed)
     assert isinstance(_failure(304), FetchFailed)
     assert isinstance(_failure(401), UpstreamRefused)
-    assert isinstance(_failure(403), FetchFailed)  # other requests tell whether it is the key or an account
+    assert isinstance(
+        _failure(403), FetchFailed
+    )  # other requests tell whether it is the key or an account
     assert isinstance(_failure(413), RequestTooLarge)
     assert isinstance(_failure(414), RequestTooLarge)
     passing = {status for status in range(300, 600) if isinstance(_failure(status), AttemptFailed)}

@@ -35,15 +35,22 @@ def _bad(rows: list[bytes], total: int, skip: int, fault: str) -> Answer:
         "moved": rows[skip + 1 : skip + 1 + PAGE_ROWS],
         "cut": page[: max(1, middle)],
     }
-    return Answer(tuple(shown.get(fault, page)), total + {"larger total": 1, "smaller total": -1}.get(fault, 0))
+    return Answer(
+        tuple(shown.get(fault, page)),
+        total + {"larger total": 1, "smaller total": -1}.get(fault, 0),
+    )
 
 
-_FAULTS = st.sampled_from(["", "", "", "left out", "repeated", "moved", "larger total", "smaller total", "cut"])
+_FAULTS = st.sampled_from(
+    ["", "", "", "left out", "repeated", "moved", "larger total", "smaller total", "cut"]
+)
 
 
 @settings(max_examples=150)
 @given(count=st.integers(2, 4 * PAGE_ROWS), faults=st.lists(_FAULTS, min_size=1, max_size=12))
-async def test_whatever_goes_wrong_with_pages_a_read_is_exact_or_an_error(count: int, faults: list[str]) -> None:
+async def test_whatever_goes_wrong_with_pages_a_read_is_exact_or_an_error(
+    count: int, faults: list[str]
+) -> None:
     rows = [b'{"k":%d}' % number for number in range(count)]
     reads = [0]
 

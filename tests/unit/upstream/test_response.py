@@ -15,12 +15,24 @@ ROWS = (b'{"a": 1}', b'{"b":[2, {}]}')
 @pytest.mark.parametrize(
     ("body", "total"),
     [
-        (b'{"Status": "ok", "Data": {"data": [{"a": 1}, {"b":[2, {}]}], "total": 4211, "skip": 0, "count": 2}, "Time": 12}', 4211),
+        (
+            (
+                b'{"Status": "ok", "Data": {"data": [{"a": 1}, {"b":[2, {}]}], "total": 4211,'
+                b' "skip": 0, "count": 2}, "Time": 12}'
+            ),
+            4211,
+        ),
         (b'{"Status": "OK", "Data": [{"a": 1}, {"b":[2, {}]}]}', None),
         (b'{"Data": [{"a": 1}, {"b":[2, {}]}], "total": 7}', 7),
         (b'{"data": [{"a": 1}, {"b":[2, {}]}]}', None),
         (b'{"data": {"data": [ {"a": 1} ,{"b":[2, {}]} ], "total": " 12 "}}', 12),
-        (b'{"Status": null, "Data": {"data": [{"a": 1}, {"b":[2, {}]}], "total": null}, "more": {"x": [1]}}', None),
+        (
+            (
+                b'{"Status": null, "Data": {"data": [{"a": 1}, {"b":[2, {}]}], "total": null},'
+                b' "more": {"x": [1]}}'
+            ),
+            None,
+        ),
     ],
 )
 def test_every_agreed_form_gives_the_same_rows(body: bytes, total: int | None) -> None:
@@ -48,7 +60,14 @@ def test_null_in_place_of_the_rows_is_an_empty_list(body: bytes) -> None:
     assert decode(body, QUOTE) == Answer((), None)
 
 
-@pytest.mark.parametrize("body", [b'{"Data": {"data": null, "total": 0}}', b'{"Data": null, "total": "0"}', b'{"Data": {"total": 0}}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"Data": {"data": null, "total": 0}}',
+        b'{"Data": null, "total": "0"}',
+        b'{"Data": {"total": 0}}',
+    ],
+)
 def test_null_or_no_list_beside_a_total_of_0_is_an_empty_list(body: bytes) -> None:
     assert decode(body, QUOTE) == Answer((), 0)
 
@@ -62,35 +81,76 @@ def test_null_beside_an_error_is_a_failure() -> None:
 @pytest.mark.parametrize(
     ("written", "total"),
     [
-        *((text, 2360) for text in ("2360", "2360.0", "2.36e3", "23600E-1", '"2360"', '" 2360.00 "', '"2,360"', '"2.36e3"', '"+2360"')),
+        *(
+            (text, 2360)
+            for text in (
+                "2360",
+                "2360.0",
+                "2.36e3",
+                "23600E-1",
+                '"2360"',
+                '" 2360.00 "',
+                '"2,360"',
+                '"2.36e3"',
+                '"+2360"',
+            )
+        ),
         *((text, None) for text in ("null", "-1", "-1.0", '"-1"', "NaN", "-Infinity", '""', '" "')),
         ("0.0", 0),
         ("1234567.0", 1234567),
         ('"1,234,567"', 1234567),
     ],
 )
-def test_a_total_is_a_whole_number_in_any_spelling_or_unknown(written: str, total: int | None) -> None:
-    assert decode(b'{"Data": {"data": [{"a": 1}], "total": %s}}' % written.encode(), QUOTE) == Answer((b'{"a": 1}',), total)
+def test_a_total_is_a_whole_number_in_any_spelling_or_unknown(
+    written: str, total: int | None
+) -> None:
+    assert decode(
+        b'{"Data": {"data": [{"a": 1}], "total": %s}}' % written.encode(), QUOTE
+    ) == Answer((b'{"a": 1}',), total)
 
 
-@given(st.integers(0, 10**15), st.sampled_from(["{}", "{}.0", '"{}"', '"{:,}"', '" {}.000"', "{}e0", "{}0e-1"]))
+@given(
+    st.integers(0, 10**15),
+    st.sampled_from(["{}", "{}.0", '"{}"', '"{:,}"', '" {}.000"', "{}e0", "{}0e-1"]),
+)
 def test_any_count_is_read_in_any_spelling(count: int, spelling: str) -> None:
     if spelling == "{}0e-1" and not count:
         spelling = "{}e-1"
-    assert decode(f'{{"Data": [], "total": {spelling.format(count)}}}'.encode(), QUOTE).total == count
+    assert (
+        decode(f'{{"Data": [], "total": {spelling.format(count)}}}'.encode(), QUOTE).total == count
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_is_read(encoding: str) -> None:
-    assert decode('{"Data": [{"a": "é"}], "total": 1}'.encode(encoding), QUOTE) == Answer(('{"a": "é"}'.encode(),), 1)
+    assert decode('{"Data": [{"a": "é"}], "total": 1}'.encode(encoding), QUOTE) == Answer(
+        ('{"a": "é"}'.encode(),), 1
+    )
 
 
 def test_of_a_doubled_key_the_last_counts() -> None:
-    doubled = b'{"Data": [], "Data": {"data": [], "total": 9, "data": [{"a": 1}], "total": 1}, "Status": "x", "Status": "ok"}'
+    doubled = (
+        b'{"Data": [], "Data": {"data": [], "total": 9, "data": [{"a": 1}], "total": 1}, "Status":'
+        b' "x", "Status": "ok"}'
+    )
     assert decode(doubled, QUOTE) == Answer((b'{"a": 1}',), 1)
 
 
-WORDS = ["NaN", "nan", "-nan", "Infinity", "-Infinity", "inf", "+inf", "INF", "1.#IND", "-1.#INF", "1.#QNAN", "nan(ind)", "-nan(ind)"]
+WORDS = [
+    "NaN",
+    "nan",
+    "-nan",
+    "Infinity",
+    "-Infinity",
+    "inf",
+    "+inf",
+    "INF",
+    "1.#IND",
+    "-1.#INF",
+    "1.#QNAN",
+    "nan(ind)",
+    "-nan(ind)",
+]
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -108,10 +168,22 @@ def test_a_bare_word_for_no_number_is_null_in_its_field_and_names_it(word: str) 
 
 @pytest.mark.parametrize(
     "text",
-    [rb"x\u0000y", rb"x\ud800y", rb"x\uDFFFy", rb"x\udc00y", b"x\x00y", b"x\xffy", b"x\xed\xa0\x80y", b"x\xc3y", rb"x\y"],
+    [
+        rb"x\u0000y",
+        rb"x\ud800y",
+        rb"x\uDFFFy",
+        rb"x\udc00y",
+        b"x\x00y",
+        b"x\xffy",
+        b"x\xed\xa0\x80y",
+        b"x\xc3y",
+        rb"x\y",
+    ],
     ids=repr,
 )
-def test_a_character_that_postgresql_cannot_store_is_replaced_in_its_field_and_names_it(text: bytes) -> None:
+def test_a_character_that_postgresql_cannot_store_is_replaced_in_its_field_and_names_it(
+    text: bytes,
+) -> None:
     sent, other = rb'{"a": "%s", "b": "\\u0000 \ud83d\ude00", "c": 1}' % text, rb'{"a": "\\ud800"}'
     row, untouched = decode(b'{"Data": [%s, %s]}' % (sent, other), QUOTE).rows
     assert untouched == other
@@ -146,15 +218,30 @@ _SCALARS = (
 )
 
 
-_NONCHARACTERS = ["\ufdd0", "\ufdd1", "\ufdef", "\ufffe", "\uffff", "\U0001fffe", "\U0010ffff", "\ufdd0NaN", "\\\ufdd1", '\ufdd1"']
+_NONCHARACTERS = [
+    "\ufdd0",
+    "\ufdd1",
+    "\ufdef",
+    "\ufffe",
+    "\uffff",
+    "\U0001fffe",
+    "\U0010ffff",
+    "\ufdd0NaN",
+    "\\\ufdd1",
+    '\ufdd1"',
+]
 
 
 @pytest.mark.parametrize("text", _NONCHARACTERS, ids=ascii)
 @pytest.mark.parametrize("beside", ["1", "NaN", r'"\u0000"', r'"\ud800"', '"\x01"'])
 @pytest.mark.parametrize("ensure_ascii", [True, False])
-def test_a_noncharacter_of_upstreams_is_a_character_like_any_other(text: str, beside: str, *, ensure_ascii: bool) -> None:
+def test_a_noncharacter_of_upstreams_is_a_character_like_any_other(
+    text: str, beside: str, *, ensure_ascii: bool
+) -> None:
     """PostgreSQL stores them, also those that repairs use as marks."""
-    sent = json.dumps({"a": text, f"x{text}": "y", "b": "here"}, ensure_ascii=ensure_ascii).replace('"here"', beside)
+    sent = json.dumps({"a": text, f"x{text}": "y", "b": "here"}, ensure_ascii=ensure_ascii).replace(
+        '"here"', beside
+    )
     answer = decode(f'{{"Data": [{sent}, {{"b": {beside}}}]}}'.encode(), QUOTE)
     read = json.loads(answer.rows[0])
     assert (read["a"], read[f"x{text}"]) == (text, "y")
@@ -162,25 +249,42 @@ def test_a_noncharacter_of_upstreams_is_a_character_like_any_other(text: str, be
     assert repairs is None or repairs.nulled | repairs.replaced == {"b"}
 
 
-@given(st.dictionaries(st.text(max_size=4), _SCALARS, min_size=1), st.sampled_from(WORDS), st.text(max_size=4))
-def test_whatever_else_a_row_holds_a_word_costs_its_field_alone(fields: dict[str, object], word: str, name: str) -> None:
-    body = json.dumps({"Data": [{**fields, name: "the word"}]}, ensure_ascii=False).replace('"the word"', word)
+@given(
+    st.dictionaries(st.text(max_size=4), _SCALARS, min_size=1),
+    st.sampled_from(WORDS),
+    st.text(max_size=4),
+)
+def test_whatever_else_a_row_holds_a_word_costs_its_field_alone(
+    fields: dict[str, object], word: str, name: str
+) -> None:
+    body = json.dumps({"Data": [{**fields, name: "the word"}]}, ensure_ascii=False).replace(
+        '"the word"', word
+    )
     (row,) = decode(body.encode(), QUOTE).rows
     assert isinstance(row, RepairedRow)
     assert row.nulled == {name.replace("\0", "\ufffd")}
-    kept = {key: value for key, value in fields.items() if key != name and "\0" not in f"{key}{value}"}
+    kept = {
+        key: value for key, value in fields.items() if key != name and "\0" not in f"{key}{value}"
+    }
     assert {key: json.loads(row)[key] for key in kept} == kept
 
 
 def test_no_digit_of_a_number_is_touched() -> None:
-    row = b'{"x": 0.12345678901234567890123, "y": 123456789012345678901234567890, "z": 1E+400, "w": -0.0, "v": "007"}'
+    row = (
+        b'{"x": 0.12345678901234567890123, "y": 123456789012345678901234567890, "z": 1E+400, "w":'
+        b' -0.0, "v": "007"}'
+    )
     assert decode(b'{"Data": [' + row + b"]}", QUOTE).rows == (row,)
 
 
 @pytest.mark.parametrize("status", ["fail", "FAIL", "Error", " failed "])
 @pytest.mark.parametrize("key", ["Error", "Message"])
-def test_a_reported_failure_is_an_error_with_its_reason_and_without_the_key(status: str, key: str) -> None:
-    body = json.dumps({"Status": status, key: "no such filter, the-key", "Data": {"data": [], "total": 0}}).encode()
+def test_a_reported_failure_is_an_error_with_its_reason_and_without_the_key(
+    status: str, key: str
+) -> None:
+    body = json.dumps(
+        {"Status": status, key: "no such filter, the-key", "Data": {"data": [], "total": 0}}
+    ).encode()
     with pytest.raises(AttemptFailed, match=r"no such filter, \*\*\*") as caught:
         decode(body, QUOTE)
     assert caught.value.kind is FailureKind.REPORTED
@@ -244,7 +348,12 @@ def test_any_bytes_are_an_answer_or_our_error(body: bytes) -> None:
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["Status", "Data", "data", "total", "Error", "x"]), inner),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["Status", "Data", "data", "total", "Error", "x"]), inner
+            )
+        ),
     )
 )
 def test_any_json_is_an_answer_or_our_error(value: object) -> None:

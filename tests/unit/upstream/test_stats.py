@@ -36,7 +36,13 @@ def test_latencies_are_counted_up_to_each_bound_and_the_bound_itself_belongs_to_
     for seconds in (0.01, LATENCY_BOUNDS[0], 0.3, 3600):
         latency.add(seconds)
     counted = dict(latency.cumulative())
-    assert [counted[LATENCY_BOUNDS[0]], counted[0.25], counted[0.5], counted[LATENCY_BOUNDS[-1]], counted[math.inf]] == [2, 2, 3, 3, 4]
+    assert [
+        counted[LATENCY_BOUNDS[0]],
+        counted[0.25],
+        counted[0.5],
+        counted[LATENCY_BOUNDS[-1]],
+        counted[math.inf],
+    ] == [2, 2, 3, 3, 4]
     assert latency.total == 0.01 + LATENCY_BOUNDS[0] + 0.3 + 3600
 
 
@@ -48,7 +54,9 @@ def test_a_429_counts_as_a_failure_and_as_throttled() -> None:
     assert statistics.of(Endpoint.DAILY).failures.total() == 2
 
 
-async def test_work_that_is_recorded_counts_its_own_requests_alone_tasks_and_parts_included() -> None:
+async def test_work_that_is_recorded_counts_its_own_requests_alone_tasks_and_parts_included() -> (
+    None
+):
     everything, one, other, part = (ApiStatistics() for _ in range(4))
 
     async def ask(times: int) -> None:

@@ -1,4 +1,6 @@
-"""Where the service listens: while callers are not authenticated, only where this machine alone reaches it."""
+"""Where the service listens: while callers are not authenticated, only where this machine alone
+reaches it.
+"""
 
 import pytest
 
@@ -14,9 +16,25 @@ def test_a_loopback_address_is_listened_on(host: str) -> None:
     assert require_loopback(host, 0).startswith(("127.", "::1"))
 
 
-@pytest.mark.parametrize("host", [_EVERYWHERE, "", "::", "192.0.2.7", "10.0.0.1", "fe80::1", "2001:db8::1", "0", "::ffff:192.0.2.7"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        _EVERYWHERE,
+        "",
+        "::",
+        "192.0.2.7",
+        "10.0.0.1",
+        "fe80::1",
+        "2001:db8::1",
+        "0",
+        "::ffff:192.0.2.7",
+    ],
+)
 def test_an_address_that_others_reach_is_refused_with_what_to_do(host: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"does not authenticate its callers: let it listen on 127\.0\.0\.1"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"does not authenticate its callers: let it listen on 127\.0\.0\.1",
+    ):
         require_loopback(host, 0)
 
 

@@ -14,7 +14,11 @@ def test_openapi_yaml_is_what_the_app_serves() -> None:
 
 
 def test_there_are_exactly_the_calls_that_the_service_promises() -> None:
-    calls = {(method.upper(), path) for path, operations in build_app().openapi()["paths"].items() for method in operations}
+    calls = {
+        (method.upper(), path)
+        for path, operations in build_app().openapi()["paths"].items()
+        for method in operations
+    }
     assert calls == {
         ("POST", "/maintenance"),
         ("POST", "/inspections"),
@@ -49,20 +53,32 @@ def test_every_answer_is_described_and_every_error_is_a_problem() -> None:
                 if status == "304":  # has no body
                     assert "content" not in response
                     continue
-                media_type = "application/problem+json" if int(status) >= 400 else "application/json"
+                media_type = (
+                    "application/problem+json" if int(status) >= 400 else "application/json"
+                )
                 schema = response["content"][media_type]["schema"]
                 assert list(response["content"]) == [media_type]
-                assert (schema["$ref"] == "#/components/schemas/Problem") is (int(status) >= 400), (path, status)
+                assert (schema["$ref"] == "#/components/schemas/Problem") is (int(status) >= 400), (
+                    path,
+                    status,
+                )
             assert operation["summary"]
 
 
 def test_calls_that_ask_the_database_say_that_it_may_be_gone() -> None:
     paths = build_app().openapi()["paths"]
-    silent = [path for path, operations in paths.items() for each in operations.values() if "503" not in each["responses"]]
+    silent = [
+        path
+        for path, operations in paths.items()
+        for each in operations.values()
+        if "503" not in each["responses"]
+    ]
     assert silent == ["/healthz", "/metrics"]
 
 
 def test_metrics_are_described_as_the_text_that_prometheus_reads() -> None:
     responses = build_app().openapi()["paths"]["/metrics"]["get"]["responses"]
     assert list(responses) == ["200"]
-    assert responses["200"]["content"] == {"text/plain; version=0.0.4; charset=utf-8": {"schema": {"type": "string"}}}
+    assert responses["200"]["content"] == {
+        "text/plain; version=0.0.4; charset=utf-8": {"schema": {"type": "string"}}
+    }

@@ -1,4 +1,6 @@
-"""Nights drawn at random with an upstream that loses, lowers or blanks: no run takes more than the limits, and nothing without a copy."""
+"""Nights drawn at random with an upstream that loses, lowers or blanks: no run takes more than the
+limits, and nothing without a copy.
+"""
 
 import asyncio
 import contextlib
@@ -37,7 +39,9 @@ _NIGHTS = 2
 
 
 def _world() -> World:
-    return World.generate(_ACCOUNTS, seed=8, today=TODAY, trades_per_account=_TRADES, days=30, contradictory=False)
+    return World.generate(
+        _ACCOUNTS, seed=8, today=TODAY, trades_per_account=_TRADES, days=30, contradictory=False
+    )
 
 
 filled, warehouse, _ = world_fixtures("drawn", _world)
@@ -45,7 +49,9 @@ filled, warehouse, _ = world_fixtures("drawn", _world)
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """How the service is set up: its limits, its batches, and how many processes work on one run."""
+    """How the service is set up: its limits, its batches, and how many processes work on one
+    run.
+    """
 
     limits: HoldLimits
     batch_size: int
@@ -62,7 +68,9 @@ class _Settings:
             run_rows=chance.choice((25, 60, 500)),
             run_row_share=chance.choice((0.0, 0.05, 0.2)),
         )
-        return cls(limits, chance.choice((1, 4, 5000)), chance.choice((1, 2)), chance.choice((1, 1, 2)))
+        return cls(
+            limits, chance.choice((1, 4, 5000)), chance.choice((1, 2)), chance.choice((1, 1, 2))
+        )
 
     @property
     def config(self) -> EngineConfig:
@@ -78,7 +86,9 @@ class _Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """A run that is over: its state, the rows before it, and the accounts that were held before it."""
+    """A run that is over: its state, the rows before it, and the accounts that were held before
+    it.
+    """
 
     state: Mapping[str, Any]
     before: Stored
@@ -92,7 +102,13 @@ class _Ended:
 class _Nights:
     """A warehouse and its service, night after night."""
 
-    def __init__(self, warehouse: Database, connection: "Connection", settings: _Settings, chance: random.Random) -> None:
+    def __init__(
+        self,
+        warehouse: Database,
+        connection: "Connection",
+        settings: _Settings,
+        chance: random.Random,
+    ) -> None:
         self.warehouse = warehouse
         self.connection = connection
         self.settings = settings
@@ -102,21 +118,32 @@ class _Nights:
         """Damage the warehouse in some of the ways that can be healed."""
         kinds = self.chance.sample(sorted(HEALABLE_KINDS), most)
         return await damage(
-            self.connection, SCHEMA, seed=self.chance.randint(0, 999), kinds=kinds, accounts_per_kind=1, settled_before=SETTLED
+            self.connection,
+            SCHEMA,
+            seed=self.chance.randint(0, 999),
+            kinds=kinds,
+            accounts_per_kind=1,
+            settled_before=SETTLED,
         )
 
     def request(self) -> RunRequest:
-        kind = self.chance.choice((RunKind.AUDIT, RunKind.AUDIT, RunKind.FULL, RunKind.FULL, RunKind.RETRY, None))
+        kind = self.chance.choice(
+            (RunKind.AUDIT, RunKind.AUDIT, RunKind.FULL, RunKind.FULL, RunKind.RETRY, None)
+        )
         if kind is not None:
             return RunRequest(kind=kind)
         ids = self.chance.sample(_world().account_ids, _ACCOUNTS // 2)
-        return RunRequest(kind=self.chance.choice((RunKind.FULL, RunKind.AUDIT)), account_ids=tuple(ids))
+        return RunRequest(
+            kind=self.chance.choice((RunKind.FULL, RunKind.AUDIT)), account_ids=tuple(ids)
+        )
 
     @contextlib.asynccontextmanager
     async def services(self, sandbox: SandboxServer) -> AsyncIterator[list[ReconService]]:
         async with contextlib.AsyncExitStack() as stack:
             yield [
-                await stack.enter_async_context(engine(self.warehouse, sandbox, config=self.settings.config))
+                await stack.enter_async_context(
+                    engine(self.warehouse, sandbox, config=self.settings.config)
+                )
                 for _ in range(self.settings.processes)
             ]
 
@@ -136,11 +163,15 @@ class _Nights:
         return _Ended(await self.end(services, run_id), before, held)
 
     async def held(self) -> frozenset[str]:
-        rows = await self.connection.fetch("SELECT account_id FROM trade_recon WHERE reconciliation_status = 'needs_confirmation'")
+        rows = await self.connection.fetch(
+            "SELECT account_id FROM trade_recon WHERE reconciliation_status = 'needs_confirmation'"
+        )
         return frozenset(row["account_id"] for row in rows)
 
     async def shown(self, run_id: uuid.UUID) -> dict[str, int | None]:
-        """The accounts that a run holds, and how many trades it showed that upstream has of each."""
+        """The accounts that a run holds, and how many trades it showed that upstream has of
+        each.
+        """
         rows = await self.connection.fetch(
             "SELECT account_id, (held ->> 'trades')::bigint AS trades FROM recon_attempts"
             " WHERE run_id = $1 AND outcome = 'needs_confirmation'",
@@ -152,23 +183,46 @@ class _Nights:
         """Each row that went or changed has a copy."""
         assert set(before.contents) - set(after.contents) <= await copies(self.connection)
 
-    async def assert_limited(self, ended: _Ended, after: Stored, sick: Sickness, spared: frozenset[str], confirmed: frozenset[str]) -> None:
-        """The run took no more than the limits; `spared` are accounts whose own damage takes rows, too."""
+    async def assert_limited(
+        self,
+        ended: _Ended,
+        after: Stored,
+        sick: Sickness,
+        spared: frozenset[str],
+        confirmed: frozenset[str],
+    ) -> None:
+        """The run took no more than the limits; `spared` are accounts whose own damage takes rows,
+        too.
+        """
         limits = self.settings.limits
         lost = ended.before.lost(after, without=ended.held | confirmed)
-        row = await self.connection.fetchrow("SELECT rows_compared, total, kind FROM recon_runs WHERE run_id = $1", ended.run_id)
+        row = await self.connection.fetchrow(
+            "SELECT rows_compared, total, kind FROM recon_runs WHERE run_id = $1", ended.run_id
+        )
         assert row is not None
         compared = row["rows_compared"] + (row["total"] if row["kind"] == "audit" else 0)
-        assert sum(lost.values()) <= max(limits.run_rows - 1, math.floor(limits.run_row_share * compared)), lost
-        lowered = {account_id for account_id in lost if account_id in sick.account_ids and account_id not in spared}
-        assert len(lowered) <= max(limits.accounts - 1, math.floor(limits.account_share * row["total"])), lost
+        assert sum(lost.values()) <= max(
+            limits.run_rows - 1, math.floor(limits.run_row_share * compared)
+        ), lost
+        lowered = {
+            account_id
+            for account_id in lost
+            if account_id in sick.account_ids and account_id not in spared
+        }
+        assert len(lowered) <= max(
+            limits.accounts - 1, math.floor(limits.account_share * row["total"])
+        ), lost
         sizes = Counter(str(each["account_id"]) for each in ended.before.rows.values())
         for account_id, rows in lost.items():
             # Open trades count among an account's rows.
-            assert rows < limits.rows or rows <= limits.row_share * (sizes[account_id] + _TRADES), account_id
+            assert rows < limits.rows or rows <= limits.row_share * (sizes[account_id] + _TRADES), (
+                account_id
+            )
 
     async def assert_honest_are_free(self, ended: _Ended, sick: Sickness) -> None:
-        """Where upstream is well, nothing is held, unless the run as a whole may remove no row any more."""
+        """Where upstream is well, nothing is held, unless the run as a whole may remove no row any
+        more.
+        """
         if "would remove, lower or blank" not in str(ended.state["error"]):
             assert await self.held() - ended.held <= set(sick.account_ids), ended.state["error"]
 
@@ -203,14 +257,17 @@ async def test_no_sick_night_takes_more_than_the_limits_or_anything_without_a_co
                 await nights.assert_honest_are_free(ended, sick)
             is_alike = sick.is_alike
             if runs[-1].state["accounts"]["needs_confirmation"]:
-                is_alike &= (await _assert_confirming_is_exact(nights, sandbox, runs[-1], sick, victims)).is_alike
+                is_alike &= (
+                    await _assert_confirming_is_exact(nights, sandbox, runs[-1], sick, victims)
+                ).is_alike
             await _assert_restored(nights, sandbox, runs[-1], truth)
         nights.settings = replace(settings, limits=HoldLimits(), processes=1)
         async with SandboxServer(_world()) as well, nights.services(well) as services:
             await nights.run(services, RunRequest(kind=RunKind.AUDIT))
             last = (await nights.run(services, RunRequest(kind=RunKind.AUDIT))).state
             assert last["accounts"]["needs_confirmation"] == 0
-            # What upstream blanked at one level only, and was believed below the limits, no count shows.
+            # What upstream blanked at one level only, and was believed below the limits, no count
+            # shows.
             if is_alike:
                 assert last["status"] == "succeeded"
                 assert (await difference(warehouse, well)).is_equal
@@ -219,7 +276,9 @@ async def test_no_sick_night_takes_more_than_the_limits_or_anything_without_a_co
 async def _assert_confirming_is_exact(
     nights: _Nights, sandbox: SandboxServer, ended: _Ended, sick: Sickness, victims: frozenset[str]
 ) -> Sickness:
-    """While people look at what is held, upstream loses more: of accounts that were shown, of others, or nothing."""
+    """While people look at what is held, upstream loses more: of accounts that were shown, of
+    others, or nothing.
+    """
     shown = await nights.shown(ended.run_id)
     rest = [account_id for account_id in sandbox.world.account_ids if account_id not in shown]
     more = nights.chance.choice(((), nights.chance.sample(sorted(shown), len(shown) // 2), rest))
@@ -233,14 +292,21 @@ async def _assert_confirming_is_exact(
     for account_id, trades in shown.items():
         for table in RAW:
             left, before = after.count(table, account_id), confirmed.before.count(table, account_id)
-            assert left >= before if trades is None else left >= min(before, trades), (table, account_id)
+            assert left >= before if trades is None else left >= min(before, trades), (
+                table,
+                account_id,
+            )
     if sick.is_alike and not worse.account_ids:
         assert not await nights.held() & shown.keys()
     return worse
 
 
-async def _assert_restored(nights: _Nights, sandbox: SandboxServer, ended: _Ended, truth: Stored) -> None:
-    """What the run removed, moved or overwrote stands again, by the command that its error names."""
+async def _assert_restored(
+    nights: _Nights, sandbox: SandboxServer, ended: _Ended, truth: Stored
+) -> None:
+    """What the run removed, moved or overwrote stands again, by the command that its error
+    names.
+    """
     async with nights.services(sandbox) as services:
         rows = RemovedRows(services[0].store.database, services[0].store.feed)
         async for restored in rows.restore(await rows.waiting_of_run(ended.run_id)):
@@ -248,4 +314,7 @@ async def _assert_restored(nights: _Nights, sandbox: SandboxServer, ended: _Ende
     after = await stored(nights.connection)
     # Ids are put right outside of any run, and stay so.
     for place in ended.before.rows.keys() & truth.rows.keys():
-        assert {**ended.before.rows[place], "account_id": None} == {**after.rows[place], "account_id": None}
+        assert {**ended.before.rows[place], "account_id": None} == {
+            **after.rows[place],
+            "account_id": None,
+        }

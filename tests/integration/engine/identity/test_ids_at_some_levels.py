@@ -1,4 +1,6 @@
-"""Accounts for which upstream sends the id at one level of metrics and null at another: they are one account, and healed like others."""
+"""Accounts for which upstream sends the id at one level of metrics and null at another: they are
+one account, and healed like others.
+"""
 
 import itertools
 import random
@@ -25,23 +27,31 @@ _EARLIER, _LATER = 10, 11
 
 
 def _world(accounts: int = 14, seed: int = 7) -> World:
-    return World.generate(accounts, seed=seed, today=TODAY, trades_per_account=5, days=20, contradictory=False)
+    return World.generate(
+        accounts, seed=seed, today=TODAY, trades_per_account=5, days=20, contradictory=False
+    )
 
 
 def _with_one_key(world: World) -> list[str]:
     """Accounts with trades whose natural key no other account ever had."""
-    holders = Counter(key for account_id in world.account_ids for key in world.natural_keys(account_id))
+    holders = Counter(
+        key for account_id in world.account_ids for key in world.natural_keys(account_id)
+    )
     return [
         account_id
         for account_id in world.account_ids
-        if world.trades(account_id) and len(keys := world.natural_keys(account_id)) == 1 and holders[keys[0]] == 1
+        if world.trades(account_id)
+        and len(keys := world.natural_keys(account_id)) == 1
+        and holders[keys[0]] == 1
     ]
 
 
 async def _against(truth: World, database: Database) -> Comparison:
     """The warehouse beside what upstream would send if it sent every id."""
     async with database.connect() as connection:
-        return await compare({endpoint: truth.rows(endpoint) for endpoint in Endpoint}, connection, database.schema)
+        return await compare(
+            {endpoint: truth.rows(endpoint) for endpoint in Endpoint}, connection, database.schema
+        )
 
 
 async def _listed(database: Database) -> set[str]:
@@ -52,13 +62,18 @@ async def _listed(database: Database) -> set[str]:
 async def _lose(database: Database, account_id: str, tables: Sequence[Endpoint]) -> None:
     async with database.connect() as connection:
         for endpoint in tables:
-            await connection.execute(f"DELETE FROM {TABLES[endpoint].name} WHERE account_id = $1", account_id)
+            await connection.execute(
+                f"DELETE FROM {TABLES[endpoint].name} WHERE account_id = $1", account_id
+            )
 
 
 async def _shown(database: Database) -> dict[str, str]:
     """The issue of each account that has some."""
     async with database.connect() as connection:
-        rows = await connection.fetch("SELECT account_id, issue ->> 'type' AS type FROM trade_recon, jsonb_array_elements(issues) AS issue")
+        rows = await connection.fetch(
+            "SELECT account_id, issue ->> 'type' AS type FROM trade_recon,"
+            " jsonb_array_elements(issues) AS issue"
+        )
     return {row["account_id"]: row["type"] for row in rows}
 
 
@@ -85,20 +100,35 @@ async def test_whatever_level_comes_without_id_and_whatever_is_lost_here_every_k
             await _lose(database, account_id, lost)
         request = {"account_ids": tuple(cases)} if kind == "named" else {}
         state = await run(service, RunKind.FULL if kind == "named" else RunKind(kind), **request)
-        # Who is named is compared row by row: stored rows of a level without ids that cannot be found are not sent, as far as can be asked.
-        unseen = {account_id for account_id, (_, _, findable) in cases.items() if not findable} if kind == "named" else set()
+        # Who is named is compared row by row: stored rows of a level without ids that cannot be
+        # found are not sent, as far as can be asked.
+        unseen = (
+            {account_id for account_id, (_, _, findable) in cases.items() if not findable}
+            if kind == "named"
+            else set()
+        )
         shown = await _shown(database)
         assert set(shown) <= unseen
         assert set(shown.values()) <= {"absent_upstream"}
-        assert (state["status"], (await _against(truth, database)).sample) == (_status(shown), ()), cases
+        assert (state["status"], (await _against(truth, database)).sample) == (
+            _status(shown),
+            (),
+        ), cases
         state = await run(service, RunKind.AUDIT)
-        assert (state["status"], (await _against(truth, database)).sample) == ("succeeded", ()), cases
+        assert (state["status"], (await _against(truth, database)).sample) == (
+            "succeeded",
+            (),
+        ), cases
         assert await _listed(database) == set(truth.account_ids)
 
 
 @pytest.mark.parametrize("findable", [True, False])
 @pytest.mark.parametrize("level", METRICS)
-async def test_an_account_whose_rows_come_without_id_is_healed_alone_too(level: Endpoint, findable: bool, database: Database) -> None:  # noqa: FBT001
+async def test_an_account_whose_rows_come_without_id_is_healed_alone_too(
+    level: Endpoint,
+    findable: bool,  # noqa: FBT001
+    database: Database,
+) -> None:
     world, truth = _world(3), _world(3)
     account_id = _with_one_key(world)[0]
     async with SandboxServer(world) as upstream, engine(database, upstream) as service:
@@ -107,14 +137,21 @@ async def test_an_account_whose_rows_come_without_id_is_healed_alone_too(level: 
         for lost in ((level,), (Endpoint.ALLTIME, level), METRICS):
             await _lose(database, account_id, lost)
             state = await run(service, RunKind.FULL)
-            assert (state["status"], (await _against(truth, database)).sample) == ("succeeded", ()), lost
+            assert (state["status"], (await _against(truth, database)).sample) == (
+                "succeeded",
+                (),
+            ), lost
         assert await _listed(database) == set(truth.account_ids)
 
 
 async def test_audits_add_no_second_account_and_nothing_flaps(database: Database) -> None:
     world, truth = _world(), _world()
     account_id = _with_one_key(world)[0]
-    async with SandboxServer(world) as upstream, engine(database, upstream) as service, database.connect() as connection:
+    async with (
+        SandboxServer(world) as upstream,
+        engine(database, upstream) as service,
+        database.connect() as connection,
+    ):
         await fill(database, upstream)
         world.hide_id(account_id, Endpoint.ALLTIME, findable=True)
         for _ in range(3):
@@ -122,7 +159,12 @@ async def test_audits_add_no_second_account_and_nothing_flaps(database: Database
             state = await run(service, RunKind.AUDIT)
             assert (state["status"], (await _against(truth, database)).sample) == ("succeeded", ())
         assert await _listed(database) == set(truth.account_ids)
-        assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows WHERE reason = 'removed'") == 0
+        assert (
+            await connection.fetchval(
+                "SELECT count(*) FROM recon_removed_rows WHERE reason = 'removed'"
+            )
+            == 0
+        )
 
 
 @pytest.mark.parametrize("level", METRICS)
@@ -140,16 +182,28 @@ async def test_a_natural_key_that_changed_hands_gives_rows_without_id_to_the_acc
             await _lose(database, account_id, lost)
             for kind in (RunKind.FULL, RunKind.AUDIT):
                 state = await run(service, kind)
-                assert (state["status"], (await _against(truth, database)).sample) == ("succeeded", ()), (kind, lost)
+                assert (state["status"], (await _against(truth, database)).sample) == (
+                    "succeeded",
+                    (),
+                ), (kind, lost)
         assert await _listed(database) == set(truth.account_ids)
 
 
 @pytest.mark.parametrize("level", METRICS)
-async def test_of_two_accounts_that_share_a_natural_key_nothing_is_doubled_or_lost(level: Endpoint, database: Database) -> None:
+async def test_of_two_accounts_that_share_a_natural_key_nothing_is_doubled_or_lost(
+    level: Endpoint, database: Database
+) -> None:
     shared = Contradictions(0, 0, 1, 0)
-    world, truth = (World.generate(9, seed=7, today=TODAY, trades_per_account=5, days=20, contradictions=shared) for _ in range(2))
+    world, truth = (
+        World.generate(9, seed=7, today=TODAY, trades_per_account=5, days=20, contradictions=shared)
+        for _ in range(2)
+    )
     first, second = world.contradictions
-    async with SandboxServer(world) as upstream, engine(database, upstream) as service, database.connect() as connection:
+    async with (
+        SandboxServer(world) as upstream,
+        engine(database, upstream) as service,
+        database.connect() as connection,
+    ):
         await fill(database, upstream)
         await maintain(service.store, TODAY)
         for account_id in (first, second):
@@ -163,20 +217,34 @@ async def test_of_two_accounts_that_share_a_natural_key_nothing_is_doubled_or_lo
 
 
 @pytest.mark.parametrize("level", [Endpoint.ALLTIME, Endpoint.HOURLY])
-async def test_an_account_that_gets_its_id_at_one_level_first_moves_there_with_all_its_rows(level: Endpoint, database: Database) -> None:
+async def test_an_account_that_gets_its_id_at_one_level_first_moves_there_with_all_its_rows(
+    level: Endpoint, database: Database
+) -> None:
     world, truth = _world(3), _world(3)
     account_id = _with_one_key(world)[0]
-    async with SandboxServer(world) as upstream, engine(database, upstream) as service, database.connect() as connection:
+    async with (
+        SandboxServer(world) as upstream,
+        engine(database, upstream) as service,
+        database.connect() as connection,
+    ):
         world.hide_id(account_id)
         await fill(database, upstream)
         await run(service, RunKind.AUDIT)
         world.reveal_id(account_id)
         world.hide_id(account_id, *[each for each in METRICS if each is not level])
-        await connection.execute("DELETE FROM raw_metrics_hourly WHERE login = $1", world.account(account_id).current_key.login)
+        await connection.execute(
+            "DELETE FROM raw_metrics_hourly WHERE login = $1",
+            world.account(account_id).current_key.login,
+        )
         await run(service, RunKind.FULL)
         state = await run(service, RunKind.AUDIT)
         assert (state["status"], (await _against(truth, database)).sample) == ("succeeded", ())
         # Where its last row left the placeholder, maintenance takes that off the list.
         await maintain(service.store, TODAY)
         assert await _listed(database) == set(truth.account_ids)
-        assert await connection.fetchval("SELECT count(*) FROM recon_removed_rows WHERE reason = 'removed'") == 0
+        assert (
+            await connection.fetchval(
+                "SELECT count(*) FROM recon_removed_rows WHERE reason = 'removed'"
+            )
+            == 0
+        )

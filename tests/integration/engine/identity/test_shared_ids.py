@@ -1,4 +1,6 @@
-"""An account id that upstream sends for several natural keys tells no account: nothing is merged, removed or overwritten on its word."""
+"""An account id that upstream sends for several natural keys tells no account: nothing is merged,
+removed or overwritten on its word.
+"""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +15,13 @@ from tests.integration.engine.guards.test_losses import _config
 from tests.support.altered import altering
 from tests.support.engine import TODAY, engine, fill, run
 
-_RAW = ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed", "raw_trades_open")
+_RAW = (
+    "raw_metrics_alltime",
+    "raw_metrics_daily",
+    "raw_metrics_hourly",
+    "raw_trades_closed",
+    "raw_trades_open",
+)
 
 
 def _world() -> World:
@@ -23,7 +31,9 @@ def _world() -> World:
 def _hidden(world: World) -> list[str]:
     """Three accounts that hold a natural key of their own each."""
     alone = [each for each in world.account_ids if len(world.natural_keys(each)) == 1]
-    return [each for each in alone if len(world.holders(world.natural_keys(each)[0].login)) == 1][:3]
+    return [each for each in alone if len(world.holders(world.natural_keys(each)[0].login)) == 1][
+        :3
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +49,8 @@ async def whole(postgres: Server, template: str) -> AsyncIterator[str]:
                 key = world.natural_keys(each)[0]
                 for table in _RAW:
                     await c.execute(
-                        f"UPDATE {table} SET account_id = md5($2::text || '|' || $3::text || '|' || $4::text) WHERE account_id = $1",
+                        f"UPDATE {table} SET account_id = md5($2::text || '|' || $3::text || '|' ||"
+                        " $4::text) WHERE account_id = $1",
                         each,
                         key.login,
                         str(key.platform),
@@ -81,7 +92,13 @@ async def _stored(database: Database) -> dict[str, list[str]]:
     """Each row with its account, by table."""
     async with database.connect() as c:
         return {
-            table: [row[0] for row in await c.fetch(f"SELECT (to_jsonb(t) - 'ingestion_timestamp')::text FROM {table} AS t ORDER BY 1")]
+            table: [
+                row[0]
+                for row in await c.fetch(
+                    f"SELECT (to_jsonb(t) - 'ingestion_timestamp')::text FROM {table} AS t ORDER"
+                    " BY 1"
+                )
+            ]
             for table in _RAW
         }
 
@@ -101,20 +118,38 @@ async def test_accounts_whose_missing_id_is_spelled_alike_are_healed_and_not_mer
     warehouse: Database, sandbox: SandboxServer, text: object, kinds: tuple[RunKind, ...]
 ) -> None:
     before = await _stored(warehouse)
-    async with warehouse.connect() as c, altering(sandbox) as api, engine(warehouse, api.as_sandbox, config=_config()) as service:
+    async with (
+        warehouse.connect() as c,
+        altering(sandbox) as api,
+        engine(warehouse, api.as_sandbox, config=_config()) as service,
+    ):
         api.alter = _with_id(text)
-        days = "SELECT account_id, min(date) FROM raw_metrics_hourly WHERE char_length(account_id) = 32 GROUP BY 1"
-        lost = await c.execute(f"DELETE FROM raw_metrics_hourly WHERE (account_id, date) IN ({days})")
+        days = (
+            "SELECT account_id, min(date) FROM raw_metrics_hourly WHERE char_length(account_id) ="
+            " 32 GROUP BY 1"
+        )
+        lost = await c.execute(
+            f"DELETE FROM raw_metrics_hourly WHERE (account_id, date) IN ({days})"
+        )
         assert lost != "DELETE 0"
         for kind in kinds:
             await run(service, kind)
         after = await _stored(warehouse)
         assert {table: rows for table, rows in after.items() if rows != before[table]} == {}
-        assert await c.fetchval("SELECT count(*) FROM trade_recon WHERE account_id = $1", str(text)) == 0
+        assert (
+            await c.fetchval("SELECT count(*) FROM trade_recon WHERE account_id = $1", str(text))
+            == 0
+        )
 
 
-async def test_an_id_is_believed_again_once_an_audit_sees_it_for_one_key(warehouse: Database, sandbox: SandboxServer) -> None:
-    async with warehouse.connect() as c, altering(sandbox) as api, engine(warehouse, api.as_sandbox, config=_config()) as service:
+async def test_an_id_is_believed_again_once_an_audit_sees_it_for_one_key(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with (
+        warehouse.connect() as c,
+        altering(sandbox) as api,
+        engine(warehouse, api.as_sandbox, config=_config()) as service,
+    ):
         api.alter = _with_id("0")
         await run(service, RunKind.AUDIT)
         assert await c.fetchval("SELECT array_agg(account_id) FROM recon_shared_ids") == ["0"]
@@ -123,9 +158,14 @@ async def test_an_id_is_believed_again_once_an_audit_sees_it_for_one_key(warehou
         assert await c.fetchval("SELECT count(*) FROM recon_shared_ids") == 0
 
 
-async def test_an_account_whose_id_others_carry_for_a_while_keeps_its_rows(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_an_account_whose_id_others_carry_for_a_while_keeps_its_rows(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     before = await _stored(warehouse)
-    async with altering(sandbox) as api, engine(warehouse, api.as_sandbox, config=_config()) as service:
+    async with (
+        altering(sandbox) as api,
+        engine(warehouse, api.as_sandbox, config=_config()) as service,
+    ):
         taken = next(each for each in sandbox.world.account_ids if each not in _hidden(_world()))
         api.alter = _with_id(taken)
         for kind in (RunKind.AUDIT, RunKind.FULL, RunKind.AUDIT):

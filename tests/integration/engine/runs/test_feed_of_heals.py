@@ -21,19 +21,23 @@ _DATES = {
 }
 
 
-async def _slices(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[tuple[str, str, dt.date | None], str]:
+async def _slices(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> dict[tuple[str, str, dt.date | None], str]:
     """What each slice holds, in short."""
     found: dict[tuple[str, str, dt.date | None], str] = {}
     for table, day in _DATES.items():
         rows = await connection.fetch(
-            f"SELECT account_id, {day} AS day, md5(string_agg(md5(t::text), '' ORDER BY t::text)) AS content FROM {table} AS t"
-            " WHERE account_id IS NOT NULL GROUP BY 1, 2"
+            f"SELECT account_id, {day} AS day, md5(string_agg(md5(t::text), '' ORDER BY t::text))"
+            f" AS content FROM {table} AS t WHERE account_id IS NOT NULL GROUP BY 1, 2"
         )
         found |= {(table, row["account_id"], row["day"]): row["content"] for row in rows}
     return found
 
 
-async def test_the_feed_names_the_slices_that_changed_and_no_others(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_the_feed_names_the_slices_that_changed_and_no_others(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     async with warehouse.connect() as connection:
         await damage(connection, warehouse.schema, seed=4)
         before = await _slices(connection)

@@ -17,7 +17,9 @@ from app.sandbox.server.process import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, engine, run
 
-_SMALL = EngineConfig(workers=2, batch_size=4, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0)
+_SMALL = EngineConfig(
+    workers=2, batch_size=4, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0
+)
 
 
 async def _found(service: ReconService, run_id: uuid.UUID) -> dict[str, Any]:
@@ -27,14 +29,17 @@ async def _found(service: ReconService, run_id: uuid.UUID) -> dict[str, Any]:
 async def _damage(warehouse: Database, share: int = 2) -> set[str]:
     async with warehouse.connect() as connection:
         rows = await connection.fetch(
-            "DELETE FROM raw_metrics_daily WHERE num_trades > 0 AND abs(hashtext(account_id)) % $1 = 0 AND date < $2 RETURNING account_id",
+            "DELETE FROM raw_metrics_daily WHERE num_trades > 0 AND abs(hashtext(account_id)) % $1"
+            " = 0 AND date < $2 RETURNING account_id",
             share,
             TODAY - dt.timedelta(days=3),
         )
     return {row["account_id"] for row in rows}
 
 
-async def test_figures_of_small_batches_are_those_of_a_large_one(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_figures_of_small_batches_are_those_of_a_large_one(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     damaged = await _damage(warehouse)
     answers = []
     for config in (_SMALL, None):
@@ -46,20 +51,33 @@ async def test_figures_of_small_batches_are_those_of_a_large_one(warehouse: Data
     assert {name: small[name] for name in names} == {name: large[name] for name in names}
 
 
-async def test_an_account_whose_rows_cannot_be_read_is_named_and_stops_no_other(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_an_account_whose_rows_cannot_be_read_is_named_and_stops_no_other(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     damaged = sorted(await _damage(warehouse))
     odd, *others = damaged
-    async with warehouse.connect() as connection, engine(warehouse, sandbox, config=_SMALL) as service:
+    async with (
+        warehouse.connect() as connection,
+        engine(warehouse, sandbox, config=_SMALL) as service,
+    ):
         await connection.execute(
-            f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            f" IF new.account_id = '{odd}' AND new.issues <> '[]' THEN RAISE 'not this one'; END IF; RETURN new; END $$"
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF"
+            f" new.account_id = '{odd}' AND new.issues <> '[]' THEN RAISE 'not this one'; END IF;"
+            " RETURN new; END $$"
         )
         await service.maintain()
         await connection.execute("UPDATE trade_recon SET issues = '[]'")
-        await connection.execute("UPDATE trade_recon SET failed_attempts = 2 WHERE account_id = $1", odd)
-        await connection.execute("CREATE TRIGGER refuse BEFORE UPDATE ON trade_recon FOR EACH ROW EXECUTE FUNCTION refuse()")
+        await connection.execute(
+            "UPDATE trade_recon SET failed_attempts = 2 WHERE account_id = $1", odd
+        )
+        await connection.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON trade_recon FOR EACH ROW EXECUTE FUNCTION"
+            " refuse()"
+        )
         found = await _found(service, await service.inspect())
-        state = await connection.fetchrow("SELECT failed_attempts, claimed_by FROM trade_recon WHERE account_id = $1", odd)
+        state = await connection.fetchrow(
+            "SELECT failed_attempts, claimed_by FROM trade_recon WHERE account_id = $1", odd
+        )
     assert [each["account_id"] for each in found["listed"]] == others
     [unread] = found["not_inspected"]
     assert unread["account_id"] == odd
@@ -69,7 +87,9 @@ async def test_an_account_whose_rows_cannot_be_read_is_named_and_stops_no_other(
     assert tuple(state or ()) == (2, None)
 
 
-async def test_an_inspection_and_a_run_that_heals_go_side_by_side(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_an_inspection_and_a_run_that_heals_go_side_by_side(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     await _damage(warehouse)
     async with engine(warehouse, sandbox, config=_SMALL) as service, service.pool.running():
         full = await service.start_run(RunRequest(RunKind.FULL))
@@ -82,7 +102,9 @@ async def test_an_inspection_and_a_run_that_heals_go_side_by_side(warehouse: Dat
     assert (await difference(warehouse, sandbox)).is_equal
 
 
-async def test_an_inspection_is_paused_resumed_and_cancelled_like_others(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_an_inspection_is_paused_resumed_and_cancelled_like_others(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     damaged = await _damage(warehouse, 1)
     async with engine(warehouse, sandbox, config=_SMALL) as service:
         run_id = await service.start_run(RunRequest(RunKind.INSPECT))
@@ -100,7 +122,9 @@ async def test_an_inspection_is_paused_resumed_and_cancelled_like_others(warehou
     assert not is_clean(found)
 
 
-async def test_what_a_dead_process_left_of_an_inspection_is_taken_up_and_counted_once(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_what_a_dead_process_left_of_an_inspection_is_taken_up_and_counted_once(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     damaged = await _damage(warehouse, 1)
     async with engine(warehouse, sandbox, config=_SMALL) as dead:
         run_id = await dead.start_run(RunRequest(RunKind.INSPECT))
@@ -118,18 +142,25 @@ async def test_what_a_dead_process_left_of_an_inspection_is_taken_up_and_counted
     assert len(found["listed"]) == len(damaged)
 
 
-async def test_what_runs_found_not_to_be_the_warehouses_to_heal_is_told_and_is_no_news(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_what_runs_found_not_to_be_the_warehouses_to_heal_is_told_and_is_no_news(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     trader = next(each for each in sandbox.world.account_ids if len(sandbox.world.trades(each)) > 5)
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
-        await connection.execute("SELECT recon_create_partitions('raw_metrics_daily', ARRAY['2025-01-06'::date])")
+        await connection.execute(
+            "SELECT recon_create_partitions('raw_metrics_daily', ARRAY['2025-01-06'::date])"
+        )
         await connection.execute(
             "INSERT INTO raw_metrics_daily (account_id, date, login, platform, broker, num_trades)"
-            " SELECT account_id, '2025-01-06', login, platform, broker, 3 FROM raw_metrics_alltime WHERE account_id = $1",
+            " SELECT account_id, '2025-01-06', login, platform, broker, 3 FROM raw_metrics_alltime"
+            " WHERE account_id = $1",
             trader,
         )
         await run(service, RunKind.AUDIT)
         before = await connection.fetchrow(
-            "SELECT issues, reconciliation_status, explained_as FROM trade_recon WHERE account_id = $1", trader
+            "SELECT issues, reconciliation_status, explained_as FROM trade_recon WHERE account_id"
+            " = $1",
+            trader,
         )
         assert before is not None
         assert before["reconciliation_status"] == "explained"
@@ -137,18 +168,25 @@ async def test_what_runs_found_not_to_be_the_warehouses_to_heal_is_told_and_is_n
         assert (found["accounts"]["explained"], found["accounts"]["found"]) == (1, 0)
         assert is_clean(found)
         after = await connection.fetchrow(
-            "SELECT issues, reconciliation_status, explained_as FROM trade_recon WHERE account_id = $1", trader
+            "SELECT issues, reconciliation_status, explained_as FROM trade_recon WHERE account_id"
+            " = $1",
+            trader,
         )
         assert after == before
-        assert {each["issue"] for each in found["by_issue"]} == {each["type"] for each in json.loads(before["issues"])}
+        assert {each["issue"] for each in found["by_issue"]} == {
+            each["type"] for each in json.loads(before["issues"])
+        }
 
 
 @pytest.mark.parametrize("table", ["raw_trades_closed", "raw_metrics_daily"])
-async def test_rows_that_fit_no_account_are_told(warehouse: Database, sandbox: SandboxServer, table: str) -> None:
+async def test_rows_that_fit_no_account_are_told(
+    warehouse: Database, sandbox: SandboxServer, table: str
+) -> None:
     async with warehouse.connect() as connection, engine(warehouse, sandbox) as service:
         if table == "raw_trades_closed":
             await connection.execute(
-                "UPDATE raw_trades_closed SET account_id = NULL, login = 'no-such' WHERE ctid = (SELECT min(ctid) FROM raw_trades_closed)"
+                "UPDATE raw_trades_closed SET account_id = NULL, login = 'no-such' WHERE ctid ="
+                " (SELECT min(ctid) FROM raw_trades_closed)"
             )
         else:
             await connection.execute(
@@ -163,9 +201,21 @@ async def test_an_account_that_was_explained_and_is_newly_broken_needs_reconcili
     warehouse: Database, sandbox: SandboxServer
 ) -> None:
     damaged = await _damage(warehouse)
-    async with warehouse.connect() as connection, engine(warehouse, sandbox, config=_SMALL) as service:
+    async with (
+        warehouse.connect() as connection,
+        engine(warehouse, sandbox, config=_SMALL) as service,
+    ):
         await service.maintain()
-        await connection.execute("UPDATE trade_recon SET reconciliation_status = 'explained' WHERE account_id = ANY($1)", sorted(damaged))
+        await connection.execute(
+            "UPDATE trade_recon SET reconciliation_status = 'explained' WHERE account_id = ANY($1)",
+            sorted(damaged),
+        )
         found = await _found(service, await service.inspect())
-        statuses = await connection.fetch("SELECT reconciliation_status AS status, count(*) FROM trade_recon GROUP BY 1")
-    assert {row["status"]: row["count"] for row in statuses}["needs_reconciliation"] == found["accounts"]["found"] == len(damaged)
+        statuses = await connection.fetch(
+            "SELECT reconciliation_status AS status, count(*) FROM trade_recon GROUP BY 1"
+        )
+    assert (
+        {row["status"]: row["count"] for row in statuses}["needs_reconciliation"]
+        == found["accounts"]["found"]
+        == len(damaged)
+    )

@@ -1,4 +1,6 @@
-"""The limit of rows that a run may remove, lower or blank: it holds over all batches and all processes."""
+"""The limit of rows that a run may remove, lower or blank: it holds over all batches and all
+processes.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -27,7 +29,9 @@ _LIMIT = 30
 
 
 def _world() -> World:
-    return World.generate(_ACCOUNTS, seed=14, today=TODAY, trades_per_account=12, days=20, contradictory=False)
+    return World.generate(
+        _ACCOUNTS, seed=14, today=TODAY, trades_per_account=12, days=20, contradictory=False
+    )
 
 
 filled, warehouse, _ = world_fixtures("rows", _world)
@@ -42,17 +46,25 @@ def _remove(world: World) -> None:
 def _lower(world: World) -> None:
     for account_id in world.account_ids:
         for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY):
-            edit(world, endpoint, account_id, lambda row: row.update(numTrades=int(float(str(row["numTrades"]))) // 2))
+            edit(
+                world,
+                endpoint,
+                account_id,
+                lambda row: row.update(numTrades=int(float(str(row["numTrades"]))) // 2),
+            )
 
 
 def _blank(world: World) -> None:
     for account_id in world.account_ids:
         for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY):
-            edit(world, endpoint, account_id, lambda row: row.update(netProfit=None, totalLots=None))
+            edit(
+                world, endpoint, account_id, lambda row: row.update(netProfit=None, totalLots=None)
+            )
 
 
 @pytest.mark.parametrize(
-    ("sicken", "processes", "batch_size"), [(_remove, 1, 2), (_lower, 1, 5000), (_blank, 1, 2), (_remove, 2, 1), (_blank, 2, 2)]
+    ("sicken", "processes", "batch_size"),
+    [(_remove, 1, 2), (_lower, 1, 5000), (_blank, 1, 2), (_remove, 2, 1), (_blank, 2, 2)],
 )
 async def test_a_run_takes_no_more_rows_than_its_limit_however_many_processes_work_on_it(
     warehouse: Database, sicken: Callable[[World], None], processes: int, batch_size: int
@@ -60,13 +72,27 @@ async def test_a_run_takes_no_more_rows_than_its_limit_however_many_processes_wo
     world = _world()
     sicken(world)
     guard = HoldLimits(rows=10_000, accounts=1000, run_rows=_LIMIT, run_row_share=0.0)
-    config = EngineConfig(workers=1, poll_seconds=0.02, postpone_seconds=0, postpone_named_seconds=0, batch_size=batch_size, guard=guard)
-    async with warehouse.connect() as connection, SandboxServer(world) as sandbox, AsyncExitStack() as stack:
+    config = EngineConfig(
+        workers=1,
+        poll_seconds=0.02,
+        postpone_seconds=0,
+        postpone_named_seconds=0,
+        batch_size=batch_size,
+        guard=guard,
+    )
+    async with (
+        warehouse.connect() as connection,
+        SandboxServer(world) as sandbox,
+        AsyncExitStack() as stack,
+    ):
         if sicken is _blank:
             # A figure that upstream leaves empty gives no reason to read it: a wrong count does.
             await connection.execute("UPDATE raw_metrics_daily SET num_trades = num_trades + 1")
         before = await stored(connection)
-        services = [await stack.enter_async_context(engine(warehouse, sandbox, config=config)) for _ in range(processes)]
+        services = [
+            await stack.enter_async_context(engine(warehouse, sandbox, config=config))
+            for _ in range(processes)
+        ]
         run_id = await services[0].start_run(RunRequest(kind=RunKind.AUDIT))
         async with asyncio.TaskGroup() as group:
             for service in services:
@@ -94,22 +120,34 @@ async def test_two_processes_that_write_at_the_same_moment_take_no_more_accounts
     reserve = LossLimits.reserve
     met: set[int] = set()
 
-    async def at_once(guarding: LossLimits, connection: Connection, job: Job, losses: Mapping[str, Loss]) -> None:
+    async def at_once(
+        guarding: LossLimits, connection: Connection, job: Job, losses: Mapping[str, Loss]
+    ) -> None:
         if id(guarding) not in met:
-            # Both have written by now, in transactions that saw nothing of each other, and ask whether they may commit.
+            # Both have written by now, in transactions that saw nothing of each other, and ask
+            # whether they may commit.
             met.add(id(guarding))
             await both.wait()
         await reserve(guarding, connection, job, losses)
 
     monkeypatch.setattr(LossLimits, "reserve", at_once)
-    async with warehouse.connect() as connection, SandboxServer(world) as sandbox, AsyncExitStack() as stack:
-        services = [await stack.enter_async_context(engine(warehouse, sandbox, config=config)) for _ in range(2)]
+    async with (
+        warehouse.connect() as connection,
+        SandboxServer(world) as sandbox,
+        AsyncExitStack() as stack,
+    ):
+        services = [
+            await stack.enter_async_context(engine(warehouse, sandbox, config=config))
+            for _ in range(2)
+        ]
         for service in services:
             await service.maintain()
             await service.store.claims.beat()
         before = await stored(connection)
         # A reason to read: the dates on which daily stands against all others.
-        await connection.execute("UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE num_trades > 0")
+        await connection.execute(
+            "UPDATE raw_metrics_daily SET num_trades = num_trades + 1 WHERE num_trades > 0"
+        )
         run_id = await services[0].start_run(RunRequest(kind=RunKind.FULL))
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for service in services:

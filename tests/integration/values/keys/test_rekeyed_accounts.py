@@ -1,4 +1,6 @@
-"""Accounts that upstream knows under another login, broker or platform: all of their rows follow, or none of it is called in order."""
+"""Accounts that upstream knows under another login, broker or platform: all of their rows follow,
+or none of it is called in order.
+"""
 
 import datetime as dt
 import json
@@ -38,9 +40,16 @@ def _other(key: NaturalKey, names: list[str]) -> NaturalKey:
 def _rekeyed(world: World, moved: list[str], names: list[str]) -> World:
     """The world with other parts of the natural key of some accounts, at all times."""
     accounts = [
-        replace(account, tenures=tuple(replace(tenure, key=_other(tenure.key, names)) for tenure in account.tenures))
-        if account.account_id in moved
-        else account
+        (
+            replace(
+                account,
+                tenures=tuple(
+                    replace(tenure, key=_other(tenure.key, names)) for tenure in account.tenures
+                ),
+            )
+            if account.account_id in moved
+            else account
+        )
         for account in map(world.account, world.account_ids)
     ]
     trades = [
@@ -52,13 +61,19 @@ def _rekeyed(world: World, moved: list[str], names: list[str]) -> World:
 
 
 async def _left(warehouse: Database, upstream: SandboxServer) -> set[str]:
-    """Accounts that differ from upstream in any table but that of open trades, which are snapshots of ingestion's."""
+    """Accounts that differ from upstream in any table but that of open trades, which are snapshots
+    of ingestion's.
+    """
     tables = (await difference(warehouse, upstream)).tables.values()
     return {each for table in tables if table.table != _OPEN for each in table.account_ids}
 
 
-@pytest.mark.parametrize("names", [["login"], ["broker"], ["platform"], ["login", "broker", "platform"]])
-async def test_all_rows_of_an_account_follow_its_natural_key(warehouse: Database, names: list[str]) -> None:
+@pytest.mark.parametrize(
+    "names", [["login"], ["broker"], ["platform"], ["login", "broker", "platform"]]
+)
+async def test_all_rows_of_an_account_follow_its_natural_key(
+    warehouse: Database, names: list[str]
+) -> None:
     old = small_world()
     moved = random.Random(str(names)).sample(old.account_ids, 2)
     async with (
@@ -66,7 +81,9 @@ async def test_all_rows_of_an_account_follow_its_natural_key(warehouse: Database
         SandboxServer(_rekeyed(old, moved, names)) as upstream,
         engine(warehouse, upstream, now=lambda: _LATER, config=_CONFIG) as service,
     ):
-        await c.execute("DELETE FROM raw_metrics_hourly WHERE date < '2026-03-05' AND account_id = $1", moved[0])
+        await c.execute(
+            "DELETE FROM raw_metrics_hourly WHERE date < '2026-03-05' AND account_id = $1", moved[0]
+        )
         await run(service, RunKind.FULL)
         state = await run(service, RunKind.AUDIT)
         assert state["accounts"]["unchanged"] == 28  # type: ignore[index]
@@ -76,7 +93,9 @@ async def test_all_rows_of_an_account_follow_its_natural_key(warehouse: Database
         assert not await c.fetchval("SELECT count(*) FROM recon_descents")
 
 
-async def test_other_natural_keys_of_too_many_accounts_are_not_believed_until_confirmed(warehouse: Database) -> None:
+async def test_other_natural_keys_of_too_many_accounts_are_not_believed_until_confirmed(
+    warehouse: Database,
+) -> None:
     old = small_world()
     async with (
         warehouse.connect() as c,
@@ -88,7 +107,9 @@ async def test_other_natural_keys_of_too_many_accounts_are_not_believed_until_co
         state = await run(service, RunKind.AUDIT)
         assert state["status"] == "needs_confirmation"
         assert state["accounts"]["unchanged"] == 0  # type: ignore[index]
-        assert "30 of the 30 accounts compared have another login, platform or broker" in str(state["error"])
+        assert "30 of the 30 accounts compared have another login, platform or broker" in str(
+            state["error"]
+        )
         assert [await c.fetch(keys.format(table)) for table in _RAW] == before
         run_id = uuid.UUID(str(state["run_id"]))
         for _ in range(3):
@@ -100,7 +121,9 @@ async def test_other_natural_keys_of_too_many_accounts_are_not_believed_until_co
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_one_night_of_other_natural_keys_leaves_nothing_behind(warehouse: Database, sandbox: SandboxServer, seed: int) -> None:
+async def test_one_night_of_other_natural_keys_leaves_nothing_behind(
+    warehouse: Database, sandbox: SandboxServer, seed: int
+) -> None:
     drawn = random.Random(seed)
     world = small_world()
     moved = drawn.sample(world.account_ids, 2)
@@ -112,7 +135,10 @@ async def test_one_night_of_other_natural_keys_leaves_nothing_behind(warehouse: 
             row.update({part: f"9{row[part]}"} if row.get("accountId") in moved else {})
         return json.dumps(answer).encode()
 
-    async with altering(sandbox) as api, engine(warehouse, api.as_sandbox, now=lambda: _LATER, config=_CONFIG) as service:
+    async with (
+        altering(sandbox) as api,
+        engine(warehouse, api.as_sandbox, now=lambda: _LATER, config=_CONFIG) as service,
+    ):
         api.alter = alter
         await run(service, RunKind.AUDIT)
         api.alter = lambda _, body: body

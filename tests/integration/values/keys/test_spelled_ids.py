@@ -1,4 +1,6 @@
-"""Account ids that upstream spells otherwise for a night or for good: no second account comes in, and no trade changes its account."""
+"""Account ids that upstream spells otherwise for a night or for good: no second account comes in,
+and no trade changes its account.
+"""
 
 import json
 import random
@@ -23,7 +25,9 @@ _RAW = ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly", "raw_t
 
 
 def _spelled(seed: int, where: tuple[str, ...]) -> Callable[[Arrival, bytes], bytes]:
-    """An alteration of some endpoints: blanks, invisible characters and case are drawn for some ids, blanks for parts of all keys."""
+    """An alteration of some endpoints: blanks, invisible characters and case are drawn for some
+    ids, blanks for parts of all keys.
+    """
     drawn = random.Random(seed)
 
     def spell(text: str, *, is_id: bool) -> str:
@@ -42,14 +46,22 @@ def _spelled(seed: int, where: tuple[str, ...]) -> Callable[[Arrival, bytes], by
         answer = json.loads(body)
         for row in answer["Data"]["data"]:
             row.update({"accountId": ids[row["accountId"]]} if row.get("accountId") in ids else {})
-            row.update({name: spell(row[name], is_id=False) for name in ("login", "position", "ticket") if isinstance(row.get(name), str)})
+            row.update(
+                {
+                    name: spell(row[name], is_id=False)
+                    for name in ("login", "position", "ticket")
+                    if isinstance(row.get(name), str)
+                }
+            )
         return json.dumps(answer).encode()
 
     return alter
 
 
 @pytest.mark.parametrize(("seed", "lasts"), [(1, False), (2, True), (3, False), (4, True)])
-async def test_another_spelling_of_an_id_makes_no_account(warehouse: Database, sandbox: SandboxServer, seed: int, *, lasts: bool) -> None:
+async def test_another_spelling_of_an_id_makes_no_account(
+    warehouse: Database, sandbox: SandboxServer, seed: int, *, lasts: bool
+) -> None:
     where = _ENDPOINTS if seed < 3 else tuple(random.Random(seed).sample(_ENDPOINTS, 2))
     async with (
         warehouse.connect() as c,
@@ -58,10 +70,24 @@ async def test_another_spelling_of_an_id_makes_no_account(warehouse: Database, s
     ):
         keys = "SELECT DISTINCT account_id, login, platform, broker FROM {} ORDER BY 1, 2, 3, 4"
         before = [await c.fetch(keys.format(table)) for table in _RAW]
-        await c.execute("DELETE FROM raw_metrics_daily WHERE date BETWEEN '2026-02-10' AND '2026-02-25' AND account_id = ANY($1)", _ODD)
-        await c.execute("DELETE FROM raw_metrics_hourly WHERE date < '2026-03-01' AND account_id = ANY($1)", _ODD[:2])
-        await c.execute("DELETE FROM raw_trades_closed WHERE trade_date > '2026-03-01' AND account_id = ANY($1)", _ODD[1:])
-        await c.execute("UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = ANY($1)", _ODD[2:])
+        await c.execute(
+            "DELETE FROM raw_metrics_daily WHERE date BETWEEN '2026-02-10' AND '2026-02-25' AND"
+            " account_id = ANY($1)",
+            _ODD,
+        )
+        await c.execute(
+            "DELETE FROM raw_metrics_hourly WHERE date < '2026-03-01' AND account_id = ANY($1)",
+            _ODD[:2],
+        )
+        await c.execute(
+            "DELETE FROM raw_trades_closed WHERE trade_date > '2026-03-01' AND account_id ="
+            " ANY($1)",
+            _ODD[1:],
+        )
+        await c.execute(
+            "UPDATE raw_metrics_alltime SET num_trades = num_trades + 1 WHERE account_id = ANY($1)",
+            _ODD[2:],
+        )
         api.alter = _spelled(seed, where)
         await run(service, RunKind.AUDIT)
         assert [await c.fetch(keys.format(table)) for table in _RAW] == before, (seed, where)
@@ -71,4 +97,7 @@ async def test_another_spelling_of_an_id_makes_no_account(warehouse: Database, s
         state = await run(service, RunKind.AUDIT)
         assert state["status"] == "succeeded"
         assert (await difference(warehouse, sandbox)).account_ids == set()
-        assert not await c.fetchval("SELECT count(*) FROM trade_recon WHERE account_id NOT IN (SELECT account_id FROM raw_metrics_alltime)")
+        assert not await c.fetchval(
+            "SELECT count(*) FROM trade_recon WHERE account_id NOT IN (SELECT account_id FROM"
+            " raw_metrics_alltime)"
+        )

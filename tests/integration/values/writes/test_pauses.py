@@ -1,4 +1,6 @@
-"""What upstream contradicts itself about is asked for with growing pauses where dates are settled, by each run where they move."""
+"""What upstream contradicts itself about is asked for with growing pauses where dates are settled,
+by each run where they move.
+"""
 
 import dataclasses
 import datetime as dt
@@ -19,7 +21,9 @@ _CONFIG = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpon
 _ACCOUNT = "acc-00003"
 
 
-def _counting(count: float | None, *, of: Callable[[dt.date], bool]) -> Callable[[object, bytes], bytes]:
+def _counting(
+    count: float | None, *, of: Callable[[dt.date], bool]
+) -> Callable[[object, bytes], bytes]:
     """An upstream that sends `count` for each metrics row of the account on such dates."""
 
     def alter(_arrival: object, body: bytes) -> bytes:
@@ -39,7 +43,8 @@ def _counting(count: float | None, *, of: Callable[[dt.date], bool]) -> Callable
 @pytest.mark.parametrize(
     ("count", "days"),
     [
-        # What NULL leaves of the account is another state after the second night than after the first.
+        # What NULL leaves of the account is another state after the second night than after the
+        # first.
         (None, [1, 2, 4, 8]),
         (2.5, [1, 3, 7]),
     ],
@@ -68,11 +73,18 @@ async def test_an_account_without_usable_counts_is_asked_for_with_growing_pauses
         assert state["accounts"]["healed"] == 1  # type: ignore[index]
 
 
-async def test_a_contradiction_on_dates_that_move_is_asked_for_by_each_run(warehouse: Database, sandbox: SandboxServer) -> None:
+async def test_a_contradiction_on_dates_that_move_is_asked_for_by_each_run(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
     async with warehouse.connect() as c, altering(sandbox) as api:
-        last = await c.fetchval("SELECT max(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0", _ACCOUNT)
+        last = await c.fetchval(
+            "SELECT max(date) FROM raw_metrics_daily WHERE account_id = $1 AND num_trades > 0",
+            _ACCOUNT,
+        )
         config = dataclasses.replace(_CONFIG, settle_hours=24 * ((NOW.date() - last).days + 2))
-        await c.execute("DELETE FROM raw_metrics_hourly WHERE date = $1 AND account_id = $2", last, _ACCOUNT)
+        await c.execute(
+            "DELETE FROM raw_metrics_hourly WHERE date = $1 AND account_id = $2", last, _ACCOUNT
+        )
         api.alter = _counting(None, of=lambda day: day == last)
         async with engine(warehouse, api.as_sandbox, now=lambda: NOW, config=config) as service:
             assert all([(await run(service, RunKind.FULL))["requests"] for _ in range(5)])

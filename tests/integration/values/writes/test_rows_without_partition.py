@@ -1,4 +1,6 @@
-"""Rows of a month without a partition cost themselves alone, and are stored once it is there, also those of days without trades."""
+"""Rows of a month without a partition cost themselves alone, and are stored once it is there, also
+those of days without trades.
+"""
 
 import datetime as dt
 from dataclasses import replace
@@ -24,14 +26,24 @@ CREATE EVENT TRIGGER no_partitions ON ddl_command_start WHEN TAG IN ('CREATE TAB
 
 
 def _send_days_without_trades(world: World) -> None:
-    """Upstream has a daily row without trades of each account, in February, on a date on which the account has no other."""
+    """Upstream has a daily row without trades of each account, in February, on a date on which the
+    account has no other.
+    """
     for account_id in sorted({record.account_id for record in world.records(Endpoint.DAILY)}):
         records = world._of_account(Endpoint.DAILY, account_id)
         days = {record.day for record in records}
         day = next(day for number in range(9, 28) if (day := dt.date(2026, 2, number)) not in days)
         figures = dict.fromkeys(("numTrades", "netProfit", "totalLots"), 0)
         row = {**records[0].row, **figures, "date": day.isoformat()}
-        records.append(replace(records[0], key=(*records[0].key[:-1], day.toordinal()), row=row, day=day, _encoded=None))
+        records.append(
+            replace(
+                records[0],
+                key=(*records[0].key[:-1], day.toordinal()),
+                row=row,
+                day=day,
+                _encoded=None,
+            )
+        )
     world._selections.clear()
 
 
@@ -47,17 +59,23 @@ async def test_rows_without_trades_are_stored_once_their_partition_is_there(
             await connection.execute(_NO_PARTITIONS)
             await run(service, RunKind.FULL)
             details = await connection.fetch(
-                "SELECT account_id, detail FROM recon_attempts WHERE detail LIKE '%no partition of raw_metrics_daily%'"
+                "SELECT account_id, detail FROM recon_attempts WHERE detail LIKE '%no partition of"
+                " raw_metrics_daily%'"
             )
             assert details
-            aside = await connection.fetch("SELECT account_id, row_data FROM recon_set_aside_rows WHERE reason LIKE 'no partition%'")
+            aside = await connection.fetch(
+                "SELECT account_id, row_data FROM recon_set_aside_rows WHERE reason LIKE 'no"
+                " partition%'"
+            )
             assert aside
             again = await run(service, RunKind.FULL)
             assert again["accounts"]["waiting"] == 0  # type: ignore[index]
             await connection.execute("DROP EVENT TRIGGER no_partitions")
-            # Only the rows without trades are missing: the owner has made the partition, and ingestion has loaded the others.
+            # Only the rows without trades are missing: the owner has made the partition, and
+            # ingestion has loaded the others.
             await connection.execute(
-                f"CREATE TABLE {month} PARTITION OF raw_metrics_daily FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')"
+                f"CREATE TABLE {month} PARTITION OF raw_metrics_daily FOR VALUES FROM"
+                " ('2026-02-01') TO ('2026-03-01')"
             )
             await run(service, RunKind.RETRY)
             await run(service, RunKind.FULL)

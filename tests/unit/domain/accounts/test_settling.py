@@ -8,7 +8,8 @@ from app.domain.accounts.settling import MovingFigures, StoredLevels
 @pytest.mark.parametrize(
     ("figures", "to", "stored", "falls"),
     [
-        # The stored daily rows add up to the new count, and count all that the warehouse knows of the dates that still move.
+        # The stored daily rows add up to the new count, and count all that the warehouse knows of
+        # the dates that still move.
         (MovingFigures(), 10, StoredLevels(10, 4, 4, 4), True),
         (MovingFigures(), 10, StoredLevels(10, 4, 3, 4), False),
         # Otherwise upstream's own word on these dates is needed.

@@ -1,4 +1,6 @@
-"""What is read where every row is compared, what its issues are, and on which dates trades may be stored twice."""
+"""What is read where every row is compared, what its issues are, and on which dates trades may be
+stored twice.
+"""
 
 import datetime as dt
 from dataclasses import replace
@@ -18,21 +20,29 @@ from app.domain.verdict.row_issues import compares_rows, difference_issues, left
 from app.domain.verdict.verdict import is_incomplete, judge
 from tests.support.views import DAY, days, view
 
-_WRONG = Difference(Endpoint.DAILY, DAY, Differs.CHANGED, 1, ("net_profit",), samples=({"key": "a|1"},))
+_WRONG = Difference(
+    Endpoint.DAILY, DAY, Differs.CHANGED, 1, ("net_profit",), samples=({"key": "a|1"},)
+)
 _MORE = Difference(Endpoint.CLOSED, DAY, Differs.MISSING, 2, counts=True)
 
 
-def test_every_table_of_an_account_that_agrees_is_read_whole_if_its_rows_are_compared_and_none_if_its_counts_are() -> None:
+def test_every_table_of_an_account_that_agrees_is_read_whole_if_its_rows_are_compared_and_none_if_its_counts_are() -> (
+    None
+):
     account = view("a", 5, 5, known_days=3)
     assert needs_of(account, Progress()) == Needs()
     last = account.last_day
     assert needs_of(account, Progress(by_rows=True)) == Needs(True, None, None, None, last)  # noqa: FBT003
-    moving = Moving(DAY + dt.timedelta(days=8), (DAY + dt.timedelta(days=8), DAY + dt.timedelta(days=9)))
+    moving = Moving(
+        DAY + dt.timedelta(days=8), (DAY + dt.timedelta(days=8), DAY + dt.timedelta(days=9))
+    )
     progress = Progress(by_rows=True, moving=moving)
     for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY):
         progress.dates_read(endpoint).everything = True
     progress.dates_read(Endpoint.CLOSED).ranges.append((DAY, DAY + dt.timedelta(days=8)))
-    assert needs_of(account, progress) == Needs(closed=None, closed_until=moving.last), "trades may be of dates that no table knows yet"
+    assert needs_of(account, progress) == Needs(closed=None, closed_until=moving.last), (
+        "trades may be of dates that no table knows yet"
+    )
     assert is_incomplete(account, progress)
     progress.dates_read(Endpoint.CLOSED).ranges.append((DAY, moving.last))
     assert needs_of(account, progress) == Needs()
@@ -44,8 +54,13 @@ def test_an_account_whose_rows_could_not_be_read_failed_though_no_issue_is_known
     assert judge((), ()) is Outcome.UNCHANGED
 
 
-def test_what_no_count_shows_is_value_drift_and_what_counts_should_show_is_drift_unless_they_do() -> None:
-    assert [issue.code for issue in difference_issues([_WRONG, _MORE], ())] == [IssueCode.VALUE_DRIFT, IssueCode.UPSTREAM_DRIFT]
+def test_what_no_count_shows_is_value_drift_and_what_counts_should_show_is_drift_unless_they_do() -> (
+    None
+):
+    assert [issue.code for issue in difference_issues([_WRONG, _MORE], ())] == [
+        IssueCode.VALUE_DRIFT,
+        IssueCode.UPSTREAM_DRIFT,
+    ]
     (issue,) = difference_issues([_WRONG, _MORE], [IssueCode.TRADES_DAILY_MISMATCH])
     assert issue.can_be_healed
     assert (issue.affected, issue.evidence["dates"]) == (("raw_metrics_daily",), [DAY.isoformat()])
@@ -84,7 +99,16 @@ def test_trades_are_looked_up_under_other_dates_where_more_are_stored_than_daily
 
 def test_an_empty_daily_table_makes_no_trade_suspect() -> None:
     account = view("a", 0, 0, (0, 0, 3))
-    totals = Totals(has_alltime=False, alltime=0, has_daily=False, daily=0, has_hourly=False, hourly=0, has_closed=True, closed=3)
+    totals = Totals(
+        has_alltime=False,
+        alltime=0,
+        has_daily=False,
+        daily=0,
+        has_hourly=False,
+        hourly=0,
+        has_closed=True,
+        closed=3,
+    )
     assert replace(account, totals=totals).surplus_days == ()
 
 

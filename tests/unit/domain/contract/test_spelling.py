@@ -7,30 +7,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.contract.rows import RepairedRow
-from app.domain.contract.spelling import SentKey, chosen_login, numbered_key, respelled, shown, with_login
+from app.domain.contract.spelling import (
+    SentKey,
+    chosen_login,
+    numbered_key,
+    respelled,
+    shown,
+    with_login,
+)
 
-_KEYS = st.sampled_from(["login", "mt_version", "platform", "broker", "ticket", "position", "accountId"])
+_KEYS = st.sampled_from(
+    ["login", "mt_version", "platform", "broker", "ticket", "position", "accountId"]
+)
 
 
 @given(_KEYS, st.integers(0, 10**18), st.integers(0, 6))
-def test_a_whole_number_is_written_plainly_in_each_key_part(name: str, number: int, zeros: int) -> None:
+def test_a_whole_number_is_written_plainly_in_each_key_part(
+    name: str, number: int, zeros: int
+) -> None:
     digits = str(number)
-    spelled = f"{digits}.{'0' * zeros}" if zeros else f"{digits[0]}.{digits[1:] or '0'}e{len(digits) - 1}"
+    spelled = (
+        f"{digits}.{'0' * zeros}" if zeros else f"{digits[0]}.{digits[1:] or '0'}e{len(digits) - 1}"
+    )
     row = f'{{"comment": "\\"{name}\\": 1.0", "{name}" : {spelled}, "profit": 2.0}}'.encode()
     plain = respelled(row)
     assert f'"{name}" : {number},'.encode() in plain
     assert json.loads(plain) | {name: None} == json.loads(row) | {name: None}
 
 
-@pytest.mark.parametrize("value", ['"914.0"', "914.5", "1e400000", '"9e2"', "914", '"00914"', "null", "1e-7", "true"])
+@pytest.mark.parametrize(
+    "value", ['"914.0"', "914.5", "1e400000", '"9e2"', "914", '"00914"', "null", "1e-7", "true"]
+)
 def test_any_other_value_stays_as_it_was_sent(value: str) -> None:
     row = f'{{"login":{value}}}'.encode()
     assert respelled(row) is row
 
 
-@pytest.mark.parametrize("text", ["", " ", "\t\n", "\u00a0", "null", "NULL", " None ", "NaN", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\t\n", "\u00a0", "null", "NULL", " None ", "NaN", "nan"]
+)
 def test_a_blank_id_and_a_word_for_none_are_a_missing_id(text: str) -> None:
-    assert json.loads(respelled(json.dumps({"accountId": text, "login": text}).encode())) == {"accountId": None, "login": shown(text)}
+    assert json.loads(respelled(json.dumps({"accountId": text, "login": text}).encode())) == {
+        "accountId": None,
+        "login": shown(text),
+    }
 
 
 @pytest.mark.parametrize("value", ["0", "nullable", "acc-1", "acc 1", "ACC-\u00fc", 0, 914])
@@ -56,7 +76,9 @@ def test_the_repairs_of_a_row_stay_noted() -> None:
 
 def test_only_a_login_that_is_a_number_may_have_lost_its_zeros() -> None:
     assert numbered_key(b'{"login":"914","mt_version":5}') is None
-    assert numbered_key(b'{"login":914,"mt_version":"5","broker":1,"accountId":"a"}') == SentKey("914", "5", "1", "a")
+    assert numbered_key(b'{"login":914,"mt_version":"5","broker":1,"accountId":"a"}') == SentKey(
+        "914", "5", "1", "a"
+    )
     assert numbered_key(b'{"login":914,"platform":5,"broker":null}') == SentKey("914", "5", "", "")
 
 
@@ -78,4 +100,7 @@ def test_only_a_login_that_is_a_number_may_have_lost_its_zeros() -> None:
 def test_the_account_tells_the_login_then_the_key_then_what_was_asked(
     own: list[str], held: list[str], asked: list[str], chosen: str | None
 ) -> None:
-    assert chosen_login(SentKey("914", "5", "1", "a"), {"a": own}, {("914", "5", "1"): held}, asked) == chosen
+    assert (
+        chosen_login(SentKey("914", "5", "1", "a"), {"a": own}, {("914", "5", "1"): held}, asked)
+        == chosen
+    )

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from app.domain.accounts.counts import DayCounts, Drift, Totals
 from app.domain.accounts.money import Figure, Money, Relation, Side
 from app.domain.accounts.view import AcceptedIssue, AccountView
-from app.domain.issues.acceptance import disagreement_of, figures_of, how_it_ended, is_covered, last_date
+from app.domain.issues.acceptance import (
+    disagreement_of,
+    figures_of,
+    how_it_ended,
+    is_covered,
+    last_date,
+)
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.issues.detection import detect
 from app.errors import InvalidRequest
@@ -19,7 +25,11 @@ _DAY = dt.date(2026, 1, 5)
 
 def _view(alltime: int = 10, daily: int = 10, hourly: int = 7, closed: int = 10) -> AccountView:
     day = DayCounts(_DAY, 5, 5 - (daily - hourly), 5, 1, 1)
-    return AccountView("a", Totals(True, alltime, True, daily, True, hourly, True, closed), days=(day,))  # noqa: FBT003
+    return AccountView(
+        "a",
+        Totals(True, alltime, True, daily, True, hourly, True, closed),  # noqa: FBT003
+        days=(day,),
+    )
 
 
 def _figures(view: AccountView) -> dict[IssueCode, str]:
@@ -41,10 +51,24 @@ def test_a_difference_that_grows_is_another_figure(more: int) -> None:
 
 
 def test_figures_survive_the_record_and_what_tells_of_the_run_alone_is_no_figure() -> None:
-    evidence = {"missing_dates": ["2026-01-05"], "metadata": {"looks": {"2026-01-05": 1}, "upstream_counts": {"raw_metrics_daily": 4}}}
-    issue = Issue(IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, "text", ("raw_metrics_daily",), "none", evidence)
+    evidence = {
+        "missing_dates": ["2026-01-05"],
+        "metadata": {"looks": {"2026-01-05": 1}, "upstream_counts": {"raw_metrics_daily": 4}},
+    }
+    issue = Issue(
+        IssueCode.UPSTREAM_INCONSISTENT,
+        Severity.INFO,
+        "text",
+        ("raw_metrics_daily",),
+        "none",
+        evidence,
+    )
     again = Issue.from_json(msgspec.json.decode(msgspec.json.encode(issue.as_json())))
-    other = replace(issue, description="another", evidence={**evidence, "metadata": {"looks": {"2026-01-05": 2}}})
+    other = replace(
+        issue,
+        description="another",
+        evidence={**evidence, "metadata": {"looks": {"2026-01-05": 2}}},
+    )
     assert figures_of(issue) == figures_of(again) == figures_of(other)
 
 
@@ -52,15 +76,29 @@ def test_where_no_date_tells_it_the_difference_of_upstreams_own_totals_is_the_fi
     def figures(alltime: int, daily: int) -> str:
         metadata = {"upstream_counts": {"raw_metrics_alltime": alltime, "raw_metrics_daily": daily}}
         evidence = {"missing_dates": [], "metadata": metadata}
-        return figures_of(Issue(IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, "", ("raw_metrics_daily",), "none", evidence))
+        return figures_of(
+            Issue(
+                IssueCode.UPSTREAM_INCONSISTENT,
+                Severity.INFO,
+                "",
+                ("raw_metrics_daily",),
+                "none",
+                evidence,
+            )
+        )
 
     assert figures(10, 8) == figures(15, 13) != figures(15, 12)
 
 
 @given(st.lists(st.integers(0, 9), min_size=11, max_size=15), st.data())
-def test_a_count_on_any_date_is_a_figure_also_beyond_those_that_are_shown(counts: list[int], data: st.DataObject) -> None:
+def test_a_count_on_any_date_is_a_figure_also_beyond_those_that_are_shown(
+    counts: list[int], data: st.DataObject
+) -> None:
     def view(hourly: list[int]) -> AccountView:
-        days = tuple(DayCounts(_DAY + dt.timedelta(days=n), 20, count, 20, 1, 1) for n, count in enumerate(hourly))
+        days = tuple(
+            DayCounts(_DAY + dt.timedelta(days=n), 20, count, 20, 1, 1)
+            for n, count in enumerate(hourly)
+        )
         return replace(_view(300, 300, sum(hourly), 300), days=days)
 
     place = data.draw(st.integers(0, len(counts) - 1))
@@ -71,22 +109,37 @@ def test_a_count_on_any_date_is_a_figure_also_beyond_those_that_are_shown(counts
 
 def test_a_drift_is_accepted_by_its_difference() -> None:
     def drift(upstream: float, stored: float) -> str:
-        evidence = {"upstream": {"net_profit": upstream}, "stored": {"net_profit": stored}, "settled_before": f"{upstream}"}
-        [issue] = detect(replace(_view(hourly=10), days=(), drift=Drift(absent=False, evidence=evidence)))
+        evidence = {
+            "upstream": {"net_profit": upstream},
+            "stored": {"net_profit": stored},
+            "settled_before": f"{upstream}",
+        }
+        [issue] = detect(
+            replace(_view(hourly=10), days=(), drift=Drift(absent=False, evidence=evidence))
+        )
         return figures_of(issue)
 
     assert drift(100.3, 100.1) == drift(5.2, 5.0) != drift(5.3, 5.0)
 
 
-def test_an_account_is_covered_only_while_all_that_is_open_is_accepted_and_nothing_else_disagrees() -> None:
+def test_an_account_is_covered_only_while_all_that_is_open_is_accepted_and_nothing_else_disagrees() -> (
+    None
+):
     view = replace(_view(), open_issues=tuple(issue.as_json() for issue in detect(_view())))
     until, seen = dt.date(2026, 2, 1), disagreement_of(view)
-    accepted = {issue.code.value: AcceptedIssue("a", issue.code, until, figures_of(issue), seen) for issue in detect(view)}
+    accepted = {
+        issue.code.value: AcceptedIssue("a", issue.code, until, figures_of(issue), seen)
+        for issue in detect(view)
+    }
     assert is_covered(view, accepted)
     for code in accepted:
-        assert not is_covered(view, {other: each for other, each in accepted.items() if other != code})
+        assert not is_covered(
+            view, {other: each for other, each in accepted.items() if other != code}
+        )
     assert not is_covered(replace(view, totals=_view(hourly=6).totals), accepted)
-    assert not is_covered(replace(view, drift=Drift(absent=False, evidence={"upstream": {"num_trades": 9}})), accepted)
+    assert not is_covered(
+        replace(view, drift=Drift(absent=False, evidence={"upstream": {"num_trades": 9}})), accepted
+    )
     assert not is_covered(replace(view, doubts=frozenset({_DAY})), accepted)
     assert not is_covered(replace(view, open_issues=()), accepted)
 
@@ -119,12 +172,20 @@ def test_amounts_are_accepted_by_how_much_they_differ(cents: int, more_cents: in
     before, differs = cents / 100, more_cents / 100
 
     def view(base: float, difference: float) -> AccountView:
-        totals = {Side.ALLTIME: base, Side.DAILY: base, Side.HOURLY: base + difference, Side.CLOSED: base}
+        totals = {
+            Side.ALLTIME: base,
+            Side.DAILY: base,
+            Side.HOURLY: base + difference,
+            Side.CLOSED: base,
+        }
         relation = Relation(Side.ALLTIME, Side.HOURLY, Figure.PROFIT)
         money = Money(frozenset({relation}), (relation,), (), {Figure.PROFIT: totals})
         return replace(_view(hourly=10), days=(), money=money)
 
-    [one], [other], [more] = (detect(view(*each)) for each in ((before, differs), (before + 512, differs), (before, differs + 1)))
+    [one], [other], [more] = (
+        detect(view(*each))
+        for each in ((before, differs), (before + 512, differs), (before, differs + 1))
+    )
     assert figures_of(one) == figures_of(other) != figures_of(more)
     assert disagreement_of(view(before, differs)) == disagreement_of(view(before + 512, differs))
     assert disagreement_of(view(before, differs)) != disagreement_of(view(before, differs + 1))

@@ -19,7 +19,9 @@ DAY = dt.date(2026, 5, 4)
 LATER = DAY + dt.timedelta(days=9)
 
 
-def totals(alltime: int = 0, daily: int = 0, hourly: int = 0, closed: int = 0, *, missing: str = "") -> Totals:
+def totals(
+    alltime: int = 0, daily: int = 0, hourly: int = 0, closed: int = 0, *, missing: str = ""
+) -> Totals:
     return Totals(
         has_alltime="a" not in missing,
         alltime=alltime,
@@ -40,7 +42,9 @@ def codes(view: AccountView) -> set[str]:
     return {issue.code.value for issue in detect(view)}
 
 
-def finding(holder: str | None, *candidates: str, table: str = "raw_trades_closed") -> IdentityFinding:
+def finding(
+    holder: str | None, *candidates: str, table: str = "raw_trades_closed"
+) -> IdentityFinding:
     return IdentityFinding(table, "7", "8", "1", holder, candidates, 3, (DAY,))
 
 
@@ -70,8 +74,12 @@ def test_each_issue_is_told_from_the_counts(view: AccountView, expected: set[str
     assert codes(view) == expected
 
 
-@pytest.mark.parametrize(("largest", "severity"), [(100_000, Severity.MEDIUM), (100_001, Severity.HIGH)])
-def test_a_mismatch_of_totals_is_high_above_ten_percent_of_the_largest(largest: int, severity: Severity) -> None:
+@pytest.mark.parametrize(
+    ("largest", "severity"), [(100_000, Severity.MEDIUM), (100_001, Severity.HIGH)]
+)
+def test_a_mismatch_of_totals_is_high_above_ten_percent_of_the_largest(
+    largest: int, severity: Severity
+) -> None:
     (issue,) = detect(AccountView("a", totals(largest, 90_000, 90_000, 90_000)))
     assert issue.severity is severity
 
@@ -79,10 +87,18 @@ def test_a_mismatch_of_totals_is_high_above_ten_percent_of_the_largest(largest: 
 def test_all_dates_of_an_issue_are_named_however_many() -> None:
     days = tuple(day(1, 0, 1, DAY + dt.timedelta(days=number)) for number in range(500))
     issue = next(
-        issue for issue in detect(AccountView("a", totals(500, 500, 0, 500), days=days)) if issue.code is IssueCode.DAILY_WITHOUT_HOURLY
+        issue
+        for issue in detect(AccountView("a", totals(500, 500, 0, 500), days=days))
+        if issue.code is IssueCode.DAILY_WITHOUT_HOURLY
     )
     assert issue.evidence["total_missing"] == len(issue.as_json()["missing_dates"]) == 500  # type: ignore[arg-type]
-    assert {"type", "severity", "description", "affected", "resolution_strategy"} <= issue.as_json().keys()
+    assert {
+        "type",
+        "severity",
+        "description",
+        "affected",
+        "resolution_strategy",
+    } <= issue.as_json().keys()
 
 
 def read_everything() -> Progress:
@@ -107,7 +123,9 @@ def test_a_difference_is_upstreams_own_only_when_all_of_it_was_read() -> None:
 
 
 def test_a_finer_table_must_be_read_on_each_date_that_differs() -> None:
-    view = AccountView("a", totals(5, 5, 5, 4), days=(day(3, 3, 2), day(2, 2, 1, DAY + dt.timedelta(days=1))))
+    view = AccountView(
+        "a", totals(5, 5, 5, 4), days=(day(3, 3, 2), day(2, 2, 1, DAY + dt.timedelta(days=1)))
+    )
     progress = Progress()
     progress.dates_read(Endpoint.ALLTIME).everything = True
     progress.dates_read(Endpoint.DAILY).everything = True
@@ -136,13 +154,19 @@ def test_rows_that_upstream_forgot_explain_exactly_their_share() -> None:
     progress = read_everything()
     progress.kept = {Endpoint.DAILY: {DAY: 3}}
     assert left(view, progress) == {"absent_upstream"}
-    view = AccountView("a", totals(5, 9, 5, 5), days=(day(3, 0, 0), day(2, 1, 1, DAY + dt.timedelta(days=1))))
+    view = AccountView(
+        "a", totals(5, 9, 5, 5), days=(day(3, 0, 0), day(2, 1, 1, DAY + dt.timedelta(days=1)))
+    )
     assert left(view, progress) == {"absent_upstream", "upstream_inconsistent"}
 
 
 def _told_of_upstream(view: AccountView, progress: Progress) -> object:
     """What the issue that blames upstream names as upstream's own counts."""
-    (issue,) = (each for each in explain(view, progress, moving_from=LATER) if each.code in {"upstream_inconsistent", "unsettled"})
+    (issue,) = (
+        each
+        for each in explain(view, progress, moving_from=LATER)
+        if each.code in {"upstream_inconsistent", "unsettled"}
+    )
     metadata = issue.evidence["metadata"]
     assert isinstance(metadata, dict)
     return metadata.get("upstream_counts")
@@ -150,20 +174,37 @@ def _told_of_upstream(view: AccountView, progress: Progress) -> object:
 
 def test_upstreams_counts_are_those_of_upstream_and_only_of_tables_that_were_read_whole() -> None:
     next_day = DAY + dt.timedelta(days=1)
-    view = AccountView("a", totals(5, 9, 5, 7), days=(day(3, 0, 0), day(2, 1, 3, next_day)), first_day=DAY, last_day=next_day)
+    view = AccountView(
+        "a",
+        totals(5, 9, 5, 7),
+        days=(day(3, 0, 0), day(2, 1, 3, next_day)),
+        first_day=DAY,
+        last_day=next_day,
+    )
     progress = read_everything()
     progress.sent = {Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED}
     progress.kept = {Endpoint.DAILY: {DAY: 3}, Endpoint.CLOSED: {next_day: 1}}
-    told = {"raw_metrics_alltime": 5, "raw_metrics_daily": 6, "raw_metrics_hourly": 5, "raw_trades_closed": 6}
+    told = {
+        "raw_metrics_alltime": 5,
+        "raw_metrics_daily": 6,
+        "raw_metrics_hourly": 5,
+        "raw_trades_closed": 6,
+    }
     assert _told_of_upstream(view, progress) == told
-    # A table of which only some dates were read, whose counts are withheld, or of which a count was none is not known as a whole.
+    # A table of which only some dates were read, whose counts are withheld, or of which a count was
+    # none is not known as a whole.
     progress.dates_read(Endpoint.HOURLY).everything = False
     progress.dates_read(Endpoint.HOURLY).dates = {DAY, next_day}
     progress.dates_read(Endpoint.CLOSED).everything = False
     progress.dates_read(Endpoint.CLOSED).ranges.append((DAY, next_day))
     del told["raw_metrics_hourly"]
-    assert _told_of_upstream(view, progress) == told, "closed trades were read on all dates of the account's life"
-    progress.unheld = {"raw_metrics_daily": {"num_trades (no count)"}, "raw_trades_closed": {"comment"}}
+    assert _told_of_upstream(view, progress) == told, (
+        "closed trades were read on all dates of the account's life"
+    )
+    progress.unheld = {
+        "raw_metrics_daily": {"num_trades (no count)"},
+        "raw_trades_closed": {"comment"},
+    }
     del told["raw_metrics_daily"]
     assert _told_of_upstream(view, progress) == told
     progress.withheld = {Endpoint.CLOSED: {LATER}}
@@ -174,7 +215,9 @@ def test_upstreams_counts_are_those_of_upstream_and_only_of_tables_that_were_rea
 
 
 def test_an_unsettled_difference_names_no_stored_count_as_upstreams() -> None:
-    moving = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), first_day=DAY, last_day=LATER)
+    moving = AccountView(
+        "a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), first_day=DAY, last_day=LATER
+    )
     progress = read_everything()
     progress.sent = {Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED}
     progress.withheld = {Endpoint.DAILY: {LATER}}
@@ -184,7 +227,9 @@ def test_an_unsettled_difference_names_no_stored_count_as_upstreams() -> None:
 def test_a_difference_on_dates_that_still_move_is_unsettled() -> None:
     moving = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER)
     assert left(moving, read_everything()) == {"unsettled"}
-    both = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 2), day(2, 3, 3, LATER)), last_day=LATER)
+    both = AccountView(
+        "a", totals(5, 5, 6, 6), days=(day(2, 3, 2), day(2, 3, 3, LATER)), last_day=LATER
+    )
     assert left(both, read_everything()) == {"upstream_inconsistent"}
 
 
@@ -209,7 +254,9 @@ def test_runs_in_quick_succession_do_not_wear_out_what_is_unsettled() -> None:
     begun = dt.datetime(2026, 1, 6, 22, 36, tzinfo=dt.UTC)
     codes = []
     for minutes in (0, 2, 5, 9, 30, 59, 61, 90, 125, 130, 190):
-        (issue,) = explain(view, read_everything(), moving_from=LATER, now=begun + dt.timedelta(minutes=minutes))
+        (issue,) = explain(
+            view, read_everything(), moving_from=LATER, now=begun + dt.timedelta(minutes=minutes)
+        )
         codes.append(issue.code)
         view = replace(view, open_issues=(issue.as_json(),))
     assert codes == [IssueCode.UNSETTLED] * 9 + [IssueCode.UPSTREAM_INCONSISTENT] * 2
@@ -225,14 +272,18 @@ def test_totals_that_stay_unsettled_for_three_runs_are_what_they_are() -> None:
 
 
 def test_trades_of_an_ambiguous_key_explain_their_own_absence() -> None:
-    view = AccountView("a", totals(3, 3, 3, 0), days=(day(3, 3, 0),), findings=(finding(None, "a", "b"),))
+    view = AccountView(
+        "a", totals(3, 3, 3, 0), days=(day(3, 3, 0),), findings=(finding(None, "a", "b"),)
+    )
     assert left(view, read_everything()) == {"ambiguous_identity"}
 
 
 def test_a_key_that_is_too_narrow_explains_the_rows_that_it_cannot_hold() -> None:
     progress = read_everything()
     progress.too_narrow.append({"table": "raw_trades_closed", "key": "8|1|7"})
-    assert left(AccountView("a", totals(3, 3, 3, 2), days=(day(3, 3, 2),)), progress) == {"key_too_narrow"}
+    assert left(AccountView("a", totals(3, 3, 3, 2), days=(day(3, 3, 2),)), progress) == {
+        "key_too_narrow"
+    }
 
 
 def test_drift_is_over_when_the_coarse_levels_were_read_and_not_before() -> None:
@@ -256,11 +307,20 @@ def test_what_only_an_audit_can_judge_stays_open_until_one_does() -> None:
     assert carried(absent, Progress()) == (absence(),)
     assert left(absent, Progress()) == {"absent_upstream"}
     assert carried(absent, Progress(sent={Endpoint.DAILY})) == ()
-    # Forgotten rows say nothing of the account, and where the counts agree without them nothing is left.
-    rows = AccountView("a", totals(5, 5, 5, 5), open_issues=({**absence().as_json(), "affected": ["raw_metrics_daily"]},))
+    # Forgotten rows say nothing of the account, and where the counts agree without them nothing is
+    # left.
+    rows = AccountView(
+        "a",
+        totals(5, 5, 5, 5),
+        open_issues=({**absence().as_json(), "affected": ["raw_metrics_daily"]},),
+    )
     assert carried(rows, Progress()) == ()
     assert left(rows, Progress()) == set()
-    drifted = with_open_drift(AccountView("a", totals(), open_issues=({"type": "upstream_drift", "metadata": {"note": 1}},)))
+    drifted = with_open_drift(
+        AccountView(
+            "a", totals(), open_issues=({"type": "upstream_drift", "metadata": {"note": 1}},)
+        )
+    )
     assert drifted.drift == Drift(absent=False, evidence={"note": 1})
 
 
@@ -270,7 +330,11 @@ def test_what_only_an_audit_can_judge_stays_open_until_one_does() -> None:
         ((), (), Outcome.UNCHANGED),
         ((IssueCode.UPSTREAM_DRIFT,), (), Outcome.HEALED),
         ((IssueCode.TRADE_COUNT_MISMATCH,), (IssueCode.UPSTREAM_INCONSISTENT,), Outcome.EXPLAINED),
-        ((IssueCode.TRADE_COUNT_MISMATCH, IssueCode.UPSTREAM_DRIFT), (IssueCode.TRADE_COUNT_MISMATCH,), Outcome.PARTIAL),
+        (
+            (IssueCode.TRADE_COUNT_MISMATCH, IssueCode.UPSTREAM_DRIFT),
+            (IssueCode.TRADE_COUNT_MISMATCH,),
+            Outcome.PARTIAL,
+        ),
         ((IssueCode.TRADE_COUNT_MISMATCH,), (IssueCode.TRADE_COUNT_MISMATCH,), Outcome.FAILED),
     ],
 )
@@ -283,7 +347,9 @@ def test_an_outcome_follows_from_what_was_found_and_what_is_left(
     assert judge(issues(found), issues(remaining)) is outcome
 
 
-def test_closed_trades_of_a_key_that_two_accounts_hold_at_once_are_never_held_against_upstream() -> None:
+def test_closed_trades_of_a_key_that_two_accounts_hold_at_once_are_never_held_against_upstream() -> (
+    None
+):
     shared = IdentityFinding("raw_metrics_alltime", "7", "8", "1", None, ("a", "b"), 0, ())
     view = AccountView("a", totals(3, 3, 3, 5), days=(day(3, 3, 5),), findings=(shared,))
     assert left(view, read_everything()) == {"ambiguous_identity"}

@@ -33,13 +33,17 @@ def test_only_the_table_that_differs_is_read_where_alltime_confirms_daily() -> N
     assert needs_of(view("a", 5, 5, (5, 3, 3)), Progress()) == Needs(hourly=days(0), closed=days(0))
 
 
-def test_daily_is_read_where_both_finer_tables_agree_against_it_and_explain_what_alltime_counts() -> None:
+def test_daily_is_read_where_both_finer_tables_agree_against_it_and_explain_what_alltime_counts() -> (
+    None
+):
     assert needs_of(view("a", 8, 5, (0, 3, 3), (5, 4, 5)), Progress()) == Needs(daily=days(0))
     surplus = view("a", 5, 8, (3, 0, 0))
     assert needs_of(surplus, Progress()) == Needs(daily=days(0))
 
 
-def test_daily_that_stands_alone_after_it_was_read_is_upstreams_contradiction_and_only_alltime_is_left_to_hear() -> None:
+def test_daily_that_stands_alone_after_it_was_read_is_upstreams_contradiction_and_only_alltime_is_left_to_hear() -> (
+    None
+):
     alone = view("a", 4, 5, (5, 4, 4))
     assert needs_of(alone, read(daily=days(0))) == Needs(alltime=True)
     assert needs_of(alone, read(alltime=True, daily=days(0))) == Needs()
@@ -51,7 +55,9 @@ def test_alltime_is_read_before_all_of_daily_where_nothing_explains_the_differen
     assert needs_of(view("a", 6, 5, finer=5), read(alltime=True, daily=None)) == Needs()
 
 
-def test_dates_that_everybody_lacks_are_looked_at_before_alltime_by_accounts_that_lived_then() -> None:
+def test_dates_that_everybody_lacks_are_looked_at_before_alltime_by_accounts_that_lived_then() -> (
+    None
+):
     short = view("a", 9, 5, finer=5)
     gaps = days(-3, 2, 3)
     assert is_short(short)
@@ -63,7 +69,9 @@ def test_dates_that_everybody_lacks_are_looked_at_before_alltime_by_accounts_tha
 
 
 @pytest.mark.parametrize("day", [(2, 3, 2), (2, 2, 3)])
-def test_daily_is_read_before_a_table_that_has_more_than_it_since_only_it_can_condemn_a_row(day: tuple[int, int, int]) -> None:
+def test_daily_is_read_before_a_table_that_has_more_than_it_since_only_it_can_condemn_a_row(
+    day: tuple[int, int, int],
+) -> None:
     assert needs_of(view("a", 5, 5, day), Progress()) == Needs(daily=days(0))
 
 
@@ -83,7 +91,9 @@ def test_an_audits_drift_begins_with_the_coarse_levels_and_descends_where_daily_
     assert needs_of(drifted, Progress()) == Needs(alltime=True, daily=None)
     assert needs_of(drifted, read(alltime=True, daily=None)) == Needs()
     descended = replace(drifted, descents=frozenset({DAY}))
-    assert needs_of(descended, read(alltime=True, daily=None)) == Needs(hourly=days(0), closed=days(0))
+    assert needs_of(descended, read(alltime=True, daily=None)) == Needs(
+        hourly=days(0), closed=days(0)
+    )
 
 
 def test_drift_of_the_alltime_row_alone_needs_nothing_below_it() -> None:
@@ -102,7 +112,9 @@ def test_an_account_without_alltime_or_daily_rows_gets_those_first() -> None:
     assert needs_of(without_alltime, Progress()) == Needs(alltime=True)
 
 
-def test_what_still_differs_after_the_finer_tables_makes_daily_suspect_and_then_nothing_is_left_to_ask() -> None:
+def test_what_still_differs_after_the_finer_tables_makes_daily_suspect_and_then_nothing_is_left_to_ask() -> (
+    None
+):
     differing, progress = view("a", 5, 5, (5, 4, 5)), Progress()
     progress.dates_read(Endpoint.HOURLY).dates.add(DAY)
     assert needs_of(differing, progress) == Needs(alltime=True, daily=days(0))
@@ -113,11 +125,18 @@ def test_what_still_differs_after_the_finer_tables_makes_daily_suspect_and_then_
 
 def test_a_table_without_any_row_is_read_whole() -> None:
     empty = view("a", 5, 5, (5, 0, 5))
-    assert needs_of(replace(empty, totals=replace(empty.totals, has_hourly=False)), Progress()) == Needs(hourly=None)
+    assert needs_of(
+        replace(empty, totals=replace(empty.totals, has_hourly=False)), Progress()
+    ) == Needs(hourly=None)
 
 
-@pytest.mark.parametrize("progress", [Progress(errors=["no"]), Progress(left_alone={Endpoint.DAILY}), Progress(known=True)])
-def test_an_account_that_failed_is_being_written_or_was_explained_is_left(progress: Progress) -> None:
+@pytest.mark.parametrize(
+    "progress",
+    [Progress(errors=["no"]), Progress(left_alone={Endpoint.DAILY}), Progress(known=True)],
+)
+def test_an_account_that_failed_is_being_written_or_was_explained_is_left(
+    progress: Progress,
+) -> None:
     assert needs_of(view("a", 6, 5), progress) == Needs()
     assert not may_need_alltime(view("a", 6, 5), progress)
 

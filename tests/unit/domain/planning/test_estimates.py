@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.domain.planning.estimates import Upstream, common_gaps, expected_elsewhere, expected_of, expected_on, upstream_a_day, upstream_rows
+from app.domain.planning.estimates import (
+    Upstream,
+    common_gaps,
+    expected_elsewhere,
+    expected_of,
+    expected_on,
+    upstream_a_day,
+    upstream_rows,
+)
 from tests.support.views import DAY, days, view
 
 MONDAY = dt.date(2026, 5, 4)
@@ -20,7 +28,10 @@ def coverage(weeks: int, weekday: int, weekend: int) -> dict[dt.date, int]:
 def test_a_date_on_which_nobody_has_a_row_is_a_gap() -> None:
     seen = coverage(8, 100, 0)
     lost = {MONDAY + dt.timedelta(days=number) for number in (22, 23, 24)}
-    assert common_gaps({day: count for day, count in seen.items() if day not in lost}, max(seen)) == lost
+    assert (
+        common_gaps({day: count for day, count in seen.items() if day not in lost}, max(seen))
+        == lost
+    )
 
 
 def test_days_on_which_nobody_trades_are_no_gaps() -> None:
@@ -31,7 +42,9 @@ def test_days_on_which_nobody_trades_are_no_gaps() -> None:
 def test_dates_after_the_last_row_are_gaps_up_to_today() -> None:
     seen = coverage(8, 100, 0)
     last = max(seen)
-    assert common_gaps(seen, last + dt.timedelta(days=4)) == {last + dt.timedelta(days=number) for number in (3, 4)}
+    assert common_gaps(seen, last + dt.timedelta(days=4)) == {
+        last + dt.timedelta(days=number) for number in (3, 4)
+    }
 
 
 def test_a_date_on_which_a_few_have_rows_is_a_gap_and_one_with_half_of_them_is_none() -> None:

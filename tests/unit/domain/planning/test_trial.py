@@ -32,7 +32,10 @@ def _codes(of: AccountView, progress: Progress) -> set[IssueCode]:
 
 
 def _rounds(
-    accounts: list[tuple[AccountView, Progress]], trials: Trials, max_ids: int = 100, suspects: Collection[str] = ()
+    accounts: list[tuple[AccountView, Progress]],
+    trials: Trials,
+    max_ids: int = 100,
+    suspects: Collection[str] = (),
 ) -> list[Request]:
     """All requests of a trial of which none brings anything."""
     asked = []
@@ -77,35 +80,55 @@ def test_what_an_earlier_run_has_tried_is_not_tried_again() -> None:
 
 
 def test_many_accounts_that_contradict_themselves_share_requests_but_for_the_first_few() -> None:
-    accounts = [(view(f"a{number:04}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(2000)]
+    accounts = [
+        (view(f"a{number:04}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(2000)
+    ]
     asked = _rounds(accounts, Trials())
     assert len(asked) == 10 + 3 * 20 + 2
-    assert all(_codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts)
+    assert all(
+        _codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts
+    )
 
 
 def test_what_a_batch_has_no_requests_left_to_try_is_blamed_on_nobody() -> None:
-    accounts = [(view(f"a{number:04}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(2000)]
+    accounts = [
+        (view(f"a{number:04}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(2000)
+    ]
     assert len(_rounds(accounts, Trials(spent=590))) == 10
-    untried = [progress for of, progress in accounts if IssueCode.UPSTREAM_INCONSISTENT not in _codes(of, progress)]
+    untried = [
+        progress
+        for of, progress in accounts
+        if IssueCode.UPSTREAM_INCONSISTENT not in _codes(of, progress)
+    ]
     assert len(untried) == 2000
 
 
 @pytest.mark.parametrize("number_of_suspects", [1, 3, 12, 40])
-def test_accounts_that_failed_before_are_tried_alone_and_after_all_others(number_of_suspects: int) -> None:
-    accounts = [(view(f"a{number:02}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(40)]
+def test_accounts_that_failed_before_are_tried_alone_and_after_all_others(
+    number_of_suspects: int,
+) -> None:
+    accounts = [
+        (view(f"a{number:02}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(40)
+    ]
     suspects = {of.account_id for of, _ in accounts[:number_of_suspects]}
     names = suspects | {f"login-{each}" for each in suspects}
     asked = _rounds(accounts, Trials(), suspects=suspects)
-    of_suspects = [request for request in asked if names.intersection((*request.account_ids, *request.logins))]
+    of_suspects = [
+        request for request in asked if names.intersection((*request.account_ids, *request.logins))
+    ]
     assert {max(len(request.account_ids), len(request.logins)) for request in of_suspects} == {1}
     assert len(of_suspects) == 3 * number_of_suspects
     first_round = [request for request in asked if request.endpoint is Endpoint.CLOSED]
     assert first_round.index(of_suspects[0]) >= min(len(accounts) - number_of_suspects, 10)
-    assert all(_codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts)
+    assert all(
+        _codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts
+    )
 
 
 def test_of_unknown_dates_a_bounded_number_of_lists_is_asked_for_by_a_few_accounts_only() -> None:
-    accounts = [(view(f"a{number}", 12, 9, known_days=750, finer=9), _read()) for number in range(300)]
+    accounts = [
+        (view(f"a{number}", 12, 9, known_days=750, finer=9), _read()) for number in range(300)
+    ]
     for of, progress in accounts:
         progress.moving = replace(progress.moving, first=of.last_day or DAY)
     asked = _rounds(accounts, Trials())
@@ -115,7 +138,9 @@ def test_of_unknown_dates_a_bounded_number_of_lists_is_asked_for_by_a_few_accoun
 
 
 @pytest.mark.parametrize("number_of_suspects", [0, 1, 4])
-def test_of_a_few_accounts_of_unknown_dates_one_is_asked_for_alone_and_the_others_share_their_lists(number_of_suspects: int) -> None:
+def test_of_a_few_accounts_of_unknown_dates_one_is_asked_for_alone_and_the_others_share_their_lists(
+    number_of_suspects: int,
+) -> None:
     accounts = [(view(f"a{number}", 12, 9, known_days=60, finer=9), _read()) for number in range(8)]
     for of, progress in accounts:
         progress.moving = replace(progress.moving, first=of.last_day or DAY)
@@ -128,8 +153,12 @@ def test_of_a_few_accounts_of_unknown_dates_one_is_asked_for_alone_and_the_other
     assert all(not disputed(of, progress) for of, progress in accounts)
 
 
-def test_where_asking_alone_told_more_all_that_still_differs_is_asked_for_alone_in_the_end() -> None:
-    accounts = [(view(f"a{number:02}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(30)]
+def test_where_asking_alone_told_more_all_that_still_differs_is_asked_for_alone_in_the_end() -> (
+    None
+):
+    accounts = [
+        (view(f"a{number:02}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(30)
+    ]
     trials = Trials()
     progress_of = {of.account_id: progress for of, progress in accounts}
     for each in trials.plan(accounts, max_ids=100):
@@ -139,12 +168,21 @@ def test_where_asking_alone_told_more_all_that_still_differs_is_asked_for_alone_
     asked = _rounds(accounts, trials)
     alone = {request.logins[0] for request in asked if len(request.logins) == 1}
     assert alone == {f"login-a{number:02}" for number in range(10, 30)}
-    assert all(_codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts[1:])
+    assert all(
+        _codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts[1:]
+    )
 
 
 def test_an_account_of_more_logins_than_a_request_may_name_is_tried_by_itself() -> None:
-    accounts = [(view(f"a{number:02}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(12)]
-    accounts[5] = replace(accounts[5][0], logins=tuple(f"l{number}" for number in range(7))), accounts[5][1]
+    accounts = [
+        (view(f"a{number:02}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(12)
+    ]
+    accounts[5] = (
+        replace(accounts[5][0], logins=tuple(f"l{number}" for number in range(7))),
+        accounts[5][1],
+    )
     asked = _rounds(accounts, Trials(is_sampled=True), max_ids=5)
     assert max(len(request.logins) for request in asked) == 7
-    assert all(_codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts)
+    assert all(
+        _codes(of, progress) == {IssueCode.UPSTREAM_INCONSISTENT} for of, progress in accounts
+    )

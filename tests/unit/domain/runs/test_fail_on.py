@@ -30,29 +30,54 @@ _ACCEPTED = Leftovers({Left.ACCEPTED: 1})
         (("new-issues", "failed:50%"), _KNOWN, False),
     ],
 )
-def test_what_counts_as_a_failure_is_chosen(words: tuple[str, ...], left: Leftovers, *, is_met: bool) -> None:
+def test_what_counts_as_a_failure_is_chosen(
+    words: tuple[str, ...], left: Leftovers, *, is_met: bool
+) -> None:
     assert (parse_fail_on(words).reason(left, done=10, failed=1) is not None) is is_met
 
 
 @pytest.mark.parametrize("words", [(), ("none",), ("new-issues",), ("failed:100%",)])
-def test_a_run_that_failed_at_each_account_is_a_failure_whatever_is_chosen(words: tuple[str, ...]) -> None:
-    assert parse_fail_on(words).reason(Leftovers(), done=3, failed=3) == "no account could be healed"
+def test_a_run_that_failed_at_each_account_is_a_failure_whatever_is_chosen(
+    words: tuple[str, ...],
+) -> None:
+    assert (
+        parse_fail_on(words).reason(Leftovers(), done=3, failed=3) == "no account could be healed"
+    )
     assert parse_fail_on(words).reason(Leftovers(), done=0, failed=0) is None
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 100))
-def test_a_share_of_failed_accounts_counts_from_above_it(done: int, failed: int, percent: int) -> None:
+def test_a_share_of_failed_accounts_counts_from_above_it(
+    done: int, failed: int, percent: int
+) -> None:
     failed = min(done, failed)
     expected = 0 < failed == done or failed > percent / 100 * done
     assert (
-        parse_fail_on([f"failed:{percent}%"]).reason(Leftovers({Left.HEALABLE: failed}), done=done, failed=failed) is not None
+        parse_fail_on([f"failed:{percent}%"]).reason(
+            Leftovers({Left.HEALABLE: failed}), done=done, failed=failed
+        )
+        is not None
     ) is expected
-    assert (FailOn(frozenset(), percent / 100).reason(Leftovers(), done=done, failed=failed) is not None) is expected
+    assert (
+        FailOn(frozenset(), percent / 100).reason(Leftovers(), done=done, failed=failed) is not None
+    ) is expected
 
 
 @pytest.mark.parametrize(
     "word",
-    ["isues", "", "failed", "failed:", "failed:abc", "failed:101%", "failed:-1", "failed:nan", "5%", "none,issues", "new-issues,,failed:1"],
+    [
+        "isues",
+        "",
+        "failed",
+        "failed:",
+        "failed:abc",
+        "failed:101%",
+        "failed:-1",
+        "failed:nan",
+        "5%",
+        "none,issues",
+        "new-issues,,failed:1",
+    ],
 )
 def test_a_choice_that_cannot_be_is_refused_in_a_sentence(word: str) -> None:
     with pytest.raises(InvalidRequest, match=r"No run was started\.$"):
@@ -62,4 +87,6 @@ def test_a_choice_that_cannot_be_is_refused_in_a_sentence(word: str) -> None:
 def test_a_misspelled_condition_is_answered_with_the_one_that_is_meant() -> None:
     with pytest.raises(InvalidRequest, match="Is new-issues meant"):
         parse_fail_on(["newissue"])
-    assert parse_fail_on(["issues", "failed:20%,failed:0.1"]) == FailOn(frozenset({Condition.ISSUES}), 0.1)
+    assert parse_fail_on(["issues", "failed:20%,failed:0.1"]) == FailOn(
+        frozenset({Condition.ISSUES}), 0.1
+    )

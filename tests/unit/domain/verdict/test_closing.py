@@ -18,7 +18,9 @@ _TORN = view("a", 9, 9, (3, 0, 3), known_days=5, finer=9)
 _WHOLE = view("a", 9, 9, known_days=5)
 
 
-def _closed_as(now: AccountView, progress: Progress, left: tuple[Issue, ...] = ()) -> dict[IssueCode, ClosedAs]:
+def _closed_as(
+    now: AccountView, progress: Progress, left: tuple[Issue, ...] = ()
+) -> dict[IssueCode, ClosedAs]:
     found = closings(now, progress, detect(_TORN), left)
     return {code: closing.closed_as for code, closing in found.items()}
 
@@ -35,24 +37,38 @@ def test_what_detection_finds_no_more_after_a_write_in_a_table_that_it_is_about_
     assert alltime[IssueCode.HOURLY_DAILY_MISMATCH] is ClosedAs.GONE
 
 
-@pytest.mark.parametrize("code", [IssueCode.ABSENT_UPSTREAM, IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED])
-def test_what_is_shown_under_another_code_is_relabelled_whatever_was_written(code: IssueCode) -> None:
+@pytest.mark.parametrize(
+    "code", [IssueCode.ABSENT_UPSTREAM, IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED]
+)
+def test_what_is_shown_under_another_code_is_relabelled_whatever_was_written(
+    code: IssueCode,
+) -> None:
     progress = Progress(written={"raw_metrics_hourly"})
     closed = closings(_TORN, progress, detect(_TORN), (_issue(code),))
-    assert {(closing.closed_as, closing.relabelled_as) for closing in closed.values()} == {(ClosedAs.RELABELLED, (code,))}
+    assert {(closing.closed_as, closing.relabelled_as) for closing in closed.values()} == {
+        (ClosedAs.RELABELLED, (code,))
+    }
 
 
 def test_a_date_on_which_less_is_missing_than_before_is_not_healed() -> None:
     fewer = view("a", 9, 9, (3, 1, 3), known_days=5, finer=9)
-    closed = _closed_as(fewer, Progress(written={"raw_metrics_hourly"}), (_issue(IssueCode.UNSETTLED),))
+    closed = _closed_as(
+        fewer, Progress(written={"raw_metrics_hourly"}), (_issue(IssueCode.UNSETTLED),)
+    )
     assert closed[IssueCode.DAILY_WITHOUT_HOURLY] is ClosedAs.RELABELLED
 
 
 def test_an_explanation_is_over_when_the_difference_is() -> None:
     open_before = replace(_WHOLE, open_issues=(_issue(IssueCode.ABSENT_UPSTREAM).as_json(),))
-    assert closings(open_before, Progress(), (), ())[IssueCode.ABSENT_UPSTREAM].closed_as is ClosedAs.GONE
+    assert (
+        closings(open_before, Progress(), (), ())[IssueCode.ABSENT_UPSTREAM].closed_as
+        is ClosedAs.GONE
+    )
     written = Progress(written={"raw_metrics_hourly"})
-    assert closings(open_before, written, (), ())[IssueCode.ABSENT_UPSTREAM].closed_as is ClosedAs.HEALED
+    assert (
+        closings(open_before, written, (), ())[IssueCode.ABSENT_UPSTREAM].closed_as
+        is ClosedAs.HEALED
+    )
 
 
 def test_ids_that_were_mended_heal_what_they_were_missing_for() -> None:

@@ -16,7 +16,10 @@ from tests.support.views import DAY, days, view
 _RUN, _EARLIER = uuid.UUID(int=7), uuid.UUID(int=6)
 
 
-@pytest.mark.parametrize(("number", "said"), [(0, "0 accounts"), (1, "1 account"), (2, "2 accounts"), (-1, "-1 accounts")])
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "0 accounts"), (1, "1 account"), (2, "2 accounts"), (-1, "-1 accounts")],
+)
 def test_a_noun_agrees_with_its_number(number: int, said: str) -> None:
     assert counted(number, "account") == said
 
@@ -30,27 +33,48 @@ def test_an_irregular_plural_is_given() -> None:
     ("waiting", "said"),
     [
         (Waiting(_RUN, RunStatus.SUCCEEDED, 0), ""),
-        (Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 0), f"To let the run go on: `trade-recon confirm {_RUN}`"),
-        (Waiting(_RUN, RunStatus.COMPLETED_WITH_ISSUES, 1, 1), "1 account waits for confirmation: 1 newly held by this run. GET"),
+        (
+            Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 0),
+            f"To let the run go on: `trade-recon confirm {_RUN}`",
+        ),
+        (
+            Waiting(_RUN, RunStatus.COMPLETED_WITH_ISSUES, 1, 1),
+            "1 account waits for confirmation: 1 newly held by this run. GET",
+        ),
         (
             Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 9, 2, _EARLIER),
             f"2 newly held by this run and 7 held before, the first since run {_EARLIER}.",
         ),
         (
             Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 8, 0, None, was_confirmed=True),
-            "0 newly held by this run and 8 held before by earlier runs, or by this run until it was confirmed. GET",
+            (
+                "0 newly held by this run and 8 held before by earlier runs, or by this run until"
+                " it was confirmed. GET"
+            ),
         ),
         (Waiting(_RUN, RunStatus.CANCELLED, 3, 3), "A new run compares them again."),
-        (Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 3, 3, still=3), "3 accounts wait for confirmation: 3 newly held"),
-        (Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 3, 3, still=1), "It held 3 accounts, of which 1 still waits for confirmation"),
-        (Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 3, 3, still=0), "It held 3 accounts, none of which is held any more: later runs"),
+        (
+            Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 3, 3, still=3),
+            "3 accounts wait for confirmation: 3 newly held",
+        ),
+        (
+            Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 3, 3, still=1),
+            "It held 3 accounts, of which 1 still waits for confirmation",
+        ),
+        (
+            Waiting(_RUN, RunStatus.NEEDS_CONFIRMATION, 3, 3, still=0),
+            "It held 3 accounts, none of which is held any more: later runs",
+        ),
     ],
 )
-def test_a_run_tells_of_the_accounts_that_it_holds_and_what_to_call(waiting: Waiting, said: str) -> None:
+def test_a_run_tells_of_the_accounts_that_it_holds_and_what_to_call(
+    waiting: Waiting, said: str
+) -> None:
     assert said in waiting.sentence
     assert bool(said) == bool(waiting.sentence)
     assert ("trade-recon confirm" in waiting.sentence) == (
-        waiting.still != 0 and waiting.status in {RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES}
+        waiting.still != 0
+        and waiting.status in {RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES}
     )
 
 
@@ -79,5 +103,9 @@ def test_no_issue_counts_one_in_the_plural(
     odd = tuple(OddRows("raw_metrics_daily", number, ("infinity",)) for number in rows[:1])
     found = replace(found, descents=days(*range(descents)), findings=findings, odd_rows=odd)
     for issue in detect(found):
-        assert not re.search(r"\b1 ([a-z]+ ){0,1}(accounts|dates|rows|trades|ids)\b", issue.description), issue.description
-        assert not re.search(r"\b([02-9]|\d\d+) ([a-z]+ )?(account|date|row|trade|id)\b(?! ids)", issue.description), issue.description
+        assert not re.search(
+            r"\b1 ([a-z]+ ){0,1}(accounts|dates|rows|trades|ids)\b", issue.description
+        ), issue.description
+        assert not re.search(
+            r"\b([02-9]|\d\d+) ([a-z]+ )?(account|date|row|trade|id)\b(?! ids)", issue.description
+        ), issue.description

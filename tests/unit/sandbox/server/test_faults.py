@@ -19,7 +19,9 @@ from app.sandbox.world.world import World
 
 @pytest.fixture(scope="module")
 async def running() -> AsyncIterator[SandboxServer]:
-    world = World.generate(20, seed=1, today=dt.date(2026, 3, 10), trades_per_account=10, contradictory=False)
+    world = World.generate(
+        20, seed=1, today=dt.date(2026, 3, 10), trades_per_account=10, contradictory=False
+    )
     async with SandboxServer(world) as server:
         yield server
 
@@ -33,12 +35,16 @@ def sandbox(running: SandboxServer) -> SandboxServer:
 
 @pytest.fixture
 async def client(sandbox: SandboxServer) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=sandbox.base_url, headers={"apiKey": sandbox.api_key}) as opened:
+    async with httpx2.AsyncClient(
+        base_url=sandbox.base_url, headers={"apiKey": sandbox.api_key}
+    ) as opened:
         yield opened
 
 
 async def get(client: httpx2.AsyncClient, skip: int = 0, limit: int = 50) -> httpx2.Response:
-    return await client.get(Endpoint.DAILY.path, params={"include-total": 1, "skip": skip, "limit": limit})
+    return await client.get(
+        Endpoint.DAILY.path, params={"include-total": 1, "skip": skip, "limit": limit}
+    )
 
 
 async def page(client: httpx2.AsyncClient, skip: int = 0, limit: int = 50) -> dict[str, Any]:
@@ -49,20 +55,31 @@ async def page(client: httpx2.AsyncClient, skip: int = 0, limit: int = 50) -> di
 
 
 @pytest.mark.parametrize(
-    ("kind", "status"), [(FaultKind.INTERNAL_ERROR, 500), (FaultKind.BAD_GATEWAY, 502), (FaultKind.SERVICE_UNAVAILABLE, 503)]
+    ("kind", "status"),
+    [
+        (FaultKind.INTERNAL_ERROR, 500),
+        (FaultKind.BAD_GATEWAY, 502),
+        (FaultKind.SERVICE_UNAVAILABLE, 503),
+    ],
 )
-async def test_a_server_error_has_its_status(sandbox: SandboxServer, client: httpx2.AsyncClient, kind: FaultKind, status: int) -> None:
+async def test_a_server_error_has_its_status(
+    sandbox: SandboxServer, client: httpx2.AsyncClient, kind: FaultKind, status: int
+) -> None:
     sandbox.set_faults(Faults.of(kind))
     assert (await get(client)).status_code == status
     assert sandbox.log.requests[-1].fault is kind
 
 
-async def test_429_names_the_wait_in_seconds_or_as_a_date(sandbox: SandboxServer, client: httpx2.AsyncClient) -> None:
+async def test_429_names_the_wait_in_seconds_or_as_a_date(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
     sandbox.set_faults(Faults(probabilities={FaultKind.TOO_MANY_REQUESTS: 1}, retry_after=7))
     answer = await get(client)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
     sandbox.set_faults(Faults(probabilities={FaultKind.TOO_MANY_REQUESTS_DATE: 1}, retry_after=90))
-    wait = parsedate_to_datetime((await get(client)).headers["Retry-After"]) - dt.datetime.now(dt.UTC)
+    wait = parsedate_to_datetime((await get(client)).headers["Retry-After"]) - dt.datetime.now(
+        dt.UTC
+    )
     assert 60 < wait.total_seconds() <= 90
 
 
@@ -77,20 +94,26 @@ async def test_a_dropped_connection_breaks_off_before_or_in_the_middle_of_the_an
     assert (await get(client)).status_code == 200
 
 
-async def test_a_sandbox_that_is_down_answers_nobody(sandbox: SandboxServer, client: httpx2.AsyncClient) -> None:
+async def test_a_sandbox_that_is_down_answers_nobody(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
     sandbox.set_faults(Faults(down=True))
     with pytest.raises((httpx2.RemoteProtocolError, httpx2.ReadError)):
         await get(client)
     assert (sandbox.log.total, sandbox.log.requests[0].status) == (1, 0)
 
 
-async def test_an_unauthorized_sandbox_refuses_the_right_key(sandbox: SandboxServer, client: httpx2.AsyncClient) -> None:
+async def test_an_unauthorized_sandbox_refuses_the_right_key(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
     sandbox.set_faults(Faults(unauthorized=True))
     assert (await get(client)).status_code == 401
 
 
 @pytest.mark.parametrize("kind", [FaultKind.INVALID_JSON, FaultKind.TRUNCATED_JSON])
-async def test_spoiled_json_comes_with_200_and_cannot_be_read(sandbox: SandboxServer, client: httpx2.AsyncClient, kind: FaultKind) -> None:
+async def test_spoiled_json_comes_with_200_and_cannot_be_read(
+    sandbox: SandboxServer, client: httpx2.AsyncClient, kind: FaultKind
+) -> None:
     sandbox.set_faults(Faults.of(kind))
     answer = await get(client)
     assert answer.status_code == 200
@@ -98,13 +121,17 @@ async def test_spoiled_json_comes_with_200_and_cannot_be_read(sandbox: SandboxSe
         msgspec.json.decode(answer.content)
 
 
-async def test_a_failed_status_comes_with_200(sandbox: SandboxServer, client: httpx2.AsyncClient) -> None:
+async def test_a_failed_status_comes_with_200(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
     sandbox.set_faults(Faults.of(FaultKind.FAILED_STATUS))
     answer = await get(client)
     assert (answer.status_code, answer.json()["Status"]) == (200, "fail")
 
 
-async def test_a_short_page_leaves_rows_out_and_keeps_the_total(sandbox: SandboxServer, client: httpx2.AsyncClient) -> None:
+async def test_a_short_page_leaves_rows_out_and_keeps_the_total(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
     true = await page(client)
     sandbox.set_faults(Faults.of(FaultKind.SHORT_PAGE))
     short = await page(client)
@@ -125,7 +152,9 @@ async def test_a_repeated_row_stands_twice_and_the_page_does_not_grow_beyond_its
     assert len((await page(client, limit=1000))["data"]) == true["total"] + 1
 
 
-async def test_a_shifting_total_differs_from_page_to_page(sandbox: SandboxServer, client: httpx2.AsyncClient) -> None:
+async def test_a_shifting_total_differs_from_page_to_page(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
     true = await page(client)
     sandbox.set_faults(Faults.of(FaultKind.SHIFTING_TOTAL))
     found = await page(client)
@@ -133,7 +162,9 @@ async def test_a_shifting_total_differs_from_page_to_page(sandbox: SandboxServer
     assert found["total"] != true["total"]
 
 
-@pytest.mark.parametrize(("kind", "off"), [(FaultKind.SMALLER_TOTAL, -1), (FaultKind.LARGER_TOTAL, 1)])
+@pytest.mark.parametrize(
+    ("kind", "off"), [(FaultKind.SMALLER_TOTAL, -1), (FaultKind.LARGER_TOTAL, 1)]
+)
 async def test_a_wrong_total_is_the_same_on_every_page(
     sandbox: SandboxServer, client: httpx2.AsyncClient, kind: FaultKind, off: int
 ) -> None:
@@ -154,14 +185,18 @@ async def test_shifting_rows_lose_the_first_row_of_a_page_without_a_change_of_th
     assert (len(shifted["data"]), shifted["total"]) == (20, true["total"])
 
 
-async def test_an_empty_answer_denies_all_rows(sandbox: SandboxServer, client: httpx2.AsyncClient) -> None:
+async def test_an_empty_answer_denies_all_rows(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
     sandbox.set_faults(Faults.of(FaultKind.EMPTY))
     found = await page(client)
     assert (found["data"], found["total"]) == ([], 0)
 
 
 @pytest.mark.parametrize("kind", [FaultKind.SLOW, FaultKind.DRIP])
-async def test_a_late_answer_is_whole(sandbox: SandboxServer, client: httpx2.AsyncClient, kind: FaultKind) -> None:
+async def test_a_late_answer_is_whole(
+    sandbox: SandboxServer, client: httpx2.AsyncClient, kind: FaultKind
+) -> None:
     true = await page(client)
     sandbox.set_faults(Faults(probabilities={kind: 1}, delay_seconds=0.2))
     started = time.monotonic()
@@ -169,19 +204,33 @@ async def test_a_late_answer_is_whole(sandbox: SandboxServer, client: httpx2.Asy
     assert time.monotonic() - started >= 0.2
 
 
-async def test_a_drip_never_lets_a_single_read_wait_long(sandbox: SandboxServer, client: httpx2.AsyncClient) -> None:
+async def test_a_drip_never_lets_a_single_read_wait_long(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
     sandbox.set_faults(Faults(probabilities={FaultKind.DRIP: 1}, delay_seconds=1))
     # Longer than any single pause, shorter than the whole answer takes.
-    assert (await client.get(Endpoint.DAILY.path, timeout=httpx2.Timeout(5, read=0.5))).status_code == 200
+    assert (
+        await client.get(Endpoint.DAILY.path, timeout=httpx2.Timeout(5, read=0.5))
+    ).status_code == 200
 
 
-async def test_faults_can_be_set_over_the_socket(sandbox: SandboxServer, client: httpx2.AsyncClient) -> None:
-    faults = {"probabilities": {"internal_error": 1.0}, "only_endpoints": ["metrics/daily"], "first_n": 1}
+async def test_faults_can_be_set_over_the_socket(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
+    faults = {
+        "probabilities": {"internal_error": 1.0},
+        "only_endpoints": ["metrics/daily"],
+        "first_n": 1,
+    }
     assert (await client.put("_control/faults", json=faults)).status_code == 204
     assert (await client.get(Endpoint.ALLTIME.path)).status_code == 200
     assert [(await get(client)).status_code for _ in range(2)] == [500, 200]
-    assert (await client.put("_control/faults", json={"probabilities": {"unheard": 1.0}})).status_code == 400
-    assert (await client.put("_control/faults", json={"probabilities": {"empty": 2.0}})).status_code == 400
+    assert (
+        await client.put("_control/faults", json={"probabilities": {"unheard": 1.0}})
+    ).status_code == 400
+    assert (
+        await client.put("_control/faults", json={"probabilities": {"empty": 2.0}})
+    ).status_code == 400
     assert sandbox.log.total == 3
 
 

@@ -42,7 +42,10 @@ async def test_two_sandboxes_run_side_by_side_and_stop() -> None:
 
 async def test_stopping_does_not_wait_for_a_slow_answer() -> None:
     faults = Faults(probabilities={FaultKind.SLOW: 1}, delay_seconds=3600)
-    async with asyncio.timeout(PATIENCE), httpx2.AsyncClient(headers={"apiKey": "sandbox"}, timeout=60) as client:
+    async with (
+        asyncio.timeout(PATIENCE),
+        httpx2.AsyncClient(headers={"apiKey": "sandbox"}, timeout=60) as client,
+    ):
         async with SandboxServer(World.generate(2, seed=1, today=TODAY), faults=faults) as sandbox:
             asking = asyncio.create_task(client.get(sandbox.base_url + Endpoint.ALLTIME.path))
             for _ in range(1000):
@@ -57,14 +60,18 @@ async def test_stopping_does_not_wait_for_a_slow_answer() -> None:
 async def test_a_process_serves_the_same_world_as_its_arguments_make_here() -> None:
     arguments = WorldArguments(today=TODAY, accounts=5, seed=3, trades_per_account=5)
     with SandboxProcess(arguments, api_key="own") as sandbox:
-        async with httpx2.AsyncClient(base_url=sandbox.base_url, headers={"apiKey": "own"}) as client:
+        async with httpx2.AsyncClient(
+            base_url=sandbox.base_url, headers={"apiKey": "own"}
+        ) as client:
             rows = (await client.get(Endpoint.ALLTIME.path)).json()["Data"]["data"]
         assert "own" not in repr(sandbox._setup)
     assert [row["accountId"] for row in rows] == arguments.world().account_ids
     assert refuses(sandbox.base_url)
 
 
-def test_a_process_that_cannot_make_its_world_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_process_that_cannot_make_its_world_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with (
         pytest.raises(ConfigurationError, match="did not start"),
         SandboxProcess(WorldArguments(today=TODAY, trades_file=str(tmp_path / "absent.csv"))),
@@ -81,7 +88,9 @@ def test_a_process_dies_with_a_parent_that_is_killed() -> None:
             print(sandbox.base_url, flush=True)
             time.sleep(60)
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, cwd=ROOT, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    ) as parent:
         assert parent.stdout is not None
         base_url = parent.stdout.readline().strip()
         assert not refuses(base_url)
@@ -95,5 +104,8 @@ def test_a_process_dies_with_a_parent_that_is_killed() -> None:
 
 
 def test_a_port_that_is_taken_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigurationError, match="cannot listen on"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigurationError, match="cannot listen on"),
+    ):
         serve(World.generate(0, seed=1, today=TODAY), "127.0.0.1", taken.getsockname()[1])

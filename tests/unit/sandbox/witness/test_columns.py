@@ -14,13 +14,18 @@ def read(name: str, value: Value, endpoint: Endpoint = Endpoint.HOURLY) -> Value
     return found
 
 
-@pytest.mark.parametrize("sent", ["2025-06-01T00:00:00.000Z", "2025-06-01", "20250601", "2025-06-01T23:00:00-05:00"])
+@pytest.mark.parametrize(
+    "sent", ["2025-06-01T00:00:00.000Z", "2025-06-01", "20250601", "2025-06-01T23:00:00-05:00"]
+)
 def test_only_the_date_part_of_a_date_counts(sent: str) -> None:
     assert read("date", sent) == "2025-06-01"
 
 
 def test_timestamps_become_utc_without_a_zone() -> None:
-    assert read("closeTime", "2025-06-01T23:00:00.250-05:00", Endpoint.CLOSED) == "2025-06-02T04:00:00.250000"
+    assert (
+        read("closeTime", "2025-06-01T23:00:00.250-05:00", Endpoint.CLOSED)
+        == "2025-06-02T04:00:00.250000"
+    )
     assert read("closeTime", None, Endpoint.CLOSED) is None
 
 
@@ -44,7 +49,9 @@ def test_timestamps_become_utc_without_a_zone() -> None:
         ("country", None, None),
     ],
 )
-def test_a_number_outside_its_columns_range_becomes_null_and_others_are_kept(name: str, sent: Value, kept: Value) -> None:
+def test_a_number_outside_its_columns_range_becomes_null_and_others_are_kept(
+    name: str, sent: Value, kept: Value
+) -> None:
     assert read(name, sent) == kept
 
 
@@ -69,15 +76,28 @@ def test_fields_that_were_not_sent_are_left_out() -> None:
         ("net_profit", "numeric", "1e30", Decimal("1e30")),
         ("net_profit", "real", "3.5e38", None),
         ("net_profit", "double precision", "3.5e38", Decimal("3.5e38")),
-        ("datetime", "timestamp with time zone", "2025-06-01T23:00:00-05:00", "2025-06-02T04:00:00+00:00"),
+        (
+            "datetime",
+            "timestamp with time zone",
+            "2025-06-01T23:00:00-05:00",
+            "2025-06-02T04:00:00+00:00",
+        ),
         ("datetime", "date", "2025-06-01T23:00:00-05:00", "2025-06-01"),
     ],
 )
-def test_a_value_is_read_as_the_column_of_an_adopted_table_holds_it(column: str, sql_type: str, sent: Value, kept: Value) -> None:
+def test_a_value_is_read_as_the_column_of_an_adopted_table_holds_it(
+    column: str, sql_type: str, sent: Value, kept: Value
+) -> None:
     field = TABLES[Endpoint.HOURLY].field(column)
-    assert RowReader(Endpoint.HOURLY, {column: sql_type}).read({field.api_name: sent, "unheard": 1}) == {column: kept}
+    assert RowReader(Endpoint.HOURLY, {column: sql_type}).read(
+        {field.api_name: sent, "unheard": 1}
+    ) == {column: kept}
 
 
 def test_a_word_that_an_enum_does_not_have_becomes_null() -> None:
     reader = RowReader(Endpoint.CLOSED, {"side": "trade_side"}, {"side": {"Buy", "Sell"}})
-    assert [reader.read({"side": side})["side"] for side in ("Buy", "Hold", None)] == ["Buy", None, None]
+    assert [reader.read({"side": side})["side"] for side in ("Buy", "Hold", None)] == [
+        "Buy",
+        None,
+        None,
+    ]

@@ -8,7 +8,13 @@ KEY = ("1", "5", "3")
 
 
 def row(account_id: str, day: int | None = None, broker: int = 3) -> Columns:
-    return {"account_id": account_id, "login": "1", "platform": 5, "broker": broker, **({"date": f"2025-06-{day:02d}"} if day else {})}
+    return {
+        "account_id": account_id,
+        "login": "1",
+        "platform": 5,
+        "broker": broker,
+        **({"date": f"2025-06-{day:02d}"} if day else {}),
+    }
 
 
 def on(day: int) -> dt.date:
@@ -44,5 +50,7 @@ def test_an_account_without_daily_rows_holds_its_key_from_its_first_trade_on() -
     assert [holders.owner(KEY, on(day)) for day in (2, 3, 30)] == [None, "a", "a"]
 
 
-def test_an_account_of_which_no_first_day_is_known_surely_held_its_key_on_no_day_of_the_past() -> None:
+def test_an_account_of_which_no_first_day_is_known_surely_held_its_key_on_no_day_of_the_past() -> (
+    None
+):
     assert Holders([row("a")], []).owner(KEY, on(1)) is None

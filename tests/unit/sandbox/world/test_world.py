@@ -1,4 +1,6 @@
-"""The world behind the sandbox: what follows from trades is true, what contradicts itself is named."""
+"""The world behind the sandbox: what follows from trades is true, what contradicts itself is
+named.
+"""
 
 import datetime as dt
 from collections import Counter, defaultdict
@@ -40,55 +42,104 @@ def day(row: Row, name: str) -> str:
     return str(row[name]).replace("-", "")[:8]
 
 
-def sums(world: World, endpoint: Endpoint, *, by_day: bool) -> dict[tuple[str, str], tuple[Decimal, Decimal, Decimal]]:
+def sums(
+    world: World, endpoint: Endpoint, *, by_day: bool
+) -> dict[tuple[str, str], tuple[Decimal, Decimal, Decimal]]:
     """Trades, net profit and lots by account and date, without what is empty."""
     found: dict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
     for row in world.rows(endpoint):
         if endpoint is Endpoint.CLOSED:
-            account_id, figures = world.owner_of_trade(row), (Decimal(1), number(row, "profit"), number(row, "lots"))
+            account_id, figures = (
+                world.owner_of_trade(row),
+                (Decimal(1), number(row, "profit"), number(row, "lots")),
+            )
         else:
-            account_id, figures = str(row["accountId"]), (number(row, "numTrades"), number(row, "netProfit"), number(row, "totalLots"))
+            account_id, figures = (
+                str(row["accountId"]),
+                (number(row, "numTrades"), number(row, "netProfit"), number(row, "totalLots")),
+            )
         date = day(row, "tradeDate" if endpoint is Endpoint.CLOSED else "date") if by_day else ""
-        found[account_id, date] = [a + b for a, b in zip(found[account_id, date], figures, strict=True)]
+        found[account_id, date] = [
+            a + b for a, b in zip(found[account_id, date], figures, strict=True)
+        ]
     return {key: (counts[0], counts[1], counts[2]) for key, counts in found.items() if any(counts)}
 
 
 def disagreeing(world: World) -> set[str]:
     """The accounts whose levels do not add up."""
-    closed, daily = sums(world, Endpoint.CLOSED, by_day=True), sums(world, Endpoint.DAILY, by_day=True)
+    closed, daily = (
+        sums(world, Endpoint.CLOSED, by_day=True),
+        sums(world, Endpoint.DAILY, by_day=True),
+    )
     hourly = sums(world, Endpoint.HOURLY, by_day=True)
-    by_account = [sums(world, endpoint, by_day=False) for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY)]
-    found = {key[0] for one in (closed, hourly) for key in daily.keys() | one.keys() if daily.get(key) != one.get(key)}
-    return found | {key[0] for key in by_account[0].keys() | by_account[1].keys() if by_account[0].get(key) != by_account[1].get(key)}
+    by_account = [
+        sums(world, endpoint, by_day=False) for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY)
+    ]
+    found = {
+        key[0]
+        for one in (closed, hourly)
+        for key in daily.keys() | one.keys()
+        if daily.get(key) != one.get(key)
+    }
+    return found | {
+        key[0]
+        for key in by_account[0].keys() | by_account[1].keys()
+        if by_account[0].get(key) != by_account[1].get(key)
+    }
 
 
 @settings(max_examples=15, suppress_health_check=list(HealthCheck))
-@given(accounts=st.integers(0, 45), seed=st.integers(), trades=st.integers(1, 20), days=st.integers(1, 40))
-def test_alltime_daily_hourly_and_trades_add_up_exactly_in_a_perfect_world(accounts: int, seed: int, trades: int, days: int) -> None:
-    world = World.generate(accounts, seed=seed, today=TODAY, trades_per_account=trades, days=days, contradictory=False)
+@given(
+    accounts=st.integers(0, 45),
+    seed=st.integers(),
+    trades=st.integers(1, 20),
+    days=st.integers(1, 40),
+)
+def test_alltime_daily_hourly_and_trades_add_up_exactly_in_a_perfect_world(
+    accounts: int, seed: int, trades: int, days: int
+) -> None:
+    world = World.generate(
+        accounts, seed=seed, today=TODAY, trades_per_account=trades, days=days, contradictory=False
+    )
     assert disagreeing(world) == set()
     assert world.contradictions == {}
 
 
 def test_only_accounts_named_as_contradictions_disagree(contradictory: World) -> None:
-    own = {account_id for account_id, kind in contradictory.contradictions.items() if kind is not Contradiction.SAME_NATURAL_KEY}
+    own = {
+        account_id
+        for account_id, kind in contradictory.contradictions.items()
+        if kind is not Contradiction.SAME_NATURAL_KEY
+    }
     assert disagreeing(contradictory) == own
     assert set(contradictory.contradictions.values()) == set(Contradiction)
 
 
 def test_the_number_of_contradictions_can_be_chosen() -> None:
-    chosen = Contradictions(alltime_count=2, daily_count=0, same_natural_key_pairs=2, lagging_today=0)
+    chosen = Contradictions(
+        alltime_count=2, daily_count=0, same_natural_key_pairs=2, lagging_today=0
+    )
     world = World.generate(60, seed=1, today=TODAY, trades_per_account=5, contradictions=chosen)
-    assert Counter(world.contradictions.values()) == {Contradiction.ALLTIME_COUNT: 2, Contradiction.SAME_NATURAL_KEY: 4}
+    assert Counter(world.contradictions.values()) == {
+        Contradiction.ALLTIME_COUNT: 2,
+        Contradiction.SAME_NATURAL_KEY: 4,
+    }
 
 
 def test_a_lagging_account_lags_today_alone(contradictory: World) -> None:
-    lagging = next(account_id for account_id, kind in contradictory.contradictions.items() if kind is Contradiction.LAGGING_TODAY)
-    closed, daily = (sums(contradictory, endpoint, by_day=True) for endpoint in (Endpoint.CLOSED, Endpoint.DAILY))
+    lagging = next(
+        account_id
+        for account_id, kind in contradictory.contradictions.items()
+        if kind is Contradiction.LAGGING_TODAY
+    )
+    closed, daily = (
+        sums(contradictory, endpoint, by_day=True) for endpoint in (Endpoint.CLOSED, Endpoint.DAILY)
+    )
     off = [key for key in closed if key[0] == lagging and closed[key] != daily.get(key)]
     assert off == [(lagging, TODAY.strftime("%Y%m%d"))]
     assert (
-        sums(contradictory, Endpoint.ALLTIME, by_day=False)[lagging, ""] == sums(contradictory, Endpoint.DAILY, by_day=False)[lagging, ""]
+        sums(contradictory, Endpoint.ALLTIME, by_day=False)[lagging, ""]
+        == sums(contradictory, Endpoint.DAILY, by_day=False)[lagging, ""]
     )
 
 
@@ -119,7 +170,9 @@ def test_only_a_few_known_metrics_leave_their_columns_range(perfect: World) -> N
         columns = {field.column: field.api_name for field in TABLES[endpoint].fields}
         for row in perfect.rows(endpoint):
             lost.update(
-                column for column, value in rows_for_columns(endpoint, row).items() if value is None and row[columns[column]] is not None
+                column
+                for column, value in rows_for_columns(endpoint, row).items()
+                if value is None and row[columns[column]] is not None
             )
     sent_out_of_range = {"profit_factor", "multiple_win_loss_lots", "days_since_initial_deposit"}
     assert sent_out_of_range <= set(lost) <= {*sent_out_of_range, "multiple_win_loss_volume"}
@@ -138,18 +191,29 @@ def test_a_generated_world_holds_what_makes_reconciling_hard() -> None:
     sizes = sorted(len(own) for own in trades.values())
     assert sizes[0] == 0
     assert sizes[-1] >= 600
-    logins = Counter(login for account_id in trades for login in {key.login for key in world.natural_keys(account_id)})
+    logins = Counter(
+        login
+        for account_id in trades
+        for login in {key.login for key in world.natural_keys(account_id)}
+    )
     assert max(logins.values()) > 1
     assert any(login.startswith("00") for login in logins)
     closed = [trade for own in trades.values() for trade in own if not trade.is_open]
-    assert any(count > 1 for count in Counter((trade.key, trade.position) for trade in closed).values())
-    assert any(trade.open_time and trade.close_time and trade.open_time.date() < trade.close_time.date() for trade in closed)
+    assert any(
+        count > 1 for count in Counter((trade.key, trade.position) for trade in closed).values()
+    )
+    assert any(
+        trade.open_time and trade.close_time and trade.open_time.date() < trade.close_time.date()
+        for trade in closed
+    )
     assert any(trade.close_time and trade.close_time.date() != trade.trade_date for trade in closed)
     assert any(trade.comment and not trade.comment.isascii() for trade in closed)
     by_position = defaultdict(set)
     for trade in closed:
         by_position[trade.position].add(trade.key)
-    assert any(len(keys) > 1 for keys in by_position.values()), "positions are unique at one broker only"
+    assert any(len(keys) > 1 for keys in by_position.values()), (
+        "positions are unique at one broker only"
+    )
 
 
 def test_an_account_that_moved_has_its_new_broker_from_then_on(perfect: World) -> None:
@@ -164,7 +228,8 @@ def test_an_account_that_moved_has_its_new_broker_from_then_on(perfect: World) -
 def test_a_recycled_login_belongs_to_its_accounts_at_different_times(perfect: World) -> None:
     assert perfect.natural_keys("acc-00011") == perfect.natural_keys("acc-00012")
     former, later = (
-        [record.day for record in perfect.records(Endpoint.DAILY, [account_id]) if record.day] for account_id in ("acc-00011", "acc-00012")
+        [record.day for record in perfect.records(Endpoint.DAILY, [account_id]) if record.day]
+        for account_id in ("acc-00011", "acc-00012")
     )
     assert max(former) < min(later)
 
@@ -192,11 +257,13 @@ def test_removing_a_trade_changes_its_own_date_and_alltime_alone() -> None:
         rows = {record.key: record.row for record in world.records(endpoint)}
         changed = [record for record in before[endpoint] if rows.get(record.key) != record.row]
         assert changed
-        assert {(record.account_id, record.day) for record in changed} == {("acc-00001", trade.trade_date)}
+        assert {(record.account_id, record.day) for record in changed} == {
+            ("acc-00001", trade.trade_date)
+        }
     world.add_trades([trade])
-    assert {endpoint: [record.row for record in records] for endpoint, records in before.items()} == {
-        endpoint: world.rows(endpoint) for endpoint in Endpoint
-    }
+    assert {
+        endpoint: [record.row for record in records] for endpoint, records in before.items()
+    } == {endpoint: world.rows(endpoint) for endpoint in Endpoint}
 
 
 def test_a_trade_that_exists_or_has_no_account_is_refused_and_none_is_added() -> None:
@@ -225,7 +292,11 @@ def test_upstream_forgets_an_account_altogether() -> None:
     world = World.generate(10, seed=4, today=TODAY, trades_per_account=20)
     account_id = next(iter(world.contradictions))
     world.forget(account_id)
-    assert all(record.account_id != account_id for endpoint in Endpoint for record in world.records(endpoint))
+    assert all(
+        record.account_id != account_id
+        for endpoint in Endpoint
+        for record in world.records(endpoint)
+    )
     assert account_id not in {*world.account_ids, *world.contradictions}
     with pytest.raises(KeyError):
         world.forget(account_id)
@@ -242,9 +313,15 @@ def write(folder: Path, *lines: str, header: str = ",".join(REQUIRED)) -> Path:
 
 def test_a_world_is_read_from_a_file_of_trades(tmp_path: Path) -> None:
     moved = LINE.replace(",8,3,1,10,11,2025-06-01,", ",8,4,1,12,13,2025-06-03,")
-    world = World.from_csv(write(tmp_path, LINE + ",extra", moved + ",", header=",".join([*REQUIRED, "note"])))
+    world = World.from_csv(
+        write(tmp_path, LINE + ",extra", moved + ",", header=",".join([*REQUIRED, "note"]))
+    )
     assert world.natural_keys("a") == [("007", 8, 3), ("007", 8, 4)]
-    assert (len(world.rows(Endpoint.CLOSED)), len(world.rows(Endpoint.DAILY)), len(world.rows(Endpoint.HOURLY))) == (2, 2, 2)
+    assert (
+        len(world.rows(Endpoint.CLOSED)),
+        len(world.rows(Endpoint.DAILY)),
+        len(world.rows(Endpoint.HOURLY)),
+    ) == (2, 2, 2)
     assert world.rows(Endpoint.CLOSED)[0]["openTime"] is None
     assert world.today == dt.date(2025, 6, 3)
 
@@ -252,17 +329,25 @@ def test_a_world_is_read_from_a_file_of_trades(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        (LINE.replace("0.5,", "half,"), r"trades\.csv, line 2, column lots: 'half' is not a number"),
+        (
+            LINE.replace("0.5,", "half,"),
+            r"trades\.csv, line 2, column lots: 'half' is not a number",
+        ),
         (LINE.replace("5.25", "NaN"), "column profit: 'NaN' is not a number"),
         (LINE.replace("Buy", "Hold"), "column side: 'Hold' is not Buy or Sell"),
-        (LINE.replace("2025-06-01,", "2025-13-01,"), "column tradeDate: '2025-13-01' is not a date"),
+        (
+            LINE.replace("2025-06-01,", "2025-13-01,"),
+            "column tradeDate: '2025-13-01' is not a date",
+        ),
         (LINE.replace("a,007", ",007"), "column account_id: the value is missing"),
         (LINE.removesuffix(",0,0"), "column fee: the value is missing"),
         (LINE.replace("0.5,", "1e40,"), "column lots: lots times closePrice is too large"),
         (f"{LINE}\n{LINE}", "line 3, column ticket: the same trade as in line 2"),
     ],
 )
-def test_a_wrong_value_in_a_file_is_told_by_line_and_column(tmp_path: Path, wrong: str, told: str) -> None:
+def test_a_wrong_value_in_a_file_is_told_by_line_and_column(
+    tmp_path: Path, wrong: str, told: str
+) -> None:
     with pytest.raises(InvalidRequest, match=told):
         World.from_csv(write(tmp_path, wrong))
 
