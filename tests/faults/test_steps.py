@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.states import RunStatus
-from app.store.database.queries import SQL_DIRECTORY, load_queries
+from app.store.database.queries import list_files, load_queries
 from tests.conftest import SCHEMA, Database
 from tests.faults.conftest import Ground
 from tests.faults.scene import Place, Scene, ended, start_audit, watched
@@ -39,9 +39,9 @@ async def test_a_run_that_nothing_disturbs_passes_every_step(
 @pytest.mark.parametrize("step", MARKS)
 def test_a_step_is_recognised_by_one_statement_alone(step: Step) -> None:
     statements = {
-        (file.stem, name): statement
-        for file in (SQL_DIRECTORY / "queries").glob("*.sql")
-        for name, statement in load_queries(file.stem, SCHEMA).items()
+        (file, name): statement
+        for file in list_files()
+        for name, statement in load_queries(file, SCHEMA).items()
     }
     holding = [
         named for named, statement in statements.items() if MARKS[step] in statement.encode()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.store.database.queries import SQL_DIRECTORY, load_queries
+from app.store.database.queries import list_files, load_queries
 from app.store.database.transaction import Connection
 from tests.conftest import SCHEMA
 
@@ -202,12 +202,10 @@ def _looked_at(node: Node) -> float:
 def _patterns() -> Mapping[str, re.Pattern[str]]:
     """What a statement of db/queries looks like once its tokens are filled, by its name."""
     statements = {}
-    for file in sorted((SQL_DIRECTORY / "queries").glob("*.sql")):
-        for name, sql in load_queries(file.stem, SCHEMA).items():
+    for file in list_files():
+        for name, sql in load_queries(file, SCHEMA).items():
             pieces = re.split(r"\{\{\w+\}\}", sql)
-            statements[f"{file.stem}.{name}"] = re.compile(
-                ".*?".join(map(re.escape, pieces)), re.DOTALL
-            )
+            statements[f"{file}.{name}"] = re.compile(".*?".join(map(re.escape, pieces)), re.DOTALL)
     return statements
 
 

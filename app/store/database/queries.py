@@ -1,9 +1,10 @@
 """Named SQL from db/queries: read once, so that a missing name fails at start and not at night.
 
-A file holds queries as ``-- name: verb_noun``, one line that says what the query is for, and the
-statement. The SQL is written for the schema ``prop_trading_model`` and runs as it stands in psql;
-another schema is put in its place when the file is loaded. ``{{token}}`` marks column lists that
-depend on the warehouse's own columns.
+``db/queries/apply/writer.sql`` holds the statements of ``app/store/apply/writer.py``, which alone
+loads it. A file holds queries as ``-- name: verb_noun``, one line that says what the query is for,
+and the statement. The SQL is written for the schema ``prop_trading_model``; another schema is put
+in its place when the file is loaded. ``{{token}}`` marks lists of columns and conditions that
+depend on the warehouse's own tables.
 """
 
 import re
@@ -18,6 +19,7 @@ from app.errors import ConfigurationError
 SQL_DIRECTORY = Path(app.__file__).parent.parent / "db"
 WRITTEN_SCHEMA = "prop_trading_model"
 
+_QUERIES = SQL_DIRECTORY / "queries"
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
@@ -41,14 +43,19 @@ def for_schema(sql: str, schema: str) -> str:
     )
 
 
+def list_files() -> list[str]:
+    """The files of db/queries as `load_queries` takes them: `pins`, `apply/writer`."""
+    return sorted(
+        path.relative_to(_QUERIES).with_suffix("").as_posix() for path in _QUERIES.rglob("*.sql")
+    )
+
+
 @cache
 def load_queries(name: str, schema: str) -> Mapping[str, str]:
-    """The statements of db/queries/NAME.sql by their names, for `schema`; the file is read once in
-    a process.
+    """The statements of db/queries/NAME.sql by their names, for `schema`; read once in a
+    process.
     """
-    text = for_schema(
-        (SQL_DIRECTORY / "queries" / f"{name}.sql").read_text(encoding="utf-8"), schema
-    )
+    text = for_schema((_QUERIES / f"{name}.sql").read_text(encoding="utf-8"), schema)
     parts = _NAME.split(text)
     return MappingProxyType(
         dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))

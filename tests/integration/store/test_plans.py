@@ -33,7 +33,7 @@ from app.store.apply.model import (
     WriteContext,
 )
 from app.store.database.pool import Database as Pool
-from app.store.database.queries import SQL_DIRECTORY, fill, load_queries
+from app.store.database.queries import fill, list_files, load_queries
 from app.store.database.transaction import Connection
 from app.store.quota import Quota
 from app.store.runs.claims import Claim
@@ -881,7 +881,7 @@ async def test_a_guard_objects_where_postgresql_prefers_to_read_all(
 
 
 def test_each_statement_of_the_service_is_known_by_its_name() -> None:
-    for file in (SQL_DIRECTORY / "queries").glob("*.sql"):
-        for name, sql in load_queries(file.stem, SCHEMA).items():
+    for file in list_files():
+        for name, sql in load_queries(file, SCHEMA).items():
             filled = fill(sql, **dict.fromkeys(re.findall(r"\{\{(\w+)\}\}", sql), "some_condition"))
-            assert name_of(filled) == f"{file.stem}.{name}"
+            assert name_of(filled) == f"{file}.{name}"

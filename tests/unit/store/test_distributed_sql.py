@@ -6,16 +6,16 @@ import re
 
 import pytest
 
-from app.store.database.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, load_queries
+from app.store.database.queries import WRITTEN_SCHEMA, list_files, load_queries
 
 _RAW = rf"(\{{\{{(raw|alltime|daily|hourly|closed|open)\}}\}}|{WRITTEN_SCHEMA}\.raw_\w+|\"{WRITTEN_SCHEMA}\"\.raw_\w+)"
 _STAGE = r"\{\{stage\}\}"
 _STATEMENTS = {
-    f"{path.stem}.{name}": "\n".join(
+    f"{file}.{name}": "\n".join(
         line for line in sql.splitlines() if not line.lstrip().startswith("--")
     )
-    for path in sorted((SQL_DIRECTORY / "queries").glob("*.sql"))
-    for name, sql in load_queries(path.stem, WRITTEN_SCHEMA).items()
+    for file in list_files()
+    for name, sql in load_queries(file, WRITTEN_SCHEMA).items()
 }
 _OF_RAW_TABLES = {name: sql for name, sql in _STATEMENTS.items() if re.search(_RAW, sql)}
 
