@@ -48,6 +48,7 @@ from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
 from app.store.database.transaction import CLAIM_LOCK_SECONDS, LOCK_SECONDS, Connection, Purpose
 from app.store.database.window import ALL_DATES, Window
+from app.store.runs.fence import Fence
 from app.store.schema.raw_tables import Catalogue
 from app.store.staging.staging import ANALYZED_ROWS, StagedFetch
 from app.store.write_pace import WritePace
@@ -103,7 +104,7 @@ class Applier:
         self._pace = pace
         self.window = window
         self._sql = Statements(database.queries("changes", window), catalogue, window)
-        self._lock_claims = database.queries("claims")["lock_claims"]
+        self._fence = Fence(database)
         self._writer = SliceWriter(self._sql)
         self._refusals = Rejects(database, catalogue, self._sql)
         self._guarding = LossLimits(self._sql)
@@ -480,8 +481,8 @@ class Applier:
                 Purpose.WRITE_TRADES if job.proven.endpoint.is_trades else Purpose.WRITE_METRICS
             ),
         ) as connection:
-            locked = await connection.fetch(
-                self._lock_claims, list(account_ids), job.writer.claim_id, job.writer.lease_seconds
+            ours = await self._fence.lock_claims(
+                connection, account_ids, job.writer.claim_id, job.writer.lease_seconds
             )
             await connection.limit_locks(LOCK_SECONDS)
             if job.staged.rows and not await connection.fetch_value(
@@ -493,7 +494,6 @@ class Applier:
                 raise DatabaseUnavailable(
                     "The fetched rows were lost in a restart of PostgreSQL; they are fetched again."
                 )
-            ours = {row["account_id"]: None for row in locked}
             now = await self._look(
                 connection, replace(job.proven, dates=part.dates or job.proven.dates), list(ours)
             )

@@ -15,6 +15,7 @@ from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS, Connection
 from app.store.runs.acceptances import Acceptances
 from app.store.runs.claims import Claim
+from app.store.runs.fence import Fence
 from app.store.runs.lifecycle import Runs
 from app.store.runs.run_queue import Queue, Queued
 
@@ -57,7 +58,7 @@ class Inspections:
             sql["get_inspection_figures"],
         )
         self._list, self._undetailed = sql["list_inspected"], sql["get_undetailed_accounts"]
-        self._lock_claims = database.queries("claims")["lock_claims"]
+        self._fence = Fence(database)
 
     async def enqueue(
         self,
@@ -129,12 +130,9 @@ class Inspections:
 
         async def write(connection: Connection) -> list[str]:
             ids = [each.account_id for each in found]
-            ours = {
-                row["account_id"]
-                for row in await connection.fetch(
-                    self._lock_claims, ids, claim.claim_id, self._lease_seconds
-                )
-            }
+            ours = await self._fence.lock_claims(
+                connection, ids, claim.claim_id, self._lease_seconds
+            )
             if not ours:
                 return []
             judged = {account_id: each for account_id, each in issues.items() if account_id in ours}
@@ -169,8 +167,8 @@ class Inspections:
         state = {"account_id": account_id, "issues": None, "is_news": False}
 
         async def write(connection: Connection) -> None:
-            if await connection.fetch(
-                self._lock_claims, [account_id], claim.claim_id, self._lease_seconds
+            if await self._fence.lock_claims(
+                connection, [account_id], claim.claim_id, self._lease_seconds
             ):
                 await connection.execute(self._release, [state], claim.claim_id, _JUDGED)
                 await connection.execute(self._record, claim.run_id, 0, [attempt])

@@ -24,6 +24,7 @@ from app.store.database.transaction import LOCK_SECONDS, SWEEP_SECONDS, Connecti
 from app.store.database.window import ALL_DATES, Window
 from app.store.identity.given_back import GivenBack
 from app.store.pins import unit_of
+from app.store.runs.fence import Fence
 from app.store.schema.raw_tables import Catalogue
 from app.store.write_pace import WritePace
 from app.telemetry import get_logger
@@ -221,7 +222,7 @@ class Identity:
             for table in _METRICS
             if table.date_column
         }
-        self._lock_claims = database.queries("claims")["lock_claims"]
+        self._fence = Fence(database)
         self._natural_keys = sql["get_natural_keys"]
         self._summary = sql["get_findings_summary"]
         self._count = sql["count_findings"]
@@ -469,13 +470,12 @@ class Identity:
         given: list[GivenBack] = []
         for part in pieces(unsent, CHUNK_ROWS):
             async with self._database.transaction(lock_seconds=LOCK_SECONDS) as connection:
-                locked = await connection.fetch(
-                    self._lock_claims,
+                ours = await self._fence.lock_claims(
+                    connection,
                     sorted({account_id for account_id, _ in part}),
                     claim_id,
                     lease_seconds,
                 )
-                ours = {row["account_id"] for row in locked}
                 listed = [(account_id, day) for account_id, day in part if account_id in ours]
                 rows = await connection.fetch(
                     statement,

@@ -25,6 +25,7 @@ from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS, Connection, Record
 from app.store.runs.acceptances import Acceptances
 from app.store.runs.claims import Claim, FirstPass
+from app.store.runs.fence import Fence
 from app.store.runs.leftovers import RunLeftovers
 from app.telemetry import get_logger
 
@@ -190,7 +191,7 @@ class Runs:
         self._database = database
         self._sql = database.queries("runs")
         self._unreadable = set[uuid.UUID]()
-        self._lock_claims = database.queries("claims")["lock_claims"]
+        self._fence = Fence(database)
         self._leftovers = RunLeftovers(database)
         self._acceptances = Acceptances(database)
 
@@ -532,10 +533,9 @@ class Runs:
 
         async def write(connection: Connection) -> list[str]:
             ids = [result.account_id for result in results]
-            locked = await connection.fetch(
-                self._lock_claims, ids, claim.claim_id, terms.lease_seconds
+            failures = await self._fence.lock_claims(
+                connection, ids, claim.claim_id, terms.lease_seconds
             )
-            failures: dict[str, int] = {row["account_id"]: row["failed_attempts"] for row in locked}
             mine = [
                 result
                 for result in results
