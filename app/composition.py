@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from app.clock import now
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.wording.counts import choose, counted
 from app.embedded_postgres.server import EmbeddedPostgres, create_database, was_made
 from app.engine.config import EngineConfig

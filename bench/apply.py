@@ -33,7 +33,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.domain.contract.tables import TABLES, Endpoint
-from app.domain.holds import HoldLimits, RunGuard
+from app.domain.holds.limits import HoldLimits
+from app.domain.holds.run_guard import RunGuard
 from app.engine.repositories import Repositories
 from app.store.apply.model import Fingerprints, WriteContext
 from app.store.apply.statements import column_lists

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from app.domain.accounts.settling import Moving
 from app.domain.history import HistoryFrom
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import json
 from decimal import Decimal
 
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.restore import Restoring

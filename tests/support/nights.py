@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer

@@ -11,7 +11,7 @@ from tools.reference.markdown import code, page, prose, table
 _HEAD = """\
 An issue is one kind of disagreement of one account. Issues stand in `trade_recon.issues` and, with
 their evidence, in `GET /accounts/{id}`. `app/domain/issues/detection.py` finds those that the
-warehouse tells; `app/domain/verdict/verdict.py` judges after the write what only upstream tells.
+warehouse tells; `app/domain/verdict/explanation.py` those that only upstream tells.
 
 An issue is closed where detection, run again after the write, does not find it; the history keeps
 it as `healed`, `relabelled` or `gone` ([verdicts](../explanation/verdicts.md))."""

@@ -3,35 +3,26 @@
 Pure: no I/O.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from app.domain.accounts.counts import DayCounts, Drift, IdentityFinding
+from app.domain.accounts.counts import Drift
 from app.domain.accounts.view import AccountView
-from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.absence import alltime_absence
 from app.domain.issues.codes import (
-    ASK_UPSTREAM,
     COUNTED_TABLES,
     SAMPLE,
-    SHOW_UNMATCHED,
     Issue,
     IssueCode,
     Severity,
     dates_evidence,
-    days_evidence,
 )
+from app.domain.issues.count_issues import day_issues, presence_issues, total_issues
+from app.domain.issues.identity_issues import identity_issues
 from app.domain.issues.money_issues import money_issues
 from app.domain.wording.counts import choose, counted
 
-_SHARP_SHARE = 10
-"""A mismatch of totals above this part (a tenth) of the largest is HIGH."""
-
-_CLOSED = TABLES[Endpoint.CLOSED].name
-_OPEN = TABLES[Endpoint.OPEN].name
-_ALLTIME = TABLES[Endpoint.ALLTIME].name
-_DAILY = TABLES[Endpoint.DAILY].name
-_HOURLY = TABLES[Endpoint.HOURLY].name
+_ALLTIME, _, _HOURLY, _CLOSED = COUNTED_TABLES
 
 
 def detect(view: AccountView) -> tuple[Issue, ...]:
@@ -39,11 +30,11 @@ def detect(view: AccountView) -> tuple[Issue, ...]:
     if view.agrees:
         return ()
     return (
-        *_identity_issues(view),
-        *_odd_issues(view),
-        *_presence_issues(view),
-        *_total_issues(view),
-        *_day_issues(view),
+        *identity_issues(view),
+        *_odd_date_issues(view),
+        *presence_issues(view),
+        *total_issues(view),
+        *day_issues(view),
         *money_issues(view),
         *_drift_issues(view),
     )
@@ -69,114 +60,7 @@ def _metadata(entry: Mapping[str, object]) -> Mapping[str, object]:
     return metadata if isinstance(metadata, Mapping) else {}
 
 
-def _identity_issues(view: AccountView) -> list[Issue]:
-    issues: list[Issue] = []
-    for table, code, strategy in (
-        (_CLOSED, IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES, "assign_account_id_closed_trades"),
-        (_OPEN, IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES, "assign_account_id_open_trades"),
-    ):
-        nulls = [
-            finding
-            for finding in view.findings
-            if finding.table == table and finding.holder is None and len(finding.candidates) == 1
-        ]
-        if nulls:
-            rows = sum(finding.rows for finding in nulls)
-            text = (
-                f"{counted(rows, 'row')} of {table} {choose(rows, 'has', 'have')} no account id,"
-                " though the natural key is this account's."
-            )
-            issues.append(
-                Issue(code, Severity.HIGH, text, (table,), strategy, _finding_evidence(nulls))
-            )
-    foreign = [
-        finding
-        for finding in view.findings
-        if finding.holder is not None and len(finding.candidates) <= 1
-    ]
-    if foreign:
-        rows = sum(finding.rows for finding in foreign)
-        text = (
-            f"{counted(rows, 'row')} {choose(rows, 'carries', 'carry')} an account id that the"
-            " natural key did not have on that date."
-        )
-        text += _example(foreign)
-        tables = tuple(sorted({finding.table for finding in foreign}))
-        strategy = SHOW_UNMATCHED
-        if any(finding.is_of_metrics for finding in foreign):
-            strategy = ASK_UPSTREAM
-        if any(finding.candidates and not finding.is_of_metrics for finding in foreign):
-            strategy = "reassign_account_id"
-        issues.append(
-            Issue(
-                IssueCode.FOREIGN_ACCOUNT_ID,
-                Severity.HIGH,
-                text,
-                tables,
-                strategy,
-                _finding_evidence(foreign),
-            )
-        )
-    ambiguous = [finding for finding in view.findings if len(finding.candidates) > 1]
-    if ambiguous:
-        candidates = sorted(
-            {candidate for finding in ambiguous for candidate in finding.candidates}
-        )
-        rows = sum(finding.rows for finding in ambiguous)
-        text = (
-            f"A natural key fits {counted(len(candidates), 'account id')}; {counted(rows, 'row')}"
-            f" without an id {choose(rows, 'is', 'are')} not assigned by a guess."
-        )
-        tables = tuple(sorted({finding.table for finding in ambiguous}))
-        issues.append(
-            Issue(
-                IssueCode.AMBIGUOUS_IDENTITY,
-                Severity.HIGH,
-                text,
-                tables,
-                "show_candidates",
-                _finding_evidence(ambiguous),
-            )
-        )
-    return issues
-
-
-def _example(findings: Sequence[IdentityFinding]) -> str:
-    """The first of the metrics rows among them, as a sentence that says what it is to be looked for
-    by.
-    """
-    for finding in findings:
-        if finding.is_of_metrics:
-            date = f" of {finding.dates[0]}" if finding.dates else ""
-            key = f"login {finding.login}, platform {finding.platform}, broker {finding.broker}"
-            whose = f", which {finding.candidates[0]} holds" if finding.candidates else ""
-            return f" {finding.table}{date} with {key}{whose} carries {finding.holder}."
-    return ""
-
-
-def _finding_evidence(findings: Sequence[IdentityFinding]) -> dict[str, object]:
-    keys = [
-        {
-            "table": finding.table,
-            "login": finding.login,
-            "platform": finding.platform,
-            "broker": finding.broker,
-            "holder": finding.holder,
-            "candidates": list(finding.candidates),
-            "rows": finding.rows,
-            "dates": [day.isoformat() for day in finding.dates[:SAMPLE]],
-        }
-        for finding in findings
-    ]
-    dates = sorted({day for finding in findings for day in finding.dates})
-    return {
-        **dates_evidence(dates),
-        "total_mismatches": sum(finding.rows for finding in findings),
-        "metadata": {"natural_keys": keys[:SAMPLE], "natural_keys_total": len(keys)},
-    }
-
-
-def _odd_issues(view: AccountView) -> list[Issue]:
+def _odd_date_issues(view: AccountView) -> list[Issue]:
     if not view.odd_rows:
         return []
     rows = sum(each.rows for each in view.odd_rows)
@@ -205,117 +89,6 @@ def _odd_issues(view: AccountView) -> list[Issue]:
             "keep_stored_rows",
             evidence,
         )
-    ]
-
-
-def _presence_issues(view: AccountView) -> list[Issue]:
-    totals = view.totals
-    present = {_ALLTIME: totals.has_alltime, _DAILY: totals.has_daily, _HOURLY: totals.has_hourly}
-    missing = tuple(table for table, there in present.items() if not there)
-    issues = []
-    if missing and len(missing) < len(present) and any(totals.counts.values()):
-        text = f"The account has no rows in {', '.join(missing)}, though other tables count trades."
-        issues.append(
-            Issue(
-                IssueCode.MISSING_METRICS_TABLES,
-                Severity.HIGH,
-                text,
-                missing,
-                "fetch_missing_metrics",
-                {"metadata": {"counts": totals.counts}},
-            )
-        )
-    if totals.alltime > 0 and totals.closed == 0:
-        text = f"Alltime counts {counted(totals.alltime, 'trade')}, none is stored."
-        evidence = {"total_missing": totals.alltime, "metadata": {"counts": totals.counts}}
-        issues.append(
-            Issue(
-                IssueCode.MISSING_TRADE_RECORDS,
-                Severity.CRITICAL,
-                text,
-                (_CLOSED,),
-                "fetch_all_closed_trades",
-                evidence,
-            )
-        )
-    return issues
-
-
-def _total_issues(view: AccountView) -> list[Issue]:
-    counts = view.totals.counts
-    largest, least = max(counts.values()), min(counts.values())
-    if largest == least:
-        return []
-    percentage = round(100.0 * (largest - least) / max(abs(largest), 1), 2)
-    severity = Severity.HIGH if _SHARP_SHARE * (largest - least) > largest else Severity.MEDIUM
-    text = (
-        f"The totals differ by {percentage} %: "
-        + ", ".join(f"{table} {count}" for table, count in counts.items())
-        + "."
-    )
-    evidence = {
-        **days_evidence(view.days),
-        "discrepancy_percentage": percentage,
-        "metadata": {"counts": counts},
-    }
-    return [
-        Issue(
-            IssueCode.TRADE_COUNT_MISMATCH,
-            severity,
-            text,
-            COUNTED_TABLES,
-            "refetch_all_data",
-            evidence,
-        )
-    ]
-
-
-def _day_issues(view: AccountView) -> list[Issue]:
-    kinds: tuple[tuple[IssueCode, Severity, str, tuple[str, ...], str, list[DayCounts]], ...] = (
-        (
-            IssueCode.DAILY_WITHOUT_HOURLY,
-            Severity.HIGH,
-            "On {} daily has trades and hourly no rows.",
-            (_HOURLY,),
-            "fetch_hourly_for_existing_daily",
-            [day for day in view.days if day.daily > 0 and not day.hourly_rows],
-        ),
-        (
-            IssueCode.HOURLY_WITHOUT_DAILY,
-            Severity.HIGH,
-            "On {} hourly has trades and daily no row.",
-            (_DAILY,),
-            "fetch_daily_for_existing_hourly",
-            [day for day in view.days if day.hourly > 0 and not day.daily_rows],
-        ),
-        (
-            IssueCode.HOURLY_DAILY_MISMATCH,
-            Severity.MEDIUM,
-            "On {} daily and the sum of hourly differ.",
-            (_DAILY, _HOURLY),
-            "refetch_hourly_for_dates",
-            [day for day in view.days if day.hourly != day.daily],
-        ),
-        (
-            IssueCode.TRADES_DAILY_MISMATCH,
-            Severity.MEDIUM,
-            "On {} daily and the number of closed trades differ.",
-            (_DAILY, _CLOSED),
-            "refetch_all_data",
-            [day for day in view.days if day.closed != day.daily],
-        ),
-    )
-    return [
-        Issue(
-            code,
-            severity,
-            text.format(counted(len(days), "date")),
-            affected,
-            strategy,
-            days_evidence(days),
-        )
-        for code, severity, text, affected, strategy, days in kinds
-        if days
     ]
 
 

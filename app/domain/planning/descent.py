@@ -10,12 +10,22 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from app.domain.accounts.counts import DayCounts
 from app.domain.accounts.progress import DatesRead, Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, TABLES, Endpoint
 from app.domain.issues.absence import is_closed_unread, is_hourly_unread, is_silent, lacks_alltime
 from app.domain.issues.money_issues import unread_money
+from app.domain.planning.contradictions import (
+    ambiguous_days,
+    foreign_days,
+    has_surplus,
+    is_alltime_foreign,
+    is_daily_alone,
+    is_day_contradicted,
+    is_outvoted,
+    is_short,
+    is_split,
+)
 
 _MOST_OF = 0.5
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
@@ -162,14 +172,6 @@ def _is_left(progress: Progress) -> bool:
     )
 
 
-def is_short(view: AccountView) -> bool:
-    """Whether alltime counts trades that no other table tells a date of: whole days may be
-    missing.
-    """
-    totals = view.totals
-    return totals.has_daily and totals.alltime > max(_daily_if_outvoted(view))
-
-
 def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
     totals = view.totals
     alltime_is_unread, daily = (
@@ -180,7 +182,7 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     # Without alltime or daily rows an account also lacks what tells its trades from others'.
     alltime = alltime_is_unread and (
         view.drifts
-        or _is_alltime_foreign(view)
+        or is_alltime_foreign(view)
         or _is_to_be_asked_again(view)
         or _is_pin_due(view)
         or (counts_trades and not totals.has_alltime)
@@ -191,20 +193,20 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     )
     if alltime or everything:
         return Needs(alltime=alltime, daily=None if everything else frozenset())
-    surplus = (day.date for day in view.days if _has_surplus(day))
+    surplus = (day.date for day in view.days if has_surplus(day))
     suspect = _unread(
         daily,
         (
             *_squatters(progress),
-            *_ambiguous_days(view),
-            *_foreign_days(view),
+            *ambiguous_days(view),
+            *foreign_days(view),
             *view.doubts,
             *surplus,
         ),
     )
-    outvoted = _unread(daily, (day.date for day in view.days if _is_outvoted(day)))
+    outvoted = _unread(daily, (day.date for day in view.days if is_day_contradicted(day)))
     if totals.alltime == totals.daily:
-        return Needs(alltime=alltime_is_unread and _is_split(view), daily=frozenset(suspect))
+        return Needs(alltime=alltime_is_unread and is_split(view), daily=frozenset(suspect))
     lacking = _unread(daily, _within_life(view, gaps)) if is_short(view) else set()
     if is_outvoted(view) or lacking:
         # If daily was read there and stands against all others, it only remains to hear alltime.
@@ -230,87 +232,6 @@ def _is_pin_due(view: AccountView) -> bool:
     now.
     """
     return view.pins_are_due and (_ALLTIME, None) in view.pins
-
-
-def _daily_if_outvoted(view: AccountView) -> tuple[int, int]:
-    """What daily would count if it were wrong wherever both finer tables agree against it; and
-    wherever they agree on some trades.
-    """
-    differences = [(day.hourly, day.hourly - day.daily) for day in view.days if _is_outvoted(day)]
-    return (
-        view.totals.daily + sum(difference for _, difference in differences),
-        view.totals.daily + sum(difference for trades, difference in differences if trades),
-    )
-
-
-def _is_outvoted(day: DayCounts) -> bool:
-    return day.hourly == day.closed != day.daily
-
-
-def is_daily_alone(view: AccountView, progress: Progress) -> bool:
-    """Whether daily, read anew, stands alone against alltime, read anew, and everything finer:
-    upstream contradicts itself there.
-    """
-    totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
-    agree = totals.alltime == totals.hourly == totals.closed != totals.daily
-    # A row that upstream no longer sends, or never did, contradicts nothing: the date may be
-    # forgotten.
-    unsent = {*progress.kept.get(Endpoint.DAILY, ()), *progress.withheld_days}
-    sent = all(day.daily_rows and day.date not in unsent for day in view.days)
-    was_read = progress.dates_read(Endpoint.ALLTIME).everything and all(
-        daily.covers(day.date) for day in view.days
-    )
-    return agree and sent and was_read and all(_is_outvoted(day) for day in view.days)
-
-
-def is_outvoted(view: AccountView) -> bool:
-    """Whether the dates on which both finer tables agree against daily explain what alltime
-    counts.
-    """
-    return view.totals.alltime in _daily_if_outvoted(view)
-
-
-def _has_surplus(day: DayCounts) -> bool:
-    """Whether a finer table has more than daily, which only daily, read in the same run, can
-    condemn.
-    """
-    return day.hourly > day.daily or day.closed > day.daily
-
-
-def _is_split(view: AccountView) -> bool:
-    """Whether it is two against two: alltime and daily count less than both finer tables, or trades
-    fit several accounts.
-    """
-    return any(_is_outvoted(day) and _has_surplus(day) for day in view.days) or bool(
-        _ambiguous_days(view)
-    )
-
-
-def _ambiguous_days(view: AccountView) -> set[dt.date]:
-    """Dates that lack trades which fit several accounts: all that can be had there is upstream's
-    word on the counts.
-    """
-    lacking = {day.date for day in view.days if day.closed < day.daily}
-    return lacking.intersection(
-        day for finding in view.findings if len(finding.candidates) > 1 for day in finding.dates
-    )
-
-
-def _is_alltime_foreign(view: AccountView) -> bool:
-    """Whether the account's alltime row has the natural key of another account: upstream tells
-    which is its own.
-    """
-    return any(
-        finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id
-        for finding in view.findings
-    )
-
-
-def _foreign_days(view: AccountView) -> set[dt.date]:
-    """Dates of daily rows that carry the id of an account which did not hold their key then:
-    upstream tells whose they are.
-    """
-    return {day for finding in view.findings if finding.is_of_metrics for day in finding.dates}
 
 
 def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:

@@ -9,11 +9,10 @@ others. Several widths are tried, and the one that costs least is taken.
 
 import bisect
 import datetime as dt
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from app.domain.contract.tables import MAX_DATES, PAGE_ROWS
+from app.domain.contract.tables import MAX_DATES
+from app.domain.planning.bins import PAGE_FILL, Pack, Packer, Piece
 
 _WIDTHS = (MAX_DATES, 30, 10, 3, 1)
 """Dates in a window, among those that anybody needs: how the axis is cut evenly."""
@@ -23,56 +22,8 @@ is needed.
 """
 _FEW_DATES = (2, 5)
 """Up to how many dates are a date here and there."""
-_OPEN_BINS = 8
-_FILLED = 0.95 * (PAGE_ROWS - 1)
-"""Rows that a page is planned to hold: neighbouring pages share a row, and a row more than expected
-would cost a whole page.
-"""
-_HALF = 0.5
 _PATIENCE = 2
 _GOOD_ENOUGH = 1.1
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What one account needs: the `ids` that a request names for it, the rows expected on each
-    date, and on any other.
-
-    Without dates all of the account's rows are meant, and `density` is their number.
-    """
-
-    account_id: str
-    ids: tuple[str, ...]
-    dates: Mapping[dt.date, float]
-    density: float
-
-
-@dataclass(frozen=True, slots=True)
-class Pack:
-    """Accounts that share a request, its dates (none: all; of a range the first and the last
-    count), and its expected rows.
-    """
-
-    account_ids: tuple[str, ...]
-    dates: tuple[dt.date, ...]
-    rows: float
-
-    @property
-    def cost(self) -> float:
-        """The requests that it probably takes."""
-        return cost_of(self.rows)
-
-
-def pages_of(rows: float) -> float:
-    """The part of pages that so many rows fill, as pages are planned."""
-    return rows / _FILLED
-
-
-def cost_of(rows: float) -> float:
-    """The requests that a read of so many rows probably takes: how full its last page is nobody
-    knows, but for the first.
-    """
-    return 1.0 if rows <= _FILLED else rows / (PAGE_ROWS - 1) + _HALF
 
 
 def pack(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list[Pack]:
@@ -113,7 +64,7 @@ def _pack_best(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list
         packs = [
             each
             for window in _windows(pieces, starts)
-            for each in _Packer(max_ids, is_range=is_range).pack(window)
+            for each in Packer(max_ids, is_range=is_range).pack(window)
         ]
         if not best or _cost(packs) < _cost(best):
             best, worse = packs, 0
@@ -124,7 +75,7 @@ def _pack_best(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list
 
 def pack_whole(pieces: Sequence[Piece], *, max_ids: int) -> list[Pack]:
     """The packs of pieces without dates."""
-    return _Packer(max_ids, is_range=False).pack(pieces)
+    return Packer(max_ids, is_range=False).pack(pieces)
 
 
 def _cost(packs: Iterable[Pack]) -> float:
@@ -133,7 +84,7 @@ def _cost(packs: Iterable[Pack]) -> float:
 
 def _least_pages(pieces: Sequence[Piece], max_ids: int) -> float:
     rows = sum(sum(piece.dates.values()) for piece in pieces)
-    return max(1.0, rows / _FILLED, sum(len(piece.ids) for piece in pieces) / max_ids)
+    return max(1.0, rows / PAGE_FILL, sum(len(piece.ids) for piece in pieces) / max_ids)
 
 
 def _cuts(
@@ -175,166 +126,3 @@ def _windows(pieces: Sequence[Piece], starts: Sequence[dt.date]) -> list[list[Pi
         for number, dates in parts.items():
             windows[number].append(Piece(piece.account_id, piece.ids, dates, piece.density))
     return windows
-
-
-@dataclass(slots=True)
-class _Bin:
-    """A request on its way; its rows are `fixed` and `density` for each of its days, which are the
-    bits of `mask`.
-    """
-
-    mask: int = 0
-    fixed: float = 0.0
-    density: float = 0.0
-    ids: set[str] = field(default_factory=set)
-    account_ids: list[str] = field(default_factory=list)
-
-    @property
-    def rows(self) -> float:
-        return self.fixed + self.density * self.mask.bit_count()
-
-
-class _Packer:
-    """Packs pieces of one window."""
-
-    def __init__(self, max_ids: int, *, is_range: bool) -> None:
-        self._max_ids = max_ids
-        self._is_range = is_range
-        self._bins: list[_Bin] = []
-
-    def pack(self, pieces: Sequence[Piece]) -> list[Pack]:
-        base = min((day for piece in pieces for day in piece.dates), default=dt.date.min)
-        masked = [(self._mask(piece, base), piece) for piece in pieces]
-        # Short ones by their place in time, long ones among themselves: so neighbours have like
-        # dates.
-        masked.sort(
-            key=lambda each: (
-                _span(each[0]).bit_length(),
-                each[0] & -each[0],
-                each[1].density,
-                each[1].account_id,
-            )
-        )
-        for mask, piece in masked:
-            self._place(_bin_of(piece, mask))
-        self._merge()
-        return [
-            Pack(tuple(sorted(each.account_ids)), self._dates(each.mask, base), each.rows)
-            for each in self._bins
-        ]
-
-    def _mask(self, piece: Piece, base: dt.date) -> int:
-        mask = 0
-        for day in piece.dates:
-            mask |= 1 << (day - base).days
-        return _filled(mask) if self._is_range else mask
-
-    def _dates(self, mask: int, base: dt.date) -> tuple[dt.date, ...]:
-        if self._is_range:
-            return (
-                base + dt.timedelta(days=_first(mask)),
-                base + dt.timedelta(days=mask.bit_length() - 1),
-            )
-        return tuple(
-            base + dt.timedelta(days=number)
-            for number in range(mask.bit_length())
-            if mask >> number & 1
-        )
-
-    def _place(self, new: _Bin) -> None:
-        waste, chosen = min(
-            (
-                (waste, number)
-                for number in range(
-                    len(self._bins) - 1, max(-1, len(self._bins) - 1 - _OPEN_BINS), -1
-                )
-             if (waste := self._waste(self._bins[number], new)) is not None),
-            default=(0.0, None),
-        )  # fmt: skip
-        if chosen is None:
-            self._bins.append(new)
-        else:
-            self._bins[chosen] = self._joined(self._bins[chosen], new)
-
-    def _waste(self, old: _Bin, new: _Bin) -> float | None:
-        """Rows that nobody needs if the two share a request; None if they better do not."""
-        ids = len(old.ids | new.ids)
-        if ids > self._max_ids:
-            return None
-        together = self._joined_rows(old, new)
-        before, after = _whole_pages(old.rows), _whole_pages(together)
-        if after > before:
-            # One page more is worth while only if the ids still to come fill it: they should cost
-            # no more than those here did.
-            to_come = (together - old.rows) / len(new.ids) * (self._max_ids - ids)
-            if _whole_pages(together + to_come) * len(old.ids) > before * self._max_ids:
-                return None
-        return together - old.rows - new.rows
-
-    def _merge(self) -> None:
-        """Join requests that together fill fewer pages than apart: the last ones of each kind are
-        seldom full.
-        """
-        number = 0
-        while number < len(self._bins):
-            one = self._bins[number]
-            candidates = [
-                (
-                    _whole_pages(self._joined_rows(one, other))
-                    - _whole_pages(one.rows)
-                    - _whole_pages(other.rows),
-                    place,
-                )
-                for place, other in enumerate(
-                    self._bins[number + 1 : number + 1 + 4 * _OPEN_BINS], start=number + 1
-                )
-                if len(one.ids | other.ids) <= self._max_ids
-            ]
-            saved, place = min(candidates, default=(0, 0))
-            if saved < 0:
-                self._bins[number] = self._joined(one, self._bins.pop(place))
-            else:
-                number += 1
-
-    def _joined_rows(self, one: _Bin, other: _Bin) -> float:
-        return (
-            one.fixed
-            + other.fixed
-            + (one.density + other.density) * self._union(one.mask, other.mask).bit_count()
-        )
-
-    def _joined(self, one: _Bin, other: _Bin) -> _Bin:
-        return _Bin(
-            self._union(one.mask, other.mask),
-            one.fixed + other.fixed,
-            one.density + other.density,
-            one.ids | other.ids,
-            one.account_ids + other.account_ids,
-        )
-
-    def _union(self, one: int, other: int) -> int:
-        return _filled(one | other) if self._is_range else one | other
-
-
-def _bin_of(piece: Piece, mask: int) -> _Bin:
-    if not piece.dates:
-        return _Bin(0, piece.density, 0.0, set(piece.ids), [piece.account_id])
-    fixed = sum(piece.dates.values()) - piece.density * len(piece.dates)
-    return _Bin(mask, fixed, piece.density, set(piece.ids), [piece.account_id])
-
-
-def _whole_pages(rows: float) -> int:
-    """Pages that so many rows are planned to fill; an answer without rows is a page too."""
-    return max(1, math.ceil(pages_of(rows)))
-
-
-def _first(mask: int) -> int:
-    return (mask & -mask).bit_length() - 1
-
-
-def _span(mask: int) -> int:
-    return mask.bit_length() - _first(mask) if mask else 0
-
-
-def _filled(mask: int) -> int:
-    return (1 << mask.bit_length()) - (mask & -mask) if mask else 0

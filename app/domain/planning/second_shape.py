@@ -17,7 +17,7 @@ from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import METRICS, TABLES, Endpoint
 from app.domain.issues.absence import is_silent, may_be_without_id
-from app.domain.planning.descent import is_daily_alone, is_outvoted
+from app.domain.planning.contradictions import is_daily_alone, is_outvoted
 
 _CLOSED = TABLES[Endpoint.CLOSED].name
 _ALLTIME = TABLES[Endpoint.ALLTIME].name

@@ -16,7 +16,8 @@ from itertools import groupby
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import METRICS, Endpoint, Request
-from app.domain.planning.plan import PlannedRequest, plan_by_login
+from app.domain.planning.plan import plan_by_login
+from app.domain.planning.planned_request import PlannedRequest
 from app.domain.planning.second_shape import Disputed, disputed, lacks
 
 _SAMPLE = 10

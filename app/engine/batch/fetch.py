@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from app.domain.contract.tables import Request
-from app.domain.planning.plan import PlannedRequest
+from app.domain.planning.planned_request import PlannedRequest
 from app.errors import IncompleteFetch
 from app.store.apply.apply import Applier
 from app.store.apply.model import Fingerprints, Slice

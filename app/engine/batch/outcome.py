@@ -16,7 +16,8 @@ from app.domain.planning.second_shape import disputed
 from app.domain.states import Outcome
 from app.domain.verdict.backoff import ask_again
 from app.domain.verdict.closing import closings
-from app.domain.verdict.verdict import explain, is_incomplete, judge
+from app.domain.verdict.explanation import explain
+from app.domain.verdict.verdict import is_incomplete, judge
 from app.domain.wording.counts import counted
 from app.store.runs.claims import FirstPass
 from app.store.runs.lifecycle import AccountResult, Explained

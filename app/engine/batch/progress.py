@@ -8,11 +8,13 @@ from app.domain.accounts.progress import Effort, Progress
 from app.domain.accounts.settling import Moving
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES, Endpoint
-from app.domain.planning.plan import PlannedRequest, why_not_asked
+from app.domain.planning.plan import why_not_asked
+from app.domain.planning.planned_request import PlannedRequest
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.domain.verdict.row_issues import compares_rows
-from app.domain.verdict.verdict import is_explained, is_known, waits_until
+from app.domain.verdict.unsettled import waits_until
+from app.domain.verdict.verdict import is_explained, is_known
 from app.store.apply.model import Applied
 from app.store.identity.given_back import GivenBack
 

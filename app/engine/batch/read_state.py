@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Awaitable, Callable
 
 from app.domain.contract.tables import Endpoint, Request
-from app.domain.planning.plan import PlannedRequest
+from app.domain.planning.planned_request import PlannedRequest
 from app.engine.batch.progress import record_read
 from app.engine.batch.state import BatchState
 from app.errors import FetchFailed, ReconError, RequestTooLarge, UpstreamError

@@ -3,7 +3,7 @@ stored, without a request more.
 """
 
 from app.domain.contract.tables import TABLES, Endpoint
-from app.domain.planning.plan import PlannedRequest
+from app.domain.planning.planned_request import PlannedRequest
 from app.engine.batch.fetch import Fetched
 from app.engine.batch.state import BatchState
 from app.engine.repositories import Repositories

@@ -27,22 +27,19 @@ from app.domain.accounts.comparison import ComparedTable
 from app.domain.accounts.hold import Hold, Rewritten
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import FLAPS, Loss, RunGuard, undoing, vanished
+from app.domain.holds.account_holds import vanished
+from app.domain.holds.limits import FLAPS
+from app.domain.holds.run_guard import Loss, RunGuard, undoing
 from app.domain.issues.codes import Issue, IssueCode
 from app.domain.issues.detection import detect, with_open_drift
 from app.domain.pins import beside_pins
-from app.domain.planning.descent import is_short
+from app.domain.planning.contradictions import is_short
 from app.domain.planning.estimates import Upstream
-from app.domain.planning.plan import (
-    MAX_ROUNDS,
-    PlannedRequest,
-    find_gaps,
-    plan_round,
-    why_not_asked,
-)
+from app.domain.planning.plan import MAX_ROUNDS, find_gaps, plan_round, why_not_asked
+from app.domain.planning.planned_request import PlannedRequest
 from app.domain.states import Outcome, RunKind
 from app.domain.verdict.backoff import next_attempt
-from app.domain.verdict.verdict import descended
+from app.domain.verdict.explanation import descended
 from app.domain.wording.counts import counted
 from app.engine.api_usage import RunApiStats
 from app.engine.batch.accepted import cover

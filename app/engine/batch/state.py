@@ -16,11 +16,11 @@ from app.domain.accounts.progress import Effort, Progress
 from app.domain.accounts.settling import Moving
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import RunGuard
+from app.domain.holds.run_guard import RunGuard
 from app.domain.issues.codes import Issue
 from app.domain.planning.descent import NOTHING, needs_of
 from app.domain.planning.estimates import Upstream
-from app.domain.planning.plan import PlannedRequest
+from app.domain.planning.planned_request import PlannedRequest
 from app.domain.planning.second_shape import disputed
 from app.domain.planning.trial_requests import Trials
 from app.domain.states import Outcome

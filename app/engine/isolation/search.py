@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from app.domain.planning.plan import PlannedRequest
+from app.domain.planning.planned_request import PlannedRequest
 from app.domain.wording.counts import counted
 from app.engine.isolation.control_requests import Controls, Fared
 from app.errors import (

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.contract.tables import Endpoint, Request
-from app.domain.holds import HoldLimits, undoing
-from app.domain.planning.plan import PlannedRequest, plan_accounts, plan_days
+from app.domain.holds.limits import HoldLimits
+from app.domain.holds.run_guard import undoing
+from app.domain.planning.plan import plan_accounts, plan_days
+from app.domain.planning.planned_request import PlannedRequest
 from app.domain.sequences import pieces
 from app.engine.isolation.control_requests import Control, Controls
 from app.engine.isolation.search import Search, Spent

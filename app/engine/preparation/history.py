@@ -10,7 +10,7 @@ from app.domain.accounts.counts import CountedDay
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
-from app.domain.planning.plan import PlannedRequest
+from app.domain.planning.planned_request import PlannedRequest
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
 from app.store.schema.history import Before

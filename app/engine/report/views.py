@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from app.domain.contract.tables import TABLES
-from app.domain.holds import Waiting
+from app.domain.holds.waiting import Waiting
 from app.domain.runs.emptiness import NO_TRADES, NOBODY_KNOWN
 from app.domain.runs.grounds import Basis, audited
 from app.domain.runs.leftovers import Leftovers, standing_status

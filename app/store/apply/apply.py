@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import Loss
+from app.domain.holds.run_guard import Loss
 from app.domain.wording.counts import choose, counted
 from app.errors import (
     DatabaseError,

@@ -10,19 +10,9 @@ from app.domain.accounts.counts import Totals
 from app.domain.accounts.hold import Hold
 from app.domain.accounts.settling import UNKNOWN
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import (
-    NOTHING_MOVES,
-    HoldFigures,
-    Loss,
-    MovingTrades,
-    RunCounts,
-    RunGuard,
-    Sent,
-    exceeding,
-    is_lowered,
-    lowering,
-    rewriting,
-)
+from app.domain.holds.account_holds import HoldFigures, Sent, exceeding, lowering, rewriting
+from app.domain.holds.lowered import NOTHING_MOVES, MovingTrades, is_lowered
+from app.domain.holds.run_guard import Loss, RunCounts, RunGuard
 from app.domain.wording.counts import choose, counted
 from app.store.apply.model import Applied, Job, Part, Standing, WriteContext, Written
 from app.store.apply.statements import Statements

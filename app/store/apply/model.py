@@ -13,7 +13,7 @@ from app.domain.accounts.hold import Hold, Rewritten, Shown
 from app.domain.accounts.set_aside import SetAside
 from app.domain.accounts.settling import NEVER, MovingFigures
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import Loss, RunGuard
+from app.domain.holds.run_guard import Loss, RunGuard
 from app.store.schema.raw_tables import WarehouseTable
 from app.store.staging.staging import StagedFetch
 

@@ -11,7 +11,8 @@ import msgspec
 
 from app.domain.accounts.hold import Rewritten, Shown
 from app.domain.accounts.progress import Effort
-from app.domain.holds import HoldLimits, undoing
+from app.domain.holds.limits import HoldLimits
+from app.domain.holds.run_guard import undoing
 from app.domain.issues.codes import Issue, IssueCode
 from app.domain.runs.emptiness import nothing_known
 from app.domain.runs.leftovers import ACTING_BESIDE_HELD, status_of

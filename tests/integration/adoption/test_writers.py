@@ -12,7 +12,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.issues.codes import IssueCode
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig

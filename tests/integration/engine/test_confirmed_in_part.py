@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.cli.runtime import ExitCode, exit_code_of
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.issues.codes import IssueCode
 from app.domain.states import RunKind, RunStatus
 from app.engine.acceptances import Accepting

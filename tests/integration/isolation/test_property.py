@@ -7,7 +7,7 @@ import random
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
 from app.sandbox.server.process import SandboxServer

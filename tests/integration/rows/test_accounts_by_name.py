@@ -13,7 +13,7 @@ import pytest
 from app.domain.contract.caps import Caps
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.history import HistoryFrom
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.states import Depth, Outcome, RunKind, RunStatus
 from app.engine.batch.outcome import COMPARED
 from app.engine.config import EngineConfig

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.engine.restore import Restoring

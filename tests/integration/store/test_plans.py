@@ -17,7 +17,7 @@ from app.domain.accounts.comparison import Differs
 from app.domain.accounts.money import BY_DATE, BY_NAME
 from app.domain.accounts.progress import Effort
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.runs.inspected import Inspected, InspectionFigures
 from app.domain.states import Outcome

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from app.domain.contract.tables import TABLES, Endpoint
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.preparation.maintenance import maintain

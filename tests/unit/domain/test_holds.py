@@ -12,19 +12,10 @@ from app.domain.accounts.hold import Shown
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import (
-    HoldFigures,
-    HoldLimits,
-    Loss,
-    MovingTrades,
-    RunCounts,
-    RunGuard,
-    Sent,
-    exceeding,
-    is_lowered,
-    lowering,
-    vanished,
-)
+from app.domain.holds.account_holds import HoldFigures, Sent, exceeding, lowering, vanished
+from app.domain.holds.limits import HoldLimits
+from app.domain.holds.lowered import MovingTrades, is_lowered
+from app.domain.holds.run_guard import Loss, RunCounts, RunGuard
 from app.domain.issues.absence import absence
 
 _DATE = dt.date(2026, 3, 1)

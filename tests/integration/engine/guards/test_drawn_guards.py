@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.batch.reconcile import BatchReconciler

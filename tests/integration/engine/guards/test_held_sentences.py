@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.output import results_console, show_report
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 from pydantic import SecretStr
 
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories

@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.accounts.progress import Effort
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind

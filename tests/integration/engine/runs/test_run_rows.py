@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.domain.holds import HoldLimits, Loss
+from app.domain.holds.limits import HoldLimits
+from app.domain.holds.run_guard import Loss
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig

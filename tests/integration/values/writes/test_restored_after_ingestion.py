@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.copies import Wanted
-from app.domain.holds import HoldLimits
+from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.restore import Restoring

@@ -13,7 +13,8 @@ from app.domain.issues.absence import absence, carried
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.issues.detection import detect, with_open_drift
 from app.domain.states import Outcome
-from app.domain.verdict.verdict import explain, judge
+from app.domain.verdict.explanation import explain
+from app.domain.verdict.verdict import judge
 
 DAY = dt.date(2026, 5, 4)
 LATER = DAY + dt.timedelta(days=9)

@@ -9,7 +9,8 @@ from app.domain.accounts.counts import Drift, IdentityFinding
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
-from app.domain.planning.descent import Needs, is_short, may_need_alltime, needs_of
+from app.domain.planning.contradictions import is_short
+from app.domain.planning.descent import Needs, may_need_alltime, needs_of
 from tests.support.views import DAY, days, view
 
 DRIFT = Drift(absent=False, evidence={})

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.contract.tables import MAX_DATES, PAGE_ROWS
-from app.domain.planning.packing import Piece, cost_of, pack, pack_whole
+from app.domain.planning.bins import Piece, cost_of
+from app.domain.planning.packing import pack, pack_whole
 from tests.support.views import DAY
 
 

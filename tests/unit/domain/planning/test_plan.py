@@ -13,7 +13,8 @@ from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, Endpoint, Request
 from app.domain.planning.estimates import Upstream
-from app.domain.planning.plan import MAX_ROUNDS, PlannedRequest, find_gaps, plan_round
+from app.domain.planning.plan import MAX_ROUNDS, find_gaps, plan_round
+from app.domain.planning.planned_request import PlannedRequest
 from tests.support.views import DAY, days, view
 
 EVERYBODY = Upstream(1000, 5000)

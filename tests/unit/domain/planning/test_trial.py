@@ -12,7 +12,7 @@ from app.domain.contract.tables import Endpoint, Request
 from app.domain.issues.codes import IssueCode
 from app.domain.planning.second_shape import disputed
 from app.domain.planning.trial_requests import Trials
-from app.domain.verdict.verdict import explain
+from app.domain.verdict.explanation import explain
 from app.engine.batch.progress import record_read
 from tests.support.views import DAY, view
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.accounts.counts import IdentityFinding, OddRows
-from app.domain.holds import HoldLimits, Waiting
+from app.domain.holds.limits import HoldLimits
+from app.domain.holds.waiting import Waiting
 from app.domain.issues.detection import detect
 from app.domain.states import RunStatus
 from app.domain.wording.counts import choose, counted

@@ -1,0 +1,160 @@
+"""The run guard: what a run takes from all accounts, and when that stops it. Pure: no I/O."""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from app.domain.holds.limits import HoldLimits
+
+
+def undoing(run_id: object) -> str:
+    """The sentence that tells how what a run removed, moved or overwrote is brought back, and that
+    rows which it inserted stay.
+    """
+    return (
+        f" `trade-recon removed restore --all-of-run {run_id}` brings back what the run removed,"
+        " moved or overwrote; rows that it inserted stay."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a run takes from an account: rows removed, lowered or blanked, and whether upstream
+    lowers or blanks its figures.
+
+    One that `rewrites` counts as lowered, too, but only since too many of its rows would be
+    rewritten.
+    """
+
+    rows: int = 0
+    lowers: bool = False
+    rewrites: bool = False
+
+    def __add__(self, other: "Loss") -> "Loss":
+        """Both together."""
+        lowers = self.lowers or other.lowers
+        rewrites = all(each.rewrites for each in (self, other) if each.lowers)
+        return Loss(self.rows + other.rows, lowers, lowers and rewrites)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """What is recorded of a run: accounts and rows compared, and what other processes count:
+    lowered accounts, and lost rows.
+
+    Of the lowered ones those are `others_rewritten` that count only since too many of their rows
+    would be rewritten. With `stands` an earlier run was stopped since upstream was suspect, nobody
+    confirmed it, and no audit begun since found upstream well.
+    """
+
+    accounts: int = 0
+    rows: int = 0
+    others_lowered: int = 0
+    others_lost: int = 0
+    stands: bool = False
+    others_rewritten: int = 0
+
+
+NO_LOSS = Loss()
+
+
+@dataclass(slots=True)
+class RunGuard:
+    """The judgement of upstream in one run, shared by all batches of a process.
+
+    `recorded` is what the database knew when it was last asked, `total` the number of accounts that
+    an audit's scan compared (None: only what batches read is compared), `undo` the sentence that
+    says how to undo what the run wrote. Once `reason` is set the run stops after its batches, and
+    no account that loses a row, or whose figures are lower upstream, is written.
+    """
+
+    limits: HoldLimits
+    total: int | None = None
+    undo: str = ""
+    recorded: RunCounts = field(default_factory=RunCounts)
+    losses: dict[str, Loss] = field(default_factory=dict)
+    compared: dict[str, dict[Hashable, int]] = field(default_factory=dict)
+    reason: str | None = None
+
+    def note_compared(self, slices: Hashable, rows: Mapping[str, int]) -> None:
+        """So many stored rows of accounts, in the slices named, meet a complete answer of
+        upstream.
+        """
+        for account_id, number in rows.items():
+            self.compared.setdefault(account_id, {})[slices] = number
+
+    def forget_compared(self, account_ids: Iterable[str]) -> tuple[int, int]:
+        """Accounts wait in their run again; how many of them were compared, and how many rows."""
+        left = [
+            self.compared.pop(account_id)
+            for account_id in account_ids
+            if account_id in self.compared
+        ]
+        return len(left), sum(sum(slices.values()) for slices in left)
+
+    def record_compared(self, account_ids: Iterable[str]) -> int:
+        """Accounts are recorded; how many of their rows were compared."""
+        accounts, rows = self.forget_compared(account_ids)
+        self.recorded = replace(
+            self.recorded,
+            accounts=self.recorded.accounts + accounts,
+            rows=self.recorded.rows + rows,
+        )
+        return rows
+
+    def judge(self, news: Mapping[str, Loss]) -> list[str]:
+        """The accounts of `news` that may not be written, since upstream is suspect with these
+        losses on top, or was before.
+        """
+        after = {
+            **self.losses,
+            **{
+                account_id: self.losses.get(account_id, NO_LOSS) + loss
+                for account_id, loss in news.items()
+            },
+        }
+        self._suspect(after)
+        if self.reason is not None:
+            return [account_id for account_id, loss in news.items() if loss.lowers or loss.rows]
+        # An earlier run had to stop: until upstream is found well, the limits leave no room for
+        # losses one by one.
+        return [
+            account_id for account_id, loss in news.items() if self.recorded.stands and loss.lowers
+        ]
+
+    def add(self, news: Mapping[str, Loss]) -> None:
+        """Count losses that are being written."""
+        for account_id, loss in news.items():
+            self.losses[account_id] = self.losses.get(account_id, NO_LOSS) + loss
+
+    def hold(self, news: Mapping[str, Loss]) -> None:
+        """Count accounts that are held and were not held before."""
+        self.add(news)
+        self._suspect(self.losses)
+
+    def take_back(self, news: Mapping[str, Loss]) -> None:
+        """Losses that were counted and not written after all."""
+        for account_id, loss in news.items():
+            left = self.losses[account_id].rows - loss.rows
+            # Upstream lowers the account all the same: the next try will say so again.
+            self.losses[account_id] = replace(self.losses[account_id], rows=left)
+
+    def _suspect(self, losses: Mapping[str, Loss]) -> None:
+        if self.reason is not None:
+            return
+        accounts = self.recorded.accounts + len(self.compared) if self.total is None else self.total
+        lowered = self.recorded.others_lowered + sum(loss.lowers for loss in losses.values())
+        if self.limits.suspects(lowered, accounts):
+            rewritten = self.recorded.others_rewritten + sum(
+                loss.lowers and loss.rewrites for loss in losses.values()
+            )
+            self.reason = self.limits.suspicion(lowered, accounts, rewritten) + self.undo
+            return
+        # An audit's scan compared a row of alltime of each account.
+        rows = (
+            self.recorded.rows
+            + sum(sum(slices.values()) for slices in self.compared.values())
+            + (self.total or 0)
+        )
+        lost = self.recorded.others_lost + sum(loss.rows for loss in losses.values())
+        if self.limits.suspects_rows(lost, rows):
+            self.reason = self.limits.suspicion_of_rows(lost, rows) + self.undo

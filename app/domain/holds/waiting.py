@@ -1,0 +1,72 @@
+"""What a run that holds accounts says about confirming it. Pure: no I/O."""
+
+from dataclasses import dataclass
+
+from app.domain.states import RunStatus
+from app.domain.wording.counts import choose, counted
+
+
+def confirming(run_id: object) -> str:
+    """How what a run holds is let through."""
+    return f"`trade-recon confirm {run_id}` or POST /runs/{run_id}/confirm"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The accounts that a run leaves held, how many of them were not held before, and since which
+    run others are (None: unknown).
+
+    `status` may be one that only a later version knows. A run that `was_confirmed` may have held
+    the others itself, until then. `still` is how many are held to this moment (None: all), since
+    later runs may have recorded some.
+    """
+
+    run_id: object
+    status: str
+    accounts: int
+    newly: int = 0
+    since: object | None = None
+    was_confirmed: bool = False
+    still: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """How many accounts wait for confirmation, since when, and what to do; empty where none
+        waits and nothing was stopped.
+        """
+        is_open = self.status in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES)
+        if not self.accounts:
+            return (
+                f"To let the run go on: {confirming(self.run_id)}."
+                if self.status == RunStatus.NEEDS_CONFIRMATION
+                else ""
+            )
+        if self.still == 0:
+            held = counted(self.accounts, "account")
+            return (
+                f"It held {held}, none of which is held any more: later runs recorded them, or"
+                " somebody accepted them."
+            )
+        earlier = self.accounts - self.newly
+        since = f", the first since run {self.since}" if self.since is not None else ""
+        own = (
+            " by earlier runs, or by this run until it was confirmed" if self.was_confirmed else ""
+        )
+        before = f" and {earlier} held before{own}{since}" if earlier else ""
+        call = (
+            f" To write what was shown of them: {confirming(self.run_id)}."
+            if is_open
+            else " A new run compares them again."
+        )
+        if self.still is not None and self.still < self.accounts:
+            return (
+                f"It held {counted(self.accounts, 'account')}, of which {self.still} still"
+                f" {choose(self.still, 'waits', 'wait')} for confirmation; later runs recorded the"
+                " others, or somebody accepted them. GET /accounts/ID tells why each is"
+                f" held.{call}"
+            )
+        return (
+            f"{counted(self.accounts, 'account')} {choose(self.accounts, 'waits', 'wait')} for"
+            f" confirmation: {self.newly} newly held by this run{before}. GET /accounts/ID tells"
+            f" why each is held.{call}"
+        )

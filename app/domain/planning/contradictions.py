@@ -1,0 +1,101 @@
+"""Which of an account's levels the others contradict. Pure: no I/O."""
+
+import datetime as dt
+
+from app.domain.accounts.counts import DayCounts
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
+from app.domain.contract.tables import Endpoint
+from app.domain.issues.detection import _ALLTIME
+
+
+def is_short(view: AccountView) -> bool:
+    """Whether alltime counts trades that no other table tells a date of: whole days may be
+    missing.
+    """
+    totals = view.totals
+    return totals.has_daily and totals.alltime > max(daily_if_contradicted(view))
+
+
+def daily_if_contradicted(view: AccountView) -> tuple[int, int]:
+    """What daily would count if it were wrong wherever both finer tables agree against it; and
+    wherever they agree on some trades.
+    """
+    differences = [
+        (day.hourly, day.hourly - day.daily) for day in view.days if is_day_contradicted(day)
+    ]
+    return (
+        view.totals.daily + sum(difference for _, difference in differences),
+        view.totals.daily + sum(difference for trades, difference in differences if trades),
+    )
+
+
+def is_day_contradicted(day: DayCounts) -> bool:
+    """Whether hourly rows and trades agree on another count than daily."""
+    return day.hourly == day.closed != day.daily
+
+
+def is_daily_alone(view: AccountView, progress: Progress) -> bool:
+    """Whether daily, read anew, stands alone against alltime, read anew, and everything finer:
+    upstream contradicts itself there.
+    """
+    totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
+    agree = totals.alltime == totals.hourly == totals.closed != totals.daily
+    # A row that upstream no longer sends, or never did, contradicts nothing: the date may be
+    # forgotten.
+    unsent = {*progress.kept.get(Endpoint.DAILY, ()), *progress.withheld_days}
+    sent = all(day.daily_rows and day.date not in unsent for day in view.days)
+    was_read = progress.dates_read(Endpoint.ALLTIME).everything and all(
+        daily.covers(day.date) for day in view.days
+    )
+    return agree and sent and was_read and all(is_day_contradicted(day) for day in view.days)
+
+
+def is_outvoted(view: AccountView) -> bool:
+    """Whether the dates on which both finer tables agree against daily explain what alltime
+    counts.
+    """
+    return view.totals.alltime in daily_if_contradicted(view)
+
+
+def has_surplus(day: DayCounts) -> bool:
+    """Whether a finer table has more than daily, which only daily, read in the same run, can
+    condemn.
+    """
+    return day.hourly > day.daily or day.closed > day.daily
+
+
+def is_split(view: AccountView) -> bool:
+    """Whether it is two against two: alltime and daily count less than both finer tables, or trades
+    fit several accounts.
+    """
+    return any(is_day_contradicted(day) and has_surplus(day) for day in view.days) or bool(
+        ambiguous_days(view)
+    )
+
+
+def ambiguous_days(view: AccountView) -> set[dt.date]:
+    """Dates that lack trades which fit several accounts: all that can be had there is upstream's
+    word on the counts.
+    """
+    lacking = {day.date for day in view.days if day.closed < day.daily}
+    return lacking.intersection(
+        day for finding in view.findings if len(finding.candidates) > 1 for day in finding.dates
+    )
+
+
+def is_alltime_foreign(view: AccountView) -> bool:
+    """Whether the account's alltime row has the natural key of another account: upstream tells
+    which is its own.
+    """
+    return any(
+        finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id
+        for finding in view.findings
+    )
+
+
+def foreign_days(view: AccountView) -> set[dt.date]:
+    """Dates of daily rows that carry the id of an account which did not hold their key then:
+    upstream tells whose they are.
+    """
+    return {day for finding in view.findings if finding.is_of_metrics for day in finding.dates}

@@ -1,0 +1,196 @@
+"""A request of a plan, and how it is cut into smaller ones. Pure: no I/O."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from app.domain.contract.tables import MAX_DATES, Endpoint, Request
+from app.domain.sequences import pieces
+
+_HOURS, _HOUR_PARTS = 24, (4, 24)
+"""Hours of a date, and in how many requests they are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    """A request and the accounts whose slices it will prove: these accounts, on the request's dates
+    (all, if it names none).
+
+    `logins` are those of each account in the same order, for trades, and for metrics of accounts
+    that upstream knows by no id (empty for others): an account is only proven when all of its
+    logins are asked for. `cost` is the number of requests that it probably takes. `most_rows` is
+    set for a scan, which names no id: if upstream has more rows than that, asking by id costs less.
+    `is_trial` tells that it asks in a second shape for what was read already, `is_part` that it
+    asks for some dates of one account for which all were too much at once, `missing_is_empty` that
+    an answer of 404 says that upstream has no such row. `hour_parts` is in how many requests, each
+    for some hours, one date of hourly rows is read, since it is too much for one. A suspect is a
+    part of a request that failed, or asks for accounts that failed before.
+    """
+
+    request: Request
+    account_ids: tuple[str, ...]
+    logins: tuple[tuple[str, ...], ...] = ()
+    cost: float = 1.0
+    most_rows: int | None = None
+    is_trial: bool = False
+    is_part: bool = False
+    missing_is_empty: bool = False
+    hour_parts: int = 1
+    is_suspect: bool = False
+
+    @property
+    def ids(self) -> int:
+        """How many ids the request names."""
+        return max(len(self.request.account_ids), len(self.request.logins))
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """What is asked for: all of it together is one fetch."""
+        if self.hour_parts == 1:
+            return (self.request,)
+        return tuple(
+            replace(self.request, hours=tuple(part))
+            for part in pieces(range(_HOURS), _HOURS // self.hour_parts)
+        )
+
+    def by_hours(self) -> tuple["PlannedRequest", ...]:
+        """The same work of one account and date in requests for fewer hours, each next one in
+        smaller ones; none if that cannot be.
+        """
+        if (
+            self.request.endpoint is not Endpoint.HOURLY
+            or len(self.account_ids) != 1
+            or len(self.request.dates) != 1
+        ):
+            return ()
+        return tuple(replace(self, hour_parts=parts) for parts in _HOUR_PARTS)
+
+    @property
+    def is_undated(self) -> bool:
+        """Whether it asks for the rows of all dates, whichever they are."""
+        return not self.request.dates and self.request.date_from is None
+
+    @property
+    def by_login(self) -> tuple[str, ...]:
+        """The accounts whose metrics are asked for by login, since upstream may have rows of them
+        without an id.
+        """
+        if self.request.endpoint.is_trades:
+            return ()
+        return tuple(
+            account_id
+            for account_id, logins in zip(self.account_ids, self.logins, strict=False)
+            if logins
+        )
+
+    @property
+    def is_scan(self) -> bool:
+        """Whether the request names no ids: then upstream sends what it has of everybody."""
+        return self.most_rows is not None
+
+    def covers(self, day: dt.date | None) -> bool:
+        """Whether rows of the date are asked for; None stands for a row without a date."""
+        request = self.request
+        if day is not None and request.date_from is not None and request.date_to is not None:
+            return request.date_from <= day <= request.date_to
+        return not request.dates or day in request.dates
+
+    def halved(self, max_ids: int) -> tuple["PlannedRequest", ...]:
+        """The same work in smaller requests, none if that cannot be.
+
+        A scan becomes requests by id; others are cut into one for each half of the accounts, or
+        half of the dates of one.
+        """
+        if self.is_scan:
+            return tuple(part for group in self._groups() for part in group.in_pieces(max_ids))
+        middle = len(self.account_ids) // 2
+        if middle:
+            return self._part(slice(None, middle)), self._part(slice(middle, None))
+        return self.by_dates()
+
+    def alone(self, number: int) -> "PlannedRequest":
+        """The same work for one of its accounts."""
+        return self._part(slice(number, number + 1))
+
+    def by_dates(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
+        """The same work of one account in requests for fewer dates, none if that cannot be.
+
+        `life` are the first and the last date of the account, of which a request for all dates is
+        cut; without it that cannot be done.
+        """
+        days = self._days(life)
+        if len(days) < 2 and not (days and self.is_undated):  # noqa: PLR2004 - nothing is left to be cut in two
+            return ()
+        half = -(-len(days) // 2)
+        return tuple(
+            self._on(part)
+            for part in pieces(
+                days, half if self.request.endpoint.is_trades else min(half, MAX_DATES)
+            )
+        )
+
+    def edges(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
+        """Its smallest parts: its last date and its first one, each alone; none if it asks for no
+        more than one date.
+        """
+        days = self._days(life)
+        return (
+            tuple(self._on([day]) for day in (days[-1], days[0]))
+            if len(days) > 1 or (days and self.is_undated)
+            else ()
+        )
+
+    def _days(self, life: tuple[dt.date, dt.date] | None) -> list[dt.date]:
+        request = self.request
+        first, last = (
+            (request.date_from, request.date_to)
+            if request.endpoint.is_trades
+            else life or (None, None)
+        )
+        if request.dates or first is None or last is None or request.endpoint is Endpoint.ALLTIME:
+            return sorted(request.dates)
+        return [first + dt.timedelta(days=number) for number in range((last - first).days + 1)]
+
+    def _on(self, days: Sequence[dt.date]) -> "PlannedRequest":
+        if self.request.endpoint.is_trades:
+            return replace(
+                self,
+                request=replace(self.request, date_from=days[0], date_to=days[-1]),
+                is_part=True,
+            )
+        return replace(self, request=replace(self.request, dates=tuple(days)), is_part=True)
+
+    def in_pieces(self, max_ids: int) -> tuple["PlannedRequest", ...]:
+        """The same work by id, so many accounts in a request."""
+        return tuple(
+            self._part(slice(start, start + max_ids))
+            for start in range(0, len(self.account_ids), max_ids)
+        )
+
+    def _groups(self) -> tuple["PlannedRequest", ...]:
+        """A scan's accounts that are asked for by id, and those that are by login."""
+        by_login = frozenset(self.by_login)
+        if not by_login:
+            return (self,)
+        logins = dict(zip(self.account_ids, self.logins, strict=True))
+        by_id = tuple(account_id for account_id in self.account_ids if account_id not in by_login)
+        named = PlannedRequest(
+            self.request, self.by_login, tuple(logins[account_id] for account_id in self.by_login)
+        )
+        return (*([PlannedRequest(self.request, by_id)] if by_id else []), named)
+
+    def joined_by(self, account_ids: Sequence[str]) -> "PlannedRequest":
+        """The same request to a table of metrics for further accounts."""
+        ids = (*self.account_ids, *account_ids)
+        logins = (*self.logins, *[()] * len(account_ids)) if self.logins else ()
+        request = self.request if self.is_scan else replace(self.request, account_ids=ids)
+        return replace(self, account_ids=ids, logins=logins, request=request)
+
+    def _part(self, part: slice) -> "PlannedRequest":
+        ids, logins = self.account_ids[part], self.logins[part]
+        asked = tuple(sorted({login for each in logins for login in each}))
+        if self.request.endpoint.is_trades or asked:
+            return PlannedRequest(
+                replace(self.request, logins=asked), ids, logins, is_trial=self.is_trial
+            )
+        return PlannedRequest(replace(self.request, account_ids=ids), ids, is_trial=self.is_trial)
