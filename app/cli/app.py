@@ -431,20 +431,27 @@ def sandbox(
 
 
 @app.command()
-def demo(trades: Trades = None, accounts: Accounts = 300, seed: Seed = 0) -> None:
+def demo(
+    trades: Trades = None,
+    accounts: Accounts = 300,
+    seed: Seed = 0,
+    *,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show every table: damage, issues, rows, accounts.")
+    ] = False,
+) -> None:
     """Damage a warehouse of its own in every way, heal it, and compare every row with upstream."""
 
     async def work() -> ExitCode:
         from app.cli.commands import demo as demonstration
         from app.cli.output import results_console
 
-        is_equal = await demonstration.run(
-            _world_arguments(trades, accounts, seed), results_console(), now
-        )
+        world = _world_arguments(trades, accounts, seed)
+        is_equal = await demonstration.run(world, results_console(), now, is_verbose=verbose)
         return ExitCode.SUCCESS if is_equal else ExitCode.ISSUES_LEFT
 
-    # On a terminal the story is told on stdout, and logs in between would hide it.
-    perform(work, quiet=sys.stderr.isatty())
+    # The story is told on stdout, and logs in between would hide it.
+    perform(work, quiet=True)
 
 
 def _settings(*, embedded: bool) -> "Settings":

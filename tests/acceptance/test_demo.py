@@ -7,7 +7,7 @@ from tests.support.commands import run_command
 async def test_the_demonstration_heals_every_damage_and_names_what_is_not_the_warehouses_to_heal(
     tmp_path: Path,
 ) -> None:
-    ended = await run_command(tmp_path, {}, "demo", "--accounts", "100")
+    ended = await run_command(tmp_path, {}, "demo", "--accounts", "100", "--verbose")
     assert ended.code == 0, ended.stdout + ended.stderr
     assert "NOT E" not in ended.stdout
     before, after = ended.stdout.split("After: the issues that are left")
@@ -35,6 +35,18 @@ async def test_the_demonstration_heals_every_damage_and_names_what_is_not_the_wa
         IssueCode.UNSETTLED,
     }
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_story_fits_a_screen_and_no_log_line_comes_between(tmp_path: Path) -> None:
+    ended = await run_command(tmp_path, {}, "demo", "--accounts", "100")
+    assert (ended.code, ended.stderr) == (0, "")
+    lines = [line.rstrip() for line in ended.stdout.splitlines()]
+    assert len(lines) <= 40
+    assert [line for line in lines if len(line) > 125] == []
+    steps = [line.split()[0] for line in lines if line[:1].isdecimal() and line[1:2] == "."]
+    assert steps == ["1.", "2.", "3.", "4.", "5."]
+    assert [line for line in lines if line.startswith("Equal: ")] != []
+    assert IssueCode.ABSENT_UPSTREAM.value in ended.stdout
 
 
 async def test_on_real_trades_not_one_row_differs_afterwards(

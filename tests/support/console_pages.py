@@ -29,6 +29,8 @@ _ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _MOVING = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)? (s|seconds)\b"), "DURATION"),
+    # What waits for the quota asks once more on a busy machine.
+    (re.compile(r"\b\d+ requests in DURATION|DURATION and \d+ requests"), "EFFORT"),
     (re.compile(r"^(seconds +)[\d.]+$"), r"\1N"),
     (re.compile(r"TIME +\d+\.\d\b"), "TIME N"),
 )

@@ -10,7 +10,7 @@ import secrets
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -21,12 +21,12 @@ import httpx2
 from pydantic import SecretStr
 from rich.console import Console
 
-from app.cli.output import issues_table, plain_table, run_seconds, serve_run
-from app.domain.contract.tables import TABLES
+from app.cli.commands.demo_causes import Cause, causes
+from app.cli.commands.demo_output import NamedAccount, Output, unexplained
+from app.cli.output import serve_run
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
-from app.domain.wording.counts import counted
 from app.embedded_postgres.server import EmbeddedPostgres
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
@@ -51,7 +51,6 @@ _RATE = 15.0
 _BURST = 20
 _FORGOTTEN = 2
 _FOREVER = 10**9
-_DIFFERENCES_SHOWN = 10
 _DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Settings of a server whose data nobody misses after a crash."""
 
@@ -64,33 +63,12 @@ WHERE issues <> '[]'
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """Why an account may keep an issue at the end: known here beforehand, and told by the service
-    as one of `codes`.
-
-    `keeps_rows`: upstream has no such rows, and the warehouse keeps them by rule. No cause excuses
-    a row that is missing or differs.
-    """
-
-    reason: str
-    codes: frozenset[IssueCode]
-    keeps_rows: bool
-
-    def explains(
-        self, codes: Collection[IssueCode], differences: Collection[DifferenceKind]
-    ) -> bool:
-        """Whether these issues and rows are what the cause brings about."""
-        allowed = {DifferenceKind.SURPLUS} if self.keeps_rows else set[DifferenceKind]()
-        return bool(codes) and self.codes.issuperset(codes) and allowed.issuperset(differences)
-
-
-@dataclass(frozen=True, slots=True)
 class Stage:
     """Where the demonstration plays: `upstream` and its `world`, the warehouse as its user sees it,
     and trade-recon on both.
     """
 
-    console: Console
+    output: Output
     upstream: SandboxProcess
     key: str
     world: World
@@ -100,46 +78,45 @@ class Stage:
 
 
 async def run(
-    arguments: WorldArguments, console: Console, clock: "Callable[[], dt.datetime]"
+    arguments: WorldArguments,
+    console: Console,
+    clock: "Callable[[], dt.datetime]",
+    *,
+    is_verbose: bool = False,
 ) -> bool:
-    """Play the demonstration; whether in the end nothing differs from upstream without a reason
-    that is named.
+    """Play the demonstration; whether no row differs from upstream without a reason that is named.
 
-    `clock` tells the service the date.
+    `clock` tells the service the date; `is_verbose` shows every table.
 
     Raises InvalidRequest if the trades file cannot be read, ConfigurationError if PostgreSQL or the
     sandbox does not start.
     """
     begun = time.monotonic()
     world = arguments.world()
-    async with _stage(arguments, world, console, clock) as stage:
-        source = "real trades" if arguments.trades_file else "a made-up world"
-        console.print(
-            f"PostgreSQL and the upstream stand after {time.monotonic() - begun:.1f} s: {source},"
-            f" {counted(len(world.account_ids), 'account')}, "
-            f"{_RATE:.0f} requests a second allowed, {_BURST} at once.\n"
-        )
+    output = Output(console, is_verbose)
+    output.opened(len(world.account_ids), is_real=arguments.trades_file is not None)
+    async with _stage(arguments, world, output, clock) as stage:
         await _fill(stage)
         done, forgotten = await _damage(stage)
-        _show_damage(console, done, forgotten)
+        output.damaged(done, forgotten)
         await stage.service.inspect()
         before = await stage.service.readings.report()
-        console.print(
-            issues_table("Before: what trade-recon sees without asking upstream", _issues(before))
-        )
-        console.print()
+        output.inspected(before)
         state = await _audit(stage)
         after = await stage.service.readings.report()
-        console.print(issues_table("After: the issues that are left", _issues(after)))
-        console.print()
-        is_equal = await _judge(stage, _causes(world, done, forgotten), state)
-    console.print(f"\nThe demonstration took {time.monotonic() - begun:.1f} s.")
+        with _busy("Comparing every row with upstream ..."):
+            upstream = await read_upstream(stage.upstream.base_url, stage.key)
+            comparison = await compare(upstream, stage.warehouse, _SCHEMA, sample=_FOREVER)
+        output.compared(after, comparison)
+        output.issues(done, forgotten, before, after)
+        is_equal = await _judge(stage, causes(world, done, forgotten), state, comparison)
+    output.closed(time.monotonic() - begun)
     return is_equal
 
 
 @contextlib.asynccontextmanager
 async def _stage(
-    arguments: WorldArguments, world: World, console: Console, clock: "Callable[[], dt.datetime]"
+    arguments: WorldArguments, world: World, output: Output, clock: "Callable[[], dt.datetime]"
 ) -> AsyncIterator[Stage]:
     key = secrets.token_hex(16)
     with SandboxProcess(arguments, api_key=key, rate=_RATE, burst=_BURST) as upstream:
@@ -155,7 +132,7 @@ async def _stage(
                 service = ReconService(store, client, engine, clock)
                 warehouse = await asyncpg.connect(dsn)
                 try:
-                    yield Stage(console, upstream, key, world, warehouse, service, client)
+                    yield Stage(output, upstream, key, world, warehouse, service, client)
                 finally:
                     await warehouse.close()
 
@@ -174,10 +151,7 @@ async def _fill(stage: Stage) -> None:
     begun = time.monotonic()
     with _busy("Filling the warehouse from upstream ..."):
         rows = await ingest(stage.upstream.base_url, stage.key, stage.warehouse, _SCHEMA)
-    held = ", ".join(f"{TABLES[endpoint].name} {count}" for endpoint, count in rows.items())
-    stage.console.print(
-        f"The warehouse was filled in {time.monotonic() - begun:.1f} s, rows by table: {held}.\n"
-    )
+    stage.output.filled(rows, time.monotonic() - begun)
 
 
 async def _damage(stage: Stage) -> tuple[list[Damage], list[str]]:
@@ -225,174 +199,37 @@ async def _forget(stage: Stage, spared: Collection[str]) -> list[str]:
     return chosen
 
 
-def _show_damage(console: Console, done: Sequence[Damage], forgotten: Sequence[str]) -> None:
-    by_kind: dict[str, list[Damage]] = {}
-    for each in done:
-        by_kind.setdefault(each.kind, []).append(each)
-    table = plain_table("Damage", "shows as", "#accounts", "for example", "what was done there")
-    for damages in by_kind.values():
-        first = damages[0]
-        table.add_row(first.code.value, str(len(damages)), first.account_ids[0], first.description)
-    if forgotten:
-        table.add_row(
-            IssueCode.ABSENT_UPSTREAM.value,
-            str(len(forgotten)),
-            forgotten[0],
-            "upstream has forgotten the account",
-        )
-    console.print(table)
-    console.print()
-
-
 async def _audit(stage: Stage) -> Mapping[str, Any]:
     run_id = await stage.service.start_run(RunRequest(RunKind.AUDIT))
     state = await serve_run(stage.service, run_id)
     if RunStatus(state["status"]) not in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES):
         raise ReconError(f"The run ended as {state['status']}: {state['error']}")
-    accounts, rows, figures = state["accounts"], state["rows"], stage.client.statistics.snapshot()
-    asked = ", ".join(f"{endpoint} {values['requests']}" for endpoint, values in figures.items())
-    throttled = sum(int(str(values["throttled"])) for values in figures.values())
-    table = plain_table(f"The audit run: {state['status']}", "", "")
-    table.add_row("seconds", run_seconds(state))
-    table.add_row(
-        "accounts",
-        f"{accounts['total']}: {accounts['unchanged']} were equal, {accounts['healed']} healed,"
-        f" {accounts['explained']} explained, {accounts['partial']} partly healed,"
-        f" {accounts['failed']} failed, {accounts['needs_confirmation']} held for somebody's word",
-    )
-    ids = state["maintenance"]
-    mended = sum(
-        ids.get(name, 0)
-        for name in ("closed_trades_updated", "open_trades_updated", "metrics_rows_updated")
-    )
-    table.add_row("account ids mended", f"{counted(mended, 'row')}, without asking upstream")
-    table.add_row(
-        "rows from upstream",
-        f"{rows['inserted']} inserted, {rows['updated']} updated, {rows['moved']} moved,"
-        f" {rows['removed']} removed",
-    )
-    table.add_row("rows set aside", str(rows["set_aside"]))
-    table.add_row(
-        "requests",
-        f"{stage.client.statistics.requests} ({asked}), {throttled} of them above the quota",
-    )
-    stage.console.print(table)
-    stage.console.print()
+    stage.output.repaired(state, stage.client.statistics.snapshot(), _RATE)
     return state
 
 
-async def _judge(stage: Stage, causes: Mapping[str, Cause], state: Mapping[str, Any]) -> bool:
-    """Compare every row with upstream and hold each account that differs, or has an issue left,
-    against the known causes.
-    """
-    with _busy("Comparing every row with upstream ..."):
-        upstream = await read_upstream(stage.upstream.base_url, stage.key)
-        comparison = await compare(upstream, stage.warehouse, _SCHEMA, sample=_FOREVER)
-    console = stage.console
-    _show_comparison(console, comparison)
-    left = {
-        row["account_id"]: frozenset(map(IssueCode, row["types"]))
-        for row in await stage.warehouse.fetch(_OPEN_ISSUES)
-    }
+async def _judge(
+    stage: Stage, known: Mapping[str, Cause], state: Mapping[str, Any], comparison: Comparison
+) -> bool:
+    """Hold each account that differs from upstream, or has an issue left, against known causes."""
+    open_issues = await stage.warehouse.fetch(_OPEN_ISSUES)
+    left = {row["account_id"]: frozenset(map(IssueCode, row["types"])) for row in open_issues}
     rows: dict[str, list[DifferenceKind]] = defaultdict(list)
     for each in comparison.sample:
         for account_id in each.account_ids:
             rows[account_id].append(each.kind)
-    named, unexplained = (
-        plain_table("Accounts that are named", "account", "#rows kept", "issues left", "reason"),
-        [],
-    )
+    named: list[NamedAccount] = []
+    without_reason: list[str] = []
     for account_id in sorted({*rows, *left}):
-        codes, cause = left.get(account_id, frozenset()), causes.get(account_id)
+        codes, cause = left.get(account_id, frozenset()), known.get(account_id)
         if cause is not None and cause.explains(codes, rows[account_id]):
-            named.add_row(
-                account_id, str(len(rows[account_id])), ", ".join(sorted(codes)), cause.reason
-            )
+            named.append(NamedAccount(account_id, len(rows[account_id]), codes, cause.reason))
         else:
-            unexplained.append(
-                f"{account_id}: {counted(len(rows[account_id]), 'differing row')}, issues left:"
-                f" {', '.join(sorted(codes)) or 'none'}"
-            )
-    if named.row_count:
-        console.print(named)
-        console.print()
+            without_reason.append(unexplained(account_id, rows[account_id], codes))
     nameless = [each for each in comparison.sample if not each.account_ids]
-    for line in unexplained:
-        console.print(f"NOT EXPLAINED  {line}", markup=False)
-    for each in nameless[:_DIFFERENCES_SHOWN]:
-        console.print(
-            f"NOT EXPLAINED  {each.table}: {each.kind.value} row {each.key} of no account",
-            markup=False,
-        )
-    is_equal = not unexplained and not nameless
-    if is_equal:
-        console.print(
-            f"Equal: after {run_seconds(state)} s and {counted(state['requests'], 'request')} no"
-            " row of the warehouse differs from upstream, "
-            + (
-                "but for the accounts named above, which are not the warehouse's to heal."
-                if named.row_count
-                else "without exception."
-            )
-        )
-    else:
-        console.print(
-            f"NOT EQUAL: {counted(len(unexplained), 'account')} and {counted(len(nameless), 'row')}"
-            " differ without a known reason."
-        )
-    return is_equal
-
-
-def _show_comparison(console: Console, comparison: Comparison) -> None:
-    table = plain_table(
-        "Every row compared",
-        "table",
-        "#upstream",
-        "#warehouse",
-        "#missing",
-        "#surplus",
-        "#differing",
-    )
-    for each in comparison.tables.values():
-        counts = (
-            each.upstream_rows,
-            each.warehouse_rows,
-            each.missing,
-            each.surplus,
-            each.differing,
-        )
-        table.add_row(each.table, *(str(count) for count in counts))
-    console.print(table)
-    console.print()
-
-
-def _causes(world: World, done: Sequence[Damage], forgotten: Sequence[str]) -> dict[str, Cause]:
-    """The accounts that may differ or keep an issue, for a reason that was there before the run."""
-    told = frozenset(
-        {IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED, IssueCode.AMBIGUOUS_IDENTITY}
-    )
-    causes = {
-        account_id: Cause(f"upstream: {contradiction.value}", told, keeps_rows=False)
-        for account_id, contradiction in world.contradictions.items()
-    }
-    absent = Cause(
-        "upstream has forgotten it: kept", frozenset({IssueCode.ABSENT_UPSTREAM}), keeps_rows=True
-    )
-    causes |= dict.fromkeys(forgotten, absent)
-    shared = Cause(
-        "two accounts with one natural key: not guessed",
-        frozenset({IssueCode.AMBIGUOUS_IDENTITY, IssueCode.ABSENT_UPSTREAM}),
-        keeps_rows=True,
-    )
-    for each in done:
-        if not each.is_healable:
-            causes |= dict.fromkeys(each.account_ids, shared)
-    return causes
-
-
-def _issues(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    found: Sequence[Mapping[str, Any]] = report["issues_by_type"]
-    return found
+    stage.output.named(named)
+    stage.output.judged(state, without_reason, nameless, has_named=bool(named))
+    return not without_reason and not nameless
 
 
 @contextlib.contextmanager
