@@ -93,10 +93,13 @@ class EncodedConvertor(Convertor[str]):
         return quote(value, safe="")
 
 
-def refuse_unknown_parameters(request: Request) -> None:
+async def refuse_unknown_parameters(request: Request) -> None:
     """Refuse a query that names a parameter which the route does not know: a filter that is
     misspelled must not mean no filter.
     """
+    # A coroutine, since FastAPI calls plain functions in a thread: a hop for each request.
+    if not request.scope["query_string"]:
+        return
     known = _parameters(request.scope["route"].dependant)
     unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
     if unknown:

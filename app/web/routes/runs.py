@@ -62,12 +62,13 @@ def accepted(run_id: uuid.UUID) -> dict[str, str]:
     return {"Location": f"/runs/{run_id}", "Retry-After": _ASK_AGAIN_SECONDS}
 
 
-def _service(request: Request) -> ReconService:
+# Coroutines though nothing is awaited: FastAPI calls plain functions in a thread, a hop for each.
+async def _service(request: Request) -> ReconService:
     service: ReconService = request.app.state.service
     return service
 
 
-def _maintenance_turn(request: Request) -> asyncio.Lock:
+async def _maintenance_turn(request: Request) -> asyncio.Lock:
     lock: asyncio.Lock = request.app.state.maintenance_turn
     return lock
 
