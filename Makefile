@@ -106,7 +106,7 @@ openapi: install ## write openapi.yaml from what the app serves
 	@$(BIN)/python -m app.web.openapi > openapi.yaml
 
 .PHONY: docs
-docs: install ## write docs/reference from settings, commands, HTTP and issue codes
+docs: install ## write docs/reference from settings, commands, HTTP, metrics and issue codes
 	@$(BIN)/python -m tools.reference
 
 .PHONY: install

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.domain.issues.codes import IssueCode, Severity
+from app.domain.runs.leftovers import Left
+from app.domain.states import Outcome, RunStatus
 from app.settings import Settings
 from tools.reference.issues import EXPLANATIONS
 from tools.reference.pages import PAGES
@@ -44,6 +46,13 @@ def test_issues_are_recorded_with_the_severities_that_the_reference_names() -> N
         for code, severity in recorded
         if severity not in EXPLANATIONS[code].severities
     ] == []
+
+
+def test_the_page_of_outcomes_names_each_outcome_status_and_kind_of_leftover() -> None:
+    path = _ROOT / "docs" / "reference" / "outcomes-and-statuses.md"
+    page = path.read_text(encoding="utf-8")
+    values = [*Outcome, *(status for status in RunStatus if status.is_end), *Left]
+    assert [value for value in values if f"`{value}`" not in page] == []
 
 
 def _recorded(path: Path) -> Iterator[tuple[IssueCode, Severity]]:
