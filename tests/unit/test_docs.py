@@ -22,6 +22,9 @@ _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _PATH = re.compile(r"(?<![\w./-])(?:app|bench|db|docs|requirements|tests|tools)/[\w./-]*[\w/]")
+_IDENTIFIER = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
+_FOREIGN = {"drop_old_partitions", "pool_mode", "query_timeout", "trade_reconciliation"}
+"""Names of other programs."""
 _TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 _WIDTH = 100
 _LINES = 120
@@ -76,6 +79,17 @@ def test_every_test_that_a_page_names_is_there(page: Path) -> None:
         for path, name in named
         if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
     ] == []
+
+
+def test_every_name_that_pages_tell_is_one_of_the_code() -> None:
+    words: set[str] = set()
+    for folder in ("app", "bench", "db", "tests", "tools"):
+        for path in (ROOT / folder).rglob("*.*"):
+            if path.suffix in (".py", ".sql"):
+                words.update(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    pages = [page for page in PAGES if page.name != "metrics.md"]  # whose names are put together
+    told = {(_name(page), name) for page in pages for name in _IDENTIFIER.findall(_prose(page))}
+    assert sorted(each for each in told if each[1] not in words | _FOREIGN) == []
 
 
 def test_the_index_leads_to_every_page() -> None:
