@@ -60,9 +60,9 @@ from app.engine.config import EngineConfig
 from app.engine.preparation.maintenance import maintain
 from app.engine.repositories import Repositories
 from app.engine.service import ReconService
+from app.store.claims.claim import FirstPass
 from app.store.database.pool import Database
-from app.store.runs.claims import FirstPass
-from app.store.runs.lifecycle import AccountResult, Terms
+from app.store.results.account_result import AccountResult, Terms
 from app.store.schema.migrate import migrate
 from app.telemetry import configure_logging
 from app.upstream.client import UpstreamClient, UpstreamConfig
@@ -224,7 +224,7 @@ class Warehouse:
                 )
                 for account_id in claim.account_ids
             ]
-            await self.store.runs.record(
+            await self.store.results.record(
                 claim, results, seconds=0, requests=0, terms=terms, judged=sorted(IssueCode)
             )
 

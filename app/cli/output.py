@@ -459,7 +459,7 @@ async def finish_left_runs(service: ReconService, kind: RunKind | None = None) -
     A command line that starts runs may be all that ever comes to them.
     """
     claims = service.store.claims
-    for row in await service.store.runs.left(claims.worker_id, claims.lease_seconds):
+    for row in await service.store.active_runs.left(claims.worker_id, claims.lease_seconds):
         if kind is not None and row["kind"] != kind:
             continue
         Console(stderr=True).print(

@@ -8,7 +8,7 @@ from app.domain.issues.codes import IssueCode
 from app.domain.runs.orders import required_reason
 from app.engine.repositories import Repositories
 from app.errors import NotOpen
-from app.store.runs.acceptances import Wish
+from app.store.results.acceptances import Wish
 
 
 class Accepting:

@@ -38,10 +38,10 @@ async def log_end(store: Repositories, run_id: uuid.UUID, today: dt.date | None 
 
     What is accepted until `today` (None: the server's date) or before counts.
     """
-    row = await store.runs.get(run_id)
+    row = await store.run_reader.get(run_id)
     if row["left_over"] is None and row["finished_at"] is not None:
         await store.leftovers.note(run_id, today)
-        row = await store.runs.get(run_id)
+        row = await store.run_reader.get(run_id)
     _log.info("A run is finished.", action="run.finished", **_figures(row))
 
 

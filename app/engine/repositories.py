@@ -13,6 +13,8 @@ from app.store.apply.apply import Applier
 from app.store.apply.comparison import RowComparison
 from app.store.apply.received_rows import OtherRows
 from app.store.change_feed import ChangeFeed
+from app.store.claims.batch_progress import UnderWayFigures
+from app.store.claims.claims import Claims
 from app.store.database.pool import Database
 from app.store.database.window import Window
 from app.store.detect.accounts import Detection
@@ -24,14 +26,17 @@ from app.store.detect.recent import Touched
 from app.store.detect.sweep import Sweep
 from app.store.identity.identity import Identity
 from app.store.identity.upstream_holders import UpstreamHolders
-from app.store.runs.acceptances import Acceptances
-from app.store.runs.batch_progress import UnderWayFigures
-from app.store.runs.claims import Claims
+from app.store.report.account_reader import AccountReader
+from app.store.report.report import Reports
+from app.store.results.acceptances import Acceptances
+from app.store.results.issue_history import IssueHistory
+from app.store.results.results import Results
+from app.store.runs.active_runs import ActiveRuns
 from app.store.runs.control import RunControl
 from app.store.runs.leftovers import RunLeftovers
 from app.store.runs.lifecycle import Runs
 from app.store.runs.orders import Orders
-from app.store.runs.report import Reports
+from app.store.runs.reader import RunReader
 from app.store.runs.retention import Retention
 from app.store.runs.run_queue import Preparations
 from app.store.runs.waits import RunWaits
@@ -67,11 +72,16 @@ class Repositories:
     comparison: RowComparison
     claims: Claims
     runs: Runs
+    active_runs: ActiveRuns
+    run_reader: RunReader
+    results: Results
+    issue_history: IssueHistory
     control: RunControl
     preparations: Preparations
     retention: Retention
     scans: Scans
     reports: Reports
+    account_reader: AccountReader
     feed: ChangeFeed
     open_trades: OpenTrades
     caps: Caps
@@ -112,7 +122,6 @@ class Repositories:
         feed, pace = ChangeFeed(database), WritePace(write_rate)
         preparations = Preparations(database, worker_id, lease_seconds)
         identity = Identity(database, catalogue, feed, pace)
-        runs = Runs(database)
         terms = await MoneyTerms.read(money, catalogue, database)
         return cls(
             database,
@@ -127,12 +136,17 @@ class Repositories:
             OtherRows(database, catalogue, feed, pace),
             RowComparison(database, catalogue),
             Claims(database, worker_id, lease_seconds),
-            runs,
+            Runs(database),
+            ActiveRuns(database),
+            RunReader(database),
+            Results(database),
+            IssueHistory(database),
             RunControl(database),
             preparations,
             Retention(database),
             Scans(database, catalogue, preparations),
             Reports(database),
+            AccountReader(database),
             feed,
             OpenTrades(database, catalogue),
             caps,
@@ -143,7 +157,7 @@ class Repositories:
             UnderWayFigures(database, lease_seconds),
             RunLeftovers(database),
             Acceptances(database),
-            Inspections(database, runs, lease_seconds),
+            Inspections(database, lease_seconds),
             terms,
             {},
         )

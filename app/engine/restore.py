@@ -127,7 +127,9 @@ class Restoring:
             codes.append(IssueCode.UPSTREAM_DRIFT)
             for account_id in known:
                 issues[account_id].append(issue(sorted(self._days[account_id])))
-        await self._store.runs.record_issues(issues, codes, note=note, closed_as=ClosedAs.GONE)
+        await self._store.issue_history.record_issues(
+            issues, codes, note=note, closed_as=ClosedAs.GONE
+        )
         if not is_pinned:
             days = [
                 (account_id, day) for account_id in known for day in sorted(self._days[account_id])

@@ -114,7 +114,7 @@ class ReconService:
                 raise InvalidRequest("account_ids must name at least one account, or be left out.")
             unknown = await self.store.detection.unknown_accounts(request.account_ids)
             if unknown:
-                hint = "" if await self.store.runs.count_accounts() else f" {NOBODY_KNOWN}"
+                hint = "" if await self.store.preparations.count_accounts() else f" {NOBODY_KNOWN}"
                 named = f"{', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}"  # noqa: PLR2004
                 raise NotFound(f"No such account: {named}. No run was started.{hint}")
             limited = tuple(dict.fromkeys(request.account_ids))[: request.max_accounts]
@@ -203,7 +203,7 @@ class ReconService:
         """
         pause, until = _LOOK_SECONDS, time.monotonic() + seconds
         while True:
-            status = RunStatus((await self.store.runs.get(run_id))["status"])
+            status = RunStatus((await self.store.run_reader.get(run_id))["status"])
             left = until - time.monotonic()
             if status.is_end or left <= 0 or self.pool.is_stopping:
                 return status
@@ -230,8 +230,8 @@ class ReconService:
         if not status.is_end:
             return run_id
         state = await self.readings.run_state(run_id)
-        attempt = await self.store.reports.attempt(run_id, account_id)
-        account = await self.store.reports.account(account_id)
+        attempt = await self.store.account_reader.attempt(run_id, account_id)
+        account = await self.store.account_reader.account(account_id)
         fields: Sequence[str] = (
             "outcome",
             "requests",

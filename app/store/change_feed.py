@@ -42,7 +42,7 @@ class ChangeFeed:
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
-        sql = database.queries("feed")
+        sql = database.queries("change_feed")
         self._check, self._lock = sql["check_deferred"], sql["lock_feed"]
         self._note, self._get, self._end = (
             sql["note_changes"],

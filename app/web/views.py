@@ -1,7 +1,7 @@
 """Answers made of what the store knows, for each face that shows them in the models of HTTP."""
 
+from app.store.report.account_reader import AccountReport
 from app.store.restore.changed_rows import nulled_values
-from app.store.runs.report import AccountReport
 from app.web.schemas.accounts import Account, AccountStatistics
 
 

@@ -18,14 +18,6 @@ DELETE FROM prop_trading_model.recon_pins
 WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::uuid IS NULL OR run_id = $2::uuid) AND ($3::bigint[] IS NULL OR removed_id = ANY($3::bigint[]))
 RETURNING table_name, account_id, date, doubled_dates
 
--- name: list_pins
--- The pinned rows of an account, by table and date.
-SELECT table_name AS table, row_key AS key, date, removed_id, run_id, reason, pinned_at
-FROM prop_trading_model.recon_pins
-WHERE account_id = $1
-ORDER BY table_name, date, row_key
-LIMIT $2
-
 -- name: get_pinned_tables
 -- The tables of which rows are pinned, of accounts $1 (null: of any).
 SELECT DISTINCT table_name FROM prop_trading_model.recon_pins WHERE $1::text[] IS NULL OR account_id = ANY($1::text[])

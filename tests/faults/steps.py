@@ -31,10 +31,10 @@ class Step(StrEnum):
 _STATEMENTS: Mapping[Step, tuple[str, str]] = {
     Step.SWEEP: ("sweep", "create_swept"),
     Step.SCAN: ("audit", "note_alltime"),
-    Step.CLAIM: ("claims", "claim_accounts"),
-    Step.APPLY: ("feed", "lock_feed"),
+    Step.CLAIM: ("claims/claims", "claim_accounts"),
+    Step.APPLY: ("change_feed", "lock_feed"),
     Step.VERIFY: ("detection", "look_at_accounts"),
-    Step.RECORD: ("runs", "record_attempts"),
+    Step.RECORD: ("results/results", "record_attempts"),
 }
 """The file of db/queries and the name of each step's statement; apply is the last one before its
 commit.

@@ -18,7 +18,7 @@ from app.errors import InvalidRequest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from app.store.runs.report import AccountReport
+    from app.store.report.account_reader import AccountReport
 
 _ATTEMPTS_SHOWN = 5
 _STATUSES = {

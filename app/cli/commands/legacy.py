@@ -100,7 +100,7 @@ async def _done(
         await finish_left_runs(service)
         _tell(
             "Reconciliation results",
-            _run_results(state, await store.reports.run_attempts(state["run_id"])),
+            _run_results(state, await store.account_reader.run_attempts(state["run_id"])),
         )
         # As the first system: what is left is told, and fails no script.
         code = ExitCode.FAILURE if exit_code_of(state) is ExitCode.FAILURE else ExitCode.SUCCESS
@@ -120,7 +120,7 @@ async def _reported(store: Repositories, readings: Readings) -> dict[str, object
     """The report of the HTTP route, but for the activity: a list of dates, newest first, whose
     `resolved` is the checksum.
     """
-    checked = await store.reports.checked_by_date()
+    checked = await store.account_reader.checked_by_date()
     return {
         **Report.model_validate(await readings.report()).model_dump(mode="json"),
         "recent_activity": [

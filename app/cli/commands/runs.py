@@ -134,9 +134,9 @@ async def _confirmed(
     from app.settings import load_settings
 
     async with open_service(load_settings()) as service:
-        held = (await service.store.runs.get(run_id))["needs_confirmation"]
+        held = (await service.store.run_reader.get(run_id))["needs_confirmation"]
         await service.confirm(run_id, account_ids, bounded_reason(reason))
-        left = (await service.store.runs.get(run_id))["needs_confirmation"]
+        left = (await service.store.run_reader.get(run_id))["needs_confirmation"]
         rest = (
             "all others are guarded as before"
             if account_ids is None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from app.domain.accounts.view import AcceptedIssue
 from app.domain.issues.acceptance import is_covered
 from app.engine.batch.state import BatchState
-from app.store.runs.lifecycle import ActiveRun
+from app.store.runs.active_runs import ActiveRun
 
 
 def cover(

@@ -16,7 +16,7 @@ from app.domain.planning.descent import NOTHING, needs_of
 from app.engine.batch.state import BatchState
 from app.engine.repositories import Repositories
 from app.errors import ReconError
-from app.store.runs.batch_progress import Progressed
+from app.store.claims.batch_progress import Progressed
 from app.telemetry import get_logger
 
 if TYPE_CHECKING:

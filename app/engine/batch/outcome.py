@@ -19,8 +19,8 @@ from app.domain.verdict.closing import closings
 from app.domain.verdict.explanation import explain
 from app.domain.verdict.verdict import is_incomplete, judge
 from app.domain.wording.counts import counted
-from app.store.runs.claims import FirstPass
-from app.store.runs.lifecycle import AccountResult, Explained
+from app.store.claims.claim import FirstPass
+from app.store.results.account_result import AccountResult, Explained
 
 COMPARED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 """The tables of which rows are compared."""

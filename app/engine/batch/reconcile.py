@@ -74,8 +74,9 @@ from app.errors import (
     StatementTooSlow,
 )
 from app.store.apply.model import Applied, RemovalEvidence, Slice, WriteContext
-from app.store.runs.claims import Claim, Uncounted
-from app.store.runs.lifecycle import AccountResult, ActiveRun, Terms
+from app.store.claims.claim import Claim, Uncounted
+from app.store.results.account_result import AccountResult, Terms
+from app.store.runs.active_runs import ActiveRun
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
@@ -161,7 +162,7 @@ class BatchReconciler:
         views = await self._look(claim.account_ids, claim, is_first=True)
         # In threads, here and below: judging thousands of accounts takes longer than a request to
         # this process should wait.
-        earlier = await self._store.runs.rewritten(claim.account_ids)
+        earlier = await self._store.results.rewritten(claim.account_ids)
         work = await asyncio.to_thread(
             self._begin, claim, run, halt, views, await self._guard_of(run), earlier
         )
@@ -172,7 +173,7 @@ class BatchReconciler:
             self._config.today(self._now()),
         )
         news = await asyncio.to_thread(_news, work)
-        await self._store.runs.open_issues(claim.run_id, news, work.moving.first)
+        await self._store.issue_history.open_issues(claim.run_id, news, work.moving.first)
         await self._hold_flapping(work)
         work.seconds["detect"] += time.monotonic() - begun
         is_recording = False
@@ -627,7 +628,9 @@ class BatchReconciler:
             note_differing(work.progress[account_id], planned, compared[account_id])
         async with work.noting:
             found = {account_id: work.found_by_rows(account_id) for account_id in differing}
-            await self._store.runs.note_differing(work.claim.run_id, found, work.moving.first)
+            await self._store.issue_history.note_differing(
+                work.claim.run_id, found, work.moving.first
+            )
         return compared
 
     async def _compare_again(
@@ -702,7 +705,9 @@ class BatchReconciler:
         """
         if work.run.request.kind is RunKind.RETRY or work.run.request.account_ids is not None:
             return
-        for account_id, times in (await self._store.runs.reopened(work.claim.account_ids)).items():
+        for account_id, times in (
+            await self._store.issue_history.reopened(work.claim.account_ids)
+        ).items():
             view, progress = work.views[account_id], work.progress[account_id]
             # One that was held back already is healed when its time is up: it may have come to
             # rest. One that waits for confirmation goes on waiting for that: nothing was healed
@@ -751,7 +756,7 @@ class BatchReconciler:
             *(work.progress[account_id].effort for account_id in work.unfinished),
         ]
         ours = set(
-            await self._store.runs.record(
+            await self._store.results.record(
                 work.claim,
                 results,
                 seconds=round(seconds, 3),
@@ -819,7 +824,7 @@ async def _count(store: Repositories, claim: Claim, left: Uncounted) -> None:
     # Of a record whose answer was lost nobody knows whether it was made; then nothing of the claim
     # is held any more.
     if not left.is_recording or await store.claims.is_held(claim):
-        await store.runs.add_effort(claim.run_id, left.efforts, left.requests)
+        await store.results.add_effort(claim.run_id, left.efforts, left.requests)
 
 
 @contextlib.asynccontextmanager

@@ -26,8 +26,9 @@ from app.errors import (
     UpstreamError,
     WriteConflict,
 )
-from app.store.runs.claims import Claim, FirstPass
-from app.store.runs.lifecycle import AccountResult, ActiveRun, Terms
+from app.store.claims.claim import Claim, FirstPass
+from app.store.results.account_result import AccountResult, Terms
+from app.store.runs.active_runs import ActiveRun
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -298,6 +299,6 @@ class FailedHealing:
             detail=f"The account cannot be reconciled: {reason}",
             before=claim.first_pass(account_id) or FirstPass(),
         )
-        await self._store.runs.record(
+        await self._store.results.record(
             claim, [result], seconds=0, requests=0, terms=self._terms(), judged=()
         )

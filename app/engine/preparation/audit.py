@@ -279,7 +279,7 @@ async def _suspect(
     """Stop asking for accounts by id when upstream has nothing for those of the sample, and so most
     likely not for far too many of all.
     """
-    total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
+    total = await store.preparations.count_accounts() if account_ids is None else len(account_ids)
     unseen = set(await store.scans.unseen_accounts(run_id, account_ids))
     # Not all that are unseen: a scan that could not be finished did not show many that upstream
     # has. Nor those that are known as absent.
@@ -305,7 +305,7 @@ async def _note_rekeyed(
     rekeyed = await store.scans.count_rekeyed(run_id)
     if not rekeyed:
         return
-    total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
+    total = await store.preparations.count_accounts() if account_ids is None else len(account_ids)
     if guard is not None and guard.suspects(rekeyed, total):
         raise UpstreamSuspect(guard.suspicion_of_keys(rekeyed, total))
     await store.scans.note_rekeyed(run_id)
@@ -317,7 +317,7 @@ async def _mark_suspect(
     """Mark the run where the scan tells, before anything is written, that upstream has less than is
     stored of too many accounts.
     """
-    total = await store.runs.count_accounts() if account_ids is None else len(account_ids)
+    total = await store.preparations.count_accounts() if account_ids is None else len(account_ids)
     lowered = await store.scans.count_lowered(run_id)
     if guard.suspects(lowered, total):
         await store.runs.note_suspicion(

@@ -27,8 +27,8 @@ from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
 from app.engine.stopping import StopSignal
-from app.store.runs.claims import Claim
-from app.store.runs.lifecycle import ActiveRun
+from app.store.claims.claim import Claim
+from app.store.runs.active_runs import ActiveRun
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -61,7 +61,7 @@ class Inspector:
         views = await look(store, claim.account_ids, now)
         found = await _judge(store, views, self._config.today(now))
         moving_from = self._config.moving(now, run.history_from).first
-        await store.runs.open_issues(
+        await store.issue_history.open_issues(
             run.run_id, {each.account_id: each.issues for each in found if each.issues}, moving_from
         )
         brokers = await store.inspections.brokers(
@@ -149,7 +149,9 @@ async def record_disagreements(store: Repositories, config: EngineConfig, now: d
     for batch in pieces(await store.inspections.undetailed(), _LOOK_AT):
         found = await _judge(store, await look(store, batch, now), config.today(now))
         issues = {each.account_id: each.issues for each in found if each.issues}
-        await store.runs.open_issues(None, issues, moving_from)
-        await store.runs.record_issues(issues, _JUDGED, note="maintenance", closed_as=ClosedAs.GONE)
+        await store.issue_history.open_issues(None, issues, moving_from)
+        await store.issue_history.record_issues(
+            issues, _JUDGED, note="maintenance", closed_as=ClosedAs.GONE
+        )
         recorded += len(issues)
     return recorded

@@ -149,7 +149,7 @@ async def _fix_ids(
         accounts_locked=tuple(held),
         accounts_refused=refused,
         accounts_kept_out=frozenset(kept_out),
-        accounts_known=await store.runs.count_accounts(),
+        accounts_known=await store.preparations.count_accounts(),
         seconds=round(time.monotonic() - begun, 3),
     )
 
@@ -254,7 +254,7 @@ async def _record_identity_issues(store: Repositories, closed_as: ClosedAs = Clo
     for batch in pieces(accounts, _LOOK_AT):
         views = await store.detection.look_at_identity(batch)
         issues = {account_id: detect(view) for account_id, view in views.items()}
-        await store.runs.record_issues(
+        await store.issue_history.record_issues(
             issues, sorted(_BY_ITSELF), note="mapping of account ids", closed_as=closed_as
         )
 
@@ -266,7 +266,7 @@ async def _close_refuted(store: Repositories) -> None:
     judged = sorted(_COUNTED)
     for batch in pieces(await store.detection.refuted_accounts(judged), _LOOK_AT):
         nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())
-        await store.runs.record_issues(
+        await store.issue_history.record_issues(
             nothing, judged, note="counting; nothing was written", closed_as=ClosedAs.GONE
         )
 

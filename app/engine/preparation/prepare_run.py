@@ -22,7 +22,7 @@ from app.engine.preparation.open_trades import compare_open_trades, compare_open
 from app.engine.repositories import Repositories
 from app.engine.restore import Restoring
 from app.errors import DatabaseError, ReconError, RowRefused, StatementTooSlow, WriteConflict
-from app.store.runs.lifecycle import ActiveRun
+from app.store.runs.active_runs import ActiveRun
 from app.store.runs.run_queue import Queued
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
@@ -134,7 +134,7 @@ class Preparation:
         until = await self._store.touched.covered_until()
         if until is None or await self._store.touched.is_blind(until):
             return None
-        most = await self._store.runs.count_accounts() // _FEW + _FEW_ACCOUNTS
+        most = await self._store.preparations.count_accounts() // _FEW + _FEW_ACCOUNTS
         since = until - dt.timedelta(seconds=self._config.overlap_seconds)
         touched = await self._store.touched.accounts(since, most + 1, covered_until=until)
         return None if len(touched) > most else touched
@@ -158,7 +158,9 @@ class Preparation:
                 kept_out=done.accounts_kept_out,
             )
         except (RowRefused, DatabaseError) as error:
-            known = await self._store.runs.oldest_accounts(await self._store.runs.count_accounts())
+            known = await self._store.preparations.oldest_accounts(
+                await self._store.preparations.count_accounts()
+            )
             _log.warning(
                 "The warehouse cannot be read at once; its accounts are read in batches.",
                 action="maintenance.in_batches",
@@ -247,7 +249,7 @@ class Preparation:
                 and request.max_accounts is not None
                 and await self._costs_less_by_id(request.max_accounts)
             ):
-                compared = await self._store.runs.oldest_accounts(request.max_accounts)
+                compared = await self._store.preparations.oldest_accounts(request.max_accounts)
             unanswered = await self._audit(run, compared, use)
         if request.compares_rows and request.account_ids is not None:
             await self._compare_open_trades(run, request.account_ids, use)
@@ -341,7 +343,10 @@ class Preparation:
         """Whether asking for some accounts by id takes fewer requests than the scan, which also
         sees accounts that only upstream has.
         """
-        return accounts * PAGE_ROWS < await self._store.runs.count_accounts() * self._client.max_ids
+        return (
+            accounts * PAGE_ROWS
+            < await self._store.preparations.count_accounts() * self._client.max_ids
+        )
 
     async def _audit(
         self, run: ActiveRun, account_ids: Sequence[str] | None, use: RunApiStats
@@ -381,7 +386,7 @@ class Preparation:
         with asked.recording():
             await compare_open_trades_of(self._store, self._client, run.run_id, account_ids)
         await use.keep()
-        await self._store.runs.add_effort(run.run_id, (), asked.requests)
+        await self._store.results.add_effort(run.run_id, (), asked.requests)
 
     async def _note_use(self, use: RunApiStats, asked: ApiStatistics) -> None:
         await use.keep()
@@ -397,4 +402,4 @@ class Preparation:
                 accounts=odd.sample,
             )
         effort = Effort(values_nulled=odd.fields, set_aside=odd.rows)
-        await self._store.runs.add_effort(use.run_id, (effort,), asked.requests)
+        await self._store.results.add_effort(use.run_id, (effort,), asked.requests)

@@ -21,11 +21,13 @@ from app.engine.config import EngineConfig
 from app.engine.report.waits import WaitReasons, as_json
 from app.engine.repositories import Repositories
 from app.errors import InvalidRequest
+from app.store.claims.batch_progress import Progressed
 from app.store.database.transaction import Connection, Record
+from app.store.report.account_reader import AccountReport
+from app.store.report.figures import Horizon, ReportFigures
+from app.store.report.report import KeptFigures
 from app.store.restore.changed_rows import ChangedRow, ChangedRows, Picked
 from app.store.restore.inserted_rows import Inserted
-from app.store.runs.batch_progress import Progressed
-from app.store.runs.report import AccountReport, Horizon, KeptFigures, ReportFigures
 from app.upstream.client import UpstreamClient
 from app.upstream.resilience.breaker import BreakerState
 from app.upstream.stats import ApiStatistics
@@ -118,9 +120,9 @@ class Readings:
 
     async def run_state(self, run_id: uuid.UUID) -> Mapping[str, object]:
         """A run as it stands, as JSON shows it; NotFound if there is none."""
-        stored = await self._store.runs.get(run_id)
+        stored = await self._store.run_reader.get(run_id)
         still = (
-            await self._store.runs.still_held(run_id, self.today())
+            await self._store.run_reader.still_held(run_id, self.today())
             if stored["needs_confirmation"]
             else 0
         )
@@ -130,7 +132,11 @@ class Readings:
         waits = await self._waiting.of(stored)
         done = sum(row[name] for name in _OUTCOMES)
         left = row["waiting"] if row["finished_at"] is not None else 0
-        pinned = await self._store.runs.pinned_rows(run_id) if row["finished_at"] is not None else 0
+        pinned = (
+            await self._store.run_reader.pinned_rows(run_id)
+            if row["finished_at"] is not None
+            else 0
+        )
         under_way = (
             await self._store.under_way.of_run(run_id)
             if row["finished_at"] is None
@@ -152,7 +158,7 @@ class Readings:
             "rests_on": _rests_on_run(row, pinned),
             "known_accounts": row["known_accounts"],
             "gone_accounts": (
-                await self._store.runs.gone_accounts(run_id, _NAMED) if row["gone"] else []
+                await self._store.run_reader.gone_accounts(run_id, _NAMED) if row["gone"] else []
             ),
             "total_processed": done,
             "fully_resolved": row["unchanged"] + row["healed"] + row["explained"],
@@ -183,7 +189,7 @@ class Readings:
         """Runs, newest first, at most `limit`, and the run to go on from where there are more;
         NotFound if there is no run `before`.
         """
-        rows = await self._store.runs.listed(statuses, kinds, before, limit + 1, self.today())
+        rows = await self._store.run_reader.listed(statuses, kinds, before, limit + 1, self.today())
         shown = [_listed(row) for row in rows[:limit]]
         return {
             "runs": shown,
@@ -192,7 +198,7 @@ class Readings:
 
     async def held_accounts(self, run_id: uuid.UUID, limit: int) -> list[Record]:
         """The first accounts that a run holds, with the reason."""
-        return await self._store.runs.held_accounts(run_id, limit, self.today())
+        return await self._store.run_reader.held_accounts(run_id, limit, self.today())
 
     async def accounts(
         self, statuses: Sequence[str] | None, issue: str | None, after: str | None, limit: int
@@ -200,11 +206,13 @@ class Readings:
         """Accounts in the order of their ids, at most `limit`: of these states and with this open
         issue (None: any), behind `after`.
         """
-        return await self._store.reports.accounts(statuses, issue, after, limit, self.today())
+        return await self._store.account_reader.accounts(
+            statuses, issue, after, limit, self.today()
+        )
 
     async def run_result(self, run_id: uuid.UUID) -> Mapping[str, object]:
         """What a run did to rows by table, date, broker and issue; NotFound if there is none."""
-        rows, issues = await self._store.runs.result(run_id)
+        rows, issues = await self._store.run_reader.result(run_id)
         of_level = {
             level: [dict(row) for row in rows if row["level"] == level]
             for level in ("table", "date", "broker")
@@ -225,7 +233,7 @@ class Readings:
 
     async def account(self, account_id: str) -> AccountReport:
         """One account with its history; NotFound if it is unknown."""
-        return await self._store.reports.account(account_id, self.today())
+        return await self._store.account_reader.account(account_id, self.today())
 
     async def report(self) -> Mapping[str, object]:
         """The report in the shape that existing users read, and what they did not have, counted

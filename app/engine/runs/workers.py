@@ -46,12 +46,12 @@ from app.errors import (
     WriteConflict,
 )
 from app.store.database.listen import WakeUps
-from app.store.runs.lifecycle import ActiveRun
+from app.store.runs.active_runs import ActiveRun
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 
 if TYPE_CHECKING:
-    from app.store.runs.claims import Claim
+    from app.store.claims.claim import Claim
 
 _log = get_logger(__name__)
 _NAMED = 20
@@ -295,7 +295,7 @@ class WorkerPool:
     async def _tell_waits(self, run_id: uuid.UUID) -> None:
         """Log why a run does not go on, once for each reason."""
         try:
-            waits = await self._waiting.of(await self._store.runs.get(run_id))
+            waits = await self._waiting.of(await self._store.run_reader.get(run_id))
         except ReconError as error:
             _log.warning(
                 "It is not known why a run waits.",
@@ -325,7 +325,9 @@ class WorkerPool:
             bell = self._bell
             try:
                 await self._release_orphans()
-                runs = await self._store.runs.active(duty.only, named=duty.named, local=duty.local)
+                runs = await self._store.active_runs.active(
+                    duty.only, named=duty.named, local=duty.local
+                )
                 if duty.only is not None and not runs:
                     return
                 worked = await self._serve_some(runs)
@@ -523,7 +525,7 @@ class WorkerPool:
         """How many accounts wait for their turn in a run, after deleted ones are recorded as gone
         and lost claims are given back.
         """
-        state = await self._store.runs.get(run_id)
+        state = await self._store.run_reader.get(run_id)
         waiting = int(state["waiting"] - state["untried"])
         if not waiting:
             return 0

@@ -43,12 +43,12 @@ from app.store.apply.rejects import Rejects
 from app.store.apply.statements import Statements
 from app.store.apply.writer import SliceWriter, UnfinishedSearchError, WrittenSinceError
 from app.store.change_feed import ChangeFeed
+from app.store.claims.fence import Fence
 from app.store.database.errors import UNIQUE_VIOLATION
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
 from app.store.database.transaction import CLAIM_LOCK_SECONDS, LOCK_SECONDS, Connection, Purpose
 from app.store.database.window import ALL_DATES, Window
-from app.store.runs.fence import Fence
 from app.store.schema.raw_tables import Catalogue
 from app.store.staging.staging import ANALYZED_ROWS, StagedFetch
 from app.store.write_pace import WritePace

@@ -18,6 +18,7 @@ from app.store.database.connecting import reach
 from app.store.database.errors import connecting, translated
 from app.store.database.pool import Database
 from app.store.database.session import begin_session, close
+from app.store.database.transaction import Connection
 from app.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ def wake_channel(schema: str) -> str:
     many for a schema.
     """
     return f"trade_recon_{hashlib.blake2b(schema.encode(), digest_size=8).hexdigest()}"
+
+
+async def notify(connection: Connection, schema: str, run_id: str) -> None:
+    """Wake the processes that listen, once the transaction is committed."""
+    await connection.execute("SELECT pg_notify($1, $2)", wake_channel(schema), run_id)
 
 
 async def require_same_database(database: Database, dsn: str) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from app.domain.runs.inspected import JUDGED, Inspected, InspectionFigures
 from app.domain.states import Outcome
 from app.domain.verdict.closing import ClosedAs
+from app.store.claims.claim import Claim
+from app.store.claims.fence import Fence
 from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS, Connection
-from app.store.runs.acceptances import Acceptances
-from app.store.runs.claims import Claim
-from app.store.runs.fence import Fence
-from app.store.runs.lifecycle import Runs
+from app.store.results.acceptances import Acceptances
+from app.store.results.issue_history import IssueHistory
 from app.store.runs.run_queue import Queue, Queued
 
 _JUDGED = sorted(JUDGED)
@@ -43,10 +43,10 @@ class FoundAccount:
 class Inspections:
     """Writes and reads what inspections find."""
 
-    def __init__(self, database: Database, runs: Runs, lease_seconds: float) -> None:
-        """Read the statements; a missing one fails here. Issues are kept by `runs`."""
+    def __init__(self, database: Database, lease_seconds: float) -> None:
+        """Read the statements; a missing one fails here."""
         self._database = database
-        self._runs = runs
+        self._history = IssueHistory(database)
         self._acceptances = Acceptances(database)
         self._lease_seconds = lease_seconds
         sql = database.queries("inspection")
@@ -136,7 +136,7 @@ class Inspections:
             if not ours:
                 return []
             judged = {account_id: each for account_id, each in issues.items() if account_id in ours}
-            await self._runs.close_and_open(
+            await self._history.close_and_open(
                 connection, judged, _JUDGED, claim.run_id, {"closed_as": ClosedAs.GONE.value}
             )
             await connection.execute(self._release, states, claim.claim_id, _JUDGED)

@@ -18,13 +18,13 @@ from app.domain.contract.tables import TABLES, Endpoint, Table
 from app.domain.sequences import pieces
 from app.errors import ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
 from app.store.change_feed import ChangeFeed
+from app.store.claims.fence import Fence
 from app.store.database.pool import Database
 from app.store.database.queries import fill, quote
 from app.store.database.transaction import LOCK_SECONDS, SWEEP_SECONDS, Connection, Record
 from app.store.database.window import ALL_DATES, Window
 from app.store.identity.given_back import GivenBack
 from app.store.pins import unit_of
-from app.store.runs.fence import Fence
 from app.store.schema.raw_tables import Catalogue
 from app.store.write_pace import WritePace
 from app.telemetry import get_logger

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from app.domain.states import RunStatus
 from app.domain.wording.counts import counted
-from app.errors import Conflict, InvalidRequest, NotFound, RowRefused
-from app.store.database.listen import wake_channel
+from app.errors import Conflict, InvalidRequest, RowRefused
+from app.store.database.listen import notify
 from app.store.database.pool import Database
 from app.store.database.transaction import Record
+from app.store.runs.reader import RunReader
+from app.store.runs.wrap_up import WrapUp
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -25,7 +27,7 @@ class RunControl:
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
-        sql = database.queries("control")
+        sql = database.queries("runs/control")
         self._pause, self._resume, self._cancel = (
             sql["pause_run"],
             sql["resume_run"],
@@ -35,14 +37,8 @@ class RunControl:
         self._confirm_accounts, self._get_not_held = sql["confirm_accounts"], sql["get_not_held"]
         self._get_standing = sql["get_standing_holds"]
         self._end_overdue, self._working = sql["end_overdue_runs"], sql["get_working_runs"]
-        runs = database.queries("runs")
-        self._notify = runs["notify_workers"]
-        self._note_held_since = runs["note_held_since"]
-        self._get, self._clear_scan, self._get_sole = (
-            runs["get_run"],
-            runs["clear_scan"],
-            runs["get_sole_run"],
-        )
+        self._reader = RunReader(database)
+        self._wrap_up = WrapUp(database)
 
     async def pause(self, run_id: uuid.UUID) -> bool:
         """Take no more accounts of the run; Conflict if it is over, NotFound if there is none."""
@@ -59,7 +55,7 @@ class RunControl:
         is_new = await self._steer(
             self._cancel, run_id, "cancelled", (RunStatus.CANCELLED,), reason
         )
-        await self._database.execute(self._clear_scan, run_id)
+        await self._wrap_up.clear_scan(run_id)
         return is_new
 
     async def confirm(
@@ -88,7 +84,7 @@ class RunControl:
                 self._confirm_accounts, run_id, "confirmed", (), list(account_ids)
             )
         except RowRefused as error:
-            sole = await self._database.fetch_row(self._get_sole)
+            sole = await self._reader.find_sole()
             if sole is None:
                 raise
             raise Conflict(
@@ -117,8 +113,7 @@ class RunControl:
     async def _require_held(
         self, run_id: uuid.UUID, account_ids: Sequence[str], today: dt.date | None
     ) -> None:
-        if await self._database.fetch_row(self._get, run_id) is None:
-            raise NotFound(f"There is no run {run_id}.")
+        await self._reader.get(run_id)
         strange = [
             row["account_id"]
             for row in await self._database.fetch(
@@ -144,8 +139,8 @@ class RunControl:
         )
         if is_stopped:
             # Once it is confirmed it goes on with what was found different, or scans anew.
-            await self._database.execute(self._clear_scan, run_id)
-            await self._database.execute(self._note_held_since, run_id)
+            await self._wrap_up.clear_scan(run_id)
+            await self._wrap_up.note_held_since(run_id)
             _log.error(
                 "A run was stopped, since upstream is suspect.",
                 action="run.suspended",
@@ -158,7 +153,7 @@ class RunControl:
         """End the runs whose time is up; which they were."""
         ended = [row["run_id"] for row in await self._database.fetch(self._end_overdue)]
         for run_id in ended:
-            await self._database.execute(self._clear_scan, run_id)
+            await self._wrap_up.clear_scan(run_id)
         return ended
 
     async def working(self, run_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
@@ -180,13 +175,9 @@ class RunControl:
     ) -> bool:
         async with self._database.transaction() as connection:
             if await connection.fetch_value(statement, run_id, *values) is not None:
-                await connection.execute(
-                    self._notify, wake_channel(self._database.schema), str(run_id)
-                )
+                await notify(connection, self._database.schema, str(run_id))
                 return True
-            row = await connection.fetch_row(self._get, run_id)
-        if row is None:
-            raise NotFound(f"There is no run {run_id}.")
+        row = await self._reader.get(run_id)
         if str(row["status"]) not in already:
             raise Conflict(_refusal(row, done), run_id)
         return False

@@ -24,7 +24,7 @@ class RunLeftovers:
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
-        sql = database.queries("leftovers")
+        sql = database.queries("runs/leftovers")
         self._count, self._beside = sql["count_accounts_left"], sql["get_beside_left"]
         self._note_unmatched, self._count_unmatched = sql["note_unmatched"], sql["count_unmatched"]
         self._note = sql["note_leftovers"]

@@ -30,7 +30,7 @@ class Orders:
     def __init__(self, database: Database) -> None:
         """Read the statements."""
         self._database = database
-        sql = database.queries("orders")
+        sql = database.queries("runs/orders")
         self._note, self._of_run = sql["note_order"], sql["get_orders_of_run"]
 
     async def note(

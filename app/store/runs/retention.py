@@ -17,7 +17,7 @@ class Retention:
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
-        sql = database.queries("retention")
+        sql = database.queries("runs/retention")
         # Attempts before their runs: a run takes all of its attempts with it in one step.
         of_runs = [
             fill(sql["purge_of_runs"], table=table)

@@ -43,7 +43,7 @@ class Queue:
         run_id: uuid.UUID,
         worker_id: uuid.UUID,
     ) -> None:
-        """`sql` are the statements of db/queries/runs.sql."""
+        """`sql` are the statements of `Preparations`."""
         self.connection = connection
         """Whatever else is done over it belongs to the same transaction."""
         self._sql = sql
@@ -137,7 +137,7 @@ class Preparations:
         self._database = database
         self._worker_id = worker_id
         self._lease_seconds = lease_seconds
-        self._sql = database.queries("runs")
+        self._sql = database.queries("runs/run_queue")
 
     async def take(self, run_id: uuid.UUID) -> bool:
         """Whether this worker is the one to prepare the run; it takes over from one without a
@@ -166,6 +166,17 @@ class Preparations:
         """Where the run's accounts are put into, for good if the queue is finished."""
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             yield Queue(connection, self._sql, run_id, self._worker_id)
+
+    async def count_accounts(self) -> int:
+        """How many accounts are known."""
+        return int(await self._database.fetch_value(self._sql["count_accounts"]))
+
+    async def oldest_accounts(self, limit: int) -> list[str]:
+        """The accounts that were not checked for the longest time."""
+        return [
+            row["account_id"]
+            for row in await self._database.fetch(self._sql["get_oldest_accounts"], limit)
+        ]
 
 
 async def _hold(

@@ -31,7 +31,7 @@ class RunWaits:
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
-        sql = database.queries("waits")
+        sql = database.queries("runs/waits")
         self._processes, self._held = sql["get_processes"], sql["get_held_accounts"]
         self._idle, self._blockers = sql["get_idle_accounts"], sql["get_blockers"]
         self._under_way = sql["get_runs_under_way"]

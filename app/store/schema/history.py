@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from app.domain.contract.tables import TABLES, Endpoint
 from app.store.database.pool import Database
-from app.store.database.transaction import SWEEP_SECONDS
+from app.store.database.transaction import SWEEP_SECONDS, Connection
 
 _COUNTED = tuple(
     TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
@@ -46,7 +46,7 @@ class Histories:
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
-        sql = database.queries("history")
+        sql = database.queries("schema/history")
         self._held_from, self._note, self._known = (
             sql["get_held_from"],
             sql["note_window"],
@@ -90,9 +90,11 @@ class Histories:
                 await self._database.execute(statement, first, seconds=SWEEP_SECONDS)
         return changed
 
-    async def window(self) -> dt.date | None:
-        """The first date that runs compare, as it was noted last; None: all are."""
-        day: dt.date | None = await self._database.fetch_value(self._known)
+    async def window(self, connection: Connection | None = None) -> dt.date | None:
+        """The first date that runs compare, as it was noted last, read in the transaction of
+        `connection` if that is given; None: all are.
+        """
+        day: dt.date | None = await (connection or self._database).fetch_value(self._known)
         return day
 
     async def note_before(self, first: dt.date, before: Mapping[str, Before]) -> None:

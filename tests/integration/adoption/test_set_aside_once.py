@@ -43,7 +43,9 @@ async def test_a_row_that_a_scan_and_a_read_of_dates_bring_is_set_aside_once(
             # As where the process was killed that had set them aside: the next one finds them set
             # aside already.
             await connection.execute("UPDATE recon_runs SET rows_set_aside = 0")
-            await connection.execute(load_queries("runs", SCHEMA)["count_written"], state["run_id"])
+            await connection.execute(
+                load_queries("runs/lifecycle", SCHEMA)["count_written"], state["run_id"]
+            )
             counted = await connection.fetchval("SELECT rows_set_aside FROM recon_runs")
             tickets = await connection.fetchval(
                 "SELECT count(*) FROM recon_set_aside_rows WHERE reason LIKE '%ticket is a text%'"

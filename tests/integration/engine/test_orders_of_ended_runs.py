@@ -65,7 +65,7 @@ async def test_each_order_about_a_run_that_has_ended_is_refused_in_a_sentence_an
                 if (name, status) in _FOLLOWED:
                     await order(run_id)
                     continue
-                before = dict(await store.runs.get(run_id))
+                before = dict(await store.run_reader.get(run_id))
                 with pytest.raises(Conflict) as refused:
                     await order(run_id)
                 said = str(refused.value)
@@ -79,7 +79,10 @@ async def test_each_order_about_a_run_that_has_ended_is_refused_in_a_sentence_an
                 assert (f"`trade-recon confirm {run_id}`" in said) == (
                     status is RunStatus.NEEDS_CONFIRMATION
                 )
-                assert (dict(await store.runs.get(run_id)), await store.orders.of_run(run_id)) == (
+                assert (
+                    dict(await store.run_reader.get(run_id)),
+                    await store.orders.of_run(run_id),
+                ) == (
                     before,
                     [],
                 )

@@ -19,7 +19,7 @@ from app.engine.batch.reconcile import count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.server.process import SandboxServer
-from app.store.runs.claims import Claim, Uncounted
+from app.store.claims.claim import Claim, Uncounted
 from tests.conftest import Database
 from tests.support.altered import AlteringApi, altering
 from tests.support.engine import difference, engine, run

@@ -17,8 +17,8 @@ from app.engine.config import EngineConfig
 from app.errors import DatabaseUnavailable
 from app.sandbox.server.faults import FaultKind, Faults
 from app.sandbox.server.process import SandboxServer
+from app.store.claims.claims import Claims
 from app.store.database.pool import Database as Pool
-from app.store.runs.claims import Claims
 from tests.conftest import Database, Server
 from tests.support.commands import served, settings_for
 from tests.support.engine import engine

@@ -236,7 +236,7 @@ async def test_a_page_of_a_long_feed_is_read_by_the_key_alone(pool: Pool) -> Non
         " FROM generate_series(1, 20000) AS n"
     )
     await pool.execute("ANALYZE prop_trading_model.recon_changes")
-    statement = pool.queries("feed")["get_changes"]
+    statement = pool.queries("change_feed")["get_changes"]
     plan = "\n".join(
         row[0]
         for row in await pool.fetch(

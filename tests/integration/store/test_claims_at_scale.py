@@ -16,10 +16,13 @@ from app.domain.accounts.progress import Effort
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind
+from app.store.claims.claim import Claim
+from app.store.claims.claims import Claims
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import load_queries
-from app.store.runs.claims import Claim, Claims
-from app.store.runs.lifecycle import AccountResult, Runs, Terms
+from app.store.results.account_result import AccountResult, Terms
+from app.store.results.results import Results
+from app.store.runs.lifecycle import Runs
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.plans import Plan, pages
 
@@ -125,7 +128,7 @@ async def claim(
     connection: "asyncpg.Connection[asyncpg.Record]", limit: int = BATCH, run_id: uuid.UUID = RUN
 ) -> Plan:
     """What a claim does; it is undone."""
-    sql = load_queries("claims", SCHEMA)["claim_accounts"]
+    sql = load_queries("claims/claims", SCHEMA)["claim_accounts"]
     transaction = connection.transaction()
     await transaction.start()
     told = await connection.fetchval(
@@ -226,6 +229,7 @@ class Worker:
     pool: Pool
     claims: Claims
     runs: Runs
+    results: Results
 
     async def release_claims(self, times: int) -> None:
         run_id = await self._run()
@@ -250,7 +254,7 @@ class Worker:
                 )
                 for account_id in claim.account_ids
             ]
-            recorded = await self.runs.record(
+            recorded = await self.results.record(
                 claim, results, seconds=0, requests=0, terms=TERMS, judged=sorted(IssueCode)
             )
             assert len(recorded) == CLAIMED_AGAIN
@@ -294,7 +298,7 @@ async def worker(database: Database) -> AsyncIterator[Worker]:
             CLAIMED_AGAIN,
         )
         await pool.execute("ANALYZE prop_trading_model.trade_recon")
-        worker = Worker(pool, Claims(pool, uuid.uuid4(), LEASE), Runs(pool))
+        worker = Worker(pool, Claims(pool, uuid.uuid4(), LEASE), Runs(pool), Results(pool))
         await worker.claims.beat()
         yield worker
 

@@ -32,13 +32,13 @@ from app.store.apply.model import (
     Slice,
     WriteContext,
 )
+from app.store.claims.claim import Claim
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import fill, list_files, load_queries
 from app.store.database.transaction import Connection
 from app.store.quota import Quota
-from app.store.runs.claims import Claim
-from app.store.runs.lifecycle import AccountResult, Terms
-from app.store.runs.report import Horizon, ReportFigures
+from app.store.report.figures import Horizon, ReportFigures
+from app.store.results.account_result import AccountResult, Terms
 from app.store.runs.run_queue import Queue
 from app.store.schema.introspect import UniqueKey
 from app.store.staging.staging import StagedFetch
@@ -665,12 +665,12 @@ def results(account_ids: Sequence[str]) -> list[AccountResult]:
 async def record(store: Repositories, claim: Claim) -> None:
     judged = sorted(IssueCode)
     found: dict[str, tuple[Issue, ...]] = dict.fromkeys(claim.account_ids, ONE_ISSUE)
-    await store.runs.open_issues(claim.run_id, found, LAST_DAY)
-    await store.runs.reopened(claim.account_ids)
-    await store.runs.record(
+    await store.issue_history.open_issues(claim.run_id, found, LAST_DAY)
+    await store.issue_history.reopened(claim.account_ids)
+    await store.results.record(
         claim, results(claim.account_ids), seconds=1, requests=1, terms=TERMS, judged=judged
     )
-    await store.runs.record_issues(
+    await store.issue_history.record_issues(
         dict.fromkeys(claim.account_ids, ()), judged, note="test", closed_as=ClosedAs.GONE
     )
 
@@ -679,12 +679,16 @@ async def test_a_batch_is_recorded_by_the_keys_of_its_accounts(
     store: Repositories, claim: Claim, either: Recorder
 ) -> None:
     await record(store, claim)
-    assert {"runs.open_issues", "runs.get_reopened", "runs.close_issues"} <= {
-        plan.name for plan in either.plans
-    }
-    assert {"runs.record_unchanged", "runs.record_attempts", "runs.postpone_accounts"} <= {
-        plan.name for plan in either.plans
-    }
+    assert {
+        "results/issue_history.open_issues",
+        "results/issue_history.get_reopened",
+        "results/issue_history.close_issues",
+    } <= {plan.name for plan in either.plans}
+    assert {
+        "results/results.record_unchanged",
+        "results/results.record_attempts",
+        "results/results.postpone_accounts",
+    } <= {plan.name for plan in either.plans}
     for plan in either.plans:
         assert plan.indexes("trade_recon") <= {"trade_recon_pkey"}, plan.name
         assert plan.indexes("recon_attempts") <= {
@@ -703,9 +707,9 @@ async def test_a_batch_is_recorded_by_the_keys_of_its_accounts(
 async def test_whether_a_run_is_done_is_read_from_the_attempts_that_wait(
     store: Repositories, recorder: Recorder
 ) -> None:
-    await store.runs.get(PAST_RUN)
+    await store.run_reader.get(PAST_RUN)
     assert await store.runs.finish(PAST_RUN, HoldLimits()) is False
-    for name in ("runs.get_run", "runs.get_run_state"):
+    for name in ("runs/reader.get_run", "runs/lifecycle.get_run_state"):
         assert recorder.one(name).indexes("recon_attempts") == {"recon_attempts_waiting"}
         assert recorder.one(name).rows("recon_attempts") == 0
 
@@ -804,11 +808,15 @@ async def test_amounts_are_compared_from_the_indexes_that_hold_the_counts(
 
 async def test_an_account_is_shown_by_its_keys(store: Repositories, either: Recorder) -> None:
     (account_id,) = batch(1)
-    await store.reports.account(account_id)
-    await store.reports.attempt(PAST_RUN, account_id)
-    assert either.one("report.get_account").indexes("trade_recon") == {"trade_recon_pkey"}
-    assert either.one("report.get_attempts").indexes("recon_attempts") == {"recon_attempts_account"}
-    assert either.one("report.get_history").indexes("recon_issue_history") == {
+    await store.account_reader.account(account_id)
+    await store.account_reader.attempt(PAST_RUN, account_id)
+    assert either.one("report/account_reader.get_account").indexes("trade_recon") == {
+        "trade_recon_pkey"
+    }
+    assert either.one("report/account_reader.get_attempts").indexes("recon_attempts") == {
+        "recon_attempts_account"
+    }
+    assert either.one("report/account_reader.get_history").indexes("recon_issue_history") == {
         "recon_issue_history_account"
     }
     assert sum(plan.rows() for plan in either.plans) < 20
@@ -827,7 +835,7 @@ async def test_the_week_of_the_report_is_read_from_the_blocks_of_its_attempts(
         return figures.overall
 
     await store.reports.counted(shown, Horizon(dt.date(2026, 3, 10), dt.date(2026, 3, 8)))
-    plan = recorder.one("report.get_activity")
+    plan = recorder.one("report/figures.get_activity")
     assert plan.ways("recon_attempts") == {("Bitmap Heap Scan", "recon_attempts_finished")}
     for scanned in recorder.plans:
         assert scanned.rows("trade_recon") <= KNOWN, scanned.name
@@ -838,7 +846,7 @@ async def test_the_week_of_the_report_is_read_from_the_blocks_of_its_attempts(
 async def test_the_feed_is_read_from_its_cursor_on(store: Repositories, either: Recorder) -> None:
     page = await store.feed.since(TRADING // 2, 100)
     assert len(page.changes) == 100
-    plan = either.one("feed.get_changes")
+    plan = either.one("change_feed.get_changes")
     assert plan.indexes("recon_changes") == {"recon_changes_pkey"}
     assert plan.rows("recon_changes") <= 210
 

@@ -72,7 +72,7 @@ async def _stands(service: ReconService) -> bool:
 
 async def _compared(service: ReconService, run_id: uuid.UUID) -> None:
     """Prepare a run: of an audit all is compared then, and no batch has begun."""
-    (active,) = await service.store.runs.active(run_id)
+    (active,) = await service.store.active_runs.active(run_id)
     assert await service.pool._prepare(active)
 
 

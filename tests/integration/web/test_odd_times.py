@@ -80,8 +80,8 @@ class _Faces:
         async with open_store(self.settings) as store:
             readings = open_readings(self.settings, store)
             show_report(results_console(), await readings.report())
-            assert await store.reports.checked_by_date() is not None
-            assert await store.reports.run_attempts(_RUN)
+            assert await store.account_reader.checked_by_date() is not None
+            assert await store.account_reader.run_attempts(_RUN)
             assert await RemovedRows(store.database, store.feed).page(Wanted(), 10)
             assert await readings.keep_report(), about
 

@@ -271,7 +271,7 @@ async def test_rows_that_somebody_else_locks_are_told_with_the_session(
             ]
         run_id = await service.start_run(RunRequest(account_ids=tuple(ids)))
         await service.pool._beat()
-        [run] = await service.store.runs.active(run_id)
+        [run] = await service.store.active_runs.active(run_id)
         assert await service.pool._serve_run(run)
         async with filled.connect() as other, other.transaction():
             await other.execute("SET LOCAL application_name = 'etl'")

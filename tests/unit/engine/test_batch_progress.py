@@ -12,7 +12,7 @@ from app.domain.accounts.counts import Totals
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.engine.batch.batch_progress import BatchProgress
-from app.store.runs.batch_progress import Progressed
+from app.store.claims.batch_progress import Progressed
 
 _NOTHING = Totals(
     has_alltime=False,

@@ -580,7 +580,7 @@ async def test_batches_that_begin_at_once_judge_upstream_together(
 ) -> None:
     async with engine(warehouse, sandbox) as service:
         run_id = await service.start_run(RunRequest(kind=RunKind.FULL))
-        (active,) = await service.store.runs.active(run_id)
+        (active,) = await service.store.active_runs.active(run_id)
         batches = service.pool._batches
         first, *others = await asyncio.gather(*(batches._guard_of(active) for _ in range(4)))
         assert all(guard is first for guard in others)

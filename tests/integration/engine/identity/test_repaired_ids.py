@@ -75,7 +75,7 @@ async def test_ids_that_a_run_gives_back_count_in_its_result_and_are_undone_with
             )
         )
         # A guard never takes an id that was given back for a row that was rewritten.
-        assert await service.store.runs.rewritten(accounts) == {}
+        assert await service.store.results.rewritten(accounts) == {}
         removed = RemovedRows(service.store.database, service.store.feed)
         waiting = await removed.waiting_of_run(state["run_id"])  # type: ignore[arg-type]
         assert len(waiting) == lost

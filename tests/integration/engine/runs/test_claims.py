@@ -30,7 +30,7 @@ async def process(database: Database) -> AsyncIterator[Repositories]:
 async def queued(store: Repositories) -> uuid.UUID:
     """A run in which all accounts of the warehouse wait."""
     await store.sweep.run(TODAY)
-    accounts = await store.runs.oldest_accounts(1000)
+    accounts = await store.preparations.oldest_accounts(1000)
     run_id = await store.runs.create(RunRequest(kind=RunKind.RETRY))
     assert await store.preparations.take(run_id)
     async with store.preparations.queue(run_id) as queue:

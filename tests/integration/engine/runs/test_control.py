@@ -419,7 +419,7 @@ async def test_what_is_halted_before_its_end_costs_no_account_an_attempt_whateve
             await store.sweep.run(TODAY)
             async with store.preparations.queue(run_id) as queue:
                 await queue.finish(await queue.mismatched(retry=False, limit=None), {})
-        (active,) = await service.store.runs.active(run_id)
+        (active,) = await service.store.active_runs.active(run_id)
         await service.store.claims.beat()
         claim = await service.store.claims.claim(run_id, 100)
         assert claim is not None

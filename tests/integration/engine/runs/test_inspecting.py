@@ -130,7 +130,7 @@ async def test_what_a_dead_process_left_of_an_inspection_is_taken_up_and_counted
         run_id = await dead.start_run(RunRequest(RunKind.INSPECT))
         working = asyncio.create_task(dead.pool.run_until_finished(run_id))
         async with asyncio.timeout(60):
-            while (await dead.store.runs.get(run_id))["found"] == 0:  # noqa: ASYNC110 - another task's event
+            while (await dead.store.run_reader.get(run_id))["found"] == 0:  # noqa: ASYNC110 - another task's event
                 await asyncio.sleep(0.01)
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)

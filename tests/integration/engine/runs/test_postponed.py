@@ -20,8 +20,8 @@ from app.engine.repositories import Repositories
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
 from app.sandbox.server.process import SandboxServer
 from app.sandbox.world.rows import Record
-from app.store.runs.claims import Claim
-from app.store.runs.lifecycle import AccountResult, Terms
+from app.store.claims.claim import Claim
+from app.store.results.account_result import AccountResult, Terms
 from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued
 from tests.integration.engine.test_truth import victim
@@ -301,7 +301,7 @@ def _postponed(account_id: str) -> AccountResult:
 
 
 async def _record(store: Repositories, claim: Claim, *results: AccountResult) -> list[str]:
-    return await store.runs.record(
+    return await store.results.record(
         claim, results, seconds=1.5, requests=7, terms=_TERMS, judged=sorted(IssueCode)
     )
 
@@ -395,7 +395,7 @@ async def test_a_claim_reads_its_accounts_from_the_index_in_order(
             " 10000) AS n"
         )
         await connection.execute("ANALYZE recon_attempts, trade_recon")
-        claim = store.database.queries("claims")["claim_accounts"]
+        claim = store.database.queries("claims/claims")["claim_accounts"]
         plan = await connection.fetch(f"EXPLAIN {claim}", run_id, run_id, run_id, 50, 60.0)
     text = "\n".join(row[0] for row in plan)
     assert "recon_attempts_waiting" in text

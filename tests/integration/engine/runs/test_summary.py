@@ -117,7 +117,7 @@ async def test_a_worker_that_finds_nothing_to_do_counts_nothing(
         )
         await connection.execute(claimed, uuid.uuid4())
         counted = await connection.fetchval("SELECT computed_at FROM recon_report")
-        (active,) = await service.store.runs.active(run_id)
+        (active,) = await service.store.active_runs.active(run_id)
         assert not await service.pool._serve_run(active)
         assert await connection.fetchval("SELECT computed_at FROM recon_report") == counted
 
@@ -165,12 +165,14 @@ async def test_reading_the_report_reads_one_row_by_its_key(
     async with engine(warehouse, sandbox) as service, warehouse.connect() as connection:
         await run(service, RunKind.FULL)
         await connection.execute("SET enable_seqscan = off")
-        query = load_queries("report", warehouse.schema)["get_kept_figures"]
+        query = load_queries("report/report", warehouse.schema)["get_kept_figures"]
         (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"))
         assert plan["Plan"]["Relation Name"] == "recon_report"
         assert plan["Plan"]["Actual Rows"] == 1
         assert "Plans" not in plan["Plan"]
-        query = load_queries("report", warehouse.schema)["get_last_run"]
-        (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"))
+        query = load_queries("report/report", warehouse.schema)["get_last_run"]
+        (plan,) = json.loads(
+            await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", None)
+        )
         (scan,) = plan["Plan"]["Plans"]
         assert (scan["Index Name"], scan["Actual Rows"]) == ("recon_runs_finished", 1)

@@ -37,7 +37,7 @@ class UnderWayFigures:
         """Read the statements; processes that are silent for longer than a lease are at nothing."""
         self._database = database
         self._lease_seconds = lease_seconds
-        sql = database.queries("under_way")
+        sql = database.queries("claims/batch_progress")
         self._note, self._get = sql["note_under_way"], sql["get_under_way"]
 
     async def note(self, worker_id: uuid.UUID, figures: Mapping[uuid.UUID, Progressed]) -> None:

@@ -40,7 +40,7 @@ class Acceptances:
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
-        self._sql = database.queries("accepted")
+        self._sql = database.queries("results/acceptances")
 
     async def of(self, account_ids: Sequence[str]) -> dict[str, dict[str, AcceptedIssue]]:
         """What is accepted of accounts, by account and code, also where its date has come since."""

@@ -1,3 +1,17 @@
+-- name: get_open_days
+-- The first of the last seven days, and the first of them that may not be over: what was recorded on earlier ones was counted before.
+-- A confirmed run takes back what it had recorded, on whatever day.
+SELECT
+    now() AS read_at,
+    today - 7 AS first_day,
+    CASE
+        WHEN figures IS NULL OR EXISTS (SELECT FROM prop_trading_model.recon_runs AS r WHERE r.confirmed_at > kept.computed_at - interval '1 hour') THEN today - 7
+        -- An hour: whoever recorded before midnight has committed by then.
+        ELSE greatest(today - 7, (least(computed_at, now()) AT TIME ZONE 'UTC' - interval '1 hour')::date)
+    END AS open_from
+FROM prop_trading_model.recon_report AS kept, (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
+WHERE only_row
+
 -- name: count_accounts_by_state
 -- The overall figures as v_reconciliation_progress has them, the accounts by status, and how many disagree without an issue that says where, and some:
 -- in one pass over the accounts. Where the date on which an acceptance ends has come ($1), the account is no longer explained by that: it waits for
@@ -103,6 +117,10 @@ UNION ALL
 SELECT type, severity, accounts, NULL, first_date, NULL, NULL, NULL, account_id FROM holding
 ORDER BY account_id NULLS FIRST, severity, account_count DESC, issue_type
 
+-- name: count_few_hours
+-- Accounts with dates of many trades in a single hourly row, and five of them.
+SELECT count(*) AS account_count, (array_agg(account_id::text ORDER BY account_id))[1:5] AS sample_accounts FROM prop_trading_model.recon_few_hours
+
 -- name: get_doubts
 -- What leaves dates in doubt beside the open issues of accounts: rows that fit no account or several, keys of several accounts of which one disagrees, rows of upstream that the tables do not hold, and
 -- held accounts whose issues name no date. How many, from which date on, and how many of them tell none; one without a date, such as of alltime, puts
@@ -165,9 +183,12 @@ FROM (
       AND NOT t.issues @? '$[*].missing_dates[*]' AND NOT t.issues @? '$[*].dates[*]'
 ) AS held
 
--- name: get_money_relations
--- Which sums of net profit and lots are equal between tables, as the last run over all accounts learned it.
-SELECT relation, accounts, holding, is_used, reason, learned_at FROM prop_trading_model.recon_money_relations ORDER BY relation
+-- name: get_open_trades
+-- What the newest audit that ended or is under way found of open trades.
+SELECT run_id, coalesce(finished_at, prepared_at) AS compared_at, open_trades FROM prop_trading_model.recon_runs
+WHERE open_trades IS NOT NULL
+-- By when it asked: one that was held may end long after a later one.
+ORDER BY started_at DESC LIMIT 1
 
 -- name: get_activity
 -- Checks of accounts that ended on each day (UTC) from $1 on, each account once for each run that took it; those that left it resolved, and failed.
@@ -183,204 +204,15 @@ WHERE finished_at >= $1::date::timestamp AT TIME ZONE 'UTC' AND outcome IS NOT N
 GROUP BY 1
 ORDER BY 1
 
--- name: get_last_run
--- The newest run that ended, why it ended so, the accounts that it holds on a date ($1), and its API statistics.
-SELECT run_id, kind, status, finished_at, requests, api, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over,
-    CASE WHEN needs_confirmation > 0 THEN (
-        SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
-        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
-            SELECT FROM prop_trading_model.recon_accepted_issues AS h
-            WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($1::date, current_date)
-        ))
-    ) ELSE 0 END AS still_held
-FROM prop_trading_model.recon_runs AS r WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
+-- name: get_money_relations
+-- Which sums of net profit and lots are equal between tables, as the last run over all accounts learned it.
+SELECT relation, accounts, holding, is_used, reason, learned_at FROM prop_trading_model.recon_money_relations ORDER BY relation
 
--- name: get_holding_run
--- The newest run that ended and left accounts that wait for confirmation still, on a date ($1).
-SELECT r.run_id, kind, status, finished_at, error, needs_confirmation, newly_held, held_since, confirmed_at, left_over, s.still_held
-FROM prop_trading_model.recon_runs AS r
-CROSS JOIN LATERAL (
-        SELECT count(*) AS still_held FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
-        WHERE a.run_id = r.run_id AND a.outcome = 'needs_confirmation' AND (t.reconciliation_status = 'needs_confirmation' OR t.reconciliation_status = 'explained' AND EXISTS (
-            SELECT FROM prop_trading_model.recon_accepted_issues AS h
-            WHERE h.account_id = t.account_id AND h.ended_at IS NULL AND h.was_held AND h.until <= coalesce($1::date, current_date)
-        ))
-) AS s
-WHERE finished_at IS NOT NULL AND needs_confirmation > 0 AND s.still_held > 0 ORDER BY finished_at DESC LIMIT 1
-
--- name: count_unresolved
--- Accounts that runs pass over or could not heal, by status.
-SELECT reconciliation_status AS status, count(*) AS accounts FROM prop_trading_model.trade_recon GROUP BY 1 ORDER BY 1
-
--- name: get_open_trades
--- What the newest audit that ended or is under way found of open trades.
-SELECT run_id, coalesce(finished_at, prepared_at) AS compared_at, open_trades FROM prop_trading_model.recon_runs
-WHERE open_trades IS NOT NULL
--- By when it asked: one that was held may end long after a later one.
-ORDER BY started_at DESC LIMIT 1
-
--- name: count_few_hours
--- Accounts with dates of many trades in a single hourly row, and five of them.
-SELECT count(*) AS account_count, (array_agg(account_id::text ORDER BY account_id))[1:5] AS sample_accounts FROM prop_trading_model.recon_few_hours
-
--- name: get_account
--- One account as it stands, and its status on a date ($2): an acceptance that ends then or did so before explains it no more.
-SELECT t.*, CASE
-    WHEN l.account_id IS NULL OR t.reconciliation_status <> 'explained' THEN t.reconciliation_status
-    WHEN l.was_held THEN 'needs_confirmation'
-    WHEN coalesce(t.explained_as, '') = '' THEN 'needs_reconciliation'
-    ELSE t.reconciliation_status
-END AS status,
-    (SELECT f.dates FROM prop_trading_model.recon_few_hours AS f WHERE f.account_id = t.account_id) AS few_hours,
-    -- The earlier system's function leaves them empty; of two columns of one name the later counts.
-    coalesce(t.num_trades_alltime, 0) AS num_trades_alltime, coalesce(t.num_trades_daily, 0) AS num_trades_daily,
-    coalesce(t.num_trades_hourly, 0) AS num_trades_hourly, coalesce(t.num_trades_raw_closed, 0) AS num_trades_raw_closed
-FROM prop_trading_model.trade_recon AS t
-LEFT JOIN LATERAL (
-    SELECT x.account_id, bool_or(x.was_held) AS was_held
-    FROM prop_trading_model.recon_accepted_issues AS x
-    WHERE x.account_id = t.account_id AND x.ended_at IS NULL AND x.until <= coalesce($2::date, current_date) AND t.reconciliation_status = 'explained'
-    GROUP BY x.account_id
-) AS l ON true
-WHERE t.account_id = $1
-
--- name: list_accounts
--- Accounts in the order of their ids, at most $4: of the states ($1) that they have on a date ($5) and with the open issue ($2) named, null being any,
--- behind the id $3.
-SELECT account_id, status, coalesce(num_trades_alltime, 0) AS num_trades_alltime, coalesce(num_trades_daily, 0) AS num_trades_daily,
-       coalesce(num_trades_hourly, 0) AS num_trades_hourly, coalesce(num_trades_raw_closed, 0) AS num_trades_raw_closed,
-       failed_attempts, last_checked, last_reconciled, next_attempt_at,
-       ARRAY(
-           SELECT issue ->> 'type' FROM jsonb_array_elements(CASE jsonb_typeof(issues) WHEN 'array' THEN issues ELSE '[]' END) AS issue
-           WHERE issue ->> 'type' IS NOT NULL
-       ) AS issues
-FROM (
-    SELECT t.account_id::text AS account_id, CASE
-        WHEN l.account_id IS NULL OR t.reconciliation_status <> 'explained' THEN t.reconciliation_status
-        WHEN l.was_held THEN 'needs_confirmation'
-        WHEN coalesce(t.explained_as, '') = '' THEN 'needs_reconciliation'
-        ELSE t.reconciliation_status
-    END AS status,
-        t.num_trades_alltime, t.num_trades_daily, t.num_trades_hourly, t.num_trades_raw_closed, t.failed_attempts, t.last_checked, t.last_reconciled,
-        t.next_attempt_at, t.issues
-    FROM prop_trading_model.trade_recon AS t
-    LEFT JOIN LATERAL (
-        SELECT x.account_id, bool_or(x.was_held) AS was_held
-        FROM prop_trading_model.recon_accepted_issues AS x
-        WHERE x.account_id = t.account_id AND x.ended_at IS NULL AND x.until <= coalesce($5::date, current_date) AND t.reconciliation_status = 'explained'
-        GROUP BY x.account_id
-    ) AS l ON true
-    -- What is explained may be in another state by now; other accounts are in the state that is stored.
-    WHERE ($1::text[] IS NULL OR t.reconciliation_status = ANY($1) OR t.reconciliation_status = 'explained')
-      AND ($3::text IS NULL OR t.account_id > $3)
-      AND ($2::text IS NULL OR t.issues @> jsonb_build_array(jsonb_build_object('type', $2::text)))
-) AS accounts
-WHERE $1::text[] IS NULL OR status = ANY($1)
-ORDER BY account_id
-LIMIT $4
-
--- name: get_attempts
--- The last attempts at an account.
-SELECT a.*, r.kind FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.recon_runs AS r USING (run_id)
-WHERE a.account_id = $1 AND a.finished_at IS NOT NULL
-ORDER BY a.finished_at DESC
-LIMIT $2
-
--- name: get_history
--- The last openings and closings of an account's issues.
-SELECT type, severity, opened_at, opened_run, closed_at, closed_run, closing_evidence
-FROM prop_trading_model.recon_issue_history
-WHERE account_id = $1
-ORDER BY opened_at DESC, issue_id DESC
-LIMIT $2
-
--- name: get_set_aside
--- Rows of upstream that the warehouse does not hold as they were sent, of an account, the newest first.
-SELECT table_name AS "table", row_key AS key, date, copies, reason, first_seen, last_seen, row_data::text AS row_text
-FROM prop_trading_model.recon_set_aside_rows
-WHERE account_id = $1
-ORDER BY last_seen DESC, table_name, row_key
-LIMIT $2
-
--- name: get_attempt
--- What one run did to one account.
-SELECT * FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND account_id = $2
-
--- name: get_run_attempts
--- What one run did to each of its accounts, in the order in which they were queued, and how their totals agree by now.
-SELECT a.account_id, a.outcome, a.issues_found, a.issues_left, a.detail, t.trades_recon_checksum, f.account_id IS NOT NULL AS has_few_hours
-FROM prop_trading_model.recon_attempts AS a
-LEFT JOIN prop_trading_model.trade_recon AS t USING (account_id)
-LEFT JOIN prop_trading_model.recon_few_hours AS f USING (account_id)
-WHERE a.run_id = $1 AND a.outcome IS NOT NULL
-ORDER BY a.position, a.account_id
-
--- name: count_checked_by_date
--- Accounts by the date (UTC) on which they were last checked, of the last seven days, the newest first: as the earlier system's report counts them.
-SELECT
-    (last_checked AT TIME ZONE 'UTC')::date AS check_date,
-    count(*) AS accounts_checked,
-    count(*) FILTER (WHERE trades_recon_checksum) AS resolved,
-    count(*) FILTER (WHERE failed_attempts > 0) AS failed
-FROM prop_trading_model.trade_recon
-WHERE last_checked >= (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '7 days') AT TIME ZONE 'UTC'
-GROUP BY 1
-ORDER BY 1 DESC
-
--- name: is_ready
--- Whether the schema is there and answers, and whether the server takes no writes: a standby is read-only by itself.
-SELECT (SELECT count(*) FROM prop_trading_model.recon_migrations) AS migrations, current_setting('transaction_read_only') = 'on' AS is_read_only
-
--- name: get_kept_figures
--- The report's figures as they were last counted, and the time.
-SELECT figures, computed_at, now() AS read_at FROM prop_trading_model.recon_report WHERE only_row
-
--- name: lock_kept_figures
--- Become the one that counts; no row while somebody else does, or did less than $1 seconds, or $2 times as long as that took, ago.
-WITH due AS (
-    SELECT figures -> 'activity' AS activity
-    FROM prop_trading_model.recon_report
-    WHERE only_row
-      AND (
-          computed_at IS NULL
-          -- A clock that was set back stops nobody.
-          OR computed_at NOT BETWEEN now() - make_interval(secs => greatest($1::double precision, $2::double precision * CASE WHEN seconds BETWEEN 0 AND 86400 THEN seconds ELSE 0 END)) AND now()
-      )
-    FOR UPDATE SKIP LOCKED
-), restored AS (
-    -- Where somebody emptied the table.
-    INSERT INTO prop_trading_model.recon_report (only_row)
-    SELECT true WHERE NOT EXISTS (SELECT FROM prop_trading_model.recon_report)
-    ON CONFLICT (only_row) DO NOTHING
-    RETURNING figures
+-- name: count_accepted
+-- At how many accounts issues are accepted on a date ($1), in all and by code, how many issues, and from when until when these end.
+WITH accepted AS (
+    SELECT account_id, type, until FROM prop_trading_model.recon_accepted_issues WHERE ended_at IS NULL AND until > $1::date
 )
-SELECT activity FROM due
-UNION ALL
-SELECT figures FROM restored
-
--- name: get_open_days
--- The first of the last seven days, and the first of them that may not be over: what was recorded on earlier ones was counted before.
--- A confirmed run takes back what it had recorded, on whatever day.
-SELECT
-    now() AS read_at,
-    today - 7 AS first_day,
-    CASE
-        WHEN figures IS NULL OR EXISTS (SELECT FROM prop_trading_model.recon_runs AS r WHERE r.confirmed_at > kept.computed_at - interval '1 hour') THEN today - 7
-        -- An hour: whoever recorded before midnight has committed by then.
-        ELSE greatest(today - 7, (least(computed_at, now()) AT TIME ZONE 'UTC' - interval '1 hour')::date)
-    END AS open_from
-FROM prop_trading_model.recon_report AS kept, (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
-WHERE only_row
-
--- name: keep_figures
--- Keep the figures that were counted from this transaction's snapshot.
-UPDATE prop_trading_model.recon_report SET figures = $1, seconds = $2, computed_at = now() WHERE only_row
-
--- name: get_last_audit
--- The newest audit over all accounts that came to its end; one that ended at its stop_at or took only some accounts did not compare all of them.
-SELECT run_id, finished_at, skipped + failed + gone AS left_out FROM prop_trading_model.recon_runs
-WHERE kind = 'audit' AND request ->> 'account_ids' IS NULL AND request ->> 'max_accounts' IS NULL AND prepared_at IS NOT NULL
-  AND status IN ('succeeded', 'completed_with_issues') AND coalesce(left_over ->> 'waiting', '0') = '0'
--- By when it asked: one that was held may end long after a later one.
-ORDER BY started_at DESC
-LIMIT 1
+SELECT count(DISTINCT account_id) AS accounts, count(*) AS issues, min(until) AS first_until, max(until) AS last_until,
+       coalesce((SELECT jsonb_object_agg(type, accounts) FROM (SELECT type, count(*) AS accounts FROM accepted GROUP BY type) AS codes), '{}') AS by_issue
+FROM accepted

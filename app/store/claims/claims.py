@@ -7,19 +7,16 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from app.domain.accounts.hold import Shown
-from app.domain.accounts.progress import Effort
-from app.domain.issues.codes import IssueCode
 from app.domain.runs.waits import Hindrance
 from app.errors import ReconError
+from app.store.claims.claim import BrokenOff, Claim, FirstPass, first_pass_of, noted, with_written
 from app.store.database.errors import OF_ROWS
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
-from app.store.database.transaction import Record
 
 _ANSWER_SECONDS = 5.0
 """How long a heartbeat waits for its answer before it is tried over a new connection: several fit
@@ -32,46 +29,8 @@ works on a statement of ours.
 """
 
 
-_CODES = frozenset(code.value for code in IssueCode)
-
-
 class _UndoneError(Exception):
     """Raised inside a transaction of ours to undo it."""
-
-
-@dataclass(frozen=True, slots=True)
-class FirstPass:
-    """What a run found at an account and did for it before the account was postponed, or its batch
-    broke off.
-    """
-
-    found: frozenset[IssueCode] = frozenset()
-    effort: Effort = field(default_factory=Effort)
-
-    def __add__(self, other: "FirstPass") -> "FirstPass":
-        """Both together."""
-        return FirstPass(self.found | other.found, self.effort + other.effort)
-
-
-@dataclass(frozen=True, slots=True)
-class Uncounted:
-    """What a batch did that broke off, and is not counted for its run yet; `is_recording`: unless
-    it was recorded all the same.
-    """
-
-    efforts: Sequence[Effort]
-    requests: int
-    is_recording: bool
-
-
-@dataclass(slots=True)
-class BrokenOff:
-    """What batches of a claim found and did before they broke off, by account, and what is still to
-    be counted for the run.
-    """
-
-    passes: dict[str, FirstPass] = field(default_factory=dict)
-    uncounted: list[Uncounted] = field(default_factory=list)
 
 
 _DUE = 1000
@@ -82,36 +41,6 @@ _LOCKED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
-
-    `postponed` are those of them for which a fetch could not be completed when the run first came
-    to them, or that the run held; `confirmed` says of the held ones what somebody confirmed.
-    `broken_off` is kept by all parts of a claim together. `by_rows`: every row of its accounts is
-    compared.
-    """
-
-    claim_id: uuid.UUID
-    run_id: uuid.UUID
-    account_ids: tuple[str, ...]
-    postponed: Mapping[str, FirstPass] = field(default_factory=dict)
-    confirmed: Mapping[str, Shown] = field(default_factory=dict)
-    broken_off: BrokenOff = field(default_factory=BrokenOff)
-    by_rows: bool = False
-
-    def first_pass(self, account_id: str) -> FirstPass | None:
-        """What the run found at the account and did for it so far; None if this is the first time
-        that it comes to it.
-        """
-        return self.broken_off.passes.get(account_id) or self.postponed.get(account_id)
-
-    def note_broken_off(self, passes: Mapping[str, FirstPass]) -> None:
-        """Keep what a batch found and did that breaks off: its accounts are taken once more."""
-        for account_id, done in passes.items():
-            self.broken_off.passes[account_id] = (self.first_pass(account_id) or FirstPass()) + done
-
-
 class Claims:
     """Taking and giving back accounts; the database's clock decides what is stale."""
 
@@ -120,7 +49,7 @@ class Claims:
         self._database = database
         self.worker_id = worker_id
         self.lease_seconds = lease_seconds
-        sql = database.queries("claims")
+        sql = database.queries("claims/claims")
         self._beat = sql["beat"]
         self._leave = sql["leave"]
         self._purge = sql["purge_dead_workers"]
@@ -201,12 +130,12 @@ class Claims:
             return None
         known = [row["account_id"] for row in rows if row["postponed"] or row["begun"]]
         found = await self._database.fetch(self._first_passes, run_id, known) if known else []
-        passes = {row["account_id"]: _first_pass(row) for row in found}
+        passes = {row["account_id"]: first_pass_of(row) for row in found}
         # Where their holder died nothing was noted of what it did: what it wrote is told by the
         # rows that were kept with it.
         written = [row["account_id"] for row in rows if row["is_written"]]
         for row in await self._database.fetch(self._written, run_id, written) if written else ():
-            passes[row["account_id"]] = _with_written(
+            passes[row["account_id"]] = with_written(
                 passes.get(row["account_id"], FirstPass()), row
             )
         postponed = {row["account_id"] for row in rows if row["postponed"]}
@@ -331,7 +260,7 @@ class Claims:
                 self._note_first_passes,
                 claim.run_id,
                 claim.claim_id,
-                [*map(_noted, passes.items())],
+                [*map(noted, passes.items())],
             )
         await self._database.execute(
             self._release,
@@ -340,42 +269,3 @@ class Claims:
         )
         if account_ids is None:
             self._held.discard(claim.claim_id)
-
-
-def _noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
-    account_id, done = begun
-    return {
-        "account_id": account_id,
-        "found": sorted(done.found),
-        **msgspec.to_builtins(done.effort),
-    }
-
-
-def _with_written(noted: FirstPass, row: Record) -> FirstPass:
-    """What was noted of an account, with the rows that the run wrote of it beyond that; each row
-    counts once.
-    """
-    written: dict[str, int] = {
-        what: max(getattr(noted.effort, what), row[what])
-        for what in ("inserted", "updated", "moved", "removed")
-    }
-    effort = replace(noted.effort, **written)
-    return FirstPass(
-        noted.found | frozenset(IssueCode(code) for code in row["issues_open"] if code in _CODES),
-        effort,
-    )
-
-
-def _first_pass(row: Record) -> FirstPass:
-    written: dict[str, int] = {
-        what: row[f"rows_{what}"]
-        for what in ("inserted", "updated", "moved", "removed", "set_aside")
-    }
-    effort = Effort(
-        requests=row["requests"],
-        values_nulled=row["values_nulled"],
-        seconds=row["own_seconds"] or 0.0,
-        **written,
-    )
-    effort.own_requests = row["own_requests"] or 0.0
-    return FirstPass(frozenset(map(IssueCode, row["issues_found"])), effort)

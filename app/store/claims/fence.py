@@ -12,7 +12,7 @@ class Fence:
 
     def __init__(self, database: Database) -> None:
         """Read the statement; a missing one fails here."""
-        self._lock_claims = database.queries("fence")["lock_claims"]
+        self._lock_claims = database.queries("claims/fence")["lock_claims"]
 
     async def lock_claims(
         self,

@@ -70,12 +70,3 @@ FROM prop_trading_model.recon_accepted_issues
 WHERE ended_at IS NULL AND until > coalesce($1::date, current_date) AND ($2::text IS NULL OR account_id = $2)
 ORDER BY until, account_id, type
 LIMIT $3
-
--- name: count_accepted
--- At how many accounts issues are accepted on a date ($1), in all and by code, how many issues, and from when until when these end.
-WITH accepted AS (
-    SELECT account_id, type, until FROM prop_trading_model.recon_accepted_issues WHERE ended_at IS NULL AND until > $1::date
-)
-SELECT count(DISTINCT account_id) AS accounts, count(*) AS issues, min(until) AS first_until, max(until) AS last_until,
-       coalesce((SELECT jsonb_object_agg(type, accounts) FROM (SELECT type, count(*) AS accounts FROM accepted GROUP BY type) AS codes), '{}') AS by_issue
-FROM accepted

@@ -1,0 +1,120 @@
+"""A claim: accounts of a run that one worker holds, and what was done for them so far."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from app.domain.accounts.hold import Shown
+from app.domain.accounts.progress import Effort
+from app.domain.issues.codes import IssueCode
+from app.store.database.transaction import Record
+
+_CODES = frozenset(code.value for code in IssueCode)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPass:
+    """What a run found at an account and did for it before the account was postponed, or its batch
+    broke off.
+    """
+
+    found: frozenset[IssueCode] = frozenset()
+    effort: Effort = field(default_factory=Effort)
+
+    def __add__(self, other: "FirstPass") -> "FirstPass":
+        """Both together."""
+        return FirstPass(self.found | other.found, self.effort + other.effort)
+
+
+@dataclass(frozen=True, slots=True)
+class Uncounted:
+    """What a batch did that broke off, and is not counted for its run yet; `is_recording`: unless
+    it was recorded all the same.
+    """
+
+    efforts: Sequence[Effort]
+    requests: int
+    is_recording: bool
+
+
+@dataclass(slots=True)
+class BrokenOff:
+    """What batches of a claim found and did before they broke off, by account, and what is still to
+    be counted for the run.
+    """
+
+    passes: dict[str, FirstPass] = field(default_factory=dict)
+    uncounted: list[Uncounted] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
+
+    `postponed` are those of them for which a fetch could not be completed when the run first came
+    to them, or that the run held; `confirmed` says of the held ones what somebody confirmed.
+    `broken_off` is kept by all parts of a claim together. `by_rows`: every row of its accounts is
+    compared.
+    """
+
+    claim_id: uuid.UUID
+    run_id: uuid.UUID
+    account_ids: tuple[str, ...]
+    postponed: Mapping[str, FirstPass] = field(default_factory=dict)
+    confirmed: Mapping[str, Shown] = field(default_factory=dict)
+    broken_off: BrokenOff = field(default_factory=BrokenOff)
+    by_rows: bool = False
+
+    def first_pass(self, account_id: str) -> FirstPass | None:
+        """What the run found at the account and did for it so far; None if this is the first time
+        that it comes to it.
+        """
+        return self.broken_off.passes.get(account_id) or self.postponed.get(account_id)
+
+    def note_broken_off(self, passes: Mapping[str, FirstPass]) -> None:
+        """Keep what a batch found and did that breaks off: its accounts are taken once more."""
+        for account_id, done in passes.items():
+            self.broken_off.passes[account_id] = (self.first_pass(account_id) or FirstPass()) + done
+
+
+def noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
+    """What was done for an account, as the database notes it."""
+    account_id, done = begun
+    return {
+        "account_id": account_id,
+        "found": sorted(done.found),
+        **msgspec.to_builtins(done.effort),
+    }
+
+
+def with_written(noted: FirstPass, row: Record) -> FirstPass:
+    """What was noted of an account, with the rows that the run wrote of it beyond that; each row
+    counts once.
+    """
+    written: dict[str, int] = {
+        what: max(getattr(noted.effort, what), row[what])
+        for what in ("inserted", "updated", "moved", "removed")
+    }
+    effort = replace(noted.effort, **written)
+    return FirstPass(
+        noted.found | frozenset(IssueCode(code) for code in row["issues_open"] if code in _CODES),
+        effort,
+    )
+
+
+def first_pass_of(row: Record) -> FirstPass:
+    """What the run noted of an account when it was postponed, or its batch broke off."""
+    written: dict[str, int] = {
+        what: row[f"rows_{what}"]
+        for what in ("inserted", "updated", "moved", "removed", "set_aside")
+    }
+    effort = Effort(
+        requests=row["requests"],
+        values_nulled=row["values_nulled"],
+        seconds=row["own_seconds"] or 0.0,
+        **written,
+    )
+    effort.own_requests = row["own_requests"] or 0.0
+    return FirstPass(frozenset(map(IssueCode, row["issues_found"])), effort)

@@ -1,0 +1,133 @@
+"""Why dates are in doubt, and which accounts hold `reconciled_through` back."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.issues.codes import IssueCode
+from app.domain.wording.counts import choose, counted
+from app.store.database.transaction import Record
+
+OF_DATES = frozenset(
+    {
+        IssueCode.MISSING_METRICS_TABLES,
+        IssueCode.MISSING_TRADE_RECORDS,
+        IssueCode.TRADE_COUNT_MISMATCH,
+        IssueCode.UPSTREAM_DRIFT,
+        IssueCode.VALUE_DRIFT,
+        IssueCode.MONEY_MISMATCH,
+    }
+)
+"""Issues about dates that may not be known yet: while one names none, nothing can be said of any
+date.
+"""
+_BESIDE = {
+    "unmatched": (
+        "{} stored row has a natural key that fits no account or several",
+        "{} stored rows have a natural key that fits no account or several",
+    ),
+    "shared": (
+        (
+            "{} natural key is held by several accounts at the same time, and not all of them have"
+            " the trades that they count"
+        ),
+        (
+            "{} natural keys are held by several accounts at the same time, and not all of them"
+            " have the trades that they count"
+        ),
+    ),
+    "set_aside": (
+        "{} row of upstream cannot be stored (recon_set_aside_rows)",
+        "{} rows of upstream cannot be stored (recon_set_aside_rows)",
+    ),
+    "held": (
+        "{} account is held (needs_confirmation) by a difference that names no date",
+        "{} accounts are held (needs_confirmation) by differences that name no date",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why dates are in doubt, and from which on; None: it is not known, so that none is sure."""
+
+    first_date: dt.date | None
+    reason: str
+
+
+def doubts_of(
+    undated: int, issues: Sequence[Record], beside: Sequence[Record], since: dt.date
+) -> list[Doubt]:
+    """What leaves dates from `since` on in doubt, the worst first: accounts that disagree, issues,
+    rows without owner or place, holds.
+    """
+    doubts = (
+        [
+            Doubt(
+                None,
+                f"{counted(undated, 'account')} {choose(undated, 'disagrees', 'disagree')}, and it"
+                " is not known yet on which dates.",
+            )
+        ]
+        if undated
+        else []
+    )
+    for row in issues:
+        # What is for information counts no date, but those that are settled of what was not when a
+        # run met it (count_issues).
+        unknown = _undated(row)
+        if unknown:
+            doubts.append(
+                Doubt(
+                    None,
+                    f"{row['issue_type']} is open at {counted(unknown, 'account')}, and it is not"
+                    " known yet on which dates.",
+                )
+            )
+        if row["first_date"] is not None:
+            first = max(row["first_date"], since)
+            doubts.append(
+                Doubt(
+                    first,
+                    f"{row['issue_type']} is open at {counted(row['counting'], 'account')}, from"
+                    f" {first} on.",
+                )
+            )
+    for row in beside:
+        told = choose(row["rows"], *_BESIDE[row["kind"]]).format(row["rows"])
+        if row["dateless"]:
+            doubts.append(Doubt(None, f"{told}, and it is not known of which dates."))
+        if row["first_date"] is not None:
+            first = max(row["first_date"], since)
+            doubts.append(Doubt(first, f"{told}, from {first} on."))
+    return sorted(doubts, key=lambda doubt: doubt.first_date or dt.date.min)
+
+
+def accounts_holding(states: Record, rows: Sequence[Record], limit: int) -> list[Mapping[str, Any]]:
+    """The first accounts that hold the date back, with their number: those that disagree without an
+    issue lead.
+    """
+    number = states["undated"] + (rows[0]["account_count"] if rows else 0)
+    undated = [
+        {"account_id": account_id, "issue": None, "first_date": None}
+        for account_id in states["undated_accounts"]
+    ]
+    others = [
+        {
+            "account_id": row["account_id"],
+            "issue": row["issue_type"],
+            "first_date": row["first_date"],
+        }
+        for row in rows
+    ]
+    return [{**each, "accounts": number} for each in [*undated, *others][:limit]]
+
+
+def _undated(issue: Record) -> int:
+    """Of how many accounts an issue leaves open which dates disagree; of all, where the first date
+    of an earlier system is none.
+    """
+    if issue["is_unreadable"]:
+        return int(issue["counting"])
+    return int(issue["dateless"]) if issue["issue_type"] in OF_DATES else 0

@@ -1,0 +1,130 @@
+"""The report: counted now, or as it was kept."""
+
+import datetime as dt
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import DatabaseUnavailable, WriteConflict
+from app.store.database.errors import TAKES_NO_WRITES
+from app.store.database.pool import Database
+from app.store.database.transaction import SWEEP_SECONDS, Connection, Purpose, Record
+from app.store.report.figures import Figures, Horizon, ReportFigures
+
+_READY_SECONDS = 1.3
+"""For the answer of a connection that stands, and once more for that of a new one: together less
+than a probe waits.
+"""
+
+Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
+"""What becomes of the figures, as JSON values; whatever else it reads, it reads over the
+connection, in the same transaction.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFigures:
+    """What was kept of the report, as JSON, from when it is and when it was read, by the database's
+    clock.
+    """
+
+    figures: Mapping[str, Any]
+    computed_at: dt.datetime
+    read_at: dt.datetime
+
+
+class Reports:
+    """Counts and keeps the report."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements."""
+        self._database = database
+        self._sql = database.queries("report/report")
+        self._figures = Figures(database)
+
+    async def counted(self, shown: Shown, horizon: Horizon) -> KeptFigures:
+        """What `shown` makes of the figures, counted now."""
+        async with self._database.transaction(
+            "repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH
+        ) as connection:
+            days = await self._figures.open_days(connection)
+            figures = await shown(
+                await self._figures.count(connection, horizon, days["first_day"], ()), connection
+            )
+            return KeptFigures(figures, days["read_at"], days["read_at"])
+
+    async def kept(self) -> KeptFigures | None:
+        """The figures as they were last kept; None if they never were."""
+        row = await self._database.fetch_row(self._sql["get_kept_figures"])
+        return (
+            None
+            if row is None or row["figures"] is None
+            else KeptFigures(row["figures"], row["computed_at"], row["read_at"])
+        )
+
+    async def keep(
+        self, shown: Shown, horizon: Horizon, least_seconds: float, share: float
+    ) -> bool:
+        """Count the figures and keep what `shown` makes of them.
+
+        False if somebody else is at it, or was less than `least_seconds`, or `share` times as long
+        as that took, ago.
+        """
+        begun = time.monotonic()
+        try:
+            async with self._database.transaction(
+                "repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH
+            ) as connection:
+                row = await connection.fetch_row(
+                    self._sql["lock_kept_figures"], least_seconds, share
+                )
+                if row is None:
+                    return False
+                days = await self._figures.open_days(connection)
+                over = [
+                    day
+                    for day in row["activity"] or ()
+                    if f"{days['first_day']}" <= day["day"] < f"{days['open_from']}"
+                ]
+                figures = await shown(
+                    await self._figures.count(connection, horizon, days["open_from"], over),
+                    connection,
+                )
+                await connection.execute(
+                    self._sql["keep_figures"], figures, time.monotonic() - begun
+                )
+                return True
+        except WriteConflict:
+            # Somebody else kept theirs between the beginning of this transaction and its lock.
+            return False
+
+    async def last_run(self, today: dt.date | None = None) -> Record | None:
+        """The newest run that ended, with why it ended so, what it holds on a date (None: the
+        server's), and its API statistics.
+        """
+        return await self._database.fetch_row(self._sql["get_last_run"], today)
+
+    async def holding_run(self, today: dt.date | None = None) -> Record | None:
+        """The newest run that ended and left accounts that wait for confirmation on a date (None:
+        the server's).
+        """
+        return await self._database.fetch_row(self._sql["get_holding_run"], today)
+
+    async def newest_runs(
+        self, today: dt.date | None = None
+    ) -> tuple[Record | None, Record | None, Record | None]:
+        """The newest run that ended, the newest that left accounts held on a date, and the newest
+        audit that compared all accounts.
+        """
+        audit = await self._database.fetch_row(self._sql["get_last_audit"])
+        return await self.last_run(today), await self.holding_run(today), audit
+
+    async def is_ready(self) -> bool:
+        """Whether the schema answers; DatabaseUnavailable if not, or if PostgreSQL takes no writes;
+        DatabaseError if it is not there.
+        """
+        (row,) = await self._database.ask(self._sql["is_ready"], seconds=_READY_SECONDS)
+        if row["is_read_only"]:
+            raise DatabaseUnavailable(TAKES_NO_WRITES)
+        return bool(row["migrations"])

@@ -1,0 +1,125 @@
+"""The history of issues: when each was opened and closed, and as what."""
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+
+from app.domain.issues.codes import Issue
+from app.domain.verdict.closing import ClosedAs
+from app.store.database.pool import Database
+from app.store.database.transaction import Connection
+from app.store.results.acceptances import Acceptances
+from app.store.results.json_rows import encoded_rows
+
+_REOPENING = (172_800, 1_800)
+"""Seconds: an issue opened again in the same place within two days of being healed, or anywhere
+within half an hour, flaps.
+"""
+
+
+class IssueHistory:
+    """Opens and closes issues of accounts."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements."""
+        self._database = database
+        self._sql = database.queries("results/issue_history")
+        self._acceptances = Acceptances(database)
+
+    async def record_issues(
+        self,
+        found: Mapping[str, Sequence[Issue]],
+        judged: Sequence[str],
+        *,
+        note: str,
+        closed_as: ClosedAs,
+    ) -> None:
+        """Replace the open issues of accounts, of the codes that were judged, outside a run; those
+        that are gone are `closed_as`.
+        """
+        entries = [
+            {"account_id": account_id, "issues": [issue.as_json() for issue in issues]}
+            for account_id, issues in found.items()
+        ]
+
+        async def write(connection: Connection) -> None:
+            await self.close_and_open(
+                connection, found, judged, None, {"closed_as": closed_as.value, "closed_by": note}
+            )
+            await connection.execute(self._sql["merge_issues"], entries, list(judged))
+            # Behind the write, which holds the accounts' rows.
+            await self._acceptances.count_again(
+                connection, await self._acceptances.settle(connection, found, judged)
+            )
+
+        await self._database.give_way(write)
+
+    async def open_issues(
+        self, run_id: uuid.UUID | None, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
+    ) -> None:
+        """Note in the history what detection found, before anything is healed; dates from
+        `moving_from` on still move.
+        """
+        if any(found.values()):
+            entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
+            await self._database.execute(
+                self._sql["open_issues"], entries, run_id, *_REOPENING, moving_from.isoformat()
+            )
+
+    async def note_differing(
+        self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
+    ) -> None:
+        """Note what a comparison of rows has found so far, before anything of it is healed; dates
+        from `moving_from` on still move.
+        """
+        if any(found.values()):
+            await self.open_issues(run_id, found, moving_from)
+            entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
+            await self._database.execute(self._sql["renew_evidence"], entries, run_id)
+
+    async def reopened(self, account_ids: Sequence[str]) -> dict[str, int]:
+        """How often in a row an open issue of an account was healed and came back, its worst one;
+        accounts without one are left out.
+        """
+        rows = await self._database.fetch(self._sql["get_reopened"], list(account_ids))
+        return {row["account_id"]: row["reopened"] for row in rows}
+
+    async def close_and_open(
+        self,
+        connection: Connection,
+        found: Mapping[str, Sequence[Issue]],
+        judged: Sequence[str],
+        run_id: uuid.UUID | None,
+        closing_others: Mapping[str, object],
+        closing: Mapping[str, object] | None = None,
+    ) -> None:
+        """Close in the history what accounts no longer have, of the codes that were judged, and
+        open what they have now.
+
+        `closing` is the evidence by account and code, `closing_others` that of all others.
+        """
+        # In threads, here and where batches are recorded: thousands of accounts take longer than
+        # the event loop should be kept.
+        entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
+        told = dict(closing or {}), dict(closing_others)
+        await connection.execute(
+            self._sql["close_issues"], list(found), entries, list(judged), run_id, *told
+        )
+        # What came up during a heal is news of that heal, and did not open again: no date counts as
+        # settled.
+        if any(found.values()):
+            await connection.execute(
+                self._sql["open_issues"], entries, run_id, 0, 0, dt.date.min.isoformat()
+            )
+
+
+def _history_entries(found: Mapping[str, Sequence[Issue]]) -> Iterator[dict[str, object]]:
+    for account_id, issues in found.items():
+        for issue in issues:
+            yield {
+                "account_id": account_id,
+                "type": issue.code.value,
+                "severity": int(issue.severity),
+                "evidence": issue.as_json(),
+            }

@@ -1,0 +1,108 @@
+"""Runs that workers take up, and those that a dead process left."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+import msgspec
+
+from app.domain.runs.request import RunRequest
+from app.store.database.pool import Database
+from app.store.database.transaction import Record
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRun:
+    """A run that is being worked on; `prepared` once its accounts are known.
+
+    `total` is the number of its accounts, `recorded` of those that batches are done with, or that
+    were equal; `rows_compared` counts the stored rows that these had where upstream was read. What
+    was held until `confirmed_at` was let through by somebody. `suspicion` says why upstream is
+    suspect, where that was found out already.
+
+    `searched` are the requests that it spent so far on finding accounts that make requests fail,
+    `searched_known` those for accounts that had failed before. It compares dates from
+    `history_from` on (None: all).
+    """
+
+    run_id: uuid.UUID
+    request: RunRequest
+    prepared: bool
+    confirmed_at: dt.datetime | None = None
+    suspicion: str | None = None
+    total: int = 0
+    recorded: int = 0
+    rows_compared: int = 0
+    searched: int = 0
+    searched_known: int = 0
+    history_from: dt.date | None = None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether somebody confirmed what it had held."""
+        return self.confirmed_at is not None
+
+
+class ActiveRuns:
+    """Finds runs to work on."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements; a missing one fails here."""
+        self._database = database
+        sql = database.queries("runs/active_runs")
+        self._find_active, self._get_left = sql["find_active_run"], sql["get_left_runs"]
+        self._unreadable = set[uuid.UUID]()
+
+    async def active(
+        self, run_id: uuid.UUID | None = None, *, named: bool = False, local: bool = False
+    ) -> list[ActiveRun]:
+        """Runs to be worked on (or this one, if it is), those that people wait for first.
+
+        With `named` only those of few named accounts, with `local` only those that ask nothing of
+        upstream.
+        """
+        runs = [
+            self._readable(row)
+            for row in await self._database.fetch(self._find_active, run_id, named, local)
+        ]
+        return [run for run in runs if run is not None]
+
+    async def left(self, worker_id: uuid.UUID, lease_seconds: float) -> list[Record]:
+        """Runs (`run_id`, `kind`, `created_at`) that processes left which are gone, oldest first;
+        none while another one lives.
+        """
+        return await self._database.fetch(self._get_left, worker_id, lease_seconds)
+
+    def _readable(self, row: Record) -> ActiveRun | None:
+        """The run of a row; None for one that another version of trade-recon wrote and this one
+        cannot read: it is left to that one.
+        """
+        try:
+            request = msgspec.convert({**row["request"], "kind": row["kind"]}, RunRequest)
+        except (msgspec.ValidationError, TypeError) as error:
+            if row["run_id"] not in self._unreadable:
+                self._unreadable.add(row["run_id"])
+                _log.warning(
+                    "A run asks for what this version of trade-recon does not know; it is left to"
+                    " processes that do, all others go on. Cancel it if there are none.",
+                    action="run.unreadable",
+                    run_id=str(row["run_id"]),
+                    reason=str(error),
+                )
+            return None
+        return ActiveRun(
+            row["run_id"],
+            request,
+            row["prepared"],
+            row["confirmed_at"],
+            row["suspicion"],
+            row["total"],
+            row["recorded"],
+            row["rows_compared"],
+            row["search_requests"],
+            row["known_search_requests"],
+            row["history_from"],
+        )

@@ -1,0 +1,90 @@
+"""Runs as they stand: their rows, what they hold, and what they did."""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+
+from app.domain.runs.leftovers import ACTING_BESIDE_HELD
+from app.errors import NotFound
+from app.store.database.pool import Database
+from app.store.database.transaction import SWEEP_SECONDS, Record
+
+
+class RunReader:
+    """Reads the record of runs."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statements."""
+        self._database = database
+        self._sql = database.queries("runs/reader")
+
+    async def find(self, run_id: uuid.UUID) -> Record | None:
+        """The run as it stands; None if there is none."""
+        return await self._database.fetch_row(self._sql["get_run"], run_id)
+
+    async def get(self, run_id: uuid.UUID) -> Record:
+        """The run as it stands; NotFound if there is none."""
+        if (row := await self.find(run_id)) is None:
+            raise NotFound(f"There is no run {run_id}.")
+        return row
+
+    async def find_sole(self) -> Record | None:
+        """The active run beside which no other full run may start (`run_id`, `status`), if any."""
+        return await self._database.fetch_row(self._sql["get_sole_run"])
+
+    async def listed(
+        self,
+        statuses: Sequence[str] | None,
+        kinds: Sequence[str] | None,
+        before: uuid.UUID | None,
+        limit: int,
+        today: dt.date | None = None,
+    ) -> list[Record]:
+        """Runs, newest first, at most `limit`: of these states and kinds (None: of any), and older
+        than the run `before`.
+
+        What they hold, and their states, are those of a date (None: the server's).
+        Raises NotFound if there is no such run.
+        """
+        if before is not None:
+            await self.get(before)
+        return await self._database.fetch(
+            self._sql["list_runs"], statuses, kinds, before, limit, ACTING_BESIDE_HELD, today
+        )
+
+    async def held_accounts(
+        self, run_id: uuid.UUID, limit: int, today: dt.date | None = None
+    ) -> list[Record]:
+        """The first accounts that the run holds on a date (None: the server's), with the reason."""
+        return await self._database.fetch(self._sql["get_run_held"], run_id, limit, today)
+
+    async def pinned_rows(self, run_id: uuid.UUID) -> int:
+        """How many rows of the run's accounts were pinned before it ended, and are to this
+        moment.
+        """
+        return int(await self._database.fetch_value(self._sql["count_pinned_rows"], run_id))
+
+    async def still_held(self, run_id: uuid.UUID, today: dt.date | None = None) -> int:
+        """How many of the accounts that the run held are held to this moment; what is accepted
+        until `today` or before counts again.
+        """
+        return int(await self._database.fetch_value(self._sql["count_still_held"], run_id, today))
+
+    async def gone_accounts(self, run_id: uuid.UUID, limit: int) -> list[str]:
+        """The first accounts that were deleted from trade_recon while they waited in the run."""
+        return [
+            row["account_id"]
+            for row in await self._database.fetch(self._sql["get_gone_accounts"], run_id, limit)
+        ]
+
+    async def result(self, run_id: uuid.UUID) -> tuple[list[Record], list[Record]]:
+        """What a run did to rows, by table, date and broker, and for which issues; NotFound if
+        there is no such run.
+        """
+        await self.get(run_id)
+        rows = await self._database.fetch(
+            self._sql["get_run_result"], run_id, seconds=SWEEP_SECONDS
+        )
+        return rows, await self._database.fetch(
+            self._sql["get_run_issues"], run_id, seconds=SWEEP_SECONDS
+        )
