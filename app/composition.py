@@ -28,7 +28,8 @@ from app.store.quota import Quota
 from app.store.schema.caps import unused_rules, unused_sentence
 from app.store.schema.migrate import migrate, pending_migrations
 from app.telemetry import get_logger
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 from app.version import version
 
 _EMBEDDED_DATABASE = "trade_recon"

@@ -40,7 +40,7 @@ from app.store.apply.model import Fingerprints, WriteContext
 from app.store.apply.statements import column_lists
 from app.store.staging.staging import StageSink
 from app.telemetry import configure_logging
-from app.upstream.paging import fetch_whole
+from app.upstream.paging.whole import fetch_whole
 from app.upstream.response import Answer, decode
 from bench.opened import SCHEMA, opened
 from bench.pages import Prepared, accounts_named, prepare, templates, thinned

@@ -65,7 +65,8 @@ from app.store.database.pool import Database
 from app.store.results.account_result import AccountResult, Terms
 from app.store.schema.migrate import migrate
 from app.telemetry import configure_logging
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 from bench.stage import SCHEMA
 from bench.table import Ratio, at_least, figure, render
 

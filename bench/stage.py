@@ -18,12 +18,13 @@ from app.embedded_postgres.server import EmbeddedPostgres
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.world.world import World
 from app.store.database.pool import Database
 from app.store.schema.migrate import migrate
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 
 SCHEMA = "prop_trading_model"
 _DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

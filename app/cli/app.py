@@ -417,7 +417,7 @@ def sandbox(
     def work() -> ExitCode:
         from rich.console import Console
 
-        from app.sandbox.server.process import serve as serve_sandbox
+        from app.sandbox.server.serving import serve as serve_sandbox
 
         world = _world_arguments(trades, accounts, seed).world()
         Console(stderr=True).print(

@@ -2,137 +2,54 @@
 error of ours says why not.
 """
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from functools import cache
-from http import HTTPStatus
+from dataclasses import replace
 from typing import Self
-from urllib.parse import urlencode
 
-import httpx2
 import stamina
 from aiolimiter import AsyncLimiter
-from pydantic import SecretStr
 
 from app.domain.contract.tables import PAGE_ROWS, Endpoint, Request
 from app.domain.runs.waits import Hindrance, WaitReason
 from app.domain.wording.counts import counted
 from app.errors import (
-    ConfigurationError,
     FetchFailed,
     FetchTooBroad,
     IncompleteFetch,
     RequestTooLarge,
 )
-from app.telemetry import register_secret
-from app.upstream.failures import MISSING, AttemptFailed, Redactor, failure_of_status
-from app.upstream.paging import (
-    SUSPECT_READS,
-    WHOLE_READS,
-    FetchProof,
-    PageSize,
-    RowSink,
-    Sink,
-    fetch_whole,
-    scan_all,
-)
+from app.upstream.config import UpstreamConfig
+from app.upstream.paging.pages import PageSize, RowSink, Sink
+from app.upstream.paging.scan import scan_all
+from app.upstream.paging.whole import SUSPECT_READS, WHOLE_READS, FetchProof, fetch_whole
 from app.upstream.probe import ProbeSink
 from app.upstream.resilience.attempts import PipelineLimits, Share
 from app.upstream.resilience.breaker import BreakerState
 from app.upstream.resilience.health import EndpointHealth, Patience
 from app.upstream.resilience.pace import Limiter, Pace
 from app.upstream.resilience.pipeline import RequestPipeline
-from app.upstream.response import NOTHING, Answer, decode
+from app.upstream.response import Answer
 from app.upstream.stats import ApiStatistics
+from app.upstream.statuses import MISSING
+from app.upstream.transport import Transport, open_transport
 
-MOST_BODY_BYTES = 64 * 1024 * 1024
-"""The longest answer, decompressed, that is read."""
-
-_CONNECT_SECONDS = 10.0
 _RETRY_SHARE = 1 / 15
 """The part of the quota that retries may use when nothing succeeds: one a second of the usual
 15.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamConfig:
-    """How to reach the API, and how hard it may be used.
-
-    `rate` is requests a second, `burst` how many may go at once, `timeout` the total deadline of
-    one request in seconds, `account_timeout` that of one which names a single account (several have
-    as many times that, up to `timeout`), `outage_wait` the seconds that work waits for an API that
-    answers nobody, `breaker_failures` the failures in a row that stop all requests for
-    `breaker_seconds`, `concurrency` the requests under way at once, `max_ids` the ids that fit into
-    one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`,
-    and `retry_budget` of them may go out beyond those that successes pay for
-    (app.upstream.resilience.retry_budget). A longer wait than `check_wait` that the API asks for is
-    kept by everybody only if a witness is asked to wait, too. ConfigurationError: the address or
-    the key cannot be used.
-    """
-
-    base_url: str
-    api_key: SecretStr
-    rate: float = 15.0
-    burst: int = 20
-    timeout: float = 120.0
-    account_timeout: float = 30.0
-    outage_wait: float = 600.0
-    breaker_failures: int = 5
-    breaker_seconds: float = 60.0
-    concurrency: int = 8
-    max_ids: int = 100
-    retry_wait: float = 0.5
-    longest_retry_wait: float = 20.0
-    retry_budget: int = 60
-    check_wait: float = 5.0
-
-    def __post_init__(self) -> None:
-        """Refuse what would only fail at the first request, there with the key in the error's
-        text.
-        """
-        key = self.api_key.get_secret_value()
-        if not key or not (key.isascii() and key.isprintable()) or key != key.strip():
-            raise ConfigurationError(
-                "RISK_API_KEY must be printable ASCII text without spaces around it."
-            )
-        try:
-            url = httpx2.URL(self.base_url)
-        except httpx2.InvalidURL as error:
-            raise ConfigurationError(
-                "RISK_API_BASE_URL is no address; it looks like"
-                " https://HOST/risk-analytics/FIRM/external/."
-            ) from error
-        if (
-            url.scheme not in {"http", "https"}
-            or not url.host
-            or url.userinfo
-            or url.query
-            or url.fragment
-        ):
-            raise ConfigurationError(
-                "RISK_API_BASE_URL must be an http or https address with a host, without a user, a"
-                " query or a fragment."
-            )
-
-
 class UpstreamClient:
     """Reads from the API; made by `open`, used within one event loop by any number of tasks."""
 
-    def __init__(self, http: httpx2.AsyncClient, pace: Pace, config: UpstreamConfig) -> None:
-        """Use an open HTTP client that sends the key."""
+    def __init__(self, transport: Transport, pace: Pace, config: UpstreamConfig) -> None:
+        """Use an open transport."""
         self.statistics = ApiStatistics()
-        self._http = http
-        self._redact = Redactor(config.api_key.get_secret_value())
+        self._transport = transport
         self._max_ids = config.max_ids
         self._page_size = PageSize()
-        port = http.base_url.port or (443 if http.base_url.scheme == "https" else 80)
-        self._address, self._quota = (
-            f"{http.base_url.host}:{port}",
-            f"{config.rate:g} requests a second for all processes",
-        )
+        self._quota = f"{config.rate:g} requests a second for all processes"
         self._timeout, self._account_timeout = config.timeout, config.account_timeout
         limits = PipelineLimits(
             deadline=config.timeout,
@@ -149,8 +66,8 @@ class UpstreamClient:
         self.last_answered: Request | None = None
         """The last request that was answered well."""
         self._health = {endpoint: EndpointHealth() for endpoint in Endpoint}
-        self._guard = RequestPipeline(
-            pace, limits, self._redact, self.statistics, self._ask_for_one_row
+        self._pipeline = RequestPipeline(
+            pace, limits, transport.redact, self.statistics, transport.ask_for_one_row
         )
 
     @classmethod
@@ -163,7 +80,6 @@ class UpstreamClient:
         `limiter` keeps a quota that is shared with others; by default this client has the whole
         quota for itself.
         """
-        register_secret(config.api_key.get_secret_value())
         # stamina logs a line for each retry; the statistics count them.
         stamina.instrumentation.set_on_retry_hooks([])
         # Built here, in the running loop: an AsyncLimiter belongs to one loop.
@@ -172,43 +88,28 @@ class UpstreamClient:
             config.rate,
             config.outage_wait,
         )
-        connections = httpx2.Limits(
-            max_connections=config.concurrency, max_keepalive_connections=config.concurrency
-        )
-        http = httpx2.AsyncClient(
-            base_url=config.base_url,
-            headers={
-                "apiKey": config.api_key.get_secret_value(),
-                "Accept": "application/json",
-                "User-Agent": "trade-recon",
-            },
-            limits=connections,
-            timeout=httpx2.Timeout(config.timeout, connect=min(config.timeout, _CONNECT_SECONDS)),
-            verify=_trusted(),
-            follow_redirects=False,  # the key would go along to wherever the answer points
-        )
-        async with http:
-            client = cls(http, pace, config)
+        async with open_transport(config) as transport:
+            client = cls(transport, pace, config)
             try:
                 yield client
             finally:
-                client._guard.close()
+                client._pipeline.close()
 
     @property
     def breaker_state(self) -> BreakerState:
         """Whether requests flow, are stopped, or one is tried."""
-        return self._guard.state
+        return self._pipeline.state
 
     @property
     def hindrance(self) -> Hindrance | None:
         """What keeps requests from going on, with the API's address; None while they do."""
-        found = self._guard.hindrance
+        found = self._pipeline.hindrance
         if found is None:
             return None
         detail = (
             self._quota
             if found.reason is WaitReason.QUOTA
-            else ", ".join(filter(None, (found.detail, self._address)))
+            else ", ".join(filter(None, (found.detail, self._transport.address)))
         )
         return replace(found, detail=detail)
 
@@ -360,8 +261,8 @@ class UpstreamClient:
         )
         health = self._health[request.endpoint]
         try:
-            answer = await self._guard.run(
-                request.endpoint, lambda: self._send(request.endpoint, params), share
+            answer = await self._pipeline.run(
+                request.endpoint, lambda: self._transport.get(request.endpoint, params), share
             )
         except FetchFailed as error:
             health.failed()
@@ -376,43 +277,3 @@ class UpstreamClient:
         self.last_answered = request
         self.statistics.note_page(request.endpoint, len(answer.rows))
         return answer
-
-    async def _ask_for_one_row(self) -> Answer:
-        return await self._send(Endpoint.ALLTIME, {"limit": "1", "skip": "0"})
-
-    async def _send(self, endpoint: Endpoint, params: dict[str, str]) -> Answer:
-        """Send one request within the guard's limits and decode its answer."""
-        address = (  # commas as they are: encoded, a list of ids is much longer
-            f"{endpoint.path}?{urlencode(params, safe=',')}"
-        )
-        async with self._http.stream("GET", address) as response:
-            body = await _read(response)
-        failure = failure_of_status(response.status_code, response.headers, body, self._redact)
-        if failure is not None:
-            raise failure
-        if response.status_code == HTTPStatus.NO_CONTENT:
-            return NOTHING
-        try:
-            return decode(body, self._redact)
-        except AttemptFailed as error:
-            raise error.quoting(response.status_code, body, self._redact) from error.__cause__
-
-
-async def _read(response: httpx2.Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            raise FetchFailed(
-                f"The API's answer is longer than {MOST_BODY_BYTES} bytes and was not read to its"
-                " end."
-            )
-    return bytes(body)
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The authorities that are trusted: read once a process, since that takes longer than a
-    request.
-    """
-    return httpx2.create_ssl_context()

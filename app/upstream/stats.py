@@ -3,7 +3,7 @@ work that wants its own.
 
 A piece of work (a run, a batch, a fetch) has its own by `with ApiStatistics().recording()`: what
 clients do inside, and in the tasks that are made inside, counts for it as well, retries and
-witnesses included.
+probes included.
 """
 
 import math
@@ -70,7 +70,7 @@ class Latency:
 
 @dataclass(slots=True)
 class EndpointStatistics:
-    """Figures of one endpoint; `requests` counts everything sent, retries and witnesses too,
+    """Figures of one endpoint; `requests` counts everything sent, retries and probes too,
     `latency` what was answered well.
 
     `limiter_seconds` were spent waiting for the quota, `budget_seconds` for the retry budget, both

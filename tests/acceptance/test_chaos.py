@@ -24,9 +24,11 @@ import pytest
 from app.domain.contract.tables import TABLES
 from app.domain.states import Outcome, RunStatus
 from app.sandbox.damage.damage import HEALABLE_KINDS
-from app.sandbox.damage.kinds import WRECKERS, DamageKind, Victim
+from app.sandbox.damage.kinds import DamageKind
+from app.sandbox.damage.victim import Victim
+from app.sandbox.damage.wreckers import WRECKERS
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, fill

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.domain.states import RunKind
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.server.faults import Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import TODAY, difference, engine, fill, run

@@ -22,7 +22,7 @@ from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import difference, engine, fill, filled_copy, run

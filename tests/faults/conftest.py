@@ -11,7 +11,7 @@ import pytest
 from app.sandbox.damage.damage import damage
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.app import create_sandbox
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.faults.disk import SmallDisks

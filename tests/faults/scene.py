@@ -16,7 +16,7 @@ from app.domain.contract.tables import TABLES
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.trades import Trade
 from app.store.database.pool import Database as Pool
 from app.store.runs.lifecycle import Runs

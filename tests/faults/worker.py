@@ -22,7 +22,8 @@ from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.store.database.pool import Database as Pool
 from app.telemetry import configure_logging
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

@@ -8,7 +8,7 @@ from typing import cast
 
 import httpx2
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.support.scripted import Arrival, Reply, scripted_api
 
 Alter = Callable[[Arrival, bytes], bytes | Reply]

@@ -18,7 +18,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from app.main import create_app
-from app.sandbox.server.process import LoopServer, SandboxServer
+from app.sandbox.server.serving import LoopServer, SandboxServer
 from app.settings import Settings
 from tests.conftest import Database
 from tests.support.clock import now

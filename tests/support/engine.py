@@ -16,12 +16,13 @@ from app.domain.states import Depth, RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import Comparison, compare
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.clock import TODAY
 from tests.support.clock import now as now_of_tests

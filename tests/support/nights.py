@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from app.domain.holds.limits import HoldLimits
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.trades import Trade
 from app.sandbox.world.world import World
 from tests.conftest import Database

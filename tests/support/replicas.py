@@ -22,7 +22,7 @@ from tests.support.waiting import PATIENCE
 if TYPE_CHECKING:
     import asyncpg
 
-    from app.sandbox.server.process import SandboxServer
+    from app.sandbox.server.serving import SandboxServer
     from tests.conftest import Database
 
 LEASE_SECONDS = 5.0

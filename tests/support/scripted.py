@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
-from app.upstream.client import UpstreamConfig
+from app.upstream.config import UpstreamConfig
 from tests.support.waiting import PATIENCE
 
 KEY = "s3cr3t-key-of-the-tests"

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import Message, Receive, Scope, Send
 
 from app.sandbox.server.app import create_sandbox
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 
 if TYPE_CHECKING:

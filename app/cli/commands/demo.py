@@ -40,7 +40,8 @@ from app.sandbox.witness.reading import read_upstream
 from app.sandbox.world.world import World
 from app.store.database.pool import Database
 from app.store.schema.migrate import migrate
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 
 if TYPE_CHECKING:
     import datetime as dt

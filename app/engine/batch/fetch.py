@@ -11,7 +11,7 @@ from app.store.apply.apply import Applier
 from app.store.apply.model import Fingerprints, Slice
 from app.store.staging.staging import StagedFetch, StageSink, Staging
 from app.upstream.client import UpstreamClient
-from app.upstream.paging import FetchProof
+from app.upstream.paging.whole import FetchProof
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from app.domain.contract.tables import Endpoint, Request
 from app.errors import EndpointFailed, FetchFailed, RequestTooLarge, UpstreamRefused
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
-from app.upstream.failures import key_refused
 from app.upstream.response import Answer
+from app.upstream.statuses import key_refused
 
 _log = get_logger(__name__)
 _DOUBTFUL = 3

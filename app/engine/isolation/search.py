@@ -39,8 +39,8 @@ from app.errors import (
     UpstreamRefused,
 )
 from app.upstream.client import UpstreamClient
-from app.upstream.failures import MISSING
 from app.upstream.stats import ApiStatistics
+from app.upstream.statuses import MISSING
 
 _Spoiled = FetchFailed | RequestTooLarge | FetchTooBroad | RowRefused | StatementTooSlow
 _SPOILED = (FetchFailed, RequestTooLarge, FetchTooBroad, RowRefused, StatementTooSlow)

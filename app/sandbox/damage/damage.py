@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import asyncpg
 
 from app.domain.issues.codes import IssueCode
-from app.sandbox.damage.kinds import WRECKERS, DamageKind, Hit, MoneyKind, Victim, dated_money
+from app.sandbox.damage.drift import dated_money
+from app.sandbox.damage.kinds import DamageKind, MoneyKind
+from app.sandbox.damage.victim import Hit, Victim
+from app.sandbox.damage.wreckers import WRECKERS
 from app.sandbox.witness.raw_sql import REFUSALS, in_schema
 
 _FEWEST_TRADES = 6

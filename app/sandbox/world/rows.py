@@ -8,7 +8,8 @@ from enum import StrEnum
 import msgspec
 
 from app.domain.contract.tables import TABLES, Endpoint
-from app.sandbox.world.figures import Measured, figures, lifetime, measured
+from app.sandbox.world.figures import Measured, figures, measured
+from app.sandbox.world.lifetime_figures import lifetime
 from app.sandbox.world.plausible import Profile, plausible, profile_of
 from app.sandbox.world.rendering import Renderer, timestamp
 from app.sandbox.world.trades import Account, NaturalKey, Row, Trade, stable_hash

@@ -85,3 +85,23 @@ def streaks(values: Sequence[float], sign: int) -> Streaks:
         else:
             within = False
     return found
+
+
+def mean(values: list[float]) -> float | None:
+    """The arithmetic mean; None without values."""
+    return math.fsum(values) / len(values) if values else None
+
+
+def distance(first: float | None, second: float | None) -> float | None:
+    """The difference of absolute values."""
+    return None if first is None or second is None else abs(first) - abs(second)
+
+
+def multiple(first: float | None, second: float | None) -> float | None:
+    """The ratio of absolute values."""
+    return ratio(None if first is None else abs(first), None if second is None else abs(second))
+
+
+def whole(value: float | None) -> int | None:
+    """The value cut to a whole number."""
+    return None if value is None else int(value)

@@ -22,8 +22,8 @@ failures lie between successes of others.
 
 The parts of several are further attempts, and a suspect was tried as a part of others.
 """
-_ATTEMPTS_WITHOUT_WITNESS = 2
-"""So often a request that has parts fails before a witness is asked for: the parts fail, too, and
+_ATTEMPTS_WITHOUT_PROBE = 2
+"""So often a request that has parts fails before a probe is asked for: the parts fail, too, and
 would open the breaker for all others.
 """
 _JITTER = 0.5
@@ -36,7 +36,7 @@ class PipelineLimits:
 
     `retry_budget` and `retries_per_second` are what successes need not pay for: retries at once,
     and in the course of time. A wait that the API asks for is kept for `check_wait` seconds; then a
-    witness tells whether the API asks everybody to wait, or only one request.
+    probe tells whether the API asks everybody to wait, or only one request.
     """
 
     deadline: float
@@ -86,7 +86,7 @@ class Call:
         self.last: AttemptFailed | None = None
 
     @property
-    def needs_witness(self) -> bool:
+    def needs_probe(self) -> bool:
         """Whether it failed more than once while no answer to another request tells a bad request
         from an outage.
         """
@@ -94,9 +94,7 @@ class Call:
             return False
         if self.is_suspect or (self._is_divisible and self._is_late):
             return True
-        return self._failures >= (
-            _ATTEMPTS_WITHOUT_WITNESS if self._is_divisible else LEAST_ATTEMPTS
-        )
+        return self._failures >= (_ATTEMPTS_WITHOUT_PROBE if self._is_divisible else LEAST_ATTEMPTS)
 
     @property
     def is_proven_since(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.codes import IssueCode
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import DifferenceKind, compare
 from tests.conftest import SCHEMA, Database
 from tests.support.engine import TODAY, engine, fill, run

@@ -18,7 +18,7 @@ from app.adoption import print_uninstall
 from app.domain.contract.caps import Caps
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.states import RunKind, RunStatus
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import Comparison, DifferenceKind, compare
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.world.world import World

@@ -5,7 +5,7 @@ makes has a replica identity.
 import pytest
 
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.ingestion import ingest
 from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server

@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.states import RunKind
 from app.sandbox.server.faults import Faults, Rejection
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.ingestion import ingest
 from app.store.schema.migrate import migrate
 from tests.conftest import Server

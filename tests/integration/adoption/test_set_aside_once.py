@@ -5,7 +5,7 @@ in every figure and sentence.
 import json
 
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.ingestion import ingest
 from app.store.database.queries import load_queries
 from app.store.schema.migrate import migrate

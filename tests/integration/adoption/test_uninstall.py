@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from app.adoption import print_advice, print_uninstall
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.witness.raw_sql import in_schema
 from app.sandbox.world.world import World

@@ -19,7 +19,7 @@ from app.engine.config import EngineConfig
 from app.sandbox.damage.damage import damage
 from app.sandbox.server.app import create_sandbox
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import DifferenceKind, compare
 from app.store.schema.migrate import migrate
 from tests.conftest import Server

@@ -25,8 +25,10 @@ from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
 from app.store.detect.audit import Oddities
 from app.store.schema.raw_tables import STAGED
-from app.upstream.failures import AttemptFailed, Redactor
-from app.upstream.paging import fetch_whole, scan_all
+from app.upstream.failures import AttemptFailed
+from app.upstream.paging.scan import scan_all
+from app.upstream.paging.whole import fetch_whole
+from app.upstream.redaction import Redactor
 from app.upstream.response import Answer, decode
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.mutations import ENVELOPES, LOST, WORDS, Mutation, enveloped, mutations, spoiled

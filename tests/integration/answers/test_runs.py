@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.rows import Record
 from app.sandbox.world.world import World
 from app.upstream.response import decode

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.domain.states import RunKind
 from app.engine.restore import Restoring
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.restore.changed_rows import ChangedRows, Picked, nulled_values
 from app.store.restore.restore import RemovedRows
 from tests.conftest import Database

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database, Server
 from tests.support.clock import TODAY
 from tests.support.commands import access, environment, run_command

@@ -3,7 +3,7 @@
 import uuid
 from pathlib import Path
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.commands import access, run_command

@@ -14,7 +14,7 @@ from app.adoption import warehouse_notes
 from app.cli.commands.doctor import Level, examine
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.settings import Settings
 from app.store.schema.migrate import migrate

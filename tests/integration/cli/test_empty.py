@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.runs.emptiness import NO_TRADES
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.web.schemas.maintenance import Maintenance
 from app.web.schemas.report import Report

@@ -12,7 +12,7 @@ from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.clock import SETTLED
 from tests.support.commands import run_command, served, settings_for

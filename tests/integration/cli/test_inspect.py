@@ -14,7 +14,7 @@ import pytest
 
 from app.domain.contract.tables import TABLES
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.web.routes.inspections import Inspection
 from app.web.schemas.accounts import Account

@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.contract.tables import Endpoint
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.commands import Ended, access, run_command

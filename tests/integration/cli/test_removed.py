@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.contract.tables import TABLES, Endpoint
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.clock import SETTLED
 from tests.support.commands import Ended, access, run_command

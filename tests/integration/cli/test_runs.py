@@ -6,7 +6,7 @@ import json
 import uuid
 from pathlib import Path
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.web.schemas.accounts import Account
 from app.web.schemas.runs import Run, RunList
 from tests.conftest import Database

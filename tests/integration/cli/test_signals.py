@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.commands import Command, access, run_command
 from tests.support.waiting import PATIENCE

@@ -15,7 +15,7 @@ from app.domain.copies import Wanted
 from app.domain.states import RunKind
 from app.errors import ConfigurationError
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database as Pool

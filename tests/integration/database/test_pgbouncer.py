@@ -25,7 +25,7 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.errors import ConfigurationError
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.database.listen import WakeUps
 from app.store.database.pool import Database as Pool
 from app.store.schema.migrate import migrate

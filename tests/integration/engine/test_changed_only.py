@@ -12,7 +12,7 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.errors import InvalidRequest
 from app.sandbox.damage.kinds import DamageKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt
 from tests.support.engine import difference, engine, run

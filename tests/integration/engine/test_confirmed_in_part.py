@@ -17,7 +17,7 @@ from app.engine.acceptances import Accepting
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.errors import Conflict
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import TODAY, engine, filled_copy, run

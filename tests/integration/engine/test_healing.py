@@ -11,7 +11,7 @@ from app.domain.states import RunKind
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, engine, fill, run

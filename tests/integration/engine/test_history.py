@@ -19,7 +19,7 @@ from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.errors import ConfigurationError
 from app.sandbox.server.faults import Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import Comparison, compare
 from app.sandbox.world.world import World
 from app.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.states import RunKind
 from app.errors import ConfigurationError
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.database.pool import Database as Pool
 from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server

@@ -18,7 +18,7 @@ from app.domain.states import RunKind
 from app.engine.batch.reconcile import count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.claims.claim import Claim, Uncounted
 from tests.conftest import Database
 from tests.support.altered import AlteringApi, altering

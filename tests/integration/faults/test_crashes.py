@@ -20,7 +20,7 @@ from app.domain.states import Outcome
 from app.sandbox.damage.damage import damage
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.app import create_sandbox
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, fill

@@ -16,7 +16,7 @@ from app.domain.runs.request import RunRequest
 from app.engine.config import EngineConfig
 from app.errors import DatabaseUnavailable
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.claims.claims import Claims
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database, Server

@@ -25,9 +25,10 @@ from app.engine.service import ReconService
 from app.errors import Conflict, DatabaseUnavailable, ReconError
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.database.pool import Database as Pool
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 from tests.conftest import Database, Server
 from tests.support.clock import now
 from tests.support.engine import difference

@@ -12,7 +12,7 @@ import pytest
 from app.domain.contract.tables import Endpoint
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import engine, filled_copy

@@ -5,7 +5,7 @@ import pytest
 from app.domain.contract.tables import PAGE_ROWS, Endpoint
 from app.domain.states import RunKind
 from app.sandbox.server.faults import Faults, Rejection
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.integration.isolation.conftest import NOW, TODAY, Engine, blamed, lose, quick

@@ -10,7 +10,7 @@ import pytest
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.isolation.conftest import Engine, blamed, let_a_day_pass, lose, names_of
 from tests.support.engine import difference, run

@@ -10,7 +10,7 @@ import pytest
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.integration.isolation.conftest import (

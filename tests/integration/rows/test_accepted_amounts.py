@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.issues.codes import IssueCode
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.rows.test_money import filled, sandbox, spoil, traders, upstream, warehouse
 from tests.support.engine import engine, run

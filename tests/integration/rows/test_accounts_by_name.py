@@ -18,7 +18,7 @@ from app.domain.states import Depth, Outcome, RunKind, RunStatus
 from app.engine.batch.outcome import COMPARED
 from app.engine.config import EngineConfig
 from app.sandbox.server.faults import Faults, Rejection
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.web.schemas.accounts import AccountOutcome
 from app.web.schemas.runs import Run
 from tests.conftest import SCHEMA, Database

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.clock import SETTLED
 from tests.support.commands import access, ended, run_command, served, settings_for

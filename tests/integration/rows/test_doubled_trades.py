@@ -13,7 +13,7 @@ from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.engine.restore import Restoring
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.restore.changed_rows import Picked
 from app.store.restore.restore import RemovedRows
 from tests.conftest import Database

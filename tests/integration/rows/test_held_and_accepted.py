@@ -12,7 +12,7 @@ from app.domain.issues.codes import IssueCode
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.rows.test_money import filled, sandbox, traders, upstream, warehouse
 from tests.support.altered import altering

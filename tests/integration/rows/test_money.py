@@ -17,7 +17,7 @@ from app.domain.history import HistoryFrom
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.restore import Restoring
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.rows import Record
 from app.sandbox.world.world import World
 from app.store.restore.restore import RemovedRows

@@ -5,7 +5,7 @@ one to which it was moved.
 import datetime as dt
 
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.restore.changed_rows import Picked
 from tests.conftest import Database
 from tests.support.clock import SETTLED

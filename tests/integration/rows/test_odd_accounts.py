@@ -12,7 +12,7 @@ from app.domain.contract.tables import Endpoint
 from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.generation import Contradictions
 from app.sandbox.world.world import World
 from app.store.schema.migrate import migrate

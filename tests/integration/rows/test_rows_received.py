@@ -13,7 +13,7 @@ from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.states import Depth, RunKind
 from app.engine.service import ReconService
 from app.sandbox.server.filters import matching, read_query
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.clock import SETTLED, TODAY

@@ -5,7 +5,7 @@ that names them.
 from typing import TYPE_CHECKING, Any
 
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.clock import SETTLED
 from tests.support.engine import TODAY, engine, run

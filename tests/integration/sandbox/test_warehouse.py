@@ -11,7 +11,7 @@ from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.codes import IssueCode
 from app.sandbox.damage.damage import HEALABLE_KINDS, Damage, damage
 from app.sandbox.damage.kinds import DamageKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import compare
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.witness.reading import read_upstream

@@ -19,7 +19,7 @@ from app.engine.preparation.maintenance import maintain
 from app.engine.repositories import Repositories
 from app.errors import ConfigurationError, InvalidRequest
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import SQL_DIRECTORY, for_schema, quote

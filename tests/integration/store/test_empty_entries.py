@@ -3,7 +3,7 @@ stay until their owner drops them.
 """
 
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import engine, run
 

@@ -18,7 +18,7 @@ from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.errors import ConfigurationError
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.database.listen import WakeUps, wake_channel
 from app.store.database.pool import Database as Pool
 from app.store.runs.lifecycle import Runs

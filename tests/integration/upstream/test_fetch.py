@@ -9,7 +9,7 @@ import pytest
 from app.domain.contract.tables import Endpoint, Request
 from app.errors import FetchFailed, IncompleteFetch
 from app.upstream.client import UpstreamClient
-from app.upstream.paging import FetchProof
+from app.upstream.paging.whole import FetchProof
 from tests.support.scripted import (
     Arrival,
     MemorySink,

@@ -23,8 +23,9 @@ from app.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from app.upstream import client as client_module
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream import transport as transport_module
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 from app.upstream.failures import FailureKind
 from app.upstream.resilience.breaker import BreakerState
 from tests.support.scripted import (
@@ -583,7 +584,7 @@ async def test_a_redirect_is_not_followed_and_the_key_stays_here(api: ScriptedAp
 async def test_an_answer_without_end_is_not_read(
     api: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "MOST_BODY_BYTES", 100_000)
+    monkeypatch.setattr(transport_module, "MOST_BODY_BYTES", 100_000)
     api.script = lambda _: Reply(200, b"[" * 200_000)
     async with UpstreamClient.open(config_for(api)) as client:
         with pytest.raises(FetchFailed, match="longer than"):

@@ -13,9 +13,10 @@ from pydantic import SecretStr
 from app.domain.contract.tables import TABLES, Endpoint, Request
 from app.errors import IncompleteFetch
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 
 _TODAY = dt.date(2026, 6, 30)
 

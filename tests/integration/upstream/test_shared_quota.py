@@ -20,11 +20,12 @@ from app.errors import DatabaseUnavailable
 from app.sandbox.damage.damage import damage
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
 from app.store.quota import Quota
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 from app.upstream.resilience.breaker import BreakerState
 from tests.conftest import Database
 from tests.support.clock import now

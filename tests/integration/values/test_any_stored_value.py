@@ -14,7 +14,7 @@ from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.preparation.maintenance import maintain
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
 from tests.integration.values.conftest import NOW, small_world

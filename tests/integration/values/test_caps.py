@@ -12,7 +12,7 @@ from app.domain.contract.caps import NO_CAPS, Caps
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.states import RunKind
 from app.errors import ConfigurationError
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.trades import Row
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool

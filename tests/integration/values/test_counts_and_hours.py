@@ -12,7 +12,7 @@ import pytest
 from app.domain.contract.rows import is_count
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.values.conftest import Engine
 from tests.support.engine import run

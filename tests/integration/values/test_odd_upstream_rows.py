@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.rows import Record
 from app.sandbox.world.trades import Row
 from app.sandbox.world.world import World

@@ -12,7 +12,7 @@ import pytest
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.integration.values.conftest import NOW, small_world

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import filled_copy
 from tests.support.nights import small_world

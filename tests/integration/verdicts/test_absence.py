@@ -13,7 +13,7 @@ from app.domain.contract.tables import Endpoint
 from app.domain.issues.codes import COUNTED_TABLES
 from app.domain.states import RunKind
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.store.restore.restore import RemovedRows
 from tests.conftest import Database

@@ -17,7 +17,7 @@ from app.domain.issues.codes import Issue, IssueCode
 from app.domain.states import Depth, RunKind
 from app.engine.service import ReconService
 from app.errors import InvalidRequest, NotFound, NotOpen
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.clock import NOW

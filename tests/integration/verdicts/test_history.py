@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import difference, run
 from tests.support.nights import NOW, TODAY, issues_of, service_at, small_world, status_of, traders

@@ -14,7 +14,7 @@ import pytest
 from app.domain.issues.codes import IssueCode
 from app.domain.states import RunKind
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.web.views import shown_account
 from tests.conftest import SCHEMA, Database

@@ -14,7 +14,7 @@ from app.domain.contract.open_trades import date_of
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind, RunStatus
 from app.sandbox.server.faults import Faults, Rejection
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.web.schemas.report import Report
 from tests.conftest import Database

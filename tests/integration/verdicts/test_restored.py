@@ -10,7 +10,7 @@ import pytest
 from app.domain.states import RunKind
 from app.engine.restore import Restoring
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
 from tests.support.engine import difference, run

@@ -5,7 +5,7 @@ lags takes nothing away.
 import pytest
 
 from app.domain.states import Outcome, RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import difference, run
 from tests.support.nights import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import run
 from tests.support.nights import TODAY, issues_of, service_at, status_of, traders

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from app.domain.issues.codes import IssueCode
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.clock import TODAY

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 import httpx2
 import pytest
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database

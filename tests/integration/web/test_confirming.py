@@ -9,7 +9,7 @@ import httpx2
 from pydantic import SecretStr
 
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.settings import Settings
 from tests.conftest import Database
 from tests.support.clock import TODAY

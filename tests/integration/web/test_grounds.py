@@ -2,7 +2,7 @@
 or why nothing was compared.
 """
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.commands import ended, served, settings_for
 

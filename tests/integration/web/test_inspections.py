@@ -5,7 +5,7 @@ answers or not.
 import asyncio
 import uuid
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.web.routes.inspections import Inspection
 from app.web.schemas.report import Report
 from app.web.schemas.runs import Run

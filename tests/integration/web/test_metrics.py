@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.contract.tables import Endpoint
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.upstream.failures import FailureKind
 from app.upstream.resilience.breaker import BreakerState
 from tests.conftest import Database, Server

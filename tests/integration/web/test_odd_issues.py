@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.commands import served, settings_for
 from tests.support.engine import fill

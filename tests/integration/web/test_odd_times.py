@@ -15,7 +15,7 @@ import pytest
 from app.cli.output import results_console, show_report
 from app.composition import open_readings, open_store
 from app.domain.copies import Wanted
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.settings import Settings
 from app.store.restore.restore import RemovedRows
 from tests.conftest import Database

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from app.domain.runs.orders import LONGEST_REASON, bounded_reason
 from app.errors import InvalidRequest
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.commands import ended, served, settings_for
 

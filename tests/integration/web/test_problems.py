@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from app.embedded_postgres.server import EmbeddedPostgres
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.schema.migrate import migrate
 from app.web.app import build_app
 from tests.conftest import Database

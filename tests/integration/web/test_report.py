@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.web.schemas.report import Report
 from tests.conftest import Database, Server
 from tests.support.commands import served, settings_for

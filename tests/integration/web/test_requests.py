@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.web.request_limits import LARGEST_BODY
 from tests.conftest import Database
 from tests.support.commands import served, settings_for

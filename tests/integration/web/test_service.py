@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.commands import served, settings_for
 from tests.support.engine import difference

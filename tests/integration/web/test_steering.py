@@ -4,7 +4,7 @@ import uuid
 import pytest
 
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.commands import ended, served, settings_for
 from tests.support.engine import difference

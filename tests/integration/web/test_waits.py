@@ -21,7 +21,7 @@ from app.cli import output as console
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.settings import Settings
 from app.upstream.resilience import pipeline as guard
 from tests.conftest import Database

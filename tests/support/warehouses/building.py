@@ -12,7 +12,7 @@ import asyncpg
 
 from app.domain.contract.tables import TABLES
 from app.sandbox.damage.damage import Damage, damage
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.witness.raw_sql import in_schema, quoted
 from tests.conftest import Database, Server

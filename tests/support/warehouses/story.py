@@ -13,7 +13,7 @@ import asyncpg
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.states import RunKind
 from app.sandbox.damage.damage import Damage
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import Comparison, compare
 from app.sandbox.witness.raw_sql import in_schema, quoted
 from app.sandbox.witness.raw_tables import read_table

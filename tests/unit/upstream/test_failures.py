@@ -6,16 +6,10 @@ import msgspec
 import pytest
 
 from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamRefused
-from app.upstream.failures import (
-    FOREIGN,
-    AttemptFailed,
-    FailureKind,
-    Redactor,
-    failure_of_status,
-    kind_of,
-    retry_after,
-    translate,
-)
+from app.upstream.failures import AttemptFailed, FailureKind, kind_of
+from app.upstream.foreign_errors import FOREIGN, translate
+from app.upstream.redaction import Redactor
+from app.upstream.statuses import failure_of_status, retry_after
 
 REDACT = Redactor('k"ey/+1')
 

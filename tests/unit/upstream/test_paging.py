@@ -5,7 +5,10 @@ from hypothesis import strategies as st
 
 from app.domain.contract.tables import PAGE_ROWS
 from app.errors import IncompleteFetch
-from app.upstream.paging import PageSize, fetch_whole, same_row, scan_all
+from app.upstream.paging.pages import PageSize
+from app.upstream.paging.same_row import same_row
+from app.upstream.paging.scan import scan_all
+from app.upstream.paging.whole import fetch_whole
 from app.upstream.response import Answer
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.contract.rows import RepairedRow, flattened
-from app.upstream.failures import AttemptFailed, FailureKind, Redactor
+from app.upstream.failures import AttemptFailed, FailureKind
+from app.upstream.redaction import Redactor
 from app.upstream.response import Answer, decode
 
 QUOTE = Redactor("the-key")

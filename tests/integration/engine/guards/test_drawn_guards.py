@@ -20,7 +20,7 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.damage.damage import HEALABLE_KINDS, Damage, damage
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.store.restore.restore import RemovedRows
 from tests.conftest import SCHEMA, Database

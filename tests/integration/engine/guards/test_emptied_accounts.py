@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.states import RunKind
 from app.engine.preparation.maintenance import maintain
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, engine, reconcile, run
 

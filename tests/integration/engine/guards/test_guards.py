@@ -19,7 +19,7 @@ from app.engine.service import ReconService
 from app.errors import Conflict, StatementTooSlow
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt

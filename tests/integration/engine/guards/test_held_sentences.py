@@ -14,7 +14,7 @@ from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.web.schemas.report import Report
 from tests.conftest import Database
 from tests.support.engine import engine, run

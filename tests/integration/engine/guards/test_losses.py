@@ -17,7 +17,7 @@ from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.trades import Row
 from app.sandbox.world.world import World
 from app.store.restore.restore import RemovedRows

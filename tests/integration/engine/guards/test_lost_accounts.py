@@ -17,7 +17,7 @@ from app.engine.service import ReconService
 from app.errors import Conflict, UpstreamSuspect
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.runs.retention import Retention
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt

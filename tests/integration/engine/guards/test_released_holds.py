@@ -12,7 +12,7 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.errors import Conflict, InvalidRequest
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.engine import TODAY, engine, run

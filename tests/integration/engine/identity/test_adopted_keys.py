@@ -14,10 +14,11 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
-from app.upstream.client import UpstreamClient, UpstreamConfig
+from app.upstream.client import UpstreamClient
+from app.upstream.config import UpstreamConfig
 from tests.conftest import Database
 from tests.support.clock import NOW, SETTLED, now
 from tests.support.engine import TODAY, difference, engine, fill, run

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.domain.states import RunKind
 from app.engine.preparation.maintenance import MaintenanceResult, maintain, mend_accounts
 from app.engine.repositories import Repositories
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 from tests.support.engine import engine, run

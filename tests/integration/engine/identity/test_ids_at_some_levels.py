@@ -12,7 +12,7 @@ import pytest
 from app.domain.contract.tables import METRICS, TABLES, Endpoint
 from app.domain.states import RunKind
 from app.engine.preparation.maintenance import maintain
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import Comparison, compare
 from app.sandbox.world.generation import Contradictions
 from app.sandbox.world.world import World

@@ -4,7 +4,7 @@ reassigns belongs to none.
 
 from app.domain.states import RunKind
 from app.engine.preparation.maintenance import maintain
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, engine, run
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.integration.engine.guards.test_losses import _config

@@ -11,7 +11,7 @@ from app.domain.contract.tables import Endpoint
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.repositories import Repositories
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.apply.model import Slice, WriteContext
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database

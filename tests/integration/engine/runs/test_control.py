@@ -21,7 +21,7 @@ from app.engine.stopping import StopSignal, StopSignals
 from app.errors import ClaimLost, Conflict, InvalidRequest, NotFound
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.apply.model import Slice, WriteContext
 from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued

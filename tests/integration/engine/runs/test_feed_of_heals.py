@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.states import RunKind
 from app.sandbox.damage.damage import damage
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import engine, run
 

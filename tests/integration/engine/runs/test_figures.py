@@ -12,7 +12,7 @@ from app.domain.states import RunKind
 from app.engine.report.inspection import Listing, inspection
 from app.engine.service import ReconService
 from app.sandbox.damage.damage import damage
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import SCHEMA, Database
 from tests.support.engine import engine, run
 

@@ -13,7 +13,7 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.report.inspection import Listing, inspection, is_clean
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, engine, run
 

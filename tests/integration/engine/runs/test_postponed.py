@@ -18,7 +18,7 @@ from app.domain.states import Outcome, RunKind
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, Rejection
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.rows import Record
 from app.store.claims.claim import Claim
 from app.store.results.account_result import AccountResult, Terms

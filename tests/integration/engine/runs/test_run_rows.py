@@ -14,7 +14,7 @@ from app.domain.holds.run_guard import Loss
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.store.apply.limits import LossLimits
 from app.store.apply.model import Job

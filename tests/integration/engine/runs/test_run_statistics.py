@@ -13,7 +13,7 @@ from app.engine.config import EngineConfig
 from app.sandbox.damage.damage import damage
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import difference, engine, run
 

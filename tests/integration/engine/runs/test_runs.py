@@ -13,7 +13,7 @@ from app.errors import InvalidRequest, NotFound
 from app.sandbox.damage.damage import damage
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import Faults
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database, Server
 from tests.support.engine import difference, engine, reconcile, run
 from tests.support.waiting import PATIENCE

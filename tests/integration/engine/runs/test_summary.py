@@ -12,7 +12,7 @@ from app.domain.states import RunKind
 from app.engine.service import ReconService
 from app.sandbox.damage.damage import HEALABLE_KINDS
 from app.sandbox.damage.kinds import DamageKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.database.queries import load_queries
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt

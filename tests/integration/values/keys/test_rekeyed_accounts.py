@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.trades import NaturalKey
 from app.sandbox.world.world import World
 from tests.conftest import Database

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.values.conftest import NOW
 from tests.support.altered import altering

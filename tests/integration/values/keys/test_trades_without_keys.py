@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.values.conftest import Engine
 from tests.support.engine import difference, run

@@ -10,7 +10,7 @@ import pytest
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.values.conftest import Engine
 from tests.support.engine import difference, engine, run

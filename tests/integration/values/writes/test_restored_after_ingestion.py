@@ -15,7 +15,7 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.restore import Restoring
 from app.engine.service import ReconService
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.store.restore.copies import Restored
 from tests.conftest import Database
 from tests.integration.values.conftest import NOW, Engine

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.integration.values.conftest import Engine

@@ -13,7 +13,7 @@ import pytest
 from app.domain.contract.tables import Endpoint
 from app.errors import InvalidRequest
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults, FaultState
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 
 

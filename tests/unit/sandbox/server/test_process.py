@@ -17,7 +17,8 @@ import pytest
 from app.domain.contract.tables import Endpoint
 from app.errors import ConfigurationError
 from app.sandbox.server.faults import FaultKind, Faults
-from app.sandbox.server.process import SandboxProcess, SandboxServer, WorldArguments, serve
+from app.sandbox.server.process import SandboxProcess, WorldArguments
+from app.sandbox.server.serving import SandboxServer, serve
 from app.sandbox.world.world import World
 from tests.support.waiting import PATIENCE
 

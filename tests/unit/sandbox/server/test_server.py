@@ -12,7 +12,7 @@ import pytest
 from app.domain.contract.tables import Endpoint
 from app.sandbox.server.answers import Envelope
 from app.sandbox.server.app import create_sandbox
-from app.sandbox.server.process import SandboxServer
+from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.rows import Record
 from app.sandbox.world.world import World
 

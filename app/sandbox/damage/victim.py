@@ -1,0 +1,76 @@
+"""The account that is damaged, and what was done to it."""
+
+import datetime as dt
+import random
+from dataclasses import dataclass
+
+import asyncpg
+
+from app.domain.contract.tables import Endpoint
+from app.sandbox.witness.raw_sql import in_schema
+from app.sandbox.witness.raw_tables import RawTable, read_table
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """What was done, as a sentence, and the other accounts that it touched."""
+
+    description: str
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """The account to damage. Single dates lie before `settled_before`; `chance` chooses."""
+
+    connection: "asyncpg.Connection[asyncpg.Record]"
+    schema: str
+    account_id: str
+    settled_before: dt.date
+    chance: random.Random
+
+    async def execute(self, statement: str, *values: object) -> int:
+        """Run `statement` with the account id as $1 and `values` behind it; gives the rows that it
+        changed.
+        """
+        status: str = await self.connection.execute(
+            in_schema(statement, self.schema), self.account_id, *values
+        )
+        return int(status.rpartition(" ")[2])
+
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """The rows of `statement`, with the account id as $1 and `values` behind it."""
+        return await self.connection.fetch(
+            in_schema(statement, self.schema), self.account_id, *values
+        )
+
+    async def table(self, endpoint: Endpoint) -> RawTable:
+        """The raw table of `endpoint`, as it stands in this warehouse."""
+        return await read_table(self.connection, self.schema, endpoint)
+
+    async def dates(self, most: int, *, fewest_hours: int = 1) -> list[dt.date]:
+        """Some dates on which all levels have trades, `most` at most, each with trades in
+        `fewest_hours` hours or more.
+        """
+        rows = await self.fetch(_DATES, self.settled_before, fewest_hours)
+        days = [row["date"] for row in rows]
+        return sorted(self.chance.sample(days, min(most, len(days))))
+
+
+_DATES = """
+    SELECT date
+    FROM SCHEMA.raw_metrics_daily AS d
+    WHERE account_id = $1 AND date < $2 AND num_trades > 0
+      AND EXISTS (SELECT FROM SCHEMA.raw_trades_closed AS c
+        WHERE c.account_id = d.account_id AND c.trade_date = d.date)
+      AND $3 <= (
+          SELECT count(*) FROM SCHEMA.raw_metrics_hourly AS h
+            WHERE h.account_id = d.account_id AND h.date = d.date AND h.num_trades > 0
+      )
+    ORDER BY date
+"""
+
+
+def listed(days: list[dt.date]) -> str:
+    """The dates as they stand in a sentence."""
+    return ", ".join(day.isoformat() for day in days)

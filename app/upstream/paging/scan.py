@@ -1,0 +1,73 @@
+"""All pages of a scan, whose rows prove only themselves."""
+
+from app.domain.contract.tables import PAGE_ROWS
+from app.domain.wording.counts import counted
+from app.errors import IncompleteFetch
+from app.upstream.paging.pages import FEW_ROWS, PAGE_READS, PagesAhead, PageSize, ReadPage, RowSink
+from app.upstream.response import Answer
+
+
+async def scan_all(
+    read: ReadPage,
+    sink: RowSink,
+    subject: str,
+    size: PageSize | None = None,
+    *,
+    is_of_all: bool = True,
+) -> int:
+    """Hand the rows of all pages to the sink as they come, without a proof that they are all; the
+    number of rows.
+
+    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end; or it
+    sends no more rows though it named more, where `is_of_all` tells that no account was asked for
+    by id. `size` is what is known of its pages.
+    """
+    size = size or PageSize()
+    seen, most, ignores_totals = 0, 0, False
+    previous: tuple[bytes, ...] = ()
+    async with PagesAhead(read) as pages:
+        while True:
+            answer = await _page_of_scan(pages, seen, most)
+            if not answer.rows:
+                if is_of_all and seen < most:
+                    raise IncompleteFetch(
+                        f"{subject}: the API sends no more than {counted(seen, 'row')}, the total"
+                        f" is {most}."
+                    )
+                return seen
+            ignores_totals |= answer.total is not None and answer.total < seen + len(answer.rows)
+            most = 0 if ignores_totals else max(most, answer.total or 0)
+            if answer.rows == previous or (most and seen > 2 * most + PAGE_ROWS):
+                raise IncompleteFetch(
+                    f"{subject}: the API sends the same rows again and again"
+                    f" ({counted(seen, 'row')} came, the total is {most})."
+                )
+            if previous:
+                size.note_followed(len(previous))
+            previous = answer.rows
+            await sink.add(answer.rows)
+            if not seen and len(answer.rows) == PAGE_ROWS:
+                pages.plan(range(PAGE_ROWS, most, PAGE_ROWS))
+            is_first, seen = not seen, seen + len(answer.rows)
+            # The total of a single page may count just that page: where that would go unnoticed, an
+            # empty page is the proof.
+            is_proof = not is_first or not is_of_all or seen <= FEW_ROWS
+            if (
+                is_proof
+                and most
+                and seen >= most
+                and not size.is_reached(answer, is_limit_known=not is_first)
+            ):
+                return seen
+
+
+async def _page_of_scan(pages: PagesAhead, seen: int, most: int) -> Answer:
+    """The next page; an empty one is believed only if it stays empty, or as many rows came as the
+    API named.
+    """
+    answer = await pages.read(seen)
+    for _ in range(PAGE_READS - 1):
+        if answer.rows or (seen and seen >= max(most, answer.total or 0)):
+            break
+        answer = await pages.read_again(seen)
+    return answer

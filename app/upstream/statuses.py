@@ -1,0 +1,104 @@
+"""What the status of an answer means."""
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from app.errors import FetchFailed, RequestTooLarge, UpstreamError, UpstreamRefused
+from app.upstream.failures import AttemptFailed, FailureKind
+from app.upstream.redaction import Redactor, answered
+
+_TOO_LARGE = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_URI_TOO_LONG})
+MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+"""Statuses that say of a filter that nothing matches it, where the endpoint itself exists."""
+_NOT_READY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
+_ANSWERS = frozenset(
+    {HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.NO_CONTENT}
+)
+_UNFINISHED = frozenset(range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)) - _ANSWERS
+"""Successes that are no whole answer: accepted for later, without the content, a part of it that
+was not asked for.
+"""
+_REDIRECTS = frozenset(
+    {
+        HTTPStatus.MULTIPLE_CHOICES,
+        HTTPStatus.MOVED_PERMANENTLY,
+        HTTPStatus.FOUND,
+        HTTPStatus.SEE_OTHER,
+        HTTPStatus.USE_PROXY,
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PERMANENT_REDIRECT,
+    }
+)
+
+
+def failure_of_status(
+    status: int, headers: Mapping[str, str], body: bytes, redact: Redactor
+) -> UpstreamError | None:
+    """Our error for an answer with this status; None for a success."""
+    if status in _ANSWERS:
+        return None
+    answer = answered(status, body, redact)
+    kind = _passing_kind(status)
+    if kind is not None:
+        return AttemptFailed(kind, answer, retry_after(headers), brief=f"answer {status}")
+    if status == HTTPStatus.UNAUTHORIZED:
+        return UpstreamRefused(key_refused(answer), answer)
+    if status in _TOO_LARGE:
+        return RequestTooLarge(f"The API finds the request too large. {answer}")
+    if status in _REDIRECTS:
+        target = redact(headers.get("location", ""))
+        return FetchFailed(
+            f"The API answered with a redirect ({status}{f' to {target}' if target else ''}), which"
+            " is not followed: the key would go with it. Check RISK_API_BASE_URL.",
+            status=status,
+        )
+    # 403 too: whether the key is refused, or only what belongs to some account, other requests
+    # tell.
+    return FetchFailed(answer, status=status)
+
+
+def key_refused(answer: str) -> str:
+    """The sentence that tells that the API refuses the key, with its own words."""
+    return (
+        "The API refuses the key; what was healed before stays, nothing else was changed. Check"
+        f" RISK_API_KEY. {answer}"
+    )
+
+
+def _passing_kind(status: int) -> FailureKind | None:
+    """How a status that may pass is counted; None for one that trying again does not change."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return FailureKind.THROTTLED
+    if status in _NOT_READY or status in _UNFINISHED:
+        return FailureKind.NOT_READY
+    return FailureKind.SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the answer's `Retry-After` asks for (RFC 9110: seconds or a date), never
+    negative; None without a usable one.
+
+    A date is compared with the answer's own `Date` where it has one, so that a clock that differs
+    from ours does no harm.
+    """
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        until = _http_date(value)
+        if until is None:
+            return None
+        now = _http_date(headers.get("date", "")) or dt.datetime.now(dt.UTC)
+        seconds = (until - now).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _http_date(value: str) -> dt.datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):  # a number of more digits than a C integer holds overflows
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
