@@ -80,29 +80,20 @@ def _assigned(text: str, column: str) -> str | None:
 
 
 def _changes(table: str, column: str, states: set[str]) -> Iterator[tuple[str, Change]]:
+    update_of = re.compile(rf"\bUPDATE (?:\S+\.)?{table}\b", re.IGNORECASE)
+    compared = rf"\b{column} (?:= ('\w+')|IN \(([^)]*)\))"
+    words_before = r"(?:WHERE|WHEN|AND|OR|THEN|ELSE|\() ?(?:NOT )?(?:t\.)?"
+    condition_of = re.compile(words_before + compared, re.IGNORECASE)
     statements = _statements()
     for name, text in statements.items():
-        updates = re.split(rf"\bUPDATE prop_trading_model\.{table}\b", text, flags=re.IGNORECASE)[
-            1:
-        ]
-        for update in updates:
-            given = _assigned(re.split(r"\bRETURNING\b", update)[0], column)
+        for update in update_of.split(text)[1:]:
+            given = _assigned(update.partition(" RETURNING ")[0], column)
             if given is None or given == column:
                 continue
             condition = statements.get(_CONDITIONS.get(name, ""), update)
-            compared = rf"\b{column} (?:= ('\w+')|IN \(([^)]*)\))"
-            wheres = re.findall(
-                rf"(?:WHERE|WHEN|AND|OR|THEN|ELSE|\() ?(?:NOT )?(?:t\.)?{compared}", condition
-            )
-            sources = (
-                set().union(*(_words("".join(each), states) for each in wheres))
-                if wheres
-                else set()
-            )
-            yield (
-                name,
-                Change(sources, _GIVEN.get(name, _words(re.sub(compared, "", given), states))),
-            )
+            sources = _words(" ".join(map("".join, condition_of.findall(condition))), states)
+            targets = _GIVEN.get(name) or _words(re.sub(compared, "", given), states)
+            yield name, Change(sources, targets)
 
 
 def _shown(heading: str) -> Mapping[str, Change]:
