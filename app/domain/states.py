@@ -4,6 +4,7 @@ Pure: no I/O.
 """
 
 from enum import StrEnum
+from typing import assert_never
 
 
 class RunKind(StrEnum):
@@ -46,7 +47,19 @@ class RunStatus(StrEnum):
     @property
     def is_end(self) -> bool:
         """Whether nothing more will happen to the run by itself."""
-        return self not in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED)
+        match self:
+            case RunStatus.QUEUED | RunStatus.RUNNING | RunStatus.PAUSED:
+                return False
+            case (
+                RunStatus.SUCCEEDED
+                | RunStatus.COMPLETED_WITH_ISSUES
+                | RunStatus.NEEDS_CONFIRMATION
+                | RunStatus.FAILED
+                | RunStatus.CANCELLED
+            ):
+                return True
+            case _:
+                assert_never(self)
 
 
 class Outcome(StrEnum):

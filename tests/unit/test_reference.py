@@ -3,20 +3,22 @@ docs`).
 """
 
 import ast
+import re
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
 from app.domain.issues.codes import IssueCode, Severity
-from app.domain.runs.leftovers import Left
-from app.domain.states import Outcome, RunStatus
+from app.domain.states import Depth, Outcome, RunKind
 from app.settings import Settings
 from tools.reference.issues import EXPLANATIONS
 from tools.reference.pages import PAGES
 from tools.reference.settings import variables
 
 _ROOT = Path(__file__).parents[2]
+_DOMAIN = sorted((_ROOT / "app" / "domain").rglob("*.py"))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -36,40 +38,61 @@ def test_every_issue_code_is_explained() -> None:
     assert set(EXPLANATIONS) == set(IssueCode)
 
 
+def test_each_issue_code_is_recorded_by_the_domain() -> None:
+    assert {code for path in _DOMAIN for code, _ in _recorded(path)} == set(IssueCode)
+
+
 def test_issues_are_recorded_with_the_severities_that_the_reference_names() -> None:
-    recorded = [
-        pair for path in (_ROOT / "app" / "domain").rglob("*.py") for pair in _recorded(path)
-    ]
+    recorded = [pair for path in _DOMAIN for pair in _recorded(path)]
     assert recorded
     assert [
         (code, severity)
         for code, severity in recorded
-        if severity not in EXPLANATIONS[code].severities
+        if severity is not None and severity not in EXPLANATIONS[code].severities
     ] == []
 
 
-def test_the_page_of_outcomes_names_each_outcome_status_and_kind_of_leftover() -> None:
-    path = _ROOT / "docs" / "reference" / "outcomes-and-statuses.md"
-    page = path.read_text(encoding="utf-8")
-    values = [*Outcome, *(status for status in RunStatus if status.is_end), *Left]
-    assert [value for value in values if f"`{value}`" not in page] == []
+def test_each_outcome_has_a_row() -> None:
+    page = (_ROOT / "docs/reference/outcomes-and-statuses.md").read_text(encoding="utf-8")
+    table = page.split("## Outcomes of an account\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [each.value for each in Outcome]
 
 
-def _recorded(path: Path) -> Iterator[tuple[IssueCode, Severity]]:
-    """The codes and severities that stand side by side in a module: arguments of `Issue`, or
-    entries of a table of issues.
+@pytest.mark.parametrize(("term", "words"), [("run", RunKind), ("depth", Depth)])
+def test_the_glossary_names_the_kinds_of_runs_and_depths(term: str, words: type[StrEnum]) -> None:
+    page = (_ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    row = page.split(f"\n| {term} | ")[1].split("\n")[0]
+    assert re.findall(r"`(\w+)`", row) == [each.value for each in words]
+
+
+def _recorded(path: Path) -> Iterator[tuple[IssueCode, Severity | None]]:
+    """The codes that stand first in a call of `Issue` or in a row of a table of issues, with the
+    severity behind them; None where that is computed.
     """
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        values = (
-            node.args
-            if isinstance(node, ast.Call)
-            else node.elts
-            if isinstance(node, ast.Tuple)
-            else []
-        )
-        match [value for value in values[:2] if isinstance(value, ast.Attribute)]:
-            case [
-                ast.Attribute(value=ast.Name(id="IssueCode"), attr=code),
-                ast.Attribute(value=ast.Name(id="Severity"), attr=severity),
-            ]:
-                yield IssueCode[code], Severity[severity]
+        match node:
+            case (
+                ast.Call(
+                    func=ast.Name(id="Issue"),
+                    args=[ast.Attribute(value=ast.Name(id="IssueCode"), attr=code), second, *_],
+                )
+                | ast.Tuple(
+                    elts=[
+                        ast.Attribute(value=ast.Name(id="IssueCode"), attr=code),
+                        second,
+                        _,
+                        _,
+                        *_,
+                    ]
+                )
+            ):
+                yield IssueCode[code], _severity(second)
+            case ast.Tuple(elts=[_, ast.Attribute(value=ast.Name(id="IssueCode"), attr=code), _]):
+                yield IssueCode[code], None
+
+
+def _severity(node: ast.expr) -> Severity | None:
+    match node:
+        case ast.Attribute(value=ast.Name(id="Severity"), attr=name):
+            return Severity[name]
+    return None

@@ -126,3 +126,7 @@ def test_a_diagram_shows_the_transitions_that_the_statements_make(
         assert shown[name].targets == change.targets, name
         if change.sources:
             assert shown[name].sources == change.sources, name
+    assert {state for change in shown.values() for state in change.targets} - {"[*]"} <= states
+    assert states <= {
+        state for change in shown.values() for state in change.sources | change.targets
+    }

@@ -7,8 +7,8 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
-from typing import Self
+from enum import Enum, IntEnum, StrEnum, auto
+from typing import Self, assert_never
 
 from app.domain.accounts.counts import DayCounts
 from app.domain.contract.tables import TABLES, Endpoint
@@ -59,42 +59,75 @@ class IssueCode(StrEnum):
     MONEY_MISMATCH = "money_mismatch"
 
 
-COUNT_CODES = frozenset(
-    {
-        IssueCode.MISSING_METRICS_TABLES,
-        IssueCode.MISSING_TRADE_RECORDS,
-        IssueCode.TRADE_COUNT_MISMATCH,
-        IssueCode.DAILY_WITHOUT_HOURLY,
-        IssueCode.HOURLY_WITHOUT_DAILY,
-        IssueCode.HOURLY_DAILY_MISMATCH,
-        IssueCode.TRADES_DAILY_MISMATCH,
-    }
-)
+class Seen(Enum):
+    """What shows an issue."""
+
+    IDS = auto()
+    COUNTS = auto()
+    UPSTREAM = auto()
+    """A comparison with upstream, or with what another account's tables hold."""
+
+
+class EndedBy(Enum):
+    """What ends an issue."""
+
+    RUN = auto()
+    UPSTREAM = auto()
+    """Upstream alone, which every run asks again."""
+    OWNER = auto()
+    """Seldom anything but the owner of the warehouse: full runs ask with growing pauses."""
+
+
+def traits_of(code: IssueCode) -> tuple[Seen, EndedBy]:
+    """The one place where a code is sorted into groups."""
+    match code:
+        case (
+            IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES
+            | IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES
+            | IssueCode.FOREIGN_ACCOUNT_ID
+        ):
+            return Seen.IDS, EndedBy.RUN
+        case IssueCode.AMBIGUOUS_IDENTITY:
+            return Seen.IDS, EndedBy.OWNER
+        case (
+            IssueCode.MISSING_METRICS_TABLES
+            | IssueCode.MISSING_TRADE_RECORDS
+            | IssueCode.TRADE_COUNT_MISMATCH
+            | IssueCode.DAILY_WITHOUT_HOURLY
+            | IssueCode.HOURLY_WITHOUT_DAILY
+            | IssueCode.HOURLY_DAILY_MISMATCH
+            | IssueCode.TRADES_DAILY_MISMATCH
+        ):
+            return Seen.COUNTS, EndedBy.RUN
+        case (
+            IssueCode.UPSTREAM_DRIFT
+            | IssueCode.VALUE_DRIFT
+            | IssueCode.MONEY_MISMATCH
+            | IssueCode.HISTORY_UNREAD
+            | IssueCode.SUSPICIOUSLY_FEW_HOURS
+        ):
+            return Seen.UPSTREAM, EndedBy.RUN
+        case IssueCode.UPSTREAM_INCONSISTENT | IssueCode.UNSETTLED:
+            return Seen.UPSTREAM, EndedBy.UPSTREAM
+        case (
+            IssueCode.ABSENT_UPSTREAM
+            | IssueCode.KEY_TOO_NARROW
+            | IssueCode.IMPOSSIBLE_DATE
+            | IssueCode.PINNED_BY_RESTORE
+        ):
+            return Seen.UPSTREAM, EndedBy.OWNER
+        case _:
+            assert_never(code)
+
+
+COUNT_CODES = frozenset(code for code in IssueCode if traits_of(code)[0] is Seen.COUNTS)
 """Issues that are seen in counts alone."""
-
-IDENTITY_CODES = frozenset(
-    {
-        IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES,
-        IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES,
-        IssueCode.FOREIGN_ACCOUNT_ID,
-        IssueCode.AMBIGUOUS_IDENTITY,
-    }
-)
+IDENTITY_CODES = frozenset(code for code in IssueCode if traits_of(code)[0] is Seen.IDS)
 """Issues that are seen in account ids alone."""
-
-NOT_OURS_TO_HEAL = frozenset(
-    {
-        IssueCode.AMBIGUOUS_IDENTITY,
-        IssueCode.ABSENT_UPSTREAM,
-        IssueCode.UPSTREAM_INCONSISTENT,
-        IssueCode.UNSETTLED,
-        IssueCode.KEY_TOO_NARROW,
-        IssueCode.IMPOSSIBLE_DATE,
-        IssueCode.PINNED_BY_RESTORE,
-    }
-)
+NOT_OURS_TO_HEAL = frozenset(code for code in IssueCode if traits_of(code)[1] is not EndedBy.RUN)
 """Issues that no fetch can close: they are shown, and cost the account no attempt."""
-
+LASTING = frozenset(code for code in IssueCode if traits_of(code)[1] is EndedBy.OWNER)
+"""Issues that full runs ask about with growing pauses; audits always do."""
 
 ASK_UPSTREAM = "ask_upstream"
 """The strategy for metrics rows under another account's id: upstream's word decides; what it sends
@@ -109,19 +142,6 @@ table's owner decides.
 BY_ROWS = "compared_by_rows"
 """The mark in the metadata of an issue that a comparison of all rows found, since counts may tell
 nothing of it.
-"""
-
-LASTING = frozenset(
-    {
-        IssueCode.AMBIGUOUS_IDENTITY,
-        IssueCode.ABSENT_UPSTREAM,
-        IssueCode.KEY_TOO_NARROW,
-        IssueCode.IMPOSSIBLE_DATE,
-        IssueCode.PINNED_BY_RESTORE,
-    }
-)
-"""Issues that asking upstream again seldom changes while the warehouse stays as it is: full runs
-ask with growing pauses, audits always.
 """
 
 _OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})

@@ -3,7 +3,7 @@
 import datetime as dt
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -19,7 +19,7 @@ _FEWEST_TRADES = 6
 _FEWEST_DAYS = 3
 _DAYS_THAT_MAY_MOVE = 2
 
-_CODES = {
+CODES: Mapping[DamageKind | MoneyKind, IssueCode] = {
     DamageKind.NULL_CLOSED_IDS: IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES,
     DamageKind.NULL_OPEN_IDS: IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES,
     DamageKind.ALLTIME_MISSING: IssueCode.MISSING_METRICS_TABLES,
@@ -44,7 +44,9 @@ _CODES = {
     DamageKind.DRIFT_TRADE: IssueCode.UPSTREAM_DRIFT,
     DamageKind.DRIFT_MONEY: IssueCode.UPSTREAM_DRIFT,
     DamageKind.SECOND_HOLDER: IssueCode.AMBIGUOUS_IDENTITY,
+    MoneyKind.DATED_MONEY: IssueCode.MONEY_MISMATCH,
 }
+"""As which issue each kind shows."""
 
 _LASTING_KINDS = frozenset({DamageKind.SECOND_HOLDER})
 HEALABLE_KINDS = frozenset(DamageKind) - _LASTING_KINDS
@@ -184,7 +186,7 @@ async def damage(
             )
             hit = await _hit(kind, victim)
             if hit is not None:
-                done.append(Damage(kind, _CODES[kind], (account_id, *hit.others), hit.description))
+                done.append(Damage(kind, CODES[kind], (account_id, *hit.others), hit.description))
         return done
 
 
@@ -229,7 +231,7 @@ async def damage_amounts(
                 done.append(
                     Damage(
                         MoneyKind.DATED_MONEY,
-                        IssueCode.MONEY_MISMATCH,
+                        CODES[MoneyKind.DATED_MONEY],
                         (account_id,),
                         hit.description,
                     )
