@@ -36,9 +36,10 @@ from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.holds.limits import HoldLimits
 from app.domain.holds.run_guard import RunGuard
 from app.engine.repositories import Repositories
-from app.store.apply.model import Fingerprints, WriteContext
-from app.store.apply.statements import column_lists
+from app.store.apply.context import WriteContext
+from app.store.apply.fingerprints import Fingerprints
 from app.store.staging.staging import StageSink
+from app.store.table_sql.statements import table_tokens
 from app.telemetry import configure_logging
 from app.upstream.paging.whole import fetch_whole
 from app.upstream.response import Answer, decode
@@ -353,7 +354,7 @@ async def _resolve(bench: _Bench, sink: StageSink, read: Prepared) -> None:
 
 
 async def _plain_insert(bench: _Bench, sink: StageSink) -> None:
-    tokens = column_lists(bench.store.catalogue[sink.staged.endpoint])
+    tokens = table_tokens(bench.store.catalogue[sink.staged.endpoint])
     await bench.store.database.execute(
         f"INSERT INTO {tokens['raw']} ({tokens['columns']}) SELECT {tokens['s_columns']} FROM"
         f" {tokens['stage']} AS s WHERE s.fetch_id = $1",

@@ -13,7 +13,7 @@ import msgspec
 from app.domain.contract.tables import PAGE_ROWS, TABLES, Endpoint, Request
 from app.sandbox.world.trades import Row
 from app.sandbox.world.world import World
-from app.store.apply.model import Slice
+from app.store.apply.fingerprints import Slice
 
 FIRST_DAY = dt.date(2026, 1, 1)
 _DAYS = 60

@@ -8,7 +8,7 @@ from app.domain.contract.tables import Request
 from app.domain.planning.planned_request import PlannedRequest
 from app.errors import IncompleteFetch
 from app.store.apply.apply import Applier
-from app.store.apply.model import Fingerprints, Slice
+from app.store.apply.fingerprints import Fingerprints, Slice
 from app.store.staging.staging import StagedFetch, StageSink, Staging
 from app.upstream.client import UpstreamClient
 from app.upstream.paging.whole import FetchProof

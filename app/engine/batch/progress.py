@@ -15,7 +15,7 @@ from app.domain.states import RunKind
 from app.domain.verdict.row_issues import compares_rows
 from app.domain.verdict.unsettled import waits_until
 from app.domain.verdict.verdict import is_explained, is_known
-from app.store.apply.model import Applied
+from app.store.apply.results import Applied
 from app.store.identity.given_back import GivenBack
 
 

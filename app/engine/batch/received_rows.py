@@ -7,7 +7,7 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.engine.batch.fetch import Fetched
 from app.engine.batch.state import BatchState
 from app.engine.repositories import Repositories
-from app.store.apply.model import WriteContext
+from app.store.apply.context import WriteContext
 
 _METRICS = (Endpoint.DAILY, Endpoint.HOURLY)
 

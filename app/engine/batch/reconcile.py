@@ -73,7 +73,9 @@ from app.errors import (
     RowRefused,
     StatementTooSlow,
 )
-from app.store.apply.model import Applied, RemovalEvidence, Slice, WriteContext
+from app.store.apply.context import RemovalEvidence, WriteContext
+from app.store.apply.fingerprints import Slice
+from app.store.apply.results import Applied
 from app.store.claims.claim import Claim, Uncounted
 from app.store.results.account_result import AccountResult, Terms
 from app.store.runs.active_runs import ActiveRun
@@ -619,7 +621,7 @@ class BatchReconciler:
         if not ids:
             return {}
         work.columns[planned.request.endpoint] = self._store.comparison.columns(fetched.staged)
-        await self._store.changes.find_pinned(fetched.staged)
+        await self._store.changes.reject_pinned(fetched.staged)
         compared = await self._store.comparison.compare(fetched.staged, fetched.proven, ids)
         differing = sorted(
             account_id for account_id, found in compared.items() if found.differences

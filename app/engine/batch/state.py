@@ -27,7 +27,7 @@ from app.domain.states import Outcome
 from app.domain.verdict.row_issues import found_by_rows
 from app.engine.isolation.search import Spent
 from app.engine.stopping import StopSignal
-from app.store.apply.model import Standing
+from app.store.apply.context import Standing
 from app.store.claims.claim import Claim, FirstPass
 from app.store.runs.active_runs import ActiveRun
 from app.upstream.stats import ApiStatistics

@@ -18,7 +18,8 @@ from app.domain.verdict.closing import ClosedAs
 from app.engine.repositories import Repositories
 from app.errors import DatabaseError, RowRefused, WriteConflict
 from app.store.detect.sweep import Swept
-from app.store.identity.identity import Mended, NaturalKeys
+from app.store.identity.identity import Mended
+from app.store.identity.natural_keys import NaturalKeys
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)

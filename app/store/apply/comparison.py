@@ -5,25 +5,50 @@ after it is written.
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from app.domain.accounts.comparison import ComparedTable, Difference, Differs
 from app.domain.contract.tables import Endpoint
 from app.domain.issues.codes import SAMPLE
 from app.domain.sequences import pieces
-from app.store.apply.model import Slice
-from app.store.apply.rejects import WITHHELD
-from app.store.apply.statements import Statements
-from app.store.apply.violations import TOO_NARROW
+from app.store.apply.fingerprints import Slice
+from app.store.apply.rejects.reasons import TOO_NARROW, WITHHELD
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
-from app.store.database.transaction import Purpose
+from app.store.database.transaction import Connection, Purpose, Record
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw_tables import Catalogue
 from app.store.staging.staging import StagedFetch
+from app.store.table_sql.statements import Statements
+from app.store.table_sql.table import COUNT
 
-_COUNT = "num_trades"
+_Head = tuple[object, ...]
+"""The parameters that the statements begin with: fetch, accounts, dates."""
 _MOST_DAYS = 10_000
 """Accounts and dates of which one statement looks for trades that are stored twice."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """Compared rows and differences, by account."""
+
+    rows: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    differences: defaultdict[str, list[Difference]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def note(self, endpoint: Endpoint, row: Record, differs: Differs, *, counts: bool) -> None:
+        """Rows that only one side has."""
+        self.differences[row["account_id"]].append(
+            Difference(
+                endpoint,
+                row["day"],
+                differs,
+                row["rows"],
+                counts=counts,
+                samples=tuple({"key": key} for key in row["keys"]),
+            )
+        )
 
 
 class RowComparison:
@@ -38,7 +63,7 @@ class RowComparison:
         """
         self._database = database
         self._catalogue = catalogue
-        self._sql = Statements(database.queries("comparison", window), catalogue, window)
+        self._sql = Statements(database.queries("apply/comparison", window), catalogue, window)
 
     def columns(self, staged: StagedFetch) -> int:
         """How many columns of the table upstream's rows are compared in, those of the key
@@ -55,77 +80,77 @@ class RowComparison:
         *,
         is_written: bool = False,
     ) -> dict[str, ComparedTable]:
-        """The slices of these accounts beside the staged fetch that proves them, by account, each
-        of them named.
+        """The slices of these accounts beside the staged fetch that proves them, by account.
 
-        Once the fetch `is_written`, rows that the table refused to take differ, too; what waits
-        until its date is settled does not.
+        Once the fetch `is_written`, rows that the table rejected differ, too; what waits until its
+        date is settled does not.
         """
-        table, ids = self._catalogue[staged.endpoint], list(account_ids)
+        ids = list(account_ids)
         head = staged.fetch_id, ids, None if proven.dates is None else list(proven.dates)
-        has_date = table.table.date_column is not None
-        is_empty = (
-            f"{table.raw.split('.')[0]}.recon_count(s.num_trades) = 0"
-            if has_date and not staged.endpoint.is_trades
-            else "false"
-        )
-        differences: defaultdict[str, list[Difference]] = defaultdict(list)
-        rows: defaultdict[str, int] = defaultdict(int)
+        found = _Found()
         purpose = Purpose.WRITE_TRADES if staged.endpoint.is_trades else Purpose.WRITE_METRICS
         async with self._database.transaction(
             "repeatable_read", statement_seconds=COMMAND_SECONDS, purpose=purpose
         ) as connection:
-            for row in await connection.fetch(
-                self._sql.of("count_sent_rows", table), staged.fetch_id, ids
-            ):
-                rows[row["account_id"]] += row["rows"]
-            differing = self._sql.of("get_differing_rows", table, has_unsent=staged.has_unsent)
-            for row in await connection.fetch(
-                differing, *head, SAMPLE, is_written, WITHHELD, TOO_NARROW
-            ):
-                differences[row["account_id"]].append(
-                    Difference(
-                        staged.endpoint,
-                        row["day"],
-                        Differs.CHANGED,
-                        row["rows"],
-                        tuple(row["columns"]),
-                        counts=_COUNT in row["columns"],
-                        refused=row["refused"],
-                        samples=tuple(row["samples"]),
-                    )
-                )
-            for row in await connection.fetch(
-                self._sql.of("get_lacking_rows", table, is_empty_row=is_empty), *head, SAMPLE
-            ):
-                differences[row["account_id"]].append(
-                    Difference(
-                        staged.endpoint,
-                        row["day"],
-                        Differs.MISSING,
-                        row["rows"],
-                        counts=not row["is_empty"],
-                        samples=tuple({"key": key} for key in row["keys"]),
-                    )
-                )
-            for row in await connection.fetch(
-                self._sql.of("get_unsent_rows", table), *head, SAMPLE, table.table.name
-            ):
-                rows[row["account_id"]] += row["rows"]
-                differences[row["account_id"]].append(
-                    Difference(
-                        staged.endpoint,
-                        row["day"],
-                        Differs.UNSENT,
-                        row["rows"],
-                        counts=row["trades"] > 0,
-                        samples=tuple({"key": key} for key in row["keys"]),
-                    )
-                )
+            await self._count_sent(connection, staged, ids, found)
+            await self._find_changed(connection, staged, head, found, is_written=is_written)
+            await self._find_missing(connection, staged, head, found)
+            await self._find_unsent(connection, staged, head, found)
         return {
-            account_id: ComparedTable(rows[account_id], tuple(differences[account_id]))
+            account_id: ComparedTable(found.rows[account_id], tuple(found.differences[account_id]))
             for account_id in ids
         }
+
+    async def _count_sent(
+        self, connection: Connection, staged: StagedFetch, ids: list[str], found: _Found
+    ) -> None:
+        statement = self._sql.of("count_sent_rows", self._catalogue[staged.endpoint])
+        for row in await connection.fetch(statement, staged.fetch_id, ids):
+            found.rows[row["account_id"]] += row["rows"]
+
+    async def _find_changed(
+        self,
+        connection: Connection,
+        staged: StagedFetch,
+        head: _Head,
+        found: _Found,
+        *,
+        is_written: bool,
+    ) -> None:
+        table = self._catalogue[staged.endpoint]
+        statement = self._sql.of("get_differing_rows", table, has_unsent=staged.has_unsent)
+        for row in await connection.fetch(
+            statement, *head, SAMPLE, is_written, WITHHELD, TOO_NARROW
+        ):
+            found.differences[row["account_id"]].append(
+                Difference(
+                    staged.endpoint,
+                    row["day"],
+                    Differs.CHANGED,
+                    row["rows"],
+                    tuple(row["columns"]),
+                    counts=COUNT in row["columns"],
+                    refused=row["refused"],
+                    samples=tuple(row["samples"]),
+                )
+            )
+
+    async def _find_missing(
+        self, connection: Connection, staged: StagedFetch, head: _Head, found: _Found
+    ) -> None:
+        statement = self._sql.of("get_lacking_rows", self._catalogue[staged.endpoint])
+        for row in await connection.fetch(statement, *head, SAMPLE):
+            found.note(staged.endpoint, row, Differs.MISSING, counts=not row["is_empty"])
+
+    async def _find_unsent(
+        self, connection: Connection, staged: StagedFetch, head: _Head, found: _Found
+    ) -> None:
+        table = self._catalogue[staged.endpoint]
+        for row in await connection.fetch(
+            self._sql.of("get_unsent_rows", table), *head, SAMPLE, table.table.name
+        ):
+            found.rows[row["account_id"]] += row["rows"]
+            found.note(staged.endpoint, row, Differs.UNSENT, counts=row["trades"] > 0)
 
     async def doubled_days(
         self, surplus: Sequence[tuple[str, dt.date]]
@@ -135,7 +160,7 @@ class RowComparison:
         """
         statement = self._sql.of("get_doubled_days", self._catalogue[Endpoint.CLOSED])
         found: defaultdict[str, set[dt.date]] = defaultdict(set)
-        # In pieces: an ingestion that ran twice leaves a surplus on every date of everybody.
+        # In pieces: an ingestion that ran twice leaves a surplus on every date of all accounts.
         for part in pieces(surplus, _MOST_DAYS):
             async with self._database.transaction(
                 statement_seconds=COMMAND_SECONDS, purpose=Purpose.WRITE_TRADES

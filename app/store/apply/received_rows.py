@@ -13,8 +13,12 @@ from dataclasses import dataclass
 
 from app.domain.contract.tables import Endpoint
 from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflict
-from app.store.apply.model import Slice, WriteContext, Written
-from app.store.apply.statements import Statements
+from app.store.apply.context import WriteContext
+from app.store.apply.descents import Descents
+from app.store.apply.fingerprints import Slice
+from app.store.apply.rejects.rejects import Rejects
+from app.store.apply.results import Written
+from app.store.apply.writing.rows import RowWriter
 from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
@@ -22,6 +26,7 @@ from app.store.database.transaction import LOCK_SECONDS, Purpose
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw_tables import Catalogue
 from app.store.staging.staging import StagedFetch
+from app.store.table_sql.statements import Statements
 from app.store.write_pace import WritePace
 
 _MOST_ACCOUNTS = 1000
@@ -54,8 +59,9 @@ class OtherRows:
         self._catalogue = catalogue
         self._feed = feed
         self._pace = pace
-        self._sql = Statements(database.queries("others", window), catalogue, window)
-        self._changes = Statements(database.queries("changes", window), catalogue, window)
+        self._sql = Statements(database.queries("apply/received_rows", window), catalogue, window)
+        rejects = Rejects(database, catalogue, window)
+        self._rows = RowWriter(database, catalogue, rejects, Descents(database), window)
 
     async def bring_in(
         self,
@@ -125,24 +131,9 @@ class OtherRows:
                 ordinal for each in part if each.account_id in free for ordinal in each.ordinals
             ]
             if ordinals:
-                statement = self._changes.of(
-                    "insert_rows",
-                    table,
-                    has_unsent=staged.has_unsent,
-                    only="s.ordinal = ANY($6::bigint[])",
-                    is_missing=f"NOT {self._changes.lists(table)['is_stored']}",
+                written = await self._rows.insert_others(
+                    connection, staged, proven, writer, sorted(free), ordinals
                 )
-                dates = None if proven.dates is None else list(proven.dates)
-                for row in await connection.fetch(
-                    statement,
-                    staged.fetch_id,
-                    sorted(free),
-                    dates,
-                    writer.run_id,
-                    table.table.name,
-                    ordinals,
-                ):
-                    written.note_inserted(row["account_id"], row["days"], row["rows"])
             await self._feed.note(
                 connection,
                 writer.run_id,

@@ -1,14 +1,14 @@
 """Named SQL from db/queries: read once, so that a missing name fails at start and not at night.
 
-``db/queries/apply/writer.sql`` holds the statements of ``app/store/apply/writer.py``, which alone
-loads it. A file holds queries as ``-- name: verb_noun``, one line that says what the query is for,
+The file of ``app/store/apply/parts.py`` is ``db/queries/apply/parts.sql``, which that module alone
+loads. A file holds queries as ``-- name: verb_noun``, one line that says what the query is for,
 and the statement. The SQL is written for the schema ``prop_trading_model``; another schema is put
 in its place when the file is loaded. ``{{token}}`` marks lists of columns and conditions that
 depend on the warehouse's own tables.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ WRITTEN_SCHEMA = "prop_trading_model"
 
 _QUERIES = SQL_DIRECTORY / "queries"
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_TOKEN = re.compile(r"\{\{(\w+)\}\}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -68,4 +69,12 @@ def fill(sql: str, **tokens: str) -> str:
 
     Raises KeyError if a token of the statement has no value.
     """
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: tokens[match.group(1)], sql)
+    return _TOKEN.sub(lambda match: tokens[match.group(1)], sql)
+
+
+def require_known(sql: Mapping[str, str], tokens: Collection[str]) -> None:
+    """Raise KeyError for the first token of a statement that is none of `tokens`."""
+    for name, statement in sql.items():
+        for token in _TOKEN.findall(statement):
+            if token not in tokens:
+                raise KeyError(f"{{{{{token}}}}} of {name}")

@@ -21,7 +21,8 @@ from app.store.database.transaction import SWEEP_SECONDS, Connection, Purpose
 from app.store.database.window import ALL_DATES, Window
 from app.store.detect.money import MoneyTerms, before_history
 from app.store.detect.money_sweep import MoneySweep
-from app.store.identity.identity import Identity, first_trade
+from app.store.identity.identity import Identity
+from app.store.identity.natural_keys import first_trade
 from app.store.schema.raw_tables import Catalogue
 from app.store.schema.state_entries import Entries, piecewise
 from app.telemetry import get_logger
@@ -76,7 +77,7 @@ class Sweep:
         self._read = (
             fill(
                 sql["create_swept"],
-                first_trade=first_trade(catalogue),
+                first_trade=first_trade(catalogue[Endpoint.ALLTIME]),
                 **tables,
                 **numbers,
                 **amounts,

@@ -6,7 +6,6 @@ only where exactly one account fits; findings that remain are kept by natural ke
 
 import asyncio
 import datetime as dt
-import hashlib
 import time
 import uuid
 from collections import Counter, defaultdict
@@ -24,6 +23,7 @@ from app.store.database.queries import fill, quote
 from app.store.database.transaction import LOCK_SECONDS, SWEEP_SECONDS, Connection, Record
 from app.store.database.window import ALL_DATES, Window
 from app.store.identity.given_back import GivenBack
+from app.store.identity.natural_keys import NaturalKeys, first_trade
 from app.store.pins import unit_of
 from app.store.schema.raw_tables import Catalogue
 from app.store.write_pace import WritePace
@@ -52,27 +52,6 @@ _COPY_OF_UNSENT = (
     "$4::uuid, holder, $1, day, CASE WHEN is_removed THEN 'removed' ELSE 'overwritten' END"
 )
 """What a copy of a row says of it, up to the row itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class NaturalKeys:
-    """Natural keys as three arrays of equal length, the way SQL takes them."""
-
-    logins: list[str]
-    platforms: list[str]
-    brokers: list[str]
-
-    def placeholders(self) -> list[str]:
-        """The ids that may stand for these keys where the real one is not known: their MD5 in each
-        spelling, their login.
-        """
-        keys = [*zip(self.logins, self.platforms, self.brokers, strict=True)]
-        # A key without a broker was also written without its last separator.
-        written = ["|".join(key) for key in keys] + [
-            "|".join(key[:2]) for key in keys if not key[2]
-        ]
-        md5s = {hashlib.md5(each.encode(), usedforsecurity=False).hexdigest() for each in written}
-        return sorted({*md5s, *(md5.upper() for md5 in md5s), *self.logins})
 
 
 @dataclass(slots=True)
@@ -256,7 +235,10 @@ class Identity:
             + fill(sql["held_before"], accounts=reach.accounts, of_accounts=reach.of_accounts)
         )
         held = fill(
-            sql[reach.held], first_trade=first_trade(self._tables), rank=_RANK, held_before=before
+            sql[reach.held],
+            first_trade=first_trade(self._tables[Endpoint.ALLTIME]),
+            rank=_RANK,
+            held_before=before,
         )
         return _Statements(
             refresh=fill(
@@ -348,11 +330,11 @@ class Identity:
         """Rebuild which natural keys accounts held; the keys that may be judged again."""
         changed = await self._database.fetch(self._somewhere.refresh, list(account_ids))
         held = await self._database.fetch(self._natural_keys, list(account_ids))
-        keys = _natural_keys({tuple(row) for row in (*changed, *held)})
+        keys = NaturalKeys.of({tuple(row) for row in (*changed, *held)})
         alien = await self._database.fetch(
             self._somewhere.foreign, keys.logins, keys.platforms, keys.brokers
         )
-        moved = _natural_keys({tuple(row) for row in (*changed, *alien)})
+        moved = NaturalKeys.of({tuple(row) for row in (*changed, *alien)})
         await self._database.execute(
             self._somewhere.validity, moved.logins, moved.platforms, moved.brokers, today
         )
@@ -634,28 +616,10 @@ class Identity:
         ]
 
 
-def first_trade(tables: Catalogue) -> str:
-    """The date of an account's first trade, as an expression on its alltime row; NULL where alltime
-    does not know it.
-    """
-    return (
-        "first_trade_date::date"
-        if "first_trade_date" in tables[Endpoint.ALLTIME].names
-        else "NULL::date"
-    )
-
-
 def _note_left(table: Table, reason: str) -> None:
     _log.warning(
         "Rows keep a missing or wrong account id for now.",
         action="identity.left",
         table=table.name,
         reason=reason,
-    )
-
-
-def _natural_keys(keys: set[tuple[str, ...]]) -> NaturalKeys:
-    ordered = sorted(keys)
-    return NaturalKeys(
-        [key[0] for key in ordered], [key[1] for key in ordered], [key[2] for key in ordered]
     )

@@ -37,7 +37,7 @@ from app.store.staging.staging_sql import (
     schema_of,
 )
 from app.store.staging.unnamed import UnnamedRows
-from app.store.staging.unsent import UnsentColumns
+from app.store.table_sql.unsent import UnsentColumns
 
 ANALYZED_ROWS = 500
 """From so many rows on a fetch's statistics are worth their time."""

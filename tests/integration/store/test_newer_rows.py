@@ -12,7 +12,9 @@ import pytest
 
 from app.domain.contract.tables import Endpoint
 from app.engine.repositories import Repositories
-from app.store.apply.model import Applied, Slice, WriteContext
+from app.store.apply.context import WriteContext
+from app.store.apply.fingerprints import Slice
+from app.store.apply.results import Applied
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 

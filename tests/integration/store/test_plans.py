@@ -23,15 +23,10 @@ from app.domain.runs.inspected import Inspected, InspectionFigures
 from app.domain.states import Outcome
 from app.domain.verdict.closing import ClosedAs
 from app.engine.repositories import Repositories
-from app.store.apply.model import (
-    Applied,
-    Fingerprints,
-    Job,
-    Part,
-    RemovalEvidence,
-    Slice,
-    WriteContext,
-)
+from app.store.apply.context import RemovalEvidence, WriteContext
+from app.store.apply.fingerprints import Fingerprints, Slice
+from app.store.apply.job import ApplyJob, Part
+from app.store.apply.results import Applied
 from app.store.claims.claim import Claim
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import fill, list_files, load_queries
@@ -372,7 +367,7 @@ async def test_fingerprints_are_read_by_account_and_in_the_partitions_of_their_d
 ) -> None:
     endpoint, dates, partitions = SLICES[which]
     await store.changes.fingerprints(Slice(endpoint, tuple(batch()), dates))
-    plan = recorder.one("changes.get_fingerprints")
+    plan = recorder.one("apply/fingerprints.get_fingerprints")
     table = store.catalogue[endpoint].table
     assert plan.partitions(table.name) == partitions
     assert plan.indexes(table.name) <= {
@@ -390,7 +385,7 @@ async def test_fingerprints_of_metrics_are_read_by_account_whatever_the_paramete
 ) -> None:
     endpoint, dates, _ = SLICES[which]
     await store.changes.fingerprints(Slice(endpoint, tuple(batch()), dates))
-    plan = either.one("changes.get_fingerprints")
+    plan = either.one("apply/fingerprints.get_fingerprints")
     table = store.catalogue[endpoint].table
     assert plan.indexes(table.name) == {f"{table.name}_pkey"}
     assert plan.rows(table.name) <= BATCH * TRADING_DAYS * len(HOURS)
@@ -514,9 +509,10 @@ async def test_a_fetch_is_written_by_the_keys_of_its_rows_however_much_else_is_s
     )
     if which == "trades":
         # All of their accounts at once, where each could stand in any partition.
-        assert {scan.loops for scan in either.named("changes.compare_rows")[0].scans_of(table)} == {
-            1
-        }
+        assert {
+            scan.loops
+            for scan in either.named("apply/writing/matching.match_rows")[0].scans_of(table)
+        } == {1}
     stored = count * TRADING_DAYS * 2
     for plan in either.plans:
         assert plan.indexes(table) <= {
@@ -524,7 +520,7 @@ async def test_a_fetch_is_written_by_the_keys_of_its_rows_however_much_else_is_s
             f"{table}_account_day",
             f"{table}_without_account",
         }, plan.name
-        if plan.name != "changes.get_fingerprints" or not endpoint.is_trades:
+        if plan.name != "apply/fingerprints.get_fingerprints" or not endpoint.is_trades:
             assert plan.rows(table) <= 3 * (stored + len(rows)), plan.name
         assert plan.indexes("recon_identity") <= {
             "recon_identity_pkey",
@@ -532,9 +528,9 @@ async def test_a_fetch_is_written_by_the_keys_of_its_rows_however_much_else_is_s
         }, plan.name
         assert plan.indexes("trade_recon") <= {"trade_recon_pkey"}, plan.name
         # Of few rows PostgreSQL is told nothing: see the test of doubled rows.
-        if len(rows) >= 500 or plan.name != "changes.refuse_doubled_rows":
+        if len(rows) >= 500 or plan.name != "apply/rejects/rejects.reject_doubled_rows":
             assert plan.rows(stage) <= 4 * len(rows), plan.name
-        assert not plan.whole_reads or plan.name == "changes.settle_stale_rows", (
+        assert not plan.whole_reads or plan.name == "apply/writing/stale.delete_stale_rows", (
             plan.name,
             list(map(str, plan.whole_reads)),
         )
@@ -571,7 +567,7 @@ async def test_every_row_of_a_fetch_is_compared_by_its_key_however_much_else_is_
         store.catalogue[endpoint].stage.rpartition(".")[2],
     )
     for name in ("count_sent_rows", "get_differing_rows", "get_lacking_rows", "get_unsent_rows"):
-        plan = either.one(f"comparison.{name}")
+        plan = either.one(f"apply/comparison.{name}")
         assert plan.indexes(table) <= {f"{table}_pkey", f"{table}_account_day"}, name
         assert plan.rows(table) <= 3 * (count * TRADING_DAYS * 2 + len(rows)), name
         assert plan.rows(stage) <= 4 * len(rows), name
@@ -586,7 +582,7 @@ async def test_trades_that_are_stored_under_several_dates_are_looked_up_by_their
         for number, account_id in zip(numbers(ids), ids, strict=True)
     ]
     assert await store.comparison.doubled_days(surplus) == {}
-    plan = recorder.one("comparison.get_doubled_days")
+    plan = recorder.one("apply/comparison.get_doubled_days")
     assert plan.indexes("raw_trades_closed") <= {
         "raw_trades_closed_account_day",
         "raw_trades_closed_pkey",
@@ -607,7 +603,7 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(
     await store.changes.resolve_trades(staged, {})
     proven = Slice(Endpoint.CLOSED, tuple(ids), OF_ALL_DATES)
     horizon = (await store.changes.fingerprints(proven)).horizon
-    job = Job(
+    job = ApplyJob(
         staged,
         table,
         proven,
@@ -624,7 +620,7 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(
                 connection, job, Part(tuple(ids), now={}), horizon, None
             )
             raise _UndoneError
-    plan = recorder.one("changes.refuse_too_narrow")
+    plan = recorder.one("apply/writing/narrow_keys.reject_too_narrow")
     assert {kind for kind, _ in plan.ways("raw_trades_closed")} <= {"Index Scan", "Index Only Scan"}
     assert any(
         "login_ticket_trade_date" in str(index) for index in plan.indexes("raw_trades_closed")

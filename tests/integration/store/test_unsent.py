@@ -16,12 +16,15 @@ import pytest
 
 from app.domain.contract.tables import Endpoint
 from app.engine.repositories import Repositories
-from app.store.apply.model import Applied, Fingerprints, Job, RemovalEvidence, Slice, WriteContext
+from app.store.apply.context import RemovalEvidence, WriteContext
+from app.store.apply.fingerprints import Fingerprints, Slice
+from app.store.apply.job import ApplyJob
+from app.store.apply.results import Applied
 from app.store.database.pool import Database as Pool
 from app.store.database.transaction import Connection
 from app.store.schema.raw_tables import STAGED, Column, Kind, WarehouseTable
 from app.store.staging.staging import StagedFetch
-from app.store.staging.unsent import UnsentColumns
+from app.store.table_sql.unsent import UnsentColumns
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.clock import TODAY
 
@@ -378,7 +381,7 @@ async def test_a_check_holds_for_rows_that_were_sent_with_its_columns_and_for_no
             keys[3] | {"net_profit": Decimal(-8)},
         ]
         staged = await checked.staged(Endpoint.DAILY, _pages(table, sent))
-        job = Job(
+        job = ApplyJob(
             staged,
             table,
             Slice(Endpoint.DAILY, (_ACCOUNT,), _DAYS),
@@ -386,7 +389,7 @@ async def test_a_check_holds_for_rows_that_were_sent_with_its_columns_and_for_no
             checked.writer,
             RemovalEvidence(),
         )
-        assert await checked.store.changes._refusals.find_unfit(job) == 1
+        assert await checked.store.changes._rejects.reject_unfit(job) == 1
         await checked.store.staging.forget(staged)
         done = await checked.apply(Endpoint.DAILY, _pages(table, sent))
         assert done.set_aside == 2

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from app.domain.contract.tables import Endpoint
 from app.engine.repositories import Repositories
-from app.store.apply.model import Applied, RemovalEvidence, Slice, WriteContext
+from app.store.apply.context import RemovalEvidence, WriteContext
+from app.store.apply.fingerprints import Slice
+from app.store.apply.results import Applied
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 from tests.support.clock import TODAY

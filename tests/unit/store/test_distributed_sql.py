@@ -26,7 +26,7 @@ def _broken_by(pattern: str, statements: dict[str, str]) -> list[str]:
 
 def test_the_statements_of_raw_tables_are_found() -> None:
     assert {
-        "changes.insert_rows",
+        "apply/writing/rows.insert_rows",
         "identity.mend_null_ids",
         "sweep.create_swept",
         "detection.get_unknown_accounts",

@@ -1,5 +1,5 @@
-"""Each file of db/queries belongs to the module of the same path: app/store/apply/writer.py alone
-loads db/queries/apply/writer.sql, and uses every statement of it.
+"""Each file of db/queries belongs to the module of the same path: app/store/apply/parts.py alone
+loads db/queries/apply/parts.sql, and uses every statement of it.
 """
 
 import ast
@@ -18,8 +18,6 @@ _OF_SEVERAL_MODULES = frozenset(
         "adoption",
         "advice",
         "audit",
-        "changes",
-        "comparison",
         "definitions",
         "detection",
         "earlier",
@@ -30,10 +28,8 @@ _OF_SEVERAL_MODULES = frozenset(
         "inspection",
         "money",
         "open_trades",
-        "others",
         "pins",
         "removed",
-        "runs",
         "staging",
         "sweep",
         "touched",

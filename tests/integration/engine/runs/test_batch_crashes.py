@@ -12,7 +12,7 @@ from app.domain.states import RunKind
 from app.sandbox.server.faults import Faults
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
-from app.store.apply.model import Slice
+from app.store.apply.fingerprints import Slice
 from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued
 from tests.integration.engine.test_truth import edit, issues_of, victim

@@ -12,7 +12,8 @@ from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.repositories import Repositories
 from app.sandbox.server.serving import SandboxServer
-from app.store.apply.model import Slice, WriteContext
+from app.store.apply.context import WriteContext
+from app.store.apply.fingerprints import Slice
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference

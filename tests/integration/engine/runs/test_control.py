@@ -22,7 +22,8 @@ from app.errors import ClaimLost, Conflict, InvalidRequest, NotFound
 from app.sandbox.damage.kinds import DamageKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.serving import SandboxServer
-from app.store.apply.model import Slice, WriteContext
+from app.store.apply.context import WriteContext
+from app.store.apply.fingerprints import Slice
 from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued
 from tests.integration.engine.runs.test_runs import hurt

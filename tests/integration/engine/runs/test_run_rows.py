@@ -16,9 +16,8 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
-from app.store.apply.limits import LossLimits
-from app.store.apply.model import Job
-from app.store.database.transaction import Connection
+from app.store.apply.job import ApplyJob
+from app.store.apply.limits.run_losses import RunLosses
 from tests.conftest import Database
 from tests.integration.engine.test_truth import edit
 from tests.support.engine import TODAY, engine
@@ -118,20 +117,18 @@ async def test_two_processes_that_write_at_the_same_moment_take_no_more_accounts
         guard=HoldLimits(accounts=2, account_share=0.0),
     )
     both = asyncio.Barrier(2)
-    reserve = LossLimits.reserve
+    reserve = RunLosses.reserve
     met: set[int] = set()
 
-    async def at_once(
-        guarding: LossLimits, connection: Connection, job: Job, losses: Mapping[str, Loss]
-    ) -> None:
-        if id(guarding) not in met:
+    async def at_once(run_losses: RunLosses, job: ApplyJob, losses: Mapping[str, Loss]) -> None:
+        if id(run_losses) not in met:
             # Both have written by now, in transactions that saw nothing of each other, and ask
             # whether they may commit.
-            met.add(id(guarding))
+            met.add(id(run_losses))
             await both.wait()
-        await reserve(guarding, connection, job, losses)
+        await reserve(run_losses, job, losses)
 
-    monkeypatch.setattr(LossLimits, "reserve", at_once)
+    monkeypatch.setattr(RunLosses, "reserve", at_once)
     async with (
         warehouse.connect() as connection,
         SandboxServer(world) as sandbox,

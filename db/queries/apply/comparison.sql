@@ -10,7 +10,7 @@ WITH differing AS MATERIALIZED (
                WHERE NOT name || ' (changed by the table)' = ANY(coalesce(s.nulled, '{}'))
            ) AS columns, to_jsonb(t) AS old_row, to_jsonb(s) AS new_row
     FROM {{stage}} AS s
-    JOIN {{raw}} AS t ON {{same_key_s}}
+    JOIN {{raw}} AS t ON {{same_key}}
     WHERE s.fetch_id = $1 AND {{held}} AND {{is_theirs}} AND {{values_differ}}
       AND (
           s.refused IS NULL
@@ -32,7 +32,7 @@ ORDER BY account_id, day, columns, refused
 
 -- name: get_lacking_rows
 -- Rows of a fetch ($1) that are not stored, of accounts ($2) on the dates that were read ($3), and whether they count no trade; $4 of them are named.
-SELECT s.account_id::text AS account_id, {{day_of_s}} AS day, {{is_empty_row}} AS is_empty, count(*) AS rows,
+SELECT s.account_id::text AS account_id, {{day_of_s}} AS day, {{has_no_trades}} AS is_empty, count(*) AS rows,
        (array_agg({{key_text}} ORDER BY s.ordinal))[1:$4::integer] AS keys
 FROM {{stage}} AS s
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND s.account_id IS NOT NULL AND {{held}} AND NOT {{is_stored}}
@@ -45,7 +45,7 @@ ORDER BY 1, 2, 3
 SELECT t.account_id::text AS account_id, {{day_of_t}} AS day, count(*) AS rows, sum({{row_trades}})::bigint AS trades,
        (array_agg({{t_key_text}}))[1:$4::integer] AS keys
 FROM {{raw}} AS t
-LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS s ON {{same_key_s}}
+LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS s ON {{same_key}}
 WHERE t.account_id = ANY($2::text[]) AND {{in_slice}} AND s.{{first_key}} IS NULL
   AND NOT EXISTS (SELECT FROM prop_trading_model.recon_pins AS p WHERE p.table_name = $5 AND p.row_key = {{unit_of_t}})
 GROUP BY 1, 2

@@ -1,0 +1,148 @@
+"""What a transaction changes or withholds, by account, as the limits judge it."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.domain.accounts.hold import Hold
+from app.domain.holds.account_holds import HoldFigures, Sent, exceeding, lowering
+from app.domain.holds.run_guard import Loss
+from app.store.apply.context import Standing
+from app.store.apply.job import ApplyJob
+from app.store.apply.results import Applied
+
+_UNKNOWN = Standing()
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The accounts that a transaction changed, what they lose by it, and which of them are held."""
+
+    job: ApplyJob
+    changed: Mapping[str, Applied]
+    left: dict[str, int] = field(default_factory=dict)
+    """Trades that the table counts after the write."""
+    lowered: set[str] = field(default_factory=set)
+    """Accounts for which upstream has less than the warehouse."""
+    damage: dict[str, set[dt.date | None]] = field(default_factory=dict)
+    """Dates on which the table alone had too much, as the other tables say: no loss."""
+    holds: dict[str, Hold] = field(default_factory=dict)
+    rewritten: set[str] = field(default_factory=set)
+    """Accounts of which too many rows would change."""
+    sent: dict[str, Sent] = field(default_factory=dict)
+
+    @property
+    def table(self) -> str:
+        """The name of the table that is written."""
+        return self.job.table.table.name
+
+    @property
+    def losing(self) -> list[str]:
+        """Accounts that lose rows, or whose alltime would fall."""
+        return [
+            account_id
+            for account_id, done in self.changed.items()
+            if done.lost or done.falls_to is not None
+        ]
+
+    def standing(self, account_id: str) -> Standing:
+        """The account before the write."""
+        return self.job.context.standing.get(account_id, _UNKNOWN)
+
+    def stored(self, account_id: str) -> int:
+        """The trades that the table counted of the account when the run began."""
+        return self.standing(account_id).totals.counts.get(self.table, 0)
+
+    def figures(self, account_id: str) -> HoldFigures:
+        """What a hold of the account shows."""
+        done = self.changed[account_id]
+        sent = self.sent.get(account_id, Sent(on=self.on))
+        return HoldFigures(
+            self.table, self.stored(account_id), self.left[account_id], done.lost, done.blanks, sent
+        )
+
+    @property
+    def on(self) -> str:
+        """The dates on which upstream was read, as the end of a sentence; empty for all."""
+        dates = self.job.proven.dates
+        if dates is None:
+            return ""
+        if self.job.proven.endpoint.is_trades:
+            return f" from {dates[0]} to {dates[-1]}"
+        return (
+            f" of {dates[0]}" if len(dates) == 1 else f" of the {len(dates)} dates that were read"
+        )
+
+    def is_confirmed(self, account_id: str) -> bool:
+        """Whether a write to the account was confirmed in this run."""
+        confirmed = self.standing(account_id).confirmed
+        return confirmed is not None and confirmed.trades is not None
+
+    def exceeds(self, account_id: str) -> bool:
+        """Whether upstream has lost more of the account than was shown when it was confirmed."""
+        confirmed, done = self.standing(account_id).confirmed, self.changed[account_id]
+        if confirmed is None or confirmed.trades is None or not done.lost:
+            return False
+        return self.left[account_id] < confirmed.least(self.stored(account_id)) or (
+            done.blanks and not confirmed.blanks
+        )
+
+    def is_still_lowered(self, account_id: str) -> bool:
+        """Whether the account was held before, was not confirmed, and still loses rows."""
+        return (
+            not self.is_confirmed(account_id)
+            and self.standing(account_id).was_held
+            and bool(account_id in self.lowered or self.loses(account_id))
+        )
+
+    def losses(self) -> dict[str, Loss]:
+        """What is lost for the first time, and neither held nor confirmed."""
+        return {
+            account_id: Loss(self.loses(account_id), account_id in self.lowered)
+            for account_id, done in self.changed.items()
+            if (done.lost or account_id in self.lowered)
+            and account_id not in self.holds
+            and not self.standing(account_id).was_held
+            and not self.is_confirmed(account_id)
+        }
+
+    def loses(self, account_id: str) -> int:
+        """How many rows the account loses, without those that were damage."""
+        done, days = self.changed[account_id], self.damage.get(account_id, set())
+        repaired = sum(rows for day, rows in done.fallen.items() if day in days) + (
+            done.shifted if done.shifted_days <= days else 0
+        )
+        return done.lost - repaired
+
+    def doubted(self, account_id: str, done: Applied) -> set[dt.date | None]:
+        """Dates on which rows of the account lost something that was no damage, or came in
+        empty.
+        """
+        repaired = set() if done.blanks else self.damage.get(account_id, set())
+        return done.empty_days | (
+            (done.lost_days | done.fallen.keys() | done.shifted_days) - repaired
+        )
+
+    def hold_lowered(self, account_ids: Sequence[str]) -> None:
+        """Hold accounts that the run as a whole may not write."""
+        self.holds |= {
+            account_id: lowering(self.figures(account_id), self.job.context.run_id)
+            for account_id in account_ids
+        }
+
+    def hold_exceeding(self, account_ids: Sequence[str]) -> None:
+        """Hold accounts of which upstream has lost more than was shown when they were confirmed."""
+        for account_id in account_ids:
+            confirmed = self.standing(account_id).confirmed
+            if confirmed is not None:
+                self.holds[account_id] = exceeding(
+                    self.figures(account_id), confirmed, self.job.context.run_id
+                )
+
+    def news(self) -> dict[str, Loss]:
+        """Accounts that are held now and were not when the run began."""
+        return {
+            account_id: Loss(lowers=True, rewrites=account_id in self.rewritten - self.lowered)
+            for account_id in self.holds
+            if not self.standing(account_id).was_held
+        }

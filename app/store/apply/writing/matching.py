@@ -1,0 +1,109 @@
+"""How the rows of a fetch meet stored ones, by one look: the steps after it only run where there is
+something to do.
+"""
+
+from dataclasses import dataclass
+
+from app.store.apply.writing.part_write import PartWrite
+from app.store.database.pool import Database
+from app.store.database.transaction import Record
+from app.store.database.window import ALL_DATES, Window
+from app.store.schema.raw_tables import Catalogue
+from app.store.table_sql.slices import KEY_PARAMETERS
+from app.store.table_sql.statements import Statements
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """How many rows of a fetch meet no stored row (`missing`), one in its place (`met`), one of the
+    accounts that are written (`of_theirs`), or one under another date (`elsewhere`).
+
+    `differing` are the ordinals of rows that differ from the stored one in their place.
+    """
+
+    missing: int
+    met: int
+    of_theirs: int
+    elsewhere: int
+    differing: list[int]
+
+    @property
+    def all_in_place(self) -> bool:
+        """Whether each is known to be stored where it belongs; one that is met elsewhere may be so
+        or not.
+        """
+        return not self.missing and not self.elsewhere
+
+    @property
+    def none_in_place(self) -> bool:
+        """Whether none is stored where it belongs."""
+        return not self.met
+
+    @property
+    def most_differ(self) -> bool:
+        """Whether naming those that differ costs more than it saves."""
+        return 2 * len(self.differing) > self.met + self.missing
+
+
+class RowMatcher:
+    """Compares staged rows with stored ones."""
+
+    def __init__(
+        self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
+    ) -> None:
+        """Read the statements; a missing one fails here."""
+        sql = database.queries("apply/writing/matching", window)
+        self._sql = Statements(sql, catalogue, window)
+
+    async def match(self, write: PartWrite) -> Matches | None:
+        """None where nothing is stored, rows may be stored twice, or rejected rows are searched
+        for: then it cannot be told, or is not worth a look.
+        """
+        job = write.job
+        if not job.staged.rows:
+            return Matches(missing=0, met=0, of_theirs=0, elsewhere=0, differing=[])
+        if write.is_empty or write.search is not None or not job.table.is_unique:
+            return None
+        keys = await self._natural_keys(write) if write.is_of_trades else ()
+        statement = self._sql.of("match_rows", job.table, has_unsent=job.staged.has_unsent)
+        rows = await write.connection.fetch(statement, *write.head, *keys)
+        theirs = frozenset(write.part.account_ids)
+        return Matches(
+            await self._missing(write, rows),
+            sum(row["met"] for row in rows),
+            sum(row["met"] for row in rows if row["account_id"] in theirs),
+            sum(row["elsewhere"] for row in rows),
+            [ordinal for row in rows for ordinal in row["differing"] or ()],
+        )
+
+    async def _missing(self, write: PartWrite, rows: list[Record]) -> int:
+        if write.job.table.distributed_by is None:
+            return int(sum(row["missing"] for row in rows))
+        # At least: one that is met in two places counts twice. Where any is met elsewhere the
+        # insert looks for itself.
+        found = sum(row["met"] + row["elsewhere"] for row in rows)
+        return max(0, await self._count_writable(write) - int(found))
+
+    async def count_missing(
+        self, write: PartWrite, matches: Matches | None, narrow: int
+    ) -> int | None:
+        """How many rows an insert brings in, of which `narrow` were rejected since the match; None
+        where only a look tells.
+        """
+        table = write.job.table
+        if write.search is not None or not table.is_unique or table.distributed_by is not None:
+            return None
+        if write.is_empty:
+            return await self._count_writable(write)
+        return None if matches is None or matches.elsewhere else matches.missing - narrow
+
+    async def _count_writable(self, write: PartWrite) -> int:
+        statement = self._sql.of("count_writable", write.job.table)
+        return int(await write.connection.fetch_value(statement, *write.head))
+
+    async def _natural_keys(self, write: PartWrite) -> tuple[list[str], ...]:
+        """The values that each part of the trades' natural keys has."""
+        rows = await write.connection.fetch(
+            self._sql.of("get_natural_keys", write.job.table), *write.head
+        )
+        return tuple(sorted({row[part] for row in rows} - {None}) for part in KEY_PARAMETERS)

@@ -1,0 +1,77 @@
+"""What a stored row loses where a staged row overwrites it, as conditions on both.
+
+What is unknown, since one side is NULL, is none of these changes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from app.store.database.queries import quote
+from app.store.schema.raw_tables import FIGURES, Column, Kind
+from app.store.table_sql.table import COUNT
+
+_WORTH = (*FIGURES, "profit", "lots")
+"""The columns whose loss makes upstream suspect: figures of metrics, money and size of trades."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossSql:
+    """What an overwrite takes from a stored row."""
+
+    blanks: str
+    """A figure becomes empty: NULL, or zero instead of a number, unless all trades of the row go
+    with it."""
+    loses: str
+    """Anything is lost: a value becomes NULL, or the count of trades falls."""
+    falls: str
+    """Nothing is lost but trades of the count."""
+    gains: str
+    """The count rises, or a figure is filled."""
+
+    @classmethod
+    def of(cls, columns: Sequence[Column], value_of: Callable[[Column], str]) -> Self:
+        """For columns of a table, whose values `value_of` gives once the row is written."""
+        pairs = {column: (f"t.{quote(column.name)}", value_of(column)) for column in columns}
+        figures = [pairs[column] for column in columns if column.name in _WORTH]
+        others = [pairs[column] for column in columns if column.name not in _WORTH]
+        counts = [pairs[column] for column in columns if _is_count(column)]
+        emptied = [_becomes_null(old, new) for old, new in figures] + [
+            f"{old} <> 0 AND {new} = 0"
+            for old, new in (pairs[column] for column in columns if _is_amount(column))
+        ]
+        lowered = [f"{new} < {old}" for old, new in counts]
+        # A date that loses its last trade has no figures for that reason: its count tells it.
+        spent = [f"{old} > 0 AND {new} = 0" for old, new in counts]
+        lost = [*emptied, *(_becomes_null(old, new) for old, new in others)]
+        raised = [f"{new} > {old}" for old, new in counts]
+        filled = [_becomes_null(new, old) for old, new in figures]
+        return cls(
+            blanks=f"{_any(emptied)} AND NOT {_any(spent)}",
+            loses=_any([*lost, *lowered]),
+            falls=f"{_any(lowered)} AND NOT {_any(lost)}",
+            gains=_any([*raised, *filled]),
+        )
+
+
+def is_empty(columns: Sequence[Column]) -> str:
+    """The condition that a written row has trades and no figures of money."""
+    amounts = [f"coalesce({quote(each.name)} = 0, true)" for each in columns if _is_amount(each)]
+    counts = [f"coalesce({quote(each.name)} <> 0, true)" for each in columns if _is_count(each)]
+    return " AND ".join([*amounts, *counts]) if amounts else "false"
+
+
+def _is_amount(column: Column) -> bool:
+    return column.name in _WORTH and column.kind is Kind.NUMBER and column.name != COUNT
+
+
+def _is_count(column: Column) -> bool:
+    return column.name == COUNT and column.kind is Kind.NUMBER
+
+
+def _becomes_null(old: str, new: str) -> str:
+    return f"{old} IS NOT NULL AND {new} IS NULL"
+
+
+def _any(conditions: Sequence[str]) -> str:
+    return f"coalesce({' OR '.join(conditions)}, false)" if conditions else "false"

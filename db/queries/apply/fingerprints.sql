@@ -1,0 +1,24 @@
+-- name: get_fingerprints
+-- What the slices of {{raw}} look like now: any insert, update or delete by someone else changes the count or the sum.
+SELECT account_id, sum(rows)::bigint AS rows, sum(versions)::bigint AS versions
+FROM (
+    SELECT account_id::text, count(*) AS rows, sum(t.xmin::text::bigint) AS versions
+    FROM {{raw}} AS t
+    WHERE account_id = ANY($1::text[]) AND {{in_slice_second}}
+    GROUP BY account_id
+    {{without_id}}
+) AS parts
+GROUP BY account_id
+
+-- name: get_fingerprints_without_id
+-- For trades: those without an id count for each account that ever had their natural key, since ingestion fills the id later.
+UNION ALL
+SELECT i.account_id, count(*), sum(t.xmin::text::bigint)
+FROM prop_trading_model.recon_identity AS i
+JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login::text = i.login AND t.platform::text = i.platform AND coalesce(t.broker::text, '') = i.broker
+WHERE i.account_id = ANY($1::text[]) AND {{in_slice_second}}
+GROUP BY i.account_id
+
+-- name: get_horizon
+-- Whatever is committed from now on has this transaction id or a higher one.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint

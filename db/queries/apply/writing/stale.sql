@@ -1,0 +1,103 @@
+-- name: delete_doubled_rows
+-- Rows that are stored more than once, in a table without a unique key: one stays, a copy of each other is kept. On dates that still move
+-- (from $7 on) all stay, and so does one under an id that is none of these accounts' if somebody may have written it since the fetch began ($6).
+WITH stored AS MATERIALIZED (
+    SELECT {{t_key}}{{place}}, coalesce(t.account_id, s.account_id) AS owner, to_jsonb(t) AS old_row,
+           row_number() OVER (PARTITION BY s.ordinal ORDER BY t.account_id IS DISTINCT FROM s.account_id, {{place_order}}) AS copy
+    FROM {{stage}} AS s
+    JOIN {{raw}} AS t ON {{same_key}}
+    WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND ({{is_theirs}} OR {{is_old}})
+), removed AS (
+    DELETE FROM {{raw}} AS t USING stored AS m
+    WHERE {{same_row}} AND m.copy > 1 AND coalesce({{day_of_m}} < $7::date, true)
+    RETURNING m.owner, {{day_of_m}} AS day, m.old_row
+), copies AS (
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
+    SELECT $4, owner, $5, day, 'removed', old_row FROM removed
+)
+SELECT owner AS account_id, true AS goes, count(*) AS rows, array_agg(DISTINCT day) AS days FROM removed GROUP BY owner
+UNION ALL
+SELECT m.owner, false, count(*), array_agg(DISTINCT {{day_of_m}}) FROM stored AS m WHERE m.copy > 1 AND {{day_of_m}} >= $7::date GROUP BY m.owner
+
+-- name: delete_stale_rows
+-- Stored rows that upstream does not send. Removed, a copy kept, only where upstream has rows of the same account and date
+-- whose count agrees with daily, and daily was read in this run ($6, $7: accounts and dates; date null: all); the others stay and are reported.
+-- Nothing goes where a row of upstream could not be held (known before, or $8, $9: accounts and dates; date null: all): the stored one may be what is left of it,
+-- nor on dates that still move (from $11 on).
+WITH sent AS MATERIALIZED (
+    SELECT account_id, {{date}} AS day, {{sent_trades}} AS trades
+    FROM {{stage}} AS s
+    WHERE fetch_id = $1 AND account_id = ANY($2::text[]) AND {{sent_in_slice}}
+    GROUP BY account_id, {{date}}
+), unheld AS MATERIALIZED (
+    -- Whose a row is that has no account here, its login tells, if that can be read.
+    SELECT DISTINCT coalesce(s.account_id, i.account_id) AS account_id, s.day
+    FROM (
+        SELECT account_id, {{date}} AS day, coalesce(login::text, source ->> 'login') AS login, platform::text AS platform, broker::text AS broker
+        FROM {{stage}}
+        -- Where a key came twice a row may be missing instead, for which a stored one stands.
+        WHERE fetch_id = $1 AND refused IS NOT NULL AND refused <> {{pinned}} AND (NOT starts_with(refused, $10) OR starts_with(refused, $10 || ' several rows'))
+    ) AS s
+    LEFT JOIN prop_trading_model.recon_identity AS i
+      ON s.account_id IS NULL AND i.login = s.login AND coalesce(i.platform = s.platform, true) AND coalesce(i.broker = s.broker, true)
+    WHERE s.account_id IS NOT NULL OR i.account_id IS NOT NULL OR s.login IS NULL
+    UNION
+    SELECT * FROM unnest($8::text[], $9::date[])
+), found AS MATERIALIZED (
+    SELECT {{t_key}}{{place}}, t.account_id AS owner, {{day_of_t}} AS day, {{row_trades}} AS trades
+    FROM {{raw}} AS t
+    LEFT JOIN (SELECT * FROM {{stage}} WHERE fetch_id = $1) AS s ON {{same_key}}
+    WHERE t.account_id = ANY($2::text[]) AND {{in_slice}} AND s.{{first_key}} IS NULL
+), daily AS MATERIALIZED (
+    -- By what was found, and not joined to it below: of a distributed table that would fetch every row.
+    SELECT DISTINCT ON (d.account_id, d.date) d.account_id, d.date, d.num_trades
+    FROM (SELECT DISTINCT owner, day FROM found) AS f
+    JOIN {{daily}} AS d ON d.account_id = f.owner AND d.date = f.day
+), stale AS MATERIALIZED (
+    SELECT f.*, row_number() OVER () AS number,
+           coalesce({{removable}} AND f.day < $11::date AND sent.account_id IS NOT NULL AND sent.trades = prop_trading_model.recon_count(daily.num_trades), false)
+               AND EXISTS (
+                   SELECT FROM unnest($6::text[], $7::date[]) AS witnessed (account_id, day)
+                   WHERE witnessed.account_id = f.owner AND coalesce(witnessed.day = f.day, witnessed.day IS NULL)
+               )
+               AND NOT EXISTS (
+                   SELECT FROM unheld WHERE coalesce(unheld.account_id = f.owner, true) AND coalesce(unheld.day = f.day, true)
+               ) AS goes
+    FROM (
+        -- A pinned row stays, and nothing is told of it here.
+        SELECT f.* FROM found AS f
+        LEFT JOIN prop_trading_model.recon_pins AS p ON p.table_name = $5 AND p.row_key = {{unit_of_f}}
+        WHERE p.row_key IS NULL
+    ) AS f
+    LEFT JOIN sent ON sent.account_id = f.owner AND sent.day = f.day
+    LEFT JOIN daily ON daily.account_id = f.owner AND daily.date = f.day
+), going AS MATERIALIZED (
+    -- Only those: a row that stays is not locked, and so not written either.
+    SELECT {{t_key}}{{place}}, m.number, m.owner, m.day, m.trades, to_jsonb(t) AS old_row
+    FROM stale AS m
+    JOIN {{raw}} AS t ON {{same_row}}
+    WHERE m.goes
+    ORDER BY {{t_key}}
+    {{locked_to_go}}
+), removed AS (
+    DELETE FROM {{raw}} AS t USING going AS m WHERE {{same_row}} RETURNING m.number, m.owner, m.day, m.trades, m.old_row
+), copies AS (
+    INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
+    SELECT $4, owner, $5, day, 'removed', old_row FROM removed
+)
+SELECT account_id, day, goes, count(*) AS rows, sum(trades)::bigint AS trades
+FROM (
+    -- By grouping and not by a join, which would loop over all pairs.
+    SELECT number, min(owner) AS account_id, min(day) AS day, max(trades) AS trades, bool_or(went) AS goes
+    FROM (
+        SELECT number, owner, day, trades, false AS went FROM stale
+        UNION ALL
+        SELECT number, owner, day, trades, true FROM removed
+    ) AS each
+    GROUP BY number
+) AS settled
+GROUP BY account_id, day, goes
+
+-- name: get_rejected_days
+-- The dates of accounts on which rows of upstream were refused, but those that only a narrow key keeps from standing beside another row of upstream.
+SELECT DISTINCT account_id, {{date}} AS day FROM {{stage}} WHERE fetch_id = $1 AND account_id = ANY($2::text[]) AND refused IS NOT NULL AND NOT starts_with(refused, $3) AND refused <> {{pinned}}
