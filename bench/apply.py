@@ -323,7 +323,7 @@ async def _timed(
 
 
 async def _whole_path(bench: _Bench, read: Prepared) -> None:
-    """What app.engine.batch.fetch and app.engine.batch.reconcile do with one read."""
+    """What app.engine.batch.requests does with one read."""
     before = await bench.store.changes.fingerprints(read.proven)
     sink = await _staged(bench, read)
     await _resolve(bench, sink, read)

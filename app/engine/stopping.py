@@ -65,7 +65,7 @@ class StopSignals:
         """Bind where the state of runs stands; `today` gives the business date."""
         self._today = today
         self._store, self._control = store, store.control
-        self._halts: defaultdict[uuid.UUID, set[StopSignal]] = defaultdict(set)
+        self._signals: defaultdict[uuid.UUID, set[StopSignal]] = defaultdict(set)
         self._is_stopping = False
 
     @contextlib.contextmanager
@@ -76,25 +76,25 @@ class StopSignals:
         comes to its end.
         """
         halt = StopSignal()
-        self._halts[run_id].add(halt)
+        self._signals[run_id].add(halt)
         if self._is_stopping:
             halt.set()
         try:
             yield halt
         finally:
-            self._halts[run_id].discard(halt)
-            if not self._halts[run_id]:
-                del self._halts[run_id]
+            self._signals[run_id].discard(halt)
+            if not self._signals[run_id]:
+                del self._signals[run_id]
 
     @property
     def run_ids(self) -> list[uuid.UUID]:
         """The runs that are worked on here."""
-        return list(self._halts)
+        return list(self._signals)
 
     def stop(self) -> None:
         """StopSignal everything, also what is still to come."""
         self._is_stopping = True
-        for halts in self._halts.values():
+        for halts in self._signals.values():
             for halt in halts:
                 halt.set()
 
@@ -104,9 +104,9 @@ class StopSignals:
             for run_id in await self._control.end_overdue():
                 _log.info("A run ended at its stop_at.", action="run.stopped", run_id=str(run_id))
                 await log_end(self._store, run_id, self._today())
-            ours = set(self._halts)
+            ours = set(self._signals)
             for run_id in ours - await self._control.working(sorted(ours)) if ours else ():
-                begun = [halt for halt in self._halts.get(run_id, ()) if not halt.is_set]
+                begun = [halt for halt in self._signals.get(run_id, ()) if not halt.is_set]
                 if begun:
                     _log.info(
                         "A run is paused or over; its batches stop.",

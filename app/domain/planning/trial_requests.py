@@ -101,6 +101,19 @@ class Trials:
             ]
         )
 
+    def has_more(self, accounts: Iterable[tuple[AccountView, Progress]]) -> bool:
+        """Whether `plan` would ask for anything; spends nothing."""
+        known = list(accounts)
+        cases = [case for view, progress in known if (case := disputed(view, progress))]
+        if any(case.by_login for case in cases):
+            return True
+        if self.spent >= self._most:
+            return False
+        return bool(cases) or (
+            self.helped
+            and any(bool(disputed(view, progress, alone=True)) for view, progress in known)
+        )
+
     def _few(
         self, cases: Sequence[_Case], max_ids: int, suspects: Collection[str]
     ) -> list[PlannedRequest]:
@@ -148,10 +161,13 @@ class Trials:
         self._before = {}
 
     def _take(self, planned: Sequence[PlannedRequest]) -> list[PlannedRequest]:
-        most = _MOST_WORTHWHILE if self.helped else _MOST_REQUESTS
-        taken = list(planned[: max(0, most - self.spent)])
+        taken = list(planned[: max(0, self._most - self.spent)])
         self.spent += len(taken)
         return taken
+
+    @property
+    def _most(self) -> int:
+        return _MOST_WORTHWHILE if self.helped else _MOST_REQUESTS
 
 
 def _by_login(cases: Sequence[_Case], max_ids: int) -> Iterator[PlannedRequest]:

@@ -34,18 +34,18 @@ class BatchProgress:
     def __init__(self, store: Repositories) -> None:
         """Nothing is under way yet."""
         self._store = store
-        self._works: dict[int, BatchState] = {}
+        self._states: dict[int, BatchState] = {}
         self._told: dict[uuid.UUID, Progressed] = {}
         self._next_at = -math.inf
 
     @contextlib.contextmanager
-    def working(self, work: BatchState) -> Iterator[None]:
+    def working(self, state: BatchState) -> Iterator[None]:
         """A batch is under way."""
-        self._works[id(work)] = work
+        self._states[id(state)] = state
         try:
             yield
         finally:
-            self._works.pop(id(work), None)
+            self._states.pop(id(state), None)
 
     async def tell(self) -> None:
         """Let others know how far the batches are, where that changed: this writes one row.
@@ -53,11 +53,11 @@ class BatchProgress:
         Looking through the accounts takes a twentieth of the time at most.
         """
         begun = time.monotonic()
-        if begun < self._next_at or (not self._works and not self._told):
+        if begun < self._next_at or (not self._states and not self._told):
             return
         figures: defaultdict[uuid.UUID, Progressed] = defaultdict(Progressed)
-        for work in list(self._works.values()):
-            figures[work.run.run_id] += await _progressed(work)
+        for state in list(self._states.values()):
+            figures[state.run.run_id] += await _progressed(state)
         self._next_at = time.monotonic() + _SHARE * (time.monotonic() - begun)
         if figures == self._told:
             return
@@ -73,14 +73,14 @@ class BatchProgress:
         self._told = dict(figures)
 
 
-async def _progressed(work: BatchState) -> Progressed:
+async def _progressed(state: BatchState) -> Progressed:
     """How far a batch is; other work gets its turn in between."""
-    done, written = 0, work.ownerless.written
-    for number, (account_id, progress) in enumerate(list(work.progress.items())):
+    done, written = 0, state.unattributed.written
+    for number, (account_id, progress) in enumerate(list(state.progress.items())):
         if number % _IN_A_ROW == _IN_A_ROW - 1:
             await asyncio.sleep(0)
         # A batch that ends meanwhile lets go of its accounts one by one.
-        view = work.views.get(account_id)
-        done += view is not None and needs_of(view, progress, work.gaps) == NOTHING
+        view = state.views.get(account_id)
+        done += view is not None and needs_of(view, progress, state.gaps) == NOTHING
         written += progress.effort.written
-    return Progressed(len(work.progress), done, work.requests, written)
+    return Progressed(len(state.progress), done, state.requests, written)

@@ -1,14 +1,13 @@
-"""A batch on its way through the flow: what is known of its accounts, what it cost, and whether it
-goes on.
-"""
+"""The state of a batch on its way through the flow."""
 
 import asyncio
 import contextlib
 import datetime as dt
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from app.domain.accounts.counts import Totals
 from app.domain.accounts.hold import Rewritten
@@ -25,36 +24,45 @@ from app.domain.planning.second_shape import disputed
 from app.domain.planning.trial_requests import Trials
 from app.domain.states import Outcome
 from app.domain.verdict.row_issues import found_by_rows
-from app.engine.isolation.search import Spent
+from app.engine.config import EngineConfig
+from app.engine.isolation.budget import Spent
 from app.engine.stopping import StopSignal
-from app.store.apply.context import Standing
+from app.store.apply.context import Standing, WriteContext
 from app.store.claims.claim import Claim, FirstPass
+from app.store.results.account_result import AccountResult
 from app.store.runs.active_runs import ActiveRun
 from app.upstream.stats import ApiStatistics
 
-NOTHING_REWRITTEN = Rewritten()
+if TYPE_CHECKING:
+    import uuid
+
+_NOTHING_REWRITTEN = Rewritten()
 
 
 @dataclass(slots=True)
 class BatchState:
-    """A batch on its way: what is known of its accounts, and what it cost so far.
+    """What is known of the accounts of a batch, and what it cost so far.
 
-    `moving` are the dates that still move, the same from the batch's beginning to its end. `unread`
-    counts the fetches that could not be completed by account, `ownerless` is what was done for
-    nobody in particular, `reassigned` the accounts that were asked for with it, `renamed` those
-    that upstream knows by an id that is new here, with that id; `spent` are the requests that the
-    search for failing accounts cost, `silent` tells of endpoints that answer nobody; `unfinished`
-    are the accounts that wait in the run again when the batch stopped early, `asking` those that
-    the reads of this round are for, by table. `guard` judges upstream over all batches of the run;
-    `totals` are what the tables counted at first, `earlier` the rows that runs rewrote of accounts
-    since those were whole, and `was_held` the accounts that an earlier run left held. `columns` are
-    how many of each table are compared where rows are; `noting` is held while what that finds is
-    recorded, since tables of one account are read at the same time.
+    As it began: `moving` are the unsettled dates, `found` the issues, `totals` what the tables
+    counted, `earlier` the rows that runs rewrote since the account was last whole, `was_held` the
+    accounts that an earlier run left held. `guard` judges upstream over all batches of the run.
+
+    As it goes on: `views` and `progress` by account; `unread` counts fetches that failed;
+    `unattributed` is effort for no account of the batch; `reassigned` are accounts whose fetch
+    wrote such rows; `renamed` those that upstream knows by a new id, with that id; `asking` the
+    accounts that this round reads, by table; `columns` how many are compared of each table;
+    `noting` is held while differences are recorded, since tables are read at the same time.
+
+    At its end: `spent` is what the search for failing accounts cost, `silent` tells of endpoints
+    that answer for no account, `unfinished` are accounts that wait in the run again. `suspicion` is
+    the reason to suspend the run, `is_recording` whether the record may have been made.
+
+    `begun` is on the monotonic clock, `timings` are seconds by phase.
     """
 
     claim: Claim
     run: ActiveRun
-    halt: StopSignal
+    stop: StopSignal
     moving: Moving
     views: dict[str, AccountView]
     found: dict[str, tuple[Issue, ...]]
@@ -62,8 +70,9 @@ class BatchState:
     guard: RunGuard
     totals: Mapping[str, Totals]
     earlier: Mapping[str, Rewritten]
-    was_held: frozenset[str]
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    was_held: set[str]
+    begun: float = field(default_factory=time.monotonic)
+    timings: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     use: ApiStatistics = field(default_factory=ApiStatistics)
     spent: Spent = field(default_factory=Spent)
     silent: tuple[str, ...] = ()
@@ -71,104 +80,44 @@ class BatchState:
     upstream: Upstream | None = None
     gaps: frozenset[dt.date] = frozenset()
     trials: Trials = field(default_factory=Trials)
-    ownerless: Effort = field(default_factory=Effort)
+    unattributed: Effort = field(default_factory=Effort)
     reassigned: set[str] = field(default_factory=set)
     renamed: set[str] = field(default_factory=set)
     unfinished: set[str] = field(default_factory=set)
     asking: Mapping[Endpoint, frozenset[str]] = field(default_factory=dict)
     columns: dict[Endpoint, int] = field(default_factory=dict)
     noting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    results: list[AccountResult] = field(default_factory=list)
+    suspicion: str | None = None
+    is_recording: bool = False
 
-    def is_suspected(self, account_id: str) -> bool:
-        """Whether the account failed before: it shares no request with those that did not, so that
-        it need not be searched for again.
-        """
-        return self.views[account_id].has_failed or account_id in self.claim.postponed
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is begun."""
+        return self.stop.is_set
 
     @property
     def requests(self) -> int:
-        """Requests that were sent for it, whatever came of them."""
+        """Requests that were sent for the batch, whatever came of them."""
         return self.use.requests
 
-    def found_at(self, account_id: str) -> tuple[Issue, ...]:
-        """The issues with which the account came, and those that the comparison of its rows
-        found.
-        """
-        return (*self.found[account_id], *self.found_by_rows(account_id))
+    def accounts(self) -> list[tuple[AccountView, Progress]]:
+        """Each account as it stands, with what was done for it."""
+        return [(view, self.progress[account_id]) for account_id, view in self.views.items()]
 
-    def found_by_rows(self, account_id: str) -> tuple[Issue, ...]:
-        """The issues that the comparison of an account's rows found, beside those with which it
-        came.
-        """
-        return found_by_rows(
-            self.progress[account_id], [issue.code for issue in self.found[account_id]]
-        )
+    def renew(self, views: Mapping[str, AccountView]) -> None:
+        """Replace views one by one: see `release`."""
+        for account_id, view in views.items():
+            self.views[account_id] = view
 
-    def compares(self, account_id: str) -> bool:
-        """Whether all rows that are read of an account are compared: what no count shows, as
-        amounts that differ, is told only by that.
-        """
-        return self.progress[account_id].by_rows or self.views[account_id].money is not None
-
-    def effort_of(self, account_id: str) -> Effort:
-        """What is done for an account, or for none that was asked for."""
-        return self.progress[account_id].effort if account_id in self.progress else self.ownerless
-
-    @property
-    def efforts(self) -> list[Effort]:
-        """What was done for each account, and for nobody in particular."""
-        return [*(progress.effort for progress in self.progress.values()), self.ownerless]
-
-    def begun(self) -> dict[str, FirstPass]:
-        """What was found and done so far, by account."""
-        return {
-            account_id: FirstPass(
-                frozenset(issue.code for issue in self.found_at(account_id)), progress.effort
-            )
-            for account_id, progress in self.progress.items()
-            if progress.effort
-        }
-
-    @property
-    def stops(self) -> bool:
-        """Whether nothing more is begun."""
-        return self.halt.is_set
-
-    def note_asking(self, planned: Iterable[PlannedRequest]) -> None:
-        """Take in for which accounts the reads of a round are."""
-        asking: defaultdict[Endpoint, set[str]] = defaultdict(set)
-        for each in planned:
-            asking[each.request.endpoint].update(each.account_ids)
-        self.asking = {endpoint: frozenset(account_ids) for endpoint, account_ids in asking.items()}
-
-    def note_mended(self, account_ids: Iterable[str], rows: int) -> None:
-        """Take in that ids of so many rows were mended at these accounts."""
-        for account_id in self.progress.keys() & set(account_ids):
-            self.progress[account_id].mended |= rows > 0
-
-    def note_unfinished(self) -> None:
-        """Tell the accounts of which something is still to be read, at any level: a plan of the
-        next round names only the coarsest.
-        """
-        self.unfinished = {
-            account_id
-            for account_id, progress in self.progress.items()
-            if progress.left_alone
-            or needs_of(self.views[account_id], progress, self.gaps) != NOTHING
-            or disputed(self.views[account_id], progress)
-        }
-
-    def standing(self, account_id: str) -> Standing:
-        """How an account stands before a write."""
-        progress = self.progress[account_id]
-        return Standing(
-            self.totals[account_id],
-            progress.effort.rewritten,
-            self.earlier.get(account_id, NOTHING_REWRITTEN),
-            account_id in self.was_held,
-            progress.hold is not None and progress.hold.outcome is Outcome.NEEDS_CONFIRMATION,
-            self.claim.confirmed.get(account_id),
-        )
+    def release(self) -> None:
+        """Free the accounts one by one: thousands freed at once block every other thread."""
+        while self.results:
+            self.results.pop()
+        known: tuple[dict[str, Any], ...] = (self.views, self.found, self.progress)
+        for accounts in known:
+            while accounts:
+                accounts.popitem()
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -177,4 +126,113 @@ class BatchState:
         try:
             yield
         finally:
-            self.seconds[name] += time.monotonic() - begun
+            self.timings[name] += time.monotonic() - begun
+
+    # What is found, and what is still to be read
+
+    def found_at(self, account_id: str) -> tuple[Issue, ...]:
+        """The issues with which the account came, and those that comparing its rows found."""
+        return (*self.found[account_id], *self.found_by_rows(account_id))
+
+    def found_by_rows(self, account_id: str) -> tuple[Issue, ...]:
+        """The issues that comparing rows found, beside those with which the account came."""
+        return found_by_rows(
+            self.progress[account_id], [issue.code for issue in self.found[account_id]]
+        )
+
+    def compares(self, account_id: str) -> bool:
+        """Whether all rows read of the account are compared, which shows what no count does."""
+        return self.progress[account_id].by_rows or self.views[account_id].money is not None
+
+    def is_suspected(self, account_id: str) -> bool:
+        """Whether the account failed before; then it shares no request with those that did not."""
+        return self.views[account_id].has_failed or account_id in self.claim.postponed
+
+    def note_asking(self, requests: Iterable[PlannedRequest]) -> None:
+        """Keep which accounts the requests of a round are for."""
+        asking: defaultdict[Endpoint, set[str]] = defaultdict(set)
+        for each in requests:
+            asking[each.request.endpoint].update(each.account_ids)
+        self.asking = {endpoint: frozenset(account_ids) for endpoint, account_ids in asking.items()}
+
+    def needs_more(self) -> bool:
+        """Whether another round would ask for anything."""
+        return any(
+            self._needs_read(view, progress) for view, progress in self.accounts()
+        ) or self.trials.has_more(self.accounts())
+
+    def note_unfinished(self) -> None:
+        """Keep which accounts need more, at any level: a plan names only the coarsest."""
+        self.unfinished = {
+            view.account_id
+            for view, progress in self.accounts()
+            if self._needs_read(view, progress) or disputed(view, progress)
+        }
+
+    def _needs_read(self, view: AccountView, progress: Progress) -> bool:
+        return bool(progress.left_alone) or needs_of(view, progress, self.gaps) != NOTHING
+
+    # What a write needs to know
+
+    def standing(self, account_id: str) -> Standing:
+        """How an account stands before a write, for the guards."""
+        progress = self.progress[account_id]
+        return Standing(
+            self.totals[account_id],
+            progress.effort.rewritten,
+            self.earlier.get(account_id, _NOTHING_REWRITTEN),
+            account_id in self.was_held,
+            progress.hold is not None and progress.hold.outcome is Outcome.NEEDS_CONFIRMATION,
+            self.claim.confirmed.get(account_id),
+        )
+
+    def write_context(
+        self, account_ids: Iterable[str], config: EngineConfig, worker_id: "uuid.UUID"
+    ) -> WriteContext:
+        """What a write to accounts is fenced and guarded by."""
+        return WriteContext(
+            self.claim.run_id,
+            self.claim.claim_id,
+            config.account_seconds,
+            config.lease_seconds,
+            self.guard,
+            {account_id: self.standing(account_id) for account_id in account_ids},
+            self.moving.first,
+            self.moving.last,
+            worker_id,
+        )
+
+    def note_mended(self, account_ids: Iterable[str], rows: int) -> None:
+        """Note at accounts that ids of so many of their rows were repaired."""
+        for account_id in self.progress.keys() & set(account_ids):
+            self.progress[account_id].mended |= rows > 0
+
+    # What was done
+
+    def effort_of(self, account_id: str) -> Effort:
+        """The effort of an account, `unattributed` if it is not of the batch."""
+        return (
+            self.progress[account_id].effort if account_id in self.progress else self.unattributed
+        )
+
+    @property
+    def efforts(self) -> list[Effort]:
+        """What was done in all."""
+        return [*(progress.effort for progress in self.progress.values()), self.unattributed]
+
+    def efforts_beside_results(self) -> Sequence[Effort]:
+        """What was done for no account that is recorded now."""
+        return [
+            self.unattributed,
+            *(self.progress[account_id].effort for account_id in self.unfinished),
+        ]
+
+    def begun_accounts(self) -> dict[str, FirstPass]:
+        """What was found at the accounts for which anything was done, and what was done."""
+        return {
+            account_id: FirstPass(
+                frozenset(issue.code for issue in self.found_at(account_id)), progress.effort
+            )
+            for account_id, progress in self.progress.items()
+            if progress.effort
+        }

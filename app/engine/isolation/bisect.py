@@ -1,5 +1,11 @@
-"""Isolation: a batch that breaks off by the fault of an account is split until that account stands
-alone and fails alone.
+"""Isolation: a batch that breaks off is split until the account at fault fails alone.
+
+Entry point: `Isolation.reconcile`.
+
+Invariants:
+1. An account is blamed only for what another one came through, or where another one can be read.
+2. What is everybody's (the API, the key, a lost claim, no room) is raised and blames no account.
+3. What may pass (a conflict, a lost session) is waited for first, and blames on repetition alone.
 """
 
 import uuid
@@ -8,9 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from app.domain.accounts.progress import Effort
 from app.domain.sequences import scattered
-from app.domain.states import Outcome
 from app.engine.api_usage import RunApiStats
 from app.engine.repositories import Repositories
 from app.engine.stopping import StopSignal
@@ -26,24 +30,18 @@ from app.errors import (
     UpstreamError,
     WriteConflict,
 )
-from app.store.claims.claim import Claim, FirstPass
-from app.store.results.account_result import AccountResult, Terms
+from app.store.claims.claim import Claim
 from app.store.runs.active_runs import ActiveRun
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _STRIKES = 8
-"""When so many accounts of a run failed alone and none came through, it is not the accounts'
-fault.
-"""
+"""If so many accounts of a run failed alone and none came through, it is not their fault."""
 _CONFLICTS = 3
-"""So many times a run waits for whoever holds the same rows; then its accounts are tried apart, so
-that those that are free go on.
-"""
+"""Times a run waits for a conflicting writer; then accounts are tried apart: free ones go on."""
 _LOST = 3
-"""So many times in a row a run waits where PostgreSQL goes away in a batch and answers right after;
-then its accounts are tried apart: the rows of one of them may be what ends the session, by a crash,
-a lack of memory, or somebody who kills long statements.
+"""Times in a row a run waits where PostgreSQL ends the session of a batch and answers right after;
+then accounts are tried apart: rows of one may cause it, by a crash, a lack of memory, or a limit.
 """
 _NOBODYS = (ConfigurationError, UpstreamError, ClaimLost)
 """Errors of the surroundings: they say nothing about an account."""
@@ -60,126 +58,131 @@ class _Record:
 
 @dataclass(slots=True)
 class _Trial:
-    """One claim on its way through the flow; `struck` are accounts that failed alone and were not
-    blamed for it yet.
+    """One claim on its way; `struck` are accounts that failed alone and were not blamed yet.
 
-    `failed_once` are those that failed alone by what may pass: PostgreSQL ended their session, or
-    had no room for them.
+    `failed_once` failed alone by what may pass: a lost session, or a lack of room.
     """
 
     run: ActiveRun
     use: RunApiStats
-    halt: StopSignal
+    stop: StopSignal
     record: _Record
     struck: list[tuple[Claim, Exception]] = field(default_factory=list)
     failed_once: set[str] = field(default_factory=set)
 
 
 class Flow(Protocol):
-    """What claims are taken through: the healing of batches, or their inspection."""
+    """What claims are taken through: reconciliation or inspection."""
 
     async def reconcile(
-        self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal
+        self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> object:
         """Take the claimed accounts through it and record what came of each."""
 
 
 Fail = Callable[[Claim, str], Awaitable[None]]
-"""Records that the only account of a claim could not go through the flow, with the reason, and
-releases it.
-"""
+"""Records that the only account of a claim failed, with the reason, and releases it."""
 
 
 class Isolation:
-    """Takes claims through the flow, however one of their accounts spoils it."""
+    """Takes claims through the flow, also those that one of their accounts breaks off."""
 
     def __init__(self, batches: Flow, store: Repositories, fail: Fail) -> None:
-        """Bind the flow, and what records accounts that cannot go through it."""
         self._batches = batches
         self._store = store
         self._record_failure = fail
         self._records: defaultdict[uuid.UUID, _Record] = defaultdict(_Record)
 
     def forget(self, run_id: uuid.UUID) -> None:
-        """The run is over."""
+        """Drop what is known of a run that is over."""
         self._records.pop(run_id, None)
 
     async def reconcile(
-        self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal
+        self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> None:
-        """Take the claim through the flow; accounts that alone break it off are recorded as failed,
-        with the reason.
+        """Take the claim through the flow; accounts that break it off alone are recorded as failed.
 
-        Raises what says nothing about an account, and the error itself where every account meets
-        it.
+        Raises what blames no account, and the error itself where every account meets it.
         """
-        trial = _Trial(run, use, halt, self._records[run.run_id])
-        await self._try(claim, trial)
+        trial = _Trial(run, use, stop, self._records[run.run_id])
+        await self._isolate(claim, trial)
         trial.record.lost = 0
-        if not halt.is_set:
+        if not stop.is_set:
             # Where none came through, others of the warehouse can be read all the same: it is these
             # accounts' own.
             await self._fail_struck(trial)
 
-    async def _try(self, claim: Claim, trial: _Trial) -> None:
+    async def _isolate(self, claim: Claim, trial: _Trial) -> None:
+        """Try the claim, its halves where it breaks off, and so on; a conflict is raised last."""
+        conflict: WriteConflict | None = None
+        pending = [claim]
+        while pending:
+            try:
+                pending += await self._try(pending.pop(), trial)
+            except WriteConflict as met:
+                conflict = met
+            if trial.stop.is_set:
+                break
+        if conflict is not None:
+            raise conflict
+
+    async def _try(self, claim: Claim, trial: _Trial) -> list[Claim]:
+        """Take a claim through the flow; what is to be tried next, from the last to the first."""
         try:
-            await self._batches.reconcile(claim, trial.run, trial.use, trial.halt)
+            await self._batches.reconcile(claim, trial.run, trial.use, trial.stop)
         except WriteConflict as error:
             trial.record.conflicts += 1
             if trial.record.conflicts < _CONFLICTS or len(claim.account_ids) == 1:
                 raise
-            await self._split(claim, error, trial)
+            return _halves(claim, error)
         except DatabaseUnavailable as error:
-            await self._meet_lost_session(claim, error, trial)
+            return await self._meet_lost_session(claim, error, trial)
         except _NOBODYS:
             raise
         except Exception as error:  # noqa: BLE001 - any error, also a defect of ours, must not cost the other accounts their turn
-            await self._meet_failure(claim, error, trial)
-        else:
-            trial.record.came_through = True
-            await self._fail_struck(trial)
+            return await self._meet_failure(claim, error, trial)
+        trial.record.came_through = True
+        await self._fail_struck(trial)
+        return []
 
-    async def _meet_failure(self, claim: Claim, error: Exception, trial: _Trial) -> None:
+    async def _meet_failure(self, claim: Claim, error: Exception, trial: _Trial) -> list[Claim]:
         lacked_room = isinstance(error, ResourcesExhausted)
         if lacked_room:
-            # Raises DatabaseFull where there is no room for anybody: then it is no account's.
+            # Raises DatabaseFull where there is no room at all: then no account is to blame.
             await self._store.database.require_room()
         if len(claim.account_ids) > 1:
-            await self._split(claim, error, trial)
-        elif lacked_room:
-            await self._try_again(claim, error, trial)
-        else:
-            await self._strike(claim, error, trial)
+            return _halves(claim, error)
+        if lacked_room:
+            return await self._try_again(claim, error, trial)
+        await self._strike(claim, error, trial)
+        return []
 
     async def _meet_lost_session(
         self, claim: Claim, error: DatabaseUnavailable, trial: _Trial
-    ) -> None:
+    ) -> list[Claim]:
         """Wait for PostgreSQL, unless it answers at once and ended the session of this run several
         times in a row.
 
         Then the accounts are tried apart; one alone is struck that ended it twice.
         """
-        # Without room for anybody it answers, and yet no account is what ends the work.
+        # Where there is no room at all it answers, and yet no account is what ends the work.
         if isinstance(error, DatabaseFull) or not await self._answers():
             raise error
         trial.record.lost += 1
         if trial.record.lost < _LOST:
             raise error
         if len(claim.account_ids) > 1:
-            await self._split(claim, error, trial)
-        else:
-            await self._try_again(claim, error, trial)
+            return _halves(claim, error)
+        return await self._try_again(claim, error, trial)
 
-    async def _try_again(self, claim: Claim, error: Exception, trial: _Trial) -> None:
-        """Try an account once more that failed alone by what may have passed; the second time it is
-        struck.
-        """
+    async def _try_again(self, claim: Claim, error: Exception, trial: _Trial) -> list[Claim]:
+        """Try an account once more whose failure may have passed; strike it the second time."""
         (account_id,) = claim.account_ids
         if account_id in trial.failed_once:
             await self._strike(claim, error, trial)
-        else:
-            trial.failed_once.add(account_id)
-            await self._try(claim, trial)
+            return []
+        trial.failed_once.add(account_id)
+        return [claim]
 
     async def _answers(self) -> bool:
         """Whether PostgreSQL answers, and takes writes."""
@@ -187,26 +190,6 @@ class Isolation:
             return await self._store.reports.is_ready()
         except ReconError:
             return False
-
-    async def _split(self, claim: Claim, error: Exception, trial: _Trial) -> None:
-        """Try both halves; a conflict with another writer in one of them is raised after both."""
-        _log.warning(
-            "A batch broke off; it is split.",
-            action="batch.split",
-            accounts=len(claim.account_ids),
-            reason=repr(error),
-        )
-        scattered_ids = scattered(claim.account_ids)
-        middle = len(scattered_ids) // 2
-        conflict: WriteConflict | None = None
-        for part in (scattered_ids[:middle], scattered_ids[middle:]):
-            if not trial.halt.is_set:
-                try:
-                    await self._try(replace(claim, account_ids=part), trial)
-                except WriteConflict as met:
-                    conflict = met
-        if conflict is not None:
-            raise conflict
 
     async def _strike(self, claim: Claim, error: Exception, trial: _Trial) -> None:
         """Note that an account failed alone; it is blamed once another came through.
@@ -247,58 +230,48 @@ class Isolation:
 
     async def _fail(self, claim: Claim, error: Exception) -> None:
         (account_id,) = claim.account_ids
-        said = (
-            str(error)
-            if isinstance(error, ReconError)
-            else f"an error in trade-recon itself: {error!r}"
-        )
-        if isinstance(error, DatabaseUnavailable):
-            said = (
-                "PostgreSQL ended the session, twice, where this account alone was read or"
-                f" written. {error}"
-            )
+        reason = _reason(error)
         _log.error(
             "An account breaks every batch off.",
             action="account.isolated",
             account_id=account_id,
-            reason=said,
+            reason=reason,
             exc_info=error,
         )
         try:
-            await self._record_failure(claim, said)
+            await self._record_failure(claim, reason)
         except (RowRefused, DatabaseError) as refused:
             # Its row in trade_recon cannot say that it failed: the run's record alone does, and the
-            # claim is given back with the others.
-            reason = (
+            # claim is released with the others.
+            both = (
                 str(refused)
                 if str(refused) == str(error)
-                else f"{refused}; the account failed before: {said}"
+                else f"{refused}; the account failed before: {reason}"
             )
-            await self._store.claims.set_refused_apart(claim.run_id, {account_id: reason})
+            await self._store.claims.set_refused_apart(claim.run_id, {account_id: both})
 
 
-class FailedHealing:
-    """Records accounts that break every batch off as failed: it costs them an attempt."""
+def _halves(claim: Claim, error: Exception) -> list[Claim]:
+    """Both halves of a claim that broke off, the first one last."""
+    _log.warning(
+        "A batch broke off; it is split.",
+        action="batch.split",
+        accounts=len(claim.account_ids),
+        reason=repr(error),
+    )
+    account_ids = scattered(claim.account_ids)
+    middle = len(account_ids) // 2
+    return [
+        replace(claim, account_ids=part) for part in (account_ids[middle:], account_ids[:middle])
+    ]
 
-    def __init__(self, store: Repositories, terms: Callable[[], Terms]) -> None:
-        """Bind where they are recorded, and on which terms."""
-        self._store = store
-        self._terms = terms
 
-    async def __call__(self, claim: Claim, reason: str) -> None:
-        """Record the only account of a claim."""
-        (account_id,) = claim.account_ids
-        result = AccountResult(
-            account_id,
-            Outcome.FAILED,
-            found=(),
-            left=None,
-            effort=Effort(),
-            failing=True,
-            signature="",
-            detail=f"The account cannot be reconciled: {reason}",
-            before=claim.first_pass(account_id) or FirstPass(),
+def _reason(error: Exception) -> str:
+    if isinstance(error, DatabaseUnavailable):
+        return (
+            "PostgreSQL ended the session, twice, where this account alone was read or"
+            f" written. {error}"
         )
-        await self._store.results.record(
-            claim, [result], seconds=0, requests=0, terms=self._terms(), judged=()
-        )
+    if isinstance(error, ReconError):
+        return str(error)
+    return f"an error in trade-recon itself: {error!r}"

@@ -13,8 +13,9 @@ from app.domain.holds.run_guard import undoing
 from app.domain.planning.plan import plan_accounts, plan_days
 from app.domain.planning.planned_request import PlannedRequest
 from app.domain.sequences import pieces
+from app.engine.isolation.budget import Spent
 from app.engine.isolation.control_requests import Control, Controls
-from app.engine.isolation.search import Search, Spent
+from app.engine.isolation.search import Search
 from app.engine.preparation.maintenance import mend_accounts
 from app.engine.repositories import Repositories
 from app.errors import EndpointFailed, FetchFailed, ReconError, RequestTooLarge, UpstreamSuspect

@@ -48,14 +48,14 @@ class Inspector:
         self._now = now
 
     async def reconcile(
-        self, claim: Claim, run: ActiveRun, use: RunApiStats, halt: StopSignal
+        self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> None:
         """Inspect the claimed accounts and record what was found; upstream is not asked, so that
         `use` stays as it is.
 
-        A batch is short: after a `halt` it ends as usual.
+        A batch is short: after a `stop` it ends as usual.
         """
-        del use, halt
+        del use, stop
         begun = time.monotonic()
         store, now = self._store.within(run.history_from), self._now()
         views = await look(store, claim.account_ids, now)

@@ -15,7 +15,7 @@ import pytest
 from app.domain.accounts.progress import Effort
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
-from app.engine.batch.reconcile import count_broken_off
+from app.engine.batch.record import count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.server.serving import SandboxServer

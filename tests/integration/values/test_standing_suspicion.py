@@ -73,7 +73,7 @@ async def _stands(service: ReconService) -> bool:
 async def _compared(service: ReconService, run_id: uuid.UUID) -> None:
     """Prepare a run: of an audit all is compared then, and no batch has begun."""
     (active,) = await service.store.active_runs.active(run_id)
-    assert await service.pool._prepare(active)
+    assert await service.pool.server.prepare(active)
 
 
 async def _out_of_time(service: ReconService) -> State:

@@ -204,7 +204,7 @@ async def test_a_run_that_a_silent_worker_prepares_says_when_another_one_takes_i
             await connection.execute(
                 "UPDATE recon_runs SET status = 'running', prepared_by = $1", worker
             )
-        await service.pool._beat()
+        await service.pool.heartbeat.beat()
         [wait] = _told(await service.readings.run_state(run_id))
     worker_is = rf"a worker not heard of since {_AT} UTC \(night-1, process 77\)"
     assert re.fullmatch(
@@ -227,8 +227,8 @@ async def test_a_run_at_which_nobody_works_says_so_and_what_to_start(
         [wait] = _told(await service.readings.run_state(run_id))
         assert (wait["reason"], "trade-recon serve" in wait["message"]) == ("unattended", True)
         # A process that serves another run alone does not help this one.
-        service.pool._only_run = uuid.uuid4()
-        await service.pool._beat()
+        service.pool.heartbeat.only_run = uuid.uuid4()
+        await service.pool.heartbeat.beat()
         assert [wait["reason"] for wait in _told(await service.readings.run_state(run_id))] == [
             "unattended"
         ]
@@ -240,7 +240,7 @@ async def test_a_run_that_waits_for_its_turn_names_the_run_that_is_worked_on(
     async with engine(filled, sandbox) as service:
         first = await service.start_run(RunRequest(RunKind.AUDIT))
         run_id = await service.start_run(RunRequest())
-        await service.pool._beat()
+        await service.pool.heartbeat.beat()
         async with filled.connect() as connection:
             await connection.execute(
                 "UPDATE recon_runs SET created_at = created_at - interval '1 minute'"
@@ -270,9 +270,9 @@ async def test_rows_that_somebody_else_locks_are_told_with_the_session(
                 )
             ]
         run_id = await service.start_run(RunRequest(account_ids=tuple(ids)))
-        await service.pool._beat()
+        await service.pool.heartbeat.beat()
         [run] = await service.store.active_runs.active(run_id)
-        assert await service.pool._serve_run(run)
+        assert await service.pool.server.work_on(run)
         async with filled.connect() as other, other.transaction():
             await other.execute("SET LOCAL application_name = 'etl'")
             await other.execute(

@@ -13,7 +13,7 @@ from app.domain.contract.tables import Endpoint
 from app.domain.holds.limits import HoldLimits
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
-from app.engine.batch.reconcile import BatchReconciler
+from app.engine.batch.detect import Detector
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.errors import Conflict, StatementTooSlow
@@ -353,10 +353,10 @@ class _Poisoned:
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, accounts: set[str], error: Exception
     ) -> None:
-        look = BatchReconciler._look
+        views = Detector.views
 
         async def poisoned(
-            batches: BatchReconciler,
+            detector: Detector,
             account_ids: list[str],
             claim: object,
             *,
@@ -364,9 +364,9 @@ class _Poisoned:
         ) -> object:
             if accounts.intersection(account_ids):
                 raise error
-            return await look(batches, account_ids, claim, is_first=is_first)  # type: ignore[arg-type]
+            return await views(detector, account_ids, claim, is_first=is_first)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(BatchReconciler, "_look", poisoned)
+        monkeypatch.setattr(Detector, "views", poisoned)
 
 
 @pytest.mark.parametrize("error", [StatementTooSlow("too slow"), KeyError("a defect")])

@@ -15,6 +15,7 @@ from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.holds.limits import HoldLimits
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
+from app.engine.batch.run_guards import RunGuards
 from app.engine.config import EngineConfig
 from app.engine.service import ReconService
 from app.sandbox.server.serving import SandboxServer
@@ -581,6 +582,6 @@ async def test_batches_that_begin_at_once_judge_upstream_together(
     async with engine(warehouse, sandbox) as service:
         run_id = await service.start_run(RunRequest(kind=RunKind.FULL))
         (active,) = await service.store.active_runs.active(run_id)
-        batches = service.pool._batches
-        first, *others = await asyncio.gather(*(batches._guard_of(active) for _ in range(4)))
+        guards = RunGuards(service.store.runs, HoldLimits())
+        first, *others = await asyncio.gather(*(guards.of(active) for _ in range(4)))
         assert all(guard is first for guard in others)

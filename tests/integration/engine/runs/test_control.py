@@ -426,7 +426,7 @@ async def test_what_is_halted_before_its_end_costs_no_account_an_attempt_whateve
         assert claim is not None
         halt = StopSignal()
         halt.set()
-        batches = service.pool._isolation._batches
+        batches = service.pool.server._isolation._batches
         await batches.reconcile(
             claim,
             active,

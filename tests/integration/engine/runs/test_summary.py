@@ -118,7 +118,7 @@ async def test_a_worker_that_finds_nothing_to_do_counts_nothing(
         await connection.execute(claimed, uuid.uuid4())
         counted = await connection.fetchval("SELECT computed_at FROM recon_report")
         (active,) = await service.store.active_runs.active(run_id)
-        assert not await service.pool._serve_run(active)
+        assert not await service.pool.server.work_on(active)
         assert await connection.fetchval("SELECT computed_at FROM recon_report") == counted
 
 

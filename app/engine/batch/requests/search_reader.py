@@ -1,14 +1,12 @@
-"""How the accounts of a batch fare while its requests are read: what was read whole, what failed
-alone, what nobody tried alone.
-"""
+"""Reads requests for the search of a batch, and notes at its accounts what came of it."""
 
 import dataclasses
 import datetime as dt
-from collections.abc import Awaitable, Callable
 
 from app.domain.contract.tables import Endpoint, Request
 from app.domain.planning.planned_request import PlannedRequest
 from app.engine.batch.progress import record_read
+from app.engine.batch.requests.read import RequestReader
 from app.engine.batch.state import BatchState
 from app.errors import FetchFailed, ReconError, RequestTooLarge, UpstreamError
 from app.telemetry import get_logger
@@ -16,40 +14,33 @@ from app.telemetry import get_logger
 _log = get_logger(__name__)
 
 
-class BatchReader:
-    """Reads for the search of a batch, and notes at its accounts what came of it; `read_one`
-    fetches one request and writes its rows.
-    """
+class SearchReader:
+    """The batch as its search sees it."""
 
-    def __init__(
-        self,
-        work: BatchState,
-        read_one: Callable[[BatchState, PlannedRequest], Awaitable[int | None]],
-    ) -> None:
-        """Bind the batch and its way to the API and the warehouse."""
-        self._work = work
-        self._read_one = read_one
+    def __init__(self, state: BatchState, reader: RequestReader) -> None:
+        self._state = state
+        self._reader = reader
 
     async def read(self, planned: PlannedRequest) -> int | None:
         """Read a request and write its rows; their number, None if nothing is begun any more."""
-        return await self._read_one(self._work, planned)
+        return await self._reader.read(self._state, planned)
 
     def is_known(self, planned: PlannedRequest) -> bool:
         """Whether its accounts failed in an earlier run, or in this one."""
-        return self._work.is_suspected(planned.account_ids[0])
+        return self._state.is_suspected(planned.account_ids[0])
 
     def can_wait(self, planned: PlannedRequest) -> bool:
         """Whether none of the accounts goes through the run for the second time."""
-        return self._work.claim.postponed.keys().isdisjoint(planned.account_ids)
+        return self._state.claim.postponed.keys().isdisjoint(planned.account_ids)
 
     def may_have_rows(self, planned: PlannedRequest) -> bool:
         """Whether any table counts something of an account that no earlier run left held or
         explained.
         """
         views = (
-            self._work.views[each]
+            self._state.views[each]
             for each in planned.account_ids
-            if each not in self._work.was_held
+            if each not in self._state.was_held
         )
         return any(
             view.explained_as is None and any(dataclasses.astuple(view.totals)) for view in views
@@ -57,7 +48,7 @@ class BatchReader:
 
     def first_day(self, planned: PlannedRequest) -> dt.date | None:
         """The first date on which the account has stored rows."""
-        return self._work.views[planned.account_ids[0]].first_day
+        return self._state.views[planned.account_ids[0]].first_day
 
     def failed(self, planned: PlannedRequest, error: ReconError) -> None:
         """Note the error at each account of the request."""
@@ -69,21 +60,21 @@ class BatchReader:
             reason=str(error),
         )
         for account_id in planned.account_ids:
-            self._work.progress[account_id].errors.append(
+            self._state.progress[account_id].errors.append(
                 f"{_named(planned)}: {error}{_as_small_as_can_be(planned, error)}"
             )
-            self._work.unread[account_id] += isinstance(error, UpstreamError)
+            self._state.unread[account_id] += isinstance(error, UpstreamError)
 
     def untried(self, planned: PlannedRequest, reason: str) -> None:
         """Note at each account why it waits for the next run."""
         for account_id in planned.account_ids:
-            self._work.progress[account_id].untried = f"{planned.request.endpoint.value}: {reason}"
+            self._state.progress[account_id].untried = f"{planned.request.endpoint.value}: {reason}"
 
     def read_in_parts(self, planned: PlannedRequest) -> None:
         """Note that all dates were read."""
         for account_id in planned.account_ids:
-            record_read(self._work.progress[account_id], planned)
-            self._work.progress[account_id].counted_in_parts |= (
+            record_read(self._state.progress[account_id], planned)
+            self._state.progress[account_id].counted_in_parts |= (
                 planned.request.endpoint is Endpoint.DAILY
             )
 

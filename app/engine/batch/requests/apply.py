@@ -1,0 +1,154 @@
+"""Applies one fetch: its rows become those of the warehouse, and each account learns what came.
+
+Entry point: `FetchApplier.apply`, for a fetch that is proven whole.
+
+Invariants:
+1. What a fetch wrote is counted even when the write fails halfway.
+2. An account counts as read only if all its rows were written, or were equal already.
+3. Rows of accounts that were not asked for count for the run, not for an account.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+
+from app.domain.contract.tables import Endpoint
+from app.domain.planning.planned_request import PlannedRequest
+from app.engine.batch.progress import add_effort, record_read, record_write
+from app.engine.batch.requests.comparison import FetchComparison
+from app.engine.batch.requests.fetch import Fetched
+from app.engine.batch.requests.history import BatchHistory
+from app.engine.batch.requests.other_rows import bring_in_others
+from app.engine.batch.state import BatchState
+from app.engine.config import EngineConfig
+from app.engine.repositories import Repositories
+from app.store.apply.context import RemovalEvidence, WriteContext
+from app.store.apply.fingerprints import Slice
+from app.store.apply.results import Applied
+
+_IN_A_ROW = 500
+"""Accounts that are noted before other tasks get their turn: a fetch may be for thousands."""
+
+
+class FetchApplier:
+    """Writes fetched rows under the fence of the claim."""
+
+    def __init__(self, store: Repositories, config: EngineConfig, history: BatchHistory) -> None:
+        self._store = store
+        self._config = config
+        self._history = history
+        self._comparison = FetchComparison(store)
+
+    async def apply(self, state: BatchState, planned: PlannedRequest, fetched: Fetched) -> None:
+        """Write the rows of a fetch, and note at each account what it came to."""
+        strangers = await self._resolve_owners(planned, fetched)
+        context = state.write_context(
+            planned.account_ids, self._config, self._store.claims.worker_id
+        )
+        proven = await self._without_renamed(state, planned, fetched)
+        compared = await self._comparison.before_write(state, planned, fetched)
+        applied = await self._write(state, planned, replace(fetched, proven=proven), context)
+        _count_others(state, planned, applied)
+        await _note_written(state, planned, fetched, applied, context)
+        for account_id, reason in strangers.items():
+            state.progress[account_id].strangers.append(reason)
+        await self._comparison.after_write(state, planned, fetched, compared)
+        await bring_in_others(self._store, state, planned, fetched, context)
+        await self._history.note_daily(state, planned, fetched)
+
+    async def _resolve_owners(self, planned: PlannedRequest, fetched: Fetched) -> Mapping[str, str]:
+        """Find whose the trades are; the accounts that have trades of unknown natural keys."""
+        if not planned.request.endpoint.is_trades:
+            return {}
+        logins = dict(zip(planned.account_ids, planned.logins, strict=True))
+        return await self._store.changes.resolve_trades(fetched.staged, logins)
+
+    async def _without_renamed(
+        self, state: BatchState, planned: PlannedRequest, fetched: Fetched
+    ) -> Slice:
+        """What a fetch proves, without accounts that upstream knows by another id now: their rows
+        become those of that account.
+        """
+        # Others that are asked for by login have an id; upstream only does not send it at this
+        # level.
+        unknown = [each for each in planned.by_login if state.views[each].by_login]
+        if not unknown:
+            return fetched.proven
+        known = await self._store.holders.note_fetch(fetched.staged, unknown)
+        await self._store.detection.add_accounts(
+            sorted({holder for holders in known.values() for holder in holders})
+        )
+        for account_id, holders in known.items():
+            # Upstream did send its rows, under the new id.
+            state.progress[account_id].sent.add(planned.request.endpoint)
+            state.renamed.update({account_id, *holders})
+        left = tuple(each for each in fetched.proven.account_ids if each not in known)
+        return replace(fetched.proven, account_ids=left)
+
+    async def _write(
+        self, state: BatchState, planned: PlannedRequest, fetched: Fetched, context: WriteContext
+    ) -> Mapping[str, Applied]:
+        """Write the rows; what was done, by account."""
+        applied: defaultdict[str, Applied] = defaultdict(Applied)
+        try:
+            await self._store.changes.apply(
+                fetched.staged,
+                fetched.proven,
+                fetched.before,
+                context,
+                _evidence(state, planned),
+                applied=applied,
+            )
+        except BaseException:
+            for account_id, done in applied.items():
+                add_effort(state.effort_of(account_id), done)
+            raise
+        return applied
+
+
+def _count_others(
+    state: BatchState, planned: PlannedRequest, applied: Mapping[str, Applied]
+) -> None:
+    """Count rows of no known account, or under an id that was not asked for, for the run."""
+    others = applied.keys() - set(planned.account_ids)
+    for account_id in others:
+        add_effort(state.unattributed, applied[account_id])
+    if any(applied[account_id].written for account_id in others):
+        state.reassigned.update(planned.account_ids)
+
+
+async def _note_written(
+    state: BatchState,
+    planned: PlannedRequest,
+    fetched: Fetched,
+    applied: Mapping[str, Applied],
+    context: WriteContext,
+) -> None:
+    for number, account_id in enumerate(planned.account_ids):
+        if number % _IN_A_ROW == 0:
+            await asyncio.sleep(0)
+        progress = state.progress[account_id]
+        progress.effort.requests += fetched.requests
+        done = applied.get(account_id, Applied())
+        record_write(progress, planned, done)
+        if (
+            done.error is None
+            and not done.left_alone
+            and not done.claim_lost
+            and not context.holds(account_id)
+            and done.hold is None
+        ):
+            record_read(progress, planned)
+
+
+def _evidence(state: BatchState, planned: PlannedRequest) -> RemovalEvidence:
+    """What this run knows that decides on removals, and on descents."""
+    progress = {account_id: state.progress[account_id] for account_id in planned.account_ids}
+    daily = {each: known.dates_read(Endpoint.DAILY) for each, known in progress.items()}
+    return RemovalEvidence(
+        {each: None if read.everything else frozenset(read.dates) for each, read in daily.items()},
+        frozenset(each for each in planned.account_ids if state.views[each].drifts),
+        {each: known.moving_figures for each, known in progress.items()},
+        is_trial=planned.is_trial,
+    )

@@ -1,0 +1,43 @@
+"""Stores missing rows that a fetch brought of accounts it was not for, at no further request."""
+
+from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.planning.planned_request import PlannedRequest
+from app.engine.batch.requests.fetch import Fetched
+from app.engine.batch.state import BatchState
+from app.engine.repositories import Repositories
+from app.store.apply.context import WriteContext
+
+_METRICS = (Endpoint.DAILY, Endpoint.HOURLY)
+
+
+async def bring_in_others(
+    store: Repositories,
+    state: BatchState,
+    planned: PlannedRequest,
+    fetched: Fetched,
+    context: WriteContext,
+) -> None:
+    """Store missing metrics rows of accounts that were not asked for.
+
+    A run of named accounts writes no others. Nothing is stored while upstream is suspect.
+    """
+    endpoint = planned.request.endpoint
+    if (
+        endpoint not in _METRICS
+        or not (planned.is_scan or planned.by_login)
+        or state.guard.reason is not None
+    ):
+        return
+    # Slices that another read of the round is for stay as they are: that read would take our rows
+    # for another writer's.
+    held = {
+        account_id for account_id, progress in state.progress.items() if progress.hold is not None
+    }
+    asked = {*planned.account_ids, *state.asking.get(endpoint, ()), *held}
+    among = None if state.run.request.account_ids is None else sorted(state.views)
+    for account_id, rows in (
+        await store.others.bring_in(fetched.staged, fetched.proven, context, sorted(asked), among)
+    ).items():
+        state.effort_of(account_id).inserted += rows
+        if account_id in state.progress:
+            state.progress[account_id].written.add(TABLES[endpoint].name)

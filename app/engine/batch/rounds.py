@@ -1,0 +1,122 @@
+"""The rounds of a batch: each asks for what the last one made worth asking.
+
+Entry point: `Rounds.run`.
+
+Invariants:
+1. A round applies metrics before it reads trades: a trade finds its account through them.
+2. After each round its accounts are detected again; the next plan starts from that.
+3. Rows that another writer changes meanwhile are left alone, and read again in the next pass.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Sequence
+
+from app.domain.planning.plan import MAX_ROUNDS
+from app.domain.planning.planned_request import PlannedRequest
+from app.domain.verdict.explanation import descended
+from app.engine.batch.detect import Detector
+from app.engine.batch.holds import BatchHolds
+from app.engine.batch.ids import BatchIds
+from app.engine.batch.progress import forget_left_alone
+from app.engine.batch.requests.apply import FetchApplier
+from app.engine.batch.requests.history import BatchHistory
+from app.engine.batch.requests.planner import RoundPlanner, RunSizes
+from app.engine.batch.requests.read import RequestReader
+from app.engine.batch.requests.search import BatchSearches
+from app.engine.batch.state import BatchState
+from app.engine.config import EngineConfig
+from app.engine.isolation.search import Search
+from app.engine.off_loop import off_loop
+from app.engine.repositories import Repositories
+from app.upstream.client import UpstreamClient
+
+_PASSES = 3
+"""Passes over slices that another writer keeps changing."""
+
+
+class Rounds:
+    """Reads and repairs the accounts of a batch until they need nothing more."""
+
+    def __init__(  # noqa: PLR0913 - the parts of a round
+        self,
+        store: Repositories,
+        client: UpstreamClient,
+        config: EngineConfig,
+        now: Callable[[], dt.datetime],
+        detector: Detector,
+        holds: BatchHolds,
+        *,
+        slots: asyncio.Semaphore,
+        sizes: RunSizes,
+    ) -> None:
+        self._store = store
+        self._detector = detector
+        self._holds = holds
+        self._ids = BatchIds(store, config, now, detector)
+        self._history = BatchHistory(store, detector)
+        self._planner = RoundPlanner(store, client, now, sizes)
+        reader = RequestReader(store, client, slots, FetchApplier(store, config, self._history))
+        self._searches = BatchSearches(store, client, config, now, reader)
+
+    async def run(self, state: BatchState) -> None:
+        """Read and repair in passes, the later ones for slices that others changed meanwhile."""
+        await self._planner.survey(state)
+        search = self._searches.begin(state)
+        for _ in range(_PASSES):
+            forget_left_alone(state.progress.values())
+            await self._run_rounds(state, search)
+            await self._ids.give_back(state)
+            await self._ids.repair_doubtful(state)
+            if state.is_stopping:
+                state.note_unfinished()
+                break
+            if not await off_loop(state.needs_more):
+                break
+        state.spent, state.silent = search.spent, tuple(search.silent)
+        await self._store.changes.end_descents(await off_loop(_descended, state))
+
+    async def _run_rounds(self, state: BatchState, search: Search) -> None:
+        for _ in range(MAX_ROUNDS):
+            await self._holds.hold_vanished(state)
+            requests = await self._planner.plan(state)
+            if not requests:
+                return
+            await self._fetch_and_apply(state, search, requests)
+            await self._verify(state, requests)
+
+    async def _fetch_and_apply(
+        self, state: BatchState, search: Search, requests: Sequence[PlannedRequest]
+    ) -> None:
+        state.note_asking(requests)
+        metrics = [each for each in requests if not each.request.endpoint.is_trades]
+        trades = [each for each in requests if each.request.endpoint.is_trades]
+        await _read_all(search, metrics)
+        await self._ids.repair_read(state, metrics)
+        await _read_all(search, trades)
+
+    async def _verify(self, state: BatchState, requests: Sequence[PlannedRequest]) -> None:
+        """Detect again at the accounts of the round, as they stand after its writes."""
+        await self._history.note_parts(state)
+        account_ids = sorted({each for request in requests for each in request.account_ids})
+        with state.phase("verify"):
+            await self._detector.renew(state, account_ids)
+            await self._history.note_forgotten(state, account_ids)
+
+
+async def _read_all(search: Search, requests: Sequence[PlannedRequest]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in requests:
+                group.create_task(search.read(each))
+    except ExceptionGroup as errors:
+        # The others are the same outage, seen by other fetches.
+        raise errors.exceptions[0] from errors
+
+
+def _descended(state: BatchState) -> list[tuple[str, dt.date]]:
+    return [
+        (account_id, day)
+        for account_id, view in state.views.items()
+        for day in descended(view, state.progress[account_id])
+    ]

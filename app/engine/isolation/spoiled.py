@@ -1,0 +1,42 @@
+"""Failures that a smaller request may not meet."""
+
+from app.errors import (
+    FetchFailed,
+    FetchTooBroad,
+    IncompleteFetch,
+    RequestTooLarge,
+    RowRefused,
+    StatementTooSlow,
+)
+
+Spoiled = FetchFailed | RequestTooLarge | FetchTooBroad | RowRefused | StatementTooSlow
+SPOILED = (FetchFailed, RequestTooLarge, FetchTooBroad, RowRefused, StatementTooSlow)
+_LARGE = frozenset({400, 413, 414, 422})
+"""Statuses that an API may give to a request for too many rows. 5xx and a deadline come without a
+status, from the client's verdict.
+"""
+
+
+def is_certain(failure: Spoiled) -> bool:
+    """Whether the same request would fail again: it was rejected before rows were counted, or was
+    not proven whole in either pass.
+    """
+    return (
+        isinstance(failure, FetchFailed)
+        and not failure.skip
+        and (failure.status is not None or isinstance(failure, IncompleteFetch))
+    )
+
+
+def may_be_too_large(failure: Spoiled) -> bool:
+    """Whether a request for fewer dates may be answered."""
+    if isinstance(failure, IncompleteFetch):
+        return bool(failure.skip)
+    if isinstance(failure, FetchFailed):
+        return bool(failure.skip) or failure.status is None or failure.status in _LARGE
+    return not isinstance(failure, FetchTooBroad)
+
+
+def may_pass(failure: Spoiled) -> bool:
+    """Whether the failure is no rejection, so that the same request may be answered later."""
+    return isinstance(failure, FetchFailed) and failure.status is None

@@ -1,0 +1,84 @@
+"""The heartbeat of this process, and what it says keeps the work from going on."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.domain.runs.waits import Hindrance, WaitReason
+from app.errors import ReconError, WriteConflict
+from app.store.claims.claims import Claims
+from app.telemetry import get_logger
+from app.upstream.client import UpstreamClient
+
+if TYPE_CHECKING:
+    import uuid
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Conflict:
+    """Another transaction holds rows, as PostgreSQL said; times are on the monotonic clock."""
+
+    reason: str
+    since: float
+    next_try: float
+
+
+class Heartbeat:
+    """Keeps the claims of this process alive; `only_run` tells that it serves one run alone."""
+
+    def __init__(self, claims: Claims, client: UpstreamClient, lease_seconds: float) -> None:
+        self._claims = claims
+        self._client = client
+        self._lease_seconds = lease_seconds
+        self._conflict: _Conflict | None = None
+        self.only_run: uuid.UUID | None = None
+
+    async def keep(self) -> None:
+        """Beat four times a lease, for ever."""
+        while True:
+            await self.beat()
+            await asyncio.sleep(self._lease_seconds / 4)
+
+    async def beat(self) -> bool:
+        """Send one heartbeat; whether it was taken."""
+        try:
+            lost = await self._claims.beat(self.hindrance, self.only_run)
+        except ReconError as error:
+            _log.warning(
+                "A heartbeat was missed.", action="worker.heartbeat_missed", reason=str(error)
+            )
+            return False
+        if lost:
+            _log.warning(
+                "The lease had ended: the accounts of this process were given up.",
+                action="worker.lapsed",
+                accounts=lost,
+            )
+        return True
+
+    @property
+    def hindrance(self) -> Hindrance | None:
+        """What keeps the work of this process from going on."""
+        if (found := self._client.hindrance) is not None or self._conflict is None:
+            return found
+        now = time.monotonic()
+        return Hindrance(
+            WaitReason.LOCKS,
+            now - self._conflict.since,
+            self._conflict.reason,
+            max(0.0, self._conflict.next_try - now),
+        )
+
+    def note_conflict(self, error: ReconError, pause: float) -> None:
+        """Another transaction holds rows to write; that PostgreSQL is gone could not be told."""
+        if isinstance(error, WriteConflict):
+            now = time.monotonic()
+            since = self._conflict.since if self._conflict else now
+            self._conflict = _Conflict(str(error).rstrip("."), since, now + pause)
+
+    def note_work(self) -> None:
+        """A turn of a worker met no conflict."""
+        self._conflict = None

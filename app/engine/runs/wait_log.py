@@ -1,0 +1,63 @@
+"""The log of why runs wait."""
+
+import math
+import time
+import uuid
+from collections.abc import Sequence
+
+from app.engine.report.waits import WaitReasons
+from app.engine.repositories import Repositories
+from app.errors import ReconError
+from app.store.runs.active_runs import ActiveRun
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+_SECONDS = 2.0
+"""The reasons are read at most this often while there is no work."""
+_MOST_RUNS = 3
+
+
+class WaitLog:
+    """Logs each reason of a run once."""
+
+    def __init__(self, store: Repositories, lease_seconds: float) -> None:
+        self._store = store
+        self._reasons = WaitReasons(store.waits, lease_seconds)
+        self._told: dict[uuid.UUID, list[str]] = {}
+        self._read_at = -math.inf
+
+    def forget(self, run_id: uuid.UUID) -> None:
+        """Drop what was told of a run that is over."""
+        self._told.pop(run_id, None)
+
+    async def tell_some(self, runs: Sequence[ActiveRun]) -> None:
+        """Log why the first runs wait, when none of them has work."""
+        now = time.monotonic()
+        if now - self._read_at >= _SECONDS:
+            self._read_at = now
+            for run in runs[:_MOST_RUNS]:
+                await self.tell(run.run_id)
+
+    async def tell(self, run_id: uuid.UUID) -> None:
+        """Log why a run waits, if the reasons changed."""
+        try:
+            waits = await self._reasons.of(await self._store.run_reader.get(run_id))
+        except ReconError as error:
+            _log.warning(
+                "It is not known why a run waits.",
+                action="run.unwatched",
+                run_id=str(run_id),
+                reason=str(error),
+            )
+            return
+        reasons = sorted(f"{wait.reason} {wait.accounts or ''}" for wait in waits)
+        if waits and reasons != self._told.get(run_id):
+            for wait in waits:
+                _log.warning(
+                    "A run waits.",
+                    action="run.waiting",
+                    run_id=str(run_id),
+                    reason=wait.reason.value,
+                    why=wait.message,
+                )
+        self._told[run_id] = reasons
