@@ -1,0 +1,74 @@
+"""The guards of an audit: when upstream has too little to be believed."""
+
+import uuid
+from collections.abc import Sequence
+
+from app.domain.holds.limits import HoldLimits
+from app.domain.holds.run_guard import undoing
+from app.engine.repositories import Repositories
+from app.errors import UpstreamSuspect
+
+
+class AuditGuard:
+    """Compares what an audit finds with `limits` (None: all is believed)."""
+
+    def __init__(
+        self,
+        store: Repositories,
+        run_id: uuid.UUID,
+        account_ids: Sequence[str] | None,
+        limits: HoldLimits | None,
+    ) -> None:
+        """`account_ids` are the audited accounts (None: all)."""
+        self._store = store
+        self._run_id = run_id
+        self._account_ids = account_ids
+        self._limits = limits
+
+    async def judge_absent(self, sample: Sequence[str], asked: int) -> None:
+        """Stop asking for accounts by id when upstream has nothing for too many of a sample.
+
+        Raises UpstreamSuspect if as many of all `asked` were more than the limits allow.
+        """
+        if self._limits is None:
+            return
+        unseen = set(await self._store.scans.unseen_accounts(self._run_id, self._account_ids))
+        # Not all that are unseen: a scan that could not be finished did not show many that upstream
+        # has. Nor those that are known as absent.
+        news = await self._store.scans.count_news(
+            [account_id for account_id in sample if account_id in unseen]
+        )
+        missing, total = round(asked * news / len(sample)), await self._total()
+        if self._limits.suspects(missing, total):
+            raise UpstreamSuspect(self._limits.suspicion(missing, total, 0))
+
+    async def judge_rekeyed(self) -> None:
+        """Let accounts that upstream knows under another natural key be read whole.
+
+        Raises UpstreamSuspect if they are more than the limits allow: nothing is written under such
+        keys then.
+        """
+        rekeyed = await self._store.scans.count_rekeyed(self._run_id)
+        if not rekeyed:
+            return
+        total = await self._total()
+        if self._limits is not None and self._limits.suspects(rekeyed, total):
+            raise UpstreamSuspect(self._limits.suspicion_of_keys(rekeyed, total))
+        await self._store.scans.note_rekeyed(self._run_id)
+
+    async def judge_lowered(self) -> None:
+        """Mark the run as suspect, before anything is written, if upstream has less than is stored
+        of too many accounts.
+        """
+        if self._limits is None:
+            return
+        total = await self._total()
+        lowered = await self._store.scans.count_lowered(self._run_id)
+        if self._limits.suspects(lowered, total):
+            reason = self._limits.suspicion(lowered, total, 0) + undoing(self._run_id)
+            await self._store.runs.note_suspicion(self._run_id, reason, None)
+
+    async def _total(self) -> int:
+        if self._account_ids is None:
+            return await self._store.preparations.count_accounts()
+        return len(self._account_ids)
