@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.holds.limits import HoldLimits
 from app.domain.holds.run_guard import RunGuard
+from app.domain.ids import ClaimId, RunId
 from app.engine.repositories import Repositories
 from app.store.apply.context import WriteContext
 from app.store.apply.fingerprints import Fingerprints
@@ -424,7 +425,9 @@ async def _opened() -> AsyncIterator[_Bench]:
         store = await Repositories.build(database, _LEASE_SECONDS)
         await store.claims.beat()
         yield _Bench(
-            store, looker, WriteContext(uuid.uuid4(), uuid.uuid4(), 120.0, _LEASE_SECONDS, _GUARD)
+            store,
+            looker,
+            WriteContext(RunId(uuid.uuid4()), ClaimId(uuid.uuid4()), 120.0, _LEASE_SECONDS, _GUARD),
         )
 
 

@@ -40,7 +40,6 @@ import platform
 import statistics
 import tempfile
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +50,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from app.domain.accounts.progress import Effort
+from app.domain.ids import RunId
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind
@@ -135,7 +135,7 @@ class Warehouse:
     connection: "asyncpg.Connection[asyncpg.Record]"
     store: Repositories
     client: UpstreamClient
-    runs: list[uuid.UUID] = field(default_factory=list)
+    runs: list[RunId] = field(default_factory=list)
 
     @classmethod
     @contextlib.asynccontextmanager

@@ -3,12 +3,12 @@ the process's own figures.
 """
 
 import asyncio
-import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from app.domain.ids import RunId, WorkerId
 from app.store.runs.lifecycle import Runs
 from app.upstream.stats import ApiStatistics
 
@@ -19,8 +19,8 @@ _MOST_RUNS = 32
 class RunApiStats:
     """The API statistics of one run, counted by all workers of this process that serve it."""
 
-    run_id: uuid.UUID
-    worker_id: uuid.UUID
+    run_id: RunId
+    worker_id: WorkerId
     runs: Runs
     statistics: ApiStatistics = field(default_factory=ApiStatistics)
     _keeping: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -42,14 +42,14 @@ class RunApiStats:
 class ApiUsage:
     """The use of the API by each run that this process serves."""
 
-    def __init__(self, runs: Runs, worker_id: uuid.UUID) -> None:
+    def __init__(self, runs: Runs, worker_id: WorkerId) -> None:
         """Keep the figures in `runs`, as the part of this worker process."""
         self._runs = runs
         self._worker_id = worker_id
-        self._held: OrderedDict[uuid.UUID, RunApiStats] = OrderedDict()
+        self._held: OrderedDict[RunId, RunApiStats] = OrderedDict()
 
     @contextmanager
-    def recording(self, run_id: uuid.UUID) -> Iterator[RunApiStats]:
+    def recording(self, run_id: RunId) -> Iterator[RunApiStats]:
         """Count for the run what is asked of the API inside.
 
         Figures are held between the batches of 32 runs; of more at once, those served longest ago
@@ -62,6 +62,6 @@ class ApiUsage:
         with use.statistics.recording():
             yield use
 
-    def forget(self, run_id: uuid.UUID) -> None:
+    def forget(self, run_id: RunId) -> None:
         """The run is over; a worker that is still at it keeps what it counts."""
         self._held.pop(run_id, None)

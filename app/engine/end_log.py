@@ -3,8 +3,8 @@ ended it.
 """
 
 import datetime as dt
-import uuid
 
+from app.domain.ids import RunId
 from app.engine.repositories import Repositories
 from app.store.database.transaction import Record
 from app.telemetry import get_logger
@@ -32,7 +32,7 @@ _ROWS = (
 )
 
 
-async def log_end(store: Repositories, run_id: uuid.UUID, today: dt.date | None = None) -> None:
+async def log_end(store: Repositories, run_id: RunId, today: dt.date | None = None) -> None:
     """Log how a run ended, with what it left, which is counted where that was not done; figures
     that are 0 are left out.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.accounts.money import AUTO, MoneyMode
 from app.domain.contract.caps import NO_CAPS, Caps
+from app.domain.ids import WorkerId
 from app.errors import ConfigurationError
 from app.store.apply.apply import Applier
 from app.store.apply.comparison import RowComparison
@@ -116,7 +117,7 @@ class Repositories:
 
         Raises ConfigurationError with everything that stops us in this warehouse.
         """
-        worker_id = uuid.uuid4()
+        worker_id = WorkerId(uuid.uuid4())
         found = await (_require_tables if only_reads else _require_fit)(database)
         catalogue = await Catalogue.read(database, found, caps)
         feed, pace = ChangeFeed(database), WritePace(write_rate)

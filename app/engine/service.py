@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from app.domain.ids import RunId
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.emptiness import NOBODY_KNOWN
 from app.domain.runs.request import IdempotencyKey, RunRequest
@@ -70,7 +71,7 @@ class ReconService:
         async with self.summary.ending():
             return await fix_ids(await self._compared(), self._config.today(self._now()))
 
-    async def inspect(self) -> uuid.UUID:
+    async def inspect(self) -> RunId:
         """Inspect all accounts, in this process; the run that did it."""
         run_id = await self.start_run(RunRequest(RunKind.INSPECT))
         await self.pool.run_until_finished(run_id)
@@ -82,7 +83,7 @@ class ReconService:
 
     async def start_run(
         self, request: RunRequest, idempotency_key: str | None = None, reason: str | None = None
-    ) -> uuid.UUID:
+    ) -> RunId:
         """Queue a run; a worker of any process takes it up.
 
         With a key that was used before: the run that was started with it.

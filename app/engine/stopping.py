@@ -8,11 +8,11 @@ is as safe, and only forgets what it had fetched.
 import asyncio
 import contextlib
 import datetime as dt
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TypeVar
 
+from app.domain.ids import RunId
 from app.engine.end_log import log_end
 from app.engine.repositories import Repositories
 from app.errors import ReconError
@@ -65,11 +65,11 @@ class StopSignals:
         """Bind where the state of runs stands; `today` gives the business date."""
         self._today = today
         self._store, self._control = store, store.control
-        self._signals: defaultdict[uuid.UUID, set[StopSignal]] = defaultdict(set)
+        self._signals: defaultdict[RunId, set[StopSignal]] = defaultdict(set)
         self._is_stopping = False
 
     @contextlib.contextmanager
-    def working_on(self, run_id: uuid.UUID) -> Iterator[StopSignal]:
+    def working_on(self, run_id: RunId) -> Iterator[StopSignal]:
         """The halt of a piece of work on a run, watched as long as it lasts.
 
         Each has its own: a run that is resumed is taken up anew while what was halted before still
@@ -87,7 +87,7 @@ class StopSignals:
                 del self._signals[run_id]
 
     @property
-    def run_ids(self) -> list[uuid.UUID]:
+    def run_ids(self) -> list[RunId]:
         """The runs that are worked on here."""
         return list(self._signals)
 

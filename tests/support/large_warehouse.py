@@ -12,6 +12,7 @@ import uuid
 
 import asyncpg
 
+from app.domain.ids import RunId
 from tests.conftest import SCHEMA
 
 KNOWN, TRADING = 60_000, 18_000
@@ -22,7 +23,7 @@ HOURS = (9, 10)
 TRADES_A_DAY = 2
 WITHOUT_ID, UNDER_PLACEHOLDER = 53, 499
 """One of so many trades, spread over all accounts since these are primes."""
-PAST_RUN, RUN = uuid.UUID(int=1), uuid.UUID(int=2)
+PAST_RUN, RUN = RunId(uuid.UUID(int=1)), RunId(uuid.UUID(int=2))
 WAITING = 2000
 """Accounts that wait in the run; none of them trades."""
 FETCHES, FETCHED = 50, 1000

@@ -20,7 +20,8 @@ from app.store.claims.batch_progress import Progressed
 from app.telemetry import get_logger
 
 if TYPE_CHECKING:
-    import uuid
+    from app.domain.ids import RunId
+
 
 _log = get_logger(__name__)
 _IN_A_ROW = 200
@@ -35,7 +36,7 @@ class BatchProgress:
         """Nothing is under way yet."""
         self._store = store
         self._states: dict[int, BatchState] = {}
-        self._told: dict[uuid.UUID, Progressed] = {}
+        self._told: dict[RunId, Progressed] = {}
         self._next_at = -math.inf
 
     @contextlib.contextmanager
@@ -55,7 +56,7 @@ class BatchProgress:
         begun = time.monotonic()
         if begun < self._next_at or (not self._states and not self._told):
             return
-        figures: defaultdict[uuid.UUID, Progressed] = defaultdict(Progressed)
+        figures: defaultdict[RunId, Progressed] = defaultdict(Progressed)
         for state in list(self._states.values()):
             figures[state.run.run_id] += await _progressed(state)
         self._next_at = time.monotonic() + _SHARE * (time.monotonic() - begun)

@@ -16,11 +16,11 @@ Invariants:
 import asyncio
 import datetime as dt
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from app.domain.ids import RunId
 from app.domain.states import Outcome
 from app.engine.api_usage import RunApiStats
 from app.engine.batch.batch_progress import BatchProgress
@@ -138,6 +138,6 @@ class BatchReconciler:
         """The terms on which results are recorded now."""
         return self._recorder.terms()
 
-    def forget(self, run_id: uuid.UUID) -> None:
+    def forget(self, run_id: RunId) -> None:
         """Drop what is known of a run that is over."""
         self._shared.guards.forget(run_id)

@@ -1,11 +1,11 @@
 """The guard of each run: one judgement of upstream, shared by the run's batches here."""
 
-import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.domain.holds.limits import HoldLimits
 from app.domain.holds.run_guard import RunGuard, undoing
+from app.domain.ids import RunId
 from app.domain.states import RunKind
 from app.store.runs.active_runs import ActiveRun
 from app.store.runs.lifecycle import Runs
@@ -20,9 +20,9 @@ class RunGuards:
     def __init__(self, runs: Runs, limits: HoldLimits) -> None:
         self._runs = runs
         self._limits = limits
-        self._guards: dict[uuid.UUID, tuple[dt.datetime | None, RunGuard]] = {}
+        self._guards: dict[RunId, tuple[dt.datetime | None, RunGuard]] = {}
 
-    def forget(self, run_id: uuid.UUID) -> None:
+    def forget(self, run_id: RunId) -> None:
         """Drop the guard of a run that is over."""
         self._guards.pop(run_id, None)
 

@@ -34,7 +34,8 @@ from app.store.runs.active_runs import ActiveRun
 from app.upstream.stats import ApiStatistics
 
 if TYPE_CHECKING:
-    import uuid
+    from app.domain.ids import WorkerId
+
 
 _NOTHING_REWRITTEN = Rewritten()
 
@@ -187,7 +188,7 @@ class BatchState:
         )
 
     def write_context(
-        self, account_ids: Iterable[str], config: EngineConfig, worker_id: "uuid.UUID"
+        self, account_ids: Iterable[str], config: EngineConfig, worker_id: "WorkerId"
     ) -> WriteContext:
         """What a write to accounts is fenced and guarded by."""
         return WriteContext(

@@ -8,12 +8,12 @@ Invariants:
 3. What may pass (a conflict, a lost session) is waited for first, and blames on repetition alone.
 """
 
-import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from app.domain.ids import RunId
 from app.domain.sequences import scattered
 from app.engine.api_usage import RunApiStats
 from app.engine.repositories import Repositories
@@ -91,9 +91,9 @@ class Isolation:
         self._batches = batches
         self._store = store
         self._record_failure = fail
-        self._records: defaultdict[uuid.UUID, _Record] = defaultdict(_Record)
+        self._records: defaultdict[RunId, _Record] = defaultdict(_Record)
 
-    def forget(self, run_id: uuid.UUID) -> None:
+    def forget(self, run_id: RunId) -> None:
         """Drop what is known of a run that is over."""
         self._records.pop(run_id, None)
 

@@ -9,12 +9,12 @@ Invariants:
 """
 
 import datetime as dt
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.contract.tables import Endpoint, Request
 from app.domain.holds.limits import HoldLimits
+from app.domain.ids import RunId
 from app.domain.planning.plan import plan_accounts, plan_days
 from app.domain.sequences import pieces
 from app.engine.preparation.audit_guard import AuditGuard
@@ -56,7 +56,7 @@ class Audit:
     """Compares the accounts of one run."""
 
     def __init__(
-        self, store: Repositories, client: UpstreamClient, run_id: uuid.UUID, terms: AuditTerms
+        self, store: Repositories, client: UpstreamClient, run_id: RunId, terms: AuditTerms
     ) -> None:
         self._store = store
         self._client = client

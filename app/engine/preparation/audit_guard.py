@@ -1,10 +1,10 @@
 """The guards of an audit: when upstream has too little to be believed."""
 
-import uuid
 from collections.abc import Sequence
 
 from app.domain.holds.limits import HoldLimits
 from app.domain.holds.run_guard import undoing
+from app.domain.ids import RunId
 from app.engine.repositories import Repositories
 from app.errors import UpstreamSuspect
 
@@ -15,7 +15,7 @@ class AuditGuard:
     def __init__(
         self,
         store: Repositories,
-        run_id: uuid.UUID,
+        run_id: RunId,
         account_ids: Sequence[str] | None,
         limits: HoldLimits | None,
     ) -> None:

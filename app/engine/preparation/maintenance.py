@@ -5,11 +5,11 @@ totals brought up to date.
 import asyncio
 import datetime as dt
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.ids import RunId
 from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode
 from app.domain.issues.detection import detect
 from app.domain.runs.emptiness import NOBODY_KNOWN, refused_sentence
@@ -111,7 +111,7 @@ async def _fix_ids(
     today: dt.date,
     *,
     heals: bool = True,
-    run_id: uuid.UUID | None = None,
+    run_id: RunId | None = None,
 ) -> MaintenanceResult:
     """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
     await _record_identity_issues(store)
@@ -198,7 +198,7 @@ async def _count_locked(
 
 
 async def maintain(
-    store: Repositories, today: dt.date, run_id: uuid.UUID | None = None
+    store: Repositories, today: dt.date, run_id: RunId | None = None
 ) -> MaintenanceResult:
     """The first step of a night: ids, then the account list, then every account's totals.
 
@@ -232,7 +232,7 @@ async def find_ids(
 
 
 async def mend_accounts(
-    store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: uuid.UUID | None = None
+    store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: RunId | None = None
 ) -> int:
     """Map the ids of some accounts' rows again, after their metrics were healed or before they are
     read: how many rows that changed.

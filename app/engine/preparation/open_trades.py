@@ -3,7 +3,6 @@ report alone.
 """
 
 import datetime as dt
-import uuid
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -16,6 +15,7 @@ from app.domain.contract.open_trades import (
     without_zeros,
 )
 from app.domain.contract.tables import PAGE_ROWS, Endpoint, Request
+from app.domain.ids import RunId
 from app.domain.sequences import pieces
 from app.engine.repositories import Repositories
 from app.errors import UpstreamError, UpstreamUnavailable
@@ -40,9 +40,7 @@ class _Counting:
         )
 
 
-async def compare_open_trades(
-    store: Repositories, client: UpstreamClient, run_id: uuid.UUID
-) -> None:
+async def compare_open_trades(store: Repositories, client: UpstreamClient, run_id: RunId) -> None:
     """Count upstream's snapshot of open trades and what is stored of its dates; what cannot be read
     costs the audit nothing else.
     """
@@ -70,7 +68,7 @@ async def compare_open_trades(
 
 
 async def compare_open_trades_of(
-    store: Repositories, client: UpstreamClient, run_id: uuid.UUID, account_ids: Sequence[str]
+    store: Repositories, client: UpstreamClient, run_id: RunId, account_ids: Sequence[str]
 ) -> None:
     """The same for named accounts, shown in their run alone; accounts of which no login is known
     are left out.

@@ -1,10 +1,10 @@
 """Maintenance before a run: ids, account list and totals of all accounts, or of some."""
 
 import datetime as dt
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from app.domain.ids import RunId
 from app.domain.sequences import pieces, scattered
 from app.engine.config import EngineConfig
 from app.engine.preparation.maintenance import count, find_ids, maintain, mend_accounts
@@ -45,7 +45,7 @@ class RunMaintenance:
         self._config = config
         self._now = now
 
-    async def maintain_all(self, run_id: uuid.UUID, *, heals: bool) -> Maintained:
+    async def maintain_all(self, run_id: RunId, *, heals: bool) -> Maintained:
         """Maintain everything at once, in batches where PostgreSQL fails at the rows of some.
 
         An inspection only counts. Raises the error where no rows of known accounts are at fault.
@@ -84,7 +84,7 @@ class RunMaintenance:
             )
 
     async def maintain_some(
-        self, run_id: uuid.UUID, account_ids: Sequence[str], *, heals: bool
+        self, run_id: RunId, account_ids: Sequence[str], *, heals: bool
     ) -> Maintained:
         """Maintain accounts in batches, split down to those whose rows PostgreSQL cannot work on.
 
@@ -126,9 +126,7 @@ class RunMaintenance:
                 )
         return Maintained({}, unread, sorted(locked), refused, frozenset(refused))
 
-    async def _maintain(
-        self, run_id: uuid.UUID, account_ids: Sequence[str], *, heals: bool
-    ) -> None:
+    async def _maintain(self, run_id: RunId, account_ids: Sequence[str], *, heals: bool) -> None:
         today = self._config.today(self._now())
         await (
             mend_accounts(self._store, account_ids, today, run_id)

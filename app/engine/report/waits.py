@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping
 
+from app.domain.ids import RunId
 from app.domain.runs import waits
 from app.domain.runs.waits import Process, Wait, WaitReason
 from app.domain.states import RunKind, RunStatus
@@ -88,7 +89,7 @@ class WaitReasons:
             if at > now
         ]
 
-    async def _idle(self, run_id: uuid.UUID, now: dt.datetime, *, with_locks: bool) -> list[Wait]:
+    async def _idle(self, run_id: RunId, now: dt.datetime, *, with_locks: bool) -> list[Wait]:
         """Accounts that wait though no process is hindered: they are postponed, or somebody else
         locks their rows.
         """

@@ -1,9 +1,9 @@
 """The ends of runs that this process serves: finished, failed or suspended."""
 
 import datetime as dt
-import uuid
 from collections.abc import Callable
 
+from app.domain.ids import RunId
 from app.domain.states import RunStatus
 from app.engine.config import EngineConfig
 from app.engine.end_log import log_end
@@ -25,7 +25,7 @@ class RunEndings:
         config: EngineConfig,
         now: Callable[[], dt.datetime],
         summary: SnapshotRefresher,
-        forget: Callable[[uuid.UUID], None],
+        forget: Callable[[RunId], None],
     ) -> None:
         self._store = store
         self._config = config
@@ -33,7 +33,7 @@ class RunEndings:
         self._summary = summary
         self._locked_out = LockedAccounts(store, config.locked_seconds)
         self._forget_others = forget
-        self._finishing: set[uuid.UUID] = set()
+        self._finishing: set[RunId] = set()
 
     async def finish(self, run: ActiveRun) -> bool:
         """End the run if nothing of it waits any more; whether it was ended here.
@@ -72,14 +72,14 @@ class RunEndings:
             await log_end(self._store, run.run_id, self._today())
         self._summary.note_end()
 
-    def _forget(self, run_id: uuid.UUID) -> None:
+    def _forget(self, run_id: RunId) -> None:
         self._locked_out.forget(run_id)
         self._forget_others(run_id)
 
     def _today(self) -> dt.date:
         return self._config.today(self._now())
 
-    async def _count_waiting(self, run_id: uuid.UUID) -> int:
+    async def _count_waiting(self, run_id: RunId) -> int:
         """How many accounts wait for their turn in a run, after deleted ones are recorded as gone
         and lost claims are released.
         """

@@ -12,7 +12,8 @@ from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 
 if TYPE_CHECKING:
-    import uuid
+    from app.domain.ids import RunId
+
 
 _log = get_logger(__name__)
 
@@ -34,7 +35,7 @@ class Heartbeat:
         self._client = client
         self._lease_seconds = lease_seconds
         self._conflict: _Conflict | None = None
-        self.only_run: uuid.UUID | None = None
+        self.only_run: RunId | None = None
 
     async def keep(self) -> None:
         """Beat four times a lease, for ever."""

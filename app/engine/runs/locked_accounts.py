@@ -3,8 +3,8 @@ waits for them, but not without end.
 """
 
 import time
-import uuid
 
+from app.domain.ids import RunId
 from app.engine.repositories import Repositories
 from app.telemetry import get_logger
 
@@ -22,15 +22,15 @@ class LockedAccounts:
         """`seconds` is how long the rows of an account may be held."""
         self._store = store
         self._seconds = seconds
-        self._since: dict[uuid.UUID, dict[str, float]] = {}
-        self._looked_at: dict[uuid.UUID, float] = {}
+        self._since: dict[RunId, dict[str, float]] = {}
+        self._looked_at: dict[RunId, float] = {}
 
-    def forget(self, run_id: uuid.UUID) -> None:
+    def forget(self, run_id: RunId) -> None:
         """The run is over, or has taken what it waited for."""
         self._since.pop(run_id, None)
         self._looked_at.pop(run_id, None)
 
-    async def set_apart(self, run_id: uuid.UUID) -> None:
+    async def set_apart(self, run_id: RunId) -> None:
         """Fail the accounts of a run without a free one that are locked since `seconds`; it reads
         which these are once in a while.
         """

@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
+from app.domain.ids import RunId
 from app.engine.end_log import log_end
 from app.engine.repositories import Repositories
 from app.store.runs.orders import Ordered
@@ -40,7 +41,7 @@ class RunOrders:
         if await self._order(
             "cancel", run_id, reason, self._store.control.cancel(run_id, sentence)
         ):
-            await log_end(self._store, run_id, self._today())
+            await log_end(self._store, RunId(run_id), self._today())
 
     async def confirm(
         self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None

@@ -1,11 +1,11 @@
 """One piece of work for a run: prepare it, take a batch through the flow, or end it."""
 
 import datetime as dt
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from app.domain.ids import RunId
 from app.domain.states import RunKind
 from app.engine.api_usage import ApiUsage
 from app.engine.batch.batch_progress import BatchProgress
@@ -75,8 +75,8 @@ class RunServer:
         self._preparation = Preparation(store, client, config, now)
         self._usage = ApiUsage(store.runs, store.claims.worker_id)
         self._endings = RunEndings(store, config, now, summary, self._forget)
-        self._preparing: set[uuid.UUID] = set()
-        self._shortages: Counter[uuid.UUID] = Counter()
+        self._preparing: set[RunId] = set()
+        self._shortages: Counter[RunId] = Counter()
         self._orphans: list[Claim] = []
 
     @property
@@ -202,7 +202,7 @@ class RunServer:
                 # There is room again: the work is tried once more.
                 raise DatabaseUnavailable(str(error)) from error
 
-    def _forget(self, run_id: uuid.UUID) -> None:
+    def _forget(self, run_id: RunId) -> None:
         """Drop what is kept of a run that is over."""
         self._waits.forget(run_id)
         self._batches.forget(run_id)

@@ -2,9 +2,9 @@
 
 import math
 import time
-import uuid
 from collections.abc import Sequence
 
+from app.domain.ids import RunId
 from app.engine.report.waits import WaitReasons
 from app.engine.repositories import Repositories
 from app.errors import ReconError
@@ -23,10 +23,10 @@ class WaitLog:
     def __init__(self, store: Repositories, lease_seconds: float) -> None:
         self._store = store
         self._reasons = WaitReasons(store.waits, lease_seconds)
-        self._told: dict[uuid.UUID, list[str]] = {}
+        self._told: dict[RunId, list[str]] = {}
         self._read_at = -math.inf
 
-    def forget(self, run_id: uuid.UUID) -> None:
+    def forget(self, run_id: RunId) -> None:
         """Drop what was told of a run that is over."""
         self._told.pop(run_id, None)
 
@@ -38,7 +38,7 @@ class WaitLog:
             for run in runs[:_MOST_RUNS]:
                 await self.tell(run.run_id)
 
-    async def tell(self, run_id: uuid.UUID) -> None:
+    async def tell(self, run_id: RunId) -> None:
         """Log why a run waits, if the reasons changed."""
         try:
             waits = await self._reasons.of(await self._store.run_reader.get(run_id))

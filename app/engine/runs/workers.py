@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from app.domain.ids import RunId
 from app.engine.config import EngineConfig
 from app.engine.report.refresh import SnapshotRefresher
 from app.engine.repositories import Repositories
@@ -44,7 +45,7 @@ class _Duty:
     `local` ones.
     """
 
-    only: uuid.UUID | None = None
+    only: RunId | None = None
     named: bool = False
     local: bool = False
 
@@ -138,10 +139,10 @@ class WorkerPool:
         """Serve one run until there is nothing to do for it, since it is over or paused; for the
         command line.
         """
-        self.heartbeat.only_run = run_id
+        only = self.heartbeat.only_run = RunId(run_id)
         companions = self._companions()
         workers = [
-            asyncio.create_task(self._serve(_Duty(run_id))) for _ in range(self._config.workers)
+            asyncio.create_task(self._serve(_Duty(only))) for _ in range(self._config.workers)
         ]
         try:
             await asyncio.gather(*workers)

@@ -1,7 +1,6 @@
 """What a run tells the writing side: on whose behalf rows are written, and what else it read."""
 
 import datetime as dt
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +8,7 @@ from app.domain.accounts.counts import Totals
 from app.domain.accounts.hold import Rewritten, Shown
 from app.domain.accounts.settling import NEVER, MovingFigures
 from app.domain.holds.run_guard import RunGuard
+from app.domain.ids import ClaimId, RunId, WorkerId
 
 _NOTHING = Totals(
     has_alltime=False,
@@ -49,8 +49,8 @@ class WriteContext:
     have rows by now.
     """
 
-    run_id: uuid.UUID | None
-    claim_id: uuid.UUID
+    run_id: RunId | None
+    claim_id: ClaimId
     account_seconds: float
     """How long one account may take."""
     lease_seconds: float
@@ -59,7 +59,7 @@ class WriteContext:
     standing: Mapping[str, Standing] = field(default_factory=dict)
     moving_from: dt.date = NEVER
     moving_until: dt.date = NEVER
-    worker_id: uuid.UUID | None = None
+    worker_id: WorkerId | None = None
 
     def holds(self, account_id: str) -> bool:
         """Whether nothing of the account may be written."""

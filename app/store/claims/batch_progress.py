@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from app.domain.ids import RunId, WorkerId
 from app.store.database.pool import Database
 
 
@@ -40,7 +41,7 @@ class UnderWayFigures:
         sql = database.queries("claims/batch_progress")
         self._note, self._get = sql["note_under_way"], sql["get_under_way"]
 
-    async def note(self, worker_id: uuid.UUID, figures: Mapping[uuid.UUID, Progressed]) -> None:
+    async def note(self, worker_id: WorkerId, figures: Mapping[RunId, Progressed]) -> None:
         """Tell how far the batches of this process are, by run."""
         shown = {str(run_id): asdict(each) for run_id, each in figures.items()}
         await self._database.execute(self._note, worker_id, shown or None)

@@ -1,6 +1,5 @@
 """A claim: accounts of a run that one worker holds, and what was done for them so far."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -8,6 +7,7 @@ import msgspec
 
 from app.domain.accounts.hold import Shown
 from app.domain.accounts.progress import Effort
+from app.domain.ids import ClaimId, RunId
 from app.domain.issues.codes import IssueCode
 from app.store.database.transaction import Record
 
@@ -59,8 +59,8 @@ class Claim:
     compared.
     """
 
-    claim_id: uuid.UUID
-    run_id: uuid.UUID
+    claim_id: ClaimId
+    run_id: RunId
     account_ids: tuple[str, ...]
     postponed: Mapping[str, FirstPass] = field(default_factory=dict)
     confirmed: Mapping[str, Shown] = field(default_factory=dict)

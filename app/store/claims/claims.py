@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from app.domain.accounts.hold import Shown
+from app.domain.ids import ClaimId, RunId, WorkerId
 from app.domain.runs.waits import Hindrance
 from app.errors import ReconError
 from app.store.claims.claim import BrokenOff, Claim, FirstPass, first_pass_of, noted, with_written
@@ -44,7 +45,7 @@ _LOCKED = (
 class Claims:
     """Taking and giving back accounts; the database's clock decides what is stale."""
 
-    def __init__(self, database: Database, worker_id: uuid.UUID, lease_seconds: float) -> None:
+    def __init__(self, database: Database, worker_id: WorkerId, lease_seconds: float) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
         self.worker_id = worker_id
@@ -63,12 +64,10 @@ class Claims:
         self._release_lost = sql["release_lost_claims"]
         self._probe, self._record_unwritable = sql["probe_accounts"], sql["record_unwritable"]
         self._waiting, self._due = sql["get_waiting"], sql["get_due"]
-        self._held = set[uuid.UUID]()
+        self._held = set[ClaimId]()
         self._lost_until = -math.inf
 
-    async def beat(
-        self, hindrance: Hindrance | None = None, only_run: uuid.UUID | None = None
-    ) -> int:
+    async def beat(self, hindrance: Hindrance | None = None, only_run: RunId | None = None) -> int:
         """Say that this worker process is alive, and what keeps its work from going on; it serves
         `only_run` (None: all runs).
 
@@ -106,9 +105,9 @@ class Claims:
         """Forget heartbeat rows that are a day old."""
         await self._database.execute(self._purge)
 
-    async def claim(self, run_id: uuid.UUID, limit: int) -> Claim | None:
+    async def claim(self, run_id: RunId, limit: int) -> Claim | None:
         """Take the next accounts of a run, at most `limit`; None if there is none to take now."""
-        claim_id = uuid.uuid4()
+        claim_id = ClaimId(uuid.uuid4())
         # Known before it is made: whatever else of ours stands in the database is a claim whose
         # answer was lost.
         self._held.add(claim_id)
@@ -122,7 +121,7 @@ class Claims:
             self._held.discard(claim_id)
         return claim
 
-    async def _take(self, run_id: uuid.UUID, claim_id: uuid.UUID, limit: int) -> Claim | None:
+    async def _take(self, run_id: RunId, claim_id: ClaimId, limit: int) -> Claim | None:
         rows = await self._database.fetch(
             self._claim, run_id, claim_id, self.worker_id, limit, self.lease_seconds
         )
@@ -159,7 +158,7 @@ class Claims:
         )
 
     async def set_unwritable_apart(
-        self, run_id: uuid.UUID, error: ReconError, account_ids: Sequence[str] | None = None
+        self, run_id: RunId, error: ReconError, account_ids: Sequence[str] | None = None
     ) -> list[str]:
         """Record as failed, in the run's record alone, the accounts whose rows in trade_recon
         PostgreSQL does not let anybody write.
@@ -182,13 +181,13 @@ class Claims:
         await self._database.execute(self._record_unwritable, run_id, list(refused), details)
         return sorted(refused)
 
-    async def due(self, run_id: uuid.UUID) -> list[str]:
+    async def due(self, run_id: RunId) -> list[str]:
         """Accounts that wait in a run and that no claim holds, the first of them: they can be taken
         but for locks of other transactions.
         """
         return [row["account_id"] for row in await self._database.fetch(self._due, run_id, _DUE)]
 
-    async def set_locked_apart(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> None:
+    async def set_locked_apart(self, run_id: RunId, account_ids: Sequence[str]) -> None:
         """Record as failed, in the run's record alone, accounts whose rows in trade_recon another
         transaction holds.
         """
@@ -196,7 +195,7 @@ class Claims:
             self._record_unwritable, run_id, list(account_ids), [_LOCKED] * len(account_ids)
         )
 
-    async def set_refused_apart(self, run_id: uuid.UUID, refused: Mapping[str, str]) -> None:
+    async def set_refused_apart(self, run_id: RunId, refused: Mapping[str, str]) -> None:
         """Record as failed, in the run's record alone, accounts that trade_recon does not let in,
         or whose rows there cannot be written.
         """
@@ -237,7 +236,7 @@ class Claims:
             return 0
         return await self._database.execute(self._release_lost, self.worker_id, list(self._held))
 
-    async def record_gone(self, run_id: uuid.UUID) -> int:
+    async def record_gone(self, run_id: RunId) -> int:
         """Record the accounts that wait in a run and were deleted from trade_recon, so that it does
         not wait for them; their number.
         """

@@ -1,11 +1,11 @@
 """Runs that workers take up, and those that a dead process left."""
 
 import datetime as dt
-import uuid
 from dataclasses import dataclass
 
 import msgspec
 
+from app.domain.ids import RunId, WorkerId
 from app.domain.runs.request import RunRequest
 from app.store.database.pool import Database
 from app.store.database.transaction import Record
@@ -28,7 +28,7 @@ class ActiveRun:
     `history_from` on (None: all).
     """
 
-    run_id: uuid.UUID
+    run_id: RunId
     request: RunRequest
     prepared: bool
     confirmed_at: dt.datetime | None = None
@@ -54,10 +54,10 @@ class ActiveRuns:
         self._database = database
         sql = database.queries("runs/active_runs")
         self._find_active, self._get_left = sql["find_active_run"], sql["get_left_runs"]
-        self._unreadable = set[uuid.UUID]()
+        self._unreadable = set[RunId]()
 
     async def active(
-        self, run_id: uuid.UUID | None = None, *, named: bool = False, local: bool = False
+        self, run_id: RunId | None = None, *, named: bool = False, local: bool = False
     ) -> list[ActiveRun]:
         """Runs to be worked on (or this one, if it is), those that people wait for first.
 
@@ -70,7 +70,7 @@ class ActiveRuns:
         ]
         return [run for run in runs if run is not None]
 
-    async def left(self, worker_id: uuid.UUID, lease_seconds: float) -> list[Record]:
+    async def left(self, worker_id: WorkerId, lease_seconds: float) -> list[Record]:
         """Runs (`run_id`, `kind`, `created_at`) that processes left which are gone, oldest first;
         none while another one lives.
         """

@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 
+from app.domain.ids import RunId
 from app.domain.states import RunStatus
 from app.domain.wording.counts import counted
 from app.errors import Conflict, InvalidRequest, RowRefused
@@ -149,14 +150,14 @@ class RunControl:
             )
         return is_stopped
 
-    async def end_overdue(self) -> list[uuid.UUID]:
+    async def end_overdue(self) -> list[RunId]:
         """End the runs whose time is up; which they were."""
         ended = [row["run_id"] for row in await self._database.fetch(self._end_overdue)]
         for run_id in ended:
             await self._wrap_up.clear_scan(run_id)
         return ended
 
-    async def working(self, run_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    async def working(self, run_ids: Sequence[RunId]) -> set[RunId]:
         """Those of the runs that are still to be worked on."""
         return {
             row["run_id"]

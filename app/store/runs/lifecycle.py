@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from app.domain.holds.limits import HoldLimits
+from app.domain.ids import RunId, WorkerId
 from app.domain.runs.request import IdempotencyKey, RunRequest
 from app.domain.states import RunStatus
 from app.errors import Conflict
@@ -30,14 +31,14 @@ class Runs:
         self._leftovers = RunLeftovers(database)
         self._wrap_up = WrapUp(database)
 
-    async def create(self, request: RunRequest, key: IdempotencyKey | None = None) -> uuid.UUID:
+    async def create(self, request: RunRequest, key: IdempotencyKey | None = None) -> RunId:
         """A new run that waits for a worker, or the one that was started with the key; the
         processes that listen are told.
 
         Raises Conflict if the key came with another request before, or if the run must be the only
         one and another is active.
         """
-        run_id = uuid.uuid4()
+        run_id = RunId(uuid.uuid4())
         kept = None if key is None else key.key, None if key is None else key.digest
         while True:
             async with self._database.transaction() as connection:
@@ -64,7 +65,7 @@ class Runs:
                     sole["run_id"],
                 )
 
-    async def of_key(self, key: IdempotencyKey) -> uuid.UUID | None:
+    async def of_key(self, key: IdempotencyKey) -> RunId | None:
         """The run that was started with the key, if any; Conflict if that was for another
         request.
         """
@@ -77,11 +78,9 @@ class Runs:
                 " No run was started; use a new key.",
                 row["run_id"],
             )
-        return uuid.UUID(str(row["run_id"]))
+        return RunId(uuid.UUID(str(row["run_id"])))
 
-    async def finish(
-        self, run_id: uuid.UUID, guard: HoldLimits, today: dt.date | None = None
-    ) -> bool:
+    async def finish(self, run_id: RunId, guard: HoldLimits, today: dt.date | None = None) -> bool:
         """End the run if nothing of it waits any more; whether this call ended it.
 
         What is accepted until `today` or before counts.
@@ -112,7 +111,7 @@ class Runs:
             await self._wrap_up.note_held_since(run_id)
         return is_ended
 
-    async def end_early(self, run_id: uuid.UUID, status: RunStatus, reason: str) -> None:
+    async def end_early(self, run_id: RunId, status: RunStatus, reason: str) -> None:
         """End a run that cannot go on; the accounts that wait are left, and none is blamed."""
         await self._database.execute(self._sql["count_written"], run_id, seconds=SWEEP_SECONDS)
         await self._database.execute(self._sql["end_run"], run_id, status.value, reason)
@@ -122,38 +121,38 @@ class Runs:
         """Whether the database's clock, by which runs stop, is beyond the moment."""
         return bool(await self._database.fetch_value(self._sql["is_past"], moment))
 
-    async def note_history(self, run_id: uuid.UUID, first: dt.date | None) -> None:
+    async def note_history(self, run_id: RunId, first: dt.date | None) -> None:
         """Keep from which date on the run compares."""
         await self._database.execute(self._sql["note_history"], run_id, first)
 
-    async def note_search(self, run_id: uuid.UUID, new: int, known: int, fault: str) -> None:
+    async def note_search(self, run_id: RunId, new: int, known: int, fault: str) -> None:
         """Count what a search for failing accounts cost, `known` for those that had failed before;
         keep why the run will have failed.
         """
         await self._database.execute(self._sql["note_search"], run_id, new, known, fault or None)
 
-    async def is_suspicion_standing(self, run_id: uuid.UUID) -> bool:
+    async def is_suspicion_standing(self, run_id: RunId) -> bool:
         """Whether an earlier run was stopped since upstream was suspect, and neither a person nor
         an audit begun since found it well.
         """
         return bool(await self._database.fetch_value(self._sql["get_standing_suspicion"], run_id))
 
     async def note_suspicion(
-        self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None
+        self, run_id: RunId, reason: str, confirmed_at: dt.datetime | None
     ) -> None:
         """Upstream is suspect: the run's batches hold whatever upstream lowers; not if somebody
         confirmed the run since.
         """
         await self._database.execute(self._sql["note_suspicion"], run_id, reason, confirmed_at)
 
-    async def add_phase(self, run_id: uuid.UUID, phase: str, seconds: float) -> None:
+    async def add_phase(self, run_id: RunId, phase: str, seconds: float) -> None:
         """Add time spent in a phase."""
         await self._database.execute(
             self._sql["add_phase_seconds"], run_id, phase, str(round(seconds, 3))
         )
 
     async def set_api_statistics(
-        self, run_id: uuid.UUID, worker_id: uuid.UUID, statistics: Mapping[str, object]
+        self, run_id: RunId, worker_id: WorkerId, statistics: Mapping[str, object]
     ) -> None:
         """Keep this worker process's API statistics for the run."""
         await self._database.execute(

@@ -21,6 +21,7 @@ from app.domain.accounts.counts import CountedDay
 from app.domain.contract.rows import RepairedRow, fields_of, flattened, is_count
 from app.domain.contract.spelling import AskedIds, respelled
 from app.domain.contract.tables import METRICS, Endpoint
+from app.domain.ids import FetchId, WorkerId
 from app.errors import DatabaseUnavailable, IncompleteFetch, RowRefused
 from app.store.database.pool import Database
 from app.store.database.queries import fill, quote
@@ -70,7 +71,7 @@ class StagedFetch:
     counted, by account and date.
     """
 
-    fetch_id: uuid.UUID
+    fetch_id: FetchId
     endpoint: Endpoint
     rows: int = 0
     has_unsent: bool = False
@@ -95,12 +96,12 @@ class _Row(NamedTuple):
 class Staging:
     """Opens pages into the staging tables and forgets them again."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, worker_id: uuid.UUID) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue, worker_id: WorkerId) -> None:
         """Compose the statements for each table."""
         self._database = database
         self._worker_id = worker_id
         self._catalogue = catalogue
-        self._left: set[tuple[uuid.UUID, str]] = set()
+        self._left: set[tuple[FetchId, str]] = set()
         sql = database.queries("staging")
         self._register = sql["register_fetch"]
         self._forget = sql["forget_fetch"]
@@ -145,7 +146,7 @@ class Staging:
 
         Its rows from `first_day` on (None: all) are ours to apply or forget.
         """
-        staged = StagedFetch(uuid.uuid4(), endpoint, first_day=first_day)
+        staged = StagedFetch(FetchId(uuid.uuid4()), endpoint, first_day=first_day)
         table = self._catalogue[endpoint].table.name
         try:
             await self._database.execute(self._register, staged.fetch_id, self._worker_id, table)
@@ -470,7 +471,7 @@ class Staging:
         self._left.difference_update(ours)
         return len(dead)
 
-    async def _drop(self, fetch_id: uuid.UUID, table_name: str) -> None:
+    async def _drop(self, fetch_id: FetchId, table_name: str) -> None:
         stage = next(
             self._catalogue[endpoint].stage
             for endpoint in STAGED

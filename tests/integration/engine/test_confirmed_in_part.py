@@ -11,6 +11,7 @@ import pytest
 
 from app.cli.runtime import ExitCode, exit_code_of
 from app.domain.holds.limits import HoldLimits
+from app.domain.ids import RunId
 from app.domain.issues.codes import IssueCode
 from app.domain.states import RunKind, RunStatus
 from app.engine.acceptances import Accepting
@@ -118,7 +119,7 @@ async def test_a_run_of_which_each_held_account_was_confirmed_one_by_one_waits_f
     ):
         await service.confirm(run_id)
     # All of it was confirmed, so that what upstream lowers elsewhere is not held for it.
-    assert not await service.store.runs.is_suspicion_standing(uuid.uuid4())
+    assert not await service.store.runs.is_suspicion_standing(RunId(uuid.uuid4()))
 
 
 async def test_a_run_whose_last_held_account_is_accepted_after_its_end_waits_for_no_word_until_that_is_taken_back(

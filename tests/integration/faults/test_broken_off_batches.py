@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.accounts.progress import Effort
+from app.domain.ids import ClaimId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.batch.record import count_broken_off
@@ -157,7 +158,7 @@ async def test_what_is_counted_while_its_process_is_cancelled_is_counted_once(
     async with world.service() as service, asyncio.timeout(PATIENCE):
         run_id = await service.start_run(RunRequest())
         store = service.store
-        claim = Claim(uuid.uuid4(), run_id, ())
+        claim = Claim(ClaimId(uuid.uuid4()), run_id, ())
         claim.broken_off.uncounted.append(Uncounted([Effort(inserted=7)], 3, is_recording=False))
         async with world.connection.transaction():
             await world.connection.execute("SELECT FROM recon_runs FOR UPDATE")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from app.domain.ids import WorkerId
 from app.domain.runs.request import RunRequest
 from app.engine.config import EngineConfig
 from app.errors import DatabaseUnavailable
@@ -121,7 +122,7 @@ async def test_heartbeats_go_on_over_a_new_connection_also_while_the_whole_pool_
     database: Database,
 ) -> None:
     async with _through_a_network(database) as (proxy, pool):
-        claims = Claims(pool, uuid.uuid4(), lease_seconds=6)
+        claims = Claims(pool, WorkerId(uuid.uuid4()), lease_seconds=6)
         await claims.beat()
         held = [asyncio.create_task(pool.fetch("SELECT pg_sleep(30)")) for _ in range(4)]
         await asyncio.sleep(0.3)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.accounts.progress import Effort
+from app.domain.ids import RunId, WorkerId
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind
@@ -268,7 +269,7 @@ class Worker:
         assert row is not None
         return Room(row["heap"], row["index"], row["n_tup_upd"], row["n_tup_hot_upd"])
 
-    async def _run(self) -> uuid.UUID:
+    async def _run(self) -> RunId:
         run_id = await self.runs.create(RunRequest(kind=RunKind.RETRY))
         await self.pool.execute(
             "INSERT INTO prop_trading_model.recon_attempts (run_id, account_id, position) SELECT"
@@ -278,7 +279,7 @@ class Worker:
         )
         return run_id
 
-    async def _claim(self, run_id: uuid.UUID) -> Claim:
+    async def _claim(self, run_id: RunId) -> Claim:
         claim = await self.claims.claim(run_id, CLAIMED_AGAIN)
         assert claim is not None
         assert len(claim.account_ids) == CLAIMED_AGAIN
@@ -298,7 +299,9 @@ async def worker(database: Database) -> AsyncIterator[Worker]:
             CLAIMED_AGAIN,
         )
         await pool.execute("ANALYZE prop_trading_model.trade_recon")
-        worker = Worker(pool, Claims(pool, uuid.uuid4(), LEASE), Runs(pool), Results(pool))
+        worker = Worker(
+            pool, Claims(pool, WorkerId(uuid.uuid4()), LEASE), Runs(pool), Results(pool)
+        )
         await worker.claims.beat()
         yield worker
 

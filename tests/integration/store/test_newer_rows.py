@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import ClaimId
 from app.engine.repositories import Repositories
 from app.store.apply.context import WriteContext
 from app.store.apply.fingerprints import Slice
@@ -85,7 +86,7 @@ class _Fetching:
 async def fetching(database: Database) -> AsyncIterator[_Fetching]:
     async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
         store = await Repositories.build(pool, _LEASE)
-        claim_id = uuid.uuid4()
+        claim_id = ClaimId(uuid.uuid4())
         await connection.executemany(
             "INSERT INTO trade_recon (account_id, claim_id, claimed_by, claimed_at) VALUES ($1, $2,"
             " $2, now())",

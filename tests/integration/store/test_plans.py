@@ -18,6 +18,7 @@ from app.domain.accounts.money import BY_DATE, BY_NAME
 from app.domain.accounts.progress import Effort
 from app.domain.contract.tables import Endpoint
 from app.domain.holds.limits import HoldLimits
+from app.domain.ids import ClaimId
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.runs.inspected import Inspected, InspectionFigures
 from app.domain.states import Outcome
@@ -608,7 +609,7 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(
         table,
         proven,
         Fingerprints({}, horizon),
-        WriteContext(None, uuid.UUID(int=0), 60, LEASE),
+        WriteContext(None, ClaimId(uuid.UUID(int=0)), 60, LEASE),
         RemovalEvidence(),
     )
     with contextlib.suppress(_UndoneError):

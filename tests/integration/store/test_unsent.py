@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import ClaimId
 from app.engine.repositories import Repositories
 from app.store.apply.context import RemovalEvidence, WriteContext
 from app.store.apply.fingerprints import Fingerprints, Slice
@@ -117,7 +118,7 @@ async def _opened(postgres: Server, template: str) -> AsyncIterator[_Bench]:
                     await connection.execute(
                         f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default}"
                     )
-            claim_id = uuid.uuid4()
+            claim_id = ClaimId(uuid.uuid4())
             await connection.execute(
                 "INSERT INTO trade_recon (account_id, claim_id, claimed_by, claimed_at) SELECT"
                 " unnest($1::text[]), $2, $2, now()",

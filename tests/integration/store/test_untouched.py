@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import ClaimId
 from app.engine.repositories import Repositories
 from app.store.apply.context import RemovalEvidence, WriteContext
 from app.store.apply.fingerprints import Slice
@@ -107,7 +108,7 @@ class _Writing:
 async def _writing(database: Database) -> AsyncIterator[_Writing]:
     async with Pool.open(database.dsn, database.schema) as pool, database.connect() as connection:
         store = await Repositories.build(pool, _LEASE)
-        claim_id = uuid.uuid4()
+        claim_id = ClaimId(uuid.uuid4())
         await connection.execute(
             "INSERT INTO trade_recon (account_id, claim_id, claimed_by, claimed_at) VALUES ($1, $2,"
             " $2, now())",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.ids import RunId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.service import ReconService
@@ -67,10 +68,10 @@ async def stopped(postgres: Server, stopped_template: str) -> AsyncIterator[Data
 
 
 async def _stands(service: ReconService) -> bool:
-    return await service.store.runs.is_suspicion_standing(uuid.uuid4())
+    return await service.store.runs.is_suspicion_standing(RunId(uuid.uuid4()))
 
 
-async def _compared(service: ReconService, run_id: uuid.UUID) -> None:
+async def _compared(service: ReconService, run_id: RunId) -> None:
     """Prepare a run: of an audit all is compared then, and no batch has begun."""
     (active,) = await service.store.active_runs.active(run_id)
     assert await service.pool.server.prepare(active)

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from app.cli import output as console
+from app.domain.ids import RunId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
@@ -227,7 +228,7 @@ async def test_a_run_at_which_nobody_works_says_so_and_what_to_start(
         [wait] = _told(await service.readings.run_state(run_id))
         assert (wait["reason"], "trade-recon serve" in wait["message"]) == ("unattended", True)
         # A process that serves another run alone does not help this one.
-        service.pool.heartbeat.only_run = uuid.uuid4()
+        service.pool.heartbeat.only_run = RunId(uuid.uuid4())
         await service.pool.heartbeat.beat()
         assert [wait["reason"] for wait in _told(await service.readings.run_state(run_id))] == [
             "unattended"

@@ -1,9 +1,9 @@
 """Plans the requests of a round from what a batch knows of its accounts."""
 
 import datetime as dt
-import uuid
 from collections.abc import Callable
 
+from app.domain.ids import RunId
 from app.domain.planning.contradictions import is_short
 from app.domain.planning.estimates import Upstream
 from app.domain.planning.plan import find_gaps, plan_round
@@ -18,9 +18,9 @@ class RunSizes:
     """The size of upstream as estimated for the latest run: all accounts are counted for it."""
 
     def __init__(self) -> None:
-        self._measured: tuple[uuid.UUID, Upstream] | None = None
+        self._measured: tuple[RunId, Upstream] | None = None
 
-    async def of(self, run_id: uuid.UUID, store: Repositories) -> Upstream:
+    async def of(self, run_id: RunId, store: Repositories) -> Upstream:
         """The size for a run, counted once."""
         if self._measured is None or self._measured[0] != run_id:
             self._measured = run_id, await store.detection.size()

@@ -1,13 +1,13 @@
 """Claims: one account, one worker; the dead are relieved; a stale worker writes nothing."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import RunId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.repositories import Repositories
@@ -28,7 +28,7 @@ async def process(database: Database) -> AsyncIterator[Repositories]:
         yield store
 
 
-async def queued(store: Repositories) -> uuid.UUID:
+async def queued(store: Repositories) -> RunId:
     """A run in which all accounts of the warehouse wait."""
     await store.sweep.run(TODAY)
     accounts = await store.preparations.oldest_accounts(1000)

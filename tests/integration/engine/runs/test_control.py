@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import RunId
 from app.domain.runs.request import RunRequest
 from app.domain.states import Depth, RunKind
 from app.engine.api_usage import RunApiStats
@@ -41,7 +42,7 @@ _STUCK = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=4.0)
 @asynccontextmanager
 async def _begun(
     service: ReconService, sandbox: SandboxServer, **request: object
-) -> AsyncIterator[uuid.UUID]:
+) -> AsyncIterator[RunId]:
     """A full run of which accounts were claimed, served until the end of the context."""
     sandbox.log.reset()
     async with service.pool.running():
@@ -456,16 +457,16 @@ async def test_a_run_that_is_taken_up_while_others_are_looked_after_is_not_halte
         )
         working = service.store.control.working
 
-        async def slow(run_ids: list[uuid.UUID]) -> set[uuid.UUID]:
+        async def slow(run_ids: list[RunId]) -> set[RunId]:
             asked.set()
             await answer.wait()
             return await working(run_ids)
 
         service.store.control.working = slow  # type: ignore[method-assign,assignment]
-        with halts.working_on(uuid.uuid4()) as over:
+        with halts.working_on(RunId(uuid.uuid4())) as over:
             looking = asyncio.create_task(halts.look())
             await asked.wait()
-            with halts.working_on(uuid.uuid4()) as begun:
+            with halts.working_on(RunId(uuid.uuid4())) as begun:
                 answer.set()
                 await looking
                 assert (over.is_set, begun.is_set) == (True, False)
