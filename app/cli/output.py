@@ -75,6 +75,7 @@ MEANINGS: Mapping[IssueCode, str] = {
     IssueCode.IMPOSSIBLE_DATE: "rows of a date that no calendar holds: kept, not counted",
     IssueCode.UNSETTLED: "on dates that still move: the next run looks again",
     IssueCode.SUSPICIOUSLY_FEW_HOURS: "dates with many trades in one hourly row: for information",
+    IssueCode.HISTORY_UNREAD: "what upstream counts before the history is unread",
 }
 """Each issue in a few words."""
 

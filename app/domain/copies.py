@@ -1,5 +1,5 @@
 """The copies that are kept of rows which trade-recon changed: why each was kept, and which are
-wanted. Pure: no I/O.
+wanted.
 """
 
 import uuid

@@ -1,5 +1,5 @@
 """History: from which date on the warehouse is kept and compared, as its owner says or its
-partitions tell. Pure: no I/O.
+partitions tell.
 """
 
 import datetime as dt

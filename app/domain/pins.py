@@ -1,7 +1,5 @@
 """Pins: an account beside the rows that a restore brought back, which stay as they are.
 
-Pure: no I/O.
-
 A date with a pinned row is compared with nothing: what the tables count there is taken for the
 same. Upstream is asked about pinned dates with growing pauses, since a row that it sends with the
 same values needs no pin any more.

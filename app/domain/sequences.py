@@ -1,4 +1,4 @@
-"""Cutting long sequences into pieces. Pure: no I/O."""
+"""Cutting long sequences into pieces."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence

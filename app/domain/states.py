@@ -1,7 +1,4 @@
-"""Words of the domain as types: what is known of an account, what a run learned, how it ended.
-
-Pure: no I/O.
-"""
+"""Words of the domain as types: what is known of an account, what a run learned, how it ended."""
 
 from enum import StrEnum
 from typing import assert_never

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.output import MEANINGS
 from app.domain.issues.codes import IssueCode, Severity
 from app.domain.states import Depth, Outcome, RunKind
 from app.settings import Settings
@@ -35,7 +36,7 @@ def test_every_setting_has_a_meaning_and_says_what_it_may_be() -> None:
 
 
 def test_every_issue_code_is_explained() -> None:
-    assert set(EXPLANATIONS) == set(IssueCode)
+    assert set(EXPLANATIONS) == set(MEANINGS) == set(IssueCode)
 
 
 def test_each_issue_code_is_recorded_by_the_domain() -> None:

@@ -1,7 +1,4 @@
-"""Rows of upstream beside stored ones: how they differ where all of them were read.
-
-Pure: no I/O.
-"""
+"""Rows of upstream beside stored ones: how they differ where all of them were read."""
 
 import datetime as dt
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What detection counts of an account's rows. Pure: no I/O."""
+"""What detection counts of an account's rows."""
 
 import datetime as dt
 import hashlib

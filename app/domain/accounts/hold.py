@@ -1,7 +1,4 @@
-"""Holds: an account whose healing waits for confirmation, and what was shown of it.
-
-Pure: no I/O.
-"""
+"""Holds: an account whose healing waits for confirmation, and what was shown of it."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,5 +1,5 @@
 """Money: sums of net profit and lots that are equal between two tables, and the accounts for which
-they are not. Pure: no I/O.
+they are not.
 
 Two tables whose counts agree describe the same trades, so at most firms their amounts agree, too;
 at others fees or deposits stand in one of them alone. Which of these relations hold is therefore

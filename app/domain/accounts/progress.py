@@ -1,4 +1,4 @@
-"""What a run learned and wrote of an account so far. Pure: no I/O."""
+"""What a run learned and wrote of an account so far."""
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping

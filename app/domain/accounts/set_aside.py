@@ -1,7 +1,4 @@
-"""Rows of upstream that the warehouse cannot hold, told once however many reads brought them.
-
-Pure: no I/O.
-"""
+"""Rows of upstream that the warehouse cannot hold, told once however many reads brought them."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Dates that still move only grow: when a lower count of upstream may be written. Pure: no I/O.
+"""Dates that still move only grow: when a lower count of upstream may be written.
 
 A replica of upstream that lags looks just like a correction of upstream, so what it does not count
 on dates that still move proves nothing.

@@ -1,4 +1,4 @@
-"""An account as detection sees it. Pure: no I/O."""
+"""An account as detection sees it."""
 
 import datetime as dt
 import hashlib

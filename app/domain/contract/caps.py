@@ -1,6 +1,6 @@
 """Caps: the limits at which a warehouse's own ingestion cuts extreme values off.
 
-What is capped there counts as equal. Pure: no I/O.
+What is capped there counts as equal.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The fields of the risk-analytics API and the warehouse columns that hold them. Pure: no I/O.
+"""The fields of the risk-analytics API and the warehouse columns that hold them.
 
 One line a field: name in the API (``-``: the service fills the column itself), column, SQL type,
 and the tables that have it: ``a`` alltime, ``d`` daily, ``h`` hourly, ``c`` closed trades, ``o``

@@ -1,7 +1,4 @@
-"""Open trades: upstream's snapshot of them against what is stored, in counts by date.
-
-Pure: no I/O.
-"""
+"""Open trades: upstream's snapshot of them against what is stored, in counts by date."""
 
 import datetime as dt
 from collections import Counter

@@ -1,7 +1,5 @@
 """Rows of the API as JSON that PostgreSQL can open, and which of their fields did not arrive so.
 
-Pure: no I/O.
-
 A repair stays within one field: an odd value costs neither the other fields of its row, nor other
 rows, nor the page.
 """

@@ -1,5 +1,5 @@
 """Parts of keys as rows of the API spell them, brought to one spelling before anything is told by
-them. Pure: no I/O.
+them.
 
 A serializer may write a login or an id as a number, which has several spellings and no leading
 zeros, put a word in place of an id that is missing, or leave blanks and characters that nothing

@@ -1,4 +1,4 @@
-"""What the API sends and where the warehouse keeps it. Pure: no I/O.
+"""What the API sends and where the warehouse keeps it.
 
 `TABLES` describes the five raw tables; `Request` is one filtered read of an endpoint, which paging
 turns into one or more HTTP requests. Facts: the vendor's field list in `app.domain.contract.fields`

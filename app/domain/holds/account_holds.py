@@ -1,4 +1,4 @@
-"""The holds of single accounts, with what confirming them would write. Pure: no I/O."""
+"""Holds of single accounts, with what confirming them would write."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,7 @@ from app.domain.wording.counts import choose, counted
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What upstream sent of an account in one fetch: rows, their trades (None: no count), and `on`
-    which dates (empty: on all).
-    """
+    """What upstream sent of an account: rows, trades (None: no count), `on` dates (empty: all)."""
 
     rows: int = 0
     trades: int | None = 0
@@ -37,9 +35,8 @@ class Sent:
 class HoldFigures:
     """What a write to one table would do to an account.
 
-    The table counted `stored` trades when the run began, and would count `left` after the write,
-    which removes, moves, lowers or blanks `lost` rows; with `blanks` figures become empty. `sent`
-    is what upstream has.
+    `stored` trades when the run began, `left` after the write, which removes, moves, lowers or
+    blanks `lost` rows. `blanks`: figures become empty.
     """
 
     table: str
@@ -56,7 +53,7 @@ class HoldFigures:
 
     @property
     def told(self) -> str:
-        """What is stored, what upstream has, and what the write would leave."""
+        """What is stored, sent, and would be left."""
         blanks = ", with empty figures" if self.blanks else ""
         loses = (
             f"remove, move, lower or blank {counted(self.lost, 'row')} and " if self.lost else ""
@@ -69,7 +66,7 @@ class HoldFigures:
 
 
 def _held(what: str, figures: HoldFigures, run_id: object) -> Hold:
-    """A hold with its counts, its run and the call that lets it through."""
+    """A hold with its counts, run and the call that confirms it."""
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
         f"{what} {figures.told} Run {run_id} did not write that. Compare with upstream; to write"
@@ -81,7 +78,7 @@ def _held(what: str, figures: HoldFigures, run_id: object) -> Hold:
 def rewriting(
     rewritten: int, rows: int, limits: HoldLimits, figures: HoldFigures, run_id: object
 ) -> Hold:
-    """The hold of an account of whose `rows` too many would change."""
+    """The hold of an account with too many changed rows."""
     what = (
         f"Healing {figures.table} would bring the rewritten or removed rows to {rewritten} of the"
         f" account's {rows}; allowed without a question are {limits.row_share:.0%}, or fewer than"
@@ -91,9 +88,7 @@ def rewriting(
 
 
 def lowering(figures: HoldFigures, run_id: object) -> Hold:
-    """The hold of an account that upstream lowers or blanks while upstream as a whole is suspect,
-    or that was held for that before.
-    """
+    """The hold of an account that a suspect upstream lowers or blanks, now or before."""
     if figures.left < figures.stored:
         what = "Upstream is suspect, and would lower the number of the account's trades."
     elif figures.blanks:
@@ -104,7 +99,7 @@ def lowering(figures: HoldFigures, run_id: object) -> Hold:
 
 
 def exceeding(figures: HoldFigures, confirmed: Shown, run_id: object) -> Hold:
-    """The hold of an account that lost more upstream than was shown when somebody confirmed it."""
+    """The hold of an account that would lose more than was confirmed."""
     least = confirmed.least(figures.stored)
     fewer = (
         [f"that at least {counted(least, 'trade')} {choose(least, 'is', 'are')} left"]
@@ -120,11 +115,9 @@ def exceeding(figures: HoldFigures, confirmed: Shown, run_id: object) -> Hold:
 
 
 def vanished(view: AccountView, progress: Progress, run_id: object = "RUN") -> Hold | None:
-    """The hold of an account for which upstream, completely read, suddenly has nothing at all; None
-    for others.
+    """The hold of an account of which upstream suddenly has nothing; None for others.
 
-    One that somebody confirmed, or that was known to be absent before this guard existed, is not
-    held again.
+    One that was confirmed, or known to be absent before this guard existed, is not held again.
     """
     if not is_absent(view, progress) or is_accepted(view):
         return None

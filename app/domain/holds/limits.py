@@ -1,21 +1,21 @@
-"""Safety limits: how much may be changed or removed without confirmation. Pure: no I/O."""
+"""Safety limits: changes too large or too surprising to apply without confirmation."""
 
 from dataclasses import dataclass
 
 from app.domain.wording.counts import choose, counted
 
 FLAPS = 3
-"""An account is held back when the same issue opened again so often right after healing."""
+"""An account is held after the same issue reopened this often right after a repair."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoldLimits:
-    """What may be healed without confirmation.
+    """What may be repaired without confirmation.
 
-    An account is held if more than `row_share` of its rows, and at least `rows`, would be rewritten
-    or removed. A run stops if upstream lowers or blanks the figures of more than `account_share` of
-    the accounts compared so far, and of at least `accounts`; or if more than `run_row_share` of the
-    rows compared, and at least `run_rows`, would be removed, lowered or blanked.
+    An account is held if more than `row_share` of its rows, and at least `rows`, would change. A
+    run stops if upstream lowers or blanks more than `account_share` of the compared accounts, and
+    at least `accounts`; or if more than `run_row_share` of the compared rows, and at least
+    `run_rows`, would be lost.
     """
 
     row_share: float = 0.2
@@ -26,22 +26,20 @@ class HoldLimits:
     run_row_share: float = 0.2
 
     def is_too_much(self, rewritten: int, stored: int) -> bool:
-        """Whether an account that had `stored` rows may not lose or change so many of them."""
+        """Whether an account with `stored` rows may not change so many."""
         return rewritten >= self.rows and rewritten > self.row_share * stored
 
     def suspects(self, lowered: int, compared: int) -> bool:
-        """Whether so many accounts with lowered figures make upstream suspect."""
+        """Whether so many lowered accounts make upstream suspect."""
         return lowered >= self.accounts and lowered > self.account_share * compared
 
     def suspects_rows(self, lost: int, compared: int) -> bool:
-        """Whether so many removed, lowered or blanked rows make upstream suspect."""
+        """Whether so many lost rows make upstream suspect."""
         return lost >= self.run_rows and lost > self.run_row_share * compared
 
     def suspicion(self, lowered: int, compared: int, rewritten: int | None = None) -> str:
-        """Why upstream is suspect: what it says of accounts.
-
-        Of the `lowered` ones so many count only since too many of their rows would be `rewritten`
-        (None: it is not known how many).
+        """Why accounts make upstream suspect; `rewritten` of them only by rewritten rows (None:
+        unknown).
         """
         among = f"{lowered} of the {counted(compared, 'account')} compared so far"
         lower = "lower figures there, empty ones or none at all"
@@ -74,7 +72,7 @@ class HoldLimits:
         )
 
     def suspicion_of_keys(self, rekeyed: int, compared: int) -> str:
-        """Why upstream is suspect: the natural keys that it has of accounts."""
+        """Why natural keys make upstream suspect."""
         return _suspicion(
             f"{rekeyed} of the {counted(compared, 'account')} compared"
             f" {choose(rekeyed, 'has', 'have')} another login, platform or broker there than here,"
@@ -83,7 +81,7 @@ class HoldLimits:
         )
 
     def suspicion_of_rows(self, lost: int, compared: int) -> str:
-        """Why upstream is suspect: what it says of rows."""
+        """Why rows make upstream suspect."""
         return _suspicion(
             f"healing would remove, lower or blank {lost} of the {counted(compared, 'row')}"
             f" compared so far; allowed are {self.run_row_share:.0%}, or fewer than {self.run_rows}"

@@ -1,4 +1,4 @@
-"""Whether upstream counts fewer settled trades of an account than the warehouse. Pure: no I/O."""
+"""Whether upstream counts fewer settled trades of an account than the warehouse."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from app.domain.accounts.counts import Totals
 
 @dataclass(frozen=True, slots=True)
 class MovingTrades:
-    """What the tables below alltime count of one account on dates that still move."""
+    """What the tables below alltime count on unsettled dates."""
 
     daily: int = 0
     hourly: int = 0
@@ -25,15 +25,12 @@ NOTHING_MOVES = MovingTrades()
 def is_lowered(
     before: Totals, after: int, moving: MovingTrades, told: int, *, is_bounded: bool = False
 ) -> bool:
-    """Whether upstream's alltime counts fewer settled trades than the warehouse, if it says `after`
-    where more were stored.
+    """Whether upstream's alltime, `after`, counts fewer settled trades than the warehouse `before`.
 
-    `before` is what the tables counted when the run began, `moving` what they count on dates that
-    still move, and `told` what upstream counts there. Both are taken off, so that neither trades of
-    today nor a replica that lags hides or feigns a loss. Where alltime alone counts more than
-    upstream, the warehouse was damaged: of two other tables or more, one that counts more is no
-    witness. Where the history `is_bounded`, all are counts inside it, and of an account without
-    rows there the other tables count 0.
+    Trades on unsettled dates, `moving` here and `told` there, are taken off, so that neither
+    today's trades nor a lagging replica hides or feigns a loss. Of several finer tables one that
+    alone counts more proves nothing: the warehouse was damaged. With `is_bounded` history absent
+    rows count 0.
     """
     finer = (
         (before.has_daily, before.daily - moving.daily),

@@ -1,4 +1,4 @@
-"""The run guard: what a run takes from all accounts, and when that stops it. Pure: no I/O."""
+"""The run guard: what a run takes from all accounts, and when that stops it."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,9 +7,7 @@ from app.domain.holds.limits import HoldLimits
 
 
 def undoing(run_id: object) -> str:
-    """The sentence that tells how what a run removed, moved or overwrote is brought back, and that
-    rows which it inserted stay.
-    """
+    """The sentence that says how to undo a run, and that inserted rows stay."""
     return (
         f" `trade-recon removed restore --all-of-run {run_id}` brings back what the run removed,"
         " moved or overwrote; rows that it inserted stay."
@@ -18,11 +16,9 @@ def undoing(run_id: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a run takes from an account: rows removed, lowered or blanked, and whether upstream
-    lowers or blanks its figures.
+    """What a run takes from an account: lost rows, and whether its figures are lowered.
 
-    One that `rewrites` counts as lowered, too, but only since too many of its rows would be
-    rewritten.
+    One that `rewrites` counts as lowered only for the number of its rewritten rows.
     """
 
     rows: int = 0
@@ -38,12 +34,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """What is recorded of a run: accounts and rows compared, and what other processes count:
-    lowered accounts, and lost rows.
+    """What is recorded of a run: compared accounts and rows, and the losses in other processes.
 
-    Of the lowered ones those are `others_rewritten` that count only since too many of their rows
-    would be rewritten. With `stands` an earlier run was stopped since upstream was suspect, nobody
-    confirmed it, and no audit begun since found upstream well.
+    `others_rewritten` of the lowered accounts count only for rewritten rows. `stands`: an earlier
+    run was stopped, not confirmed, and no audit since cleared upstream.
     """
 
     accounts: int = 0
@@ -59,12 +53,11 @@ NO_LOSS = Loss()
 
 @dataclass(slots=True)
 class RunGuard:
-    """The judgement of upstream in one run, shared by all batches of a process.
+    """Judges upstream in one run, for all batches of a process.
 
-    `recorded` is what the database knew when it was last asked, `total` the number of accounts that
-    an audit's scan compared (None: only what batches read is compared), `undo` the sentence that
-    says how to undo what the run wrote. Once `reason` is set the run stops after its batches, and
-    no account that loses a row, or whose figures are lower upstream, is written.
+    `recorded` is the database's last state, `total` the accounts that an audit's scan compared,
+    `undo` a sentence. Once `reason` is set the run stops after its batches, and no account that
+    loses anything is written.
     """
 
     limits: HoldLimits
@@ -76,14 +69,12 @@ class RunGuard:
     reason: str | None = None
 
     def note_compared(self, slices: Hashable, rows: Mapping[str, int]) -> None:
-        """So many stored rows of accounts, in the slices named, meet a complete answer of
-        upstream.
-        """
+        """Count stored rows that met a complete answer, in the named slices."""
         for account_id, number in rows.items():
             self.compared.setdefault(account_id, {})[slices] = number
 
     def forget_compared(self, account_ids: Iterable[str]) -> tuple[int, int]:
-        """Accounts wait in their run again; how many of them were compared, and how many rows."""
+        """Accounts wait again; how many were compared, and how many rows."""
         left = [
             self.compared.pop(account_id)
             for account_id in account_ids
@@ -102,9 +93,7 @@ class RunGuard:
         return rows
 
     def judge(self, news: Mapping[str, Loss]) -> list[str]:
-        """The accounts of `news` that may not be written, since upstream is suspect with these
-        losses on top, or was before.
-        """
+        """The accounts that may not be written, since upstream is suspect with these losses."""
         after = {
             **self.losses,
             **{
@@ -127,7 +116,7 @@ class RunGuard:
             self.losses[account_id] = self.losses.get(account_id, NO_LOSS) + loss
 
     def hold(self, news: Mapping[str, Loss]) -> None:
-        """Count accounts that are held and were not held before."""
+        """Count accounts that are newly held."""
         self.add(news)
         self._suspect(self.losses)
 

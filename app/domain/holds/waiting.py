@@ -1,4 +1,4 @@
-"""What a run that holds accounts says about confirming it. Pure: no I/O."""
+"""What a run that holds accounts says about confirming it."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,10 @@ def confirming(run_id: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The accounts that a run leaves held, how many of them were not held before, and since which
-    run others are (None: unknown).
+    """The accounts that a run leaves held, those `newly` so, and `since` which run others are.
 
-    `status` may be one that only a later version knows. A run that `was_confirmed` may have held
-    the others itself, until then. `still` is how many are held to this moment (None: all), since
-    later runs may have recorded some.
+    `status` may be a later version's. A run that `was_confirmed` may have held the others itself.
+    `still` are held to this moment (None: all).
     """
 
     run_id: object
@@ -31,9 +29,7 @@ class Waiting:
 
     @property
     def sentence(self) -> str:
-        """How many accounts wait for confirmation, since when, and what to do; empty where none
-        waits and nothing was stopped.
-        """
+        """How many accounts wait, since when, and what to do; empty if none does."""
         is_open = self.status in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES)
         if not self.accounts:
             return (

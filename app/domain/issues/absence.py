@@ -1,11 +1,4 @@
-"""Absence: when upstream has nothing of an account at all, and when it only lacks some of its rows.
-
-Pure: no I/O.
-
-That an account is absent follows from nothing less than complete reads of alltime, of daily, and of
-each other table that has rows of it stored, of which none brought a row. What an earlier run
-concluded is repeated only as long as nothing was asked since.
-"""
+"""When upstream has nothing of an account, or of its alltime row."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,5 +1,5 @@
 """Accepting an issue: somebody knows of it, and it is to hold nothing back while its figures stay
-as they are. Pure: no I/O.
+as they are.
 
 What is accepted are the figures: the dates, counts and values in which things differ. Totals that
 grow on both sides alike are no change.

@@ -1,7 +1,4 @@
-"""The issues: kinds of disagreement, their severities, and the shape in which they are recorded.
-
-Pure: no I/O.
-"""
+"""The issues: kinds of disagreement, their groups and severities, and how they are recorded."""
 
 import datetime as dt
 import hashlib
@@ -130,19 +127,13 @@ LASTING = frozenset(code for code in IssueCode if traits_of(code)[1] is EndedBy.
 """Issues that full runs ask about with growing pauses; audits always do."""
 
 ASK_UPSTREAM = "ask_upstream"
-"""The strategy for metrics rows under another account's id: upstream's word decides; what it sends
-for both accounts stays as it is.
-"""
+"""The strategy for metrics rows under another account's id: upstream decides."""
 SHOW_UNMATCHED = "show_unmatched"
 """The strategy for rows under a wrong id that fit no account: nothing is guessed."""
 SHOW_ROWS = "show_rows"
-"""The strategy for rows that the table cannot hold as upstream sends them: they are shown, and the
-table's owner decides.
-"""
+"""The strategy for rows that the table cannot hold: they are shown, its owner decides."""
 BY_ROWS = "compared_by_rows"
-"""The mark in the metadata of an issue that a comparison of all rows found, since counts may tell
-nothing of it.
-"""
+"""Marks an issue's metadata where a comparison of all rows found it."""
 
 _OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})
 
@@ -160,9 +151,7 @@ class Issue:
 
     @property
     def can_be_healed(self) -> bool:
-        """Whether more work of ours may end it; not where it is not ours to heal, nor where rows
-        fit no account.
-        """
+        """Whether a run may end it: not if it is not ours, nor if rows fit no account."""
         return self.code not in NOT_OURS_TO_HEAL and self.strategy not in (
             ASK_UPSTREAM,
             SHOW_UNMATCHED,
@@ -200,11 +189,7 @@ FEW_HOURS_TRADES = 10
 
 
 def few_hours_issue(days: Sequence[dt.date]) -> Issue:
-    """That all trades of these dates stand in one hourly row though they are many: for information,
-    and no disagreement.
-
-    It is kept beside the issues that a run looks at, since there is nothing to heal.
-    """
+    """Many trades of a date in one hourly row: for information, beside the other issues."""
     text = (
         f"On {counted(len(days), 'date')} more than {FEW_HOURS_TRADES} trades stand in a single"
         " hourly row."
@@ -221,9 +206,7 @@ def few_hours_issue(days: Sequence[dt.date]) -> Issue:
 
 
 def restored_issue(days: Sequence[dt.date]) -> Issue:
-    """That rows were brought back which a run had changed on upstream's word, on these dates or
-    without one.
-    """
+    """Rows were restored that a run had changed as upstream said."""
     text = (
         "Rows were brought back that a run had changed on upstream's word; the next run compares"
         " the account with upstream."
@@ -235,9 +218,7 @@ def restored_issue(days: Sequence[dt.date]) -> Issue:
 
 
 def overtaken_issue(days: Sequence[dt.date]) -> Issue:
-    """That pinned rows are other ones now, which somebody wrote or deleted since they were
-    restored, so that their pins are over.
-    """
+    """Pinned rows were written or deleted since, so that their pins are over."""
     text = (
         "Pinned rows are stored no more as they were restored: somebody wrote or deleted them"
         " since. Their pins are over; the next run compares the account with upstream."
@@ -246,9 +227,7 @@ def overtaken_issue(days: Sequence[dt.date]) -> Issue:
 
 
 def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int]) -> Issue:
-    """That rows which a restore brought back stay as they are; `pins` are their numbers by table
-    and date.
-    """
+    """Restored rows stay as they are; `pins` counts them by table and date."""
     rows = sum(pins.values())
     tables = tuple(sorted({table for table, _ in pins}))
     text = (
@@ -293,7 +272,7 @@ def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:
 
 
 def plain_dates_evidence(dates: Sequence[dt.date]) -> dict[str, object]:
-    """All dates that an issue is about, and their number, where nothing is missing on them."""
+    """All dates of an issue and their number, where nothing is missing."""
     return {"dates": [day.isoformat() for day in dates], "total_dates": len(dates)}
 
 
@@ -307,5 +286,5 @@ def dates_of_evidence(evidence: Mapping[str, object]) -> list[str]:
 
 
 def dates_evidence(dates: Sequence[dt.date]) -> dict[str, object]:
-    """All dates on which something is missing or differs in count, and their number."""
+    """All dates on which something is missing or differs, and their number."""
     return {"missing_dates": [day.isoformat() for day in dates], "total_missing": len(dates)}

@@ -1,4 +1,4 @@
-"""Issues of counts: missing tables, totals and dates that differ. Pure: no I/O."""
+"""Issues of counts: missing tables, totals and dates that differ."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,4 @@
-"""Detection: what is wrong with an account as it stands, told from counts and ids alone.
-
-Pure: no I/O.
-"""
+"""Detection: what is wrong with an account, told from counts and ids alone."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,9 +38,7 @@ def detect(view: AccountView) -> tuple[Issue, ...]:
 
 
 def with_open_drift(view: AccountView) -> AccountView:
-    """The account with the drift that an earlier audit found and no run has healed since: it is
-    still to be healed.
-    """
+    """The account with the drift that an earlier audit found and no run has repaired."""
     if view.drift is not None:
         return view
     for entry in view.open_issues:

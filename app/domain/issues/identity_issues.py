@@ -1,4 +1,4 @@
-"""Issues of account ids: missing, foreign or ambiguous ones. Pure: no I/O."""
+"""Issues of account ids: missing, foreign or ambiguous ones."""
 
 from collections.abc import Sequence
 
@@ -93,9 +93,7 @@ def identity_issues(view: AccountView) -> list[Issue]:
 
 
 def _example(findings: Sequence[IdentityFinding]) -> str:
-    """The first of the metrics rows among them, as a sentence that says what it is to be looked for
-    by.
-    """
+    """The first foreign metrics row, as a sentence to find it by."""
     for finding in findings:
         if finding.is_of_metrics:
             date = f" of {finding.dates[0]}" if finding.dates else ""

@@ -1,5 +1,5 @@
 """Amounts that disagree as issues: what is found, what must be read, and what is left of it after
-the heal. Pure: no I/O.
+the heal.
 
 Upstream is blamed without a trial in a second shape: an answer that is cut off changes counts, and
 those agree.

@@ -1,4 +1,4 @@
-"""Bin packing: accounts of one window of dates into requests. Pure: no I/O."""
+"""Bin packing: accounts of one window of dates into requests."""
 
 import datetime as dt
 import math
@@ -9,18 +9,15 @@ from app.domain.contract.tables import PAGE_ROWS
 
 _OPEN_BINS = 8
 PAGE_FILL = 0.95 * (PAGE_ROWS - 1)
-"""Rows that a page is planned to hold: neighbouring pages share a row, and a row more than expected
-would cost a whole page.
-"""
+"""Rows planned for a page: pages overlap by one, and one row too many costs a whole page."""
 _HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one account needs: the `ids` that a request names for it, the rows expected on each
-    date, and on any other.
+    """What one account needs: its `ids` in a request, and the rows expected on each date.
 
-    Without dates all of the account's rows are meant, and `density` is their number.
+    `density` are the rows on any other date; without dates, all rows of the account.
     """
 
     account_id: str
@@ -31,9 +28,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Accounts that share a request, its dates (none: all; of a range the first and the last
-    count), and its expected rows.
-    """
+    """Accounts that share a request, its dates (none: all; of a range first and last), its rows."""
 
     account_ids: tuple[str, ...]
     dates: tuple[dt.date, ...]
@@ -46,22 +41,18 @@ class Pack:
 
 
 def pages_of(rows: float) -> float:
-    """The part of pages that so many rows fill, as pages are planned."""
+    """The share of planned pages that so many rows fill."""
     return rows / PAGE_FILL
 
 
 def cost_of(rows: float) -> float:
-    """The requests that a read of so many rows probably takes: how full its last page is nobody
-    knows, but for the first.
-    """
+    """Expected requests; the fill of the last page is unknown, so half a page is added."""
     return 1.0 if rows <= PAGE_FILL else rows / (PAGE_ROWS - 1) + _HALF
 
 
 @dataclass(slots=True)
 class _Bin:
-    """A request on its way; its rows are `fixed` and `density` for each of its days, which are the
-    bits of `mask`.
-    """
+    """A request in the making: `fixed` rows, and `density` for each day in the bits of `mask`."""
 
     mask: int = 0
     fixed: float = 0.0
@@ -138,7 +129,7 @@ class Packer:
             self._bins[chosen] = self._joined(self._bins[chosen], new)
 
     def _waste(self, old: _Bin, new: _Bin) -> float | None:
-        """Rows that nobody needs if the two share a request; None if they better do not."""
+        """Unneeded rows if the two share a request; None if they should not."""
         ids = len(old.ids | new.ids)
         if ids > self._max_ids:
             return None
@@ -153,9 +144,7 @@ class Packer:
         return together - old.rows - new.rows
 
     def _merge(self) -> None:
-        """Join requests that together fill fewer pages than apart: the last ones of each kind are
-        seldom full.
-        """
+        """Join requests that fill fewer pages together: the last of each kind is seldom full."""
         number = 0
         while number < len(self._bins):
             one = self._bins[number]
@@ -205,7 +194,7 @@ def _bin_of(piece: Piece, mask: int) -> _Bin:
 
 
 def _whole_pages(rows: float) -> int:
-    """Pages that so many rows are planned to fill; an answer without rows is a page too."""
+    """Planned pages, at least one."""
     return max(1, math.ceil(pages_of(rows)))
 
 

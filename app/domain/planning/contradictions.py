@@ -1,4 +1,4 @@
-"""Which of an account's levels the others contradict. Pure: no I/O."""
+"""Which of an account's levels the others contradict."""
 
 import datetime as dt
 
@@ -10,17 +10,13 @@ from app.domain.issues.detection import _ALLTIME
 
 
 def is_short(view: AccountView) -> bool:
-    """Whether alltime counts trades that no other table tells a date of: whole days may be
-    missing.
-    """
+    """Whether alltime counts trades of unknown dates, so that whole days may be missing."""
     totals = view.totals
     return totals.has_daily and totals.alltime > max(daily_if_contradicted(view))
 
 
 def daily_if_contradicted(view: AccountView) -> tuple[int, int]:
-    """What daily would count if it were wrong wherever both finer tables agree against it; and
-    wherever they agree on some trades.
-    """
+    """Daily's total if it were wrong on all contradicted dates, and on those with trades alone."""
     differences = [
         (day.hourly, day.hourly - day.daily) for day in view.days if is_day_contradicted(day)
     ]
@@ -35,10 +31,8 @@ def is_day_contradicted(day: DayCounts) -> bool:
     return day.hourly == day.closed != day.daily
 
 
-def is_daily_alone(view: AccountView, progress: Progress) -> bool:
-    """Whether daily, read anew, stands alone against alltime, read anew, and everything finer:
-    upstream contradicts itself there.
-    """
+def is_daily_contradicted_by_all(view: AccountView, progress: Progress) -> bool:
+    """Whether the refetched daily rows contradict all other levels."""
     totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
     agree = totals.alltime == totals.hourly == totals.closed != totals.daily
     # A row that upstream no longer sends, or never did, contradicts nothing: the date may be
@@ -51,33 +45,25 @@ def is_daily_alone(view: AccountView, progress: Progress) -> bool:
     return agree and sent and was_read and all(is_day_contradicted(day) for day in view.days)
 
 
-def is_outvoted(view: AccountView) -> bool:
-    """Whether the dates on which both finer tables agree against daily explain what alltime
-    counts.
-    """
+def is_daily_contradicted(view: AccountView) -> bool:
+    """Whether the contradicted dates explain what alltime counts."""
     return view.totals.alltime in daily_if_contradicted(view)
 
 
 def has_surplus(day: DayCounts) -> bool:
-    """Whether a finer table has more than daily, which only daily, read in the same run, can
-    condemn.
-    """
+    """Whether a finer table counts more than daily; only a refetched daily row can refute it."""
     return day.hourly > day.daily or day.closed > day.daily
 
 
 def is_split(view: AccountView) -> bool:
-    """Whether it is two against two: alltime and daily count less than both finer tables, or trades
-    fit several accounts.
-    """
+    """Whether two levels contradict two, or trades fit several accounts."""
     return any(is_day_contradicted(day) and has_surplus(day) for day in view.days) or bool(
         ambiguous_days(view)
     )
 
 
 def ambiguous_days(view: AccountView) -> set[dt.date]:
-    """Dates that lack trades which fit several accounts: all that can be had there is upstream's
-    word on the counts.
-    """
+    """Dates that lack trades which fit several accounts: only upstream's counts help there."""
     lacking = {day.date for day in view.days if day.closed < day.daily}
     return lacking.intersection(
         day for finding in view.findings if len(finding.candidates) > 1 for day in finding.dates
@@ -85,9 +71,7 @@ def ambiguous_days(view: AccountView) -> set[dt.date]:
 
 
 def is_alltime_foreign(view: AccountView) -> bool:
-    """Whether the account's alltime row has the natural key of another account: upstream tells
-    which is its own.
-    """
+    """Whether the alltime row has another account's natural key."""
     return any(
         finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id
         for finding in view.findings
@@ -95,7 +79,5 @@ def is_alltime_foreign(view: AccountView) -> bool:
 
 
 def foreign_days(view: AccountView) -> set[dt.date]:
-    """Dates of daily rows that carry the id of an account which did not hold their key then:
-    upstream tells whose they are.
-    """
+    """Dates of daily rows with the id of an account that did not hold their key then."""
     return {day for finding in view.findings if finding.is_of_metrics for day in finding.dates}

@@ -1,9 +1,9 @@
-"""What must be read next of one account: the descent from coarse levels to fine ones. Pure: no I/O.
+"""What must be read next of one account, from coarse levels to fine ones.
 
-Where alltime and daily agree, daily stands, and only what differs from it on a date is read. Where
-they do not, the dates on which hourly rows and closed trades agree against daily come first if they
-explain the difference, then the dates that everybody lacks, then alltime itself, then all of daily.
-What still differs after the finer tables makes daily suspect.
+Where alltime and daily agree, daily stands, and only dates that differ from it are read. Elsewhere
+the order is: dates on which hourly rows and trades contradict daily, if they explain the
+difference; dates that all accounts lack; alltime; all of daily. What still differs after the finer
+tables makes daily suspect.
 """
 
 import datetime as dt
@@ -20,9 +20,9 @@ from app.domain.planning.contradictions import (
     foreign_days,
     has_surplus,
     is_alltime_foreign,
-    is_daily_alone,
+    is_daily_contradicted,
+    is_daily_contradicted_by_all,
     is_day_contradicted,
-    is_outvoted,
     is_short,
     is_split,
 )
@@ -33,10 +33,9 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What must be read next of one account; an empty set of dates means nothing, None every date.
+    """What must be read next of one account: no dates mean nothing, None every date.
 
-    Every date of closed trades are those of the account's life, which may go on until
-    `closed_until`.
+    Closed trades of every date are those of the account's life, extended to `closed_until`.
     """
 
     alltime: bool = False
@@ -52,11 +51,11 @@ NOTHING = Needs()
 def needs_of(
     view: AccountView, progress: Progress, gaps: frozenset[dt.date] = frozenset()
 ) -> Needs:
-    """What must be read next of the account, given what this run has read already; `gaps` are dates
-    that everybody lacks.
+    """What must be read next, given what this run has read; `gaps` are dates that all accounts
+    lack.
 
-    Empty when nothing more can be learned. An account that failed, that is held, that someone else
-    is writing, or that is explained for good is left.
+    Empty when nothing more can be learned, or the account failed, is held, written by others or
+    explained.
     """
     if _is_left(progress):
         return NOTHING
@@ -66,9 +65,7 @@ def needs_of(
 
 
 def _suspected(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
-    """What must be read next of an account whose tables disagree, or of which something else is
-    known to be wrong.
-    """
+    """Needs of an account that disagrees or is doubted."""
     if uncounted := _uncounted(view, progress):
         return uncounted
     if progress.alltime_is_withheld and (
@@ -97,11 +94,9 @@ def _money_needs(view: AccountView, progress: Progress) -> Needs:
 
 
 def uncompared(view: AccountView, progress: Progress) -> Needs | None:
-    """What is still to be read of an account of which every row is compared; None where all was
-    read, or only counts are compared.
+    """Needs of a comparison of every row; None once all are read, or if only counts are compared.
 
-    Each date counts on which upstream may have rows: those of the account's life, and those that
-    still move.
+    It covers the dates of the account's life and the unsettled ones.
     """
     if not progress.by_rows:
         return None
@@ -127,9 +122,7 @@ def uncompared(view: AccountView, progress: Progress) -> Needs | None:
 
 
 def _compared_span(view: AccountView, progress: Progress) -> tuple[dt.date, dt.date] | None:
-    """The first and the last date on which the account may have rows; None where none is known of
-    it.
-    """
+    """The first and last date on which the account may have rows; None if unknown."""
     if view.first_day is None or view.last_day is None:
         return None
     return view.first_day, max((view.last_day, *progress.moving.days))
@@ -141,9 +134,7 @@ def days_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
 
 
 def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
-    """The daily rows that tell what upstream counts before the history, without which alltime says
-    nothing; None where all were read.
-    """
+    """The daily rows that count trades before the history; None once they are read."""
     daily = progress.dates_read(Endpoint.DAILY)
     if view.history is None or view.history.is_known or daily.everything:
         return None
@@ -154,9 +145,7 @@ def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
 
 
 def may_need_alltime(view: AccountView, progress: Progress) -> bool:
-    """Whether alltime may have to be heard before the account is explained, though it is not needed
-    yet.
-    """
+    """Whether alltime may be needed before the account is explained."""
     if view.agrees or _is_left(progress) or progress.dates_read(Endpoint.ALLTIME).everything:
         return False
     return bool(view.days) or view.totals.alltime != view.totals.daily
@@ -197,7 +186,7 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     suspect = _unread(
         daily,
         (
-            *_squatters(progress),
+            *_dates_with_key_conflicts(progress),
             *ambiguous_days(view),
             *foreign_days(view),
             *view.doubts,
@@ -208,7 +197,7 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     if totals.alltime == totals.daily:
         return Needs(alltime=alltime_is_unread and is_split(view), daily=frozenset(suspect))
     lacking = _unread(daily, _within_life(view, gaps)) if is_short(view) else set()
-    if is_outvoted(view) or lacking:
+    if is_daily_contradicted(view) or lacking:
         # If daily was read there and stands against all others, it only remains to hear alltime.
         asked = frozenset(suspect | outvoted | lacking)
         return Needs(alltime=alltime_is_unread and not asked, daily=asked)
@@ -221,16 +210,12 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
 
 
 def _is_to_be_asked_again(view: AccountView) -> bool:
-    """Whether an earlier run found no alltime row upstream and the audit of this one, if it is one,
-    has not asked.
-    """
+    """Whether an earlier run found no alltime row upstream, and no audit has asked since."""
     return view.drift is None and lacks_alltime(view)
 
 
 def _is_pin_due(view: AccountView) -> bool:
-    """Whether the alltime row is pinned and upstream is to be asked whether it says the same by
-    now.
-    """
+    """Whether the alltime row is pinned and due for a comparison with upstream."""
     return view.pins_are_due and (_ALLTIME, None) in view.pins
 
 
@@ -239,18 +224,14 @@ def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:
 
 
 def _whole_life(view: AccountView) -> frozenset[dt.date] | None:
-    """All dates of the account's life; None where all are compared that upstream may have, so that
-    none is to be named.
-    """
+    """All dates of the account's life; None if no date need be named."""
     if view.history is None or view.first_day is None or view.last_day is None:
         return None
     return frozenset(days_between(view.first_day, view.last_day))
 
 
-def _squatters(progress: Progress) -> set[dt.date]:
-    """Dates of stored rows that upstream does not send and that may hold the key of one that it
-    does: only daily can condemn them.
-    """
+def _dates_with_key_conflicts(progress: Progress) -> set[dt.date]:
+    """Stored rows upstream no longer sends may occupy the key of one it does; daily decides."""
     if not progress.too_narrow:
         return set()
     return {
@@ -267,7 +248,12 @@ def _unread(read: DatesRead, days: Iterable[dt.date]) -> set[dt.date]:
 
 def _fine_needs(view: AccountView, progress: Progress) -> Needs:
     below = view.descents | view.doubts
-    if is_daily_alone(view, progress) and not below and not progress.again and not view.doubled:
+    if (
+        is_daily_contradicted_by_all(view, progress)
+        and not below
+        and not progress.again
+        and not view.doubled
+    ):
         return NOTHING
     # Only an audit makes the finer tables suspect where the counts agree: below a drift, and where
     # upstream's word is read again.

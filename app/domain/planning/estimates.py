@@ -1,5 +1,4 @@
-"""How many rows upstream will probably send: estimates from what the warehouse knows, for choosing
-requests. Pure: no I/O.
+"""Row-count estimates, which choose requests.
 
 A wrong estimate costs requests, never rows: whatever is asked is read to its end.
 """
@@ -14,37 +13,29 @@ from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 
 _DOUBT = 1.25
-"""By how much the rows of accounts that are not at hand are overestimated: a scan must look clearly
-cheaper than asking by id.
-"""
+"""Overestimate of unknown accounts' rows: a scan must be clearly cheaper than ids."""
 _TRADES_A_DAY = 3.0
 _HOURS_A_DAY = 24.0
 _HOURS_EXPONENT = 0.7
-"""Trades of a day come in bunches: in real accounts about trades ** 0.7 different hours have
-some.
-"""
+"""Trades come in bunches: in real accounts about trades ** 0.7 hours of a day have some."""
 _FEWEST_USUAL = 10
 """With fewer accounts a date without rows is chance."""
 _GAP_SHARE = 10
-"""By how much fewer rows than usual make a date a gap."""
+"""A date with a smaller share of the usual rows is a gap."""
 _LOST_SHARE = 2
-"""How many times the accounts that are short must be at least those that usually have a row, if the
-date was lost for all of them.
-"""
+"""A lost date needs this many short accounts for each that usually has a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What one account has at one endpoint: `rows` in all, `density` of them on any calendar day of
-    its life.
-    """
+    """What one account has at one endpoint: `rows` in all, `density` on any day of its life."""
 
     rows: float
     density: float
 
 
 def expected_of(view: AccountView, endpoint: Endpoint) -> Expected:
-    """The rows that upstream probably has of the account."""
+    """The rows expected of the account."""
     if endpoint is Endpoint.ALLTIME:
         return Expected(1.0, 0.0)
     trades = _counted_trades(view)
@@ -61,7 +52,7 @@ def expected_of(view: AccountView, endpoint: Endpoint) -> Expected:
 def expected_on(
     view: AccountView, endpoint: Endpoint, dates: Iterable[dt.date]
 ) -> dict[dt.date, float]:
-    """The rows that upstream probably has of the account on each of the dates."""
+    """The rows expected of the account on each date."""
     counted = {day.date: _trades(day) for day in view.days}
     if endpoint is Endpoint.DAILY:
         density = expected_of(view, endpoint).density
@@ -73,9 +64,7 @@ def expected_on(
 def expected_elsewhere(
     view: AccountView, endpoint: Endpoint, dates: Mapping[dt.date, float]
 ) -> float:
-    """The rows that upstream probably has of the account on a date that is not among `dates`, whose
-    rows are known.
-    """
+    """The rows expected on a date outside `dates`, whose rows are known."""
     whole = expected_of(view, endpoint)
     span = whole.rows / whole.density
     return max(0.0, whole.rows - sum(dates.values())) / max(1.0, span - len(dates))
@@ -83,16 +72,14 @@ def expected_elsewhere(
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """How large upstream probably is: the accounts that the warehouse knows, and the trades that it
-    counts for them.
-    """
+    """The accounts and trades that upstream is assumed to have."""
 
     accounts: int
     trades: int
 
 
 def upstream_rows(views: Sequence[AccountView], endpoint: Endpoint, upstream: Upstream) -> float:
-    """The rows that upstream probably has of all its accounts, judged by some of them."""
+    """The rows expected of all accounts, judged by a sample."""
     if endpoint is Endpoint.ALLTIME:
         return float(max(upstream.accounts, len(views)))
     rows = sum(expected_of(view, endpoint).rows for view in views)
@@ -101,17 +88,16 @@ def upstream_rows(views: Sequence[AccountView], endpoint: Endpoint, upstream: Up
 
 
 def upstream_a_day(views: Sequence[AccountView], endpoint: Endpoint, upstream: Upstream) -> float:
-    """The rows that upstream probably has on one date."""
+    """The rows expected on one date."""
     return upstream_rows(views, endpoint, upstream) / _common_span(views)
 
 
 def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> frozenset[dt.date]:
-    """Dates up to `until` that the whole warehouse lacks, where about as many accounts are short of
-    trades as usually have a row then.
+    """Dates up to `until` that the whole warehouse lost.
 
-    `coverage` tells how many accounts of the warehouse have a row on a date, `short` how many count
-    more in alltime than on their dates. A date on which ingestion has not stored anything yet is no
-    loss, unless alltime counts it already.
+    There about as many accounts are `short` of trades as usually have a row (`coverage`: accounts
+    with a row by date). A date that ingestion has not reached yet is lost only if alltime counts
+    it.
     """
     usual = _usual(coverage, until)
     return frozenset(
@@ -120,11 +106,9 @@ def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> f
 
 
 def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt.date]:
-    """Dates up to `until` on which (nearly) nobody has a row though many have one on other dates of
-    the same weekday.
+    """Dates up to `until` on which few accounts have a row, though many have on the same weekday.
 
-    `coverage` tells how many of the accounts that lack trades have rows on a date. A day that
-    ingestion lost for everybody shows here; days on which nobody trades do not.
+    `coverage` counts the short accounts with rows by date. Days without trading do not show.
     """
     if not coverage:
         return frozenset()

@@ -1,10 +1,8 @@
-"""Packing: which accounts share a request, so that all requests together fill as few pages as may
-be. Pure: no I/O.
+"""Packing: accounts share requests so that all together fill the fewest pages.
 
-A request asks for the product of its accounts and its dates, so accounts with like dates belong
-together. The axis of dates is cut into windows, the same for all accounts: so no row is asked for
-twice, and an account with dates far apart does not drag those between them into a request of
-others. Several widths are tried, and the one that costs least is taken.
+A request asks for the product of its accounts and dates, so accounts with like dates belong
+together. The date axis is cut into windows, the same for all accounts: no row is asked for twice,
+and far-apart dates of one account burden no other. Several widths are tried; the cheapest wins.
 """
 
 import bisect
@@ -15,23 +13,21 @@ from app.domain.contract.tables import MAX_DATES
 from app.domain.planning.bins import PAGE_FILL, Pack, Packer, Piece
 
 _WIDTHS = (MAX_DATES, 30, 10, 3, 1)
-"""Dates in a window, among those that anybody needs: how the axis is cut evenly."""
+"""Dates in a window, for even cuts."""
 _SHARES = (4.0, 2.0, 1.0, 0.5, 0.25)
-"""Accounts in a window, as a part of the ids that fit into a request: how the axis is cut by what
-is needed.
-"""
+"""Accounts in a window as a share of a request's ids, for cuts by need."""
 _FEW_DATES = (2, 5)
-"""Up to how many dates are a date here and there."""
+"""Up to so many dates an account counts as one with few."""
 _PATIENCE = 2
 _GOOD_ENOUGH = 1.1
 
 
 def pack(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list[Pack]:
-    """The packs of pieces that all have dates; with `is_range` a request covers every date between
-    its first and its last.
+    """Packs of pieces with dates; with `is_range` a request covers all dates between first and
+    last.
 
-    Accounts that need many dates may go by themselves: a cut that is right for those that need a
-    date here and there would cost them a request for each window.
+    Accounts with many dates may be packed apart: a cut that suits single dates would cost them a
+    request a window.
     """
     best = _pack_best(pieces, max_ids=max_ids, is_range=is_range)
     for few in _FEW_DATES:
@@ -90,7 +86,7 @@ def _least_pages(pieces: Sequence[Piece], max_ids: int) -> float:
 def _cuts(
     pieces: Sequence[Piece], needed: Sequence[dt.date], max_ids: int
 ) -> Iterator[list[dt.date]]:
-    """Ways of cutting the axis of dates, each as the first dates of its windows."""
+    """Ways to cut the date axis, each as the first dates of its windows."""
     seen: list[list[dt.date]] = []
     by_date: dict[dt.date, list[str]] = {day: [] for day in needed}
     for piece in pieces:

@@ -1,12 +1,7 @@
-"""The planner: from what is known of a batch to the fewest API requests that tell what is not.
+"""The requests of a round, and those of audits.
 
-Pure: no I/O.
-
-One level at a time, the coarsest first, so that a round's requests are shared by the whole batch:
-alltime, then daily, then hourly rows and closed trades. Accounts are named by id, 100 in a request,
-or not at all: where most of upstream's accounts need the same dates, a scan of these dates costs
-fewer pages. What each account needs is said in `app.domain.planning.descent`, which accounts share
-a request in `app.domain.planning.packing`.
+Accounts are named by id, 100 a request, or not at all: where most accounts need the same dates, a
+scan costs fewer pages.
 """
 
 import datetime as dt
@@ -25,9 +20,9 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.domain.planning.planner import Planner, Wanted, total_cost
 
 MAX_ROUNDS = 12
-"""Rounds of fetching that a batch can need; more would mean that a round learns nothing."""
+"""Rounds a batch can need; more would mean that a round learns nothing."""
 _WORTH_A_GUESS = 2
-"""How much cheaper dates that are only guessed to be missing must look than all dates."""
+"""How much cheaper guessed dates must be than all dates."""
 
 
 def why_not_asked(view: AccountView) -> str | None:
@@ -48,20 +43,20 @@ def plan_round(
     upstream: Upstream | None = None,
     gaps: frozenset[dt.date] = frozenset(),
 ) -> list[PlannedRequest]:
-    """The requests of the next round for a batch; none when no account needs anything more.
+    """The next round's requests; none when no account needs more.
 
-    `upstream` tells how large upstream is (None: not known, nothing is scanned), `gaps` are the
-    dates that everybody lacks. Raises ValueError if `max_ids` is not positive.
+    Without `upstream`, its estimated size, nothing is scanned; `gaps` are dates that all accounts
+    lack. ValueError: `max_ids` is not positive.
     """
     known = list(accounts)
     planner = Planner([view for view, _ in known], max_ids, upstream)
     needs = [(view, needs_of(view, progress, gaps)) for view, progress in known]
-    riders = [view for view, progress in known if may_need_alltime(view, progress)]
+    opportunistic = [view for view, progress in known if may_need_alltime(view, progress)]
     # Each level is planned only when the coarser ones need nothing.
     return (
         planner.fill_up(
             planner.plan(Endpoint.ALLTIME, [(view, None) for view, need in needs if need.alltime]),
-            riders,
+            opportunistic,
         )
         or planner.plan(Endpoint.DAILY, [(view, need.daily) for view, need in needs])
         or planner.plan(Endpoint.HOURLY, [(view, need.hourly) for view, need in needs])
@@ -73,9 +68,7 @@ def plan_round(
 
 
 def _living_on(view: AccountView, until: dt.date | None) -> AccountView:
-    """The account with a life that lasts until the date at least: trades are asked for from a date
-    to a date.
-    """
+    """The account with its life extended to the date: trades are asked for as a range."""
     if until is None or view.last_day is None or until <= view.last_day:
         return view
     return replace(view, last_day=until)
@@ -89,11 +82,9 @@ def find_gaps(
     max_ids: int,
     upstream: Upstream,
 ) -> frozenset[dt.date]:
-    """The dates that all accounts probably lack, if it costs less to look at them first than at all
-    daily rows.
+    """The dates that all accounts probably lack, if they cost less than all daily rows.
 
-    `short` are the accounts that lack trades of unknown dates, `coverage` how many of them have
-    rows on a date, `until` the last date that may be missing.
+    `short` accounts lack trades of unknown dates; `coverage` counts those with rows on a date.
     """
     gaps = common_gaps(coverage, until)
     if not gaps or len(gaps) > MAX_DATES:
@@ -107,15 +98,13 @@ def find_gaps(
 
 
 _Logins = Mapping[str, tuple[str, ...]]
-"""The logins of those accounts that upstream knows by no id."""
+"""The logins of accounts that upstream knows by no id."""
 
 
 def plan_accounts(
     account_ids: Sequence[str], *, max_ids: int, logins: _Logins | None = None
 ) -> list[PlannedRequest]:
-    """Requests that ask alltime about accounts by id, or by login: for accounts that an audit's
-    scan did not see.
-    """
+    """Requests for alltime rows that an audit's scan missed, by id or login."""
     return _plan_each(Request(Endpoint.ALLTIME), account_ids, max_ids, logins or {})
 
 
@@ -126,7 +115,7 @@ def plan_days(
     max_ids: int,
     logins: _Logins | None = None,
 ) -> list[PlannedRequest]:
-    """Requests that ask for the same daily rows of accounts, by id or by login."""
+    """Requests for the same daily rows of accounts, by id or login."""
     return _plan_each(Request(Endpoint.DAILY, dates=days), account_ids, max_ids, logins or {})
 
 
@@ -140,8 +129,6 @@ def _plan_each(
 
 
 def plan_by_login(endpoint: Endpoint, wanted: Wanted, *, max_ids: int) -> list[PlannedRequest]:
-    """Requests to a table of metrics for accounts by their logins, though upstream knows ids of
-    them at other levels.
-    """
+    """Requests for metrics by login, though upstream knows the ids at other levels."""
     named = [(replace(view, by_login=True), dates) for view, dates in wanted]
     return Planner([], max_ids, None).plan(endpoint, named)

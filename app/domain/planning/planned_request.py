@@ -1,4 +1,4 @@
-"""A request of a plan, and how it is cut into smaller ones. Pure: no I/O."""
+"""A request of a plan, and how it is cut into smaller ones."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -13,18 +13,14 @@ _HOURS, _HOUR_PARTS = 24, (4, 24)
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """A request and the accounts whose slices it will prove: these accounts, on the request's dates
-    (all, if it names none).
+    """A request and the accounts whose slices it will prove, on its dates (all, if it names none).
 
-    `logins` are those of each account in the same order, for trades, and for metrics of accounts
-    that upstream knows by no id (empty for others): an account is only proven when all of its
-    logins are asked for. `cost` is the number of requests that it probably takes. `most_rows` is
-    set for a scan, which names no id: if upstream has more rows than that, asking by id costs less.
-    `is_trial` tells that it asks in a second shape for what was read already, `is_part` that it
-    asks for some dates of one account for which all were too much at once, `missing_is_empty` that
-    an answer of 404 says that upstream has no such row. `hour_parts` is in how many requests, each
-    for some hours, one date of hourly rows is read, since it is too much for one. A suspect is a
-    part of a request that failed, or asks for accounts that failed before.
+    `logins` are those of each account in the same order, for trades and for metrics without an id:
+    an account is proven only if all its logins are asked for. `cost` is in expected requests.
+    `most_rows` marks a scan, which names no id; beyond that many rows asking by id is cheaper.
+    `is_trial`: a second shape of what was read. `is_part`: some dates of one account, for which all
+    were too many. `missing_is_empty`: 404 means no row. `hour_parts`: requests for one date of
+    hourly rows. A suspect names accounts that failed before.
     """
 
     request: Request
@@ -45,7 +41,7 @@ class PlannedRequest:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """What is asked for: all of it together is one fetch."""
+        """The requests that make one fetch."""
         if self.hour_parts == 1:
             return (self.request,)
         return tuple(
@@ -54,9 +50,7 @@ class PlannedRequest:
         )
 
     def by_hours(self) -> tuple["PlannedRequest", ...]:
-        """The same work of one account and date in requests for fewer hours, each next one in
-        smaller ones; none if that cannot be.
-        """
+        """One account and date in ever smaller parts by hours; none if that cannot be."""
         if (
             self.request.endpoint is not Endpoint.HOURLY
             or len(self.account_ids) != 1
@@ -67,14 +61,12 @@ class PlannedRequest:
 
     @property
     def is_undated(self) -> bool:
-        """Whether it asks for the rows of all dates, whichever they are."""
+        """Whether it asks for rows of all dates."""
         return not self.request.dates and self.request.date_from is None
 
     @property
     def by_login(self) -> tuple[str, ...]:
-        """The accounts whose metrics are asked for by login, since upstream may have rows of them
-        without an id.
-        """
+        """Accounts whose metrics are asked for by login, as they may have no id."""
         if self.request.endpoint.is_trades:
             return ()
         return tuple(
@@ -85,11 +77,11 @@ class PlannedRequest:
 
     @property
     def is_scan(self) -> bool:
-        """Whether the request names no ids: then upstream sends what it has of everybody."""
+        """Whether it names no ids, so that upstream sends all accounts."""
         return self.most_rows is not None
 
     def covers(self, day: dt.date | None) -> bool:
-        """Whether rows of the date are asked for; None stands for a row without a date."""
+        """Whether it asks for the date; None stands for a row without one."""
         request = self.request
         if day is not None and request.date_from is not None and request.date_to is not None:
             return request.date_from <= day <= request.date_to
@@ -98,8 +90,7 @@ class PlannedRequest:
     def halved(self, max_ids: int) -> tuple["PlannedRequest", ...]:
         """The same work in smaller requests, none if that cannot be.
 
-        A scan becomes requests by id; others are cut into one for each half of the accounts, or
-        half of the dates of one.
+        A scan is asked by id; others are halved by accounts, one account by dates.
         """
         if self.is_scan:
             return tuple(part for group in self._groups() for part in group.in_pieces(max_ids))
@@ -113,10 +104,9 @@ class PlannedRequest:
         return self._part(slice(number, number + 1))
 
     def by_dates(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
-        """The same work of one account in requests for fewer dates, none if that cannot be.
+        """One account's work in halves by date, none if that cannot be.
 
-        `life` are the first and the last date of the account, of which a request for all dates is
-        cut; without it that cannot be done.
+        `life`, its first and last date, is needed to cut a request for all dates.
         """
         days = self._days(life)
         if len(days) < 2 and not (days and self.is_undated):  # noqa: PLR2004 - nothing is left to be cut in two
@@ -130,9 +120,7 @@ class PlannedRequest:
         )
 
     def edges(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
-        """Its smallest parts: its last date and its first one, each alone; none if it asks for no
-        more than one date.
-        """
+        """Its last and its first date, each alone; none for a single date."""
         days = self._days(life)
         return (
             tuple(self._on([day]) for day in (days[-1], days[0]))
@@ -161,14 +149,14 @@ class PlannedRequest:
         return replace(self, request=replace(self.request, dates=tuple(days)), is_part=True)
 
     def in_pieces(self, max_ids: int) -> tuple["PlannedRequest", ...]:
-        """The same work by id, so many accounts in a request."""
+        """The same work by id, so many accounts a request."""
         return tuple(
             self._part(slice(start, start + max_ids))
             for start in range(0, len(self.account_ids), max_ids)
         )
 
     def _groups(self) -> tuple["PlannedRequest", ...]:
-        """A scan's accounts that are asked for by id, and those that are by login."""
+        """A scan's accounts by id, and by login."""
         by_login = frozenset(self.by_login)
         if not by_login:
             return (self,)
@@ -180,7 +168,7 @@ class PlannedRequest:
         return (*([PlannedRequest(self.request, by_id)] if by_id else []), named)
 
     def joined_by(self, account_ids: Sequence[str]) -> "PlannedRequest":
-        """The same request to a table of metrics for further accounts."""
+        """The same request for metrics of further accounts."""
         ids = (*self.account_ids, *account_ids)
         logins = (*self.logins, *[()] * len(account_ids)) if self.logins else ()
         request = self.request if self.is_scan else replace(self.request, account_ids=ids)

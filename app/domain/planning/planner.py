@@ -1,4 +1,4 @@
-"""Requests to one endpoint at the least cost, by id or as scans of dates. Pure: no I/O."""
+"""Requests to one endpoint at the least cost, by id or as scans of dates."""
 
 import datetime as dt
 from collections import defaultdict
@@ -20,15 +20,13 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.domain.sequences import pieces
 
 _HOT_SHARES = (0.6, 1.0)
-"""When a date is scanned: what it costs by id beside what its scan costs; by id some part of a page
-stays empty, too.
-"""
+"""Cost by id, as shares of a scan's cost, from which a date is scanned."""
 Wanted = Sequence[tuple[AccountView, Collection[dt.date] | None]]
 """Accounts and the dates that they need; None: every date."""
 
 
 class Planner:
-    """Plans requests to one endpoint after the other, for accounts of one batch."""
+    """Plans requests to one endpoint after the other for a batch."""
 
     def __init__(
         self, views: Sequence[AccountView], max_ids: int, upstream: Upstream | None
@@ -40,7 +38,7 @@ class Planner:
         self._upstream = upstream
 
     def plan(self, endpoint: Endpoint, wanted: Wanted) -> list[PlannedRequest]:
-        """The requests that cost least; accounts with an empty set of dates need none."""
+        """The cheapest requests; accounts with an empty set of dates need none."""
         wanted = [(view, dates) for view, dates in wanted if dates is None or dates]
         plans = [self._by_ids(endpoint, wanted)]
         if wanted and self._upstream is not None:
@@ -69,14 +67,14 @@ class Planner:
         return min(plans, key=total_cost)
 
     def fill_up(
-        self, planned: Sequence[PlannedRequest], riders: Sequence[AccountView]
+        self, planned: Sequence[PlannedRequest], opportunistic: Sequence[AccountView]
     ) -> list[PlannedRequest]:
-        """The same requests to alltime, with riders in places that are left: their rows cost no
-        request now, and might cost one later.
-        """
+        """The same requests with opportunistic accounts in spare places, at no cost."""
         asked = {account_id for each in planned for account_id in each.account_ids}
         waiting = [
-            view.account_id for view in riders if view.account_id not in asked and not view.by_login
+            view.account_id
+            for view in opportunistic
+            if view.account_id not in asked and not view.by_login
         ]
         filled = []
         for each in planned:
@@ -134,7 +132,7 @@ class Planner:
         rows_a_day: float,
         cost_by_ids: float,
     ) -> list[PlannedRequest]:
-        """Reads of everybody's rows on the hot dates, and of the rest by id."""
+        """Scans of the hot dates, and the rest by id."""
         # A range by id would run over dates that are scanned, and two fetches of one slice disturb
         # each other.
         scanned = {
@@ -173,7 +171,7 @@ class Planner:
         return scans + rest
 
     def _cost_by_date(self, endpoint: Endpoint, wanted: Wanted) -> Mapping[dt.date, float]:
-        """What it costs by id that a date is needed, in parts of requests."""
+        """The cost of each date by id, in requests."""
         cost: defaultdict[dt.date, float] = defaultdict(float)
         for view, dates in wanted:
             for day, rows in expected_on(view, endpoint, dates or ()).items():
@@ -184,7 +182,7 @@ class Planner:
 def _scanned(
     dates: Collection[dt.date], hot: frozenset[dt.date], *, is_range: bool
 ) -> frozenset[dt.date]:
-    """Those of an account's dates that a scan of the hot dates is to read for it."""
+    """The account's dates that a scan of the hot dates covers."""
     return frozenset() if is_range and not hot.issuperset(dates) else hot.intersection(dates)
 
 
@@ -218,7 +216,7 @@ def _request_by_ids(
 def _scan(
     request: Request, views: Sequence[AccountView], cost: float, spared: float
 ) -> PlannedRequest:
-    """`spared` are the requests that the scan makes unnecessary: it may take as many."""
+    """`spared` are the requests that the scan saves: it may take as many."""
     named = request.endpoint.is_trades or any(view.by_login for view in views)
     logins = (
         tuple(view.logins if request.endpoint.is_trades or view.by_login else () for view in views)

@@ -1,10 +1,7 @@
-"""The trial of a difference: what must be asked for in a second shape before upstream is blamed.
+"""What must be asked for in a second shape before upstream is contradicted.
 
-Pure: no I/O.
-
-An API may clip a range or a list of dates, cap its answers, or count a page for the whole, and the
-first answer looks whole. So what still differs after all of it was read is asked for once more, on
-single dates: first the table that stands against the others.
+An API may clip a range, cap its answers or count a page for the whole, and the first answer looks
+whole. So what still differs is asked for once more on single dates, the contradicted table first.
 """
 
 import datetime as dt
@@ -17,7 +14,7 @@ from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import METRICS, TABLES, Endpoint
 from app.domain.issues.absence import is_silent, may_be_without_id
-from app.domain.planning.contradictions import is_daily_alone, is_outvoted
+from app.domain.planning.contradictions import is_daily_contradicted, is_daily_contradicted_by_all
 
 _CLOSED = TABLES[Endpoint.CLOSED].name
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
@@ -25,12 +22,10 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """What is to be asked for once more of an account: single `dates` by table, its alltime row, or
-    all dates of its `life` in lists.
+    """What is asked for once more: single `dates` by table, alltime, or all dates of its `life`.
 
-    Its whole life is in dispute where no date is known on which the tables differ, only their
-    totals. First of all come the tables to be asked for by login: a request by id brought no row,
-    and upstream may have them without the account's id.
+    The whole life is disputed where only totals differ. Tables that may have rows without an id
+    come first, by login.
     """
 
     by_login: frozenset[Endpoint] = frozenset()
@@ -48,7 +43,7 @@ NOTHING = Disputed()
 
 def was_read(view: AccountView, progress: Progress) -> bool:
     """Whether every table that takes part in a mismatch was read where it takes part."""
-    if is_daily_alone(view, progress):
+    if is_daily_contradicted_by_all(view, progress):
         return True
     days = [day.date for day in view.days]
     if not progress.dates_read(Endpoint.ALLTIME).everything or not progress.dates_read(
@@ -57,7 +52,7 @@ def was_read(view: AccountView, progress: Progress) -> bool:
         return False
     if (
         view.totals.alltime != view.totals.daily
-        and not is_outvoted(view)
+        and not is_daily_contradicted(view)
         and not progress.dates_read(Endpoint.DAILY).everything
     ):
         return False
@@ -126,7 +121,7 @@ def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> D
         if day.date not in progress.moving and day.date not in progress.withheld_days
     ]
     dates: defaultdict[Endpoint, set[dt.date]] = defaultdict(set)
-    only_daily = is_daily_alone(view, progress)
+    only_daily = is_daily_contradicted_by_all(view, progress)
     for day in days:
         for stage in _stages(day, only_daily=only_daily):
             untried = [endpoint for endpoint in stage if day.date not in tried.get(endpoint, ())]
@@ -161,9 +156,7 @@ def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.dat
 
 
 def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
-    """The tables of metrics of which a request by id brought nothing, though others count
-    trades.
-    """
+    """Metrics tables that brought nothing by id, though others count trades."""
     if view.by_login or not view.logins or not any(view.totals.counts.values()):
         return frozenset()
     return frozenset(
@@ -174,9 +167,7 @@ def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
 
 
 def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...]]:
-    """The tables to ask for on a date, one after the other: the one that stands alone against the
-    others first.
-    """
+    """The tables to ask for on a date, the contradicted one first."""
     if day.hourly == day.daily:
         yield (Endpoint.CLOSED,)
         yield (Endpoint.DAILY, Endpoint.HOURLY)
@@ -192,9 +183,7 @@ def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...
 def _life(
     view: AccountView, progress: Progress, tried: Mapping[Endpoint, set[dt.date | None]]
 ) -> frozenset[dt.date]:
-    """The settled dates of which daily rows may be missing, where alltime counts more than all that
-    is known.
-    """
+    """Settled dates that may lack daily rows, where alltime counts more than is known."""
     last = (
         min(progress.moving.first, view.last_day + dt.timedelta(days=1))
         if view.last_day is not None

@@ -1,10 +1,8 @@
-"""The requests of a trial, at a bounded cost: a few accounts alone, the others together, and alone
-only where that told more. Pure: no I/O.
+"""The requests of a trial, at a bounded cost: a sample of accounts alone, the others together.
 
-An account alone on a single date is the smallest request there is. Many accounts on a single date
-still differ in shape from a long range, and cost a hundredth; whether that is enough is told by the
-first few, which are asked for alone. Accounts that failed before would make the requests of others
-fail: they are asked for alone, after all others.
+The smallest request is one account on one date; many accounts on one date still differ in shape
+from a range, at a hundredth of the cost. The sample tells whether that is enough. Suspects are
+asked for alone, after all others.
 """
 
 import datetime as dt
@@ -21,7 +19,7 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.domain.planning.second_shape import Disputed, disputed, lacks
 
 _SAMPLE = 10
-"""So many accounts of a batch, if more are in dispute, are asked for alone first."""
+"""Accounts of a batch that are asked for alone first."""
 _SAMPLE_DATES, _SAMPLE_LIVES = 10, 3
 """Dates of one table that are asked for of each of them, and how many of them for all their dates,
 where none is known.
@@ -31,21 +29,17 @@ _MOST_REQUESTS, _MOST_WORTHWHILE = 600, 6000
 is tried by the next run.
 """
 _MOST_DATES = 60
-"""Dates of one table that one round asks for of an account alone."""
+"""Dates of one table that a round asks for of one account alone."""
 _SHORTEST_LIST = 5
 _MOST_LISTS = 40
-"""Where it is not known on which dates anything is missing, a life is asked for in so many short
-lists of dates, or fewer.
-"""
+"""A life without known dates is asked for in at most so many lists."""
 
 _Case = tuple[AccountView, Progress, Disputed]
 
 
 @dataclass(slots=True)
 class Trials:
-    """The trials of one batch: the requests `spent`, and whether any account that was asked for
-    alone got more by it (`helped`).
-    """
+    """The trials of a batch: requests `spent`, and whether asking alone `helped`."""
 
     spent: int = 0
     helped: bool = False
@@ -59,11 +53,7 @@ class Trials:
         max_ids: int,
         suspects: Collection[str] = (),
     ) -> list[PlannedRequest]:
-        """The next requests, once nothing else is to be read of the batch; none when all is tried,
-        or the batch has spent what it may.
-
-        `suspects` failed before.
-        """
+        """The next trials, once nothing else is to be read; none when done, or over budget."""
         known = sorted(accounts, key=lambda account: account[0].account_id in suspects)
         self._note_help(known)
         cases = [
@@ -117,9 +107,7 @@ class Trials:
     def _few(
         self, cases: Sequence[_Case], max_ids: int, suspects: Collection[str]
     ) -> list[PlannedRequest]:
-        """Each alone, but for whole lives: one of them alone, the others together in the same short
-        lists, since lists are many.
-        """
+        """Each alone; of whole lives one alone, the others together."""
         lives: list[_Case] = []
         others: list[_Case] = []
         for case in cases:
@@ -171,7 +159,7 @@ class Trials:
 
 
 def _by_login(cases: Sequence[_Case], max_ids: int) -> Iterator[PlannedRequest]:
-    """What requests by id brought nothing of, asked for by login as they asked for it."""
+    """What requests by id did not bring, asked for by login."""
     for endpoint in METRICS:
         wanted = [
             # An audit asks for alltime rows before the batch.
@@ -231,12 +219,12 @@ def _together(cases: Sequence[_Case], max_ids: int, *, with_life: bool) -> list[
 
 
 def _list_dates(cases: Sequence[Disputed]) -> int:
-    """How many dates a list has, so that the longest life is not too many of them."""
+    """Dates in a list, so that the longest life needs few lists."""
     return max(_SHORTEST_LIST, *(-(-len(case.life) // _MOST_LISTS) for case in cases))
 
 
 def _lists(days: Iterable[dt.date], length: int) -> Iterator[tuple[dt.date, ...]]:
-    """The dates in lists whose borders are the same for all accounts."""
+    """The dates in lists with the same borders for all accounts."""
     for _, part in groupby(sorted(days), key=lambda day: day.toordinal() // length):
         yield tuple(part)
 
@@ -244,9 +232,7 @@ def _lists(days: Iterable[dt.date], length: int) -> Iterator[tuple[dt.date, ...]
 def _parts(
     views: Sequence[AccountView], max_ids: int, *, by_login: bool
 ) -> Iterator[list[AccountView]]:
-    """The accounts in groups whose ids fit into a request; one of more logins than that goes
-    alone.
-    """
+    """The accounts in groups whose ids fit into a request."""
     part: list[AccountView] = []
     filled = 0
     for view in views:
@@ -261,9 +247,7 @@ def _parts(
 
 
 def _asks_by_login(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
-    """Whether a date is asked for by login: trades are, and metrics of which a request by id lacked
-    rows, which may have no id.
-    """
+    """Whether a date is asked for by login: trades, and metrics that may have no id."""
     return (
         endpoint.is_trades
         or view.by_login

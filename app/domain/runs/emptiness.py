@@ -1,4 +1,4 @@
-"""What is said of a warehouse in which there is nothing to compare. Pure: no I/O."""
+"""What is said of a warehouse in which there is nothing to compare."""
 
 from app.domain.states import RunKind
 from app.domain.wording.counts import choose, counted

@@ -1,7 +1,4 @@
-"""Which ends of a run are failures of the command that waited for it, as `--fail-on` chooses.
-
-Pure: no I/O.
-"""
+"""Which ends of a run are failures of the command that waited for it, as `--fail-on` chooses."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

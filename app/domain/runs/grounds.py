@@ -1,5 +1,5 @@
 """What an answer rests on: how many accounts were compared, when, with what and by how many
-requests. Pure: no I/O.
+requests.
 """
 
 import datetime as dt

@@ -1,4 +1,4 @@
-"""What an inspection counts: accounts by issue, table, broker and date. Pure: no I/O.
+"""What an inspection counts: accounts by issue, table, broker and date.
 
 InspectionFigures of batches are summed up; they go into the record, and out of it, as JSON.
 """

@@ -1,7 +1,5 @@
 """What a run leaves behind, whether somebody must act on it, and the status that follows.
 
-Pure: no I/O.
-
 A run is `succeeded` where all that is left is known and not the warehouse's to heal; it is
 `completed_with_issues` where something is left that can be healed, is new, or needs somebody's
 word.

@@ -1,4 +1,4 @@
-"""What people order, and why: the reason stays in the record. Pure: no I/O."""
+"""What people order, and why: the reason stays in the record."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a run is asked to do, and the name of the request. Pure: no I/O."""
+"""What a run is asked to do, and the name of the request."""
 
 import datetime as dt
 import hashlib

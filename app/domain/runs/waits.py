@@ -1,4 +1,4 @@
-"""Why a run does not go on, in sentences. Pure: no I/O."""
+"""Why a run does not go on, in sentences."""
 
 import datetime as dt
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""As what an issue is closed: healed, relabelled, or gone by itself. Pure: no I/O.
+"""As what an issue is closed: healed, relabelled, or gone by itself.
 
-Only what was healed and comes back tells that somebody else writes the rows. An issue that is shown
-under another name since, or that went without a write of ours, was not healed.
+Only a healed issue that comes back shows another writer; one that is shown under another code, or
+went without a write of the run, was not healed.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,14 +15,14 @@ from app.domain.issues.detection import detect
 
 
 class ClosedAs(StrEnum):
-    """What became of an issue that is not open any more."""
+    """What became of an issue that is no longer open."""
 
     HEALED = "healed"
-    """Detection does not find it after a write of the run."""
+    """Not detected after a write of the run."""
     RELABELLED = "relabelled"
-    """What it told of is still there, and is shown under other codes."""
+    """The difference remains, under other codes."""
     GONE = "gone"
-    """Detection does not find it, and the run wrote nothing to which it could owe that."""
+    """Not detected, though the run wrote nothing that explains it."""
 
 
 _CLOSED_BY = {
@@ -34,9 +34,7 @@ _CLOSED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """As what an issue is closed; a relabelled one with the codes under which its difference is
-    shown now.
-    """
+    """As what an issue is closed, with the codes that show a relabelled one now."""
 
     closed_as: ClosedAs
     relabelled_as: tuple[IssueCode, ...] = ()
@@ -64,8 +62,8 @@ def closings(
     left: Sequence[Issue],
     before: Collection[IssueCode] = (),
 ) -> dict[IssueCode, Closing]:
-    """As what each issue of the account is closed that was open or came up and is not `left`;
-    `before` are those of an earlier pass.
+    """How each issue was closed that was open or found and is not `left`; `before`: an earlier
+    pass.
     """
     remaining = {issue.code for issue in left}
     judged = _Judge(view, progress, left)
@@ -84,7 +82,7 @@ def _open_before(view: AccountView) -> Iterator[Issue]:
 
 
 class _Judge:
-    """Judges the issues of one account as it stands at the end of a run."""
+    """Judges the issues of one account at the end of a run."""
 
     def __init__(self, view: AccountView, progress: Progress, left: Sequence[Issue]) -> None:
         self._progress = progress
@@ -101,7 +99,7 @@ class _Judge:
         return Closing(ClosedAs.HEALED) if self._progress.owes_to_write(tables) else GONE
 
     def _labels(self, code: IssueCode, dates: set[str]) -> tuple[IssueCode, ...]:
-        """The codes that tell of the same difference now; none where it is there no more."""
+        """The codes that show the same difference now."""
         if code in IDENTITY_CODES:
             overlapping = (issue for issue in self._left if issue.code in IDENTITY_CODES)
             return tuple(

@@ -1,4 +1,8 @@
-"""What is left of an account's issues after a repair, and why. Pure: no I/O."""
+"""What is left of an account's issues after a repair, and why.
+
+Where everything involved was read and written and the counts still differ, the difference is
+upstream's, lies in rows that it no longer sends, or on unsettled dates.
+"""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -44,12 +48,11 @@ from app.domain.verdict.upstream_issues import (
 def explain(
     view: AccountView, progress: Progress, *, moving_from: dt.date, now: dt.datetime | None = None
 ) -> tuple[Issue, ...]:
-    """What remains of an account after its heal; dates from `moving_from` on still move at `now`
-    (aware; None: later than any other run).
+    """What remains of an account; dates from `moving_from` on are unsettled at `now` (None: last
+    run).
 
-    A mismatch stays what it is while anything that could heal it was not read, was refused, failed
-    or was left to another writer. Only when all of it was read and written does it become
-    upstream's.
+    A mismatch keeps its code while anything that could repair it was not read, was rejected, failed
+    or was left to another writer. Only then does it become upstream's.
     """
     if progress.known:
         return tuple(Issue.from_json(entry) for entry in view.open_issues)
@@ -62,7 +65,7 @@ def explain(
 
 
 def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:
-    """What remains of an account beside its pinned rows."""
+    """What remains beside pinned rows."""
     found = detect(view)
     others = tuple(
         issue
@@ -114,9 +117,7 @@ def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tup
 
 
 def _drift_was_followed(view: AccountView, progress: Progress) -> bool:
-    """Whether the levels at which it lies were read, and below them every date whose daily row was
-    wrong.
-    """
+    """Whether the drifting levels were read, and every date below a wrong daily row."""
     if view.drift is not None and not progress.dates_read(Endpoint.ALLTIME).everything:
         return False
     if (
@@ -129,15 +130,13 @@ def _drift_was_followed(view: AccountView, progress: Progress) -> bool:
 
 
 def descended(view: AccountView, progress: Progress) -> frozenset[dt.date]:
-    """The dates below a drift whose hourly rows and trades were both read."""
+    """Dates below a drift whose hourly rows and trades were both read."""
     hourly, closed = progress.dates_read(Endpoint.HOURLY), progress.dates_read(Endpoint.CLOSED)
     return frozenset(day for day in view.descents if hourly.covers(day) and closed.covers(day))
 
 
 def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:
-    """What a difference is that stands though all of it was read: forgotten rows, moving dates,
-    ambiguous ids, or a contradiction.
-    """
+    """What remains though all was read: unsent rows, unsettled dates, or a contradiction."""
     kept = {
         endpoint: {day: trades for day, trades in days.items() if trades}
         for endpoint, days in progress.kept.items()
@@ -184,9 +183,7 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
 def _explained_money(
     view: AccountView, progress: Progress, moving_from: dt.date
 ) -> tuple[Issue, ...]:
-    """What amounts are that still differ: upstream's, rows that it does not send, or not settled,
-    for as many runs as counts may be.
-    """
+    """What differing amounts come to, as counts do."""
     if view.money is None:
         return ()
     days = {day.date for day in view.money.days}
@@ -214,9 +211,7 @@ def _explained_money(
 def _unsent_rows(
     view: AccountView, progress: Progress, others: Sequence[Issue]
 ) -> tuple[Issue, ...]:
-    """What a comparison of rows leaves where the counts agree: stored rows that upstream does not
-    send, and dates that still move.
-    """
+    """What a comparison of rows leaves where counts agree."""
     issues: list[Issue] = []
     kept = {
         endpoint: left for endpoint in progress.kept if (left := still_unsent(progress, endpoint))

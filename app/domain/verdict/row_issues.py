@@ -1,10 +1,7 @@
-"""What a comparison of every row comes to: the issues that it finds, and those that it leaves.
+"""What a comparison of every row finds and leaves.
 
-Pure: no I/O.
-
-Only a read of the same rows tells whether such a difference is over. So an account with an open
-issue of this kind is compared by rows by each run that takes it, and the issue stays open where
-that could not be done.
+Only reading the same rows again closes such an issue: each run compares the account by rows, and
+the issue stays open where it could not.
 """
 
 from collections import Counter, defaultdict
@@ -36,18 +33,14 @@ _LOOKED_AT = frozenset({*COUNT_CODES, IssueCode.UPSTREAM_DRIFT})
 
 
 def compares_rows(view: AccountView) -> bool:
-    """Whether an open issue of the account was found by a comparison of rows, and only another one
-    can tell what became of it.
-    """
+    """Whether only another comparison of rows can close an open issue."""
     return any(_is_by_rows(entry) for entry in view.open_issues)
 
 
 def difference_issues(
     differences: Sequence[Difference], seen: Collection[IssueCode]
 ) -> tuple[Issue, ...]:
-    """The issues that these differences are, beside those that counts told (`seen`): differing
-    values, and counts that differ unseen.
-    """
+    """Differing values, and differing counts that `seen` issues do not show."""
     values = [each for each in differences if not each.counts]
     counts = [each for each in differences if each.counts] if _LOOKED_AT.isdisjoint(seen) else []
     issues = []
@@ -73,11 +66,7 @@ def difference_issues(
 
 
 def found_by_rows(progress: Progress, seen: Collection[IssueCode]) -> tuple[Issue, ...]:
-    """The issues that the comparison of an account's rows found; rows that upstream does not send
-    count if they are gone now.
-
-    Counts that differ on dates that still move are no drift.
-    """
+    """Issues of the compared rows; unsent rows count once removed, unsettled counts never."""
     left = {
         (each.endpoint, each.day) for each in _unequal(progress) if each.differs is Differs.UNSENT
     }
@@ -94,9 +83,7 @@ def found_by_rows(progress: Progress, seen: Collection[IssueCode]) -> tuple[Issu
 def left_by_rows(
     view: AccountView, progress: Progress, seen: Collection[IssueCode]
 ) -> tuple[Issue, ...]:
-    """What of it is left after the heal: rows that still differ, and what an earlier run found and
-    this one could not compare.
-    """
+    """Rows that still differ, and earlier findings that were not compared."""
     if not progress.by_rows:
         return ()
     # What upstream does not send is judged by the rules of removal.
@@ -158,9 +145,7 @@ def _listed(differences: Sequence[Difference]) -> str:
 
 
 def _evidence(differences: Sequence[Difference]) -> Mapping[str, object]:
-    """All dates, the columns by table with the rows in which each differs, and old and new values
-    of some rows.
-    """
+    """All dates, the columns by table with their rows, and some old and new values."""
     by_table: defaultdict[str, Counter[str]] = defaultdict(Counter)
     columns: defaultdict[str, Counter[str]] = defaultdict(Counter)
     days: set[dt.date] = set()

@@ -1,4 +1,4 @@
-"""Stored rows that upstream does not send, as a verdict counts them. Pure: no I/O."""
+"""Stored rows that upstream does not send, as a verdict counts them."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from app.domain.contract.tables import Endpoint
 
 
 def still_unsent(progress: Progress, endpoint: Endpoint) -> dict[dt.date | None, int]:
-    """What is kept of a table and stood there unsent when its rows were compared last."""
+    """Kept rows of a table that the last comparison of rows found unsent."""
     days = {
         each.day for each in progress.unequal.get(endpoint, ()) if each.differs is Differs.UNSENT
     }
@@ -21,9 +21,7 @@ def still_unsent(progress: Progress, endpoint: Endpoint) -> dict[dt.date | None,
 def unsent_rows(
     kept: Mapping[Endpoint, Mapping[dt.date | None, int]], view: AccountView, progress: Progress
 ) -> Mapping[Endpoint, Mapping[dt.date | None, int]]:
-    """What upstream does not send; where a trial was needed, only on dates that differ: of others
-    an answer may have been cut.
-    """
+    """What upstream does not send; after a trial, only on dates that differ."""
     if not any((progress.tried or {}).values()):
         return kept
     differing = {day.date for day in view.days}
@@ -36,9 +34,7 @@ def unsent_rows(
 def is_forgotten(
     day: DayCounts, kept: Mapping[Endpoint, Mapping[dt.date | None, int]], progress: Progress
 ) -> bool:
-    """Whether upstream has nothing on the date: its daily row is only stored, and so is whatever
-    was read of the finer tables.
-    """
+    """Whether upstream has nothing on the date in what was read of it."""
     if day.date not in kept.get(Endpoint.DAILY, {}):
         return False
     left = without_kept(day, kept)

@@ -1,4 +1,4 @@
-"""Unsettled dates, and after how many runs their difference lasts. Pure: no I/O."""
+"""Unsettled dates, and after how many runs their difference lasts."""
 
 import contextlib
 import datetime as dt
@@ -15,19 +15,15 @@ from app.domain.issues.codes import (
 )
 
 SETTLED_AFTER = 3
-"""In so many runs, an hour apart, a date that still moves may disagree; then the disagreement is
-what it is.
-"""
+"""After this many runs, an hour apart, an unsettled date counts as inconsistent."""
 TOTALS = "totals"
-_LOOK = dt.timedelta(hours=1)
-"""Runs closer to each other than this are one look: upstream had no time to settle between them."""
+_BETWEEN_COUNTS = dt.timedelta(hours=1)
+"""Runs closer than this count once: upstream had no time to settle."""
 _SETTLING = (IssueCode.UNSETTLED, IssueCode.UPSTREAM_INCONSISTENT)
 
 
 def once_an_hour(view: AccountView, issue: Issue, now: dt.datetime) -> Issue:
-    """The issue with no more runs counted on a date than were an hour apart: runs in quick
-    succession tell no more than one.
-    """
+    """The issue with at most one run an hour counted for each date."""
     metadata = issue.evidence.get("metadata")
     if (
         issue.code is not IssueCode.UNSETTLED
@@ -35,8 +31,8 @@ def once_an_hour(view: AccountView, issue: Issue, now: dt.datetime) -> Issue:
         or not isinstance(metadata.get("looks"), Mapping)
     ):
         return issue
-    last, looks = _looked_at(view), runs_unsettled(view)
-    if last is None or not dt.timedelta() <= now - last < _LOOK:
+    last, looks = _last_counted_at(view), runs_unsettled(view)
+    if last is None or not dt.timedelta() <= now - last < _BETWEEN_COUNTS:
         return replace(
             issue,
             evidence={**issue.evidence, "metadata": {**metadata, "looked_at": now.isoformat()}},
@@ -53,8 +49,8 @@ def once_an_hour(view: AccountView, issue: Issue, now: dt.datetime) -> Issue:
     )
 
 
-def _looked_at(view: AccountView) -> dt.datetime | None:
-    """When a run last counted as one in which a date was left as unsettled."""
+def _last_counted_at(view: AccountView) -> dt.datetime | None:
+    """When a run last counted."""
     for entry in view.open_issues:
         metadata = entry.get("metadata")
         text = metadata.get("looked_at") if isinstance(metadata, Mapping) else None
@@ -66,7 +62,7 @@ def _looked_at(view: AccountView) -> dt.datetime | None:
 
 
 def with_runs_counted(issue: Issue, places: Sequence[str], looks: Mapping[str, int]) -> Issue:
-    """An issue of dates that still move, with the number of runs that left each of them."""
+    """The issue with this run counted for each place."""
     metadata = issue.evidence["metadata"]
     counts = {place: looks.get(place, 0) + 1 for place in places}
     return replace(
@@ -79,9 +75,7 @@ def with_runs_counted(issue: Issue, places: Sequence[str], looks: Mapping[str, i
 
 
 def is_lasting(day: DayCounts, looks: Mapping[str, int], progress: Progress) -> bool:
-    """Whether a date that still moves disagreed for several runs, in all that upstream sends of
-    it.
-    """
+    """Whether an unsettled date disagreed for several runs in all that upstream sends."""
     differing = [
         endpoint
         for endpoint, trades in ((Endpoint.HOURLY, day.hourly), (Endpoint.CLOSED, day.closed))
@@ -92,9 +86,7 @@ def is_lasting(day: DayCounts, looks: Mapping[str, int], progress: Progress) -> 
 
 
 def runs_unsettled(view: AccountView) -> dict[str, int]:
-    """In how many runs so far each date, or the totals alone, was left as unsettled; kept when it
-    became what it is, which lasts.
-    """
+    """How many runs left each date, or the totals, unsettled; kept once that lasts."""
     for entry in view.open_issues:
         metadata = entry.get("metadata")
         looks = metadata.get("looks") if isinstance(metadata, Mapping) else None
@@ -104,9 +96,7 @@ def runs_unsettled(view: AccountView) -> dict[str, int]:
 
 
 def waits_until(view: AccountView) -> dt.date | None:
-    """The last of the dates that moved when a run first put off a fall of alltime; None if none
-    did.
-    """
+    """The last unsettled date when a lower alltime was first withheld."""
     for entry in view.open_issues:
         metadata = entry.get("metadata")
         text = metadata.get("alltime_waits_until") if isinstance(metadata, Mapping) else None

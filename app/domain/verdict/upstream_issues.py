@@ -1,4 +1,4 @@
-"""The issues that only upstream or the warehouse's owner can end. Pure: no I/O."""
+"""Issues that only upstream or the warehouse's owner can end."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,7 @@ _COUNT = "num_trades"
 
 
 def unread_history_issue(history: History) -> Issue:
-    """That upstream was asked in vain what it counts before the history: alltime says nothing
-    without that.
-    """
+    """Upstream's counts before the history are unknown, so alltime is not compared."""
     text = (
         f"What upstream counts before {history.first} could not be read: alltime is not compared"
         " until it is."
@@ -41,9 +39,7 @@ def unread_history_issue(history: History) -> Issue:
 def absent_issue(
     kept: Mapping[Endpoint, Mapping[dt.date | None, int]], *, by_rows: bool = False
 ) -> Issue:
-    """Rows that upstream does not send; `by_rows` where only a comparison of all rows tells of
-    them.
-    """
+    """Rows that upstream does not send; `by_rows` if only a comparison of rows shows them."""
     tables = tuple(TABLES[endpoint].name for endpoint, days in kept.items() if days)
     dates = sorted({day for days in kept.values() for day in days if day is not None})
     trades = {TABLES[endpoint].name: sum(days.values()) for endpoint, days in kept.items() if days}
@@ -66,11 +62,10 @@ def absent_issue(
 
 
 def _upstream_counts(view: AccountView, progress: Progress) -> dict[str, object]:
-    """The trades that upstream counts of the account, by table; tables are left out that were not
-    read whole, or where that is not known.
+    """Upstream's trades by table, where known.
 
-    What was read whole is stored, beside rows that upstream does not send. No figure is known where
-    rows keep their counts on dates that still move, or where upstream sent a count that is none.
+    What was read whole is stored, beside unsent rows. Unknown are tables with counts withheld on
+    unsettled dates or sent without a usable count.
     """
     reads = {
         endpoint: progress.dates_read(endpoint)
@@ -99,9 +94,7 @@ def _upstream_counts(view: AccountView, progress: Progress) -> dict[str, object]
 
 
 def _lacks_count(progress: Progress, table: str) -> bool:
-    """Whether upstream sent a count of trades in the table that is no count, or none that can be
-    stored.
-    """
+    """Whether upstream sent an unusable count for the table."""
     return any(column.partition(" ")[0] == _COUNT for column in progress.unheld.get(table, ()))
 
 
@@ -121,9 +114,7 @@ def inconsistent_issue(
 
 
 def unsettled_issue(view: AccountView, progress: Progress, days: Sequence[DayCounts]) -> Issue:
-    """That the difference lies in dates that still move; where alltime keeps its count, until when,
-    and the drift that this leaves open.
-    """
+    """The difference lies on unsettled dates; with what is withheld, and a drift left open."""
     moving, looks = progress.moving, runs_unsettled(view)
     text = (
         f"The counts differ on dates from {moving.first} on, which still move; the next run looks"

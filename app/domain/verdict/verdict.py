@@ -1,9 +1,4 @@
-"""The verdict after a heal: what a difference is that still stands, and how the account leaves the
-run. Pure: no I/O.
-
-Where everything involved was read completely and written, and the counts still differ, the
-difference is upstream's, lies in rows that upstream forgot, or in dates that still move.
-"""
+"""The verdict: how an account leaves a run, and whether it is explained already."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence
@@ -33,14 +28,11 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
     incomplete: bool = False,
     accepted: Collection[IssueCode] = (),
 ) -> Outcome:
-    """How an account leaves a run, from what it came with and what is left of it.
+    """How an account leaves a run, from what was `found` and what is `left`.
 
-    `before` is what an earlier pass of the run found. Without `wrote` nothing was written: then
-    nothing was healed either. With `again`, dates were read again on which an earlier run had
-    believed lower figures, or the run wrote before: no issue tells of either. An `incomplete`
-    comparison of rows says nothing: the account failed, though no issue is known. What is
-    `accepted` need not be healed, unless that comparison failed; a guard that holds back just that
-    needs no word.
+    `before`: found by an earlier pass. Without `wrote` nothing was healed. `again`: doubted dates
+    were read again, which no issue shows. An `incomplete` comparison of rows fails the account.
+    `accepted` issues need no repair, and no confirmation where a guard holds only them.
     """
     if hold is not None and (left or incomplete):
         is_accepted = (
@@ -64,16 +56,15 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
 
 
 def is_incomplete(view: AccountView, progress: Progress) -> bool:
-    """Whether every row of the account was to be compared, and some table was not read."""
+    """Whether a comparison of every row lacks some table."""
     return not progress.known and uncompared(view, progress) is not None
 
 
 def is_known(view: AccountView, moving: Moving, now: dt.datetime) -> bool:
-    """Whether an earlier run explained just this state, by issues that asking again seldom changes,
-    and it is not yet time to ask again.
+    """Whether an earlier run explained this state by lasting issues, and it is not time to ask
+    again.
 
-    What upstream contradicts itself about on dates that still move is asked for by each run: there
-    it settles by itself.
+    A contradiction on unsettled dates is asked about by each run.
     """
     codes = {
         entry.get("type")
@@ -94,9 +85,7 @@ def is_known(view: AccountView, moving: Moving, now: dt.datetime) -> bool:
 
 
 def is_explained(view: AccountView, now: dt.datetime) -> bool:
-    """Whether an earlier run explained just this state (at `now`, aware), and it is not yet time to
-    doubt that.
-    """
+    """Whether an earlier run explained this state, and at `now` (aware) it is not yet doubted."""
     return (
         view.explained_as == view.signature
         and view.ask_again_at is not None

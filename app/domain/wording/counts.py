@@ -1,4 +1,4 @@
-"""Counts in sentences: a noun agrees with its number. Pure: no I/O."""
+"""Counts in sentences: a noun agrees with its number."""
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

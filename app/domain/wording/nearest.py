@@ -1,4 +1,4 @@
-"""What somebody probably meant by a name that there is not. Pure: no I/O."""
+"""What somebody probably meant by a name that there is not."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a value must be that was refused, from what the validator says of it. Pure: no I/O."""
+"""What a value must be that was refused, from what the validator says of it."""
 
 import re
 from collections.abc import Mapping
