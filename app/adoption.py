@@ -16,12 +16,12 @@ from app.store.dba_script.column_limits import Sample, Samples, advise_fit
 from app.store.dba_script.script import advise
 from app.store.dba_script.uninstall import write_uninstall
 from app.store.quota import Quota
-from app.store.schema.caps import proposed_caps, unused_rules, unused_sentence
 from app.store.schema.history import Histories
 from app.store.schema.introspect import survey
 from app.store.schema.migrate import migrate
 from app.store.schema.preflight import misplaced, notes
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.caps import proposed_caps, unused_rules, unused_sentence
+from app.store.schema.raw.catalogue import Catalogue
 from app.upstream.client import UpstreamClient
 
 _SAMPLE_ROWS = 500

@@ -25,8 +25,8 @@ from app.settings import Settings, foreign_dsns, misnamed_databases
 from app.store.database.pool import Database
 from app.store.database.queries import quote
 from app.store.quota import Quota
-from app.store.schema.caps import unused_rules, unused_sentence
 from app.store.schema.migrate import migrate, pending_migrations
+from app.store.schema.raw.caps import unused_rules, unused_sentence
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 from app.upstream.config import UpstreamConfig

@@ -18,12 +18,14 @@ from app.store.claims.batch_progress import UnderWayFigures
 from app.store.claims.claims import Claims
 from app.store.database.pool import Database
 from app.store.database.window import Window
+from app.store.detect.account_lists import AccountLists
 from app.store.detect.accounts import Detection
 from app.store.detect.audit import Scans
 from app.store.detect.inspections import Inspections
-from app.store.detect.money import MoneyTerms
+from app.store.detect.money.terms import MoneyTerms
 from app.store.detect.open_trades import OpenTrades
 from app.store.detect.recent import Touched
+from app.store.detect.scan_ids import ScanIds
 from app.store.detect.sweep import Sweep
 from app.store.identity.identity import Identity
 from app.store.identity.upstream_holders import UpstreamHolders
@@ -44,7 +46,7 @@ from app.store.runs.waits import RunWaits
 from app.store.schema.history import Histories
 from app.store.schema.introspect import Survey, survey
 from app.store.schema.preflight import require, require_tables
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.staging.staging import Staging
 from app.store.write_pace import WritePace
 
@@ -63,6 +65,7 @@ class Repositories:
     database: Database
     catalogue: Catalogue
     detection: Detection
+    account_lists: AccountLists
     identity: Identity
     sweep: Sweep
     holders: UpstreamHolders
@@ -81,6 +84,7 @@ class Repositories:
     preparations: Preparations
     retention: Retention
     scans: Scans
+    scan_ids: ScanIds
     reports: Reports
     account_reader: AccountReader
     feed: ChangeFeed
@@ -128,6 +132,7 @@ class Repositories:
             database,
             catalogue,
             Detection(database, terms),
+            AccountLists(database),
             identity,
             Sweep(database, catalogue, identity, terms),
             UpstreamHolders(database, catalogue, preparations),
@@ -146,6 +151,7 @@ class Repositories:
             preparations,
             Retention(database),
             Scans(database, catalogue, preparations),
+            ScanIds(database, preparations),
             Reports(database),
             AccountReader(database),
             feed,
@@ -176,6 +182,7 @@ class Repositories:
             self.windows[window] = replace(
                 self,
                 detection=Detection(database, self.money, window),
+                account_lists=AccountLists(database, window),
                 identity=identity,
                 sweep=Sweep(database, catalogue, identity, self.money, window),
                 changes=Applier(database, catalogue, self.feed, self.pace, window),

@@ -110,7 +110,7 @@ class Restoring:
         """Count the accounts again; where rows are not pinned, open an issue by which the next run
         asks upstream about them.
         """
-        known = await self._store.detection.known_accounts(self.accounts)
+        known = await self._store.account_lists.known_accounts(self.accounts)
         if not known:
             return
         compared = self._store.within(await self._store.histories.window())
@@ -134,5 +134,5 @@ class Restoring:
             days = [
                 (account_id, day) for account_id in known for day in sorted(self._days[account_id])
             ]
-            await self._store.detection.ask_again(known, days)
+            await self._store.account_lists.ask_again(known, days)
         await self._store.sweep.follow_state(known)

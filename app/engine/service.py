@@ -113,14 +113,14 @@ class ReconService:
         if request.account_ids is not None:
             if not request.account_ids:
                 raise InvalidRequest("account_ids must name at least one account, or be left out.")
-            unknown = await self.store.detection.unknown_accounts(request.account_ids)
+            unknown = await self.store.account_lists.unknown_accounts(request.account_ids)
             if unknown:
                 hint = "" if await self.store.preparations.count_accounts() else f" {NOBODY_KNOWN}"
                 named = f"{', '.join(unknown[:5])}{' and others' if len(unknown) > 5 else ''}"  # noqa: PLR2004
                 raise NotFound(f"No such account: {named}. No run was started.{hint}")
             limited = tuple(dict.fromkeys(request.account_ids))[: request.max_accounts]
             # Ingestion may have brought an account since the last maintenance.
-            kept_out = await self.store.detection.add_accounts(limited)
+            kept_out = await self.store.account_lists.add_accounts(limited)
             for account_id, why in kept_out.items():
                 raise InvalidRequest(
                     f"{account_id} cannot be reconciled, since trade_recon refuses its row: {why}."

@@ -29,11 +29,11 @@ class Step(StrEnum):
 
 
 _STATEMENTS: Mapping[Step, tuple[str, str]] = {
-    Step.SWEEP: ("sweep", "create_swept"),
-    Step.SCAN: ("audit", "note_alltime"),
+    Step.SWEEP: ("detect/sweep", "create_swept"),
+    Step.SCAN: ("detect/audit", "note_alltime"),
     Step.CLAIM: ("claims/claims", "claim_accounts"),
     Step.APPLY: ("change_feed", "lock_feed"),
-    Step.VERIFY: ("detection", "look_at_accounts"),
+    Step.VERIFY: ("detect/accounts", "look_at_accounts"),
     Step.RECORD: ("results/results", "record_attempts"),
 }
 """The file of db/queries and the name of each step's statement; apply is the last one before its

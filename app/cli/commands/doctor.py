@@ -16,13 +16,13 @@ from app.errors import ConfigurationError, ReconError
 from app.settings import Settings, load_settings
 from app.store.database.pool import Database
 from app.store.dba_script.column_limits import Samples, advise_fit
-from app.store.schema.caps import unused_rules, unused_sentence
 from app.store.schema.definitions import compare
 from app.store.schema.earlier_system import unmet
 from app.store.schema.introspect import Survey, survey
 from app.store.schema.migrate import pending_migrations
 from app.store.schema.preflight import misplaced, notes, problems
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.caps import unused_rules, unused_sentence
+from app.store.schema.raw.catalogue import Catalogue
 from app.telemetry import redact
 
 

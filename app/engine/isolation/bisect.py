@@ -211,11 +211,12 @@ class Isolation:
         `error` if none can.
         """
         await self._store.require_fit()
-        detection = self._store.within(run.history_from).detection
-        others = [each.account_id for each in await detection.well_accounts(claim.account_ids)]
+        store = self._store.within(run.history_from)
+        well = await store.account_lists.well_accounts(claim.account_ids)
+        others = [each.account_id for each in well]
         for number, account_id in enumerate(others, start=1):
             try:
-                await detection.look([account_id])
+                await store.detection.look([account_id])
             except (DatabaseUnavailable, WriteConflict):
                 raise
             except ReconError:

@@ -21,7 +21,7 @@ from app.engine.preparation.audit_guard import AuditGuard
 from app.engine.preparation.audit_reads import AuditReads
 from app.engine.preparation.maintenance import mend_accounts
 from app.engine.repositories import Repositories
-from app.store.detect.audit import ScanSink
+from app.store.detect.scan_sink import ScanSink
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 
@@ -107,7 +107,7 @@ class Audit:
         """Read alltime metrics of all accounts, and add those that only upstream has."""
         scans, run_id = self._store.scans, self._run_id
         is_whole = await reads.scan(Request(Endpoint.ALLTIME))
-        await scans.name_rows(run_id)
+        await self._store.scan_ids.name_rows(run_id)
         await self._note_shared_ids(is_whole=is_whole)
         await self._store.claims.set_refused_apart(run_id, await scans.add_seen_accounts(run_id))
 
@@ -119,16 +119,16 @@ class Audit:
             left = await self._store.scans.unseen_accounts(self._run_id, account_ids)
             unseen = [each for each in left if each not in reads.unanswered]
             self._asked += len(unseen)
-            logins = await self._store.detection.logins_of_placeholders(unseen)
+            logins = await self._store.account_lists.logins_of_placeholders(unseen)
             requests = plan_accounts(unseen, max_ids=self._client.max_ids, logins=logins)
             for number, planned in enumerate(requests, start=1):
                 await reads.read(planned)
                 if self._terms.guard is not None and number == _TELLING:
                     sample = [each for past in requests[:number] for each in past.account_ids]
-                    await self._store.scans.name_rows(self._run_id)
+                    await self._store.scan_ids.name_rows(self._run_id)
                     await guard.judge_absent(sample, len(unseen))
             if requests:
-                await self._store.scans.name_rows(self._run_id)
+                await self._store.scan_ids.name_rows(self._run_id)
 
     async def _compare_days(self, allowance: int) -> tuple[int, Mapping[str, str]]:
         """Compare the unsettled dates of accounts that differ; how many more differ then, and those
@@ -139,7 +139,7 @@ class Audit:
         if not drifting:
             return 0, {}
         reads = self._reads(scans.days_sink(run_id), allowance)
-        logins = await self._store.detection.logins_of_placeholders(drifting)
+        logins = await self._store.account_lists.logins_of_placeholders(drifting)
         days = _days(self._terms.moving_from, self._terms.today)
         requests = plan_days(drifting, days, max_ids=self._client.max_ids, logins=logins)
         # Where so many differ, reading the days of all accounts takes fewer requests.
@@ -148,7 +148,7 @@ class Audit:
         ):
             for planned in requests:
                 await reads.read(planned)
-        await scans.name_days(run_id)
+        await self._store.scan_ids.name_days(run_id, drifting)
         found, failed = await scans.find_drift(run_id, self._terms.moving_from, drifting)
         return found - len(drifting), failed
 
@@ -158,7 +158,7 @@ class Audit:
         """
         holders = sorted({*await self._store.holders.note_scan(self._run_id)})
         for batch in pieces(holders, _REFRESHED):
-            await self._store.detection.add_accounts(batch)
+            await self._store.account_lists.add_accounts(batch)
             await mend_accounts(self._store, batch, self._terms.day, self._run_id)
             await self._store.detection.refresh_stats(batch)
 
@@ -167,8 +167,8 @@ class Audit:
         others again.
         """
         if is_whole:
-            await self._store.scans.forget_shared_ids(self._run_id)
-        if shared := await self._store.scans.shared_ids():
+            await self._store.scan_ids.forget_shared_ids(self._run_id)
+        if shared := await self._store.scan_ids.shared_ids():
             _log.warning(
                 "Upstream sends account ids for several natural keys each: rows with them count as"
                 " rows without an id.",

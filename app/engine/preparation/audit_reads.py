@@ -9,7 +9,7 @@ from app.engine.isolation.control_requests import Control, Controls
 from app.engine.isolation.search import Search
 from app.engine.repositories import Repositories
 from app.errors import EndpointFailed, FetchFailed, ReconError, RequestTooLarge
-from app.store.detect.audit import ScanSink
+from app.store.detect.scan_sink import ScanSink
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
 
@@ -127,7 +127,7 @@ def _controls(client: UpstreamClient, store: Repositories) -> Controls:
     async def controls() -> list[Control]:
         return [
             Control(each.account_id, each.logins, each.day, quietest=each.quietest)
-            for each in await store.detection.well_accounts(())
+            for each in await store.account_lists.well_accounts(())
         ]
 
     return Controls(client, controls)

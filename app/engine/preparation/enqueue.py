@@ -112,7 +112,7 @@ class Enqueuing:
     async def _set_unwritable_apart(
         self, run: ActiveRun, compared: Sequence[str] | None, error: ReconError
     ) -> Sequence[str]:
-        known = compared if compared is not None else await self._store.detection.all_accounts()
+        known = compared if compared is not None else await self._store.account_lists.all_accounts()
         apart = await self._store.claims.set_unwritable_apart(run.run_id, error, known)
         _log.warning(
             "Rows of trade_recon cannot be written; their accounts fail, and the run goes on"

@@ -168,7 +168,7 @@ async def _count_locked(
         if not held:
             break
         await asyncio.sleep(pause)
-        waiting, held = held, await store.detection.locked_accounts(held)
+        waiting, held = held, await store.account_lists.locked_accounts(held)
         batches = [*pieces(sorted({*waiting} - {*held}), _LOOK_AT)]
         while batches:
             batch = batches.pop()
@@ -265,7 +265,7 @@ async def _close_refuted(store: Repositories) -> None:
     the sweep's totals show them no more.
     """
     judged = sorted(_COUNTED)
-    for batch in pieces(await store.detection.refuted_accounts(judged), _LOOK_AT):
+    for batch in pieces(await store.account_lists.refuted_accounts(judged), _LOOK_AT):
         nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())
         await store.issue_history.record_issues(
             nothing, judged, note="counting; nothing was written", closed_as=ClosedAs.GONE

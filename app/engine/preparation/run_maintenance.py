@@ -99,13 +99,13 @@ class RunMaintenance:
             batch = waiting.pop()
             try:
                 # Ingestion may have brought accounts since the last maintenance.
-                kept_out = await self._store.detection.add_accounts(batch)
+                kept_out = await self._store.account_lists.add_accounts(batch)
                 refused |= kept_out
                 batch = [account_id for account_id in batch if account_id not in kept_out]
                 await self._maintain(run_id, batch, heals=heals)
                 came_through = True
             except WriteConflict:
-                held = set(await self._store.detection.locked_accounts(batch))
+                held = set(await self._store.account_lists.locked_accounts(batch))
                 if not held:
                     # Another writer's rows are free by now, or not ours: the work waits.
                     raise

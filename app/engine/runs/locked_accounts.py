@@ -39,7 +39,7 @@ class LockedAccounts:
             return
         self._looked_at[run_id] = now
         due = await self._store.claims.due(run_id)
-        locked = await self._store.detection.locked_accounts(due) if due else []
+        locked = await self._store.account_lists.locked_accounts(due) if due else []
         before = self._since.get(run_id, {})
         since = self._since[run_id] = {
             account_id: before.get(account_id, now) for account_id in locked

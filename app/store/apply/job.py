@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from app.domain.holds.run_guard import Loss
 from app.store.apply.context import RemovalEvidence, WriteContext
 from app.store.apply.fingerprints import Fingerprints, Slice, Versions
-from app.store.schema.raw_tables import WarehouseTable
+from app.store.schema.raw.tables import WarehouseTable
 from app.store.staging.staging import StagedFetch
 
 

@@ -8,7 +8,7 @@ from app.store.apply.job import ApplyJob, Part
 from app.store.apply.results import Applied
 from app.store.database.pool import Database
 from app.store.database.window import ALL_DATES, Window
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.staging.staging import StagedFetch
 from app.store.table_sql.statements import Statements
 

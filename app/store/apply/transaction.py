@@ -20,7 +20,7 @@ from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
 from app.store.database.transaction import CLAIM_LOCK_SECONDS, LOCK_SECONDS, Connection, Purpose
 from app.store.database.window import ALL_DATES, Window
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.table_sql.statements import Statements
 
 

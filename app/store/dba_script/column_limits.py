@@ -21,7 +21,7 @@ from app.store.database.pool import Database
 from app.store.database.sql_text import identifier, literal, qualified
 from app.store.schema.history import Histories
 from app.store.schema.introspect import Survey, TableFacts
-from app.store.schema.raw_tables import IS_TEXT, Column, Kind
+from app.store.schema.raw.columns import IS_TEXT, Column, Kind
 
 _KEYS: Mapping[str, frozenset[str]] = {
     table.name: frozenset(table.key) for table in TABLES.values()

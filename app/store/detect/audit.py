@@ -2,14 +2,9 @@
 
 import datetime as dt
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
-import msgspec
-
-from app.domain.contract.rows import RepairedRow, fields_of, flattened
-from app.domain.contract.spelling import folded, respelled
 from app.domain.contract.tables import Endpoint
 from app.domain.sequences import pieces, scattered
 from app.store.database.errors import OF_ROWS
@@ -17,104 +12,19 @@ from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS
 from app.store.database.window import ALL_DATES, Window
+from app.store.detect.account_lists import AccountLists
+from app.store.detect.scan_sink import Oddities, ScanSink
 from app.store.runs.run_queue import Preparations
-from app.store.schema.raw_tables import FIGURES, Catalogue, WarehouseTable
+from app.store.schema.raw.catalogue import Catalogue
+from app.store.schema.raw.columns import FIGURES
+from app.store.schema.raw.tables import WarehouseTable
 from app.store.schema.state_entries import Entries
 from app.store.staging.known_logins import KnownLogins
 from app.store.staging.staging_sql import NATURAL_KEY, known_as
 
-_ACCOUNT = "accountId"
-_NAMED = 20
-"""Accounts, and fields of each, that are named."""
 _FEW = 2
 _STRIKES = 8
 """When so many accounts could not be compared and none could, it is not the accounts' fault."""
-
-
-@dataclass(slots=True)
-class Oddities:
-    """What a scan could not take as it was sent: how many fields, how many rows, and some of the
-    accounts with what is wrong.
-    """
-
-    fields: int = 0
-    rows: int = 0
-    named: dict[str, set[str]] = field(default_factory=dict)
-
-    def note_fields(self, account_id: str, names: Collection[str]) -> None:
-        """Fields of an account's row were repaired."""
-        self.fields += len(names)
-        self.name(account_id, names)
-
-    def note_row(self, account_id: str, reason: str) -> None:
-        """A row was left out."""
-        self.rows += 1
-        self.name(account_id, [reason])
-
-    def name(self, account_id: str, what: Collection[str]) -> None:
-        """Name an account with what is wrong with it."""
-        if account_id in self.named or len(self.named) < _NAMED:
-            self.named.setdefault(account_id, set()).update(what)
-
-    @property
-    def sample(self) -> dict[str, list[str]]:
-        """Some of the accounts, each with a few of its fields."""
-        return {account_id: sorted(what)[:_NAMED] for account_id, what in self.named.items()}
-
-
-class ScanSink:
-    """Where the API client puts the rows of a scan: each proves itself, a row that comes twice
-    counts once.
-
-    A figure that cannot be read counts as not sent, a row whose account or date cannot be read is
-    left out; `oddities` tells of both.
-    """
-
-    def __init__(
-        self,
-        preparations: Preparations,
-        logins: KnownLogins,
-        run_id: uuid.UUID,
-        note: str,
-        oddities: Oddities,
-    ) -> None:
-        """Bind a run to the statement that notes its rows and returns those that it leaves out."""
-        self._preparations = preparations
-        self._known_logins = logins
-        self._run_id = run_id
-        self._note = note
-        self._oddities = oddities
-
-    async def add(self, rows: Sequence[bytes]) -> None:
-        """Note the rows of a page; ClaimLost if another worker prepares the run by now."""
-        restored = await self._known_logins.restored([respelled(flattened(row)) for row in rows])
-        readable = [
-            sent
-            for row in restored
-            if row is not None and (sent := self._readable(row)) is not None
-        ]
-        if lost := restored.count(None):
-            self._oddities.rows += lost
-            self._oddities.name(
-                "", ["a login sent as a number may stand for several that differ in leading zeros"]
-            )
-        if readable:
-            async with self._preparations.transaction(self._run_id) as connection:
-                page = (b"[" + b",".join(readable) + b"]").decode("utf-8", "replace")
-                left_out = await connection.fetch(self._note, self._run_id, page)
-            for row in left_out:
-                self._oddities.note_row(row["account_id"], row["reason"])
-
-    def _readable(self, row: bytes) -> bytes | None:
-        """The row as it can be compared; None if it does not tell its account."""
-        if not isinstance(row, RepairedRow):
-            return row
-        account_id = str(msgspec.json.decode(fields_of(row).get(_ACCOUNT, b"null")))
-        if _ACCOUNT in row.nulled | row.replaced:
-            self._oddities.note_row(account_id, f"{_ACCOUNT} cannot be read")
-            return None
-        self._oddities.note_fields(account_id, row.nulled | row.replaced)
-        return row.without_nulled()
 
 
 class Scans:
@@ -135,7 +45,7 @@ class Scans:
         self._database = database
         self._preparations = preparations
         self._known_logins = KnownLogins(database)
-        sql = database.queries("audit", window)
+        sql = database.queries("detect/audit", window)
         self._note_alltime, self._clear = (
             fill(sql["note_alltime"], **_keys(catalogue[Endpoint.ALLTIME])),
             sql["clear_scan"],
@@ -144,18 +54,6 @@ class Scans:
             fill(sql["note_days"], **_keys(catalogue[Endpoint.DAILY])),
             sql["clear_scan_days"],
         )
-        self._part_shared, self._forget_shared, self._get_shared = (
-            sql["part_shared"],
-            sql["forget_shared"],
-            sql["get_shared"],
-        )
-        self._strays, self._stored_keys = (
-            sql["get_strays"],
-            database.queries("staging")["get_stored_keys"],
-        )
-        self._renamed, self._respell = sql["get_renamed"], sql["respell_scanned"]
-        self._stray_days, self._respell_days = sql["get_stray_days"], sql["respell_days"]
-        self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
         self._entries, self._seen, self._unseen = (
             Entries(database),
             sql["seen_accounts"],
@@ -171,8 +69,8 @@ class Scans:
             sql["note_rekeyed"], **{each.name.lower(): catalogue[each].raw for each in Endpoint}
         )
         self._count_news, self._count_lowered = sql["count_news"], sql["count_lowered"]
-        self._all = database.queries("detection")["get_all_accounts"]
         self._drifting, self._clear_drift = sql["get_drifting_accounts"], sql["clear_drift"]
+        self._accounts = AccountLists(database, window)
         self._oddities: defaultdict[uuid.UUID, Oddities] = defaultdict(Oddities)
 
     def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
@@ -206,74 +104,6 @@ class Scans:
     async def count(self, run_id: uuid.UUID) -> int:
         """How many accounts upstream showed."""
         return int(await self._database.fetch_value(self._count, run_id))
-
-    async def name_rows(self, run_id: uuid.UUID) -> None:
-        """Give what upstream sends without an account id, or with a shared one, to the accounts
-        that hold its natural keys, if one does.
-        """
-        async with self._preparations.transaction(run_id) as connection:
-            await connection.execute(self._part_shared, run_id, seconds=SWEEP_SECONDS)
-        renamed = await self._database.fetch(self._renamed, run_id, seconds=SWEEP_SECONDS)
-        await self._spell(
-            self._respell, run_id, [(row["sent_id"], row["account_id"]) for row in renamed]
-        )
-        strays = [
-            row["account_id"]
-            for row in await self._database.fetch(self._strays, run_id, seconds=SWEEP_SECONDS)
-        ]
-        stored = (
-            await self._database.fetch(self._stored_keys, strays, seconds=SWEEP_SECONDS)
-            if strays
-            else []
-        )
-        columns = [[row[name] for row in stored] for name in ("account_id", *NATURAL_KEY)]
-        async with self._preparations.transaction(run_id) as connection:
-            await connection.execute(self._name, run_id, *columns, seconds=SWEEP_SECONDS)
-
-    async def forget_shared_ids(self, run_id: uuid.UUID) -> None:
-        """Believe ids again that a whole scan saw for one natural key alone."""
-        async with self._preparations.transaction(run_id) as connection:
-            await connection.execute(self._forget_shared, run_id, seconds=SWEEP_SECONDS)
-
-    async def shared_ids(self) -> list[str]:
-        """Ids that upstream sends for several natural keys, and that so tell no account."""
-        return [row["account_id"] for row in await self._database.fetch(self._get_shared)]
-
-    async def name_days(self, run_id: uuid.UUID) -> None:
-        """The same for daily figures of accounts that differ."""
-        if strays := [
-            row["account_id"]
-            for row in await self._database.fetch(self._stray_days, run_id, seconds=SWEEP_SECONDS)
-        ]:
-            by_fold = defaultdict[str, list[str]](list)
-            for each in await self.drifting_accounts(run_id):
-                by_fold[folded(each)].append(each)
-            await self._spell(
-                self._respell_days,
-                run_id,
-                [(sent, each) for sent in strays for each in by_fold[folded(sent)]],
-            )
-        async with self._preparations.transaction(run_id) as connection:
-            await connection.execute(self._name_days, run_id, seconds=SWEEP_SECONDS)
-
-    async def _spell(
-        self, statement: str, run_id: uuid.UUID, pairs: Sequence[tuple[str, str]]
-    ) -> None:
-        """Note ids as they are known, where exactly one account differs in spelling alone from what
-        was sent.
-        """
-        alike = {(sent, known) for sent, known in pairs if folded(sent) == folded(known)}
-        times = Counter(each for pair in alike for each in set(pair))
-        sole = sorted((sent, known) for sent, known in alike if times[sent] == times[known] == 1)
-        if sole:
-            async with self._preparations.transaction(run_id) as connection:
-                await connection.execute(
-                    statement,
-                    run_id,
-                    [sent for sent, _ in sole],
-                    [known for _, known in sole],
-                    seconds=SWEEP_SECONDS,
-                )
 
     async def add_seen_accounts(self, run_id: uuid.UUID) -> Mapping[str, str]:
         """Make accounts known that only upstream has; those that trade_recon does not let in, with
@@ -326,11 +156,7 @@ class Scans:
         try:
             return await self._compare(run_id, moving_from, ids), {}
         except OF_ROWS:
-            ids = (
-                [row["account_id"] for row in await self._database.fetch(self._all)]
-                if ids is None
-                else ids
-            )
+            ids = await self._accounts.all_accounts() if ids is None else ids
             if len(ids) < _FEW:
                 raise
         found, failed = 0, dict[str, str]()

@@ -49,7 +49,7 @@ class Inspections:
         self._history = IssueHistory(database)
         self._acceptances = Acceptances(database)
         self._lease_seconds = lease_seconds
-        sql = database.queries("inspection")
+        sql = database.queries("detect/inspections")
         self._enqueue, self._brokers = sql["enqueue_inspected"], sql["get_brokers"]
         self._note_few_hours, self._everywhere = sql["note_few_hours"], sql["get_everywhere"]
         self._release, self._record = sql["release_inspected"], sql["record_inspected"]

@@ -9,7 +9,7 @@ from app.domain.contract.tables import Endpoint
 from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 
 
 class OpenTrades:
@@ -18,7 +18,7 @@ class OpenTrades:
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         """Read the statements."""
         self._database = database
-        sql = database.queries("open_trades")
+        sql = database.queries("detect/open_trades")
         self._count = fill(sql["count_stored"], open=catalogue[Endpoint.OPEN].raw)
         self._count_of_keys = fill(sql["count_stored_of_keys"], open=catalogue[Endpoint.OPEN].raw)
         self._natural_keys = sql["get_natural_keys"]

@@ -6,7 +6,7 @@ from app.domain.contract.tables import Endpoint
 from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 
 _COLUMN = "ingestion_timestamp"
 
@@ -27,7 +27,7 @@ class Touched:
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         """Compose the statement for the raw tables as they stand."""
         self._database = database
-        sql = database.queries("touched")
+        sql = database.queries("detect/recent")
         stamps = {endpoint: dict(catalogue[endpoint].origin).get(_COLUMN) for endpoint in Endpoint}
         self.unstamped = tuple(
             catalogue[endpoint].table.name for endpoint, stamp in stamps.items() if stamp is None

@@ -19,11 +19,13 @@ from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS, Connection, Purpose
 from app.store.database.window import ALL_DATES, Window
-from app.store.detect.money import MoneyTerms, before_history
-from app.store.detect.money_sweep import MoneySweep
+from app.store.detect.accounts import day_matrix, issues_if_emptied
+from app.store.detect.money.statements import before_history
+from app.store.detect.money.sweep import MoneySweep
+from app.store.detect.money.terms import MoneyTerms
 from app.store.identity.identity import Identity
 from app.store.identity.natural_keys import first_trade
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.schema.state_entries import Entries, piecewise
 from app.telemetry import get_logger
 
@@ -69,10 +71,10 @@ class Sweep:
         self._database = database
         self._identity = identity
         self._first = window.first
-        sql = database.queries("sweep", window)
+        sql = database.queries("detect/sweep", window)
         tables = {endpoint.name.lower(): catalogue[endpoint].raw for endpoint in Endpoint}
         numbers = {f"number_of_{column}": _number_of(column) for column in ("date", "trade_date")}
-        self._money = MoneySweep(database.queries("money", window), money, window)
+        self._money = MoneySweep(database, money, window)
         amounts = self._money.statements.swept
         self._read = (
             fill(
@@ -104,16 +106,18 @@ class Sweep:
             fill(sql["bound_swept_accounts"], **history),
             fill(sql["count_rows_before"], **tables),
         )
-        detection = database.queries("detection", window)
-        days = detection["days_of_accounts"]
         differing = (
             "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
         )
-        self._differing_days = fill(sql["create_swept_days"], days=fill(days, accounts=differing))
-        self._all_days = fill(sql["create_swept_days"], days=fill(days, accounts="true"))
+        self._differing_days = fill(
+            sql["create_swept_days"], days=day_matrix(database, window, differing)
+        )
+        self._all_days = fill(sql["create_swept_days"], days=day_matrix(database, window, "true"))
         self._differing = sql["differing_accounts"]
         self._refresh_stats = fill(
-            sql["refresh_stats"], issues=detection["issues_if_emptied"], differing=self._differing
+            sql["refresh_stats"],
+            issues=issues_if_emptied(database, window),
+            differing=self._differing,
         )
         few_hours = fill(
             sql["create_swept_few_hours"], few_hours_trades=str(FEW_HOURS_TRADES), **tables

@@ -25,7 +25,7 @@ from app.store.database.window import ALL_DATES, Window
 from app.store.identity.given_back import GivenBack
 from app.store.identity.natural_keys import NaturalKeys, first_trade
 from app.store.pins import unit_of
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.write_pace import WritePace
 from app.telemetry import get_logger
 

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Self
 
-from app.store.schema.raw_tables import WarehouseTable
+from app.store.schema.raw.tables import WarehouseTable
 
 
 @dataclass(frozen=True, slots=True)

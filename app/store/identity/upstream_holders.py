@@ -10,7 +10,7 @@ from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS
 from app.store.runs.run_queue import Preparations
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.staging.staging import StagedFetch
 
 

@@ -27,14 +27,8 @@ from app.store.schema.definitions import compare, keep, put_right
 from app.store.schema.earlier_system import foretell, keep_state, list_aside, unmet
 from app.store.schema.introspect import survey
 from app.store.schema.preflight import require
-from app.store.schema.raw_tables import (
-    STAGED,
-    STAGING_COLUMNS,
-    analyzed_columns,
-    is_staged,
-    staged_columns,
-    warehouse_table,
-)
+from app.store.schema.raw.catalogue import STAGING_COLUMNS, warehouse_table
+from app.store.schema.raw.tables import STAGED, analyzed_columns, is_staged, staged_columns
 
 if TYPE_CHECKING:
     import asyncpg

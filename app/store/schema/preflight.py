@@ -12,7 +12,8 @@ from app.domain.wording.counts import choose, counted
 from app.errors import ConfigurationError
 from app.store.schema.introspect import STATE_TABLE, SchemaFacts, Survey, TableFacts
 from app.store.schema.preflight_state import publication_problems, state_notes, state_problems
-from app.store.schema.raw_tables import Column, Kind, warehouse_table
+from app.store.schema.raw.catalogue import warehouse_table
+from app.store.schema.raw.columns import Column, Kind
 from app.store.schema.state_rows import STATE_TYPES
 
 _NATURAL_KEY = ("login", "platform", "broker")

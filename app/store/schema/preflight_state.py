@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from app.domain.wording.counts import counted
 from app.store.schema.introspect import STATE_TABLE, TableFacts
-from app.store.schema.raw_tables import Column
+from app.store.schema.raw.columns import Column
 from app.store.schema.state_rows import LONGEST_SIGNATURE, STATE_TYPES
 
 _LONGEST_ID = 255

@@ -27,7 +27,8 @@ from app.store.database.pool import Database
 from app.store.database.queries import fill, quote
 from app.store.database.session import COMMAND_SECONDS
 from app.store.database.transaction import Connection
-from app.store.schema.raw_tables import STAGED, Catalogue, WarehouseTable, analyzed_columns
+from app.store.schema.raw.catalogue import Catalogue
+from app.store.schema.raw.tables import STAGED, WarehouseTable, analyzed_columns
 from app.store.staging.known_ids import KnownIds
 from app.store.staging.known_logins import KnownLogins
 from app.store.staging.staging_sql import (

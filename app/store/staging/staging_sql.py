@@ -5,7 +5,8 @@ from functools import lru_cache
 
 from app.domain.sequences import pieces
 from app.store.database.queries import quote
-from app.store.schema.raw_tables import IS_TEXT, Column, Kind, WarehouseTable
+from app.store.schema.raw.columns import IS_TEXT, Column, Kind
+from app.store.schema.raw.tables import WarehouseTable
 
 NATURAL_KEY = ("login", "platform", "broker")
 """What tells an account that upstream knows by no id."""

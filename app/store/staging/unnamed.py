@@ -12,7 +12,8 @@ from app.domain.contract.tables import METRICS, Endpoint
 from app.store.database.pool import Database
 from app.store.database.queries import fill, quote
 from app.store.database.session import COMMAND_SECONDS
-from app.store.schema.raw_tables import Catalogue, WarehouseTable
+from app.store.schema.raw.catalogue import Catalogue
+from app.store.schema.raw.tables import WarehouseTable
 
 
 class UnnamedRows:

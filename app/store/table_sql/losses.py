@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from app.store.database.queries import quote
-from app.store.schema.raw_tables import FIGURES, Column, Kind
+from app.store.schema.raw.columns import FIGURES, Column, Kind
 from app.store.table_sql.table import COUNT
 
 _WORTH = (*FIGURES, "profit", "lots")

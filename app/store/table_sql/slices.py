@@ -9,7 +9,7 @@ from typing import Self
 
 from app.store.database.queries import quote
 from app.store.database.window import ALL_DATES, Window
-from app.store.schema.raw_tables import WarehouseTable
+from app.store.schema.raw.tables import WarehouseTable
 from app.store.table_sql.table import schema_of
 
 KEY_PARAMETERS = ("platform", "broker", "login")

@@ -9,7 +9,8 @@ from app.domain.contract.tables import Endpoint
 from app.store.database.queries import fill, quote, require_known
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.introspect import UniqueKey
-from app.store.schema.raw_tables import Catalogue, WarehouseTable
+from app.store.schema.raw.catalogue import Catalogue
+from app.store.schema.raw.tables import WarehouseTable
 from app.store.table_sql.losses import LossSql
 from app.store.table_sql.slices import SliceSql
 from app.store.table_sql.table import TableSql

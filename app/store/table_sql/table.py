@@ -13,7 +13,8 @@ from app.domain.contract.tables import Endpoint
 from app.store.database.queries import quote
 from app.store.database.window import ALL_DATES, Window
 from app.store.pins import PINNED, unit_of
-from app.store.schema.raw_tables import NO_COUNT, WarehouseTable
+from app.store.schema.raw.columns import NO_COUNT
+from app.store.schema.raw.tables import WarehouseTable
 
 COUNT = "num_trades"
 

@@ -7,7 +7,7 @@ compared and written by one statement.
 
 from collections.abc import Iterable
 
-from app.store.schema.raw_tables import WarehouseTable
+from app.store.schema.raw.tables import WarehouseTable
 
 
 class UnsentColumns:

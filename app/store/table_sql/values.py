@@ -10,7 +10,8 @@ from functools import partial
 from typing import Self
 
 from app.store.database.queries import quote
-from app.store.schema.raw_tables import FIGURES, Column, WarehouseTable, names
+from app.store.schema.raw.columns import FIGURES, Column, names
+from app.store.schema.raw.tables import WarehouseTable
 from app.store.table_sql.losses import LossSql, is_empty
 from app.store.table_sql.slices import KEY_PARAMETERS
 from app.store.table_sql.table import COUNT

@@ -23,8 +23,8 @@ from app.engine.repositories import Repositories
 from app.errors import IncompleteFetch
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
-from app.store.detect.audit import Oddities
-from app.store.schema.raw_tables import STAGED
+from app.store.detect.scan_sink import Oddities
+from app.store.schema.raw.tables import STAGED
 from app.upstream.failures import AttemptFailed
 from app.upstream.paging.scan import scan_all
 from app.upstream.paging.whole import fetch_whole

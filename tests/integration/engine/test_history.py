@@ -26,7 +26,7 @@ from app.settings import Settings
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import fill
 from app.store.database.window import Window
-from app.store.detect.money import NO_LOOK
+from app.store.detect.money.statements import NO_LOOK
 from tests.conftest import Database
 from tests.support.clock import NOW
 from tests.support.engine import TODAY, engine, run
@@ -592,7 +592,7 @@ async def test_partitions_of_before_the_history_are_left_out_while_a_statement_i
         older = {name for name in await partitions(connection) if name[-7:] < f"{FIRST:%Y_%m}"}
         assert len(older) > 6
         for window in (Window(FIRST), Window()):
-            sql = pool.queries("detection", window)
+            sql = pool.queries("detect/accounts", window)
             days = fill(sql["days_of_accounts"], accounts="account_id = ANY($1::text[])")
             look = fill(sql["look_at_accounts"], days=days, few_hours_trades="10", **NO_LOOK)
             await connection.execute("SET plan_cache_mode = force_generic_plan")

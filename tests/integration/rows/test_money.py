@@ -315,7 +315,7 @@ async def test_whatever_amounts_are_damaged_a_full_run_makes_the_warehouse_equal
 async def test_amounts_of_a_large_table_are_left_out_until_an_index_holds_them_beside_the_counts(
     warehouse: Database, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.detect.money._LARGE_TABLE", 0)
+    monkeypatch.setattr("app.store.detect.money.terms._LARGE_TABLE", 0)
     key = (
         "ALTER TABLE raw_metrics_hourly DROP CONSTRAINT raw_metrics_hourly_pkey,"
         " ADD PRIMARY KEY (account_id, date, hour) INCLUDE (num_trades, login{})"

@@ -173,13 +173,13 @@ async def test_what_was_written_lately_is_found_in_the_blocks_of_its_time(
     since = dt.datetime.combine(LAST_DAY, dt.time(12), dt.UTC)
     touched = await store.touched.accounts(since, KNOWN)
     assert len(touched) >= BATCH
-    plan = recorder.one("touched.get_touched_accounts")
+    plan = recorder.one("detect/recent.get_touched_accounts")
     for table in RAW:
         assert plan.ways(table) == {("Bitmap Heap Scan", f"{table}_ingested")}
     # Of each table and partition a few ranges of 32 pages.
     looked_at = {str(scan) for scan in plan.scans if scan.is_large}
     assert plan.rows(*RAW) < 4 * len(touched) * TRADES_A_DAY * 2, looked_at
-    assert recorder.one("touched.get_covered_until").indexes("recon_attempts") == {
+    assert recorder.one("detect/recent.get_covered_until").indexes("recon_attempts") == {
         "recon_attempts_waiting"
     }
 
@@ -193,7 +193,7 @@ async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several
             "UPDATE raw_metrics_daily SET net_profit = 1000 WHERE account_id = ANY($1)", wrong
         )
     await store.sweep.run(LAST_DAY)
-    read = recorder.one("sweep.create_swept")
+    read = recorder.one("detect/sweep.create_swept")
     for table in RAW:
         partitions = [scan.partition for scan in read.scans_of(table)]
         assert len(partitions) == len(set(partitions)), "each partition is read at one place"
@@ -209,7 +209,7 @@ async def test_a_sweep_reads_each_raw_table_once_from_indexes_alone_with_several
             assert plan.rows("raw_metrics_daily") <= TRADING * TRADING_DAYS / 2, plan.name
             assert not plan.ways("raw_metrics_alltime"), plan.name
     # Of those whose counts agree, the dates of those alone whose amounts do not.
-    dated = recorder.one("money.create_swept_money")
+    dated = recorder.one("detect/money/statements.create_swept_money")
     assert_the_day_matrix_is_read_from_indexes_alone(dated)
     assert 0 < dated.rows("raw_metrics_daily") <= len(wrong) * TRADING_DAYS
     assert dated.rows("raw_metrics_hourly") <= len(wrong) * TRADING_DAYS * len(HOURS)
@@ -224,22 +224,24 @@ async def test_a_look_reads_its_accounts_by_key_and_the_day_matrix_from_indexes_
 ) -> None:
     views = await store.detection.look(batch(count))
     assert len(views) == count
-    plan = either.one("detection.look_at_accounts")
+    plan = either.one("detect/accounts.look_at_accounts")
     assert_the_day_matrix_is_read_from_indexes_alone(plan)
     assert plan.indexes("raw_metrics_alltime") == {"raw_metrics_alltime_pkey"}
     assert plan.indexes("trade_recon") == {"trade_recon_pkey"}
     assert plan.rows("raw_metrics_daily") == count * TRADING_DAYS
     assert plan.rows("raw_metrics_hourly") == count * TRADING_DAYS * len(HOURS)
     assert plan.rows("raw_trades_closed") <= count * TRADING_DAYS * TRADES_A_DAY
-    assert either.one("detection.get_descents").indexes("recon_descents") == {"recon_descents_pkey"}
-    assert_nothing_is_read_whole(either, "detection.get_findings")
+    assert either.one("detect/accounts.get_descents").indexes("recon_descents") == {
+        "recon_descents_pkey"
+    }
+    assert_nothing_is_read_whole(either, "detect/accounts.get_findings")
 
 
 async def test_a_look_at_5000_accounts_reads_raw_tables_by_index_though_that_is_a_large_share_here(
     store: Repositories, either: Recorder
 ) -> None:
     await store.detection.refresh_stats(accounts(20, 5000, KNOWN // 5000))
-    plan = either.one("detection.look_at_accounts")
+    plan = either.one("detect/accounts.look_at_accounts")
     assert_the_day_matrix_is_read_from_indexes_alone(plan)
     assert plan.indexes("raw_metrics_alltime") == {"raw_metrics_alltime_pkey"}
 
@@ -255,15 +257,15 @@ async def test_logins_are_read_from_indexes_alone_and_totals_are_written_by_key(
             ids,
         )
     await store.detection.look(ids)
-    logins = either.one("detection.get_logins")
+    logins = either.one("detect/account_lists.get_logins")
     assert logins.ways("raw_trades_closed") == {
         ("Index Only Scan", "raw_trades_closed_account_day")
     }
     assert logins.indexes("recon_identity") == {"recon_identity_account"}
-    written = either.one("detection.write_stats")
+    written = either.one("detect/accounts.write_stats")
     assert written.indexes("trade_recon") == {"trade_recon_pkey"}
     assert written.rows("trade_recon") == 2 * len(ids)
-    assert_nothing_is_read_whole(either, "detection.get_findings")
+    assert_nothing_is_read_whole(either, "detect/accounts.get_findings")
 
 
 # Identity
@@ -725,10 +727,10 @@ async def test_a_batch_of_an_inspection_is_recorded_by_the_keys_of_its_accounts(
     assert (
         len(await store.inspections.record(claim, found, lambda _: InspectionFigures(), 1)) == BATCH
     )
-    assert either.one("inspection.get_brokers").indexes("recon_identity") == {
+    assert either.one("detect/inspections.get_brokers").indexes("recon_identity") == {
         "recon_identity_account"
     }
-    assert {"inspection.release_inspected", "inspection.record_inspected"} <= {
+    assert {"detect/inspections.release_inspected", "detect/inspections.record_inspected"} <= {
         plan.name for plan in either.plans
     }
     for plan in either.plans:
@@ -752,7 +754,7 @@ async def test_what_an_inspection_found_is_read_a_page_at_a_time_from_the_key_of
         PAST_RUN, (Outcome.UNCHANGED,), account(KNOWN // 2), 50
     )
     assert [each.account_id for each in found] == accounts(KNOWN // 2 + 1, 50)
-    plan = either.one("inspection.list_inspected")
+    plan = either.one("detect/inspections.list_inspected")
     assert plan.indexes("recon_attempts") == {"recon_attempts_pkey"}
     assert plan.rows("recon_attempts") <= 51
     assert plan.indexes("recon_issue_history") <= {
@@ -778,11 +780,11 @@ async def test_accounts_that_an_inspection_names_are_found_by_their_keys(
             )
             raise _UndoneError
     assert queued.unchanged <= BATCH - 5
-    plan = recorder.one("inspection.enqueue_inspected")
+    plan = recorder.one("detect/inspections.enqueue_inspected")
     assert plan.indexes("trade_recon") == {"trade_recon_pkey"}
     assert plan.rows("trade_recon") <= 3 * BATCH
     assert_nothing_is_read_whole(recorder)
-    assert not recorder.named("inspection.get_everywhere")
+    assert not recorder.named("detect/inspections.get_everywhere")
 
 
 # Amounts
@@ -792,12 +794,12 @@ async def test_amounts_are_compared_from_the_indexes_that_hold_the_counts(
     store: Repositories, amounts: list[str], either: Recorder
 ) -> None:
     await store.detection.look(amounts)
-    plan = either.one("detection.look_at_accounts")
+    plan = either.one("detect/accounts.look_at_accounts")
     assert "money_days" in plan.statement
     assert_the_day_matrix_is_read_from_indexes_alone(plan)
     assert plan.indexes("raw_metrics_alltime") == {"raw_metrics_alltime_pkey"}
     assert plan.rows("raw_metrics_daily") == BATCH * TRADING_DAYS
-    assert_nothing_is_read_whole(either, "detection.get_findings")
+    assert_nothing_is_read_whole(either, "detect/accounts.get_findings")
 
 
 # What others read
@@ -868,7 +870,9 @@ async def test_a_guard_objects_where_an_index_is_missing(
     ).recording() as recorder:
         await store.detection.refresh_stats(batch())
     with pytest.raises(AssertionError):
-        assert_the_day_matrix_is_read_from_indexes_alone(recorder.one("detection.look_at_accounts"))
+        assert_the_day_matrix_is_read_from_indexes_alone(
+            recorder.one("detect/accounts.look_at_accounts")
+        )
     with pytest.raises(AssertionError, match="raw_trades_closed_2026_01 by nothing"):
         assert_nothing_is_read_whole(recorder)
 

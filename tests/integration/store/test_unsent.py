@@ -23,7 +23,8 @@ from app.store.apply.job import ApplyJob
 from app.store.apply.results import Applied
 from app.store.database.pool import Database as Pool
 from app.store.database.transaction import Connection
-from app.store.schema.raw_tables import STAGED, Column, Kind, WarehouseTable
+from app.store.schema.raw.columns import Column, Kind
+from app.store.schema.raw.tables import STAGED, WarehouseTable
 from app.store.staging.staging import StagedFetch
 from app.store.table_sql.unsent import UnsentColumns
 from tests.conftest import SCHEMA, Database, Server

@@ -16,9 +16,9 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.trades import Row
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
-from app.store.schema.caps import proposed_caps
 from app.store.schema.introspect import survey
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.caps import proposed_caps
+from app.store.schema.raw.catalogue import Catalogue
 from tests.conftest import Database
 from tests.integration.values.conftest import NOW, small_world
 from tests.support.engine import engine, run

@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 
 import pytest
 
-from app.store.schema.raw_tables import Column
+from app.store.schema.raw.columns import Column
 from tests.conftest import Database
 
 _WHOLE = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}

@@ -28,8 +28,8 @@ def test_the_statements_of_raw_tables_are_found() -> None:
     assert {
         "apply/writing/rows.insert_rows",
         "identity.mend_null_ids",
-        "sweep.create_swept",
-        "detection.get_unknown_accounts",
+        "detect/sweep.create_swept",
+        "detect/account_lists.get_unknown_accounts",
     } <= _OF_RAW_TABLES.keys()
 
 

@@ -17,22 +17,15 @@ _OF_SEVERAL_MODULES = frozenset(
     [
         "adoption",
         "advice",
-        "audit",
         "definitions",
-        "detection",
         "earlier",
         "entries",
         "fit",
         "identity",
         "inserted",
-        "inspection",
-        "money",
-        "open_trades",
         "pins",
         "removed",
         "staging",
-        "sweep",
-        "touched",
         "uninstall",
     ]
 )

@@ -76,7 +76,7 @@ class FetchApplier:
         if not unknown:
             return fetched.proven
         known = await self._store.holders.note_fetch(fetched.staged, unknown)
-        await self._store.detection.add_accounts(
+        await self._store.account_lists.add_accounts(
             sorted({holder for holders in known.values() for holder in holders})
         )
         for account_id, holders in known.items():

@@ -49,7 +49,7 @@ class BatchSearches:
         )
 
     async def _controls(self, state: BatchState) -> list[Control]:
-        well = await self._store.detection.well_accounts(state.claim.account_ids)
+        well = await self._store.account_lists.well_accounts(state.claim.account_ids)
         others = [
             Control(each.account_id, each.logins, each.day, quietest=each.quietest) for each in well
         ]
@@ -63,7 +63,7 @@ class BatchSearches:
             if any(dataclasses.astuple(view.totals)) and why_not_asked(view) is None
         ]
         drawn = random.sample(traded, min(_OWN_CONTROLS, len(traded)))
-        days = await self._store.detection.last_days([view.account_id for view in drawn])
+        days = await self._store.account_lists.last_days([view.account_id for view in drawn])
         return [
             Control(
                 view.account_id,

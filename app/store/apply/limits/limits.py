@@ -17,7 +17,7 @@ from app.store.apply.results import Applied, Written
 from app.store.database.pool import Database
 from app.store.database.transaction import Connection
 from app.store.database.window import ALL_DATES, Window
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 
 
 class HeldError(Exception):

@@ -15,7 +15,7 @@ from app.store.apply.limits.verdict import Verdict
 from app.store.database.pool import Database
 from app.store.database.transaction import Connection, Record
 from app.store.database.window import ALL_DATES, Window
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.table_sql.statements import Statements
 
 

@@ -14,7 +14,8 @@ from app.store.database.pool import Database
 from app.store.database.queries import quote
 from app.store.database.window import ALL_DATES, Window
 from app.store.identity.natural_keys import first_trade
-from app.store.schema.raw_tables import Catalogue, WarehouseTable
+from app.store.schema.raw.catalogue import Catalogue
+from app.store.schema.raw.tables import WarehouseTable
 from app.store.table_sql.statements import Statements
 from app.store.table_sql.table import schema_of
 from app.telemetry import get_logger

@@ -7,7 +7,7 @@ from app.store.apply.rejects.reasons import REFUSED, TOO_NARROW
 from app.store.database.errors import UNIQUE_VIOLATION
 from app.store.database.pool import Database
 from app.store.database.transaction import Connection, Record
-from app.store.schema.raw_tables import WarehouseTable
+from app.store.schema.raw.tables import WarehouseTable
 
 
 @dataclass(frozen=True, slots=True)

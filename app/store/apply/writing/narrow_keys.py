@@ -4,7 +4,7 @@ from app.store.apply.rejects.reasons import BOTH_SENT, TOO_NARROW
 from app.store.apply.writing.part_write import PartWrite
 from app.store.database.pool import Database
 from app.store.database.window import ALL_DATES, Window
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.table_sql.statements import (
     NarrowKeySql,
     Statements,

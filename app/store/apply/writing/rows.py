@@ -13,7 +13,7 @@ from app.store.apply.writing.part_write import PartWrite, only
 from app.store.database.pool import Database
 from app.store.database.transaction import Connection, Record
 from app.store.database.window import ALL_DATES, Window
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.staging.staging import StagedFetch
 from app.store.table_sql.statements import Statements
 

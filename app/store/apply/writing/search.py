@@ -7,7 +7,7 @@ from app.store.apply.results import Written
 from app.store.apply.writing.part_write import PartWrite, Search, Write
 from app.store.database.pool import Database
 from app.store.database.window import ALL_DATES, Window
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 from app.store.table_sql.statements import Statements
 
 

@@ -24,7 +24,7 @@ from app.store.apply.writing.verification import Verification
 from app.store.database.pool import Database
 from app.store.database.transaction import Connection
 from app.store.database.window import ALL_DATES, Window
-from app.store.schema.raw_tables import Catalogue
+from app.store.schema.raw.catalogue import Catalogue
 
 _PASSES = 3
 """Passes over a part at most: deleted rows are restored where their replacement was rejected."""

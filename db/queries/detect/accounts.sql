@@ -64,6 +64,7 @@ LEFT JOIN (
     GROUP BY account_id
 ) AS m ON m.account_id = wanted.account_id
 {{money_join}}
+
 -- name: issues_if_emptied
 -- The issues of an account `r` for which `now` is counted, with one more where nothing is stored of it any more and metrics were when it was last counted:
 -- somebody deleted its rows, or upstream does not have it, which only upstream tells.
@@ -80,16 +81,6 @@ CASE
     ))
     ELSE r.issues
 END
-
--- name: get_locked_accounts
--- Those of accounts ($1) whose rows somebody holds.
-WITH free AS MATERIALIZED (
-    SELECT account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[]) ORDER BY account_id FOR NO KEY UPDATE SKIP LOCKED
-)
-SELECT account_id::text AS account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[])
-EXCEPT
-SELECT account_id::text FROM free
-ORDER BY account_id
 
 -- name: write_stats
 -- The totals and the checksum of accounts ($1) where they changed; a row that someone else holds is waited for.
@@ -125,35 +116,6 @@ INSERT INTO prop_trading_model.recon_few_hours AS f (account_id, dates)
 SELECT account_id, dates FROM fresh WHERE dates <> '{}' ORDER BY account_id
 ON CONFLICT (account_id) DO UPDATE SET dates = excluded.dates, noted_at = now()
 
--- name: get_logins
--- The logins under which accounts trade or traded, and whether an account stands under the placeholder of its natural key: upstream has no id for it.
-SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins, bool_or(stands_in) AS by_login
-FROM (
-    SELECT account_id, login, prop_trading_model.recon_is_placeholder(account_id, login, platform, broker) AS stands_in
-    FROM prop_trading_model.recon_identity
-    WHERE account_id = ANY($1::text[])
-    UNION ALL
-    SELECT account_id, login::text, false FROM prop_trading_model.raw_trades_closed WHERE account_id = ANY($1::text[]){{since_trade_date}} GROUP BY account_id, login
-    UNION ALL
-    -- Of accounts of which neither alltime nor daily rows are left.
-    SELECT account_id, login::text, false FROM prop_trading_model.raw_metrics_hourly
-    WHERE account_id = ANY(ARRAY(
-        SELECT account_id FROM unnest($1::text[]) AS wanted (account_id)
-        EXCEPT
-        SELECT account_id FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
-    )){{since_date}}
-    GROUP BY account_id, login
-) AS held
-WHERE login <> ''
-GROUP BY account_id
-
--- name: get_logins_of_placeholders
--- The logins of those of the accounts that stand under the placeholder of their natural key.
-SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins
-FROM prop_trading_model.recon_identity
-WHERE account_id = ANY($1::text[]) AND prop_trading_model.recon_is_placeholder(account_id, login, platform, broker)
-GROUP BY account_id
-
 -- name: get_size
 -- How many accounts are known, and how many trades are counted for them.
 SELECT count(*) AS accounts,
@@ -178,32 +140,6 @@ WHERE candidates && $1::text[] OR holder = ANY($1::text[])
 SELECT account_id, absent, evidence
 FROM prop_trading_model.recon_drift
 WHERE run_id = $1 AND account_id = ANY($2::text[])
-
--- name: get_all_accounts
--- All accounts that are known.
-SELECT account_id::text AS account_id FROM prop_trading_model.trade_recon ORDER BY 1
-
--- name: get_mismatched_accounts
--- Accounts that a run would look at.
-SELECT account_id FROM prop_trading_model.v_recon_mismatched ORDER BY account_id
-
--- name: get_well_accounts
--- Two accounts beside those of $1 that agree and did not fail: requests for them show whether the API answers at all.
--- They are asked for by id, which upstream has not for those that stand under a placeholder.
-SELECT account_id
-FROM prop_trading_model.trade_recon AS t
-WHERE trades_recon_checksum AND failed_attempts = 0 AND num_trades_alltime > 0 AND account_id !~ ',' AND account_id <> ALL ($1::text[])
-  AND NOT EXISTS (
-      SELECT FROM prop_trading_model.recon_identity AS i
-      WHERE i.account_id = t.account_id AND prop_trading_model.recon_is_placeholder(i.account_id, i.login, i.platform, i.broker)
-      OFFSET 0
-  )
-LIMIT 2
-
--- name: get_traded_days
--- The last date on which accounts traded, and the last of those of fewest trades; those that never did are left out.
-SELECT account_id, max(date) AS last, (array_agg(date ORDER BY num_trades, date DESC))[1] AS quietest
-FROM prop_trading_model.raw_metrics_daily WHERE account_id = ANY($1::text[]) AND num_trades > 0{{since_date}} GROUP BY account_id
 
 -- name: get_descents
 -- Dates of accounts whose finer rows are still to be read below a drift.
@@ -235,60 +171,6 @@ WITH unplaced AS MATERIALIZED (
 )
 SELECT u.account_id, u.date FROM unplaced AS u
 WHERE NOT EXISTS (SELECT FROM gaps AS g WHERE g.table_name = u.table_name AND g.day = u.date)
-
--- name: get_unknown_accounts
--- Those of the ids that no account has: trade_recon does not know them, and no raw table has a row of them. A placeholder is no account.
-SELECT account_id FROM unnest($1::text[]) AS named (account_id)
-EXCEPT
-SELECT account_id::text FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[])
-EXCEPT
-SELECT account_id FROM prop_trading_model.recon_identity WHERE account_id = ANY($1::text[])
-EXCEPT
-SELECT account_id::text FROM prop_trading_model.raw_metrics_alltime
-WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
-EXCEPT
-SELECT account_id::text FROM prop_trading_model.raw_metrics_daily
-WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
-EXCEPT
-SELECT account_id::text FROM prop_trading_model.raw_metrics_hourly
-WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
-EXCEPT
-SELECT account_id::text FROM prop_trading_model.raw_trades_closed
-WHERE account_id = ANY($1::text[]) AND NOT prop_trading_model.recon_is_placeholder(account_id, login::text, platform::text, broker::text)
-
--- name: ask_again
--- Accounts ($1) about which upstream is asked by the next run, whatever was to be waited for, and dates ($2, $3) whose finer rows it reads.
-WITH held AS MATERIALIZED (
-    SELECT account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[])
-    -- In one order, so that no two of us wait for each other.
-    ORDER BY account_id
-    FOR NO KEY UPDATE
-), noted AS (
-    INSERT INTO prop_trading_model.recon_descents (account_id, date)
-    SELECT * FROM unnest($2::text[], $3::date[])
-    ON CONFLICT DO NOTHING
-)
-UPDATE prop_trading_model.trade_recon AS t
-SET next_attempt_at = NULL, explained_as = NULL, explained_times = 0, ask_again_at = NULL
-FROM held
-WHERE t.account_id = held.account_id
-
--- name: get_refuted_accounts
--- Accounts with open issues that are seen in counts alone ($1: their codes) whose tables agree by now: somebody else repaired them. Only such that no
--- full run takes for the time being: they flap, back off or are exhausted. All others are left to runs.
-SELECT account_id
-FROM prop_trading_model.trade_recon AS t
-WHERE trades_recon_checksum AND mismatched_days = 0 AND claimed_by IS NULL
-  AND (reconciliation_status IN ('flapping', 'exhausted') OR reconciliation_status = 'failed' AND next_attempt_at > now())
-  AND (coalesce(num_trades_alltime, 0) = 0 OR has_alltime AND has_daily AND has_hourly AND has_raw_closed)
-  AND EXISTS (
-      SELECT FROM prop_trading_model.recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL AND h.type = ANY($1::text[])
-  )
-ORDER BY account_id
-
--- name: get_known_accounts
--- Those of the ids that trade_recon knows.
-SELECT account_id FROM prop_trading_model.trade_recon WHERE account_id = ANY($1::text[]) ORDER BY 1
 
 -- name: get_odd_rows
 -- Rows whose date no calendar holds (infinity, before year 1, after year 9999, none): no count has them, and no request can ask for them. Each

@@ -2,12 +2,14 @@
 which those do not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from app.domain.accounts.money import LEAST_SHARE
+from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS, Connection, Record
 from app.store.database.window import Window
-from app.store.detect.money import MoneyStatements, MoneyTerms
+from app.store.detect.money.statements import MoneyStatements
+from app.store.detect.money.terms import MoneyTerms
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -20,10 +22,10 @@ costs less than by account.
 class MoneySweep:
     """Learns from what a sweep summed up, in its transaction."""
 
-    def __init__(self, sql: Mapping[str, str], terms: MoneyTerms, window: Window) -> None:
-        """`sql` are the statements of db/queries/money.sql, kept to the dates of the window."""
+    def __init__(self, database: Database, terms: MoneyTerms, window: Window) -> None:
+        """Compose the statements for the dates of the window."""
         self._mode = terms.mode
-        self.statements = MoneyStatements(sql, terms.columns, window)
+        self.statements = MoneyStatements(database, terms.columns, window)
 
     async def find(self, connection: Connection) -> None:
         """Learn the relations, and put the accounts whose amounts disagree into recon_swept_money,

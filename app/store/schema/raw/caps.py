@@ -16,7 +16,9 @@ from app.domain.wording.counts import choose
 from app.store.database.pool import Database
 from app.store.database.queries import quote
 from app.store.database.transaction import SWEEP_SECONDS
-from app.store.schema.raw_tables import Catalogue, Column, WarehouseTable, may_be_capped
+from app.store.schema.raw.catalogue import Catalogue, may_be_capped
+from app.store.schema.raw.columns import Column
+from app.store.schema.raw.tables import WarehouseTable
 
 _METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
 _LEAST_ROWS = 3

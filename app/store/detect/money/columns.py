@@ -1,0 +1,224 @@
+"""Amounts in SQL: how each raw table's are summed, and when the sums of two tables differ.
+
+An amount that is no number, or beyond any account's, counts as none; a sum is a floating-point
+number, so that nothing that a column can hold makes a statement over all accounts fail. Functions
+of ours are left out on purpose: a distributed table would need them on each of its servers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.domain.accounts.money import (
+    RELATIONS,
+    RELATIVE,
+    RELATIVE_OF_REAL,
+    UNITS,
+    Figure,
+    Relation,
+    Side,
+)
+from app.domain.contract.tables import Endpoint
+from app.store.database.queries import quote
+from app.store.schema.raw.catalogue import Catalogue
+from app.store.schema.raw.columns import Column, Kind
+from app.store.schema.raw.tables import WarehouseTable
+
+ENDPOINTS = {
+    Side.ALLTIME: Endpoint.ALLTIME,
+    Side.DAILY: Endpoint.DAILY,
+    Side.HOURLY: Endpoint.HOURLY,
+    Side.CLOSED: Endpoint.CLOSED,
+}
+_COLUMNS = {Side.CLOSED: {Figure.PROFIT: "profit", Figure.LOTS: "lots"}}
+_LARGEST = "1e15"
+"""No account has more: sums of such amounts and their products stay far from the limits of the
+type.
+"""
+_REALS = ("double precision", "real")
+_WHOLES = ("smallint", "integer", "bigint")
+DATE_WEIGHT = "(1024 + (hashint8extended(({date}::date - date '2000-01-01')::bigint, 7) & 1023))"
+"""A number from 1024 to 2047 that stands for a date."""
+SHORT_NAMES = {Figure.PROFIT: "profit", Figure.LOTS: "lots"}
+NONE, NULL = "0::double precision", "NULL::numeric"
+MARKED = (Side.DAILY, Side.HOURLY)
+
+
+def amount(total: str) -> str:
+    """A sum as a number that can be compared: 0 for none, and the largest amount for what is no
+    number or beyond it.
+    """
+    is_number = f"{total} BETWEEN -{_LARGEST} AND {_LARGEST}"
+    return (
+        f"CASE WHEN {is_number} THEN ({total})::double precision WHEN {total} IS NULL THEN 0 ELSE"
+        f" {_LARGEST} END"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyColumns:
+    """The amounts of this warehouse's raw tables, as expressions by table and figure; what a table
+    does not hold as numbers is left out.
+    """
+
+    values: Mapping[tuple[Side, Figure], str]
+    reals: frozenset[tuple[Side, Figure]]
+
+    @classmethod
+    def of(cls, catalogue: Catalogue) -> "MoneyColumns":
+        """As the catalogue has the tables."""
+        found = {
+            (side, figure): column
+            for side, endpoint in ENDPOINTS.items()
+            for figure in Figure
+            if (
+                column := _column(
+                    catalogue[endpoint], _COLUMNS.get(side, {}).get(figure, figure.value)
+                )
+            )
+            is not None
+        }
+        schema = catalogue[Endpoint.ALLTIME].raw.split(".")[0]
+        values = {place: _value(column, schema) for place, column in found.items()}
+        return cls(
+            values, frozenset(place for place, column in found.items() if column.sql_type == "real")
+        )
+
+    @property
+    def relations(self) -> tuple[Relation, ...]:
+        """The relations of which both tables hold the figure."""
+        return tuple(
+            each
+            for each in RELATIONS
+            if {(each.left, each.figure), (each.right, each.figure)} <= self.values.keys()
+        )
+
+    def sums(self, side: Side, date: str | None = None) -> str:
+        """The sums of a table's figures, as the end of a list of columns; with `date`, its column,
+        also their common mark by date.
+        """
+        sums = [
+            f"{amount(f'sum({self.value(side, figure)})')} AS {short}"
+            for figure, short in SHORT_NAMES.items()
+        ]
+        mark = NONE
+        if date is not None and self.has_mark:
+            # One for both figures, since it costs as much as all sums.
+            both = " + ".join(f"coalesce({self.value(side, figure)}, 0)" for figure in Figure)
+            mark = amount(f"sum(({both}) * {DATE_WEIGHT.format(date=date)}) / 1024")
+        return "".join(f", {each}" for each in (*sums, f"{mark} AS money_mark"))
+
+    def value(self, side: Side, figure: Figure) -> str:
+        """A figure of a row; NULL where the table does not hold it."""
+        return self.values.get((side, figure), NULL)
+
+    def is_broken(self, relation: Relation) -> str:
+        """The condition that a relation does not hold in total for an account `s`, which has the
+        sums and rows of each table.
+        """
+        left, right = (
+            f"s.{side}_{SHORT_NAMES[relation.figure]}" for side in (relation.left, relation.right)
+        )
+        tolerance = self._tolerance(relation, "s")
+        if not relation.has_dates:
+            # An account that rests has no row of any date that is compared: where all count nothing
+            # there, nothing is its amount.
+            right = f"CASE WHEN s.has_{relation.right} THEN {right} ELSE 0 END"
+            return f"s.has_{relation.left} AND {_differ(left, right, tolerance)}"
+        return (
+            f"s.has_{relation.left} AND s.has_{relation.right} AND"
+            f" {_differ(left, right, tolerance)}"
+        )
+
+    @property
+    def has_mark(self) -> bool:
+        """Whether amounts that differ on dates alone are told: daily and hourly hold both
+        figures.
+        """
+        return {(side, figure) for side in MARKED for figure in Figure} <= self.values.keys()
+
+    @property
+    def is_mark_broken(self) -> str:
+        """The condition that daily and hourly differ on some date for an account `s`, whatever
+        their totals.
+        """
+        # A mark is a sum of amounts of up to twice the size, of both figures.
+        most = " + ".join(
+            f"2 * ({self._tolerance(Relation(*MARKED, figure), 's')})" for figure in Figure
+        )
+        return (
+            "s.has_daily AND s.has_hourly AND"
+            f" {_differ('s.daily_money_mark', 's.hourly_money_mark', most)}"
+        )
+
+    def breaks(self, relation: Relation) -> str:
+        """The condition that a relation does not hold on a date, which has the sums of each table,
+        and its rows.
+        """
+        left, right = (
+            f"days.{side}_{SHORT_NAMES[relation.figure]}"
+            for side in (relation.left, relation.right)
+        )
+        # What is equal needs no tolerance, which costs more.
+        return f"{left} <> {right} AND {_differ(left, right, self._tolerance(relation, 'days'))}"
+
+    def speaks(self, relation: Relation) -> str:
+        """The condition that an account `s` tells whether a relation holds: both tables count the
+        same, and one has an amount.
+        """
+        left, right = (
+            f"s.{side}_{SHORT_NAMES[relation.figure]}" for side in (relation.left, relation.right)
+        )
+        counted = f"s.{relation.left} = s.{relation.right} AND s.{relation.right} > 0"
+        if relation.has_dates:
+            counted += f" AND s.{relation.left}_mark = s.{relation.right}_mark"
+        there = f"s.has_{relation.left} AND s.has_{relation.right} AND {counted}"
+        return f"{there} AND {left} - {right} IS NOT NULL AND ({left} <> 0 OR {right} <> 0)"
+
+    def _tolerance(self, relation: Relation, alias: str) -> str:
+        left, right = (
+            f"{alias}.{side}_{SHORT_NAMES[relation.figure]}"
+            for side in (relation.left, relation.right)
+        )
+        is_real = {(relation.left, relation.figure), (relation.right, relation.figure)} & self.reals
+        rows = f"{alias}.{relation.left}_rows + {alias}.{relation.right}_rows"
+        relative = RELATIVE_OF_REAL if is_real else RELATIVE
+        return (
+            f"{UNITS[relation.figure]} * sqrt({rows}) + {relative} * greatest(abs({left}),"
+            f" abs({right}))"
+        )
+
+
+NO_COLUMNS = MoneyColumns({}, frozenset())
+
+
+def _differ(left: str, right: str, tolerance: str) -> str:
+    return f"abs({left} - {right}) > {tolerance}"
+
+
+def _column(table: WarehouseTable, name: str) -> Column | None:
+    column = next((each for each in table.columns if each.name == name), None)
+    return (
+        column
+        if column is not None and column.kind in (Kind.NUMBER, Kind.TEXT) and column.labels is None
+        else None
+    )
+
+
+def _value(column: Column, schema: str) -> str:
+    name = quote(column.name)
+    if column.kind is Kind.TEXT:
+        # Figures may be larger than what a sum in floating-point numbers may be made of.
+        figure = f"{schema}.recon_figure({name}::text)"
+        return f"CASE WHEN {figure} BETWEEN -{_LARGEST} AND {_LARGEST} THEN {figure} END"
+    if column.sql_type in _REALS:
+        # Sums of floating-point numbers fail where they overflow.
+        return (
+            f"CASE WHEN {name} BETWEEN -{_LARGEST} AND {_LARGEST} THEN {name}::double precision END"
+        )
+    if column.sql_type in _WHOLES:
+        return f"{name}::numeric"
+    return (
+        name
+        if column.largest is not None
+        else f"CASE WHEN {name} BETWEEN -{_LARGEST} AND {_LARGEST} THEN {name} END"
+    )

@@ -1,0 +1,99 @@
+"""Whose the rows of an audit's scan are: ids that are missing, shared or spelled otherwise."""
+
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from app.domain.contract.spelling import folded
+from app.store.database.pool import Database
+from app.store.database.transaction import SWEEP_SECONDS
+from app.store.runs.run_queue import Preparations
+from app.store.staging.staging_sql import NATURAL_KEY
+
+
+class ScanIds:
+    """Gives the rows of a scan to accounts.
+
+    Whatever writes raises ClaimLost, and writes nothing, if another worker prepares the run by
+    now.
+    """
+
+    def __init__(self, database: Database, preparations: Preparations) -> None:
+        """Read the statements; a missing one fails here."""
+        self._database = database
+        self._preparations = preparations
+        sql = database.queries("detect/scan_ids")
+        self._part_shared, self._forget_shared = sql["part_shared"], sql["forget_shared"]
+        self._get_shared, self._strays = sql["get_shared"], sql["get_strays"]
+        self._stored_keys = database.queries("staging")["get_stored_keys"]
+        self._renamed, self._respell = sql["get_renamed"], sql["respell_scanned"]
+        self._stray_days, self._respell_days = sql["get_stray_days"], sql["respell_days"]
+        self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
+
+    async def name_rows(self, run_id: uuid.UUID) -> None:
+        """Give what upstream sends without an account id, or with a shared one, to the accounts
+        that hold its natural keys, if one does.
+        """
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._part_shared, run_id, seconds=SWEEP_SECONDS)
+        renamed = await self._database.fetch(self._renamed, run_id, seconds=SWEEP_SECONDS)
+        await self._spell(
+            self._respell, run_id, [(row["sent_id"], row["account_id"]) for row in renamed]
+        )
+        strays = [
+            row["account_id"]
+            for row in await self._database.fetch(self._strays, run_id, seconds=SWEEP_SECONDS)
+        ]
+        stored = (
+            await self._database.fetch(self._stored_keys, strays, seconds=SWEEP_SECONDS)
+            if strays
+            else []
+        )
+        columns = [[row[name] for row in stored] for name in ("account_id", *NATURAL_KEY)]
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._name, run_id, *columns, seconds=SWEEP_SECONDS)
+
+    async def forget_shared_ids(self, run_id: uuid.UUID) -> None:
+        """Believe ids again that a whole scan saw for one natural key alone."""
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._forget_shared, run_id, seconds=SWEEP_SECONDS)
+
+    async def shared_ids(self) -> list[str]:
+        """Ids that upstream sends for several natural keys, and that so tell no account."""
+        return [row["account_id"] for row in await self._database.fetch(self._get_shared)]
+
+    async def name_days(self, run_id: uuid.UUID, drifting: Sequence[str]) -> None:
+        """The same for daily figures of the accounts that differ."""
+        if strays := [
+            row["account_id"]
+            for row in await self._database.fetch(self._stray_days, run_id, seconds=SWEEP_SECONDS)
+        ]:
+            by_fold = defaultdict[str, list[str]](list)
+            for each in drifting:
+                by_fold[folded(each)].append(each)
+            await self._spell(
+                self._respell_days,
+                run_id,
+                [(sent, each) for sent in strays for each in by_fold[folded(sent)]],
+            )
+        async with self._preparations.transaction(run_id) as connection:
+            await connection.execute(self._name_days, run_id, seconds=SWEEP_SECONDS)
+
+    async def _spell(
+        self, statement: str, run_id: uuid.UUID, pairs: Sequence[tuple[str, str]]
+    ) -> None:
+        """Note ids as they are known, where exactly one account differs in spelling alone from what
+        was sent.
+        """
+        alike = {(sent, known) for sent, known in pairs if folded(sent) == folded(known)}
+        times = Counter(each for pair in alike for each in set(pair))
+        sole = sorted((sent, known) for sent, known in alike if times[sent] == times[known] == 1)
+        if sole:
+            async with self._preparations.transaction(run_id) as connection:
+                await connection.execute(
+                    statement,
+                    run_id,
+                    [sent for sent, _ in sole],
+                    [known for _, known in sole],
+                    seconds=SWEEP_SECONDS,
+                )

@@ -1,0 +1,185 @@
+"""The raw tables as they stand in this warehouse."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from app.domain.contract.caps import NO_CAPS, Caps
+from app.domain.contract.tables import TABLES, Endpoint, Field
+from app.errors import ConfigurationError
+from app.store.database.pool import Database
+from app.store.database.queries import for_schema, quote
+from app.store.database.sql_text import literal
+from app.store.schema.introspect import CheckFacts, ColumnFacts, Survey, TableFacts
+from app.store.schema.raw.columns import Column, Kind
+from app.store.schema.raw.tables import STAGED, WarehouseTable, is_staged
+
+STAGING_COLUMNS = """
+SELECT attname AS column, format_type(atttypid, atttypmod) AS type
+FROM pg_attribute
+WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum
+"""
+"""The columns of the staging table $1 and their types, in its order."""
+_WHOSE = ("account_id", "login", "platform", "broker")
+_LONGEST_PATH = 32
+"""Characters that the name of an endpoint takes at most."""
+
+
+class Catalogue:
+    """The raw tables of this warehouse by endpoint."""
+
+    def __init__(self, tables: Mapping[Endpoint, WarehouseTable]) -> None:
+        """Use `read`."""
+        self._tables = tables
+
+    def __getitem__(self, endpoint: Endpoint) -> WarehouseTable:
+        """The table that an endpoint fills; that of open trades has no staging, for they are never
+        fetched.
+        """
+        return self._tables[endpoint]
+
+    def is_like(self, other: "Catalogue") -> bool:
+        """Whether both found the same columns and keys: what was composed for one fits the
+        other.
+        """
+        return self._tables == other._tables  # noqa: SLF001 - one of our own
+
+    @classmethod
+    async def read(cls, database: Database, survey: Survey, caps: Caps = NO_CAPS) -> "Catalogue":
+        """The tables of a survey that was found fit to work in, whose values are cut off at `caps`.
+
+        Raises ConfigurationError where the staging tables do not fit them any more: a raw table was
+        changed since the last migration.
+        """
+        tables = {
+            endpoint: warehouse_table(
+                endpoint, survey.tables[TABLES[endpoint].name], database.schema, caps
+            )
+            for endpoint in Endpoint
+        }
+        for table in (tables[endpoint] for endpoint in STAGED):
+            types = {
+                row["column"]: row["type"]
+                for row in await database.fetch(STAGING_COLUMNS, table.stage)
+            }
+            if not is_staged(table, types):
+                raise ConfigurationError(
+                    f"{table.table.name} has other columns than when trade-recon was migrated: run"
+                    " `trade-recon migrate`, which makes its staging table anew. Nothing was"
+                    " changed."
+                )
+        return cls(tables)
+
+
+def warehouse_table(
+    endpoint: Endpoint, facts: TableFacts, schema: str, caps: Caps = NO_CAPS
+) -> WarehouseTable:
+    """What a survey tells of the raw table of an endpoint."""
+    table = TABLES[endpoint]
+    there = facts.by_name
+    written = [
+        field for field in table.fields if field.column in there and there[field.column].is_written
+    ]
+    columns = tuple(
+        _column(
+            each,
+            there[each.column],
+            table.key,
+            caps.of(table.name, each.column, there[each.column].base_type),
+        )
+        for each in written
+    )
+    nullable = frozenset(
+        column for column in table.key if column in there and not there[column].not_null
+    )
+    key, keys = frozenset(table.key), facts.keys or ()
+    staged = {"account_id", *(column.name for column in columns)}
+    stage = re.sub("^raw_(metrics|trades)", "recon_stage", table.name)
+    return WarehouseTable(
+        table,
+        for_schema(f"prop_trading_model.{table.name}", schema),
+        for_schema(f"prop_trading_model.{stage}", schema),
+        columns,
+        nullable,
+        any(
+            key >= set(each.columns) and (each.nulls_are_equal or not nullable & set(each.columns))
+            for each in keys
+        ),
+        tuple(
+            each for each in keys if not key <= set(each.columns) and staged >= set(each.columns)
+        ),
+        facts.kind == "p",
+        (*_not_nulls(facts, columns, table.key), *_checks(facts, columns)),
+        any(
+            trigger.is_before_row and (trigger.on_insert or trigger.on_update)
+            for trigger in facts.triggers or ()
+        ),
+        tuple(_origin(endpoint, facts)),
+        facts.distributed_by,
+        tuple(column.name for column in facts.columns or () if column.is_written),
+    )
+
+
+def _column(field: Field, facts: ColumnFacts, key: Sequence[str], cap: Decimal | None) -> Column:
+    column = Column(field.column, field.api_name, facts.base_type, facts.labels, facts.default)
+    return replace(column, cap=cap) if cap is not None and may_be_capped(column, key) else column
+
+
+def may_be_capped(column: Column, key: Sequence[str]) -> bool:
+    """Whether caps are for such a column of a table with that key: counts and parts of the key mean
+    something at each amount.
+    """
+    return column.kind is Kind.NUMBER and not column.is_count and column.name not in (*key, *_WHOSE)
+
+
+def _not_nulls(
+    facts: TableFacts, columns: Sequence[Column], key: Sequence[str]
+) -> list[CheckFacts]:
+    return [
+        CheckFacts(
+            f"NOT NULL of {column.name}",
+            f"{quote(column.name)} IS NOT NULL",
+            (column.name,),
+            holds_for_all=True,
+        )
+        for column in columns
+        # Parts of the key are looked at when the row is read.
+        if facts.by_name[column.name].not_null and column.name not in key
+    ]
+
+
+def _checks(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
+    """Those that can be asked of a row in staging; of the others, and where stored rows break one,
+    only the write tells.
+    """
+    known = {column.name for column in columns}
+    return [
+        check
+        for check in facts.checks or ()
+        if check.holds_for_all and check.columns and known >= set(check.columns)
+    ]
+
+
+def _origin(endpoint: Endpoint, facts: TableFacts) -> list[tuple[str, str]]:
+    """When and whence a row came, in the columns that the table has for it, as far as their types
+    hold that.
+    """
+    origin: list[tuple[str, str]] = []
+    when, whence = (
+        facts.by_name.get("ingestion_timestamp"),
+        facts.by_name.get("source_api_endpoint"),
+    )
+    if when is not None and when.is_written and when.base_type.startswith("timestamp"):
+        zoned = when.base_type.endswith("with time zone") and "without" not in when.base_type
+        origin.append((when.name, "now()" if zoned else "now() AT TIME ZONE 'UTC'"))
+    if whence is not None and whence.is_written:
+        column = Column(whence.name, "-", whence.base_type, whence.labels)
+        if (
+            column.kind is Kind.TEXT
+            and whence.labels is None
+            and (column.longest or _LONGEST_PATH) >= _LONGEST_PATH
+        ):
+            origin.append((whence.name, literal(endpoint.path)))
+    return origin
