@@ -91,23 +91,21 @@ class Detector:
     ) -> BatchState:
         now = self._now()
         moving = self._config.moving(now, run.history_from)
+        known = views.items()
         return BatchState(
-            claim=claim,
-            run=run,
-            stop=stop,
-            moving=moving,
-            views=views,
-            found={each: detect(view) for each, view in views.items()},
+            claim,
+            run,
+            stop,
+            moving,
+            views,
+            found={each: detect(view) for each, view in known},
             progress={
-                each: initial_progress(view, run.request, moving, now)
-                for each, view in views.items()
+                each: initial_progress(view, run.request, moving, now) for each, view in known
             },
             guard=guard,
-            totals={each: view.totals for each, view in views.items()},
+            totals={each: view.totals for each, view in known},
             earlier=earlier,
-            was_held={
-                each for each, view in views.items() if view.status == Outcome.NEEDS_CONFIRMATION
-            },
+            was_held={each for each, view in known if view.status == Outcome.NEEDS_CONFIRMATION},
         )
 
 

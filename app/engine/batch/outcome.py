@@ -1,12 +1,11 @@
-"""How an account leaves a batch: the verdict on what was found, done and left, put into the words
-of the record.
-"""
+"""The outcome of an account: the verdict on what was found, done and left, as it is recorded."""
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.accounts.hold import Shown
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import TABLES, Endpoint
@@ -30,11 +29,11 @@ _COLUMNS_NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What one pass of a run came to at one account.
+    """One pass of a run over an account.
 
-    `found` are the issues with which it came, `unread` how many fetches for it could not be
-    completed, `before` what the run found and did when it came to it earlier; `is_second` tells
-    that it had put it off then. `columns` are how many of each table were compared.
+    `found` are the issues it came with, `unread` counts fetches that failed, `before` is what the
+    run's earlier pass found and did; `is_second`: that pass postponed it. `columns` counts those
+    compared of each table.
     """
 
     view: AccountView
@@ -46,93 +45,152 @@ class Passed:
     columns: Mapping[Endpoint, int] = field(default_factory=dict)
 
     @property
+    def found_before(self) -> Collection[IssueCode]:
+        """The issues of the run's first pass."""
+        return self.before.found if self.before else ()
+
+    @property
+    def wrote_before(self) -> bool:
+        """Whether the run's first pass wrote anything."""
+        return bool(self.before and self.before.effort.written)
+
+    @property
     def is_unread(self) -> bool:
-        """Whether nothing went wrong but that fetches could not be completed."""
+        """Whether incomplete fetches are all that went wrong."""
         return 0 < self.unread == len(self.progress.errors)
 
 
 def result_of(
     passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float
 ) -> AccountResult:
-    """The record of an account; dates from `moving_from` on still move at `now`, a flapping account
-    is held back for `flap_seconds`.
+    """The record of an account at `now`; dates from `moving_from` on are unsettled.
+
+    A flapping account is held back for `flap_seconds`.
     """
-    view, progress, before = passed.view, passed.progress, passed.before
-    left = explain(view, progress, moving_from=moving_from, now=now)
+    left = explain(passed.view, passed.progress, moving_from=moving_from, now=now)
+    judged = _judge(passed, left)
+    return AccountResult(
+        passed.view.account_id,
+        judged.outcome,
+        passed.found,
+        left,
+        passed.progress.effort,
+        failing=judged.is_failing,
+        signature=judged.signature,
+        detail=_detail(passed, is_left=judged.is_open),
+        postponed=judged.is_postponed,
+        untried=judged.is_untried,
+        before=passed.before or FirstPass(),
+        held_until=(
+            now + dt.timedelta(seconds=flap_seconds) if judged.outcome is Outcome.FLAPPING else None
+        ),
+        closings=closings(passed.view, passed.progress, passed.found, left, passed.found_before),
+        explained=_explained(passed, now) if judged.outcome is Outcome.EXPLAINED else None,
+        shown=judged.shown,
+        compared=_compared(passed),
+        seen=disagreement_of(passed.view) if left else None,
+        newly_held=judged.is_newly_held,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The outcome of a pass, and what follows from it; `is_open`: something is left."""
+
+    passed: Passed
+    outcome: Outcome
+    accepted: Collection[IssueCode]
+    left: Sequence[Issue]
+    is_open: bool
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it costs an attempt; what the batch had no requests left to try does not."""
+        return (
+            self.outcome in (Outcome.PARTIAL, Outcome.FAILED)
+            and not self.passed.progress.left_alone
+            and not disputed(self.passed.view, self.passed.progress)
+        )
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether it waits for the next run: it failed in company, and was not tried alone."""
+        progress = self.passed.progress
+        return (
+            self.is_open
+            and progress.untried is not None
+            and not progress.errors
+            and progress.hold is None
+        )
+
+    @property
+    def is_postponed(self) -> bool:
+        """Whether it comes again in this run, or the next."""
+        return self.is_untried or (
+            self.is_open
+            and not self.passed.is_second
+            and self.passed.progress.hold is None
+            and self.passed.is_unread
+        )
+
+    @property
+    def signature(self) -> str:
+        """The state that is explained; computed for that outcome alone, since it costs most."""
+        if self.outcome is Outcome.EXPLAINED and _explains_itself(
+            self.passed, self.left, self.accepted
+        ):
+            return self.passed.view.signature
+        return ""
+
+    @property
+    def shown(self) -> Shown | None:
+        """What a person is asked to confirm."""
+        hold = self.passed.progress.hold
+        return hold.shown if hold and self.outcome is Outcome.NEEDS_CONFIRMATION else None
+
+    @property
+    def is_newly_held(self) -> bool:
+        """Whether it waits for confirmation now and did not before."""
+        return (
+            self.outcome is Outcome.NEEDS_CONFIRMATION
+            and self.passed.view.status != Outcome.NEEDS_CONFIRMATION
+        )
+
+
+def _judge(passed: Passed, left: Sequence[Issue]) -> _Judged:
+    view, progress = passed.view, passed.progress
     # Where all rows were to be compared and were not, no issue needs to tell that something is
     # wrong.
     incomplete = is_incomplete(view, progress)
-    is_open = bool(left) or incomplete
-    # What failed in company, and was not tried alone, waits for the next run: nothing is known
-    # against the account.
-    untried = (
-        is_open and progress.untried is not None and not progress.errors and progress.hold is None
-    )
-    wrote = progress.owes_to_write() or bool(before and before.effort.written)
     accepted = still_accepted(left, progress.accepted)
     outcome = judge(
         passed.found,
         left,
-        before.found if before else (),
+        passed.found_before,
         progress.hold,
-        wrote=wrote,
-        again=bool(view.doubts) or bool(before and before.effort.written),
+        wrote=progress.owes_to_write() or passed.wrote_before,
+        again=bool(view.doubts) or passed.wrote_before,
         incomplete=incomplete,
         accepted=accepted,
     )
-    return AccountResult(
-        view.account_id,
-        outcome,
-        passed.found,
-        left,
-        progress.effort,
-        # What the batch had no requests left to try is no failure of the account.
-        failing=outcome in (Outcome.PARTIAL, Outcome.FAILED)
-        and not progress.left_alone
-        and not disputed(view, progress),
-        # Only with that outcome is it ever looked at again, and it costs more than all the rest.
-        signature=(
-            view.signature
-            if outcome is Outcome.EXPLAINED and _explains_itself(passed, left, accepted)
-            else ""
-        ),
-        detail=_detail(passed, is_left=is_open),
-        postponed=untried
-        or (is_open and not passed.is_second and progress.hold is None and passed.is_unread),
-        untried=untried,
-        before=before or FirstPass(),
-        held_until=(
-            now + dt.timedelta(seconds=flap_seconds) if outcome is Outcome.FLAPPING else None
-        ),
-        closings=closings(view, progress, passed.found, left, before.found if before else ()),
-        explained=_explained(view, progress, now) if outcome is Outcome.EXPLAINED else None,
-        shown=(
-            progress.hold.shown if outcome is Outcome.NEEDS_CONFIRMATION and progress.hold else None
-        ),
-        compared=_compared(passed) if progress.by_rows and not progress.known else None,
-        seen=disagreement_of(view) if left else None,
-        newly_held=outcome is Outcome.NEEDS_CONFIRMATION
-        and view.status != Outcome.NEEDS_CONFIRMATION,
-    )
+    return _Judged(passed, outcome, accepted, left, is_open=bool(left) or incomplete)
 
 
 def _explains_itself(
     passed: Passed, left: Collection[Issue], accepted: Collection[IssueCode]
 ) -> bool:
-    """Whether what is left needs no asking without anybody's word either, once that holds no
-    more.
-    """
+    """Whether what is left needs no asking even when its acceptance has ended."""
     view = passed.view
     if any(issue.can_be_healed and issue.code in accepted for issue in left):
         return False
     return not passed.progress.covered or view.explained_as == view.signature
 
 
-def _compared(passed: Passed) -> dict[str, dict[str, int]]:
-    """What was compared by rows, by table: rows of upstream and stored ones together, columns, and
-    rows that differed.
-    """
+def _compared(passed: Passed) -> dict[str, dict[str, int]] | None:
+    """Rows of both sides, columns and differing rows by table; None if rows were not compared."""
     progress = passed.progress
+    if not progress.by_rows or progress.known:
+        return None
     differing: Counter[Endpoint] = Counter()
     for each in progress.differing:
         differing[each.endpoint] += each.rows
@@ -148,17 +206,17 @@ def _compared(passed: Passed) -> dict[str, dict[str, int]]:
 
 
 def _was_compared(passed: Passed, endpoint: Endpoint) -> bool:
-    """Whether any of the table was read; what a guard holds back was compared as well, though it
-    counts as unread.
-    """
+    """Whether any of the table was read; what a guard holds back was compared, though unread."""
     read = passed.progress.dates_read(endpoint)
     return bool(read.everything or read.dates or read.ranges or read.rows)
 
 
-def _explained(view: AccountView, progress: Progress, now: dt.datetime) -> Explained:
-    """How often upstream was asked in vain about just this state, and when it is asked again; what
-    was not due changes neither.
+def _explained(passed: Passed, now: dt.datetime) -> Explained:
+    """How often upstream was asked in vain about this state, and when it is asked again.
+
+    What was not due changes neither.
     """
+    view, progress = passed.view, passed.progress
     is_same = view.explained_as == view.signature and view.ask_again_at is not None
     if is_same and view.ask_again_at is not None and (progress.known or now < view.ask_again_at):
         return Explained(view.explained_times, view.ask_again_at)
@@ -169,7 +227,7 @@ def _explained(view: AccountView, progress: Progress, now: dt.datetime) -> Expla
 def _detail(passed: Passed, *, is_left: bool) -> str | None:
     progress = passed.progress
     hold = progress.hold.reason if progress.hold else None
-    # What was refused is told even where the counts agree.
+    # Rejected values are told even where the counts agree.
     unheld = [_said_of(table, columns) for table, columns in sorted(progress.unheld.items())]
     strangers = progress.strangers if is_left else ()
     reasons = [
@@ -189,7 +247,7 @@ def _detail(passed: Passed, *, is_left: bool) -> str | None:
 
 
 def _said_of(table: str, columns: Collection[str]) -> str:
-    """Which columns of a table hold something else than what was sent."""
+    """Which columns of a table hold other values than were sent."""
     others = (
         f" and {counted(len(columns) - _COLUMNS_NAMED, 'other')}"
         if len(columns) > _COLUMNS_NAMED

@@ -1,4 +1,4 @@
-"""What a run learns of an account from each fetch and write."""
+"""Updates what a run knows of an account after each read and write."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -22,20 +22,18 @@ from app.store.identity.given_back import GivenBack
 def initial_progress(
     view: AccountView, request: RunRequest, moving: Moving, now: dt.datetime
 ) -> Progress:
-    """What a run knows of an account before it asks; one that cannot be asked about carries the
-    reason as an error.
-    """
+    """What a run knows of an account before it asks, and why it cannot if it cannot."""
     reason = why_not_asked(view)
     kind = request.kind
     return Progress(
         errors=[reason] if reason else [],
-        # Whoever asks for every row wants them compared, though it is not time to ask again.
+        # A run that compares every row does so even before it is time to ask again.
         known=kind is RunKind.FULL and not request.compares_rows and is_known(view, moving, now),
         by_rows=request.compares_rows or compares_rows(view),
         moving=moving,
         waits=(waits_until(view) or dt.date.min) >= moving.first,
         tried={},
-        # Who asks for a retry wants all to be tried.
+        # A retry tries everything.
         explained_as=(
             view.explained_as if kind is not RunKind.RETRY and is_explained(view, now) else None
         ),
@@ -43,7 +41,7 @@ def initial_progress(
 
 
 def forget_left_alone(progress: Iterable[Progress]) -> None:
-    """What was left to another writer is read and looked at again."""
+    """Let what was left to another writer be read again."""
     for each in progress:
         for endpoint in each.left_alone:
             each.dates_read(endpoint).clear()
@@ -61,7 +59,9 @@ def add_effort(effort: Effort, done: Applied) -> None:
 
 
 def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
-    """Take in what a write came to."""
+    """Note what a write came to."""
+    _note_values(progress, done)
+    _renew_unsent(progress, planned, done)
     endpoint = planned.request.endpoint
     add_effort(progress.effort, done)
     if done.sent:
@@ -69,16 +69,6 @@ def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> 
     if done.written:
         progress.written.add(TABLES[endpoint].name)
     progress.hold = progress.hold or done.hold
-    progress.refused.take_in(done.refused)
-    for table, columns in done.unheld.items():
-        progress.unheld.setdefault(table, set()).update(columns)
-    # Of a row that was read before the last word counts.
-    last = {(each["table"], each["key"]) for each in done.too_narrow}
-    progress.too_narrow[:] = [
-        *(each for each in progress.too_narrow if (each["table"], each["key"]) not in last),
-        *done.too_narrow,
-    ]
-    _renew_unsent(progress, planned, done)
     progress.told.update(done.told)
     progress.grew |= done.grew
     if endpoint in (Endpoint.ALLTIME, Endpoint.DAILY) and (done.inserted or done.updated):
@@ -93,10 +83,20 @@ def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> 
         progress.errors.append(done.error)
 
 
+def _note_values(progress: Progress, done: Applied) -> None:
+    """Note rows and values that the tables cannot hold; of a row read twice the last read counts."""
+    progress.refused.take_in(done.refused)
+    for table, columns in done.unheld.items():
+        progress.unheld.setdefault(table, set()).update(columns)
+    last = {(each["table"], each["key"]) for each in done.too_narrow}
+    progress.too_narrow[:] = [
+        *(each for each in progress.too_narrow if (each["table"], each["key"]) not in last),
+        *done.too_narrow,
+    ]
+
+
 def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
-    """Of the dates that were read now only the last word counts on what upstream does not send
-    there.
-    """
+    """Renew what upstream does not send on the dates that were read."""
     endpoint = planned.request.endpoint
     before = {
         day: trades
@@ -104,8 +104,7 @@ def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) ->
         if not planned.covers(day)
     }
     if before.keys() & done.shifted_days:
-        # Trades that stood there were moved, so that what was kept of these dates is not known any
-        # more.
+        # Trades that stood there were moved: what was kept of these dates is unknown now.
         before = {day: trades for day, trades in before.items() if day not in done.shifted_days}
         progress.dates_read(endpoint).clear()
     kept = before | done.kept
@@ -119,9 +118,7 @@ def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) ->
 
 
 def note_differing(progress: Progress, planned: PlannedRequest, found: ComparedTable) -> None:
-    """Take in how rows of upstream differ from stored ones before they are written: so they do
-    until they are compared once more.
-    """
+    """Note how rows differ before the write; they do until they are compared again."""
     known = {(each.endpoint, each.day, each.differs, each.columns) for each in progress.differing}
     progress.differing += [
         each
@@ -132,7 +129,7 @@ def note_differing(progress: Progress, planned: PlannedRequest, found: ComparedT
 
 
 def note_unequal(progress: Progress, planned: PlannedRequest, left: ComparedTable) -> None:
-    """Take in how they differ after the write."""
+    """Note how rows differ after the write."""
     _renew_unequal(progress, planned, left)
     if not planned.is_trial:
         read = progress.dates_read(planned.request.endpoint)
@@ -141,7 +138,7 @@ def note_unequal(progress: Progress, planned: PlannedRequest, left: ComparedTabl
 
 
 def _renew_unequal(progress: Progress, planned: PlannedRequest, found: ComparedTable) -> None:
-    """Of the dates that were read now only the last word counts on how rows differ there."""
+    """Renew how rows differ on the dates that were read."""
     endpoint = planned.request.endpoint
     before = progress.unequal.pop(endpoint, [])
     differing = [each for each in before if not planned.covers(each.day)] + list(found.differences)
@@ -150,9 +147,7 @@ def _renew_unequal(progress: Progress, planned: PlannedRequest, found: ComparedT
 
 
 def note_given_back(progress: Progress, endpoint: Endpoint, given: GivenBack) -> None:
-    """Take in that rows that upstream does not send for the account went to the one whose they
-    are.
-    """
+    """Note that rows upstream does not send for the account went to their owner."""
     progress.effort.removed += given.removed
     progress.effort.moved += given.rows - given.removed
     progress.written.add(TABLES[endpoint].name)
@@ -166,7 +161,7 @@ def note_given_back(progress: Progress, endpoint: Endpoint, given: GivenBack) ->
 
 
 def record_read(progress: Progress, planned: PlannedRequest) -> None:
-    """Take in that a request of the account was read completely, and written."""
+    """Note that a request of the account was read whole, and written."""
     request = planned.request
     read = progress.dates_read(request.endpoint)
     if request.date_from is not None and request.date_to is not None:
@@ -189,8 +184,7 @@ def _note_daily(progress: Progress, *, is_trial: bool) -> None:
     if not is_trial:
         _settle_again(progress)
     if progress.alltime_is_withheld and progress.moving_figures.told is not None:
-        # What upstream counts on dates that still move is known now: that decides whether alltime
-        # may fall.
+        # What upstream counts on unsettled dates decides whether alltime may fall.
         progress.withheld.pop(Endpoint.ALLTIME)
         progress.dates_read(Endpoint.ALLTIME).clear()
 
@@ -207,9 +201,7 @@ def _note_tried(progress: Progress, planned: PlannedRequest) -> None:
 
 
 def _settle_again(progress: Progress) -> None:
-    """Rows that were kept for want of a daily row to judge them by are looked at once more, now
-    that it was read.
-    """
+    """Read rows again that were kept for want of a daily row, now that it was read."""
     daily = progress.dates_read(Endpoint.DAILY)
     for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED):
         days = {

@@ -27,8 +27,7 @@ from app.engine.batch.batch_progress import BatchProgress
 from app.engine.batch.detect import Detector
 from app.engine.batch.holds import BatchHolds
 from app.engine.batch.record import BatchRecorder
-from app.engine.batch.requests.planner import RunSizes
-from app.engine.batch.rounds import Rounds
+from app.engine.batch.rounds import Rounds, SharedReads
 from app.engine.batch.run_guards import RunGuards
 from app.engine.batch.state import BatchState
 from app.engine.config import EngineConfig
@@ -45,10 +44,9 @@ from app.upstream.client import UpstreamClient
 class _Shared:
     """What all batches of this process share, whatever dates they compare."""
 
-    slots: asyncio.Semaphore
+    reads: SharedReads
     under_way: BatchProgress
     guards: RunGuards
-    sizes: RunSizes
 
 
 class BatchReconciler:
@@ -68,23 +66,13 @@ class BatchReconciler:
         self._config = config
         self._now = now
         self._shared = shared = shared or _Shared(
-            asyncio.Semaphore(config.fetches),
+            SharedReads(asyncio.Semaphore(config.fetches)),
             BatchProgress(store),
             RunGuards(store.runs, config.guard),
-            RunSizes(),
         )
-        self._detector = Detector(store, config, now, shared.guards)
-        self._holds = BatchHolds(store, config, now)
-        self._rounds = Rounds(
-            store,
-            client,
-            config,
-            now,
-            self._detector,
-            self._holds,
-            slots=shared.slots,
-            sizes=shared.sizes,
-        )
+        self._detector = detector = Detector(store, config, now, shared.guards)
+        self._holds = holds = BatchHolds(store, config, now)
+        self._rounds = Rounds(store, client, config, now, detector, holds, shared.reads)
         self._recorder = BatchRecorder(store, config, now)
 
     async def reconcile(

@@ -11,6 +11,7 @@ Invariants:
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from app.domain.planning.plan import MAX_ROUNDS
 from app.domain.planning.planned_request import PlannedRequest
@@ -35,10 +36,18 @@ _PASSES = 3
 """Passes over slices that another writer keeps changing."""
 
 
+@dataclass(frozen=True, slots=True)
+class SharedReads:
+    """What the reads of all batches of this process share: places, and the size of upstream."""
+
+    slots: asyncio.Semaphore
+    sizes: RunSizes = field(default_factory=RunSizes)
+
+
 class Rounds:
     """Reads and repairs the accounts of a batch until they need nothing more."""
 
-    def __init__(  # noqa: PLR0913 - the parts of a round
+    def __init__(
         self,
         store: Repositories,
         client: UpstreamClient,
@@ -46,17 +55,17 @@ class Rounds:
         now: Callable[[], dt.datetime],
         detector: Detector,
         holds: BatchHolds,
-        *,
-        slots: asyncio.Semaphore,
-        sizes: RunSizes,
+        shared: SharedReads,
     ) -> None:
         self._store = store
         self._detector = detector
         self._holds = holds
         self._ids = BatchIds(store, config, now, detector)
         self._history = BatchHistory(store, detector)
-        self._planner = RoundPlanner(store, client, now, sizes)
-        reader = RequestReader(store, client, slots, FetchApplier(store, config, self._history))
+        self._planner = RoundPlanner(store, client, now, shared.sizes)
+        reader = RequestReader(
+            store, client, shared.slots, FetchApplier(store, config, self._history)
+        )
         self._searches = BatchSearches(store, client, config, now, reader)
 
     async def run(self, state: BatchState) -> None:

@@ -1,4 +1,4 @@
-"""Fetching for a batch: planned requests through the client into staging."""
+"""Fetches planned requests through the client into staging."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +16,7 @@ from app.upstream.paging.whole import FetchProof
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A fetch that is proven whole: its rows in staging, the slices that it proves, and how those
-    looked before.
-    """
+    """A fetch that is proven whole; `before` are the fingerprints of the slices that it proves."""
 
     staged: StagedFetch
     proven: Slice
@@ -28,7 +26,7 @@ class Fetched:
 
 
 def slice_of(planned: PlannedRequest) -> Slice:
-    """The slices that a request proves when it is read whole."""
+    """The slice that a request proves when it is read whole."""
     request = planned.request
     if request.endpoint.is_trades:
         if request.date_from is None or request.date_to is None:
@@ -41,27 +39,16 @@ class Fetcher:
     """Reads planned requests into staging."""
 
     def __init__(self, client: UpstreamClient, staging: Staging, changes: Applier) -> None:
-        """Bind the client to where its rows go."""
         self._client = client
         self._staging = staging
         self._changes = changes
 
     @asynccontextmanager
     async def fetched(self, planned: PlannedRequest) -> AsyncIterator[Fetched]:
-        """One request, read whole; its staging is forgotten at the end, whatever happens.
-
-        Raises what the client raises; then nothing of it may be used.
-        """
+        """One request, read whole; its staging is dropped at the end, whatever happens."""
         proven = slice_of(planned)
         before = await self._changes.fingerprints(proven)
-        request = planned.request
-        sink = await self._staging.begin(
-            request.endpoint,
-            request.logins or request.account_ids,
-            by_login=bool(request.logins),
-            account_ids=planned.account_ids,
-            first_day=self._changes.window.first,
-        )
+        sink = await self._begin(planned)
         try:
             proofs = [await self._read(part, planned, sink) for part in planned.requests]
             await sink.seal()
@@ -74,6 +61,16 @@ class Fetcher:
             )
         finally:
             await sink.forget()
+
+    async def _begin(self, planned: PlannedRequest) -> StageSink:
+        request = planned.request
+        return await self._staging.begin(
+            request.endpoint,
+            request.logins or request.account_ids,
+            by_login=bool(request.logins),
+            account_ids=planned.account_ids,
+            first_day=self._changes.window.first,
+        )
 
     async def _read(self, request: Request, planned: PlannedRequest, sink: StageSink) -> FetchProof:
         """Read one request of a fetch to its end."""

@@ -28,16 +28,18 @@ async def bring_in_others(
         or state.guard.reason is not None
     ):
         return
-    # Slices that another read of the round is for stay as they are: that read would take our rows
-    # for another writer's.
-    held = {
-        account_id for account_id, progress in state.progress.items() if progress.hold is not None
-    }
-    asked = {*planned.account_ids, *state.asking.get(endpoint, ()), *held}
+    kept_out = sorted(_kept_out(state, planned))
     among = None if state.run.request.account_ids is None else sorted(state.views)
-    for account_id, rows in (
-        await store.others.bring_in(fetched.staged, fetched.proven, context, sorted(asked), among)
-    ).items():
+    brought = await store.others.bring_in(fetched.staged, fetched.proven, context, kept_out, among)
+    for account_id, rows in brought.items():
         state.effort_of(account_id).inserted += rows
         if account_id in state.progress:
             state.progress[account_id].written.add(TABLES[endpoint].name)
+
+
+def _kept_out(state: BatchState, planned: PlannedRequest) -> set[str]:
+    """Accounts whose rows are not stored here: asked for in this round, or held."""
+    # A read that is for a slice would take our rows there for another writer's.
+    asked = state.asking.get(planned.request.endpoint, frozenset())
+    held = {each for each, progress in state.progress.items() if progress.hold is not None}
+    return {*planned.account_ids, *asked, *held}
