@@ -1,4 +1,4 @@
-"""Accepting issues, and what a run does with accounts of which all that is open is accepted."""
+"""Accepts open issues as they stand, until a date."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -12,24 +12,20 @@ from app.store.results.acceptances import Wish
 
 
 class Accepting:
-    """Accepts issues and takes that back; each order is noted with its reason where it changed
-    anything.
-    """
+    """Accepts issues and withdraws that; each change is noted with its reason."""
 
     def __init__(self, store: Repositories, today: dt.date) -> None:
-        """Bind the store; `today` is the business date. No API is needed."""
+        """`today` is the business date."""
         self._store = store
         self._today = today
 
     async def accept(
         self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None
     ) -> Mapping[str, object]:
-        """Accept an open issue as it stands; accepted as it is already, it stays so.
-
-        How it stands then.
+        """Accept an open issue as it stands; how it is accepted then.
 
         Raises NotFound if there is no such account, NotOpen if it has no such open issue,
-        InvalidRequest without a reason, or if it cannot end then.
+        InvalidRequest without a reason, or for a date that cannot be.
         """
         wish_for, ends = required_reason(reason), last_date(until, self._today)
         if await self._store.acceptances.accept(Wish(account_id, code, wish_for, ends)):
@@ -54,7 +50,7 @@ class Accepting:
         return dict(shown[0])
 
     async def withdraw(self, account_id: str, code: IssueCode, reason: str | None = None) -> bool:
-        """Let an accepted issue count again; whether it was accepted.
+        """Withdraw an acceptance; whether there was one.
 
         Raises NotFound if there is no such account.
         """

@@ -1,6 +1,4 @@
-"""What each run asks of the API, as far as this process serves it: kept with the run, apart from
-the process's own figures.
-"""
+"""API statistics of each run, as far as this process serves it."""
 
 import asyncio
 from collections import OrderedDict
@@ -17,7 +15,7 @@ _MOST_RUNS = 32
 
 @dataclass(frozen=True, slots=True)
 class RunApiStats:
-    """The API statistics of one run, counted by all workers of this process that serve it."""
+    """The statistics of one run, counted by all workers of this process."""
 
     run_id: RunId
     worker_id: WorkerId
@@ -26,10 +24,9 @@ class RunApiStats:
     _keeping: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def keep(self) -> None:
-        """Write the figures so far into the run's record, as the part of this process.
+        """Write the figures into the run's record, as the part of this process.
 
-        Do it before the work that they belong to is recorded as done: whoever sees a run at its end
-        then sees all of them.
+        To be called before the work is recorded as done: a run that is over then shows all of them.
         """
         # One after the other: an earlier look that is written later would take back what the next
         # one had counted.
@@ -40,20 +37,18 @@ class RunApiStats:
 
 
 class ApiUsage:
-    """The use of the API by each run that this process serves."""
+    """The statistics of all runs that this process serves."""
 
     def __init__(self, runs: Runs, worker_id: WorkerId) -> None:
-        """Keep the figures in `runs`, as the part of this worker process."""
         self._runs = runs
         self._worker_id = worker_id
         self._held: OrderedDict[RunId, RunApiStats] = OrderedDict()
 
     @contextmanager
     def recording(self, run_id: RunId) -> Iterator[RunApiStats]:
-        """Count for the run what is asked of the API inside.
+        """Count the requests that are sent inside for the run.
 
-        Figures are held between the batches of 32 runs; of more at once, those served longest ago
-        begin anew.
+        Figures of the last 32 runs are held between batches.
         """
         use = self._held.setdefault(run_id, RunApiStats(run_id, self._worker_id, self._runs))
         self._held.move_to_end(run_id)
@@ -63,5 +58,5 @@ class ApiUsage:
             yield use
 
     def forget(self, run_id: RunId) -> None:
-        """The run is over; a worker that is still at it keeps what it counts."""
+        """Drop the figures of a run that is over; a worker still at it keeps what it counts."""
         self._held.pop(run_id, None)

@@ -1,6 +1,4 @@
-"""The end of a run in the log: one line with its status, what it took and what it did, whoever
-ended it.
-"""
+"""The end of a run in the log: one line with its status, its costs and what it did."""
 
 import datetime as dt
 
@@ -33,8 +31,7 @@ _ROWS = (
 
 
 async def log_end(store: Repositories, run_id: RunId, today: dt.date | None = None) -> None:
-    """Log how a run ended, with what it left, which is counted where that was not done; figures
-    that are 0 are left out.
+    """Log how a run ended and what it left; figures that are 0 are left out.
 
     What is accepted until `today` (None: the server's date) or before counts.
     """

@@ -1,6 +1,4 @@
-"""The parts of the store that the engine works with, built once for one database and one worker
-process.
-"""
+"""The repositories of the store, for one database and one worker process."""
 
 import datetime as dt
 import uuid
@@ -51,16 +49,12 @@ from app.store.staging.staging import Staging
 from app.store.write_pace import WritePace
 
 _MOST_WINDOWS = 4
-"""Windows whose statements are kept; each begins at another date, and one of them is that of
-today.
-"""
+"""Windows whose statements are kept; each begins at another date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repositories:
-    """Everything that speaks SQL, under one name each; what reads raw tables keeps to the dates of
-    a window.
-    """
+    """The repositories; those that read raw tables keep to the dates of a window."""
 
     database: Database
     catalogue: Catalogue
@@ -112,14 +106,13 @@ class Repositories:
         money: MoneyMode = AUTO,
         only_reads: bool = False,
     ) -> "Repositories":
-        """Survey the warehouse and read every statement; `write_rate` bounds the rows a second that
-        go into raw tables.
+        """Survey the warehouse and prepare every statement.
 
-        At `caps` the firm's ingestion cuts values off; `money` says which relations between amounts
-        are used. With `only_reads` the record is read and nothing else is done: a role with SELECT
-        alone will do, and a standby.
+        `write_rate` limits the rows a second that go into raw tables; at `caps` the firm's
+        ingestion cuts values off; `money` names the relations between amounts that are checked.
+        `only_reads` needs SELECT alone, and runs on a standby.
 
-        Raises ConfigurationError with everything that stops us in this warehouse.
+        Raises ConfigurationError with every obstacle in this warehouse.
         """
         worker_id = WorkerId(uuid.uuid4())
         found = await (_require_tables if only_reads else _require_fit)(database)
@@ -170,7 +163,7 @@ class Repositories:
         )
 
     def within(self, first: dt.date | None) -> "Repositories":
-        """The same parts, for which there are only the dates from `first` on (None: all)."""
+        """The same, for the dates from `first` on alone (None: all)."""
         window = Window(first)
         if window == self.changes.window:
             return self
@@ -193,10 +186,9 @@ class Repositories:
         return self.windows[window]
 
     async def require_fit(self) -> None:
-        """Look again whether we can work here, before a run relies on it: rights, policies and
-        columns may have changed since.
+        """Check rights, policies and columns again, which may have changed since.
 
-        Raises ConfigurationError with everything that stops us.
+        Raises ConfigurationError with every obstacle.
         """
         catalogue = await Catalogue.read(
             self.database, await _require_fit(self.database), self.caps

@@ -1,6 +1,4 @@
-"""Rows brought back from their copies, and what follows from that for their accounts: their totals,
-and that the next run compares them.
-"""
+"""Restores rows from their copies, and has the next run compare their accounts."""
 
 import datetime as dt
 import uuid
@@ -25,8 +23,7 @@ _log = get_logger(__name__)
 
 
 class Restoring:
-    """Brings rows back; once that is over, or breaks off, totals, status and issues of their
-    accounts follow.
+    """Restores rows; totals, status and issues of their accounts follow, also if it breaks off.
 
     `accounts` are those of which rows were written.
     """
@@ -40,18 +37,18 @@ class Restoring:
 
     @property
     def accounts(self) -> list[str]:
-        """The accounts of which rows were brought back so far."""
+        """The accounts of which rows were restored so far."""
         return sorted(self._days)
 
     async def attempt(self, removed_ids: Sequence[int]) -> AsyncGenerator[Restored]:
-        """What would come of each, if it were restored now; nothing is changed."""
+        """What restoring each would come to; nothing is changed."""
         async for restored in self._rows.restore(removed_ids, Way(is_trial=True)):
             yield restored
 
     async def restore(
         self, removed_ids: Sequence[int], *, pins: bool = False, reason: str | None = None
     ) -> AsyncGenerator[Restored]:
-        """Bring rows back as RemovedRows does; what came of each, as it happens.
+        """Restore rows; what came of each, as it happens.
 
         With `pins` no later run changes them.
         """
@@ -69,7 +66,7 @@ class Restoring:
         run_id: uuid.UUID | None = None,
         removed_ids: Sequence[int] | None = None,
     ) -> int:
-        """Take off pins, so that the next run compares the rows with upstream; how many."""
+        """Release pins, so that the next run compares the rows with upstream; how many."""
         released, days = await self._pins.release(
             account_id=account_id, run_id=run_id, removed_ids=removed_ids
         )
@@ -79,9 +76,7 @@ class Restoring:
         return released
 
     async def release_overtaken(self, account_ids: Sequence[str] | None = None) -> int:
-        """Take off the pins of rows that somebody wrote or deleted since they were restored, of
-        accounts or of all; how many.
-        """
+        """Release pins of rows that were written or deleted since; how many."""
         overtaken = await self._pins.overtaken(account_ids)
         if not overtaken:
             return 0
@@ -107,9 +102,7 @@ class Restoring:
     async def _follow(
         self, *, is_pinned: bool, issue: Callable[[Sequence[dt.date]], Issue] = restored_issue
     ) -> None:
-        """Count the accounts again; where rows are not pinned, open an issue by which the next run
-        asks upstream about them.
-        """
+        """Count the accounts again, and open an issue where rows are not pinned."""
         known = await self._store.account_lists.known_accounts(self.accounts)
         if not known:
             return

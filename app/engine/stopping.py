@@ -1,8 +1,8 @@
-"""StopSignals: how work that is under way learns that its run is no longer to be worked on.
+"""Cooperative cancellation of work on a run that is paused, over, or past its time.
 
-A halt asks; whoever works stops at the next safe point, where everything that was written is whole
-and what is finished can be recorded. Work that finds none within the grace time is cancelled, which
-is as safe, and only forgets what it had fetched.
+Work stops at its next safe point, where everything written is whole and what is finished can be
+recorded. Work without a safe point in the grace time is cancelled: only what it had fetched is
+lost.
 """
 
 import asyncio
@@ -26,7 +26,6 @@ class StopSignal:
     """Whether to stop at the next safe point."""
 
     def __init__(self) -> None:
-        """Begin without a wish to stop."""
         self._event = asyncio.Event()
 
     def set(self) -> None:
@@ -41,9 +40,7 @@ class StopSignal:
     async def limit(
         self, work: Coroutine[object, object, _Result], grace_seconds: float
     ) -> _Result | None:
-        """What `work` returns; None if it had to be cancelled, `grace_seconds` after the halt was
-        set.
-        """
+        """The result of `work`; None if it was cancelled, `grace_seconds` after the signal."""
         task = asyncio.ensure_future(work)
         halted = asyncio.ensure_future(self._event.wait())
         try:
@@ -59,10 +56,10 @@ class StopSignal:
 
 
 class StopSignals:
-    """The halts of one worker process: one for each piece of work, by run."""
+    """The signals of one worker process, one for each piece of work."""
 
     def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
-        """Bind where the state of runs stands; `today` gives the business date."""
+        """`today` gives the business date."""
         self._today = today
         self._store, self._control = store, store.control
         self._signals: defaultdict[RunId, set[StopSignal]] = defaultdict(set)
@@ -70,10 +67,9 @@ class StopSignals:
 
     @contextlib.contextmanager
     def working_on(self, run_id: RunId) -> Iterator[StopSignal]:
-        """The halt of a piece of work on a run, watched as long as it lasts.
+        """The signal of a piece of work on a run, while it lasts.
 
-        Each has its own: a run that is resumed is taken up anew while what was halted before still
-        comes to its end.
+        Each has its own: a resumed run is taken up while stopped work still comes to its end.
         """
         halt = StopSignal()
         self._signals[run_id].add(halt)
@@ -92,14 +88,14 @@ class StopSignals:
         return list(self._signals)
 
     def stop(self) -> None:
-        """StopSignal everything, also what is still to come."""
+        """Stop everything, also what is still to come."""
         self._is_stopping = True
         for halts in self._signals.values():
             for halt in halts:
                 halt.set()
 
     async def look(self) -> None:
-        """End the runs whose time is up, and halt those of ours that are paused or over."""
+        """End runs whose time is up, and stop work on those that are paused or over."""
         try:
             for run_id in await self._control.end_overdue():
                 _log.info("A run ended at its stop_at.", action="run.stopped", run_id=str(run_id))

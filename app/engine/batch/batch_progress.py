@@ -1,8 +1,4 @@
-"""What this process works on: batches that are not recorded yet.
-
-How far they are is told as often as the state of runs is looked at, so that a batch of thousands of
-accounts shows it.
-"""
+"""How far the batches of this process are, told as often as the state of runs is read."""
 
 import asyncio
 import contextlib
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 _IN_A_ROW = 200
-"""Accounts that are looked at before other work gets its turn."""
+"""Accounts that are counted before other tasks get their turn."""
 _SHARE = 19
 
 
@@ -49,9 +45,9 @@ class BatchProgress:
             self._states.pop(id(state), None)
 
     async def tell(self) -> None:
-        """Let others know how far the batches are, where that changed: this writes one row.
+        """Write how far the batches are, in one row, if that changed.
 
-        Looking through the accounts takes a twentieth of the time at most.
+        Counting takes a twentieth of the time at most.
         """
         begun = time.monotonic()
         if begun < self._next_at or (not self._states and not self._told):
@@ -75,7 +71,7 @@ class BatchProgress:
 
 
 async def _progressed(state: BatchState) -> Progressed:
-    """How far a batch is; other work gets its turn in between."""
+    """How far a batch is; other tasks get their turn in between."""
     done, written = 0, state.unattributed.written
     for number, (account_id, progress) in enumerate(list(state.progress.items())):
         if number % _IN_A_ROW == _IN_A_ROW - 1:

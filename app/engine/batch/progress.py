@@ -84,7 +84,7 @@ def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> 
 
 
 def _note_values(progress: Progress, done: Applied) -> None:
-    """Note rows and values that the tables cannot hold; of a row read twice the last read counts."""
+    """Note rows and values that the tables cannot hold; the last read of a row counts."""
     progress.refused.take_in(done.refused)
     for table, columns in done.unheld.items():
         progress.unheld.setdefault(table, set()).update(columns)

@@ -1,10 +1,8 @@
-"""The controls of a search: requests for other accounts, which tell an endpoint that is at fault
-from an account that is.
+"""Controls: requests for other accounts, which tell a failing endpoint from a failing account.
 
-An account is charged only for what others escape. So before one is, its endpoint must have answered
-a request for another account or, where its rows came and could not be proven to be all, a read of
-another one must be proven whole. A control costs requests that bring nothing: none is asked for
-while the reads that were planned tell as much.
+An account is charged only for what others escape: first its endpoint must have answered for another
+account or, where rows came that were not proven whole, another read must be proven whole. A control
+brings nothing: none is sent while planned reads tell as much.
 """
 
 import asyncio
@@ -22,21 +20,16 @@ from app.upstream.statuses import key_refused
 
 _log = get_logger(__name__)
 _DOUBTFUL = 3
-"""After so many failures in a row at an endpoint a control tells whether it is well at all, before
-more is spent on the search.
-"""
+"""Failures in a row after which a control tells whether the endpoint is well at all."""
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """An account whose rows upstream should send; `day` is a date on which it has some, None where
-    only that it has any is known.
+    """An account whose rows upstream should send; `day` is a date that has some, if known.
 
-    `quietest` is the date of its fewest rows: an endpoint that answers anything answers for that
-    one. `is_well` tells that it agreed with upstream when it was last checked: an answer for it can
-    be expected. Others are accounts of the batch itself, the last to be asked for. One that is
-    known by its logins alone is asked for `by_login`.
+    `quietest` is the date of its fewest rows. `is_well`: it agreed with upstream when last checked;
+    others are accounts of the batch itself, asked for last.
     """
 
     account_id: str
@@ -47,9 +40,7 @@ class Control:
     quietest: dt.date | None = None
 
     def request(self, endpoint: Endpoint, *, is_small: bool = False) -> Request | None:
-        """A request to the endpoint for this account alone, for its quietest date if `is_small`;
-        None if it cannot be asked for there.
-        """
+        """A request for this account alone, of its quietest date if `is_small`, if it has one."""
         is_by_login = endpoint.is_trades or self.by_login
         if is_by_login and not self.logins:
             return None
@@ -65,23 +56,19 @@ class Control:
 
 
 class Fared(NamedTuple):
-    """How often an endpoint had answered, and how many of its reads were proven whole, at a
-    moment.
-    """
+    """An endpoint's answers, and its reads that were proven whole, up to a moment."""
 
     answers: int
     wholes: int
 
 
 class Controls:
-    """Tells whether endpoints answer, and whether their reads can be proven whole, for anyone; one
-    for each search.
-    """
+    """Tells whether endpoints answer, and reads can be proven whole, for other accounts."""
 
     def __init__(
         self, client: UpstreamClient, find: Callable[[], Awaitable[list[Control]]]
     ) -> None:
-        """`find` gives the accounts that may be asked for, those that are well first."""
+        """`find` gives the controls, those that are well first."""
         self._client = client
         self._find = find
         self._found: list[Control] | None = None
@@ -91,48 +78,41 @@ class Controls:
             for endpoint in Endpoint
         }
         self.silent: dict[Endpoint, str] = {}
-        """Endpoints that answer nobody, or of which no read is whole, with the sentence that says
-        so.
-        """
+        """Sentences about endpoints that answer for no account, or of which no read is whole."""
 
     def fared(self, endpoint: Endpoint) -> Fared:
-        """What `require_answers` and `require_whole` are told to look for news since now."""
+        """How the endpoint fared so far; see `since` of `require_answers` and `require_whole`."""
         health = self._client.health(endpoint)
         return Fared(health.answers, health.wholes)
 
     def is_answer_doubtful(self, endpoint: Endpoint) -> bool:
-        """Whether requests to the endpoint fail in a row, or none was answered yet."""
+        """Whether requests fail in a row, or none was answered yet."""
         health = self._client.health(endpoint)
         return not health.answers or health.failures_in_a_row >= _DOUBTFUL
 
     def is_unproven(self, endpoint: Endpoint) -> bool:
-        """Whether the last reads of the endpoint could not be proven whole, so that the next one
-        would be given up at its first page.
+        """Whether the last reads were unproven, so that the next would be given up at its first
+        page.
         """
         health = self._client.health(endpoint)
         return health.unproven_in_a_row >= _DOUBTFUL or not health.patience.is_left
 
     def is_proof_doubtful(self, endpoint: Endpoint) -> bool:
-        """Whether reads of the endpoint fail to be proven whole in a row, or none was proven since
-        the search began.
-        """
+        """Whether reads are unproven in a row, or none was proven since the search began."""
         health = self._client.health(endpoint)
         return health.wholes == self._before[endpoint][0] or health.unproven_in_a_row >= _DOUBTFUL
 
     def is_hopeless(self, endpoint: Endpoint) -> bool:
-        """Whether so many reads of this search in a row could not be proven whole that one more
-        would tell nothing.
-        """
+        """Whether one more unproven read of this search would tell nothing."""
         health = self._client.health(endpoint)
         return (
             min(health.unproven_in_a_row, health.unproven - self._before[endpoint][1]) >= _DOUBTFUL
         )
 
     async def require_answers(self, endpoint: Endpoint, since: Fared | None = None) -> None:
-        """Make sure that the endpoint answers requests for others.
+        """Require an answer for another account, one that came `since` or that of a control.
 
-        An answer that came `since` is enough; else a control is asked for. EndpointFailed: it
-        answers none; UpstreamRefused: no endpoint answers, since the key is refused.
+        Raises EndpointFailed if no control is answered, UpstreamRefused if the key is refused.
         """
         health = self._client.health(endpoint)
         if since is not None and health.answers > since.answers:
@@ -163,12 +143,10 @@ class Controls:
     async def require_whole(
         self, endpoint: Endpoint, account_ids: Collection[str], since: Fared | None = None
     ) -> None:
-        """Make sure that reads of the endpoint can be proven whole for others than these accounts,
-        or for some of them if they are several.
+        """Require a whole read for other accounts, or for some of these if they are several.
 
-        A read that was proven `since` is enough; else controls are read. EndpointFailed: none of
-        them can be proven whole, and where no other account is known not even one date of the only
-        one.
+        A read that was proven `since` is enough; else controls are read. Raises EndpointFailed if
+        none of them can be proven whole.
         """
         health = self._client.health(endpoint)
         self._require_not_silent(endpoint)
@@ -205,8 +183,8 @@ class Controls:
             raise EndpointFailed(self.silent[endpoint])
 
     async def require_key(self, failure: FetchFailed) -> None:
-        """Make sure that the key is accepted: a request that was answered before, or else the
-        smallest one, is not forbidden.
+        """Raise UpstreamRefused if the last answered request, or else the smallest one, is
+        forbidden.
         """
         try:
             await self._client.sample(self._client.last_answered or Request(Endpoint.ALLTIME))
@@ -217,8 +195,8 @@ class Controls:
             return
 
     async def unless_key_is_refused(self, refusal: UpstreamRefused) -> FetchFailed:
-        """The failure of a request that was answered 401 while others are accepted; UpstreamRefused
-        if none is.
+        """A 401 as a failure of its request alone; UpstreamRefused if the key is refused
+        everywhere.
         """
         failure = FetchFailed(refusal.answer, status=_UNAUTHORIZED)
         await self.require_key(failure)
@@ -241,7 +219,7 @@ class Controls:
         return self._found
 
     async def _sample_controls(self, endpoint: Endpoint) -> FetchFailed | RequestTooLarge | None:
-        """Why not even requests for accounts that are well are answered; None if one is."""
+        """Why no control that is well is answered; None if one is."""
         requests = [
             request
             for each in await self._all()
@@ -260,9 +238,7 @@ class Controls:
     async def _probe(
         self, endpoint: Endpoint, controls: Collection[Control]
     ) -> FetchFailed | RequestTooLarge | None:
-        """Why the rows of none of the controls can be proven whole; None if those of one can, which
-        is then the first to be asked for.
-        """
+        """Why no control can be proven whole; None if one can, which then comes first."""
         failure: FetchFailed | RequestTooLarge = FetchFailed(
             "No account with rows is known for which it could be asked."
         )

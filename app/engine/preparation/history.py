@@ -1,6 +1,4 @@
-"""The history that is compared: from which date on it is, and what upstream counts of accounts
-before it.
-"""
+"""The history that is compared, and what upstream counts of accounts before it."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
@@ -22,8 +20,7 @@ _log = get_logger(__name__)
 async def begin_history(
     store: Repositories, config: EngineConfig, now: dt.datetime
 ) -> dt.date | None:
-    """The first date that is compared at `now` (aware), noted for whoever reads the warehouse;
-    None: all dates are.
+    """The first date that is compared at `now` (aware; None: all are), noted in the warehouse.
 
     Raises ConfigurationError if no date would be left.
     """
@@ -39,7 +36,7 @@ async def begin_history(
 
 
 async def first_day(store: Repositories, config: EngineConfig, now: dt.datetime) -> dt.date | None:
-    """The first date that is compared at `now` (aware); None: all dates are. Nothing is noted."""
+    """The same, not noted."""
     if config.history is None:
         return None
     held_from = await store.histories.held_from() if config.history.is_auto else None
@@ -58,9 +55,7 @@ def find_before(
     planned: PlannedRequest,
     before: Mapping[str, Mapping[dt.date, CountedDay]],
 ) -> dict[str, Before]:
-    """What is known now of accounts before the history, after a fetch of daily rows was proven;
-    `before` are the rows that it left out.
-    """
+    """What a proven fetch of daily rows tells of accounts before the history, by `before`."""
     found = {}
     for account_id in planned.account_ids:
         history, learned = views[account_id].history, progress[account_id]
@@ -81,7 +76,7 @@ def find_before(
 
 
 def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
-    """The same of accounts of which all daily rows were read in parts, each told once."""
+    """The same for daily rows that were read in parts; each is told once."""
     found = {}
     for account_id, learned in progress.items():
         if learned.counted_in_parts:
@@ -93,10 +88,9 @@ def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
 def find_forgotten(
     views: Mapping[str, AccountView], progress: Mapping[str, Progress]
 ) -> dict[str, Before]:
-    """What alltime counts of accounts before the history, where upstream has forgotten daily rows
-    of before the first that it sends.
+    """What alltime counts before the first daily row that upstream still sends.
 
-    Told by what is left of alltime, read in this run, where all daily rows were read and written.
+    Told where alltime and all daily rows were read in this run, and written.
     """
     found = {}
     for account_id, view in views.items():

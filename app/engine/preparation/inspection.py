@@ -1,8 +1,6 @@
-"""Inspection: what the warehouse says of itself, recorded as issues with the time of their first
-sight.
+"""Inspection: detects what the warehouse alone shows, and records it as issues.
 
-Nothing is healed, nothing is written but the record of trade-recon, and upstream is not asked at
-all.
+Nothing is repaired, and upstream is not asked.
 """
 
 import asyncio
@@ -37,7 +35,7 @@ _JUDGED = sorted(JUDGED)
 
 
 class Inspector:
-    """Takes claimed batches of an inspection: detects, and records what was found."""
+    """Inspects claimed batches."""
 
     def __init__(
         self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]
@@ -50,8 +48,7 @@ class Inspector:
     async def reconcile(
         self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> None:
-        """Inspect the claimed accounts and record what was found; upstream is not asked, so that
-        `use` stays as it is.
+        """Inspect the claimed accounts and record what was found.
 
         A batch is short: after a `stop` it ends as usual.
         """
@@ -95,9 +92,7 @@ class Inspector:
         )
 
     async def record_unread(self, claim: Claim, reason: str) -> None:
-        """Record that the only account of a claim cannot be inspected; it costs the account
-        nothing.
-        """
+        """Record that the only account of a claim cannot be inspected, at no cost to it."""
         (account_id,) = claim.account_ids
         await self._store.inspections.record_unread(
             claim, account_id, f"The account was not inspected: {reason}"
@@ -107,7 +102,7 @@ class Inspector:
 async def look(
     store: Repositories, account_ids: Sequence[str], now: dt.datetime
 ) -> dict[str, AccountView]:
-    """The accounts as the warehouse alone tells of them at `now` (aware)."""
+    """The accounts as the warehouse alone shows them at `now` (aware)."""
     views = await store.detection.look(account_ids, is_first=True)
     surplus = [(account_id, day) for account_id, view in views.items() for day in view.surplus_days]
     doubled = await store.comparison.doubled_days(surplus)
@@ -139,10 +134,9 @@ async def _judge(
 
 
 async def record_disagreements(store: Repositories, config: EngineConfig, now: dt.datetime) -> int:
-    """Record the issues of accounts that disagree and of which none is recorded, as after ingestion
-    wrote; how many accounts that were.
+    """Record issues of accounts that disagree and have none recorded, as after ingestion; how many.
 
-    The report then tells of each account that needs reconciliation why it does.
+    The report then tells why each account needs reconciliation.
     """
     moving_from = config.moving(now, store.changes.window.first).first
     recorded = 0

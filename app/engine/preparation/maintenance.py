@@ -1,6 +1,4 @@
-"""Maintenance: ids mended where exactly one account fits, the account list and every account's
-totals brought up to date.
-"""
+"""Maintenance: repairs ids where exactly one account fits, and renews account list and totals."""
 
 import asyncio
 import datetime as dt
@@ -26,27 +24,24 @@ _log = get_logger(__name__)
 _LOOK_AT = 5000
 _SAMPLE = 20
 _STRIKES = 50
-"""When so many accounts cannot be counted and none could, it is not the accounts' fault."""
+"""If so many accounts cannot be counted and none could, it is not their fault."""
 _LOCK_PAUSES = (0.1, 0.3, 0.6, 1.0)
-"""Seconds between the tries to count accounts whose rows somebody held while all were counted: what
-records a batch is done sooner.
-"""
+"""Seconds between tries to count accounts whose rows were locked: recording a batch takes less."""
 _BY_ITSELF = IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
-"""Issues that are seen in rows by themselves, without counting."""
+"""Issues that rows show without counting."""
 _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
-"""Issues that counting refutes where it finds the tables equal."""
+"""Issues that counting refutes where the tables are equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceResult:
-    """What maintenance did, the first four in the names of the first system.
+    """What maintenance did; the first four names are those of the first system.
 
-    `unmatched_combinations` counts natural keys that no account or several fit; `unmatched` names
-    the largest of them. Only rows from `history_from` on (None: all) are counted and repaired;
-    `rows_before_history` older ones are stored, and left alone. Of the `accounts_locked` the totals
-    were not written, since another transaction holds their rows in trade_recon. `accounts_refused`
-    are those that trade_recon does not let in, or whose rows there cannot be written, with the
-    reasons; `accounts_kept_out` are the former. `accounts_known` are all that are known then.
+    `unmatched_combinations` counts natural keys that fit no account or several, `unmatched` names
+    the largest. Rows before `history_from` (None: none) are not counted; `rows_before_history` are
+    stored. Totals of `accounts_locked` were not written, since another transaction holds their
+    rows. `accounts_refused` are rejected by trade_recon, with reasons; `accounts_kept_out` are
+    those of them that are not in it. `accounts_known` are all known ones.
     """
 
     closed_trades_updated: int = 0
@@ -68,7 +63,7 @@ class MaintenanceResult:
 
     @property
     def message(self) -> str | None:
-        """What is to be said where no account is known."""
+        """A sentence for a warehouse without accounts."""
         if self.accounts_known:
             return None
         return (
@@ -76,7 +71,7 @@ class MaintenanceResult:
         )
 
     def as_json(self) -> dict[str, object]:
-        """The result as JSON shows it; of the accounts that are locked or refused their number."""
+        """The result as JSON; locked and rejected accounts as numbers."""
         first = None if self.history_from is None else self.history_from.isoformat()
         shown = {name: value for name, value in asdict(self).items() if name != "accounts_kept_out"}
         return {
@@ -89,17 +84,13 @@ class MaintenanceResult:
 
 
 async def fix_ids(store: Repositories, today: dt.date) -> MaintenanceResult:
-    """Mend missing and wrong account ids across the warehouse; what fits no account or several is
-    kept as it is and named.
-    """
+    """Repair missing and wrong account ids; what fits no account or several stays, and is named."""
     begun = time.monotonic()
     return await _fix_ids(store, await store.sweep.run(today), begun, today)
 
 
 async def count(store: Repositories, today: dt.date) -> MaintenanceResult:
-    """The account list and every account's totals, without repairing an id: nothing of the raw
-    tables is written.
-    """
+    """Renew account list and totals, without writing to raw tables."""
     begun = time.monotonic()
     return await _fix_ids(store, await store.sweep.run(today), begun, today, heals=False)
 
@@ -113,7 +104,7 @@ async def _fix_ids(
     heals: bool = True,
     run_id: RunId | None = None,
 ) -> MaintenanceResult:
-    """Mend what a sweep found; the accounts whose rows that changed are looked at again."""
+    """Repair what a sweep found, and read the accounts whose rows changed again."""
     await _record_identity_issues(store)
     mended = await store.identity.mend_all(swept.placeholders, today, run_id) if heals else Mended()
     added, changed, locked, kept_out = (
@@ -158,10 +149,9 @@ async def _fix_ids(
 async def _count_locked(
     store: Repositories, locked: Sequence[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Count the accounts that were not counted with all others: somebody held their rows, or
-    PostgreSQL refused to write them at once.
+    """Count accounts whose rows were locked or rejected while all were counted.
 
-    Those that are held still, and those that are refused by themselves, with the reasons.
+    Gives those that still are, the rejected ones with reasons.
     """
     held, refused = list(locked), dict[str, str]()
     for pause in _LOCK_PAUSES:
@@ -200,11 +190,10 @@ async def _count_locked(
 async def maintain(
     store: Repositories, today: dt.date, run_id: RunId | None = None
 ) -> MaintenanceResult:
-    """The first step of a night: ids, then the account list, then every account's totals.
+    """Repair ids, then renew the account list, then all totals.
 
-    Safe to run at any time and beside others: each step changes only what differs. `today` is the
-    business date. What it changes as the first step of a run belongs to that run, and is given back
-    with it.
+    Safe at any time and beside others: only differences are written. `today` is the business date.
+    Changes of a run's first step belong to that run, and are undone with it.
     """
     begun = time.monotonic()
     await store.staging.purge_dead(store.claims.lease_seconds)
@@ -221,9 +210,7 @@ async def maintain(
 async def find_ids(
     store: Repositories, account_ids: Sequence[str], today: dt.date
 ) -> NaturalKeys | None:
-    """Find the rows of some accounts whose ids are missing or wrong, and change none; None if the
-    accounts have no natural key.
-    """
+    """Find rows whose ids are missing or wrong, and change none; None without a natural key."""
     keys = await store.identity.refresh(account_ids, today)
     if not keys.logins:
         return None
@@ -234,10 +221,9 @@ async def find_ids(
 async def mend_accounts(
     store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: RunId | None = None
 ) -> int:
-    """Map the ids of some accounts' rows again, after their metrics were healed or before they are
-    read: how many rows that changed.
+    """Repair ids of some accounts' rows; how many rows that changed.
 
-    What a run's word changes belongs to that run, and is given back with it.
+    Changes in a run belong to that run, and are undone with it.
     """
     keys = await find_ids(store, account_ids, today)
     if keys is None:
@@ -261,9 +247,7 @@ async def _record_identity_issues(store: Repositories, closed_as: ClosedAs = Clo
 
 
 async def _close_refuted(store: Repositories) -> None:
-    """Close issues of counts that somebody else repaired at accounts that full runs leave for now:
-    the sweep's totals show them no more.
-    """
+    """Close issues of counts that others repaired at accounts that full runs leave for now."""
     judged = sorted(_COUNTED)
     for batch in pieces(await store.account_lists.refuted_accounts(judged), _LOOK_AT):
         nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())

@@ -1,6 +1,4 @@
-"""Open trades are snapshots, which nothing heals: an audit counts them beside upstream's, for the
-report alone.
-"""
+"""Counts open trades beside upstream's for the report; as snapshots they are not repaired."""
 
 import datetime as dt
 from collections import Counter
@@ -26,9 +24,7 @@ _log = get_logger(__name__)
 
 
 class _Counting:
-    """Where the rows of upstream's snapshot go: only their dates are counted, of all or of some
-    natural keys.
-    """
+    """Counts the dates of upstream's rows, of all natural keys or some."""
 
     def __init__(self, keys: Collection[NaturalKey] | None = None) -> None:
         self.days: Counter[dt.date | None] = Counter()
@@ -41,9 +37,7 @@ class _Counting:
 
 
 async def compare_open_trades(store: Repositories, client: UpstreamClient, run_id: RunId) -> None:
-    """Count upstream's snapshot of open trades and what is stored of its dates; what cannot be read
-    costs the audit nothing else.
-    """
+    """Count upstream's snapshot and what is stored of its dates; a failed read is no error."""
     try:
         sent = await _count(client, Request(Endpoint.OPEN), _Counting())
     except UpstreamError as error:
@@ -70,9 +64,7 @@ async def compare_open_trades(store: Repositories, client: UpstreamClient, run_i
 async def compare_open_trades_of(
     store: Repositories, client: UpstreamClient, run_id: RunId, account_ids: Sequence[str]
 ) -> None:
-    """The same for named accounts, shown in their run alone; accounts of which no login is known
-    are left out.
-    """
+    """The same for named accounts that have logins, shown in their run alone."""
     keys = await store.open_trades.natural_keys(account_ids)
     # A comma separates logins in the API's lists.
     logins = sorted({login for login, _, _ in keys if "," not in login})

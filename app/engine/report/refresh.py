@@ -1,12 +1,10 @@
-"""The summary that the report is read from: counted anew after work was recorded, seldom enough to
-cost little.
+"""Refreshes the snapshot that the report is read from, seldom enough to cost little.
 
-Each process counts for what it recorded itself. One counts at a time, and how long the last count
-took and when it was stands in the summary itself, so that all processes together spend no more than
-their share. What others change in trade_recon without telling is found within a minute.
+Each process refreshes for what it recorded itself, one at a time; duration and time of the last
+refresh stand in the snapshot, so that all processes together keep to their share. Changes by others
+in trade_recon are found within a minute.
 
-Before something comes to its end, such as a run, it is counted: whoever sees the end finds it in
-the report, and nobody who reads the report ever waits for counting.
+The snapshot is refreshed before work such as a run is seen as over; readers never wait for it.
 """
 
 import asyncio
@@ -20,16 +18,12 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _SHARE = 20
-"""After counting so many times its own duration passes before it is done again: 5 % of a core, over
-all processes.
-"""
+"""A refresh waits for this many times its own duration: 5 % of a core, over all processes."""
 _LEAST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 _CHEAP_SECONDS = 0.1
 _TURN_SECONDS = 1.0
-"""How long the end of something waits for another process that counts from before it; then it is
-counted a little later.
-"""
+"""Seconds that the end of work waits for a refresh by another process."""
 _LOOK_SECONDS = 0.05
 
 
@@ -46,19 +40,17 @@ class SnapshotRefresher:
 
     @property
     def ends(self) -> int:
-        """How much came to its end in this process: whoever read the summary when it was less reads
-        it again.
-        """
+        """Completed operations of this process; a report cached before the last one is stale."""
         return self._ends
 
     @property
     def is_behind(self) -> bool:
-        """Whether something that this process recorded is not counted yet."""
+        """Whether anything recorded here is not in the snapshot yet."""
         return self._noted.is_set()
 
     @property
     def is_cheap(self) -> bool:
-        """Whether it takes so little to count that it may be done for one account."""
+        """Whether a refresh is cheap enough to be done for one account."""
         return self._seconds < _CHEAP_SECONDS
 
     def note(self) -> None:
@@ -66,15 +58,13 @@ class SnapshotRefresher:
         self._noted.set()
 
     def note_end(self) -> None:
-        """Something came to its end: it is seen by the next who asks."""
+        """Note completed work: the next reader sees it."""
         self._ends += 1
         self._noted.set()
 
     @contextlib.asynccontextmanager
     async def ending(self) -> AsyncIterator[None]:
-        """Around work that is at its end with the context: it is counted before whoever asked for
-        it goes on.
-        """
+        """Refresh the report before the caller sees the work inside as done."""
         try:
             yield
         finally:
@@ -82,9 +72,7 @@ class SnapshotRefresher:
         await self.catch_up()
 
     async def catch_up(self) -> None:
-        """Count what was recorded until now, whenever that was done last; when it cannot be done
-        now, it is done as soon as it can.
-        """
+        """Refresh now, or as soon as possible."""
         self._noted.set()
         until = time.monotonic() + _TURN_SECONDS
         try:
@@ -95,7 +83,7 @@ class SnapshotRefresher:
         self._ends += 1
 
     async def keep(self) -> None:
-        """Count after each note, and once a minute. Never returns."""
+        """Refresh after each note, and once a minute. Never returns."""
         while True:
             is_noted = await self._is_noted()
             pause = _LEAST_PAUSE
@@ -114,7 +102,7 @@ class SnapshotRefresher:
             await asyncio.sleep(pause)
 
     async def close(self) -> None:
-        """Count once more at the end of the work, if there is anything to count."""
+        """Refresh once more, if anything is left to count."""
         if self._noted.is_set():
             await self.catch_up()
 

@@ -1,6 +1,4 @@
-"""Why a run does not go on: what its processes tell, and what the database shows of accounts and
-locks.
-"""
+"""Why a run waits, as its processes and the database tell."""
 
 import datetime as dt
 import uuid
@@ -14,25 +12,21 @@ from app.store.database.transaction import Record
 from app.store.runs.waits import RunWaits
 
 _SILENT_SHARE = 0.5
-"""A process that gave no sign of life for this share of its lease, in which there are four, is not
-heard of.
-"""
+"""Share of a lease, of four heartbeats, after which a silent process is not heard of."""
 _GRACE = dt.timedelta(seconds=3)
-"""A run that was just made need not be taken up yet."""
+"""Seconds in which a new run need not be taken up."""
 
 
 class WaitReasons:
     """Reads why runs wait."""
 
     def __init__(self, store: RunWaits, lease_seconds: float) -> None:
-        """`lease_seconds` after its last sign of life what a process holds is free."""
+        """What a process holds is free `lease_seconds` after its last heartbeat."""
         self._store = store
         self._lease = dt.timedelta(seconds=lease_seconds)
 
     async def of(self, run: Record) -> list[Wait]:
-        """Why the run does not go on, as its row stands; nothing of one that is over, or that goes
-        on.
-        """
+        """Why the run of this row waits; nothing if it is over or goes on."""
         status = run["status"]
         if status == RunStatus.PAUSED:
             return [waits.paused(run["paused_at"], run["run_id"], dt.datetime.now(dt.UTC))]
@@ -63,7 +57,7 @@ class WaitReasons:
     async def _held_back(
         self, run: Record, silent: Mapping[uuid.UUID, Process], now: dt.datetime
     ) -> list[Wait]:
-        """What processes hold that are not heard of and whose lease is not over."""
+        """Accounts held by silent processes whose lease is not over."""
         if run["prepared_at"] is None:
             preparing = silent.get(run["prepared_by"])
             free_at = None if preparing is None else preparing.heartbeat_at + self._lease
@@ -90,9 +84,7 @@ class WaitReasons:
         ]
 
     async def _idle(self, run_id: RunId, now: dt.datetime, *, with_locks: bool) -> list[Wait]:
-        """Accounts that wait though no process is hindered: they are postponed, or somebody else
-        locks their rows.
-        """
+        """Accounts that are postponed, or whose rows are locked."""
         idle = await self._store.idle(run_id)
         if idle.claimed:
             return []

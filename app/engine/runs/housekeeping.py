@@ -1,6 +1,4 @@
-"""Housekeeping: what every worker process sees to beside its runs, at any time and however many do
-it at once.
-"""
+"""Background cleanup, done by every worker process."""
 
 import asyncio
 import random
@@ -16,7 +14,7 @@ _RETENTION_SECONDS = 3_600.0
 
 
 async def keep_house(store: Repositories, config: EngineConfig) -> None:
-    """Purge the staging of dead workers, several times a lease, and old history, every hour.
+    """Purge staging of dead workers several times a lease, and old history every hour.
 
     Never returns.
     """

@@ -1,6 +1,4 @@
-"""Accounts that a run cannot take since another transaction holds their rows in trade_recon: it
-waits for them, but not without end.
-"""
+"""Accounts whose rows in trade_recon another transaction holds while their run waits."""
 
 import time
 
@@ -14,26 +12,22 @@ _NAMED = 20
 
 
 class LockedAccounts:
-    """Fails such accounts by name in the run's record once they were held for too long, as the
-    preparation of a run does.
-    """
+    """Fails them in the run's record when they are locked for too long."""
 
     def __init__(self, store: Repositories, seconds: float) -> None:
-        """`seconds` is how long the rows of an account may be held."""
+        """Rows of an account may be locked for `seconds`."""
         self._store = store
         self._seconds = seconds
         self._since: dict[RunId, dict[str, float]] = {}
         self._looked_at: dict[RunId, float] = {}
 
     def forget(self, run_id: RunId) -> None:
-        """The run is over, or has taken what it waited for."""
+        """Drop what is known of a run that is over, or no longer waits."""
         self._since.pop(run_id, None)
         self._looked_at.pop(run_id, None)
 
     async def set_apart(self, run_id: RunId) -> None:
-        """Fail the accounts of a run without a free one that are locked since `seconds`; it reads
-        which these are once in a while.
-        """
+        """Fail the accounts of a run that are locked for too long; reads which once in a while."""
         now = time.monotonic()
         if now - self._looked_at.get(run_id, -_LOOK_SECONDS) < _LOOK_SECONDS:
             return

@@ -1,4 +1,4 @@
-"""Orders about runs: each is carried out, and noted with its reason where it changed anything."""
+"""Orders about runs, each noted with its reason where it changed anything."""
 
 import datetime as dt
 import uuid
@@ -11,24 +11,19 @@ from app.store.runs.orders import Ordered
 
 
 class RunOrders:
-    """Steers runs wherever they are worked on; the workers of all processes hear of it.
+    """Steers runs of all processes.
 
-    Each call raises NotFound if there is no such run, and Conflict if it is in no state for this. A
-    run that was so already is left as it is.
+    Each call raises NotFound if there is no such run, and Conflict if its state does not allow it.
+    A run that is in that state already is left as it is.
     """
 
     def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
-        """Bind the store; `today` gives the business date, on which acceptances may have ended.
-
-        No API is needed.
-        """
+        """`today` gives the business date, on which acceptances may have ended."""
         self._store = store
         self._today = today
 
     async def pause(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """Take no more accounts of the run until it is resumed; what is under way stops at its next
-        safe point.
-        """
+        """Pause a run; work under way stops at its next safe point."""
         await self._order("pause", run_id, reason, self._store.control.pause(run_id))
 
     async def resume(self, run_id: uuid.UUID, reason: str | None = None) -> None:
@@ -36,7 +31,7 @@ class RunOrders:
         await self._order("resume", run_id, reason, self._store.control.resume(run_id))
 
     async def cancel(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """End a run for good; what was healed stays healed."""
+        """End a run for good; what was repaired stays repaired."""
         sentence = "The run was cancelled; what was healed until then stays healed."
         if await self._order(
             "cancel", run_id, reason, self._store.control.cancel(run_id, sentence)
@@ -58,9 +53,7 @@ class RunOrders:
     async def _order(
         self, ordered: Ordered, run_id: uuid.UUID, reason: str | None, steering: Awaitable[bool]
     ) -> bool:
-        """Carry out an order about a run, and note it; whether it changed anything: a run that was
-        so already needs no note.
-        """
+        """Carry out an order, and note it; whether it changed anything."""
         is_new = await steering
         if is_new:
             await self._store.orders.note(ordered, run_id, reason)
