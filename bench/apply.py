@@ -253,12 +253,12 @@ class _Round:
     async def apply(self) -> float:
         """Apply all. The look before a fetch is not part of it."""
         self.looks = {
-            id(read): await self.bench.store.changes.fingerprints(read.proven)
+            id(read): await self.bench.store.applier.fingerprints(read.proven)
             for read in self.prepared
         }
 
         async def apply(read: Prepared) -> None:
-            await self.bench.store.changes.apply(
+            await self.bench.store.applier.apply(
                 self.sinks[id(read)].staged, read.proven, self.looks[id(read)], self.bench.writer
             )
 
@@ -325,10 +325,10 @@ async def _timed(
 
 async def _whole_path(bench: _Bench, read: Prepared) -> None:
     """What app.engine.batch.requests does with one read."""
-    before = await bench.store.changes.fingerprints(read.proven)
+    before = await bench.store.applier.fingerprints(read.proven)
     sink = await _staged(bench, read)
     await _resolve(bench, sink, read)
-    await bench.store.changes.apply(sink.staged, read.proven, before, bench.writer)
+    await bench.store.applier.apply(sink.staged, read.proven, before, bench.writer)
     await sink.forget()
 
 
@@ -349,7 +349,7 @@ async def _staged(bench: _Bench, read: Prepared) -> StageSink:
 
 async def _resolve(bench: _Bench, sink: StageSink, read: Prepared) -> None:
     if read.request.endpoint.is_trades:
-        await bench.store.changes.resolve_trades(
+        await bench.store.applier.resolve_trades(
             sink.staged, {account.account_id: (account.login,) for account in read.accounts}
         )
 

@@ -65,7 +65,7 @@ class Repositories:
     holders: UpstreamHolders
     touched: Touched
     staging: Staging
-    changes: Applier
+    applier: Applier
     others: OtherRows
     comparison: RowComparison
     claims: Claims
@@ -165,7 +165,7 @@ class Repositories:
     def within(self, first: dt.date | None) -> "Repositories":
         """The same, for the dates from `first` on alone (None: all)."""
         window = Window(first)
-        if window == self.changes.window:
+        if window == self.applier.window:
             return self
         if window not in self.windows:
             if len(self.windows) >= _MOST_WINDOWS:
@@ -178,7 +178,7 @@ class Repositories:
                 account_lists=AccountLists(database, window),
                 identity=identity,
                 sweep=Sweep(database, catalogue, identity, self.money, window),
-                changes=Applier(database, catalogue, self.feed, self.pace, window),
+                applier=Applier(database, catalogue, self.feed, self.pace, window),
                 others=OtherRows(database, catalogue, self.feed, self.pace, window),
                 comparison=RowComparison(database, catalogue, window),
                 scans=Scans(database, catalogue, self.preparations, window),

@@ -78,7 +78,7 @@ class BatchHolds:
         if losses:
             state.guard.hold(losses)
             context = state.write_context((), self._config, self._store.claims.worker_id)
-            await self._store.changes.note_losses(context, losses)
+            await self._store.applier.note_losses(context, losses)
 
 
 def _flapping(times: int) -> Hold:

@@ -9,7 +9,7 @@ from app.engine.batch.detect import Detector
 from app.engine.batch.progress import note_given_back
 from app.engine.batch.state import BatchState
 from app.engine.config import EngineConfig
-from app.engine.preparation.maintenance import mend_accounts
+from app.engine.preparation.maintenance import repair_ids
 from app.engine.repositories import Repositories
 from app.store.identity.given_back import GivenBack
 
@@ -46,7 +46,7 @@ class BatchIds:
         state.renamed.clear()
         if account_ids:
             with state.phase("identity"):
-                await self._repair(state, account_ids)
+                await self._repair_and_note(state, account_ids)
 
     async def repair_doubtful(self, state: BatchState) -> None:
         """Repair ids that were in doubt, and rows that were written under no account."""
@@ -54,7 +54,7 @@ class BatchIds:
         account_ids = sorted(doubtful | state.reassigned)
         if account_ids:
             with state.phase("identity"):
-                await self._repair(state, account_ids)
+                await self._repair_and_note(state, account_ids)
                 await self._look_again(state, account_ids)
 
     async def give_back(self, state: BatchState) -> None:
@@ -68,11 +68,11 @@ class BatchIds:
         if not given:
             return
         touched = sorted({account_id for each in given for account_id in (each.holder, each.owner)})
-        await self._mend(state, touched)
+        await self._repair_ids(state, touched)
         await self._store.detection.refresh_stats(
             [account_id for account_id in touched if account_id not in state.views]
         )
-        state.note_mended(touched, len(given))
+        state.note_repaired_ids(touched, len(given))
         await self._look_again(state, [each for each in touched if each in state.views])
 
     async def _give_back(self, state: BatchState, endpoint: Endpoint) -> list[GivenBack]:
@@ -95,13 +95,13 @@ class BatchIds:
             note_given_back(state.progress[each.holder], endpoint, each)
         return list(given)
 
-    async def _repair(self, state: BatchState, account_ids: Sequence[str]) -> None:
-        rows = await self._mend(state, account_ids)
-        state.note_mended(account_ids, rows)
+    async def _repair_and_note(self, state: BatchState, account_ids: Sequence[str]) -> None:
+        rows = await self._repair_ids(state, account_ids)
+        state.note_repaired_ids(account_ids, rows)
 
-    async def _mend(self, state: BatchState, account_ids: Sequence[str]) -> int:
+    async def _repair_ids(self, state: BatchState, account_ids: Sequence[str]) -> int:
         today = self._config.today(self._now())
-        return await mend_accounts(self._store, account_ids, today, state.claim.run_id)
+        return await repair_ids(self._store, account_ids, today, state.claim.run_id)
 
     async def _look_again(self, state: BatchState, account_ids: Collection[str]) -> None:
         state.views.update(await self._detector.views(list(account_ids), state.claim))

@@ -28,7 +28,7 @@ _COLUMNS_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class AccountPass:
     """One pass of a run over an account.
 
     `found` are the issues it came with, `unread` counts fetches that failed, `before` is what the
@@ -61,7 +61,7 @@ class Passed:
 
 
 def result_of(
-    passed: Passed, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float
+    passed: AccountPass, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float
 ) -> AccountResult:
     """The record of an account at `now`; dates from `moving_from` on are unsettled.
 
@@ -97,7 +97,7 @@ def result_of(
 class _Judged:
     """The outcome of a pass, and what follows from it; `is_open`: something is left."""
 
-    passed: Passed
+    passed: AccountPass
     outcome: Outcome
     accepted: Collection[IssueCode]
     left: Sequence[Issue]
@@ -157,7 +157,7 @@ class _Judged:
         )
 
 
-def _judge(passed: Passed, left: Sequence[Issue]) -> _Judged:
+def _judge(passed: AccountPass, left: Sequence[Issue]) -> _Judged:
     view, progress = passed.view, passed.progress
     # Where all rows were to be compared and were not, no issue needs to tell that something is
     # wrong.
@@ -177,7 +177,7 @@ def _judge(passed: Passed, left: Sequence[Issue]) -> _Judged:
 
 
 def _explains_itself(
-    passed: Passed, left: Collection[Issue], accepted: Collection[IssueCode]
+    passed: AccountPass, left: Collection[Issue], accepted: Collection[IssueCode]
 ) -> bool:
     """Whether what is left needs no asking even when its acceptance has ended."""
     view = passed.view
@@ -186,7 +186,7 @@ def _explains_itself(
     return not passed.progress.covered or view.explained_as == view.signature
 
 
-def _compared(passed: Passed) -> dict[str, dict[str, int]] | None:
+def _compared(passed: AccountPass) -> dict[str, dict[str, int]] | None:
     """Rows of both sides, columns and differing rows by table; None if rows were not compared."""
     progress = passed.progress
     if not progress.by_rows or progress.known:
@@ -205,13 +205,13 @@ def _compared(passed: Passed) -> dict[str, dict[str, int]] | None:
     }
 
 
-def _was_compared(passed: Passed, endpoint: Endpoint) -> bool:
+def _was_compared(passed: AccountPass, endpoint: Endpoint) -> bool:
     """Whether any of the table was read; what a guard holds back was compared, though unread."""
     read = passed.progress.dates_read(endpoint)
     return bool(read.everything or read.dates or read.ranges or read.rows)
 
 
-def _explained(passed: Passed, now: dt.datetime) -> Explained:
+def _explained(passed: AccountPass, now: dt.datetime) -> Explained:
     """How often upstream was asked in vain about this state, and when it is asked again.
 
     What was not due changes neither.
@@ -224,7 +224,7 @@ def _explained(passed: Passed, now: dt.datetime) -> Explained:
     return Explained(times, ask_again(times, now))
 
 
-def _detail(passed: Passed, *, is_left: bool) -> str | None:
+def _detail(passed: AccountPass, *, is_left: bool) -> str | None:
     progress = passed.progress
     hold = progress.hold.reason if progress.hold else None
     # Rejected values are told even where the counts agree.

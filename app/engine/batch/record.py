@@ -12,7 +12,7 @@ from app.domain.issues.codes import IssueCode
 from app.domain.states import Outcome
 from app.domain.verdict.backoff import next_attempt
 from app.engine.api_usage import RunApiStats
-from app.engine.batch.outcome import Passed, result_of
+from app.engine.batch.outcome import AccountPass, result_of
 from app.engine.batch.state import BatchState
 from app.engine.config import EngineConfig
 from app.engine.end_log import log_end
@@ -91,7 +91,7 @@ class BatchRecorder:
         now = self._now()
         return [
             result_of(
-                Passed(
+                AccountPass(
                     view,
                     state.progress[account_id],
                     state.found_at(account_id),

@@ -83,7 +83,7 @@ class Rounds:
             if not await off_loop(state.needs_more):
                 break
         state.spent, state.silent = search.spent, tuple(search.silent)
-        await self._store.changes.end_descents(await off_loop(_descended, state))
+        await self._store.applier.end_descents(await off_loop(_descended, state))
 
     async def _run_rounds(self, state: BatchState, search: Search) -> None:
         for _ in range(MAX_ROUNDS):

@@ -9,7 +9,7 @@ from app.store.claims.claim import Claim, FirstPass
 from app.store.results.account_result import AccountResult, Terms
 
 
-class FailedHealing:
+class FailedAccounts:
     """Records such an account; it costs the account an attempt."""
 
     def __init__(self, store: Repositories, terms: Callable[[], Terms]) -> None:

@@ -19,7 +19,7 @@ from app.domain.planning.plan import plan_accounts, plan_days
 from app.domain.sequences import pieces
 from app.engine.preparation.audit_guard import AuditGuard
 from app.engine.preparation.audit_reads import AuditReads
-from app.engine.preparation.maintenance import mend_accounts
+from app.engine.preparation.maintenance import repair_ids
 from app.engine.repositories import Repositories
 from app.store.detect.scan_sink import ScanSink
 from app.telemetry import get_logger
@@ -159,7 +159,7 @@ class Audit:
         holders = sorted({*await self._store.holders.note_scan(self._run_id)})
         for batch in pieces(holders, _REFRESHED):
             await self._store.account_lists.add_accounts(batch)
-            await mend_accounts(self._store, batch, self._terms.day, self._run_id)
+            await repair_ids(self._store, batch, self._terms.day, self._run_id)
             await self._store.detection.refresh_stats(batch)
 
     async def _note_shared_ids(self, *, is_whole: bool) -> None:

@@ -138,7 +138,7 @@ async def record_disagreements(store: Repositories, config: EngineConfig, now: d
 
     The report then tells why each account needs reconciliation.
     """
-    moving_from = config.moving(now, store.changes.window.first).first
+    moving_from = config.moving(now, store.applier.window.first).first
     recorded = 0
     for batch in pieces(await store.inspections.undetailed(), _LOOK_AT):
         found = await _judge(store, await look(store, batch, now), config.today(now))

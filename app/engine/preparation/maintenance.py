@@ -218,7 +218,7 @@ async def find_ids(
     return keys
 
 
-async def mend_accounts(
+async def repair_ids(
     store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: RunId | None = None
 ) -> int:
     """Repair ids of some accounts' rows; how many rows that changed.
@@ -273,6 +273,6 @@ async def _result(
         accounts_added=added,
         totals_changed=changed,
         unmatched=[finding.shown() for finding in findings],
-        history_from=store.changes.window.first,
+        history_from=store.applier.window.first,
         rows_before_history=sum((await store.sweep.rows_before()).values()),
     )

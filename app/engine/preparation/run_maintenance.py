@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from app.domain.ids import RunId
 from app.domain.sequences import pieces, scattered
 from app.engine.config import EngineConfig
-from app.engine.preparation.maintenance import count, find_ids, maintain, mend_accounts
+from app.engine.preparation.maintenance import count, find_ids, maintain, repair_ids
 from app.engine.repositories import Repositories
 from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflict
 from app.telemetry import get_logger
@@ -129,7 +129,7 @@ class RunMaintenance:
     async def _maintain(self, run_id: RunId, account_ids: Sequence[str], *, heals: bool) -> None:
         today = self._config.today(self._now())
         await (
-            mend_accounts(self._store, account_ids, today, run_id)
+            repair_ids(self._store, account_ids, today, run_id)
             if heals
             else find_ids(self._store, account_ids, today)
         )

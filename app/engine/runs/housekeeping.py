@@ -13,7 +13,7 @@ _LONGEST_ROUND = 60.0
 _RETENTION_SECONDS = 3_600.0
 
 
-async def keep_house(store: Repositories, config: EngineConfig) -> None:
+async def run_maintenance_loop(store: Repositories, config: EngineConfig) -> None:
     """Purge staging of dead workers several times a lease, and old history every hour.
 
     Never returns.

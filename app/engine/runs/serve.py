@@ -13,7 +13,7 @@ from app.engine.batch.reconcile import BatchReconciler
 from app.engine.batch.record import count_broken_off
 from app.engine.config import EngineConfig
 from app.engine.isolation.bisect import Isolation
-from app.engine.isolation.failed_accounts import FailedHealing
+from app.engine.isolation.failed_accounts import FailedAccounts
 from app.engine.preparation.inspection import Inspector
 from app.engine.preparation.prepare_run import Preparation
 from app.engine.report.refresh import SnapshotRefresher
@@ -69,7 +69,9 @@ class RunServer:
         self._waits = waits
         self._wake = wake
         self._batches = BatchReconciler(store, client, config, now)
-        self._isolation = Isolation(self._batches, store, FailedHealing(store, self._batches.terms))
+        self._isolation = Isolation(
+            self._batches, store, FailedAccounts(store, self._batches.terms)
+        )
         inspector = Inspector(store, config, now)
         self._inspection = Isolation(inspector, store, inspector.record_unread)
         self._preparation = Preparation(store, client, config, now)

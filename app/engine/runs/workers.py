@@ -21,7 +21,7 @@ from app.engine.config import EngineConfig
 from app.engine.report.refresh import SnapshotRefresher
 from app.engine.repositories import Repositories
 from app.engine.runs.heartbeat import Heartbeat
-from app.engine.runs.housekeeping import keep_house
+from app.engine.runs.housekeeping import run_maintenance_loop
 from app.engine.runs.serve import RunServer
 from app.engine.runs.wait_log import WaitLog
 from app.engine.runs.wake import WakeSignal, sleep
@@ -112,7 +112,7 @@ class WorkerPool:
             await self._wake_ups.check()
         others = [
             *self._companions(),
-            asyncio.create_task(keep_house(self._store, self._config)),
+            asyncio.create_task(run_maintenance_loop(self._store, self._config)),
             asyncio.create_task(self._summary.keep()),
         ]
         if self._wake_ups is not None:

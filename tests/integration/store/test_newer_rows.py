@@ -48,7 +48,7 @@ class _Fetching:
         after somebody did something.
         """
         proven = Slice(Endpoint.CLOSED, ("a", "b"), (D1, D1))
-        before = await self._store.changes.fingerprints(proven)
+        before = await self._store.applier.fingerprints(proven)
         sink = await self._store.staging.begin(Endpoint.CLOSED, ("1", "2"))
         await sink.add(
             [
@@ -68,9 +68,9 @@ class _Fetching:
         )
         assert await sink.distinct_keys() == len(trades)
         await sink.seal()
-        await self._store.changes.resolve_trades(sink.staged, {"a": ["1"], "b": ["2"]})
+        await self._store.applier.resolve_trades(sink.staged, {"a": ["1"], "b": ["2"]})
         await self.connection.execute(meanwhile)
-        applied = await self._store.changes.apply(sink.staged, proven, before, self._writer)
+        applied = await self._store.applier.apply(sink.staged, proven, before, self._writer)
         await sink.forget()
         return applied
 

@@ -369,7 +369,7 @@ async def test_fingerprints_are_read_by_account_and_in_the_partitions_of_their_d
     which: str, store: Repositories, recorder: Recorder
 ) -> None:
     endpoint, dates, partitions = SLICES[which]
-    await store.changes.fingerprints(Slice(endpoint, tuple(batch()), dates))
+    await store.applier.fingerprints(Slice(endpoint, tuple(batch()), dates))
     plan = recorder.one("apply/fingerprints.get_fingerprints")
     table = store.catalogue[endpoint].table
     assert plan.partitions(table.name) == partitions
@@ -387,7 +387,7 @@ async def test_fingerprints_of_metrics_are_read_by_account_whatever_the_paramete
     which: str, store: Repositories, either: Recorder
 ) -> None:
     endpoint, dates, _ = SLICES[which]
-    await store.changes.fingerprints(Slice(endpoint, tuple(batch()), dates))
+    await store.applier.fingerprints(Slice(endpoint, tuple(batch()), dates))
     plan = either.one("apply/fingerprints.get_fingerprints")
     table = store.catalogue[endpoint].table
     assert plan.indexes(table.name) == {f"{table.name}_pkey"}
@@ -483,18 +483,18 @@ async def test_a_fetch_is_written_by_the_keys_of_its_rows_however_much_else_is_s
     endpoint, count, dates, sent_dates = WRITES[which]
     ids = claim.account_ids[:count]
     proven = Slice(endpoint, ids, dates)
-    before = await store.changes.fingerprints(proven)
+    before = await store.applier.fingerprints(proven)
     rows = sent(endpoint, ids, sent_dates)
     staged = await fetched(store, endpoint, rows)
     if endpoint.is_trades:
-        await store.changes.resolve_trades(
+        await store.applier.resolve_trades(
             staged,
             {
                 account_id: [str(number)]
                 for account_id, number in zip(ids, numbers(ids), strict=True)
             },
         )
-    done = await store.changes.apply(
+    done = await store.applier.apply(
         staged,
         proven,
         before,
@@ -557,7 +557,7 @@ async def test_every_row_of_a_fetch_is_compared_by_its_key_however_much_else_is_
     rows = sent(endpoint, ids, sent_dates)
     staged = await fetched(store, endpoint, rows)
     if endpoint.is_trades:
-        await store.changes.resolve_trades(staged, {})
+        await store.applier.resolve_trades(staged, {})
     compared = await store.comparison.compare(
         staged, Slice(endpoint, tuple(ids), dates), ids, is_written=True
     )
@@ -603,9 +603,9 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(
     table = replace(store.catalogue[Endpoint.CLOSED], narrow_keys=(key,))
     rows = sent(Endpoint.CLOSED, ids)
     staged = await fetched(store, Endpoint.CLOSED, rows)
-    await store.changes.resolve_trades(staged, {})
+    await store.applier.resolve_trades(staged, {})
     proven = Slice(Endpoint.CLOSED, tuple(ids), OF_ALL_DATES)
-    horizon = (await store.changes.fingerprints(proven)).horizon
+    horizon = (await store.applier.fingerprints(proven)).horizon
     job = ApplyJob(
         staged,
         table,
@@ -619,7 +619,7 @@ async def test_rows_for_a_key_that_is_too_narrow_are_looked_up_in_it(
             await connection.execute(
                 f"CREATE UNIQUE INDEX {key.name} ON {table.raw} ({', '.join(key.columns)})"
             )
-            await store.changes._writer.write(
+            await store.applier._writer.write(
                 connection, job, Part(tuple(ids), now={}), horizon, None
             )
             raise _UndoneError
@@ -884,7 +884,7 @@ async def test_a_guard_objects_where_postgresql_prefers_to_read_all(
         f"SET LOCAL enable_{kind} = off" for kind in ("indexscan", "indexonlyscan", "bitmapscan")
     )
     with Recorder(relations, before=settings).recording() as recorder:
-        await store.changes.fingerprints(Slice(Endpoint.DAILY, tuple(batch()), None))
+        await store.applier.fingerprints(Slice(Endpoint.DAILY, tuple(batch()), None))
     with pytest.raises(AssertionError, match="raw_metrics_daily_2026_01 by nothing"):
         assert_nothing_is_read_whole(recorder)
 

@@ -86,11 +86,11 @@ class _Bench:
         )
         # Of alltime an account has one row.
         proven = Slice(endpoint, _ACCOUNTS if endpoint is Endpoint.ALLTIME else (_ACCOUNT,), dates)
-        before = await self.store.changes.fingerprints(proven)
+        before = await self.store.applier.fingerprints(proven)
         staged = await self.staged(endpoint, pages)
         if endpoint.is_trades:
-            await self.store.changes.resolve_trades(staged, {_ACCOUNT: ["007"]})
-        applied = await self.store.changes.apply(staged, proven, before, writer or self.writer)
+            await self.store.applier.resolve_trades(staged, {_ACCOUNT: ["007"]})
+        applied = await self.store.applier.apply(staged, proven, before, writer or self.writer)
         await self.store.staging.forget(staged)
         done = Applied()
         for each in applied.values():
@@ -391,7 +391,7 @@ async def test_a_check_holds_for_rows_that_were_sent_with_its_columns_and_for_no
             checked.writer,
             RemovalEvidence(),
         )
-        assert await checked.store.changes._rejects.reject_unfit(job) == 1
+        assert await checked.store.applier._rejects.reject_unfit(job) == 1
         await checked.store.staging.forget(staged)
         done = await checked.apply(Endpoint.DAILY, _pages(table, sent))
         assert done.set_aside == 2

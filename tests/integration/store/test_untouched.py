@@ -75,15 +75,15 @@ class _Writing:
         dates: tuple[dt.date, ...] = _DAYS,
     ) -> Applied:
         proven = Slice(endpoint, (_ACCOUNT,), dates)
-        before = await self.store.changes.fingerprints(proven)
+        before = await self.store.applier.fingerprints(proven)
         sink = await self.store.staging.begin(endpoint, (_ACCOUNT,))
         await sink.add(rows)
         assert await sink.distinct_keys() == len(rows)
         await sink.seal()
         if endpoint.is_trades:
-            await self.store.changes.resolve_trades(sink.staged, {_ACCOUNT: ["007"]})
+            await self.store.applier.resolve_trades(sink.staged, {_ACCOUNT: ["007"]})
         begun = await self._wal()
-        applied = await self.store.changes.apply(sink.staged, proven, before, self._writer, witness)
+        applied = await self.store.applier.apply(sink.staged, proven, before, self._writer, witness)
         self.wal = await self._wal() - begun
         await sink.forget()
         return applied[_ACCOUNT]

@@ -62,7 +62,7 @@ class FetchApplier:
         if not planned.request.endpoint.is_trades:
             return {}
         logins = dict(zip(planned.account_ids, planned.logins, strict=True))
-        return await self._store.changes.resolve_trades(fetched.staged, logins)
+        return await self._store.applier.resolve_trades(fetched.staged, logins)
 
     async def _without_renamed(
         self, state: BatchState, planned: PlannedRequest, fetched: Fetched
@@ -92,7 +92,7 @@ class FetchApplier:
         """Write the rows; what was done, by account."""
         applied: defaultdict[str, Applied] = defaultdict(Applied)
         try:
-            await self._store.changes.apply(
+            await self._store.applier.apply(
                 fetched.staged,
                 fetched.proven,
                 fetched.before,

@@ -24,7 +24,7 @@ class FetchComparison:
         if not ids:
             return {}
         state.columns[planned.request.endpoint] = self._store.comparison.columns(fetched.staged)
-        await self._store.changes.reject_pinned(fetched.staged)
+        await self._store.applier.reject_pinned(fetched.staged)
         compared = await self._store.comparison.compare(fetched.staged, fetched.proven, ids)
         differing = sorted(
             account_id for account_id, found in compared.items() if found.differences

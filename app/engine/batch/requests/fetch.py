@@ -38,16 +38,16 @@ def slice_of(planned: PlannedRequest) -> Slice:
 class Fetcher:
     """Reads planned requests into staging."""
 
-    def __init__(self, client: UpstreamClient, staging: Staging, changes: Applier) -> None:
+    def __init__(self, client: UpstreamClient, staging: Staging, applier: Applier) -> None:
         self._client = client
         self._staging = staging
-        self._changes = changes
+        self._applier = applier
 
     @asynccontextmanager
     async def fetched(self, planned: PlannedRequest) -> AsyncIterator[Fetched]:
         """One request, read whole; its staging is dropped at the end, whatever happens."""
         proven = slice_of(planned)
-        before = await self._changes.fingerprints(proven)
+        before = await self._applier.fingerprints(proven)
         sink = await self._begin(planned)
         try:
             proofs = [await self._read(part, planned, sink) for part in planned.requests]
@@ -69,7 +69,7 @@ class Fetcher:
             request.logins or request.account_ids,
             by_login=bool(request.logins),
             account_ids=planned.account_ids,
-            first_day=self._changes.window.first,
+            first_day=self._applier.window.first,
         )
 
     async def _read(self, request: Request, planned: PlannedRequest, sink: StageSink) -> FetchProof:

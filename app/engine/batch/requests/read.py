@@ -27,7 +27,7 @@ class RequestReader:
     ) -> None:
         self._store = store
         self._slots = slots
-        self._fetcher = Fetcher(client, store.staging, store.changes)
+        self._fetcher = Fetcher(client, store.staging, store.applier)
         self._applier = applier
 
     async def read(self, state: BatchState, planned: PlannedRequest) -> int | None:

@@ -332,8 +332,8 @@ async def test_an_account_that_lost_half_loses_a_fifth_at_most_however_many_nigh
         for night in range(4):
             # Each night another process: nothing is remembered but what the database knows.
             async with engine(database, sandbox, config=config) as service:
-                service.store.changes._pace = WritePace(100_000)
-                service.store.changes._pace._most = 50
+                service.store.applier._pace = WritePace(100_000)
+                service.store.applier._pace._most = 50
                 kind = (RunKind.AUDIT, RunKind.FULL, RunKind.RETRY, RunKind.AUDIT)[night]
                 state = await run(service, kind)
                 assert state["status"] == "needs_confirmation", night
@@ -366,7 +366,7 @@ async def test_an_account_that_was_eroded_heals_by_itself_when_upstream_is_well_
         await fill(database, sandbox)
         _halve(world, world.account_ids)
         async with engine(database, sandbox, config=_config(guard=HoldLimits(rows=40))) as service:
-            service.store.changes._pace._most = 50
+            service.store.applier._pace._most = 50
             assert (await run(service, RunKind.AUDIT))["status"] == "needs_confirmation"
             assert await _lost_rows(connection) > 0
     async with (

@@ -335,19 +335,19 @@ async def test_ingestions_newer_trade_without_an_id_wins_over_our_fetch(
         account_id = await victim(connection)
         day = TODAY - dt.timedelta(days=400)
         proven = Slice(Endpoint.CLOSED, (account_id,), (day, TODAY))
-        before = await store.changes.fingerprints(proven)
+        before = await store.applier.fingerprints(proven)
         await connection.execute(
             "UPDATE raw_trades_closed SET account_id = NULL, lots = 9.99 WHERE account_id = $1",
             account_id,
         )
-        without = await store.changes.fingerprints(proven)
+        without = await store.applier.fingerprints(proven)
         assert without.slices != before.slices
         await connection.execute(
             "UPDATE raw_trades_closed SET lots = 8.88 WHERE account_id IS NULL"
             " AND login IN (SELECT login FROM recon_identity WHERE account_id = $1)",
             account_id,
         )
-        assert (await store.changes.fingerprints(proven)).slices != without.slices
+        assert (await store.applier.fingerprints(proven)).slices != without.slices
 
 
 async def test_trades_that_fit_no_account_are_named_and_not_upstreams_fault(

@@ -105,7 +105,7 @@ async def test_a_worker_whose_claim_was_taken_over_writes_nothing(
             "DELETE FROM raw_metrics_alltime WHERE account_id = $1", account_id
         )
         proven = Slice(Endpoint.ALLTIME, (account_id,), None)
-        before = await stale.changes.fingerprints(proven)
+        before = await stale.applier.fingerprints(proven)
         sink = await stale.staging.begin(Endpoint.ALLTIME)
         await sink.add(
             [
@@ -117,7 +117,7 @@ async def test_a_worker_whose_claim_was_taken_over_writes_nothing(
             "UPDATE trade_recon SET claimed_at = NULL, claimed_by = NULL, claim_id = NULL"
         )
         assert await alive.claims.claim(run_id, 100) is not None
-        applied = await stale.changes.apply(
+        applied = await stale.applier.apply(
             sink.staged, proven, before, WriteContext(run_id, claim.claim_id, 30, 60)
         )
         assert applied[account_id].claim_lost
@@ -143,7 +143,7 @@ async def test_a_slice_that_someone_else_changed_since_the_fetch_began_is_left_a
             "SELECT account_id FROM raw_metrics_daily GROUP BY 1 HAVING count(*) > 3 LIMIT 1"
         )
         proven = Slice(Endpoint.DAILY, (account_id,), None)
-        before = await store.changes.fingerprints(proven)
+        before = await store.applier.fingerprints(proven)
         sink = await store.staging.begin(Endpoint.DAILY)
         await sink.add(
             [
@@ -166,7 +166,7 @@ async def test_a_slice_that_someone_else_changed_since_the_fetch_began_is_left_a
         rows = await connection.fetchval(
             "SELECT count(*) FROM raw_metrics_daily WHERE account_id = $1", account_id
         )
-        applied = await store.changes.apply(
+        applied = await store.applier.apply(
             sink.staged, proven, before, WriteContext(run_id, claim.claim_id, 30, 60)
         )
         assert applied[account_id].left_alone
@@ -202,7 +202,7 @@ async def test_a_trade_under_a_foreign_id_is_overwritten_only_if_nobody_wrote_it
         proven = Slice(
             Endpoint.CLOSED, (trade["account_id"],), (trade["trade_date"], trade["trade_date"])
         )
-        before = await store.changes.fingerprints(proven)
+        before = await store.applier.fingerprints(proven)
         sink = await store.staging.begin(Endpoint.CLOSED)
         records = [
             record
@@ -210,12 +210,12 @@ async def test_a_trade_under_a_foreign_id_is_overwritten_only_if_nobody_wrote_it
             if record.day == trade["trade_date"]
         ]
         await sink.add([bytes(record.encoded) for record in records])
-        await store.changes.resolve_trades(sink.staged, {trade["account_id"]: [trade["login"]]})
+        await store.applier.resolve_trades(sink.staged, {trade["account_id"]: [trade["login"]]})
         if written == "since":
             await connection.execute(
                 "UPDATE raw_trades_closed SET profit = 4243 WHERE ticket = $1", trade["ticket"]
             )
-        await store.changes.apply(
+        await store.applier.apply(
             sink.staged, proven, before, WriteContext(run_id, claim.claim_id, 30, 60)
         )
         profit = await connection.fetchval(

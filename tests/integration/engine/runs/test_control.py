@@ -376,7 +376,7 @@ async def test_who_was_away_for_longer_than_the_lease_holds_nothing_even_if_nobo
             "DELETE FROM raw_metrics_alltime WHERE account_id = $1", account_id
         )
         proven = Slice(Endpoint.ALLTIME, (account_id,), None)
-        before = await store.changes.fingerprints(proven)
+        before = await store.applier.fingerprints(proven)
         sink = await store.staging.begin(Endpoint.ALLTIME)
         await sink.add(
             [
@@ -385,11 +385,11 @@ async def test_who_was_away_for_longer_than_the_lease_holds_nothing_even_if_nobo
             ]
         )
         writer = WriteContext(run_id, claim.claim_id, 30, 60)
-        assert (await store.changes.apply(sink.staged, proven, before, writer))[
+        assert (await store.applier.apply(sink.staged, proven, before, writer))[
             account_id
         ].claim_lost
         assert await store.claims.beat() == 30, "the accounts are given up when it comes back"
-        assert (await store.changes.apply(sink.staged, proven, before, writer))[
+        assert (await store.applier.apply(sink.staged, proven, before, writer))[
             account_id
         ].claim_lost
         assert (
