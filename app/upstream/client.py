@@ -1,6 +1,4 @@
-"""The client of the risk-analytics API (docs/explanation/upstream.md): a fetch arrives whole, or an
-error of ours says why not.
-"""
+"""The client of the risk-analytics API (docs/explanation/upstream.md)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,16 +33,13 @@ from app.upstream.statuses import MISSING
 from app.upstream.transport import Transport, open_transport
 
 _RETRY_SHARE = 1 / 15
-"""The part of the quota that retries may use when nothing succeeds: one a second of the usual
-15.
-"""
+"""The share of the quota for retries while nothing succeeds: one a second of the usual 15."""
 
 
 class UpstreamClient:
     """Reads from the API; made by `open`, used within one event loop by any number of tasks."""
 
     def __init__(self, transport: Transport, pace: Pace, config: UpstreamConfig) -> None:
-        """Use an open transport."""
         self.statistics = ApiStatistics()
         self._transport = transport
         self._max_ids = config.max_ids
@@ -75,10 +70,8 @@ class UpstreamClient:
     async def open(
         cls, config: UpstreamConfig, limiter: Limiter | None = None
     ) -> AsyncIterator[Self]:
-        """A client with its connections, closed at the end.
-
-        `limiter` keeps a quota that is shared with others; by default this client has the whole
-        quota for itself.
+        """A client with its connections, closed at the end; `limiter` keeps a quota shared with
+        others.
         """
         # stamina logs a line for each retry; the statistics count them.
         stamina.instrumentation.set_on_retry_hooks([])
@@ -97,12 +90,12 @@ class UpstreamClient:
 
     @property
     def breaker_state(self) -> BreakerState:
-        """Whether requests flow, are stopped, or one is tried."""
+        """The state of the circuit breaker."""
         return self._pipeline.state
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What keeps requests from going on, with the API's address; None while they do."""
+        """What holds requests up, with the API's address; None if nothing does."""
         found = self._pipeline.hindrance
         if found is None:
             return None
@@ -119,9 +112,7 @@ class UpstreamClient:
         return self._max_ids
 
     def note_too_large(self, ids: int) -> None:
-        """Remember that a request with so many ids was too large, and its halves were not: from now
-        on half of them are the most.
-        """
+        """Halve the most ids: a request with so many was too large, and its halves were not."""
         self._max_ids = max(1, min(self._max_ids, ids // 2))
 
     def health(self, endpoint: Endpoint) -> EndpointHealth:
@@ -139,14 +130,12 @@ class UpstreamClient:
     ) -> FetchProof:
         """Hand all rows of a read to the sink and prove that they are all.
 
-        With `missing_is_empty` an answer of 404 or 410 says that there is no row, which counts like
-        an empty page. A suspect is a request whose accounts made others fail: it is given up
-        sooner, and nobody else waits for it.
+        With `missing_is_empty` a 404 or 410 counts like an empty page. A suspect names accounts
+        that made other requests fail; it is given up sooner, and delays nothing else.
 
-        Any error means that what the sink holds is worthless. IncompleteFetch: the pages could not
-        be proven whole. RequestTooLarge: ask again for half the ids. FetchTooBroad: there are more
-        than `most_rows`, which the first page tells. FetchFailed, UpstreamRefused,
-        UpstreamUnavailable: see app.errors.
+        After any error the sink's rows are worthless. IncompleteFetch: not proven whole.
+        RequestTooLarge: ask for half the ids. FetchTooBroad: more than `most_rows`, by the first
+        page. Others: see app.errors.
         """
 
         async def read(skip: int) -> Answer:
@@ -184,11 +173,9 @@ class UpstreamClient:
         return FetchProof(rows, pages, use.requests)
 
     async def probe(self, request: Request) -> None:
-        """Make sure that a read of an account that has rows can be proven whole: one look at each
-        page tells.
+        """Raise IncompleteFetch unless a read of an account with rows can be proven whole.
 
-        Raises IncompleteFetch if it cannot, which says nothing of other reads, and what else
-        `fetch` raises.
+        Each page is read once; the result says nothing of other reads.
         """
 
         async def read(skip: int) -> Answer:
@@ -211,11 +198,10 @@ class UpstreamClient:
         missing_is_empty: bool = False,
         is_suspect: bool = False,
     ) -> int:
-        """Hand the rows of a read to the sink as they come and count them: the data may move
-        meanwhile, each row proves only itself.
+        """Hand rows to the sink as they come, each proving only itself, and count them.
 
-        A scan of all accounts that shows fewer rows than the API names is an IncompleteFetch; the
-        sink has those that came.
+        IncompleteFetch: a scan of all accounts brought fewer rows than the API names; the sink
+        keeps them.
         """
 
         async def read(skip: int) -> Answer:
@@ -230,9 +216,7 @@ class UpstreamClient:
         return await scan_all(read, sink, subject, self._page_size, is_of_all=is_of_all)
 
     async def sample(self, request: Request, *, rows: int = 1, is_suspect: bool = False) -> Answer:
-        """The first rows of a read, and the total that it names; a single row is what costs the API
-        least to answer.
-        """
+        """The first rows of a read and its total, at the least cost for the API."""
         return await self._page(request, 0, limit=rows, is_suspect=is_suspect)
 
     async def _page(

@@ -12,18 +12,14 @@ from app.errors import (
 
 @dataclass(frozen=True, slots=True)
 class UpstreamConfig:
-    """How to reach the API, and how hard it may be used.
+    """The API's address, and the limits on its use.
 
-    `rate` is requests a second, `burst` how many may go at once, `timeout` the total deadline of
-    one request in seconds, `account_timeout` that of one which names a single account (several have
-    as many times that, up to `timeout`), `outage_wait` the seconds that work waits for an API that
-    answers nobody, `breaker_failures` the failures in a row that stop all requests for
-    `breaker_seconds`, `concurrency` the requests under way at once, `max_ids` the ids that fit into
-    one request; retries wait `retry_wait` seconds at first, doubling up to `longest_retry_wait`,
-    and `retry_budget` of them may go out beyond those that successes pay for
-    (app.upstream.resilience.retry_budget). A longer wait than `check_wait` that the API asks for is
-    kept by everybody only if a probe is asked to wait, too. ConfigurationError: the address or
-    the key cannot be used.
+    `rate` requests a second and `burst` at once; `timeout` seconds for a request, `account_timeout`
+    for each account it names; `outage_wait` seconds of patience with an outage; `breaker_failures`
+    in a row stop requests for `breaker_seconds`; `concurrency` requests under way; `max_ids` in
+    one. Retries wait from `retry_wait`, doubling to `longest_retry_wait`; `retry_budget` of them
+    need no successes. A wait that the API asks for is kept beyond `check_wait` seconds only if a
+    probe must wait too. ConfigurationError: address or key are unusable.
     """
 
     base_url: str
@@ -43,9 +39,7 @@ class UpstreamConfig:
     check_wait: float = 5.0
 
     def __post_init__(self) -> None:
-        """Refuse what would only fail at the first request, there with the key in the error's
-        text.
-        """
+        """Reject early what would fail at the first request, with the key in the error's text."""
         key = self.api_key.get_secret_value()
         if not key or not (key.isascii() and key.isprintable()) or key != key.strip():
             raise ConfigurationError(

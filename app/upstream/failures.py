@@ -1,9 +1,7 @@
-"""What can go wrong with one request, and the one place where errors of other libraries become
-ours.
+"""Failures of single requests.
 
-`AttemptFailed` means that the same request may succeed a moment later; it never leaves the guard,
-which turns it into `FetchFailed` or `UpstreamUnavailable` once it gives up. Everything else that a
-request raises is final at once.
+`AttemptFailed` may pass and never leaves the pipeline, which turns it into FetchFailed or
+UpstreamUnavailable. All other errors are final at once.
 """
 
 from enum import StrEnum
@@ -13,7 +11,7 @@ from app.upstream.redaction import Redactor, answered
 
 
 class FailureKind(StrEnum):
-    """Why one request failed, as the statistics count it."""
+    """Why a request failed, as the statistics count it."""
 
     CONNECTION = "connection"
     DEADLINE = "deadline"
@@ -28,25 +26,20 @@ class FailureKind(StrEnum):
 
 
 class AttemptFailed(UpstreamError):
-    """One attempt failed in a way that may pass.
-
-    `retry_after` is what the API asked us to wait, in seconds; None if it said nothing. `brief`
-    says in a few words what happened.
+    """An attempt failed in a way that may pass; `retry_after` in seconds, if the API named a
+    wait.
     """
 
     def __init__(
         self, kind: FailureKind, message: str, retry_after: float | None = None, *, brief: str = ""
     ) -> None:
-        """Keep the kind for the statistics and the wait for the next attempt."""
         super().__init__(message)
         self.kind = kind
         self.retry_after = retry_after
         self.brief = brief or message.rstrip(".")
 
     def quoting(self, status: int, body: bytes, redact: "Redactor") -> "AttemptFailed":
-        """The same with the beginning of an answer that cannot be read; one that reports a failure
-        was quoted already.
-        """
+        """The same, quoting the start of an unreadable response."""
         if self.kind is not FailureKind.GARBLED:
             return self
         return AttemptFailed(

@@ -24,13 +24,11 @@ FOREIGN = (
     UnicodeError,
     RecursionError,
 )
-"""Every class of error that other libraries raise while a request is sent and its answer is read
-(TimeoutError is an OSError).
-"""
+"""Every class of error that other libraries raise during a request (TimeoutError is an OSError)."""
 
 
 def translate(error: Exception, redact: Redactor) -> UpstreamError:
-    """Our error for a foreign one of `FOREIGN`; chain it to `redact.cause(error)`."""
+    """Our error for one of `FOREIGN`; chain it to `redact.cause(error)`."""
     said = redact(_plainly(error))
     told = f": {said}" if said else ""
     if isinstance(error, (TimeoutError, httpx2.TimeoutException)):
@@ -62,9 +60,7 @@ def translate(error: Exception, redact: Redactor) -> UpstreamError:
 
 
 def _plainly(error: BaseException) -> str:
-    """What an error says, without names of classes and numbers of errors, which say little to who
-    reads them.
-    """
+    """The error's message, without class names and error numbers."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({cause.verify_message})"
@@ -84,9 +80,7 @@ def _plainly(error: BaseException) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those from which it was raised; of several that were raised together the
-    first.
-    """
+    """The error and its causes; of a group the first."""
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):
@@ -99,7 +93,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _place(error: Exception) -> str:
-    """Where the connection was to lead, as far as that is known."""
+    """The host and port, if known."""
     try:
         url = error.request.url if isinstance(error, httpx2.RequestError) else None
     except (AttributeError, RuntimeError):  # it knows no request

@@ -1,11 +1,8 @@
-"""Repairs of an answer's text: what serializers of other languages write in place of strict JSON,
-and what PostgreSQL cannot store.
+"""Repairs of a response's text: non-strict JSON, and what PostgreSQL cannot store.
 
-Two steps, since a field has a name only once its row is known. `readings` turn a body that is no
-JSON into one, with marks where something was repaired; `repaired` takes one row, resolves the marks
-and the characters that no text of PostgreSQL can hold, and names the fields. The marks are
-noncharacters, which Unicode reserves for such internal use; where upstream sends these two, which
-PostgreSQL stores like any other, they are told from marks by their escapes.
+`readings` turn a body that is no JSON into one, with marks where something was repaired; `repaired`
+resolves the marks and unstorable characters of one row and names the fields. Marks are Unicode
+noncharacters; where upstream sends them itself, their escapes tell them apart.
 """
 
 import codecs
@@ -18,22 +15,18 @@ import msgspec
 from app.domain.contract.rows import REPLACEMENT, RepairedRow, fields_of
 
 UNREADABLE = "\ufdd0"
-"""Marks a value that cannot be read; its row then holds null."""
+"""Marks an unreadable value; the row then holds null."""
 _LOST = "\ufdd1"
 """Marks a character that was replaced."""
 _MOST_LEVELS = 100
-"""Values nested more deeply are cut off: whoever reads JSON by recursion fails somewhere beyond
-that.
-"""
+"""Deeper values are cut off: recursive JSON readers fail somewhere beyond."""
 
 _LOST_BYTES = _LOST.encode()
 _UNREADABLE_BYTES = UNREADABLE.encode()
 _UNREADABLE_TEXT = b'"' + _UNREADABLE_BYTES + b'"'
 
 _WORD = rb"[-+]?(?:nan(?:\(\w*\))?|inf(?:inity)?|\d+\.#\w+)(?![\w.])"
-"""Words for what is no finite number: of Python, JavaScript, Java and C, and of C on Windows
-(1.#IND).
-"""
+"""Words for non-finite numbers: of Python, JavaScript, Java, C, and C on Windows (1.#IND)."""
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
 _TEXT_OR_NAME = re.compile(_TEXT + rb"(?P<is_name>\s*+:)?+", re.DOTALL)
 _FIELD_OF_WORD = re.compile(rb":\s*+(" + _WORD + rb")(?=\s*+[,}\]])", re.IGNORECASE)
@@ -57,14 +50,14 @@ codecs.register_error("trade-recon-mark", _mark_bytes)
 
 
 def without_bom(body: bytes) -> bytes:
-    """The body in UTF-8 without a byte order mark; one of UTF-16 tells how to read the rest."""
+    """The body in UTF-8 without a byte order mark."""
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return body.decode("utf-16", "replace").encode()
     return body.removeprefix(codecs.BOM_UTF8)
 
 
 def without_marks(body: bytes) -> bytes:
-    """The body with the escape of each character that upstream sent and that we take for a mark."""
+    """The body with upstream's own noncharacters escaped."""
     return _LIKE_A_MARK.sub(_told_from_mark, body) if _LOST_BYTES[:-1] in body else body
 
 
@@ -74,9 +67,7 @@ def _told_from_mark(found: re.Match[bytes]) -> bytes:
 
 
 def readings(body: bytes) -> Iterator[bytes]:
-    """Repaired forms of a body that is no JSON: first the cheap one, then the thorough one; what
-    else is wrong with it stays wrong.
-    """
+    """Repaired forms of a body that is no JSON, the cheap one first."""
     text = without_marks(body).decode("utf-8", "trade-recon-mark").encode()
     # A word inside of a text is taken for a value here, but the mark's quotes then break the text,
     # and with it the JSON.
@@ -94,9 +85,7 @@ def _mark(found: re.Match[bytes]) -> bytes:
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
-    """A control character becomes its escape; the backslash of an escape that JSON does not know is
-    lost.
-    """
+    """Escape a control character; drop the backslash of an unknown escape."""
     token = found[0]
     if not token.startswith(b"\\"):
         return b"\\u%04x" % token[0]
@@ -122,14 +111,12 @@ def _cut(text: bytes) -> bytes:
 
 
 def may_need_repair(body: bytes) -> bool:
-    """Whether a row of a body that is JSON may hold a character that PostgreSQL cannot store."""
+    """Whether JSON may hold a character that PostgreSQL cannot store."""
     return b"\\u" in body and (b"\\u0000" in body or b"\\ud" in body or b"\\uD" in body)
 
 
 def repaired(row: bytes) -> bytes:
-    """The row as PostgreSQL can read and store it: the same, or a RepairedRow that names the fields
-    that were changed.
-    """
+    """The row as PostgreSQL can store it; a RepairedRow names changed fields."""
     legible = _without_lost(row) if b"\\u" in row else row
     if _UNREADABLE_BYTES not in legible and _LOST_BYTES not in legible:
         return row
@@ -149,9 +136,7 @@ def repaired(row: bytes) -> bytes:
 
 
 def _without_lost(text: bytes) -> bytes:
-    """The text with marks for characters that PostgreSQL cannot store: NUL, and a half of a
-    surrogate pair.
-    """
+    """Mark characters that PostgreSQL cannot store: NUL and lone surrogates."""
     return _ESCAPE.sub(lambda found: _LOST_BYTES if found["lost"] else found[0], text)
 
 

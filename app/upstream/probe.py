@@ -1,6 +1,4 @@
-"""Rows that only have to be proven whole: what shows whether an endpoint can be believed, and is
-kept nowhere.
-"""
+"""Rows that are proven whole and dropped: they show whether an endpoint can be believed."""
 
 from collections.abc import Sequence
 
@@ -17,12 +15,9 @@ class _Named(msgspec.Struct):
 
 
 class ProbeSink:
-    """Takes the rows of a read and forgets them, but for how many are distinct and whether any is
-    of an account that was asked for.
-    """
+    """Counts distinct rows, and whether any is of an account that was asked for."""
 
     def __init__(self, request: Request) -> None:
-        """Expect rows of the accounts that the request names."""
         self._asked = {each.lstrip("0") for each in request.logins or request.account_ids}
         self._by_login = bool(request.logins)
         self._rows: set[bytes] = set()
@@ -36,7 +31,7 @@ class ProbeSink:
         self._rows.update(bytes(row) for row in rows)
 
     async def distinct_keys(self) -> int:
-        """Distinct rows: those of one key that differ are no matter of a probe."""
+        """Distinct rows; keys do not matter to a probe."""
         return len(self._rows)
 
     async def is_of_asked(self) -> bool:
@@ -44,9 +39,7 @@ class ProbeSink:
         return any(self._name_of(row) in self._asked for row in self._rows)
 
     def _name_of(self, row: bytes) -> str:
-        """The id in a row as far as it is compared here: logins come as numbers, too, without their
-        leading zeros.
-        """
+        """The row's id or login without leading zeros, as logins may come as numbers."""
         try:
             named = msgspec.json.decode(row, type=_Named)
         except msgspec.MsgspecError:

@@ -4,23 +4,18 @@ import json
 from urllib.parse import quote, quote_plus
 
 EXCERPT_LENGTH = 200
-"""The most characters of an answer that an error quotes."""
+"""The most characters of a response that an error quotes."""
 
 
 class Redactor:
-    """Makes foreign text fit for errors and logs: without the key, printable, on one line,
-    short.
-    """
+    """Makes foreign text fit for errors and logs: without the key, on one printable, short line."""
 
     def __init__(self, secret: str) -> None:
-        """Hide `secret` in each form in which an answer could echo it."""
         forms = {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote_plus(secret)}
         self._forms = sorted(filter(None, forms), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """Return the text fit to be quoted; the key is hidden before the text is cut, or half a key
-        would show.
-        """
+        """The text fit to be quoted; the key is hidden before cutting, or half of it would show."""
         for form in self._forms:
             text = text.replace(form, "***")
         line = " ".join(
@@ -31,14 +26,12 @@ class Redactor:
         return line if len(line) <= EXCERPT_LENGTH else f"{line[:EXCERPT_LENGTH]}…"
 
     def cause(self, error: BaseException) -> BaseException | None:
-        """Return the error, to be chained; None if its own text holds the key, which a traceback
-        would print.
-        """
+        """The error to chain; None if its text holds the key, which a traceback would print."""
         return None if any(form in repr(error) for form in self._forms) else error
 
 
 def answered(status: int, body: bytes, redact: Redactor) -> str:
-    """The sentence that tells what the API answered, its body quoted in short."""
+    """The sentence that quotes the API's response in short."""
     # More than is quoted: escapes and the key may be longer than what is shown of them.
     said = redact(body[: 64 * EXCERPT_LENGTH].decode(errors="replace"))
     return f"The API answered {status}" + (

@@ -1,8 +1,7 @@
-"""Decoding of one answer of the API. Pure: no I/O.
+"""Decoding of responses; no I/O.
 
-The rows stay the bytes that the API sent: no digit of a number passes through a float. Forms that
-are accepted are those of docs/explanation/upstream.md: `Data` as an object with `data`, `Data` as a
-bare list, the legacy key `data` with either, null for an empty list.
+Rows stay the bytes that the API sent: no number passes through a float.
+docs/explanation/upstream.md lists the accepted forms.
 """
 
 import re
@@ -46,9 +45,7 @@ _NULL = msgspec.Raw(b"null")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One page: its rows as raw JSON objects, in order; how many match the filter, and the page's
-    limit, if the API told them.
-    """
+    """One page: rows as raw JSON objects in order, the total, and the page's limit if told."""
 
     rows: tuple[bytes, ...]
     total: int | None
@@ -56,16 +53,13 @@ class Answer:
 
 
 NOTHING = Answer((), None)
-"""The answer without a body (HTTP 204): no rows match, which is believed like any empty list, once
-it was said twice.
-"""
+"""A response without a body (HTTP 204), which counts like an empty list."""
 
 
 def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
-    """The rows and the total of an answer's body; rows that had to be repaired are RepairedRows.
+    """The rows and total of a body; repaired rows are RepairedRows.
 
-    `quote` makes foreign text fit for an error. AttemptFailed: the body is no such answer, or it
-    reports a failure.
+    AttemptFailed: the body is unreadable or reports a failure.
     """
     body = legible.without_bom(body)
     try:
@@ -81,7 +75,7 @@ def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
 
 
 def _decode_repaired(body: bytes, quote: Callable[[str], str], failure: AttemptFailed) -> Answer:
-    """The answer of a body that is no JSON but can be repaired; `failure` if it cannot."""
+    """The rows of a repairable body; `failure` if it is not."""
     for reading in legible.readings(body):
         try:
             return _with_repaired_rows(_decode(reading, quote))
@@ -114,9 +108,7 @@ def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
 
 
 def _usual(body: bytes) -> Answer | None:
-    """An answer in the usual form, read in one pass; None for any other, whatever is wrong with
-    it.
-    """
+    """A response in the usual form, in one pass; None for any other."""
     try:
         page = _USUAL.decode(body)
     except msgspec.MsgspecError:
@@ -141,9 +133,7 @@ def _any(body: bytes, quote: Callable[[str], str]) -> Answer:
 def _answer(
     rows: list[msgspec.Raw] | None, total: msgspec.Raw | None, limit: msgspec.Raw | None
 ) -> Answer:
-    """An answer of the parts that were found; `rows` that are null are an empty list, unless the
-    total says otherwise.
-    """
+    """An answer of its parts; null is an empty list, unless the total contradicts."""
     answer = Answer(tuple(map(bytes, rows or ())), _total_of(total), _limit_of(limit))
     if rows is None and answer.total:
         raise msgspec.ValidationError(f"null in place of the rows beside a total of {answer.total}")
@@ -171,12 +161,12 @@ def _refuse_failure(top: dict[str, msgspec.Raw], quote: Callable[[str], str]) ->
 
 
 def _first_of(top: dict[str, msgspec.Raw], *keys: str) -> str:
-    """The first of these that says anything; empty if none does."""
+    """The first that says anything; empty if none does."""
     return next((str(text) for key in keys if (text := _value(top.get(key)))), "")
 
 
 def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgspec.Raw]:
-    """The object that holds the total, and the list of rows or null."""
+    """The object with the total, and the rows or null."""
     found = [top[key] for key in ("Data", "data") if key in top]
     if not found:
         raise msgspec.ValidationError("neither `Data` nor `data`")
@@ -192,9 +182,7 @@ def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgsp
 
 
 def _total_of(raw: msgspec.Raw | None) -> int | None:
-    """The total, if it is one: a whole number in any spelling; null, an empty text and below 0 mean
-    that the API does not know it.
-    """
+    """The total in any spelling of a whole number; None where the API does not know it."""
     value = _value(raw)
     if value is None or (isinstance(value, str) and value.strip() in {"", legible.UNREADABLE}):
         return None
@@ -205,15 +193,13 @@ def _total_of(raw: msgspec.Raw | None) -> int | None:
 
 
 def _limit_of(raw: msgspec.Raw | None) -> int | None:
-    """The page's limit, if the API told a usable one."""
+    """The page's limit, if usable."""
     limit = _whole(_value(raw))
     return limit if limit is not None and limit > 0 else None
 
 
 def _whole(value: object) -> int | None:
-    """A whole number, also as a text, with decimals that are 0, an exponent, or commas between its
-    thousands; None for anything else.
-    """
+    """A whole number in any spelling: text, zero decimals, exponent, thousands; None otherwise."""
     text = str(value).strip()
     if isinstance(value, bool) or not text.isascii() or len(text) > _LONGEST_COUNT:
         return None

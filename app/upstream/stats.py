@@ -1,9 +1,7 @@
-"""Figures on the use of the API, per endpoint: since the client was opened, and of any piece of
-work that wants its own.
+"""API statistics per endpoint, of the client and of any work that records its own.
 
-A piece of work (a run, a batch, a fetch) has its own by `with ApiStatistics().recording()`: what
-clients do inside, and in the tasks that are made inside, counts for it as well, retries and
-probes included.
+`with ApiStatistics().recording()` counts what clients do inside, in tasks made inside too, with
+retries and probes.
 """
 
 import math
@@ -20,21 +18,16 @@ from app.domain.contract.tables import Endpoint
 from app.upstream.failures import FailureKind
 
 LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-"""Seconds at which latencies are parted for dashboards: from a quick page to the usual deadline of
-a request.
-"""
+"""Bucket bounds of latencies in seconds."""
 
 _SAMPLES = 1024
 _PERCENTILES = (50, 90, 99)
 
 
 class Latency:
-    """What latencies tell, however many: percentiles from a fair sample of them, counts up to fixed
-    bounds, their sum in seconds.
-    """
+    """Percentiles from a fair sample, counts up to fixed bounds, and the sum in seconds."""
 
     def __init__(self) -> None:
-        """Start without a latency."""
         self._kept: list[float] = []
         self._seen = 0
         self._counts = [0] * (len(LATENCY_BOUNDS) + 1)
@@ -53,9 +46,7 @@ class Latency:
             self._kept[place] = seconds
 
     def percentiles(self) -> dict[str, float]:
-        """Seconds below which 50, 90 and 99 of 100 requests were answered; empty before the first
-        answer.
-        """
+        """Seconds below which 50, 90 and 99 % of requests were answered."""
         ordered = sorted(self._kept)
         return {
             f"p{share}": round(ordered[len(ordered) * share // 100], 4)
@@ -64,17 +55,15 @@ class Latency:
         }
 
     def cumulative(self) -> list[tuple[float, int]]:
-        """Each bound of `LATENCY_BOUNDS`, and infinity, with the number of latencies up to it."""
+        """Each bound, and infinity, with the number of latencies up to it."""
         return list(zip((*LATENCY_BOUNDS, math.inf), accumulate(self._counts), strict=True))
 
 
 @dataclass(slots=True)
 class EndpointStatistics:
-    """Figures of one endpoint; `requests` counts everything sent, retries and probes too,
-    `latency` what was answered well.
+    """Figures of one endpoint; `requests` with retries and probes, `latency` of successes.
 
-    `limiter_seconds` were spent waiting for the quota, `budget_seconds` for the retry budget, both
-    summed over callers.
+    `limiter_seconds` waited for the quota, `budget_seconds` for the retry budget.
     """
 
     requests: int = 0
@@ -88,7 +77,7 @@ class EndpointStatistics:
     budget_seconds: float = 0.0
 
     def snapshot(self) -> dict[str, object]:
-        """The figures as JSON values; latencies and waits in seconds."""
+        """The figures as JSON values, in seconds."""
         return {
             "requests": self.requests,
             "pages": self.pages,
@@ -103,13 +92,9 @@ class EndpointStatistics:
 
 
 class ApiStatistics:
-    """Figures of every endpoint.
-
-    What is noted here is noted, too, wherever the caller's context is being recorded.
-    """
+    """Figures of every endpoint, noted in each surrounding recording too."""
 
     def __init__(self) -> None:
-        """Start at zero."""
         self._endpoints = {endpoint: EndpointStatistics() for endpoint in Endpoint}
 
     def of(self, endpoint: Endpoint) -> EndpointStatistics:
@@ -122,7 +107,7 @@ class ApiStatistics:
         return sum(figures.requests for figures in self._endpoints.values())
 
     def snapshot(self) -> dict[str, dict[str, object]]:
-        """The figures of each endpoint that was asked, by its name, as JSON values."""
+        """The figures of each requested endpoint by name, as JSON values."""
         return {
             endpoint.value: figures.snapshot()
             for endpoint, figures in self._endpoints.items()
@@ -131,9 +116,7 @@ class ApiStatistics:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Note here what clients do inside, and in the tasks made inside, beside whatever else
-        records the same.
-        """
+        """Record what clients do inside, and in tasks made inside."""
         token = _recording.set((*_recording.get(), self))
         try:
             yield
@@ -181,4 +164,4 @@ class ApiStatistics:
 _recording: ContextVar[tuple[ApiStatistics, ...]] = ContextVar(
     "api_statistics_recording", default=()
 )
-"""Whose figures the present work counts for, the widest piece of work first."""
+"""The statistics that the present work counts for, the widest first."""

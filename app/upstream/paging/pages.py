@@ -1,4 +1,4 @@
-"""Pages of one read: how long they are, and reading some ahead."""
+"""Pages of one read: their size, and reading some ahead."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from app.domain.contract.tables import PAGE_ROWS
 from app.upstream.response import Answer
 
 PAGE_READS = 3
-"""A page that does not fit the ones before it is read this often before the whole is."""
+"""Reads of a page that does not fit, before the whole is read again."""
 _MOST_AHEAD = 4
 FEW_ROWS = 20
 """No API was seen to cap its pages at so few rows."""
@@ -21,7 +21,7 @@ class Sink(Protocol):
     """Takes the rows of one fetch."""
 
     async def reset(self) -> None:
-        """Forget all rows so far: the fetch starts anew."""
+        """Forget all rows: the fetch starts again."""
 
     async def add(self, rows: Sequence[bytes]) -> None:
         """Take the next rows, raw JSON objects in the API's order."""
@@ -30,9 +30,7 @@ class Sink(Protocol):
         """Count the distinct keys among the rows taken."""
 
     async def is_of_asked(self) -> bool:
-        """Whether there is a row of anyone who was asked for; also true where nobody in particular
-        was.
-        """
+        """Whether any row is of an account that was asked for; true if none was named."""
 
 
 class RowSink(Protocol):
@@ -43,15 +41,13 @@ class RowSink(Protocol):
 
 
 class PageSize:
-    """The most rows that the API puts into a page, whatever limit it is asked for and claims to
-    keep.
+    """The most rows that the API really puts into a page.
 
-    Learned from two pages of one length that were both followed by more rows: a page of that length
-    is never taken for the last one on the word of its total alone.
+    Learned from two pages of one length that both had successors; a page of that length is never
+    the last by its total alone.
     """
 
     def __init__(self) -> None:
-        """Believe the contract until the API shows otherwise."""
         self.rows = PAGE_ROWS
         self._followed = 0
 
@@ -62,23 +58,18 @@ class PageSize:
         self._followed = rows
 
     def is_reached(self, answer: Answer, *, is_limit_known: bool) -> bool:
-        """Whether a page may end where its limit is, and not where the rows do; one that does not
-        tell its limit always may.
-        """
+        """Whether the page's limit may have ended it; always, if it tells no limit."""
         limit = answer.limit or (PAGE_ROWS if is_limit_known else 0)
         return len(answer.rows) >= min(self.rows, limit)
 
 
 class PagesAhead:
-    """Reads pages, a few of them before they are asked for.
+    """Reads pages ahead of need, as long as they come full.
 
-    Which rows a page will begin with is a guess that holds while pages come full; the first
-    question that was not foreseen drops what is on its way, and from then on pages are read one by
-    one.
+    The first unforeseen page drops what is under way; from then on pages are read one by one.
     """
 
     def __init__(self, read: ReadPage, most: int = _MOST_AHEAD) -> None:
-        """Hold at most `most` pages that were not asked for yet."""
         self._read = read
         self._most = most
         self._planned: Iterator[int] = iter(())
@@ -98,7 +89,7 @@ class PagesAhead:
         await self.drop()
 
     def plan(self, starts: Iterable[int]) -> None:
-        """Begin to read the pages that skip so many rows, in this order."""
+        """Begin to read the pages with these offsets, in order."""
         self._planned = iter(starts)
         self._top_up()
 
@@ -112,11 +103,11 @@ class PagesAhead:
         return await task
 
     async def read_again(self, skip: int) -> Answer:
-        """A page that was read before, anew; those ahead of it stay on their way."""
+        """A page anew; those ahead stay under way."""
         return await self._read(skip)
 
     async def drop(self) -> None:
-        """Forget the plan and end the requests under way."""
+        """Forget the plan and cancel the requests under way."""
         self._planned = iter(())
         tasks = list(self._tasks.values())
         self._tasks.clear()

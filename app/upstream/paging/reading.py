@@ -19,17 +19,15 @@ from app.upstream.response import Answer
 
 _EMPTY, _NOTHING_NEW = "is empty", "brings nothing new"
 _NO_MORE = (_EMPTY, _NOTHING_NEW)
-"""Complaints that an API which hands out no more than so many rows causes, too."""
+"""Complaints that an API with a largest offset causes, too."""
 
 
 class UnprovenError(Exception):
-    """One reading of all pages did not prove whole; its text says where and why."""
+    """A reading did not prove whole; its text says where and why."""
 
 
 class DoubledError(UnprovenError):
-    """Keys came twice, and nothing else is wrong: another reading tells whether upstream has them
-    twice or rows moved meanwhile.
-    """
+    """Keys came twice and nothing else is wrong: rows moved, or upstream has them twice."""
 
 
 class Reading:
@@ -66,27 +64,24 @@ class Reading:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether whole pages came and then no more, though rows are missing: they may be behind
-        the largest `skip`.
-        """
+        """Whether full pages ended early: rows may lie behind the largest offset."""
         return self.ends_early and (self.pages > 1 or self.held >= PAGE_ROWS)
 
     @property
     def digest(self) -> bytes:
-        """Equal for two readings that brought the same rows in the same order."""
+        """Equal for readings with the same rows in the same order."""
         return self._digest.digest()
 
     @property
     def may_have_shifted(self) -> bool:
-        """Whether a row of several pages came once more at another place, as one does that moved
-        there while another one was skipped.
+        """Whether a row came again at another place, so that another may have been skipped.
 
-        Not where the total counts each key once: then no other row is missing.
+        Not where the total counts each key once.
         """
         return self.pages > 1 and self._holds_copies_apart and self._total != self._distinct
 
     async def run(self) -> None:
-        """Hand all rows to the sink. UnprovenError: they are not proven to be all."""
+        """Hand all rows to the sink; UnprovenError if they are not proven to be all."""
         while await self._advance():
             pass
         if (
@@ -189,17 +184,13 @@ class Reading:
         return answer
 
     def _total_by(self, answer: Answer) -> int | None:
-        """The total by which a page is judged: the first one that was told; None if none was, or if
-        totals are ignored.
-        """
+        """The total by which a page is judged: the first one; None if unknown or ignored."""
         if self._ignores_totals:
             return None
         return answer.total if self._total is None else self._total
 
     def _is_short(self, answer: Answer, skip: int) -> bool:
-        """Whether rows are missing from a page by its total; one that stays short is continued, and
-        then no later one is doubted.
-        """
+        """Whether rows are missing by the total; one page that stays short ends these doubts."""
         total = self._total_by(answer)
         return (
             total is not None
@@ -208,16 +199,14 @@ class Reading:
         )
 
     def _is_beyond_total(self, answer: Answer, skip: int) -> bool:
-        """Whether a page shows more rows than its total allows; if it stays so, no total of this
-        reading is believed.
-        """
+        """Whether a page has more rows than its total; if that stays, totals are ignored."""
         if self._ignores_totals or not answer.rows:
             return False
         total = self._total if answer.total is None else answer.total
         return total is not None and total < skip + len(answer.rows)
 
     def _complaint(self, answer: Answer) -> str:
-        """What is wrong with a page, by itself or beside the pages before; empty if nothing is."""
+        """What is wrong with a page, alone or after the others; empty if nothing is."""
         counts_itself = self._may_count_pages and answer.total == len(answer.rows)
         if (
             self._total is not None

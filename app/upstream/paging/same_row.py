@@ -7,9 +7,7 @@ from app.domain.contract.rows import fields_of
 
 
 def same_row(one: bytes, other: bytes) -> bool:
-    """Whether two raw rows hold equal values, numbers compared exactly; the order of keys and the
-    form of numbers do not matter.
-    """
+    """Whether two raw rows hold equal values: numbers exactly, order and spelling aside."""
     return one == other or _exact(one) == _exact(other)
 
 

@@ -15,12 +15,10 @@ async def scan_all(
     *,
     is_of_all: bool = True,
 ) -> int:
-    """Hand the rows of all pages to the sink as they come, without a proof that they are all; the
-    number of rows.
+    """Hand the rows of all pages to the sink without proof, and count them.
 
-    IncompleteFetch: the API keeps sending the same pages, so that the scan would never end; or it
-    sends no more rows though it named more, where `is_of_all` tells that no account was asked for
-    by id. `size` is what is known of its pages.
+    IncompleteFetch: the API repeats pages without end, or (`is_of_all`: no account was named) sends
+    fewer rows than it names.
     """
     size = size or PageSize()
     seen, most, ignores_totals = 0, 0, False
@@ -62,9 +60,7 @@ async def scan_all(
 
 
 async def _page_of_scan(pages: PagesAhead, seen: int, most: int) -> Answer:
-    """The next page; an empty one is believed only if it stays empty, or as many rows came as the
-    API named.
-    """
+    """The next page; an empty one counts only if it stays empty or the total is reached."""
     answer = await pages.read(seen)
     for _ in range(PAGE_READS - 1):
         if answer.rows or (seen and seen >= max(most, answer.total or 0)):

@@ -9,18 +9,14 @@ from app.upstream.paging.reading import DoubledError, Reading, UnprovenError
 from app.upstream.resilience.health import Patience
 
 WHOLE_READS = 3
-"""A fetch that cannot be proven is read anew from its first page, this often in all."""
+"""Readings of a fetch that cannot be proven."""
 SUSPECT_READS = 2
-"""One that failed before, or that can be asked for by id instead, is read so often: two readings
-show keys that upstream has twice.
-"""
+"""Readings of a suspect, or of what can be asked by id: two show keys that upstream has twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchProof:
-    """A fetch is complete: its rows, the pages they came in, and all requests that were sent for
-    it, retries included.
-    """
+    """A complete fetch: rows, pages, and requests with retries."""
 
     rows: int
     pages: int
@@ -35,15 +31,11 @@ async def fetch_whole(
     patience: Patience | None = None,
     readings: int = WHOLE_READS,
 ) -> tuple[int, int]:
-    """Hand all rows of a read to the sink; the number of rows and of pages, once they are proven to
-    be all.
+    """Hand all rows of a read to the sink; numbers of rows and pages, once proven.
 
-    What does not prove whole is read again: the page, then everything, with the sink reset. Where
-    only keys are doubled, and two readings in a row brought the very same rows, upstream has those
-    keys twice and the rows are all there is, unless one of them may have moved. `subject` names the
-    read in IncompleteFetch, which is raised after the last reading, with the sink empty; `size` is
-    what is known of the API's pages. There are so many `readings` at most, and no further one once
-    the `patience` with the endpoint is spent.
+    Unproven reads are repeated: the page, then everything, with the sink reset. Where only keys are
+    doubled and two readings in a row are identical, upstream has those keys twice. IncompleteFetch
+    names the `subject` after the last of `readings`, or when the `patience` is spent.
     """
     reason, skip, size, patience = "", 0, size or PageSize(), patience or Patience()
     doubled: bytes | None = None

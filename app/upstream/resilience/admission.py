@@ -1,4 +1,4 @@
-"""Admission: when a request may be sent, and what keeps it from being sent."""
+"""Admission: when a request may be sent, and what holds it up."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,13 +14,9 @@ from app.upstream.resilience.pace import Pace
 from app.upstream.stats import ApiStatistics
 
 _LEAST_OUTAGE = 1.0
-"""Seconds without an answer after which it is told that the API is out; a failure among answers is
-none.
-"""
+"""Seconds without an answer before an outage is reported."""
 _LONG_TURN = 3.0
-"""Seconds that a request waits for its permit before the quota is told as what holds everything
-up.
-"""
+"""Seconds of waiting for a permit before the quota is reported as the cause."""
 
 
 class Admission:
@@ -44,7 +40,7 @@ class Admission:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What keeps requests from going on; None while they do, or nobody wants to send any."""
+        """What holds requests up; None if nothing does or none is wanted."""
         outage, last = self._outage, self._outage.last
         if (
             last is not None
@@ -77,8 +73,8 @@ class Admission:
     async def turn(
         self, call: Call, endpoint: Endpoint, *, in_pause: bool = False
     ) -> AsyncIterator[Permit]:
-        """Leave to send one request now, with a connection to send it on; `in_pause` also while the
-        API asks to wait.
+        """Permission to send one request, with a connection; `in_pause` even while the API asks
+        to wait.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -111,12 +107,10 @@ class Admission:
 
     @asynccontextmanager
     async def _final_probe(self, call: Call) -> AsyncIterator[bool]:
-        """Whether this call sends the one request that is owed to the API when all patience has
-        ended.
+        """Whether this call sends the last request before all patience ends.
 
-        A wait that the API itself asked for can use the patience up without a single further
-        request. Other calls wait here for what comes of the probe: once the API has answered, they
-        may send too; otherwise they end with their last error.
+        A wait that the API asked for may use the patience up without a request. Other calls wait
+        here for the result: after an answer they may send, else they end with their last error.
         """
         async with self._final:
             if self._outage.seconds >= self._limits.outage_wait:

@@ -1,4 +1,4 @@
-"""The attempts of one request: whether another is worth while, and whom to blame."""
+"""The attempts of one request: whether to retry, and what is to blame."""
 
 import asyncio
 import random
@@ -10,33 +10,28 @@ from app.upstream.failures import AttemptFailed, FailureKind
 from app.upstream.resilience.outage import Outage
 
 LEAST_ATTEMPTS = 6
-"""A request is tried at least this often before it is given up."""
+"""Attempts before a request is given up."""
 _NEEDED = {
     (False, False): (LEAST_ATTEMPTS, 3),
     (False, True): (3, 2),
     (True, False): (4, 2),
     (True, True): (2, 1),
 }
-"""By whether a request is a suspect and names several accounts: attempts, and how many of their
-failures lie between successes of others.
+"""Attempts, and failures between successes of others, by whether it is a suspect and divisible.
 
-The parts of several are further attempts, and a suspect was tried as a part of others.
+The parts of several accounts are further attempts; a suspect was tried as a part of others.
 """
 _ATTEMPTS_WITHOUT_PROBE = 2
-"""So often a request that has parts fails before a probe is asked for: the parts fail, too, and
-would open the breaker for all others.
-"""
+"""Failures of a divisible request before a probe: its parts would open the breaker for all."""
 _JITTER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineLimits:
-    """Seconds and counts: total deadline of one request, patience with an outage, first and longest
-    wait before a retry.
+    """Limits of the request pipeline, in seconds and counts.
 
-    `retry_budget` and `retries_per_second` are what successes need not pay for: retries at once,
-    and in the course of time. A wait that the API asks for is kept for `check_wait` seconds; then a
-    probe tells whether the API asks everybody to wait, or only one request.
+    `retry_budget` and `retries_per_second` need no successes. After `check_wait` seconds of a wait
+    that the API asked for, a probe shows whether all requests must wait.
     """
 
     deadline: float
@@ -53,11 +48,9 @@ class PipelineLimits:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one request is among others: how long an answer may take (None: the usual), and whether
-    its work can be asked for in parts.
+    """What a request is among others: its deadline (None: the usual), and its parts.
 
-    Its parts are those of one account, or, with `names_several`, of several. A suspect is a part of
-    a request that failed, or names accounts that failed before.
+    Parts are those of one account, or with `names_several` of several. A suspect failed before.
     """
 
     deadline: float | None = None
@@ -67,10 +60,9 @@ class Share:
 
 
 class Call:
-    """One request and its attempts: whether another is worth while, and whom to blame."""
+    """One request and its attempts."""
 
     def __init__(self, outage: Outage, limits: PipelineLimits, share: Share = Share()) -> None:
-        """Start without an attempt."""
         self._outage = outage
         self._limits = limits
         self._is_divisible = share.is_divisible or share.names_several
@@ -87,9 +79,7 @@ class Call:
 
     @property
     def needs_probe(self) -> bool:
-        """Whether it failed more than once while no answer to another request tells a bad request
-        from an outage.
-        """
+        """Whether only a probe can tell a bad request from an outage."""
         if self._is_proven or not self._failures or self.is_proven_since:
             return False
         if self.is_suspect or (self._is_divisible and self._is_late):
@@ -98,21 +88,17 @@ class Call:
 
     @property
     def is_proven_since(self) -> bool:
-        """Whether the API answered another request since this one was begun or failed."""
+        """Whether the API answered another request since this one began or failed."""
         return self._outage.answers > self._answers
 
     @property
     def says_nothing_of_the_api(self) -> bool:
-        """Whether one more failure is this request's alone: it is a suspect, or the API answers
-        others between its failures.
-        """
+        """Whether a further failure is this request's alone."""
         return self.is_suspect or (self._proven_failures > 0 and self.is_proven_since)
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it was late though the API answers others: what is slow in it is found in its
-        parts sooner than by waiting again.
-        """
+        """Whether it timed out while others are answered: its parts show sooner what is slow."""
         return self._is_late and (self._is_divisible or self.is_suspect) and self.is_proven_since
 
     @property
@@ -121,22 +107,22 @@ class Call:
 
     @property
     def was_throttled(self) -> bool:
-        """Whether its last attempt came too early for the API, and not to a failure."""
+        """Whether its last attempt was answered 429."""
         return self.last is not None and self.last.kind is FailureKind.THROTTLED
 
     @property
     def patience(self) -> float:
-        """Seconds that the call may still wait for the API."""
+        """Seconds that the call may still wait."""
         return self._limits.outage_wait - max(self._outage.seconds, self._age)
 
     @property
     def asked_wait(self) -> float:
-        """Seconds that are left of the wait that the API asked for, as far as the patience goes."""
+        """Seconds left of the wait that the API asked for, within the patience."""
         return min(self._not_before - asyncio.get_running_loop().time(), self.patience)
 
     @property
     def check_wait(self) -> float:
-        """Seconds until it is time to find out whether the API asks everybody to wait."""
+        """Seconds until a probe checks whether all must wait."""
         return (
             0.0
             if self.is_suspect
@@ -152,8 +138,8 @@ class Call:
         )
 
     def decide(self, error: Exception) -> bool | float:
-        """Whether to try again after this error: False, True for the usual wait, or the seconds to
-        wait. Called once per failure.
+        """Whether to retry after this error: False, True, or seconds to wait. Called once per
+        failure.
         """
         if not isinstance(error, AttemptFailed):
             return False
@@ -185,7 +171,7 @@ class Call:
 
     @property
     def _is_enough(self) -> bool:
-        """Whether it failed so often, while others were answered, that it is at fault."""
+        """Whether it failed often enough, while others were answered, to be at fault."""
         # Too many requests of all together can meet one of them several times.
         least = (
             LEAST_ATTEMPTS if self.was_throttled and not self.is_suspect else self._least_attempts
@@ -193,7 +179,7 @@ class Call:
         return self._failures >= least and self._proven_failures >= self._needed_proofs
 
     def verdict(self) -> UpstreamError:
-        """The error that tells why the call is given up."""
+        """The error with which the call is given up."""
         if self._outage.seconds >= self._limits.outage_wait:
             return self.outage_verdict()
         return FetchFailed(
@@ -202,7 +188,7 @@ class Call:
         )
 
     def outage_verdict(self) -> UpstreamUnavailable:
-        """The error that tells that nobody gets an answer."""
+        """The error of an outage."""
         failure = self.last or self._outage.last
         last = "" if failure is None else f" Last: {failure}"
         return UpstreamUnavailable(

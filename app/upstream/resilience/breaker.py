@@ -1,10 +1,9 @@
-"""A circuit breaker: purgatory's state machine, driven by outcomes that were judged outside of it.
+"""A circuit breaker: purgatory's state machine, driven by outcomes judged outside of it.
 
-Used by itself, purgatory (3.0.1) lets every caller into a half-open circuit, takes a cancelled call
-for a failure and an excluded error for a success, lets the late success of an old call close the
-circuit, measures time by the wall clock and raises one shared exception whose traceback grows with
-each rejection. So here nobody enters its context manager: a caller gets a `Permit` and reports what
-came of it, and only what counts reaches purgatory.
+By itself purgatory (3.0.1) lets every caller into a half-open circuit, counts a cancelled call as a
+failure and an excluded error as a success, lets late successes close the circuit, uses the wall
+clock and raises one shared exception with a growing traceback. So callers get a `Permit` and report
+its outcome, and only what counts reaches purgatory.
 """
 
 import asyncio
@@ -38,18 +37,17 @@ class BreakerOpen(UpstreamUnavailable):
 
 
 _COUNTED = BreakerOpen("A request failed.")
-"""What purgatory is given for each failure; it keeps none of it, so one will do."""
+"""The error given to purgatory for each failure; it keeps none of it."""
 
 
 class Permit:
-    """Leave to send one request; without a reported outcome it is given back when its block
-    ends.
+    """Permission to send one request; without a reported outcome it is returned at the block's
+    end.
     """
 
     __slots__ = ("_breaker", "_decided", "_era")
 
     def __init__(self, breaker: "CircuitBreaker", era: int) -> None:
-        """Belong to the breaker's state of now: its outcome counts only while that lasts."""
         self._breaker = breaker
         self._era = era
         self._decided = False
@@ -64,11 +62,11 @@ class Permit:
         self._decide(failed=False)
 
     def fail(self) -> None:
-        """Report a failure of the API, not one of ours."""
+        """Report a failure of the API."""
         self._decide(failed=True)
 
     def withdraw(self) -> None:
-        """Report that nothing was learnt of the API; a probe's place goes to the next caller."""
+        """Report that nothing was learnt; a probe's place goes to the next caller."""
         self._decide(failed=None)
 
     def _decide(self, *, failed: bool | None) -> None:
@@ -89,22 +87,21 @@ class Permit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give it back if no outcome was reported: cancelled, or failed by our own fault."""
+        """Withdraw if no outcome was reported."""
         self.withdraw()
 
 
 class CircuitBreaker:
-    """Stops requests to an API that fails: after `failures` in a row, or when half of the last 50
-    calls within 2 minutes failed.
+    """Stops requests after `failures` in a row, or when half of the last 50 within 2 minutes
+    failed.
 
-    After `seconds` one probe is let through; the others wait for what becomes of it. Use it within
-    one event loop. `on_change` is told each new state.
+    After `seconds` one probe is let through, and the others wait for its outcome. One event loop
+    only; `on_change` gets each new state.
     """
 
     def __init__(
         self, failures: int, seconds: float, on_change: Callable[[BreakerState], None]
     ) -> None:
-        """Start closed."""
         # An infinite ttl: purgatory's wall clock never ends the open state, our timer on the loop's
         # clock does.
         self._context = Context("upstream", failures, math.inf)
@@ -125,16 +122,13 @@ class CircuitBreaker:
 
     @property
     def probe_in(self) -> float | None:
-        """In how many seconds an open breaker lets a probe through; None if it is not open."""
+        """Seconds until an open breaker admits a probe; None if it is not open."""
         if self._timer is None or self.state is not BreakerState.OPEN:
             return None
         return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
 
     async def admit(self, patience: float) -> Permit:
-        """A permit, after a wait in line of at most `patience` seconds.
-
-        BreakerOpen: none was to be had.
-        """
+        """A permit, after at most `patience` seconds in line; BreakerOpen if there is none."""
         permit = self._try_admit()
         if permit is not None:
             return permit
@@ -158,9 +152,7 @@ class CircuitBreaker:
                 self._waiting.remove(place)
 
     def force(self) -> Permit:
-        """A permit whatever the state, for a request that is a probe if the breaker is open: it
-        goes before all who stand in line.
-        """
+        """A permit whatever the state; while the breaker is open, its request is the probe."""
         if self.state is not BreakerState.CLOSED:
             self._probing = (
                 True  # before the state changes, or the first in line would be let through as well
@@ -171,8 +163,8 @@ class CircuitBreaker:
         return Permit(self, self.era)
 
     def take_outcome(self, *, failed: bool | None) -> None:
-        """Learn what came of a request that was let through in the present state; None if nothing
-        was learnt.
+        """Count the outcome of a request admitted in the present state; None if nothing was
+        learnt.
         """
         self._probing = False
         if failed is None:
@@ -187,7 +179,7 @@ class CircuitBreaker:
         self._follow_changes()
 
     def close(self) -> None:
-        """Stop the timer, so that nothing of the breaker outlives its client."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
 

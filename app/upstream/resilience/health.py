@@ -1,36 +1,28 @@
-"""How requests to one endpoint fare: what tells a request that is at fault from an endpoint that
-answers nobody, or proves nothing.
-"""
+"""How requests to one endpoint fare: it tells a bad request from a failing endpoint."""
 
 _MOST_IN_VAIN = 18
-"""Looks that one read of few rows takes in vain at most: three readings of two pages, each looked
-at three times.
-"""
+"""Futile page reads of one small fetch at most: three readings of two pages, three times each."""
 
 
 class Patience:
-    """How many looks reads of an endpoint may still take at pages that do not fit.
+    """How many futile page reads an endpoint is granted.
 
-    It is shared by all reads under way: where none comes to its end, a further look tells no more
-    than the ones before.
+    Shared by all its reads: where none completes, a further one tells nothing.
     """
 
     __slots__ = ("_most", "_vain")
 
     def __init__(self, most: int = _MOST_IN_VAIN) -> None:
-        """Allow so many looks in vain; with 0 each page is looked at once, and read once."""
         self._most = most
         self._vain = 0
 
     @property
     def is_left(self) -> bool:
-        """Whether a page that does not fit may be looked at again."""
+        """Whether a page that does not fit may be read again."""
         return self._vain < self._most
 
     def spend(self, looks: int = 1) -> None:
-        """A page did not fit, or a reading of pages that do came to nothing, which is as bad as so
-        many looks.
-        """
+        """Count page reads that did not fit, or a reading that was in vain."""
         self._vain += looks
 
     def regain(self) -> None:
@@ -43,9 +35,7 @@ class Patience:
 
 
 class EndpointHealth:
-    """Counts answers and reads that were proven whole, and the failures since the last of each; of
-    requests, not of their attempts.
-    """
+    """Counts answers, proven reads, and the failures since the last of each, without retries."""
 
     __slots__ = (
         "answers",
@@ -57,7 +47,6 @@ class EndpointHealth:
     )
 
     def __init__(self) -> None:
-        """Start without a request."""
         self.answers = 0
         self.failures_in_a_row = 0
         self.wholes = 0
@@ -71,7 +60,7 @@ class EndpointHealth:
         self.failures_in_a_row = 0
 
     def failed(self) -> None:
-        """A request to the endpoint failed for good, though the API answers other requests."""
+        """A request failed for good, though the API answers others."""
         self.failures_in_a_row += 1
 
     def note_whole(self) -> None:
@@ -81,6 +70,6 @@ class EndpointHealth:
         self.patience.restore()
 
     def note_unproven(self) -> None:
-        """A read of the endpoint was answered to its end, and could not be proven whole."""
+        """A read ended without proof."""
         self.unproven += 1
         self.unproven_in_a_row += 1

@@ -8,14 +8,12 @@ from app.upstream.failures import AttemptFailed
 
 
 class Outage:
-    """For how long nobody got an answer; counted only while somebody waits for one.
+    """How long the API has answered no request, counted only while one is wanted.
 
-    So a run that starts hours after an outage began, with nobody asking in between, has its full
-    patience.
+    So a run that starts hours after an outage began has its full patience.
     """
 
     def __init__(self) -> None:
-        """Start in good health."""
         self.answers = 0
         self.was_probed = False
         """Whether one more request was sent after all patience with this outage had ended."""
@@ -27,7 +25,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the first failure that no success followed; 0 in good health."""
+        """Seconds since the first failure without a later success; 0 in good health."""
         return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
 
     def answered(self) -> None:
@@ -38,7 +36,7 @@ class Outage:
         self._answer = asyncio.Event()
 
     async def wait_for_answer(self, seconds: float) -> None:
-        """Wait until the API answers somebody, at most so long."""
+        """Wait for an answer to any request, at most so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._answer.wait()

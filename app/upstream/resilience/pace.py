@@ -1,6 +1,4 @@
-"""How fast requests may go out: the quota's limiter, and a brake that a 429 puts on the whole
-client.
-"""
+"""Rate limiter: the quota, and a brake that a 429 puts on the whole client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,14 +18,13 @@ class Limiter(Protocol):
 
 
 class Pace:
-    """Leave to send, one caller after the other.
+    """Permits to send, one caller after the other.
 
-    A 429 stops everybody for the time that the API names (1 s if it names none, `longest_pause` at
-    most), and halves the speed; each success gives back a part of it.
+    A 429 stops all requests for the time that the API names (1 s if none, `longest_pause` at most)
+    and halves the rate; each success restores a part.
     """
 
     def __init__(self, limiter: Limiter, rate: float, longest_pause: float) -> None:
-        """Start at full speed: `rate` requests a second are the quota."""
         self._limiter = limiter
         self._rate = rate
         self._longest_pause = longest_pause
@@ -40,17 +37,17 @@ class Pace:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the API asked everybody to wait, and the time is not over."""
+        """Whether the API asked all to wait, and the time is not over."""
         return self.pause_left > 0
 
     @property
     def pause_left(self) -> float:
-        """For how many seconds the API asked everybody to wait from now."""
+        """Seconds left of that wait."""
         return max(0.0, self._paused_until - asyncio.get_running_loop().time())
 
     @property
     def turn_seconds(self) -> float:
-        """For how long the caller whose turn it is has waited for its permit."""
+        """How long the first in line has waited for its permit."""
         return (
             0.0
             if self._turn_since is None
@@ -58,9 +55,7 @@ class Pace:
         )
 
     async def acquire(self, *, in_pause: bool = False) -> None:
-        """Wait until a request may be sent now; with `in_pause` it is the one that finds out
-        whether the pause is for everybody.
-        """
+        """Wait for a permit; with `in_pause` for a probe that checks the pause."""
         if in_pause:
             await self._limiter.acquire()
             return
@@ -91,9 +86,7 @@ class Pace:
             self._turn_since = None
 
     def throttled(self, retry_after: float | None) -> None:
-        """Slow everybody down: the API answered 429 and asked for a wait of `retry_after`
-        seconds.
-        """
+        """Slow down after a 429 that asked for `retry_after` seconds."""
         now = asyncio.get_running_loop().time()
         if (
             self._paused_until <= now
@@ -103,7 +96,7 @@ class Pace:
         self._paused_until = max(self._paused_until, now + min(pause, self._longest_pause))
 
     def resume(self) -> None:
-        """End the pause: the API answers, and asked only one request to wait."""
+        """End the pause: only one request was asked to wait."""
         self._paused_until = 0.0
         self._resumed.set()
         self._resumed = asyncio.Event()

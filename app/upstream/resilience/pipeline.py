@@ -1,14 +1,10 @@
-"""The way of every request to the API: breaker, a free connection, quota, deadline; then retries
-within their budget and the verdict.
+"""The request pipeline: admission, deadline, retries within their budget, and the verdict.
 
-Retries happen here and nowhere else. Who is to blame for a request that keeps failing is decided by
-what happens to the others: if they succeed in between, it is this request (FetchFailed); if nobody
-succeeds, it is an outage, and the work waits (UpstreamUnavailable after `outage_wait` seconds). A
-lone request asks for a probe: a tiny request known to be good.
-
-A suspect is a request whose accounts made a larger one fail, or failed before. Its failures say
-nothing about the API: they do not open the breaker and slow nobody down, and a probe is asked for
-at once.
+Retries happen here and nowhere else. A request that keeps failing while others succeed is at fault
+(FetchFailed); if none succeeds it is an outage, and work waits (UpstreamUnavailable after
+`outage_wait` seconds). A lone request sends a probe, a tiny request known to be good. A suspect's
+failures say nothing of the API: they neither open the breaker nor slow others down, and a probe
+follows at once.
 """
 
 import asyncio
@@ -40,11 +36,9 @@ _log = get_logger(__name__)
 
 
 class RequestPipeline:
-    """Sends requests when the quota, the breaker and the connections allow it, and again where that
-    may help.
+    """Sends requests as admission allows, and again where that may help.
 
-    `probe` is the tiny request that tells a bad request from an outage. Use it within one event
-    loop.
+    `probe` tells a bad request from an outage. One event loop only.
     """
 
     def __init__(
@@ -55,7 +49,6 @@ class RequestPipeline:
         statistics: ApiStatistics,
         probe: _Attempt[object],
     ) -> None:
-        """Start with a closed breaker and nobody waiting."""
         self._pace = pace
         self._limits = limits
         self._redact = redact
@@ -77,7 +70,7 @@ class RequestPipeline:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What keeps requests from being sent; None while nothing does, or none is wanted."""
+        """What holds requests up; None if nothing does or none is wanted."""
         return self._admission.hindrance
 
     def close(self) -> None:
@@ -87,11 +80,10 @@ class RequestPipeline:
     async def run(
         self, endpoint: Endpoint, attempt: _Attempt[_Result], share: Share = _ALONE
     ) -> _Result:
-        """What `attempt` returns, tried until it succeeds or the verdict is clear.
+        """The result of `attempt`, retried until it succeeds or the verdict is clear.
 
-        UpstreamRefused, RequestTooLarge and FetchFailed come at once where trying again cannot
-        help; FetchFailed also when only this request keeps failing, UpstreamUnavailable when the
-        API is out.
+        UpstreamRefused, RequestTooLarge and FetchFailed come at once where a retry cannot help;
+        FetchFailed also when only this request fails, UpstreamUnavailable in an outage.
         """
         call = Call(self._outage, self._limits, share)
         retries = stamina.retry_context(
@@ -143,9 +135,7 @@ class RequestPipeline:
             await self._send(call, Endpoint.ALLTIME, self._probe, is_probe=True, is_check=is_check)
 
     async def _keep_wait(self, call: Call) -> None:
-        """Wait as long as the API asked the call to; not much longer than until it is known that it
-        answers others.
-        """
+        """Wait as the API asked, unless a probe shows that it answers others."""
         while (left := call.asked_wait) > 0:
             if (early := call.check_wait) > 0:
                 await asyncio.sleep(min(left, early))
@@ -155,9 +145,7 @@ class RequestPipeline:
                 await self._outage.wait_for_answer(call.asked_wait)
 
     async def _answers_others(self, call: Call) -> bool:
-        """Whether the API answers others while it asks the call to wait: one probe is asked for
-        all who wait.
-        """
+        """Whether the API answers others meanwhile; one probe serves all waiting calls."""
         async with self._checking:
             if call.is_proven_since and not self._pace.is_paused:
                 return True
@@ -210,11 +198,7 @@ class RequestPipeline:
             return result
 
     async def _pay(self, call: Call, endpoint: Endpoint) -> None:
-        """Wait until the budget has room for one more request than there would be without failures.
-
-        When the call's patience ends first, it goes on: the turn that it then asks for finds the
-        patience at its end.
-        """
+        """Wait until the budget has room for a retry, or the call's patience ends."""
         started = asyncio.get_running_loop().time()
         await self._budget.take(call.patience)
         self._statistics.note_budget_wait(endpoint, asyncio.get_running_loop().time() - started)
@@ -222,8 +206,8 @@ class RequestPipeline:
     def _judge(
         self, error: UpstreamError, endpoint: Endpoint, permit: Permit, *, is_own: bool
     ) -> None:
-        """Tell breaker, pace and statistics what an error means: only failures of the API count
-        against it, not a request's own.
+        """Report an error to breaker, pace and statistics; a request's own failure is not the
+        API's.
         """
         self._statistics.note_failure(endpoint, kind_of(error))
         if not isinstance(error, AttemptFailed):

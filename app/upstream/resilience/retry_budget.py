@@ -1,26 +1,22 @@
-"""A budget for retries: they are paid for by successes, so that they never make up most of what an
-ailing API gets.
+"""A retry budget: successes pay for retries, so that these never make up most of the traffic.
 
-Six attempts a request, from every caller, are six times the traffic just when the API can bear the
-least. With a budget retries are at most about a third of all requests in the long run: each success
-pays for half a retry, and what time alone pays for is little. Nobody loses an attempt: who finds
-the budget empty waits in line.
+Six attempts of every caller would be six times the traffic just when the API can bear the least.
+Each success pays for half a retry, so that in the long run about a third of requests are retries.
+No attempt is lost: callers wait in line.
 """
 
 import asyncio
 from contextlib import suppress
 
 _SHARE_OF_SUCCESS = 0.5
-"""Retries that one success pays for: with f of the answers bad, retries are f of the traffic, and
-paid for while f is below a third.
-"""
+"""Retries that a success pays for; enough while less than a third of responses fail."""
 
 
 class RetryBudget:
-    """Leave to send a retry, one caller after the other.
+    """Permits to retry, one caller after the other.
 
-    It starts with `capacity` retries and never holds more; each success adds half of one, each
-    second `per_second`. Use it within one event loop.
+    It starts with `capacity` and never holds more; each success adds half a retry, each second
+    `per_second`. One event loop only.
     """
 
     def __init__(self, capacity: int, per_second: float) -> None:
@@ -33,10 +29,7 @@ class RetryBudget:
         self._paid = asyncio.Event()
 
     async def take(self, patience: float) -> bool:
-        """Wait in line for one retry, at most `patience` seconds; whether it was had.
-
-        A caller who is cancelled takes none.
-        """
+        """Wait for one retry, at most `patience` seconds; whether it was granted."""
         try:
             async with asyncio.timeout(patience), self._line:
                 while (missing := 1 - self._count()) > 0:
@@ -49,7 +42,7 @@ class RetryBudget:
             return False
 
     def succeeded(self) -> None:
-        """A request was answered well: that pays for half a retry."""
+        """A success pays for half a retry."""
         self._left = min(self._capacity, self._count() + _SHARE_OF_SUCCESS)
         self._paid.set()
 
