@@ -1,6 +1,4 @@
-"""History: from which date on the warehouse is kept and compared, as its owner says or its
-partitions tell.
-"""
+"""History: the first date that the warehouse keeps and compares."""
 
 import datetime as dt
 import re
@@ -16,19 +14,14 @@ WHAT_IT_MAY_BE = "a date such as 2025-01-01, a number of months such as 18, or a
 
 @dataclass(frozen=True, slots=True)
 class HistoryFrom:
-    """A date, or so many whole months before the current one; neither: what the partitions of the
-    warehouse hold.
-    """
+    """A date, or whole months before the current one; neither: by partitions."""
 
     date: dt.date | None = None
     months: int | None = None
 
     @classmethod
     def read(cls, text: str) -> "HistoryFrom":
-        """Read a setting such as `2025-01-01`, `18`, `18 months` or `auto`.
-
-        Raises ConfigurationError.
-        """
+        """Parse `2025-01-01`, `18`, `18 months` or `auto`; ConfigurationError."""
         said = text.strip().lower()
         if said == "auto":
             return cls()

@@ -1,8 +1,7 @@
-"""Pins: an account beside the rows that a restore brought back, which stay as they are.
+"""Pins: restored rows that stay as they are.
 
-A date with a pinned row is compared with nothing: what the tables count there is taken for the
-same. Upstream is asked about pinned dates with growing pauses, since a row that it sends with the
-same values needs no pin any more.
+A date with a pinned row is compared with nothing. Upstream is asked about it with growing pauses,
+as a row sent with equal values needs no pin.
 """
 
 import datetime as dt
@@ -21,9 +20,7 @@ _COUNTED = (_DAILY, _HOURLY, _CLOSED)
 
 
 def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
-    """The account as it is compared at `now`: its pinned dates agree, and are read again once it is
-    time to ask upstream about them.
-    """
+    """The account as compared at `now`: pinned dates agree, and are read again when due."""
     if not view.pins:
         return view
     pinned = {day for table, day in view.pins if table in _COUNTED and day is not None}
@@ -53,9 +50,7 @@ def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
 
 
 def _count_beside(day: DayCounts, view: AccountView) -> int | None:
-    """What a table without a pinned row counts on the date: daily, or else both finer tables; None
-    if none tells.
-    """
+    """What an unpinned table counts on the date; None if unknown."""
     if (_DAILY, day.date) not in view.pins:
         return day.daily
     finer = {

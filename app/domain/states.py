@@ -1,4 +1,4 @@
-"""Words of the domain as types: what is known of an account, what a run learned, how it ended."""
+"""The closed sets of the domain: kinds, depths, statuses, outcomes."""
 
 from enum import StrEnum
 from typing import assert_never

@@ -1,4 +1,4 @@
-"""Rows of upstream beside stored ones: how they differ where all of them were read."""
+"""How upstream's rows differ from stored ones, where all of them were read."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -21,12 +21,10 @@ class Differs(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Rows of one table and date of an account that differ in the same way, and the first of them
-    with old and new values.
+    """Rows of one table and date that differ alike; the first with old and new values.
 
-    `columns` are those that hold other values. With `counts` trades are counted differently, which
-    detection sees by itself. `refused` rows cannot be stored as they were sent: the table does not
-    take them.
+    `columns` hold other values. `counts`: trades are counted differently, which detection sees.
+    `refused`: the table cannot hold them as sent.
     """
 
     endpoint: Endpoint
@@ -41,9 +39,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ComparedTable:
-    """What of one table of one account was compared: `rows` of upstream and stored ones together,
-    and the differences that were found.
-    """
+    """What was compared of one table: `rows` of both sides, and their differences."""
 
     rows: int = 0
     differences: tuple[Difference, ...] = ()

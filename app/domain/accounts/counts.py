@@ -13,9 +13,7 @@ _METRICS = frozenset(TABLES[endpoint].name for endpoint in METRICS)
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the tables hold of an account: whether there are rows at all, and the trades that they
-    count.
-    """
+    """What the tables hold of an account: whether there are rows, and their trades."""
 
     has_alltime: bool
     alltime: int
@@ -39,9 +37,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """One line of the day matrix: the trades that each table counts on a date on which they
-    disagree.
-    """
+    """A line of the day matrix: each table's trades on a date on which they disagree."""
 
     date: dt.date
     daily: int
@@ -53,9 +49,7 @@ class DayCounts:
 
 @dataclass(frozen=True, slots=True)
 class IdentityFinding:
-    """Rows of one natural key whose account id is missing (`holder` None) or not theirs, and the
-    ids that fit on their dates.
-    """
+    """Rows of a natural key with a missing (`holder` None) or foreign id, and the ids that fit."""
 
     table: str
     login: str
@@ -68,16 +62,12 @@ class IdentityFinding:
 
     @property
     def is_of_metrics(self) -> bool:
-        """Whether it tells of metrics rows under an account's id; those under a placeholder go to
-        the account that fits, unasked.
-        """
+        """Whether it is about metrics rows under a real id; placeholders are simply replaced."""
         return self.holder is not None and self.table in _METRICS and not self._is_of_placeholder
 
     @property
     def _is_of_placeholder(self) -> bool:
-        """Whether the id stands in for an unknown one: the MD5 of the natural key, in any spelling,
-        or the login.
-        """
+        """Whether the id is the MD5 of the natural key, in any spelling, or the login."""
         keys = [
             f"{self.login}|{self.platform}|{self.broker}",
             *([f"{self.login}|{self.platform}"] if not self.broker else []),
@@ -100,9 +90,7 @@ class IdentityFinding:
 
 @dataclass(frozen=True, slots=True)
 class OddRows:
-    """Stored rows of one table whose date no calendar holds, which no count has and no request can
-    ask for; `samples` name the first.
-    """
+    """Stored rows of a table with impossible dates, left out of all counts; `samples` name some."""
 
     table: str
     rows: int
@@ -111,11 +99,9 @@ class OddRows:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What an audit found: upstream's figures and ours, or that upstream has the account no more
-    (`absent`).
+    """What an audit found: both sides' figures, or that upstream lacks the account (`absent`).
 
-    `daily_agrees`: the stored daily rows already add up to upstream's figures, so that only the
-    alltime row is stale.
+    `daily_agrees`: the stored daily rows match upstream's total, so only alltime is stale.
     """
 
     absent: bool
@@ -125,7 +111,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class CountedDay:
-    """What upstream's daily row of a date says; a figure that it does not tell is None."""
+    """Upstream's daily row of a date; unknown figures are None."""
 
     trades: int
     net_profit: Decimal | None = None

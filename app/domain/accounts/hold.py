@@ -1,4 +1,4 @@
-"""Holds: an account whose healing waits for confirmation, and what was shown of it."""
+"""Holds: accounts whose repair waits for confirmation, and what was shown of them."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,12 +8,11 @@ from app.domain.states import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a hold shows, and what confirming it allows: any change that leaves at least `trades`
-    counted in each table.
+    """What a hold shows, and confirming allows: changes that leave `trades` or more in each
+    table.
 
-    `trades` is None where upstream has nothing at all: confirming that allows no write. `blanks`
-    allows figures to become empty. `stored` is what the table of the hold counted: one that counts
-    fewer, as where upstream contradicts itself, may be left with fewer.
+    `trades` is None where upstream has nothing: confirming then allows no write. `blanks` allows
+    empty figures. `stored` is the held table's count; tables that count fewer may keep fewer.
     """
 
     trades: int | None = None
@@ -21,9 +20,7 @@ class Shown:
     stored: int | None = None
 
     def least(self, stored: int) -> int:
-        """How many trades a table must be left with that counts so many; what was shown may have
-        been written to it already.
-        """
+        """The trades that a table with so many must keep."""
         trades = self.trades or 0
         before = trades if self.stored is None else self.stored
         if stored < trades:
@@ -33,10 +30,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """That an account is held, as what, and the sentence that says why; `absent` if upstream has
-    nothing at all for it.
+    """An account's hold: its outcome and reason; `absent` if upstream has nothing of it.
 
-    `shown` is what confirming the run lets through.
+    `shown` is what confirming allows.
     """
 
     outcome: Literal[Outcome.FLAPPING, Outcome.NEEDS_CONFIRMATION]
@@ -47,9 +43,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """Rows of an account that runs rewrote since it was whole for the last time, and how many of
-    them were removed.
-    """
+    """An account's rows that runs rewrote since it was last whole, and those removed."""
 
     rows: int = 0
     removed: int = 0

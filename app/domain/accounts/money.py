@@ -1,9 +1,7 @@
-"""Money: sums of net profit and lots that are equal between two tables, and the accounts for which
-they are not.
+"""Money: sums of net profit and lots that should be equal in two tables.
 
-Two tables whose counts agree describe the same trades, so at most firms their amounts agree, too;
-at others fees or deposits stand in one of them alone. Which of these relations hold is therefore
-learned from the warehouse, and only such are used.
+Tables whose counts agree describe the same trades, so at most firms their amounts agree; elsewhere
+fees or deposits stand in one alone. Which relations hold is learned from the warehouse.
 """
 
 import datetime as dt
@@ -16,7 +14,7 @@ from itertools import combinations
 from app.errors import ConfigurationError
 
 LEAST_SHARE = 0.95
-"""The part of the accounts for which a relation must hold so that the others are in error."""
+"""The share of accounts for which a relation must hold to be used."""
 
 
 class Side(StrEnum):
@@ -29,31 +27,26 @@ class Side(StrEnum):
 
 
 class Figure(StrEnum):
-    """An amount that the tables share; closed trades call it otherwise."""
+    """An amount that the tables share, under another name in closed trades."""
 
     PROFIT = "net_profit"
     LOTS = "total_lots"
 
 
 UNITS: Mapping[Figure, float] = {Figure.PROFIT: 0.02, Figure.LOTS: 0.002}
-"""What the root of the number of summed rows is multiplied with for the largest difference that
-rounding explains.
+"""Rounding explains differences up to this times the root of the summed rows.
 
-The errors of so many amounts, each rounded to a cent (lots: to a thousandth), add up to 0.29 of
-that times the root, as a standard deviation: seven times as much is never reached.
+Errors of rounding to a cent (lots: a thousandth) add up to a standard deviation of 0.29 times the
+root; seven times that is never reached.
 """
 RELATIVE = 1e-9
-"""The part of an amount by which sums of floating-point numbers may differ; those of single
-precision by more.
-"""
+"""The relative error of floating-point sums; more for single precision."""
 RELATIVE_OF_REAL = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """That the sums of one figure are equal in two tables: in total, and on each date where both
-    have dates.
-    """
+    """One figure's sums are equal in two tables: in total, and by date where both have dates."""
 
     left: Side
     right: Side
@@ -61,7 +54,7 @@ class Relation:
 
     @property
     def name(self) -> str:
-        """As settings, the report and evidence name it, such as daily_hourly_net_profit."""
+        """Its name in settings, reports and evidence, such as daily_hourly_net_profit."""
         return f"{self.left}_{self.right}_{self.figure}"
 
     @property
@@ -76,28 +69,21 @@ RELATIONS = tuple(
     for left, right in combinations(Side, 2)
     if Side.DAILY in (left, right) or left is Side.ALLTIME
 )
-"""Every relation: alltime with each other table, and daily with hourly and closed trades."""
+"""Alltime with each other table, and daily with hourly and closed trades."""
 BY_NAME: Mapping[str, Relation] = {relation.name: relation for relation in RELATIONS}
 BY_DATE = "daily_hourly_by_date"
-"""That daily and hourly agree on each date, in both figures, which totals alone do not tell:
-learned and named like a relation.
-"""
+"""Daily and hourly agree on each date, which totals do not show; learned like a relation."""
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyMode:
-    """Which relations are used: those that were learned (`relations` None), or just these; none: no
-    amount is read.
-    """
+    """The relations in use: learned ones (`relations` None), or these."""
 
     relations: frozenset[str] | None = None
 
     @classmethod
     def read(cls, text: str) -> "MoneyMode":
-        """Read `auto`, `off` or names of relations, separated by commas.
-
-        Raises ConfigurationError.
-        """
+        """Parse `auto`, `off` or names separated by commas; ConfigurationError."""
         words = [word.strip().lower() for word in text.split(",") if word.strip()]
         if words in ([], ["auto"]):
             return AUTO
@@ -117,9 +103,7 @@ class MoneyMode:
         return self.relations is not None and not self.relations
 
     def is_used(self, relation: str, accounts: int, holding: int) -> bool:
-        """Whether accounts for which a relation does not hold are in error, where it holds for
-        `holding` of `accounts`.
-        """
+        """Whether a relation that holds for `holding` of `accounts` is used."""
         if self.relations is not None:
             return relation in self.relations
         return accounts > 0 and holding >= LEAST_SHARE * accounts
@@ -129,15 +113,13 @@ AUTO, OFF = MoneyMode(), MoneyMode(frozenset())
 
 
 def tolerance(figure: Figure, rows: int, largest: float) -> float:
-    """The largest difference of two sums of so many rows together that rounding explains."""
+    """The largest difference of two sums over so many rows that rounding explains."""
     return UNITS[figure] * math.sqrt(rows) + RELATIVE * largest
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyDay:
-    """The amounts that each table sums up on a date on which they differ, and the rows that it has
-    there.
-    """
+    """Each table's amounts and rows on a date on which amounts differ."""
 
     date: dt.date
     amounts: Mapping[Figure, Mapping[Side, float]]
@@ -151,7 +133,7 @@ class MoneyDay:
         )
 
     def breaks(self, relation: Relation) -> bool:
-        """Whether a relation that holds by date does not hold here."""
+        """Whether a relation that holds by date is broken here."""
         return relation.has_dates and not self.are_equal(
             relation.figure, relation.left, relation.right
         )
@@ -159,9 +141,7 @@ class MoneyDay:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """How amounts disagree where counts agree: relations in `used`, those `broken`, the dates of
-    these, and each table's totals.
-    """
+    """Amounts that disagree where counts agree: relations `used` and `broken`, dates, totals."""
 
     used: frozenset[Relation]
     broken: tuple[Relation, ...]
@@ -190,9 +170,7 @@ class Money:
         )
 
     def suspects(self, day: MoneyDay) -> frozenset[Side]:
-        """The table that stands alone on a date against two that agree; all that are involved where
-        there is no such, or more than one.
-        """
+        """The table that two others contradict on a date; all involved if there is not just one."""
         involved = self.involved(day)
         votes = {side for figure in Figure for side in self._alone(day, figure)}
         return frozenset(votes) if len(votes) == 1 and votes <= involved else involved
@@ -218,9 +196,7 @@ class Money:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """What is seen, to tell whether anything changed: rounded, since sums of floating-point
-        numbers depend on the order of rows.
-        """
+        """A digest of what is seen, rounded as floating-point sums depend on row order."""
         days = [(day.date.isoformat(), _rounded(day.amounts)) for day in self.days]
         return sorted(relation.name for relation in self.broken), days, _rounded(self.totals)
 
@@ -235,10 +211,10 @@ def _rounded(
 
 
 def shown(amount: float) -> float:
-    """An amount as it is shown, without the noise of floating-point sums."""
+    """An amount for display, without floating-point noise."""
     return round(amount, 6) + 0.0
 
 
 def relations_of(names: Iterable[str]) -> tuple[Relation, ...]:
-    """The relations of these names, in their order; names of none are left out."""
+    """The relations with these names, in order; unknown names are left out."""
     return tuple(BY_NAME[name] for name in names if name in BY_NAME)

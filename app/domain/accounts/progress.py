@@ -1,4 +1,4 @@
-"""What a run learned and wrote of an account so far."""
+"""What a run has learned and written of an account."""
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
@@ -17,9 +17,7 @@ _FETCHED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 
 @dataclass(slots=True)
 class DatesRead:
-    """The dates of one table of one account that were read completely in this run; `rows` of them
-    were compared with stored ones.
-    """
+    """Dates of one table that were read completely; `rows` of them were compared."""
 
     everything: bool = False
     dates: set[dt.date] = field(default_factory=set)
@@ -27,7 +25,7 @@ class DatesRead:
     rows: int = 0
 
     def clear(self) -> None:
-        """What was read counts as not read: it is to be read again."""
+        """Count nothing as read."""
         self.everything = False
         self.dates.clear()
         self.ranges.clear()
@@ -56,10 +54,10 @@ class DatesRead:
 
 @dataclass(slots=True)
 class Effort:
-    """What was written for an account in one run, in rows; `values_nulled` in fields.
+    """Rows written for an account in one run; `values_nulled` in fields.
 
-    `requests` are those that it took part in, `own_requests` its share of them and `seconds` that
-    of their time: what is asked for several accounts at once is shared by them in equal parts.
+    `requests` that it took part in; `own_requests` and `seconds` are its equal share of requests
+    for several accounts.
     """
 
     requests: int = 0
@@ -100,7 +98,7 @@ class Effort:
 
     @property
     def rewritten(self) -> int:
-        """Rows that do not stand any more as they stood before."""
+        """Rows that no longer stand as before."""
         return self.updated + self.moved + self.removed
 
     @property
@@ -111,39 +109,25 @@ class Effort:
 
 @dataclass(slots=True)
 class Progress:
-    """What one run learned about an account so far: the only mutable value of the domain, one per
-    account and run.
+    """What one run learned about an account; the only mutable value of the domain.
 
-    `kept` holds the trades of stored rows that upstream no longer sends, by table and date (None
-    for alltime); `refused` tells why rows could not be held, `unheld` which columns, by table, hold
-    something else than what was sent, `strangers` that its logins have trades of natural keys that
-    no account has; `known` that an earlier run explained just this state for good, so that nothing
-    is asked; `again` the dates to be read once more since daily may condemn rows there that keep
-    others out; `sent` the tables of which upstream sent any row, `silent` those that were read
-    without one, `named` those that were asked for by login since a request by id brought none, or
-    always are, `hold` that nothing more may be done for it; `untried` why it was not read, though
-    it did not fail alone.
+    Rows: `kept` trades of unsent rows by table and date (None: alltime), `refused` reasons,
+    `unheld` columns by table, `strangers` trades of unknown natural keys, `sent`, `silent` and
+    `named` (by login) tables, `written` tables, `mended` ids.
 
-    `moving` are the dates that still move. `withheld` are the dates, by table, on which nothing was
-    removed or lowered for that reason (None: the alltime row), `told` is what upstream's daily rows
-    count on such dates, `grew` that the run brought in rows of them, and `waits` that an earlier
-    run put off a fall of alltime until they are settled. `written` are the tables in which rows of
-    the account were written, `mended` tells that account ids were mended.
+    Flow: `known` explained before, `again` dates to read once more, `hold`, `untried` reason,
+    `accepted` codes, `covered` if they are all there is.
 
-    `tried` are the dates, by table, that were asked for in a second shape (None for alltime; None
-    itself: no trial is wanted), `alone` those of them for which nobody else was asked,
-    `explained_as` a state that needs no trial, since one was made not long ago.
+    Unsettled dates: `moving`; `withheld` by table from removal and lowering (None: alltime), `told`
+    upstream's counts there, `grew` rows came in, `waits` for a lower alltime.
 
-    `by_rows` tells that every row of the account is compared, whatever the counts say. `differing`
-    is how rows of upstream and stored ones differed before anything of them was written, `unequal`
-    how they still differed after it, by table.
+    Second shape: `tried` dates by table (None: no trial wanted), `alone` of them, `explained_as` a
+    state without need of one.
 
-    `counted` is what upstream's daily rows say of single dates before the history that is compared,
-    and `counted_in_parts` that all of them were read like this; `first_sent` is the first of them
-    that upstream has, or else the first that is compared, once all were read.
+    Comparison of rows: `by_rows`, `differing` before the write, `unequal` after it.
 
-    `accepted` is what somebody accepted of the account, by code; it is `covered` where that is all
-    that is known to be wrong with it: then nothing is asked.
+    History: `counted` daily counts before it, `counted_in_parts` if all were read so, `first_sent`
+    the first date that upstream has.
     """
 
     read: Mapping[Endpoint, DatesRead] = field(
@@ -188,12 +172,12 @@ class Progress:
         return self.read[endpoint]
 
     def owes_to_write(self, tables: Collection[str] = ()) -> bool:
-        """Whether anything was written in these tables (none named: in any), or to account ids."""
+        """Whether these tables (none: any), or account ids, were written."""
         return self.mended or bool(self.written.intersection(tables) if tables else self.written)
 
     @property
     def moving_figures(self) -> MovingFigures:
-        """What the run knows of the dates that still move when alltime is written."""
+        """What is known of the unsettled dates when alltime is written."""
         was_told = self.read[Endpoint.DAILY].covers_all(self.moving.days)
         return MovingFigures(sum(self.told.values()) if was_told else None, self.grew, self.waits)
 
@@ -204,7 +188,5 @@ class Progress:
 
     @property
     def alltime_is_withheld(self) -> bool:
-        """Whether alltime keeps a count that upstream does not confirm, since it may lie in dates
-        that still move.
-        """
+        """Whether alltime keeps a count that may lie on unsettled dates."""
         return None in self.withheld.get(Endpoint.ALLTIME, ())

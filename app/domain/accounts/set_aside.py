@@ -1,4 +1,4 @@
-"""Rows of upstream that the warehouse cannot hold, told once however many reads brought them."""
+"""Rows of upstream that the warehouse cannot hold, counted once for all reads."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ from app.domain.wording.counts import counted
 
 @dataclass(slots=True)
 class SetAside:
-    """Keys of rows by table and reason, each with the number of rows that share it; a reason
-    without keys is about the table itself.
+    """Keys of rows by table and reason, with their rows; a reason without keys is about the
+    table.
     """
 
     by_reason: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
@@ -20,21 +20,18 @@ class SetAside:
         return bool(self.by_reason)
 
     def add(self, table: str, reason: str, keys: Iterable[str]) -> None:
-        """Take in what one read brought.
-
-        Of a key the most rows count that one read had: others brought the same rows.
-        """
+        """Merge one read; of a key the largest number counts, as others brought the same rows."""
         known = self.by_reason.setdefault((table, reason), Counter())
         for key, rows in Counter(keys).items():
             known[key] = max(known[key], rows)
 
     def take_in(self, other: "SetAside") -> None:
-        """Take in what another read, or another part of one, brought."""
+        """Merge another read, or part of one."""
         for (table, reason), keys in other.by_reason.items():
             self.add(table, reason, keys.elements())
 
     def sentences(self) -> list[str]:
-        """Each reason with the first of its rows and the number of the others."""
+        """Each reason with its first row and the number of others."""
         return [
             self._sentence(table, reason, keys) for (table, reason), keys in self.by_reason.items()
         ]

@@ -1,7 +1,6 @@
-"""Dates that still move only grow: when a lower count of upstream may be written.
+"""Unsettled dates only grow: when upstream's lower count may be written.
 
-A replica of upstream that lags looks just like a correction of upstream, so what it does not count
-on dates that still move proves nothing.
+A lagging replica looks like a correction, so what upstream lacks on unsettled dates proves nothing.
 """
 
 import datetime as dt
@@ -13,9 +12,7 @@ NEVER = dt.date.max
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """The dates that still move: all from `first` on; `days` are those on which upstream can have
-    rows by now.
-    """
+    """The unsettled dates: all from `first` on; on `days` upstream can have rows by now."""
 
     first: dt.date = NEVER
     days: tuple[dt.date, ...] = ()
@@ -26,17 +23,16 @@ class Moving:
         return max(self.days, default=self.first)
 
     def __contains__(self, day: dt.date | None) -> bool:
-        """Whether the date still moves; what has no date does not."""
+        """Whether the date is unsettled; None is not."""
         return day is not None and day >= self.first
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLevels:
-    """What the warehouse counts of one account before a write: `daily` in all, and on dates that
-    still move.
+    """An account's counts before a write: `daily` in all, and on unsettled dates.
 
-    `moving` is the sum, over these dates, of the largest count of daily, hourly and closed trades,
-    `moving_daily` what daily alone counts there, `moving_finer` the same sum without daily.
+    `moving` sums the largest count by date, `moving_daily` daily alone, `moving_finer` the largest
+    but daily.
     """
 
     daily: int = 0
@@ -47,11 +43,10 @@ class StoredLevels:
 
 @dataclass(frozen=True, slots=True)
 class MovingFigures:
-    """What a run knows of an account's dates that still move when alltime is written.
+    """What a run knows of unsettled dates when alltime is written.
 
-    `told` is what upstream's daily rows, read in this run, count there (None: not read), `grew`
-    that the run itself brought in rows there, `waits` that a fall was put off before and the dates
-    that moved then are not settled yet.
+    `told` are upstream's daily counts (None: not read), `grew` that rows came in, `waits` that a
+    lower count was withheld before.
     """
 
     told: int | None = None
@@ -59,12 +54,10 @@ class MovingFigures:
     waits: bool = False
 
     def allow_fall(self, to: int, stored: StoredLevels) -> bool:
-        """Whether alltime may fall to the count `to`: only if what it loses cannot lie in dates
-        that still move.
+        """Whether alltime may be lowered: what it loses cannot lie on unsettled dates.
 
-        Either the stored daily rows add up to the new count already, and no finer table counts more
-        on these dates; or upstream counts no less there than the warehouse does, so that its
-        settled part is what falls.
+        The stored daily rows match the new count and no finer table counts more there; or upstream
+        counts no less there than the warehouse.
         """
         if self.waits or (self.grew and stored.moving > stored.moving_finer):
             # Daily rows that came in by this run count what no table here did: alltime may have

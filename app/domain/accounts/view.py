@@ -12,11 +12,10 @@ from app.domain.contract.tables import MAX_DATES
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of an account before `first`, the first date that is compared.
+    """What is known of an account before `first`, the first compared date.
 
-    Where it `is_known` what upstream counts before, alltime is told without it. Otherwise upstream
-    is to be asked: about all daily rows, or about those since `counted_from`, before which it
-    counts `counted` trades. `first_trade` is the date of the first one, if that is known.
+    Unless it `is_known`, upstream is asked for all daily rows, or those since `counted_from`,
+    before which it counts `counted` trades. `first_trade` is the first date, if known.
     """
 
     first: dt.date
@@ -27,7 +26,7 @@ class History:
 
     @property
     def uncounted(self) -> frozenset[dt.date] | None:
-        """The dates of which upstream's counts are not known; None: all before the first one."""
+        """Dates with unknown counts; None: all before the first one."""
         if self.is_known:
             return frozenset()
         if self.counted_from is None or (self.first - self.counted_from).days > MAX_DATES:
@@ -40,21 +39,14 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """What detection sees of one account; `by_login`: upstream knows no id for it, so that it is
-    asked for by its logins.
+    """What detection sees of one account; `by_login` if upstream knows no id for it.
 
-    `days` are the dates that disagree, `known_days` the number of dates with any row, `open_issues`
-    what was recorded before, as `trade_recon.issues` holds it, `explained_as` the signature that it
-    had when a run could only explain what was left, `explained_times` how often asking again did
-    not change that and `ask_again_at` when it is asked once more, `descents` the dates whose daily
-    row an audit's heal changed and whose finer rows were not read since, `status` how the last run
-    left it, `odd_rows` are rows that were left out of everything else, `doubts` the dates that an
-    earlier run lowered on upstream's word and that the audit reads again, `doubled` the dates of
-    trades that are stored under several of them. `history` tells what is known of dates before
-    those that are compared (None: all are). `pins` are the numbers of rows that a restore brought
-    back and that stay as they are, by table and date (0 where upstream has one that stands under
-    another date here); `pins_are_due`: upstream is to be asked about them. `money` tells how
-    amounts disagree where all counts agree (None: they do not).
+    `days` disagree, `known_days` have any row. `open_issues` are as `trade_recon.issues` holds
+    them. `explained_as` is the signature last explained, `explained_times` how often,
+    `ask_again_at` when it is doubted. `descents` are dates below a repaired drift, `doubts` lowered
+    dates to be read again, `doubled` dates of trades stored under several. `odd_rows` are in no
+    count. `history` is None if all dates are compared. `pins` count restored rows by table and
+    date, `pins_are_due` for a question. `money` shows amounts that disagree.
     """
 
     account_id: str
@@ -83,18 +75,14 @@ class AccountView:
 
     @property
     def is_history_known(self) -> bool:
-        """Whether alltime can be compared: all dates are, or it is known what upstream counts
-        before those that are.
-        """
+        """Whether alltime can be compared."""
         return self.history is None or self.history.is_known
 
     @property
     def surplus_days(self) -> tuple[dt.date, ...]:
-        """The dates on which more trades are stored than daily counts: some of them may be stored
-        under another date, too.
+        """Dates with more stored trades than daily counts; some may belong to another date.
 
-        Where alltime does not stand by daily, rows of daily may be missing instead; then only dates
-        count that the other tables know.
+        Where alltime contradicts daily, only dates that the other tables know.
         """
         if not self.totals.has_daily:
             return ()
@@ -108,9 +96,7 @@ class AccountView:
 
     @property
     def agrees(self) -> bool:
-        """Whether its tables agree, in total and on every date, and nothing else is known to be
-        wrong: most accounts, on most nights.
-        """
+        """Whether its tables agree and nothing else is known to be wrong."""
         totals = self.totals
         if (
             not self.is_history_known
@@ -138,19 +124,17 @@ class AccountView:
 
     @property
     def drifts(self) -> bool:
-        """Whether an audit found other figures upstream; an account that is absent there has
-        none.
-        """
+        """Whether an audit found other figures upstream."""
         return self.drift is not None and not self.drift.absent
 
     @property
     def has_failed(self) -> bool:
-        """Whether the last run that took it recorded it as failed by itself."""
+        """Whether the last run recorded it as failed."""
         return self.status in ("failed", "exhausted")
 
     @property
     def signature(self) -> str:
-        """What detection sees, in short: equal for two looks between which nothing changed."""
+        """A digest of what detection sees."""
         beside = [
             *([self.odd_rows] if self.odd_rows else []),
             *([sorted(map(repr, self.pins.items()))] if self.pins else []),
@@ -172,10 +156,10 @@ class AccountView:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedIssue:
-    """An issue of an account that somebody accepted, before `until`, with its figures then and how
-    the account's tables disagreed.
+    """An issue accepted before `until`, with its figures and the disagreement of the tables
+    then.
 
-    `was_held`: the account was held for confirmation, and is guarded as such once this is over.
+    `was_held`: the account is guarded again once this ends.
     """
 
     account_id: str

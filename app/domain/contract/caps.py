@@ -1,6 +1,5 @@
-"""Caps: the limits at which a warehouse's own ingestion cuts extreme values off.
-
-What is capped there counts as equal.
+"""Caps: limits at which the warehouse's ingestion cuts extreme values; capped values count as
+equal.
 """
 
 import re
@@ -17,9 +16,7 @@ _LEAST_ROWS, _LEAST_ACCOUNTS = 8, 5
 """Of several accounts, since an account's own figure may stand still for days."""
 _LEAST_VALUES = 12
 _FEWER = 5
-"""Any other value is shared by so many times fewer accounts: figures that are measured hardly
-repeat, classes and rates do.
-"""
+"""Other values are shared by so many times fewer accounts: measured figures hardly repeat."""
 _NATURAL = frozenset(map(Decimal, (0, 1, 100)))
 """Rates and percentages stop here by themselves."""
 _BETWEEN = re.compile(r"[,;](?![^(]*\))")
@@ -27,8 +24,8 @@ _BETWEEN = re.compile(r"[,;](?![^(]*\))")
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Rules in order: a pattern of columns (`rel_*`, `raw_metrics_daily.rel_*`) or a type
-    (`numeric(10,6)`), and the largest amount.
+    """Rules in order: a column pattern (`rel_*`) or type (`numeric(10,6)`), and the largest
+    amount.
     """
 
     rules: tuple[tuple[str, Decimal], ...] = ()
@@ -59,9 +56,7 @@ class Caps:
         return tuple(f"{pattern}={amount:f}" for pattern, amount in self.rules)
 
     def of(self, table: str, column: str, sql_type: str) -> Decimal | None:
-        """The largest amount of a column of a table, by the first rule that names it or its type;
-        None: it is not capped.
-        """
+        """A column's cap by the first matching rule; None if there is none."""
         names = (column.lower(), f"{table}.{column}".lower(), sql_type.lower())
         return next(
             (
@@ -78,11 +73,10 @@ NO_CAPS = Caps()
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """The largest amount of a column, either sign, and how values stand there and below.
+    """A column's largest amount, either sign, and the values there and below.
 
-    `at` rows of `accounts` accounts have just it, of `rows` that have a value. `values` are the
-    different amounts below it, without 0, and `shared` the most accounts that have the same one of
-    them.
+    `at` rows of `accounts` accounts have it, of `rows` with a value; `values` are the different
+    amounts below without 0, `shared` the most accounts with one of them.
     """
 
     amount: Decimal
@@ -94,7 +88,7 @@ class Extreme:
 
     @property
     def may_be_cap(self) -> bool:
-        """Whether so many rows stand just there that a look at the values below is worth it."""
+        """Whether enough rows stand there to look at the values below."""
         return (
             self.amount not in _NATURAL
             and self.amount.is_finite()
@@ -106,9 +100,7 @@ class Extreme:
 
     @property
     def is_cap(self) -> bool:
-        """Whether the values are cut off there: no chance, and no class or rate, brings so many
-        accounts to one amount with none beyond.
-        """
+        """Whether values are cut off there, and not by chance, classes or rates."""
         return (
             self.may_be_cap
             and self.values >= _LEAST_VALUES

@@ -1,9 +1,8 @@
-"""The fields of the risk-analytics API and the warehouse columns that hold them.
+"""The fields of the API and the warehouse columns that hold them.
 
-One line a field: name in the API (``-``: the service fills the column itself), column, SQL type,
-and the tables that have it: ``a`` alltime, ``d`` daily, ``h`` hourly, ``c`` closed trades, ``o``
-open trades. The facts are the vendor's published field list; `app.domain.contract.tables` gives
-them their meaning.
+One line a field: API name (``-``: filled by the service), column, SQL type, and tables: ``a``
+alltime, ``d`` daily, ``h`` hourly, ``c`` closed trades, ``o`` open trades. Source: the vendor's
+published field list.
 """
 
 METRICS_FIELDS = """

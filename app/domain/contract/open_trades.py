@@ -1,4 +1,4 @@
-"""Open trades: upstream's snapshot of them against what is stored, in counts by date."""
+"""Open trades: upstream's snapshot against stored rows, in counts by date."""
 
 import datetime as dt
 from collections import Counter
@@ -27,9 +27,7 @@ def date_of(row: bytes) -> dt.date | None:
 
 
 def is_of(row: bytes, keys: Collection[NaturalKey]) -> bool:
-    """Whether an open trade as it was sent has one of the natural keys; a login that is sent as a
-    number has lost its leading zeros.
-    """
+    """Whether an open trade has one of the natural keys; numeric logins lack leading zeros."""
     fields = fields_of(row)
     login, platform, broker = (
         bytes(fields.get(name, b"")).strip(b'" ').decode("utf-8", "replace") for name in _KEY
@@ -45,10 +43,9 @@ def without_zeros(keys: Iterable[NaturalKey]) -> frozenset[NaturalKey]:
 def compared(
     sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]
 ) -> dict[str, object]:
-    """The counts side by side, as JSON: of all dates of the snapshot together, and of each date on
-    which they differ.
+    """Both counts as JSON: in total, and by date where they differ.
 
-    Stored rows of other dates are earlier snapshots, and say nothing of this one.
+    Stored rows of other dates are earlier snapshots.
     """
     days = sorted((day for day in sent if day is not None), reverse=True)
     differ = [day for day in days if sent[day] != stored.get(day, 0)]

@@ -1,7 +1,6 @@
-"""Rows of the API as JSON that PostgreSQL can open, and which of their fields did not arrive so.
+"""Rows of the API as JSON that PostgreSQL accepts, and which fields were repaired for that.
 
-A repair stays within one field: an odd value costs neither the other fields of its row, nor other
-rows, nor the page.
+A repair stays within one field.
 """
 
 import re
@@ -12,7 +11,7 @@ from typing import Self
 import msgspec
 
 REPLACEMENT = "\ufffd"
-"""What stands for a character that no text of PostgreSQL can hold."""
+"""Stands for a character that PostgreSQL cannot hold."""
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = msgspec.Raw(b"null")
@@ -20,11 +19,10 @@ _NUMBER = re.compile(rb'"?\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,6})?)\s*"
 
 
 class RepairedRow(bytes):
-    """A row of which some fields could not be taken as they were sent; apart from that a row like
-    any other.
+    """A row with repaired fields.
 
-    `nulled` are the fields that hold null instead of a value that cannot be read, `replaced` those
-    whose text holds REPLACEMENT instead of characters that PostgreSQL cannot store.
+    `nulled` hold null for an unreadable value, `replaced` hold REPLACEMENT for characters that
+    PostgreSQL cannot store.
     """
 
     nulled: frozenset[str]
@@ -55,23 +53,19 @@ class RepairedRow(bytes):
         return row
 
     def without_nulled(self) -> bytes:
-        """The row as if the fields that cannot be read had not been sent."""
+        """The row as if unreadable fields had not been sent."""
         return msgspec.json.encode(
             {name: value for name, value in fields_of(self).items() if name not in self.nulled}
         )
 
 
 def fields_of(row: bytes) -> dict[str, msgspec.Raw]:
-    """The fields of a row as they were sent; of a doubled one the last, which is the one that
-    PostgreSQL reads.
-    """
+    """A row's fields as sent; of a doubled one the last, as PostgreSQL reads it."""
     return _FIELDS.decode(row)
 
 
 def flattened(row: bytes) -> bytes:
-    """The row with null in each field that holds an object or an array, since no column takes
-    one.
-    """
+    """The row with null for objects and arrays, which no column takes."""
     if row.find(b"{", 1) < 0 and b"[" not in row:
         return row
     fields = fields_of(row)
@@ -86,9 +80,7 @@ def flattened(row: bytes) -> bytes:
 
 
 def is_count(value: bytes, largest: int) -> bool:
-    """Whether a value as it was sent is a whole number from 0 to `largest`, in any spelling; null
-    passes, which says that it is unknown.
-    """
+    """Whether a value is a whole number from 0 to `largest` in any spelling, or null."""
     if value.isdigit() and len(value) < len(str(largest)):
         return True
     if value == b"null":

@@ -1,9 +1,7 @@
-"""Parts of keys as rows of the API spell them, brought to one spelling before anything is told by
-them.
+"""Key parts in one spelling.
 
-A serializer may write a login or an id as a number, which has several spellings and no leading
-zeros, put a word in place of an id that is missing, or leave blanks and characters that nothing
-shows in a text.
+A serializer may write a login or id as a number, a word for a missing id, or leave blanks and
+invisible characters.
 """
 
 import re
@@ -27,16 +25,16 @@ _ODD_TEXT = re.compile(
     rb'("[!#-\[\]-~]*+(?:[^!#-\[\]-~"\\]|\\.)(?:[^"\\]++|\\.)*+")',
     re.DOTALL,
 )
-"""A key part with characters that are no plain ones, or with an escape, which may stand for one."""
+"""A key part with other than plain characters, or an escape."""
 _HIDDEN = frozenset({"Cf", "Cc", "Zs", "Zl", "Zp"})
-"""Unicode's categories of what is not shown: at the ends of a key part it tells nothing."""
+"""Unicode categories of invisible characters, meaningless at the ends of a key part."""
 _NO_ID = frozenset({"", "null", "none", "nan"})
 _LONGEST = 255
 _PLATFORM = ("mt_version", "platform")
 
 
 class SentKey(NamedTuple):
-    """The natural key of a row as it was sent, with its account id, as far as it has one."""
+    """A row's natural key as sent, with its account id if any."""
 
     login: str
     platform: str
@@ -45,12 +43,10 @@ class SentKey(NamedTuple):
 
 
 def respelled(row: bytes, shared_ids: Collection[str] = ()) -> bytes:
-    """A flat row with whole numbers in key parts written without decimals and exponents, and null
-    for an account id that is none.
+    """A flat row with plain whole numbers in key parts, and null for an id that is none.
 
-    Texts of key parts lose blanks and invisible characters at their ends, and characters that are
-    never shown within. `shared_ids` are ids that upstream sends for several natural keys, which
-    tell no account.
+    Texts lose blanks at their ends and invisible characters. `shared_ids` are sent for several
+    natural keys and so identify no account.
     """
     plain = _NUMBER.sub(_plain_number, row)
     if b" " in plain or b"\\" in plain or not plain.isascii():
@@ -64,9 +60,7 @@ def respelled(row: bytes, shared_ids: Collection[str] = ()) -> bytes:
 
 
 def shown(text: str) -> str:
-    """A key part without what is not visible: format characters anywhere, blanks and control
-    characters at its ends.
-    """
+    """A key part without invisible characters."""
     if text.isascii() and text.isprintable():
         return text.strip(" ")
     text = "".join(each for each in text if unicodedata.category(each) != "Cf")
@@ -79,17 +73,15 @@ def shown(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """What two spellings of one id have in common: neither case nor invisible characters."""
+    """An id without case and invisible characters."""
     return shown(text).casefold()
 
 
 class AskedIds:
-    """The account ids of a request, which are recognized in any case and with invisible
-    characters.
-    """
+    """The ids of a request, recognized in any case and with invisible characters."""
 
     def __init__(self, asked: Collection[str]) -> None:
-        """Bind the ids; of those that differ in case alone none is recognized in another."""
+        """Ids that differ only in case stay apart."""
         self._asked = frozenset(asked)
         self._by_fold: dict[str, str | None] = {}
         for each in self._asked:
@@ -97,7 +89,7 @@ class AskedIds:
             self._by_fold[fold] = each if fold not in self._by_fold else None
 
     def meant(self, row: bytes) -> str | None:
-        """The id that a row spells otherwise than it was asked for; None for any other row."""
+        """The id that a row spells otherwise; None for other rows."""
         found = _ID.search(row)
         if found is None:
             return None
@@ -106,12 +98,12 @@ class AskedIds:
 
 
 def numbered_key(row: bytes) -> SentKey | None:
-    """The key of a respelled row whose login is a number; None for any other row."""
+    """The key of a row with a numeric login; None for others."""
     return None if _LOGIN.search(row) is None else key_of(row)
 
 
 def key_of(row: bytes) -> SentKey:
-    """The natural key and the account id of a row; empty texts for parts that it lacks."""
+    """A row's natural key and id; empty texts for missing parts."""
     fields = fields_of(row)
     platform = next((_text(fields[name]) for name in _PLATFORM if name in fields), "")
     return SentKey(
@@ -130,14 +122,14 @@ def with_id(row: bytes, account_id: str) -> bytes:
 
 
 def with_login(row: bytes, login: str) -> bytes:
-    """The row whose login was a number with a text in place of it."""
+    """The row with a text for its numeric login."""
     written = msgspec.json.encode(login)
     text = _LOGIN.sub(lambda found: found[1] + written, row)
     return row.with_text(text) if isinstance(row, RepairedRow) else text
 
 
 def same_but_for_zeros(login: str, known: Iterable[str]) -> list[str]:
-    """Those of the known logins that equal a number when their leading zeros are left out."""
+    """Known logins equal to a number but for leading zeros."""
     return sorted({each for each in known if each.lstrip("0") == login.lstrip("0")})
 
 
@@ -147,11 +139,11 @@ def chosen_login(
     held: Mapping[tuple[str, str, str], Sequence[str]],
     asked: Collection[str],
 ) -> str | None:
-    """The login that a number stands for: that of the row's account, or the only one known with the
-    key, or the one that was asked for.
+    """The login that a number stands for: the account's, the only known one, or the one asked
+    for.
 
-    `own` are the logins of accounts by their id, `held` those that equal a number, by number,
-    platform and broker. Where none is known it is the number itself; None: it may be several.
+    `own` logins by account id, `held` by number, platform and broker. The number itself if none is
+    known; None if several are.
     """
     if mine := same_but_for_zeros(key.login, own.get(key.account_id, ())):
         return max(mine, key=len)  # zeros can be lost, they are never added

@@ -1,8 +1,6 @@
 """What the API sends and where the warehouse keeps it.
 
-`TABLES` describes the five raw tables; `Request` is one filtered read of an endpoint, which paging
-turns into one or more HTTP requests. Facts: the vendor's field list in `app.domain.contract.fields`
-and the API contract in docs/explanation/upstream.md.
+Facts: `app.domain.contract.fields` and docs/explanation/upstream.md.
 """
 
 import datetime as dt
@@ -19,7 +17,7 @@ MAX_DATES = 100
 
 
 class Endpoint(StrEnum):
-    """An endpoint of the API, by the end of its path; each fills one raw table."""
+    """An endpoint by the end of its path; each fills one raw table."""
 
     ALLTIME = "metrics/alltime"
     DAILY = "metrics/daily"
@@ -34,15 +32,13 @@ class Endpoint(StrEnum):
 
     @property
     def is_trades(self) -> bool:
-        """Whether rows are trades: asked for by login, and without an account id."""
+        """Whether rows are trades: asked for by login, without an account id."""
         return self in (Endpoint.CLOSED, Endpoint.OPEN)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column that the API fills: its name there, its column here, and the column's SQL type in
-    a fresh install.
-    """
+    """A column that the API fills: both names, and its SQL type in a fresh install."""
 
     api_name: str
     column: str
@@ -51,9 +47,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A raw table: `fields` from the API, `key` of a fresh install, `date_column` by which it is
-    partitioned.
-    """
+    """A raw table: API `fields`, `key` of a fresh install, partitioned by `date_column`."""
 
     name: str
     endpoint: Endpoint
@@ -63,7 +57,7 @@ class Table:
     own_columns: tuple[Field, ...]
 
     def field(self, column: str) -> Field:
-        """The field that fills `column`; KeyError if the API fills no such column."""
+        """The field that fills `column`; KeyError if none does."""
         for field in self.fields:
             if field.column == column:
                 return field
@@ -109,17 +103,16 @@ TABLES: Mapping[Endpoint, Table] = {
 
 
 METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
-"""The endpoints whose rows carry an account id, where upstream has one."""
+"""The endpoints whose rows carry an account id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One filtered read of an endpoint: all rows that match, however many pages they fill.
+    """One filtered read of an endpoint, over any number of pages.
 
-    Metrics take `account_ids` or `logins` (for accounts that upstream knows by no id), (daily,
-    hourly) `dates` and (hourly) `hours`; trades take `logins` and `date_from` to `date_to`, both
-    included. An empty tuple or None means no filter. `is_single` asks for a single date by the
-    filter for just that, and not by a range.
+    Metrics take `account_ids` or `logins`, `dates` and `hours`; trades take `logins` and
+    `date_from` to `date_to`, both included. Empty or None: no filter. `is_single` asks for one date
+    by its own filter.
     """
 
     endpoint: Endpoint
@@ -138,9 +131,7 @@ class Request:
 
     @property
     def is_divisible(self) -> bool:
-        """Whether the same rows can be asked for by several requests, each for fewer dates, hours
-        or ids.
-        """
+        """Whether it can be split by dates, hours or ids."""
         if self.names_several or self.endpoint is Endpoint.ALLTIME:
             return self.names_several
         if self.endpoint.is_trades:
@@ -168,5 +159,5 @@ class Request:
 
 
 def _digits(day: dt.date) -> str:
-    """YYYYMMDD, also for the years before 1000, which strftime does not fill up everywhere."""
+    """YYYYMMDD, zero-padded also before the year 1000, unlike strftime."""
     return day.isoformat().replace("-", "")

@@ -13,17 +13,13 @@ _STRATEGY = "keep_stored_rows"
 
 
 def is_silent(view: AccountView, progress: Progress) -> bool:
-    """Whether no table that was read, alltime included, has anything of an account with stored
-    rows: only the others can refute that.
-    """
+    """Whether no table that was read has anything of an account with stored rows."""
     told = (view.drift is not None and view.drift.absent) or Endpoint.ALLTIME in progress.silent
     return told and _has_rows(view) and not progress.sent
 
 
 def is_absent(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream has nothing of the account: it sent nothing where all that could tell was
-    read completely in this run.
-    """
+    """Whether upstream sent nothing of the account where all that could tell was read."""
     if progress.known or not is_silent(view, progress) or may_be_without_id(view, progress):
         return False
     return (
@@ -34,9 +30,7 @@ def is_absent(view: AccountView, progress: Progress) -> bool:
 
 
 def may_be_without_id(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream may have the account without its id, since it was asked for by that alone:
-    so far as a second shape is wanted.
-    """
+    """Whether upstream may have the account without its id, so that a second shape is due."""
     return (
         progress.tried is not None
         and not view.by_login
@@ -55,9 +49,7 @@ def is_hourly_unread(view: AccountView, progress: Progress) -> bool:
 
 
 def is_closed_unread(view: AccountView, progress: Progress) -> bool:
-    """Whether trades are stored of which upstream can be asked and was not, for all dates of the
-    account's life.
-    """
+    """Whether trades are stored and upstream's were not all read."""
     if (
         not view.totals.has_closed
         or not view.logins
@@ -69,16 +61,12 @@ def is_closed_unread(view: AccountView, progress: Progress) -> bool:
 
 
 def is_accepted(view: AccountView) -> bool:
-    """Whether somebody accepted that upstream has nothing of the account, or it was known before
-    anybody had to.
-    """
+    """Whether the absence was confirmed, or known before that was needed."""
     return view.status == Outcome.EXPLAINED and open_absence(view) is not None
 
 
 def is_alltime_lacking(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream lacks the alltime row of an account: an audit asked for it, or this run
-    asked since an open issue says so.
-    """
+    """Whether upstream lacks the alltime row, as an audit or this run found."""
     if not view.totals.has_alltime or Endpoint.ALLTIME in progress.sent:
         return False
     asked = lacks_alltime(view) and progress.dates_read(Endpoint.ALLTIME).everything
@@ -86,9 +74,7 @@ def is_alltime_lacking(view: AccountView, progress: Progress) -> bool:
 
 
 def lacks_alltime(view: AccountView) -> bool:
-    """Whether an open issue says that upstream lacks the alltime row, alone or with all others:
-    only asking tells whether it still does.
-    """
+    """Whether an open issue says that upstream lacks the alltime row."""
     for entry in _entries(view):
         tables = entry.get("affected")
         if not isinstance(tables, list) or _ALLTIME in tables:
@@ -97,9 +83,7 @@ def lacks_alltime(view: AccountView) -> bool:
 
 
 def open_absence(view: AccountView) -> Mapping[str, object] | None:
-    """The open issue that says that upstream has nothing of the account; None where none says
-    that.
-    """
+    """The open issue of an absent account; None if there is none."""
     for entry in _entries(view):
         tables = entry.get("affected")
         if isinstance(tables, list) and set(COUNTED_TABLES).issubset(tables):
@@ -114,7 +98,7 @@ def absence() -> Issue:
 
 
 def alltime_absence(view: AccountView) -> Issue:
-    """That upstream lacks the account's alltime row, whatever else it has."""
+    """Upstream lacks the account's alltime row."""
     text = f"Upstream does not send the row of {_ALLTIME} that is stored; it is kept."
     evidence = {
         **plain_dates_evidence(()),
@@ -124,9 +108,7 @@ def alltime_absence(view: AccountView) -> Issue:
 
 
 def carried(view: AccountView, progress: Progress) -> tuple[Issue, ...]:
-    """What was concluded before and this run neither confirmed nor refuted, since it did not ask:
-    it stays shown as it was.
-    """
+    """Earlier conclusions that this run neither confirmed nor refuted."""
     entry = open_absence(view)
     if entry is None or progress.sent or is_absent(view, progress):
         return ()

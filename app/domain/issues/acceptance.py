@@ -1,8 +1,7 @@
-"""Accepting an issue: somebody knows of it, and it is to hold nothing back while its figures stay
-as they are.
+"""Accepting an issue: it holds nothing back while its figures stay as they are.
 
-What is accepted are the figures: the dates, counts and values in which things differ. Totals that
-grow on both sides alike are no change.
+Accepted are the dates, counts and values that differ; totals that grow alike on both sides are no
+change.
 """
 
 import datetime as dt
@@ -33,17 +32,14 @@ _PASSING = frozenset(
         BY_ROWS,
     }
 )
-"""What evidence tells of the run that found it, not of what differs."""
+"""Evidence about the run and not the difference."""
 _DERIVED = frozenset({"discrepancy_percentage", "total_dates"})
 _DIGITS = 4
 _ALLTIME, _DAILY = "raw_metrics_alltime", "raw_metrics_daily"
 
 
 def last_date(until: dt.date | None, today: dt.date) -> dt.date:
-    """The date on which an acceptance ends; InvalidRequest if it is past or too far away.
-
-    None: after 90 days.
-    """
+    """The last date of an acceptance (default: 90 days); InvalidRequest if past or too far away."""
     if until is None:
         return today + dt.timedelta(days=USUAL_DAYS)
     latest = today + dt.timedelta(days=MOST_DAYS)
@@ -56,7 +52,7 @@ def last_date(until: dt.date | None, today: dt.date) -> dt.date:
 
 
 def figures_of(issue: Issue) -> str:
-    """A digest of what differs, equal for two looks between which that did not change."""
+    """A digest of what differs."""
     plain: dict[str, object] = {
         name: value for name, value in issue.evidence.items() if name not in _DERIVED
     }
@@ -68,9 +64,7 @@ def figures_of(issue: Issue) -> str:
 
 
 def disagreement_of(view: AccountView) -> str:
-    """A digest of how an account's tables disagree, equal for two looks between which no such
-    figure changed.
-    """
+    """A digest of how the account's tables disagree."""
     totals = view.totals
     present = totals.has_alltime, totals.has_daily, totals.has_hourly, totals.has_closed
     pins = sorted(f"{table} {day} {number}" for (table, day), number in view.pins.items())
@@ -90,9 +84,7 @@ def disagreement_of(view: AccountView) -> str:
 
 
 def is_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool:
-    """Whether all that is known to be wrong with the account is accepted (`accepted` by code), so
-    that nothing is asked about it.
-    """
+    """Whether all known issues of the account are accepted."""
     codes = {str(entry.get("type")) for entry in view.open_issues}
     if not codes or not codes <= accepted.keys() or view.doubts or view.pins_are_due:
         return False
@@ -102,10 +94,10 @@ def is_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool
 def _is_seen_as_accepted(
     view: AccountView, codes: Collection[str], accepted: Mapping[str, AcceptedIssue]
 ) -> bool:
-    """Whether the tables disagree as they did when this was accepted.
+    """Whether the tables disagree as they did then.
 
-    Of what maintenance recorded no such digest is kept: what detection finds has the accepted
-    figures then, and nothing else is open.
+    Maintenance records no such digest: detected issues must have the accepted figures, and no other
+    be open.
     """
     seen = disagreement_of(view)
     if all(accepted[code].seen == seen for code in codes):
@@ -127,7 +119,7 @@ def _is_drift_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) 
 def still_accepted(
     left: Sequence[Issue], accepted: Mapping[str, AcceptedIssue]
 ) -> frozenset[IssueCode]:
-    """The codes of those of the issues whose figures are the ones that were accepted."""
+    """The codes whose figures are still the accepted ones."""
     return frozenset(
         issue.code
         for issue in left
@@ -138,11 +130,9 @@ def still_accepted(
 def how_it_ended(
     accepted: AcceptedIssue, left: Sequence[Issue], judged: Collection[str], today: dt.date | None
 ) -> str | None:
-    """As what an acceptance is over, once an account is left with these issues; None while it
-    holds.
+    """How an acceptance ended; None while it holds.
 
-    `judged` are the codes on which this look has the last word; the date counts where `today` is
-    known.
+    `judged` are the codes that this run decides; the date counts if `today` is given.
     """
     found = [issue for issue in left if issue.code == accepted.code]
     if not found:
@@ -179,9 +169,7 @@ def _plain_metadata(metadata: Mapping[str, object], *, has_dates: bool) -> dict[
 
 
 def _money(money: Money | None) -> object:
-    """How amounts disagree: relations, the amounts of the dates on which they do, and the
-    differences of totals.
-    """
+    """The disagreement of amounts: relations, amounts by date, differences of totals."""
     if money is None:
         return None
     relations, days, _ = money.signature
@@ -193,9 +181,7 @@ def _money(money: Money | None) -> object:
 
 
 def _differences(counts: Mapping[str, object] | Mapping[Side, float]) -> dict[str, str]:
-    """Counts or amounts by table as what they are above the least, without the noise of sums of
-    floating-point numbers.
-    """
+    """Counts or amounts by table above the least, without floating-point noise."""
     numbers = {str(table): _number(count) for table, count in counts.items()}
     known = [number for number in numbers.values() if number is not None]
     return {

@@ -1,8 +1,6 @@
-"""Amounts that disagree as issues: what is found, what must be read, and what is left of it after
-the heal.
+"""Issues of amounts: detected, to be read, and left after the repair.
 
-Upstream is blamed without a trial in a second shape: an answer that is cut off changes counts, and
-those agree.
+No second shape is needed: a cut answer changes counts, and those agree.
 """
 
 import datetime as dt
@@ -36,9 +34,7 @@ _COLUMNS: Mapping[Side, Mapping[Figure, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What amounts give reason to read of an account next; None stands for every date, an empty set
-    for nothing.
-    """
+    """What amounts need read next; None stands for every date, an empty set for nothing."""
 
     alltime: bool = False
     daily: frozenset[dt.date] | None = frozenset()
@@ -52,9 +48,7 @@ def table_of(side: Side) -> str:
 
 
 def judged(view: AccountView) -> Money | None:
-    """How the amounts of an account disagree where rows that a restore pinned do not explain it;
-    None where nothing else does.
-    """
+    """The disagreement of amounts beyond pinned rows; None if there is none."""
     if view.money is None or not view.pins:
         return view.money
     pinned = {day for _, day in view.pins}
@@ -78,7 +72,7 @@ def judged(view: AccountView) -> Money | None:
 
 
 def money_issues(view: AccountView) -> list[Issue]:
-    """That amounts disagree though the counts agree, with all dates and both amounts."""
+    """Amounts disagree though counts agree."""
     money = judged(view)
     if money is None:
         return []
@@ -104,9 +98,7 @@ def money_issues(view: AccountView) -> list[Issue]:
 
 
 def unread_money(view: AccountView, progress: Progress) -> Unread:
-    """What is to be read next: on each date the table that stands alone, then the others, then
-    alltime and what it is compared with.
-    """
+    """What to read next: on each date the contradicted table, the others, then alltime."""
     money = judged(view)
     if money is None:
         return Unread()
@@ -132,10 +124,10 @@ def money_is_read(view: AccountView, progress: Progress) -> bool:
 def explained_money(
     view: AccountView, progress: Progress, moving_from: dt.date, looks: int
 ) -> tuple[Issue, ...]:
-    """What a difference of amounts is that stands though all of it was read.
+    """What a difference comes to once all was read.
 
-    Upstream's own contradiction; on dates that still move, or in totals of an account that has
-    such, it is not settled for so many `looks`.
+    Upstream's contradiction; on unsettled dates, or totals with such, unsettled for so many
+    `looks`.
     """
     money = judged(view)
     if money is None:
@@ -197,9 +189,7 @@ def _unread_dates(
 
 
 def _unread_totals(view: AccountView, progress: Progress, broken: Sequence[Relation]) -> Unread:
-    """Finer tables as a whole where alltime stands against them, and not against daily: no date is
-    known on which they differ.
-    """
+    """Finer tables as a whole, where alltime contradicts them and not daily."""
     by_daily = {relation.figure for relation in broken if relation.right is Side.DAILY}
     finer = {relation.right for relation in broken if relation.figure not in by_daily}
     if view.first_day is None or view.last_day is None:
@@ -236,7 +226,7 @@ def _tables(money: Money) -> tuple[str, ...]:
 
 
 def _evidence(money: Money) -> Mapping[str, object]:
-    """All dates, both amounts of some of them, and the totals."""
+    """All dates, both amounts of some, and the totals."""
     dates = [day.date for day in money.days]
     samples = [sample for day in money.days for sample in _samples(money, day)]
     figures = [
@@ -261,7 +251,7 @@ def _evidence(money: Money) -> Mapping[str, object]:
 
 
 def _samples(money: Money, day: MoneyDay) -> list[dict[str, object]]:
-    """The amounts of a date, one entry for each figure that differs."""
+    """The amounts of a date, an entry for each figure that differs."""
     broken = [relation for relation in money.broken if day.breaks(relation)]
     found: list[dict[str, object]] = []
     for figure in Figure:

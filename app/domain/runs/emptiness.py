@@ -1,4 +1,4 @@
-"""What is said of a warehouse in which there is nothing to compare."""
+"""The messages of a warehouse without anything to compare."""
 
 from app.domain.states import RunKind
 from app.domain.wording.counts import choose, counted
@@ -17,13 +17,11 @@ NOTHING_LISTED = (
 NO_TRADES = (
     "No account counts a trade: that the tables agree rests on nothing but their being empty."
 )
-"""Where accounts are known, and none of them has a trade in any table."""
+"""Accounts are known, and none has a trade."""
 
 
 def nothing_known(kind: str, accounts: int | None, refused: int) -> str | None:
-    """What is said of a run of this kind that knew no account, `refused` of them; None where it
-    knew some, or that is not known.
-    """
+    """The message of a run that knew no account; None where it knew some."""
     if accounts is None or accounts > 0:
         return None
     if refused:
@@ -32,7 +30,7 @@ def nothing_known(kind: str, accounts: int | None, refused: int) -> str | None:
 
 
 def refused_sentence(accounts: int) -> str:
-    """What is said where accounts have rows and PostgreSQL lets none of them into trade_recon."""
+    """The message where PostgreSQL rejects all accounts from trade_recon."""
     return (
         f"{_NOTHING}: {counted(accounts, 'account')} {choose(accounts, 'stands', 'stand')} in the"
         " tables, and PostgreSQL refuses each row in trade_recon; the log says why"

@@ -1,4 +1,4 @@
-"""Which ends of a run are failures of the command that waited for it, as `--fail-on` chooses."""
+"""Which ends of a run fail its command (`--fail-on`)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,17 +22,15 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailOn:
-    """Conditions of which one is enough; `failed`: the part of the accounts that may fail (None:
-    does not count).
-    """
+    """Conditions, one of which is enough; `failed` is a share of accounts (None: ignored)."""
 
     conditions: frozenset[Condition] = frozenset({Condition.ACTION})
     failed: float | None = None
 
     def reason(self, left: Leftovers, *, done: int, failed: int) -> str | None:
-        """Why a run that ended so is a failure, as part of a sentence; None if it is none.
+        """Why such an end is a failure; None if it is none.
 
-        One that healed no account always is.
+        A run that healed nothing always is.
         """
         if 0 < failed == done:
             return "no account could be healed"
@@ -60,10 +58,8 @@ ACTION = FailOn()
 
 
 def parse_fail_on(given: Iterable[str]) -> FailOn:
-    """What the words choose, each of which may be several with commas between; InvalidRequest says
-    what a word must be.
-
-    Of two shares of failed accounts the smaller one counts.
+    """Parse conditions, also separated by commas; the smaller of two shares counts.
+    InvalidRequest.
     """
     words = [word.strip() for text in given for word in text.split(",")]
     conditions = frozenset(_condition(word) for word in words if not _is_share(word))
@@ -74,7 +70,7 @@ def parse_fail_on(given: Iterable[str]) -> FailOn:
 
 
 def parse_share(text: str) -> float:
-    """A share such as 10% or 0.1; InvalidRequest for what is none."""
+    """A share such as 10% or 0.1; InvalidRequest."""
     number, is_percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:
         share = float(number) / (100 if is_percent else 1)

@@ -1,6 +1,4 @@
-"""What an answer rests on: how many accounts were compared, when, with what and by how many
-requests.
-"""
+"""What an answer rests on: accounts compared, when, by what, with how many requests."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -17,21 +15,16 @@ _COUNTS = (
 )
 _AUDIT, _INSPECT = "audit", "inspect"
 _SLACK = dt.timedelta(minutes=1)
-"""An account is recorded and its attempt ended by one transaction, and by an earlier version by
-two.
-"""
+"""An earlier version recorded an account and its attempt in two transactions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a run that ended compared: `named` accounts (None: all), of which `taken` were its own
-    to look at closer.
+    """What an ended run compared: `named` accounts (None: all), `taken` to look at closer.
 
-    `known` is how many accounts there were (None: not known), `began` when it began (aware; None:
-    it never did), `first` the first date that is compared (None: all are). With `is_prepared` its
-    accounts were known before it ended. Of its accounts it `compared` so many (None: not known),
-    `left_out` others, and some are `unread`: they failed, were deleted, or were not reached. Rows
-    that a restore `pinned` stay as they are, whatever upstream sends.
+    `known` accounts (None: unknown), `began` (aware; None: never), `first` compared date (None:
+    all), `is_prepared` accounts; `compared`, `left_out`, and `unread` ones that failed, were
+    deleted or not reached; `pinned` rows.
     """
 
     kind: str
@@ -133,8 +126,8 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class LastLook:
-    """When an account was last compared (aware; None: never), whether its tables agree, and the
-    last run that took it, if any did.
+    """When an account was last compared (aware; None: never), whether it agrees, and its last
+    run.
     """
 
     checked: dt.datetime | None
@@ -175,9 +168,7 @@ class LastLook:
 
 
 def audited(ended: dt.datetime | None, run_id: object | None, left_out: int = 0) -> str:
-    """How old the last comparison of all accounts with upstream is, but for some that it left out,
-    or that failed.
-    """
+    """The age of the last comparison with upstream, except for accounts left out or failed."""
     if ended is None:
         return (
             "No audit has compared all accounts with upstream yet: that tables agree rests on what"
@@ -195,5 +186,5 @@ def _minute(moment: dt.datetime | None) -> str:
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:
-    """A time of the record, which PostgreSQL gives in UTC; its infinity comes without a zone."""
+    """A recorded time; PostgreSQL's infinity comes without a zone."""
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)

@@ -1,7 +1,4 @@
-"""What an inspection counts: accounts by issue, table, broker and date.
-
-InspectionFigures of batches are summed up; they go into the record, and out of it, as JSON.
-"""
+"""What an inspection counts, by issue, table, broker and date."""
 
 import datetime as dt
 from collections import Counter
@@ -16,9 +13,7 @@ from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCod
 from app.domain.planning.estimates import common_gaps, lost_dates
 
 JUDGED = COUNT_CODES | IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE, IssueCode.MONEY_MISMATCH}
-"""Issues on which a look at the warehouse alone has the last word: where it does not see them they
-are closed.
-"""
+"""Issues that an inspection closes where it does not see them."""
 _OF_UPSTREAM = (IssueCode.UPSTREAM_DRIFT.value, IssueCode.UNSETTLED.value)
 _COUNTED = {
     "daily": TABLES[Endpoint.DAILY].name,
@@ -31,10 +26,9 @@ _UNKNOWN_BROKER = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What was found at one account: issues to be recorded (None: those that are open stand), and
-    the entries that are open then.
+    """One account's issues to record (None: open ones stand), and the entries open then.
 
-    `seen` is a digest of how its tables disagreed.
+    `seen` is a digest of the disagreement.
     """
 
     account_id: str
@@ -49,9 +43,7 @@ class Inspected:
 
     @property
     def is_news(self) -> bool:
-        """Whether any of them is more than information, nor accepted, nor what a run found not to
-        be the warehouse's to heal.
-        """
+        """Whether any is more than information, not accepted, and possibly ours to heal."""
         return self.issues is not None and any(
             _severity(entry) < Severity.INFO for entry in self.entries
         )
@@ -60,9 +52,7 @@ class Inspected:
 def inspect_account(
     view: AccountView, detected: Sequence[Issue], accepted: Mapping[str, AcceptedIssue]
 ) -> Inspected:
-    """What an account has, by what detection sees of it now and by what runs recorded that only
-    upstream tells; `accepted` by code.
-    """
+    """An account's detected issues, and recorded ones that only upstream shows."""
     if is_covered(view, accepted) or (
         view.explained_as is not None and view.explained_as == view.signature
     ):
@@ -83,9 +73,7 @@ def inspect_account(
 
 
 def _unseen_money(view: AccountView) -> list[Issue]:
-    """The open issue of amounts where counts disagree: amounts are not looked at there, so that it
-    stands.
-    """
+    """The open issue of amounts, which stands while counts disagree."""
     if not view.days and len(set(view.totals.counts.values())) == 1:
         return []
     return [
@@ -97,9 +85,7 @@ def _unseen_money(view: AccountView) -> list[Issue]:
 
 @dataclass(slots=True)
 class InspectionFigures:
-    """Accounts by issue, by issue and table, by broker and by date; what tables are short of on a
-    date, and what tells of lost dates.
-    """
+    """Accounts by issue, table, broker and date, and what points to lost dates."""
 
     issues: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """By type and severity."""
@@ -108,17 +94,13 @@ class InspectionFigures:
     dates: Counter[str] = field(default_factory=Counter)
     short: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     more: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
-    """What a table counts beyond the two others, which agree, where it also counts more than
-    alltime in all.
-    """
+    """What a table counts beyond the two others, and beyond alltime."""
     short_accounts: int = 0
     """Accounts whose alltime counts more than any other table."""
     coverage: Counter[str] = field(default_factory=Counter)
     """How many of these have a row on a date."""
     everywhere: Counter[str] = field(default_factory=Counter)
-    """How many accounts of the whole warehouse have a daily row on a date; empty where some
-    accounts were named, or none is short.
-    """
+    """Accounts of the whole warehouse by date; empty if some were named."""
     until: str | None = None
     """The last date that may be lost."""
 
@@ -160,21 +142,17 @@ class InspectionFigures:
                     of_day.setdefault(table, Counter()).update(accounts=1, trades=most - count)
 
     def add_gaps(self, accounts: int, coverage: Mapping[dt.date, int], until: dt.date) -> None:
-        """Count `accounts` that lack trades of unknown dates, and on which dates up to `until` they
-        have rows.
-        """
+        """Count `accounts` short of trades, and the dates up to `until` with rows."""
         self.short_accounts += accounts
         self.coverage.update({day.isoformat(): number for day, number in coverage.items()})
         self.until = max(self.until or "", until.isoformat())
 
     @property
     def lacking(self) -> dict[str, int]:
-        """How many of the accounts that lack trades of unknown dates have no row on the dates that
-        probably are these.
+        """Short accounts without rows on the dates that are probably lost.
 
-        The dates are those that these accounts lack though they trade on that weekday, and those
-        that the whole warehouse lacks. A date of which one table has rows is no such date: there
-        the others are short.
+        These are dates that they lack though they trade on that weekday, and those that the whole
+        warehouse lacks, unless one table has rows there.
         """
         if self.until is None or not self.short_accounts:
             return {}
@@ -203,9 +181,7 @@ class InspectionFigures:
         }
 
     def _kept_issues(self) -> dict[str, dict[str, Any]]:
-        """The issues as earlier versions read them, too: by type, with the figures of each severity
-        beside those of all.
-        """
+        """The issues by type, also as earlier versions read them."""
         kept: dict[str, dict[str, Any]] = {}
         for (issue, severity), known in self.issues.items():
             whole = kept.setdefault(
@@ -249,7 +225,7 @@ class InspectionFigures:
 
 
 def is_short(view: AccountView) -> bool:
-    """Whether alltime counts trades of dates that no other table has."""
+    """Whether alltime counts trades of dates that no table has."""
     totals = view.totals
     return totals.alltime > max(totals.daily, totals.hourly, totals.closed)
 

@@ -1,9 +1,4 @@
-"""What a run leaves behind, whether somebody must act on it, and the status that follows.
-
-A run is `succeeded` where all that is left is known and not the warehouse's to heal; it is
-`completed_with_issues` where something is left that can be healed, is new, or needs somebody's
-word.
-"""
+"""What a run leaves, whether action is needed, and the status that follows."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,17 +10,15 @@ from app.domain.states import Outcome, RunStatus
 from app.domain.wording.counts import counted
 
 SETTLING_CODES = frozenset({IssueCode.UNSETTLED})
-"""Issues that end by themselves once their dates are settled; each night has new ones, and none is
-news.
-"""
+"""Issues that end once their dates settle; never news."""
 OWN_WORD_CODES = frozenset({IssueCode.PINNED_BY_RESTORE})
-"""Issues that exist since somebody decided so; they are never news."""
+"""Issues that follow from a decision; never news."""
 
 
 class Left(StrEnum):
     """What a run may leave.
 
-    All but the last four are accounts; each account counts once, as the most urgent of what it has.
+    All but the last four are accounts, counted once as the most urgent.
     """
 
     WAITING = "waiting"
@@ -47,9 +40,7 @@ class Left(StrEnum):
 
     @property
     def needs_somebody(self) -> bool:
-        """Whether it can be healed, is new, or needs a word; what is known and not the warehouse's
-        to heal does not.
-        """
+        """Whether action is needed."""
         match self:
             case (
                 Left.WAITING
@@ -71,13 +62,13 @@ class Left(StrEnum):
 
     @property
     def is_issue(self) -> bool:
-        """Whether it is an open issue that nobody accepted, known or not."""
+        """Whether it is an open issue that is not accepted."""
         return self is not Left.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
 class OpenKinds:
-    """Which kinds of open issues an account is left with; accepted ones count as nothing else."""
+    """The kinds of an account's open issues that are not accepted."""
 
     new: bool = False
     known: bool = False
@@ -88,10 +79,7 @@ class OpenKinds:
 def left_of(  # noqa: PLR0911 - a line of the table each
     outcome: Outcome | None, open_kinds: OpenKinds, *, is_exhausted: bool
 ) -> Left | None:
-    """As what an account is left by a run; None where nothing of it is left.
-
-    Without an outcome the run has not come to it.
-    """
+    """What an account is left as; None for nothing. Without outcome it was not reached."""
     match outcome:
         case None:
             return Left.WAITING
@@ -125,9 +113,7 @@ def _left_of_explained(open_kinds: OpenKinds) -> Left:
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """How many of each a run leaves, and at how many accounts an issue that it was the first to
-    find, whatever became of them.
-    """
+    """Numbers of what a run leaves, and of accounts with issues it was first to find."""
 
     counts: Mapping[Left, int] = field(default_factory=dict)
     new_issues: int = 0
@@ -144,7 +130,7 @@ class Leftovers:
 
     @property
     def has_new(self) -> bool:
-        """Whether the run found anything that no run had found before it, and left it."""
+        """Whether the run left something that it was first to find."""
         return (
             self.new_issues > 0
             or self.counts.get(Left.NEW, 0) > 0
@@ -171,9 +157,7 @@ class Leftovers:
         return [left for left in Left if self.counts.get(left, 0) > 0]
 
     def with_held(self, still: int) -> "Leftovers":
-        """What is left by now, `still` of the held accounts being held to this moment: a later run
-        may have recorded the others.
-        """
+        """What is left by now, with `still` accounts held."""
         return replace(
             self, counts={**self.counts, Left.HELD: min(self.counts.get(Left.HELD, 0), still)}
         )
@@ -187,7 +171,7 @@ class Leftovers:
 
     @classmethod
     def from_json(cls, figures: Mapping[str, object] | None) -> Self | None:
-        """What `as_json` wrote; None of a run that an earlier version ended."""
+        """The inverse of `as_json`; None for runs of earlier versions."""
         if figures is None:
             return None
         known = {left: int(str(figures.get(left.value, 0))) for left in Left}
@@ -204,8 +188,8 @@ def gathered(counts: Iterable[tuple[Left | None, int]], *, new_issues: int = 0) 
 
 
 def status_of(left: Leftovers, *, is_faulty: bool, is_stopped: bool) -> RunStatus:
-    """The status of a run that came to its end; `is_faulty`: it could not do its work,
-    `is_stopped`: a guard holds all of it.
+    """The status of an ended run; `is_faulty`: it could not work, `is_stopped`: a guard holds
+    all.
     """
     if is_faulty:
         return RunStatus.FAILED
@@ -215,12 +199,7 @@ def status_of(left: Leftovers, *, is_faulty: bool, is_stopped: bool) -> RunStatu
 
 
 def standing_status(status: str, left: Leftovers | None, *, held: int, still: int) -> str:
-    """The status of an ended run by now, that held so many accounts of which `still` are held: once
-    none is, no word lets it go on.
-
-    Where an account is held again, as when its acceptance is taken back, the run waits for a word
-    again.
-    """
+    """The present status of an ended run, of whose held accounts `still` are held."""
     if (
         still
         or not held
@@ -235,7 +214,7 @@ def standing_status(status: str, left: Leftovers | None, *, held: int, still: in
 ACTING_BESIDE_HELD = tuple(
     left.value for left in Left if left.needs_somebody and left is not Left.HELD
 )
-"""What of a run that holds no account any more somebody must act on."""
+"""What needs action besides held accounts."""
 
 _ACCOUNTS: Mapping[Left, str] = {
     Left.WAITING: "not reached, which the next run takes",

@@ -1,4 +1,4 @@
-"""What people order, and why: the reason stays in the record."""
+"""Orders and their reasons, which stay in the record."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,7 @@ LONGEST_REASON = 500
 
 
 def bounded_reason(text: str | None) -> str | None:
-    """The reason as it is kept, None where none was given; InvalidRequest if it is longer than is
-    kept.
-    """
+    """The reason to keep; InvalidRequest if too long."""
     given = " ".join((text or "").replace("\x00", " ").split())
     if len(given) > LONGEST_REASON:
         raise InvalidRequest(
@@ -21,7 +19,7 @@ def bounded_reason(text: str | None) -> str | None:
 
 
 def required_reason(text: str | None) -> str:
-    """The reason as it is kept; InvalidRequest if there is none, or it is longer than is kept."""
+    """The reason to keep; InvalidRequest if missing or too long."""
     given = bounded_reason(text)
     if given is None:
         raise InvalidRequest(
@@ -32,7 +30,7 @@ def required_reason(text: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How rows are brought back: for good or as a trial, pinned or not, and for which reason."""
+    """How rows are restored: for good or as a trial, pinned or not, and why."""
 
     is_trial: bool = False
     pins: bool = False

@@ -1,4 +1,4 @@
-"""What a run is asked to do, and the name of the request."""
+"""The request of a run, and its idempotency key."""
 
 import datetime as dt
 import hashlib
@@ -28,16 +28,14 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def compares_rows(self) -> bool:
-        """Whether every row of its accounts is compared with upstream, whatever the counts say."""
+        """Whether every row of its accounts is compared with upstream."""
         if self.kind is RunKind.INSPECT:
             return False
         return self.account_ids is not None if self.depth is None else self.depth is Depth.ROWS
 
     @property
     def is_sole(self) -> bool:
-        """Whether it takes whatever needs healing: a second such run beside it would find nothing
-        of its own to do.
-        """
+        """Whether it takes all accounts that need repair: only one such run may be active."""
         return self.kind is RunKind.FULL and self.account_ids is None
 
     @property

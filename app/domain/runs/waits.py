@@ -26,10 +26,10 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hindrance:
-    """What keeps the work of one process from going on, in seconds from now.
+    """What holds up a process.
 
-    It began `since` seconds ago; the next try is in `next_in` seconds (None: soon), and in
-    `ends_in` seconds the work is given up (None: it waits as long as it takes).
+    It began `since` seconds ago; retry in `next_in` seconds (None: soon), the end in `ends_in`
+    (None: never).
     """
 
     reason: WaitReason
@@ -46,10 +46,9 @@ class Hindrance:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One reason why a run does not go on: since when, `until` when at the latest something changes
-    (None: not known).
+    """Why a run does not go on, `until` when at the latest (None: unknown).
 
-    `accounts` are those that it concerns, where it does not concern all of the run.
+    `accounts` are those concerned, if not all.
     """
 
     reason: WaitReason
@@ -61,9 +60,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that works on runs, as its row tells: its last sign of life, and what hinders
-    it.
-    """
+    """A process that works on runs: its last heartbeat, and what holds it up."""
 
     place: str
     heartbeat_at: dt.datetime
@@ -85,9 +82,7 @@ class Blocker:
 
 
 def hindered(processes: Sequence[Process], now: dt.datetime) -> list[Wait]:
-    """What hinders the processes that live: each reason once, told of the one that it hinders for
-    the longest time.
-    """
+    """What holds up live processes, each reason once."""
     waits = []
     for reason in WaitReason:
         among = [process for process in processes if process.reason == reason]
@@ -141,7 +136,7 @@ def held_accounts(accounts: int, process: Process, free_at: dt.datetime, now: dt
 
 
 def held_preparation(process: Process, free_at: dt.datetime, now: dt.datetime) -> Wait:
-    """A run that a process prepares which is not heard of."""
+    """A run whose preparing process is silent."""
     return Wait(
         WaitReason.PREPARATION_HELD,
         f"The run is prepared by a worker not heard of since {moment(process.heartbeat_at, now)}"
@@ -162,7 +157,7 @@ def unattended() -> Wait:
 
 
 def turn(runs: int, first: object) -> Wait:
-    """A run that no worker has taken up, since they are at others."""
+    """A run that waits for a free worker."""
     return Wait(
         WaitReason.TURN,
         f"The workers are at {counted(runs, 'other run')}"
@@ -214,12 +209,12 @@ def paused(since: dt.datetime | None, run_id: object, now: dt.datetime) -> Wait:
 
 
 def guarded(message: str, since: dt.datetime | None, accounts: int) -> Wait:
-    """A run that a guard stopped; `message` tells which, and what to do."""
+    """A run that a guard stopped; `message` says which and what to do."""
     return Wait(WaitReason.GUARD, message, since, None, accounts or None)
 
 
 def moment(at: dt.datetime, now: dt.datetime, *, with_seconds: bool = False) -> str:
-    """A time in UTC as a sentence names it: with its date where that is not today's."""
+    """A time in UTC for a sentence, with its date unless it is today's."""
     here = at.astimezone(dt.UTC)
     day = "" if here.date() == now.astimezone(dt.UTC).date() else f"{here:%Y-%m-%d} "
     return f"{day}{here:%H:%M:%S} UTC" if with_seconds else f"{day}{here:%H:%M} UTC"
