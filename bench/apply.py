@@ -39,7 +39,7 @@ from app.domain.ids import ClaimId, RunId
 from app.engine.repositories import Repositories
 from app.store.apply.context import WriteContext
 from app.store.apply.fingerprints import Fingerprints
-from app.store.staging.staging import StageSink
+from app.store.staging.sink import StageSink
 from app.store.table_sql.statements import table_tokens
 from app.telemetry import configure_logging
 from app.upstream.paging.whole import fetch_whole

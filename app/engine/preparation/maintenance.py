@@ -16,8 +16,8 @@ from app.domain.verdict.closing import ClosedAs
 from app.engine.repositories import Repositories
 from app.errors import DatabaseError, RowRefused, WriteConflict
 from app.store.detect.sweep import Swept
-from app.store.identity.identity import Mended
 from app.store.identity.natural_keys import NaturalKeys
+from app.store.identity.repair import Repaired
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -106,7 +106,9 @@ async def _fix_ids(
 ) -> MaintenanceResult:
     """Repair what a sweep found, and read the accounts whose rows changed again."""
     await _record_identity_issues(store)
-    mended = await store.identity.mend_all(swept.placeholders, today, run_id) if heals else Mended()
+    mended = (
+        await store.identity.repair_all(swept.placeholders, today, run_id) if heals else Repaired()
+    )
     added, changed, locked, kept_out = (
         swept.accounts_added,
         swept.totals_changed,
@@ -228,7 +230,7 @@ async def repair_ids(
     keys = await find_ids(store, account_ids, today)
     if keys is None:
         return 0
-    mended = await store.identity.mend(keys, today, run_id)
+    mended = await store.identity.repair(keys, today, run_id)
     rows = sum(mended.rows.values())
     if rows:
         await store.identity.find(keys, account_ids, today)
@@ -257,7 +259,7 @@ async def _close_refuted(store: Repositories) -> None:
 
 
 async def _result(
-    store: Repositories, mended: Mended, added: int, changed: int
+    store: Repositories, mended: Repaired, added: int, changed: int
 ) -> MaintenanceResult:
     findings, unmatched, ambiguous = await store.identity.unresolved(_SAMPLE)
     closed, opened = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name

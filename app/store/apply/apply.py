@@ -41,7 +41,7 @@ from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw.catalogue import Catalogue
-from app.store.staging.staging import StagedFetch
+from app.store.staging.staged_fetch import StagedFetch
 from app.store.table_sql.statements import Statements
 from app.store.write_pace import WritePace
 

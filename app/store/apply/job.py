@@ -7,7 +7,7 @@ from app.domain.holds.run_guard import Loss
 from app.store.apply.context import RemovalEvidence, WriteContext
 from app.store.apply.fingerprints import Fingerprints, Slice, Versions
 from app.store.schema.raw.tables import WarehouseTable
-from app.store.staging.staging import StagedFetch
+from app.store.staging.staged_fetch import StagedFetch
 
 
 @dataclass(slots=True)

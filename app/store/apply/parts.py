@@ -9,7 +9,7 @@ from app.store.apply.results import Applied
 from app.store.database.pool import Database
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw.catalogue import Catalogue
-from app.store.staging.staging import StagedFetch
+from app.store.staging.staged_fetch import StagedFetch
 from app.store.table_sql.statements import Statements
 
 _MOST_ACCOUNTS = 1000

@@ -25,7 +25,7 @@ from app.store.database.session import COMMAND_SECONDS
 from app.store.database.transaction import LOCK_SECONDS, Purpose
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw.catalogue import Catalogue
-from app.store.staging.staging import StagedFetch
+from app.store.staging.staged_fetch import StagedFetch
 from app.store.table_sql.statements import Statements
 from app.store.write_pace import WritePace
 

@@ -8,7 +8,7 @@ from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw.catalogue import Catalogue
-from app.store.staging.staging import ANALYZED_ROWS, StagedFetch
+from app.store.staging.staged_fetch import ANALYZED_ROWS, StagedFetch
 from app.store.table_sql.statements import Statements
 
 

@@ -172,7 +172,7 @@ def _trade_needs(table: str) -> Iterator[Need]:
     yield Need(
         table,
         "account_day",
-        "detection (the day matrix), identity (find_foreign_ids, mend_foreign_ids), changes"
+        "detection (the day matrix), identity (find_foreign_ids, repair_foreign_ids), changes"
         " (get_fingerprints)",
         ("account_id", "trade_date"),
         include=key,
@@ -180,14 +180,14 @@ def _trade_needs(table: str) -> Iterator[Need]:
     yield Need(
         table,
         "without_account",
-        "identity (find_null_ids, mend_null_ids), changes (get_fingerprints_without_id)",
+        "identity (find_null_ids, repair_null_ids), changes (get_fingerprints_without_id)",
         (*key, "trade_date"),
         condition="account_id IS NULL",
     )
     yield Need(
         table,
         "unit",
-        "changes (move_trades, overwrite_rows, insert_rows), identity (mend_null_ids): a trade by"
+        "changes (move_trades, overwrite_rows, insert_rows), identity (repair_null_ids): a trade by"
         " what makes it one",
         ("login", "position", "ticket"),
         by_unit=True,

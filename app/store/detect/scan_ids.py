@@ -9,6 +9,7 @@ from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS
 from app.store.runs.run_queue import Preparations
 from app.store.staging.staging_sql import NATURAL_KEY
+from app.store.staging.stored_keys import StoredKeys
 
 
 class ScanIds:
@@ -25,7 +26,7 @@ class ScanIds:
         sql = database.queries("detect/scan_ids")
         self._part_shared, self._forget_shared = sql["part_shared"], sql["forget_shared"]
         self._get_shared, self._strays = sql["get_shared"], sql["get_strays"]
-        self._stored_keys = database.queries("staging")["get_stored_keys"]
+        self._stored_keys = StoredKeys(database)
         self._renamed, self._respell = sql["get_renamed"], sql["respell_scanned"]
         self._stray_days, self._respell_days = sql["get_stray_days"], sql["respell_days"]
         self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
@@ -44,11 +45,7 @@ class ScanIds:
             row["account_id"]
             for row in await self._database.fetch(self._strays, run_id, seconds=SWEEP_SECONDS)
         ]
-        stored = (
-            await self._database.fetch(self._stored_keys, strays, seconds=SWEEP_SECONDS)
-            if strays
-            else []
-        )
+        stored = await self._stored_keys.fetch(strays, SWEEP_SECONDS) if strays else []
         columns = [[row[name] for row in stored] for name in ("account_id", *NATURAL_KEY)]
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._name, run_id, *columns, seconds=SWEEP_SECONDS)

@@ -11,7 +11,7 @@ from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS
 from app.store.runs.run_queue import Preparations
 from app.store.schema.raw.catalogue import Catalogue
-from app.store.staging.staging import StagedFetch
+from app.store.staging.staged_fetch import StagedFetch
 
 
 class UpstreamHolders:
@@ -28,7 +28,7 @@ class UpstreamHolders:
         """Compose the statements for the raw tables as they stand."""
         self._database = database
         self._preparations = preparations
-        sql = database.queries("identity")
+        sql = database.queries("identity/upstream_holders")
 
         def noting(sent: str, among: str) -> str:
             return fill(sql["note_upstream_holders"], sent=sent, among=among)

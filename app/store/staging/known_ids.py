@@ -18,7 +18,7 @@ class KnownIds:
     def __init__(self, database: Database) -> None:
         """Read the statement; a missing one fails here."""
         self._database = database
-        self._keys_of = database.queries("staging")["get_account_keys"]
+        self._keys_of = database.queries("staging/known_ids")["get_account_keys"]
 
     async def restored(self, rows: Sequence[bytes], asked: AskedIds) -> list[bytes]:
         """The rows with the ids that were asked for in place of other spellings of them.

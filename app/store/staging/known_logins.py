@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from app.domain.contract.spelling import chosen_login, numbered_key, with_login
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
+from app.store.staging.stored_keys import StoredKeys
 
 
 class KnownLogins:
@@ -19,8 +20,9 @@ class KnownLogins:
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
         self._database = database
-        sql = database.queries("staging")
-        self._known, self._stored = sql["get_known_logins"], sql["get_stored_keys"]
+        sql = database.queries("staging/known_logins")
+        self._known = sql["get_known_logins"]
+        self._stored_keys = StoredKeys(database)
 
     async def restored(
         self, rows: Sequence[bytes], asked: Collection[str] = ()
@@ -45,9 +47,7 @@ class KnownLogins:
         # Of accounts that have neither alltime nor daily rows their other rows tell.
         unknown = sorted({key.account_id for key in numbered if key.account_id} - own.keys())
         if unknown:
-            for stored in await self._database.fetch(
-                self._stored, unknown, seconds=COMMAND_SECONDS
-            ):
+            for stored in await self._stored_keys.fetch(unknown):
                 own[stored["account_id"]].append(stored["login"])
         logins = {key: chosen_login(key, own, held, asked) for key in numbered}
         restored: list[bytes | None] = []

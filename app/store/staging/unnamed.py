@@ -14,6 +14,7 @@ from app.store.database.queries import fill, quote
 from app.store.database.session import COMMAND_SECONDS
 from app.store.schema.raw.catalogue import Catalogue
 from app.store.schema.raw.tables import WarehouseTable
+from app.store.staging.stored_keys import StoredKeys
 
 
 class UnnamedRows:
@@ -22,8 +23,8 @@ class UnnamedRows:
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         """Compose the statements for each table of metrics."""
         self._database = database
-        sql = database.queries("staging")
-        self._stored_keys = sql["get_stored_keys"]
+        sql = database.queries("staging/unnamed")
+        self._stored_keys = StoredKeys(database)
         self._name = {
             endpoint: fill(sql["name_staged_rows"], **_tokens(catalogue[endpoint]))
             for endpoint in METRICS
@@ -39,7 +40,7 @@ class UnnamedRows:
         """Name the rows of a fetch for these accounts (none: for everybody); `by_id` tells that it
         asked for them by id.
         """
-        stored = await self._database.fetch(self._stored_keys, list(account_ids))
+        stored = await self._stored_keys.fetch(account_ids)
         columns = [
             [row[name] for row in stored]
             for name in ("account_id", "login", "platform", "broker", "first_day")

@@ -58,6 +58,9 @@ class TableSql:
     """The unit of a stored row `t`."""
     unit_of_f: str
     """The unit of a picked row `f`."""
+    unpinned: str
+    """The further condition that a stored row `t` of table $1 is not pinned: what a restore brought
+    back keeps the id that it had."""
     same_key: str
     """Stored `t` and staged `s` have the same key."""
     same_doubled: str
@@ -135,7 +138,7 @@ class TableSql:
         schema = schema_of(table)
         return cls(
             **_names(table, schema),
-            **_keys(table),
+            **_keys(table, schema),
             **_places(table),
             **_dates(table, window),
             **_counts(table, window, schema),
@@ -160,7 +163,7 @@ def _names(table: WarehouseTable, schema: str) -> dict[str, str]:
     }
 
 
-def _keys(table: WarehouseTable) -> dict[str, str]:
+def _keys(table: WarehouseTable, schema: str) -> dict[str, str]:
     key = table.key
     is_trades = table.table.endpoint.is_trades
     unit = tuple(unit_of(table.table))
@@ -182,6 +185,10 @@ def _keys(table: WarehouseTable) -> dict[str, str]:
         "unit_of_s": unit_as_text("s"),
         "unit_of_t": unit_as_text("t"),
         "unit_of_f": unit_as_text("f"),
+        "unpinned": (
+            f"\n      AND NOT EXISTS (SELECT FROM {schema}.recon_pins AS p WHERE p.table_name = $1"
+            f" AND p.row_key = {unit_as_text('t')})"
+        ),
         "same_key": table.same("t", "s"),
         "same_doubled": table.same("s", "d"),
         "also_key": table.same("also", "t"),

@@ -37,7 +37,7 @@ from app.store.report.figures import Horizon, ReportFigures
 from app.store.results.account_result import AccountResult, Terms
 from app.store.runs.run_queue import Queue
 from app.store.schema.introspect import UniqueKey
-from app.store.staging.staging import StagedFetch
+from app.store.staging.staged_fetch import StagedFetch
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.large_warehouse import (
     FIRST_DAY,
@@ -284,16 +284,16 @@ async def test_the_keys_of_accounts_are_refreshed_by_index(
         )
     keys = await store.identity.refresh(ids, LAST_DAY)
     assert len(keys.logins) == count
-    plan = either.one("identity.refresh_identity")
+    plan = either.one("identity/holders.refresh_identity")
     assert plan.ways("raw_metrics_daily") == {("Index Only Scan", "raw_metrics_daily_pkey")}
     assert plan.rows("raw_metrics_daily") == count * TRADING_DAYS
     assert plan.indexes("raw_metrics_alltime") == {"raw_metrics_alltime_pkey"}
-    assert either.one("identity.get_natural_keys").indexes("recon_identity") == {
+    assert either.one("identity/holders.get_natural_keys").indexes("recon_identity") == {
         "recon_identity_account"
     }
-    assert either.one("identity.refresh_validity").rows("recon_identity") <= 6 * count
+    assert either.one("identity/holders.refresh_validity").rows("recon_identity") <= 6 * count
     # Findings, whose keys are judged again, are few rows on few pages.
-    assert_nothing_is_read_whole(either, "identity.get_natural_keys")
+    assert_nothing_is_read_whole(either, "identity/holders.get_natural_keys")
 
 
 @pytest.mark.parametrize("count", [1, BATCH])
@@ -303,16 +303,16 @@ async def test_rows_with_a_missing_or_wrong_id_are_found_and_mended_by_index(
     ids = batch(count)
     keys = await store.identity.refresh(ids, LAST_DAY)
     await store.identity.find(keys, ids, LAST_DAY)
-    mended = await store.identity.mend(keys, LAST_DAY)
+    mended = await store.identity.repair(keys, LAST_DAY)
     rows = count * TRADING_DAYS
-    for plan in either.named("identity.find_null_ids"):
+    for plan in either.named("identity/findings.find_null_ids"):
         assert plan.ways("raw_trades_closed") <= {
             ("Index Only Scan", "raw_trades_closed_without_account")
         }
         assert plan.rows("raw_trades_closed") <= rows
     for plan in (
-        *either.named("identity.mend_null_ids"),
-        *either.named("identity.mend_foreign_ids"),
+        *either.named("identity/repair.repair_null_ids"),
+        *either.named("identity/repair.repair_foreign_ids"),
     ):
         assert plan.indexes("raw_trades_closed") <= {
             "raw_trades_closed_without_account",
@@ -321,8 +321,8 @@ async def test_rows_with_a_missing_or_wrong_id_are_found_and_mended_by_index(
         }
         assert plan.rows("raw_trades_closed") <= 2 * rows * TRADES_A_DAY
     for plan in (
-        *either.named("identity.find_placeholder_metrics"),
-        *either.named("identity.mend_metrics"),
+        *either.named("identity/findings.find_placeholder_metrics"),
+        *either.named("identity/metrics_repair.repair_metrics"),
     ):
         for table in RAW[:3]:
             assert plan.indexes(table) <= {f"{table}_pkey"}
@@ -331,11 +331,11 @@ async def test_rows_with_a_missing_or_wrong_id_are_found_and_mended_by_index(
     # Findings are few rows on few pages: reading them costs less than looking for a batch of them.
     assert_nothing_is_read_whole(
         either,
-        "identity.get_natural_keys",
-        "identity.find_foreign_ids",
-        "identity.clear_findings",
-        "identity.mend_null_ids",
-        "identity.mend_foreign_ids",
+        "identity/holders.get_natural_keys",
+        "identity/findings.find_foreign_ids",
+        "identity/findings.clear_findings",
+        "identity/repair.repair_null_ids",
+        "identity/repair.repair_foreign_ids",
     )
 
 

@@ -11,7 +11,7 @@ from app.engine.repositories import Repositories
 from app.errors import DatabaseUnavailable
 from app.store.database.pool import Database as Pool
 from app.store.schema.migrate import migrate
-from app.store.staging.staging import StageSink
+from app.store.staging.sink import StageSink
 from tests.conftest import Database
 
 _TRADE = {

@@ -25,7 +25,7 @@ from app.store.database.pool import Database as Pool
 from app.store.database.transaction import Connection
 from app.store.schema.raw.columns import Column, Kind
 from app.store.schema.raw.tables import STAGED, WarehouseTable
-from app.store.staging.staging import StagedFetch
+from app.store.staging.staged_fetch import StagedFetch
 from app.store.table_sql.unsent import UnsentColumns
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.clock import TODAY

@@ -27,7 +27,7 @@ def _broken_by(pattern: str, statements: dict[str, str]) -> list[str]:
 def test_the_statements_of_raw_tables_are_found() -> None:
     assert {
         "apply/writing/rows.insert_rows",
-        "identity.mend_null_ids",
+        "identity/repair.repair_null_ids",
         "detect/sweep.create_swept",
         "detect/account_lists.get_unknown_accounts",
     } <= _OF_RAW_TABLES.keys()

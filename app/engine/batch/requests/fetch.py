@@ -9,7 +9,9 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.errors import IncompleteFetch
 from app.store.apply.apply import Applier
 from app.store.apply.fingerprints import Fingerprints, Slice
-from app.store.staging.staging import StagedFetch, StageSink, Staging
+from app.store.staging.sink import StageSink
+from app.store.staging.staged_fetch import StagedFetch
+from app.store.staging.staging import Staging
 from app.upstream.client import UpstreamClient
 from app.upstream.paging.whole import FetchProof
 

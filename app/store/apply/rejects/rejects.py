@@ -14,7 +14,7 @@ from app.store.database.transaction import Connection
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw.catalogue import Catalogue
 from app.store.schema.raw.tables import WarehouseTable
-from app.store.staging.staging import StagedFetch
+from app.store.staging.staged_fetch import StagedFetch
 from app.store.table_sql.statements import Statements
 from app.store.table_sql.unsent import is_sent
 

@@ -14,7 +14,7 @@ from app.store.database.pool import Database
 from app.store.database.transaction import Connection, Record
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw.catalogue import Catalogue
-from app.store.staging.staging import StagedFetch
+from app.store.staging.staged_fetch import StagedFetch
 from app.store.table_sql.statements import Statements
 
 _RESISTED = f"{REFUSED}: a trigger keeps the stored row as it is"

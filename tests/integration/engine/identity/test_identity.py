@@ -266,7 +266,7 @@ async def test_a_trade_under_another_accounts_id_is_given_back_and_a_right_one_i
 async def test_mending_is_done_in_bounded_transactions(
     made: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.identity.identity.CHUNK_ROWS", 3)
+    monkeypatch.setattr("app.store.identity.repair.CHUNK_ROWS", 3)
     await made.alltime("a", "7", trades=10, first_trade=FIRST)
     for _ in range(10):
         await made.trade(None, "7", FIRST)

@@ -1,0 +1,189 @@
+"""Giving rows with a missing or wrong account id to the one account that fits, in short
+transactions. Rows are repaired only where exactly one account fits.
+"""
+
+import asyncio
+import datetime as dt
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.domain.contract.tables import Table
+from app.domain.ids import RunId
+from app.errors import ResourcesExhausted, RowRefused, StatementTooSlow, WriteConflict
+from app.store.change_feed import ChangeFeed
+from app.store.database.pool import Database
+from app.store.database.queries import fill
+from app.store.database.transaction import LOCK_SECONDS, SWEEP_SECONDS, Record
+from app.store.database.window import ALL_DATES, Window
+from app.store.identity.metrics_repair import RUN, MetricsRepairs
+from app.store.identity.natural_keys import NaturalKeys
+from app.store.identity.reach import EVERYWHERE, SOMEWHERE, ReachSql
+from app.store.identity.tables import METRICS, TRADES, tokens_of
+from app.store.schema.raw.catalogue import Catalogue
+from app.store.table_sql.statements import values_of
+from app.store.write_pace import WritePace
+from app.telemetry import get_logger
+
+CHUNK_ROWS = 5_000
+"""Rows that one transaction writes at most, so that ingestion never waits long."""
+_TRIES = 5
+_PAUSE_SECONDS = 0.2
+_MOST_REFUSED = 100
+"""Rows of one table that may refuse their account id before the others are left for the next time:
+each costs a search.
+"""
+_log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Repaired:
+    """Rows that got their account id, by table; `md5_rows` of them carried an MD5 placeholder."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    md5_rows: int = 0
+    account_ids: set[str] = field(default_factory=set)
+
+
+class IdRepair:
+    """Repairs what was found; findings are not read again. The copies belong to the run, if it was
+    one that told whose the rows are.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        feed: ChangeFeed,
+        pace: WritePace,
+        metrics: MetricsRepairs,
+        window: Window = ALL_DATES,
+    ) -> None:
+        """Compose the statements; a missing one fails here."""
+        self._database = database
+        self._feed = feed
+        self._pace = pace
+        self._metrics = metrics
+        sql = database.queries("identity/repair")
+        self._of_trades = {
+            (reach, table): [
+                fill(
+                    sql[name],
+                    **tokens_of(catalogue, table, window),
+                    **values_of(reach),
+                    run=RUN,
+                )
+                for name in ("repair_null_ids", "repair_foreign_ids")
+            ]
+            for reach in (EVERYWHERE, SOMEWHERE)
+            for table in TRADES
+        }
+
+    async def repair(
+        self,
+        keys: NaturalKeys | None,
+        placeholders: Sequence[str],
+        today: dt.date,
+        run_id: RunId | None = None,
+    ) -> Repaired:
+        """Repair rows of some keys (None: of all); `placeholders` are the ids in metrics tables
+        that stand for unknown accounts.
+        """
+        reach: ReachSql = EVERYWHERE if keys is None else SOMEWHERE
+        arrays = () if keys is None else keys.arrays
+        repaired = Repaired()
+        for table in TRADES:
+            for statement in self._of_trades[reach, table]:
+                await self._repeat(statement, table, arrays, repaired, run_id)
+        for table in METRICS if placeholders else ():
+            statement = self._metrics.of_placeholders[table]
+            given = list(placeholders), today
+            await self._repeat(statement, table, given, repaired, run_id)
+        return repaired
+
+    async def _repeat(
+        self,
+        statement: str,
+        table: Table,
+        arguments: tuple[object, ...],
+        repaired: Repaired,
+        run_id: RunId | None,
+    ) -> None:
+        """Repair in short transactions until nothing is left; rows that the table refuses, or that
+        others are writing, stay as they are.
+        """
+        refused = resisting = conflicts = 0
+        most = limit = self._pace.chunk(CHUNK_ROWS)
+        until = time.monotonic() + 2 * SWEEP_SECONDS
+        while refused < _MOST_REFUSED:
+            try:
+                # In the order of the statement the rows that cannot be repaired come first, and the
+                # next ones begin behind them.
+                rows = await self._repair_some(
+                    statement, table, (limit, refused + resisting, *arguments), run_id
+                )
+            except WriteConflict as error:
+                conflicts += 1
+                if conflicts == _TRIES:
+                    _note_left(table, f"others are writing them: {error}")
+                    return
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            except (RowRefused, StatementTooSlow) as error:
+                await self._require_one_row(error, until)
+                if limit > 1:
+                    limit = max(1, limit // 8)
+                    continue
+                refused += 1
+                _note_left(table, f"the table refuses one: {error}")
+                continue
+            if not rows:
+                break
+            limit = min(most, limit * 2)
+            resisting += sum(row["resisting"] for row in rows)
+            for row in rows:
+                if row["account_id"] is not None:
+                    repaired.rows[table.name] += row["rows"]
+                    repaired.md5_rows += row["md5_rows"]
+                    repaired.account_ids.add(row["account_id"])
+            await self._pace.spend(sum(row["rows"] for row in rows))
+        if resisting:
+            _note_left(table, f"a trigger of the table keeps those of {resisting}")
+
+    async def _require_one_row(self, error: RowRefused | StatementTooSlow, until: float) -> None:
+        """Raise what is no single row's fault: there is no room for anybody, or a statement takes
+        too long however few rows it writes.
+        """
+        if isinstance(error, ResourcesExhausted):
+            await self._database.require_room()
+        elif isinstance(error, StatementTooSlow) and time.monotonic() > until:
+            raise error
+
+    async def _repair_some(
+        self, statement: str, table: Table, arguments: tuple[object, ...], run_id: RunId | None
+    ) -> list[Record]:
+        async with self._database.transaction(lock_seconds=LOCK_SECONDS) as connection:
+            if run_id is not None:
+                await connection.execute(
+                    "SELECT set_config('trade_recon.run', $1, true)", str(run_id)
+                )
+            rows = await connection.fetch(statement, table.name, *arguments, seconds=SWEEP_SECONDS)
+            changed: dict[str, set[dt.date | None]] = defaultdict(set)
+            for row in rows:
+                if row["account_id"] is None:
+                    continue
+                changed[row["account_id"]].update(row["days"])
+                if row["holder"] is not None:
+                    changed[row["holder"]].update(row["days"])
+            await self._feed.note(connection, run_id, table.name, changed)
+        return rows
+
+
+def _note_left(table: Table, reason: str) -> None:
+    _log.warning(
+        "Rows keep a missing or wrong account id for now.",
+        action="identity.left",
+        table=table.name,
+        reason=reason,
+    )

@@ -1,0 +1,72 @@
+"""Where the API client puts the rows of one fetch."""
+
+from collections.abc import Sequence
+
+from app.domain.contract.spelling import AskedIds
+from app.store.staging.staged_fetch import StagedFetch
+from app.store.staging.staged_rows import StagedRows
+
+
+class StageSink:
+    """Where the API client puts the rows of one fetch."""
+
+    def __init__(
+        self,
+        rows: StagedRows,
+        staged: StagedFetch,
+        asked: Sequence[str],
+        account_ids: Sequence[str],
+        *,
+        by_login: bool,
+    ) -> None:
+        """Bind a fetch to its staging."""
+        self._rows = rows
+        self._asked = asked
+        self._account_ids = account_ids
+        self._by_login = by_login
+        self._ids = None if by_login else AskedIds(account_ids or asked)
+        self._proven_rows, self._proven_keys = 0, 0
+        self.staged = staged
+
+    async def reset(self) -> None:
+        """The fetch, or the part of it that is read now, starts anew: forget its rows."""
+        if self.staged.rows > self._proven_rows:
+            await self._rows.clear(self.staged, self._proven_rows)
+
+    async def end_part(self) -> bool:
+        """A part of the fetch is proven, and another one begins; whether it brought none of the
+        keys of earlier parts.
+        """
+        earlier, self._proven_rows = self._proven_rows, self.staged.rows
+        if self.staged.rows == earlier:
+            return True
+        keys = await self._rows.distinct_keys(self.staged)
+        alone = await self._rows.distinct_keys(self.staged, behind=earlier)
+        earlier_keys, self._proven_keys = self._proven_keys, keys
+        return keys == earlier_keys + alone
+
+    async def add(self, rows: Sequence[bytes]) -> None:
+        """Stage the next rows."""
+        await self._rows.add(self.staged, rows, self._asked if self._by_login else (), self._ids)
+
+    async def distinct_keys(self) -> int:
+        """Distinct keys among the rows added to the part of the fetch that is read now."""
+        return await self._rows.distinct_keys(self.staged, behind=self._proven_rows)
+
+    async def is_of_asked(self) -> bool:
+        """Whether there is a row of anyone who was asked for."""
+        by_id = bool(self._asked) and not self._by_login
+        if self._by_login and not self.staged.endpoint.is_trades:
+            await self._rows.part_shared_ids(self.staged)
+        await self._rows.name_rows(
+            self.staged, self._asked if by_id else self._account_ids, by_id=by_id
+        )
+        return await self._rows.holds_any(self.staged, self._asked, by_login=self._by_login)
+
+    async def seal(self) -> None:
+        """The fetch is proven: make it ready to be applied."""
+        await self._rows.seal(self.staged)
+
+    async def forget(self) -> None:
+        """Drop the fetch."""
+        await self._rows.forget(self.staged)

@@ -1,0 +1,24 @@
+"""The natural keys under which rows of accounts are stored."""
+
+from collections.abc import Sequence
+
+from app.store.database.pool import Database
+from app.store.database.session import COMMAND_SECONDS
+from app.store.database.transaction import Record
+
+
+class StoredKeys:
+    """Reads natural keys from the raw tables."""
+
+    def __init__(self, database: Database) -> None:
+        """Read the statement; a missing one fails here."""
+        self._database = database
+        self._get = database.queries("staging/stored_keys")["get_stored_keys"]
+
+    async def fetch(
+        self, account_ids: Sequence[str], seconds: float = COMMAND_SECONDS
+    ) -> list[Record]:
+        """The keys of accounts, and the first date of each: account_id, login, platform, broker,
+        first_day.
+        """
+        return await self._database.fetch(self._get, list(account_ids), seconds=seconds)
